@@ -590,7 +590,7 @@ def test_max_customers_limits_the_number_of_states():
     some = StreamingScorer(model, "who", "day", max_customers=3)
     for who in range(5):
         some.score_one(who, {"day": who, "amount": 1.0}, {"age": 1}, 10)
-    assert sorted(some._streams["history"].states.customers) == [2, 3, 4]
+    assert sorted(some._streams["history"].states.to_arrays()[0]) == [2, 3, 4]
     assert some.forget_before(4) == 2
 
 

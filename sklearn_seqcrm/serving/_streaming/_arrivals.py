@@ -311,7 +311,10 @@ def _read(
         columns = fields.join(
             [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
         )
-        ids, when = (_objects([event[key] for event in events]) for key in keys)
+        # As objects: pandas would make floats of integers beside None.
+        ids, when = (
+            pd.Series([event[key] for event in events], dtype=object) for key in keys
+        )
     else:
         table = read_table(events, what)
         _refuse_keys_lost(table.columns, keys, what)
@@ -342,13 +345,6 @@ def _read_event(
         return fields.read({**event, **own}, name)
     except (TypeError, ValueError) as error:
         raise error_at(name, error) from error
-
-
-def _objects(values: list[Any]) -> pd.Series:
-    """Return values as objects; pandas would make floats of integers beside None."""
-    objects = np.empty(len(values), dtype=object)
-    objects[:] = values
-    return pd.Series(objects, dtype=object)
 
 
 def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:

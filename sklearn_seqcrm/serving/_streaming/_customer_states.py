@@ -143,16 +143,6 @@ class CustomerStateTable:
         return len(self._slots)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the array, free slots included."""
-        return self.records.nbytes
-
-    @property
-    def customers(self) -> list[Any]:
-        """All customers, in order of arrival."""
-        return list(self._slots)
-
-    @property
     def any_customer(self) -> Any:
         """One of the customers, whose type all others have; None without any."""
         return next(iter(self._slots), None)

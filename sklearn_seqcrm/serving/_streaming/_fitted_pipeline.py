@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles
 from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
+from sklearn_seqcrm._recurrent.data import Inputs, read_inputs
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
 from sklearn_seqcrm.neural_network import BaseLSTM
 
@@ -98,6 +100,21 @@ class FittedPipeline(NamedTuple):
             estimator,
             networks,
         )
+
+    def inputs_of(self, rows: pd.DataFrame, sums: bool = False) -> Inputs:
+        """Return the inputs of the networks for rows with encoded histories.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            Rows.
+        sums : bool, default=False
+            Whether to compute the sums of the histories.
+        """
+        frame = self.reading.select(rows, self.estimator).frame
+        if self.statics is not None:
+            frame = self.statics.transform(frame)
+        return read_inputs(self.estimator, frame, reset=False, sums=sums)
 
     def streaming_obstacle(self) -> str | None:
         """Return why the pipeline cannot be streamed; None if it can."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
+from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import refuse_lost
@@ -237,9 +237,6 @@ class SingleCustomerScorer:
             row[name] = streamed_histories(
                 encoder, nothing, nothing[:, :0], cutoffs[name]
             )
-        frame = parts.reading.select(row, parts.estimator).frame
-        if parts.statics is not None:
-            frame = parts.statics.transform(frame)
         # Row features come first; only the statics at the end are needed here.
-        static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
+        static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]

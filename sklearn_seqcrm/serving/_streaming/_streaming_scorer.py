@@ -219,7 +219,7 @@ class StreamingScorer(PredictionsMixin):
     @property
     def nbytes(self) -> int:
         """Bytes of all states, without the ids of the customers."""
-        return sum(stream.states.nbytes for stream in self._streams.values())
+        return sum(stream.states.records.nbytes for stream in self._streams.values())
 
     # Events ---------------------------------------------------------------------------
 
@@ -278,7 +278,11 @@ class StreamingScorer(PredictionsMixin):
         """
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
-            arrivals = self._arrivals(events, stream)
+            name = stream.name
+            arrivals = Arrivals.of(events, *stream.keys, stream.encoder, name)
+            if arrivals.customers:
+                what = f"customers of new events for {name!r}"
+                one_id_like(arrivals.customers[0], stream.states.any_customer, what)
             late = stream.are_late(arrivals)
             if late.any():
                 if self.late == "raise":
@@ -291,15 +295,6 @@ class StreamingScorer(PredictionsMixin):
                     on_accept()
                 stream.take(arrivals)
             return len(arrivals.times)
-
-    def _arrivals(self, events: Any, stream: StreamedHistory) -> Arrivals:
-        name = stream.name
-        arrivals = Arrivals.of(events, *stream.keys, stream.encoder, name)
-        what = f"customers of new events for {name!r}"
-        if not arrivals.customers:
-            return arrivals
-        one_id_like(arrivals.customers[0], stream.states.any_customer, what)
-        return arrivals
 
     def _stream(self, history: Any) -> StreamedHistory:
         if history is None and len(self._streams) == 1:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
-from sklearn_seqcrm._recurrent.data import BatchPart, RowData, read_inputs
+from sklearn_seqcrm._recurrent.data import BatchPart, RowData
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     customers_in,
@@ -99,14 +99,10 @@ class TableScorer(NamedTuple):
             records[name] = stream.states.at(slots), cutoff
             known = stream.features(*records[name])
             histories[name] = streamed_histories(stream.encoder, *known, cutoff)
-        parts, estimator = self.parts, self.parts.estimator
-        frame = parts.reading.select(rows.assign(**histories), estimator).frame
-        if parts.statics is not None:
-            frame = parts.statics.transform(frame)
+        estimator = self.parts.estimator
         sums = estimator._objective.is_linear
-        inputs = read_inputs(estimator, frame, reset=False, sums=sums)
-        inputs = estimator._as_in_fit(inputs)
-        return self._read_states(records, inputs.data)
+        inputs = self.parts.inputs_of(rows.assign(**histories), sums)
+        return self._read_states(records, estimator._as_in_fit(inputs).data)
 
     def _read_states(self, records: _Views, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for states and everything beside them."""
