@@ -41,7 +41,7 @@ def start_state(reader: HistoryReader) -> RecurrentState:
 
 
 class StepReader:
-    """A reader that takes one event of each history at a time.
+    """Recurrent layers and poolings, updated by one event of each history at a time.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class StepReader:
         return RecurrentState(tuple(cells), poolings)
 
     def read(self, state: RecurrentState, age: Array) -> Array:
-        """Return what rows see, shape (..., P, H) of all poolings; 0 before any event.
+        """Return the P vectors of all poolings, (..., P, H); 0 before any event.
 
         Parameters
         ----------

@@ -8,7 +8,10 @@ What objectives predict is written once, with NumPy. `GraphTensor` implements Nu
 protocols, so that the same code adds nodes to a graph:
 
     np.exp(-x) @ weights        x an ndarray: computes (n, k) numbers in float64
-                                x a GraphTensor: adds the nodes Neg, Exp, MatMul
+                                x a GraphTensor: adds the nodes Mul, Exp, MatMul
+
+For a single event a runtime spends its time on calls of nodes, not on arithmetic. So a
+graph has few of them: slices of a tensor become one Split, constant factors one Mul.
 """
 
 from __future__ import annotations

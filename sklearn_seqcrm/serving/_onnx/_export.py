@@ -29,7 +29,6 @@ from sklearn_seqcrm._encoding import (
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
 from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
     StateStart,
@@ -78,7 +77,7 @@ def describe(
         one |= {"prefix": sizes.prefixes[i], "start": start}
         histories.append({**one, **_history(encoder)})
     row = StaticsRowEncoder.of(parts)
-    statics = {"columns": [plain(c, "names") for c in parts.reading.statics]}
+    statics = {"columns": [plain(c, "names") for c in parts.roles.statics]}
     names = [plain(c, "names") for c in parts.estimator._roles.statics]
     return {
         "format": FORMAT,
@@ -266,8 +265,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         raise ValueError(
             f"The name of the file must end with .onnx; got {path.name!r}."
         )
-    kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
-    parts = FittedPipeline.of(pipeline, "export_onnx", kinds)
+    parts = FittedPipeline.of(pipeline, "export_onnx")
     # The graphs hold the weights as constants.
     with isolated_torch_settings("cpu"), torch.no_grad():
         texts = _graphs_and_text(parts)

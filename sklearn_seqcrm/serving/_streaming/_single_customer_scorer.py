@@ -117,25 +117,20 @@ class SingleCustomerScorer:
                 on_accept()
             stream.take_one(customer, tick, values)
             slots[stream.name] = stream.states.find_one(customer)
-        records = {
-            name: one.states.at_one(slots[name]) for name, one in streams.items()
-        }
         # After the update: the row sees the event.
-        views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
-        known = [
-            one.features(records[name], cutoffs[name]) for name, one in streams.items()
+        views = [
+            (one, one.states.at_one(slots[name]), cutoffs[name])
+            for name, one in streams.items()
         ]
-        row = self._row(known, beside)
+        row = self._row([one.features(*view) for one, *view in views], beside)
+        others = row.static[0], row.offset, row.linear_inputs[0]
         outputs = []
         for number, head in enumerate(self._heads):
             pooled = [
-                one.pooled_one(*views[name], number) for name, one in streams.items()
+                one.pooled_one(record, cutoff[0], number)
+                for one, record, cutoff in views
             ]
-            outputs.append(
-                head.outputs(pooled, row.static[0], row.offset, row.linear_inputs[0])[
-                    None
-                ].astype("float64")
-            )
+            outputs.append(head.outputs(pooled, *others)[None].astype("float64"))
         return outputs
 
     def _row(
@@ -213,7 +208,7 @@ class SingleCustomerScorer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         """Return the statics as the estimator takes them, shape (n_statics,)."""
-        wanted = self._parts.reading.statics
+        wanted = self._parts.roles.statics
         lost = [name for name in wanted if name not in statics]
         if lost:
             raise KeyError(
@@ -231,7 +226,7 @@ class SingleCustomerScorer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         parts = self._parts
-        row = pd.DataFrame({name: [statics[name]] for name in parts.reading.statics})
+        row = pd.DataFrame({name: [statics[name]] for name in parts.roles.statics})
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
             row[name] = streamed_histories(

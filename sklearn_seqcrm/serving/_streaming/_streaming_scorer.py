@@ -14,12 +14,7 @@ from pandas.api.types import is_list_like
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import as_list, check_none_missing
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-    NetworkOutputs,
-)
+from sklearn_seqcrm.neural_network import NetworkOutputs
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
@@ -163,8 +158,7 @@ class StreamingScorer(PredictionsMixin):
         self.late = late
         self.max_customers = max_customers
         self.dtype = dtype
-        kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
-        self._parts = parts = FittedPipeline.of(pipeline, type(self).__name__, kinds)
+        self._parts = parts = FittedPipeline.of(pipeline, type(self).__name__)
         if (why := parts.streaming_obstacle()) is not None:
             raise ValueError(why)
         names = parts.estimator._roles.histories
