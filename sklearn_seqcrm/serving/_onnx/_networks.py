@@ -30,7 +30,7 @@ from sklearn_seqcrm.serving._onnx._layers import (
 
 
 class Sizes(NamedTuple):
-    """Names and sizes of the inputs of the graphs, as far as networks lack them.
+    """Names and sizes of inputs of the graphs that networks do not determine.
 
     Parameters
     ----------

@@ -174,7 +174,7 @@ def _from_arrow(column: Any, like: np.ndarray, path: Any) -> np.ndarray:
     if column.type.to_pandas_dtype() != like.dtype:
         raise ValueError(
             f"The states in {path} are stored in {column.type}, and those of this "
-            f"scorer in {like.dtype}; choose dtype=... as it was."
+            f"scorer in {like.dtype}; choose dtype=... as when they were written."
         )
     return column.to_numpy(zero_copy_only=False).reshape(like.shape)
 

@@ -1,8 +1,8 @@
-"""One event and one score of a customer, without a table.
+"""Scores of a single customer after an optional event, without a table.
 
 A service that scores each event takes half a millisecond this way, and ten with a table
-of one row. Only the containers differ. Fields are read by the `FieldReader` of the
-tables, and the network's formulas are those of `StepReader` and `StepHead`.
+of one row. Only the containers differ: tables use the same `FieldReader`, and the
+networks compute by `StepReader` and `StepHead`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SingleCustomerScorer:
     exact : bool
         Whether a row sees the events at its cutoff.
     ignore_late : bool
-        Whether an event before the last one is left out, or refused.
+        Whether an event before the last one is left out instead of refused.
     """
 
     def __init__(
@@ -161,11 +161,11 @@ class SingleCustomerScorer:
         return ids
 
     def _tick_of(
-        self, moment: Any, column: str, stream: StreamedHistory, slot: int
+        self, value: Any, column: str, stream: StreamedHistory, slot: int
     ) -> Any:
         """Return the tick of an event; None for a late one that is ignored."""
         clock = stream.encoder.clock
-        tick = exact_tick_of(clock, moment, f"event[{column!r}]")
+        tick = exact_tick_of(clock, value, f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
         if last is None or tick >= last:
@@ -188,7 +188,7 @@ class SingleCustomerScorer:
             now = (
                 tick if stream.span is None and tick is not None else latest_of(stream)
             )
-            # The event may be the latest of all customers: `span` lacks it still.
+            # `span` does not include the event yet, which may be the latest one.
             now = now if tick is None else max(now, tick)
         else:
             now = tick_of(clock, cutoff, "cutoff", up=not exact)

@@ -486,7 +486,7 @@ class StreamingScorer(PredictionsMixin):
         max_customers : int or None, default=None
             How many customers to remember.
         dtype : {"float32", "float16"}, default="float32"
-            Type of the stored states, as it was.
+            Type of the stored states; the one that `to_parquet` wrote.
 
         Returns
         -------

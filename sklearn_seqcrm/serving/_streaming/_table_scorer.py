@@ -25,7 +25,7 @@ _Views = dict[Any, tuple[np.ndarray, np.ndarray]]
 
 
 class TableScorer(NamedTuple):
-    """Scores of rows from states, equal to those of the pipeline.
+    """Scorer of the rows of a table from stored states, equal to the pipeline.
 
     Parameters
     ----------
