@@ -139,7 +139,7 @@ class Column(NamedTuple):
         values[where] = self.without_values(1).values
         return Column(values, self.categories)
 
-    def take(self, index: np.ndarray) -> Column:
+    def take(self, index: np.ndarray | slice) -> Column:
         """Return the column at some events."""
         return Column(self.values[index], self.categories)
 

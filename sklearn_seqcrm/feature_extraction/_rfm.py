@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -245,7 +244,10 @@ class RFMFeatures(BaseHistoryFeatures):
         for name, log in logs.items():
             self._lengths(name, log)
         if self.kinds is not None:
-            _check_kinds(logs.values(), self.kinds, self.kind_field)
+            having = [log for log in logs.values() if self.kind_field in log.fields]
+            # If no log has the field, the check of the first log raises.
+            for log in having or logs.values():
+                check_kinds(log.column(self.kind_field), self.kinds, self.kind_field)
         self._learn_statics(table)
         return self
 
@@ -342,14 +344,6 @@ def _only_numeric(name: Any, log: Any) -> str | None:
             stacklevel=6,  # the caller of fit, which scikit-learn wraps
         )
     return numeric[0] if len(numeric) == 1 else None
-
-
-def _check_kinds(logs: Collection[Any], kinds: Any, kind_field: str) -> None:
-    """Raise an error if a log with a field of kinds has no event of these kinds."""
-    having = [log for log in logs if kind_field in log.fields]
-    # If no log has the field, the first log raises.
-    for log in having or logs:
-        check_kinds(log.column(kind_field), kinds, kind_field)
 
 
 def _check_numeric(amount: str, name: Any, log: Any) -> None:

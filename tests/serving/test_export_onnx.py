@@ -31,7 +31,7 @@ from sklearn_seqcrm.serving import export_onnx
 from sklearn_seqcrm.serving._onnx._layers import refuse_not_exportable
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 EVENTS = make_events(10).sort_values("when", kind="stable", ignore_index=True)
@@ -452,3 +452,19 @@ def test_operations_without_an_onnx_form_raise():
     for function in (np.sin, np.median):
         with pytest.raises(TypeError, match=function.__name__):
             function(tensor)
+
+
+def test_graphs_have_no_needless_nodes():
+    graph = Graph("test")
+    x = GraphTensor(graph, graph.input("x", "float32", ["n", 4]), (4,))
+    halves = x[:, :2] + x[:, 2:]
+    np.exp(halves)  # no output needs it
+    decayed = np.exp2((-halves)[..., None] * np.ones(3, "float32"))
+    graph.output("y", np.maximum(decayed, 0).name, ["n", 2, 3])
+    content = graph.to_bytes({})
+    operators = [node.op_type for node in onnx.load_from_string(content).graph.node]
+    assert operators == ["Split", "Add", "Unsqueeze", "Mul", "Exp", "Relu"]
+    numbers = np.arange(8.0).reshape(2, 4).astype("float32")
+    [y] = ort.InferenceSession(content).run(None, {"x": numbers})
+    expected = np.exp2(-numbers[:, :2] - numbers[:, 2:])
+    assert_allclose(y, np.stack([expected] * 3, axis=2), rtol=1e-6)

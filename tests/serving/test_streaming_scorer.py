@@ -23,8 +23,9 @@ from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMReg
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
-from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
-from sklearn_seqcrm.serving._streaming._one_customer import OneCustomer
+from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
+    SingleCustomerScorer,
+)
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
 EVENTS = make_events(10).sort_values("when", kind="stable", ignore_index=True)
@@ -198,7 +199,7 @@ def test_single_events_and_rows_make_no_table(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Arrivals, "of", refuse)
-        patch.setattr(OneCustomer, "_from_table", refuse)
+        patch.setattr(SingleCustomerScorer, "_from_table", refuse)
         for event in EVENTS.iloc[40:].to_dict("records"):
             who = event["who"]
             scorer.score_one(who, as_event(event), statics[who], AFTER)
@@ -589,7 +590,7 @@ def test_max_customers_limits_the_number_of_states():
     some = StreamingScorer(model, "who", "day", max_customers=3)
     for who in range(5):
         some.score_one(who, {"day": who, "amount": 1.0}, {"age": 1}, 10)
-    assert sorted(some._streams["history"].states.customers) == [2, 3, 4]
+    assert sorted(some._streams["history"].states.to_arrays()[0]) == [2, 3, 4]
     assert some.forget_before(4) == 2
 
 
@@ -690,10 +691,8 @@ def test_float16_does_not_lose_events(pooling):
     states = []
     for dtype in ("float32", "float16"):
         stream = StreamingScorer(model, "who", "day", dtype=dtype)._streams["history"]
-        one = EventRowEncoder(stream.encoder)
-        kinds = [one.encode({"kind": kind}, 0, 1.0) for kind in ("x", "y")]
         for day in range(n):
-            stream.take_one("a", day, 1.0, *kinds[day >= n // 2])
+            stream.take_one("a", day, {"kind": "x" if day < n // 2 else "y"})
         pooled = stream.pooled(stream.states.records[:1], np.array([n]), 0)
         states.append(pooled.numpy())
     # States of cells are rounded by 2 ** -11 of their size.

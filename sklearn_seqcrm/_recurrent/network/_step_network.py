@@ -136,7 +136,7 @@ class OpenMoment(NamedTuple):
 
 
 class StepReader:
-    """A reader that takes one event of each history at a time.
+    """Recurrent layers and poolings, updated by one event of each history at a time.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class StepReader:
         return after.map(partial(_choose, count > 0), state)
 
     def read(self, state: RecurrentState, age: Array) -> Array:
-        """Return what rows see, shape (..., P, H) of all poolings; 0 before any event.
+        """Return the P vectors of all poolings, (..., P, H); 0 before any event.
 
         Parameters
         ----------

@@ -8,21 +8,60 @@ What objectives predict is written once, with NumPy. `GraphTensor` implements Nu
 protocols, so that the same code adds nodes to a graph:
 
     np.exp(-x) @ weights        x an ndarray: computes (n, k) numbers in float64
-                                x a GraphTensor: adds the nodes Neg, Exp, MatMul
+                                x a GraphTensor: adds the nodes Mul, Exp, MatMul
+
+For a single event a runtime spends its time on calls of nodes, not on arithmetic. So a
+graph has few of them: slices of a tensor become one Split, constant factors one Mul.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 # Opset 17 and its IR version are from 2022: all current runtimes read them.
 OPSET, _IR = 17, 8
+
+
+class _Node(NamedTuple):
+    """A node, with the names of its tensors."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Parts(NamedTuple):
+    """All slices of one tensor along one axis, with their names by start and stop."""
+
+    tensor: str
+    axis: int
+    size: int
+    names: dict[tuple[int, int], str]
+
+    def nodes(self, graph: Graph) -> list[_Node]:
+        """Return one Split if the slices make up the whole axis, else a Slice each."""
+        parts = dict(sorted(self.names.items()))
+        starts, stops = zip(*parts, strict=True)
+        sizes = np.subtract(stops, starts)
+        # Runtimes may refuse parts of size 0.
+        if (*starts, self.size) == (0, *stops) and sizes.all():
+            inputs = self.tensor, graph.integers(*sizes)
+            return [_Node("Split", inputs, tuple(parts.values()), {"axis": self.axis})]
+        # Starts, stops and axes are vectors of one number.
+        return [
+            _Node(
+                "Slice", (self.tensor, *map(graph.integers, (*one, self.axis))), (name,)
+            )
+            for one, name in parts.items()
+        ]
 
 
 class Graph:
@@ -51,12 +90,13 @@ class Graph:
             ) from error
         self._onnx = onnx
         self._name = name
-        self._nodes: list[Any] = []
+        self._nodes: list[_Node | _Parts] = []
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
-        # Outputs of each node, and names of constants, by what they compute.
-        self._known: dict[Any, list[str]] = {}
+        self._output_names: dict[str, str] = {}  # by the tensor
+        # Names of outputs of nodes and constants by what they compute; slices.
+        self._known: dict[Any, Any] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:
         """Add an input; named axes have any length.
@@ -90,8 +130,11 @@ class Graph:
         shape : sequence of str or int
             Its axes.
         """
-        self._nodes.append(self._onnx.helper.make_node("Identity", [tensor], [name]))
         self._outputs.append(self._typed(name, "float32", shape))
+        if tensor in self._output_names:  # a tensor has one name
+            self._nodes.append(_Node("Identity", (tensor,), (name,)))
+            tensor = name
+        self._output_names[tensor] = name
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
         """Return a constant tensor.
@@ -115,8 +158,8 @@ class Graph:
         if key not in self._known:
             name = f"constant_{len(self._constants)}"
             self._constants.append(self._onnx.numpy_helper.from_array(array, name))
-            self._known[key] = [name]
-        return self._known[key][0]
+            self._known[key] = name
+        return self._known[key]
 
     def integers(self, *values: int) -> str:
         """Return a constant vector of int64, such as axes and shapes."""
@@ -139,30 +182,21 @@ class Graph:
         str
             Name of the output.
         """
-        return self.add_several(operator, inputs, 1, **attributes)[0]
-
-    def add_several(
-        self, operator: str, inputs: Sequence[str], n_outputs: int, **attributes: Any
-    ) -> list[str]:
-        """Add a node of several outputs, as `add` does, and return their names."""
-        key = (operator, *inputs, n_outputs, repr(sorted(attributes.items())))
+        key = (operator, *inputs, repr(sorted(attributes.items())))
         if key not in self._known:
-            first = f"{operator}_{len(self._nodes)}"
-            outputs = [f"{first}_{i}" for i in range(n_outputs)]
-            # With a name: onnxruntime 1.19 joins slices to nodes named after them, and
-            # refuses two nodes of one name.
-            node = self._onnx.helper.make_node(
-                operator, inputs, outputs, name=first, **attributes
-            )
-            self._nodes.append(node)
-            self._known[key] = outputs
+            output = f"{operator}_{len(self._nodes)}"
+            self._nodes.append(_Node(operator, inputs, (output,), attributes))
+            self._known[key] = output
         return self._known[key]
 
-    def join(self, tensors: Sequence[str], axis: int) -> str:
-        """Concatenate tensors."""
-        if len(tensors) == 1:
-            return tensors[0]
-        return self.add("Concat", *tensors, axis=axis)
+    def part(self, tensor: str, axis: int, size: int, start: int, stop: int) -> str:
+        """Return the slice ``start:stop`` of a tensor along an axis of a size."""
+        parts = self._known.get((tensor, axis))
+        if parts is None:
+            parts = self._known[tensor, axis] = _Parts(tensor, axis, size, {})
+            self._nodes.append(parts)
+        name = f"{tensor}_{axis}_{start}_{stop}"
+        return parts.names.setdefault((start, stop), name)
 
     def to_bytes(self, notes: dict[str, str]) -> bytes:
         """Return the checked graph in the format of an ONNX file.
@@ -173,8 +207,38 @@ class Graph:
             Metadata of the file.
         """
         helper = self._onnx.helper
+        # Backwards from the outputs, to leave out nodes that none of them needs, such
+        # as parts of unpacked states. onnxruntime would run them.
+        made: list[Any] = []
+        needed = set(self._output_names)
+        for one in reversed(self._nodes):
+            for node in one.nodes(self) if isinstance(one, _Parts) else [one]:
+                if needed.isdisjoint(node.outputs):
+                    continue
+                needed.update(node.inputs)
+                # Tensors that are outputs get their names here: a node Identity for
+                # each would take two percent of a call of a step graph. Nodes have
+                # names as well: onnxruntime 1.19 makes names of new nodes of them,
+                # and refuses two equal ones.
+                inputs, outputs = (
+                    [self._output_names.get(name, name) for name in names]
+                    for names in (node.inputs, node.outputs)
+                )
+                made.append(
+                    helper.make_node(
+                        node.operator,
+                        inputs,
+                        outputs,
+                        name=outputs[0],
+                        **node.attributes,
+                    )
+                )
         graph = helper.make_graph(
-            self._nodes, self._name, self._inputs, self._outputs, self._constants
+            made[::-1],
+            self._name,
+            self._inputs,
+            self._outputs,
+            [one for one in self._constants if one.name in needed],
         )
         model = helper.make_model(
             graph,
@@ -205,10 +269,27 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         Name of the tensor.
     shape : tuple of int
         Its axes but the first, which is that of the rows.
+    factor : float, ndarray or None, default=None
+        Constant by which the tensor called `name` is multiplied.
     """
 
-    def __init__(self, graph: Graph, name: str, shape: Sequence[int]) -> None:
-        self.graph, self.name, self.shape = graph, name, tuple(shape)
+    def __init__(
+        self, graph: Graph, name: str, shape: Sequence[int], factor: Any = None
+    ) -> None:
+        self.graph, self.shape = graph, tuple(shape)
+        self._unscaled, self._factor = name, factor
+        # The tensor before its axis of size 1 went, and the axis.
+        self._squeezed: tuple[GraphTensor, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the tensor, whose multiplication becomes a node only now.
+
+        So ``2 ** (-x * rates)`` has one node for all constant factors.
+        """
+        if self._factor is None:
+            return self._unscaled
+        return self.graph.add("Mul", self._unscaled, self._in_graph(self._factor))
 
     def _new(self, operator: str, *inputs: str, shape: Any, **attributes: Any) -> Any:
         name = self.graph.add(operator, self.name, *inputs, **attributes)
@@ -234,13 +315,19 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
             return function(*inputs, **kwargs)
         if method != "__call__" or ufunc not in _OPERATORS or kwargs:
             return NotImplemented
-        names = [self._in_graph(one) for one in inputs]
         shapes = [
             (1, *one.shape) if isinstance(one, GraphTensor) else np.shape(one)
             for one in inputs
         ]
         # Shapes as NumPy infers them, with one row for any number of rows.
         shape = ufunc(*map(np.ones, shapes)).shape[1:]
+        constants = [one for one in inputs if not isinstance(one, GraphTensor)]
+        if ufunc is np.multiply and constants:
+            factor = constants[0] * (1.0 if self._factor is None else self._factor)
+            return GraphTensor(self.graph, self._unscaled, shape, factor)
+        if ufunc is np.maximum and np.array_equal(constants, [0]):
+            return self._new("Relu", shape=shape)  # runtimes join it to a layer
+        names = [self._in_graph(one) for one in inputs]
         return GraphTensor(self.graph, self.graph.add(_OPERATORS[ufunc], *names), shape)
 
     def __array_function__(
@@ -255,6 +342,9 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         if isinstance(key, GraphTensor):  # rows to gather, as embeddings do
             shape = *key.shape, *self.shape
             return self._new("Gather", key.name, shape=shape, axis=0)
+        if self._factor is not None and np.ndim(self._factor) == 0:
+            unscaled = GraphTensor(self.graph, self._unscaled, self.shape)
+            return unscaled[key] * self._factor
         key = key if isinstance(key, tuple) else (key,)
         if Ellipsis not in key:
             key = (*key, Ellipsis)
@@ -270,15 +360,23 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         found, shape = self, np.ones((1, *self.shape))[key].shape[1:]
         # The last axis first, as a single position drops its axis; then new axes.
         for axis, one in reversed(list(enumerate(k for k in key if k is not None))):
-            size = self.shape[axis - 1] if axis else None
-            if isinstance(one, int):
-                assert size is not None
-                at = self.graph.constant(one % size, "int64")
-                found = found._new("Gather", at, shape=shape, axis=axis)
-            elif size is not None and one.indices(size)[:2] != (0, size):
-                numbers = (*one.indices(size)[:2], axis)
-                bounds = [self.graph.integers(n) for n in numbers]
-                found = found._new("Slice", *bounds, shape=shape)
+            if not axis:
+                continue
+            is_single, sizes = isinstance(one, int), list(found.shape)
+            size = sizes[axis - 1]
+            place = slice(one % size, one % size + 1) if is_single else one
+            start, stop, _ = place.indices(size)
+            if (start, stop) != (0, size):
+                part = self.graph.part(found.name, axis, size, start, stop)
+                sizes[axis - 1] = stop - start
+                found = GraphTensor(self.graph, part, sizes)
+            if is_single:
+                whole, axes = found, self.graph.integers(axis)
+                del sizes[axis - 1]
+                found = found._new("Squeeze", axes, shape=sizes)
+                found._squeezed = whole, axis
+        if found._squeezed is not None and [found._squeezed[1]] == new_axes:
+            return found._squeezed[0]
         if new_axes:
             found = found._new("Unsqueeze", self.graph.integers(*new_axes), shape=shape)
         return found
@@ -351,10 +449,10 @@ def _where(condition: GraphTensor, first: Any, second: Any) -> GraphTensor:
 
 
 def _concatenate(tensors: Sequence[GraphTensor], axis: int) -> GraphTensor:
-    graph = tensors[0].graph
+    first, *others = tensors
     shape = np.concatenate([np.ones((1, *one.shape)) for one in tensors], axis).shape
-    joined = graph.join([one.name for one in tensors], axis)
-    return GraphTensor(graph, joined, shape[1:])
+    names = [one.name for one in others]
+    return first._new("Concat", *names, shape=shape[1:], axis=axis) if names else first
 
 
 def _expm1(x: GraphTensor) -> GraphTensor:
@@ -389,7 +487,6 @@ _OPERATORS: dict[Any, str] = {
     np.multiply: "Mul",
     np.true_divide: "Div",
     np.matmul: "MatMul",
-    np.negative: "Neg",
     np.exp: "Exp",
     np.log: "Log",
     np.sinh: "Sinh",
@@ -405,6 +502,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     (np.exp2, "__call__"): lambda x: np.exp(np.log(2) * x),
     (np.expm1, "__call__"): _expm1,
     (np.log1p, "__call__"): lambda x: np.log(1 + x),
+    (np.negative, "__call__"): lambda x: x * -1.0,
     (np.square, "__call__"): lambda x: x * x,
     (np.power, "__call__"): lambda x, n: reduce(operator.mul, [x] * n),
     (np.ldexp, "__call__"): lambda x, n: x * np.ldexp(1.0, np.minimum(n, 1023)),

@@ -147,7 +147,5 @@ def label_of(length: Any) -> str:
     ):
         return f"{length:.15g}"
     delta = pd.Timedelta(length)
-    for unit in ("D", "h", "min", "s", "ms", "us", "ns"):
-        if not delta % pd.Timedelta(1, unit):
-            return f"{delta // pd.Timedelta(1, unit)}{unit}"
-    return str(delta)
+    unit: Any = delta.resolution_string
+    return f"{delta // pd.Timedelta(1, unit)}{unit}"

@@ -29,7 +29,6 @@ from sklearn_seqcrm._encoding import (
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
 from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
     StateStart,
@@ -78,7 +77,7 @@ def describe(
         one |= {"prefix": sizes.prefixes[i], "start": start}
         histories.append({**one, **_history(encoder)})
     row = StaticsRowEncoder.of(parts)
-    statics = {"columns": [plain(c, "names") for c in parts.reading.statics]}
+    statics = {"columns": [plain(c, "names") for c in parts.roles.statics]}
     names = [plain(c, "names") for c in parts.estimator._roles.statics]
     return {
         "format": FORMAT,
@@ -173,13 +172,14 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
         statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`.
     path : str or path-like
-        File to write, whose name ends with ``.onnx``. Others are written beside it.
+        File to write; its name ends with ``.onnx``. The other files are written beside
+        it.
 
     Returns
     -------
     list of Path
-        The files: the graph of padded histories, ``model.onnx``; that of a single
-        event, ``model.step.onnx``, unless histories cannot be read event by event; and
+        The files: the graph for padded histories, ``model.onnx``; the graph for a
+        single event, ``model.step.onnx``, unless the pipeline cannot be streamed; and
         ``model.json``, the encoding of events and statics as inputs of the graphs.
 
     Raises
@@ -187,57 +187,62 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ImportError
         If onnx is not installed; ``pip install 'sklearn-seqcrm[onnx]'``.
     TypeError
-        If it is no such pipeline; or levels of a field, classes or names are neither
-        text nor numbers, which JSON has no form for.
+        If `pipeline` has other steps; or levels of a field, classes or names are
+        neither text nor numbers, the types that JSON has.
     ValueError
-        If the name of the file does not end with ``.onnx``, or targets exceed the
-        range of float32.
+        If the name of the file does not end with ``.onnx``, events have a field of
+        vectors, or targets exceed the range of float32.
 
     See Also
     --------
-    StreamingScorer : The same scores in Python, with less to write.
+    StreamingScorer : Compute the same scores in Python.
 
     Notes
     -----
-    The graphs are of opset 17, in float32, and have any number of rows, ``n``. Those of
-    all `n_networks` are one, whose answers are means, as those of `predict` are.
+    The graphs have opset 17, compute in float32 and take any number of rows, ``n``. One
+    graph has all networks (`n_networks`) and returns ensemble means, as `predict` does.
 
     **Padded histories.** Inputs are the tensors of `HistoryPadder` with
     ``padding="post"``: ``values`` (n, steps, F + 1), ``codes`` (n, steps, C) int64,
-    ``lengths`` (n,) int64, each with ``<name>_`` before it if there are several history
-    columns, and ``static`` (n, S). There must be one step at least; the values
-    in padding are ignored, but must be finite. Where the loss is
-    ``"squared_error"``, ``sums`` is one more, the attribute of that name of the
-    tensors. An exposure is one of the statics, as it is. Inputs without any column,
-    such as codes if no field has levels, are left out.
+    ``lengths`` (n,) int64, each with the prefix ``<name>_`` if there are several
+    history columns, and ``static`` (n, S). At least one step is needed. Values in
+    padding are ignored, but must be finite. With the loss ``"squared_error"`` there is
+    one more input, ``sums``, the attribute of that name of the tensors. An exposure is
+    one of the statics, before its logarithm is taken. Inputs without columns are left
+    out, such as ``codes`` if no field is categorical.
 
-    **A step.** Inputs are an event of each of n customers, ``values`` (n, F) and
-    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical
-    interarrival times, 0 for a first one; ``event`` (n,) bool, whether there is one:
-    where not, the state stays, and the other numbers of the event are of no matter; the
-    state before it, ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the
-    time from the last event to the cutoff in typical interarrival times, 0 if there was
-    none; and ``static`` and ``sums`` as above. Outputs are ``vectors_after``,
-    ``weights_after``, and the answers at the cutoff. Bidirectional networks and
-    histories that a lookback has cut off have no such graph.
+    **A step.** Inputs are an event of each of n customers and the state before it:
 
-    **Answers.** Of classifiers ``probabilities`` (n, n_classes), or (n, k) of several
-    labels. Of regressors ``prediction`` (n,) or (n, k); with ``"quantile"`` also
-    ``quantiles`` (n, q) or (n, k, q), and with ``"zero_inflated_lognormal"``
-    ``proba_zero``. Its quantiles are not there, as they take the inverse of the normal
-    distribution, which ONNX has not. Of `LSTMSurvival` ``prediction`` (n,), the risk;
-    ``cumulative_hazard`` (n, n_bins + 1) at the edges, straight between them, and
-    ``incidence`` (n, 1 + n_kinds, n_bins + 1) with several kinds of events.
+    - ``values`` (n, F) and ``codes`` (n, C): the encoded event;
+    - ``gap`` (n,): interarrival time in typical ones, 0 for a first event;
+    - ``event`` (n,) bool: whether there is an event. If not, the state stays as it is,
+      and the three inputs above are ignored;
+    - ``vectors`` (n, V, H) and ``weights`` (n, W): the state before the event;
+    - ``age`` (n,): time from the last event to the cutoff in typical interarrival
+      times, 0 without any event;
+    - ``static`` and ``sums`` as above.
+
+    Outputs are ``vectors_after``, ``weights_after``, and the predictions at the cutoff.
+    Bidirectional networks and histories with a lookback have no step graph.
+
+    **Predictions.** Classifiers return ``probabilities`` (n, n_classes), or (n, k) for
+    several labels. Regressors return ``prediction`` (n,) or (n, k); with
+    ``"quantile"`` also ``quantiles`` (n, q) or (n, k, q), and with
+    ``"zero_inflated_lognormal"`` also ``proba_zero``, but no quantiles, which need the
+    quantile function of the normal distribution; ONNX has no operator for it.
+    `LSTMSurvival` returns ``prediction`` (n,), the risk; ``cumulative_hazard`` (n,
+    n_bins + 1) at the edges, piecewise linear between them; and with several kinds of
+    events ``incidence`` (n, 1 + n_kinds, n_bins + 1).
 
     **The JSON** has the fitted encoding of events and statics, classes, quantiles and
-    edges. ``examples/read_exported.py`` reads it with NumPy only: a reference
-    for a reader in another language. Steps for the statics other than those of
-    `make_history_pipeline` are not in it (``parts`` is null): compute what they return,
-    columns ``names``. All files have the same ``digest``, in the metadata of the
-    graphs, which differs between exports.
+    edges. ``examples/read_exported.py`` reads it with NumPy only: a reference for a
+    reader in another language. It lacks steps for the statics other than those of
+    `make_history_pipeline` (``parts`` is null): compute the columns ``names`` that
+    these steps return. All files have the same ``digest``, the graphs in their
+    metadata; it differs between exports.
 
-    Each file is replaced when all are whole. Weights that trained in bfloat16 are
-    written, and compute, in float32.
+    Files are replaced only after all new ones are complete. Weights trained in bfloat16
+    are written in float32, in which the graphs compute.
 
     Examples
     --------
@@ -260,8 +265,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         raise ValueError(
             f"The name of the file must end with .onnx; got {path.name!r}."
         )
-    kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
-    parts = FittedPipeline.of(pipeline, "export_onnx", kinds)
+    parts = FittedPipeline.of(pipeline, "export_onnx")
     # The graphs hold the weights as constants.
     with isolated_torch_settings("cpu"), torch.no_grad():
         texts = _graphs_and_text(parts)

@@ -119,8 +119,8 @@ def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
 def _weights_of(layer: Any, gates: tuple[int, ...]) -> list[np.ndarray]:
     """Return weights of inputs and states, and biases, with the gates as ONNX has them.
 
-    torch stacks gates along the first axis; ONNX does as well, in another order, and
-    puts both biases into one vector.
+    torch and ONNX stack gates along the first axis, in different orders. ONNX
+    concatenates both biases.
     """
     found = {
         name.removesuffix("_l0"): np.concatenate(

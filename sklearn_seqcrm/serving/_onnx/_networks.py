@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from sklearn_seqcrm.serving._onnx._layers import (
 
 
 class Sizes(NamedTuple):
-    """Names and sizes of the inputs of the graphs, as far as networks lack them.
+    """Names and sizes of inputs of the graphs that networks do not determine.
 
     Parameters
     ----------
@@ -125,15 +125,21 @@ def outputs_of_step(
         starts.append(StateStart(first.hidden_size, full_of, weights_of))
         shapes = [["n", *one.shape] for one in start]
         vectors = _input(graph, f"{prefix}vectors", "float32", shapes[0])
-        weights = vectors[..., 0, :0]  # (N, 0)
         if weights_of:
             weights = _input(graph, f"{prefix}weights", "float32", shapes[1])
+        else:
+            weights = vectors[..., 0, :0]  # (N, 0)
         # Packed states of all networks have the same shapes, (N, V, H) and (N, W).
         v, w = len(full_of) // len(networks), len(weights_of) // len(networks)
         after = []
         for k, (reader, own) in enumerate(zip(readers, pooled, strict=True)):
             was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
-            kept = _updated(reader, was, event, values, codes, gap)
+            new = reader.update(reader.start.unpack(*was), values, codes, gap).pack()
+            # Rows without an event keep their state.
+            kept = (
+                np.where(event[..., None, None], new[0], was[0]),  # (N, V, H)
+                np.where(event[..., None], new[1], was[1]),  # (N, W)
+            )
             own.append(flatten(reader.read(reader.start.unpack(*kept), age)))
             after.append(kept)
         all_after: list[Array] = [
@@ -143,17 +149,6 @@ def outputs_of_step(
         if weights_of:
             graph.output(f"{prefix}weights_after", all_after[1].name, shapes[1])
     return _outputs(graph, networks, sizes, pooled), starts
-
-
-def _updated(
-    reader: StepReader, was: Sequence[Array], event: Array, *inputs: Any
-) -> tuple[Array, Array]:
-    """Return packed states after the event, and as they were in rows without one."""
-    vectors, weights = reader.update(reader.start.unpack(*was), *inputs).pack()
-    return (
-        np.where(event[..., None, None], vectors, was[0]),  # (N, V, H)
-        np.where(event[..., None], weights, was[1]),  # (N, W)
-    )
 
 
 def _outputs(

@@ -98,7 +98,7 @@ def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | N
     Returns
     -------
     float or None
-        NaN for NaT; None for another type, or if only one of both has a time zone.
+        NaN for NaT; None for another type, or a time zone that contradicts `aware`.
     """
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
@@ -185,7 +185,7 @@ class Arrivals(NamedTuple):
             If a column is missing.
         TypeError
             If a value is of a type that its field does not take, or events are given by
-            kind although the log of training has no kinds.
+            kind although the training log has no kinds.
         ValueError
             If customers or times are missing, or times are of another type or finer
             than those of training, so that they would be rounded.
@@ -294,7 +294,7 @@ def _read(
     what: str,
     kind: str | None,
 ) -> _Part:
-    """Read events of a log, a list or a table; `kind` is that of all, or None."""
+    """Read events of a log, a list or a table; `kind`, if any, is that of each."""
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
@@ -311,7 +311,10 @@ def _read(
         columns = fields.join(
             [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
         )
-        ids, when = (_objects([event[key] for event in events]) for key in keys)
+        # As objects: pandas would make floats of integers beside None.
+        ids, when = (
+            pd.Series([event[key] for event in events], dtype=object) for key in keys
+        )
     else:
         table = read_table(events, what)
         _refuse_keys_lost(table.columns, keys, what)
@@ -342,13 +345,6 @@ def _read_event(
         return fields.read({**event, **own}, name)
     except (TypeError, ValueError) as error:
         raise error_at(name, error) from error
-
-
-def _objects(values: list[Any]) -> pd.Series:
-    """Return values as objects; pandas would make floats of integers beside None."""
-    objects = np.empty(len(values), dtype=object)
-    objects[:] = values
-    return pd.Series(objects, dtype=object)
 
 
 def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:

@@ -143,16 +143,6 @@ class CustomerStateTable:
         return len(self._slots)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the array, free slots included."""
-        return self.records.nbytes
-
-    @property
-    def customers(self) -> list[Any]:
-        """All customers, in order of arrival."""
-        return list(self._slots)
-
-    @property
     def any_customer(self) -> Any:
         """One of the customers, whose type all others have; None without any."""
         return next(iter(self._slots), None)
@@ -211,10 +201,10 @@ class CustomerStateTable:
         self._free += gone
         return len(gone)
 
-    def silent_since(self, moment: Any) -> list[Any]:
-        """Return the customers whose last event is before a moment."""
+    def silent_since(self, tick: Any) -> list[Any]:
+        """Return the customers whose last event is before a time in ticks."""
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
-        old = self.records["last"][slots] < moment
+        old = self.records["last"][slots] < tick
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
     def keep_latest(self, most: int, slot: int = -1) -> None:

@@ -1,7 +1,8 @@
 """Read and encode a single event without a table, as fast as a service needs it.
 
 In a log that was merged from several kinds of events, an event has the fields of its
-kind. All others are missing, whatever the event holds, as for `EventLog.append`.
+kind. All other fields are missing, even if the event has values for them, as for
+`EventLog.append`.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class EventFields:
         what : str
             How an error names it.
         kind : str or None, default=None
-            Kind of all events. None: a column has the kinds, if there are any.
+            Kind of each event. None: a column holds the kinds, if there are any.
         """
 
         def column_of(name: str, foreign: np.ndarray) -> Column:

@@ -12,7 +12,6 @@ from sklearn_seqcrm._recurrent.network import (
     RecurrentState,
     StepReader,
     event_poolings,
-    order_poolings,
 )
 
 # Most events of a customer in one call of the layers; a power of 2.
@@ -148,20 +147,3 @@ class EventReader:
                 for pooling, own in zip(self._poolings, poolings, strict=True)
             )
         return RecurrentState(after.cells, poolings)
-
-    def read(self, state: RecurrentState, age: torch.Tensor) -> torch.Tensor:
-        """Return pooled histories, shape (B, output_size); 0 before the first event.
-
-        Parameters
-        ----------
-        state : RecurrentState
-            State after the last event that each row sees.
-        age : Tensor of shape (B,), float32
-            Time since then, in typical interarrival times; any finite number before the
-            first event.
-        """
-        seen = [
-            self._poolings[i].read(state.poolings[i], state.output, age)
-            for i in order_poolings(self._poolings)
-        ]
-        return torch.cat(seen, dim=1).flatten(1)  # (B, P, H) to (B, P H)

@@ -217,9 +217,7 @@ class VectorReader(FieldReader):
         if vector is None:
             if np.ndim(value) == 0:
                 raise self._other_type(f"has the value {_short(value)}")
-            # Set by position, as `pd.Series([value])` may convert the value.
-            one = pd.Series([None], dtype=object)
-            one.iat[0] = value
+            one = pd.Series([value], dtype=object)  # otherwise pandas may convert it
             column = nw.from_native(one, series_only=True)
             vector = read_vectors(column, self._name)[0]
         if len(vector) != self._size:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -14,8 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles
 from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
+from sklearn_seqcrm._recurrent.data import Inputs, read_inputs
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
-from sklearn_seqcrm.neural_network import BaseLSTM
+from sklearn_seqcrm.neural_network import (
+    BaseLSTM,
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+)
+
+# Estimators that may be the last step.
+_ESTIMATORS = LSTMClassifier, LSTMRegressor, LSTMSurvival
 
 
 class FittedPipeline(NamedTuple):
@@ -27,7 +36,7 @@ class FittedPipeline(NamedTuple):
         Learned encoding of each history column.
     cut_off : list of str
         History columns with a lookback in fit.
-    reading : ColumnRoles
+    roles : ColumnRoles
         Columns that the pipeline was fitted on.
     statics : Pipeline or None
         Steps between the encoder and the estimator; None without any.
@@ -39,15 +48,13 @@ class FittedPipeline(NamedTuple):
 
     encoders: dict[Any, EventEncoder]
     cut_off: list[Any]
-    reading: ColumnRoles
+    roles: ColumnRoles
     statics: Pipeline | None
     estimator: BaseLSTM
     networks: list[HistoryNetwork]
 
     @classmethod
-    def of(
-        cls, pipeline: Any, user: str, kinds: Sequence[type[BaseLSTM]]
-    ) -> FittedPipeline:
+    def of(cls, pipeline: Any, user: str) -> FittedPipeline:
         """Take a fitted pipeline apart.
 
         Parameters
@@ -56,18 +63,15 @@ class FittedPipeline(NamedTuple):
             The pipeline.
         user : str
             Name of the caller, for error messages.
-        kinds : sequence of type
-            Types of estimator that may be the last step.
 
         Raises
         ------
         TypeError
             If the pipeline has other steps.
         """
-        *others, last = (kind.__name__ for kind in kinds)
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
-            f"statics and an {', '.join(others)} or {last}, as "
+            "statics and an LSTMClassifier, LSTMRegressor or LSTMSurvival, as "
             "make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
@@ -76,10 +80,9 @@ class FittedPipeline(NamedTuple):
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
         estimator: Any = pipeline.steps[-1][1]
         learned = learned_encoding(encoder)
-        if learned is None or not isinstance(estimator, tuple(kinds)):
+        if learned is None or not isinstance(estimator, _ESTIMATORS):
             steps = [type(step).__name__ for _, step in pipeline.steps]
             raise TypeError(f"{wanted}; got a Pipeline of {steps}.")
-        assert isinstance(estimator, BaseLSTM)
         check_is_fitted(estimator, "nets_")
         between = [step for step in between if step[1] not in (None, "passthrough")]
         for name, step in between:
@@ -98,6 +101,21 @@ class FittedPipeline(NamedTuple):
             estimator,
             networks,
         )
+
+    def inputs_of(self, rows: pd.DataFrame, sums: bool = False) -> Inputs:
+        """Return the inputs of the networks for rows with encoded histories.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            Rows.
+        sums : bool, default=False
+            Whether to compute the sums of the histories.
+        """
+        frame = self.roles.select(rows, self.estimator).frame
+        if self.statics is not None:
+            frame = self.statics.transform(frame)
+        return read_inputs(self.estimator, frame, reset=False, sums=sums)
 
     def streaming_obstacle(self) -> str | None:
         """Return why the pipeline cannot be streamed; None if it can."""
@@ -145,7 +163,8 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
         )
     for part, transformer, columns in step.transformers_:
         # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
-        if passes_through(transformer) or _reads_cutoffs(transformer):
+        # "to_days" is the part of make_history_pipeline for days to the cutoff.
+        if passes_through(transformer) or function_of(transformer) == "to_days":
             continue
         reads = [one for one in _names_of(step, columns) if one in histories]
         if reads:
@@ -166,11 +185,6 @@ def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
     if isinstance(chosen, slice) or chosen.dtype.kind in "bi":
         return list(names[chosen])
     return list(columns)
-
-
-def _reads_cutoffs(transformer: Any) -> bool:
-    """Return whether a part is that of make_history_pipeline for days to cutoffs."""
-    return function_of(transformer) == "to_days"
 
 
 def passes_through(transformer: Any) -> bool:

@@ -102,11 +102,11 @@ def _restore(
     path: Any,
 ) -> None:
     """Put states and customers into streams."""
-    for i, (stream, told) in enumerate(
+    for i, (stream, saved) in enumerate(
         zip(streams.values(), note["histories"], strict=True)
     ):
-        own = table.slice(0, told["n"])
-        records = np.repeat(stream.states.at(np.array([-1])), told["n"])
+        own = table.slice(0, saved["n"])
+        records = np.repeat(stream.states.at(np.array([-1])), saved["n"])
         names = list(records.dtype.names or ())
         if "totals" in names and f"{i}_totals" not in own.column_names:
             # Written by version 0.1.0, or a file of float32, which is refused.
@@ -119,7 +119,7 @@ def _restore(
         # To Python objects, which are the keys of the slots.
         customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
         stream.states.restore(customers, records)
-        stream.span = None if told["span"] is None else tuple(told["span"])
+        stream.span = None if saved["span"] is None else tuple(saved["span"])
 
 
 def digest_of(
@@ -174,7 +174,7 @@ def _from_arrow(column: Any, like: np.ndarray, path: Any) -> np.ndarray:
     if column.type.to_pandas_dtype() != like.dtype:
         raise ValueError(
             f"The states in {path} are stored in {column.type}, and those of this "
-            f"scorer in {like.dtype}; choose dtype=... as it was."
+            f"scorer in {like.dtype}; choose dtype=... as when they were written."
         )
     return column.to_numpy(zero_copy_only=False).reshape(like.shape)
 

@@ -141,21 +141,16 @@ def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
         ids = ids.astype(ids.dtype.categories.dtype)
     exact = exact_ids(ids, what)
     if known is not None:
-        others = exact_ids(_index_of(known), what)
+        # A tuple is one id: the index must not be a MultiIndex.
+        others = exact_ids(pd.Index([known], dtype=object, tupleize_cols=False), what)
         check_same_id_type(exact, others, what, "those of the events before are")
     return exact.tolist()
 
 
 def one_id_like(one: Any, known: Hashable | None, what: str) -> Any:
     """Return a single id, which may be a tuple, as `ids_like` does."""
-    return ids_like(_index_of(one), known, what)[0]
-
-
-def _index_of(one: Any) -> pd.Index:
-    """Make an index of one id as an object: a tuple is one id, not a MultiIndex."""
-    objects = np.empty(1, dtype=object)
-    objects[0] = one
-    return pd.Index(objects, tupleize_cols=False)
+    index = pd.Index([one], dtype=object, tupleize_cols=False)
+    return ids_like(index, known, what)[0]
 
 
 def cutoffs_of(

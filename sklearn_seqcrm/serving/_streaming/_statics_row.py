@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -72,15 +71,14 @@ class StaticsRowEncoder:
         clock = next(iter(parts.encoders.values())).clock
         made, names = [], []
         for name, transformer, columns in step.transformers_:
-            if not len(columns) or name == "remainder":
-                continue
-            if set(columns) <= set(parts.encoders):
+            # Histories pass through; without columns there is nothing to encode.
+            if name == "remainder" or set(columns) <= set(parts.encoders):
                 continue
             one = _part_of(transformer, list(columns), clock)
             if one is None:
                 return None
             made.append(one)
-            names += _names_of(step, name)
+            names += list(step.get_feature_names_out()[step.output_indices_[name]])
         if not set(wanted) <= set(names):
             return None
         return cls(made, [names.index(one) for one in wanted])
@@ -114,11 +112,6 @@ class StaticsRowEncoder:
         """Return the learned parameters in types that JSON has."""
         parts = [part.learned() for part in self._parts]
         return {"parts": parts, "order": self._order.tolist()}
-
-
-def _names_of(step: ColumnTransformer, part: str) -> list[Any]:
-    """Return the names of the output columns of a part."""
-    return list(step.get_feature_names_out()[step.output_indices_[part]])
 
 
 def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None:

@@ -23,6 +23,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     CustomerStateTable,
     StoredVectors,
 )
+from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
     portions,
@@ -49,6 +50,8 @@ class StreamedHistory:
     ----------
     name : str
         Name of the history column.
+    keys : tuple of (str, str)
+        Names of the customer and the time column of its events.
     encoder : EventEncoder
         Learned encoding of its events.
     readers : sequence of EventReader
@@ -65,6 +68,8 @@ class StreamedHistory:
 
     Attributes
     ----------
+    row_encoder : EventRowEncoder
+        The same encoding for a single event.
     states : CustomerStateTable
         The records.
     span : tuple of (int, int) or (float, float), or None
@@ -74,6 +79,7 @@ class StreamedHistory:
     def __init__(
         self,
         name: str,
+        keys: tuple[str, str],
         encoder: EventEncoder,
         readers: Sequence[EventReader],
         n_states: int,
@@ -82,7 +88,9 @@ class StreamedHistory:
         has_sums: bool,
     ) -> None:
         self.name = name
+        self.keys = keys
         self.encoder = encoder
+        self.row_encoder = EventRowEncoder(encoder)
         self.stored = StoredVectors(dtype, readers[0].adds_up)
         start = _start_record(encoder, readers, self.stored, has_sums)
         self.states = CustomerStateTable(start)
@@ -124,10 +132,7 @@ class StreamedHistory:
             offsets = arrivals.offsets[some.start : some.stop + 1]
             own = slice(offsets[0], offsets[-1])
             times, offsets = arrivals.times[own], offsets - offsets[0]
-            columns = {
-                name: Column(column.values[own], column.categories)
-                for name, column in arrivals.columns.items()
-            }
+            columns = {name: one.take(own) for name, one in arrivals.columns.items()}
             gaps = self._gaps(slots, times, offsets)
             channels, codes = _encode(encoder, columns, times, gaps)
             # Customers side by side, each with equally many events, for one call of the
@@ -140,15 +145,8 @@ class StreamedHistory:
                 self.states.keep_latest(self._most)
         self.span = span
 
-    def take_one(
-        self,
-        customer: Any,
-        tick: Any,
-        gap: float,
-        channels: np.ndarray,
-        codes: np.ndarray,
-    ) -> None:
-        """Update a state by a single encoded event that is not late.
+    def take_one(self, customer: Any, tick: Any, values: Mapping[str, Any]) -> None:
+        """Update a state by a single event that is not late.
 
         Parameters
         ----------
@@ -156,13 +154,13 @@ class StreamedHistory:
             The customer.
         tick : int or float
             Time of the event, on the clock of the encoder.
-        gap : float
-            Interarrival time in ticks; NaN for a first event.
-        channels : ndarray of shape (F,), float32
-            Channels.
-        codes : ndarray of shape (C,), int32
-            Codes.
+        values : mapping of str to object
+            Fields of the event, as `row_encoder.read` returns them.
         """
+        slot = self.states.find_one(customer)
+        gap = np.nan if slot < 0 else float(tick - self.states.records["last"][slot])
+        # Everything that may fail comes before the first change.
+        channels, codes = self.row_encoder.encode(values, tick, gap)
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
@@ -364,8 +362,8 @@ class StreamedHistory:
         # Without events any finite age serves: the state is 0.
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
-        state = self._state_of(records, number).map(torch.from_numpy)
-        return self._readers[number].read(state, torch.from_numpy(age))
+        seen = self._readers[number].step.read(self._state_of(records, number), age)
+        return torch.from_numpy(seen.reshape(len(records), -1))  # (n, P H)
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
         """Return the pooled history of one customer, shape (output_size,), in NumPy.
@@ -440,9 +438,6 @@ def _encode(
     """Encode events in blocks that fit the cache; return channels and codes."""
     channels, codes = encoder.layout.empty(len(times))
     for some in blocks(len(times), _WIDTH):
-        own = {
-            name: Column(column.values[some], column.categories)
-            for name, column in columns.items()
-        }
+        own = {name: one.take(some) for name, one in columns.items()}
         encoder.encode(own, times[some], gaps[some], (channels[some], codes[some]))
     return channels, codes

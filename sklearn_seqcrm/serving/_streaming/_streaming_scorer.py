@@ -14,26 +14,23 @@ from pandas.api.types import is_list_like
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import as_list, check_none_missing
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-    NetworkOutputs,
-)
+from sklearn_seqcrm.neural_network import NetworkOutputs
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._many_customers import ManyCustomers
-from sklearn_seqcrm.serving._streaming._one_customer import OneCustomer
 from sklearn_seqcrm.serving._streaming._parquet import (
     digest_of,
     read_states,
     write_states,
 )
-from sklearn_seqcrm.serving._streaming._row_scores import PredictionsMixin
+from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMixin
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
+from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
+    SingleCustomerScorer,
+)
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
@@ -161,31 +158,33 @@ class StreamingScorer(PredictionsMixin):
         self.late = late
         self.max_customers = max_customers
         self.dtype = dtype
-        kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
-        self._parts = parts = FittedPipeline.of(pipeline, type(self).__name__, kinds)
+        self._parts = parts = FittedPipeline.of(pipeline, type(self).__name__)
         if (why := parts.streaming_obstacle()) is not None:
             raise ValueError(why)
         names = parts.estimator._roles.histories
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
-        self._keys = {name: (customers[name], times[name]) for name in names}
-        for name, keys in self._keys.items():
-            _refuse_repeated(keys, parts.encoders[name].schema, name)
+        keys = {name: (customers[name], times[name]) for name in names}
+        for name, own in keys.items():
+            _refuse_repeated(own, parts.encoders[name].schema, name)
         with isolated_torch_settings("cpu"), torch.no_grad():
-            self._streams = self._make_streams(names)
+            self._streams = self._make_streams(keys)
         exact, ignore_late = allow_exact_matches, late == "ignore"
-        self._many_customers = ManyCustomers(parts, self._streams, self._keys, exact)
-        self._one_customer = OneCustomer(
-            parts, self._streams, self._keys, exact, ignore_late
+        self._table_scorer = TableScorer(parts, self._streams, exact)
+        self._single_customer_scorer = SingleCustomerScorer(
+            parts, self._streams, exact, ignore_late
         )
         self._lock = threading.RLock()
 
-    def _make_streams(self, names: Sequence[Any]) -> dict[Any, StreamedHistory]:
+    def _make_streams(
+        self, keys: Mapping[Any, tuple[str, str]]
+    ) -> dict[Any, StreamedHistory]:
         networks = self._parts.networks
         first = networks[0].readers[0]
         return {
             name: StreamedHistory(
                 name,
+                own,
                 self._parts.encoders[name],
                 [EventReader(network.readers[i]) for network in networks],
                 first.hidden_size * len(first.layers),
@@ -193,7 +192,7 @@ class StreamingScorer(PredictionsMixin):
                 self.dtype,
                 self._parts.estimator._objective.is_linear,
             )
-            for i, name in enumerate(names)
+            for i, (name, own) in enumerate(keys.items())
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -214,7 +213,7 @@ class StreamingScorer(PredictionsMixin):
     @property
     def nbytes(self) -> int:
         """Bytes of all states, without the ids of the customers."""
-        return sum(stream.states.nbytes for stream in self._streams.values())
+        return sum(stream.states.records.nbytes for stream in self._streams.values())
 
     # Events ---------------------------------------------------------------------------
 
@@ -273,7 +272,11 @@ class StreamingScorer(PredictionsMixin):
         """
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
-            arrivals = self._arrivals(events, stream)
+            name = stream.name
+            arrivals = Arrivals.of(events, *stream.keys, stream.encoder, name)
+            if arrivals.customers:
+                what = f"customers of new events for {name!r}"
+                one_id_like(arrivals.customers[0], stream.states.any_customer, what)
             late = stream.are_late(arrivals)
             if late.any():
                 if self.late == "raise":
@@ -286,15 +289,6 @@ class StreamingScorer(PredictionsMixin):
                     on_accept()
                 stream.take(arrivals)
             return len(arrivals.times)
-
-    def _arrivals(self, events: Any, stream: StreamedHistory) -> Arrivals:
-        name = stream.name
-        arrivals = Arrivals.of(events, *self._keys[name], stream.encoder, name)
-        what = f"customers of new events for {name!r}"
-        if not arrivals.customers:
-            return arrivals
-        one_id_like(arrivals.customers[0], stream.states.any_customer, what)
-        return arrivals
 
     def _stream(self, history: Any) -> StreamedHistory:
         if history is None and len(self._streams) == 1:
@@ -311,7 +305,7 @@ class StreamingScorer(PredictionsMixin):
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
         """Compute the network outputs of rows; see `PredictionsMixin`."""
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
-            outputs = self._many_customers.outputs(rows, cutoff)
+            outputs = self._table_scorer.outputs(rows, cutoff)
         return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
 
     # One customer ---------------------------------------------------------------------
@@ -374,7 +368,7 @@ class StreamingScorer(PredictionsMixin):
         times = None if horizon is None else _times_of(estimator, horizon)
         with self._lock:
             stream = None if event is None else self._stream(history)
-            outputs = self._one_customer.outputs(
+            outputs = self._single_customer_scorer.outputs(
                 customer, event, statics or {}, cutoff, stream, on_accept
             )
         if times is not None:
@@ -492,7 +486,7 @@ class StreamingScorer(PredictionsMixin):
         max_customers : int or None, default=None
             How many customers to remember.
         dtype : {"float32", "float16"}, default="float32"
-            Type of the stored states, as it was.
+            Type of the stored states; the one that `to_parquet` wrote.
 
         Returns
         -------

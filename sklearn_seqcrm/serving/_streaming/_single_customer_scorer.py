@@ -1,8 +1,8 @@
-"""One event and one score of a customer, without a table.
+"""Scores of a single customer after an optional event, without a table.
 
 A service that scores each event takes half a millisecond this way, and ten with a table
-of one row. Only the containers differ. Fields are read by the `FieldReader` of the
-tables, and the network's formulas are those of `StepReader` and `StepHead`.
+of one row. Only the containers differ: tables use the same `FieldReader`, and the
+networks compute by `StepReader` and `StepHead`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
+from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
-from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder, refuse_lost
+from sklearn_seqcrm.serving._streaming._event_fields import refuse_lost
 from sklearn_seqcrm.serving._streaming._field_readers import (
     is_missing,
     refuse_surrogates,
@@ -38,7 +38,7 @@ from sklearn_seqcrm.serving._streaming._streamed_history import (
 )
 
 
-class OneCustomer:
+class SingleCustomerScorer:
     """Scores of single customers, after a single event if there is one.
 
     Parameters
@@ -47,30 +47,25 @@ class OneCustomer:
         The fitted pipeline.
     streams : dict of str to StreamedHistory
         The history columns, with the states of all customers.
-    keys : dict of str to (str, str)
-        Names of the customer and the time column of each.
     exact : bool
         Whether a row sees the events at its cutoff.
     ignore_late : bool
-        Whether an event before the last one is left out, or refused.
+        Whether an event before the last one is left out instead of refused.
     """
 
     def __init__(
         self,
         parts: FittedPipeline,
         streams: Mapping[Any, StreamedHistory],
-        keys: Mapping[Any, tuple[str, str]],
         exact: bool,
         ignore_late: bool,
     ) -> None:
         self._parts = parts
         self._heads = [StepHead(network) for network in parts.networks]
         self._streams = streams
-        self._keys = keys
         self._exact = exact
         self._ignore_late = ignore_late
-        self._one_event = {n: EventRowEncoder(s.encoder) for n, s in streams.items()}
-        self._one_row = StaticsRowEncoder.of(parts)
+        self._row_encoder = StaticsRowEncoder.of(parts)
 
     def outputs(
         self,
@@ -103,9 +98,9 @@ class OneCustomer:
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
         tick, values = None, {}
         if stream is not None and event is not None:
-            column = self._keys[stream.name][1]
+            column = stream.keys[1]
             refuse_lost(event, [column], "event")
-            values = self._one_event[stream.name].read(event)
+            values = stream.row_encoder.read(event)
             tick = self._tick_of(event[column], column, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
         cutoffs = {
@@ -120,27 +115,22 @@ class OneCustomer:
             customer = ids[stream.name]
             if on_accept is not None:
                 on_accept()
-            self._take(stream, customer, values, tick)
+            stream.take_one(customer, tick, values)
             slots[stream.name] = stream.states.find_one(customer)
-        records = {
-            name: one.states.at_one(slots[name]) for name, one in streams.items()
-        }
         # After the update: the row sees the event.
-        views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
-        known = [
-            one.features(records[name], cutoffs[name]) for name, one in streams.items()
+        views = [
+            (one, one.states.at_one(slots[name]), cutoffs[name])
+            for name, one in streams.items()
         ]
-        row = self._row(known, beside)
+        row = self._row([one.features(*view) for one, *view in views], beside)
+        others = row.static[0], row.offset, row.linear_inputs[0]
         outputs = []
         for number, head in enumerate(self._heads):
             pooled = [
-                one.pooled_one(*views[name], number) for name, one in streams.items()
+                one.pooled_one(record, cutoff[0], number)
+                for one, record, cutoff in views
             ]
-            outputs.append(
-                head.outputs(pooled, row.static[0], row.offset, row.linear_inputs[0])[
-                    None
-                ].astype("float64")
-            )
+            outputs.append(head.outputs(pooled, *others)[None].astype("float64"))
         return outputs
 
     def _row(
@@ -171,11 +161,11 @@ class OneCustomer:
         return ids
 
     def _tick_of(
-        self, moment: Any, column: str, stream: StreamedHistory, slot: int
+        self, value: Any, column: str, stream: StreamedHistory, slot: int
     ) -> Any:
         """Return the tick of an event; None for a late one that is ignored."""
         clock = stream.encoder.clock
-        tick = exact_tick_of(clock, moment, f"event[{column!r}]")
+        tick = exact_tick_of(clock, value, f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
         if last is None or tick >= last:
@@ -198,7 +188,7 @@ class OneCustomer:
             now = (
                 tick if stream.span is None and tick is not None else latest_of(stream)
             )
-            # The event may be the latest of all customers: `span` lacks it still.
+            # `span` does not include the event yet, which may be the latest one.
             now = now if tick is None else max(now, tick)
         else:
             now = tick_of(clock, cutoff, "cutoff", up=not exact)
@@ -218,16 +208,16 @@ class OneCustomer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         """Return the statics as the estimator takes them, shape (n_statics,)."""
-        wanted = self._parts.reading.statics
+        wanted = self._parts.roles.statics
         lost = [name for name in wanted if name not in statics]
         if lost:
             raise KeyError(
                 f"statics lacks {lost}; the pipeline was fitted on {list(wanted)}."
             )
-        if self._one_row is not None:
+        if self._row_encoder is not None:
             first = next(iter(self._parts.encoders))
             try:
-                return self._one_row.values(statics, cutoffs[first][0])
+                return self._row_encoder.values(statics, cutoffs[first][0])
             except UnusualValueError:
                 pass  # the pipeline's own steps convert or refuse the value
         return self._from_table(statics, cutoffs)
@@ -236,30 +226,12 @@ class OneCustomer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         parts = self._parts
-        row = pd.DataFrame({name: [statics[name]] for name in parts.reading.statics})
+        row = pd.DataFrame({name: [statics[name]] for name in parts.roles.statics})
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
             row[name] = streamed_histories(
                 encoder, nothing, nothing[:, :0], cutoffs[name]
             )
-        frame = parts.reading.select(row, parts.estimator).frame
-        if parts.statics is not None:
-            frame = parts.statics.transform(frame)
         # Row features come first; only the statics at the end are needed here.
-        static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
+        static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
-
-    def _take(
-        self,
-        stream: StreamedHistory,
-        customer: Any,
-        values: Mapping[str, Any],
-        tick: Any,
-    ) -> None:
-        """Update the state by an event that was read, and is not late."""
-        slot = stream.states.find_one(customer)
-        gap = np.nan
-        if slot >= 0:
-            gap = float(tick - stream.states.records["last"][slot])
-        numbers = self._one_event[stream.name].encode(values, tick, gap)
-        stream.take_one(customer, tick, gap, *numbers)

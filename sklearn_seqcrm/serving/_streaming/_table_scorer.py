@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
-from sklearn_seqcrm._recurrent.data import BatchPart, RowData, read_inputs
+from sklearn_seqcrm._recurrent.data import BatchPart, RowData
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     customers_in,
@@ -24,8 +24,8 @@ _WIDTH = 64  # temporary numbers per row
 _Views = dict[Any, tuple[np.ndarray, np.ndarray]]
 
 
-class ManyCustomers:
-    """Scores of rows from states, equal to those of the pipeline.
+class TableScorer(NamedTuple):
+    """Scorer of the rows of a table from stored states, equal to the pipeline.
 
     Parameters
     ----------
@@ -33,23 +33,13 @@ class ManyCustomers:
         The fitted pipeline.
     streams : mapping of str to StreamedHistory
         The history columns, with the states of all customers.
-    keys : mapping of str to (str, str)
-        Names of the customer and the time column of each.
     exact : bool
         Whether a row sees the events at its cutoff.
     """
 
-    def __init__(
-        self,
-        parts: FittedPipeline,
-        streams: Mapping[Any, StreamedHistory],
-        keys: Mapping[Any, tuple[str, str]],
-        exact: bool,
-    ) -> None:
-        self._parts = parts
-        self._streams = streams
-        self._keys = keys
-        self._exact = exact
+    parts: FittedPipeline
+    streams: Mapping[Any, StreamedHistory]
+    exact: bool
 
     def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
         """Return the outputs of each network, shape (n, n_outputs), float64.
@@ -62,7 +52,7 @@ class ManyCustomers:
             As `StreamingScorer.predict` takes it.
         """
         self._check(rows)
-        views = {name: self._view(rows, cutoff, name) for name in self._streams}
+        views = {name: self._view(rows, cutoff, name) for name in self.streams}
         # Blocks of rows bound the memory for copies of records and their pooled states.
         parts = [
             self._outputs_of_some(
@@ -79,7 +69,7 @@ class ManyCustomers:
                 "rows must be a pandas DataFrame; got "
                 f"{type(rows).__module__}.{type(rows).__name__}."
             )
-        taken = [name for name in self._streams if name in rows.columns]
+        taken = [name for name in self.streams if name in rows.columns]
         if taken:
             raise ValueError(
                 f"rows has columns {taken}, whose histories the scorer keeps. "
@@ -92,10 +82,10 @@ class ManyCustomers:
         self, rows: pd.DataFrame, cutoff: Any, name: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the slots and cutoffs of the rows for one history column."""
-        stream = self._streams[name]
+        stream = self.streams[name]
         known = stream.states.any_customer
-        slots = stream.states.find(customers_in(rows, self._keys[name][0], known))
-        cutoffs, exact = cutoffs_of(rows, cutoff, stream, self._exact)
+        slots = stream.states.find(customers_in(rows, stream.keys[0], known))
+        cutoffs, exact = cutoffs_of(rows, cutoff, stream, self.exact)
         stream.refuse_early(slots, cutoffs, exact)
         return slots, cutoffs
 
@@ -105,27 +95,23 @@ class ManyCustomers:
         records: _Views = {}
         histories = {}
         for name, (slots, cutoff) in views.items():
-            stream = self._streams[name]
+            stream = self.streams[name]
             records[name] = stream.states.at(slots), cutoff
             known = stream.features(*records[name])
             histories[name] = streamed_histories(stream.encoder, *known, cutoff)
-        parts, estimator = self._parts, self._parts.estimator
-        frame = parts.reading.select(rows.assign(**histories), estimator).frame
-        if parts.statics is not None:
-            frame = parts.statics.transform(frame)
+        estimator = self.parts.estimator
         sums = estimator._objective.is_linear
-        inputs = read_inputs(estimator, frame, reset=False, sums=sums)
-        inputs = estimator._as_in_fit(inputs)
-        return self._read_states(records, inputs.data)
+        inputs = self.parts.inputs_of(rows.assign(**histories), sums)
+        return self._read_states(records, estimator._as_in_fit(inputs).data)
 
     def _read_states(self, records: _Views, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for states and everything beside them."""
         rows = BatchPart.of(data, slice(None), [])
         outputs = []
-        for number, network in enumerate(self._parts.networks):
+        for number, network in enumerate(self.parts.networks):
             pooled = [
                 stream.pooled(*records[name], number)
-                for name, stream in self._streams.items()
+                for name, stream in self.streams.items()
             ]
             outputs.append(network.read_pooled(pooled, rows).double().numpy())
         return outputs
