@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks on the estimators. skorch's are in test_lstm.py."""
+"""scikit-learn's callbacks on the estimators; the tests of the LSTM estimators have skorch's."""
 
 import pickle
 
