@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks on the estimators; the tests of the LSTM estimators have skorch's."""
+"""scikit-learn's callbacks on the estimators. tests/neural_network has skorch's."""
 
 import pickle
 

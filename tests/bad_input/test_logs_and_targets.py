@@ -1,0 +1,227 @@
+"""Errors of event logs, histories, targets, splits and features."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.model_selection import CutoffSplit
+from sklearn_seqcrm.targets import churned, future_count, future_sum, stack_horizons
+from tests.bad_input.inputs import (
+    AWARE,
+    EVENTS,
+    LOG,
+    ROWS,
+    X,
+    attach,
+    build,
+    cases_of,
+    refused,
+    without,
+)
+
+# The log and its histories ------------------------------------------------------------
+
+
+def rows_with(**changed):
+    return partial(LOG.attach, ROWS.assign(**changed), cutoff="at")
+
+
+NUMBERS = np.arange(len(EVENTS), dtype="float64")
+LOGS = {
+    "missing ids": (
+        build(who=EVENTS["who"].where(EVENTS.index > 1)),
+        "customer column 'who' of events has 2 missing values, .* rows 0, 1; drop or",
+    ),
+    "NaT": (
+        build(when=EVENTS["when"].where(EVENTS.index > 0)),
+        "time column 'when' of events has 1 missing values, .* rows 0; drop or fill",
+    ),
+    "NaN for a time": (
+        build(when=without(NUMBERS, np.nan)),
+        "time column 'when' of events has 1 missing values",
+    ),
+    "infinite times": (
+        build(when=without(NUMBERS, np.inf, -np.inf)),
+        "times in column 'when' hold 2 infinite values; drop those rows",
+    ),
+    "naive and aware times": (
+        build(when=EVENTS["when"].astype(object).where(EVENTS.index > 3, AWARE)),
+        r"'when' mix naive and time-zone aware .*; pd.to_datetime\(..., utc=True\)",
+    ),
+    "times as text": (
+        build(when="2024-01-01"),
+        "'when' must be datetimes or numbers; got .*pd.to_datetime reads dates",
+        TypeError,
+    ),
+    "no customer column": (
+        partial(EventLog, EVENTS, "customer", "when"),
+        r"no customer column 'customer'; it has \['who', 'when', 'amount'",
+        KeyError,
+    ),
+    "no time column": (
+        partial(EventLog, EVENTS, "who", "time"),
+        "no time column 'time'; it has",
+        KeyError,
+    ),
+    "a column twice": (
+        partial(EventLog, pd.concat([EVENTS, EVENTS], axis=1), "who", "when"),
+        "events has columns of the same name; rename them.*- 'amount' 2 times",
+    ),
+    "zero events": (partial(EventLog, EVENTS[:0], "who", "when"), "events has no rows"),
+    "no table": (
+        partial(EventLog, EVENTS.to_numpy(), "who", "when"),
+        "whatever has __arrow_c_stream__.; got numpy.ndarray",
+        TypeError,
+    ),
+    "a field of several types": (
+        build(amount=EVENTS["amount"].astype(object).where(EVENTS.index > 0, "much")),
+        r"'amount' mixes values .* float, str; make them one type, .*astype\(str\)",
+        TypeError,
+    ),
+    "a field of lists of text": (
+        build(amount=[["a"]] * len(EVENTS)),
+        "'amount' of events holds values of the type list of string, .* leave it out",
+        TypeError,
+    ),
+    "append: a field less": (
+        partial(LOG.append, EVENTS.drop(columns="kind")),
+        r"no columns \['kind'\] for fields; it has \['who', 'when', 'amount', 'due'",
+        KeyError,
+    ),
+    "append: another type": (
+        partial(LOG.append, EVENTS.assign(amount="much")),
+        "Field 'amount' has the types .*'more': 'categorical'.*; give it one type",
+    ),
+    "concat: other times": (
+        lambda: EventLog.concat({"a": LOG, "b": build(when=AWARE)()}),
+        "times of 'b' are time-zone aware .* of 'a' naive .*; build both from times",
+    ),
+    "attach: missing ids": (
+        rows_with(who=ROWS["who"].where(ROWS.index > 1)),
+        "customer column 'who' of rows has 2 missing values, .*; drop or fill them",
+    ),
+    "attach: NaT": (
+        rows_with(at=ROWS["at"].where(ROWS.index > 0)),
+        "cutoff column 'at' of rows has 1 missing values, .* rows 0; drop or fill them",
+    ),
+    "attach: aware cutoffs": (
+        rows_with(at=ROWS["at"].dt.tz_localize("UTC")),
+        r"'at' are time-zone aware .* log are naive datetimes; tz_convert\(None\)",
+    ),
+    "attach: numbers as cutoffs": (
+        rows_with(at=1),
+        "'at' are plain numbers, but the times of the log are naive datetimes; build",
+    ),
+    "attach: ids of another type": (
+        rows_with(who=1),
+        "'who' of rows are of the type int64, .* none would be found; cast them: ",
+        TypeError,
+    ),
+    "attach: no cutoff column": (
+        partial(LOG.attach, ROWS, cutoff="when"),
+        r"cutoff='when' is neither a column of rows, which has \['who', 'at', .*nor",
+        KeyError,
+    ),
+    "attach: no customer column": (
+        partial(LOG.attach, ROWS.drop(columns="who"), cutoff="at"),
+        "rows has no customer column 'who'; it has",
+        KeyError,
+    ),
+    "attach: the name is taken": (
+        partial(LOG.attach, X, cutoff="at"),
+        "a column 'history' already; choose another name with name=",
+    ),
+    "snapshots: no step": (
+        partial(LOG.snapshots_every, 0),
+        "step must be longer than 0",
+    ),
+    "snapshots: NaT": (
+        partial(LOG.snapshots, [pd.NaT]),
+        "cutoffs has 1 missing values",
+    ),
+    "snapshots: True for a number of events": (
+        partial(LOG.snapshots, ["2024-01-01"], min_events=True),
+        "min_events must be a whole number from 0 on; got True",
+    ),
+}
+
+# Targets, splits and features ---------------------------------------------------------
+
+TARGETS = {
+    "a horizon without a unit": (
+        partial(churned, X, horizon=30),
+        r"horizon must be a length of time, .*'14D'.*got the bare number 30",
+        TypeError,
+    ),
+    "no horizons": (partial(churned, X, horizon=[]), r"one or several; got \[\]"),
+    "a horizon twice": (
+        partial(future_count, X, ["30D", "720h"], censored="nan"),
+        r"horizon names some horizons twice: \['30D', '720h'\]",
+    ),
+    "several windows beyond the log": (
+        partial(churned, X, horizon=["1D", "3000D"]),
+        "windows of 48 of 48 rows run past the end of the log, the first in the rows",
+    ),
+    "stack_horizons: rows that were dropped": (
+        lambda: stack_horizons(X, future_count(X.iloc[:5], ["1D", "2D"])),
+        r"X has 48 rows and y 5, and their indexes differ: .*X.loc\[y.index\]",
+    ),
+    "stack_horizons: a column of the name": (
+        lambda: stack_horizons(
+            X, future_count(X, ["1D", "30D"], censored="nan"), name="age"
+        ),
+        "X has a column 'age' already; choose another name",
+    ),
+    "an unknown field": (
+        partial(future_sum, X, "money", horizon="30D"),
+        r"no field 'money'; it has \['amount', 'kind', 'due'\]",
+        KeyError,
+    ),
+    "a sum of categories": (
+        partial(future_sum, X, "kind", horizon="30D"),
+        "'kind' is categorical, and cannot be summed",
+    ),
+    "windows beyond the log": (
+        partial(churned, X, horizon="3000D"),
+        "windows of 48 of 48 rows run past the end of the log, the first in the rows",
+    ),
+    "missing histories": (
+        partial(churned, X.assign(history=X["history"].where(X.index > 0)), horizon=1),
+        "1 of 48 rows have no history",
+    ),
+    "CutoffSplit: a horizon too long": (
+        lambda: list(CutoffSplit(2, horizon="9000D").split(X)),
+        "Fold 1 of 2 has no training rows: .*Use fewer splits, earlier cutoffs or",
+    ),
+    "CutoffSplit: no histories": (
+        lambda: list(CutoffSplit(2, horizon="9D").split(X[["age"]])),
+        r"X has no history column; EventLog.attach adds one. Its columns are \['age'\]",
+    ),
+    "RFMFeatures: no histories": (
+        partial(RFMFeatures().fit, X[["age"]]),
+        "X has no history column; EventLog.attach adds one",
+    ),
+    "RFMFeatures: a column less": (
+        partial(RFMFeatures().fit(X).transform, X.drop(columns="history")),
+        r"lacks 1 of the 5 columns that RFMFeatures saw in fit: \['history'\]",
+    ),
+    "RFMFeatures: a field of another type": (
+        partial(RFMFeatures().fit(X).transform, attach(EVENTS.assign(amount="much"))),
+        "'amount' .* is categorical, but .*; choose another with amount=",
+        TypeError,
+    ),
+}
+
+REFUSED = {
+    "EventLog": LOGS,
+    "targets, splits, RFM": TARGETS,
+}
+
+
+@pytest.mark.parametrize(("where", "case"), cases_of(REFUSED))
+def test_refused(where, case):
+    refused(*REFUSED[where][case])
