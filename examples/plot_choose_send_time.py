@@ -1,6 +1,6 @@
 """
-At which hour should each customer be written to?
-=================================================
+At which hour should each customer get a newsletter?
+====================================================
 
 A newsletter is opened more often if it arrives just before the customer looks at the
 inbox. Each customer has other hours, other ones at weekends, and habits drift. A

@@ -24,7 +24,7 @@ and real labels are late and incomplete.
 # Each card has a home, categories in which it pays, an hour, and a level of amounts.
 # Some customers travel, which is honest. The kinds of fraud:
 #
-# - *tested*: a tiny payment online, to see whether the number works, then large ones;
+# - *tested*: a tiny payment online, to test the card number, then large ones;
 # - *stolen*: a few payments in another place within hours, twice as large as usual;
 # - *taken over*, which is new: once a day, online and at home, for three times as much,
 #   and mostly in categories in which the customer does not buy.
@@ -149,8 +149,8 @@ in_all = surprise.sum(axis=1)
 # %%
 # The other model without labels takes columns: the payment itself, the card's mean
 # amount, its shares of places and categories, and the number of payments within an
-# hour, a day and a week. With `allow_exact_matches` a row sees the events *at* its
-# cutoff: the payment in question.
+# hour, a day and a week. With `allow_exact_matches` a history includes the events *at*
+# its cutoff: the payment in question.
 X = log.attach(payments[KEYS], cutoff="timestamp", allow_exact_matches=True)
 before = log.attach(payments[KEYS], cutoff="timestamp")
 aggregator = HistoryAggregator(lookbacks=["1h", "1D", "7D"], max_features=None)
@@ -218,7 +218,7 @@ scores = {
 # Which fraud do they find?
 # -------------------------
 # Average precision for each kind of fraud, among all honest payments. A random order
-# has the share of this kind, about .01.
+# has the share of this kind as its average precision, about .01.
 kind = payments.loc[is_test, "kind"].to_numpy()
 found = {}
 for name, score in scores.items():

@@ -5,13 +5,13 @@ Will this item come back?
 At the time of an order, which items will be returned? Each row below is an ordered
 item. Its history has the events known at that time: the customer's earlier items, the
 rest of the basket, and the returned and kept items *reported* by then. How close do
-models come to the true probabilities, and what does a model look like that has used the
+models come to the true probabilities, and how good does a model seem that uses the
 future?
 
 The orders are simulated, so the true probability of every return is known, and no
-honest model can be better. There are two limitations. The habit of simulated customers
-is one decayed sum: trees with this sum and the size of the basket as columns are as
-good as the network. And real returns depend on facts that are not in a simulation.
+honest model can be better. There are two limitations. The habit of a simulated customer
+is a single decayed sum: trees with this sum and the size of the basket as columns are
+as good as the network. And real returns depend on facts that are not in a simulation.
 """
 
 # %%
@@ -60,8 +60,8 @@ print(log)
 
 # %%
 # An item and the rest of its basket are ordered at the cutoff of the row. With
-# `allow_exact_matches` the row sees them. This is no leak, because the outcomes of this
-# basket are later events.
+# `allow_exact_matches` they are part of its history. This is no leak, because the
+# outcomes of this basket are later events.
 X = log.attach(data.rows, **AS_OF_ORDER)
 y = data.target
 print(X.iloc[[0, 30_000, 59_000]].to_string(index=False))
@@ -190,11 +190,11 @@ print(f"Reading the future: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in u
 # %%
 # The same on real orders
 # -----------------------
-# This part runs if the file is there: Online Retail II, invoice lines of a UK
-# wholesaler of gifts, with cancellations of about 2% of them. A cancellation is matched
-# to the latest earlier line of the same customer and product with at least its
-# quantity. Items have a price and a quantity only, and cancellations are few: the
-# network is worse than the trees here.
+# This part runs if the file of Online Retail II is found: invoice lines of a UK
+# wholesaler of gifts, of which about 2% are cancelled. A cancellation is matched to the
+# latest earlier line of the same customer and product with at least its quantity. Items
+# have a price and a quantity only, and cancellations are few: the network is worse than
+# the trees here.
 def forecast_cancellations(path):
     """Forecast which invoice lines are cancelled within 60 days."""
     window = pd.Timedelta("60D")

@@ -138,7 +138,7 @@ print(
 # %%
 # The differences
 # ---------------
-# If an interval does not contain zero, the difference is more than chance.
+# If an interval does not contain zero, the difference is unlikely to be chance.
 display = ModelComparisonDisplay.from_comparison(comparison)
 figure = display.figure_
 figure.savefig(output / "repurchase_differences.png", dpi=120)

@@ -10,8 +10,9 @@ events.
 
 The data are real grocery purchases (the Complete Journey data of 84.51°). A network,
 trained on data until October, predicts who will not come back within two weeks. Then
-receipts arrive one by one, and each gets a new score. The limitations of a state: it
-cannot take an event back, add a late event, or process the history backwards.
+receipts arrive one by one, and each gets a new score. A state has limitations: an event
+cannot be removed from it, late events cannot be added, and the history cannot be
+processed backwards.
 """
 
 # %%
@@ -89,8 +90,9 @@ print(
 # %%
 # The same scores
 # ---------------
-# Compare with the scores of the pipeline on the whole log. Receipts of a household at
-# the same time are left out: they were scored before the last of them was known.
+# Compare with the scores of the pipeline on the whole log. Receipts of a household with
+# the same time are left out, because the first of them were scored before the last one
+# arrived.
 whole = EventLog(receipts, *KEYS, observed_until=END)
 rows = whole.attach(later[KEYS], cutoff="timestamp", allow_exact_matches=True)
 batch = model.predict_proba(rows)[:, 1]

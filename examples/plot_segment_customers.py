@@ -146,8 +146,8 @@ print(tells.round(2).to_string())
 # %%
 # Would other households give the same segments?
 # ----------------------------------------------
-# Cluster bootstrap samples of households. The adjusted Rand index compares them with
-# the segments above: 1 for equal segments and 0 for chance.
+# Draw bootstrap samples of households and cluster them again. The adjusted Rand index
+# compares them with the segments above: 1 for equal segments and 0 for chance.
 rng = np.random.default_rng(0)
 drawn = [rng.integers(0, len(X), len(X)) for _ in range(N_DRAWS)]
 stability = {
