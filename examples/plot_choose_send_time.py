@@ -124,7 +124,7 @@ rotated_candidates = rotated(
 
 
 def network(max_epochs):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32, learning_rate=0.005, max_epochs=max_epochs, random_state=0

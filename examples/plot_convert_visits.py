@@ -54,7 +54,7 @@ CHANCES = np.array(
 
 
 def visit(rng):
-    """Simulate the clicks of a visit; the last action is an order, or to leave."""
+    """Simulate the clicks of a visit; the last action is an order or leaving."""
     purpose = rng.choice(3, p=[0.55, 0.35, 0.1])
     product, price, cart, clicks = -1, 0.0, 0.0, []
     while True:
@@ -133,7 +133,7 @@ print(f"{(~is_test).sum():,} training rows, {is_test.sum():,} test rows")
 # Network and boosting
 # --------------------
 def network():
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(hidden_size=32, max_epochs=12, random_state=0)
     )

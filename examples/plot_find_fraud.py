@@ -54,7 +54,7 @@ KINDS = ["tested", "stolen", "taken over"]
 
 
 def payments_of_card(card, rng):
-    """Simulate the payments of a card, and what a thief does with it."""
+    """Simulate the payments of a card, honest and fraudulent."""
     home, hour, level = rng.integers(N_PLACES), rng.normal(14, 3), rng.normal(3, 0.5)
     taste = rng.dirichlet(np.full(N_CATEGORIES, 0.4))
     n = rng.poisson(rng.gamma(3, 20))
@@ -80,7 +80,7 @@ def payments_of_card(card, rng):
 
 
 def fraud(kind, rng, home, hour, level, taste):
-    """Simulate what a thief does."""
+    """Simulate fraudulent payments."""
     n, start = rng.integers(3, 6), rng.uniform(20, N_DAYS - 2)
     category = rng.choice(N_CATEGORIES, n, p=taste)
     amount, place, online = level + 0.15 * category + rng.normal(0, 0.6, n), home, True
@@ -135,8 +135,8 @@ events = LSTMEventModel(hidden_size=32, max_epochs=12, random_state=0)
 events.fit(log.snapshots([SPLIT]))
 
 everything = log.snapshots([payments["timestamp"].max() + pd.Timedelta("1min")])
-told = -events.score_events(everything)
-surprise = told[[f"log_prob_{name}" for name in fields]]
+improbability = -events.score_events(everything)
+surprise = improbability[[f"log_prob_{name}" for name in fields]]
 surprise.columns = fields
 print(surprise.groupby(payments["kind"].replace("", "honest")).mean().round(2))
 
@@ -160,7 +160,7 @@ hour = payments["timestamp"].dt.hour
 
 
 def own_share(field):
-    """Share of the card's earlier payments with the value that this payment has."""
+    """Return the share of the card's earlier payments with this payment's value."""
     value = payments[field].astype(str)
     shares = np.zeros(len(payments))
     for level in payments[field].cat.categories:
@@ -189,7 +189,7 @@ forest = IsolationForest(random_state=0).fit(numbers[~is_test])
 
 
 def boosting():
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         learning_rate=0.05,

@@ -87,7 +87,7 @@ STATICS = ["category", "price", "size_gap", "age", "payment"]
 
 
 def known_by_then(events):
-    """Cut the histories of one kind of event."""
+    """Return the histories of one kind of event."""
     return EventLog(events, *KEYS).attach(data.rows, **AS_OF_ORDER)["history"].array
 
 
@@ -98,7 +98,7 @@ X["return_rate"] = n_returns / X["n_outcomes"].where(X["n_outcomes"] > 0)
 
 
 def use(*columns):
-    """Make a step that hands on some columns."""
+    """Make a step that selects columns."""
     step = make_column_transformer(
         ("passthrough", list(columns)), verbose_feature_names_out=False
     )
@@ -106,7 +106,7 @@ def use(*columns):
 
 
 def boosting():
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         learning_rate=0.05,
@@ -116,7 +116,7 @@ def boosting():
 
 
 def network(max_epochs=12):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
@@ -184,7 +184,7 @@ events = events.drop(columns=["customer_id", "known_at"])
 X_in_use = EventLog(events, "row", "timestamp").attach(rows, **AS_OF_ORDER)
 in_use = leaky.predict_proba(X_in_use.drop(columns="row"))[:, 1]
 in_use_auc = roc_auc_score(y[is_test], in_use)
-print(f"Reading the future: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in use")
+print(f"With the leak: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in use")
 
 
 # %%
@@ -259,7 +259,7 @@ places = [
 ]
 path = next((place for place in places if place.exists()), None)
 if path is None:
-    print("Online Retail II is not there: real orders are left out.")
+    print("The file of Online Retail II was not found: real orders are left out.")
 else:
     forecast_cancellations(path)
 

@@ -92,7 +92,7 @@ print(f"{is_train.sum():,} training rows, {is_test.sum():,} test rows")
 # With one history, and with both
 # -------------------------------
 def network():
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(hidden_size=16, max_epochs=6, random_state=0)
     )

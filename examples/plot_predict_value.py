@@ -73,7 +73,7 @@ print(
 
 
 def boosting(loss="poisson", **options):
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingRegressor(
         loss=loss,
         categorical_features="from_dtype",
@@ -85,7 +85,7 @@ def boosting(loss="poisson", **options):
 
 
 def network(loss, **options):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMRegressor(loss=loss, max_epochs=8, random_state=0, **options)
     )

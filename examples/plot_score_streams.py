@@ -72,7 +72,7 @@ print(f"{len(X):,} rows of {X['household_id'].nunique():,} households")
 scorer = StreamingScorer(model, *KEYS, allow_exact_matches=True)
 began = perf_counter()
 scorer.update(log)
-print(f"{len(log):,} receipts are read in {perf_counter() - began:.2f} s")
+print(f"{len(log):,} receipts are processed in {perf_counter() - began:.2f} s")
 print(f"states of {scorer.nbytes / len(log.customers):,.0f} bytes a household")
 
 events = later.to_dict("records")
@@ -83,8 +83,9 @@ for i, event in enumerate(events):
     streamed[i] = scorer.score_one(household, event, {}, cutoff=now)[1]
     took[i] = perf_counter() - began
 print(
-    f"{len(events):,} receipts, each read and scored in {1000 * np.median(took):.2f} "
-    f"milliseconds, 99% of them within {1000 * np.quantile(took, 0.99):.2f}"
+    f"{len(events):,} receipts, each processed and scored in "
+    f"{1000 * np.median(took):.2f} milliseconds, 99% of them within "
+    f"{1000 * np.quantile(took, 0.99):.2f}"
 )
 
 # %%
@@ -129,7 +130,7 @@ for k, i in enumerate(shown):
         one.predict_proba(row)
         again[j, k] = perf_counter() - began
 print(
-    "history read again: "
+    "whole history processed again: "
     f"{1000 * np.median(again[0]):.1f} milliseconds for the network, "
     f"{1000 * np.median(again[1]):.1f} for boosting"
 )
