@@ -22,7 +22,7 @@ def test_odd_all_histories_empty():
     )
     with pytest.warns(UserWarning, match=message):
         model.fit(empty, Y)
-    # Statics alone: rows differ by them, and by nothing else.
+    # Predictions differ by statics only.
     shares = model.predict_proba(empty)
     assert np.ptp(shares[:, 0]) > 0.001
     same = empty.assign(age=40.0, city="Rome", joined=empty["at"], member=True)
@@ -38,7 +38,6 @@ def test_odd_unknown_customers():
     assert not strangers["history"].array.lengths.any()
     shares = FITTED.predict_proba(strangers)
     assert np.isfinite(shares).all()
-    # Like customers who have done nothing yet.
     nothing = (X["history"].array.lengths == 0).nonzero()[0]
     expected = FITTED.predict_proba(X.iloc[nothing])
     np.testing.assert_allclose(shares[nothing], expected, rtol=1e-5, atol=1e-5)

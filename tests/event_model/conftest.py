@@ -20,7 +20,7 @@ def model(X):
 
 @pytest.fixture(scope="session")
 def merged():
-    """Orders, which have an amount, and visits, which have a page."""
+    """Return rows of a log of orders with an amount and visits with a page."""
     events = make_events(30)
     orders = events.loc[np.isfinite(events["amount"]), ["who", "when", "amount"]]
     visits = events[["who", "when", "due"]].assign(page=events["kind"].fillna("none"))

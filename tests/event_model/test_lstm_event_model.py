@@ -25,7 +25,7 @@ DAY = pd.Timedelta(days=1)
 
 
 def test_likelihood_is_that_of_a_loop():
-    """Customer by customer, with the formulas and a cell of torch."""
+    """The loop takes one customer at a time, with the formulas and a torch cell."""
     rng = np.random.default_rng(0)
     days = pd.Timestamp("2024-01-01") + rng.integers(0, 60, 80) * DAY
     days = pd.DatetimeIndex(days).as_unit("us")  # pandas 2 makes "ns"
@@ -39,7 +39,7 @@ def test_likelihood_is_that_of_a_loop():
     model = LSTMEventModel(**SMALL).fit(X)
     density = model.net_.module_.fields["0"]
     copies = density.copies
-    with torch.no_grad():  # so that all of it matters
+    with torch.no_grad():  # so that each parameter has an effect
         copies.gates.weight.mul_(5)
         copies.lift[2:] = torch.tensor([0.5, 1.0, 2.0])
         density.shrinkage.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
@@ -93,7 +93,7 @@ def test_likelihood_is_that_of_a_loop():
 
 
 def share_of(copies, context, shares, before, day, shop):
-    """Return the probability of a shop: generated, popular or copied."""
+    """Return the probability of a shop: softmax, training shares and copies."""
     today = before.loc[before["day"] == day, "shop"].value_counts()
     lag = (before["day"].nunique() - before["day"].rank(method="dense") + 1)[
         before["day"] < day
@@ -153,7 +153,7 @@ def test_time_since_the_last_event_lowers_the_likelihood():
 
 @pytest.mark.parametrize("kind", ["renewal", "mixed"])
 def test_likelihood_comes_close_to_the_truth(kind):
-    """Within .03 nats an event of the process that made the events."""
+    """Per event, within .03 nats of the likelihood under the true process."""
     rng, end = np.random.default_rng(0), 20.0
     histories, truth = [], 0.0
     for _ in range(600):
@@ -204,7 +204,7 @@ def test_training_continues(X):
     first = step.score(X)
     assert step.partial_fit(X).n_iter_ == 2
     assert first < step.score(X)
-    assert_allclose(step.score(X), once, rtol=1e-3)  # in batches drawn anew
+    assert_allclose(step.score(X), once, rtol=1e-3)  # batches differ
     warm = LSTMEventModel(**params, warm_start=True).fit(X)
     assert warm.fit(X).n_iter_ == 4
     assert warm.score(X) > once

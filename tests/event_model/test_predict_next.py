@@ -29,7 +29,7 @@ def test_next_values_are_most_probable_first(model, X):
 def test_next_values_are_those_of_simulations(model, X):
     rows = X[X["history"].array.lengths > 2].iloc[:4]
     found = model.predict_next(rows, "kind", n=3, n_draws=500)
-    # By then nearly all have had another event.
+    # Nearly every path has another event by then.
     futures = model.sample(rows, "1500D", n_paths=2000, random_state=0)
     first = futures.drop_duplicates(["row", "path"])
     n_first = first.groupby("row").size()
@@ -59,7 +59,7 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
     model = LSTMEventModel(
         hidden_size=8, max_epochs=5, learning_rate=0.02, random_state=0
     ).fit(X)
-    # The first basket is enough of a path.
+    # Only the first basket of a path is needed.
     monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 10)
     rows = X[:3]
     found = model.predict_next(rows, "item", basket=True, n_draws=600)
@@ -83,7 +83,7 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.* simulated paths had")
 @pytest.mark.parametrize("basket", [False, True])
 def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch):
-    """An event of another kind has none of its values."""
+    """Events of other kinds have no value of the field."""
     model = LSTMEventModel(**SMALL).fit(merged)
     module = model.net_.module_
     module.time.is_possible[0] = True
@@ -92,7 +92,7 @@ def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch
         module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
     rows = merged[merged["history"].array.lengths > 2].iloc[:3]
     params = {"basket": basket, "n_draws": 600}
-    # The first moment is enough of a path.
+    # Only the first moment of a path is needed.
     monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
     found = model.predict_next(rows, "page", **params)
     futures = model.sample(rows, "1500D", n_paths=600, random_state=0)
@@ -105,7 +105,7 @@ def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch
         assert abs(counts.loc[row, value] - share) < 0.08
     if basket:
         return
-    # Which of the kinds that have it is drawn, and weighed with the chance of them all.
+    # A kind with the field is drawn, weighted by the probability of all such kinds.
     kinds = model.predict_next(rows, "event", n_draws=600).set_index(["row", "value"])
     visits = kinds["probability"].xs("visit", level="value")
     few = model.predict_next(rows, "page", n_draws=2)
@@ -138,14 +138,14 @@ def test_favourites_are_bought_again():
 
 
 def test_ties_up_to_rounding_are_one_basket():
-    """Their likelihood and next values are those of a tie."""
+    """Likelihood and next values are those of events at the same time."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"who": rng.integers(0, 9, 90), "t": rng.uniform(0, 9, 90)})
     events["item"] = rng.choice([*"abc"], 90)
     log = EventLog(events, "who", "t")
     model = LSTMEventModel(**SMALL).fit(log.snapshots([10.0]))
     copies = model.net_.module_.fields["0"].copies
-    with torch.no_grad():  # all that is copied is of the last moment
+    with torch.no_grad():  # copies are from the last moment only
         copies.gates.bias[3] = 9.0
     scores, shares = [], []
     for second in (0.3, 0.1 + 0.2):

@@ -35,7 +35,7 @@ def test_simulated_events_are_events_after_the_cutoff(model, X):
     assert futures["path"].between(0, 19).all()
     by = ["row", "path", "when"]
     assert_frame_equal(futures[by], futures[by].sort_values(by, ignore_index=True))
-    # What happens has happened before, and times have the resolution that they had.
+    # Levels and numbers are those of training, and so is the resolution of times.
     events = make_events(30)
     known = events["amount"][np.isfinite(events["amount"])]
     assert futures["amount"].dropna().between(known.min(), known.max()).all()
@@ -73,7 +73,7 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
 
     monkeypatch.setattr(LevelDensity, "draw", kept)
     futures = model.sample(X, 5, random_state=1, n_paths=1)
-    # A step has the next event of all paths that go on, by their number.
+    # Each step has the next event of the paths that continue, in their order.
     number = futures.groupby("row").cumcount()
     order = np.lexsort((futures["row"], number))
     histories = events.sort_values("day", kind="stable")
@@ -84,7 +84,7 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
     found = scores["log_prob_item"][scores["event"] >= had[scores["row"]]].to_numpy()
     is_tie = futures.duplicated(["row", "day"])
     assert 10 < is_tie.sum() < len(futures) - 10
-    # What no training event lacks has a small share of the likelihood alone.
+    # The likelihood allows missing values even if no training event has one.
     assert_allclose(np.concatenate(log_probs), found[order], atol=0.02)
 
 
@@ -102,7 +102,7 @@ def test_simulations_repeat_and_ignore_the_future(model, X):
 
 
 def test_simulations_follow_the_survival_function(model, X):
-    """The share of paths with an event against its probability."""
+    """The share of paths with an event equals its probability."""
     rows = X[X["history"].array.lengths > 0].iloc[:8]
     n_paths = 4000
     survival = model.predict_survival_function(rows, return_array=True)
@@ -132,7 +132,7 @@ def test_extreme_numbers_keep_training_finite(number):
 
 
 def test_more_paths_than_at_once(model, X, monkeypatch):
-    """Batches of few paths; events stay in their own rows and windows."""
+    """With batches of few paths, events stay in their own rows and windows."""
     from sklearn_seqcrm.event_model import _simulate
 
     monkeypatch.setattr(_simulate, "_PATHS_AT_ONCE", 7)
@@ -173,14 +173,14 @@ def test_targets_of_simulated_futures(model, X):
 
 
 def by_path(futures, n_rows, n_paths):
-    """Yield the place of each path and its simulated events."""
+    """Yield the position of each path and its simulated events."""
     paths = dict(iter(futures.groupby(["row", "path"])))
     for key in np.ndindex(n_rows, n_paths):
         yield key, paths.get(key, futures[:0])
 
 
 def test_targets_of_several_horizons_keep_their_names(model, X):
-    """And their types, as do the columns of `time_to_next`."""
+    """Types are kept as well, as are the columns of `time_to_next`."""
     X = X.iloc[:20]
     at, n, horizons = X["at"].to_numpy(), len(X), ["30D", "90D"]
 
@@ -238,7 +238,7 @@ def test_targets_that_are_values_of_the_next_event(model, X):
 
 
 def test_targets_end_with_the_simulation_of_their_row(model, X):
-    """Not with that of the last cutoff among the rows."""
+    """They do not end with the simulation of the last cutoff among the rows."""
     assert X["at"].nunique() > 1
 
     def simulated(target):
@@ -311,7 +311,7 @@ def test_merged_logs_keep_the_fields_of_their_kinds(merged):
 
 
 def test_a_kind_without_training_events():
-    """Its fields are missing in simulations, and likelihoods are finite."""
+    """The fields of such a kind are missing in simulations; likelihoods are finite."""
     days = np.arange(60.0)
     orders = pd.DataFrame({"who": days % 12, "t": days, "item": [*"abc"] * 20})
     returns = pd.DataFrame({"who": days % 12, "t": days + 60, "why": [*"xy"] * 30})

@@ -213,7 +213,7 @@ def test_equal_to_a_loop(axis, attach, block, monkeypatch):
 
 @pytest.mark.parametrize("attach", [{}, {"lookback": 150, "allow_exact_matches": True}])
 def test_long_histories_equal_a_loop(attach):
-    """Windows that hold chunks of 16 and of 256 events."""
+    """Windows contain chunks of 16 and of 256 events."""
     events, rows = random_table(1500, 2, 25)
     found = compare(events, rows, "integers", 5, [40, 200], [30], **attach)
     assert found["n_events"].max() > 280
@@ -298,7 +298,7 @@ def test_huge_amounts_are_no_infinities():
 
 
 def test_huge_amounts_in_long_histories_are_no_infinities():
-    """Sums of chunks of 65,536 events are 6.6e154, and the square of that none."""
+    """Sums of chunks of 65,536 events are 6.6e154, whose square is too large."""
     amounts = np.repeat([1e300, -1e300], 65536)
     events = pd.DataFrame({"id": "a", "time": range(len(amounts)), "amount": amounts})
     X = log_of_table(events).snapshots([len(amounts)])

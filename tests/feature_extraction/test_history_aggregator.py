@@ -87,7 +87,7 @@ def test_by_eye():
         "product=mug_since_last": [6, 1, nan, nan],
         "product_last": ["mug", "mug", nan, nan],
     }  # fmt: skip
-    # Two customers have bought a mug, only ann has bought tea, as far as rows see.
+    # In the visible events two customers have bought a mug, and only ann tea.
     assert found.columns.tolist() == list(expected)
     assert_frame_equal(
         found, pd.DataFrame(expected, dtype=object), check_dtype=False, rtol=1e-12
@@ -117,7 +117,7 @@ def test_events_at_the_cutoff_against_those_before():
 
 
 def test_constant_numbers_have_a_standard_deviation_of_0():
-    """Rounding, of days since 1970 or of the mean of 0.1, must not show."""
+    """Rounding errors of days since 1970 or of the mean of 0.1 give no deviation."""
     day = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(60), "s")
     orders = pd.DataFrame({"who": list("abc") * 20, "day": day, "fee": 0.1})
     orders["sent"] = day + pd.Timedelta("36h 17min")
@@ -178,7 +178,7 @@ def test_frequent_levels():
     assert table["history__basket_n_levels"].tolist() == [2, 2, 3]
     assert "history__basket_last" not in table
     assert Aggregator().fit(X).levels_["history"]["kind"] == ["x", "y"]
-    # Only events that a row sees count.
+    # Only visible events count.
     assert Aggregator().fit(log.snapshots([3])).levels_["history"]["kind"] == ["x"]
     no_levels = Aggregator(max_levels=0).fit(X)
     assert not any("=" in name for name in no_levels.get_feature_names_out())
@@ -215,7 +215,7 @@ def test_a_field_of_several_kinds_is_aggregated_by_kind():
     assert_array_equal(found["history__event=return_since_last"], [3, 1])
     assert "history__spend_sum" not in found
     assert found["history__n_events"].tolist() == [3, 2]
-    # One that no row has seen yet is none.
+    # A kind without visible events has no columns.
     early = Aggregator().fit(log.snapshots([3])).get_feature_names_out()
     assert "history__spend_of_order_sum" in early
     assert not any("return" in name for name in early)
@@ -253,7 +253,7 @@ def test_levels_that_are_numbers_or_dates():
     assert found["history__shop=1_share"].tolist() == [0.5, 1]
     assert found["history__shop_last"].tolist() == [RARE, "1"]
     assert "history__valid=2024-01-02 00_00_00_share" in found
-    # A missing value makes floats of whole numbers.
+    # A missing value turns integers into floats.
     floats = pd.Categorical([3.0, None, 1.0, 1.0])
     other = log_of(
         range(4), list("aabb"), fields={"shop": floats, "valid": dates}
@@ -376,7 +376,7 @@ def test_includes_the_features_of_rfm():
 
 
 def test_beside_rfm_in_a_union():
-    """The recipe of the documentation."""
+    """The code is that of the documentation."""
     X = make_table()
     rfm = RFMFeatures("amount", dialect="btyd", remainder="drop")
     both = make_union(rfm, Aggregator())
@@ -474,7 +474,7 @@ def test_a_network_reads_histories_and_aggregates():
     plain = HistoryAggregator(max_features=5).fit_transform(X)
     assert_frame_equal(table.drop(columns="history"), plain)
     check_no_leakage(clone(model).fit(X, y), X, n_cutoffs=1)
-    # The network reads the five aggregates as further statics.
+    # The five aggregates are further statics of the network.
     alone = make_history_pipeline(clone(network)).fit(X, y)
     assert model.fit(X, y)[-1][-1]._n_static >= alone[-1]._n_static + 5
 

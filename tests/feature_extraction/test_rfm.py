@@ -26,7 +26,7 @@ MARKETING = ["recency", "frequency", "monetary", "tenure"]
 
 
 def read_orders(text, dates=True):
-    """Read lines of customer, time and amount."""
+    """Parse lines of customer, time and amount."""
     parts = [line.split() for line in text.strip().splitlines()]
     orders = pd.DataFrame(parts, columns=["id", "time", "amount"])
     orders["amount"] = orders["amount"].astype(float)
@@ -171,7 +171,7 @@ def test_unrecorded_amounts():
     )
     X = log_of_table(orders).snapshots([9])
     assert_array_equal(features_of(X)["monetary"], [6, 5, np.nan])
-    # Of b the only repeat transaction is unrecorded, of c there is none.
+    # The only repeat transaction of b has no amount; c has no repeat transaction.
     assert_array_equal(features_of(X, dialect="btyd")["monetary"], [6, np.nan, 0])
 
 
@@ -187,7 +187,7 @@ def test_missing_history_has_no_frequency():
 
 
 def slow_rfm(history, dialect, unit, period):
-    """Features of one History, event by event."""
+    """Compute the features of one History, event by event."""
     events = history.to_frame()
     if not len(events):
         return [np.nan, 0, np.nan, np.nan]
@@ -269,7 +269,7 @@ def test_large_amounts_do_not_spoil_small_ones():
         == 1.5
     )
     assert features_of(log.attach(rows, cutoff=4))["monetary"].tolist()[1] == 3
-    # Sums of single precision are made in double precision.
+    # Amounts in single precision are summed in double precision.
     orders = pd.DataFrame({"id": "a", "time": 1, "amount": np.float32([1, 2**24, 1])})
     X = log_of_table(orders).snapshots([2])
     assert features_of(X).loc[0, "monetary"] == (2**24 + 2) / 3
@@ -340,7 +340,7 @@ def test_too_many_declared_categories_are_those_that_occur():
     X = log.attach(pd.DataFrame({"id": ["a"] * 3, "shop": shop}), cutoff=5)
     rfm = RFMFeatures().fit(X)
     assert rfm.categories_["shop"].categories.tolist() == ["7", "9"]
-    # A missing value makes floats of whole numbers.
+    # A missing value turns integers into floats.
     new = X.assign(shop=[9.0, None, 8.0])
     assert rfm.transform(new)["shop"].cat.codes.tolist() == [1, -1, -1]
 
@@ -415,7 +415,7 @@ def test_gradient_boosting_reads_numbers_and_text(dtype):
 
 
 def test_linear_models_read_numbers_and_text():
-    """The recipe of the documentation."""
+    """The code is that of the documentation."""
     X = small_rows()
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)

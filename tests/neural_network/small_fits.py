@@ -16,7 +16,7 @@ EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
 
 
 def make_frame(n_customers=10, **options):
-    """Encoded histories, and the number of the customer as the last static."""
+    """Return encoded histories, and the customer number as the last static."""
     table = make_table(n_customers, **options)
     number = pd.factorize(table["who"])[0]
     return HistoryEncoder().fit_transform(table)[["history"]].assign(number=number)
@@ -28,7 +28,7 @@ COUNTS = np.random.default_rng(0).poisson(2, len(X)).astype(float)
 
 
 class Watcher(Callback):
-    """Record of callbacks. Fits copy callbacks, so that the list is shared."""
+    """Callback with a list of what it saw, which its copies in fits share."""
 
     def __init__(self, seen):
         self.seen = seen
@@ -38,7 +38,7 @@ class Watcher(Callback):
 
 
 class Spy(Watcher):
-    """Shows what a fit works on."""
+    """Record the rows of a fit, and losses and weights after each epoch."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.seen.append(X)

@@ -37,7 +37,7 @@ from tests.neural_network.small_fits import (
 def test_a_batch_in_parts_has_the_same_gradients(model, weighted, monkeypatch):
     weight = np.linspace(0, 3, len(X)) if weighted else None
     whole, seen = fit_and_see(model, X, Y, sample_weight=weight)
-    # 20 steps of 4 units, and no more than these even if that is one sequence.
+    # At most 20 steps of 4 units at once, even if that is one sequence.
     monkeypatch.setattr(_batches, "_STATES_TO_TRAIN", 80)
     monkeypatch.setattr(_batches, "_STATES_TO_PREDICT", 80)
     monkeypatch.setattr(_batches, "_MOST_STATES", 80)
@@ -52,7 +52,7 @@ def test_a_batch_in_parts_has_the_same_gradients(model, weighted, monkeypatch):
 
 
 class Gradients(Watcher):
-    """Keeps the gradients of each step: of readers, head and linear part."""
+    """Record the gradients of each step: of readers, head and linear part."""
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
         parts = {"readers": [], "head": [], "linear": []}
@@ -78,7 +78,7 @@ def test_gradients_of_readers_are_clipped(monkeypatch):
 
 
 def test_bfloat16_is_refused_on_devices_without_it():
-    """Depending on the processor, it trains in bfloat16 or raises an error."""
+    """Depending on the processor, a fit trains in bfloat16 or raises an error."""
     plain = LSTMClassifier(**EXACT).fit(X, Y)
     model = LSTMClassifier(**EXACT, precision="bfloat16")
     if _reader.trains_in_bfloat16("cpu"):
@@ -107,7 +107,7 @@ def test_number_of_states_in_memory_is_limited():
 
 
 class Batches(Watcher):
-    """Shows the rows of each training batch."""
+    """Record the rows of each training batch."""
 
     def on_epoch_begin(self, net, **kwargs):
         self.seen.append([])
@@ -133,7 +133,7 @@ def test_each_epoch_draws_its_own_batches():
 
 
 def make_equal_rows(n_customers, n_rows):
-    """Rows of customers with a single event each, one customer after the other."""
+    """Return rows of customers with one event each, in order of customers."""
     events = pd.DataFrame({"who": np.arange(n_customers), "t": 0})
     rows = pd.DataFrame({"who": np.arange(n_rows) * n_customers // n_rows})
     table = EventLog(events, "who", "t").attach(rows, cutoff=1)

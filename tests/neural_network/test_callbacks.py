@@ -65,7 +65,7 @@ def test_scores_of_epochs():
 
 
 def test_scores_see_rows_in_the_order_of_their_predictions():
-    """A score may read the rows: their weights, or their targets."""
+    """A score may use the weights and the targets of the rows."""
 
     def same(net, X, y):
         odds = np.exp(net.outputs(X).astype("float64"))
@@ -79,7 +79,7 @@ def test_scores_see_rows_in_the_order_of_their_predictions():
     assert len(seen) == 2
     for target, y, shares, expected in seen:
         assert_array_equal(target, y)
-        # Rounding makes about 1e-7 of a probability.
+        # Rounding errors of probabilities are about 1e-7.
         assert_allclose(shares, expected, rtol=0, atol=1e-6)
         assert np.ptp(shares[:, 0]) > 1e-3
 

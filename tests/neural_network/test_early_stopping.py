@@ -27,7 +27,7 @@ def test_weights_of_either_part_have_a_mean_of_1(size):
     in_units, _ = fit_and_see(model, X, Y, sample_weight=weight / size)
     losses = [net.net_.history[:, "valid_loss"] for net in (fit, in_units)]
     assert_allclose(*losses, rtol=1e-5)
-    # It is the weighted mean of the losses of the rows.
+    # The validation loss is the weighted mean of the losses of the rows.
     rows = seen[0][1]
     odds = fit.net_.outputs(rows).astype("float64")
     each = np.logaddexp(*odds.T) - odds[np.arange(len(rows)), rows.target]
@@ -76,7 +76,7 @@ def test_customers_of_two_stacked_logs_are_not_split():
 
 
 def test_customers_are_not_split_with_histories_of_several_entities():
-    """Sessions of one row each come first; the customers stand in the second column."""
+    """The first history is of sessions of one row; the second is of customers."""
     table = make_table().drop(columns="history")
     table = table[table["who"].str.startswith("c")].reset_index(drop=True)
     table["session"] = table.index

@@ -115,7 +115,7 @@ def test_predictions_follow_the_unit_and_the_zero_of_the_target(loss, zero):
 
 
 class Means(Objective):
-    """The means of two columns."""
+    """Objective of the means of two columns."""
 
     name, n_outputs = "means", 2
 

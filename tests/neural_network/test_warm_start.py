@@ -41,7 +41,7 @@ def test_warm_start_on_other_data():
 
 
 def test_warm_start_sets_the_same_customers_aside():
-    """Others would have been among the training rows of the first fit."""
+    """Other customers would have been training customers of the first fit."""
     seen = []
     model = LSTMClassifier(**SMALL, warm_start=True, early_stopping=True)
     model.set_params(callbacks=[Spy(seen)]).fit(X, Y).fit(X, Y).fit(X, Y)
@@ -66,7 +66,7 @@ def test_continued_training_refuses_other_losses_and_devices():
 
 @pytest.mark.parametrize(
     ("cell", "option"),
-    # Processors that lack bfloat16 have a slow GRU in it.
+    # A GRU in bfloat16 is slow on processors without bfloat16.
     [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
 )
 def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):

@@ -32,7 +32,7 @@ def target_of(name):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("plain", [False, True])
 def test_an_integer_weight_equals_copies_of_the_row(name, plain):
-    """A weight of 0 is no copy. In full batches steps are equal up to rounding."""
+    """A weight of 0 means no copy. Steps on full batches are equal up to rounding."""
     rows = np.random.default_rng(0).normal(size=(len(X), 3)) if plain else X
     y = target_of(name)
     weight = np.random.default_rng(1).integers(0, 4, len(y))
@@ -43,7 +43,7 @@ def test_an_integer_weight_equals_copies_of_the_row(name, plain):
     unweighted = clone(MODELS[name]).fit(rows, y)
     expected = outputs(of_copies, rows)
     assert np.abs(outputs(unweighted, rows) - expected).max() > 0.01
-    # At the median gradients cancel to 0 or to 1e-9; AdamW scales up the latter.
+    # At the median gradients cancel to 0 or to 1e-9; AdamW scales up 1e-9.
     tolerance = 2e-3 if name == "absolute" else 1e-4
     assert_allclose(outputs(weighted, rows), expected, rtol=tolerance, atol=tolerance)
 

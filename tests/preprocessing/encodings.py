@@ -9,25 +9,25 @@ from sklearn_seqcrm.events import EventLog
 
 
 def attach(events, cutoff=1000, **options):
-    """One row per customer of a table with the columns who and time."""
+    """Return one row per customer of a table with the columns who and time."""
     rows = pd.DataFrame({"who": sorted(set(events["who"]))})
     return EventLog(events, "who", "time").attach(rows, cutoff=cutoff, **options)
 
 
 def one_customer(**fields):
-    """Events of one customer at the times 0, 1, 2, ..."""
+    """Return a row of one customer with events at the times 0, 1, 2, ..."""
     n = len(next(iter(fields.values())))
     return attach(pd.DataFrame({"who": ["a"] * n, "time": range(n), **fields}))
 
 
 def encoded(encoder, X, name="history"):
-    """Channels and codes of all visible events, one after the other."""
+    """Return channels and codes of all visible events, in order."""
     frame = encoder.transform(X)[name].array.to_frame()
     return frame.reset_index(drop=True)
 
 
 def assert_same_numbers(actual, desired, atol=0):
-    """Everything that a network reads of encoded histories."""
+    """Compare all inputs of a network that encoded histories contain."""
     for one, other in zip(*map(_numbers, (actual, desired)), strict=True):
         assert_allclose(one, other, rtol=0, atol=atol)
 
@@ -38,7 +38,7 @@ def _numbers(array):
 
 
 def quantile(values, share):
-    """Linear interpolation between sorted values."""
+    """Return a quantile, by linear interpolation between sorted values."""
     values = sorted(values)
     place = share * (len(values) - 1)
     low = math.floor(place)
@@ -47,7 +47,7 @@ def quantile(values, share):
 
 
 def symlog(values, training):
-    """The documented formula, one number at a time."""
+    """Return the symlog of each value, scaled by the training values."""
     known = [value for value in training if math.isfinite(value)]
     center = quantile(known, 0.5)
     scale = (quantile(known, 0.75) - quantile(known, 0.25)) / 1.349

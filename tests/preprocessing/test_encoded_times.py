@@ -46,7 +46,7 @@ def test_the_interarrival_time_to_a_hidden_event_is_missing():
 
 
 def test_a_strict_rhythm_does_not_magnify_another_interarrival_time():
-    # The logarithms of equal gaps have a spread of 1e-16 where rounding is unlucky.
+    # Rounding may give the logarithms of equal times a spread of 1e-16.
     times = np.arange(12) * 0.1
     regular = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
     other = attach(pd.DataFrame({"who": "a", "time": [0.0, 0.0, 0.7], "x": 0.0}))
@@ -109,7 +109,7 @@ def test_calendar_is_a_wave():
 
 
 def aware_table(unit="us"):
-    """Rows with cutoffs in UTC; the same rows as clocks of Berlin show them."""
+    """Return rows with cutoffs in UTC, and the same rows in local time of Berlin."""
     utc, local = ([], [])
     for table, column in ((make_events(), "when"), (make_rows(), "at")):
         times = (table[column] + pd.Timedelta(hours=3)).dt.as_unit(unit)
@@ -124,7 +124,7 @@ def aware_table(unit="us"):
 
 
 def calendar_of(array):
-    """What the calendar is to the events, and to the rows before they are scaled."""
+    """Return the calendar channels of events, and of rows before scaling."""
     log = array.log
     raw = np.concatenate(list(log.raw_row_features(array.rows)))
     names = log.layout.channels[log.layout.interarrival_channel + 1 :]
@@ -134,7 +134,7 @@ def calendar_of(array):
 
 @pytest.mark.parametrize("unit", ["s", "ns"])
 def test_the_calendar_of_a_zone_is_that_of_local_time(unit):
-    """Bit for bit, also of a log in another unit than that of the training."""
+    """All bits agree, also for a log in another unit than that of training."""
     utc, local = aware_table(unit)
     encoder = HistoryEncoder(time_zone="Europe/Berlin").fit(utc)
     assert [name for name, *_ in encoder.layouts_["history"].calendar] == [

@@ -37,12 +37,12 @@ def test_numbers_are_symlogs_of_scaled_values(training):
 @pytest.mark.parametrize(
     ("training", "values", "expected"),
     [
-        # The spread, where quartiles are equal.
+        # The standard deviation if the quartiles are equal.
         ([0.0] * 6 + [10.0], [10.0], [math.log1p(10 / np.std([0.0] * 6 + [10.0]))]),
-        # 1, where all are: the spread of these is 1e-17, no scale for a later 0.2.
+        # 1 if all values are equal: their deviation of 1e-17 is no scale for a 0.2.
         ([0.1, 0.1, 0.1], [0.1, 0.2], [0.0, math.log1p(0.1)]),
         ([NAN, NAN, INF], [NAN, 2.0], [0.0, math.log1p(2.0)]),
-        # A small spread of large numbers is one.
+        # A small deviation of large numbers is a scale.
         (1.7e9 + np.arange(9), 1.7e9 + np.arange(9), symlog(range(9), range(9))),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_field_without_levels_has_codes_for_unseen_and_missing():
 
 
 def test_levels_that_are_numbers_are_told_from_text():
-    """1 is not "1": a log of another type has other levels, and is refused."""
+    """1 is not "1": a log with levels of another type is refused."""
     X = one_customer(shop=pd.Categorical([1, 2, 1]))
     encoder = HistoryEncoder().fit(X)
     other = one_customer(shop=["1", "2", "1"])

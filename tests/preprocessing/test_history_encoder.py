@@ -22,7 +22,7 @@ from tests.preprocessing.encodings import (
 
 
 def learned(X, **options):
-    """Everything that a fitted encoder remembers of the events."""
+    """Return everything that an encoder learns from the events."""
     encoder = HistoryEncoder(**options).fit(X)._learned.encoders["history"]
     fields = {name: field.learned() for name, field in encoder.fields.items()}
     scales = encoder.interarrival_scale, encoder.row_scale.tolist()
@@ -106,7 +106,7 @@ def test_other_columns_pass_through_but_for_the_keys():
     assert list(encoder.get_feature_names_out()) == [*statics, "history"]
     as_pandas = HistoryEncoder().set_output(transform="pandas").fit_transform(X)
     assert_frame_equal(as_pandas.drop(columns="history"), statics)
-    # New rows are scored now, by another column or by none.
+    # New rows may have another name of the customer column, and no cutoff column.
     log = EventLog(make_events(), "who", "when")
     now = log.attach(make_rows().drop(columns="at").rename(columns={"who": "id"}), "id")
     assert list(encoder.transform(now)) == list(there)
@@ -176,7 +176,7 @@ def test_fit_transform_encodes_once(form, table, monkeypatch):
 
 @pytest.mark.parametrize("keys", [["who", "at"], []])
 def test_the_input_stays_raw(keys):
-    """Without keys to leave out, a copy might have been forgotten."""
+    """Without keys to leave out, the encoder must make a copy, too."""
     X = make_table().drop(columns=[] if keys else ["who", "at"])
     before = X.copy()
     HistoryEncoder().fit(X).transform(X)

@@ -79,7 +79,7 @@ def assert_has_read(web, fitted, events):
 
 
 def states_in(folder):
-    """Numbers of the last events of the files of states."""
+    """Return the number of the last event of each file of states."""
     return [int(f.name.split("-")[1]) for f in sorted(folder.glob("states-*"))]
 
 

@@ -38,7 +38,7 @@ def test_a_journal_older_than_the_states_is_noticed(start, example, model, tmp_p
         start()
     [newest] = [f for f in tmp_path.glob("states-*") if f.name in str(caught.value)]
     assert int(newest.name.split("-")[1]) == 20
-    # The way out.
+    # The error names this way out.
     newest.unlink()
     web = start()
     assert_has_read(web, model[1], events[:10])
@@ -192,7 +192,7 @@ def test_forgotten_though_states_cannot_be_written(start, model, monkeypatch):
 
 
 def process_of(path, folder):
-    """The service in a process of its own, and its address."""
+    """Start the service in a separate process; return the process and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -210,7 +210,7 @@ def process_of(path, folder):
 
 @contextmanager
 def killed_after(path, folder):
-    """Requests to a service that is killed in the end."""
+    """Yield a client of a service, and kill the service at the end."""
     process, url = process_of(path, folder)
     try:
         with httpx.Client(base_url=url) as web:

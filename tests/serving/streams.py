@@ -19,7 +19,7 @@ PEOPLE = ROWS.drop_duplicates("who").drop(columns="at").reset_index(drop=True)
 LOG = EventLog(EVENTS, "who", "when")
 AFTER = EVENTS["when"].max() + pd.Timedelta("9D")
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 1, "random_state": 0}
-# States add up event by event, and batches in another order, both in float32.
+# States and batches add float32 numbers in different orders.
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 MODELS = {
     **{
@@ -43,7 +43,7 @@ EXPOSED = ("counts", "two rates")
 
 @functools.cache
 def fitted(name):
-    """A model fitted on whole histories, with missing statics."""
+    """Return a model fitted on whole histories, with missing statics."""
     model, n = MODELS[name], len(ROWS)
     rows = ROWS.assign(age=ROWS["age"].fillna(40)) if name in EXPOSED else ROWS
     y = np.arange(n) % 2
@@ -65,5 +65,5 @@ def predicted(model, *args):
 
 
 def as_event(row):
-    """A row of a table as a mapping, with None for what is missing."""
+    """Return a row of a table as a mapping, with None for missing values."""
     return {k: None if pd.isna(v) else v for k, v in row.items()}

@@ -88,11 +88,11 @@ def test_every_prediction_method():
 
 
 def play(name, seed, size):
-    """Largest difference to batches after random updates, by tables and one by one."""
+    """Update at random by tables and single events; return the largest error."""
     rng = np.random.default_rng(seed)
     some = rng.choice(len(EVENTS), size, replace=False)
     events = EVENTS.iloc[np.sort(some)]
-    # Any order that leaves that of each customer as it is.
+    # A random order that keeps the order of events of each customer.
     turns = rng.permutation(events["who"].to_numpy())
     waiting = dict(list(events.groupby("who")))
     taken = dict.fromkeys(waiting, 0)
@@ -160,7 +160,7 @@ def test_single_events_and_rows_make_no_table(monkeypatch):
 
 
 def test_values_of_unusual_types():
-    """Text, objects and NumPy scalars are read by a table, with equal results."""
+    """Text, objects and NumPy scalars are converted by a table, with equal results."""
     scorer, model = new_scorer(), fitted("lstm-1")
     scorer.update(EVENTS)
     event = {
@@ -215,7 +215,7 @@ def test_several_history_columns(estimator):
 
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
 def test_times_and_ids_of_any_type(kind):
-    """Read one by one and as a table, with numbers, zones, and coarser units."""
+    """Single events and tables agree, with numbers, zones, and coarser units."""
     events, after = EVENTS[["who", "when", "kind"]].copy(), AFTER
     days = (events["when"] - pd.Timestamp("2020-01-01")) / pd.Timedelta("1D")
     if kind == "days":
@@ -252,7 +252,7 @@ def test_times_and_ids_of_any_type(kind):
 
 
 def test_a_long_history():
-    """A history with more events than one call of the layers takes."""
+    """The history has more events than one call of the layers takes."""
     n = 333
     rng = np.random.default_rng(0)
     when = pd.Timestamp("2022-01-01") + pd.to_timedelta(
@@ -295,7 +295,7 @@ def test_a_cutoff_must_be_after_all_events():
     early = rows.assign(at=rows["at"] - pd.Timedelta("1ns"))
     with pytest.raises(ValueError, match="10 of 10"):
         exact.predict_proba(early, "at")
-    # A moment between two ticks of the clock is the next one.
+    # A cutoff between two ticks of the clock is the later tick.
     soon = rows.assign(at=(rows["at"] + pd.Timedelta("1ns")).astype("datetime64[ns]"))
     expected = fitted("lstm-1").predict_proba(LOG.attach(soon, cutoff="at"))
     assert_allclose(scorer.predict_proba(soon, "at"), expected, **EXACT)

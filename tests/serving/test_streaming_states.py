@@ -69,7 +69,7 @@ def test_text_is_one_customer():
 
 
 def test_max_customers_limits_the_number_of_states():
-    """Customers with the oldest last event are forgotten, and a 64th more."""
+    """Customers with the oldest last events are forgotten, and a 64th in addition."""
     times = np.random.default_rng(0).permutation(1000)
     events = pd.DataFrame({"who": np.arange(1000), "day": times, "amount": 1.0})
     log = EventLog(events, "who", "day")
@@ -90,7 +90,7 @@ def test_max_customers_limits_the_number_of_states():
 
 
 def test_the_scored_customer_is_not_forgotten():
-    """Even if the last event of all others is later."""
+    """This holds even if the last events of all other customers are later."""
     few, all_ = new_scorer(max_customers=3), new_scorer()
     newest = EVENTS.drop_duplicates("who", keep="last")
     for scorer in (few, all_):
@@ -197,7 +197,7 @@ def test_float16_does_not_lose_events(pooling):
 
 
 def test_float16_saves_bytes_within_its_rounding_error():
-    """Numbers of 11 bits are rounded by 0.0005 of their size, and some 50 are read."""
+    """Float16 has 11 bits: a relative error of 0.0005 for each of about 50 inputs."""
     whole, half = new_scorer("lstm-2"), new_scorer("lstm-2", dtype="float16")
     assert whole.update(EVENTS) == half.update(EVENTS)
     assert half.nbytes < 0.8 * whole.nbytes
