@@ -12,15 +12,15 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed-examples
 	MPLBACKEND=Agg $(BIN)/python examples/plot_predict_repurchase.py
 
-# One thread each: two workers times all threads would be slower than either.
+# Two workers with one thread each are faster than two workers with all threads each.
 test: $(VENV)/.installed-tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2
 
-# With the oldest versions that pyproject.toml allows, in an environment of its own.
+# With the oldest versions that pyproject.toml allows, in a separate environment.
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
 
-# In an environment of its own, so that the other tests show what works without Dask.
+# In a separate environment, so that all other tests run without Dask.
 test-dask: .venv-dask/.installed
 	OMP_NUM_THREADS=1 .venv-dask/bin/python -m pytest tests/test_dask.py
 
@@ -29,9 +29,9 @@ test-dask: .venv-dask/.installed
 	.venv-dask/bin/python -m pip install --quiet --editable '.[dask,tests]'
 	touch $@
 
-# As on processors that are older than this one, and on this one as it is: the part of
-# the tests that computes with networks. Kernels of torch and of oneDNN are chosen apart.
-# A setting beyond what the processor has changes nothing.
+# The tests that compute with networks, with the kernels of older processors. torch and
+# oneDNN choose their kernels separately. A setting above what the processor supports has
+# no effect.
 PROCESSORS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 	ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 NETWORK_TESTS := tests/_recurrent tests/neural_network tests/event_model tests/serving \
@@ -69,12 +69,13 @@ dist: $(VENV)/.installed-dist
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python tools/smoke_test.py dist/*
 
-# All of them take forty minutes, and write docs/benchmark_results.
+# All benchmarks take forty minutes, and write docs/benchmark_results.
 benchmark: $(VENV)/.installed-benchmarks
 	-$(MAKE) .venv-lifestream/.installed
 	MPLBACKEND=Agg $(BIN)/python benchmarks/run_all.py
 
-# A rival that needs versions of its own; the benchmarks run without it as well.
+# pytorch-lifestream needs other versions of its dependencies than this package. The
+# benchmarks leave it out if this environment is missing.
 .venv-lifestream/.installed:
 	$(PYTHON) -m venv .venv-lifestream
 	.venv-lifestream/bin/python -m pip install --quiet pytorch-lifestream==0.6.0

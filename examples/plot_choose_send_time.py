@@ -1,6 +1,6 @@
 """
-At which hour should each customer be written to?
-=================================================
+At which hour should each customer get a newsletter?
+====================================================
 
 A newsletter is opened more often if it arrives just before the customer looks at the
 inbox. Each customer has other hours, other ones at weekends, and habits drift. A
@@ -124,7 +124,7 @@ rotated_candidates = rotated(
 
 
 def network(max_epochs):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32, learning_rate=0.005, max_epochs=max_epochs, random_state=0

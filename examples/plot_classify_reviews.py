@@ -76,14 +76,14 @@ print(f"{len(texts):,} reviews, {y.mean():.0%} of them praise")
 
 
 def numbered(tokens, fewest=5):
-    """Numbers of frequent tokens, -1 for the others; and the tokens."""
+    """Return the numbers of frequent tokens, -1 for others, and the tokens."""
     counts = tokens.value_counts()
     names = counts.index[counts >= fewest]
     return names.get_indexer(tokens), names
 
 
 def vectors_of(tokens, size=32):
-    """A vector for each event."""
+    """Return a vector for each event."""
     known = (events["review"] >= N_TEST).to_numpy()
     rows, names = numbered(tokens[known])
     columns, near = numbered(events["character"][known])
@@ -120,7 +120,7 @@ print(log)
 
 
 def network(fields):
-    """A network that reads some of the fields in both directions."""
+    """A bidirectional network whose inputs are some of the fields."""
     model = make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,

@@ -5,7 +5,8 @@ What is clicked next, and will this visit end with an order?
 A visit is a sequence of clicks of several kinds with different fields: a search has a
 number of results, a view of a product its name and price, a cart a sum. After every
 click there are two questions: what comes next, and will the visit end with an order? An
-early answer to the second is worth most, while the visitor is still there.
+early answer to the second question is worth most, while the visitor is still on the
+site.
 
 The clicks are simulated: each visitor has a hidden purpose (looking, comparing or
 buying), which changes during the visit and affects the order of clicks. There are two
@@ -53,7 +54,7 @@ CHANCES = np.array(
 
 
 def visit(rng):
-    """Simulate the clicks of a visit; the last action is an order, or to leave."""
+    """Simulate the clicks of a visit; the last action is an order or leaving."""
     purpose = rng.choice(3, p=[0.55, 0.35, 0.1])
     product, price, cart, clicks = -1, 0.0, 0.0, []
     while True:
@@ -102,7 +103,7 @@ print(f"{converted.mean():.1%} of the visits end with an order")
 # A log of each kind, merged
 # --------------------------
 # Each kind of event has its own fields. Leaving is not a click, so it is not in the
-# log: it is the last target of a visit, like an order.
+# log. It is the last target of a visit, and so is an order.
 FIELDS = {"search": ["n_results"], "view": ["product", "price"], "cart": ["sum"]}
 clicks["again"] = clicks.duplicated(["visit", "product"]) & clicks["product"].notna()
 FIELDS["view"].append("again")
@@ -132,7 +133,7 @@ print(f"{(~is_test).sum():,} training rows, {is_test.sum():,} test rows")
 # Network and boosting
 # --------------------
 def network():
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(hidden_size=32, max_epochs=12, random_state=0)
     )

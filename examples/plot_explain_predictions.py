@@ -46,7 +46,7 @@ events = pd.DataFrame(
 
 
 def last_of(what):
-    """Place of the last event of a kind in each history, -1 without one."""
+    """Return the place of the last event of a kind, or -1, for each history."""
     place = np.where(kind == what, np.arange(n_events), -1)
     return place.max(axis=1)
 

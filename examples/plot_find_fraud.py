@@ -24,7 +24,7 @@ and real labels are late and incomplete.
 # Each card has a home, categories in which it pays, an hour, and a level of amounts.
 # Some customers travel, which is honest. The kinds of fraud:
 #
-# - *tested*: a tiny payment online, to see whether the number works, then large ones;
+# - *tested*: a tiny payment online, to test the card number, then large ones;
 # - *stolen*: a few payments in another place within hours, twice as large as usual;
 # - *taken over*, which is new: once a day, online and at home, for three times as much,
 #   and mostly in categories in which the customer does not buy.
@@ -54,7 +54,7 @@ KINDS = ["tested", "stolen", "taken over"]
 
 
 def payments_of_card(card, rng):
-    """Simulate the payments of a card, and what a thief does with it."""
+    """Simulate the payments of a card, honest and fraudulent."""
     home, hour, level = rng.integers(N_PLACES), rng.normal(14, 3), rng.normal(3, 0.5)
     taste = rng.dirichlet(np.full(N_CATEGORIES, 0.4))
     n = rng.poisson(rng.gamma(3, 20))
@@ -80,7 +80,7 @@ def payments_of_card(card, rng):
 
 
 def fraud(kind, rng, home, hour, level, taste):
-    """Simulate what a thief does."""
+    """Simulate fraudulent payments."""
     n, start = rng.integers(3, 6), rng.uniform(20, N_DAYS - 2)
     category = rng.choice(N_CATEGORIES, n, p=taste)
     amount, place, online = level + 0.15 * category + rng.normal(0, 0.6, n), home, True
@@ -135,8 +135,8 @@ events = LSTMEventModel(hidden_size=32, max_epochs=12, random_state=0)
 events.fit(log.snapshots([SPLIT]))
 
 everything = log.snapshots([payments["timestamp"].max() + pd.Timedelta("1min")])
-told = -events.score_events(everything)
-surprise = told[[f"log_prob_{name}" for name in fields]]
+improbability = -events.score_events(everything)
+surprise = improbability[[f"log_prob_{name}" for name in fields]]
 surprise.columns = fields
 print(surprise.groupby(payments["kind"].replace("", "honest")).mean().round(2))
 
@@ -149,8 +149,8 @@ in_all = surprise.sum(axis=1)
 # %%
 # The other model without labels takes columns: the payment itself, the card's mean
 # amount, its shares of places and categories, and the number of payments within an
-# hour, a day and a week. With `allow_exact_matches` a row sees the events *at* its
-# cutoff: the payment in question.
+# hour, a day and a week. With `allow_exact_matches` a history includes the events *at*
+# its cutoff: the payment in question.
 X = log.attach(payments[KEYS], cutoff="timestamp", allow_exact_matches=True)
 before = log.attach(payments[KEYS], cutoff="timestamp")
 aggregator = HistoryAggregator(lookbacks=["1h", "1D", "7D"], max_features=None)
@@ -160,7 +160,7 @@ hour = payments["timestamp"].dt.hour
 
 
 def own_share(field):
-    """Share of the card's earlier payments with the value that this payment has."""
+    """Return the share of the card's earlier payments with this payment's value."""
     value = payments[field].astype(str)
     shares = np.zeros(len(payments))
     for level in payments[field].cat.categories:
@@ -189,7 +189,7 @@ forest = IsolationForest(random_state=0).fit(numbers[~is_test])
 
 
 def boosting():
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         learning_rate=0.05,
@@ -218,7 +218,7 @@ scores = {
 # Which fraud do they find?
 # -------------------------
 # Average precision for each kind of fraud, among all honest payments. A random order
-# has the share of this kind, about .01.
+# has the share of this kind as its average precision, about .01.
 kind = payments.loc[is_test, "kind"].to_numpy()
 found = {}
 for name, score in scores.items():

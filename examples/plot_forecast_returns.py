@@ -5,13 +5,13 @@ Will this item come back?
 At the time of an order, which items will be returned? Each row below is an ordered
 item. Its history has the events known at that time: the customer's earlier items, the
 rest of the basket, and the returned and kept items *reported* by then. How close do
-models come to the true probabilities, and what does a model look like that has used the
+models come to the true probabilities, and how good does a model seem that uses the
 future?
 
 The orders are simulated, so the true probability of every return is known, and no
-honest model can be better. There are two limitations. The habit of simulated customers
-is one decayed sum: trees with this sum and the size of the basket as columns are as
-good as the network. And real returns depend on facts that are not in a simulation.
+honest model can be better. There are two limitations. The habit of a simulated customer
+is a single decayed sum: trees with this sum and the size of the basket as columns are
+as good as the network. And real returns depend on facts that are not in a simulation.
 """
 
 # %%
@@ -60,8 +60,8 @@ print(log)
 
 # %%
 # An item and the rest of its basket are ordered at the cutoff of the row. With
-# `allow_exact_matches` the row sees them. This is no leak, because the outcomes of this
-# basket are later events.
+# `allow_exact_matches` they are part of its history. This is no leak, because the
+# outcomes of this basket are later events.
 X = log.attach(data.rows, **AS_OF_ORDER)
 y = data.target
 print(X.iloc[[0, 30_000, 59_000]].to_string(index=False))
@@ -87,7 +87,7 @@ STATICS = ["category", "price", "size_gap", "age", "payment"]
 
 
 def known_by_then(events):
-    """Cut the histories of one kind of event."""
+    """Return the histories of one kind of event."""
     return EventLog(events, *KEYS).attach(data.rows, **AS_OF_ORDER)["history"].array
 
 
@@ -98,7 +98,7 @@ X["return_rate"] = n_returns / X["n_outcomes"].where(X["n_outcomes"] > 0)
 
 
 def use(*columns):
-    """Make a step that hands on some columns."""
+    """Make a step that selects columns."""
     step = make_column_transformer(
         ("passthrough", list(columns)), verbose_feature_names_out=False
     )
@@ -106,7 +106,7 @@ def use(*columns):
 
 
 def boosting():
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         learning_rate=0.05,
@@ -116,7 +116,7 @@ def boosting():
 
 
 def network(max_epochs=12):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
@@ -184,17 +184,17 @@ events = events.drop(columns=["customer_id", "known_at"])
 X_in_use = EventLog(events, "row", "timestamp").attach(rows, **AS_OF_ORDER)
 in_use = leaky.predict_proba(X_in_use.drop(columns="row"))[:, 1]
 in_use_auc = roc_auc_score(y[is_test], in_use)
-print(f"Reading the future: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in use")
+print(f"With the leak: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in use")
 
 
 # %%
 # The same on real orders
 # -----------------------
-# This part runs if the file is there: Online Retail II, invoice lines of a UK
-# wholesaler of gifts, with cancellations of about 2% of them. A cancellation is matched
-# to the latest earlier line of the same customer and product with at least its
-# quantity. Items have a price and a quantity only, and cancellations are few: the
-# network is worse than the trees here.
+# This part runs if the file of Online Retail II is found: invoice lines of a UK
+# wholesaler of gifts, of which about 2% are cancelled. A cancellation is matched to the
+# latest earlier line of the same customer and product with at least its quantity. Items
+# have a price and a quantity only, and cancellations are few: the network is worse than
+# the trees here.
 def forecast_cancellations(path):
     """Forecast which invoice lines are cancelled within 60 days."""
     window = pd.Timedelta("60D")
@@ -259,7 +259,7 @@ places = [
 ]
 path = next((place for place in places if place.exists()), None)
 if path is None:
-    print("Online Retail II is not there: real orders are left out.")
+    print("The file of Online Retail II was not found: real orders are left out.")
 else:
     forecast_cancellations(path)
 

@@ -92,7 +92,7 @@ print(f"{is_train.sum():,} training rows, {is_test.sum():,} test rows")
 # With one history, and with both
 # -------------------------------
 def network():
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(hidden_size=16, max_epochs=6, random_state=0)
     )
@@ -120,7 +120,8 @@ for name, make in {"LSTM": network, "boosting": boosting}.items():
         chances[name, what] = chance
         auc[name, what] = roc_auc_score(y[is_test], chance[is_test])
 
-# The truth uses the rate of each customer and the mood of each shop on that day.
+# The true probability depends on the rate of each customer and the mood of each shop on
+# that day.
 days = (X.loc[is_test, "cutoff"] - FIRST).dt.days.to_numpy()
 own = X.loc[is_test, "customer"].to_numpy()
 truth = roc_auc_score(y[is_test], rate[own] * np.exp(mood[shop[own], days] * 0.9))

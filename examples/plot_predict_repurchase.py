@@ -113,7 +113,7 @@ for model, found in differences.iterrows():
     lower, upper = found["lower"], found["upper"]
     verdict = "better" if lower > 0 else "worse" if upper < 0 else "equal"
     print(
-        f"{model}: {verdict}, {found['difference']:+.4f} in AUC to "
+        f"{model}: {verdict}, {found['difference']:+.4f} in AUC compared with "
         f"{comparison.reference}, 95% interval {lower:+.4f} to {upper:+.4f}"
     )
 
@@ -138,7 +138,7 @@ print(
 # %%
 # The differences
 # ---------------
-# If an interval does not contain zero, the difference is more than chance.
+# If an interval does not contain zero, the difference is unlikely to be chance.
 display = ModelComparisonDisplay.from_comparison(comparison)
 figure = display.figure_
 figure.savefig(output / "repurchase_differences.png", dpi=120)

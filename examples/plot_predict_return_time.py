@@ -5,7 +5,8 @@ When will a household be back?
 The best time for a reminder is when a customer is late: not after a fixed week without
 a purchase, but after a week in which *this* customer usually comes. The data are real
 grocery baskets of a year (the Complete Journey data of 84.51°), with one row for each
-household and date, and the time to its next purchase. Some have not made one yet.
+household and date, and the time to its next purchase. Some households have not made one
+yet.
 
 Three models take the same `X`: a Cox model and gradient-boosted survival trees
 (scikit-survival) on recency, frequency and monetary value (RFM), and a recurrent

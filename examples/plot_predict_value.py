@@ -73,7 +73,7 @@ print(
 
 
 def boosting(loss="poisson", **options):
-    """Make gradient boosting that stops by itself."""
+    """Make gradient boosting with early stopping."""
     return HistGradientBoostingRegressor(
         loss=loss,
         categorical_features="from_dtype",
@@ -85,7 +85,7 @@ def boosting(loss="poisson", **options):
 
 
 def network(loss, **options):
-    """Make a network with all that has to come before it."""
+    """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMRegressor(loss=loss, max_epochs=8, random_state=0, **options)
     )
@@ -120,10 +120,10 @@ print(pd.DataFrame(scores).T.to_string(float_format="{:+.3f}".format))
 # %%
 # Aggregates and both networks rank equally well: the differences are below .004.
 # Calibration differs. With squared error the network's total is a tenth too low, and
-# predictions are relatively far too low for those who spend little. The log-normal loss
-# is right there, and too low for the few who spend much. Boosted trees have the best
-# calibration and, with aggregates, the best of both, in seconds: use them for the spend
-# of these households.
+# predictions are relatively far too low for those who spend little. With the log-normal
+# loss they are calibrated there, and too low for the few who spend much. Boosted trees
+# have the best calibration and, with aggregates, the best of both, in seconds: use them
+# for the spend of these households.
 
 # %%
 # In which range will it be?
@@ -132,8 +132,8 @@ print(pd.DataFrame(scores).T.to_string(float_format="{:+.3f}".format))
 # assumes no distribution. For comparison: trees with a fit for each quantile, and the
 # training quantiles for everyone. Half of the households should be at or below the
 # median, and nine in ten at or below the last quantile. Between the first and the last
-# should be four in five, or up to nine in ten, because nobody is below a first quantile
-# of 0.
+# quantile should be four in five households; nine in ten if the first quantile is 0,
+# because no household spends less than that.
 QUANTILES = [0.1, 0.5, 0.9]
 
 quantile_network = network("quantile", quantile=QUANTILES).fit(X_train, y_train)

@@ -68,7 +68,7 @@ print(chances.head(3).to_string(index=False))
 
 
 def first_ten(lists):
-    """The best ten of each household."""
+    """Return the best ten of each household."""
     rank = lists.groupby("household_id").cumcount() + 1
     return lists.assign(rank=rank)[rank <= N_BEST]
 
@@ -101,7 +101,7 @@ share = counts.sum() / counts.sum().max()
 
 
 def sorted_lists(scores):
-    """All categories of each household, the best first."""
+    """Return all categories of each household, the best first."""
     long = scores.stack().rename("score").reset_index()
     long = long.sort_values("score", ascending=False, kind="stable")
     return long.rename(columns={FIELD: "value"})

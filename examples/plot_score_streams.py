@@ -10,8 +10,9 @@ events.
 
 The data are real grocery purchases (the Complete Journey data of 84.51°). A network,
 trained on data until October, predicts who will not come back within two weeks. Then
-receipts arrive one by one, and each gets a new score. The limitations of a state: it
-cannot take an event back, add a late event, or process the history backwards.
+receipts arrive one by one, and each gets a new score. A state has limitations: an event
+cannot be removed from it, late events cannot be added, and the history cannot be
+processed backwards.
 """
 
 # %%
@@ -71,7 +72,7 @@ print(f"{len(X):,} rows of {X['household_id'].nunique():,} households")
 scorer = StreamingScorer(model, *KEYS, allow_exact_matches=True)
 began = perf_counter()
 scorer.update(log)
-print(f"{len(log):,} receipts are read in {perf_counter() - began:.2f} s")
+print(f"{len(log):,} receipts are processed in {perf_counter() - began:.2f} s")
 print(f"states of {scorer.nbytes / len(log.customers):,.0f} bytes a household")
 
 events = later.to_dict("records")
@@ -82,15 +83,17 @@ for i, event in enumerate(events):
     streamed[i] = scorer.score_one(household, event, {}, cutoff=now)[1]
     took[i] = perf_counter() - began
 print(
-    f"{len(events):,} receipts, each read and scored in {1000 * np.median(took):.2f} "
-    f"milliseconds, 99% of them within {1000 * np.quantile(took, 0.99):.2f}"
+    f"{len(events):,} receipts, each processed and scored in "
+    f"{1000 * np.median(took):.2f} milliseconds, 99% of them within "
+    f"{1000 * np.quantile(took, 0.99):.2f}"
 )
 
 # %%
 # The same scores
 # ---------------
-# Compare with the scores of the pipeline on the whole log. Receipts of a household at
-# the same time are left out: they were scored before the last of them was known.
+# Compare with the scores of the pipeline on the whole log. Receipts of a household with
+# the same time are left out, because the first of them were scored before the last one
+# arrived.
 whole = EventLog(receipts, *KEYS, observed_until=END)
 rows = whole.attach(later[KEYS], cutoff="timestamp", allow_exact_matches=True)
 batch = model.predict_proba(rows)[:, 1]
@@ -127,7 +130,7 @@ for k, i in enumerate(shown):
         one.predict_proba(row)
         again[j, k] = perf_counter() - began
 print(
-    "history read again: "
+    "whole history processed again: "
     f"{1000 * np.median(again[0]):.1f} milliseconds for the network, "
     f"{1000 * np.median(again[1]):.1f} for boosting"
 )

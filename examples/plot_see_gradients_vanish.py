@@ -134,8 +134,8 @@ print(
 # A derivative measures small changes. The LSTM with open gates has learned a saturated
 # unit, which small changes do not affect, so its derivative is smaller after training
 # than before. With ``random_state`` 0 and 1 the plain cell learned such a unit by
-# chance: it was right on all other customers, with a derivative of 0. A large gradient
-# helps to learn, but is not the same as memory.
+# chance: it classified all other customers correctly, with a derivative of 0. A large
+# gradient helps to learn, but is not the same as memory.
 
 # %%
 # The answer

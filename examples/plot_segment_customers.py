@@ -134,20 +134,20 @@ came.insert(0, "ALL", np.log1p(np.expm1(came).sum(axis=1)))
 
 
 def explained(labels):
-    """Share of the variance between segments, out of sample, for each column."""
+    """Return the out-of-sample share of variance between segments, by column."""
     dummies = pd.get_dummies(pd.Series(np.asarray(labels))).to_numpy(float)
     guess = cross_val_predict(LinearRegression(), dummies, came.to_numpy(), cv=10)
     return 1 - ((came - guess) ** 2).mean() / came.var(ddof=0)
 
 
-tells = pd.DataFrame({name: explained(segments[name]) for name in ("RFM", "states")})
-print(tells.round(2).to_string())
+variance = pd.DataFrame({name: explained(segments[name]) for name in ("RFM", "states")})
+print(variance.round(2).to_string())
 
 # %%
 # Would other households give the same segments?
 # ----------------------------------------------
-# Cluster bootstrap samples of households. The adjusted Rand index compares them with
-# the segments above: 1 for equal segments and 0 for chance.
+# Draw bootstrap samples of households and cluster them again. The adjusted Rand index
+# compares them with the segments above: 1 for equal segments and 0 for chance.
 rng = np.random.default_rng(0)
 drawn = [rng.integers(0, len(X), len(X)) for _ in range(N_DRAWS)]
 stability = {
@@ -187,10 +187,10 @@ axes[0].set(
 bar = figure.colorbar(image, ax=axes[0], ticks=[-1, 0, 1])
 bar.ax.set_yticklabels(["half", "as all", "double"])
 
-places = np.arange(len(tells))
+places = np.arange(len(variance))
 for shift, (name, color) in enumerate((("RFM", "tab:orange"), ("states", "tab:blue"))):
-    axes[1].barh(places + 0.4 * shift, tells[name], 0.4, color=color, label=name)
-axes[1].set_yticks(places + 0.2, tells.index, fontsize=8)
+    axes[1].barh(places + 0.4 * shift, variance[name], 0.4, color=color, label=name)
+axes[1].set_yticks(places + 0.2, variance.index, fontsize=8)
 axes[1].invert_yaxis()
 axes[1].legend(title="segments by", loc="center right", bbox_to_anchor=(1, 0.33))
 axes[1].set(title=f"What they tell of {N_WEEKS} weeks", xlabel="variance explained")

@@ -1,6 +1,6 @@
 """
-What will customers buy, and how sure is that?
-==============================================
+What will customers buy, and how certain is it?
+===============================================
 
 A forecast of sales is one number for all customers, and a customer value is one number
 for each. A simulation of customers gives both from one model, with their uncertainty.
@@ -8,11 +8,11 @@ The data are real grocery purchases (the Complete Journey data of 84.51°): what
 household spends in each department on each day. The model learns without labels from
 the events before the first of October, and simulates eight weeks from there.
 
-The baseline is the naive forecast: the next eight weeks are like the last eight. There
-are three limitations. For totals and means of regular shoppers this forecast is hard to
-beat: here it is about as good for totals, and better for households that spend much,
-but it has no uncertainty. Simulations contain nothing new: one year of data has no
-information on seasons, such as Thanksgiving, the last week here. And households are
+The baseline is the no-change forecast: the next eight weeks are like the last eight.
+There are three limitations. For totals and means of regular shoppers this forecast is
+hard to beat: here it is about as good for totals, and better for households that spend
+much, but it has no uncertainty. Simulations contain nothing new: one year of data has
+no information on seasons, such as Thanksgiving, the last week here. And households are
 simulated independently, so effects on all of them at once (weather, a campaign, errors
 of the model) are missing, and intervals of totals are too narrow.
 """

@@ -19,14 +19,14 @@ FAR, HUGE = 1e38, 1e150
 
 
 class Exported:
-    """The contents of ``model.json``, and the inputs that it describes."""
+    """The contents of ``model.json``, and the inputs of the graphs."""
 
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
-            self.told = json.load(file)
-        if self.told["format"] != 1:
-            raise ValueError(f"{path} has another format, {self.told['format']}.")
-        self.histories = [History(one) for one in self.told["histories"]]
+            self.spec = json.load(file)
+        if self.spec["format"] != 1:
+            raise ValueError(f"{path} has another format, {self.spec['format']}.")
+        self.histories = [History(one) for one in self.spec["histories"]]
 
     def padded(self, rows):
         """Return the inputs of ``model.onnx`` for some rows."""
@@ -62,8 +62,8 @@ class Exported:
     def step(self, states, row, event=None, history=None):
         """Return the inputs of ``model.step.onnx``: an event, and the row to score.
 
-        Of the row, ``"cutoff"`` and ``"statics"`` are looked at. Give what the graph
-        returns to `keep` thereafter.
+        Only ``"cutoff"`` and ``"statics"`` of the row are used. Pass the outputs of the
+        graph to `keep` afterwards.
         """
         inputs, beside = {}, []
         for one in self.histories:
@@ -106,17 +106,17 @@ class Exported:
         ]
         found = np.concatenate([*features, np.array(statics)], axis=1)
         inputs = {"static": found.astype("float32")}
-        if self.told["n_sums"]:
+        if self.spec["n_sums"]:
             sums = np.concatenate([[s for _, s in own] for own in beside], axis=1)
             inputs["sums"] = sums.clip(-FAR, FAR).astype("float32")
         return inputs
 
     def _statics(self, statics, cutoff):
-        told = self.told["statics"]
-        if told["parts"] is None:  # the outputs of your own steps
-            return [float(statics[name]) for name in told["names"]]
+        spec = self.spec["statics"]
+        if spec["parts"] is None:  # the outputs of your own steps
+            return [float(statics[name]) for name in spec["names"]]
         numbers = []
-        for part in told["parts"]:
+        for part in spec["parts"]:
             if part["kind"] == "levels":
                 numbers += self._levels(part, statics)
                 continue
@@ -126,7 +126,7 @@ class Exported:
                 now = cutoff / clock["ticks_per_day"]
                 values = [None if v is None else now - days(v) for v in values]
             numbers += scaled(part, values) if "mean" in part else map(float, values)
-        return [numbers[i] for i in told["order"]]
+        return [numbers[i] for i in spec["order"]]
 
     def _levels(self, part, statics):
         row = np.array(part["missing"])
@@ -145,15 +145,15 @@ class Exported:
 class History:
     """The encoder of the events of one history column."""
 
-    def __init__(self, told):
-        self.told, self.clock = told, told["clock"]
-        self.name, self.prefix = told["name"], told["prefix"]
-        self.unit, self.n_facts = told["time_unit"], told["n_facts"]
-        self.n_channels, self.n_codes = len(told["channels"]), len(told["codes"])
-        self.rates = np.log(2) / np.array(told["half_lives"])
+    def __init__(self, spec):
+        self.spec, self.clock = spec, spec["clock"]
+        self.name, self.prefix = spec["name"], spec["prefix"]
+        self.unit, self.n_facts = spec["time_unit"], spec["n_facts"]
+        self.n_channels, self.n_codes = len(spec["channels"]), len(spec["codes"])
+        self.rates = np.log(2) / np.array(spec["half_lives"])
         self.levels = {
             field["name"]: {_key(level): code for level, code in field["levels"]}
-            for field in told["fields"]
+            for field in spec["fields"]
             if field["kind"] == "levels"
         }
 
@@ -170,7 +170,7 @@ class History:
         """Encode an event; the interarrival time of a first event is None."""
         tick = self.tick(event["time"])
         facts, marks, codes = [], [], []
-        for field in self.told["fields"]:
+        for field in self.spec["fields"]:
             value = event[field["name"]]
             if field["kind"] == "levels":
                 missing = value is None or value != value
@@ -188,20 +188,20 @@ class History:
                 marks.append(float(not known))
         scaled_gap = 0.0
         if gap is not None:
-            scaled_gap = math.log1p(gap / self.unit) - self.told["gap_center"]
-            scaled_gap /= self.told["gap_scale"]
-        waves = [self.told["calendar_weight"] * one for one in self.waves(tick)]
+            scaled_gap = math.log1p(gap / self.unit) - self.spec["gap_center"]
+            scaled_gap /= self.spec["gap_scale"]
+        waves = [self.spec["calendar_weight"] * one for one in self.waves(tick)]
         return np.array([*facts, *marks, scaled_gap, *waves], "float32"), codes
 
     def waves(self, tick):
         """Return the sines and cosines of the calendar."""
-        if self.told["time_zone"] is not None:
+        if self.spec["time_zone"] is not None:
             per_day = self.clock["ticks_per_day"]
             moment = datetime.fromtimestamp(tick * 86_400 / per_day, UTC)
-            ahead = moment.astimezone(ZoneInfo(self.told["time_zone"])).utcoffset()
+            ahead = moment.astimezone(ZoneInfo(self.spec["time_zone"])).utcoffset()
             tick += int(ahead.total_seconds() * per_day) // 86_400
         found = []
-        for _, period, n_harmonics in self.told["calendar"]:
+        for _, period, n_harmonics in self.spec["calendar"]:
             phase = tick % period * (2 * math.pi / period)
             for harmonic in range(1, n_harmonics + 1):
                 found += [math.sin(harmonic * phase), math.cos(harmonic * phase)]
@@ -217,7 +217,7 @@ class State:
         self.count = 0
         n_numbers = 1 + 2 * history.n_facts
         self.sums = np.zeros((len(history.rates), n_numbers))  # of counts and facts
-        start = history.told["start"]
+        start = history.spec["start"]
         if start is not None:
             vectors = np.array(start["vectors"], "float32")[None, :, None]
             self.vectors = np.repeat(vectors, start["size"], axis=2)
@@ -230,7 +230,7 @@ class State:
         gap = None if self.last is None else tick - self.last
         channels, codes = one.encode(event, gap)
         facts = channels[: one.n_facts].astype("float64")
-        amounts = np.copysign(np.expm1(np.abs(facts)), facts) + one.told["origins"]
+        amounts = np.copysign(np.expm1(np.abs(facts)), facts) + one.spec["origins"]
         fade = np.exp(-one.rates * (gap or 0))[:, None]
         self.sums = fade * self.sums + np.concatenate([[1.0], facts, amounts])
         self.first = tick if self.first is None else self.first
@@ -249,7 +249,7 @@ class State:
         means = (facts / (counts + 1)).ravel()
         logs = np.log1p([*ages, self.count, *counts.ravel()])
         raw = np.array([*logs, *means, *one.waves(cutoff)])
-        features = (raw - one.told["row_center"]) / one.told["row_scale"]
+        features = (raw - one.spec["row_center"]) / one.spec["row_scale"]
         return np.nan_to_num(np.clip(features, -10, 10)), amounts.ravel()
 
 

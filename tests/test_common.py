@@ -41,7 +41,7 @@ TRAINED = {
 }
 FLOAT32 = (
     "The check wants 7 digits in agreement, and a float32 net that adds up the same "
-    "gradients in another order has 6 of each step, or by luck 7; test_lstm.py and "
+    "gradients in another order has 6 of each step, or by luck 7; test_weights.py and "
     "test_lstm_survival.py have the check to that precision."
 )
 CUSTOMERS = (

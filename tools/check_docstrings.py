@@ -51,7 +51,7 @@ def documented_members(cls):
 
 
 def ours(value):
-    """Tell whether a class or function was defined in this library."""
+    """Return whether a class or function was defined in this library."""
     return getattr(value, "__module__", "").split(".")[0] == "sklearn_seqcrm"
 
 

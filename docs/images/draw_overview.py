@@ -13,7 +13,7 @@ from matplotlib.dates import ConciseDateFormatter, MonthLocator
 from sklearn_seqcrm.datasets import make_customer_journeys
 from sklearn_seqcrm.events import EventLog
 
-# Okabe and Ito's colors, which differ for everybody.
+# Colors of Okabe and Ito, which people with color blindness can tell apart.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"]
 INK, FAINT = "#24292f", "#8c959f"
 N_ROWS = 5
@@ -30,7 +30,7 @@ figure, (timelines, table, models) = plt.subplots(
     1, 3, figsize=(11, 3), width_ratios=[4.6, 4.6, 2.6], layout="constrained"
 )
 
-# Events, and what a row sees of them.
+# Events; those before the cutoff of the row are opaque.
 for place, row in X.iterrows():
     events = log.to_frame().loc[
         lambda t, who=row["customer_id"]: t["customer_id"] == who
@@ -103,7 +103,7 @@ for place, row in X.iterrows():
 table.set(xlim=(-0.02, 1.02), ylim=(-N_ROWS + 0.4, 1.1))
 table.axis("off")
 
-# What reads it.
+# Models that take it.
 models.set_title("and any model reads it", fontsize=10)
 for y, text, color in (
     (0.78, "LSTM\nreads every event", "#0072B2"),

@@ -141,7 +141,7 @@ class LSTMSurvival(BaseLSTM):
         Rows in a step of the last training.
     n_features_in_ : int
         Number of columns seen in `fit`; not set for padded tensors.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names, if `X` was a DataFrame.
 
     See Also

@@ -9,19 +9,8 @@ from pandas.testing import assert_frame_equal
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import future_count, future_sum
-from sklearn_seqcrm.testing._small_data import make_table
 
 SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
-
-
-@pytest.fixture(scope="module", name="X")
-def rows():
-    return make_table(30)
-
-
-@pytest.fixture(scope="module")
-def model(X):
-    return LSTMEventModel(**SMALL).fit(X)
 
 
 # Batches ------------------------------------------------------------------------------

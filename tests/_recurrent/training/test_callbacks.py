@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks on the estimators. skorch's are in test_lstm.py."""
+"""scikit-learn's callbacks on the estimators. tests/neural_network has skorch's."""
 
 import pickle
 

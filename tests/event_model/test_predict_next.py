@@ -1,0 +1,199 @@
+"""Next values and baskets: as probable as in simulations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._learned import BusiestWindows
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.testing._small_data import make_table
+
+SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
+
+
+def test_next_values_are_most_probable_first(model, X):
+    found = model.predict_next(X, "kind", n=3)
+    assert found.columns.tolist() == ["row", "rank", "value", "probability"]
+    assert_array_equal(found["row"], np.repeat(range(len(X)), 3))
+    assert_array_equal(found["rank"], np.tile([1, 2, 3], len(X)))
+    by_row = found.groupby("row")["probability"]
+    assert (by_row.diff().dropna() <= 0).all()
+    assert by_row.sum().between(0.7, 1).all()  # the rest is missing
+    assert_frame_equal(found, model.predict_next(X, "kind", n=3))
+
+
+def test_next_values_are_those_of_simulations(model, X):
+    rows = X[X["history"].array.lengths > 2].iloc[:4]
+    found = model.predict_next(rows, "kind", n=3, n_draws=500)
+    # Nearly every path has another event by then.
+    futures = model.sample(rows, "1500D", n_paths=2000, random_state=0)
+    first = futures.drop_duplicates(["row", "path"])
+    n_first = first.groupby("row").size()
+    assert (n_first > 1850).all()
+    counts = pd.crosstab(first["row"], first["kind"]).div(n_first, axis=0)
+    for row, value, share in found[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.05
+    within = model.predict_next(rows, "kind", n=3, n_draws=2000, within="100D")
+    some = model.sample(rows, "100D", n_paths=2000, random_state=1)
+    some = some.drop_duplicates(["row", "path", "kind"])
+    counts = pd.crosstab(some["row"], some["kind"]) / 2000
+    for row, value, share in within[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+def test_next_baskets_are_those_of_simulations(monkeypatch):
+    """Baskets of up to five lines, the first often milk."""
+    rng = np.random.default_rng(0)
+    n_lines = rng.integers(1, 6, 400)
+    who, day = np.repeat(np.arange(400) % 40, n_lines), np.repeat(range(400), n_lines)
+    item = rng.choice([*"abcdef", None], len(who))
+    item[np.cumsum(n_lines) - n_lines] = rng.choice(["milk", "a"], 400, p=[0.8, 0.2])
+    events = pd.DataFrame({"who": who, "day": day, "item": item, "price": 1.0})
+    log = EventLog(events[["who", "day", "price", "item"]], "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(40)}), cutoff=400)
+    model = LSTMEventModel(
+        hidden_size=8, max_epochs=5, learning_rate=0.02, random_state=0
+    ).fit(X)
+    # Only the first basket of a path is needed.
+    monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 10)
+    rows = X[:3]
+    found = model.predict_next(rows, "item", basket=True, n_draws=600)
+    assert_frame_equal(
+        found, model.predict_next(rows, "item", basket=True, n_draws=600)
+    )
+    futures = model.sample(rows, 4000, n_paths=600, random_state=1)
+    first = futures.groupby(["row", "path"])["day"].transform("min")
+    basket = futures[futures["day"] == first].drop_duplicates(["row", "path", "item"])
+    counts = pd.crosstab(basket["row"], basket["item"]) / 600
+    assert basket.groupby(["row", "path"]).size().mean() > 2
+    for row, value, share in found[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.08
+    assert found["probability"].groupby(found["row"]).sum().gt(1.5).all()
+    one = model.predict_next(rows, "item", n_draws=600)
+    assert one["probability"].groupby(one["row"]).sum().lt(1.01).all()
+    with pytest.raises(ValueError, match=r"basket=True is .* within='3D' for a period"):
+        model.predict_next(rows, "item", basket=True, within="3D")
+
+
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+@pytest.mark.parametrize("basket", [False, True])
+def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch):
+    """Events of other kinds have no value of the field."""
+    model = LSTMEventModel(**SMALL).fit(merged)
+    module = model.net_.module_
+    module.time.is_possible[0] = True
+    with torch.no_grad():  # of many events in a basket, later ones are visits
+        module.time.output.bias[0] += 3
+        module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
+    rows = merged[merged["history"].array.lengths > 2].iloc[:3]
+    params = {"basket": basket, "n_draws": 600}
+    # Only the first moment of a path is needed.
+    monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
+    found = model.predict_next(rows, "page", **params)
+    futures = model.sample(rows, "1500D", n_paths=600, random_state=0)
+    first = futures.groupby(["row", "path"])["when"].transform("min")
+    ahead = futures[futures["when"] == first]
+    by = ["row", "path", "page"] if basket else ["row", "path"]
+    ahead = ahead.drop_duplicates(by)
+    counts = pd.crosstab(ahead["row"], ahead["page"]) / 600
+    for row, value, share in found[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.08
+    if basket:
+        return
+    # A kind with the field is drawn, weighted by the probability of all such kinds.
+    kinds = model.predict_next(rows, "event", n_draws=600).set_index(["row", "value"])
+    visits = kinds["probability"].xs("visit", level="value")
+    few = model.predict_next(rows, "page", n_draws=2)
+    total = few.groupby("row")["probability"].sum()
+    assert_allclose(total, visits, rtol=0.05)
+    assert not total.gt(0.9).any()
+
+
+def test_favourites_are_bought_again():
+    """Each customer has one of 60 products, independent of other customers."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(range(120), 12)
+    own = rng.permutation(np.arange(120) % 60)[who]
+    item = np.where(rng.random(len(who)) < 0.8, own, rng.integers(0, 60, len(who)))
+    day = rng.integers(0, 60, len(who))
+    events = pd.DataFrame({"who": who, "day": day, "item": [f"{i}" for i in item]})
+    log = EventLog(events, "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(120)}), cutoff=60)
+    params = {"hidden_size": 8, "max_epochs": 6, "batch_size": 16, "random_state": 0}
+    params |= {"learning_rate": 0.02, "averaged_steps": 10, "early_stopping": False}
+    model = LSTMEventModel(**params).fit(X[:90])
+    first = model.predict_next(X[90:], "item", n=1)
+    assert (first["value"] == own.reshape(120, 12)[90:, 0].astype(str)).mean() > 0.9
+    assert first["probability"].between(0.5, 0.95).mean() > 0.8
+    futures = model.sample(X[90:], 30, n_paths=5, random_state=0)
+    favourite = own.reshape(120, 12)[90:, 0].astype(str)[futures["row"]]
+    assert 0.45 < (futures["item"] == favourite).mean() < 0.95
+    without = LSTMEventModel(**params, copies=False).fit(X[:90])
+    assert without.score(X[90:]) < model.score(X[90:]) - 1
+
+
+def test_ties_up_to_rounding_are_one_basket():
+    """Likelihood and next values are those of events at the same time."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 9, 90), "t": rng.uniform(0, 9, 90)})
+    events["item"] = rng.choice([*"abc"], 90)
+    log = EventLog(events, "who", "t")
+    model = LSTMEventModel(**SMALL).fit(log.snapshots([10.0]))
+    copies = model.net_.module_.fields["0"].copies
+    with torch.no_grad():  # copies are from the last moment only
+        copies.gates.bias[3] = 9.0
+    scores, shares = [], []
+    for second in (0.3, 0.1 + 0.2):
+        own = pd.DataFrame({"who": 0, "t": [0.1, 0.3, second], "item": [*"bac"]})
+        X = EventLog(own, "who", "t").snapshots([5.0])
+        scores.append(model.score_events(X)["log_prob"].to_numpy())
+        found = model.predict_next(X, "item").set_index("value")
+        shares.append(found["probability"][[*"abc"]].to_numpy())
+    assert_allclose(scores[1], scores[0], rtol=1e-4)
+    assert_allclose(shares[1], shares[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("within", [None, "100D"])
+def test_next_values_leave_out_seen_ones_and_others_than_candidates(model, X, within):
+    only = model.predict_next(X, "kind", candidates=["order", "visit"], within=within)
+    assert set(only["value"]) == {"order", "visit"}
+    one = model.predict_next(X, "kind", candidates="order", within=within)
+    listed = model.predict_next(X, "kind", candidates=["order"], within=within)
+    assert_frame_equal(one, listed)
+    assert set(one["value"]) == {"order"}
+    new = model.predict_next(X, "kind", exclude_seen=True, within=within)
+    seen = X["history"].array.to_frame()["kind"].to_numpy()
+    row = np.repeat(range(len(X)), X["history"].array.lengths)
+    had = {(i, value) for i, value in zip(row, seen, strict=True) if value == value}
+    kinds = ["order", "return", "visit"]
+    expected = {(i, v) for i in range(len(X)) for v in kinds} - had
+    assert set(zip(new["row"], new["value"], strict=True)) == expected
+
+
+def test_probabilities_do_not_exceed_1():
+    """A field of one level, copied and generated, whose sums are rounded."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 30, 600), "item": "a"})
+    events["t"], events["shop"] = rng.integers(0, 60, 600), rng.choice([*"xy"], 600)
+    X = EventLog(events, "who", "t").snapshots([61])
+    model = LSTMEventModel(hidden_size=8, max_epochs=2, random_state=0).fit(X)
+    found = model.predict_next(X, "item", n_draws=1)["probability"]
+    assert found.max() <= 1
+    assert_allclose(found, 1, rtol=1e-5)
+
+
+def test_rare_values_share_their_probability():
+    X = make_table(30)
+    model = LSTMEventModel(**SMALL, max_categories=1).fit(X)
+    found = model.predict_next(X, "kind")
+    shares = found.pivot(index="row", columns="value", values="probability")
+    counts = X["history"].array.to_frame().drop_duplicates(["who", "when", "amount"])
+    counts = counts["kind"].value_counts()
+    ratio = shares["order"] / shares["return"]
+    assert_allclose(ratio, ratio.iloc[0], rtol=1e-4)
+    assert_allclose(ratio.iloc[0], counts["order"] / counts["return"], rtol=0.2)

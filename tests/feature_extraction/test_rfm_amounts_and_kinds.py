@@ -1,0 +1,180 @@
+"""RFM features: the amount, and the kinds of events that count."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
+from tests.feature_extraction.features import features_of
+from tests.logs import log_of, log_of_table
+
+# The amount ---------------------------------------------------------------------------
+
+
+def log_with_fields(**fields):
+    return log_of([1, 2], fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "amount", "monetary"),
+    [
+        ({"price": [1.0, 2.0], "shop": ["x", "y"]}, "auto", 1.5),
+        ({"paid": [True, False]}, "auto", 0.5),
+        ({"price": [1.0, 2.0], "items": [3, 4]}, "items", 3.5),
+        ({"price": [1.0, 2.0], "items": [3, 4]}, None, None),
+        ({"price": [1.0, 2.0]}, None, None),
+        ({"shop": ["x", "y"]}, "auto", None),
+        ({}, "auto", None),
+    ],
+)
+def test_amount(fields, amount, monetary):
+    X = log_with_fields(**fields).snapshots([5])
+    for dialect in ("marketing", "btyd"):
+        table = features_of(X, amount=amount, dialect=dialect)
+        assert ("monetary" in table) == (monetary is not None)
+    if monetary is not None:
+        assert features_of(X, amount=amount).loc[0, "monetary"] == monetary
+
+
+def test_a_number_of_merged_events_is_no_amount():
+    log = log_with_fields(price=[1.0, 2.0]).resample(4)
+    assert log.fields == ["price", "n_events"]
+    X = log.snapshots([9])
+    assert features_of(X).loc[0, "monetary"] == 3
+    alone = RFMFeatures().fit(log_with_fields(n_events=[1, 2]).snapshots([5]))
+    assert alone.amounts_ == {"history": "n_events"}
+
+
+def test_several_amounts_to_choose_from():
+    X = log_with_fields(price=[1.0, 2.0], items=[3, 4]).snapshots([5])
+    with pytest.warns(
+        UserWarning,
+        match=r"no monetary value of 'history'.*2 numeric fields, \['price', 'items'\]"
+        r".*RFMFeatures\(amount='price'\), or none by amount=None",
+    ):
+        table = RFMFeatures().fit_transform(X)
+    assert "history__monetary" not in table
+
+
+def test_no_such_amount():
+    X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
+    with pytest.raises(
+        ValueError, match=r"'history' have no field 'cost'.*'price', 'shop'"
+    ):
+        RFMFeatures("cost").fit(X)
+    with pytest.raises(TypeError, match=r"'shop' of .* 'history' is categorical"):
+        RFMFeatures("shop").fit(X)
+
+
+def test_other_log_in_transform():
+    rfm = RFMFeatures().fit(log_with_fields(price=[1, 2]).snapshots([5]))
+    other = log_with_fields(cost=[1, 2]).snapshots([5])
+    with pytest.raises(
+        ValueError, match=r"have no field 'price'.*they have \['cost'\]"
+    ):
+        rfm.transform(other)
+    other = log_with_fields(price=["low", "high"]).snapshots([5])
+    with pytest.raises(TypeError, match=r"'price' .* is categorical"):
+        rfm.transform(other)
+
+
+def test_several_history_columns():
+    orders = log_with_fields(price=[1, 2])
+    visits = log_with_fields(page=["x", "y"])
+    rows = pd.DataFrame({"who": ["a"]})
+    X = orders.attach(rows, cutoff=5, name="orders")
+    X = visits.attach(X, cutoff=2, name="visits")
+    for amount in ("auto", "price"):
+        rfm = RFMFeatures(amount).fit(X)
+        assert rfm.amounts_ == {"orders": "price", "visits": None}
+        assert rfm.transform(X).loc[0].to_dict() == {
+            "orders__recency": 3,
+            "orders__frequency": 2,
+            "orders__monetary": 1.5,
+            "orders__tenure": 4,
+            "visits__recency": 1,
+            "visits__frequency": 1,
+            "visits__tenure": 1,
+        }
+    with pytest.raises(ValueError, match="'orders' have no field 'cost'"):
+        RFMFeatures("cost").fit(X)
+
+
+# Kinds --------------------------------------------------------------------------------
+
+
+def shop_rows(**options):
+    events = pd.DataFrame(
+        {
+            "id": list("aaaabbc"),
+            "time": [1, 2, 3, 6, 4, 8, 5],
+            "event": ["order", "click", "order", None, "click", "order", "return"],
+            "amount": [10.0, np.nan, 30.0, 7.0, np.nan, 5.0, 8.0],
+        }
+    )
+    log = log_of_table(events)
+    return log.attach(pd.DataFrame({"id": list("cabbe")}), cutoff=8, **options)
+
+
+def test_only_some_kinds_count():
+    rows = features_of(shop_rows(), kinds="order")
+    assert_array_equal(rows["frequency"], [0, 2, 0, 0, 0])
+    assert_array_equal(rows["recency"], [np.nan, 5, np.nan, np.nan, np.nan])
+    assert_array_equal(rows["tenure"], [np.nan, 7, np.nan, np.nan, np.nan])
+    assert_array_equal(rows["monetary"], [np.nan, 20, np.nan, np.nan, np.nan])
+    both = features_of(shop_rows(), kinds=["click", "return"])
+    assert_array_equal(both["frequency"], [1, 1, 1, 1, 0])
+    with_cutoff = features_of(shop_rows(allow_exact_matches=True), kinds="order")
+    assert_array_equal(with_cutoff["frequency"], [0, 2, 1, 1, 0])
+
+
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+@pytest.mark.parametrize("lookback", [None, "200D"])
+def test_kinds_are_a_log_of_these_kinds(dialect, lookback):
+    events, rows = make_events(), make_rows()
+    some = events[events["kind"].isin(["order", "return"])]
+    tables = []
+    for table in (events, some):
+        log = EventLog(table, "who", "when")
+        X = log.attach(rows, cutoff="at", lookback=lookback)
+        tables.append(X.assign(history=X["history"].where(np.arange(len(X)) != 3)))
+    options = {"amount": "amount", "dialect": dialect}
+    found = RFMFeatures(kinds=["order", "return"], kind_field="kind", **options)
+    assert_frame_equal(
+        found.fit_transform(tables[0]), RFMFeatures(**options).fit_transform(tables[1])
+    )
+
+
+def test_kinds_of_one_of_two_logs():
+    visits = pd.DataFrame({"id": list("abb"), "time": [1, 2, 3]})
+    X = EventLog(visits, "id", "time").attach(shop_rows(), cutoff=8, name="visits")
+    features = RFMFeatures(kinds="order", remainder="drop").fit_transform(X)
+    assert features["history__frequency"].tolist() == [0, 2, 0, 0, 0]
+    assert features["visits__frequency"].tolist() == [0, 1, 2, 2, 0]
+
+
+def test_a_kind_that_is_absent_after_fit():
+    model = RFMFeatures(kinds="return", remainder="drop").fit(shop_rows())
+    order = {"id": ["a"], "time": [1], "event": ["order"], "amount": [1.0]}
+    log = EventLog(pd.DataFrame(order), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=8)
+    assert model.transform(X)["history__frequency"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"kinds": "gift"}, ValueError, r"no events of the kinds \['gift'\]"),
+        ({"kinds": []}, ValueError, "kinds is empty; field 'event' has"),
+        ({"kinds": "order", "kind_field": "type"}, KeyError, "no field 'type'"),
+        ({"kinds": "order", "kind_field": "amount"}, ValueError, "'amount' is numeric"),
+        ({"kinds": 3}, ValueError, "The 'kinds' parameter of RFMFeatures"),
+    ],
+)
+def test_bad_kinds(options, error, message):
+    with pytest.raises(error, match=message):
+        RFMFeatures(**options).fit(shop_rows())

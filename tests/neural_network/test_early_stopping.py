@@ -1,0 +1,124 @@
+"""Validation rows, and the epoch whose weights are kept."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from sklearn_seqcrm._recurrent.data import _batches
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
+from tests.neural_network.small_fits import EXACT, SMALL, X, Y, fit_and_see
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
+def test_weights_of_either_part_have_a_mean_of_1(size):
+    """Otherwise the validation loss would depend on the unit of the weights."""
+    weight = size * (1 + X["number"].to_numpy()) ** 2
+    model = LSTMClassifier(**EXACT, early_stopping=True, validation_fraction=0.3)
+    fit, seen = fit_and_see(model, X, Y, sample_weight=weight)
+    for part in seen[0]:
+        assert np.ptp(part.weight) > 0.1
+        assert_allclose(part.weight.mean(), 1, rtol=1e-6)
+        assert part.weight.dtype == "float32"
+    in_units, _ = fit_and_see(model, X, Y, sample_weight=weight / size)
+    losses = [net.net_.history[:, "valid_loss"] for net in (fit, in_units)]
+    assert_allclose(*losses, rtol=1e-5)
+    # The validation loss is the weighted mean of the losses of the rows.
+    rows = seen[0][1]
+    odds = fit.net_.outputs(rows).astype("float64")
+    each = np.logaddexp(*odds.T) - odds[np.arange(len(rows)), rows.target]
+    best = min(fit.net_.history[:, "valid_loss"])
+    assert_allclose(best, np.average(each, weights=rows.weight), rtol=1e-5)
+
+
+def customers_on_each_side(frame, y, fraction=0.4, seed=0):
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=fraction)
+    _, seen = fit_and_see(model.set_params(random_state=seed), frame, y)
+    assert len(seen[0][0]) + len(seen[0][1]) == len(frame)
+    return tuple(set(part.static[:, -1]) for part in seen[0])
+
+
+def test_early_stopping_never_splits_a_customer():
+    known = X["history"].array.rows.codes >= 0
+    for seed in range(3):
+        train, valid = customers_on_each_side(X[known], Y[known], 0.3, seed)
+        assert not train & valid
+        assert len(valid) == 3
+
+
+def test_customers_known_to_the_second_log_only_are_not_split():
+    first = EventLog(make_events().query("who < 'c3'"), "who", "when")
+    second = EventLog(make_events(), "who", "when")
+    table = make_table().drop(columns="history")
+    table = second.attach(first.attach(table, cutoff="at"), cutoff="at", name="b")
+    frame = HistoryEncoder().fit_transform(table)[["history", "b"]]
+    frame["number"] = pd.factorize(table["who"])[0]
+    known = table["who"].str.startswith("c").to_numpy()
+    for seed in range(3):
+        train, valid = customers_on_each_side(frame[known], Y[known], seed=seed)
+        assert not train & valid
+
+
+def test_customers_of_two_stacked_logs_are_not_split():
+    """The same customer in two logs has two segments after a concat."""
+    halves = [make_table(), make_table()]
+    table = pd.concat(halves, ignore_index=True)
+    frame = HistoryEncoder().fit_transform(table)[["history"]]
+    assert not frame["history"].array.log.customers.is_unique
+    frame["number"] = pd.factorize(table["who"])[0]
+    known = table["who"].str.startswith("c").to_numpy()
+    train, valid = customers_on_each_side(frame[known], make_y(frame)[known])
+    assert not train & valid
+
+
+def test_customers_are_not_split_with_histories_of_several_entities():
+    """The first history is of sessions of one row; the second is of customers."""
+    table = make_table().drop(columns="history")
+    table = table[table["who"].str.startswith("c")].reset_index(drop=True)
+    table["session"] = table.index
+    visits = pd.DataFrame({"session": table.index, "when": table["at"] - DAY})
+    sessions = EventLog(visits, "session", "when")
+    whole = EventLog(make_events(), "who", "when")
+    table = sessions.attach(table, "session", "at", name="visit")
+    table = whole.attach(table, "who", "at", name="orders")
+    frame = HistoryEncoder().fit_transform(table)[["visit", "orders"]]
+    frame["number"] = pd.factorize(table["who"])[0]
+    train, valid = customers_on_each_side(frame, make_y(frame))
+    assert valid
+    assert not train & valid
+
+
+def test_rows_are_set_aside_only_with_early_stopping(monkeypatch):
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
+    assert seen[0][1] is None
+    assert len(seen[0][0]) == len(X)
+    monkeypatch.setattr(_batches, "_ROWS_TO_STOP_EARLY", len(X))
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
+    assert seen[0][1] is not None
+    _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
+    assert seen[0][1] is None
+    # With one customer, none is set aside.
+    one = X[X["number"] == 3]
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), one, [0, 1, 0, 1])
+    assert seen[0][1] is None
+
+
+def test_the_best_epoch_is_restored():
+    noise = np.random.default_rng(0).integers(0, 2, len(X))
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 60, "learning_rate": 0.05})
+    model.set_params(early_stopping=True, validation_fraction=0.4, n_iter_no_change=4)
+    model, seen = fit_and_see(model, X, noise)
+    losses, weights = zip(*seen[1:], strict=True)
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 4 == model.n_iter_
+    assert len(losses) < 60
+    for name, tensor in model.net_.module_.state_dict().items():
+        assert torch.equal(tensor, weights[best][name])
+    assert not all(
+        torch.equal(tensor, weights[-1][name])
+        for name, tensor in model.net_.module_.state_dict().items()
+    )

@@ -1,0 +1,84 @@
+"""Fits that continue: on the same data, on other data, with other options."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm._recurrent.network import _reader
+from sklearn_seqcrm._recurrent.training import _training
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.testing._small_data import make_y
+from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, Spy, X, Y
+
+
+def test_warm_start_continues_training():
+    model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
+    net, first = model.net_, model.predict_proba(X)
+    model.set_params(learning_rate=0.02, batch_size=5, max_epochs=3).fit(X, Y)
+    assert model.net_ is net
+    assert model.n_iter_ == 5
+    assert np.abs(model.predict_proba(X) - first).max() > 1e-3
+    assert net.optimizer_.param_groups[0]["lr"] == 0.02
+    assert net.batch_size == 5
+    cold = LSTMClassifier(**EXACT).fit(X, Y).fit(X, Y)
+    assert cold.n_iter_ == 2
+    assert_array_equal(cold.predict_proba(X), first)
+
+
+def test_two_warm_starts_equal_one_fit():
+    whole = LSTMRegressor(**{**EXACT, "max_epochs": 6}).fit(X, COUNTS)
+    halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True)
+    halves.fit(X, COUNTS).fit(X, COUNTS)
+    assert_allclose(halves.predict(X), whole.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_warm_start_on_other_data():
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, make_y(X, ["a", "b"]))
+    with pytest.raises(ValueError, match=r"needs the classes of the last fit, \['a'"):
+        model.fit(X, make_y(X, ["a", "c"]))
+    with pytest.raises(ValueError, match=r"saw in fit: \['number'\]"):
+        model.fit(X[["history"]], make_y(X, ["a", "b"]))
+
+
+def test_warm_start_sets_the_same_customers_aside():
+    """Other customers would have been training customers of the first fit."""
+    seen = []
+    model = LSTMClassifier(**SMALL, warm_start=True, early_stopping=True)
+    model.set_params(callbacks=[Spy(seen)]).fit(X, Y).fit(X, Y).fit(X, Y)
+    first, *others = (set(pair[1].static[:, -1]) for pair in seen[:: 1 + 2])
+    assert others == [first, first]
+
+
+def test_continued_training_refuses_other_losses_and_devices():
+    model = LSTMRegressor(**SMALL, warm_start=True).fit(X, COUNTS)
+    expected = model.predict(X)
+    model.set_params(loss="poisson")
+    assert_array_equal(model.predict(X), expected)
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="with loss='squared_error'; got 'poisson"):
+            fit(X, COUNTS)
+    model.set_params(loss="squared_error", device="meta")
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="its device, 'cpu'; got device='meta'"):
+            fit(X, COUNTS)
+    assert_array_equal(model.predict(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("cell", "option"),
+    # A GRU in bfloat16 is slow on processors without bfloat16.
+    [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
+)
+def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
+    monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
+    plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
+    other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)
+    assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
+    assert_allclose(plain.predict_proba(X), other.predict_proba(X), atol=0.05)
+    # A warm start applies the new option.
+    [reader] = (
+        plain.set_params(warm_start=True, **option).fit(X, Y).net_.module_.readers
+    )
+    for name, value in option.items():
+        assert getattr(reader, name) == value
