@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,12 +37,16 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Share of the training events that stand with others at the same time, from which
 # ``moments="auto"`` joins them.
 _SHARE_IN_MOMENTS = 0.3
+# Most levels of a field with a code of their own for ``max_categories="auto"``. In
+# baskets, vectors of more levels are learned by heart from few customers: the
+# validation loss rises from the second epoch on. See "Levels" in docs/defaults.md.
+_LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 
 def learn(
     rows: Rows,
     min_frequency: float | None,
-    max_categories: int | None,
+    max_categories: int | Literal["auto"] | None,
     half_lives: Any,
     time_zone: str | None = None,
     moments: Any = False,
@@ -58,8 +62,9 @@ def learn(
     min_frequency : int, float or None
         Fewest training events of a level with a code of its own, absolute or as a
         share.
-    max_categories : int or None
-        Most levels of a field with a code of their own.
+    max_categories : int, "auto" or None
+        Most levels of a field with a code of their own; None: any number. ``"auto"``:
+        100 if steps are moments, else 1,000.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
@@ -88,7 +93,11 @@ def learn(
     assert isinstance(log, RawLog)
     clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
     fewest = _fewest(min_frequency, n_events)
-    training = Training(log.timeline.times, clock, fewest, max_categories, runs)
+    training = Training(log.timeline.times, clock, fewest, None, runs)
+    period = _period_of_moments(moments, training)
+    if max_categories == "auto":
+        max_categories = _LEVELS if period is None else _LEVELS_OF_MOMENTS
+    training = training._replace(max_levels=max_categories)
     # A kind decides which fields an event has: rare kinds must not share a code.
     of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {
@@ -101,7 +110,7 @@ def learn(
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
     # Row features are scaled last: they are computed from encoded events.
     layout = _describe(fields, training, unit, half_lives, local, log.names)
-    layout = replace(layout, moments=_period_of_moments(moments, training))
+    layout = replace(layout, moments=period)
     n_features = len(layout.row_features)
     encoder = EventEncoder(
         clock,
