@@ -58,12 +58,12 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Time zone of the calendar cycles (hour, weekday, time of the year), with
         daylight saving, such as ``"Europe/Berlin"``. Only for logs with time zones,
         whose times are stored as UTC. None: UTC, or naive times as they are.
-    moments : "auto", bool, Timedelta, str or number, default=False
+    moments : "auto", bool, Timedelta, str or number, default="auto"
         Whether a network takes a step for each event (False) or for each *moment*: all
         events of a customer at the same time (True), such as the lines of an invoice,
         or within a period (``"1D"``), counted from the epoch, in local time if there is
         a `time_zone`. ``"auto"``: True if at least three tenths of the training events
-        stand with others at the same time.
+        stand with others at the same time, else False.
     pretrained : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
         Model that was fitted on other events, perhaps many more. History columns that
         it was fitted on are encoded by its scales and levels; `min_frequency`,
@@ -95,7 +95,10 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     them. A datetime becomes the number of days after its event.
 
     **Levels.** Every level has a code, apart from rare ones. Missing values have a code
-    of their own, and so have levels that did not occur in training.
+    of their own, and so have levels that did not occur in training. If steps are
+    moments and ``max_categories="auto"`` leaves out levels, each level of the field has
+    8 more channels: a fixed vector of what it occurs with in one moment, a factorized
+    matrix of positive pointwise mutual information [3]_ that is learned without labels.
 
     **Vectors**, such as embeddings of texts, become a channel for each component, with
     mean 0 and standard deviation 1 among the training events, clipped at 10. A missing
@@ -143,6 +146,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     .. [2] D. Hafner, J. Pasukonis, J. Ba, T. Lillicrap, "Mastering diverse domains
        through world models" (2023), which names it symlog.
        https://arxiv.org/abs/2301.04104
+    .. [3] O. Levy, Y. Goldberg, I. Dagan, "Improving distributional similarity with
+       lessons learned from word embeddings", Transactions of the Association for
+       Computational Linguistics 3 (2015). https://doi.org/10.1162/tacl_a_00134
 
     Examples
     --------
@@ -189,7 +195,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         max_categories: int | Literal["auto"] | None = "auto",
         half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
-        moments: Any = False,
+        moments: Any = "auto",
         pretrained: Any = None,
     ) -> None:
         self.min_frequency = min_frequency
