@@ -19,7 +19,7 @@ All times are in ticks of the log. Arrays of shape (n,) have one entry for each 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -118,7 +118,8 @@ def _fill_rows(values: np.ndarray, has_events: np.ndarray) -> np.ndarray:
     return column
 
 
-class _Purchases(NamedTuple):
+@dataclass(frozen=True)
+class _Purchases:
     """Purchases of a block of rows, see the drawing above.
 
     Parameters

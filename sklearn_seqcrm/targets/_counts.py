@@ -1,4 +1,4 @@
-"""Counts of the events or moments in a window after the cutoff, and churn: a count of 0."""
+"""Counts of events or moments in a window after the cutoff, and churn."""
 
 from __future__ import annotations
 

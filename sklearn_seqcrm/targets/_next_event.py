@@ -158,7 +158,7 @@ def time_to_next(
     kind_field: str = "event",
     moments: bool | Duration = False,
 ) -> pd.DataFrame:
-    """Measure the time to the first event or moment of each customer after their cutoff.
+    """Measure the time to the next event or moment of each customer.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class CountOptions(WindowOptions, total=False):
     moments: bool | Duration
 
 
-TARGET_PARAMS: dict[str, list[Any]] = {
+TARGET_PARAMS: dict[str, Any] = {
     "field": [str],
     "censored": [StrOptions({"raise", "drop", "nan"})],
     "history": [str, Integral, None],
@@ -202,13 +202,11 @@ def windows_after(
 
 
 def _is_false(moments: Any) -> bool:
-    """Return whether `moments` asks for single events; 0 is a length that is refused."""
+    """Return whether `moments` is False; 0 is a length, which is refused."""
     return isinstance(moments, bool | np.bool_) and not moments
 
 
-def _first_of_moments(
-    log: Any, events: np.ndarray | slice, moments: Any
-) -> np.ndarray:
+def _first_of_moments(log: Any, events: np.ndarray | slice, moments: Any) -> np.ndarray:
     """Return those of some events, ascending, that are the first of their moment.
 
     A moment happens when it begins, so that it lies in one window only::

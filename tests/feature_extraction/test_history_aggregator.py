@@ -66,10 +66,13 @@ def test_by_eye():
         "tenure": [90, 1, nan, nan],
         "n_events": [4, 1, 0, 0],
         "n_events_30D": [3, 1, 0, 0],
+        "n_moments": [3, 1, 0, 0],
+        "n_moments_30D": [2, 1, 0, 0],
         "active_days": [3, 1, 0, 0],
         "active_days_30D": [2, 1, 0, 0],
         # 3 in 30 days, and 1 in the 60 before: .1 and 1/60 a day
         "n_events_trend_30D": [5 / 7, nan, nan, nan],
+        "n_moments_trend_30D": [3 / 5, nan, nan, nan],
         "n_events_decayed_15D": [
             2**-6 + 2 * 2**-2 + 2 ** (-6 / 15), 2 ** (-1 / 15), 0, 0
         ],
@@ -91,6 +94,9 @@ def test_by_eye():
         "spend_last": [30, 8, nan, nan],
         # 50 in 30 days and 10 in the 60 before
         "spend_trend_30D": [9 / 11, nan, nan, nan],
+        # Two lines of 1 March are one order of 50; that of 25 March has no number.
+        "spend_moment_mean": [30, 8, nan, nan],
+        "spend_moment_last": [50, 8, nan, nan],
         "spend_decayed_sum_15D": [
             10 * 2**-6 + 50 * 2**-2, 8 * 2 ** (-1 / 15), 0, 0
         ],
@@ -172,8 +178,16 @@ def slow_aggregates(history, lookbacks, half_lives, unit, levels):
     found["gaps_since_last"] = _divide(found["recency"], found["gap_mean"])
     windows = {"": np.inf, **{f"_{label_of(x)}": x / unit for x in lookbacks}}
     reach = [x / unit for x in lookbacks] + [np.inf]
+    finite = events["amount"].where(np.isfinite(events["amount"]))
+    sums = finite.groupby(events[time].to_numpy()).sum(min_count=1)
+    recorded = sums.dropna().tolist()
+    found["amount_moment_mean"] = _summary(recorded)["mean"]
+    found["amount_moment_last"] = recorded[-1] if recorded else np.nan
+    begins = pd.Series([1.0] + [float(a != b) for a, b in pairwise(ages)], dtype=float)
+    begins = begins.iloc[: len(ages)].set_axis(events.index)
     for suffix, length in windows.items():
         inside = [i for i, age in enumerate(ages) if age <= length]
+        found[f"n_moments{suffix}"] = len({ages[i] for i in inside})
         found[f"n_events{suffix}"] = len(inside)
         found[f"active{suffix}"] = len({number[i] for i in inside})
         amounts = [a for a in events["amount"].iloc[inside] if np.isfinite(a)]
@@ -189,6 +203,7 @@ def slow_aggregates(history, lookbacks, half_lives, unit, levels):
             span = min(following, max(ages, default=0)) - length
             for name, values in (
                 ("n_events", pd.Series(1.0, events.index)),
+                ("n_moments", begins),
                 ("amount", events["amount"].where(np.isfinite(events["amount"]), 0)),
             ):
                 now = values.iloc[inside].sum() / length
@@ -261,7 +276,7 @@ AXES = {
 }
 
 
-def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
+def compare(events, rows, axis, unit, lookbacks, half_lives, *, moments=True, **attach):
     """Compare all columns with the loop, and return them."""
     times, hour = AXES[axis]
     events = events.assign(time=times(events["time"]))
@@ -272,7 +287,7 @@ def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
     lookbacks, half_lives = ([x * hour for x in xs] for xs in (lookbacks, half_lives))
     unit = unit * hour
     model = Aggregator(
-        lookbacks, half_lives=half_lives, time_unit=unit, max_levels=2
+        lookbacks, half_lives=half_lives, time_unit=unit, moments=moments, max_levels=2
     ).fit(X[["history"]])
     found = model.transform(X).rename(columns=lambda n: n.removeprefix("history__"))
     found = found.rename(columns=lambda name: name.replace("active_days", "active"))
@@ -290,6 +305,10 @@ def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
     if "n_events_now" not in found:
         expected = expected.drop(
             columns=expected.columns[expected.columns.str.contains("now|past")]
+        )
+    if not moments:
+        expected = expected.drop(
+            columns=expected.columns[expected.columns.str.contains("moment")]
         )
     if not model.levels_["history"]["kind"]:
         expected = expected.drop(columns="kind_last")
@@ -369,6 +388,58 @@ def test_any_events_and_rows(events, rows, exact, attach):
     compare(
         events, rows, "integers", 4, [3, 11], [6], allow_exact_matches=exact, **attach
     )
+
+
+# Moments ------------------------------------------------------------------------------
+
+
+def rows_of_lines(n_pairs):
+    """Return rows of 40 lines, with two at one time in the first `n_pairs` pairs."""
+    times = np.arange(40)
+    times[1 : 2 * n_pairs : 2] -= 1  # pairs at the times 0, 2, ...
+    who = list("a" * 20 + "b" * 20)
+    return log_of(times, who, fields={"spend": 1.0, "sent": START}).snapshots([40])
+
+
+@pytest.mark.parametrize(("n_pairs", "joined"), [(0, False), (5, False), (6, True)])
+def test_columns_of_moments_where_three_tenths_of_the_events_stand_together(
+    n_pairs, joined
+):
+    # 5 pairs are 10 of 40 events, 6 pairs are 12.
+    X = rows_of_lines(n_pairs)
+    names = Aggregator().fit(X).get_feature_names_out()
+    moments = [name for name in names if "moment" in name]
+    assert bool(moments) == joined
+    chosen = Aggregator(moments=joined).fit_transform(X)
+    assert_frame_equal(Aggregator().fit_transform(X), chosen)
+    # Days after an event are not summed.
+    assert not [name for name in moments if "sent" in name]
+
+
+def test_moments_replace_no_column():
+    X = rows_of_lines(10)
+    without, every = (
+        Aggregator(max_features=None, moments=moments).fit_transform(X)
+        for moments in (False, True)
+    )
+    assert_frame_equal(every[without.columns], without)
+    assert set(every) - set(without) >= {
+        "history__n_moments", "history__spend_moment_mean"
+    }  # fmt: skip
+
+
+def test_moments_keep_the_number_of_columns_in_bounds():
+    found = HistoryAggregator(max_features=12, remainder="drop").fit(rows_of_lines(10))
+    assert len(found.get_feature_names_out()) <= 12
+
+
+def test_the_order_of_lines_changes_no_column_of_moments():
+    events = make_events().assign(amount=lambda e: e["amount"].round())
+    tables = []
+    for one in (events, events[::-1]):
+        X = EventLog(one, "who", "when").attach(make_rows(), cutoff="at")
+        tables.append(Aggregator(moments=True).fit_transform(X).filter(like="moment"))
+    assert_frame_equal(*tables)
 
 
 # Later events and large numbers change no digit ---------------------------------------
@@ -675,8 +746,8 @@ def test_logs_of_other_units():
 
 def test_includes_the_features_of_rfm():
     X = make_table()
-    found = Aggregator().fit_transform(X)
-    names = ["recency", "n_events", "amount_mean", "tenure"]
+    found = Aggregator(moments=True).fit_transform(X)
+    names = ["recency", "n_moments", "amount_moment_mean", "tenure"]
     rfm = RFMFeatures("amount", remainder="drop").fit_transform(X)
     expected = rfm.set_axis([f"history__{name}" for name in names], axis=1)
     assert_frame_equal(found[expected.columns], expected)
@@ -710,6 +781,7 @@ def test_beside_rfm_in_a_union():
         ),
         ({"half_lives": ["soon"]}, ValueError, "half_lives must be a length of time"),
         ({"time_unit": 1}, TypeError, "time_unit must be a length of time"),
+        ({"moments": "1D"}, ValueError, "'moments' parameter"),
         ({"max_features": 0}, ValueError, "'max_features' parameter"),
         ({"max_levels": -1}, ValueError, "'max_levels' parameter"),
     ],

@@ -199,7 +199,7 @@ def test_time_to_next_equals_a_loop(problem, endless):
 
 
 def begins_of_moments(problem, length):
-    """Return the events that begin a moment: in the same period, or at the same time."""
+    """Return the events that begin a moment, in a loop."""
     _, events, _, _, _, _, _, kinds = problem
     kinds = [kinds] if isinstance(kinds, str) else kinds
     moments, found = set(), set()
