@@ -14,6 +14,7 @@ from sklearn_seqcrm.events._html._drawing import (
     bars,
     block,
     counted,
+    counted_events,
     escaped,
     line,
     picture,
@@ -90,7 +91,8 @@ def history_html(shown: Shown) -> str:
         return block(line(f"{who}no events before {cutoff}"))
     first, last = (escaped(shown.time_text(shown.times[i])) for i in (0, -1))
     when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
-    head = f"{counted(n_events, 'event')} {when}, cutoff {cutoff}"
+    number = counted_events(n_events, shown.times.nunique())
+    head = f"{number} {when}, cutoff {cutoff}"
     return block(line(who + head), _timeline(shown, head), _last_events(shown))
 
 

@@ -12,6 +12,7 @@ from sklearn_seqcrm.events._html._drawing import (
     bars,
     block,
     counted,
+    counted_events,
     escaped,
     line,
     picture,
@@ -39,7 +40,8 @@ def log_html(log: RawLog) -> str:
     """
     name = escaped(log.names[0])
     head = (
-        f"<b>{type(log).__name__}</b>: {counted(len(log), 'event')}, "
+        f"<b>{type(log).__name__}</b>: "
+        f"{counted_events(len(log), log.timeline.n_moments)}, "
         f"{counted(log.n_customers, 'customer')} ({name})"
     )
     if not len(log):
