@@ -265,7 +265,8 @@ class RawLog(Log):
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         return (
             f"{type(self).__name__}({n_events:,} events{moments}, "
-            f"{self.n_customers:,} customers, {span}, fields: {', '.join(self.fields) or 'none'})"
+            f"{self.n_customers:,} customers, {span}, "
+            f"fields: {', '.join(self.fields) or 'none'})"
         )
 
     @property
