@@ -172,9 +172,10 @@ class HistoryAggregator(BaseHistoryFeatures):
     The defaults were chosen on validation cutoffs of three shops. The AUC differs by
     about .001 between 50 columns, 100 and all, and by less between 0, 5 and 20 levels,
     while the time of boosting is proportional to the number of columns. The columns of
-    moments were chosen in the same way on invoices and groceries by line. Numbers of
-    events per moment, the spread of sums over moments, their means in lookbacks, and
-    times between moments gained less or nothing there.
+    moments were chosen on training rows of invoices and groceries by line, forward in
+    time: they gain .0003 to .0010. With numbers of events per moment, the spread of
+    sums over moments, their means in lookbacks, or times between moments they gained
+    less.
 
     A numeric field of several kinds in a merged log (`EventLog.concat`) is aggregated
     by kind, as ``<field>_of_<kind>``. Fields of vectors are left out: their components
