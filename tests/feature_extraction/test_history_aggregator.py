@@ -456,7 +456,7 @@ def test_later_events_change_no_digit():
         EventLog(table, "who", "when").attach(rows, **options)
         for table in (events[events["when"] <= moment], huge)
     )
-    model = Aggregator().fit(X)
+    model = Aggregator(moments=True).fit(X)
     assert_frame_equal(model.transform(X), model.transform(other), check_exact=True)
     alone = pd.concat([model.transform(X.iloc[[i]]) for i in range(len(X))])
     assert_allclose(
@@ -509,7 +509,7 @@ def test_no_leakage():
     X = EventLog(events, "who", "when").attach(
         make_rows(), cutoff="at", allow_exact_matches=True
     )
-    check_no_leakage(Aggregator().fit(X), X, n_cutoffs=3)
+    check_no_leakage(Aggregator(moments=True).fit(X), X, n_cutoffs=3)
 
 
 # What is learned ----------------------------------------------------------------------
