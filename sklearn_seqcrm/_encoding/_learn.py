@@ -28,8 +28,10 @@ from sklearn_seqcrm._encoding._layout import (
 )
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._ragged import (
+    LEAST_SHARE_IN_MOMENTS,
     RepeatableBlocks,
     is_run_start,
+    n_in_long_runs,
     order_statistics,
     visible_runs,
 )
@@ -38,9 +40,6 @@ from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, uniqu
 # In typical interarrival times: from the last event to most of the history, a factor of
 # four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
-# Share of the training events that stand with others at the same time, from which
-# ``moments="auto"`` joins them.
-_SHARE_IN_MOMENTS = 0.3
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
 # baskets, vectors of more levels are learned by heart from few customers: the
 # validation loss rises from the second epoch on. See "Levels" in docs/defaults.md.
@@ -147,11 +146,9 @@ def _period_of_moments(moments: Any, training: Training) -> float | None:
         return float(training.clock.duration(moments, "moments"))
     n_events = n_joined = 0
     for index, first in training.blocks():
-        again = is_run_start(training.times[index], first)
-        np.logical_not(again, out=again)  # at the time of the event before
-        n_joined += int((again | np.append(again[1:], False)).sum())
+        n_joined += n_in_long_runs(is_run_start(training.times[index], first))
         n_events += len(index)
-    return 0.0 if n_joined >= _SHARE_IN_MOMENTS * max(n_events, 1) else None
+    return 0.0 if n_joined >= LEAST_SHARE_IN_MOMENTS * max(n_events, 1) else None
 
 
 def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]:

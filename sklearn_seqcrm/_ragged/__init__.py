@@ -30,8 +30,10 @@ from sklearn_seqcrm._ragged._concordance import concordance
 from sklearn_seqcrm._ragged._decay import decayed_sums
 from sklearn_seqcrm._ragged._portions import Chunks, Portion, portions
 from sklearn_seqcrm._ragged._runs import (
+    LEAST_SHARE_IN_MOMENTS,
     RUN_SUMMARIES,
     is_run_start,
+    n_in_long_runs,
     sort_events,
     starts_of_nonmissing_runs,
 )

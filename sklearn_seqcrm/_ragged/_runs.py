@@ -45,6 +45,29 @@ def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndar
     return begins
 
 
+# Share of the events that stand with others of their customer at the same time, from
+# which encoders and aggregates join events to moments by default.
+LEAST_SHARE_IN_MOMENTS = 0.3
+
+
+def n_in_long_runs(begins: np.ndarray) -> int:
+    """Return the number of values in runs of two or more.
+
+    Parameters
+    ----------
+    begins : ndarray of shape (n,), bool
+        Where a run begins, as `is_run_start` returns it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> n_in_long_runs(is_run_start(np.array([1, 1, 4, 5, 5, 5])))
+    5
+    """
+    lengths = np.diff(np.flatnonzero(begins), append=len(begins))
+    return int(lengths[lengths > 1].sum())
+
+
 def starts_of_nonmissing_runs(
     first: np.ndarray, present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -259,11 +259,14 @@ class RawLog(Log):
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
-        """One line: sizes, time span and fields."""
+        """One line: sizes, time span and fields; moments if they are fewer."""
+        n_events, n_moments = len(self), self.timeline.n_moments
+        moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         return (
-            f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
-            f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
+            f"{type(self).__name__}({n_events:,} events{moments}, "
+            f"{self.n_customers:,} customers, {span}, "
+            f"fields: {', '.join(self.fields) or 'none'})"
         )
 
     @property

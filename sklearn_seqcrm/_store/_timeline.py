@@ -20,7 +20,12 @@ import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import first_at_or_after, ranges
+from sklearn_seqcrm._ragged import (
+    blocks,
+    first_at_or_after,
+    ranges,
+    starts_of_nonempty,
+)
 from sklearn_seqcrm._store._clock import MAX_TICK, Clock, saturating_subtract
 from sklearn_seqcrm._store._columns import ids_of
 from sklearn_seqcrm._store._ids import (
@@ -196,6 +201,20 @@ class Timeline:
     def counts(self) -> np.ndarray:
         """Number of events of each customer, shape (n_customers,)."""
         return np.diff(self.offsets)
+
+    @property
+    def n_moments(self) -> int:
+        """Number of distinct times of each customer, added up over all customers."""
+        times, n_events = self.times, len(self.times)
+        # In blocks: one array of comparisons would take a byte for each event.
+        n_changes = sum(
+            int(np.count_nonzero(times[1:][some] != times[:-1][some]))
+            for some in blocks(max(n_events - 1, 0), 1)
+        )
+        # A customer may begin at the time at which the one before ends.
+        first = starts_of_nonempty(self.offsets)[1:]
+        n_equal = int(np.count_nonzero(times[first] == times[first - 1]))
+        return n_changes + n_equal + (n_events > 0)
 
     def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
         """Return a number for each customer: the position, or a hash if unknown.

@@ -159,14 +159,17 @@ class History:
         return self
 
     def __repr__(self) -> str:
-        """Return the number of events and the first and last day."""
+        """Return the number of events, of moments if fewer, and first and last day."""
         n_events = len(self)
         if n_events == 0:
             return "0 events"
         first, last = (format_time(time) for time in (self.times[0], self.times[-1]))
         if n_events == 1:
             return f"1 event {first}"
-        return f"{n_events} events {first}..{last}"
+        n_moments = self.times.nunique()
+        plural = "s" if n_moments > 1 else ""
+        moments = f" at {n_moments} moment{plural}" if n_moments < n_events else ""
+        return f"{n_events} events{moments} {first}..{last}"
 
     def _repr_html_(self) -> str:
         """Return a timeline up to the cutoff, for notebooks; see `history_html`."""

@@ -29,6 +29,8 @@ class HistoryAggregator(BaseHistoryFeatures):
     ``recency``, ``tenure``     time since the last and the first event
     ``n_events``                number of events                            each
     ``n_events_trend``          recent against earlier rate, from -1 to 1   each
+    ``n_moments``,              the same of moments: all events at one      each
+    ``n_moments_trend``         time, such as an invoice
     ``active_days``             days (`time_unit`) with an event            each
     ``gap_mean``, ``_std``,     interarrival times of active days, and
     ``_max``, ``_last``         the last of them
@@ -37,6 +39,8 @@ class HistoryAggregator(BaseHistoryFeatures):
     ``_std``, ``_min``,         after their event
     ``_max``
     ``<field>_last``            the last number or level
+    ``<field>_moment_mean``,    mean and last of the sums over moments
+    ``<field>_moment_last``
     ``<field>_trend``           recent against earlier rate of the sum      each
     ``<field>_n_levels``        number of distinct levels                   each
     ``<field>=<level>_share``   share of a frequent level                   each
@@ -47,6 +51,7 @@ class HistoryAggregator(BaseHistoryFeatures):
 
     A column without a lookback in its name, such as ``history__spend_sum``, is over the
     whole history; ``history__spend_sum_90D`` is over the 90 days before the cutoff.
+    Columns of moments are for tables of lines only, see `moments`.
 
     If training rows see events at their cutoff (``attach(allow_exact_matches=True)``),
     such as a payment to be scored, further columns compare these with the past:
@@ -67,6 +72,10 @@ class HistoryAggregator(BaseHistoryFeatures):
     half_lives : "auto", list of Timedelta, str or number, or None, default=None
         Half-lives of decayed counts and sums. ``"auto"`` takes the lengths of the
         automatic lookbacks. None for no such columns, see Notes.
+    moments : {"auto"} or bool, default="auto"
+        Whether to add columns of moments. ``"auto"``: if at least three tenths of the
+        events that the training rows see stand with others of their customer at the
+        same time, such as the lines of an invoice.
     max_levels : int, default=10
         Maximum number of levels of a categorical field with columns of their own: the
         most frequent levels of two or more customers. In ``<field>_last`` all other
@@ -148,10 +157,11 @@ class HistoryAggregator(BaseHistoryFeatures):
     In a line, the first statistic of all fields precedes the second of any, and the
     shortest lookback comes first:
 
-    1. recency, tenure, numbers of events and active days; interarrival times
+    1. recency, tenure, numbers of events, moments and active days; interarrival times
     2. events at the cutoff
-    3. numbers of events and active days in lookbacks, decayed, and their trends
-    4. fields over the whole history: sum, mean, last, levels, std, max, min
+    3. numbers of events, moments and active days in lookbacks, decayed, and trends
+    4. fields over the whole history: sum, mean (also of moments), last (also of
+       moments), levels, std, max, min
     5. sums and means in lookbacks
     6. frequent levels, one after the other: share, and time since the last
     7. decayed sums
@@ -161,17 +171,23 @@ class HistoryAggregator(BaseHistoryFeatures):
 
     The defaults were chosen on validation cutoffs of three shops. The AUC differs by
     about .001 between 50 columns, 100 and all, and by less between 0, 5 and 20 levels,
-    while the time of boosting is proportional to the number of columns.
+    while the time of boosting is proportional to the number of columns. The columns of
+    moments were chosen on training rows of invoices and groceries by line, forward in
+    time: they gain .0003 to .0010. With numbers of events per moment, the spread of
+    sums over moments, their means in lookbacks, or times between moments they gained
+    less.
 
     A numeric field of several kinds in a merged log (`EventLog.concat`) is aggregated
     by kind, as ``<field>_of_<kind>``. Fields of vectors are left out: their components
     mean nothing one by one.
 
     The four features of `RFMFeatures` in the dialect ``"marketing"`` are among these
-    columns. To add those of ``"btyd"``, use ``make_union(RFMFeatures(dialect="btyd",
-    remainder="drop"), HistoryAggregator()).set_output(transform="pandas")``, which
-    returns the other columns of `X` once. For estimators that accept neither categories
-    nor missing values see `RFMFeatures`.
+    columns: frequency and monetary value are ``n_moments`` and ``<field>_moment_mean``,
+    or ``n_events`` and ``<field>_mean`` without moments. To add those of ``"btyd"``,
+    use ``make_union(RFMFeatures(dialect="btyd", remainder="drop"),
+    HistoryAggregator()).set_output(transform="pandas")``, which returns the other
+    columns of `X` once. For estimators that accept neither categories nor missing
+    values see `RFMFeatures`.
 
     A network reads the aggregates beside the history with
     ``make_pipeline(HistoryAggregator(keep_histories=True),
@@ -214,6 +230,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         **BaseHistoryFeatures._parameter_constraints,
         "lookbacks": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
+        "moments": [StrOptions({"auto"}), "boolean"],
         "max_levels": [Interval(Integral, 0, None, closed="left")],
         "max_features": [Interval(Integral, 1, None, closed="left"), None],
         "min_rows": [Interval(Integral, 0, None, closed="left")],
@@ -225,6 +242,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         lookbacks: _Lengths = "auto",
         *,
         half_lives: _Lengths = None,
+        moments: Literal["auto"] | bool = "auto",
         max_levels: int = 10,
         max_features: int | None = 100,
         min_rows: int = 10,
@@ -235,6 +253,7 @@ class HistoryAggregator(BaseHistoryFeatures):
     ) -> None:
         self.lookbacks = lookbacks
         self.half_lives = half_lives
+        self.moments = moments
         self.max_levels = max_levels
         self.max_features = max_features
         self.min_rows = min_rows

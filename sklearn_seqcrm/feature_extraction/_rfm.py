@@ -14,7 +14,6 @@ from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 
-_DIALECTS = {"marketing": marketing, "btyd": btyd}
 # The number of merged events, as named by `EventLog.resample`; not an amount.
 _COUNT_FIELD = "n_events"
 
@@ -29,14 +28,16 @@ class RFMFeatures(BaseHistoryFeatures):
     =========  ================================  =====================================
     feature    ``"marketing"``                   ``"btyd"``
     =========  ================================  =====================================
-    recency    cutoff - last event               last - first transaction
-    frequency  number of events                  number of transactions after the first
-    monetary   mean amount of the events         mean amount of these transactions, 0
-                                                 if there are none
-    tenure     cutoff - first event              cutoff - first transaction (`T`)
+    recency    cutoff - last event               last - first purchase
+    frequency  number of purchases               number of purchases after the first
+    monetary   mean amount of the purchases      mean amount of these purchases, 0 if
+                                                 there are none
+    tenure     cutoff - first event              cutoff - first purchase (`T`)
     =========  ================================  =====================================
 
-    Only events in the history count. With a lookback, the first event in it is "first".
+    A purchase is a moment, not a line: all events of a customer at the same time, such
+    as the lines of an invoice, or within a period. Its amount is their sum. Only events
+    in the history count. With a lookback, the first event in it is "first".
 
     Parameters
     ----------
@@ -53,8 +54,12 @@ class RFMFeatures(BaseHistoryFeatures):
         Unit of recency and tenure; a number if the times of the log are plain numbers.
         None for one day, or 1.
     period : Timedelta, str, number or None, default=None
-        For ``"btyd"`` only: events in one period are one transaction, whose amount is
-        their sum. None for `time_unit`. Periods begin at 1970-01-01 (UTC), or at 0.
+        For ``"btyd"`` only: the events of one period are one purchase. None for
+        `time_unit`. Periods begin at 1970-01-01 (UTC), or at 0.
+    moments : bool, Timedelta, str or number, default=True
+        For ``"marketing"`` only: which events are one purchase. True for the events at
+        the same time, a length such as ``"1D"`` for the events of one period, which
+        begins as `period` does, and False for single events.
     kinds : str, list of str or None, default=None
         Kinds of events that count, as `EventLog.concat` named them; None for all. In
         history columns whose log has no field `kind_field`, all events count.
@@ -99,17 +104,18 @@ class RFMFeatures(BaseHistoryFeatures):
     -----
     For an empty history the frequency is 0 and the other features are missing (NaN);
     for a missing history the frequency is missing too. Missing and infinite amounts are
-    left out of means, and so is a transaction without any other amount.
+    left out of means, and so is a purchase without any other amount.
 
-    With events at the times ``t[1] <= ... <= t[n]``, amounts ``a[i]``, the cutoff ``c``
-    and the unit ``u``, the dialect ``"marketing"`` has::
+    The events have the times ``t[1] <= ... <= t[n]``; the cutoff is ``c`` and the unit
+    ``u``. Purchase ``k`` of ``m`` has the sum ``A[k]`` of the amounts of its events.
+    The dialect ``"marketing"`` has::
 
-        recency = (c - t[n]) / u        frequency = n
-        tenure  = (c - t[1]) / u        monetary  = mean of a[1], ..., a[n]
+        recency = (c - t[n]) / u        frequency = m
+        tenure  = (c - t[1]) / u        monetary  = mean of A[1], ..., A[m]
 
     In the dialect ``"btyd"`` [1]_ [2]_, times are first rounded down to periods ``p``,
-    ``d(t) = floor(t / p)``. With the distinct periods ``d[1] < ... < d[m]`` of the
-    events and the sums ``A[k]`` of their amounts::
+    ``d(t) = floor(t / p)``, and the distinct periods ``d[1] < ... < d[m]`` of the
+    events are the purchases::
 
         recency = (d[m] - d[1]) * p / u     frequency = m - 1
         tenure  = (d(c) - d[1]) * p / u     monetary  = mean of A[2], ..., A[m]
@@ -165,13 +171,23 @@ class RFMFeatures(BaseHistoryFeatures):
        h__recency  h__frequency  h__monetary  h__tenure
     0         7.0           2.0         40.0       10.0
     1         0.0           0.0          0.0        3.0
+
+    Bob's order has two lines now: it is one purchase of 9.
+
+    >>> lines = pd.concat([orders, orders.tail(1).assign(spend=4.0)])
+    >>> X = EventLog(lines, "customer", "day").attach(rows, cutoff="2024-03-11")
+    >>> rfm = RFMFeatures(remainder="drop").fit_transform(X)
+    >>> rfm[["history__frequency", "history__monetary"]].loc[1].tolist()
+    [1.0, 9.0]
     """
 
     _parameter_constraints: dict[str, Any] = {
         **BaseHistoryFeatures._parameter_constraints,
         "amount": [str, None],
-        "dialect": [StrOptions(set(_DIALECTS))],
-        "period": "no_validation",  # the clock of the log validates it
+        "dialect": [StrOptions({"marketing", "btyd"})],
+        # The clock of the log validates these.
+        "period": "no_validation",
+        "moments": "no_validation",
         "kinds": [str, "array-like", None],
         "kind_field": [str],
     }
@@ -183,6 +199,7 @@ class RFMFeatures(BaseHistoryFeatures):
         dialect: Literal["marketing", "btyd"] = "marketing",
         time_unit: Any = None,
         period: Any = None,
+        moments: Any = True,
         kinds: Any = None,
         kind_field: str = "event",
         remainder: Literal["passthrough", "drop"] = "passthrough",
@@ -192,6 +209,7 @@ class RFMFeatures(BaseHistoryFeatures):
         self.dialect = dialect
         self.time_unit = time_unit
         self.period = period
+        self.moments = moments
         self.kinds = kinds
         self.kind_field = kind_field
         self.remainder = remainder
@@ -298,21 +316,31 @@ class RFMFeatures(BaseHistoryFeatures):
         if field is not None:
             _check_numeric(field, name, log)
         rows: Any = array.rows
-        lengths = self._lengths(name, log)
         # Views of a log of these kinds: the formulas see no other event.
         if self.kinds is not None and self.kind_field in log.fields:
             rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
         amount = None if field is None else rows.log.column(field).values
-        return _DIALECTS[self.dialect](rows, amount, *lengths)
+        time_unit, period, moments = self._lengths(name, log)
+        if self.dialect == "btyd":
+            return btyd(rows, amount, time_unit, period)
+        return marketing(rows, amount, time_unit, moments)
 
-    def _lengths(self, name: Any, log: Any) -> list[int | float]:
-        """Return time unit and period in ticks of a log."""
+    def _lengths(self, name: Any, log: Any) -> tuple[float, float, float | None]:
+        """Return time unit, `period` and `moments` in ticks of a log.
+
+        Moments of events at the same time are 0 long, those of single events None.
+        """
+        duration = log.timeline.clock.duration
         unit = self.time_units_[name]
         period = unit if self.period is None else self.period
-        return [
-            log.timeline.clock.duration(value, parameter, positive=True)
-            for parameter, value in (("time_unit", unit), ("period", period))
-        ]
+        moments = 0 if self.moments else None
+        if not isinstance(self.moments, bool | np.bool_):
+            moments = duration(self.moments, "moments", positive=True)
+        return (
+            duration(unit, "time_unit", positive=True),
+            duration(period, "period", positive=True),
+            moments,
+        )
 
 
 def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:

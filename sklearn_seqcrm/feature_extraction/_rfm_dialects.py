@@ -3,13 +3,23 @@
 BTYD: "buy till you die". The symbols are those of the Notes of `RFMFeatures`:
 
 - t[1] <= ... <= t[n]: times of the events of a row, and c: its cutoff,
-- d(t) = floor(t / period): number of the period of a time,
-- d[1] < ... < d[m]: distinct period numbers of the events, one for each transaction.
+- d(t) = floor(t / p): number of the period of a time; the time itself for p = 0,
+- d[1] < ... < d[m]: distinct periods of the events, one for each purchase. In the
+  literature on BTYD models a purchase is a transaction.
+
+A block of two rows, p = 1::
+
+    t            3 3 5 | 5 6 6 6        events of both rows, `first` = 0, 3
+    purchase     0 . 2 | 3 4 . .        `starts` = 0, 2, 3, 4
+    row          0     | 2              `first_purchase`, as a position in `starts`
 
 All times are in ticks of the log. Arrays of shape (n,) have one entry for each row.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +28,7 @@ from sklearn_seqcrm._store import Rows
 
 
 def marketing(
-    rows: Rows, amount: np.ndarray | None, time_unit: float, period: float
+    rows: Rows, amount: np.ndarray | None, time_unit: float, period: float | None
 ) -> dict[str, np.ndarray]:
     """Compute the features as defined in marketing.
 
@@ -30,8 +40,9 @@ def marketing(
         Amount of each event of the log; None for no monetary value.
     time_unit : int or float
         Unit of recency and tenure, in ticks of the log.
-    period : int or float
-        Ignored: each event counts. `btyd` has the same signature.
+    period : int, float or None
+        Length of a period, in ticks of the log. The events of one period are one
+        purchase; 0 for events at the same time, None for single events.
 
     Returns
     -------
@@ -39,13 +50,13 @@ def marketing(
         The features, in the order of the output columns.
     """
     has_events, first, last, cutoff = _first_last_cutoff(rows)
+    n_purchases, mean_amount = _count_purchases(rows, amount, period)
     features = {
         "recency": _fill_rows((cutoff - last) / time_unit, has_events),
-        # The frequency of an empty history is 0, that of a missing one (start < 0) NaN.
-        "frequency": np.where(rows.start >= 0, rows.stop - rows.start, np.nan),
+        "frequency": n_purchases,
     }
     if amount is not None:
-        features["monetary"] = _mean_amount(rows, amount)
+        features["monetary"] = mean_amount
     features["tenure"] = _fill_rows((cutoff - first) / time_unit, has_events)
     return features
 
@@ -65,7 +76,7 @@ def btyd(
         Unit of recency and tenure, in ticks of the log.
     period : int or float
         Length of a period, in ticks of the log. The events of one period are one
-        transaction.
+        purchase.
 
     Returns
     -------
@@ -74,16 +85,19 @@ def btyd(
     """
     has_events, *times = _first_last_cutoff(rows)
     # d[1], d[m] and d(c). Recency is computed from period numbers, not times: several
-    # events in one period are one transaction, and BTYD models need recency > 0 if and
+    # events in one period are one purchase, and BTYD models need recency > 0 if and
     # only if frequency > 0.
     first, last, cutoff = (time // period for time in times)
-    frequency, monetary = _repeats(rows, amount, period)
+    # The gamma-gamma model describes repeat purchases: the first one is left out.
+    n_repeats, mean_amount = _count_purchases(rows, amount, period, repeats_only=True)
     features = {
         "recency": _fill_rows((last - first) * period / time_unit, has_events),
-        "frequency": frequency,
+        "frequency": n_repeats,
     }
     if amount is not None:
-        features["monetary"] = monetary
+        # 0 without a repeat, as in the package lifetimes.
+        features["monetary"] = np.where(n_repeats == 0, 0.0, mean_amount)
+        features["monetary"][~has_events] = np.nan
     tenure = (cutoff - first) * period / time_unit
     features["tenure"] = _fill_rows(tenure, has_events)
     return features
@@ -104,62 +118,73 @@ def _fill_rows(values: np.ndarray, has_events: np.ndarray) -> np.ndarray:
     return column
 
 
-def _mean_amount(rows: Rows, amount: np.ndarray) -> np.ndarray:
-    """Return the mean of the finite amounts of each row, NaN without any, (n,)."""
-    mean_amount = np.full(len(rows.start), np.nan)
-    # Rows in blocks, to bound memory. `index` has the events of all rows of the block
-    # one after another, those of row i from first[i] on.
-    for block, index, first in event_blocks(rows.start, rows.stop):
-        amounts, recorded = _recorded(amount[index])
-        mean_amount[block] = _ratio(
-            np.add.reduceat(amounts, first),
-            np.add.reduceat(recorded, first, dtype="int64"),
+@dataclass(frozen=True)
+class _Purchases:
+    """Purchases of a block of rows, see the drawing above.
+
+    Parameters
+    ----------
+    block : slice or ndarray of shape (n_block,), int64
+        Rows with events.
+    index : ndarray of shape (n_block_events,), int64
+        Positions of their events in the log, row by row.
+    starts : ndarray of shape (n_purchases,), int64
+        Positions in `index` at which a purchase starts.
+    first : ndarray of shape (n_block,), int64
+        The first purchase of each row, as a position in `starts`.
+    """
+
+    block: slice | np.ndarray
+    index: np.ndarray
+    starts: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, period: float | None) -> Iterator[_Purchases]:
+        """Yield the purchases of all rows, in blocks to bound memory."""
+        times = rows.log.timeline.times
+        for block, index, first in event_blocks(rows.start, rows.stop):
+            if period is None:
+                starts = np.arange(len(index))
+            else:
+                numbers = times[index] // period if period else times[index]  # d(t)
+                starts = np.flatnonzero(is_run_start(numbers, first))
+            yield cls(block, index, starts, np.searchsorted(starts, first))
+
+    def mean_amount(self, amounts: np.ndarray, repeats_only: bool) -> np.ndarray:
+        """Return the mean amount of the purchases of each row, shape (n_block,).
+
+        The amount of a purchase is the sum over its events. Purchases without a finite
+        amount are left out; NaN if none is left.
+        """
+        amounts, recorded = _recorded(amounts)
+        total = np.add.reduceat(amounts, self.starts)  # (n_purchases,)
+        known = np.logical_or.reduceat(recorded, self.starts)
+        if repeats_only:
+            total[self.first], known[self.first] = 0.0, False
+        return _ratio(
+            np.add.reduceat(total, self.first),
+            np.add.reduceat(known, self.first, dtype="int64"),
         )
-    return mean_amount
 
 
-def _repeats(
-    rows: Rows, amount: np.ndarray | None, period: float
+def _count_purchases(
+    rows: Rows,
+    amount: np.ndarray | None,
+    period: float | None,
+    repeats_only: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number m - 1 of repeat transactions, and their mean amount, (n,)."""
-    times = rows.log.timeline.times
+    """Return the number of purchases, or of repeats, and their mean amount, (n,)."""
+    # The frequency of an empty history is 0, that of a missing one (start < 0) NaN.
     frequency = np.where(rows.start >= 0, 0.0, np.nan)
     monetary = np.full(len(rows.start), np.nan)
-    for block, index, first in event_blocks(rows.start, rows.stop):
-        period_number = times[index] // period  # d(t), (n_events of the block,)
-        # Positions in the block at which a transaction starts: a new period or row.
-        transaction_starts = np.flatnonzero(is_run_start(period_number, first))
-        # The first transaction of each row, as a position in transaction_starts.
-        first_transaction = np.searchsorted(transaction_starts, first)
-        n_repeats = np.diff(first_transaction, append=len(transaction_starts)) - 1
-        frequency[block] = n_repeats
+    for some in _Purchases.of(rows, period):
+        n_purchases = np.diff(some.first, append=len(some.starts))
+        frequency[some.block] = n_purchases - repeats_only
         if amount is not None:
-            mean_amount = _mean_repeat_amount(
-                amount[index], transaction_starts, first_transaction
-            )
-            # 0 without a repeat, as in the package lifetimes.
-            monetary[block] = np.where(n_repeats > 0, mean_amount, 0.0)
+            amounts = amount[some.index]
+            monetary[some.block] = some.mean_amount(amounts, repeats_only)
     return frequency, monetary
-
-
-def _mean_repeat_amount(
-    amounts: np.ndarray, transaction_starts: np.ndarray, first_transaction: np.ndarray
-) -> np.ndarray:
-    """Return the mean amount of the repeat transactions of each row of a block.
-
-    The amount of a transaction is the sum over its events. Transactions without a
-    finite amount are left out; NaN if none is left.
-    """
-    amounts, recorded = _recorded(amounts)
-    total = np.add.reduceat(amounts, transaction_starts)
-    known = np.logical_or.reduceat(recorded, transaction_starts)
-    # The gamma-gamma model describes repeat purchases, so that the first transaction
-    # is left out.
-    total[first_transaction], known[first_transaction] = 0.0, False
-    return _ratio(
-        np.add.reduceat(total, first_transaction),
-        np.add.reduceat(known, first_transaction, dtype="int64"),
-    )
 
 
 def _recorded(amounts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

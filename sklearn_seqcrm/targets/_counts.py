@@ -1,4 +1,4 @@
-"""Counts of the events in a window after the cutoff, and churn: a count of 0."""
+"""Counts of events or moments in a window after the cutoff, and churn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn_seqcrm.targets._horizons import over_horizons
 from sklearn_seqcrm.targets._windows import (
     Censored,
+    CountOptions,
     Duration,
     Durations,
     WindowOptions,
@@ -153,13 +154,13 @@ def churned(
 
 @overload
 def future_count(
-    X: Any, horizon: Duration, **options: Unpack[WindowOptions]
+    X: Any, horizon: Duration, **options: Unpack[CountOptions]
 ) -> pd.Series: ...
 
 
 @overload
 def future_count(
-    X: Any, horizon: Durations, **options: Unpack[WindowOptions]
+    X: Any, horizon: Durations, **options: Unpack[CountOptions]
 ) -> pd.DataFrame: ...
 
 
@@ -173,8 +174,9 @@ def future_count(
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
+    moments: bool | Duration = False,
 ) -> pd.Series | pd.DataFrame:
-    """Count the events of each customer in a window after their cutoff.
+    """Count the events or moments of each customer in a window after their cutoff.
 
     Parameters
     ----------
@@ -198,6 +200,12 @@ def future_count(
         Kinds of events to count, as `EventLog.concat` named them; None: all.
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
+    moments : bool, Timedelta, str or number, default=False
+        Whether to count events (False) or moments, such as the invoices of a table of
+        lines: all events of a customer at the same time (True) or within a period
+        (``"1D"``), counted from 1970-01-01 (UTC) or 0. A moment happens when it begins:
+        a day that has begun before the window does not count. With `kinds`, only events
+        of these kinds make up moments.
 
     Returns
     -------
@@ -256,6 +264,8 @@ def future_count(
     8    0
     9    0
     Name: future_count, dtype: int64
+    >>> future_count(X, horizon=3, moments=2).tolist()  # week 5 belongs to 4 and 5
+    [1, 0, 0]
     >>> future_count(X, horizon=3, gap=1).tolist()
     [1, 1, 0]
     >>> future_count(X, horizon=[1, 2, 3])
@@ -266,7 +276,9 @@ def future_count(
     """
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
-        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        windows = windows_after(
+            X, one, gap, history, kinds, kind_field, moments=moments
+        )
         # Rows of customers who are not in the log have first == last: no event.
         return windows.last - windows.first, windows
 

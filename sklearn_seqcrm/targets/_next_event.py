@@ -156,8 +156,9 @@ def time_to_next(
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
+    moments: bool | Duration = False,
 ) -> pd.DataFrame:
-    """Measure the time to the first event of each customer after their cutoff.
+    """Measure the time to the next event or moment of each customer.
 
     Parameters
     ----------
@@ -180,6 +181,12 @@ def time_to_next(
         Kinds of events to look for, as `EventLog.concat` named them; None: all.
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
+    moments : bool, Timedelta, str or number, default=False
+        A length such as ``"1D"``: measure the time to the first event that begins a
+        moment, a period counted from 1970-01-01 (UTC) or 0. An event later on the day
+        of another one is then no new visit. True and False measure the time to the next
+        event, since all events at the same time are on the same side of a cutoff. With
+        `kinds`, only events of these kinds make up moments.
 
     Returns
     -------
@@ -260,7 +267,9 @@ def time_to_next(
     >>> time_to_next(X, censored="drop")["time"].dt.days.tolist()
     [2, 20, 7]
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
+    windows = windows_after(
+        X, horizon, gap, history, kinds, kind_field, endless=True, moments=moments
+    )
     at = windows.next_events()
     event = at >= 0
     unit = windows.log.timeline.clock.unit

@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import check_raw, one_history
-from sklearn_seqcrm._ragged import first_at_or_after
+from sklearn_seqcrm._ragged import (
+    first_at_or_after,
+    is_run_start,
+    starts_of_nonempty,
+)
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
@@ -41,11 +45,18 @@ class WindowOptions(TypedDict, total=False):
     kind_field: str
 
 
-TARGET_PARAMS: dict[str, list[Any]] = {
+class CountOptions(WindowOptions, total=False):
+    """Keyword arguments of `future_count`."""
+
+    moments: bool | Duration
+
+
+TARGET_PARAMS: dict[str, Any] = {
     "field": [str],
     "censored": [StrOptions({"raise", "drop", "nan"})],
     "history": [str, Integral, None],
     "kind_field": [str],
+    "moments": "no_validation",  # the clock of the log validates it
 }
 check_target_params = validate_params(TARGET_PARAMS)
 
@@ -61,7 +72,8 @@ class Windows:
     log : RawLog
         The log that holds the events.
     events : ndarray of shape (n_counted,), int64, or slice
-        Positions in the log of the events of the chosen kinds; a slice for all kinds.
+        Positions in the log of the events that count, of the chosen kinds and at the
+        beginning of a moment; a slice for all events.
     first, last : ndarray of shape (n,), int64
         ``events[first:last]`` are the events in the window and not in the history.
     begin : ndarray of shape (n,)
@@ -103,6 +115,7 @@ def windows_after(
     kind_field: str,
     *,
     endless: bool = False,
+    moments: Any = False,
 ) -> Windows:
     """Find the window of each row.
 
@@ -120,6 +133,9 @@ def windows_after(
         Name of the field that holds the kinds.
     endless : bool, default=False
         Whether ``horizon=None`` is allowed and means a window without an end.
+    moments : bool, Timedelta, str or number, default=False
+        Whether only the first event of each moment counts: of the events at the same
+        time (True) or in the same period.
 
     Returns
     -------
@@ -170,8 +186,11 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
-        # From positions among all events to positions among those of the kinds.
         events = events_of_kinds(log.column(kind_field), kinds, kind_field)
+    if not _is_false(moments):
+        events = _first_of_moments(log, events, moments)
+    if not isinstance(events, slice):
+        # From positions among all events to positions among those that count.
         n_before = np.zeros(len(log) + 1, dtype="int64")
         n_before[events + 1] = 1
         np.cumsum(n_before, out=n_before)
@@ -180,6 +199,32 @@ def windows_after(
         censored = first == last
     index = X.index if hasattr(X, "index") else pd.RangeIndex(len(array))
     return Windows(index, log, events, first, last, begin, length, censored, latest)
+
+
+def _is_false(moments: Any) -> bool:
+    """Return whether `moments` is False; 0 is a length, which is refused."""
+    return isinstance(moments, bool | np.bool_) and not moments
+
+
+def _first_of_moments(log: Any, events: np.ndarray | slice, moments: Any) -> np.ndarray:
+    """Return those of some events, ascending, that are the first of their moment.
+
+    A moment happens when it begins, so that it lies in one window only::
+
+        day           |    Monday    |   Tuesday    |
+        events         e0  e1 |   e2     e3    e4   |
+        begin          *      |          *          |
+                           cutoff                        e3 is the next moment
+    """
+    timeline = log.timeline
+    clock, times, offsets = timeline.clock, timeline.times, timeline.offsets
+    if isinstance(events, slice):
+        events = np.arange(len(times))
+    else:
+        times, offsets = times[events], np.searchsorted(events, offsets)
+    if not isinstance(moments, bool | np.bool_):
+        times = times // clock.duration(moments, "moments", positive=True)
+    return events[is_run_start(times, starts_of_nonempty(offsets))]
 
 
 def to_target(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from sklearn.base import clone
 
+from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 
 # --- Construction -----------------------------------------------------------------
@@ -85,6 +86,21 @@ def test_repr_of_plain_numbers(times, span):
     events = pd.DataFrame({"customer": ["a", "a"], "time": times})
     log = EventLog(events, "customer", "time")
     assert repr(log) == f"EventLog(2 events, 1 customers, {span}, fields: none)"
+
+
+@pytest.mark.parametrize("block", [2, 2**18])
+def test_repr_counts_moments_if_they_are_fewer(block, monkeypatch):
+    monkeypatch.setattr(_segments, "BLOCK", block)
+    # b begins at the time at which a ends, and d has one event.
+    events = pd.DataFrame(
+        {"who": list("aaabbcccd"), "time": [1, 1, 2, 2, 2, 4, 5, 5, 5]}
+    )
+    log = EventLog(events, "who", "time")
+    moments = len(events.drop_duplicates())
+    assert repr(log).startswith(f"EventLog(9 events at {moments} moments, 4 customers")
+    assert f"9 events at {moments} moments, 4 customers" in log._repr_html_()
+    X = log.attach(pd.DataFrame({"who": ["a"]}))
+    assert "3 events at 2 moments from 1 to 2" in X["history"][0]._repr_html_()
 
 
 def test_observed_until(events):

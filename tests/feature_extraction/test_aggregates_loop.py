@@ -45,8 +45,16 @@ def slow_aggregates(history, lookbacks, half_lives, unit, levels):
     found["gaps_since_last"] = _divide(found["recency"], found["gap_mean"])
     windows = {"": np.inf, **{f"_{label_of(x)}": x / unit for x in lookbacks}}
     reach = [x / unit for x in lookbacks] + [np.inf]
+    finite = events["amount"].where(np.isfinite(events["amount"]))
+    sums = finite.groupby(events[time].to_numpy()).sum(min_count=1)
+    recorded = sums.dropna().tolist()
+    found["amount_moment_mean"] = _summary(recorded)["mean"]
+    found["amount_moment_last"] = recorded[-1] if recorded else np.nan
+    begins = pd.Series([1.0] + [float(a != b) for a, b in pairwise(ages)], dtype=float)
+    begins = begins.iloc[: len(ages)].set_axis(events.index)
     for suffix, length in windows.items():
         inside = [i for i, age in enumerate(ages) if age <= length]
+        found[f"n_moments{suffix}"] = len({ages[i] for i in inside})
         found[f"n_events{suffix}"] = len(inside)
         found[f"active{suffix}"] = len({number[i] for i in inside})
         amounts = [a for a in events["amount"].iloc[inside] if np.isfinite(a)]
@@ -62,6 +70,7 @@ def slow_aggregates(history, lookbacks, half_lives, unit, levels):
             span = min(following, max(ages, default=0)) - length
             for name, values in (
                 ("n_events", pd.Series(1.0, events.index)),
+                ("n_moments", begins),
                 ("amount", events["amount"].where(np.isfinite(events["amount"]), 0)),
             ):
                 now = values.iloc[inside].sum() / length
@@ -134,7 +143,7 @@ AXES = {
 }
 
 
-def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
+def compare(events, rows, axis, unit, lookbacks, half_lives, *, moments=True, **attach):
     """Compare all columns with the loop, and return them."""
     times, hour = AXES[axis]
     events = events.assign(time=times(events["time"]))
@@ -145,7 +154,7 @@ def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
     lookbacks, half_lives = ([x * hour for x in xs] for xs in (lookbacks, half_lives))
     unit = unit * hour
     model = Aggregator(
-        lookbacks, half_lives=half_lives, time_unit=unit, max_levels=2
+        lookbacks, half_lives=half_lives, time_unit=unit, moments=moments, max_levels=2
     ).fit(X[["history"]])
     found = model.transform(X).rename(columns=lambda n: n.removeprefix("history__"))
     found = found.rename(columns=lambda name: name.replace("active_days", "active"))
@@ -163,6 +172,10 @@ def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
     if "n_events_now" not in found:
         expected = expected.drop(
             columns=expected.columns[expected.columns.str.contains("now|past")]
+        )
+    if not moments:
+        expected = expected.drop(
+            columns=expected.columns[expected.columns.str.contains("moment")]
         )
     if not model.levels_["history"]["kind"]:
         expected = expected.drop(columns="kind_last")
@@ -258,7 +271,7 @@ def test_later_events_change_no_digit():
         EventLog(table, "who", "when").attach(rows, **options)
         for table in (events[events["when"] <= moment], huge)
     )
-    model = Aggregator().fit(X)
+    model = Aggregator(moments=True).fit(X)
     assert_frame_equal(model.transform(X), model.transform(other), check_exact=True)
     alone = pd.concat([model.transform(X.iloc[[i]]) for i in range(len(X))])
     assert_allclose(
@@ -311,4 +324,4 @@ def test_no_leakage():
     X = EventLog(events, "who", "when").attach(
         make_rows(), cutoff="at", allow_exact_matches=True
     )
-    check_no_leakage(Aggregator().fit(X), X, n_cutoffs=3)
+    check_no_leakage(Aggregator(moments=True).fit(X), X, n_cutoffs=3)

@@ -52,10 +52,13 @@ def test_by_eye():
         "tenure": [90, 1, nan, nan],
         "n_events": [4, 1, 0, 0],
         "n_events_30D": [3, 1, 0, 0],
+        "n_moments": [3, 1, 0, 0],
+        "n_moments_30D": [2, 1, 0, 0],
         "active_days": [3, 1, 0, 0],
         "active_days_30D": [2, 1, 0, 0],
         # 3 in 30 days, and 1 in the 60 before: .1 and 1/60 a day
         "n_events_trend_30D": [5 / 7, nan, nan, nan],
+        "n_moments_trend_30D": [3 / 5, nan, nan, nan],
         "n_events_decayed_15D": [
             2**-6 + 2 * 2**-2 + 2 ** (-6 / 15), 2 ** (-1 / 15), 0, 0
         ],
@@ -77,6 +80,9 @@ def test_by_eye():
         "spend_last": [30, 8, nan, nan],
         # 50 in 30 days and 10 in the 60 before
         "spend_trend_30D": [9 / 11, nan, nan, nan],
+        # Two lines of 1 March are one order of 50; that of 25 March has no number.
+        "spend_moment_mean": [30, 8, nan, nan],
+        "spend_moment_last": [50, 8, nan, nan],
         "spend_decayed_sum_15D": [
             10 * 2**-6 + 50 * 2**-2, 8 * 2 ** (-1 / 15), 0, 0
         ],
@@ -357,6 +363,60 @@ def test_rows_keep_their_index():
     assert Aggregator().fit_transform(X).index.equals(X.index)
 
 
+# Moments ------------------------------------------------------------------------------
+
+
+def rows_of_lines(n_pairs):
+    """Return rows of 40 lines, with two at one time in the first `n_pairs` pairs."""
+    times = np.arange(40)
+    times[1 : 2 * n_pairs : 2] -= 1  # pairs at the times 0, 2, ...
+    who = list("a" * 20 + "b" * 20)
+    return log_of(
+        times, who, fields={"spend": 1.0, "sent": pd.Timestamp("2024-01-01")}
+    ).snapshots([40])
+
+
+@pytest.mark.parametrize(("n_pairs", "joined"), [(0, False), (5, False), (6, True)])
+def test_columns_of_moments_where_three_tenths_of_the_events_stand_together(
+    n_pairs, joined
+):
+    # 5 pairs are 10 of 40 events, 6 pairs are 12.
+    X = rows_of_lines(n_pairs)
+    names = Aggregator().fit(X).get_feature_names_out()
+    moments = [name for name in names if "moment" in name]
+    assert bool(moments) == joined
+    chosen = Aggregator(moments=joined).fit_transform(X)
+    assert_frame_equal(Aggregator().fit_transform(X), chosen)
+    # Days after an event are not summed.
+    assert not [name for name in moments if "sent" in name]
+
+
+def test_moments_replace_no_column():
+    X = rows_of_lines(10)
+    without, every = (
+        Aggregator(max_features=None, moments=moments).fit_transform(X)
+        for moments in (False, True)
+    )
+    assert_frame_equal(every[without.columns], without)
+    assert set(every) - set(without) >= {
+        "history__n_moments", "history__spend_moment_mean"
+    }  # fmt: skip
+
+
+def test_moments_keep_the_number_of_columns_in_bounds():
+    found = HistoryAggregator(max_features=12, remainder="drop").fit(rows_of_lines(10))
+    assert len(found.get_feature_names_out()) <= 12
+
+
+def test_the_order_of_lines_changes_no_column_of_moments():
+    events = make_events().assign(amount=lambda e: e["amount"].round())
+    tables = []
+    for one in (events, events[::-1]):
+        X = EventLog(one, "who", "when").attach(make_rows(), cutoff="at")
+        tables.append(Aggregator(moments=True).fit_transform(X).filter(like="moment"))
+    assert_frame_equal(*tables)
+
+
 def test_logs_of_other_units():
     X = make_table()
     model = Aggregator(["30D"], half_lives=["1D"], max_levels=3)
@@ -368,8 +428,8 @@ def test_logs_of_other_units():
 
 def test_includes_the_features_of_rfm():
     X = make_table()
-    found = Aggregator().fit_transform(X)
-    names = ["recency", "n_events", "amount_mean", "tenure"]
+    found = Aggregator(moments=True).fit_transform(X)
+    names = ["recency", "n_moments", "amount_moment_mean", "tenure"]
     rfm = RFMFeatures("amount", remainder="drop").fit_transform(X)
     expected = rfm.set_axis([f"history__{name}" for name in names], axis=1)
     assert_frame_equal(found[expected.columns], expected)
@@ -403,6 +463,7 @@ def test_beside_rfm_in_a_union():
         ),
         ({"half_lives": ["soon"]}, ValueError, "half_lives must be a length of time"),
         ({"time_unit": 1}, TypeError, "time_unit must be a length of time"),
+        ({"moments": "1D"}, ValueError, "'moments' parameter"),
         ({"max_features": 0}, ValueError, "'max_features' parameter"),
         ({"max_levels": -1}, ValueError, "'max_levels' parameter"),
     ],

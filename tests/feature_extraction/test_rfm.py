@@ -62,7 +62,7 @@ def small_rows(**options):
 def test_marketing():
     # c has its first event at the cutoff, e is unknown: both histories are empty.
     expected = [
-        [6, 3, 40, 10],
+        [6, 2, 60, 10],
         [2, 1, 5, 2],
         [np.nan, 0, np.nan, np.nan],
         [np.nan, 0, np.nan, np.nan],
@@ -79,14 +79,38 @@ def test_marketing_sees_the_event_at_the_cutoff_on_request():
 
 
 def test_marketing_with_lookback():
-    # From 5 January on, a has two of three orders.
+    # From 5 January on, a has one of two orders, in two lines.
     table = features_of(small_rows(lookback="6D"))
-    assert table.loc[0].tolist() == [6, 2, 55, 6]
+    assert table.loc[0].tolist() == [6, 1, 110, 6]
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    # Periods of 10 days: one begins on 30 December 2023, the next on 9 January.
+    [(False, [6, 3, 40, 10]), (True, [6, 2, 60, 10]), ("10D", [6, 1, 120, 10])],
+)
+def test_which_events_are_one_purchase(moments, expected):
+    X = small_rows()
+    assert features_of(X, moments=moments).loc[0].tolist() == expected
+    # BTYD models have one purchase a period.
+    assert_frame_equal(
+        features_of(X, dialect="btyd", moments=moments), features_of(X, dialect="btyd")
+    )
+
+
+def test_times_that_differ_are_purchases_of_their_own():
+    orders = read_orders(ORDERS).drop_duplicates(["id", "time"])
+    X = log_of_table(orders).snapshots(["2024-01-11"])
+    for name in ("frequency", "monetary"):
+        by_moments, by_events = (
+            features_of(X, moments=moments)[name] for moments in (True, False)
+        )
+        assert_array_equal(by_moments, by_events)
 
 
 def test_time_unit():
     table = features_of(small_rows(), time_unit="12h")
-    assert table.loc[0].tolist() == [12, 3, 40, 20]
+    assert table.loc[0].tolist() == [12, 2, 60, 20]
     assert (
         features_of(small_rows(), time_unit=pd.Timedelta("4D")).loc[0, "recency"] == 1.5
     )
@@ -186,34 +210,43 @@ def test_missing_history_has_no_frequency():
 # Against a loop -----------------------------------------------------------------------
 
 
-def slow_rfm(history, dialect, unit, period):
-    """Compute the features of one History, event by event."""
-    events = history.to_frame()
+def sums_of_finite(keys, amounts):
+    """Sum the finite amounts of each key; purchases without one are left out."""
+    lists = {}
+    for key, amount in zip(keys, amounts, strict=True):
+        lists.setdefault(key, []).append(amount)
+    finite = [[x for x in own if np.isfinite(x)] for own in lists.values()]
+    return [sum(own) for own in finite if own]
+
+
+def slow_rfm(history, dialect, unit, period, moments=True):
+    """Features of one History, event by event."""
+    events, cutoff = history.to_frame(), history.cutoff
     if not len(events):
         return [np.nan, 0, np.nan, np.nan]
-    if dialect == "marketing":
-        known = [amount for amount in events["amount"] if np.isfinite(amount)]
-        return [
-            (history.cutoff - events["time"].max()) / unit,
-            len(events),
-            sum(known) / len(known) if known else np.nan,
-            (history.cutoff - events["time"].min()) / unit,
-        ]
-    cutoff = history.cutoff
     zero = pd.Timestamp(0, tz=cutoff.tz) if isinstance(cutoff, pd.Timestamp) else 0
-    of_event = [(time - zero) // period for time in events["time"]]
-    sums = {}
-    for number, amount in zip(of_event, events["amount"], strict=True):
-        if number != of_event[0]:
-            sums.setdefault(number, []).append(amount)
-    sums = {n: [a for a in amounts if np.isfinite(a)] for n, amounts in sums.items()}
-    totals = [sum(amounts) for amounts in sums.values() if amounts]
-    mean = (sum(totals) / len(totals) if totals else np.nan) if sums else 0
+    times, amounts = list(events["time"]), list(events["amount"])
+    if dialect == "marketing":
+        purchase = list(range(len(times)))
+        if moments is not False:
+            length = None if moments is True else moments
+            purchase = [(t - zero) // length if length else t for t in times]
+        totals = sums_of_finite(purchase, amounts)
+        return [
+            (cutoff - times[-1]) / unit,
+            len(set(purchase)),
+            np.mean(totals) if totals else np.nan,
+            (cutoff - times[0]) / unit,
+        ]
+    purchase = [(time - zero) // period for time in times]
+    n_first = purchase.count(purchase[0])
+    totals = sums_of_finite(purchase[n_first:], amounts[n_first:])
+    no_mean = np.nan if len(times) > n_first else 0
     return [
-        (of_event[-1] - of_event[0]) * period / unit,
-        len(set(of_event)) - 1,
-        mean,
-        ((cutoff - zero) // period - of_event[0]) * period / unit,
+        (purchase[-1] - purchase[0]) * period / unit,
+        len(set(purchase)) - 1,
+        np.mean(totals) if totals else no_mean,
+        ((cutoff - zero) // period - purchase[0]) * period / unit,
     ]
 
 
@@ -230,9 +263,12 @@ AXES = {
 
 @pytest.mark.parametrize("block", [3, 50, 2**18])
 @pytest.mark.parametrize("lookback", [None, 90])
-@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+@pytest.mark.parametrize(
+    ("dialect", "moments"),
+    [("marketing", True), ("marketing", 24), ("marketing", False), ("btyd", True)],
+)
 @pytest.mark.parametrize("axis", AXES)
-def test_features_equal_a_loop(axis, dialect, lookback, block, monkeypatch):
+def test_features_equal_a_loop(axis, dialect, moments, lookback, block, monkeypatch):
     monkeypatch.setattr(_segments, "BLOCK", block)
     times, hours = AXES[axis]
     rng = np.random.default_rng(1)
@@ -253,9 +289,11 @@ def test_features_equal_a_loop(axis, dialect, lookback, block, monkeypatch):
     X = log.attach(
         rows, cutoff="at", lookback=None if lookback is None else as_length(lookback)
     )
-    unit, period = as_length(12), as_length(24)
-    expected = [slow_rfm(history, dialect, unit, period) for history in X["history"]]
-    table = features_of(X, dialect=dialect, time_unit=unit, period=period)
+    lengths = [as_length(12), as_length(24)]
+    lengths.append(as_length(24) if moments == 24 else moments)
+    expected = [slow_rfm(history, dialect, *lengths) for history in X["history"]]
+    options = zip(("time_unit", "period", "moments"), lengths, strict=True)
+    table = features_of(X, dialect=dialect, **dict(options))
     assert_allclose(table, expected, rtol=1e-12)
     assert np.isnan(expected).any()
 
@@ -272,7 +310,8 @@ def test_large_amounts_do_not_spoil_small_ones():
     # Amounts in single precision are summed in double precision.
     orders = pd.DataFrame({"id": "a", "time": 1, "amount": np.float32([1, 2**24, 1])})
     X = log_of_table(orders).snapshots([2])
-    assert features_of(X).loc[0, "monetary"] == (2**24 + 2) / 3
+    assert features_of(X).loc[0, "monetary"] == 2**24 + 2
+    assert features_of(X, moments=False).loc[0, "monetary"] == (2**24 + 2) / 3
 
 
 # The other columns --------------------------------------------------------------------
@@ -457,7 +496,7 @@ def test_set_output():
     pytest.importorskip("polars")
     table = RFMFeatures().set_output(transform="polars").fit_transform(X)
     assert table.columns == expected.columns.tolist()
-    assert table["history__monetary"].to_list()[:2] == [40, 5]
+    assert table["history__monetary"].to_list()[:2] == [60, 5]
 
 
 def test_object_array():
@@ -529,6 +568,8 @@ def test_columns_are_found_by_name_and_keys_under_any_name():
         ({"time_unit": "0D"}, ValueError, "time_unit must be longer than 0"),
         ({"period": "soon"}, ValueError, "period must be a length of time"),
         ({"period": "0D"}, ValueError, "period must be longer than 0"),
+        ({"moments": 7}, TypeError, "moments must be a length of time"),
+        ({"moments": "0D"}, ValueError, "moments must be longer than 0"),
     ],
 )
 def test_bad_parameters(options, error, message):

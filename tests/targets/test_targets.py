@@ -15,7 +15,7 @@ from sklearn_seqcrm.targets import (
     next_value,
     time_to_next,
 )
-from tests.logs import log_of_table
+from tests.logs import log_of, log_of_table
 from tests.targets.small_logs import days, shop_log, small_log
 
 
@@ -427,6 +427,30 @@ def test_bad_parameters(name, options, error, message):
     target(X, **good)
     with pytest.raises(error, match=message.format(name)):
         target(X, **(good | options))
+
+
+@pytest.mark.parametrize("target", [future_count, time_to_next])
+@pytest.mark.parametrize(
+    ("moments", "error", "message"),
+    [
+        ("0D", ValueError, "moments must be longer than 0; got '0D'"),
+        (7, TypeError, "moments must be a length of time"),
+        ("auto", ValueError, "moments must be a length .* got 'auto'"),
+    ],
+)
+def test_bad_moments(target, moments, error, message):
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    with pytest.raises(error, match=message):
+        target(X, "4D", moments=moments)
+
+
+def test_the_rest_of_a_day_is_no_new_visit():
+    hours = pd.Timestamp("2024-01-01") + pd.to_timedelta([9, 9, 11, 33, 35], unit="h")
+    X = log_of(hours, observed_until="2024-01-09").snapshots(["2024-01-01 10:00"])
+    assert future_count(X, "3D").tolist() == [3]
+    assert future_count(X, "3D", moments="1D").tolist() == [1]
+    next_visit = time_to_next(X, moments="1D")
+    assert next_visit["time"].tolist() == [pd.Timedelta("23h")]
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,46 @@ def test_time_to_next_equals_a_loop(problem, endless):
             time_to_next(X, **options)
 
 
+def begins_of_moments(problem, length):
+    """Return the events that begin a moment, in a loop."""
+    _, events, _, _, _, _, _, kinds = problem
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    moments, found = set(), set()
+    for event in events.sort_values("time", kind="stable").itertuples():
+        if kinds is not None and event.event not in kinds:
+            continue
+        moment = event.time
+        if length is not None:
+            is_date = isinstance(moment, pd.Timestamp)
+            zero = pd.Timestamp(0, tz=moment.tz) if is_date else 0
+            moment = (moment - zero) // length
+        if (event.id, moment) not in moments:
+            moments.add((event.id, moment))
+            found.add(event.Index)
+    return found
+
+
+@many
+@given(problems(), st.booleans())
+def test_targets_by_moments_equal_a_loop(problem, at_once):
+    axis, events, X, _, _, horizon, gap, kinds = problem
+    length = None if at_once else 2 * AXES[axis][1]
+    begins = begins_of_moments(problem, length)
+    counts, times = [], []
+    for begin, found, later, complete in ahead(problem):
+        counts.append(sum(e in begins for e in found) if complete else np.nan)
+        after = [e for e in later if e in begins]
+        times.append(events["time"][after[0]] - begin if after else None)
+    options = {"gap": gap, "kinds": kinds, "moments": True if at_once else length}
+    count = future_count(X, horizon, censored="nan", **options)
+    assert_array_equal(count, np.array(counts, dtype=float))
+    y = time_to_next(X, censored="keep", **options)
+    assert [t if e else None for e, t in y.itertuples(index=False)] == times
+    if at_once:
+        events_alone = options | {"moments": False}
+        assert_same(y, time_to_next(X, censored="keep", **events_alone))
+
+
 TARGETS = {
     "churned": lambda X, length, **options: churned(X, length, **options),
     "count": lambda X, length, **options: future_count(X, length, **options),

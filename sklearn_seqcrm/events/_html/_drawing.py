@@ -47,6 +47,12 @@ def count_text(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def events_text(n_events: int, n_moments: int) -> str:
+    """Return a number of events, such as ``"20 events at 3 moments"``."""
+    at = f" at {count_text(n_moments, 'moment')}" if n_moments < n_events else ""
+    return count_text(n_events, "event") + at
+
+
 def time_text(time: Any, first: Any, last: Any) -> str:
     """Return a time as text, with hours and minutes if the range shown is short.
 

@@ -15,6 +15,7 @@ from sklearn_seqcrm.events._html._drawing import (
     container,
     count_text,
     escaped,
+    events_text,
     line,
     places,
     rule,
@@ -90,7 +91,8 @@ def history_html(shown: HistoryContent) -> str:
         return container(line(f"{who}no events before {cutoff}"))
     first, last = (escaped(shown.time_text(shown.times[i])) for i in (0, -1))
     when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
-    head = f"{count_text(n_events, 'event')} {when}, cutoff {cutoff}"
+    number = events_text(n_events, shown.times.nunique())
+    head = f"{number} {when}, cutoff {cutoff}"
     return container(line(who + head), _timeline(shown, head), _last_events(shown))
 
 

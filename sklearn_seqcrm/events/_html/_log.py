@@ -13,6 +13,7 @@ from sklearn_seqcrm.events._html._drawing import (
     container,
     count_text,
     escaped,
+    events_text,
     line,
     places,
     rule,
@@ -39,7 +40,8 @@ def log_html(log: RawLog) -> str:
     """
     name = escaped(log.names[0])
     head = (
-        f"<b>{type(log).__name__}</b>: {count_text(len(log), 'event')}, "
+        f"<b>{type(log).__name__}</b>: "
+        f"{events_text(len(log), log.timeline.n_moments)}, "
         f"{count_text(log.n_customers, 'customer')} ({name})"
     )
     if not len(log):

@@ -8,12 +8,22 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import RARE, text_of
-from sklearn_seqcrm._ragged import NO_ROW, Portion, look_up, portions, visible_events
+from sklearn_seqcrm._ragged import (
+    LEAST_SHARE_IN_MOMENTS,
+    NO_ROW,
+    Portion,
+    is_run_start,
+    look_up,
+    n_in_long_runs,
+    portions,
+    visible_events,
+)
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unique_names
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
     EventNumbers,
+    Moments,
     NumericField,
 )
 from sklearn_seqcrm.feature_extraction._aggregates._features import (
@@ -46,8 +56,8 @@ class Aggregates:
     rows : Rows
         Training rows.
     parameters : HistoryAggregator
-        Its parameters `lookbacks`, `half_lives`, `max_levels`, `max_features` and
-        `time_unit` are read.
+        Its parameters `lookbacks`, `half_lives`, `moments`, `max_levels`,
+        `max_features` and `time_unit` are read.
 
     Attributes
     ----------
@@ -91,10 +101,17 @@ class Aggregates:
             name: unique_names(map(text_of, levels))
             for name, levels in self.levels.items()
         }
-        self._choose(rows, parameters.max_features)
+        has_moments = parameters.moments
+        if has_moments == "auto":
+            begins = is_run_start(log.timeline.times[seen]) | is_run_start(customers)
+            least = LEAST_SHARE_IN_MOMENTS * max(len(seen), 1)
+            has_moments = n_in_long_runs(begins) >= least
+        self._choose(rows, has_moments, parameters.max_features)
 
-    def _choose(self, rows: Rows, most: int | None) -> None:
+    def _choose(self, rows: Rows, has_moments: bool, most: int | None) -> None:
         """Choose the aggregates and name them."""
+        # A sum of numbers of days after events would have no meaning.
+        summed = [name for name, x in self.sources.items() if x.type == "numeric"]
         filled = np.flatnonzero(rows.stop > rows.start)
         last = rows.log.timeline.times[rows.stop[filled] - 1]
         self.sees_own = bool((last == rows.cutoff[filled]).any())
@@ -104,6 +121,7 @@ class Aggregates:
             len(self.lookbacks),
             len(self.half_lives),
             self.sees_own,
+            summed if has_moments else None,
         )
         self.features = first_of(every, most)
         labels = Labels(
@@ -246,6 +264,9 @@ class _LogAggregates:
             [clock.duration(x, "half_lives") for x in learned.half_lives],
         )
         self._learned = learned
+        features = learned.features
+        self._summed = {x.field for x in features if x.of_moments and x.field}
+        self._has_moments = any(x.of_moments for x in features)
         decayed = {feature.field for feature in learned.features if feature.is_decayed}
         self._decayed = [name for name in learned.sources if name in decayed]
         wanted = {feature.field for feature in learned.features}
@@ -265,17 +286,32 @@ class _LogAggregates:
         """Write the aggregates of the rows of a portion, shape (n_features, n)."""
         times = self._log.timeline.times[portion.events]
         events = EventNumbers(portion, times, self._lengths.unit)
-        fields = {name: self._values(name, portion, events) for name in self._columns}
+        fields: dict[str | None, Any] = {
+            name: self._values(name, portion, events) for name in self._columns
+        }
+        moments = None
+        sums: dict[str | None, NumericField] = {}
+        if self._has_moments:
+            moments = Moments(portion, times, self._lengths.unit)
+            for name in self._summed:
+                sums[name] = moments.sums(fields[name])
         to_decay = {name: fields[name] for name in self._decayed}
         decays = Decays(portion, times, to_decay, self._lengths.half_lives)
         for some, rows in portion.in_blocks(_WIDTH):
-            block = Block(rows, events, self._lengths, self._learned.sees_own)
+            sees_own = self._learned.sees_own
+            block = Block(rows, events, self._lengths, sees_own)
+            if moments is not None:
+                views = moments.rows(rows)
+                by_moment = Block(views, moments, self._lengths, sees_own)
             for feature, row in zip(self._learned.features, values, strict=True):
                 if feature.is_decayed:
                     row[some] = decays.of(feature)[some]
+                elif feature.of_moments is not None:
+                    row[some] = by_moment.value(
+                        feature.of_moments, sums.get(feature.field)
+                    )
                 else:
-                    field = None if feature.field is None else fields[feature.field]
-                    row[some] = block.value(feature, field)
+                    row[some] = block.value(feature, fields.get(feature.field))
 
     def _values(
         self, name: str, portion: Portion, events: EventNumbers

@@ -67,6 +67,48 @@ class EventNumbers:
         return self.n_periods[last] - self.n_periods[begin] + 1
 
 
+class Moments(EventNumbers):
+    """Moments as events: all events of a customer at the same time are one.
+
+    ::
+
+        events    e0 e1 e2 | e3 | e4 e5       times 1 1 1   4   6 6
+        moments   m0       | m1 | m2          `begins` = 0, 3, 4
+
+    Parameters
+    ----------
+    portion : Portion
+        Rows and events. No row begins or ends between two events of a moment, since
+        cutoffs and lookbacks are times.
+    times : ndarray of shape (n_events,)
+        Times of the events of the portion.
+    unit : float
+        Ticks of a period, the unit of times.
+    """
+
+    def __init__(self, portion: Portion, times: np.ndarray, unit: float) -> None:
+        is_begin = is_run_start(times, starts_of_nonempty(portion.offsets))
+        # Number of moments that begin before each event, (n_events + 1,).
+        self._n_before = np.append(0, np.cumsum(is_begin))
+        self._begins = np.flatnonzero(is_begin)
+        # The only attribute of a portion that the base class reads.
+        moments = portion._replace(offsets=self._n_before[portion.offsets])
+        super().__init__(moments, times[self._begins], unit)
+
+    def rows(self, rows: Portion) -> Portion:
+        """Return rows as views of moments instead of events."""
+        start, stop = self._n_before[rows.start], self._n_before[rows.stop]
+        return rows._replace(start=start, stop=stop, offsets=self.offsets)
+
+    def sums(self, field: NumericField) -> NumericField:
+        """Return the sums of a field over moments, missing without any number."""
+        values = field.values
+        known = np.isfinite(values)
+        sums = np.add.reduceat(np.where(known, values, 0.0), self._begins)
+        sums[~np.logical_or.reduceat(known, self._begins)] = np.nan
+        return NumericField(sums, self.chunks)
+
+
 class NumericField:
     """The numbers of one field.
 
