@@ -130,6 +130,9 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
+        # Ticks of the period whose events are one step, 0 for those at the same time;
+        # null if each event is a step.
+        "moments": layout.moments,
         "half_lives": list(layout.half_lives),
         # Row features before they are centered and scaled, as in `row_features_of`.
         "row_features": layout.row_features,
@@ -206,7 +209,12 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ``padding="post"``: ``values`` (n, steps, F + 1), ``codes`` (n, steps, C) int64,
     ``lengths`` (n,) int64, each with the prefix ``<name>_`` if there are several
     history columns, and ``static`` (n, S). At least one step is needed. Values in
-    padding are ignored, but must be finite. With the loss ``"squared_error"`` there is
+    padding are ignored, but must be finite. If `HistoryEncoder` joins the events of a
+    moment (its parameter `moments`), there is one more input for each such history,
+    ``moments`` (n, steps) int64: the number of the moment of each event in its row,
+    equal for events of one moment and another one for the next moment. The attribute
+    `moments` of the tensors is a dict of them by prefix:
+    ``tensors.moments[""]``, or ``tensors.moments["orders_"]``. With the loss ``"squared_error"`` there is
     one more input, ``sums``, the attribute of that name of the tensors. An exposure is
     one of the statics, before its logarithm is taken. Inputs without columns are left
     out, such as ``codes`` if no field is categorical.
@@ -215,8 +223,10 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
 
     - ``values`` (n, F) and ``codes`` (n, C): the encoded event;
     - ``gap`` (n,): interarrival time in typical ones, 0 for a first event;
+    - ``begins`` (n,) bool, only if events are joined to moments: whether the event
+      begins a moment, as a first one does; if not, it joins that of the event before;
     - ``event`` (n,) bool: whether there is an event. If not, the state stays as it is,
-      and the three inputs above are ignored;
+      and the inputs above are ignored;
     - ``vectors`` (n, V, H) and ``weights`` (n, W): the state before the event;
     - ``age`` (n,): time from the last event to the cutoff in typical interarrival
       times, 0 without any event;
