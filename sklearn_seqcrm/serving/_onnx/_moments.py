@@ -90,7 +90,7 @@ class PaddedMoments:
         `of`, (N, T), are the events to sum; None: all.
         """
         graph, of = self._graph, self._is_seen if of is None else of
-        kept = np.where(of[..., None], numbers, 0.0)
+        kept: Array = np.where(of[..., None], numbers, 0.0)
         shape = graph.add("Shape", kept.name)
         width = graph.integers(*numbers.shape[-1:])
         size = graph.add("Concat", *self._size, width, axis=0)
