@@ -297,8 +297,11 @@ class _Events:
             step[np.arange(step.shape[1]) < lengths[:, None]] = source.visible_events(
                 rows
             )[1]
-            # All events of a moment have the times of its first one.
-            first = (step[:, :, None] == step[:, None]).argmax(axis=2)  # (B, T)
+            # All events of a moment have the times of its first one, whose place is the
+            # largest so far at which a step begins.
+            is_begin = np.diff(step, axis=1, prepend=-1) > 0
+            first = np.where(is_begin, np.arange(step.shape[1]), 0)
+            first = np.maximum.accumulate(first, axis=1)  # (B, T)
             times = padded.values[:, :, source.views.places.times :]
             times.copy_(times[np.arange(len(step))[:, None], first])
             self._step = torch.from_numpy(step).to(device)
