@@ -45,17 +45,17 @@ class Exported:
             codes = np.zeros((len(rows), n_steps, one.n_codes), "int64")
             moments = np.zeros((len(rows), n_steps), "int64")
             for i, own in enumerate(numbers):
-                moments[i, : len(own)] = np.cumsum([begins for *_, begins in own]) - 1
-                for j, (channels, found, *_) in enumerate(own):
+                for j, (channels, found, _, begins) in enumerate(own):
                     age = cutoffs[i] - one.tick(events[i][j]["time"])
                     values[i, j, :-1] = channels
                     values[i, j, -1] = math.log1p(age / one.unit)
                     codes[i, j] = found
+                    moments[i, j] = moments[i, j - 1] + begins if j else 0
             inputs[f"{one.prefix}values"] = values
             inputs[f"{one.prefix}lengths"] = np.array(list(map(len, events)), "int64")
             if one.n_codes:
                 inputs[f"{one.prefix}codes"] = codes
-            if one.has_moments:
+            if one.moments is not None:
                 inputs[f"{one.prefix}moments"] = moments
         return inputs | self._beside(rows, beside)
 
@@ -87,7 +87,7 @@ class Exported:
                 "vectors": state.vectors,
                 "weights": state.weights,
             }
-            if one.has_moments:
+            if one.moments is not None:
                 found["begins"] = np.array([begins])
             for name, tensor in found.items():
                 if tensor.shape[1:] != (0,):  # no codes, no weights
@@ -158,7 +158,8 @@ class History:
         self.unit, self.n_facts = spec["time_unit"], spec["n_facts"]
         self.n_channels, self.n_codes = len(spec["channels"]), len(spec["codes"])
         self.rates = np.log(2) / np.array(spec["half_lives"])
-        self.has_moments = spec["moments"] is not None
+        # The first versions of the library wrote none.
+        self.moments = spec.get("moments")
         self.levels = {
             field["name"]: {_key(level): code for level, code in field["levels"]}
             for field in spec["fields"]
@@ -221,8 +222,7 @@ class History:
 
     def period(self, tick):
         """Return the moment of a tick: the tick itself, or the number of its period."""
-        length = self.spec["moments"]
-        return self.local(tick) // length if length else tick
+        return self.local(tick) // self.moments if self.moments else tick
 
 
 class State:
