@@ -321,7 +321,7 @@ class _Events:
         return channels, torch.from_numpy(source.codes[which]).to(self.codes)
 
     def join(self, events: torch.Tensor) -> torch.Tensor:
-        """Return inputs of the first layer, (B, S, D), from embedded events (B, T, E)."""
+        """Return the inputs of the first layer, (B, S, D), given events (B, T, E)."""
         if self._step is None:
             return events
         assert self._views is not None
