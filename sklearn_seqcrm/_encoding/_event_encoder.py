@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_seqcrm._encoding._fields import FieldEncoder
 from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._store import Clock, Column, FieldSchema, Kinds
 
 # Factor on the channels of the calendar. Most calendars hold little signal, and a
@@ -42,6 +43,9 @@ class EventEncoder:
         Center and scale of the row features among the training rows.
     merged_from : Kinds or None, default=None
         Kinds of events with their fields, if the training log has kinds.
+    level_vectors : dict of str to LevelVectors
+        Vectors of the levels of fields that have more levels than codes, if steps are
+        moments.
     """
 
     clock: Clock
@@ -51,6 +55,7 @@ class EventEncoder:
     interarrival_scale: tuple[float, float]
     row_scale: np.ndarray
     merged_from: Kinds | None = None
+    level_vectors: dict[str, LevelVectors] = field(default_factory=dict)
 
     def encode(
         self,
@@ -95,11 +100,14 @@ class EventEncoder:
         """
         for name, own in self.layout.of_fields.items():
             # (n,) into a column, (n, n_components) into a slice of columns.
-            out[:, own.values], is_missing = self.fields[name].encode(
-                columns[name], times
-            )
+            encoder = self.encoder_of_channels(name)
+            out[:, own.values], is_missing = encoder.encode(columns[name], times)
             if own.mark is not None:
                 out[:, own.mark] = is_missing
+
+    def encoder_of_channels(self, name: str) -> FieldEncoder:
+        """Return the encoder that writes the channels of a field."""
+        return self.level_vectors.get(name, self.fields[name])
 
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
@@ -149,13 +157,19 @@ class EventEncoder:
             It has looked up the levels of the log, once instead of in every block.
         """
         fields = {n: one.prepared_for(columns[n]) for n, one in self.fields.items()}
-        return replace(self, fields=fields)
+        vectors = {
+            name: one.prepared_for(columns[name])
+            for name, one in self.level_vectors.items()
+        }
+        return replace(self, fields=fields, level_vectors=vectors)
 
     def with_digests(self) -> EventEncoder:
         """Return the encoder with digests of what it has learned in its layout."""
         fields = {name: one.learned() for name, one in self.fields.items()}
         layout = replace(self.layout, half_lives=(), digest="", of_events="")
         of_events = repr((layout, fields, self.interarrival_scale))
+        if self.level_vectors:
+            of_events += repr([one.learned() for one in self.level_vectors.values()])
         # Half-lives concern row features only, so that `of_events` leaves them out.
         whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
         digest, of_events = (

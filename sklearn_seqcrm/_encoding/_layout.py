@@ -185,6 +185,17 @@ class LocalClock:
         return times + (local.to_numpy().view("int64") - near)
 
 
+def periods_of(
+    times: np.ndarray, period: float | None, local_clock: LocalClock | None
+) -> np.ndarray:
+    """Return the period of each event, see `Layout.periods`."""
+    if not period:
+        return times
+    if local_clock is not None:
+        times = local_clock.local(times)
+    return np.floor_divide(times, period)
+
+
 class FieldChannels(NamedTuple):
     """Positions of the channels of one field.
 
@@ -294,11 +305,7 @@ class Layout:
             The times themselves if moments are events at the same time, else the
             number of the period since the epoch, in local time if the layout has one.
         """
-        if not self.moments:
-            return times
-        if self.local_clock is not None:
-            times = self.local_clock.local(times)
-        return np.floor_divide(times, self.moments)
+        return periods_of(times, self.moments, self.local_clock)
 
     @property
     def of_fields(self) -> dict[str, FieldChannels]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,13 +17,16 @@ from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
     Training,
+    Vocabulary,
 )
 from sklearn_seqcrm._encoding._layout import (
     Layout,
     LocalClock,
     cycle_names,
+    periods_of,
     supported_cycles,
 )
+from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._ragged import (
     RepeatableBlocks,
     is_run_start,
@@ -37,12 +41,16 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Share of the training events that stand with others at the same time, from which
 # ``moments="auto"`` joins them.
 _SHARE_IN_MOMENTS = 0.3
+# Most levels of a field with a code of their own for ``max_categories="auto"``. In
+# baskets, vectors of more levels are learned by heart from few customers: the
+# validation loss rises from the second epoch on. See "Levels" in docs/defaults.md.
+_LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 
 def learn(
     rows: Rows,
     min_frequency: float | None,
-    max_categories: int | None,
+    max_categories: int | Literal["auto"] | None,
     half_lives: Any,
     time_zone: str | None = None,
     moments: Any = False,
@@ -58,8 +66,9 @@ def learn(
     min_frequency : int, float or None
         Fewest training events of a level with a code of its own, absolute or as a
         share.
-    max_categories : int or None
-        Most levels of a field with a code of their own.
+    max_categories : int, "auto" or None
+        Most levels of a field with a code of their own; None: any number. ``"auto"``:
+        100 if steps are moments, else 1,000.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
@@ -88,7 +97,12 @@ def learn(
     assert isinstance(log, RawLog)
     clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
     fewest = _fewest(min_frequency, n_events)
-    training = Training(log.timeline.times, clock, fewest, max_categories, runs)
+    training = Training(log.timeline.times, clock, fewest, None, runs)
+    period = _period_of_moments(moments, training)
+    has_vectors = max_categories == "auto" and period is not None
+    if max_categories == "auto":
+        max_categories = _LEVELS if period is None else _LEVELS_OF_MOMENTS
+    training = training._replace(max_levels=max_categories)
     # A kind decides which fields an event has: rare kinds must not share a code.
     of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {
@@ -99,9 +113,18 @@ def learn(
     }
     unit, interarrival_scale = _interarrival_scale(training)
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
+    level_vectors: dict[str, LevelVectors] = {}
+    if has_vectors:
+        periods = partial(periods_of, period=period, local_clock=local)
+        level_vectors = {
+            name: LevelVectors.learn(log.columns[name], training, periods)
+            for name, one in fields.items()
+            if isinstance(one, Vocabulary) and len(one.rare)
+        }
     # Row features are scaled last: they are computed from encoded events.
-    layout = _describe(fields, training, unit, half_lives, local, log.names)
-    layout = replace(layout, moments=_period_of_moments(moments, training))
+    vectors = {**fields, **level_vectors}
+    layout = _describe(fields, vectors, training, unit, half_lives, local, log.names)
+    layout = replace(layout, moments=period)
     n_features = len(layout.row_features)
     encoder = EventEncoder(
         clock,
@@ -111,6 +134,7 @@ def learn(
         interarrival_scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
+        level_vectors,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 
@@ -196,16 +220,21 @@ def _fewest(min_frequency: float | None, n_events: int) -> float:
 
 
 def _describe(
-    fields: dict[str, FieldEncoder],
+    fields: Mapping[str, FieldEncoder],
+    with_vectors: Mapping[str, FieldEncoder],
     training: Training,
     unit: float,
     half_lives: Any,
     local: LocalClock | None,
     names: tuple[str, str],
 ) -> Layout:
-    """Make the layout: names of channels and codes, and units of time."""
+    """Make the layout: names of channels and codes, and units of time.
+
+    `with_vectors` has the encoders of vectors, those of levels included.
+    """
     coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
-    vectors = {n: one.n_components for n, one in fields.items() if one.n_components}
+    sizes = {name: one.n_components for name, one in with_vectors.items()}
+    vectors = {name: size for name, size in sizes.items() if size}
     facts = [name for name in fields if name not in coded and name not in vectors]
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]

@@ -47,8 +47,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     min_frequency : int, float or None, default=None
         Fewest training events of a level with a code of its own, as a number (int) or
         as a share of the events (float). Rarer levels share one code. None: 1.
-    max_categories : int or None, default=1000
-        Most levels of a field with a code of their own, the most frequent ones. None:
+    max_categories : int, "auto" or None, default="auto"
+        Most levels of a field with a code of their own, the most frequent ones; the
+        others share one code. ``"auto"``: 100 if steps are moments, else 1,000. None:
         any number.
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
         Half-lives of the exponentially decayed counts and means of events, which are
@@ -171,7 +172,11 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             Interval(Real, 0, 1, closed="neither"),
             None,
         ],
-        "max_categories": [Interval(Integral, 1, None, closed="left"), None],
+        "max_categories": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            None,
+        ],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
         "time_zone": [str, None],
         "moments": "no_validation",  # the clock of the log validates it
@@ -182,7 +187,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         self,
         *,
         min_frequency: float | None = None,
-        max_categories: int | None = 1000,
+        max_categories: int | Literal["auto"] | None = "auto",
         half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
         moments: Any = False,

@@ -234,7 +234,17 @@ class EventRowEncoder:
             for name in layout.codes
         ]
         self._facts = list(layout.channels[: layout.n_decayed])
-        self._vectors = [(n, layout.of_fields[n].values) for n, _ in layout.vectors]
+        places = layout.of_fields
+        self._vectors = [
+            (name, places[name].values)
+            for name, _ in layout.vectors
+            if name not in encoder.level_vectors
+        ]
+        # Vectors of levels, by level; of others they are 0.
+        self._level_vectors = [
+            (name, places[name].values, dict(zip(one.levels, one.vectors, strict=True)))
+            for name, one in encoder.level_vectors.items()
+        ]
         marks = [(name, own.mark) for name, own in layout.of_fields.items()]
         self._marks = [(name, at) for name, at in marks if at is not None]
         self._times = slice(layout.interarrival_channel, None)
@@ -291,6 +301,8 @@ class EventRowEncoder:
             if name not in missing:
                 vector = Column(values[name][None])  # (1, n_components)
                 [channels[at]], _ = self._encoder.fields[name].encode(vector, times)
+        for name, at, vectors in self._level_vectors:
+            channels[at] = vectors.get(values[name], 0)
         for name, at in self._marks:
             channels[at] = name in missing
         out = channels[None, self._times]  # a view, (1, n_times)

@@ -1,0 +1,143 @@
+"""Fixed vectors of the levels of a field, from the moments in which they co-occur.
+
+Of thousands of products, most have too few customers for a vector that is learned from
+labels. What is bought together needs no labels: levels of one moment are counted in
+pairs, the counts become positive pointwise mutual information with smoothed contexts,
+and a truncated singular value decomposition gives each level a short vector
+(Levy, Goldberg and Dagan, 2015, https://doi.org/10.1162/tacl_a_00134)::
+
+    PPMI(a, b) = max(0, log(n(a, b) * sum_c n(c)^.75 / (n(a) * n(b)^.75)))
+    PPMI ~ U S V'         vector of a = row a of U sqrt(S)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
+
+from sklearn_seqcrm._encoding._fields import FieldEncoder, Training
+from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._store import Column, find_ids
+
+# Length of a vector. On groceries with 2,000 product types, 8 numbers reach what 1,000
+# learned vectors do for "who buys baby products next", AUC .877 and .879.
+_SIZE = 8
+# Only the most frequent levels have vectors: the others occur too rarely for counts of
+# pairs, and time and memory are bounded.
+_MOST_LEVELS = 5000
+_CONTEXT_POWER = 0.75
+_FAR = 10.0  # standard deviations at which vectors are clipped, as vector fields are
+
+
+@dataclass(frozen=True, eq=False)
+class LevelVectors(FieldEncoder):
+    """Encoder of a categorical field: the vector of its level.
+
+    Parameters
+    ----------
+    levels : Index
+        Levels with a vector, in ascending order.
+    vectors : ndarray of shape (n_levels, 8), float32
+        Their vectors, with mean 0 and standard deviation 1 among the training events.
+        Other levels and missing values have zeros.
+    """
+
+    levels: pd.Index
+    vectors: np.ndarray
+    # Categories of some column, and their vectors: set by `prepared_for`.
+    _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
+
+    @classmethod
+    def learn(
+        cls,
+        column: Column,
+        training: Training,
+        periods: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    ) -> Self:
+        """Learn from the moments of the training events.
+
+        Parameters
+        ----------
+        column : Column of n_events
+            The field of the log.
+        training : Training
+            Training events.
+        periods : callable, default=numpy.asarray
+            Takes times, shape (n,), and returns numbers that are equal within a moment.
+        """
+        assert column.categories is not None
+        n = len(column.categories)
+        counts, pairs = np.zeros(n, "int64"), csr_matrix((n, n), dtype="float64")
+        for index, first in training.blocks():
+            codes = column.values[index]
+            is_begin = is_run_start(periods(training.times[index]), first)
+            moment = (np.cumsum(is_begin) - 1)[codes >= 0]
+            codes = codes[codes >= 0]
+            counts += np.bincount(codes, minlength=n)
+            shape = int(is_begin.sum()), n
+            has = csr_matrix((np.ones(len(codes)), (moment, codes)), shape)
+            has.data[:] = 1  # however many lines of the moment have the level
+            pairs = pairs + has.T @ has
+        chosen = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
+        chosen = np.sort(chosen[counts[chosen] > 0])
+        vectors = _factorize(pairs[chosen][:, chosen])
+        weight = counts[chosen] / max(counts[chosen].sum(), 1)
+        vectors = vectors - weight @ vectors
+        spread = np.sqrt(weight @ vectors**2)
+        vectors = np.clip(vectors / np.where(spread > 0, spread, 1), -_FAR, _FAR)
+        return cls(column.categories[chosen], vectors.astype("float32"))
+
+    @property
+    def n_components(self) -> int:
+        return self.vectors.shape[1]
+
+    def encode(self, column: Column, times: np.ndarray) -> tuple[np.ndarray, None]:
+        if self._known is not None and column.categories is self._known[0]:
+            table = self._known[1]
+        else:
+            column = column.trimmed(more_than=len(column.values))
+            table = self._vectors_of(column.categories)
+        # A missing value has the code -1, the last row: zeros.
+        return table[column.values], None
+
+    def prepared_for(self, column: Column) -> LevelVectors:
+        """Return an equal encoder that has looked up the categories of a column."""
+        table = self._vectors_of(column.categories)
+        return replace(self, _known=(column.categories, table))
+
+    def _vectors_of(self, categories: pd.Index | None) -> np.ndarray:
+        """Return vectors of categories, (n_categories + 1, 8); the last row is 0."""
+        assert categories is not None
+        place = np.append(find_ids(categories, self.levels), -1)
+        none = np.zeros((1, self.n_components), "float32")
+        return np.concatenate([self.vectors, none])[place]
+
+    def learned(self) -> tuple[Any, ...]:
+        digest = hashlib.sha256(self.vectors.tobytes()).hexdigest()
+        return list(self.levels), digest
+
+
+def _factorize(pairs: csr_matrix) -> np.ndarray:
+    """Return a vector for each level, (n, 8) or fewer, from counts of pairs (n, n)."""
+    pairs = pairs.tocoo()
+    apart = pairs.row != pairs.col
+    row, col, count = pairs.row[apart], pairs.col[apart], pairs.data[apart]
+    n = pairs.shape[0]
+    total = np.bincount(row, count, n)
+    context = total**_CONTEXT_POWER
+    information = np.log(count * context.sum() / (total[row] * context[col]))
+    kept = information > 0
+    matrix = csr_matrix((information[kept], (row[kept], col[kept])), (n, n))
+    if n <= _SIZE + 1 or not matrix.nnz:
+        return np.zeros((n, _SIZE))
+    left, values, _ = svds(matrix, _SIZE, v0=np.ones(n))
+    # The sign of a singular vector is arbitrary: make its third moment positive.
+    sign = np.where((left**3).sum(axis=0) < 0, -1.0, 1.0)
+    return (left * sign * np.sqrt(values))[:, ::-1]

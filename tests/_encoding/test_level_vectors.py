@@ -1,0 +1,96 @@
+"""Vectors of levels: what stands in one basket has similar vectors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+
+N_LEVELS, N_GROUPS = 240, 6
+
+
+def baskets_of_groups(seed=0, n_baskets=1500):
+    """Return lines of baskets whose products are of one of six groups."""
+    rng = np.random.default_rng(seed)
+    basket = np.repeat(np.arange(n_baskets), 6)
+    group = rng.integers(0, N_GROUPS, n_baskets)[basket]
+    product = group + N_GROUPS * rng.integers(0, N_LEVELS // N_GROUPS, len(basket))
+    return pd.DataFrame(
+        {
+            "who": basket % 100,
+            "time": basket // 100,
+            "product": [f"p{one:03}" for one in product],
+        }
+    )
+
+
+def rows_of(lines):
+    """Return a row for each customer after all baskets."""
+    return EventLog(lines, "who", "time").snapshots([12])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Return an encoder of baskets and the rows that it was fitted on."""
+    X = rows_of(baskets_of_groups())
+    return HistoryEncoder(moments="auto").fit(X), X
+
+
+def test_levels_of_one_basket_have_similar_vectors(fitted):
+    vectors = fitted[0]._encoders["history"].level_vectors["product"]
+    assert len(vectors.levels) == N_LEVELS
+    group = np.array([int(one[1:]) % N_GROUPS for one in vectors.levels])
+    unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    same = group[:, None] == group
+    assert cosine[same].mean() > 0.8 > 0.2 > cosine[~same].mean()
+
+
+def test_vectors_are_channels_with_mean_0_and_deviation_1(fitted):
+    encoder, X = fitted
+    layout = encoder.layouts_["history"]
+    assert layout.vectors == (("product", 8),)
+    assert layout.n_levels == (103,)  # 100, missing, unseen and rare
+    log = encoder.transform(X)["history"].array.log
+    channels = log.channels[:, layout.of_fields["product"].values]
+    np.testing.assert_allclose(channels.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(channels.std(axis=0), 1, atol=0.02)  # some are clipped
+    assert layout.sources.count("product") == 9
+
+
+def test_only_baskets_with_many_levels_have_vectors(fitted):
+    X = fitted[1]
+    for options in ({"moments": False}, {"moments": True, "max_categories": 50}):
+        assert not HistoryEncoder(**options).fit(X).layouts_["history"].vectors
+    lines = baskets_of_groups()
+    few = lines.assign(product=lines["product"].str[-1])
+    encoder = HistoryEncoder(moments=True).fit(rows_of(few))
+    assert not encoder.layouts_["history"].vectors
+
+
+def test_unseen_and_missing_levels_have_zeros(fitted):
+    encoder, _ = fitted
+    lines = pd.DataFrame(
+        {"who": 1, "time": [1, 1, 2], "product": ["new", None, "p000"]}
+    )
+    log = encoder.transform(rows_of(lines))["history"].array.log
+    places = encoder.layouts_["history"].of_fields["product"].values
+    is_zero = (log.channels[:, places] == 0).all(axis=1)
+    np.testing.assert_array_equal(is_zero, [True, True, False])
+
+
+def test_vectors_depend_on_events_of_training_rows_alone(fitted):
+    lines = baskets_of_groups()
+    later = lines.assign(time=lines["time"] + 12, product="p000")
+    X = EventLog(pd.concat([lines, later]), "who", "time").snapshots([12])
+    digest = HistoryEncoder(moments="auto").fit(X).layouts_["history"].digest
+    assert digest == fitted[0].layouts_["history"].digest
+
+
+def test_levels_without_pairs_have_no_meaning():
+    lines = baskets_of_groups().drop_duplicates(["who", "time"])
+    lines = pd.concat([lines, lines])  # two equal lines: no pair of levels
+    encoder = HistoryEncoder(moments=True).fit(rows_of(lines))
+    vectors = encoder._encoders["history"].level_vectors["product"]
+    assert not vectors.vectors.any()
