@@ -165,6 +165,12 @@ class History:
             for field in spec["fields"]
             if field["kind"] == "levels"
         }
+        # Some fields of many levels have a vector for each, beside the codes.
+        self.vectors = {
+            field["name"]: {_key(level): one for level, one in field["vectors"]}
+            for field in spec["fields"]
+            if "vectors" in field
+        }
 
     def tick(self, time, up=False):
         """Return the tick of a time; between two ticks, the later one if `up`."""
@@ -178,13 +184,16 @@ class History:
     def encode(self, event, gap):
         """Encode an event; the interarrival time of a first event is None."""
         tick = self.tick(event["time"])
-        facts, marks, codes = [], [], []
+        facts, marks, vectors, codes = [], [], [], []
         for field in self.spec["fields"]:
             value = event[field["name"]]
             if field["kind"] == "levels":
                 missing = value is None or value != value
                 levels = self.levels[field["name"]]
                 codes.append(1 if missing else levels.get(_key(value), 0))
+                if own := self.vectors.get(field["name"]):
+                    zeros = [0.0] * len(next(iter(own.values())))
+                    vectors += zeros if missing else own.get(_key(value), zeros)
                 continue
             if field["kind"] == "days after the event" and value is not None:
                 per_day = self.clock["ticks_per_day"]
@@ -200,7 +209,8 @@ class History:
             scaled_gap = math.log1p(gap / self.unit) - self.spec["gap_center"]
             scaled_gap /= self.spec["gap_scale"]
         waves = [self.spec["calendar_weight"] * one for one in self.waves(tick)]
-        return np.array([*facts, *marks, scaled_gap, *waves], "float32"), codes
+        channels = [*facts, *marks, *vectors, scaled_gap, *waves]
+        return np.array(channels, "float32"), codes
 
     def waves(self, tick):
         """Return the sines and cosines of the calendar."""

@@ -297,6 +297,35 @@ def test_moments_of_events_without_fields(tmp_path):
     check(model, tmp_path, rows_of(events, PEOPLE[["who"]], AFTER), X, expected)
 
 
+def test_vectors_of_levels_of_moments(tmp_path):
+    """Levels without a code of their own have vectors in the JSON."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {
+            "who": rng.choice(PEOPLE["who"], 900),
+            "when": EVENTS["when"].min()
+            + pd.to_timedelta(rng.integers(0, 40, 900), "D"),
+            "product": [f"p{i}" for i in rng.zipf(1.3, 900).clip(max=250)],
+        }
+    )
+    events.loc[::9, "product"] = None
+    events = events.sort_values("when", kind="stable")
+    people = PEOPLE[["who"]]
+
+    def attach(table):
+        log = EventLog(table, "who", "when", observed_until=AFTER)
+        return log.attach(people, cutoff=AFTER)
+
+    X = attach(events)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=2))
+    model.set_params(encoder__moments=True).fit(X, np.arange(len(X)) % 2)
+    assert model[0].layouts_["history"].vectors == (("product", 8),)
+    events.iloc[3, 2] = "never seen"
+    X = attach(events)
+    expected = {"probabilities": model.predict_proba(X)}
+    check(model, tmp_path, rows_of(events, people, AFTER), X, expected)
+
+
 def test_moments_in_local_time(tmp_path):
     # 15:00 in UTC is the next day in Tokyo, and 13:00 is not.
     events, after = LINES.copy(), AFTER.tz_localize("UTC")

@@ -114,8 +114,8 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
     return {
         "clock": _clock(encoder.clock),
         "fields": [_field(encoder, name) for name in encoder.fields],
-        # In this order: facts, marks of missing values, the interarrival time, and
-        # sines and cosines of the calendar.
+        # In this order: facts, marks of missing values, vectors of levels, the
+        # interarrival time, and sines and cosines of the calendar.
         "channels": list(layout.channels),
         "codes": list(layout.codes),
         "n_codes": list(layout.n_levels),
@@ -155,7 +155,12 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
     if isinstance(field, Vocabulary):
         what = f"levels of the field {name!r}"
         levels = [[plain(one, what), code] for one, code in field.code_of_each()]
-        return {"name": name, "kind": "levels", "levels": levels}
+        found = {"name": name, "kind": "levels", "levels": levels}
+        if (vectors := encoder.level_vectors.get(name)) is not None:
+            # Channels of the field, beside its code; zeros for other levels.
+            pairs = zip(vectors.levels, vectors.vectors.tolist(), strict=True)
+            found["vectors"] = [[plain(one, what), vector] for one, vector in pairs]
+        return found
     if not isinstance(its_type, ScalarType):
         raise ValueError(
             f"Events have {its_type}s in the field {name!r}, which export_onnx does "
