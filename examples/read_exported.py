@@ -232,7 +232,11 @@ class History:
 
     def period(self, tick):
         """Return the moment of a tick: the tick itself, or the number of its period."""
-        return self.local(tick) // self.moments if self.moments else tick
+        length = self.moments
+        if not length:
+            return tick
+        # Floats lack the digits of nanoseconds since 1970.
+        return self.local(tick) // (int(length) if length.is_integer() else length)
 
 
 class State:
