@@ -1,8 +1,9 @@
 """The batch graph: embeddings, recurrent layers and poolings of padded histories.
 
-Each row has a sequence of its own, (N, T). Layers are the standard operators of ONNX,
-which run faster than a loop over steps. The step graph has no code of its own: it runs
-`StepReader` and `StepHead` on tensors of the graph.
+Each row has a sequence of its own, (N, T), whose steps are events, or moments (see
+`_moments`). Layers are the standard operators of ONNX, which run faster than a loop
+over steps. The step graph has no code of its own: it runs `StepReader` and `StepHead`
+on tensors of the graph.
 
 `GraphTensor` infers shapes, with one row for any number of rows. The number of steps is
 another unknown axis: its size in shapes is `STEPS`, a number that no other axis has.

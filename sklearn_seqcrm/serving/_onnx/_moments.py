@@ -6,7 +6,7 @@ a moment are one node, ``ScatterElements`` with the reduction ``add``::
     moments        4 4 4 5 6 6 0 0     lengths 6; the last two are padding
     is_begin       1 . . 1 1 . x x     the number differs from that of the event before
     is_end         . . 1 1 . 1 x x     the last event, or the next one begins a moment
-    step           0 0 0 1 2 2 0 0     padding adds 0 to step 0
+    step           0 0 0 1 2 2 2 2     padding adds 0 to the last step
     n_moments      3                   S, the number of steps, is the largest of a batch
 
 A product with a matrix of (N, S, T) zeros and ones would need memory that grows with
@@ -53,9 +53,9 @@ class PaddedMoments:
         )
         begins = graph.add("Cast", self._is_begin.name, to=_INT64)
         one, axis = graph.constant(1, "int64"), graph.integers(1)
-        # Padding repeats the last step; what it adds there is 0.
-        number = graph.add("CumSum", begins, one)
-        number = graph.add("Max", graph.add("Sub", number, one), self._zero())
+        number = graph.add("Sub", graph.add("CumSum", begins, one), one)
+        # Padding repeats the last step, which an empty history does not have.
+        number = graph.add("Max", number, graph.constant(0, "int64"))
         self._step = graph.add("Unsqueeze", number, graph.integers(2))  # (N, T, 1)
         n_moments = graph.add("ReduceSum", begins, axis, keepdims=0)  # (N,)
         self.lengths = GraphTensor(graph, n_moments, ())
@@ -63,9 +63,6 @@ class PaddedMoments:
         most = graph.add("ReduceMax", n_moments, axes=[0], keepdims=1)
         n_rows = graph.add("Shape", number, start=0, end=1)
         self._size = n_rows, graph.add("Max", most, one)  # N and S, of shape (1,)
-
-    def _zero(self) -> str:
-        return self._graph.constant(0, "int64")
 
     def _ends(self, numbers: str) -> tuple[str, str]:
         """Return whether events differ from the one before, and from the next one."""
