@@ -176,6 +176,20 @@ def test_padded_tensors_in_a_pipeline_and_a_search():
     assert_allclose(found, expected, atol=1e-6)
 
 
+def test_plain_tensors_have_no_moments():
+    # Without numbers, moments have as many channels as padded events with their age.
+    log = EventLog(LINES[["who", "when", "kind"]], "who", "when")
+    encoded = HistoryEncoder(moments=True).fit_transform(
+        log.attach(ROWS[["who", "at"]], cutoff="at")
+    )
+    tensors = HistoryPadder().fit_transform(encoded)
+    model = LSTMClassifier(**SMALL).fit(tensors, Y)
+    with pytest.raises(
+        ValueError, match=r"\[\(6, 1\)\] .* on \[\(6, 1, 'moments'\)\]"
+    ):
+        model.predict(dict(tensors))
+
+
 @pytest.mark.filterwarnings("ignore:None of the:UserWarning")
 @pytest.mark.filterwarnings("ignore:All .* histories:UserWarning")
 @pytest.mark.parametrize("moments", [True, "1D", "auto"])
