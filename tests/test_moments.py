@@ -184,9 +184,7 @@ def test_plain_tensors_have_no_moments():
     )
     tensors = HistoryPadder().fit_transform(encoded)
     model = LSTMClassifier(**SMALL).fit(tensors, Y)
-    with pytest.raises(
-        ValueError, match=r"\[\(6, 1\)\] .* on \[\(6, 1, 'moments'\)\]"
-    ):
+    with pytest.raises(ValueError, match=r"\[\(6, 1\)\] .* on \[\(6, 1, 'moments'\)\]"):
         model.predict(dict(tensors))
 
 
