@@ -43,16 +43,20 @@ class Exported:
             n_steps = max(1, *map(len, events))
             values = np.zeros((len(rows), n_steps, one.n_channels + 1), "float32")
             codes = np.zeros((len(rows), n_steps, one.n_codes), "int64")
+            moments = np.zeros((len(rows), n_steps), "int64")
             for i, own in enumerate(numbers):
-                for j, (channels, found, _) in enumerate(own):
+                for j, (channels, found, _, begins) in enumerate(own):
                     age = cutoffs[i] - one.tick(events[i][j]["time"])
                     values[i, j, :-1] = channels
                     values[i, j, -1] = math.log1p(age / one.unit)
                     codes[i, j] = found
+                    moments[i, j] = moments[i, j - 1] + begins if j else 0
             inputs[f"{one.prefix}values"] = values
             inputs[f"{one.prefix}lengths"] = np.array(list(map(len, events)), "int64")
             if one.n_codes:
                 inputs[f"{one.prefix}codes"] = codes
+            if one.moments is not None:
+                inputs[f"{one.prefix}moments"] = moments
         return inputs | self._beside(rows, beside)
 
     def new_states(self):
@@ -69,8 +73,9 @@ class Exported:
         for one in self.histories:
             state = states[one.name]
             is_one = event is not None and history in (None, one.name)
-            nothing = np.zeros(one.n_channels), np.zeros(one.n_codes, "int64"), 0.0
-            channels, codes, gap = state.add(event) if is_one else nothing
+            no_codes = np.zeros(one.n_codes, "int64")
+            nothing = np.zeros(one.n_channels), no_codes, 0.0, True
+            channels, codes, gap, begins = state.add(event) if is_one else nothing
             cutoff = one.tick(row["cutoff"], up=True)
             age = 0.0 if state.last is None else (cutoff - state.last) / one.unit
             found = {
@@ -82,6 +87,8 @@ class Exported:
                 "vectors": state.vectors,
                 "weights": state.weights,
             }
+            if one.moments is not None:
+                found["begins"] = np.array([begins])
             for name, tensor in found.items():
                 if tensor.shape[1:] != (0,):  # no codes, no weights
                     inputs[one.prefix + name] = tensor
@@ -151,10 +158,18 @@ class History:
         self.unit, self.n_facts = spec["time_unit"], spec["n_facts"]
         self.n_channels, self.n_codes = len(spec["channels"]), len(spec["codes"])
         self.rates = np.log(2) / np.array(spec["half_lives"])
+        # The first versions of the library wrote none.
+        self.moments = spec.get("moments")
         self.levels = {
             field["name"]: {_key(level): code for level, code in field["levels"]}
             for field in spec["fields"]
             if field["kind"] == "levels"
+        }
+        # Some fields of many levels have a vector for each, beside the codes.
+        self.vectors = {
+            field["name"]: {_key(level): one for level, one in field["vectors"]}
+            for field in spec["fields"]
+            if "vectors" in field
         }
 
     def tick(self, time, up=False):
@@ -169,13 +184,16 @@ class History:
     def encode(self, event, gap):
         """Encode an event; the interarrival time of a first event is None."""
         tick = self.tick(event["time"])
-        facts, marks, codes = [], [], []
+        facts, marks, vectors, codes = [], [], [], []
         for field in self.spec["fields"]:
             value = event[field["name"]]
             if field["kind"] == "levels":
                 missing = value is None or value != value
                 levels = self.levels[field["name"]]
                 codes.append(1 if missing else levels.get(_key(value), 0))
+                if own := self.vectors.get(field["name"]):
+                    zeros = [0.0] * len(next(iter(own.values())))
+                    vectors += zeros if missing else own.get(_key(value), zeros)
                 continue
             if field["kind"] == "days after the event" and value is not None:
                 per_day = self.clock["ticks_per_day"]
@@ -191,21 +209,34 @@ class History:
             scaled_gap = math.log1p(gap / self.unit) - self.spec["gap_center"]
             scaled_gap /= self.spec["gap_scale"]
         waves = [self.spec["calendar_weight"] * one for one in self.waves(tick)]
-        return np.array([*facts, *marks, scaled_gap, *waves], "float32"), codes
+        channels = [*facts, *marks, *vectors, scaled_gap, *waves]
+        return np.array(channels, "float32"), codes
 
     def waves(self, tick):
         """Return the sines and cosines of the calendar."""
-        if self.spec["time_zone"] is not None:
-            per_day = self.clock["ticks_per_day"]
-            moment = datetime.fromtimestamp(tick * 86_400 / per_day, UTC)
-            ahead = moment.astimezone(ZoneInfo(self.spec["time_zone"])).utcoffset()
-            tick += int(ahead.total_seconds() * per_day) // 86_400
-        found = []
+        tick, found = self.local(tick), []
         for _, period, n_harmonics in self.spec["calendar"]:
             phase = tick % period * (2 * math.pi / period)
             for harmonic in range(1, n_harmonics + 1):
                 found += [math.sin(harmonic * phase), math.cos(harmonic * phase)]
         return found
+
+    def local(self, tick):
+        """Return the local time of a tick."""
+        if self.spec["time_zone"] is None:
+            return tick
+        per_day = self.clock["ticks_per_day"]
+        when = datetime.fromtimestamp(tick * 86_400 / per_day, UTC)
+        ahead = when.astimezone(ZoneInfo(self.spec["time_zone"])).utcoffset()
+        return tick + int(ahead.total_seconds() * per_day) // 86_400
+
+    def period(self, tick):
+        """Return the moment of a tick: the tick itself, or the number of its period."""
+        length = self.moments
+        if not length:
+            return tick
+        # Floats lack the digits of nanoseconds since 1970.
+        return self.local(tick) // (int(length) if length.is_integer() else length)
 
 
 class State:
@@ -224,10 +255,15 @@ class State:
             self.weights = np.array([start["weights"]], "float32")
 
     def add(self, event):
-        """Add an event; return channels, codes and the scaled interarrival time."""
+        """Add an event.
+
+        Return channels, codes, the scaled interarrival time, and whether the event
+        begins a moment.
+        """
         one = self.history
         tick = one.tick(event["time"])
         gap = None if self.last is None else tick - self.last
+        begins = self.last is None or one.period(tick) != one.period(self.last)
         channels, codes = one.encode(event, gap)
         facts = channels[: one.n_facts].astype("float64")
         amounts = np.copysign(np.expm1(np.abs(facts)), facts) + one.spec["origins"]
@@ -235,7 +271,7 @@ class State:
         self.sums = fade * self.sums + np.concatenate([[1.0], facts, amounts])
         self.first = tick if self.first is None else self.first
         self.last, self.count = tick, self.count + 1
-        return channels, codes, (gap or 0) / one.unit
+        return channels, codes, (gap or 0) / one.unit, begins
 
     def at(self, cutoff):
         """Return row features and decayed sums at a cutoff (a tick)."""

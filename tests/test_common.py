@@ -107,6 +107,10 @@ def lstm(kind, **params):
     return make_history_pipeline(kind(**{**small, **params}))
 
 
+def with_moments(pipeline, period=True):
+    return pipeline.set_params(encoder__moments=period)
+
+
 def with_days(X):
     """Rows with an exposure of one, two or three days."""
     X = (
@@ -135,7 +139,7 @@ ONE_SEQUENCE = (
 )
 ESTIMATORS = [
     HistoryEncoder(),
-    HistoryEncoder(max_categories=1, half_lives=["7D"]),
+    HistoryEncoder(max_categories=1, half_lives=["7D"], moments=True),
     RFMFeatures(),
     RFMFeatures("amount", dialect="btyd", kinds="order", kind_field="kind"),
     HistoryAggregator(),
@@ -143,6 +147,10 @@ ESTIMATORS = [
     make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(random_state=0)),
     make_history_pipeline(HistoryPadder()),
     make_history_pipeline(HistoryPadder(max_length=3, padding="pre")),
+    with_moments(make_history_pipeline(HistoryPadder()), "90D"),
+    with_moments(lstm(LSTMClassifier, pooling=POOLINGS)),
+    with_moments(lstm(LSTMRegressor, cell="gru", num_layers=2), "90D"),
+    with_moments(lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0], bidirectional=True), "30D"),
     lstm(LSTMClassifier),
     lstm(LSTMClassifier, cell="gru", num_layers=2),
     lstm(LSTMClassifier, cell="rnn", head_sizes=()),

@@ -193,6 +193,8 @@ def periods_of(
         return times
     if local_clock is not None:
         times = local_clock.local(times)
+    if times.dtype.kind == "i" and float(period).is_integer():
+        period = int(period)  # floats lack the digits of nanoseconds since 1970
     return np.floor_divide(times, period)
 
 

@@ -132,8 +132,8 @@ def event_attributions(
         not have.
     ValueError
         If `target` is not a class, or missing where there are several labels or
-        targets, the unit needs ``predict_proba`` and there is none, or a parameter is
-        out of range.
+        targets, the unit needs ``predict_proba`` and there is none, `fields` is empty,
+        or a parameter is out of range.
 
     See Also
     --------
@@ -175,6 +175,12 @@ def event_attributions(
     in training. Where the meaning of an amount depends on the kind,
     ``fields=["amount"]`` keeps kinds as they are, and `n_baselines` starts from amounts
     that occur [3]_.
+
+    If `HistoryEncoder` joins the events of a moment (`moments`), an event still has
+    lines of its own: sums over the events of a moment are part of the differentiated
+    function. The number of events is not an input of the path. The times of a moment
+    are those of its first event, and each event has an equal share in them. Equal
+    events of a moment have equal attributions.
 
     **Blanking** moves one event at a time to the same baseline, and its signs agree
     with those of integrated gradients: on 92 to 99% of the 10 events of a row with the
@@ -263,8 +269,13 @@ def event_attributions(
 
 
 def _check_fields(fields: Sequence[str], table: Table) -> list[str]:
-    """Return the fields as a list, or raise if no history has one of them."""
+    """Return the fields as a list; raise if it is empty or no history has one."""
     known = {name for array in table.histories.values() for name in array.log.fields}
+    if not len(fields):
+        raise ValueError(
+            f"fields={fields!r} has no field to explain; there are {sorted(known)}. "
+            "Leave it out to explain whole events."
+        )
     unknown = [name for name in fields if name not in known]
     if unknown:
         raise KeyError(

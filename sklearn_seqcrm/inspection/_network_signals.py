@@ -175,7 +175,9 @@ def lstm_gates(
         new = tanh(W x + b + reset * (U h + c))
         hidden_state = (1 - update) * new + update * hidden_state
 
-    These are the numbers that torch computes, to float32 rounding.
+    These are the numbers that torch computes, to float32 rounding. If `HistoryEncoder`
+    joins the events of a moment (`moments`), the network takes one step for all of
+    them, and they have equal gates and states.
 
     Examples
     --------
@@ -285,6 +287,9 @@ def gradient_flow(
     states, and through the pooling. With ``pooling="last"`` there are only later
     states, as in textbooks. All other poolings include the outputs at old events as
     well, which is a short path for gradients.
+
+    If `HistoryEncoder` joins the events of a moment (`moments`), they have one state
+    and one norm, while ``age`` still counts events.
 
     Examples
     --------

@@ -525,6 +525,11 @@ def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]
     return [
         (spec.n_channels, spec.n_levels, spec.digest)
         if encoded
-        else (spec.n_channels, len(spec.n_levels))
+        # Plain tensors have no moments, whatever their number of channels.
+        else (
+            spec.n_channels,
+            len(spec.n_levels),
+            *(["moments"] if spec.moments else []),
+        )
         for spec in specs
     ]

@@ -66,9 +66,10 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         stand with others at the same time, else False.
     pretrained : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
         Model that was fitted on other events, perhaps many more. History columns that
-        it was fitted on are encoded by its scales and levels; `min_frequency`,
-        `max_categories` and `time_zone` then apply to other columns only. Row features
-        are scaled by the training rows in any case. Clones keep the fitted model.
+        it was fitted on are encoded by its scales, levels and moments; `min_frequency`,
+        `max_categories`, `time_zone` and `moments` apply to other columns only. Row
+        features are scaled by the training rows in any case. Clones keep the fitted
+        model.
 
     Attributes
     ----------

@@ -65,6 +65,8 @@ def check_history_estimator(
     - padding and batches: a row has the same outputs alone, in a batch with the longest
       history, and in a batch with other rows of its customer,
     - outputs follow the order of the rows,
+    - predictions from a `HistoryEncoder` with `moments` do not depend, to the last bit,
+      on the order of the events of a moment,
     - one event, no event, an unknown customer (equal to one without events) and a very
       long history have outputs,
     - events at or after a cutoff, or before a lookback, have no effect,

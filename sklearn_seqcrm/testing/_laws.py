@@ -407,6 +407,41 @@ def check_several_histories(estimator: Any) -> None:
     )
 
 
+def check_order_of_lines(estimator: Any) -> None:
+    """Check that the order of the events of a moment changes no bit of a prediction.
+
+    The lines of an invoice have no order, but a table has one. The law holds for
+    pipelines that predict from a `HistoryEncoder` with `moments`. Others may read the
+    last line of an invoice, for example, and pass.
+    """
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    if not any(getattr(step, "moments", False) for step in steps):
+        return  # without a fit
+    events = make_events()
+    # Five times, and two events a moment on average.
+    events["when"] = events["when"].dt.floor("240D")
+    permuted = events.sample(frac=1, random_state=1)
+    X, other = (attached(table, make_rows()) for table in (events, permuted))
+    fit = fitted(estimator, X)
+    if not _joins_moments(fit):
+        return
+    expected = outputs(fit, X)
+    reason = "the order of the events of a moment changes the outputs"
+    assert_same_rows(outputs(fit, other), expected, reason)
+    refit = outputs(fitted(estimator, other), other)
+    assert_same_rows(refit, expected, f"{reason} after a fit on them")
+
+
+def _joins_moments(fit: Any) -> bool:
+    """Return whether a fitted pipeline predicts from histories of moments alone."""
+    layouts = [
+        layout.moments
+        for _, step in getattr(fit, "steps", [])
+        for layout in getattr(step, "layouts_", {}).values()
+    ]
+    return bool(layouts) and None not in layouts and not hasattr(fit, "transform")
+
+
 def check_order_of_columns(estimator: Any) -> None:
     """Check that the order of columns has no effect, or that an error names it."""
     X, fit, batch = fitted_on_table(estimator)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding._layout import LocalClock
+from sklearn_seqcrm._encoding._layout import LocalClock, periods_of
 from sklearn_seqcrm._store import Clock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,3 +83,11 @@ def test_unknown_zones(zone):
 def test_times_without_a_zone(clock, kind):
     with pytest.raises(ValueError, match=f"that have a zone, .* are {kind}"):
         LocalClock.of("Europe/Berlin", clock)
+
+
+@pytest.mark.parametrize("unit", PER_SECOND)
+def test_days_end_with_their_last_tick(unit):
+    day = PER_SECOND[unit] * 86_400
+    ticks = np.array([19_800 * day, 19_801 * day - 1, 19_801 * day])
+    assert periods_of(ticks, float(day), None).tolist() == [19_800, 19_800, 19_801]
+    assert_array_equal(periods_of(ticks, 0.0, None), ticks)

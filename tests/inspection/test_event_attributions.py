@@ -385,6 +385,14 @@ def test_errors(X, boosting, change, error, message):
         event_attributions(boosting, X, **change)
 
 
+@pytest.mark.parametrize("by", ["event", "field"])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_fields_to_explain(X, lstm, method, by):
+    message = r"fields=\[\] has no field to explain; there are \['amount'"
+    with pytest.raises(ValueError, match=message):
+        event_attributions(lstm, X, method, by=by, fields=[])
+
+
 def test_errors_of_other_estimators(X, lstm):
     with pytest.raises(TypeError, match="needs raw histories"):
         event_attributions(lstm, HistoryEncoder().fit_transform(X))

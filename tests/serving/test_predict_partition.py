@@ -52,10 +52,10 @@ def test_pieces_of_a_partition_are_joined(boosted):
     assert_frame_equal(found, predict_partition(EVENTS, **options))
 
 
-def test_rows_keep_their_index_and_may_have_different_cutoffs():
-    model = make_history_pipeline(
-        LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
-    )
+@pytest.mark.parametrize("moments", [False, "60D"])
+def test_rows_keep_their_index_and_may_have_different_cutoffs(moments):
+    network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
+    model = make_history_pipeline(network).set_params(encoder__moments=moments)
     X = LOG.attach(ROWS, "who", "at")
     model.fit(X, np.arange(len(X)) % 5)
     known = ROWS[ROWS["who"].isin(EVENTS["who"])]

@@ -15,7 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 
+from sklearn_seqcrm._recurrent.network import POOLINGS
 from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing import (
     _laws,
     all_estimators,
@@ -247,6 +250,23 @@ class HasNoOutputs(BaseEstimator):
         return self
 
 
+class ReadsTheLastLine(BaseEstimator):
+    """The first number of the last event, whose moment may have others."""
+
+    def fit(self, X, y=None):
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X):
+        array = X["history"].array
+        first = np.append(array.log.channels[:, 0], 0)
+        return np.where(array.lengths > 0, first[array.rows.stop - 1], 0)
+
+
+def reads_the_last_line():
+    return make_pipeline(HistoryEncoder(moments=True), ReadsTheLastLine())
+
+
 class ForgetsPickledRows(Counts):
     """Identifies customers by their position in the log."""
 
@@ -284,6 +304,7 @@ BROKEN = {
     KeepsAFrame: "check_holds_no_events",
     ForgetsPickledRows: "check_pickled_rows",
     SeesVectorsOfTheFuture: "check_vectors",
+    reads_the_last_line: "check_order_of_lines",
 }
 
 
@@ -318,6 +339,35 @@ def test_other_correct_estimators_pass(estimator):
     results = check_history_estimator(estimator)
     assert {r["status"] for r in results} <= {"passed", "skipped"}
     assert set(names_of(results, "skipped")) <= {"check_object_array"}
+
+
+def with_moments(kind, period=True, **params):
+    small = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+    pipeline = make_history_pipeline(kind(**{**small, **params}))
+    return pipeline.set_params(encoder__moments=period)
+
+
+@pytest.mark.parametrize(
+    ("period", "params"),
+    [
+        (True, {}),
+        ("1D", {"cell": "gru", "pooling": POOLINGS}),
+        ("200D", {"cell": "rnn", "pooling": POOLINGS, "bidirectional": True}),
+        *((True, {"pooling": pooling}) for pooling in POOLINGS),
+    ],
+)
+@pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor, LSTMSurvival])
+def test_the_order_of_lines_changes_no_bit(kind, period, params):
+    _laws.check_order_of_lines(with_moments(kind, period, **params))
+
+
+def test_the_order_of_lines_without_moments():
+    with pytest.raises(AssertionError, match="the order of the events of a moment"):
+        _laws.check_order_of_lines(reads_the_last_line())
+    # Step by step, the law does not apply.
+    estimator = with_moments(LSTMClassifier, period=False)
+    _laws.check_order_of_lines(estimator)
+    assert not _laws._joins_moments(_laws.fitted(estimator, _laws._table().copy()))
 
 
 def test_transformer_that_returns_histories():

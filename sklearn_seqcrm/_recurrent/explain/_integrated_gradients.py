@@ -33,6 +33,7 @@ from sklearn_seqcrm._recurrent.explain._inside import (
 from sklearn_seqcrm._recurrent.network import (
     HistoryNetwork,
     HistoryReader,
+    OpenMoment,
     isolated_torch_settings,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
@@ -288,7 +289,8 @@ class _Events:
     def __init__(self, source: HistorySource, rows: np.ndarray, device: str) -> None:
         self._source = source.events
         padded = pad(self._source, rows, share=False)
-        self._step, self._views = None, source.views
+        self._step: torch.Tensor | None = None
+        self._views = source.views
         if source.views is not None:
             # Padding belongs to a step of its own, behind all others.
             n_steps = max(1, int(source.lengths[rows].max()))
@@ -297,8 +299,11 @@ class _Events:
             step[np.arange(step.shape[1]) < lengths[:, None]] = source.visible_events(
                 rows
             )[1]
-            # All events of a moment have the times of its first one.
-            first = (step[:, :, None] == step[:, None]).argmax(axis=2)  # (B, T)
+            # All events of a moment have the times of its first one, whose place is the
+            # largest so far at which a step begins.
+            is_begin = np.diff(step, axis=1, prepend=-1) > 0
+            first = np.where(is_begin, np.arange(step.shape[1]), 0)
+            first = np.maximum.accumulate(first, axis=1)  # (B, T)
             times = padded.values[:, :, source.views.places.times :]
             times.copy_(times[np.arange(len(step))[:, None], first])
             self._step = torch.from_numpy(step).to(device)
@@ -316,30 +321,31 @@ class _Events:
         return channels, torch.from_numpy(source.codes[which]).to(self.codes)
 
     def join(self, events: torch.Tensor) -> torch.Tensor:
-        """Join embedded events, shape (B, T, E), to the steps of a reader, (B, S, D).
-
-        The formulas are those of `JoinedNumbers` and `LevelCounts`.
-        """
+        """Return the inputs of the first layer, (B, S, D), given events (B, T, E)."""
         if self._step is None:
             return events
         assert self._views is not None
-        n_decayed, _, n_channels = self._views.places
-        shape = len(events), self._n_steps + 1
-        place = self._step[:, :, None].expand_as(events)  # (B, T, E)
-        sums = events.new_zeros(*shape, events.shape[2])
-        sums = sums.scatter_add(1, place, events)[:, :-1]  # (B, S, E)
-        ones = events.new_ones(self._step.shape)
-        counts = events.new_zeros(shape).scatter_add(1, self._step, ones)[:, :-1, None]
-        n = counts.clamp(min=1)  # (B, S, 1)
-        return torch.cat(
-            [
-                sums[:, :, :n_channels] / n,
-                sums[:, :, :n_decayed] / n.sqrt(),
-                n.log(),
-                sums[:, :, n_channels:] / n.sqrt(),
-            ],
-            dim=2,
-        )
+        places = self._views.places
+        ones = events.new_ones(*self._step.shape, 1)
+        counts = self._sum(ones)  # (B, S, 1)
+        # Times are equal within a moment: the mean shares them out equally.
+        shares = 1 / counts.clamp(min=1)
+        sums = self._sum(events)  # (B, S, E)
+        return OpenMoment(
+            counts,
+            counts,  # no pooling reads the gap in a batch
+            sums[:, :, places.times : places.n_channels] * shares,
+            sums[:, :, : places.times],
+            sums[:, :, places.n_channels :],
+        ).join(places)
+
+    def _sum(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Sum numbers of events, shape (B, T, K), over each moment, to (B, S, K)."""
+        assert self._step is not None
+        # The last step is that of padding.
+        sums = numbers.new_zeros(len(numbers), self._n_steps + 1, numbers.shape[2])
+        place = self._step[:, :, None].expand_as(numbers)
+        return sums.scatter_add(1, place, numbers)[:, :-1]
 
 
 class _Path:

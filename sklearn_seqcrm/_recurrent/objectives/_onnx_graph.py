@@ -19,6 +19,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from itertools import compress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -449,7 +450,9 @@ def _where(condition: GraphTensor, first: Any, second: Any) -> GraphTensor:
 
 
 def _concatenate(tensors: Sequence[GraphTensor], axis: int) -> GraphTensor:
-    first, *others = tensors
+    # Parts of size 0 would be further nodes.
+    is_filled = [(1, *one.shape)[axis] > 0 for one in tensors]
+    first, *others = list(compress(tensors, is_filled)) or tensors
     shape = np.concatenate([np.ones((1, *one.shape)) for one in tensors], axis).shape
     names = [one.name for one in others]
     return first._new("Concat", *names, shape=shape[1:], axis=axis) if names else first
@@ -489,6 +492,7 @@ _OPERATORS: dict[Any, str] = {
     np.matmul: "MatMul",
     np.exp: "Exp",
     np.log: "Log",
+    np.sqrt: "Sqrt",
     np.sinh: "Sinh",
     np.tanh: "Tanh",
     np.maximum: "Max",

@@ -114,8 +114,8 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
     return {
         "clock": _clock(encoder.clock),
         "fields": [_field(encoder, name) for name in encoder.fields],
-        # In this order: facts, marks of missing values, the interarrival time, and
-        # sines and cosines of the calendar.
+        # In this order: facts, marks of missing values, vectors of levels, the
+        # interarrival time, and sines and cosines of the calendar.
         "channels": list(layout.channels),
         "codes": list(layout.codes),
         "n_codes": list(layout.n_levels),
@@ -130,6 +130,9 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
+        # Ticks of the period whose events are one step, 0 for those at the same time;
+        # null if each event is a step.
+        "moments": layout.moments,
         "half_lives": list(layout.half_lives),
         # Row features before they are centered and scaled, as in `row_features_of`.
         "row_features": layout.row_features,
@@ -152,7 +155,12 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
     if isinstance(field, Vocabulary):
         what = f"levels of the field {name!r}"
         levels = [[plain(one, what), code] for one, code in field.code_of_each()]
-        return {"name": name, "kind": "levels", "levels": levels}
+        found = {"name": name, "kind": "levels", "levels": levels}
+        if (vectors := encoder.level_vectors.get(name)) is not None:
+            # Channels of the field, beside its code; zeros for other levels.
+            pairs = zip(vectors.levels, vectors.vectors.tolist(), strict=True)
+            found["vectors"] = [[plain(one, what), vector] for one, vector in pairs]
+        return found
     if not isinstance(its_type, ScalarType):
         raise ValueError(
             f"Events have {its_type}s in the field {name!r}, which export_onnx does "
@@ -206,17 +214,25 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ``padding="post"``: ``values`` (n, steps, F + 1), ``codes`` (n, steps, C) int64,
     ``lengths`` (n,) int64, each with the prefix ``<name>_`` if there are several
     history columns, and ``static`` (n, S). At least one step is needed. Values in
-    padding are ignored, but must be finite. With the loss ``"squared_error"`` there is
-    one more input, ``sums``, the attribute of that name of the tensors. An exposure is
-    one of the statics, before its logarithm is taken. Inputs without columns are left
-    out, such as ``codes`` if no field is categorical.
+    padding are ignored, but must be finite. If `HistoryEncoder` joins the events of a
+    moment (its parameter `moments`), there is one more input for each such history,
+    ``moments`` (n, steps) int64: the number of the moment of each event in its row,
+    equal for the events of a moment, and another one for the next moment. The attribute
+    `moments` of the tensors is a dict of these arrays by prefix: pass
+    ``tensors.moments[""]``, or ``tensors.moments["orders_"]`` as ``orders_moments``.
+    With the loss ``"squared_error"`` there is one more input, ``sums``, the attribute
+    of that name of the tensors. An exposure is one of the statics, before its logarithm
+    is taken. Inputs without columns are left out, such as ``codes`` if no field is
+    categorical.
 
     **A step.** Inputs are an event of each of n customers and the state before it:
 
     - ``values`` (n, F) and ``codes`` (n, C): the encoded event;
     - ``gap`` (n,): interarrival time in typical ones, 0 for a first event;
+    - ``begins`` (n,) bool, only if events are joined to moments: whether the event
+      begins a moment, as a first one does; if not, it joins that of the event before;
     - ``event`` (n,) bool: whether there is an event. If not, the state stays as it is,
-      and the three inputs above are ignored;
+      and the inputs above are ignored;
     - ``vectors`` (n, V, H) and ``weights`` (n, W): the state before the event;
     - ``age`` (n,): time from the last event to the cutoff in typical interarrival
       times, 0 without any event;

@@ -1,8 +1,9 @@
 """The batch graph: embeddings, recurrent layers and poolings of padded histories.
 
-Each row has a sequence of its own, (N, T). Layers are the standard operators of ONNX,
-which run faster than a loop over steps. The step graph has no code of its own: it runs
-`StepReader` and `StepHead` on tensors of the graph.
+Each row has a sequence of its own, (N, T), whose steps are events, or moments (see
+`_moments`). Layers are the standard operators of ONNX, which run faster than a loop
+over steps. The step graph has no code of its own: it runs `StepReader` and `StepHead`
+on tensors of the graph.
 
 `GraphTensor` infers shapes, with one row for any number of rows. The number of steps is
 another unknown axis: its size in shapes is `STEPS`, a number that no other axis has.
@@ -70,12 +71,17 @@ def constant(graph: Graph, values: np.ndarray) -> GraphTensor:
 
 def embed(reader: HistoryReader, values: Array, codes: Array | None) -> Array:
     """Concatenate channels (N, T, F) and embeddings of codes (N, T, C): (N, T, D)."""
-    parts = [values]
+    return np.concatenate([values, *look_up(reader, values.graph, codes)], axis=-1)
+
+
+def look_up(reader: HistoryReader, graph: Graph, codes: Array | None) -> list[Array]:
+    """Return the embeddings of codes (N, T, C), (N, T, dim) for each field."""
+    found = []
     for i, embedding in enumerate(reader.embeddings):
         assert codes is not None
-        vectors = constant(values.graph, embedding.weight.detach().numpy())
-        parts.append(vectors[codes[..., i]])
-    return np.concatenate(parts, axis=-1)
+        vectors = constant(graph, embedding.weight.detach().numpy())
+        found.append(vectors[codes[..., i]])
+    return found
 
 
 def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
@@ -86,9 +92,9 @@ def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     reader : HistoryReader
         A trained reader.
     steps : GraphTensor of shape (N, T, D)
-        Embedded events.
+        Inputs of the first layer.
     lengths : GraphTensor of shape (N,), int32
-        Number of events, 1 at least.
+        Number of steps, 1 at least.
 
     Returns
     -------
@@ -132,6 +138,38 @@ def _weights_of(layer: Any, gates: tuple[int, ...]) -> list[np.ndarray]:
     return [found["weight_ih"], found["weight_hh"], biases]
 
 
+class Positions(NamedTuple):
+    """Places of N padded sequences, compared with their lengths.
+
+    Parameters
+    ----------
+    is_seen, is_last : GraphTensor of shape (N, T), bool
+        Whether a place holds a step or an event, and the last one.
+    is_filled : GraphTensor of shape (N, 1), bool
+        Whether there is any.
+    """
+
+    is_seen: Array
+    is_last: Array
+    is_filled: Array
+
+    @classmethod
+    def of(cls, padded: Array, lengths: Array) -> Positions:
+        """Compare the places of a tensor (N, T, ...) with lengths (N,), int64."""
+        graph = padded.graph
+        zero, one = (graph.constant(i, "int64") for i in (0, 1))
+        n_steps = graph.add("Shape", padded.name, start=1, end=2)
+        steps = graph.add("Range", zero, graph.add("Squeeze", n_steps), one)  # (T,)
+        ends = graph.add("Unsqueeze", lengths.name, graph.integers(1))  # (N, 1)
+        last = graph.add("Sub", ends, one)
+        is_seen, is_last = (
+            GraphTensor(graph, graph.add(operator, steps, other), (STEPS,))
+            for operator, other in (("Less", ends), ("Equal", last))
+        )
+        is_filled = GraphTensor(graph, graph.add("Greater", ends, zero), (1,))
+        return cls(is_seen, is_last, is_filled)
+
+
 class PaddedOutputs(NamedTuple):
     """Outputs for N rows with a padded sequence each.
 
@@ -139,12 +177,10 @@ class PaddedOutputs(NamedTuple):
     ----------
     outputs : GraphTensor of shape (N, T, H)
         Outputs of the reader.
-    is_seen, is_last : GraphTensor of shape (N, T), bool
-        Whether a step is an event, and the last one.
-    is_filled : GraphTensor of shape (N, 1), bool
-        Whether there is any event.
+    is_seen, is_last, is_filled : GraphTensor
+        As in `Positions`.
     ages : GraphTensor of shape (N, T)
-        Age of each event in typical interarrival times; any number in padding.
+        Age of each step in typical interarrival times; any number in padding.
     """
 
     outputs: Array
@@ -156,18 +192,7 @@ class PaddedOutputs(NamedTuple):
     @classmethod
     def of(cls, outputs: Array, lengths: Array, ages: Array) -> PaddedOutputs:
         """Compare steps with the lengths of shape (N,), int64."""
-        graph = outputs.graph
-        zero, one = (graph.constant(i, "int64") for i in (0, 1))
-        n_steps = graph.add("Shape", outputs.name, start=1, end=2)
-        steps = graph.add("Range", zero, graph.add("Squeeze", n_steps), one)  # (T,)
-        ends = graph.add("Unsqueeze", lengths.name, graph.integers(1))  # (N, 1)
-        last = graph.add("Sub", ends, one)
-        is_seen, is_last = (
-            GraphTensor(graph, graph.add(operator, steps, other), (STEPS,))
-            for operator, other in (("Less", ends), ("Equal", last))
-        )
-        is_filled = GraphTensor(graph, graph.add("Greater", ends, zero), (1,))
-        return cls(outputs, is_seen, is_last, is_filled, ages)
+        return cls(outputs, *Positions.of(outputs, lengths), ages)
 
 
 def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sklearn_seqcrm.serving._onnx._layers import (
     refuse_not_exportable,
     run_layers,
 )
+from sklearn_seqcrm.serving._onnx._moments import PaddedMoments
 
 
 class Sizes(NamedTuple):
@@ -73,27 +74,44 @@ def outputs_of_padded(
 ) -> list[str]:
     """Return the outputs of each network for padded histories, shape (N, n_outputs).
 
-    Inputs of the graph are the tensors of `HistoryPadder`, and the sums beside them.
+    Inputs of the graph are the tensors of `HistoryPadder`, and the moments and sums
+    beside them.
     """
     pooled: list[list[Array]] = [[] for _ in networks]
     for i, prefix in enumerate(sizes.prefixes):
-        first = networks[0].readers[i]
-        refuse_not_exportable(first)
-        n_channels, axes = _n_channels(first), ["n", f"{prefix}steps"]
-        # (N, T, F + 1): the logarithm of an event's age is the last channel.
-        inputs = _input(graph, f"{prefix}values", "float32", [*axes, n_channels + 1])
-        codes = _codes_of(graph, prefix, first, axes)
-        lengths = _input(graph, f"{prefix}lengths", "int64", ["n"])
-        values = inputs[..., :n_channels]
-        ages = np.exp(inputs[..., n_channels]) - 1.0  # (N, T)
+        refuse_not_exportable(networks[0].readers[i])
+        inputs_of, lengths, ages = _padded_steps(graph, prefix, networks[0].readers[i])
         # An operator may refuse sequences without events; the poolings leave them out.
         longer = graph.add("Max", lengths.name, graph.constant(1, "int64"))
         least = GraphTensor(graph, graph.add("Cast", longer, to=6), ())  # int32
         for network, own in zip(networks, pooled, strict=True):
             reader = network.readers[i]
-            outputs = run_layers(reader, embed(reader, values, codes), least)
+            outputs = run_layers(reader, inputs_of(reader), least)
             own.append(pool(reader, PaddedOutputs.of(outputs, lengths, ages)))
     return _outputs(graph, networks, sizes, pooled)
+
+
+def _padded_steps(
+    graph: Graph, prefix: str, first: HistoryReader
+) -> tuple[Callable[[HistoryReader], Array], Array, Array]:
+    """Add the inputs of one history column, whose steps may be moments.
+
+    Returns the function that returns the inputs of the first layer of a reader,
+    (N, T, D), the lengths (N,) and the ages of steps (N, T).
+    """
+    n_channels, axes = _n_channels(first), ["n", f"{prefix}steps"]
+    # (N, T, F + 1): the logarithm of an event's age is the last channel.
+    inputs = _input(graph, f"{prefix}values", "float32", [*axes, n_channels + 1])
+    codes = _codes_of(graph, prefix, first, axes)
+    lengths = _input(graph, f"{prefix}lengths", "int64", ["n"])
+    values, places = inputs[..., :n_channels], first.moments
+    if places is None:
+        ages = np.exp(inputs[..., n_channels]) - 1.0  # (N, T)
+        return partial(embed, values=values, codes=codes), lengths, ages
+    numbers = _input(graph, f"{prefix}moments", "int64", axes)
+    moments = PaddedMoments(numbers, lengths)
+    inputs_of = partial(moments.embed, moments.join(values, places), codes, places)
+    return inputs_of, moments.lengths, moments.ages(inputs[..., n_channels:])
 
 
 def outputs_of_step(
@@ -115,6 +133,9 @@ def outputs_of_step(
             _input(graph, f"{prefix}{key}", "float32", ["n"]) for key in ("gap", "age")
         )
         event = _input(graph, f"{prefix}event", "bool", ["n"])
+        begins: Any = True
+        if first.moments is not None:
+            begins = _input(graph, f"{prefix}begins", "bool", ["n"])
         readers = [
             StepReader(one.readers[i], partial(constant, graph)) for one in networks
         ]
@@ -134,7 +155,8 @@ def outputs_of_step(
         after = []
         for k, (reader, own) in enumerate(zip(readers, pooled, strict=True)):
             was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
-            new = reader.update(reader.start.unpack(*was), values, codes, gap).pack()
+            state = reader.start.unpack(*was)
+            new = reader.update(state, values, codes, gap, begins).pack()
             # Rows without an event keep their state.
             kept = (
                 np.where(event[..., None, None], new[0], was[0]),  # (N, V, H)
@@ -197,5 +219,8 @@ def _codes_of(
 
 
 def _n_channels(reader: HistoryReader) -> int:
+    """Return the number of channels of an event, F."""
+    if reader.moments is not None:
+        return reader.moments.n_channels
     size = reader.layers[0][0].input_size
     return size - sum(one.embedding_dim for one in reader.embeddings)
