@@ -41,6 +41,7 @@ from sklearn_seqcrm._recurrent.network._reader import (
     trains_in_bfloat16,
 )
 from sklearn_seqcrm._recurrent.network._step_network import (
+    OpenMoment,
     StepHead,
     StepReader,
     event_poolings,

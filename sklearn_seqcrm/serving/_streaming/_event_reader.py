@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
+    OpenMoment,
     RecurrentState,
     StepReader,
     event_poolings,
@@ -105,6 +107,8 @@ class EventReader:
     ----------
     step : StepReader
         The same reader in NumPy.
+    places : MomentChannels or None
+        Positions of the channels of events, if steps are moments.
     adds_up : list of V bool
         Which vectors of a packed state are sums over all events.
     """
@@ -113,6 +117,7 @@ class EventReader:
         self._reader = reader
         self._poolings = event_poolings(reader)
         self.step = StepReader(reader)
+        self.places = reader.moments
         self.adds_up = [False for layer in self.step.start.cells for _ in layer]
         for pooling, own in zip(self._poolings, self.step.start.poolings, strict=True):
             self.adds_up += [pooling.adds_up] * (len(own[0]) if own else 0)
@@ -137,7 +142,87 @@ class EventReader:
         gaps : Tensor of shape (B, T), float32
             Interarrival times in typical ones; any finite number for a first event.
         """
-        steps = self._reader.embed(values, codes)  # (B, T, D)
+        return self._advance(state, self._reader.embed(values, codes), gaps)
+
+    def sum_events(
+        self, values: np.ndarray, codes: np.ndarray, gaps: np.ndarray, begin: np.ndarray
+    ) -> np.ndarray:
+        """Return moments of consecutive events, as `OpenMoment` packs them.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_events, F), float32
+            Channels.
+        codes : ndarray of shape (n_events, C), int32
+            Codes.
+        gaps : ndarray of shape (n_events,), float32
+            Interarrival times in typical ones; any finite number for a first event.
+        begin : ndarray of shape (n_moments,), int64
+            First event of each moment.
+
+        Returns
+        -------
+        ndarray of shape (n_moments, K), float32
+            Sums over the events of each moment.
+        """
+        places = self.places
+        ends = np.append(begin, len(values)).astype("int32")
+        shape = len(begin), len(values)
+        ones = np.ones(len(values), "float32")
+        # Row i of a sparse matrix has ones for the events of moment i. The product adds
+        # up in float64, as large moments need.
+        events = np.arange(len(values), dtype="int32")
+        member = csr_matrix((ones.astype("float64"), events, ends), shape)
+        numbers = np.column_stack([ones, gaps, values[:, : places.times]])
+        sums = member @ numbers.astype("float64")  # (n_moments, 2 + t)
+        vectors = [
+            csr_matrix((ones, codes[:, i], ends), (len(begin), len(own.weight)))
+            @ own.weight.numpy()
+            for i, own in enumerate(self._reader.embeddings)
+        ]
+        return OpenMoment(
+            sums[:, :1],
+            sums[:, 1:2],
+            values[begin, places.times :],
+            sums[:, 2:],
+            np.concatenate([sums[:, :0], *vectors], axis=1),
+        ).pack().astype("float32")
+
+    def add(
+        self, moments: np.ndarray, later: np.ndarray, is_earlier: np.ndarray
+    ) -> np.ndarray:
+        """Return moments with more events.
+
+        Parameters
+        ----------
+        moments, later : ndarray of shape (n, K), float32
+            Moments, and the events that join them, as `OpenMoment` packs them.
+        is_earlier : ndarray of shape (n,), bool
+            Whether those events were late, and begin before their moment.
+        """
+        before, after = (OpenMoment.unpack(one, self.places) for one in (moments, later))
+        times = np.where(is_earlier[:, None], after.times, before.times)
+        return before.add(after)._replace(times=times).pack()
+
+    def advance_moments(
+        self, state: RecurrentState, moments: torch.Tensor
+    ) -> RecurrentState:
+        """Return the state after T more moments of each history.
+
+        Parameters
+        ----------
+        state : RecurrentState
+            State of B histories before them. Its open moment stays as it is.
+        moments : Tensor of shape (B, T, K), float32
+            Moments, as `OpenMoment` packs them.
+        """
+        joined = OpenMoment.unpack(moments, self.places)
+        return self._advance(state, joined.join(self.places), joined.gap[..., 0])
+
+    def _advance(
+        self, state: RecurrentState, steps: torch.Tensor, gaps: torch.Tensor
+    ) -> RecurrentState:
+        """Return the state after steps (B, T, D), with times (B, T) before them."""
         lengths = torch.full((len(steps),), steps.shape[1], device="cpu")
         outputs, after = self._reader.read(steps, lengths, state)  # (B, T, H)
         poolings = state.poolings
@@ -146,4 +231,4 @@ class EventReader:
                 pooling.update(own, output, gap)
                 for pooling, own in zip(self._poolings, poolings, strict=True)
             )
-        return RecurrentState(after.cells, poolings)
+        return RecurrentState(after.cells, poolings, state.moment)
