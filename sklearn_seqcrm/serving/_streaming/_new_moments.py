@@ -55,7 +55,9 @@ def joins(layout: Layout, record: Any, times: np.ndarray) -> np.ndarray:
     # In autumn an hour of local time is repeated. Its number is then that of two
     # moments, if there is an event between them.
     is_within = (before >= record["begin"]) | (times > before)
-    return has_moment & is_within & (layout.periods(times) == layout.periods(last))
+    # One call: conversion to local time takes long for a single one.
+    period, period_of_last = np.split(layout.periods(np.append(times, last)), 2)
+    return has_moment & is_within & (period == period_of_last)
 
 
 class NewMoments(NamedTuple):

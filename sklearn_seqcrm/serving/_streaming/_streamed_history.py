@@ -185,10 +185,12 @@ class StreamedHistory:
         """
         slot = self.states.find_one(customer)
         gap = np.nan if slot < 0 else float(tick - self.states.records["last"][slot])
-        gap_of_times, is_new, is_earlier = gap, True, False
-        if slot >= 0 and self.joins_one(slot, tick):
+        gap_of_times: float | None = gap
+        is_new = slot < 0 or not self.joins_one(slot, tick)
+        if not is_new:
             gap = max(gap, 0.0)  # 0 for a late event
-            is_new, (gap_of_times, is_earlier) = False, self._time_in_moment(slot, tick)
+            gap_of_times = self._gap_if_earlier(slot, tick)
+        is_earlier = not is_new and gap_of_times is not None
         # Everything that may fail comes before the first change.
         channels, codes = self.row_encoder.encode(values, tick, gap_of_times)
         span = self.span_with(tick, tick)
@@ -223,19 +225,25 @@ class StreamedHistory:
     def joins_one(self, slot: int, tick: Any) -> bool:
         """Return whether an event joins the open moment of a known customer."""
         layout, records = self.encoder.layout, self.states.records
-        if not layout.moments:
-            return layout.moments == 0 and bool(tick == records["last"][slot])
+        if layout.moments is None:
+            return False
+        if tick == records["last"][slot] or not layout.moments:
+            return bool(tick == records["last"][slot])
         times = np.array([tick], self.encoder.clock.dtype)
         return bool(joins(layout, records[slot : slot + 1], times)[0])
 
-    def _time_in_moment(self, slot: int, tick: Any) -> tuple[float, bool]:
-        """Return the interarrival time of a moment, if an event is its first one."""
+    def _gap_if_earlier(self, slot: int, tick: Any) -> float | None:
+        """Return the time from the moment before to an event before the open one.
+
+        NaN if there is no moment before. None if the event is not before the others of
+        the open moment, which it joins.
+        """
         record = self.states.records[slot]
         if not self.encoder.layout.moments or tick >= record["begin"]:
-            return 0.0, False
-        if record["before"] >= record["begin"]:  # there is no moment before
-            return np.nan, True
-        return float(tick - record["before"]), True
+            return None
+        if record["before"] >= record["begin"]:
+            return np.nan
+        return float(tick - record["before"])
 
     def _begin_moment(
         self, record: Any, tick: Any, is_new: bool, is_earlier: bool
