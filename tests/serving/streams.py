@@ -158,4 +158,6 @@ def restored(scorer, name, **options):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "states"
         scorer.to_parquet(path)
-        return StreamingScorer.from_parquet(path, fitted(name), "who", "when", **options)
+        return StreamingScorer.from_parquet(
+            path, fitted(name), "who", "when", **options
+        )

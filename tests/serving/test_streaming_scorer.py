@@ -146,8 +146,10 @@ def test_values_of_unusual_types():
     assert_allclose(found, expected, **EXACT)
 
 
-@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
-def test_several_history_columns(estimator):
+@pytest.mark.parametrize(
+    ("estimator", "moments"), [(LSTMClassifier, False), (LSTMRegressor, "30D")]
+)
+def test_several_history_columns(estimator, moments):
     """Histories of customers, and of the cities in which they live."""
     visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
     visits = visits.drop(columns=["who", "due"])
@@ -155,7 +157,8 @@ def test_several_history_columns(estimator):
     X = LOG.attach(ROWS.assign(place=ROWS["city"].fillna("Rome")), cutoff="at")
     X = cities.attach(X, customer="place", cutoff="at", name="visits")
     y = np.arange(len(X)) % 2
-    model = make_history_pipeline(estimator(**SMALL)).fit(X, y)
+    model = make_history_pipeline(estimator(**SMALL))
+    model.set_params(encoder__moments=moments).fit(X, y)
     keys = {"history": "who", "visits": "place"}
     scorer = StreamingScorer(model, keys, "when")
     with pytest.raises(KeyError, match="history=None is none of"):

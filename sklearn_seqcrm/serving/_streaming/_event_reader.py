@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from sklearn_seqcrm._recurrent.data import MomentChannels
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
@@ -107,8 +108,6 @@ class EventReader:
     ----------
     step : StepReader
         The same reader in NumPy.
-    places : MomentChannels or None
-        Positions of the channels of events, if steps are moments.
     adds_up : list of V bool
         Which vectors of a packed state are sums over all events.
     """
@@ -117,10 +116,15 @@ class EventReader:
         self._reader = reader
         self._poolings = event_poolings(reader)
         self.step = StepReader(reader)
-        self.places = reader.moments
         self.adds_up = [False for layer in self.step.start.cells for _ in layer]
         for pooling, own in zip(self._poolings, self.step.start.poolings, strict=True):
             self.adds_up += [pooling.adds_up] * (len(own[0]) if own else 0)
+
+    @property
+    def _places(self) -> MomentChannels:
+        """Positions of the channels of events; only if steps are moments."""
+        assert self._reader.moments is not None
+        return self._reader.moments
 
     def advance(
         self,
@@ -165,42 +169,39 @@ class EventReader:
         ndarray of shape (n_moments, K), float32
             Sums over the events of each moment.
         """
-        places = self.places
-        ends = np.append(begin, len(values)).astype("int32")
-        shape = len(begin), len(values)
-        ones = np.ones(len(values), "float32")
-        # Row i of a sparse matrix has ones for the events of moment i. The product adds
-        # up in float64, as large moments need.
-        events = np.arange(len(values), dtype="int32")
-        member = csr_matrix((ones.astype("float64"), events, ends), shape)
+        places, n_events = self._places, len(values)
+        ends = np.append(begin, n_events).astype("int32")
+        # In float64: a moment may have thousands of events. A product with a sparse
+        # matrix takes a fraction of the time of `add.reduceat`.
+        ones = np.ones(n_events)
         numbers = np.column_stack([ones, gaps, values[:, : places.times]])
-        sums = member @ numbers.astype("float64")  # (n_moments, 2 + t)
-        vectors = [
+        member = csr_matrix((ones, np.arange(n_events), ends), (len(begin), n_events))
+        sums = member @ numbers  # (n_moments, 2 + t)
+        embedded = [
             csr_matrix((ones, codes[:, i], ends), (len(begin), len(own.weight)))
-            @ own.weight.numpy()
+            @ own.weight.double().numpy()
             for i, own in enumerate(self._reader.embeddings)
         ]
-        return OpenMoment(
-            sums[:, :1],
-            sums[:, 1:2],
-            values[begin, places.times :],
-            sums[:, 2:],
-            np.concatenate([sums[:, :0], *vectors], axis=1),
-        ).pack().astype("float32")
+        times = values[begin, places.times :]
+        vectors = np.concatenate([sums[:, :0], *embedded], axis=1)  # (n_moments, E)
+        moment = OpenMoment(sums[:, :1], sums[:, 1:2], times, sums[:, 2:], vectors)
+        return moment.pack().astype("float32")
 
     def add(
-        self, moments: np.ndarray, later: np.ndarray, is_earlier: np.ndarray
+        self, moments: np.ndarray, added: np.ndarray, is_earlier: np.ndarray
     ) -> np.ndarray:
         """Return moments with more events.
 
         Parameters
         ----------
-        moments, later : ndarray of shape (n, K), float32
+        moments, added : ndarray of shape (n, K), float32
             Moments, and the events that join them, as `OpenMoment` packs them.
         is_earlier : ndarray of shape (n,), bool
             Whether those events were late, and begin before their moment.
         """
-        before, after = (OpenMoment.unpack(one, self.places) for one in (moments, later))
+        before, after = (
+            OpenMoment.unpack(one, self._places) for one in (moments, added)
+        )
         times = np.where(is_earlier[:, None], after.times, before.times)
         return before.add(after)._replace(times=times).pack()
 
@@ -216,8 +217,8 @@ class EventReader:
         moments : Tensor of shape (B, T, K), float32
             Moments, as `OpenMoment` packs them.
         """
-        joined = OpenMoment.unpack(moments, self.places)
-        return self._advance(state, joined.join(self.places), joined.gap[..., 0])
+        joined = OpenMoment.unpack(moments, self._places)
+        return self._advance(state, joined.join(self._places), joined.gap[..., 0])
 
     def _advance(
         self, state: RecurrentState, steps: torch.Tensor, gaps: torch.Tensor

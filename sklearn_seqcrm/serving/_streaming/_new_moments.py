@@ -74,17 +74,12 @@ class NewMoments(NamedTuple):
     is_earlier : ndarray of shape (C,), bool
         Whether it also begins before that.
     moments : ndarray of shape (n_moments,), int64
-        Moments of all customers in order of time: a run, or, from `n_runs` on, the open
-        moment of a customer, without new events.
+        Moments of all customers in order of time: runs, and ``n_runs + i`` for the open
+        moment of customer ``i``, if no event joins it.
     offsets : ndarray of shape (C + 1,), int64
         Moments of each customer; the last of them stays open.
     gaps : ndarray of shape (n_events,)
         Time since the previous event, in ticks; 0 for late events. NaN for a first one.
-    gaps_of_times : ndarray of shape (n_events,)
-        The same for the channels of times, of which those of the first event of a
-        moment matter.
-    begins, before : ndarray of shape (C,)
-        Fields of the records, after the events.
     """
 
     begin: np.ndarray
@@ -94,9 +89,6 @@ class NewMoments(NamedTuple):
     moments: np.ndarray
     offsets: np.ndarray
     gaps: np.ndarray
-    gaps_of_times: np.ndarray
-    begins: np.ndarray
-    before: np.ndarray
 
     @classmethod
     def of(
@@ -119,39 +111,20 @@ class NewMoments(NamedTuple):
         offsets : ndarray of shape (C + 1,), int64
             Events of each customer, one or more.
         """
-        first, last = offsets[:-1], offsets[1:] - 1
+        first = offsets[:-1]
         is_joined = joins(layout, record, times[first])
-        is_begin = is_run_start(layout.periods(times), first)
-        begin = np.flatnonzero(is_begin)
+        begin = np.flatnonzero(is_run_start(layout.periods(times), first))
         first_run = np.searchsorted(begin, first)
         # An open moment that no event joins is a moment of its own, before the runs.
         closed = np.flatnonzero((record["count"] > 0) & ~is_joined)
-        runs = np.arange(len(begin))
-        moments = np.insert(runs, first_run[closed], len(begin) + closed)
+        moments = np.insert(
+            np.arange(len(begin)), first_run[closed], len(begin) + closed
+        )
         counts = np.diff(first_run, append=len(begin))
-        # An open moment that goes on, and no other run: its fields stay.
-        goes_on = is_joined & (counts == 1)
-        last_begin = begin[first_run + counts - 1]
         counts[closed] += 1
-        ordered = _in_order_of_arrival(record, times, offsets)
-        gaps = interarrival_times(record, ordered, first)
-        begins, before = times[last_begin], times[last_begin]
-        gaps_of_times, is_earlier = gaps, np.zeros(len(first), bool)
+        is_earlier = np.zeros(len(first), dtype=bool)
         if layout.moments:
             is_earlier = is_joined & (times[first] < record["begin"])
-            gaps_of_times = gaps.copy()
-            since = times[first] - record["before"].astype("float64")
-            since[record["before"] >= record["begin"]] = np.nan
-            gaps_of_times[first[is_earlier]] = since[is_earlier]
-            begins = np.where(
-                goes_on, np.minimum(times[first], record["begin"]), begins
-            )
-            # The event before the last run; for a first one the time of that itself.
-            has_event = last_begin > first
-            previous = np.where(has_event, ordered[last_begin - 1], record["last"])
-            is_known = has_event | (record["count"] > 0)
-            before = np.where(is_known, previous, before)
-            before = np.where(goes_on, record["before"], before)
         return cls(
             begin,
             first_run,
@@ -159,17 +132,58 @@ class NewMoments(NamedTuple):
             is_earlier,
             moments,
             np.append(0, np.cumsum(counts)),
-            gaps,
-            gaps_of_times,
-            begins,
-            before,
+            interarrival_times(record, clamp(record, times, offsets), first),
+        )
+
+    def gaps_of_times(
+        self, record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
+    ) -> np.ndarray:
+        """Return `gaps` for the channels of times, those of the first event of moments.
+
+        A late event that is the first one of its moment is counted from the moment
+        before, and not from the last event.
+        """
+        if not self.is_earlier.any():
+            return self.gaps
+        gaps, first = self.gaps.copy(), offsets[:-1][self.is_earlier]
+        begin, before = (record[name][self.is_earlier] for name in ("begin", "before"))
+        gaps[first] = np.where(before < begin, times[first] - before, np.nan)
+        return gaps
+
+    def begin_and_before(
+        self, record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the fields of the records after the events, see `fields_of_moments`.
+
+        Parameters
+        ----------
+        record, times, offsets : object
+            As in `of`.
+
+        Returns
+        -------
+        begin, before : ndarray of shape (C,)
+            Times.
+        """
+        first, last_run = offsets[:-1], np.append(self.first_run[1:], len(self.begin))
+        at = self.begin[last_run - 1]  # the first event of the last run
+        begin = times[at]
+        # The event before it is new, or the last one of the record, or there is none.
+        previous = clamp(record, times, offsets)[at - 1]
+        before = np.where(record["count"] > 0, record["last"], begin)
+        before = np.where(at > first, previous, before)
+        # Where all events join the open moment, at most its first event changes.
+        goes_on = self.is_joined & (at == first)
+        return (
+            np.where(goes_on, np.minimum(begin, record["begin"]), begin),
+            np.where(goes_on, record["before"], before),
         )
 
 
-def _in_order_of_arrival(
+def clamp(
     record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
-    """Return times, and for late events the last time before them, (n_events,)."""
+    """Return times, and for late events the last time of the record, (n_events,)."""
     first = times[offsets[:-1]]
     is_late = (record["count"] > 0) & (first < record["last"])
     if not is_late.any():

@@ -317,8 +317,10 @@ class StreamedHistory:
     ) -> None:
         """Update the records by events that are joined; as `_take_events`."""
         layout, records = encoder.layout, self.states.records
-        new = NewMoments.of(layout, self._times_in(slots), times, offsets)
-        channels, codes = _encode(encoder, columns, times, new.gaps_of_times)
+        record = self._times_in(slots)
+        new = NewMoments.of(layout, record, times, offsets)
+        gaps = new.gaps_of_times(record, times, offsets)
+        channels, codes = _encode(encoder, columns, times, gaps)
         for number in range(len(self._readers)):
             self._advance_moments(slots, number, new, channels, codes)
         for those, done, length in strides(np.diff(offsets), self._n_states):
@@ -326,7 +328,8 @@ class StreamedHistory:
             own = slots[those]
             self._advance_sums(own, records[own], times[index], channels[index])
         if layout.moments:
-            records["begin"][slots], records["before"][slots] = new.begins, new.before
+            begin, before = new.begin_and_before(record, times, offsets)
+            records["begin"][slots], records["before"][slots] = begin, before
 
     def _advance_moments(
         self,

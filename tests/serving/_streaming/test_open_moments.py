@@ -125,7 +125,9 @@ def test_an_event_that_joins_takes_no_step(monkeypatch):
     """A moment takes its step when the next one begins, and for each score."""
     scorer, steps = new_scorer("days"), []
     stream, step = scorer._streams["history"], StepReader._step
-    monkeypatch.setattr(StepReader, "_step", lambda *args: steps.append(1) or step(*args))
+    monkeypatch.setattr(
+        StepReader, "_step", lambda *args: steps.append(1) or step(*args)
+    )
     fields = as_event(BASKETS.iloc[0][["amount", "kind", "due"]])
     values = stream.row_encoder.read(fields)
     day = stream.encoder.clock.ticks_per_day()
@@ -191,5 +193,3 @@ def test_states_of_other_moments_are_refused(tmp_path):
         StreamingScorer.from_parquet(
             tmp_path / "states", fitted("half days"), "who", "when"
         )
-
-
