@@ -269,12 +269,14 @@ def test_a_cutoff_must_be_after_all_events():
     assert_allclose(scorer.predict_proba(soon, "at"), expected, **EXACT)
 
 
-def test_without_a_cutoff_rows_see_all_events():
-    scorer = new_scorer()
+@pytest.mark.parametrize("name", ["lstm-1", "days"])
+def test_without_a_cutoff_rows_see_all_events(name):
+    scorer = new_scorer(name)
     with pytest.raises(ValueError, match="no event was read for 'history' yet"):
         scorer.predict_proba(PEOPLE)
-    scorer.update(EVENTS)
-    expected = fitted("lstm-1").predict_proba(LOG.attach(PEOPLE))
+    scorer.update(events_of(name))
+    log = log_until(events_of(name), None)
+    expected = fitted(name).predict_proba(log.attach(PEOPLE))
     assert_allclose(scorer.predict_proba(PEOPLE), expected, **EXACT)
     for row, wanted in zip(PEOPLE.to_dict("records"), expected, strict=True):
         found = scorer.score_one(row["who"], None, as_event(row))

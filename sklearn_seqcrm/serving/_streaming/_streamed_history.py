@@ -102,8 +102,6 @@ class StreamedHistory:
         self.stored = StoredVectors(dtype, readers[0].adds_up)
         start = _start_record(encoder, readers, self.stored, has_sums)
         self.states = CustomerStateTable(start)
-        own = [name for name, _ in fields_of_moments(encoder.layout, "int64")]
-        self._time_fields = ["count", "last", *own]
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
         self._n_states = n_states
@@ -146,9 +144,10 @@ class StreamedHistory:
         return joins(self.encoder.layout, self._times_in(slots), times)
 
     def _times_in(self, slots: np.ndarray) -> dict[str, np.ndarray]:
-        """Return copies of the fields of records that hold times, and the count."""
-        records = self.states.records
-        return {name: records[name][slots] for name in self._time_fields}
+        """Return copies of the fields of records by which moments are found."""
+        records, layout = self.states.records, self.encoder.layout
+        own = [name for name, _ in fields_of_moments(layout, self.encoder.clock.dtype)]
+        return {name: records[name][slots] for name in ("count", "last", *own)}
 
     def take(self, arrivals: Arrivals) -> None:
         """Update the states by new events, none of them late."""
