@@ -132,7 +132,7 @@ class NewMoments(NamedTuple):
             is_earlier,
             moments,
             np.append(0, np.cumsum(counts)),
-            interarrival_times(record, clamp(record, times, offsets), first),
+            interarrival_times(record, _not_before_last(record, times, offsets), first),
         )
 
     def gaps_of_times(
@@ -169,7 +169,7 @@ class NewMoments(NamedTuple):
         at = self.begin[last_run - 1]  # the first event of the last run
         begin = times[at]
         # The event before it is new, or the last one of the record, or there is none.
-        previous = clamp(record, times, offsets)[at - 1]
+        previous = _not_before_last(record, times, offsets)[at - 1]
         before = np.where(record["count"] > 0, record["last"], begin)
         before = np.where(at > first, previous, before)
         # Where all events join the open moment, at most its first event changes.
@@ -180,7 +180,7 @@ class NewMoments(NamedTuple):
         )
 
 
-def clamp(
+def _not_before_last(
     record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
     """Return times, and for late events the last time of the record, (n_events,)."""
