@@ -20,7 +20,7 @@ from sklearn_seqcrm.serving import StreamingScorer
 CUTOFF = pd.Timestamp("2023-01-02")
 
 
-def fitted(log, n_rows=500, **options):
+def fitted(log, n_rows=500, moments=False, **options):
     """Return a pipeline trained for a moment, and statics of some customers."""
     number = np.arange(min(n_rows, log.n_customers))
     cities = np.array(["Rome", "Oslo", "Bern"])[number % 3]
@@ -29,6 +29,7 @@ def fitted(log, n_rows=500, **options):
     )
     options = {"max_epochs": 1, "early_stopping": False, **options}
     model = make_history_pipeline(LSTMClassifier(random_state=0, **options))
+    model.set_params(encoder__moments=moments)
     return model.fit(log.attach(people, cutoff=CUTOFF), number % 2), people
 
 
@@ -59,6 +60,28 @@ def one_by_one(scorer, people, n_calls, rng):
     for name, half, end in zip(("", ", of the processor"), median, most, strict=True):
         name = f"score_one with an event, {n_calls:,} times{name}"
         print(f"{name:56s}{half:10.2f} ms, 99 % below {end:.2f}")
+
+
+def baskets(events, n_calls, rng):
+    """Print the speed for lines of baskets of twenty, in bulk and one by one."""
+    lines = events.sort_values(["customer", "time"], ignore_index=True)
+    lines["time"] = lines["time"].groupby(np.arange(len(lines)) // 20).transform("min")
+    log = EventLog(lines, "customer", "time", observed_until=CUTOFF)
+    model, people = fitted(log, moments=True)
+    scorer, stages = in_bulk(model, log), ("begins", "joins")
+    statics = people.drop(columns="customer").to_dict("records")
+    ids, moment, took = people["customer"].tolist(), CUTOFF, {s: [] for s in stages}
+    for _ in range(n_calls):
+        at, moment = int(rng.integers(len(ids))), moment + pd.Timedelta("1min")
+        event = {"time": moment, "amount": float(rng.gamma(1, 10)), "category": "K7"}
+        cutoff = moment + pd.Timedelta("1s")
+        for stage in stages:
+            start = time.perf_counter()
+            scorer.score_one(ids[at], event, statics[at], cutoff)
+            took[stage].append(time.perf_counter() - start)
+    for stage, times in took.items():
+        name = f"score_one with an event that {stage} a moment"
+        print(f"{name:56s}{1000 * np.median(times[100:]):10.2f} ms")
 
 
 def many_rows(scorer, model, log, people):
@@ -101,6 +124,7 @@ def main():
     many_rows(scorer, model, log, people)
     one_by_one(scorer, people, options.calls, rng)
     memory(model, 50_000)
+    baskets(events, options.calls, rng)
 
 
 if __name__ == "__main__":

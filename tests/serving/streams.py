@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,6 +43,36 @@ MODELS = {
 EXPOSED = ("counts", "two rates")
 
 
+def make_baskets():
+    """Return EVENTS as lines of baskets: four customers, few days, four times a day."""
+    rng = np.random.default_rng(3)
+    day = EVENTS["when"].dt.floor("180D")
+    hours = pd.to_timedelta(rng.integers(0, 4, len(EVENTS)) * 6, unit="h")
+    who = "c" + (EVENTS["who"].str[1:].astype(int) % 4).astype(str)
+    lines = EVENTS.assign(who=who, when=day + hours)
+    return lines.sort_values("when", kind="stable", ignore_index=True)
+
+
+BASKETS = make_baskets()
+# Parameter `moments` of the encoder of networks that read baskets.
+MOMENTS = {"baskets": True, "days": "1D", "half days": "12h", "daily amounts": "1D"}
+MODELS |= {
+    "baskets": LSTMClassifier(pooling=POOLINGS, num_layers=2, **SMALL),
+    "days": LSTMClassifier(cell="gru", n_networks=2, **SMALL),
+    "half days": LSTMClassifier(cell="rnn", pooling=POOLINGS, **SMALL),
+    "daily amounts": LSTMRegressor(**SMALL),
+}
+
+
+def events_of(name):
+    """Return the events that a model was fitted on."""
+    return BASKETS if name in MOMENTS else EVENTS
+
+
+def log_until(events, until=AFTER):
+    return EventLog(events, "who", "when", observed_until=until)
+
+
 @functools.cache
 def fitted(name):
     """Return a model fitted on whole histories, with missing statics."""
@@ -49,7 +81,10 @@ def fitted(name):
     y = np.arange(n) % 2
     if name.startswith("two"):
         y = np.column_stack([y, np.arange(n) % 5])
-    return make_history_pipeline(model).fit(LOG.attach(rows, cutoff="at"), y)
+    pipeline = make_history_pipeline(model)
+    pipeline.set_params(encoder__moments=MOMENTS.get(name, False))
+    log = EventLog(events_of(name), "who", "when")
+    return pipeline.fit(log.attach(rows, cutoff="at"), y)
 
 
 def people_of(name):
@@ -67,3 +102,62 @@ def predicted(model, *args):
 def as_event(row):
     """Return a row of a table as a mapping, with None for missing values."""
     return {k: None if pd.isna(v) else v for k, v in row.items()}
+
+
+def play(name, seed, size):
+    """Update at random by tables and single events; return the largest error.
+
+    Customers take turns. Lines of a basket come in any order, so that some are late but
+    of the open moment. Now and then the scorer is restored from a file.
+    """
+    rng = np.random.default_rng(seed)
+    events = _in_turns(name, size, rng)
+    people, model, scorer = people_of(name), fitted(name), new_scorer(name)
+    statics = {row["who"]: as_event(row) for row in people.to_dict("records")}
+    done, worst = 0, 0.0
+    while done < size:
+        n = int(rng.choice([1, 1, 2, 5, size]))
+        some = events.iloc[done : done + n]
+        done += len(some)
+        cutoff = AFTER - pd.Timedelta(int(rng.integers(7 * 24)), "h")
+        log = log_until(events.iloc[:done])
+        expected = predicted(model, log.attach(people, cutoff=cutoff))
+        if len(some) > 1:
+            # Without moments, ties keep their order of arrival.
+            any_order = name in MOMENTS or not some.duplicated(["who", "when"]).any()
+            some = some.sample(frac=1, random_state=seed) if any_order else some
+            assert scorer.update(some) == len(some)
+        else:
+            [event] = some.to_dict("records")
+            who = event["who"]
+            found = scorer.score_one(who, as_event(event), statics[who], cutoff)
+            wanted = expected[people["who"].tolist().index(who)]
+            worst = max(worst, np.abs(found - wanted).max())
+        if rng.random() < 0.2:
+            scorer = restored(scorer, name)
+        found = predicted(scorer, people, cutoff)
+        worst = max(worst, np.abs(found - expected).max())
+    return worst
+
+
+def _in_turns(name, size, rng):
+    """Return some events in a random order that keeps the moments of each customer."""
+    events, period = events_of(name), MOMENTS.get(name)
+    events = events.iloc[np.sort(rng.choice(len(events), size, replace=False))]
+    if isinstance(period, str):
+        events = events.sample(frac=1, random_state=int(rng.integers(2**31)))
+        order = events["when"].dt.floor(period).argsort(kind="stable")
+        events = events.iloc[order]
+    turns = rng.permutation(events["who"].to_numpy())
+    waiting = {who: iter(own.index) for who, own in events.groupby("who")}
+    return events.loc[[next(waiting[who]) for who in turns]]
+
+
+def restored(scorer, name, **options):
+    """Return a scorer with the states of another one, through a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "states"
+        scorer.to_parquet(path)
+        return StreamingScorer.from_parquet(
+            path, fitted(name), "who", "when", **options
+        )

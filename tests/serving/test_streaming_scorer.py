@@ -27,13 +27,17 @@ from tests.serving.streams import (
     EXACT,
     LOG,
     MODELS,
+    MOMENTS,
     PEOPLE,
     ROWS,
     SMALL,
     as_event,
+    events_of,
     fitted,
+    log_until,
     new_scorer,
     people_of,
+    play,
     predicted,
 )
 
@@ -43,12 +47,12 @@ from tests.serving.streams import (
 @pytest.mark.parametrize("name", MODELS)
 def test_streams_of_every_network_equal_batches(name):
     model, people = fitted(name), people_of(name)
-    scorer, done = new_scorer(name), 0
-    for size in (1, 30, len(EVENTS)):
-        some = EVENTS.iloc[done : done + size]
+    scorer, done, events = new_scorer(name), 0, events_of(name)
+    for size in (1, 30, len(events)):
+        some = events.iloc[done : done + size]
         done += len(some)
         assert scorer.update(some) == len(some)
-        log = EventLog(EVENTS.iloc[:done], "who", "when", observed_until=AFTER)
+        log = log_until(events.iloc[:done])
         for cutoff in (some["when"].max() + pd.Timedelta("1min"), AFTER):
             expected = predicted(model, log.attach(people, cutoff=cutoff))
             assert_allclose(predicted(scorer, people, cutoff), expected, **EXACT)
@@ -89,52 +93,11 @@ def test_every_prediction_method():
     )
 
 
-def play(name, seed, size):
-    """Update at random by tables and single events; return the largest error."""
-    rng = np.random.default_rng(seed)
-    some = rng.choice(len(EVENTS), size, replace=False)
-    events = EVENTS.iloc[np.sort(some)]
-    # A random order that keeps the order of events of each customer.
-    turns = rng.permutation(events["who"].to_numpy())
-    waiting = dict(list(events.groupby("who")))
-    taken = dict.fromkeys(waiting, 0)
-    rows = []
-    for who in turns:
-        rows.append(waiting[who].iloc[taken[who]])
-        taken[who] += 1
-    events = pd.DataFrame(rows).astype(EVENTS.dtypes)
-    people, model, scorer = people_of(name), fitted(name), new_scorer(name)
-    statics = {row["who"]: as_event(row) for row in people.to_dict("records")}
-    done, worst = 0, 0.0
-    while done < size:
-        n = int(rng.choice([1, 1, 2, 5, size]))
-        some = events.iloc[done : done + n]
-        done += len(some)
-        log = EventLog(events.iloc[:done], "who", "when", observed_until=AFTER)
-        cutoff = AFTER - pd.Timedelta(int(rng.integers(8 * 24)), "h")
-        expected = predicted(model, log.attach(people, cutoff=cutoff))
-        if len(some) > 1:
-            scorer.update(
-                some.sample(frac=1, random_state=seed) if _no_ties(some) else some
-            )
-        else:
-            [event] = some.to_dict("records")
-            who = event["who"]
-            found = scorer.score_one(who, as_event(event), statics[who], cutoff)
-            wanted = expected[people["who"].tolist().index(who)]
-            worst = max(worst, np.abs(found - wanted).max())
-        found = predicted(scorer, people, cutoff)
-        worst = max(worst, np.abs(found - expected).max())
-    return worst
-
-
-def _no_ties(events):
-    return not events.duplicated(["who", "when"]).any()
-
-
-@settings(max_examples=6)
+@settings(max_examples=12)
 @given(
-    st.sampled_from(["lstm-2", "gru-1", "several", "counts", "two amounts"]),
+    st.sampled_from(
+        ["lstm-2", "gru-1", "several", "counts", "two amounts", *MOMENTS, *MOMENTS]
+    ),
     st.integers(0, 10**6),
     st.integers(1, 40),
 )
@@ -183,8 +146,10 @@ def test_values_of_unusual_types():
     assert_allclose(found, expected, **EXACT)
 
 
-@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
-def test_several_history_columns(estimator):
+@pytest.mark.parametrize(
+    ("estimator", "moments"), [(LSTMClassifier, False), (LSTMRegressor, "30D")]
+)
+def test_several_history_columns(estimator, moments):
     """Histories of customers, and of the cities in which they live."""
     visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
     visits = visits.drop(columns=["who", "due"])
@@ -192,7 +157,8 @@ def test_several_history_columns(estimator):
     X = LOG.attach(ROWS.assign(place=ROWS["city"].fillna("Rome")), cutoff="at")
     X = cities.attach(X, customer="place", cutoff="at", name="visits")
     y = np.arange(len(X)) % 2
-    model = make_history_pipeline(estimator(**SMALL)).fit(X, y)
+    model = make_history_pipeline(estimator(**SMALL))
+    model.set_params(encoder__moments=moments).fit(X, y)
     keys = {"history": "who", "visits": "place"}
     scorer = StreamingScorer(model, keys, "when")
     with pytest.raises(KeyError, match="history=None is none of"):
@@ -303,12 +269,14 @@ def test_a_cutoff_must_be_after_all_events():
     assert_allclose(scorer.predict_proba(soon, "at"), expected, **EXACT)
 
 
-def test_without_a_cutoff_rows_see_all_events():
-    scorer = new_scorer()
+@pytest.mark.parametrize("name", ["lstm-1", "days"])
+def test_without_a_cutoff_rows_see_all_events(name):
+    scorer = new_scorer(name)
     with pytest.raises(ValueError, match="no event was read for 'history' yet"):
         scorer.predict_proba(PEOPLE)
-    scorer.update(EVENTS)
-    expected = fitted("lstm-1").predict_proba(LOG.attach(PEOPLE))
+    scorer.update(events_of(name))
+    log = log_until(events_of(name), None)
+    expected = fitted(name).predict_proba(log.attach(PEOPLE))
     assert_allclose(scorer.predict_proba(PEOPLE), expected, **EXACT)
     for row, wanted in zip(PEOPLE.to_dict("records"), expected, strict=True):
         found = scorer.score_one(row["who"], None, as_event(row))

@@ -210,6 +210,21 @@ class StepReader:
         kept = state._replace(moment=(longer,))
         return closed.map(partial(_choose, is_new), kept)
 
+    def begin_earlier(self, state: RecurrentState, values: Array) -> RecurrentState:
+        """Return the state with the open moment at the time of a late event.
+
+        Parameters
+        ----------
+        state : RecurrentState
+            State after the event, which is earlier than all others of the moment.
+        values : array of shape (..., F), float32
+            Channels of the event.
+        """
+        assert self._places is not None
+        moment = OpenMoment.unpack(state.moment[0], self._places)
+        moment = moment._replace(times=values[..., self._places.times :])
+        return state._replace(moment=(moment.pack(),))
+
     def _step(self, state: RecurrentState, inputs: Array, gap: Array) -> RecurrentState:
         """Return the state after one more step with inputs of shape (..., D)."""
         cells, output = [], inputs
@@ -228,7 +243,7 @@ class StepReader:
         assert self._places is not None
         moment = OpenMoment.unpack(state.moment[0], self._places)
         count = moment.count[..., 0]
-        if isinstance(count, np.float32):  # of a single history
+        if isinstance(count, np.ndarray) and not count.ndim:  # of a single history
             if not count:
                 return state
             return self._step(state, moment.join(self._places), moment.gap[..., 0])

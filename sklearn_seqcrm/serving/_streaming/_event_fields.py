@@ -264,7 +264,7 @@ class EventRowEncoder:
         return self._fields.read(event, "event")
 
     def encode(
-        self, values: Mapping[str, Any], tick: Any, gap: float
+        self, values: Mapping[str, Any], tick: Any, gap: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Encode an event.
 
@@ -274,8 +274,9 @@ class EventRowEncoder:
             Fields that `read` returned.
         tick : int or float
             Time of the event on the clock of the encoder.
-        gap : float
-            Ticks since the customer's previous event; NaN without one.
+        gap : float or None
+            Ticks since the customer's previous event; NaN without one. None: leave the
+            channels of times at 0, as only the first event of a moment has them.
 
         Returns
         -------
@@ -305,8 +306,9 @@ class EventRowEncoder:
             channels[at] = vectors.get(values[name], 0)
         for name, at in self._marks:
             channels[at] = name in missing
-        out = channels[None, self._times]  # a view, (1, n_times)
-        self._encoder.encode_times(times, np.array([gap]), out=out)
+        if gap is not None:
+            out = channels[None, self._times]  # a view, (1, n_times)
+            self._encoder.encode_times(times, np.array([gap]), out=out)
         # Unseen levels have the code 0, as in `Vocabulary`.
         codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
         return channels, np.array(codes, "int32")

@@ -168,7 +168,7 @@ class SingleCustomerScorer:
         tick = exact_tick_of(clock, value, f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
-        if last is None or tick >= last:
+        if last is None or tick >= last or stream.joins_one(slot, tick):
             return tick
         if self._ignore_late:
             return None

@@ -29,6 +29,12 @@ from sklearn_seqcrm.serving._streaming._event_reader import (
     portions,
     strides,
 )
+from sklearn_seqcrm.serving._streaming._new_moments import (
+    NewMoments,
+    fields_of_moments,
+    interarrival_times,
+    joins,
+)
 
 _WIDTH = 4  # temporary numbers per event, as in `encode_rows`
 
@@ -40,6 +46,8 @@ class StreamedHistory:
 
         first, last    times of the first and the last event, in ticks
         count          number of events
+        [begin,]       if moments are periods: see `fields_of_moments`
+        [before]
         sums           (half-lives, 1 + facts [+ facts]) decayed count and sums of facts
                        at the last event; with `has_sums`, also of the symexp facts
         weights        (networks, W) numbers of the packed states
@@ -116,8 +124,30 @@ class StreamedHistory:
         # So the loop is over the few late customers only.
         for i in np.flatnonzero(arrivals.times[first] < last).tolist():
             own = slice(first[i], arrivals.offsets[known[i] + 1])
-            late[own] = arrivals.times[own] < last[i]
+            times = arrivals.times[own]
+            slot = np.repeat(slots[known[i]], len(times))
+            late[own] = (times < last[i]) & ~self.joins(slot, times)
         return late
+
+    def joins(self, slots: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Return which events join the open moment of their customer, (n,), bool.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (n,), int64
+            Slots of known customers.
+        times : ndarray of shape (n,)
+            Times of an event of each, on the clock of the encoder.
+        """
+        if self.encoder.layout.moments is None:
+            return np.zeros(len(slots), dtype=bool)
+        return joins(self.encoder.layout, self._times_in(slots), times)
+
+    def _times_in(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """Return copies of the fields of records by which moments are found."""
+        records, layout = self.states.records, self.encoder.layout
+        own = [name for name, _ in fields_of_moments(layout, self.encoder.clock.dtype)]
+        return {name: records[name][slots] for name in ("count", "last", *own)}
 
     def take(self, arrivals: Arrivals) -> None:
         """Update the states by new events, none of them late."""
@@ -133,20 +163,15 @@ class StreamedHistory:
             own = slice(offsets[0], offsets[-1])
             times, offsets = arrivals.times[own], offsets - offsets[0]
             columns = {name: one.take(own) for name, one in arrivals.columns.items()}
-            gaps = self._gaps(slots, times, offsets)
-            channels, codes = _encode(encoder, columns, times, gaps)
-            # Customers side by side, each with equally many events, for one call of the
-            # layers; a later stride of a customer starts from the state of the former.
-            for those, done, length in strides(np.diff(offsets), self._n_states):
-                index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
-                numbers = (one[index] for one in (times, gaps, channels, codes))
-                self.advance(slots[those], *numbers)
+            joined = self.encoder.layout.moments is not None
+            take = self._take_moments if joined else self._take_events
+            take(encoder, slots, times, offsets, columns)
             if self._most is not None:
                 self.states.keep_latest(self._most)
         self.span = span
 
     def take_one(self, customer: Any, tick: Any, values: Mapping[str, Any]) -> None:
-        """Update a state by a single event that is not late.
+        """Update a state by a single event that is not late, or joins its moment.
 
         Parameters
         ----------
@@ -159,8 +184,14 @@ class StreamedHistory:
         """
         slot = self.states.find_one(customer)
         gap = np.nan if slot < 0 else float(tick - self.states.records["last"][slot])
+        gap_of_times: float | None = gap
+        is_new = slot < 0 or not self.joins_one(slot, tick)
+        if not is_new:
+            gap = max(gap, 0.0)  # 0 for a late event
+            gap_of_times = self._gap_if_earlier(slot, tick)
+        is_earlier = not is_new and gap_of_times is not None
         # Everything that may fail comes before the first change.
-        channels, codes = self.row_encoder.encode(values, tick, gap)
+        channels, codes = self.row_encoder.encode(values, tick, gap_of_times)
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
@@ -170,20 +201,57 @@ class StreamedHistory:
         for number, reader in enumerate(self._readers):
             before = self._state_of(record, number)
             after = reader.step.update(
-                before, channels, codes, np.float32(gap_in_units)
+                before, channels, codes, np.float32(gap_in_units), is_new
             )
+            if is_earlier:
+                after = reader.step.begin_earlier(after, channels)
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `_sums_after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        own = self.states.records[slot : slot + 1]
-        own["sums"] = self._sums_after(own, times, channels[None, None])
-        if not record["count"]:
+        own = records[slot : slot + 1]
+        if self.encoder.layout.moments:
+            self._begin_moment(record, tick, is_new, is_earlier)
+        last = self._last_after(own, times)
+        own["sums"] = self._sums_after(own, times, channels[None, None], last)
+        if not record["count"] or tick < record["first"]:
             record["first"] = tick
-        record["last"] = tick
+        record["last"] = last[0]
         record["count"] += 1
         self.span = span
         if self._most is not None:
             self.states.keep_latest(self._most, slot)
+
+    def joins_one(self, slot: int, tick: Any) -> bool:
+        """Return whether an event joins the open moment of a known customer."""
+        layout, records = self.encoder.layout, self.states.records
+        if layout.moments is None:
+            return False
+        if tick == records["last"][slot] or not layout.moments:
+            return bool(tick == records["last"][slot])
+        times = np.array([tick], self.encoder.clock.dtype)
+        return bool(joins(layout, records[slot : slot + 1], times)[0])
+
+    def _gap_if_earlier(self, slot: int, tick: Any) -> float | None:
+        """Return the time from the moment before to an event before the open one.
+
+        NaN if there is no moment before. None if the event is not before the others of
+        the open moment, which it joins.
+        """
+        record = self.states.records[slot]
+        if not self.encoder.layout.moments or tick >= record["begin"]:
+            return None
+        if record["before"] >= record["begin"]:
+            return np.nan
+        return float(tick - record["before"])
+
+    def _begin_moment(
+        self, record: Any, tick: Any, is_new: bool, is_earlier: bool
+    ) -> None:
+        """Write the times of the open moment before `last` and `count` change."""
+        if is_new:
+            record["before"] = record["last"] if record["count"] else tick
+        if is_new or is_earlier:
+            record["begin"] = tick
 
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
         """Return `span` with new events between two times.
@@ -206,16 +274,90 @@ class StreamedHistory:
             )
         return low, high
 
-    def _gaps(
-        self, slots: np.ndarray, times: np.ndarray, offsets: np.ndarray
-    ) -> np.ndarray:
-        """Return interarrival times in ticks, (n_events,); NaN for a first event."""
-        records, first = self.states.records, offsets[:-1]
-        # Across customers the differences have no meaning: `first` replaces them.
-        gaps = np.diff(times, prepend=times[:1]).astype("float64")
-        begun = records["count"][slots] > 0
-        gaps[first] = np.where(begun, times[first] - records["last"][slots], np.nan)
-        return gaps
+    def _take_events(
+        self,
+        encoder: EventEncoder,
+        slots: np.ndarray,
+        times: np.ndarray,
+        offsets: np.ndarray,
+        columns: Mapping[str, Column],
+    ) -> None:
+        """Update the records of C customers by events, each of which is a step.
+
+        Parameters
+        ----------
+        encoder : EventEncoder
+            Encoder of the events.
+        slots : ndarray of shape (C,), int64
+            Slots of different customers.
+        times : ndarray of shape (n_events,)
+            Times, ascending for each customer.
+        offsets : ndarray of shape (C + 1,), int64
+            Events of each customer.
+        columns : mapping of str to Column
+            Fields of the events.
+        """
+        gaps = interarrival_times(self._times_in(slots), times, offsets[:-1])
+        channels, codes = _encode(encoder, columns, times, gaps)
+        # Customers side by side, each with equally many events, for one call of the
+        # layers; a later stride of a customer starts from the state of the former.
+        for those, done, length in strides(np.diff(offsets), self._n_states):
+            index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
+            numbers = (one[index] for one in (times, gaps, channels, codes))
+            self.advance(slots[those], *numbers)
+
+    def _take_moments(
+        self,
+        encoder: EventEncoder,
+        slots: np.ndarray,
+        times: np.ndarray,
+        offsets: np.ndarray,
+        columns: Mapping[str, Column],
+    ) -> None:
+        """Update the records by events that are joined; as `_take_events`."""
+        layout, records = encoder.layout, self.states.records
+        record = self._times_in(slots)
+        new = NewMoments.of(layout, record, times, offsets)
+        gaps = new.gaps_of_times(record, times, offsets)
+        channels, codes = _encode(encoder, columns, times, gaps)
+        for number in range(len(self._readers)):
+            self._advance_moments(slots, number, new, channels, codes)
+        for those, done, length in strides(np.diff(offsets), self._n_states):
+            index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
+            own = slots[those]
+            self._advance_sums(own, records[own], times[index], channels[index])
+        if layout.moments:
+            begin, before = new.begin_and_before(record, times, offsets)
+            records["begin"][slots], records["before"][slots] = begin, before
+
+    def _advance_moments(
+        self,
+        slots: np.ndarray,
+        number: int,
+        new: NewMoments,
+        channels: np.ndarray,
+        codes: np.ndarray,
+    ) -> None:
+        """Update the states of one network in the records of C customers."""
+        reader, weights = self._readers[number], self.states.records["weights"]
+        gaps = np.nan_to_num(new.gaps / self.encoder.layout.time_unit)
+        runs = reader.sum_events(channels, codes, gaps.astype("float32"), new.begin)
+        # The open moment is the end of the other numbers, see `RecurrentState`.
+        place = weights.shape[2] - runs.shape[1]
+        opened = weights[slots, number, place:]  # (C, K), a copy
+        joined = new.first_run[new.is_joined]
+        runs[joined] = reader.add(
+            opened[new.is_joined], runs[joined], new.is_earlier[new.is_joined]
+        )
+        moments = np.concatenate([runs, opened])  # (n_runs + C, K)
+        starts, ends = new.offsets[:-1], new.offsets[1:] - 1
+        for those, done, length in strides(ends - starts, self._n_states):
+            index = (starts[those] + done)[:, None] + np.arange(length)  # (B, T)
+            closed = torch.from_numpy(moments[new.moments[index]])  # (B, T, K)
+            before = self._state_of(self.states.records[slots[those]], number)
+            after = reader.advance_moments(before.map(torch.from_numpy), closed)
+            self._store(slots[those], number, after.map(torch.Tensor.numpy))
+        weights[slots, number, place:] = moments[new.moments[ends]]
 
     def advance(
         self,
@@ -253,20 +395,43 @@ class StreamedHistory:
             state = self._state_of(before, number).map(torch.from_numpy)
             after = reader.advance(state, *tensors)
             self._store(slots, number, after.map(torch.Tensor.numpy))
-        records["sums"][slots] = self._sums_after(before, times, channels)
-        is_first = before["count"] == 0
+        self._advance_sums(slots, before, times, channels)
+
+    def _advance_sums(
+        self,
+        slots: np.ndarray,
+        before: np.ndarray,
+        times: np.ndarray,
+        channels: np.ndarray,
+    ) -> None:
+        """Update sums, times and counts; see `advance`, `before` are the records."""
+        records, last = self.states.records, self._last_after(before, times)
+        records["sums"][slots] = self._sums_after(before, times, channels, last)
+        is_first = (before["count"] == 0) | (times[:, 0] < before["first"])
         records["first"][slots[is_first]] = times[is_first, 0]
-        records["last"][slots] = times[:, -1]
+        records["last"][slots] = last
         records["count"][slots] += times.shape[1]
 
+    def _last_after(self, before: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Return the time of the last event after events at times (B, T)."""
+        if not self.encoder.layout.moments:
+            return times[:, -1]
+        is_late = (before["count"] > 0) & (times[:, -1] < before["last"])
+        return np.where(is_late, before["last"], times[:, -1])
+
     def _sums_after(
-        self, before: np.ndarray, times: np.ndarray, channels: np.ndarray
+        self,
+        before: np.ndarray,
+        times: np.ndarray,
+        channels: np.ndarray,
+        last: np.ndarray,
     ) -> np.ndarray:
         """Return decayed counts and sums after T events, shape (B, K, n_numbers).
 
-        For half-life k with rate r = log(2) / k, and events at times t with numbers x
-        (1 for the count): ``sums' = exp(-r (t_T - t_last)) sums + sum exp(-r (t_T - t))
-        x``, of which the last sum is a product of matrices.
+        For half-life k with rate r = log(2) / k, events at times t with numbers x (1
+        for the count), and the last time l before and l' after them: ``sums' = exp(-r
+        (l' - l)) sums + sum exp(-r (l' - t)) x``, of which the last sum is a product of
+        matrices.
         """
         layout = self.encoder.layout
         facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
@@ -275,9 +440,9 @@ class StreamedHistory:
             amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
             parts.append(amounts.reshape(facts.shape))
         numbers = np.concatenate(parts, axis=2, dtype="float64")
-        ages = times[:, -1:] - times  # (B, T)
+        ages = last[:, None] - times  # (B, T)
         fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
-        since = times[:, -1] - before["last"]
+        since = last - before["last"]
         # (B, K, T) @ (B, T, n_numbers)
         return self._faded(before, since) + np.matmul(fade, numbers)
 
@@ -418,6 +583,7 @@ def _start_record(
         ("first", tick),
         ("last", tick),
         ("count", "int64"),
+        *fields_of_moments(layout, tick),
         ("sums", "float64", (len(layout.half_lives), n_numbers)),
         ("weights", "float32", weights.shape),
         *stored.fields(len(readers), vectors.shape[-1]),

@@ -60,7 +60,8 @@ class StreamingScorer(PredictionsMixin):
         the transaction that is being scored. Use the same value as in training.
     late : {"raise", "ignore"}, default="raise"
         What to do with an event that is earlier than the last one of its customer: a
-        state can only be updated in order of time.
+        state can only be updated in order of time. If the encoder has `moments`, a late
+        event of the last moment is not late: it joins that moment.
     max_customers : int or None, default=None
         How many customers to remember, for each history column. If there are more,
         those with the oldest last events are forgotten, a 64th of them at once. The
@@ -104,6 +105,10 @@ class StreamingScorer(PredictionsMixin):
 
     A duplicate event counts twice, as in a log: deliver each event exactly once. Events
     of one customer at the same time are read in order of arrival.
+
+    If the encoder joins events to moments, such as ``moments="1D"``, the last moment of
+    a customer stays open. The state holds the sums over its events; the cells take
+    their step when the next moment begins, and, without storing it, for each score.
 
     Methods may be called from several threads. A lock makes calls follow one another,
     and each call is atomic: if its input is refused, nothing has changed. Only
