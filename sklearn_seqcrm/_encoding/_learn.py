@@ -143,7 +143,13 @@ def _period_of_moments(moments: Any, training: Training) -> float | None:
     if isinstance(moments, bool | np.bool_):
         return 0.0 if moments else None
     if not (isinstance(moments, str) and moments == "auto"):
-        return float(training.clock.duration(moments, "moments"))
+        period = float(training.clock.duration(moments, "moments"))
+        if not period:
+            raise ValueError(
+                f"The period of moments must be longer than 0; got {moments!r}. "
+                "moments=True joins events at the same time."
+            )
+        return period
     n_events = n_joined = 0
     for index, first in training.blocks():
         n_joined += n_in_long_runs(is_run_start(training.times[index], first))

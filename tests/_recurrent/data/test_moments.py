@@ -183,6 +183,21 @@ def test_auto_joins_lines_and_leaves_single_events_alone():
     np.testing.assert_array_equal(auto.predict_proba(X), by_event.predict_proba(X))
 
 
+@pytest.mark.parametrize(
+    ("moments", "error", "message"),
+    [
+        ("0D", ValueError, "longer than 0; got '0D'. moments=True joins"),
+        ("-1D", ValueError, "moments"),
+        ("daily", ValueError, "moments"),
+        (3, TypeError, "moments"),
+        (None, ValueError, "moments must be a length of time"),
+    ],
+)
+def test_periods_that_are_none(moments, error, message):
+    with pytest.raises(error, match=message):
+        HistoryEncoder(moments=moments).fit(rows_of(basket_lines()))
+
+
 def test_a_nanosecond_between_lines_changes_little_where_times_say_little():
     lines = basket_lines()
     apart = lines.assign(time=lines["time"].astype("datetime64[ns]"))
