@@ -212,13 +212,17 @@ class HistorySource(IndexedFields):
             return replace(self, levels=self.levels.within(n_levels))
         return replace(self, codes=np.where(self.codes < n_levels, self.codes, 0))
 
-    def positions(self, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Return the steps of the sequences that some rows see.
+    def positions(
+        self, rows: np.ndarray, lengths: np.ndarray, steps: np.ndarray
+    ) -> np.ndarray:
+        """Return the steps of some sequences.
 
         Parameters
         ----------
         rows : ndarray of shape (B,), int64
-            For each sequence, one of the rows that see all of its steps.
+            A row of each sequence.
+        lengths : ndarray of shape (B,), int64
+            Number of steps of each sequence.
         steps : ndarray of shape (T,), int64
             Numbers of steps in a sequence, from 0 on.
 
@@ -227,15 +231,13 @@ class HistorySource(IndexedFields):
         ndarray of shape (B, T), int64
             Positions in the source. The last step of a sequence is repeated.
         """
-        last = np.maximum(self.lengths[rows] - 1, 0)[:, None]
+        last = np.maximum(lengths - 1, 0)[:, None]  # (B, 1)
         index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)
         if self.views is not None:
-            for part, at in (
-                (self.views.head, steps == 0),
-                (self.views.tail, steps >= last),
-            ):
-                own = part[rows, None]  # (B, 1)
-                np.copyto(index, own, where=at & (own >= 0))
+            # Rows that share a sequence have the same parts of moments.
+            head, tail = self.views.head[rows, None], self.views.tail[rows, None]
+            np.copyto(index, head, where=(steps == 0) & (head >= 0))
+            np.copyto(index, tail, where=(steps >= last) & (tail >= 0))
         return index
 
 
@@ -536,14 +538,11 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     seen, sequences = source.lengths[rows], source.sequences[rows]
     new = starts_sequence(sequences, share)
     at = np.flatnonzero(new)  # the first row of each sequence
-    lengths = np.maximum.reduceat(seen, at)
-    # A row of each sequence that sees all of its steps.
-    longest = at + _first_largest(seen, at)
-    own = rows[longest]
+    own, lengths = rows[at], np.maximum.reduceat(seen, at)
     # At least one step, of which an empty history sees nothing.
     step = np.arange(max(1, int(lengths.max())))
     padding = step >= lengths[:, None]  # (B, T)
-    index = source.positions(own, step)
+    index = source.positions(own, lengths, step)
     # Padding reads step 0 of any customer and is set to 0 afterwards.
     index[padding] = 0
     n_codes = 0 if source.levels is not None else source.codes.shape[1]
@@ -570,7 +569,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         levels = [SparseRows.of(one, is_step) for one in counts]
     sequence = np.cumsum(new) - 1
     n_slots = int(np.diff(at, append=len(rows)).max())
-    views = source, source.cutoff[rows], seen, sequence, own
+    views = source, source.cutoff[rows], seen, sequence, own, lengths
     if n_slots * index.size > _worth_blocks(index.size, len(rows)):
         placed = _place_in_blocks(*views)
     else:
@@ -591,6 +590,7 @@ def _place_in_sequences(
     seen: np.ndarray,
     sequence: np.ndarray,
     own: np.ndarray,
+    lengths: np.ndarray,
     n_slots: int,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences without blocks.
@@ -601,8 +601,8 @@ def _place_in_sequences(
         Steps.
     cutoff, seen, sequence : ndarray of shape (n,)
         Cutoff, number of visible steps, and sequence of each row.
-    own : ndarray of shape (B,), int64
-        For each sequence, a row of the source that sees all of its steps.
+    own, lengths : ndarray of shape (B,), int64
+        A row of the source, and the number of steps, of each sequence.
     n_slots : int
         Largest number of rows of a sequence.
 
@@ -616,7 +616,7 @@ def _place_in_sequences(
     at = np.searchsorted(sequence, np.arange(len(own)))
     place = sequence * n_slots + np.arange(len(sequence)) - at[sequence]
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
-    times = _times(source, own, max(1, int(seen.max())))
+    times = _times(source, own, lengths, max(1, int(lengths.max())))
     ages = cutoffs[:, :, None] - times[:, None]  # (B, R, T)
     return {
         "visible": torch.from_numpy(visible),
@@ -631,10 +631,11 @@ def _place_in_blocks(
     seen: np.ndarray,
     sequence: np.ndarray,
     own: np.ndarray,
+    lengths: np.ndarray,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
-    n_blocks = int(seen.max()) // _BLOCK + 1
-    times = _times(source, own, n_blocks * _BLOCK)
+    n_blocks = int(lengths.max()) // _BLOCK + 1
+    times = _times(source, own, lengths, n_blocks * _BLOCK)
     times = times.reshape(-1, _BLOCK)  # (B * N, K)
     # A row that sees full blocks only ends in the next one, of which it sees nothing.
     block, place, room = _into_chunks(sequence * n_blocks + seen // _BLOCK)
@@ -698,22 +699,15 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     return ordered[new], place, room
 
 
-def _times(source: HistorySource, own: np.ndarray, n_steps: int) -> np.ndarray:
+def _times(
+    source: HistorySource, own: np.ndarray, lengths: np.ndarray, n_steps: int
+) -> np.ndarray:
     """Return times of steps, shape (B, n_steps); padding has the last time."""
     if not len(source.times):
         return np.zeros((len(own), n_steps), source.times.dtype)
-    index = source.positions(own, np.arange(n_steps))
+    index = source.positions(own, lengths, np.arange(n_steps))
     # An empty history behind the last customer starts at the end of the source.
     return source.times[np.minimum(index, len(source.times) - 1)]
-
-
-def _first_largest(numbers: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the position of the largest number in each segment that starts at `at`."""
-    segment = np.repeat(np.arange(len(at)), np.diff(at, append=len(numbers)))
-    is_largest = numbers == np.maximum.reduceat(numbers, at)[segment]
-    found = np.flatnonzero(is_largest)
-    first = found[np.searchsorted(segment[found], np.arange(len(at)))]
-    return first - at
 
 
 def _in_slots(
