@@ -41,7 +41,7 @@ LIMITS = {
     "pipeline.predict": None,
     "LSTMEventModel.fit": 40,
     "LSTMEventModel.predict_next": 30,
-    "StreamingScorer.update": 23,
+    "StreamingScorer.update": 24,
 }
 NETWORK = {"hidden_size": 8, "max_epochs": 2, "random_state": 0}
 END = pd.Timestamp("2024-12-01")

@@ -42,8 +42,9 @@ from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, uniqu
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
 # baskets, vectors of more levels are learned by heart from few customers: the
-# validation loss rises from the second epoch on. See "Levels" in docs/defaults.md.
-_LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
+# validation loss rises from the second epoch on. Fields of few levels, such as
+# departments, keep all of them. See "Events of a moment" in docs/defaults.md.
+_LEVELS, _LEVELS_OF_MOMENTS, _FEW_LEVELS = 1000, 30, 100
 
 
 def learn(
@@ -67,7 +68,7 @@ def learn(
         share.
     max_categories : int, "auto" or None
         Most levels of a field with a code of their own; None: any number. ``"auto"``:
-        100 if steps are moments, else 1,000.
+        1,000 or, if steps are moments, 30 in fields of more than 100 levels.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
@@ -99,9 +100,12 @@ def learn(
     training = Training(log.timeline.times, clock, fewest, None, runs)
     period = _period_of_moments(moments, training)
     has_vectors = max_categories == "auto" and period is not None
-    if max_categories == "auto":
-        max_categories = _LEVELS if period is None else _LEVELS_OF_MOMENTS
-    training = training._replace(max_levels=max_categories)
+    most_whole = 0
+    if has_vectors:
+        max_categories, most_whole = _LEVELS_OF_MOMENTS, _FEW_LEVELS
+    elif max_categories == "auto":
+        max_categories = _LEVELS
+    training = training._replace(max_levels=max_categories, most_whole=most_whole)
     # A kind decides which fields an event has: rare kinds must not share a code.
     of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {

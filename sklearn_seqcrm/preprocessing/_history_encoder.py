@@ -49,8 +49,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         as a share of the events (float). Rarer levels share one code. None: 1.
     max_categories : int, "auto" or None, default="auto"
         Most levels of a field with a code of their own, the most frequent ones; the
-        others share one code. ``"auto"``: 100 if steps are moments, else 1,000. None:
-        any number.
+        others share one code. ``"auto"``: 1,000 or, if steps are moments, 30 in fields
+        of more than 100 levels. None: any number.
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
         Half-lives of the exponentially decayed counts and means of events, which are
         features of a row. ``"auto"``: 1, 4, 16 and 64 typical interarrival times.
