@@ -1,6 +1,5 @@
 """Encoding of events as numbers: learn it, apply it, describe it."""
 
-from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
 from sklearn_seqcrm._encoding._encoded_log import (
     EncodedLog,
     row_features_of,
@@ -12,7 +11,9 @@ from sklearn_seqcrm._encoding._event_encoder import (
     CALENDAR_WEIGHT,
     EventEncoder,
     LearnedEncoding,
+    encode_rows,
     learned_encoding,
+    view_encoded,
 )
 from sklearn_seqcrm._encoding._fields import (
     FIRST_LEVEL,

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._encode_rows import view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
-from sklearn_seqcrm._encoding._event_encoder import EventEncoder
+from sklearn_seqcrm._encoding._event_encoder import EventEncoder, view_encoded
 from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,

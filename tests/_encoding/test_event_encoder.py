@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import Vocabulary, _encode_rows, _fields, learn
+from sklearn_seqcrm._encoding import Vocabulary, _event_encoder, _fields, learn
 from sklearn_seqcrm._ragged import ranges, visible_segments
 from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm._store import Column
@@ -19,7 +19,7 @@ def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
     """Its columns need only the levels of its own events."""
     rows = make_table(20, lookback="60D")["history"].array.rows
     encoder, (whole, *_) = learn(rows, None, 1, "auto")
-    monkeypatch.setattr(_encode_rows, "_WIDTH", BLOCK // n)
+    monkeypatch.setattr(_event_encoder, "_WIDTH", BLOCK // n)
     _, (parts, *_) = learn(rows, None, 1, "auto")
     seen = visible_segments(rows)
     index, offsets = ranges(seen.first, seen.last)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._recurrent.data._rows import HistorySource
+from sklearn_seqcrm._recurrent.data._sources import HistorySource
 from sklearn_seqcrm.event_model import _copy_mechanism
 from sklearn_seqcrm.event_model._copy_mechanism import (
     DECAY_SCALES,

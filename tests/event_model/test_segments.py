@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._recurrent.data._rows import HistorySpec
+from sklearn_seqcrm._recurrent.data._sources import HistorySpec
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
 from sklearn_seqcrm.event_model._segments import cut_segments, read_in_segments
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.data._rows import HistorySpec
+from sklearn_seqcrm._recurrent.data._sources import HistorySpec
 from sklearn_seqcrm._recurrent.network._layers import Dropout
 from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._reader import trains_in_bfloat16

@@ -16,19 +16,19 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     refuse_untrainable,
     warn_if_all_empty,
 )
-from sklearn_seqcrm._recurrent.data._moments import (
-    JoinedNumbers,
-    LevelCounts,
-    MomentChannels,
-    Steps,
-)
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
+    RowData,
+    SparseRows,
+    pad,
+)
+from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
     IndexedFields,
-    RowData,
+    JoinedNumbers,
+    LevelCounts,
+    MomentChannels,
     RowViews,
-    SparseRows,
-    pad,
+    Steps,
 )

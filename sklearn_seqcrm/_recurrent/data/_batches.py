@@ -14,11 +14,11 @@ from sklearn_seqcrm._columns import split_customers
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
-    TensorFields,
     n_weights,
     pad,
     starts_sequence,
 )
+from sklearn_seqcrm._recurrent.data._sources import TensorFields
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # small enough for stochastic training, large enough for little padding.

@@ -25,11 +25,11 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
-from sklearn_seqcrm._recurrent.data._moments import Steps
-from sklearn_seqcrm._recurrent.data._rows import (
+from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    RowData,
+    Steps,
     join_moments,
 )
 from sklearn_seqcrm.events import HistoryArray

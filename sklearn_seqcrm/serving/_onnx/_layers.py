@@ -1,7 +1,7 @@
 """The batch graph: embeddings, recurrent layers and poolings of padded histories.
 
 Each row has a sequence of its own, (N, T), whose steps are events, or moments (see
-`_moments`). Layers are the standard operators of ONNX, which run faster than a loop
+`_sources`). Layers are the standard operators of ONNX, which run faster than a loop
 over steps. The step graph has no code of its own: it runs `StepReader` and `StepHead`
 on tensors of the graph.
 

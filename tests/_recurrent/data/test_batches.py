@@ -5,7 +5,8 @@ from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm._recurrent.data import _batches
 from sklearn_seqcrm._recurrent.data._batches import BatchIterator
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, RowData
+from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data._sources import HistorySource
 
 
 def make_data(n_customers=12, most_rows=6, n_sources=1, seed=0, weight=False):

@@ -1,11 +1,12 @@
-"""Moments: all events of a customer at one time, joined to one step of a network.
+"""The steps of one history column, events or moments, and the rows that view them.
 
-The lines of an invoice have no order. A moment is a set of events, and what enters the
-network does not depend, to the last bit, on the order in which they are stored::
+A moment is all events of a customer at one time, joined to one step. The lines of an
+invoice have no order: what enters the network does not depend, to the last bit, on the
+order in which they are stored::
 
     events     e0 e1 e2 | e3 | e4 e5 |             times 1 1 1   4   6 6
     steps      m0       | m1 | m2    |             3, 1 and 2 events
-    row        sees all five steps, or, where it is cut within a moment, a part of one:
+    row        sees m0, m1 and m2 or, if it is cut within m2, a part of it instead:
                e0 e1 e2   e3   e4                  m0, m1 and the part p0 = {e4}
 
 Parts stand behind all whole moments; a row names the one that replaces its first or its
@@ -20,15 +21,58 @@ levels of all steps as rows of a sparse matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
 
 from sklearn_seqcrm._encoding import EncodedLog, Layout
 from sklearn_seqcrm._ragged import groups, is_run_start, ranges, starts_of_nonempty
+
+OF_ALL_ROWS = {"of_all_rows": True}
+
+
+class TensorFields:
+    """A dataclass whose fields are tensors or arrays, changed all in one way.
+
+    None stays None, and tuples, lists and other `TensorFields` are followed. Fields
+    with the metadata ``of_all_rows`` are left as they are.
+    """
+
+    def change(self, function: Callable[[Any], Any]) -> Self:
+        """Return an object with the result of a function in each field."""
+        changed = {
+            one.name: _changed(getattr(self, one.name), function)
+            for one in fields(self)  # type: ignore[arg-type]
+            if "of_all_rows" not in one.metadata
+        }
+        return replace(self, **changed)  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return all tensors on a device."""
+        return self.change(lambda tensor: tensor.to(device))
+
+
+class IndexedFields(TensorFields):
+    """Tensors or arrays that have an index in common, their first axis."""
+
+    def take(self, rows: Any) -> Self:
+        """Return the fields at some places, an array of int64 or a slice."""
+        return self.change(lambda tensor: tensor[rows])
+
+
+def _changed(value: Any, function: Callable[[Any], Any]) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, TensorFields):
+        return value.change(function)
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(one, function) for one in value)
+    return function(value)
+
 
 # Sums over the events of a moment are taken in multiples of this, as integers: sums of
 # floats depend on the order in which they are added up.
@@ -318,3 +362,226 @@ class _CountedLevels(StepLevels):
 
     def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
         return [counts.take(steps) for counts in self._counts]
+
+
+@dataclass(frozen=True)
+class HistorySpec:
+    """Sizes of the inputs from one history column.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of float channels of a step, F.
+    n_levels : tuple of int
+        Number of codes of each of the C coded fields.
+    half_lives : tuple of float
+        Half-lives of the decayed poolings, in typical interarrival times.
+    digest : str, default=""
+        Digest of the encoder; empty for tensors without one.
+    of_events : str, default=""
+        Digest of what the encoder learned about single events, without row features.
+    moments : MomentChannels or None, default=None
+        Positions of the channels of events, if steps are moments.
+    """
+
+    n_channels: int
+    n_levels: tuple[int, ...]
+    half_lives: tuple[float, ...]
+    digest: str = ""
+    of_events: str = ""
+    moments: MomentChannels | None = None
+
+    @classmethod
+    def of(cls, layout: Layout) -> HistorySpec:
+        """Return the sizes of an encoded log with this layout."""
+        moments = None if layout.moments is None else MomentChannels.of(layout)
+        return cls(
+            len(layout.channels) if moments is None else moments.n_joined,
+            layout.n_levels,
+            tuple(h / layout.time_unit for h in layout.half_lives),
+            layout.digest,
+            layout.of_events,
+            moments,
+        )
+
+
+@dataclass(frozen=True)
+class HistorySource(IndexedFields):
+    """The steps of one history column, and the rows that view them.
+
+    A step is an encoded event or, with `levels`, a moment.
+
+    Parameters
+    ----------
+    channels : ndarray of shape (n_steps, F), float32
+        Float channels of the steps.
+    codes : ndarray of shape (n_events, C), int32
+        Codes of the events.
+    times : ndarray of shape (n_steps,)
+        Times of the steps.
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the steps ``start[i]:stop[i]``.
+    cutoff : ndarray of shape (n,)
+        Cutoffs, on the axis of `times`.
+    time_unit : float, default=1.0
+        Typical interarrival time, on that axis.
+    gap : int or None, default=None
+        Channel of the time since the previous step, which is set to 0 for the first
+        step that a row sees: a lookback hides the previous one.
+    levels : StepLevels or None, default=None
+        Levels of moments. None: each event is a step, and `codes` has its codes.
+    views : RowViews or None, default=None
+        What rows see of moments.
+    """
+
+    channels: np.ndarray = field(metadata=OF_ALL_ROWS)
+    codes: np.ndarray = field(metadata=OF_ALL_ROWS)
+    times: np.ndarray = field(metadata=OF_ALL_ROWS)
+    start: np.ndarray
+    stop: np.ndarray
+    cutoff: np.ndarray
+    time_unit: float = field(default=1.0, metadata=OF_ALL_ROWS)
+    gap: int | None = field(default=None, metadata=OF_ALL_ROWS)
+    levels: StepLevels | None = field(default=None, metadata=OF_ALL_ROWS)
+    views: RowViews | None = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of steps that each row sees, shape (n,), int64."""
+        return self.stop - self.start
+
+    @property
+    def events(self) -> HistorySource:
+        """The events and the rows' views of them: the source itself without moments."""
+        return self if self.views is None else self.views.events
+
+    def visible_events(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the events that some rows see, and the steps that they are part of.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int64
+            Rows.
+
+        Returns
+        -------
+        index : ndarray of shape (n_visible,), int64
+            Positions of the events in `events`, row by row.
+        step : ndarray of shape (n_visible,), int64
+            Number of the step in its row, from 0 on.
+        """
+        start, stop = self.events.start[rows], self.events.stop[rows]
+        index, _ = ranges(start, stop)
+        moment = index
+        if self.views is not None:
+            moment = np.searchsorted(self.views.begin, index, side="right") - 1
+        return index, moment - np.repeat(self.start[rows], stop - start)
+
+    @property
+    def sequences(self) -> np.ndarray:
+        """A number for each row, shape (n,), equal if rows see prefixes of the same."""
+        return self.start if self.views is None else self.views.sequence
+
+    def within(self, n_levels: Sequence[int]) -> HistorySource:
+        """Return the source with 0 (unseen) for codes from `n_levels` on."""
+        if self.levels is not None:
+            return replace(self, levels=self.levels.within(n_levels))
+        return replace(self, codes=np.where(self.codes < n_levels, self.codes, 0))
+
+    def positions(
+        self, rows: np.ndarray, lengths: np.ndarray, steps: np.ndarray
+    ) -> np.ndarray:
+        """Return the steps of some sequences.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int64
+            A row of each sequence.
+        lengths : ndarray of shape (B,), int64
+            Number of steps of each sequence.
+        steps : ndarray of shape (T,), int64
+            Numbers of steps in a sequence, from 0 on.
+
+        Returns
+        -------
+        ndarray of shape (B, T), int64
+            Positions in the source. The last step of a sequence is repeated.
+        """
+        last = np.maximum(lengths - 1, 0)[:, None]  # (B, 1)
+        index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)
+        if self.views is not None:
+            # Rows that share a sequence have the same parts of moments.
+            head, tail = self.views.head[rows, None], self.views.tail[rows, None]
+            np.copyto(index, head, where=(steps == 0) & (head >= 0))
+            np.copyto(index, tail, where=(steps >= last) & (tail >= 0))
+        return index
+
+
+@dataclass(frozen=True)
+class RowViews(IndexedFields):
+    """What rows see of moments, beside the range of steps.
+
+    Parameters
+    ----------
+    head, tail : ndarray of shape (n,), int64
+        Step, a part of a moment, that replaces the first and the last one of a row; -1
+        for none.
+    sequence : ndarray of shape (n,), int64
+        Number of the sequence that the row shares with others.
+    events : HistorySource
+        The events, and the rows' views of them.
+    begin : ndarray of shape (n_moments,), int64
+        First event of each whole moment.
+    places : MomentChannels
+        Positions of the channels of events.
+    """
+
+    head: np.ndarray
+    tail: np.ndarray
+    sequence: np.ndarray
+    events: HistorySource
+    begin: np.ndarray = field(metadata=OF_ALL_ROWS)
+    places: MomentChannels = field(metadata=OF_ALL_ROWS)
+
+
+def join_moments(
+    events: HistorySource,
+    steps: Steps,
+    spec: HistorySpec,
+    *,
+    at_once: bool = True,
+) -> HistorySource:
+    """Return a source whose steps are moments.
+
+    Parameters
+    ----------
+    events : HistorySource
+        Encoded events, and the rows' views of them.
+    steps : Steps
+        Moments of the events.
+    spec : HistorySpec
+        Sizes; its moments are not None.
+    at_once : bool, default=True
+        Join all moments now; else those of a batch, whenever one is made.
+    """
+    assert spec.moments is not None
+    channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
+    levels = StepLevels(events.codes, steps.begin, steps.end, spec.n_levels)
+    if at_once:
+        channels, levels = channels[np.arange(len(channels))], levels.counted()
+    return replace(
+        events,
+        channels=channels,
+        times=events.times[steps.end - 1],
+        start=steps.start,
+        stop=steps.stop,
+        levels=levels,
+        views=RowViews(
+            steps.head,
+            steps.tail,
+            steps.sequences(),
+            events,
+            steps.begin[: steps.n_moments],
+            spec.moments,
+        ),
+    )
