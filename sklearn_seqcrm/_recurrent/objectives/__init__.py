@@ -22,21 +22,22 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     SquaredError,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Objective,
+    drop_weightless,
+    exponent_of,
+    in_unit_of,
+    is_multioutput,
+    mean_weight,
+    read_weight,
+    scale_to_mean_weight,
+)
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
     hazard_at_own_time,
     time_at_hazard,
-)
-from sklearn_seqcrm._recurrent.objectives._weights import (
-    drop_weightless,
-    exponent_of,
-    in_unit_of,
-    mean_weight,
-    read_weight,
-    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 

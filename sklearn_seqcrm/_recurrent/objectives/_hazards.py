@@ -18,7 +18,12 @@ import torch
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
 from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, softmax, softplus
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Objective,
+    has_weight,
+    softmax,
+    softplus,
+)
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     bin_and_share,
     duration_as_number,
@@ -27,7 +32,6 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     incidence_at_edges,
     refuse_outside,
 )
-from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # The number of bins of equal length grows with the longest time; a mistyped length may
 # mean millions.

@@ -14,7 +14,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     calibration_factor,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._weights import has_weight
+from sklearn_seqcrm._recurrent.objectives._objective import has_weight
 
 # exp(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_LOGARITHM = 88.0

@@ -1,10 +1,11 @@
-"""The contract of objectives, and functions that several of them share."""
+"""The contract of objectives, sample weights, and functions that several share."""
 
 from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -13,8 +14,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import Array
+from sklearn_seqcrm._recurrent.data import Array, Inputs, RowData
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
+from sklearn_seqcrm._sklearn_compat import check_sample_weight
 
 # What predictions are computed on: float64 numbers, or tensors of an ONNX graph.
 
@@ -269,3 +271,115 @@ def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
             f"y has {now}, and had {then} in the first call. Give the same, or fit "
             "from the start."
         )
+
+
+# Sample weights are scaled by powers of 2, so that sums and products keep their digits.
+# In `fit`, only ratios of weights matter. Calls of `partial_fit` are parts of one long
+# table, whose weights are relative to the first call: to the exponent of its largest
+# weight while weights are multiplied, and to its mean weight in the loss.
+
+# Weights below this share of the largest one are 0 in float32.
+_NO_WEIGHT = float(np.finfo("float32").smallest_subnormal)
+
+
+def exponent_of(numbers: np.ndarray) -> int:
+    """Return the exponent of the smallest power of 2 larger than all numbers.
+
+    Numbers over it (`np.ldexp`) lie between -1 and 1 and lose no digit.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n,), float64
+        Finite numbers.
+
+    Returns
+    -------
+    int
+        0 if all numbers are 0, or there are none.
+    """
+    return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
+
+
+def has_weight(weight: np.ndarray) -> np.ndarray:
+    """Return whether the weight of each row is positive in float32."""
+    return weight > _NO_WEIGHT * weight.max()
+
+
+def in_unit(weight: np.ndarray, exponent: int) -> np.ndarray:
+    """Return weights over a power of 2."""
+    with np.errstate(over="ignore"):
+        return _refuse_infinite(np.ldexp(weight, -exponent))
+
+
+def over_mean(weight: np.ndarray, mean: float) -> np.ndarray:
+    """Return weights over a mean, as float32."""
+    with np.errstate(over="ignore"):
+        return _refuse_infinite((weight / mean).astype("float32"))
+
+
+def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
+    """Return the weights; raise a ValueError if scaling made one infinite."""
+    n_infinite = int(np.isinf(weight).sum())
+    if n_infinite:
+        raise ValueError(
+            f"{n_infinite} of {len(weight)} weights are more than 1e38 times as large "
+            "as the mean weight of the first call, to which they are relative. Give "
+            "all calls weights on one scale, or fit from the start."
+        )
+    return weight
+
+
+def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
+    """Return validated weights of shape (n,), float64, or None.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each row, or weights are negative, not finite, or all
+        zero.
+    """
+    if sample_weight is None:
+        return None
+    weight = check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for all rows.")
+    return weight.astype("float64")
+
+
+def in_unit_of(
+    weight: np.ndarray | None, exponent: int, n_rows: int
+) -> np.ndarray | None:
+    """Return weights over a power of 2; None means weights of 1."""
+    if weight is None and not exponent:
+        return None
+    return in_unit(np.ones(n_rows) if weight is None else weight, exponent)
+
+
+def drop_weightless(inputs: Inputs) -> Inputs:
+    """Drop rows of weight 0, on which no result may depend."""
+    weight = inputs.data.weight
+    if weight is None or (used := has_weight(weight)).all():
+        return inputs
+    return inputs.take(np.flatnonzero(used))
+
+
+def mean_weight(data: RowData) -> float:
+    """Return the mean weight of the rows, 1 without weights."""
+    return 1.0 if data.weight is None else data.weight.mean()
+
+
+def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
+    """Return the rows with weights divided by a mean weight.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows with weights of any size; none are weights of 1.
+    mean : float or None, default=None
+        Divisor. None: their own mean, so that the mean becomes 1.
+    """
+    mean = mean_weight(data) if mean is None else mean
+    if data.weight is None and mean == 1:
+        return data
+    weight = np.ones(len(data)) if data.weight is None else data.weight
+    return replace(data, weight=over_mean(weight, mean))

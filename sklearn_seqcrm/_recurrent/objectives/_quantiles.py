@@ -10,8 +10,7 @@ import torch
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
-from sklearn_seqcrm._recurrent.objectives._objective import softplus
-from sklearn_seqcrm._recurrent.objectives._weights import has_weight
+from sklearn_seqcrm._recurrent.objectives._objective import has_weight, softplus
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_OUTPUT = 88.0
