@@ -85,7 +85,13 @@ class PaddedHistories(SliceDict):
         return self
 
     def __getitem__(self, rows: Any) -> Any:
-        """Return the tensor of a name, or some rows of all tensors."""
+        """Return the tensor of a name, or some rows of all tensors.
+
+        ``"moments"`` is no tensor that a network gets as an input, but an input of
+        exported graphs.
+        """
+        if isinstance(rows, str) and rows not in self and rows.endswith("moments"):
+            return (self.moments or {})[rows.removesuffix("moments")]
         selected = super().__getitem__(rows)
         if isinstance(selected, PaddedHistories) and self.layout is not None:
             assert self.customers is not None
