@@ -441,7 +441,7 @@ BAD = {
         HistoryEncoder().fit_transform(X),
         {},
         TypeError,
-        "check_no_leakage reads raw histories, but those in 'history' are",
+        "check_no_leakage needs raw histories, but those in 'history' are",
     ),
     "all missing": (
         FITTED,
