@@ -40,9 +40,9 @@ from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, uniqu
 # four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
-# baskets, vectors of more levels are learned by heart from few customers: the
-# validation loss rises from the second epoch on. Fields of few levels, such as
-# departments, keep all of them. See "Events of a moment" in docs/defaults.md.
+# baskets, vectors of more levels overfit, as most have few customers: the validation
+# loss rises from the second epoch on. Fields of few levels, such as departments, keep
+# all of them. See "Events of a moment" in docs/defaults.md.
 _LEVELS, _LEVELS_OF_MOMENTS, _FEW_LEVELS = 1000, 30, 100
 
 
@@ -121,7 +121,8 @@ def learn(
         level_vectors = {
             name: LevelVectors.learn(log.columns[name], training, periods)
             for name, one in fields.items()
-            if isinstance(one, Vocabulary) and len(one.rare)
+            if isinstance(one, Vocabulary)
+            and len(one.levels) + len(one.rare) > _FEW_LEVELS
         }
     # Row features are scaled last: they are computed from encoded events.
     vectors = {**fields, **level_vectors}

@@ -97,9 +97,10 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     **Levels.** Every level has a code, apart from rare ones. Missing values have a code
     of their own, and so have levels that did not occur in training. If steps are
-    moments and ``max_categories="auto"`` leaves out levels, each level of the field has
-    8 more channels: a fixed vector of what it occurs with in one moment, a factorized
-    matrix of positive pointwise mutual information [3]_ that is learned without labels.
+    moments and ``max_categories="auto"``, fields of more than 100 levels have 8 more
+    channels: fixed vectors of their 5,000 most frequent levels, learned without labels
+    from what occurs in one moment (a factorized matrix of positive pointwise mutual
+    information [3]_). Other levels have zeros there.
 
     **Vectors**, such as embeddings of texts, become a channel for each component, with
     mean 0 and standard deviation 1 among the training events, clipped at 10. A missing

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn_seqcrm._encoding import _level_vectors
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -95,3 +96,32 @@ def test_levels_without_pairs_have_no_meaning():
     encoder = HistoryEncoder(moments=True).fit(rows_of(lines))
     vectors = encoder._encoders["history"].level_vectors["product"]
     assert not vectors.vectors.any()
+
+
+def test_a_fit_repeats_exactly_where_pairs_fall_into_groups():
+    # Each product stands with its accessory only: equal singular values.
+    rng = np.random.default_rng(0)
+    product = rng.integers(0, 120, 2000)
+    lines = pd.DataFrame(
+        {
+            "who": np.arange(2000) % 50,
+            "time": np.arange(2000) // 50,
+            "product": [f"p{one:03}" for one in product],
+        }
+    )
+    accessory = lines.assign(product=lines["product"] + "+")
+    X = EventLog(pd.concat([lines, accessory]), "who", "time").snapshots([50])
+    digests = {
+        HistoryEncoder(moments=True).fit(X).layouts_["history"].digest for _ in range(4)
+    }
+    assert len(digests) == 1
+
+
+def test_pairs_are_counted_among_the_most_frequent_levels(monkeypatch, fitted):
+    monkeypatch.setattr(_level_vectors, "_MOST_LEVELS", 150)
+    encoder = HistoryEncoder(moments=True).fit(fitted[1])
+    vectors = encoder._encoders["history"].level_vectors["product"]
+    counts = baskets_of_groups()
+    counts = counts.loc[counts["time"] < 12, "product"].value_counts()
+    assert len(vectors.levels) == 150
+    assert counts[vectors.levels].min() >= counts.drop(vectors.levels).max()

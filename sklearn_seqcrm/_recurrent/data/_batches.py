@@ -104,7 +104,7 @@ class Batch:
     parts : list of ndarray of int64
         Rows of each part.
     share : bool
-        Let rows that start at the same event share a sequence.
+        Let rows that see the same first steps share a sequence.
     """
 
     def __init__(self, data: RowData, parts: list[np.ndarray], share: bool) -> None:
@@ -150,7 +150,7 @@ class BatchIterator:
     shuffle : bool, default=False
         Draw new batches, in another order, on each iteration.
     share : bool, default=True
-        Let rows that start at the same event share a sequence. False gives each row
+        Let rows that see the same first steps share a sequence. False gives each row
         a sequence of its own, which a bidirectional network needs.
     seed : int, default=0
         Seed of the shuffling.
@@ -257,7 +257,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     data : RowData
         Rows, one at least.
     share : bool
-        Whether rows that start at the same event share a sequence.
+        Whether rows that see the same first steps share a sequence.
 
     Returns
     -------
@@ -266,7 +266,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     """
     if not share or not data.sources:
         return _FEWEST_ROWS
-    # Rows that start at the same event of the first history column share a sequence.
+    # Rows that see the same first steps of the first history column share a sequence.
     n_rows, n_sequences = len(data), len(np.unique(data.sources[0].sequences))
     wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
     most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)

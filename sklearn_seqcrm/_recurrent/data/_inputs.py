@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class PaddedHistories(SliceDict):
     padding: str = "post"
     customers: np.ndarray | None = None
     sums: np.ndarray | None = None
-    moments: dict[str, np.ndarray] | None = None
+    moments: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def with_layout(
         self,
@@ -62,7 +63,7 @@ class PaddedHistories(SliceDict):
         padding: str,
         customers: np.ndarray,
         sums: np.ndarray,
-        moments: dict[str, np.ndarray],
+        moments: Mapping[str, np.ndarray],
     ) -> PaddedHistories:
         """Set what tensors cannot hold, and return the object.
 
@@ -90,13 +91,14 @@ class PaddedHistories(SliceDict):
         ``"moments"`` is no tensor that a network gets as an input, but an input of
         exported graphs.
         """
-        if isinstance(rows, str) and rows not in self and rows.endswith("moments"):
-            return (self.moments or {})[rows.removesuffix("moments")]
+        if isinstance(rows, str) and rows.endswith("moments"):
+            of_moments = {f"{key}moments": one for key, one in self.moments.items()}
+            if rows in of_moments:
+                return of_moments[rows]
         selected = super().__getitem__(rows)
         if isinstance(selected, PaddedHistories) and self.layout is not None:
             assert self.customers is not None
             assert self.sums is not None
-            assert self.moments is not None
             selected.with_layout(
                 self.layout,
                 self.padding,
@@ -154,7 +156,7 @@ def padded_inputs(
     # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
     layout = getattr(X, "layout", None)
     padding = getattr(X, "padding", "post")
-    moments = getattr(X, "moments", None) or {}
+    moments = getattr(X, "moments", {})
     sources, specs = [], []
     for prefix in prefixes:
         own = moments.get(prefix)
@@ -240,7 +242,9 @@ def _unpad(
         return source, known or spec
     assert moments is not None
     is_begin = is_run_start(moments[real], starts_of_nonempty(np.append(0, stop)))
-    return join_moments(source, Steps.seen(is_begin, start, stop), known), known
+    begin = np.flatnonzero(is_begin)
+    end = np.append(begin, len(is_begin))[1:]
+    return join_moments(source, Steps.seen(begin, end, start, stop), known), known
 
 
 _LARGEST_STATIC = 1e18

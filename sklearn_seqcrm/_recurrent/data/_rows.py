@@ -148,7 +148,7 @@ class SparseRows(TensorFields):
 class HistoryBatch(TensorFields):
     """Padded sequences of one history column, and the events that each row sees.
 
-    Rows that start at the same event share a sequence. Rows stand in C chunks of R
+    Rows that see the same first steps share a sequence. Rows stand in C chunks of R
     slots; the rows of a chunk end in the same block of events. Without blocks, a chunk
     has all rows of a sequence, so that C is B; see the module for a drawing.
 
@@ -265,7 +265,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     rows : ndarray of int
         Rows; rows of a sequence adjoin.
     share : bool
-        Let rows that start at the same event share a sequence.
+        Let rows that see the same first steps share a sequence.
     """
     seen, sequences = source.lengths[rows], source.sequences[rows]
     new = starts_sequence(sequences, share)
@@ -278,17 +278,13 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     # Padding reads step 0 of any customer and is set to 0 afterwards.
     index[padding] = 0
     n_codes = 0 if source.levels is not None else source.codes.shape[1]
-    if len(source.times):
-        values = source.channels[index]
-        codes = source.codes[index] if n_codes else np.zeros((*index.shape, 0), "int32")
+    if source.levels is not None or not len(source.times):
+        codes = np.zeros((*index.shape, n_codes), "int32")
+        # To join the events of step 0 for all padding may take long.
+        values = np.zeros((*index.shape, source.channels.shape[1]), "float32")
+        values[~padding] = source.channels[index[~padding]]
     else:
-        values, codes = (
-            np.zeros((*index.shape, width), dtype)
-            for width, dtype in (
-                (source.channels.shape[1], "float32"),
-                (n_codes, "int32"),
-            )
-        )
+        values, codes = source.channels[index], source.codes[index]
     values[padding] = 0
     codes[padding] = 0
     # The first step that a row may see has no predecessor.

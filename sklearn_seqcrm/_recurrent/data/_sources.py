@@ -143,23 +143,38 @@ class Steps(NamedTuple):
         start, stop : ndarray of shape (n,), int64
             Row ``i`` sees the events ``start[i]:stop[i]``.
         """
+        offsets = log.timeline.offsets
         periods = log.layout.periods(log.timeline.times)
-        first = starts_of_nonempty(log.timeline.offsets)
-        return cls.seen(is_run_start(periods, first), start, stop)
+        begin = np.flatnonzero(is_run_start(periods, starts_of_nonempty(offsets)))
+        end = np.append(begin, len(periods))[1:]
+        # A log on a disk has events that no row sees. A moment ends with the last one
+        # that a row of the customer sees: later events change nothing.
+        filled = stop > start
+        last = np.full(len(offsets), -1)
+        customer = np.searchsorted(offsets, stop[filled] - 1, side="right") - 1
+        np.maximum.at(last, customer, stop[filled])
+        first = np.full(len(offsets), len(periods))
+        np.minimum.at(first, customer, start[filled])
+        own = np.searchsorted(offsets, begin, side="right") - 1
+        is_cut = (begin < last[own]) & (last[own] < end)
+        end[is_cut] = last[own[is_cut]]
+        is_cut = (begin < first[own]) & (first[own] < end)
+        begin[is_cut] = first[own[is_cut]]
+        return cls.seen(begin, end, start, stop)
 
     @classmethod
-    def seen(cls, is_begin: np.ndarray, start: np.ndarray, stop: np.ndarray) -> Self:
+    def seen(
+        cls, begin: np.ndarray, end: np.ndarray, start: np.ndarray, stop: np.ndarray
+    ) -> Self:
         """Return what rows see of moments.
 
         Parameters
         ----------
-        is_begin : ndarray of shape (n_events,), bool
-            Which events begin a moment.
+        begin, end : ndarray of shape (n_moments,), int64
+            Events of each whole moment, ascending.
         start, stop : ndarray of shape (n,), int64
             As in `of`.
         """
-        begin = np.flatnonzero(is_begin)
-        end = np.append(begin, len(is_begin))[1:]
         is_empty = start >= stop
         first_step = np.searchsorted(begin, start, side="right") - 1
         # Empty rows of a customer stay beside the others, for sequences in common.
@@ -295,11 +310,11 @@ class LevelCounts:
         offsets : ndarray of shape (n_steps + 1,), int64
             Events of each step.
         n_levels : int
-            Number of codes; larger ones are as unseen.
+            Number of codes.
         """
         counts = np.diff(offsets)
         weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
-        is_seen = (codes > 0) & (codes < n_levels)
+        is_seen = codes > 0
         n_seen = np.append(0, np.cumsum(is_seen))[offsets]
         shape = len(counts), max(n_levels, 1)
         entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
@@ -343,10 +358,6 @@ class StepLevels:
         return [
             LevelCounts.of(codes[:, i], offsets, n) for i, n in enumerate(self.n_levels)
         ]
-
-    def within(self, n_levels: Sequence[int]) -> StepLevels:
-        """Return the same without the levels from `n_levels` of each field on."""
-        return StepLevels(self._codes, self._begin, self._end, n_levels)
 
     def counted(self) -> StepLevels:
         """Return the same with all levels counted, for logs in memory."""
@@ -484,8 +495,6 @@ class HistorySource(IndexedFields):
 
     def within(self, n_levels: Sequence[int]) -> HistorySource:
         """Return the source with 0 (unseen) for codes from `n_levels` on."""
-        if self.levels is not None:
-            return replace(self, levels=self.levels.within(n_levels))
         return replace(self, codes=np.where(self.codes < n_levels, self.codes, 0))
 
     def positions(

@@ -121,8 +121,14 @@ def multiply_sparse(
     if dense.device.type == "cpu":
         parts = weights.numpy(), columns.numpy(), offsets.numpy()
         return _SparseProduct.apply(csr_matrix(parts, shape), dense)
-    matrix = torch.sparse_csr_tensor(offsets, columns.to(offsets), weights, size=shape)
-    return matrix @ dense
+    return nn.functional.embedding_bag(
+        columns.to(offsets),
+        dense,
+        offsets,
+        mode="sum",
+        per_sample_weights=weights,
+        include_last_offset=True,
+    )
 
 
 def new_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -217,9 +217,8 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     padding are ignored, but must be finite. If `HistoryEncoder` joins the events of a
     moment (its parameter `moments`), there is one more input for each such history,
     ``moments`` (n, steps) int64: the number of the moment of each event in its row,
-    equal for the events of a moment, and another one for the next moment. The attribute
-    `moments` of the tensors is a dict of these arrays by prefix: pass
-    ``tensors.moments[""]``, or ``tensors.moments["orders_"]`` as ``orders_moments``.
+    equal for the events of a moment, and another one for the next moment. Get it as
+    ``tensors["moments"]`` or, with several histories, ``tensors["orders_moments"]``.
     With the loss ``"squared_error"`` there is one more input, ``sums``, the attribute
     of that name of the tensors. An exposure is one of the statics, before its logarithm
     is taken. Inputs without columns are left out, such as ``codes`` if no field is

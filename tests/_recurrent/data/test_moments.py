@@ -1,5 +1,7 @@
 """Moments: events of a customer at one time, or within a period, are one step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +37,11 @@ def basket_lines(seed=0, n_events=400, n_customers=12, hours=12):
 
 def rows_of(lines, every="3D", lookback=None):
     """Return snapshots of all customers."""
-    log = EventLog(lines, "who", "time")
+    return rows_of_log(EventLog(lines, "who", "time"), every, lookback)
+
+
+def rows_of_log(log, every="3D", lookback=None):
+    """Return snapshots of all customers of a log."""
     cutoffs = pd.date_range(START + DAY * 1.75, START + 20 * DAY, freq=every)
     return log.snapshots(cutoffs, lookback=lookback)
 
@@ -230,6 +236,42 @@ def test_a_log_on_disk_has_the_same_moments(tmp_path):
     log = EventLog.open(tmp_path / "log")
     on_disk = log.attach(X[["who", "cutoff"]], cutoff="cutoff")
     np.testing.assert_array_equal(model.predict_proba(on_disk), model.predict_proba(X))
+
+
+def test_a_fit_on_disk_knows_nothing_of_later_events(tmp_path):
+    lines = basket_lines(hours=3)
+    keys = rows_of(lines)[["who", "cutoff"]]
+    last = keys.groupby("who")["cutoff"].max()
+    seen = lines[lines["time"] < lines["who"].map(last)]
+    found = []
+    for i, events in enumerate((lines, seen)):
+        log = EventLog(events, "who", "time")
+        log.to_disk(tmp_path / str(i))
+        for one in (log, EventLog.open(tmp_path / str(i))):
+            X = one.attach(keys, cutoff="cutoff", lookback="100h")
+            model = network().set_params(encoder__moments="1D")
+            found.append(model.fit(X, labels_of(X)).predict_proba(X))
+    for one in found[1:]:
+        np.testing.assert_array_equal(one, found[0])
+
+
+def test_padding_joins_no_events(tmp_path):
+    lines = basket_lines()
+    first = lines.sort_values(["who", "time"]).iloc[[0] * 500]
+    log = EventLog(pd.concat([lines, first]), "who", "time")
+    log.to_disk(tmp_path / "log")
+    source = source_of(rows_of_log(EventLog.open(tmp_path / "log")), moments=True)
+    n_joined = []
+
+    class Channels:
+        shape = source.channels.shape
+
+        def __getitem__(self, steps):
+            n_joined.append(np.size(steps))
+            return source.channels[steps]
+
+    pad(replace(source, channels=Channels()), np.arange(len(source.start)), False)
+    assert n_joined == [source.lengths.sum()]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 
 from sklearn_seqcrm._recurrent.data import HistorySpec
 from sklearn_seqcrm._recurrent.network import (
@@ -16,6 +17,7 @@ from sklearn_seqcrm._recurrent.network import (
     RecurrentState,
     StepReader,
 )
+from sklearn_seqcrm._recurrent.network._layers import multiply_sparse
 
 SPEC = HistorySpec(n_channels=2, n_levels=(3,), half_lives=(0.5, 8.0))
 # What is added up has a size of about 1, in float32.
@@ -140,3 +142,29 @@ def test_a_pooling_without_a_state_raises():
     reader.poolings["median"] = Median()
     with pytest.raises(TypeError, match="Median cannot be updated event by event"):
         StepReader(reader)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_sparse_products_and_their_gradients(device):
+    rng = np.random.default_rng(0)
+    matrix = csr_matrix(rng.random((6, 5)) * (rng.random((6, 5)) > 0.6))
+    parts = matrix.indptr.astype("int64"), matrix.indices, matrix.data.astype("float32")
+    offsets, columns, weights = (torch.from_numpy(one).to(device) for one in parts)
+    dense = torch.ones(5, 3, device=device).cumsum(0).requires_grad_()
+    product = multiply_sparse(offsets, columns, weights, dense)
+    assert product.shape == (6, 3)
+    product.sum().backward()
+    assert dense.grad.shape == dense.shape
+    if device == "cpu":
+        assert_allclose(product.detach(), matrix @ dense.detach().numpy(), **EXACT)
+        expected = np.repeat(matrix.sum(axis=0).T, 3, axis=1)
+        assert_allclose(dense.grad, expected, **EXACT)
+        bags = torch.nn.functional.embedding_bag(
+            columns.long(),
+            dense,
+            offsets,
+            mode="sum",
+            per_sample_weights=weights,
+            include_last_offset=True,
+        )
+        assert_allclose(bags.detach(), product.detach(), **EXACT)
