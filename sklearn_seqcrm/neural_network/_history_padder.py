@@ -64,10 +64,11 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
       last event, number of events, decayed counts, ...), then the statics.
 
     With several history columns each has its name before the first three keys:
-    ``orders_values``. If `HistoryEncoder` joins the events of a moment, the attribute
-    `moments` of the result has the number of the moment of each event, (n, T), int64, 0
-    in padding: a dict by ``""`` or, of several, ``"orders_"``. Memory is n times T,
-    whatever the lengths: for ragged data that is mostly zeros.
+    ``orders_values``. If `HistoryEncoder` joins the events of a moment,
+    ``tensors["moments"]``, or ``"orders_moments"``, is the number of the moment of each
+    event, (n, T), int64, 0 in padding. It is not among the keys, since a module of your
+    own would get it as an input. Memory is n times T, whatever the lengths: for ragged
+    data that is mostly zeros.
 
     Examples
     --------
