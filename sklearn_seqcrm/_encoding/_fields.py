@@ -70,6 +70,18 @@ class Training(NamedTuple):
         for index, _ in self.blocks():
             yield self.times[index]
 
+    def count_levels(self, column: Column) -> np.ndarray:
+        """Count the training events of each category of a column, (n_categories,).
+
+        Categories may hold levels that occur only after all training cutoffs.
+        """
+        assert column.categories is not None
+        counts = np.zeros(len(column.categories), dtype="int64")
+        for index, _ in self.blocks():
+            codes = column.values[index]
+            counts += np.bincount(codes[codes >= 0], minlength=len(counts))
+        return counts
+
     def interarrival_times(self) -> Iterator[np.ndarray]:
         """Yield the interarrival times of the training events, some at a time.
 
@@ -396,12 +408,8 @@ class Vocabulary(FieldEncoder):
 
     @classmethod
     def learn(cls, column: Column, training: Training) -> Self:
-        # Count: categories may hold levels that occur only after all training cutoffs.
         assert column.categories is not None
-        counts = np.zeros(len(column.categories), dtype="int64")
-        for index, _ in training.blocks():
-            codes = column.values[index]
-            counts += np.bincount(codes[codes >= 0], minlength=len(counts))
+        counts = training.count_levels(column)
         present = np.flatnonzero(counts)
         by_count = present[np.argsort(-counts[present], kind="stable")]
         enough = counts[by_count] >= training.min_events

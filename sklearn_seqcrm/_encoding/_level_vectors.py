@@ -74,10 +74,7 @@ class LevelVectors(FieldEncoder):
             Takes times, shape (n,), and returns numbers that are equal within a moment.
         """
         assert column.categories is not None
-        counts = np.zeros(len(column.categories), "int64")
-        for index, _ in training.blocks():
-            codes = column.values[index]
-            counts += np.bincount(codes[codes >= 0], minlength=len(counts))
+        counts = training.count_levels(column)
         chosen = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
         chosen = np.sort(chosen[counts[chosen] > 0])
         vectors = _factorize(_pairs(column, training, periods, chosen))
@@ -145,7 +142,7 @@ def _pairs(
 
 
 def _factorize(pairs: csr_matrix) -> np.ndarray:
-    """Return a vector for each level, (n, 8) or fewer, from counts of pairs (n, n)."""
+    """Return a vector for each level, (n, 8), from counts of pairs (n, n)."""
     pairs = pairs.tocoo()
     apart = pairs.row != pairs.col
     row, col, count = pairs.row[apart], pairs.col[apart], pairs.data[apart]
