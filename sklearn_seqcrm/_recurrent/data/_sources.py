@@ -241,7 +241,6 @@ class JoinedNumbers:
         self._channels, self._begin, self._end = channels, begin, end
         self._places = places
         self.shape = len(begin), places.n_joined
-        self.dtype = np.dtype("float32")
 
     def __len__(self) -> int:
         """Number of steps."""
