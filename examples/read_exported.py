@@ -245,7 +245,8 @@ class State:
     def __init__(self, history):
         self.history = history
         self.first = self.last = None
-        self.count = 0
+        # Number of events and, if these are joined, of moments.
+        self.counts = np.zeros(1 if history.moments is None else 2)
         n_numbers = 1 + 2 * history.n_facts
         self.sums = np.zeros((len(history.rates), n_numbers))  # of counts and facts
         start = history.spec["start"]
@@ -270,7 +271,8 @@ class State:
         fade = np.exp(-one.rates * (gap or 0))[:, None]
         self.sums = fade * self.sums + np.concatenate([[1.0], facts, amounts])
         self.first = tick if self.first is None else self.first
-        self.last, self.count = tick, self.count + 1
+        self.last = tick
+        self.counts += [1, begins][: len(self.counts)]
         return channels, codes, (gap or 0) / one.unit, begins
 
     def at(self, cutoff):
@@ -278,12 +280,12 @@ class State:
         one = self.history
         ages = [np.nan, np.nan]
         sums = self.sums
-        if self.count:
+        if self.last is not None:
             ages = [(cutoff - self.last) / one.unit, (cutoff - self.first) / one.unit]
             sums = np.exp(-one.rates * (cutoff - self.last))[:, None] * sums
         counts, facts, amounts = np.split(sums, [1, 1 + one.n_facts], axis=1)
         means = (facts / (counts + 1)).ravel()
-        logs = np.log1p([*ages, self.count, *counts.ravel()])
+        logs = np.log1p([*ages, *self.counts, *counts.ravel()])
         raw = np.array([*logs, *means, *one.waves(cutoff)])
         features = (raw - one.spec["row_center"]) / one.spec["row_scale"]
         return np.nan_to_num(np.clip(features, -10, 10)), amounts.ravel()

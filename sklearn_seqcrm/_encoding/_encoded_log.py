@@ -8,7 +8,13 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
+from sklearn_seqcrm._ragged import (
+    Views,
+    blocks,
+    decayed_sums,
+    is_run_start,
+    starts_of_nonempty,
+)
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
 _WIDTH = 32  # numbers of a row that are processed at a time, see `blocks`
@@ -16,7 +22,11 @@ _HUGE = 1e38  # about the largest number of float32
 
 
 def raw_row_features(
-    rows: Views, times: np.ndarray, sums: np.ndarray, layout: Layout
+    rows: Views,
+    times: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
+    layout: Layout,
 ) -> Iterator[np.ndarray]:
     """Yield row features before scaling, NaN where an empty history has none.
 
@@ -26,8 +36,8 @@ def raw_row_features(
         Rows.
     times : ndarray of shape (n_events,)
         Times of the events.
-    sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
-        Decayed counts, and behind them decayed sums of the facts.
+    counts, sums : ndarray
+        As in `row_features_of`.
     layout : Layout
         Units and half-lives.
 
@@ -43,12 +53,12 @@ def raw_row_features(
         # `stop - 1` of an empty history is the event of another customer.
         for column, event in enumerate((stop - 1, start)):
             ages[filled, column] = cutoff[filled] - times[event[filled]]
-        yield row_features_of(ages, stop - start, sums[some], cutoff, layout)
+        yield row_features_of(ages, counts[some], sums[some], cutoff, layout)
 
 
 def row_features_of(
     ages: np.ndarray,
-    n_events: np.ndarray,
+    counts: np.ndarray,
     sums: np.ndarray,
     cutoff: np.ndarray,
     layout: Layout,
@@ -59,8 +69,8 @@ def row_features_of(
     ----------
     ages : ndarray of shape (n, 2)
         Ticks from the last and from the first event to the cutoff; NaN without events.
-    n_events : ndarray of shape (n,)
-        Number of events.
+    counts : ndarray of shape (n, 1) or (n, 2)
+        Number of events and, if the layout joins events, of moments.
     sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
         Decayed counts, and behind them decayed sums of the facts, at the cutoff.
     cutoff : ndarray of shape (n,)
@@ -76,15 +86,15 @@ def row_features_of(
         named by ``layout.row_features``.
     """
     # (n, n_half_lives) and (n, n_half_lives, n_decayed)
-    count, totals = sums[:, :, 0], sums[:, :, 1:]
+    decayed, totals = sums[:, :, 0], sums[:, :, 1:]
     # sum / (count + 1): shrinkage by one pseudo-event of value 0, the median. Few or
     # old events give a mean near 0, and no events are no division of 0 by 0.
-    means = totals / (count[:, :, None] + 1)
+    means = totals / (decayed[:, :, None] + 1)
     return np.column_stack(
         [
             np.log1p(ages / layout.time_unit),
-            np.log1p(n_events),
-            np.log1p(count),
+            np.log1p(counts),
+            np.log1p(decayed),
             means.reshape(len(ages), -1),
             layout.waves(cutoff),
         ]
@@ -245,15 +255,31 @@ class EncodedLog(Log):
         # (n, n_half_lives, 1 + n_decayed + n_decayed): count, facts, amounts
         both = self._decayed(rows, self._facts_and_amounts)
         counts_and_facts, sums = np.split(both, [1 + self._layout.n_decayed], axis=2)
-        raw = raw_row_features(
-            rows, self._timeline.times, counts_and_facts, self._layout
-        )
+        raw = self._raw_row_features(rows, counts_and_facts)
         return self._scaled(raw), sums_of_amounts(sums)
 
     def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
         """Yield row features before scaling, see the function of this name."""
-        sums = self._decayed(rows, self._facts)
-        return raw_row_features(rows, self._timeline.times, sums, self._layout)
+        return self._raw_row_features(rows, self._decayed(rows, self._facts))
+
+    def _raw_row_features(self, rows: Rows, sums: np.ndarray) -> Iterator[np.ndarray]:
+        times = self._timeline.times
+        return raw_row_features(rows, times, self._counts(rows), sums, self._layout)
+
+    def _counts(self, rows: Rows) -> np.ndarray:
+        """Return the numbers of events and moments of rows, see `row_features_of`."""
+        start, stop = rows.start, rows.stop
+        n_events = stop - start
+        if self._layout.moments is None:
+            return n_events[:, None]
+        times, offsets = self._timeline.times, self._timeline.offsets
+        begins = is_run_start(self._layout.periods(times), starts_of_nonempty(offsets))
+        number = np.cumsum(begins)
+        n_moments = np.zeros_like(n_events)
+        filled = n_events > 0
+        # A row that starts within a moment sees a part of it.
+        n_moments[filled] = 1 + number[stop[filled] - 1] - number[start[filled]]
+        return np.column_stack([n_events, n_moments])
 
     @property
     def _facts(self) -> np.ndarray:

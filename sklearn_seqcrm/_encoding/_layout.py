@@ -342,6 +342,7 @@ class Layout:
         """Names of the columns that `EncodedLog.row_features` returns."""
         decays = range(len(self.half_lives))
         names = ["since_last", "tenure", "n_events"]
+        names += ["n_moments"] * (self.moments is not None)
         names += [f"count_{k}" for k in decays]
         names += [
             f"{channel}_{k}"

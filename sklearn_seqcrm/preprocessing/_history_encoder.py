@@ -127,8 +127,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     of each number and of the vectors of its levels, and the logarithm of the number of
     events. The result does not depend, to the last bit, on their order, and a history
     has as many steps as moments. A row that is cut within a moment, as within a day,
-    sees the part of it that has happened. Encoded histories still hold every event, and
-    row features count events.
+    sees the part of it that has happened. Encoded histories still hold every event. Row
+    features count both events and moments.
 
     **Keys.** The customer and cutoff columns by which histories were attached are keys,
     not features: they are dropped, and new rows need not have them. They are recognised

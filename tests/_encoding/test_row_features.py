@@ -90,6 +90,38 @@ def raw_features(array):
     return np.concatenate(list(array.log.raw_row_features(array.rows)))
 
 
+@pytest.mark.parametrize(
+    ("lookback", "n_moments"),
+    [
+        # Days of the events:      1 1 | 2 | 3 3 3        1 1
+        (None, {"same time": [0, 1, 5, 1, 0], "1D": [0, 1, 3, 1, 0]}),
+        ("12h", {"same time": [0, 1, 1, 1, 0], "1D": [0, 1, 1, 1, 0]}),
+        # The third row starts within the first day.
+        ("60h", {"same time": [0, 1, 4, 1, 0], "1D": [0, 1, 3, 1, 0]}),
+    ],
+)
+@pytest.mark.parametrize("moments", ["same time", "1D"])
+def test_row_features_count_moments(moments, lookback, n_moments):
+    times = ["01 08:00", "01 16:00", "02 09:00", "03 08:00", "03 08:00", "03 18:00"]
+    times = pd.to_datetime([f"2024-01-{one}" for one in [*times, *times[:1] * 2]])
+    events = pd.DataFrame({"customer": [*"aaaaaabb"], "time": times, "n": 1.0})
+    cutoffs = ["01 00:00", "01 09:00", "04 00:00", "01 20:00", "01 20:00"]
+    rows = pd.DataFrame({"customer": [*"aaab?"]})
+    rows["cutoff"] = pd.to_datetime([f"2024-01-{one}" for one in cutoffs])
+    X = EventLog(events, "customer", "time").attach(rows, cutoff="cutoff", lookback=lookback)
+    encoder = HistoryEncoder(moments=moments if moments == "1D" else True)
+    array = encoder.fit_transform(X)["history"].array
+    at = array.log.layout.row_features.index("n_moments")
+    assert_allclose(raw_features(array)[:, at], np.log1p(n_moments[moments]))
+    # The position after that of the number of events, as it was before.
+    assert array.log.layout.row_features[:4] == [
+        "since_last",
+        "tenure",
+        "n_events",
+        "n_moments",
+    ]
+
+
 @pytest.mark.parametrize("at_once", [1, 7, 2**13])
 @pytest.mark.parametrize("lookback", LOOKBACKS)
 def test_row_features(lookback, at_once, monkeypatch):

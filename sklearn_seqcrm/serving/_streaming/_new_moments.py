@@ -24,16 +24,22 @@ from sklearn_seqcrm._ragged import is_run_start
 
 
 def fields_of_moments(layout: Layout, tick: Any) -> list[tuple[str, Any]]:
-    """Return the fields of a record by which late events are joined.
+    """Return the fields of a record for the moments of its customer.
 
     ::
 
-        begin     time of the first event of the open moment
-        before    time of the last event before it; not before `begin` if there is none
+        n_moments   number of moments, the open one included
+        begin       time of the first event of the open moment
+        before      time of the last event before it; not before `begin` if there is
+                    none
 
-    Events at one time have no late events, so that these fields are not needed.
+    By the times, late events are joined. Moments that are events at one time have no
+    late events, so that these fields are not needed.
     """
-    return [("begin", tick), ("before", tick)] if layout.moments else []
+    if layout.moments is None:
+        return []
+    times = [("begin", tick), ("before", tick)] if layout.moments else []
+    return [("n_moments", "int64"), *times]
 
 
 def joins(layout: Layout, record: Any, times: np.ndarray) -> np.ndarray:

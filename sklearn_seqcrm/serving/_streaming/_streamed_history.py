@@ -46,7 +46,8 @@ class StreamedHistory:
 
         first, last    times of the first and the last event, in ticks
         count          number of events
-        [begin,]       if moments are periods: see `fields_of_moments`
+        [n_moments,]   if events are joined to moments: see `fields_of_moments`
+        [begin,]
         [before]
         sums           (half-lives, 1 + facts [+ facts]) decayed count and sums of facts
                        at the last event; with `has_sums`, also of the symexp facts
@@ -209,6 +210,8 @@ class StreamedHistory:
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `_sums_after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = records[slot : slot + 1]
+        if self.encoder.layout.moments is not None:
+            record["n_moments"] += is_new
         if self.encoder.layout.moments:
             self._begin_moment(record, tick, is_new, is_earlier)
         last = self._last_after(own, times)
@@ -326,6 +329,8 @@ class StreamedHistory:
             index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
             own = slots[those]
             self._advance_sums(own, records[own], times[index], channels[index])
+        n_runs = np.diff(new.first_run, append=len(new.begin))
+        records["n_moments"][slots] += n_runs - new.is_joined
         if layout.moments:
             begin, before = new.begin_and_before(record, times, offsets)
             records["begin"][slots], records["before"][slots] = begin, before
@@ -506,7 +511,10 @@ class StreamedHistory:
         layout, n_facts = self.encoder.layout, 1 + self.encoder.layout.n_decayed
         sums = self._faded(records, cutoff - records["last"])
         sums, amounts = sums[:, :, :n_facts], sums[:, :, n_facts:]
-        raw = row_features_of(ages, records["count"], sums, cutoff, layout)
+        counts = [records["count"]]
+        if layout.moments is not None:
+            counts.append(records["n_moments"])
+        raw = row_features_of(ages, np.column_stack(counts), sums, cutoff, layout)
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
         return features, sums_of_amounts(amounts)
 
