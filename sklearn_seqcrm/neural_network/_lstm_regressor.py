@@ -98,6 +98,18 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2.
+    validation : {"auto", "forward", "customers"}, default="auto"
+        Rows for early stopping: those at the latest cutoffs, without training rows
+        whose labels were not known by then (``"forward"``), or those of some customers.
+        ``"auto"``: forward if the horizon is known and rows have several cutoffs; see
+        the Notes of `LSTMClassifier`. `validation_` has the choice and its reason.
+    horizon : Timedelta, str, number or None, default=None
+        Time from a cutoff until the label of its row is known, with the gap of the
+        target, for the validation forward in time. None: that of the targets in
+        `sklearn_seqcrm.targets`, which their ``attrs`` hold.
+    refit : bool, default=True
+        After validation forward in time, train a new network on all rows, for the
+        number of epochs with the smallest validation loss.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"
@@ -266,6 +278,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation_fraction: float | Literal["auto"] = "auto",
+        validation: Literal["auto", "forward", "customers"] = "auto",
+        horizon: Any = None,
+        refit: bool = True,
         n_iter_no_change: int = 5,
         loss: Literal[
             "squared_error",
@@ -302,6 +317,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.validation = validation
+        self.horizon = horizon
+        self.refit = refit
         self.n_iter_no_change = n_iter_no_change
         self.loss = loss
         self.quantile = quantile
