@@ -336,7 +336,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         elif self.cv is not None:
             # A splitter sees all rows: an iterable of splits counts them.
             used = np.arange(len(rows.y))
-            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
+            y = pd.Series(rows.y)
+            y.attrs.update(rows.horizon)  # for a CutoffSplit without a horizon
+            splits = check_cv(self.cv).split(rows.X, y, rows.customers)
         else:
             splits = self._latest_rows(rows, used)
             if not splits and len(found) > 1:
