@@ -103,7 +103,8 @@ class LSTMSurvival(BaseLSTM):
         `sklearn_seqcrm.targets`, which their ``attrs`` hold.
     refit : bool, default=True
         After validation forward in time, train a new network on all rows, for the
-        number of epochs with the smallest validation loss.
+        number of epochs at the middle of those with a small validation loss. False
+        keeps the network at its best epoch, which has not seen the latest rows.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     bins : int, duration or array-like, default=20

@@ -1,6 +1,7 @@
 """Early stopping at the latest cutoffs, then a training on all rows."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.history import History
 
+from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -94,6 +97,25 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=11, refit=refit)
     first, second = (clone(model).fit(X, y).predict_proba(X) for y in (Y, later))
     assert (first == second).all() != refit
+
+
+@pytest.mark.parametrize(
+    ("losses", "n_epochs"),
+    [
+        ([5], 1),
+        ([5, 5, 5], 2),
+        ([5, 4, 3, 4, 5], 3),
+        ([5, 3, 3.1, 3.3, 3, 5], 3),  # the middle of 2, 3 and 5
+        ([-1, -2, -3, -3, -3], 4),
+        ([5e9, 3e9, 3e9, 3e9], 3),
+    ],
+)
+def test_the_middle_of_a_flat_minimum(losses, n_epochs):
+    history = History()
+    for loss in losses:
+        history.new_epoch()
+        history.record("valid_loss", loss)
+    assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
 def test_epochs_of_each_network():
