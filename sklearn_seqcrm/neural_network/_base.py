@@ -107,7 +107,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         **CONSTRAINTS,
         "validation": [StrOptions({"auto", "forward", "customers"})],
         "horizon": "no_validation",  # depends on the times of the log
@@ -178,6 +178,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         *others, before = self.nets_
         n_epochs = best_n_epochs(before)
         self.validation_["n_epochs"].append(n_epochs)
+        self.validation_["losses"].append(before.history[:, "valid_loss"])
         net = self._build(inputs, seeds)
         net.batch_size = before.batch_size
         data = scale_to_mean_weight(inputs.data)
@@ -218,7 +219,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 ) from None
             self.validation_["reason"] = str(reason)
             return None
-        self.validation_ |= {"by": "forward", "since": split.since, "n_epochs": []}
+        of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
+        self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
         return split
 
     def _refuse_automatic_split(self) -> None:

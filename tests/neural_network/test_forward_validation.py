@@ -71,6 +71,7 @@ def test_rows_of_both_trainings():
         "reason": None,
         "since": 60,
         "n_epochs": [n_epochs],
+        "losses": [losses],
         "n_train": 240,
         "n_valid": 60,
         "n_dropped": 0,
