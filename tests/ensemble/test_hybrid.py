@@ -425,7 +425,13 @@ def test_parts_by_default_and_as_given():
     }
     assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
     assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
-    own = Pipeline([("mine", HistGradientBoostingClassifier())])
+    # scikit-learn's boosting takes 255 categories of a column, others any number.
+    assert model.boosting[0].max_categories == 255
+    other = make_hybrid(boosting=GradientBoostingRegressor()).boosting
+    assert other[0].max_categories is None
+    given = HistGradientBoostingClassifier()
+    assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
+    own = Pipeline([("mine", given)])
     assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)
 
