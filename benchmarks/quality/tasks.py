@@ -83,11 +83,12 @@ class RealTask:
         return X, self._target(X)
 
     def _target(self, X):
+        # A Series, whose horizon networks and hybrids need to validate forward in time.
         if self.question == "active":
-            return 1 - churned(X, self.horizon).to_numpy().astype(int)
+            return 1 - churned(X, self.horizon)
         if self.question == "count":
-            return future_count(X, self.horizon).to_numpy().astype(float)
-        return future_sum(X, self.amount, self.horizon).to_numpy()
+            return future_count(X, self.horizon).astype(float)
+        return future_sum(X, self.amount, self.horizon)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def tune(task, X, y, n_iter=20):
         {f"{name}__{key}": value for key, value in space.items()},
         n_iter=n_iter,
         scoring=_SCORING[task.kind],
-        cv=CutoffSplit(1, horizon=task.horizon),
+        cv=CutoffSplit(1),
         random_state=0,
         refit=False,
     ).fit(X, y)

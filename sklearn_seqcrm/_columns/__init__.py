@@ -1,5 +1,14 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
+from sklearn_seqcrm._columns._forward_split import (
+    Cutoffs,
+    ForwardSplit,
+    NoForwardSplitError,
+    cutoffs_of,
+    known_horizon,
+    split_forward,
+    total_length,
+)
 from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns._static_types import (
     STATIC_TYPES,

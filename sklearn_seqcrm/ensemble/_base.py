@@ -25,7 +25,15 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import customers_of, split_customers
+from sklearn_seqcrm._columns import (
+    NoForwardSplitError,
+    customers_of,
+    cutoffs_of,
+    known_horizon,
+    split_customers,
+    split_forward,
+    total_length,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -39,6 +47,18 @@ from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+_HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+_MOST_CATEGORIES = 255  # of a column, which scikit-learn's boosting takes
+# Rows of a customer are alike, so that trees overfit customers: with the defaults of
+# scikit-learn, the log loss of 300 customers was that of a constant or more.
+_SMALL_TREES = {
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 5,
+    "max_features": 0.3,
+    # Its validation rows are drawn at random, so that customers are on both sides.
+    "early_stopping": False,
+}
 
 
 def lstm_part(lstm: Any, classify: bool) -> Any:
@@ -55,9 +75,11 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
     if _reads_raw(boosting):
         return boosting
     if boosting is None:
-        classes = HistGradientBoostingRegressor, HistGradientBoostingClassifier
-        boosting = _weighted(classes[classify]())
-    return Pipeline([("features", HistoryAggregator()), ("estimator", boosting)])
+        boosting = _weighted(_HIST_BOOSTING[classify](**_SMALL_TREES))
+    # Other libraries have no limit to the number of categories.
+    most = _MOST_CATEGORIES if isinstance(boosting, _HIST_BOOSTING) else None
+    features = HistoryAggregator(max_categories=most)
+    return Pipeline([("features", features), ("estimator", boosting)])
 
 
 def _reads_raw(part: Any) -> bool:
@@ -81,9 +103,11 @@ class _Rows(NamedTuple):
     """Rows of X with their targets, customers and weights.
 
     `y` is passed to the parts, and `target`, codes of classes or floats, to the losses.
+    `horizon` has the time from a cutoff until its label is known, if that is known.
     """
 
     X: Any
+    horizon: dict[str, Any]
     y: np.ndarray
     target: np.ndarray
     customers: np.ndarray
@@ -95,7 +119,8 @@ class _Rows(NamedTuple):
         return np.flatnonzero(self.weight)
 
     def take(self, rows: np.ndarray) -> _Rows:
-        return _Rows(safe_indexing(self.X, rows), *(part[rows] for part in self[1:]))
+        X = safe_indexing(self.X, rows)
+        return _Rows(X, self.horizon, *(part[rows] for part in self[2:]))
 
 
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
@@ -169,6 +194,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
+        parts = {n: _with_horizon(part, rows.horizon) for n, part in parts.items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
         task = FitTask(self, X, y, sample_weight, n_steps=None)
@@ -236,6 +262,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
                 "None."
             )
         X, y = indexable(X, y)
+        try:
+            horizon = known_horizon(y)
+        except NoForwardSplitError:
+            horizon = {}
         y, target = self._read_target(y)
         check_consistent_length(X, y)
         given = sample_weight is not None
@@ -244,7 +274,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight is zero for all rows.")
-        return _Rows(X, y, target, customers_of(X), weight), given
+        return _Rows(X, horizon, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
         """Return the names that the weights have in the `fit` of each part."""
@@ -320,12 +350,29 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         elif self.cv is not None:
             # A splitter sees all rows: an iterable of splits counts them.
             used = np.arange(len(rows.y))
-            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
-        elif len(found) > 1:
-            splits = [split_customers(codes, self.validation_fraction, seed)]
+            y = pd.Series(rows.y)
+            y.attrs.update(rows.horizon)  # for a CutoffSplit without a horizon
+            splits = check_cv(self.cv).split(rows.X, y, rows.customers)
+        else:
+            splits = self._latest_rows(rows, used)
+            if not splits and len(found) > 1:
+                splits = [split_customers(codes, self.validation_fraction, seed)]
         for train, test in splits:
             train, test = used[train], used[test]  # positions, also of masks
             yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
+
+    def _latest_rows(self, rows: _Rows, used: np.ndarray) -> list[Any]:
+        """Return the split of some rows forward in time, or none if there is none."""
+        # A blend for later dates: with customers at the same dates, the part that
+        # learned more about these dates would have too much weight.
+        if not rows.horizon:
+            return []
+        cutoffs = [one._replace(ticks=one.ticks[used]) for one in cutoffs_of(rows.X)]
+        try:
+            split = split_forward(cutoffs, rows.customers[used], rows.horizon)
+        except NoForwardSplitError:
+            return []
+        return [(split.train, split.valid)]
 
 
 def _fit_parts(
@@ -351,6 +398,16 @@ def _seeded(part: Any, rng: np.random.RandomState) -> Any:
     ]
     seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
     return part.set_params(**dict(zip(unset, seeds, strict=True)))
+
+
+def _with_horizon(part: Any, lengths: dict[str, Any]) -> Any:
+    """Set the parameter `horizon` of a network if it is None and `y` has a horizon."""
+    # Parts get `y` as an array, whose horizon they would not know.
+    if lengths:
+        params = part.get_params()
+        unset = [n for n in params if n.split("__")[-1] == "horizon" and not params[n]]
+        part.set_params(**dict.fromkeys(unset, total_length(lengths)))
+    return part
 
 
 def _weight_key(part: Any) -> str:

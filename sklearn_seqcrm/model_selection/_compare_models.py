@@ -70,7 +70,10 @@ def compare_models(
         and times that all of them take.
     cv : splitter, int or iterable of splits
         Folds, such as those of a `CutoffSplit`. A splitter that needs groups, such as
-        GroupKFold, gets the customers. An int: number of folds of customers.
+        GroupKFold, gets the customers. An int: number of folds of customers, who are
+        tested at the dates of training: for rows with several cutoffs use
+        ``CutoffSplit(3)``, because a model that is better at these dates may not be
+        better later.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
         such as ``"roc_auc"`` or ``"neg_log_loss"``, or of
@@ -194,7 +197,9 @@ def compare_models(
         raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
     metrics = read_metrics(scoring)
     # Events and times differ in dtype: a DataFrame keeps them as they are.
-    X, y = indexable(X, y if isinstance(y, pd.DataFrame) else np.asarray(y))
+    # A target with a horizon keeps it, for splits forward in time and for models.
+    as_it_is = isinstance(y, pd.DataFrame) or "horizon" in getattr(y, "attrs", {})
+    X, y = indexable(X, y if as_it_is else np.asarray(y))
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y, "y")
     customers = customers_of(X, history)
@@ -318,6 +323,8 @@ def _contents(table: Any) -> list[Any]:
     A DataFrame is taken column by column: pandas pickles a whole one differently once
     rows have been taken of it, and text once it was copied.
     """
+    if isinstance(table, pd.Series):
+        return [np.asarray(table), dict(table.attrs)]
     if not isinstance(table, pd.DataFrame):
         return [table]
     columns = [_plain(table.iloc[:, place]) for place in range(table.shape[1])]

@@ -13,7 +13,12 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from sklearn_seqcrm._columns import one_history, ranked_customers
+from sklearn_seqcrm._columns import (
+    NoForwardSplitError,
+    known_horizon,
+    one_history,
+    ranked_customers,
+)
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import Clock, saturating_add
@@ -47,11 +52,12 @@ class CutoffSplit(BaseCrossValidator):
     ----------
     n_splits : int, default=3
         Number of folds, at least 1.
-    horizon : Timedelta, str or number
+    horizon : Timedelta, str, number or None, default=None
         Length of the window of the target: what ``pd.Timedelta`` takes, or a number if
-        the times of the log are plain numbers.
+        the times of the log are plain numbers. None: that of `y` in `split`, with its
+        gap, which targets of `sklearn_seqcrm.targets` have in their ``attrs``.
     gap : Timedelta, str or number, default=0
-        Time between the cutoff and the window.
+        Time between the cutoff and the window, if `horizon` is given.
     test_size : int, default=1
         Number of distinct cutoffs in each test fold, at least 1.
     train_window : Timedelta, str, number or None, default=None
@@ -126,7 +132,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         n_splits: int = 3,
         *,
-        horizon: Any,
+        horizon: Any = None,
         gap: Any = 0,
         test_size: int = 1,
         train_window: Any = None,
@@ -172,7 +178,7 @@ class CutoffSplit(BaseCrossValidator):
         X : DataFrame, Series or HistoryArray of n rows
             Rows with histories, in any order.
         y : array-like of shape (n,), default=None
-            Ignored.
+            Target, which has the horizon if the parameter is None.
         groups : array-like of shape (n,), default=None
             Ignored.
 
@@ -193,16 +199,18 @@ class CutoffSplit(BaseCrossValidator):
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
         """
-        for roles, _ in self._folds(self._histories(X)):
+        for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
 
-    def report(self, X: Any) -> pd.DataFrame:
+    def report(self, X: Any, y: Any = None) -> pd.DataFrame:
         """Describe the folds: when each trains and tests, and which rows it drops.
 
         Parameters
         ----------
         X : DataFrame, Series or HistoryArray of n rows
             Rows with histories, in any order.
+        y : Series of shape (n,) or None, default=None
+            Target, as in `split`.
 
         Returns
         -------
@@ -221,11 +229,11 @@ class CutoffSplit(BaseCrossValidator):
         TypeError, KeyError, ValueError
             As `split` does.
         """
-        array = self._histories(X)
+        array, lengths = self._read(X, y)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         columns: dict[str, list[Any]] = defaultdict(list)
         counts = []
-        for roles, delay in self._folds(array):
+        for roles, delay in self._folds(array, lengths):
             for part, role in (("train", _TRAIN), ("test", _TEST)):
                 own = cutoff[roles == role]
                 columns[f"{part}_start"].append(own.min())
@@ -237,31 +245,43 @@ class CutoffSplit(BaseCrossValidator):
         numbers = dict(zip(_ROLES, np.transpose(counts), strict=True))
         return pd.DataFrame({**times, **numbers}).set_index(index)
 
-    def _histories(self, X: Any) -> HistoryArray:
-        """Validate the parameters, and return the histories that have the cutoffs."""
+    def _read(self, X: Any, y: Any) -> tuple[HistoryArray, dict[str, Any]]:
+        """Validate parameters; return the histories, and the horizon with its gap."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
         array = one_history(X, self.history)
         clock = array.log.timeline.clock
-        clock.duration(self.horizon, "horizon", positive=True)
+        lengths = {"horizon": self.horizon, "gap": self.gap}
+        if self.horizon is None:
+            try:
+                lengths = known_horizon(y)
+            except NoForwardSplitError as reason:
+                raise ValueError(
+                    f"CutoffSplit needs a horizon, and {reason}. Pass horizon=..."
+                ) from None
+        clock.duration(lengths["horizon"], "horizon", positive=True)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
-        return array
+        return array, lengths
 
-    def _folds(self, array: HistoryArray) -> Iterator[tuple[np.ndarray, float]]:
+    def _folds(
+        self, array: HistoryArray, lengths: dict[str, Any]
+    ) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the roles of rows in each fold, and the time from cutoff to label."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        delay = clock.rounded_up(gap=self.gap, horizon=self.horizon)
+        delay = clock.rounded_up(**lengths)
         held_out = None
         if self.holdout_customers is not None:
             customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
-            roles = self._roles(clock, cutoff, delay, tested, held_out)
+            roles = self._roles(clock, cutoff, lengths, tested, held_out)
             if not (roles == _TRAIN).any():
-                self._refuse_empty_train(clock, cutoff, delay, number, tested[0], roles)
+                self._refuse_empty_train(
+                    clock, cutoff, lengths, number, tested[0], roles
+                )
             yield roles, delay
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
@@ -305,7 +325,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        delay: float,
+        lengths: dict[str, Any],
         tested: np.ndarray,
         held_out: np.ndarray | None,
     ) -> np.ndarray:
@@ -317,12 +337,10 @@ class CutoffSplit(BaseCrossValidator):
             roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
             # One sum, rounded up once: gap + horizon + window may be no whole ticks.
-            old = clock.rounded_up(
-                gap=self.gap, horizon=self.horizon, train_window=self.train_window
-            )
+            old = clock.rounded_up(**lengths, train_window=self.train_window)
             roles[saturating_add(cutoff, old) <= first] = _WINDOW
         # The label is not known by then.
-        roles[saturating_add(cutoff, delay) > first] = _OVERLAP
+        roles[saturating_add(cutoff, clock.rounded_up(**lengths)) > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)
         roles[at_test] = _TEST
         if held_out is not None:
@@ -334,7 +352,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        delay: float,
+        lengths: dict[str, Any],
         number: int,
         tested: Any,
         roles: np.ndarray,
@@ -344,13 +362,13 @@ class CutoffSplit(BaseCrossValidator):
             f"cutoff {clock.as_scalar(tested)}, but "
         )
         earliest = cutoff.min()
-        known = saturating_add(earliest, delay)
+        known = saturating_add(earliest, clock.rounded_up(**lengths))
         if known > tested:
             raise ValueError(
                 f"{fold}the label of the earliest cutoff {clock.as_scalar(earliest)} "
                 f"is known only from {clock.as_scalar(known)} on "
-                f"(gap={self.gap!r}, horizon={self.horizon!r}). Use fewer splits, "
-                "earlier cutoffs or a shorter horizon."
+                f"(gap={lengths.get('gap', 0)!r}, horizon={lengths['horizon']!r}). Use "
+                "fewer splits, earlier cutoffs or a shorter horizon."
             )
         n_old, n_held_out = ((roles == one).sum() for one in (_WINDOW, _CUSTOMERS))
         n_held_out -= ((roles == _CUSTOMERS) & (cutoff >= tested)).sum()

@@ -61,7 +61,9 @@ class CutoffSplitDisplay:
         self.cutoffs = cutoffs
 
     @classmethod
-    def from_splitter(cls, splitter: CutoffSplit, X: Any, *, ax: Any = None) -> Self:
+    def from_splitter(
+        cls, splitter: CutoffSplit, X: Any, y: Any = None, *, ax: Any = None
+    ) -> Self:
         """Split rows and plot the folds.
 
         Parameters
@@ -70,6 +72,8 @@ class CutoffSplitDisplay:
             The splitter.
         X : DataFrame, Series or HistoryArray of n rows
             Rows with histories, in any order.
+        y : Series of shape (n,) or None, default=None
+            Target, which has the horizon if the splitter has none.
         ax : matplotlib Axes or None, default=None
             Axes to plot on; None: new axes.
 
@@ -89,7 +93,7 @@ class CutoffSplitDisplay:
             raise TypeError(
                 f"splitter must be a CutoffSplit; got {type(splitter).__name__}."
             )
-        report = splitter.report(X)
+        report = splitter.report(X, y)
         array = one_history(X, splitter.history)
         cutoffs = array.log.timeline.clock.as_index(np.unique(array.rows.cutoff))
         return cls(report=report, cutoffs=cutoffs).plot(ax)

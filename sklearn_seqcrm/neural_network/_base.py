@@ -12,6 +12,12 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns import (
+    ForwardSplit,
+    NoForwardSplitError,
+    known_horizon,
+    split_forward,
+)
 from sklearn_seqcrm._recurrent.data import (
     HistorySpec,
     Inputs,
@@ -45,9 +51,9 @@ from sklearn_seqcrm._recurrent.training import (
     EpochSteps,
     HistoryNet,
     Seeds,
+    best_n_epochs,
     copy_pretrained_weights,
     draw_seeds,
-    hold_out_customers,
     keep_network_parameters,
     names_of_poolings,
     optimizer_parameters,
@@ -56,6 +62,7 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
+    set_aside,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -63,6 +70,7 @@ from sklearn_seqcrm._sklearn_compat import (
     CallbackSupportMixin,
     FitTask,
     HasMethods,
+    StrOptions,
     clone_with_fitted,
 )
 
@@ -91,6 +99,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     """
 
     nets_: list[HistoryNet]
+    validation_: dict[str, Any]
     _objective: Objective
     _network_parameters: dict[str, Any]
 
@@ -98,8 +107,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         **CONSTRAINTS,
+        "validation": [StrOptions({"auto", "forward", "customers"})],
+        "horizon": "no_validation",  # depends on the times of the log
+        "refit": ["boolean"],
         "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
@@ -115,22 +127,27 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             X, y, sample_weight, objective, is_continuation, is_full_data=True
         )
         seeds = self._draw_seeds(is_continuation)
-        n_steps = len(seeds) * self._max_epochs(self.early_stopping is not False)
-        task = FitTask(self, X, y, sample_weight, n_steps)
         # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
+        split = self._choose_validation(inputs, y)
+        n_fits = len(seeds) * (1 + self._refits(split))
+        n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
+        task = FitTask(self, X, y, sample_weight, n_steps)
+        # Networks must not start from labels that were unknown at the validation.
+        known = inputs if split is None else inputs.take(split.train)
         nets = (
             self.nets_
             if is_continuation
-            else [self._build(inputs, one) for one in seeds]
+            else [self._build(known, one) for one in seeds]
         )
         # The same for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
-            data, valid = hold_out_customers(
-                self, net, batch_size, inputs.data, customers, of_net.split
+            data, valid = set_aside(
+                self, net, batch_size, inputs.data, customers, split, of_net.split
             )
+            self._describe_validation(data, valid, len(inputs.data))
             data = scale_to_mean_weight(data)
             if valid is not None:
                 valid = scale_to_mean_weight(valid)
@@ -142,12 +159,102 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             train(self, net, of_net, max_epochs, data, valid, epochs)
+            if not epochs.stop and self._refits(split):
+                epochs = self._train_again(inputs, of_net, task)
+                nets[n_done] = self.nets_[n_done]
             if epochs.stop:
                 break
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
+
+    def _train_again(self, inputs: Inputs, seeds: Seeds, task: FitTask) -> EpochSteps:
+        """Replace the last network by one of all rows, with as many epochs as it had.
+
+        The latest rows are the most like those to come, and forward validation neither
+        trains on them nor on those whose windows reach into them.
+        """
+        *others, before = self.nets_
+        n_epochs = best_n_epochs(before)
+        self.validation_["n_epochs"].append(n_epochs)
+        self.validation_["losses"].append(before.history[:, "valid_loss"])
+        net = self._build(inputs, seeds)
+        net.batch_size = before.batch_size
+        data = scale_to_mean_weight(inputs.data)
+        net.start_linear_part(data)
+        self.nets_ = [*others, net]
+        epochs = EpochSteps(task, self.nets_)
+        train(self, net, seeds, n_epochs, data, None, epochs)
+        return epochs
+
+    # Validation rows --------------------------------------------------------------
+
+    def _choose_validation(self, inputs: Inputs, y: Any) -> ForwardSplit | None:
+        """Return a split forward in time, or None for customers or no validation.
+
+        Sets `validation_`, with the reason if rows are not split forward in time.
+        """
+        self.validation_ = {"by": None, "reason": None}
+        if self.early_stopping is False:
+            self.validation_["reason"] = "early_stopping=False"
+            return None
+        if self.validation == "customers":
+            self.validation_["reason"] = "validation='customers'"
+            return None
+        try:
+            if self.validation == "auto":
+                self._refuse_automatic_split()
+            split = split_forward(
+                inputs.cutoffs,
+                inputs.customers(),
+                known_horizon(y, self.horizon),
+                self.validation_fraction,
+            )
+        except NoForwardSplitError as reason:
+            if self.validation == "forward":
+                raise ValueError(
+                    f"validation='forward' is impossible, because {reason}. "
+                    "validation='customers' sets customers aside."
+                ) from None
+            self.validation_["reason"] = str(reason)
+            return None
+        of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
+        self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
+        return split
+
+    def _refuse_automatic_split(self) -> None:
+        """Raise NoForwardSplitError if ``"auto"`` does not split by time."""
+        if self.warm_start:
+            raise NoForwardSplitError(
+                "warm_start=True continues training, and rows of an earlier fit would "
+                "be validation rows"
+            )
+        if self.callbacks:
+            raise NoForwardSplitError(
+                "callbacks may need a validation loss, and the last training, on all "
+                "rows, has none"
+            )
+
+    def _refits(self, split: ForwardSplit | None) -> bool:
+        """Return whether networks are trained again on all rows."""
+        # With `warm_start`, the next fit would validate on rows it was trained on.
+        return split is not None and self.refit and not self.warm_start
+
+    def _describe_validation(
+        self, data: RowData, valid: RowData | None, n_rows: int
+    ) -> None:
+        """Add the numbers of rows to `validation_`."""
+        n_valid = 0 if valid is None else len(valid)
+        if valid is not None and self.validation_["by"] is None:
+            self.validation_["by"] = "customers"
+        elif valid is None and self.early_stopping == "auto":
+            self.validation_["reason"] = "too few customers to set some aside"
+        self.validation_ |= {
+            "n_train": len(data),
+            "n_valid": n_valid,
+            "n_dropped": n_rows - len(data) - n_valid,
+        }
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, objective: Objective

@@ -92,12 +92,24 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.
     early_stopping : bool or "auto", default="auto"
-        Set customers aside with all their rows, stop when their loss no longer falls,
-        and return to the best epoch. ``"auto"``: with at least 50 customers, or 1,000
-        rows.
+        Set rows aside (see `validation`), and stop when their loss no longer falls.
+        ``"auto"``: with at least 50 customers, or 1,000 rows.
+    validation : {"auto", "forward", "customers"}, default="auto"
+        Rows that are set aside: ``"forward"`` in time, those at the latest cutoffs, or
+        all rows of some ``"customers"``. ``"auto"``: forward if the horizon of the
+        target is known and rows have several cutoffs, unless `callbacks` or
+        `warm_start` are set. See the Notes of `LSTMClassifier`.
+    horizon : Timedelta, str, number or None, default=None
+        Time from a cutoff until the label of its row is known, including the gap of the
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
-        customers, up to 0.2.
+        customers, up to 0.2. Forward in time: least share of the rows at the latest
+        cutoffs, ``"auto"``: 0.05.
+    refit : bool, default=True
+        After validation forward in time, train a new network on all rows, for the
+        number of epochs in the middle of those with a small validation loss. False, or
+        customers: return to the weights of the best epoch.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"
@@ -119,8 +131,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         and ``"zero_inflated_lognormal"``. None: all rows have the same exposure.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit uses copies. Callbacks that monitor the
-        validation loss need ``early_stopping=True``. Callbacks of scikit-learn (1.9 or
-        newer) are set by ``set_callbacks`` instead.
+        validation loss need ``early_stopping=True`` and, forward in time,
+        ``refit=False``. Callbacks of scikit-learn (1.9 or newer) are set by
+        ``set_callbacks`` instead.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
@@ -149,6 +162,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Number of epochs; the largest of several networks.
     n_outputs_ : int
         Number of targets of a row.
+    validation_ : dict
+        Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
+        with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
+        ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
+        set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
+        on all rows, its number of epochs and the validation losses before.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -238,7 +257,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     _objective: Number
     _exposure: Exposure | None
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
         "loss": [StrOptions(set(LOSSES))],
         "quantile": [Real, "array-like"],
@@ -265,7 +284,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
+        validation: Literal["auto", "forward", "customers"] = "auto",
+        horizon: Any = None,
         validation_fraction: float | Literal["auto"] = "auto",
+        refit: bool = True,
         n_iter_no_change: int = 5,
         loss: Literal[
             "squared_error",
@@ -301,7 +323,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
+        self.validation = validation
+        self.horizon = horizon
         self.validation_fraction = validation_fraction
+        self.refit = refit
         self.n_iter_no_change = n_iter_no_change
         self.loss = loss
         self.quantile = quantile

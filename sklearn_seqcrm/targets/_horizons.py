@@ -67,6 +67,8 @@ def over_horizons(
         [to_target(values, windows, how, name) for values, windows in found], axis=1
     )
     table.columns = columns
+    # All labels of a row are known at the end of its longest window.
+    table.attrs.update(all_windows[columns.argmax()].attrs)
     if censored == "drop":
         table = table[~np.any([windows.censored for windows in all_windows], axis=0)]
     return table
@@ -158,4 +160,5 @@ def stack_horizons(
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
     rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})
     target = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
+    target.attrs.update(y.attrs)
     return rows, target

@@ -277,12 +277,14 @@ def time_to_next(
     time = _censoring_time(windows)
     time[event] = windows.log.timeline.times[at[event]] - windows.begin[event]
     columns = {"event": event, "time": _as_lengths(time, unit)}
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             name: to_target(values, windows, censored, name, may_keep=True)
             for name, values in columns.items()
         }
     )
+    table.attrs.update(windows.attrs)
+    return table
 
 
 def _censoring_time(windows: Windows) -> np.ndarray:

@@ -85,6 +85,9 @@ class Windows:
         end, whether its first event has not been recorded.
     latest : int, float or None
         The latest cutoff with a complete window, on the axis of the log.
+    attrs : dict of str to str or number
+        ``"horizon"`` and ``"gap"`` for the target's ``attrs``; empty for a window
+        without an end.
     """
 
     index: pd.Index
@@ -96,6 +99,7 @@ class Windows:
     length: int | float | None
     censored: np.ndarray
     latest: int | float | None
+    attrs: dict[str, Any]
 
     def next_events(self) -> np.ndarray:
         """Return the position in the log of each first event, -1 for none, (n,)."""
@@ -174,6 +178,7 @@ def windows_after(
     if gap_ticks != wait:
         begin = cutoff + gap_ticks
     length = latest = None
+    attrs: dict[str, Any] = {}
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)
@@ -181,6 +186,7 @@ def windows_after(
         end = saturating_add(cutoff, wait)
         censored = end > recorded
         latest = recorded - wait
+        attrs = {"horizon": _plain(horizon), "gap": _plain(gap)}
         # Events after the end of the record may be of some kinds only: do not count.
         end = np.minimum(end, recorded)
     last = first_at_or_after(times, first, last, end)
@@ -198,7 +204,19 @@ def windows_after(
     if length is None:
         censored = first == last
     index = X.index if hasattr(X, "index") else pd.RangeIndex(len(array))
-    return Windows(index, log, events, first, last, begin, length, censored, latest)
+    return Windows(
+        index, log, events, first, last, begin, length, censored, latest, attrs
+    )
+
+
+def _plain(length: Any) -> str | int | float:
+    """Return a length of time as text or a number, which any file format stores.
+
+    ``DataFrame.to_parquet`` writes ``attrs`` as JSON, which has no Timedeltas.
+    """
+    if isinstance(length, str | datetime.timedelta | np.timedelta64):
+        return str(pd.Timedelta(length))
+    return length.item() if isinstance(length, np.generic) else length
 
 
 def _is_false(moments: Any) -> bool:
@@ -248,9 +266,13 @@ def to_target(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        Integers and booleans become floats for ``censored="nan"``.
+        Integers and booleans become floats for ``censored="nan"``. ``attrs`` has the
+        horizon and the gap.
     """
     target = pd.Series(values, index=windows.index, name=name)
+    # Splits forward in time need to know when a label was known. pandas keeps `attrs`
+    # through selections of rows, comparisons and arithmetic.
+    target.attrs.update(windows.attrs)
     if censored == "keep":
         return target
     if censored == "nan":

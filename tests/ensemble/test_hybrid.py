@@ -264,6 +264,45 @@ def test_forward_in_time():
     assert sorted(model.lstm_.seen_["cutoff"].unique()) == [2, 4]
 
 
+class SeesRows(Constant):
+    """A network in the place of one: it has a horizon, and notes the rows of a fit."""
+
+    seen = []
+
+    def __init__(self, value=0.0, horizon=None):
+        super().__init__(value)
+        self.horizon = horizon
+
+    def fit(self, X, y, sample_weight=None):
+        self.seen.append((sorted(set(X["cutoff"])), self.horizon))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+def test_a_target_with_a_horizon_holds_out_the_latest_cutoff(gap):
+    """The parts, which get the target as an array, are told its horizon."""
+    log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
+    X = log.snapshots([1, 2, 3, 4])
+    y = pd.Series(np.arange(len(X)) / len(X))
+    y.attrs.update(horizon=2 - gap, gap=gap)
+    SeesRows.seen = []
+    parts = [Pipeline([("last", SeesRows(value))]) for value in (0.0, 1.0)]
+    model = HybridRegressor(*parts, random_state=0).fit(X, y)
+    assert SeesRows.seen == 2 * [([1, 2], 2)] + 2 * [([1, 2, 3, 4], 2)]
+    assert model.n_customers_ == 60
+    assert parts[0][-1].horizon is None
+    # Weightless rows hold no customer out.
+    SeesRows.seen = []
+    weight = (X["cutoff"] < 4).astype(float)
+    HybridRegressor(*parts, random_state=0).fit(X, y, weight)
+    assert [cutoffs for cutoffs, _ in SeesRows.seen] == 2 * [[1]] + 2 * [[1, 2, 3]]
+    # Without the horizon, customers are held out at all cutoffs.
+    SeesRows.seen = []
+    model = HybridRegressor(*parts, random_state=0).fit(X, y.to_numpy())
+    assert SeesRows.seen == 4 * [([1, 2, 3, 4], None)]
+    assert model.n_customers_ == 12
+
+
 def test_one_customer_and_one_class_leave_one_half():
     one = HybridRegressor(Constant(1.0), Constant(), refit=False).fit(
         rows_of(1, 5), np.zeros(5)
@@ -386,7 +425,13 @@ def test_parts_by_default_and_as_given():
     }
     assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
     assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
-    own = Pipeline([("mine", HistGradientBoostingClassifier())])
+    # scikit-learn's boosting takes 255 categories of a column, others any number.
+    assert model.boosting[0].max_categories == 255
+    other = make_hybrid(boosting=GradientBoostingRegressor()).boosting
+    assert other[0].max_categories is None
+    given = HistGradientBoostingClassifier()
+    assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
+    own = Pipeline([("mine", given)])
     assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)
 

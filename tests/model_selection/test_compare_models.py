@@ -422,6 +422,35 @@ def make_waits(unit=1):
     return pd.DataFrame({"event": Y > 0, "time": np.exp(-X[:, 0] + X[:, 1]) * unit})
 
 
+class SeesHorizon(DummyClassifier):
+    """Keeps the horizon of its target."""
+
+    seen = []
+
+    def fit(self, X, y):
+        self.seen.append(getattr(y, "attrs", {}).get("horizon"))
+        return super().fit(X, y)
+
+
+def test_targets_keep_their_horizon(histories, tmp_path):
+    """For splits forward in time, of the comparison and within models."""
+    table, y = histories
+    y = pd.Series(y, index=table.index)
+    y.attrs["horizon"] = "30D"
+    cv = CutoffSplit(1, test_size=15)
+    options = {"cv": cv, "scoring": "accuracy", "cache": tmp_path}
+    found = compare_models({"a": SeesHorizon()}, table, y, **options)
+    assert SeesHorizon.seen == ["30D"]
+    options["cv"] = CutoffSplit(1, test_size=15, horizon="30D")
+    again = compare_models({"a": SeesHorizon()}, table, y, **options)
+    assert_frame_equal(found.scores, again.scores)
+    assert SeesHorizon.seen == ["30D"]  # read from the cache
+    # Models may depend on the horizon: another one is another run.
+    y.attrs["horizon"] = "31D"
+    compare_models({"a": SeesHorizon()}, table, y, **options)
+    assert SeesHorizon.seen == ["30D", "31D"]
+
+
 @pytest.mark.parametrize("form", ["frame", "durations", "records", "kinds"])
 def test_forms_of_survival_targets(form, tmp_path):
     """Against all pairs of each fold."""

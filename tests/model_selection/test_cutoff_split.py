@@ -374,6 +374,25 @@ def test_model_selection_of_sklearn():
     assert clone(search).cv.horizon == 1
 
 
+def test_the_horizon_of_the_target():
+    """Also in a search, whose splitter gets the target."""
+    X = rows_at([1, 2, 3, 4, 5, 6] * 3)
+    y = pd.Series(np.arange(len(X)) % 2)
+    y.attrs.update(horizon=2, gap=1)
+    of_target, given = CutoffSplit(2), CutoffSplit(2, horizon=2, gap=1)
+    folds = cutoffs_of(X, of_target.split(X, y))
+    assert folds == cutoffs_of(X, given.split(X)) == [([1, 2], [5]), ([1, 2, 3], [6])]
+    assert_frame_equal(of_target.report(X, y), given.report(X))
+    model = make_pipeline(RFMFeatures(amount=None), HistGradientBoostingClassifier())
+    found = cross_validate(model, X, y, cv=of_target, return_indices=True)
+    assert [len(one) for one in found["indices"]["train"]] == [6, 9]
+    # A given horizon comes first.
+    assert cutoffs_of(X, CutoffSplit(1, horizon=4).split(X, y)) == [([1, 2], [6])]
+    for unknown in (None, y.to_numpy()):
+        with pytest.raises(ValueError, match="needs a horizon, and the horizon of the"):
+            next(of_target.split(X, unknown))
+
+
 def test_repr():
     shown = repr(CutoffSplit(2, horizon="14D"))
     assert shown.startswith("CutoffSplit(")

@@ -17,6 +17,7 @@ from skorch.helper import SliceDict
 
 from sklearn_seqcrm._columns import (
     ColumnRoles,
+    Cutoffs,
     Table,
     has_histories,
     numbers_of,
@@ -33,6 +34,7 @@ from sklearn_seqcrm._recurrent.data._sources import (
     Steps,
     join_moments,
 )
+from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray
 
 # Half-lives in numbers of events, for tensors without times.
@@ -267,6 +269,8 @@ class Inputs(NamedTuple):
         It is a callable because prediction does not need it.
     encoded : bool, default=True
         Whether an encoder made the codes, so that their numbers are known.
+    clocks : tuple of Clock, default=()
+        Clock of the cutoffs of each history column; none for tensors and arrays.
     """
 
     data: RowData
@@ -274,6 +278,15 @@ class Inputs(NamedTuple):
     names: tuple[str, ...]
     customers: Callable[[], np.ndarray]
     encoded: bool = True
+    clocks: tuple[Clock, ...] = ()
+
+    @property
+    def cutoffs(self) -> list[Cutoffs]:
+        """Cutoffs of the rows in each history column, if these have cutoffs."""
+        return [
+            Cutoffs(clock, source.cutoff)
+            for clock, source in zip(self.clocks, self.data.sources, strict=False)
+        ]
 
     @property
     def n_sums(self) -> int:
@@ -430,6 +443,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         tuple(HistorySpec.of(array.log.layout) for array in arrays),
         reading.histories,
         partial(row_customers, arrays),
+        clocks=tuple(array.log.timeline.clock for array in arrays),
     )
 
 

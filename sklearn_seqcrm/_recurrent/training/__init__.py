@@ -9,6 +9,7 @@ from sklearn_seqcrm._recurrent.training._training import (
     CONSTRAINTS,
     Pooling,
     Seeds,
+    best_n_epochs,
     copy_pretrained_weights,
     draw_seeds,
     hold_out_customers,
@@ -20,5 +21,6 @@ from sklearn_seqcrm._recurrent.training._training import (
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
+    set_aside,
     train,
 )

@@ -1,0 +1,205 @@
+"""A split forward in time: validation rows at the latest cutoffs.
+
+Customers set aside share dates, season and prices with the training rows: a model may
+improve on them by what it learned about these dates, which does not help later. A split
+forward in time validates at the latest cutoffs, and trains on the rows whose labels
+were known by then (rolling origin)::
+
+    cutoffs      1   2   3   4   5   6   7   8         horizon 3
+    windows      1==========>4                         8==========>11
+    train        x   x   x   x   x                     5 + 3 <= 8
+    dropped                          x   x             6 + 3 >  8
+    validation                               x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._columns._table import Table, has_histories
+from sklearn_seqcrm._store import Clock, saturating_add
+
+# The fewest latest cutoffs that have this share of the rows: usually one. Each further
+# one would drop another cutoff from the training rows as well.
+_LEAST_SHARE = 0.05
+# With fewer customers, the validation loss is too noisy to compare epochs.
+_FEWEST_CUSTOMERS = 50
+# With less to learn from, what is chosen would be the best for another problem.
+_LEAST_SHARE_TO_TRAIN = 0.3
+
+
+class Cutoffs(NamedTuple):
+    """Cutoffs of n rows.
+
+    Parameters
+    ----------
+    clock : Clock
+        Their time axis.
+    ticks : ndarray of shape (n,)
+        The cutoffs on that axis.
+    """
+
+    clock: Clock
+    ticks: np.ndarray
+
+
+class ForwardSplit(NamedTuple):
+    """Positions of the rows of a split forward in time.
+
+    Parameters
+    ----------
+    train : ndarray of int64
+        Rows whose labels were known at the first validation cutoff.
+    valid : ndarray of int64
+        Rows at the latest cutoffs.
+    since : Timestamp, int or float
+        First validation cutoff.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    since: Any
+
+
+class NoForwardSplitError(Exception):
+    """Rows cannot be split forward in time; the message is the reason."""
+
+
+def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
+    """Return the lengths of time from a cutoff until its label is known.
+
+    Parameters
+    ----------
+    y : object
+        Targets, with ``attrs`` if they are from `sklearn_seqcrm.targets`.
+    horizon : Timedelta, str, number or None, default=None
+        Parameter of an estimator, which replaces what `y` holds.
+
+    Returns
+    -------
+    dict of str to Timedelta, str or number
+        Lengths to add up, by their names in errors.
+
+    Raises
+    ------
+    NoForwardSplitError
+        If neither has a horizon.
+    """
+    if horizon is not None:
+        return {"horizon": horizon}
+    attrs = getattr(y, "attrs", None)
+    if not isinstance(attrs, Mapping) or attrs.get("horizon") is None:
+        raise NoForwardSplitError(
+            "the horizon of the target is unknown: y is no target of "
+            "sklearn_seqcrm.targets with a horizon, whose attrs have it"
+        )
+    return {name: attrs[name] for name in ("horizon", "gap") if name in attrs}
+
+
+def total_length(lengths: Mapping[str, Any]) -> Any:
+    """Return the sum of lengths of time: text, or a number on an axis of numbers."""
+    parts = [one for one in lengths.values() if one != 0]
+    if all(isinstance(one, int | float) for one in parts):
+        return sum(parts)
+    return str(sum(map(pd.Timedelta, parts), pd.Timedelta(0)))
+
+
+def cutoffs_of(X: Any) -> list[Cutoffs]:
+    """Return the cutoffs of the rows of X in each history column.
+
+    Parameters
+    ----------
+    X : DataFrame with history columns, or anything of n rows
+        Rows.
+
+    Returns
+    -------
+    list of Cutoffs
+        Empty without histories, or if some are missing.
+    """
+    arrays = list(Table.of(X).histories.values()) if has_histories(X) else []
+    if any(array.isna().any() for array in arrays):
+        return []
+    return [Cutoffs(array.log.timeline.clock, array.rows.cutoff) for array in arrays]
+
+
+def split_forward(
+    cutoffs: Sequence[Cutoffs],
+    customers: np.ndarray,
+    lengths: Mapping[str, Any],
+    share: float | str = "auto",
+) -> ForwardSplit:
+    """Split rows at their latest cutoffs.
+
+    Parameters
+    ----------
+    cutoffs : sequence of Cutoffs of n rows
+        Of each history column.
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+    lengths : dict of str to Timedelta, str or number
+        Lengths of time from a cutoff until its label is known, to be added up.
+    share : float or "auto", default="auto"
+        Least share of the rows to be set aside; ``"auto"`` for 0.05.
+
+    Returns
+    -------
+    ForwardSplit
+        Positions of training and validation rows.
+
+    Raises
+    ------
+    NoForwardSplitError
+        If there are too few cutoffs, customers or rows.
+    TypeError, ValueError
+        If a length does not fit the times of the log, or all are 0.
+    """
+    clock, ticks = _common(cutoffs)
+    delay = clock.rounded_up(**lengths)
+    if not delay > 0:
+        raise ValueError(f"horizon must be longer than 0; got {lengths['horizon']!r}.")
+    distinct, counts = np.unique(ticks, return_counts=True)
+    if len(distinct) < 2:
+        raise NoForwardSplitError("all rows have one cutoff")
+    n_from = counts[::-1].cumsum()[::-1]  # rows at or after each distinct cutoff
+    # Rounded: a share of the rows may be a little more than a whole number.
+    least = round((_LEAST_SHARE if share == "auto" else float(share)) * len(ticks), 6)
+    first = distinct[np.flatnonzero(n_from >= least)[-1]]
+    since = clock.as_scalar(first)
+    valid = np.flatnonzero(ticks >= first)
+    train = np.flatnonzero(saturating_add(ticks, delay) <= first)
+    if len(train) < _LEAST_SHARE_TO_TRAIN * len(ticks):
+        raise NoForwardSplitError(
+            f"only {len(train)} of {len(ticks)} rows have a label that was known at "
+            f"{since}, the first of the latest cutoffs; rows at earlier cutoffs or a "
+            "shorter horizon would leave more"
+        )
+    n_customers = len(np.unique(customers[valid]))
+    if n_customers < _FEWEST_CUSTOMERS:
+        raise NoForwardSplitError(
+            f"only {n_customers} customers have rows at the latest cutoffs, from "
+            f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
+        )
+    return ForwardSplit(train, valid, since)
+
+
+def _common(cutoffs: Sequence[Cutoffs]) -> Cutoffs:
+    """Return the cutoffs that all history columns have."""
+    if not cutoffs:
+        raise NoForwardSplitError("X has no history column with cutoffs")
+    first, *others = (one.clock.as_index(one.ticks) for one in cutoffs)
+    if not all(_equal(first, other) for other in others):
+        raise NoForwardSplitError("the history columns of X have different cutoffs")
+    return cutoffs[0]
+
+
+def _equal(first: pd.Index, second: pd.Index) -> bool:
+    """Return whether two columns of times are equal, in any unit and time zone."""
+    are_times = {isinstance(one, pd.DatetimeIndex) for one in (first, second)}
+    if are_times == {True}:
+        first, second = (pd.to_datetime(one, utc=True) for one in (first, second))
+    return len(are_times) == 1 and bool((first == second).all())

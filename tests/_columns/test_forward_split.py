@@ -1,0 +1,161 @@
+"""Splits at the latest cutoffs, without rows whose labels were not known by then."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm._columns import (
+    Cutoffs,
+    NoForwardSplitError,
+    cutoffs_of,
+    known_horizon,
+    split_forward,
+    total_length,
+)
+from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm.targets import churned, future_count, time_to_next
+from tests.logs import log_of
+
+NUMBERS, FLOATS, SECONDS = Clock("int64"), Clock("float64"), Clock("int64", "s")
+N_CUSTOMERS = 60
+CUSTOMERS = np.tile(np.arange(N_CUSTOMERS), 8)
+
+
+def at(*cutoffs, clock=NUMBERS):
+    """Return rows of all customers at each cutoff."""
+    return [Cutoffs(clock, np.repeat(np.array(cutoffs, clock.dtype), N_CUSTOMERS))]
+
+
+def split_of(cutoffs, horizon, **options):
+    customers = CUSTOMERS[: len(cutoffs[0].ticks)]
+    return split_forward(cutoffs, customers, {"horizon": horizon}, **options)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "latest", "last_trained"),
+    [(1, 8, 7), (3, 8, 5), (5, 8, 3), (2.5, 8, 5)],
+)
+def test_training_labels_are_known_at_the_first_validation_cutoff(
+    horizon, latest, last_trained
+):
+    [cutoffs] = at(1, 2, 3, 4, 5, 6, 7, 8)
+    split = split_of([cutoffs], horizon)
+    assert split.since == latest
+    assert_array_equal(np.unique(cutoffs.ticks[split.valid]), [latest])
+    assert cutoffs.ticks[split.train].max() == last_trained
+    assert (cutoffs.ticks[split.train] + horizon <= latest).all()
+
+
+@pytest.mark.parametrize(("share", "since"), [("auto", 8), (0.125, 8), (0.13, 7)])
+def test_as_many_cutoffs_as_the_share_of_rows_needs(share, since):
+    assert split_of(at(1, 2, 3, 4, 5, 6, 7, 8), 1, share=share).since == since
+
+
+def test_rows_with_cutoffs_of_their_own_are_split_by_share():
+    rng = np.random.default_rng(0)
+    ticks = rng.random(2000)
+    split = split_forward(
+        [Cutoffs(FLOATS, ticks)], np.arange(2000), {"horizon": 0.1}, share=0.05
+    )
+    assert len(split.valid) == 100
+    assert ticks[split.valid].min() == split.since
+    assert (ticks[split.train] + 0.1 <= split.since).all()
+    assert len(split.train) == (ticks + 0.1 <= split.since).sum()
+
+
+def test_gap_and_horizon_add_up():
+    hours = np.arange(8) * 3600
+    [cutoffs] = at(*hours, clock=SECONDS)
+    lengths = {"horizon": "1h", "gap": pd.Timedelta("30min")}
+    split = split_forward([cutoffs], CUSTOMERS, lengths)
+    assert split.since == pd.Timestamp("1970-01-01 07:00")
+    assert cutoffs.ticks[split.train].max() == 5 * 3600
+
+
+@pytest.mark.parametrize(
+    ("cutoffs", "horizon", "reason"),
+    [
+        ([], 1, "no history column with cutoffs"),
+        (at(5), 1, "all rows have one cutoff"),
+        (at(1, 2, 3, 4), 3, "only 60 of 240 rows have a label that was known at 4"),
+        (at(1, 2) + at(1, 3), 1, "different cutoffs"),
+        (at(1, 2) + at(1, 2, clock=SECONDS), 1, "different cutoffs"),
+    ],
+    ids=["none", "one", "long", "columns", "clocks"],
+)
+def test_reasons_against_a_split(cutoffs, horizon, reason):
+    customers = CUSTOMERS[: len(cutoffs[0].ticks)] if cutoffs else CUSTOMERS
+    with pytest.raises(NoForwardSplitError, match=reason):
+        split_forward(cutoffs, customers, {"horizon": horizon})
+
+
+def test_too_few_customers_at_the_latest_cutoffs():
+    with pytest.raises(NoForwardSplitError, match="only 1 customers have rows"):
+        split_forward(at(1, 2), np.zeros(120, "int64"), {"horizon": 1})
+
+
+@pytest.mark.parametrize(
+    ("horizon", "error", "match"),
+    [(0, ValueError, "longer than 0"), ("9D", TypeError, "horizon must be a number")],
+)
+def test_lengths_that_do_not_fit(horizon, error, match):
+    with pytest.raises(error, match=match):
+        split_of(at(1, 2, 3), horizon)
+
+
+def test_two_history_columns_with_equal_cutoffs_in_other_units():
+    hours = [0, 3600, 7200]
+    other = at(*(1000 * hour for hour in hours), clock=Clock("int64", "ms", aware=True))
+    assert split_of(at(*hours, clock=SECONDS) + other, "1h").since.hour == 2
+
+
+# The horizon of a target --------------------------------------------------------------
+
+
+def rows_of(times, cutoffs):
+    return log_of(times, observed_until=max(times) * 10).snapshots(cutoffs)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        churned,
+        future_count,
+        time_to_next,
+        lambda X, *args, **options: 1 - churned(X, *args, **options),
+        lambda X, *args, **options: future_count(X, *args, **options)[1:] > 0,
+    ],
+)
+def test_targets_hold_their_horizon(target):
+    """pandas keeps `attrs` through arithmetic, comparisons and selections."""
+    numbers = target(rows_of([1, 2, 3], [2, 4]), 5, gap=np.int64(1))
+    assert known_horizon(numbers) == {"horizon": 5, "gap": 1}
+    days = log_of(pd.to_datetime(["2024-01-01", "2024-01-05"]), observed_until="2025")
+    y = target(days.snapshots(["2024-01-02", "2024-01-04"]), np.timedelta64(9, "D"))
+    assert y.attrs == {"horizon": "9 days 00:00:00", "gap": 0}
+    assert total_length(known_horizon(y)) == "9 days 00:00:00"
+    assert total_length(known_horizon(numbers)) == 6
+    assert total_length({"horizon": "9D", "gap": "12h"}) == "9 days 12:00:00"
+
+
+def test_several_horizons_hold_the_longest():
+    y = future_count(rows_of([1, 2, 3], [2, 4]), [2, 5, 3])
+    assert known_horizon(y) == {"horizon": 5, "gap": 0}
+
+
+def test_windows_without_an_end_have_no_horizon():
+    y = time_to_next(rows_of([1, 2, 3], [1, 2]))
+    for unknown in (y, [0, 1], pd.Series([0, 1])):
+        with pytest.raises(NoForwardSplitError, match="horizon of the target is unkno"):
+            known_horizon(unknown)
+        assert known_horizon(unknown, 3) == {"horizon": 3}
+
+
+def test_cutoffs_of_rows():
+    X = rows_of([1, 2, 3], [2, 4])
+    [found] = cutoffs_of(X)
+    assert_array_equal(found.ticks, [2, 4])
+    assert cutoffs_of(np.zeros((3, 1))) == []
+    X.loc[0, "history"] = pd.NA
+    assert cutoffs_of(X) == []

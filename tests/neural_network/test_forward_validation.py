@@ -1,0 +1,220 @@
+"""Early stopping at the latest cutoffs, then a training on all rows."""
+
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from skorch.history import History
+
+from sklearn_seqcrm._recurrent.training import best_n_epochs
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.targets import churned, future_count, time_to_next
+from tests.logs import log_of_table
+from tests.neural_network.small_fits import SMALL, Spy, fit_and_see
+
+N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
+
+
+def make_log():
+    rng = np.random.default_rng(0)
+    n_events = rng.poisson(8, N_CUSTOMERS) + 1
+    times = [np.append(0, rng.integers(0, 100, n)) for n in n_events]
+    table = pd.DataFrame(
+        {"who": np.repeat(np.arange(N_CUSTOMERS), n_events + 1)}
+        | {"day": np.concatenate(times)}
+    )
+    return log_of_table(table)
+
+
+LOG = make_log()
+RAW = LOG.snapshots(CUTOFFS)
+Y = churned(RAW, HORIZON)
+X = HistoryEncoder().fit_transform(RAW)[["history"]].assign(at=RAW["cutoff"] / 10)
+
+
+def trainings(seen):
+    """Return the rows and the validation losses of each training that a `Spy` saw."""
+    found = []
+    for first, second in seen:
+        if isinstance(second, dict):  # an epoch, with its weights
+            found[-1][2].append(first)
+        else:
+            found.append((first, second, []))
+    return found
+
+
+def cutoffs_of_rows(data):
+    """Return the cutoffs of rows, which are their only static."""
+    return (10 * np.unique(data.static[:, -1])).tolist()
+
+
+def test_rows_of_both_trainings():
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 4}, validation="forward")
+    model, seen = fit_and_see(model, X, Y)
+    (train, valid, losses), (every, nothing, again) = trainings(seen)
+    assert cutoffs_of_rows(train) == [20, 30, 40, 50]
+    assert cutoffs_of_rows(valid) == [60]
+    assert len(every) == len(X)
+    assert nothing is None
+    assert len(losses) == 4
+    n_epochs = model.n_iter_
+    assert again == n_epochs * [None]
+    assert model.validation_ == {
+        "by": "forward",
+        "reason": None,
+        "since": 60,
+        "n_epochs": [n_epochs],
+        "losses": [losses],
+        "n_train": 240,
+        "n_valid": 60,
+        "n_dropped": 0,
+    }
+
+
+@pytest.mark.parametrize("gap", [0, 5])
+def test_rows_whose_labels_were_unknown_are_dropped(gap):
+    y = churned(RAW, 11, gap=gap)
+    model = LSTMClassifier(**SMALL, validation="forward", refit=False)
+    model, seen = fit_and_see(model, X, y)
+    [(train, valid, _)] = trainings(seen)
+    assert cutoffs_of_rows(train) == [20, 30, 40]
+    assert cutoffs_of_rows(valid) == [60]
+    assert model.validation_["n_dropped"] == 60
+    assert model.validation_["n_epochs"] == []
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
+    """With one epoch, validation labels choose nothing; dropped ones never do."""
+    is_known = (RAW["cutoff"] <= 40).to_numpy()
+    later = Y.where(is_known, 1 - Y)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=11, refit=refit)
+    first, second = (clone(model).fit(X, y).predict_proba(X) for y in (Y, later))
+    assert (first == second).all() != refit
+
+
+@pytest.mark.parametrize(
+    ("losses", "n_epochs"),
+    [
+        ([5], 1),
+        ([5, 5, 5], 2),
+        ([5, 4, 3, 4, 5], 3),
+        ([5, 3, 3.1, 3.3, 3, 5], 3),  # the middle of 2, 3 and 5
+        ([-1, -2, -3, -3, -3], 4),
+        ([5e9, 3e9, 3e9, 3e9], 3),
+    ],
+)
+def test_the_middle_of_a_flat_minimum(losses, n_epochs):
+    history = History()
+    for loss in losses:
+        history.new_epoch()
+        history.record("valid_loss", loss)
+    assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
+
+
+def test_epochs_of_each_network():
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 3}, n_networks=2).fit(X, Y)
+    n_epochs = model.validation_["n_epochs"]
+    assert [len(net.history) for net in model.nets_] == n_epochs
+    assert max(n_epochs) == model.n_iter_
+    # A network of all rows starts and ends as one without early stopping.
+    of_all = {**SMALL, "max_epochs": n_epochs[0], "early_stopping": False}
+    alone = LSTMClassifier(**of_all).fit(X, Y)
+    expected = alone.predict_proba(X)
+    model.nets_ = model.nets_[:1]
+    assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "y", "by", "reason"),
+    [
+        ({}, Y.to_numpy(), "customers", "horizon of the target is unknown"),
+        ({"horizon": 45}, Y, "customers", "only 0 of 300 rows have a label"),
+        ({"warm_start": True}, Y, "customers", "warm_start=True continues"),
+        ({"callbacks": [Spy([])]}, Y, "customers", "callbacks may need"),
+        ({"validation": "customers"}, Y, "customers", "validation='customers'"),
+        ({"early_stopping": False}, Y, None, "early_stopping=False"),
+        ({"horizon": 10}, Y.to_numpy(), "forward", None),
+    ],
+    ids=["y", "long", "warm", "callbacks", "customers", "none", "horizon"],
+)
+def test_choice_of_validation_rows(options, y, by, reason):
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, **options).fit(X, y)
+    assert model.validation_["by"] == by
+    assert (reason or "None") in str(model.validation_["reason"])
+    counts = [model.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
+    assert sum(counts) == len(X)
+
+
+def test_rows_of_one_cutoff():
+    one = X[RAW["cutoff"] == 30]
+    model = LSTMClassifier(**SMALL).fit(one, Y[one.index])
+    assert model.validation_["by"] == "customers"
+    assert model.validation_["reason"] == "all rows have one cutoff"
+    few = LSTMClassifier(**SMALL).fit(one[:20], Y[one.index[:20]])
+    assert few.validation_["by"] is None
+    assert few.validation_["reason"] == "too few customers to set some aside"
+
+
+@pytest.mark.parametrize(
+    ("frame", "y", "reason"),
+    [
+        (X, Y.to_numpy(), "the horizon of the target is unknown"),
+        (X[["at"]], Y, "X has no history column with cutoffs"),
+    ],
+    ids=["horizon", "statics"],
+)
+def test_impossible_wishes(frame, y, reason):
+    model = LSTMClassifier(**SMALL, validation="forward")
+    with pytest.raises(ValueError, match=f"impossible, because {reason}"):
+        model.fit(frame, y)
+
+
+def test_a_horizon_of_another_type():
+    with pytest.raises(TypeError, match="horizon must be a number"):
+        LSTMClassifier(**SMALL, horizon="10D").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [
+        (LSTMRegressor(**SMALL), future_count),
+        (LSTMRegressor(**SMALL, loss="poisson"), future_count),
+        (LSTMSurvival(**SMALL, bins=4), time_to_next),
+        (LSTMClassifier(**SMALL), lambda rows, _: churned(rows, [5, HORIZON])),
+    ],
+    ids=["number", "count", "time", "labels"],
+)
+def test_other_targets(model, target):
+    model.fit(X, target(RAW, HORIZON))
+    assert model.validation_["by"] == "forward"
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_pipelines_searches_and_pickles():
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    search = GridSearchCV(model, {"estimator__hidden_size": [4]}, cv=2).fit(RAW, Y)
+    [*_, network] = search.best_estimator_
+    assert network.validation_["by"] == "forward"
+    copy = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert copy[-1].validation_ == network.validation_
+    assert_array_equal(copy.predict_proba(RAW), search.predict_proba(RAW))
+    again = clone(copy).fit(RAW, Y)
+    assert_array_equal(again.predict_proba(RAW), search.predict_proba(RAW))
+
+
+def test_logs_on_disk(tmp_path):
+    LOG.to_disk(tmp_path / "log")
+    rows = EventLog.open(tmp_path / "log").snapshots(CUTOFFS)
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    fits = [clone(model).fit(one, churned(one, HORIZON)) for one in (rows, RAW)]
+    assert fits[0][-1].validation_["by"] == "forward"
+    first, second = (fit.predict_proba(RAW) for fit in fits)
+    assert_array_equal(first, second)
