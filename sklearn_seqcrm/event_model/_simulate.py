@@ -367,7 +367,7 @@ class Simulator:
 
     def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
-        [source] = data.sources
+        source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
         return {
             key: ObservedLevels.of(source, is_tie, density.code, density.copies.lift)
