@@ -257,7 +257,7 @@ class EventNetwork(nn.Module):
         ties = events.padded(is_tie, n)
         candidates = {
             key: copy_candidates(
-                events.padded(density.own_input(events.values, events.codes), n),
+                events.padded(events.codes[:, density.code], n),
                 density.copies.lift,
                 ties,
                 events.row,
@@ -292,8 +292,8 @@ class EventNetwork(nn.Module):
         """Yield each field, and its context: state, time and the fields before it."""
         context = self.time_context(events.states, events.values[:, self.blocks.time])
         if len(later := events.later):
-            line = self.line_vectors(events.values[later - 1], events.codes[later - 1])
-            context = context.index_add(0, later, self.from_last_line(line))
+            lines = self.line_vectors(events.values[later - 1], events.codes[later - 1])
+            context = self.add_lines(context, later, lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
@@ -304,6 +304,24 @@ class EventNetwork(nn.Module):
         """Return the sums of the vectors of the fields of events, shape (n, H)."""
         vectors = [one.embed(one.own_input(values, codes)) for one in self.fields.values()]
         return torch.stack(vectors).sum(dim=0)
+
+    def add_lines(
+        self, context: torch.Tensor, later: torch.Tensor, lines: torch.Tensor
+    ) -> torch.Tensor:
+        """Add the lines before events of open moments to the context of their fields.
+
+        Parameters
+        ----------
+        context : Tensor of shape (n, H)
+            Context of the first field of events.
+        later : Tensor of shape (m,), int64
+            Events at the moment of the one before.
+        lines : Tensor of shape (m, H)
+            What `line_vectors` returns for the one before.
+        """
+        if self.reader.moments is None or not len(later):
+            return context
+        return context.index_add(0, later, self.from_last_line(lines))
 
     def field_log_prob(
         self, key: str, context: torch.Tensor, events: EventStates
@@ -377,28 +395,11 @@ class EventNetwork(nn.Module):
                 state = state.take(slice(n))
             _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
             ended = sorted_lengths[:n] == end
-            final.put(order[:n][ended], state.take(ended))
+            # Layers in bfloat16 return such states.
+            own = state.take(ended).map(torch.Tensor.float)
+            final.put(order[:n][ended], own)
             at = end
         return final
-
-    def step(
-        self, values: torch.Tensor, codes: torch.Tensor, state: RecurrentState
-    ) -> RecurrentState:
-        """Return the state after one more event of each sequence.
-
-        Parameters
-        ----------
-        values : Tensor of shape (n, F)
-            Channels of the events in the block `network`.
-        codes : Tensor of shape (n, C)
-            Their codes.
-        state : RecurrentState of n
-            State before them.
-        """
-        steps = self.reader.embed(values[:, None], codes[:, None])  # (n, 1, E)
-        ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
-        _, after = self.reader.read(steps, ones, state)
-        return after.map(torch.Tensor.float)  # layers in bfloat16 return such states
 
 
 # The skorch net ----------------------------------------------------------------------

@@ -11,96 +11,40 @@ state before the moment, over the join of the j lines::
 So there is one state for every prefix of a history, and the order of the lines of a
 moment does not matter to later ones. All steps of a batch are computed at once, as none
 needs another one of its moment. Each starts from the whole state of the cells before
-the moment. torch's LSTM returns the memory for the last step only; `cell_states`
-computes it for all of them from the outputs.
+the moment, see `cell_states`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
-    LSTMCell,
     OpenMoment,
     RecurrentState,
 )
+from sklearn_seqcrm.event_model._cell_states import layer_products
+from sklearn_seqcrm.event_model._segments import sums_before
 
 
-class _Recurrence(torch.autograd.Function):
-    """``c[t] = kept[t] c[t - 1] + added[t]`` along the second axis, (n, T, H)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, kept: torch.Tensor, added: torch.Tensor, start: torch.Tensor
-    ) -> torch.Tensor:
-        found = torch.empty_like(added)
-        before = start
-        for t in range(added.shape[1]):
-            before = torch.addcmul(added[:, t], kept[:, t], before)
-            found[:, t] = before
-        ctx.save_for_backward(kept, found, start)
-        return found
+class _SumsBefore(torch.autograd.Function):
+    """`sums_before` with a gradient: the sums of the gradients after each event."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # With d[t] the gradient of all that follows c[t]:
-        # d[t] = g[t] + kept[t + 1] d[t + 1]; that of kept[t] is d[t] c[t - 1].
-        kept, found, start = ctx.saved_tensors
-        of_added = torch.empty_like(found)
-        after = torch.zeros_like(start)
-        for t in reversed(range(found.shape[1])):
-            after = gradients[0][:, t] + after
-            of_added[:, t] = after
-            after = kept[:, t] * after
-        before = torch.cat([start[:, None], found[:, :-1]], dim=1)
-        return of_added * before, of_added, after
+    def forward(ctx: Any, numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(is_new)
+        return sums_before(numbers, is_new)
 
-
-def cell_states(
-    reader: HistoryReader,
-    layers: list[tuple[torch.Tensor, torch.Tensor]],
-    before: RecurrentState | None,
-) -> list[torch.Tensor]:
-    """Return the vectors of the cells after each step, each of shape (n, T, H).
-
-    Parameters
-    ----------
-    reader : HistoryReader
-        Reads forwards.
-    layers : list of (Tensor of shape (n, T, D), Tensor of shape (n, T, H))
-        Inputs and outputs of each layer.
-    before : RecurrentState of n, or None
-        State before the first step; None: there is none before.
-    """
-    found = []
-    for depth, (inputs, outputs) in enumerate(layers):
-        hidden = outputs.float()
-        found.append(hidden)
-        if reader.cell is not LSTMCell:
-            continue
-        if before is None:
-            start = last = torch.zeros_like(hidden[:, 0])
-        else:
-            start, last = (one.float() for one in before.cells[depth])
-        earlier = torch.cat([start[:, None], hidden[:, :-1]], dim=1)
-        new, old = _products(reader.layers[depth][0], inputs.float(), earlier)
-        gates = LSTMCell.gates(new + old)
-        found.append(_Recurrence.apply(gates[1], gates[0] * gates[2], last))
-    return found
-
-
-def _products(
-    direction: nn.Module, inputs: torch.Tensor, hidden: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``W_ih x + b_ih`` and ``W_hh h + b_hh`` of a layer."""
-    return (
-        nn.functional.linear(inputs, direction.weight_ih_l0, direction.bias_ih_l0),
-        nn.functional.linear(hidden, direction.weight_hh_l0, direction.bias_hh_l0),
-    )
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        [is_new] = ctx.saved_tensors
+        # Backwards, a moment begins with its last event.
+        is_last = is_new.roll(-1)
+        return sums_before(gradients[0].flip(0), is_last.flip(0)).flip(0), None
 
 
 def open_outputs(
@@ -126,7 +70,7 @@ def open_outputs(
         if depth:
             inputs = reader.dropout(inputs)
         # The product of the hidden state is that of all lines of a moment.
-        new, old = _products(layer[0], inputs, entries[0])
+        new, old = layer_products(layer[0], inputs, entries[0])
         own = tuple(nn.functional.embedding(place, one) for one in entries)
         old = nn.functional.embedding(place, old)
         inputs = reader.cell.advance(own, new, old)[0]
@@ -164,13 +108,113 @@ def join_lines_before(
     later = n_before.nonzero()[:, 0]
     vectors = [one(codes[:, i]) for i, one in enumerate(reader.embeddings)]
     summed = torch.cat([values[:, : places.times], *vectors], dim=1)
-    # In float64, where differences of cumulative sums have digits enough.
-    sums = summed.double().cumsum(dim=0)
     first = later - n_before[later]
-    of_moment = (sums[later - 1] - sums[first] + summed[first]).float()
+    of_moment = _SumsBefore.apply(summed, n_before == 0)[later]
     count = n_before[later, None].to(values.dtype)
     channels, vectors_before = of_moment.tensor_split([places.times], dim=1)
     moment = OpenMoment(
         count, count, values[first, places.times :], channels, vectors_before
     )
     return later, moment.join(places)
+
+
+# One event at a time -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PathState:
+    """State of a reader after the last event of n paths, whose moment may go on.
+
+    Parameters
+    ----------
+    closed : RecurrentState of n
+        State if the moment ends with this event.
+    before : RecurrentState of n
+        State before the moment; without cells if each event is a step.
+    moment : Tensor of shape (n, K)
+        Sums over the events of the moment, a packed `OpenMoment`; K is 0 if each event
+        is a step.
+    """
+
+    closed: RecurrentState
+    before: RecurrentState
+    moment: torch.Tensor
+
+    @classmethod
+    def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
+        """Return the state after histories, whose last moments are over."""
+        if (places := reader.moments) is None:
+            return cls(final, RecurrentState(()), final.output[:, :0])
+        n_vectors = sum(one.embedding_dim for one in reader.embeddings)
+        size = 2 + places.n_channels + n_vectors
+        return cls(final, final, final.output.new_zeros(len(final.output), size))
+
+    @property
+    def output(self) -> torch.Tensor:
+        """Output of the reader after the last event, shape (n, H)."""
+        return self.closed.output
+
+    def take(self, kept: Any) -> Self:
+        """Return the state of some paths."""
+        parts = self.closed.take(kept), self.before.take(kept), self.moment[kept]
+        return type(self)(*parts)
+
+    def concat(self, more: Self) -> Self:
+        """Return the state of these paths and others."""
+
+        def concat(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+            return torch.cat([one, two])
+
+        return type(self)(
+            self.closed.map(concat, more.closed),
+            self.before.map(concat, more.before),
+            concat(self.moment, more.moment),
+        )
+
+    def append(
+        self,
+        reader: HistoryReader,
+        values: torch.Tensor,
+        codes: torch.Tensor,
+        is_tie: torch.Tensor,
+    ) -> Self:
+        """Return the state after one more event of each path.
+
+        Parameters
+        ----------
+        reader : HistoryReader
+            Reads forwards.
+        values : Tensor of shape (n, F)
+            Channels of the events that the network takes in.
+        codes : Tensor of shape (n, C), int64
+            Their codes.
+        is_tie : Tensor of shape (n,), bool
+            Whether an event joins the moment of the last one.
+        """
+        if reader.moments is None:
+            steps = reader.embed(values[:, None], codes[:, None])  # (n, 1, D)
+            return replace(self, closed=_read_one(reader, steps, self.closed))
+        vectors = [one(codes[:, i]) for i, one in enumerate(reader.embeddings)]
+        event = OpenMoment.of_event(
+            values,
+            torch.cat([values[:, :0], *vectors], dim=1),
+            torch.zeros_like(values[:, 0]),  # poolings would need it
+            reader.moments,
+        )
+        moment = OpenMoment.unpack(self.moment, reader.moments).add(event).pack()
+        moment = torch.where(is_tie[:, None], moment, event.pack())
+        before = self.before.map(
+            lambda own, closed: torch.where(is_tie[:, None], own, closed), self.closed
+        )
+        steps = OpenMoment.unpack(moment, reader.moments).join(reader.moments)
+        closed = _read_one(reader, steps[:, None], before)
+        return replace(self, closed=closed, before=before, moment=moment)
+
+
+def _read_one(
+    reader: HistoryReader, steps: torch.Tensor, state: RecurrentState
+) -> RecurrentState:
+    """Return the state after a step (n, 1, D) of each path."""
+    ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
+    _, after = reader.read(steps, ones, state)
+    return after.map(torch.Tensor.float)  # layers in bfloat16 return such states

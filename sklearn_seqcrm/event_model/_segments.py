@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._recurrent.network import HistoryReader
-from sklearn_seqcrm.event_model._open_moments import cell_states
+from sklearn_seqcrm.event_model._cell_states import cell_states
 
 # Segments of steps -------------------------------------------------------------------
 
