@@ -47,7 +47,7 @@ from sklearn_seqcrm.event_model._likelihood import (
     reset_state_shrinkage,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._segments import mixed_batch_size
+from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
 
 # Parameters of heads and of reading prefixes, which an event model does not have.
 _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")
@@ -75,6 +75,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         The trained net, as its only element.
     """
 
+    _moments: Any = "auto"
     nets_: list[EventNet]
     _learned: LearnedEvents
     _network_parameters: dict[str, Any]
@@ -212,6 +213,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self.min_frequency,
                 self.max_categories,
                 self.n_components,
+                self._moments,
             )
         data = self._learned.encode(table, rows, row)
         return data, row_customers([array])[row]

@@ -15,7 +15,7 @@ point mass, or -1 for a number that is at none.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -35,14 +35,26 @@ from sklearn_seqcrm._encoding import (
     learn,
 )
 from sklearn_seqcrm._ragged import ranges, segment_numbers, visible_segments
-from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data import (
+    HistorySource,
+    HistorySpec,
+    MomentChannels,
+    RowData,
+    RowViews,
+    Steps,
+    join_moments,
+)
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     LearnedField,
     TrainingEvents,
 )
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, OperationalTime
+from sklearn_seqcrm.event_model._interarrival import (
+    TIE,
+    InterarrivalGrid,
+    OperationalTime,
+)
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.events import HistoryArray
@@ -279,7 +291,7 @@ class LearnedEvents:
             one.targets(raw.columns[name].take(index), times)
             for name, one in self.fields.items()
         ]
-        source = HistorySource(
+        events = HistorySource(
             channels=np.concatenate(parts, axis=1),
             codes=log.codes,
             times=times,
@@ -289,11 +301,44 @@ class LearnedEvents:
             time_unit=self.encoder.layout.time_unit,
             gap=self.encoder.layout.interarrival_channel,
         )
+        source = self._steps(events, log.channels, offsets)
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
         static = self.statics.transform(table)[table_row]  # (n, S)
         static = np.column_stack([static, censored.astype("float32")])
         return RowData((source,), static)
+
+
+    def _steps(
+        self, events: HistorySource, channels: np.ndarray, offsets: np.ndarray
+    ) -> HistorySource:
+        """Return the steps of the network over events, with the events as `events`.
+
+        Parameters
+        ----------
+        events : HistorySource
+            Events with the channels of all blocks, and the rows' views of them.
+        channels : ndarray of shape (n_events, F), float32
+            Those of the block `network`.
+        offsets : ndarray of shape (n_customers + 1,), int64
+            Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
+        """
+        start, stop, spec = events.start, events.stop, self.spec
+        at = np.arange(len(channels))
+        if spec.moments is None:
+            none = np.full(len(start), -1)
+            places = MomentChannels.of(self.encoder.layout)
+            views = RowViews(none, none, start, events, at, places)
+            return replace(events, channels=channels, views=views)
+        # Ties are those of the likelihood: events within the resolution of the grid.
+        is_new = events.channels[:, self.blocks.cell.stop - 1] != TIE
+        is_new[offsets[:-1][np.diff(offsets) > 0]] = True
+        begin = at[is_new]
+        end = np.append(begin, len(at))[1:]
+        steps = Steps.seen(begin, end, start, stop)
+        joined = join_moments(replace(events, channels=channels), steps, spec)
+        assert joined.views is not None
+        return replace(joined, views=replace(joined.views, events=events))
 
 
 def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
@@ -316,6 +361,7 @@ def learn_events(
     min_frequency: float | None,
     max_categories: int | None,
     n_components: int,
+    moments: Any = "auto",
 ) -> LearnedEvents:
     """Learn from training rows.
 
@@ -337,7 +383,7 @@ def learn_events(
     # keep_kinds: each kind of event has its own code, however rare, because the kind
     # decides which fields an event has.
     encoder, encoded = learn(
-        rows, min_frequency, max_categories, "auto", keep_kinds=True
+        rows, min_frequency, max_categories, "auto", None, moments, keep_kinds=True
     )
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
@@ -497,7 +543,7 @@ def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def event_counts(data: RowData) -> np.ndarray:
     """Return the number of events of rows, shape (n,), int64."""
     [source] = data.sources
-    return source.lengths
+    return source.events.lengths
 
 
 def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
@@ -506,7 +552,8 @@ def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
     Without events, the time is that of the cutoff. Both have the shape (n,); ticks are
     float64.
     """
-    filled = source.stop > source.start
-    last = source.cutoff.copy()
-    last[filled] = source.times[source.stop[filled] - 1]
-    return last, (source.cutoff - last).astype("float64")
+    events = source.events
+    filled = events.stop > events.start
+    last = events.cutoff.copy()
+    last[filled] = events.times[events.stop[filled] - 1]
+    return last, (events.cutoff - last).astype("float64")

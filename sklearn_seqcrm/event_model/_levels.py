@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
@@ -35,13 +34,10 @@ from sklearn_seqcrm.event_model._fields import (
     LearnedField,
     TrainingEvents,
 )
+from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
-# Logits that are held at once, 32 MiB: with thousands of levels, the logits of a batch
-# would take gigabytes. Larger batches are split, and the backward pass recomputes each
-# portion (gradient checkpointing).
-_LOGITS_AT_ONCE = 2**23
 
 
 class LevelDensity(FieldDensity):
@@ -212,30 +208,10 @@ class LevelDensity(FieldDensity):
     def _log_generated(
         self, context: torch.Tensor, codes: torch.Tensor
     ) -> torch.Tensor:
-        """Return log G of codes that training saw, shape (n,), portion by portion."""
-
-        def log_prob_of(context: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-            known = (codes - MISSING).clamp(min=0)
-            logits = self.output(context)[:, MISSING:]
-            return -nn.functional.cross_entropy(logits, known, reduction="none")
-
-        portion_size = max(1, _LOGITS_AT_ONCE // self.output.out_features)
-        portions = list(
-            zip(context.split(portion_size), codes.split(portion_size), strict=True)
-        )
-        if len(portions) == 1 or not torch.is_grad_enabled():
-            return torch.cat([log_prob_of(*portion) for portion in portions])
-        # No random numbers are drawn in the recomputation.
-        checkpoint_options: dict[str, Any] = {
-            "use_reentrant": False,
-            "preserve_rng_state": False,
-        }
-        return torch.cat(
-            [
-                checkpoint(log_prob_of, *portion, **checkpoint_options)
-                for portion in portions
-            ]
-        )
+        """Return log G of codes that training saw, shape (n,)."""
+        known = (codes - MISSING).clamp(min=0)
+        weight, bias = self.output.weight[MISSING:], self.output.bias[MISSING:]
+        return log_softmax_of(context, weight, bias, known)
 
     def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw codes from the softmax, shape (n,), int64."""

@@ -44,7 +44,7 @@ def event_log_probs(net: EventNet, data: RowData) -> tuple[np.ndarray, np.ndarra
     offsets = np.concatenate([[0], np.cumsum(counts)])
     log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
     with isolated_torch_settings(net.device), torch.no_grad():
-        for rows, part in net.parts(data):
+        for rows, part in net.parts(data, with_events=True):
             found = module.log_probs(part)
             own = [np.arange(offsets[row], offsets[row + 1]) for row in rows]
             columns = torch.stack([found.time, *found.fields], dim=1)
@@ -136,7 +136,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
     valid = valid.take(np.arange(0, len(valid), every))
     with isolated_torch_settings(net.device), torch.no_grad():
-        parts = [module.states(part) for _, part in net.parts(valid)]
+        parts = [module.states(part) for _, part in net.parts(valid, with_events=True)]
         contexts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
         for events in parts:
             for key, context in module.field_contexts(events):

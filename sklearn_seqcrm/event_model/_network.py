@@ -29,6 +29,7 @@ from sklearn_seqcrm._recurrent.data import (
     Batch,
     BatchIterator,
     BatchPart,
+    HistoryBatch,
     RowData,
     steps_of_parts,
 )
@@ -43,9 +44,15 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
+from sklearn_seqcrm.event_model._event_batches import (
+    EventBatches,
+    EventPart,
+    MixedBatches,
+)
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
-from sklearn_seqcrm.event_model._segments import MixedBatches, read_in_segments
+from sklearn_seqcrm.event_model._open_moments import join_lines_before, open_outputs
+from sklearn_seqcrm.event_model._segments import read_in_segments
 
 
 class EventLogProbs(NamedTuple):
@@ -84,6 +91,8 @@ class EventStates(NamedTuple):
         Its codes.
     is_tie : Tensor of shape (n_events,), bool
         Whether it is at the moment of the previous event.
+    later : Tensor of shape (n_later,), int64
+        Events that follow another one of their step, which is a moment.
     candidates : dict of str to CopyCandidates of n_events
         What can be copied, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
@@ -96,6 +105,7 @@ class EventStates(NamedTuple):
     values: torch.Tensor
     codes: torch.Tensor
     is_tie: torch.Tensor
+    later: torch.Tensor
     candidates: dict[str, CopyCandidates]
     last: torch.Tensor
 
@@ -165,6 +175,10 @@ class EventNetwork(nn.Module):
             self.fields[f"{i}"] = field.density(
                 hidden_size, field, learned.blocks_of(name), copies, generator
             )
+        if reader.moments is not None:
+            self.from_last_line = new_linear(hidden_size, hidden_size, generator)
+            nn.init.zeros_(self.from_last_line.weight)
+            nn.init.zeros_(self.from_last_line.bias)
         applies = learned.applies
         self.register_buffer(
             "applies", None if applies is None else torch.from_numpy(applies)
@@ -177,12 +191,12 @@ class EventNetwork(nn.Module):
 
     # Likelihood -------------------------------------------------------------------
 
-    def forward(self, part: BatchPart) -> torch.Tensor:
+    def forward(self, part: EventPart) -> torch.Tensor:
         """Return the negative log likelihood of rows with a sequence each, (n, 1).
 
         Parameters
         ----------
-        part : BatchPart
+        part : EventPart
             Rows, each with its own sequence.
         """
         found = self.log_probs(part)
@@ -192,7 +206,7 @@ class EventNetwork(nn.Module):
         total = found.survival.index_add(0, found.row, of_events)
         return -total[:, None]
 
-    def log_probs(self, part: BatchPart) -> EventLogProbs:
+    def log_probs(self, part: EventPart) -> EventLogProbs:
         """Return log probabilities of events, and of no further one before cutoffs."""
         [history] = part.histories
         events = self.states(part)
@@ -207,50 +221,107 @@ class EventNetwork(nn.Module):
         ]
         return EventLogProbs(events.row, time, fields, survival)
 
-    def states(self, part: BatchPart) -> EventStates:
+    def states(self, part: EventPart) -> EventStates:
         """Return the states before the events of rows with a sequence each."""
-        [history] = part.histories
-        lengths, codes, values = history.lengths, history.codes, history.values
-        states, row, step = read_in_segments(
+        [history], events = part.histories, part.events
+        assert events is not None
+        n, device = len(history.lengths), history.lengths.device
+        later = events.n_before.new_zeros(0)
+        if self.reader.moments is not None:
+            later, lines = join_lines_before(
+                self.reader,
+                events.values[:, self.blocks.network],
+                events.codes,
+                events.n_before,
+            )
+        found = read_in_segments(
             self.reader,
-            values[:, :, self.blocks.network],
-            codes,
-            lengths,
+            self._embedding_of(history),
+            history.lengths,
             self.initial_output,
-        )  # (n_events + n, H)
-        # Padding is dropped before anything else is computed from the states.
+            with_layers=len(later) > 0,
+        )
+        row = torch.cat([events.row, torch.arange(n, device=device)])
+        place = found.place(row, torch.cat([events.step, history.lengths]))
+        table = found.outputs
+        if len(later):
+            opened = open_outputs(self.reader, lines, found.layers, place[later])
+            place[later] = torch.arange(len(later), device=device) + len(table)
+            table = torch.cat([table, opened])
+        # index_select does the same, but its backward pass takes twice the time.
+        states = nn.functional.embedding(place, table)  # (n_events + n, H)
         if self.n_static:
-            rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
-            states = states + self.static_effect(part.static)[rows]
+            states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
-        is_tie = self.is_tie(values)  # (n, T)
-        is_tie[:, :1] = False
+        is_tie = self.is_tie(events.values) & (events.position > 0)
+        ties = events.padded(is_tie, n)
         candidates = {
             key: copy_candidates(
-                codes[:, :, density.code], density.copies.lift, is_tie, row, step
+                events.padded(events.codes[:, density.code], n),
+                density.copies.lift,
+                ties,
+                events.row,
+                events.position,
             )
             for key, density in self.fields.items()
             if density.copies is not None
         }
+        n_events = len(events.row)
         return EventStates(
-            row,
-            step,
-            states[: len(row)],
-            values[row, step],
-            codes[row, step],
-            is_tie[row, step],
+            events.row,
+            events.position,
+            states[:n_events],
+            events.values,
+            events.codes,
+            is_tie,
+            later,
             candidates,
-            states[len(row) :],
+            states[n_events:],
         )
+
+    def _embedding_of(self, history: HistoryBatch) -> Any:
+        """Return a function that embeds a slice of the steps of some sequences."""
+        if history.levels is None:
+            return lambda rows, steps: self.reader.embed(
+                history.values[rows, steps], history.codes[rows, steps]
+            )
+        embedded = self.reader.embed(history.values, history.codes, history.levels)
+        return lambda rows, steps: embedded[rows, steps]
 
     def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
         context = self.time_context(events.states, events.values[:, self.blocks.time])
+        if len(later := events.later):
+            lines = self.line_vectors(events.values[later - 1], events.codes[later - 1])
+            context = self.add_lines(context, later, lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
                 own = density.own_input(events.values, events.codes)
                 context = context + density.embed(own)
+
+    def line_vectors(self, values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return the sums of the vectors of the fields of events, shape (n, H)."""
+        vectors = [one.embed(one.own_input(values, codes)) for one in self.fields.values()]
+        return torch.stack(vectors).sum(dim=0)
+
+    def add_lines(
+        self, context: torch.Tensor, later: torch.Tensor, lines: torch.Tensor
+    ) -> torch.Tensor:
+        """Add the lines before events of open moments to the context of their fields.
+
+        Parameters
+        ----------
+        context : Tensor of shape (n, H)
+            Context of the first field of events.
+        later : Tensor of shape (m,), int64
+            Events at the moment of the one before.
+        lines : Tensor of shape (m, H)
+            What `line_vectors` returns for the one before.
+        """
+        if self.reader.moments is None or not len(later):
+            return context
+        return context.index_add(0, later, self.from_last_line(lines))
 
     def field_log_prob(
         self, key: str, context: torch.Tensor, events: EventStates
@@ -295,9 +366,7 @@ class EventNetwork(nn.Module):
     def last_outputs(self, part: BatchPart) -> torch.Tensor:
         """Return the output of the reader after the last event of rows, (n, H)."""
         [history] = part.histories
-        steps = self.reader.embed(
-            history.values[:, :, self.blocks.network], history.codes
-        )
+        steps = self.reader.embed(history.values, history.codes, history.levels)
         outputs, _ = self.reader.read(steps, history.lengths)
         return history.take_rows(self.reader.pool(outputs, history))
 
@@ -312,7 +381,7 @@ class EventNetwork(nn.Module):
         """
         [history] = part.histories
         reader, lengths = self.reader, history.lengths
-        steps = reader.embed(history.values[:, :, self.blocks.network], history.codes)
+        steps = reader.embed(history.values, history.codes, history.levels)
         order = lengths.argsort(descending=True)
         sorted_lengths = lengths[order]
         final = reader.start(len(lengths))
@@ -326,28 +395,11 @@ class EventNetwork(nn.Module):
                 state = state.take(slice(n))
             _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
             ended = sorted_lengths[:n] == end
-            final.put(order[:n][ended], state.take(ended))
+            # Layers in bfloat16 return such states.
+            own = state.take(ended).map(torch.Tensor.float)
+            final.put(order[:n][ended], own)
             at = end
         return final
-
-    def step(
-        self, values: torch.Tensor, codes: torch.Tensor, state: RecurrentState
-    ) -> RecurrentState:
-        """Return the state after one more event of each sequence.
-
-        Parameters
-        ----------
-        values : Tensor of shape (n, F)
-            Channels of the events in the block `network`.
-        codes : Tensor of shape (n, C)
-            Their codes.
-        state : RecurrentState of n
-            State before them.
-        """
-        steps = self.reader.embed(values[:, None], codes[:, None])  # (n, 1, E)
-        ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
-        _, after = self.reader.read(steps, ones, state)
-        return after.map(torch.Tensor.float)  # layers in bfloat16 return such states
 
 
 # The skorch net ----------------------------------------------------------------------
@@ -375,12 +427,11 @@ class EventNet(HistoryNet):
     def get_iterator(
         self, dataset: RowData, training: bool = False
     ) -> Iterator[tuple[Batch, torch.Tensor]]:
-        if not training:
-            return super().get_iterator(dataset, training=False)
-        return MixedBatches(  # type: ignore[return-value]
+        kind = MixedBatches if training else EventBatches
+        return kind(  # type: ignore[return-value]
             dataset,
-            self.batch_size,
-            shuffle=True,
+            self.batch_size if training else _ROWS_AT_ONCE,
+            shuffle=training,
             share=False,
             seed=self.shuffle_seed,
             # As many as without gradients: layers get segments of them.
@@ -397,8 +448,8 @@ class EventNet(HistoryNet):
         return y_pred.mean() / self.events_in_row
 
     def parts(
-        self, data: RowData, share: bool = False
-    ) -> Iterator[tuple[np.ndarray, BatchPart]]:
+        self, data: RowData, share: bool = False, with_events: bool = False
+    ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield rows, and their tensors on the device of the net.
 
         Parameters
@@ -407,8 +458,11 @@ class EventNet(HistoryNet):
             Rows.
         share : bool, default=False
             Let rows that start at the same event share a sequence.
+        with_events : bool, default=False
+            Yield an `EventPart` instead of a `BatchPart`.
         """
+        kind = EventBatches if with_events else BatchIterator
         steps = steps_of_parts(self, training=False)
-        for batch, _ in BatchIterator(data, _ROWS_AT_ONCE, False, share, **steps):
+        for batch, _ in kind(data, _ROWS_AT_ONCE, False, share, **steps):
             for rows, part in zip(batch.parts, batch, strict=True):
                 yield rows, part.to(self.device)

@@ -1,83 +1,25 @@
-"""Training batches of random rows, and ragged sequences read with little padding.
+"""Ragged sequences read with little padding, and sums within segments of flat arrays.
 
 Rows of a batch have any length. They are read in segments of steps, the longest rows
-first, and rows that have ended leave the batch::
+first, and rows that have ended leave the batch (an `s` is a step)::
 
-    row 1  e e e e|e e e|e e e e        3 segments of 4, 3 and 4 steps,
-    row 2  e e e e|e e e|               of 4, 2 and 1 rows
-    row 3  e e e .|                     . padding
-    row 4  e . . .|
+    row 1  s s s s|s s s|s s s s        3 segments of 4, 3 and 4 steps,
+    row 2  s s s s|s s s|               of 4, 2 and 1 rows
+    row 3  s s s .|                     . padding
+    row 4  s . . .|
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
-from sklearn_seqcrm._recurrent.data import BatchIterator
 from sklearn_seqcrm._recurrent.network import HistoryReader
-
-# Batches -----------------------------------------------------------------------------
-
-_MOST_ROWS = 512
-_STEPS_IN_EPOCH = 64
-# However few rows there are, a step has 64, or as many as have 1,024 events, and at
-# least 8. With 400 households of 100 events each, fifteen epochs of seven steps were
-# half a nat an event worse than fifteen of forty.
-_FEWEST_ROWS, _FEWEST_EVENTS = (8, 64), 1024
-
-
-class MixedBatches(BatchIterator):
-    """Batches of random rows, for a loss that is a sum over the events of a row.
-
-    If a batch had rows of similar length, as in `BatchIterator`, such a loss would be
-    many times as large in some batches as in others. Gradient clipping then takes
-    weight from busy customers: on CDNOW, where most have bought once, those who had
-    bought ten times had half as many simulated purchases as real ones.
-    """
-
-    def plan(self) -> list[list[np.ndarray]]:
-        """Return the rows of each part of each batch."""
-        if not self.shuffle:
-            return super().plan()
-        [source] = self.data.sources
-        lengths = source.lengths
-        order = self.rng.permutation(len(lengths))
-        plan = []
-        for first in range(0, len(order), self.batch_size):
-            rows = order[first : first + self.batch_size]
-            rows = rows[np.argsort(-lengths[rows], kind="stable")]
-            cuts = _cut_parts(lengths[rows], self.steps_at_once, self.most_steps)
-            plan.append(np.split(rows, cuts))
-        return plan
-
-
-def mixed_batch_size(n_rows: int, n_events: int) -> int:
-    """Return the rows of a training step for a number of rows and events, 8 to 512."""
-    least, most = _FEWEST_ROWS
-    enough = -(-_FEWEST_EVENTS * n_rows // max(n_events, 1))
-    fewest = max(least, min(most, enough))
-    return max(fewest, min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH))
-
-
-def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[int]:
-    """Return where to cut rows of descending length into parts that memory allows."""
-    cuts: list[int] = []
-    first = 0
-    while True:
-        own = lengths[first:]
-        fits = np.cumsum(own) <= most_events
-        fits &= own[0] * np.arange(1, len(own) + 1) <= most_steps
-        fits[0] = True  # a part has one row at least, whatever its length
-        if fits.all():
-            return cuts
-        first += int(fits.argmin())
-        cuts.append(first)
-
+from sklearn_seqcrm.event_model._cell_states import cell_states
 
 # Segments of steps -------------------------------------------------------------------
 
@@ -97,68 +39,101 @@ class Segment(NamedTuple):
     n: int
 
 
+class StepStates(NamedTuple):
+    """Outputs and states of a reader after the steps of B ragged sequences.
+
+    All segments stand one after the other in tables, each by sequence and step. The
+    first entry is that before any step. After step s - 1 of the k-th longest sequence
+    the entry is ``offset[s] + k * stride[s]``.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (n_entries, H)
+        Outputs of the last layer.
+    layers : list of tuple of Tensor of shape (n_entries, H)
+        State of the cell of each layer; empty if they were not asked for.
+    offset, stride : Tensor of shape (T + 1,), int64
+        Where the entries stand.
+    rank : Tensor of shape (B,), int64
+        Rank k of each sequence by length, from 0 on.
+    """
+
+    outputs: torch.Tensor
+    layers: list[tuple[torch.Tensor, ...]]
+    offset: torch.Tensor
+    stride: torch.Tensor
+    rank: torch.Tensor
+
+    def place(self, row: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Return the entries before some steps of sequences, shape (n,), int64."""
+        return self.offset[step] + self.rank[row] * self.stride[step]
+
+
 def read_in_segments(
     reader: HistoryReader,
-    values: torch.Tensor,
-    codes: torch.Tensor,
+    embed: Callable[[torch.Tensor, slice], torch.Tensor],
     lengths: torch.Tensor,
     start: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return outputs of a reader before each event and after the last ones.
+    with_layers: bool = False,
+) -> StepStates:
+    """Return outputs of a reader before any step and after each.
 
     Parameters
     ----------
     reader : HistoryReader
         Reads forwards.
-    values : Tensor of shape (B, T, F)
-        Channels.
-    codes : Tensor of shape (B, T, C), int64
-        Codes.
+    embed : callable
+        Takes sequences, (n,), and a slice of steps, and returns the embedded steps,
+        shape (n, n_steps, D).
     lengths : Tensor of shape (B,), int64
-        Number of events of each sequence.
+        Number of steps of each sequence.
     start : Tensor of shape (H,)
-        Output before any event.
-
-    Returns
-    -------
-    outputs : Tensor of shape (n_events + B, H)
-        Before each event, sequence by sequence; then after the last event of each
-        sequence.
-    row, step : Tensor of shape (n_events,), int64
-        Sequence of each event, and its position there.
+        Output before any step.
+    with_layers : bool, default=False
+        Whether to return the states of the cells as well.
     """
     device = lengths.device
     order = lengths.argsort(descending=True, stable=True)
     at_once = None
     if device.type == "cpu":
         at_once = _STATES_AT_ONCE // (len(start) * len(reader.layers))
-    segments = cut_segments(lengths[order].cpu().numpy(), reader.bptt_steps, at_once)
-    # All outputs stand one after the other: `start`, then each segment by sequence and
-    # step. The output after step s - 1 of the k-th longest sequence is the one at
-    # ``offset[s] + k * stride[s]``.
-    offset, stride = np.zeros((2, values.shape[1] + 1), "int64")
+    if with_layers and reader.bptt_steps is not None:
+        at_once = 1  # a segment has one stretch, at whose ends gradients stop
+    sorted_lengths = lengths[order].cpu().numpy()
+    segments = cut_segments(sorted_lengths, reader.bptt_steps, at_once)
+    offset, stride = np.zeros((2, int(sorted_lengths[0]) + 1), "int64")
+    n_tables = len(reader.layers) * reader.cell.n_states if with_layers else 0
+    tables = [[start.new_zeros(1, len(start))] for _ in range(n_tables)]
     outputs, state, at = [start[None]], None, 1
     for first, last, n in segments:
         rows = order[:n]
-        steps = reader.embed(values[rows, first:last], codes[rows, first:last])
+        steps = embed(rows, slice(first, last))
         if state is not None:
             state = state.take(slice(n))
             if reader.bptt_steps is not None:
                 state = state.map(torch.Tensor.detach)
-        output, state = reader.read(steps, lengths[rows], state)
+        traced: list[tuple[torch.Tensor, torch.Tensor]] = []
+        before = state
+        output, state = reader.read(steps, lengths[rows], state, traced)
         outputs.append(output.flatten(0, 1))  # (n, last - first, H) to rows of H
+        if with_layers:
+            found = cell_states(reader, traced, before)
+            for table, one in zip(tables, found, strict=True):
+                table.append(one.flatten(0, 1))
         offset[first + 1 : last + 1] = at + np.arange(last - first)
         stride[first + 1 : last + 1] = last - first
         at += n * (last - first)
-    is_event = torch.arange(values.shape[1], device=device) < lengths[:, None]  # (B, T)
-    row, step = is_event.nonzero(as_tuple=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=device)
-    ends, ranks = torch.cat([step, lengths]), torch.cat([rank[row], rank])
-    offsets, strides = (torch.from_numpy(a).to(device)[ends] for a in (offset, stride))
-    # index_select does the same, but its backward pass takes twice the time.
-    found = nn.functional.embedding(offsets + ranks * strides, torch.cat(outputs))
-    return found, row, step
+    joined = [torch.cat(table) for table in tables]
+    n_states = reader.cell.n_states
+    return StepStates(
+        torch.cat(outputs),
+        [tuple(joined[i : i + n_states]) for i in range(0, n_tables, n_states)],
+        torch.from_numpy(offset).to(device),
+        torch.from_numpy(stride).to(device),
+        rank,
+    )
 
 
 def cut_segments(

@@ -42,6 +42,7 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._open_moments import PathState
 from sklearn_seqcrm.events import HistoryArray
 
 # Paths that begin at once, and paths below which others do: most end soon, and a step
@@ -135,8 +136,12 @@ class Paths:
         Output of the reader after the last event.
     static_effect : Tensor of shape (n, H)
         What statics add to it.
-    state : RecurrentState of n
-        State of the reader after the last event.
+    state : PathState of n
+        State of the reader after the last event, whose moment may go on.
+    line : Tensor of shape (n, H)
+        The last simulated event, as `EventNetwork.line_vectors` returns it.
+    is_tie : Tensor of shape (n,), bool
+        Whether the next event is at the moment of the last simulated one.
     copies : dict of str to CopyState of n
         What can be copied, for each field with a copy mechanism.
     draws : PathDraws of n
@@ -149,7 +154,9 @@ class Paths:
     n_events: np.ndarray
     output: torch.Tensor
     static_effect: torch.Tensor
-    state: RecurrentState
+    state: PathState
+    line: torch.Tensor
+    is_tie: torch.Tensor
     copies: dict[str, CopyState]
     draws: PathDraws
 
@@ -172,8 +179,11 @@ class Paths:
     def advance(self, interarrival: np.ndarray) -> Paths:
         """Return paths at the time of their next event, `interarrival` ticks later."""
         is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
+        # The moment of the last event before the cutoff is over.
+        has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
         return replace(
             self,
+            is_tie=is_tie & has_begun,
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
@@ -194,8 +204,6 @@ def _concat(one: Any, two: Any) -> Any:
     """Return the entries of paths followed by those of others."""
     if isinstance(one, dict):
         return {key: _concat(part, two[key]) for key, part in one.items()}
-    if isinstance(one, RecurrentState):
-        return one.map(_concat, two)
     if isinstance(one, np.ndarray):
         return np.concatenate([one, two])
     return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
@@ -367,7 +375,7 @@ class Simulator:
 
     def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
-        [source] = data.sources
+        source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
         return {
             key: ObservedLevels.of(source, is_tie, density.code, density.copies.lift)
@@ -397,9 +405,12 @@ class Simulator:
         own = plan.data.take(rows)
         last, time_since_last = last_times(own.sources[0])
         there = torch.from_numpy(of_path).to(self.device)
-        state = self._final_states(own)
-        output = state.output
-        output[self._moved(event_counts(own) == 0)] = self.module.initial_output
+        state = PathState.at_cutoff(self.module.reader, self._final_states(own))
+        is_empty = self._moved(event_counts(own) == 0)
+        # A copy: the recurrent state of an empty history stays 0.
+        output = torch.where(
+            is_empty[:, None], self.module.initial_output, state.output
+        )
         static = torch.from_numpy(own.static).to(self.device)
         row = self._moved(rows)[there]
         paths = Paths(
@@ -410,6 +421,8 @@ class Simulator:
             output[there],
             self.module.static_effect(static)[there],
             state.take(there),
+            torch.zeros_like(output)[there],
+            torch.zeros_like(there, dtype=torch.bool),
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
             PathDraws.of_paths(
                 plan.keys[rows][of_path],
@@ -484,9 +497,10 @@ class Simulator:
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
         context = module.time_context(paths.states, self._moved(times))
+        is_tie = paths.is_tie
+        tied = is_tie.nonzero()[:, 0]
+        context = module.add_lines(context, tied, paths.line[tied])
         p_having = torch.ones_like(context[:, 0])
-        # The moment of the last event before the cutoff is over.
-        is_tie = self._moved((interarrival == 0) & (paths.n_events > 0))
         columns = {}
         applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
         for i, (name, field) in enumerate(learned.fields.items()):
@@ -539,12 +553,16 @@ class Simulator:
 
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
-        state = self.module.step(values, codes, paths.state)
-        fields = self.module.fields
+        reader, fields = self.module.reader, self.module.fields
+        state = paths.state.append(reader, values, codes, paths.is_tie)
+        line = paths.line
+        if reader.moments is not None:
+            line = self.module.line_vectors(values, codes)
         return replace(
             paths,
             output=state.output,
             state=state,
+            line=line,
             n_events=paths.n_events + 1,
             copies={
                 key: one.append(fields[key].own_input(values, codes))

@@ -13,7 +13,7 @@ from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import BusiestWindows, join_views
 from sklearn_seqcrm.event_model._numbers import NumberField, symexp, symlog
-from sklearn_seqcrm.event_model._segments import MixedBatches, mixed_batch_size
+from sklearn_seqcrm.event_model._event_batches import MixedBatches, mixed_batch_size
 
 DAY = 86_400_000_000
 

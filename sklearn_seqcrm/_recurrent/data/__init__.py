@@ -31,4 +31,6 @@ from sklearn_seqcrm._recurrent.data._sources import (
     MomentChannels,
     RowViews,
     Steps,
+    TensorFields,
+    join_moments,
 )

@@ -113,6 +113,19 @@ class Cell(ABC):
             The embedded event.
         """
 
+    @staticmethod
+    @abstractmethod
+    def advance(state: State, new: Array, old: Array) -> State:
+        """Return the state after an event, given both products.
+
+        Parameters
+        ----------
+        state : tuple of n_states arrays of shape (..., H)
+            State before the event.
+        new, old : array of shape (..., G * H)
+            ``W_ih x + b_ih`` of the event and ``W_hh h + b_hh`` of the state.
+        """
+
     def _affine(self, event: Array, hidden: Array) -> Array:
         """Return ``W_ih x + b_ih + W_hh h + b_hh``, shape (..., G * H)."""
         both = array_namespace(event).concatenate([event, hidden], axis=-1)
@@ -135,10 +148,18 @@ class LSTMCell(Cell):
     gate_names = "input", "forget", "cell", "output"
 
     def update(self, state: State, event: Array) -> State:
-        hidden, memory = state
-        gates = self.gates(self._affine(event, hidden))
-        memory = self.remember(memory, gates)
-        return gates[3] * array_namespace(event).tanh(memory), memory
+        return self._open(state[1], self._affine(event, state[0]))
+
+    @staticmethod
+    def advance(state: State, new: Array, old: Array) -> State:
+        return LSTMCell._open(state[1], new + old)
+
+    @staticmethod
+    def _open(memory: Array, total: Array) -> State:
+        """Return the state after an event, given ``W x + b + U h + d``."""
+        gates = LSTMCell.gates(total)
+        memory = LSTMCell.remember(memory, gates)
+        return gates[3] * array_namespace(total).tanh(memory), memory
 
     @staticmethod
     def gates(total: Array) -> tuple[Array, ...]:
@@ -177,9 +198,12 @@ class GRUCell(Cell):
         self._of_hidden = Affine(weight_hh.T, bias_hh)
 
     def update(self, state: State, event: Array) -> State:
-        [hidden] = state
-        _, keep, candidate = self.gates(self._of_event(event), self._of_hidden(hidden))
-        return ((1 - keep) * candidate + keep * hidden,)
+        return self.advance(state, self._of_event(event), self._of_hidden(state[0]))
+
+    @staticmethod
+    def advance(state: State, new: Array, old: Array) -> State:
+        _, keep, candidate = GRUCell.gates(new, old)
+        return ((1 - keep) * candidate + keep * state[0],)
 
     @staticmethod
     def gates(new: Array, old: Array) -> tuple[Array, ...]:
@@ -199,8 +223,11 @@ class RNNCell(Cell):
     layer = nn.RNN
 
     def update(self, state: State, event: Array) -> State:
-        [hidden] = state
-        return (array_namespace(event).tanh(self._affine(event, hidden)),)
+        return (array_namespace(event).tanh(self._affine(event, state[0])),)
+
+    @staticmethod
+    def advance(state: State, new: Array, old: Array) -> State:
+        return (array_namespace(new).tanh(new + old),)
 
 
 CELLS: dict[str, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell, "rnn": RNNCell}

@@ -371,6 +371,7 @@ class HistoryReader(nn.Module):
         steps: torch.Tensor,
         lengths: torch.Tensor,
         state: RecurrentState | None = None,
+        layers: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
     ) -> tuple[torch.Tensor, RecurrentState]:
         """Run the recurrent layers over embedded events.
 
@@ -383,6 +384,9 @@ class HistoryReader(nn.Module):
         state : RecurrentState or None, default=None
             State after the events before, as an earlier call returned it. None: there
             are none.
+        layers : list or None, default=None
+            Is extended by the inputs (B, T, D) and the outputs (B, T, H') of each
+            layer, if given.
 
         Returns
         -------
@@ -412,9 +416,12 @@ class HistoryReader(nn.Module):
                 if depth:
                     steps = self.dropout(steps)
                 before = None if state is None else state.cells[depth]
-                steps, after = read_both_ways(  # (B, T, H')
+                outputs, after = read_both_ways(  # (B, T, H')
                     layer, steps, lengths, self.bptt_steps, before
                 )
+                if layers is not None:
+                    layers.append((steps, outputs))
+                steps = outputs
                 cells.append(after)
         return steps.float(), RecurrentState(tuple(cells))
 
