@@ -127,8 +127,9 @@ def make_hybrid(
     HistGradientBoosting and LightGBM read. The former takes 255 categories of a column,
     so that rarer ones are merged; for other estimators all are kept. XGBoost needs
     ``enable_categorical=True`` for them, and classes that are 0, 1, 2, ... CatBoost
-    takes no missing categories and gets one-hot columns: ``make_pipeline(HistoryAggregator(), columns,
-    CatBoostClassifier())``, with the `columns` of the page on other tools.
+    takes no missing categories and gets one-hot columns:
+    ``make_pipeline(HistoryAggregator(), columns, CatBoostClassifier())``, with the
+    `columns` of the page on other tools.
 
     Examples
     --------
