@@ -122,12 +122,13 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
         Both are then fitted once, on all rows. None learns the weight.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits on whose held-out rows the weight is learned. None holds out
-        `validation_fraction` of the customers once, an int makes that many folds of
-        customers. A splitter gets the customers as its groups; ``CutoffSplit(1,
-        horizon=...)`` holds out the latest cutoffs.
+        Splits on whose held-out rows the weight is learned. None holds out the latest
+        cutoffs if `y` holds its horizon and rows have several cutoffs (see Notes), and
+        otherwise `validation_fraction` of the customers, once. An int makes that many
+        folds of customers. A splitter gets the customers as its groups.
     validation_fraction : float, default=0.2
-        Share of the customers that is held out, between 0 and 1, if `cv` is None.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None and
+        the latest cutoffs are not.
     refit : bool, default=True
         Whether to fit both parts again, on all rows, after learning the weight. False
         keeps the parts that were fitted without the held-out rows, which takes less
@@ -174,12 +175,13 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     ``refit=False`` it takes 0.8 times as long, and neither part learns from the
     held-out customers; with ``cv=5`` five times, for a more stable weight.
 
-    If customers have rows at several cutoffs and the model is to predict later ones,
-    learn the weight forward in time, ``cv=CutoffSplit(1, horizon=...)``. What a part
-    learns about one date helps with held-out customers at that date, but not at the
-    next date. In a classification of grocery shoppers, the network had a weight of .07
-    on held-out customers and of .35 on the last cutoff; the AUC of the hybrid was .849
-    and .851.
+    If rows have several cutoffs, the weight is learned forward in time: at the latest
+    cutoffs, by parts that were fitted on rows whose labels were known by then. What a
+    part learns about one date helps with held-out customers at that date, but not at
+    the next date. Targets of `sklearn_seqcrm.targets` hold the horizon that this needs
+    in their ``attrs``, and networks without a `horizon` get it; for an array, pass
+    ``cv=CutoffSplit(1, horizon=...)``. Customers are held out where a network would set
+    customers aside, see `LSTMClassifier`, or by ``cv=GroupShuffleSplit(1)``.
 
     The weight of the network minimises the squared error or the pinball loss on the
     held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss
