@@ -308,7 +308,6 @@ class LearnedEvents:
         static = np.column_stack([static, censored.astype("float32")])
         return RowData((source,), static)
 
-
     def _steps(
         self, events: HistorySource, channels: np.ndarray, offsets: np.ndarray
     ) -> HistorySource:

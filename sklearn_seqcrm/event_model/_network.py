@@ -51,7 +51,13 @@ from sklearn_seqcrm.event_model._event_batches import (
 )
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
-from sklearn_seqcrm.event_model._open_moments import join_lines_before, open_outputs
+from sklearn_seqcrm.event_model._open_moments import (
+    LinesBefore,
+    OpenMoments,
+    embed_lines,
+    join_lines_before,
+    open_outputs,
+)
 from sklearn_seqcrm.event_model._segments import read_in_segments
 
 
@@ -91,8 +97,8 @@ class EventStates(NamedTuple):
         Its codes.
     is_tie : Tensor of shape (n_events,), bool
         Whether it is at the moment of the previous event.
-    later : Tensor of shape (n_later,), int64
-        Events that follow another one of their step, which is a moment.
+    opened : OpenMoments or None
+        Later lines of moments; None: there are none.
     candidates : dict of str to CopyCandidates of n_events
         What can be copied, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
@@ -105,7 +111,7 @@ class EventStates(NamedTuple):
     values: torch.Tensor
     codes: torch.Tensor
     is_tie: torch.Tensor
-    later: torch.Tensor
+    opened: OpenMoments | None
     candidates: dict[str, CopyCandidates]
     last: torch.Tensor
 
@@ -175,10 +181,12 @@ class EventNetwork(nn.Module):
             self.fields[f"{i}"] = field.density(
                 hidden_size, field, learned.blocks_of(name), copies, generator
             )
-        if reader.moments is not None:
-            self.from_last_line = new_linear(hidden_size, hidden_size, generator)
-            nn.init.zeros_(self.from_last_line.weight)
-            nn.init.zeros_(self.from_last_line.bias)
+        self.lines_before: LinesBefore | None = None
+        if (places := reader.moments) is not None:
+            n_vectors = sum(one.embedding_dim for one in reader.embeddings)
+            self.lines_before = LinesBefore(
+                places.n_channels + n_vectors, hidden_size, generator
+            )
         applies = learned.applies
         self.register_buffer(
             "applies", None if applies is None else torch.from_numpy(applies)
@@ -226,28 +234,31 @@ class EventNetwork(nn.Module):
         [history], events = part.histories, part.events
         assert events is not None
         n, device = len(history.lengths), history.lengths.device
-        later = events.n_before.new_zeros(0)
-        if self.reader.moments is not None:
-            later, lines = join_lines_before(
-                self.reader,
-                events.values[:, self.blocks.network],
-                events.codes,
-                events.n_before,
+        opened = None
+        if self.lines_before is not None and events.n_before.any():
+            lines = embed_lines(
+                self.reader, events.values[:, self.blocks.network], events.codes
+            )
+            opened = join_lines_before(
+                self.reader, self.lines_before, lines, events.n_before
             )
         found = read_in_segments(
             self.reader,
             self._embedding_of(history),
             history.lengths,
             self.initial_output,
-            with_layers=len(later) > 0,
+            with_layers=opened is not None,
         )
         row = torch.cat([events.row, torch.arange(n, device=device)])
         place = found.place(row, torch.cat([events.step, history.lengths]))
         table = found.outputs
-        if len(later):
-            opened = open_outputs(self.reader, lines, found.layers, place[later])
+        if opened is not None:
+            later = opened.later
+            outputs = open_outputs(
+                self.reader, opened.inputs, found.layers, place[later]
+            )
             place[later] = torch.arange(len(later), device=device) + len(table)
-            table = torch.cat([table, opened])
+            table = torch.cat([table, outputs])
         # index_select does the same, but its backward pass takes twice the time.
         states = nn.functional.embedding(place, table)  # (n_events + n, H)
         if self.n_static:
@@ -274,7 +285,7 @@ class EventNetwork(nn.Module):
             events.values,
             events.codes,
             is_tie,
-            later,
+            opened,
             candidates,
             states[n_events:],
         )
@@ -291,37 +302,14 @@ class EventNetwork(nn.Module):
     def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
         context = self.time_context(events.states, events.values[:, self.blocks.time])
-        if len(later := events.later):
-            lines = self.line_vectors(events.values[later - 1], events.codes[later - 1])
-            context = self.add_lines(context, later, lines)
+        if events.opened is not None:
+            later, _, of_lines = events.opened
+            context = context.index_add(0, later, of_lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
                 own = density.own_input(events.values, events.codes)
                 context = context + density.embed(own)
-
-    def line_vectors(self, values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return the sums of the vectors of the fields of events, shape (n, H)."""
-        vectors = [one.embed(one.own_input(values, codes)) for one in self.fields.values()]
-        return torch.stack(vectors).sum(dim=0)
-
-    def add_lines(
-        self, context: torch.Tensor, later: torch.Tensor, lines: torch.Tensor
-    ) -> torch.Tensor:
-        """Add the lines before events of open moments to the context of their fields.
-
-        Parameters
-        ----------
-        context : Tensor of shape (n, H)
-            Context of the first field of events.
-        later : Tensor of shape (m,), int64
-            Events at the moment of the one before.
-        lines : Tensor of shape (m, H)
-            What `line_vectors` returns for the one before.
-        """
-        if self.reader.moments is None or not len(later):
-            return context
-        return context.index_add(0, later, self.from_last_line(lines))
 
     def field_log_prob(
         self, key: str, context: torch.Tensor, events: EventStates

@@ -17,7 +17,7 @@ the moment, see `cell_states`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
     RecurrentState,
+    new_linear,
 )
 from sklearn_seqcrm.event_model._cell_states import layer_products
 from sklearn_seqcrm.event_model._segments import sums_before
@@ -77,45 +78,103 @@ def open_outputs(
     return inputs
 
 
+class LinesBefore(nn.Module):
+    """Context of the next line of a moment, from the lines before it.
+
+    A join of sums loses which product had which price, and which line was the last one.
+    With the embedded lines ``x``, both enter by a set encoder (Zaheer et al., "Deep
+    Sets", NeurIPS 2017) and the last line::
+
+        f(x)    = tanh(A x + a)
+        context = D relu(C [mean of f over the lines before, f of the last one] + c) + d
+
+    It is added to the context of the fields of later lines of the same moment only:
+    neither the time density nor later moments depend on the order of lines.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Length of an embedded line.
+    size : int
+        Length of a context.
+    generator : torch.Generator
+        Draws first weights.
+    """
+
+    def __init__(self, n_inputs: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.line = new_linear(n_inputs, size, generator)
+        self.hidden = new_linear(2 * size, size, generator)
+        self.output = new_linear(size, size, generator)
+
+    def encode(self, lines: torch.Tensor) -> torch.Tensor:
+        """Return f of embedded lines of shape (n, D), shape (n, size)."""
+        return torch.tanh(self.line(lines))
+
+    def forward(self, mean: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """Return the context, given mean and last f of shape (n, size)."""
+        return self.output(torch.relu(self.hidden(torch.cat([mean, last], dim=1))))
+
+
+class OpenMoments(NamedTuple):
+    """Later lines of moments, and the join of the lines before each.
+
+    Parameters
+    ----------
+    later : Tensor of shape (n,), int64
+        Events with others of their moment before them.
+    inputs : Tensor of shape (n, D)
+        The join of these, as the first layer takes it.
+    context : Tensor of shape (n, H)
+        What they add to the context of the fields of the event.
+    """
+
+    later: torch.Tensor
+    inputs: torch.Tensor
+    context: torch.Tensor
+
+
 def join_lines_before(
     reader: HistoryReader,
-    values: torch.Tensor,
-    codes: torch.Tensor,
+    lines_before: LinesBefore,
+    lines: torch.Tensor,
     n_before: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which events are later lines of their moment, and the join of those before.
+) -> OpenMoments:
+    """Join the lines before each later line of a moment.
 
     Parameters
     ----------
     reader : HistoryReader
         Reads moments.
-    values : Tensor of shape (n_events, F)
-        Channels that the network takes in, moment by moment.
-    codes : Tensor of shape (n_events, C), int64
-        Codes.
+    lines_before : LinesBefore
+        Their context.
+    lines : Tensor of shape (n_events, F + E)
+        Channels and vectors of events, as `embed_lines` returns them, moment by moment.
     n_before : Tensor of shape (n_events,), int64
         Number of earlier events of its moment before each.
-
-    Returns
-    -------
-    later : Tensor of shape (n,), int64
-        Events with others before them.
-    inputs : Tensor of shape (n, D)
-        Their join, as the first layer takes it.
     """
     places = reader.moments
     assert places is not None
     later = n_before.nonzero()[:, 0]
-    vectors = [one(codes[:, i]) for i, one in enumerate(reader.embeddings)]
-    summed = torch.cat([values[:, : places.times], *vectors], dim=1)
-    first = later - n_before[later]
-    of_moment = _SumsBefore.apply(summed, n_before == 0)[later]
-    count = n_before[later, None].to(values.dtype)
-    channels, vectors_before = of_moment.tensor_split([places.times], dim=1)
-    moment = OpenMoment(
-        count, count, values[first, places.times :], channels, vectors_before
-    )
-    return later, moment.join(places)
+    channels, vectors = lines.tensor_split([places.n_channels], dim=1)
+    encoded = lines_before.encode(lines)
+    parts = [channels[:, : places.times], vectors, encoded]
+    sums = _SumsBefore.apply(torch.cat(parts, dim=1), n_before == 0)[later]
+    sizes = [one.shape[1] for one in parts]
+    of_channels, of_vectors, of_encoded = sums.split(sizes, dim=1)
+    count = n_before[later, None].to(lines.dtype)
+    # Channels of times are those of the first line.
+    times = channels[later - n_before[later], places.times :]
+    moment = OpenMoment(count, count, times, of_channels, of_vectors)
+    context = lines_before(of_encoded / count, encoded[later - 1])
+    return OpenMoments(later, moment.join(places), context)
+
+
+def embed_lines(
+    reader: HistoryReader, values: torch.Tensor, codes: torch.Tensor
+) -> torch.Tensor:
+    """Return the channels of events and the vectors of their codes, (n, F + E)."""
+    return reader.embed(values[:, None], codes[:, None])[:, 0]
 
 
 # One event at a time -----------------------------------------------------------------
@@ -134,20 +193,26 @@ class PathState:
     moment : Tensor of shape (n, K)
         Sums over the events of the moment, a packed `OpenMoment`; K is 0 if each event
         is a step.
+    encoded : Tensor of shape (n, 2 H)
+        Sum over the events of the moment of what `LinesBefore.encode` returns for each,
+        and that of the last one; without columns if each event is a step.
     """
 
     closed: RecurrentState
     before: RecurrentState
     moment: torch.Tensor
+    encoded: torch.Tensor
 
     @classmethod
     def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
         """Return the state after histories, whose last moments are over."""
         if (places := reader.moments) is None:
-            return cls(final, RecurrentState(()), final.output[:, :0])
+            nothing = final.output[:, :0]
+            return cls(final, RecurrentState(()), nothing, nothing)
+        n, size = final.output.shape
         n_vectors = sum(one.embedding_dim for one in reader.embeddings)
-        size = 2 + places.n_channels + n_vectors
-        return cls(final, final, final.output.new_zeros(len(final.output), size))
+        moment = final.output.new_zeros(n, 2 + places.n_channels + n_vectors)
+        return cls(final, final, moment, final.output.new_zeros(n, 2 * size))
 
     @property
     def output(self) -> torch.Tensor:
@@ -156,8 +221,12 @@ class PathState:
 
     def take(self, kept: Any) -> Self:
         """Return the state of some paths."""
-        parts = self.closed.take(kept), self.before.take(kept), self.moment[kept]
-        return type(self)(*parts)
+        return type(self)(
+            self.closed.take(kept),
+            self.before.take(kept),
+            self.moment[kept],
+            self.encoded[kept],
+        )
 
     def concat(self, more: Self) -> Self:
         """Return the state of these paths and others."""
@@ -169,11 +238,19 @@ class PathState:
             self.closed.map(concat, more.closed),
             self.before.map(concat, more.before),
             concat(self.moment, more.moment),
+            concat(self.encoded, more.encoded),
         )
+
+    def context(self, lines_before: LinesBefore, tied: torch.Tensor) -> torch.Tensor:
+        """Return the context of the next line of some moments, shape (m, H)."""
+        total, last = self.encoded[tied].tensor_split(2, dim=1)
+        count = self.moment[tied, :1]
+        return lines_before(total / count, last)
 
     def append(
         self,
         reader: HistoryReader,
+        lines_before: LinesBefore | None,
         values: torch.Tensor,
         codes: torch.Tensor,
         is_tie: torch.Tensor,
@@ -184,6 +261,8 @@ class PathState:
         ----------
         reader : HistoryReader
             Reads forwards.
+        lines_before : LinesBefore or None
+            Encodes lines; None if each event is a step.
         values : Tensor of shape (n, F)
             Channels of the events that the network takes in.
         codes : Tensor of shape (n, C), int64
@@ -191,30 +270,34 @@ class PathState:
         is_tie : Tensor of shape (n,), bool
             Whether an event joins the moment of the last one.
         """
-        if reader.moments is None:
-            steps = reader.embed(values[:, None], codes[:, None])  # (n, 1, D)
-            return replace(self, closed=_read_one(reader, steps, self.closed))
-        vectors = [one(codes[:, i]) for i, one in enumerate(reader.embeddings)]
-        event = OpenMoment.of_event(
-            values,
-            torch.cat([values[:, :0], *vectors], dim=1),
-            torch.zeros_like(values[:, 0]),  # poolings would need it
-            reader.moments,
-        )
-        moment = OpenMoment.unpack(self.moment, reader.moments).add(event).pack()
-        moment = torch.where(is_tie[:, None], moment, event.pack())
+        lines = embed_lines(reader, values, codes)
+        if (places := reader.moments) is None or lines_before is None:
+            return replace(self, closed=_read_one(reader, lines, self.closed))
+        joins = is_tie[:, None]
+        # Poolings alone need the time since the last moment.
+        unused = torch.zeros_like(values[:, 0])
+        vectors = lines[:, places.n_channels :]
+        event = OpenMoment.of_event(values, vectors, unused, places)
+        moment = OpenMoment.unpack(self.moment, places).add(event).pack()
+        moment = torch.where(joins, moment, event.pack())
         before = self.before.map(
-            lambda own, closed: torch.where(is_tie[:, None], own, closed), self.closed
+            lambda own, closed: torch.where(joins, own, closed), self.closed
         )
-        steps = OpenMoment.unpack(moment, reader.moments).join(reader.moments)
-        closed = _read_one(reader, steps[:, None], before)
-        return replace(self, closed=closed, before=before, moment=moment)
+        inputs = OpenMoment.unpack(moment, places).join(places)
+        last = lines_before.encode(lines)
+        total = self.encoded[:, : last.shape[1]] * joins + last
+        return type(self)(
+            _read_one(reader, inputs, before),
+            before,
+            moment,
+            torch.cat([total, last], dim=1),
+        )
 
 
 def _read_one(
-    reader: HistoryReader, steps: torch.Tensor, state: RecurrentState
+    reader: HistoryReader, inputs: torch.Tensor, state: RecurrentState
 ) -> RecurrentState:
-    """Return the state after a step (n, 1, D) of each path."""
-    ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
-    _, after = reader.read(steps, ones, state)
+    """Return the state after a step of each path, whose input has the shape (n, D)."""
+    ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
+    _, after = reader.read(inputs[:, None], ones, state)
     return after.map(torch.Tensor.float)  # layers in bfloat16 return such states

@@ -138,8 +138,6 @@ class Paths:
         What statics add to it.
     state : PathState of n
         State of the reader after the last event, whose moment may go on.
-    line : Tensor of shape (n, H)
-        The last simulated event, as `EventNetwork.line_vectors` returns it.
     is_tie : Tensor of shape (n,), bool
         Whether the next event is at the moment of the last simulated one.
     copies : dict of str to CopyState of n
@@ -155,7 +153,6 @@ class Paths:
     output: torch.Tensor
     static_effect: torch.Tensor
     state: PathState
-    line: torch.Tensor
     is_tie: torch.Tensor
     copies: dict[str, CopyState]
     draws: PathDraws
@@ -421,7 +418,6 @@ class Simulator:
             output[there],
             self.module.static_effect(static)[there],
             state.take(there),
-            torch.zeros_like(output)[there],
             torch.zeros_like(there, dtype=torch.bool),
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
             PathDraws.of_paths(
@@ -499,7 +495,9 @@ class Simulator:
         context = module.time_context(paths.states, self._moved(times))
         is_tie = paths.is_tie
         tied = is_tie.nonzero()[:, 0]
-        context = module.add_lines(context, tied, paths.line[tied])
+        if module.lines_before is not None and len(tied):
+            of_lines = paths.state.context(module.lines_before, tied)
+            context = context.index_add(0, tied, of_lines)
         p_having = torch.ones_like(context[:, 0])
         columns = {}
         applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
@@ -553,16 +551,14 @@ class Simulator:
 
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
-        reader, fields = self.module.reader, self.module.fields
-        state = paths.state.append(reader, values, codes, paths.is_tie)
-        line = paths.line
-        if reader.moments is not None:
-            line = self.module.line_vectors(values, codes)
+        module, fields = self.module, self.module.fields
+        state = paths.state.append(
+            module.reader, module.lines_before, values, codes, paths.is_tie
+        )
         return replace(
             paths,
             output=state.output,
             state=state,
-            line=line,
             n_events=paths.n_events + 1,
             copies={
                 key: one.append(fields[key].own_input(values, codes))

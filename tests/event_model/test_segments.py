@@ -52,6 +52,37 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
         assert_allclose(gradient, of_loop, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_states_after_each_step_are_those_of_shorter_sequences(cell):
+    """A layer returns its last state: of sequences cut after each step, all of them."""
+    lengths = torch.tensor([3, 7, 0, 5])
+    values = torch.randn(4, 7, 2, generator=torch.Generator().manual_seed(0))
+    codes = torch.zeros(4, 7, 0, dtype=torch.int64)
+    reader = HistoryReader(HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0)
+
+    def embed(rows, steps):
+        return reader.embed(values[rows, steps], codes[rows, steps])
+
+    found = read_in_segments(reader, embed, lengths, torch.zeros(5), with_layers=True)
+    weights = list(reader.parameters())
+    for row, length in enumerate(lengths.tolist()):
+        for step in range(1, length + 1):
+            place = found.place(torch.tensor(row), torch.tensor(step))
+            cut = values[row : row + 1, :step]
+            _, state = reader.read(cut, torch.tensor([step]))
+            own = torch.cat([one[place] for layer in found.layers for one in layer])
+            expected = torch.cat([one[0] for layer in state.cells for one in layer])
+            assert_allclose(own.detach(), expected.detach(), atol=1e-6)
+            if step == length:
+                pairs = zip(
+                    torch.autograd.grad(own.sum(), weights, retain_graph=True),
+                    torch.autograd.grad(expected.sum(), weights),
+                    strict=True,
+                )
+                for gradient, other in pairs:
+                    assert_allclose(gradient, other, rtol=1e-4, atol=1e-5)
+
+
 def test_segments_pad_little_and_are_few():
     rng = np.random.default_rng(0)
     lengths = -np.sort(-np.exp(rng.normal(3, 1, 300)).astype(int))
