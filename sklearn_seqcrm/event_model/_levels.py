@@ -21,8 +21,8 @@ from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.event_model._copy_mechanism import (
     CopyCandidates,
     CopyMechanism,
-    CopyState,
 )
+from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
     draw_logits,

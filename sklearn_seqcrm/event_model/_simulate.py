@@ -29,7 +29,7 @@ from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
-from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
+from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
     draw_categorical,
