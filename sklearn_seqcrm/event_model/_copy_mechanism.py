@@ -78,15 +78,16 @@ if TYPE_CHECKING:
 
 # Moments after which a level counts 1 / e, for each source with decay.
 DECAY_SCALES = (1.0, 4.0, 16.0, 64.0, math.inf)
-# Shares from which on a level is a habit, for each source of habits. Three favourites
+# Shares, in thousandths, from which on a level is a habit, for each source of habits.
+# Whole numbers: thresholds are exact on devices without float64. Three favourites
 # among 30 items with a mass of .525 after 60 purchases, optimal fixed gates: the excess
 # entropy is .117 nats with counts, .066 with their squares as well, .043 with
 # max(n - t, 0), and .021 with shares; after 1,200 purchases .058, .003, .093 and .000.
-HABIT_SHARES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+HABIT_SHARES = (0, 5, 10, 20, 40, 80, 160, 320)
 _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 N_EARLIER = _N_DECAYS + _N_HABITS  # S: sources of earlier moments
 N_SOURCES = 1 + N_EARLIER
-_ROUNDING = 1e-6  # of a share times a number of events
+_ONE = 1000
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where
 # departments of a basket are in order: -1.11 nats an event instead of -1.04.
@@ -106,7 +107,7 @@ def decay_scales(like: torch.Tensor) -> torch.Tensor:
 
 
 def _shares(like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(HABIT_SHARES, dtype=torch.float64, device=like.device)
+    return torch.tensor(HABIT_SHARES, dtype=torch.int64, device=like.device)
 
 
 def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
@@ -114,8 +115,8 @@ def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
 
     `n_events`, of shape (n,), is the number of events at earlier moments.
     """
-    least = n_events.double()[:, None] * _shares(n_events) - _ROUNDING
-    return least.ceil().long().clamp(min=1)
+    least = (n_events[:, None] * _shares(n_events) + _ONE - 1) // _ONE  # rounded up
+    return least.clamp(min=1)
 
 
 def remaining(total: torch.Tensor, excluded: torch.Tensor) -> torch.Tensor:
@@ -158,6 +159,8 @@ class CopyMechanism(nn.Module):
     generator : torch.Generator
         Draws first weights.
     """
+
+    most_total: torch.Tensor
 
     def __init__(self, size: int, lift: np.ndarray, generator: torch.Generator) -> None:
         super().__init__()
@@ -336,9 +339,11 @@ def _habits_before(
     begin = before[order] + 1
     k, _ = _numbers_before(is_group, is_group)
     last = (begin - 1).roll(-1)
-    n_of_row = torch.bincount(number, is_level).long()[number]  # (n,)
+    n_of_row = torch.zeros_like(row).index_add(0, number, is_level.long())[number]
     last = torch.where(is_group.roll(-1), n_of_row[order], last)
-    end = ((k[:, None] + 1 + _ROUNDING) / _shares(row)).clamp(max=len(row)).long()
+    # The largest N at which k events are enough: any, for a share of 0.
+    end = (k[:, None] + 1) * _ONE // _shares(row).clamp(min=1)
+    end = end.masked_fill(_shares(row) == 0, len(row))
     end = torch.minimum(end, last[:, None])  # (n, n_habits)
     is_habit = ((end >= begin[:, None]) & is_level[order, None]).int()
     change = is_habit.new_zeros((n_slots, _N_HABITS))

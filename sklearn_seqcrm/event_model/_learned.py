@@ -227,9 +227,23 @@ class LearnedEvents:
         """Return the channels and codes of a field in encoded events."""
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
-            return FieldBlocks(layout.codes.index(field), [], targets)
+            code, level = layout.codes.index(field), None
+            if field in self.fields_with_rare:
+                level = len(layout.codes) + self.fields_with_rare.index(field)
+            return FieldBlocks(code, code if level is None else level, [], targets)
         channels = [at for at in layout.of_fields[field] if isinstance(at, int)]
-        return FieldBlocks(None, channels, targets)
+        return FieldBlocks(None, None, channels, targets)
+
+    @cached_property
+    def fields_with_rare(self) -> list[str]:
+        """Fields whose levels have a column after the codes, in its order."""
+        return [name for name, one in self.fields.items() if one.has_rare]
+
+    def empty_events(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return empty arrays for the network's channels, and for codes and levels."""
+        channels, codes = self.encoder.layout.empty(n_events)
+        levels = np.empty((n_events, len(self.fields_with_rare)), codes.dtype)
+        return channels, np.column_stack([codes, levels])
 
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
@@ -262,8 +276,9 @@ class LearnedEvents:
         Returns
         -------
         RowData of n
-            The channels of its source are those of `blocks`; `split_static` takes
-            statics and the censoring time apart.
+            The channels of its source are those of `blocks`, and its codes are followed
+            by the levels of `fields_with_rare`; `split_static` takes statics and the
+            censoring time apart.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -279,9 +294,13 @@ class LearnedEvents:
             one.targets(raw.columns[name].take(index), times)
             for name, one in self.fields.items()
         ]
+        levels = [
+            self.level_field(name).level_numbers(raw.columns[name].take(index))
+            for name in self.fields_with_rare
+        ]
         source = HistorySource(
             channels=np.concatenate(parts, axis=1),
-            codes=log.codes,
+            codes=np.column_stack([log.codes, *levels]) if levels else log.codes,
             times=times,
             start=np.maximum(encoded.start, 0),
             stop=np.maximum(encoded.stop, 0),

@@ -227,7 +227,7 @@ class EventNetwork(nn.Module):
         is_tie[:, :1] = False
         candidates = {
             key: copy_candidates(
-                codes[:, :, density.code], density.copies.lift, is_tie, row, step
+                codes[:, :, density.level], density.copies.lift, is_tie, row, step
             )
             for key, density in self.fields.items()
             if density.copies is not None

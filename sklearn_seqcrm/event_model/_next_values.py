@@ -181,7 +181,7 @@ class BasketSimulator(Simulator):
         """
         key = self._key_of(name)
         density = self.module.fields[key]
-        absence = _Absence((len(data), density.n_codes), n_draws, self.device)
+        absence = _Absence((len(data), density.n_levels), n_draws, self.device)
         paths, interarrival = self._at_next(data, keys, n_draws)
         # Common random numbers: a basket continues while its survival probability,
         # which every event lowers, exceeds one stratified number per draw. Lengths vary
@@ -203,7 +203,7 @@ class BasketSimulator(Simulator):
                 """Add probabilities of the codes to those of the event, and draw."""
                 uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
-                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_codes)
+                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
                 for there, found in self._portions(paths, context, key, at_once):
                     codes[there] = quantile_index(found, uniform[there])
                     absence.add(there, row[there], found)
@@ -217,7 +217,7 @@ class BasketSimulator(Simulator):
                 draw(self._draw_fields(paths, interarrival, until=name)[-1])
                 values, codes, *_ = self._draw_fields(paths, interarrival)
             paths = self._append(paths, values, codes)
-            absence.end_event(row, density.own_input(values, codes))
+            absence.end_event(row, density.own_target(values, codes))
             log_survival = log_survival + self.module.time.log_tie(paths.states)
             kept = (log_survival > log_least).nonzero()[:, 0]
             if not len(kept):
@@ -290,16 +290,10 @@ def _next_probabilities(
         Number of draws.
     """
     field = simulator.learned.level_field(name)
-    n_own = len(field.levels) - len(field.rare_shares)
     n_units = len(simulator.module.initial_output)
-    for rows in _portions_of(len(data), field.n_codes + n_draws * n_units):
+    for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
-        levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
-        if len(field.rare_shares):  # these share the last code
-            levels = np.concatenate(
-                [levels, shares[:, -1:] * field.rare_shares], axis=1
-            )
-        yield rows, levels
+        yield rows, shares[:, FIRST_LEVEL:]
 
 
 def _probabilities_within(

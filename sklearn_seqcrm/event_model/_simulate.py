@@ -314,7 +314,7 @@ class Simulator:
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
         key = self._key_of(name)
-        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_codes)
+        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_levels)
         means = [
             some.unflatten(0, (-1, n_draws)).mean(dim=1)  # (n * n_draws, C) to (n, C)
             for _, some in self._portions(
@@ -370,7 +370,7 @@ class Simulator:
         [source] = data.sources
         is_tie = self.module.is_tie(source.channels)
         return {
-            key: ObservedLevels.of(source, is_tie, density.code, density.copies.lift)
+            key: ObservedLevels.of(source, is_tie, density.level, density.copies.lift)
             for key, density in self.module.fields.items()
             if density.copies is not None
         }
@@ -480,7 +480,7 @@ class Simulator:
             The context of the field `until`.
         """
         module, learned = self.module, self.learned
-        channels, codes = learned.encoder.layout.empty(len(interarrival))
+        channels, codes = learned.empty_events(len(interarrival))
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
         context = module.time_context(paths.states, self._moved(times))
@@ -504,7 +504,7 @@ class Simulator:
                 drawn = density.draw(own_context, paths.draws, state, is_tie)
             column = field.column(drawn, applies[:, i], paths.draws, paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
-            density.write(encoded, channels, codes)
+            density.write(column, encoded, channels, codes)
             own = density.own_input(channels, codes)
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]
@@ -547,7 +547,7 @@ class Simulator:
             state=state,
             n_events=paths.n_events + 1,
             copies={
-                key: one.append(fields[key].own_input(values, codes))
+                key: one.append(fields[key].own_target(values, codes))
                 for key, one in paths.copies.items()
             },
         )

@@ -47,7 +47,7 @@ def counts_by_loop(codes, ties, step):
             counts[k][codes[i]] = counts[k].get(codes[i], 0) + weight
         n_earlier[codes[i]] += 1
     for k, share in enumerate(HABIT_SHARES, start=1 + len(DECAY_SCALES)):
-        least = max(1, share * n_earlier.total() - 1e-6)
+        least = max(1, share * n_earlier.total() / 1000)
         counts[k] = {code: 1 for code, n in n_earlier.items() if n >= least}
     for k in range(1, N_SOURCES):
         whole = sum(counts[k].values())
