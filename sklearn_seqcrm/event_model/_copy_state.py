@@ -1,6 +1,6 @@
 """What simulated paths can copy: observed levels of rows, and the state of paths.
 
-`_copy_mechanism` has the formulas.
+`_copy_counts` has the formulas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import HistorySource
-from sklearn_seqcrm.event_model._copy_mechanism import (
+from sklearn_seqcrm.event_model._copy_counts import (
     DECAY_SCALES,
     HABIT_SHARES,
     N_SOURCES,

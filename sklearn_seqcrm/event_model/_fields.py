@@ -14,10 +14,8 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import (
-    CopyCandidates,
-    CopyMechanism,
-)
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import PathDraws
 

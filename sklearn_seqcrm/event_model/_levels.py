@@ -25,10 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import (
-    CopyCandidates,
-    CopyMechanism,
-)
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
@@ -54,7 +52,7 @@ _LOGITS_AT_ONCE = 2**23
 class LevelDensity(FieldDensity):
     """Mixture over the next level: softmax, training frequencies, and copies.
 
-    A pointer-generator network; the module `_copy_mechanism` has the formula::
+    A pointer-generator network; the module `_copy_counts` has the formula::
 
         P(c) = g_gen G(c) + g_pop S(c) + sum_j g_j n_j(c) / N_j
 

@@ -42,7 +42,7 @@ from sklearn_seqcrm._recurrent.network import (
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates, copy_candidates
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._segments import MixedBatches, read_in_segments
