@@ -115,8 +115,12 @@ def test_names_are_refused_before_rows_are_read(model):
 
 def test_recommendations_have_no_name_of_the_log(model, X):
     found = model.predict_next(X, "event", n=2)
-    assert found.columns.tolist() == ["row", "rank", "value", "probability"]
+    assert found.columns.tolist() == ["row", "cutoff", "rank", "value", "probability"]
     assert set(found["value"]) == {"a", "b"}
+    other = make_log("rank").snapshots([50])
+    found = LSTMEventModel(**SMALL).fit(other).predict_next(other, "event", n=2)
+    names = ["row", "rank_", "rank", "value", "probability"]
+    assert found.columns.tolist() == names
 
 
 def test_explanations_have_no_name_of_the_log(log, X):

@@ -38,6 +38,8 @@ _EVENTS_AT_ONCE = 2**20
 # at once: 32 MiB.
 _TRIES = 4
 _PROBABILITIES_AT_ONCE = 2**23
+# Probability of all levels together that a moment has all of them.
+_LEAST_REST = 1e-6
 
 
 class ObservedLevels(NamedTuple):
@@ -365,6 +367,24 @@ class CopyState:
             counts = self.take(some).counts(weights)
             levels[some] = draw_categorical(counts, draws.take(some))
         return levels
+
+    def exclude_now(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Return probabilities given that the level is not one of this moment's.
+
+        They have the shape (n, n_levels), and are overwritten. A moment that has all
+        possible levels excludes none.
+        """
+        path, event = (self._is_now() & (self.drawn >= FIRST_LEVEL)).nonzero(
+            as_tuple=True
+        )
+        level = self.drawn[path, event].long()
+        before = probabilities[path, level]
+        probabilities[path, level] = 0.0
+        total = probabilities.sum(dim=1, keepdim=True)  # (n, 1)
+        is_full = total[path, 0] <= _LEAST_REST
+        probabilities[path[is_full], level[is_full]] = before[is_full]
+        total = probabilities.sum(dim=1, keepdim=True)
+        return probabilities.div_(total)
 
     def has_now(self, levels: torch.Tensor) -> torch.Tensor:
         """Return whether this moment has the level of each path, shape (n,), bool."""

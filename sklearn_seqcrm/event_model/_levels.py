@@ -30,6 +30,7 @@ from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
+    draw_categorical,
     draw_logits,
     draw_shared,
     new_output,
@@ -47,6 +48,8 @@ _PSEUDO_COUNT = 30.0
 # would take gigabytes. Larger batches are split, and the backward pass recomputes each
 # portion (gradient checkpointing).
 _LOGITS_AT_ONCE = 2**23
+# Rejected draws before the probabilities of all levels are computed.
+_TRIES = 4
 
 
 class LevelDensity(FieldDensity):
@@ -70,7 +73,9 @@ class LevelDensity(FieldDensity):
     `log_prob` leaves MISSING in the softmax even if no training event misses the field:
     a first missing value then costs much, but not infinitely much. No such value is
     drawn, so that `probabilities` is renormalised over the codes that can be drawn, and
-    differs from ``exp(log_prob)``.
+    differs from ``exp(log_prob)``. So it is where no moment of training has a level
+    twice: levels that the moment has already are not drawn either, if there are copies,
+    and keep what the mixture gives to them in the likelihood.
 
     Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
     which are calibrated on customers outside of training.
@@ -107,6 +112,7 @@ class LevelDensity(FieldDensity):
         self.n_codes, self.n_levels = field.n_codes, field.n_levels
         # Codes from here on can be drawn; 0 (UNSEEN) never is.
         self.first_drawable = MISSING if field.some_missing else FIRST_LEVEL
+        self.has_repeats = field.has_repeats
         self.log_unseen = -float(np.log(field.n_events + 1))
         self.copies = CopyMechanism(size + 1, field.lift, generator) if copies else None
         popularity = field.of_levels(field.shares)
@@ -176,7 +182,8 @@ class LevelDensity(FieldDensity):
         generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
             return generated
-        return self.copies.probabilities(gate_input, state, generated, self.popularity)
+        found = self.copies.probabilities(gate_input, state, generated, self.popularity)
+        return found if self.has_repeats else state.exclude_now(found)
 
     def draw(
         self,
@@ -189,6 +196,35 @@ class LevelDensity(FieldDensity):
 
         See `FieldDensity.draw`.
         """
+        levels = self._draw_mixture(context, draws, state, is_tie)
+        if state is None or self.has_repeats:
+            return levels
+        # Rejection sampling: levels of this moment are mostly a small part.
+        for _ in range(_TRIES):
+            again = state.has_now(levels).nonzero()[:, 0]
+            if not len(again):
+                return levels
+            levels[again] = self._draw_mixture(
+                context[again],
+                draws.take(again),
+                state.take(again),
+                None if is_tie is None else is_tie[again],
+            )
+        again = state.has_now(levels).nonzero()[:, 0]
+        for some in again.split(max(1, _LOGITS_AT_ONCE // self.n_levels)):
+            ties = None if is_tie is None else is_tie[some]
+            found = self.probabilities(context[some], state.take(some), ties)
+            levels[some] = draw_categorical(found, draws.take(some))
+        return levels
+
+    def _draw_mixture(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None,
+        is_tie: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Draw levels, also those that the moment has already, shape (n,), int64."""
         softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
         if self.copies is None or state is None:
             return self._draw_generated(softmax_input, draws)
@@ -280,6 +316,13 @@ class LevelDensity(FieldDensity):
         return torch.cat([of_codes[:, :-1], rare], dim=1)  # (n, n_levels)
 
 
+def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
+    """Return whether two events of a moment have the same level."""
+    is_level = levels >= FIRST_LEVEL
+    pairs = moment[is_level] * (levels.max(initial=0) + 1) + levels[is_level]
+    return len(np.unique(pairs)) < len(pairs)
+
+
 def repeat_purchase_lift(
     levels: np.ndarray, events: TrainingEvents, n_levels: int
 ) -> np.ndarray:
@@ -362,6 +405,8 @@ class LevelField(LearnedField):
         Weight of each level among repeats, see `repeat_purchase_lift`.
     n_events : int
         Number of training events.
+    has_repeats : bool
+        Whether a moment of training has a level twice.
     some_missing : bool
         Whether a training event has no level, or there is no training event. If False,
         every drawn event has a level.
@@ -373,6 +418,7 @@ class LevelField(LearnedField):
     rare_shares: np.ndarray
     lift: np.ndarray
     n_events: int
+    has_repeats: bool
     some_missing: bool
     n_targets: ClassVar[int] = 0
     density: ClassVar[type[FieldDensity]] = LevelDensity
@@ -405,6 +451,7 @@ class LevelField(LearnedField):
             rare_shares=rare_counts / max(rare_counts.sum(), 1),
             lift=repeat_purchase_lift(level, events, n_levels),
             n_events=len(level),
+            has_repeats=_has_repeats(level, events.moment),
             some_missing=bool((level == MISSING).any()) or not len(level),
         )
 

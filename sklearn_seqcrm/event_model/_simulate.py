@@ -155,9 +155,7 @@ class Paths:
 
     def take(self, kept: np.ndarray) -> Paths:
         """Return the paths at some positions, ascending."""
-        if len(kept) == len(self.number):
-            return self
-        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
+        return self if len(kept) == len(self.number) else take_paths(self, kept)
 
     def concat(self, more: Paths) -> Paths:
         """Return these paths followed by others."""
@@ -177,6 +175,11 @@ class Paths:
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
+
+
+def take_paths(paths: Paths, kept: np.ndarray) -> Paths:
+    """Return the paths at some positions, in any order, also repeatedly."""
+    return replace(paths, **{n: _take(one, kept) for n, one in vars(paths).items()})
 
 
 def _take(one: Any, kept: np.ndarray) -> Any:

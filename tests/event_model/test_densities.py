@@ -270,7 +270,7 @@ def copy_states(codes, times, lift, n):
 @pytest.mark.parametrize("shrinkage", [(1.0, 1.0), (0.1, 0.6)])
 def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     """After a, d, b, c and c at once: one more a, and the next event with it."""
-    density = level_density(levels, copies=True)
+    density = level_density(replace(levels, has_repeats=True), copies=True)
     density.shrinkage.copy_(torch.tensor(shrinkage)[:, None].expand(2, 2))
     lift, n = density.copies.lift, N_DRAWS
     history = np.array([2, 5, 3, 4, 4], "int32")
@@ -300,6 +300,26 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     expected = gates[0] * generated[[1, 6]] + gates[1] * popular
     assert_allclose(shares[[1, 6]], expected, rtol=1e-5)
     assert shares[5] > shares[6]
+
+
+def test_a_moment_has_no_level_twice_if_none_in_training_has(levels):
+    """It has two of five levels, and in the end all; then a missing one comes."""
+    density, n = level_density(levels, copies=True), 2000
+    state = copy_states(np.array([2, 3], "int32"), np.arange(2), density.copies.lift, n)
+    tie, context = torch.ones(n, dtype=torch.bool), torch.zeros(n, 4)
+    with torch.no_grad():
+        whole = density.probabilities(context[:1], state.take([0]), tie[:1])[0]
+        for level in (2, 5):
+            state = state.append(torch.full((n,), level)).advance(tie)
+        shares = density.probabilities(context[:1], state.take([0]), tie[:1])[0]
+        drawn = density.draw(context, draws(n), state, tie)
+        assert set(drawn.tolist()) == {1, 3, 4, 6}
+        assert_draws_follow(drawn.numpy(), shares.numpy())
+        for level in (3, 4, 6):
+            state = state.append(torch.full((n,), level)).advance(tie)
+        assert (density.draw(context[:9], draws(9), state.take(range(9))) == 1).all()
+    assert (shares[[2, 5]] == 0).all()
+    assert shares[6] > whole[6]
 
 
 @settings(max_examples=15)

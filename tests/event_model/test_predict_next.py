@@ -17,7 +17,8 @@ SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
 
 def test_next_values_are_most_probable_first(model, X):
     found = model.predict_next(X, "kind", n=3)
-    assert found.columns.tolist() == ["row", "rank", "value", "probability"]
+    assert found.columns.tolist() == ["row", "who", "rank", "value", "probability"]
+    assert found["who"].equals(X["who"].iloc[found["row"]].reset_index(drop=True))
     assert_array_equal(found["row"], np.repeat(range(len(X)), 3))
     assert_array_equal(found["rank"], np.tile([1, 2, 3], len(X)))
     by_row = found.groupby("row")["probability"]
