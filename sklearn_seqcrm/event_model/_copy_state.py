@@ -386,6 +386,10 @@ class CopyState:
         total = probabilities.sum(dim=1, keepdim=True)
         return probabilities.div_(total)
 
+    def levels_now(self) -> torch.Tensor:
+        """Return the levels of this moment, and 0 for other events, shape (n, E)."""
+        return (self.drawn * self._is_now()).long()
+
     def has_now(self, levels: torch.Tensor) -> torch.Tensor:
         """Return whether this moment has the level of each path, shape (n,), bool."""
         return (self._is_now() & (self.drawn == levels[:, None])).any(dim=1)

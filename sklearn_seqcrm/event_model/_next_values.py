@@ -221,8 +221,14 @@ class BasketSimulator(Simulator):
         """
         key = self._key_of(name)
         density = self.module.fields[key]
-        absence = _Absence((len(data), density.n_levels), n_draws, self.device)
         paths, interarrival = self._at_next(data, keys, n_draws)
+        # An open basket has its items already, and gets them again if baskets do so.
+        drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
+        if key in paths.copies and not density.has_repeats:
+            drawn = paths.copies[key].levels_now()
+        absence = _Absence(
+            (len(data), density.n_levels), n_draws, drawn.to(self.device)
+        )
         # Common random numbers: a basket continues while its survival probability,
         # which every event lowers, exceeds one stratified number per draw. Lengths vary
         # less than with a new draw for each event.
@@ -291,18 +297,17 @@ class _Absence:
         Number of rows and of codes.
     n_draws : int
         Draws of each row.
-    device : torch.device
-        Device of the numbers.
+    drawn : Tensor of shape (n_rows * n_draws, k), int64
+        Codes that the basket of each draw has already and is not asked for; 0: none.
     """
 
     def __init__(
-        self, shape: tuple[int, int], n_draws: int, device: torch.device
+        self, shape: tuple[int, int], n_draws: int, drawn: torch.Tensor
     ) -> None:
-        self.log_absent = torch.zeros(shape, dtype=torch.float32, device=device)
+        self.log_absent = torch.zeros(shape, dtype=torch.float32, device=drawn.device)
         self._n_without = torch.full_like(self.log_absent, n_draws)
         self._sums = torch.zeros_like(self.log_absent)
-        n_paths = shape[0] * n_draws
-        self._drawn = torch.zeros((n_paths, 0), dtype=torch.int64, device=device)
+        self._drawn = drawn
 
     def add(self, there: torch.Tensor, row: torch.Tensor, found: torch.Tensor) -> None:
         """Add the probabilities of the codes for the draws `there`; overwrites them."""
