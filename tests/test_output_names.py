@@ -96,7 +96,7 @@ def test_simulated_events_have_columns_of_their_own(log, model, X):
         model.sample(X, 20, n_paths=2, row="a", path="a")
     names = {"row": "number", "path": "future"}
     futures = model.sample(X, 20, n_paths=2, random_state=0, **names)
-    expected = ["number", "future", "row", *log.fields]
+    expected = ["number", "cutoff", "future", "row", *log.fields]
     assert futures.columns.tolist() == expected
     assert futures["row"].between(50, 69).all()
     assert set(futures["future"]) == {0, 1}

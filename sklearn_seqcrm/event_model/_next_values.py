@@ -17,7 +17,7 @@ from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import RawLog, Rows, unique_names
+from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
@@ -33,7 +33,10 @@ from sklearn_seqcrm.event_model._simulate import (
     Simulator,
     row_keys,
 )
-from sklearn_seqcrm.event_model._simulation_mixin import SimulationMixin
+from sklearn_seqcrm.event_model._simulation_mixin import (
+    SimulationMixin,
+    insert_customers,
+)
 
 # Default draws: contexts of the next event, next baskets, and futures within a time.
 _DRAWS, _BASKETS, _FUTURES = 16, 100, 100
@@ -164,12 +167,7 @@ class NextValuesMixin(SimulationMixin):
         seen = _seen_levels(array.rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
             most_likely = _most_likely(found, known, n, allowed, seen)
-        # The key column of X has the customers that the log does not have, too.
-        frame, name = Table.of(X).frame, array.dtype.customer
-        ids = frame[name] if name in frame else pd.Series(array.customers)
-        [name] = unique_names([name or learned.names[0]], most_likely.columns)
-        most_likely.insert(1, name, ids.array.take(most_likely["row"].to_numpy()))
-        return most_likely
+        return insert_customers(most_likely, Table.of(X), learned)
 
 
 def _refuse_within_a_basket(within: Any, **baskets: bool) -> None:
