@@ -96,7 +96,7 @@ def test_simulated_events_have_columns_of_their_own(log, model, X):
         model.sample(X, 20, n_paths=2, row="a", path="a")
     names = {"row": "number", "path": "future"}
     futures = model.sample(X, 20, n_paths=2, random_state=0, **names)
-    expected = ["number", "future", "row", *log.fields]
+    expected = ["number", "cutoff", "future", "row", *log.fields]
     assert futures.columns.tolist() == expected
     assert futures["row"].between(50, 69).all()
     assert set(futures["future"]) == {0, 1}
@@ -115,8 +115,12 @@ def test_names_are_refused_before_rows_are_read(model):
 
 def test_recommendations_have_no_name_of_the_log(model, X):
     found = model.predict_next(X, "event", n=2)
-    assert found.columns.tolist() == ["row", "rank", "value", "probability"]
+    assert found.columns.tolist() == ["row", "cutoff", "rank", "value", "probability"]
     assert set(found["value"]) == {"a", "b"}
+    other = make_log("rank").snapshots([50])
+    found = LSTMEventModel(**SMALL).fit(other).predict_next(other, "event", n=2)
+    names = ["row", "rank_", "rank", "value", "probability"]
+    assert found.columns.tolist() == names
 
 
 def test_explanations_have_no_name_of_the_log(log, X):

@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import (
-    CopyCandidates,
-    CopyMechanism,
-    CopyState,
-)
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
+from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import PathDraws
 
 
@@ -47,6 +45,9 @@ class FieldBlocks(NamedTuple):
     ----------
     code : int or None
         Column of its codes; None: it has none.
+    level : int or None
+        Column of its levels, in which rare ones have numbers of their own; the column
+        of codes if no level is rare.
     channels : list of int
         Its channels: the scaled number, and a mark of missing ones if there are any.
     targets : slice
@@ -54,6 +55,7 @@ class FieldBlocks(NamedTuple):
     """
 
     code: int | None
+    level: int | None
     channels: list[int]
     targets: slice
 
@@ -141,9 +143,13 @@ class FieldDensity(nn.Module, ABC):
 
     @abstractmethod
     def write(
-        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+        self,
+        column: Column,
+        encoded: tuple[Any, Any],
+        channels: np.ndarray,
+        codes: np.ndarray,
     ) -> None:
-        """Write encoded values to their place in channels and codes."""
+        """Write values and their encoding to their place in channels and codes."""
 
 
 class LearnedField(ABC):
@@ -152,6 +158,11 @@ class LearnedField(ABC):
     # Channels that the likelihood needs in addition to the inputs of the network.
     n_targets: ClassVar[int]
     density: ClassVar[type[FieldDensity]]
+
+    @property
+    def has_rare(self) -> bool:
+        """Whether levels share a code, so that they have a column after the codes."""
+        return False
 
     @classmethod
     @abstractmethod

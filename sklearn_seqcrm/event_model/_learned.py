@@ -239,9 +239,23 @@ class LearnedEvents:
         """Return the channels and codes of a field in encoded events."""
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
-            return FieldBlocks(layout.codes.index(field), [], targets)
+            code, level = layout.codes.index(field), None
+            if field in self.fields_with_rare:
+                level = len(layout.codes) + self.fields_with_rare.index(field)
+            return FieldBlocks(code, code if level is None else level, [], targets)
         channels = [at for at in layout.of_fields[field] if isinstance(at, int)]
-        return FieldBlocks(None, channels, targets)
+        return FieldBlocks(None, None, channels, targets)
+
+    @cached_property
+    def fields_with_rare(self) -> list[str]:
+        """Fields whose levels have a column after the codes, in its order."""
+        return [name for name, one in self.fields.items() if one.has_rare]
+
+    def empty_events(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return empty arrays for the network's channels, and for codes and levels."""
+        channels, codes = self.encoder.layout.empty(n_events)
+        levels = np.empty((n_events, len(self.fields_with_rare)), codes.dtype)
+        return channels, np.column_stack([codes, levels])
 
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
@@ -274,8 +288,9 @@ class LearnedEvents:
         Returns
         -------
         RowData of n
-            The channels of its source are those of `blocks`; `split_static` takes
-            statics and the censoring time apart.
+            The channels of its source are those of `blocks`, and its codes are followed
+            by the levels of `fields_with_rare`; `split_static` takes statics and the
+            censoring time apart.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -291,9 +306,13 @@ class LearnedEvents:
             one.targets(raw.columns[name].take(index), times)
             for name, one in self.fields.items()
         ]
+        levels = [
+            self.level_field(name).level_numbers(raw.columns[name].take(index))
+            for name in self.fields_with_rare
+        ]
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
-            codes=log.codes,
+            codes=np.column_stack([log.codes, *levels]) if levels else log.codes,
             times=times,
             start=np.maximum(encoded.start, 0),
             stop=np.maximum(encoded.stop, 0),
@@ -301,7 +320,7 @@ class LearnedEvents:
             time_unit=self.encoder.layout.time_unit,
             gap=self.encoder.layout.interarrival_channel,
         )
-        source = self._steps(events, log.channels, offsets)
+        source = self._steps(events, log, offsets)
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
         static = self.statics.transform(table)[table_row]  # (n, S)
@@ -309,33 +328,35 @@ class LearnedEvents:
         return RowData((source,), static)
 
     def _steps(
-        self, events: HistorySource, channels: np.ndarray, offsets: np.ndarray
+        self, events: HistorySource, log: EncodedLog, offsets: np.ndarray
     ) -> HistorySource:
         """Return the steps of the network over events, with the events as `events`.
 
         Parameters
         ----------
         events : HistorySource
-            Events with the channels of all blocks, and the rows' views of them.
-        channels : ndarray of shape (n_events, F), float32
-            Those of the block `network`.
+            Events with the channels of all blocks and the levels of rare codes, and the
+            rows' views of them.
+        log : EncodedLog
+            The events as the network takes them in.
         offsets : ndarray of shape (n_customers + 1,), int64
             Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
         """
         start, stop, spec = events.start, events.stop, self.spec
-        at = np.arange(len(channels))
+        own = replace(events, channels=log.channels, codes=log.codes)
+        at = np.arange(len(log.channels))
         if spec.moments is None:
             none = np.full(len(start), -1)
             places = MomentChannels.of(self.encoder.layout)
             views = RowViews(none, none, start, events, at, places)
-            return replace(events, channels=channels, views=views)
+            return replace(own, views=views)
         # Ties are those of the likelihood: events within the resolution of the grid.
         is_new = events.channels[:, self.blocks.cell.stop - 1] != TIE
         is_new[offsets[:-1][np.diff(offsets) > 0]] = True
         begin = at[is_new]
         end = np.append(begin, len(at))[1:]
         steps = Steps.seen(begin, end, start, stop)
-        joined = join_moments(replace(events, channels=channels), steps, spec)
+        joined = join_moments(own, steps, spec)
         assert joined.views is not None
         return replace(joined, views=replace(joined.views, events=events))
 

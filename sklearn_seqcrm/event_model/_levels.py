@@ -1,12 +1,19 @@
 """Categorical fields: learned frequencies, and the distribution of the next level.
 
 Codes of a field: 0 is a level that training did not see (UNSEEN), 1 a missing value
-(MISSING), and the levels start at 2. Rare levels, if any, share the last code.
+(MISSING), and the levels start at 2. Rare levels, if any, share the last code. The
+softmax and the embedding use codes. Everything else uses levels, which are numbered in
+the same way, but rare ones on their own::
+
+    code    0  1  2  3 ... K-1 K K K K ...
+    level   0  1  2  3 ... K-1 K ............. L-1
+                             | rare levels |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,13 +24,12 @@ from torch import nn
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import (
-    CopyCandidates,
-    CopyMechanism,
-    CopyState,
-)
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
+from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
+    draw_categorical,
     draw_logits,
     draw_shared,
     new_output,
@@ -38,19 +44,23 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
+# Rejected draws before the probabilities of all levels are computed.
+_TRIES = 4
 
 
 class LevelDensity(FieldDensity):
-    """Mixture over the next code: softmax, training frequencies, and copies.
+    """Mixture over the next level: softmax, training frequencies, and copies.
 
-    A pointer-generator network; the module `_copy_mechanism` has the formula::
+    A pointer-generator network; the module `_copy_counts` has the formula::
 
         P(c) = g_gen G(c) + g_pop S(c) + sum_j g_j n_j(c) / N_j
 
     - Generated: ``G = softmax(W [z, 1[new moment]] + b)``, with the context ``z`` of
       the shape (size,), so that ``W`` has size + 1 inputs. It starts at the training
       frequencies: ``b`` is their logarithm and ``W`` is small.
-    - Popular: ``S``, the frequencies of the codes in training.
+      A rare level has the probability of its code times its share ``r`` of the training
+      events with this code.
+    - Popular: ``S``, the frequencies of the levels in training.
     - Copied: levels of the customer's history. Without copies, ``P = G``.
 
     A level that training did not see is outside the mixture: it has the fixed log
@@ -59,7 +69,9 @@ class LevelDensity(FieldDensity):
     `log_prob` leaves MISSING in the softmax even if no training event misses the field:
     a first missing value then costs much, but not infinitely much. No such value is
     drawn, so that `probabilities` is renormalised over the codes that can be drawn, and
-    differs from ``exp(log_prob)``.
+    differs from ``exp(log_prob)``. So it is where no moment of training has a level
+    twice: levels that the moment has already are not drawn either, if there are copies,
+    and keep what the mixture gives to them in the likelihood.
 
     Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
     which are calibrated on customers outside of training.
@@ -86,21 +98,28 @@ class LevelDensity(FieldDensity):
     ) -> None:
         super().__init__()
         assert blocks.code is not None
-        self.code = blocks.code
+        self.code, self.level = blocks.code, blocks.level
         bias = np.log(field.shares).tolist()
         self.output = new_output(size + 1, bias, generator)
         self.embed = draw_vectors(
             without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
             generator,
         )
-        self.n_codes = field.n_codes
+        self.n_codes, self.n_levels = field.n_codes, field.n_levels
         # Codes from here on can be drawn; 0 (UNSEEN) never is.
         self.first_drawable = MISSING if field.some_missing else FIRST_LEVEL
+        self.has_repeats = field.has_repeats
         self.log_unseen = -float(np.log(field.n_events + 1))
         self.copies = CopyMechanism(size + 1, field.lift, generator) if copies else None
-        popularity = torch.tensor(field.shares, dtype=torch.float32, device="cpu")
+        popularity = field.of_levels(field.shares)
         popularity[: self.first_drawable] = 0.0
-        self.register_buffer("popularity", popularity / popularity.sum())
+        popularity /= popularity.sum()
+        for name, numbers in (
+            ("popularity", popularity),
+            ("rare_shares", field.rare_shares),
+        ):
+            buffer = torch.tensor(numbers, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, buffer)
         ones = torch.ones(2, 2, dtype=torch.float32, device="cpu")
         self.register_buffer("shrinkage", ones)
 
@@ -108,7 +127,9 @@ class LevelDensity(FieldDensity):
         """Return the codes of the field, shape (n,)."""
         return codes[:, self.code]
 
-    own_target = own_input
+    def own_target(self, values: Any, codes: Any) -> Any:
+        """Return the levels of the field, shape (n,)."""
+        return codes[:, self.level]
 
     def log_prob(
         self,
@@ -117,9 +138,14 @@ class LevelDensity(FieldDensity):
         candidates: CopyCandidates | None = None,
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the log probability of codes, shape (n,); see `FieldDensity`."""
+        """Return the log probability of levels, shape (n,); see `FieldDensity`."""
         softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
-        log_prob = self._log_generated(softmax_input, target)
+        code = target.clamp(max=self.n_codes - 1)
+        log_prob = self._log_generated(softmax_input, code)
+        if len(self.rare_shares):
+            rare = (target - self.n_codes + 1).clamp(min=0)
+            log_share = self.rare_shares[rare].log()
+            log_prob = log_prob + log_share * (code == self.n_codes - 1)
         if self.copies is not None and candidates is not None:
             popularity = self.popularity[target]
             log_prob = self.copies.log_prob(
@@ -133,26 +159,27 @@ class LevelDensity(FieldDensity):
         state: CopyState | None = None,
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the probability that each code is drawn, shape (n, n_codes).
+        """Return the probability that each level is drawn, shape (n, n_levels).
 
-        Codes that cannot be drawn have the probability 0, and the others add up to 1.
+        Levels that cannot be drawn have the probability 0, and the others add up to 1.
 
         Parameters
         ----------
         context : Tensor of shape (n, size)
             State, time and fields before this one.
         state : CopyState of n or None, default=None
-            What can be copied; None: codes come from the softmax alone.
+            What can be copied; None: levels come from the softmax alone.
         is_tie : Tensor of shape (n,), bool, or None, default=None
             As in `log_prob`.
         """
         softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
         logits = self.output(softmax_input)
         logits[:, : self.first_drawable] = -torch.inf
-        generated = torch.softmax(logits, dim=1)
+        generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
             return generated
-        return self.copies.probabilities(gate_input, state, generated, self.popularity)
+        found = self.copies.probabilities(gate_input, state, generated, self.popularity)
+        return found if self.has_repeats else state.exclude_now(found)
 
     def draw(
         self,
@@ -161,29 +188,64 @@ class LevelDensity(FieldDensity):
         state: CopyState | None = None,
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw codes, shape (n,), int64, never that of unseen levels.
+        """Draw levels, shape (n,), int64, never an unseen one.
 
         See `FieldDensity.draw`.
         """
+        levels = self._draw_mixture(context, draws, state, is_tie)
+        if state is None or self.has_repeats:
+            return levels
+        # Rejection sampling: levels of this moment are mostly a small part.
+        for _ in range(_TRIES):
+            again = state.has_now(levels).nonzero()[:, 0]
+            if not len(again):
+                return levels
+            levels[again] = self._draw_mixture(
+                context[again],
+                draws.take(again),
+                state.take(again),
+                None if is_tie is None else is_tie[again],
+            )
+        again = state.has_now(levels).nonzero()[:, 0]
+        for some in again.split(max(1, _LOGITS_AT_ONCE // self.n_levels)):
+            ties = None if is_tie is None else is_tie[some]
+            found = self.probabilities(context[some], state.take(some), ties)
+            levels[some] = draw_categorical(found, draws.take(some))
+        return levels
+
+    def _draw_mixture(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None,
+        is_tie: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Draw levels, also those that the moment has already, shape (n,), int64."""
         softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
         if self.copies is None or state is None:
             return self._draw_generated(softmax_input, draws)
         source = self.copies.draw_source(gate_input, state, draws)
-        codes = torch.zeros_like(source)
+        levels = torch.zeros_like(source)
         generated, popular, copied = (
             some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)
         )
-        codes[generated] = self._draw_generated(
+        levels[generated] = self._draw_generated(
             softmax_input[generated], draws.take(generated)
         )
-        codes[popular] = draw_shared(self.popularity.double(), draws.take(popular))
-        codes[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
-        return codes
+        levels[popular] = draw_shared(self.popularity.double(), draws.take(popular))
+        levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
+        return levels
 
     def write(
-        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+        self,
+        column: Column,
+        encoded: tuple[Any, Any],
+        channels: np.ndarray,
+        codes: np.ndarray,
     ) -> None:
-        """Write codes to their column."""
+        """Write levels and codes to their columns."""
+        # Values of a drawn column are positions in `LevelField.levels`; -1 is MISSING.
+        codes[:, self.level] = column.values + FIRST_LEVEL
         codes[:, self.code] = encoded[0]
 
     def _shrunken_inputs(
@@ -214,15 +276,31 @@ class LevelDensity(FieldDensity):
         return log_softmax_of(context, weight, bias, known)
 
     def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw codes from the softmax, shape (n,), int64."""
-        return (
-            draw_logits(self.output(context)[:, self.first_drawable :], draws)
-            + self.first_drawable
-        )
+        """Draw levels from the softmax, (n,), int64; rare ones by their shares."""
+        levels = draw_logits(self.output(context)[:, self.first_drawable :], draws)
+        levels += self.first_drawable
+        if len(self.rare_shares):
+            rare = (levels == self.n_codes - 1).nonzero()[:, 0]
+            levels[rare] += draw_shared(self.rare_shares.double(), draws.take(rare))
+        return levels
+
+    def _spread(self, of_codes: torch.Tensor) -> torch.Tensor:
+        """Return probabilities of levels, from those of codes, (n, n_codes)."""
+        if not len(self.rare_shares):
+            return of_codes
+        rare = of_codes[:, -1:] * self.rare_shares
+        return torch.cat([of_codes[:, :-1], rare], dim=1)  # (n, n_levels)
+
+
+def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
+    """Return whether two events of a moment have the same level."""
+    is_level = levels >= FIRST_LEVEL
+    pairs = moment[is_level] * (levels.max(initial=0) + 1) + levels[is_level]
+    return len(np.unique(pairs)) < len(pairs)
 
 
 def repeat_purchase_lift(
-    codes: np.ndarray, events: TrainingEvents, n_codes: int
+    levels: np.ndarray, events: TrainingEvents, n_levels: int
 ) -> np.ndarray:
     """Return how much more or less often than expected each level is repeated.
 
@@ -235,34 +313,32 @@ def repeat_purchase_lift(
         E_c    = sum over moments m with repeats of R_m n_c(m) / n(m)
         lift_c = (O_c + 30) / (E_c + 30)
 
-    Rare levels share one code, and so count as one level.
-
     Customers come back to milk rather than to a lamp; compare the item-specific repeat
     rates of Anderson, Kumar, Tomkins and Vassilvitskii, "The Dynamics of Repeat
     Consumption", WWW 2014.
 
     Parameters
     ----------
-    codes : ndarray of shape (n,), int64
-        Codes of events.
+    levels : ndarray of shape (n,), int64
+        Levels of events.
     events : TrainingEvents of n
         Moments and customers of the events.
-    n_codes : int
-        Number of codes.
+    n_levels : int
+        Number of levels.
 
     Returns
     -------
-    ndarray of shape (n_codes,), float64
-        About 1; 0 for codes of no level.
+    ndarray of shape (n_levels,), float64
+        About 1; 0 for UNSEEN and MISSING.
     """
-    is_level = codes >= FIRST_LEVEL
-    codes = codes[is_level]
+    is_level = levels >= FIRST_LEVEL
+    levels = levels[is_level]
     moment, customer = events.moment[is_level], events.customer[is_level]
     # Moments in which an event has a level, numbered from 0 on.
     moment_index = np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
-    order = np.lexsort((codes, customer))  # events of a level stay in their order
-    is_first_of_level = np.ones(len(codes), dtype=bool)
-    is_first_of_level[1:] = (np.diff(codes[order]) != 0) | (
+    order = np.lexsort((levels, customer))  # events of a level stay in their order
+    is_first_of_level = np.ones(len(levels), dtype=bool)
+    is_first_of_level[1:] = (np.diff(levels[order]) != 0) | (
         np.diff(customer[order]) != 0
     )
     is_repeat = ~is_first_of_level
@@ -278,8 +354,8 @@ def repeat_purchase_lift(
     after = share[::-1].cumsum()[::-1] - share
     owner = customer[moment_begin]
     last_moment = np.searchsorted(owner, owner, side="right") - 1
-    expected = np.bincount(codes, (after - after[last_moment])[moment_index], n_codes)
-    observed = np.bincount(codes[repeats], minlength=n_codes)
+    expected = np.bincount(levels, (after - after[last_moment])[moment_index], n_levels)
+    observed = np.bincount(levels[repeats], minlength=n_levels)
     lift = (observed + _PSEUDO_COUNT) / (np.maximum(expected, 0) + _PSEUDO_COUNT)
     lift[:FIRST_LEVEL] = 0.0
     return lift
@@ -301,10 +377,12 @@ class LevelField(LearnedField):
     rare_shares : ndarray of shape (n_rare,)
         Frequency of each rare level among the events with the last code, which rare
         levels share.
-    lift : ndarray of shape (n_codes,)
-        Weight of each code among repeats, see `repeat_purchase_lift`.
+    lift : ndarray of shape (n_levels,)
+        Weight of each level among repeats, see `repeat_purchase_lift`.
     n_events : int
         Number of training events.
+    has_repeats : bool
+        Whether a moment of training has a level twice.
     some_missing : bool
         Whether a training event has no level, or there is no training event. If False,
         every drawn event has a level.
@@ -316,6 +394,7 @@ class LevelField(LearnedField):
     rare_shares: np.ndarray
     lift: np.ndarray
     n_events: int
+    has_repeats: bool
     some_missing: bool
     n_targets: ClassVar[int] = 0
     density: ClassVar[type[FieldDensity]] = LevelDensity
@@ -330,31 +409,52 @@ class LevelField(LearnedField):
     ) -> LevelField:
         """Learn from the values of training events; see `LearnedField.learn`."""
         levels = encoder.levels.append(encoder.rare)
-        assert column.categories is not None
-        place = levels.get_indexer(column.categories)
-        is_known = column.values >= 0
-        level = np.full(len(is_known), -1, dtype="int64")
-        level[is_known] = place[column.values[is_known]]
-        n_own, n_codes = len(encoder.levels), encoder.n_codes
-        codes = np.where(
-            is_known, np.minimum(level + FIRST_LEVEL, n_codes - 1), MISSING
-        )
-        counts = np.bincount(codes, minlength=n_codes).astype("float64")
+        level = Vocabulary(levels, levels[:0]).encode(column, events.times)[0]
+        level = level.astype("int64")
+        n_levels, n_codes = FIRST_LEVEL + len(levels), encoder.n_codes
+        of_levels = np.bincount(level, minlength=n_levels)
+        rare_counts = of_levels[FIRST_LEVEL + len(encoder.levels) :]
+        counts = of_levels[:n_codes].astype("float64")
+        if len(rare_counts):
+            counts[-1] = rare_counts.sum()
         # Pseudo-count of half an event for each code. UNSEEN, whose count is 0, is left
         # out of the denominator.
         shares = (counts + 0.5) / (counts + 0.5)[MISSING:].sum()
-        rare_counts = np.bincount(
-            level[level >= n_own] - n_own, minlength=len(levels) - n_own
-        )
         return cls(
             levels=levels,
             n_codes=n_codes,
             shares=shares,
             rare_shares=rare_counts / max(rare_counts.sum(), 1),
-            lift=repeat_purchase_lift(codes, events, n_codes),
-            n_events=len(is_known),
-            some_missing=not is_known.all() or not len(is_known),
+            lift=repeat_purchase_lift(level, events, n_levels),
+            n_events=len(level),
+            has_repeats=_has_repeats(level, events.moment),
+            some_missing=bool((level == MISSING).any()) or not len(level),
         )
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels, UNSEEN and MISSING included."""
+        return FIRST_LEVEL + len(self.levels)
+
+    @property
+    def has_rare(self) -> bool:
+        """Whether levels share the last code."""
+        return len(self.rare_shares) > 0
+
+    def of_levels(self, shares: np.ndarray) -> np.ndarray:
+        """Return shares of levels, from those of codes, as a new array."""
+        if not self.has_rare:
+            return shares.copy()
+        return np.concatenate([shares[:-1], shares[-1] * self.rare_shares])
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """Encoder of levels, without rare ones."""
+        return Vocabulary(self.levels, self.levels[:0])
+
+    def level_numbers(self, column: Column) -> np.ndarray:
+        """Return the level of each value, shape (n,), int32: its own, if it is rare."""
+        return self._vocabulary.encode(column, np.zeros(0))[0]
 
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return no channel: the codes are the targets."""
@@ -367,19 +467,9 @@ class LevelField(LearnedField):
         draws: PathDraws,
         times: np.ndarray,
     ) -> Column:
-        """Return drawn codes as levels, rare ones drawn by their frequency.
-
-        See `LearnedField.column`.
-        """
-        codes = np.where(applies, drawn.cpu().numpy(), MISSING)
-        values = codes - FIRST_LEVEL
-        n_rare = len(self.rare_shares)
-        if n_rare:
-            is_rare = np.flatnonzero(codes == self.n_codes - 1)
-            shares = torch.from_numpy(self.rare_shares)
-            drawn_rare = draw_shared(shares, draws.take(is_rare))  # (n_is_rare,)
-            values[is_rare] = len(self.levels) - n_rare + drawn_rare.numpy()
-        return Column(values.astype("int32"), self.levels)
+        """Return drawn levels; see `LearnedField.column`."""
+        levels = np.where(applies, drawn.cpu().numpy(), MISSING)
+        return Column((levels - FIRST_LEVEL).astype("int32"), self.levels)
 
     def empty_column(self) -> Column:
         """Return a column of no events."""

@@ -204,8 +204,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     >>> X = log.attach(journeys.rows[["customer_id", "cutoff"]], cutoff="cutoff")
     >>> model = LSTMEventModel(max_epochs=2, random_state=0).fit(X)
     >>> futures = model.sample(X[:3], "28D", n_paths=10, random_state=0)
-    >>> futures.columns[:3].tolist()
-    ['row', 'path', 'timestamp']
+    >>> futures.columns[:4].tolist()
+    ['row', 'customer_id', 'path', 'timestamp']
     >>> counts = model.simulate_targets(
     ...     X[:3], lambda rows: future_count(rows, "28D"), "28D", n_paths=10
     ... )

@@ -43,7 +43,7 @@ from sklearn_seqcrm._recurrent.network import (
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates, copy_candidates
 from sklearn_seqcrm.event_model._event_batches import (
     EventBatches,
     EventPart,
@@ -268,7 +268,7 @@ class EventNetwork(nn.Module):
         ties = events.padded(is_tie, n)
         candidates = {
             key: copy_candidates(
-                events.padded(events.codes[:, density.code], n),
+                events.padded(events.codes[:, density.level], n),
                 density.copies.lift,
                 ties,
                 events.row,

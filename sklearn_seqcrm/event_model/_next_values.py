@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
@@ -18,7 +19,13 @@ from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._distributions import quantile_index
+from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
+from sklearn_seqcrm.event_model._open_basket import (
+    AtCutoff,
+    OpenBaskets,
+    split_open_baskets,
+)
 from sklearn_seqcrm.event_model._simulate import (
     FieldContext,
     Paths,
@@ -26,7 +33,10 @@ from sklearn_seqcrm.event_model._simulate import (
     Simulator,
     row_keys,
 )
-from sklearn_seqcrm.event_model._simulation_mixin import SimulationMixin
+from sklearn_seqcrm.event_model._simulation_mixin import (
+    SimulationMixin,
+    insert_customers,
+)
 
 # Default draws: contexts of the next event, next baskets, and futures within a time.
 _DRAWS, _BASKETS, _FUTURES = 16, 100, 100
@@ -35,6 +45,7 @@ _CONSTRAINTS: dict[str, list[Any]] = {
     "n": [_COUNT],
     "n_draws": [_COUNT, None],
     "basket": ["boolean"],
+    "open_basket": ["boolean"],
     "exclude_seen": ["boolean"],
 }
 # Probabilities at once: 2 MiB, which caches hold. 32 MiB took a quarter more time.
@@ -54,8 +65,10 @@ class NextValuesMixin(SimulationMixin):
         *,
         within: Any = None,
         basket: bool = False,
+        open_basket: bool = False,
         exclude_seen: bool = False,
         candidates: Any = None,
+        exclude: Any = None,
         n_draws: int | None = None,
     ) -> pd.DataFrame:
         """Return the most likely next values of a categorical field.
@@ -75,10 +88,18 @@ class NextValuesMixin(SimulationMixin):
         basket : bool, default=False
             Whether to predict all events at the time of the next one: the probability
             that one of them has the value.
+        open_basket : bool, default=False
+            Whether the next event is at the cutoff, as if the customer were buying now:
+            a further line of a basket, if the row sees events at its cutoff
+            (``attach(..., allow_exact_matches=True)``), and otherwise the first line of
+            one. With `basket`, all further lines.
         exclude_seen : bool, default=False
             Leave out values in the history of the row.
         candidates : value, list of values or None, default=None
             Values that may be returned; None: all values in training.
+        exclude : value, list of values or None, default=None
+            Values that are not returned, such as postage and other items that nobody
+            needs to be recommended. Their probabilities are not given to others.
         n_draws : int or None, default=None
             Draws over which probabilities are averaged: of the time of the next event
             and its fields before this one, of the whole next basket, or of simulated
@@ -86,16 +107,20 @@ class NextValuesMixin(SimulationMixin):
 
         Returns
         -------
-        DataFrame of shape (up to n_rows * n, 4)
-            ``row``, the position in `X`; ``rank``, from 1 on; ``value`` and
-            ``probability``. A row has the same probabilities in every call, whatever
-            rows are beside it, except for the rounding of float32 (see `sample`).
+        DataFrame of shape (up to n_rows * n, 5)
+            ``row``, the position in `X`; the customer, named as in `X`, or as in the
+            log if `X` has no such column; ``rank``, from 1 on; ``value`` and
+            ``probability``. If the customer column has one of these names, an
+            underscore is appended. A row has the same probabilities in every call,
+            whatever rows are beside it, except for the rounding of float32 (see
+            `sample`).
 
         Raises
         ------
         ValueError
-            If there is no such categorical field, a candidate was not in training,
-            `basket` and `within` are both given, or an argument is out of range.
+            If there is no such categorical field, a value of `candidates` or `exclude`
+            was not in training, `within` is given together with `basket` or
+            `open_basket`, or an argument is out of range.
 
         Notes
         -----
@@ -113,33 +138,46 @@ class NextValuesMixin(SimulationMixin):
         ``sqrt(p * (1 - p) / n_draws)``, at most .05 with 100 futures.
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
+        given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
         validate_parameter_constraints(
-            _CONSTRAINTS,
-            {**given, "exclude_seen": exclude_seen},
-            "LSTMEventModel.predict_next",
+            _CONSTRAINTS, given, "LSTMEventModel.predict_next"
         )
-        if basket and within is not None:
-            raise ValueError(
-                f"basket=True is for the next basket, within={within!r} for a "
-                "period; give only one of them."
-            )
+        _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
-        data, array = self._learned.read(X, self)
-        known = self._learned.level_field(field)
-        allowed = _allowed_levels(known, candidates, field)
+        learned = self._learned
+        table = select_raw(learned.roles, X, self)
+        [array] = table.histories.values()
+        known = learned.level_field(field)
+        allowed = _allowed_levels(known, candidates, exclude, field)
         keys = row_keys(array, 0, count=False)
         if within is not None:
+            data = learned.encode(table, array.rows, np.arange(len(array)))
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(data, keys, within, n_paths, what="within")
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
-            kind = BasketSimulator if basket else Simulator
+            baskets = None
+            if open_basket:
+                data, baskets = split_open_baskets(learned, table)
+            else:
+                data = learned.encode(table, array.rows, np.arange(len(array)))
+            simulator = _SIMULATORS[basket, open_basket](self.nets_[0], learned)
             n_draws = n_draws or (_BASKETS if basket else _DRAWS)
-            simulator = kind(self.nets_[0], self._learned)
-            found = _next_probabilities(simulator, data, keys, field, n_draws)
+            found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
         seen = _seen_levels(array.rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
-            return _most_likely(found, known, n, allowed, seen)
+            most_likely = _most_likely(found, known, n, allowed, seen)
+        return insert_customers(most_likely, Table.of(X), learned)
+
+
+def _refuse_within_a_basket(within: Any, **baskets: bool) -> None:
+    """Raise a ValueError if `within` is given together with a basket."""
+    for name, is_given in baskets.items():
+        if is_given and within is not None:
+            raise ValueError(
+                f"{name}=True is for a single basket, within={within!r} for a period; "
+                "give only one of them."
+            )
 
 
 # Probabilities -----------------------------------------------------------------------
@@ -181,8 +219,14 @@ class BasketSimulator(Simulator):
         """
         key = self._key_of(name)
         density = self.module.fields[key]
-        absence = _Absence((len(data), density.n_codes), n_draws, self.device)
         paths, interarrival = self._at_next(data, keys, n_draws)
+        # An open basket has its items already, and gets them again if baskets do so.
+        drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
+        if key in paths.copies and not density.has_repeats:
+            drawn = paths.copies[key].levels_now()
+        absence = _Absence(
+            (len(data), density.n_levels), n_draws, drawn.to(self.device)
+        )
         # Common random numbers: a basket continues while its survival probability,
         # which every event lowers, exceeds one stratified number per draw. Lengths vary
         # less than with a new draw for each event.
@@ -203,7 +247,7 @@ class BasketSimulator(Simulator):
                 """Add probabilities of the codes to those of the event, and draw."""
                 uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
-                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_codes)
+                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
                 for there, found in self._portions(paths, context, key, at_once):
                     codes[there] = quantile_index(found, uniform[there])
                     absence.add(there, row[there], found)
@@ -217,7 +261,7 @@ class BasketSimulator(Simulator):
                 draw(self._draw_fields(paths, interarrival, until=name)[-1])
                 values, codes, *_ = self._draw_fields(paths, interarrival)
             paths = self._append(paths, values, codes)
-            absence.end_event(row, density.own_input(values, codes))
+            absence.end_event(row, density.own_target(values, codes))
             log_survival = log_survival + self.module.time.log_tie(paths.states)
             kept = (log_survival > log_least).nonzero()[:, 0]
             if not len(kept):
@@ -229,6 +273,19 @@ class BasketSimulator(Simulator):
         return (1 - absence.log_absent.exp()).cpu().numpy()
 
 
+class OpenBasketSimulator(AtCutoff, BasketSimulator):
+    """Draws the further lines of a basket at the cutoff."""
+
+
+# By `basket` and `open_basket`.
+_SIMULATORS: dict[tuple[bool, bool], type[Simulator]] = {
+    (False, False): Simulator,
+    (False, True): AtCutoff,
+    (True, False): BasketSimulator,
+    (True, True): OpenBasketSimulator,
+}
+
+
 class _Absence:
     """Probability that no event of a basket so far has each code.
 
@@ -238,18 +295,17 @@ class _Absence:
         Number of rows and of codes.
     n_draws : int
         Draws of each row.
-    device : torch.device
-        Device of the numbers.
+    drawn : Tensor of shape (n_rows * n_draws, k), int64
+        Codes that the basket of each draw has already and is not asked for; 0: none.
     """
 
     def __init__(
-        self, shape: tuple[int, int], n_draws: int, device: torch.device
+        self, shape: tuple[int, int], n_draws: int, drawn: torch.Tensor
     ) -> None:
-        self.log_absent = torch.zeros(shape, dtype=torch.float32, device=device)
+        self.log_absent = torch.zeros(shape, dtype=torch.float32, device=drawn.device)
         self._n_without = torch.full_like(self.log_absent, n_draws)
         self._sums = torch.zeros_like(self.log_absent)
-        n_paths = shape[0] * n_draws
-        self._drawn = torch.zeros((n_paths, 0), dtype=torch.int64, device=device)
+        self._drawn = drawn
 
     def add(self, there: torch.Tensor, row: torch.Tensor, found: torch.Tensor) -> None:
         """Add the probabilities of the codes for the draws `there`; overwrites them."""
@@ -272,7 +328,12 @@ class _Absence:
 
 
 def _next_probabilities(
-    simulator: Simulator, data: RowData, keys: np.ndarray, name: str, n_draws: int
+    simulator: Simulator,
+    data: RowData,
+    keys: np.ndarray,
+    name: str,
+    n_draws: int,
+    baskets: OpenBaskets | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
@@ -288,18 +349,17 @@ def _next_probabilities(
         A categorical field.
     n_draws : int
         Number of draws.
+    baskets : OpenBaskets of n or None, default=None
+        Events at the cutoffs, for a simulator of them.
     """
     field = simulator.learned.level_field(name)
-    n_own = len(field.levels) - len(field.rare_shares)
     n_units = len(simulator.module.initial_output)
-    for rows in _portions_of(len(data), field.n_codes + n_draws * n_units):
+    for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
+        if baskets is not None:
+            assert isinstance(simulator, AtCutoff)
+            simulator = simulator.with_baskets(baskets.take(rows))
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
-        levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
-        if len(field.rare_shares):  # these share the last code
-            levels = np.concatenate(
-                [levels, shares[:, -1:] * field.rare_shares], axis=1
-            )
-        yield rows, levels
+        yield rows, shares[:, FIRST_LEVEL:]
 
 
 def _probabilities_within(
@@ -426,27 +486,37 @@ def _seen_levels(
     return row[is_level], level[is_level]
 
 
-def _allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
-    """Return which levels are candidates, shape (n_levels,), bool."""
-    if candidates is None:
-        return np.ones(len(field.levels), dtype=bool)
-    if not pd.api.types.is_list_like(candidates):
-        candidates = [candidates]
+def _allowed_levels(
+    field: LevelField, candidates: Any, exclude: Any, name: str
+) -> np.ndarray:
+    """Return which levels may be returned, shape (n_levels,), bool."""
+    allowed = np.full(len(field.levels), candidates is None)
+    if candidates is not None:
+        allowed[_find_levels(field, candidates, name, "candidates")] = True
+    if exclude is not None:
+        allowed[_find_levels(field, exclude, name, "exclude")] = False
+    return allowed
+
+
+def _find_levels(
+    field: LevelField, values: Any, name: str, parameter: str
+) -> np.ndarray:
+    """Return the positions of a value or a list of values in the levels of a field."""
+    if not pd.api.types.is_list_like(values):
+        values = [values]
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
-    wanted = pd.Index(list(candidates), dtype=object, tupleize_cols=False)
+    wanted = pd.Index(list(values), dtype=object, tupleize_cols=False)
     try:
         place = field.levels.get_indexer(wanted)
     except TypeError as error:
         raise TypeError(
-            f"candidates must be values of {name!r}, one or a list of them; got "
-            f"{candidates!r}."
+            f"{parameter} must be values of {name!r}, one or a list of them; got "
+            f"{values!r}."
         ) from error
     unknown = wanted[place < 0].tolist()
     if unknown:
         raise ValueError(
-            f"{len(unknown)} of {len(wanted)} candidates are no values of {name!r} in "
-            f"training, such as {unknown[0]!r}; leave them out."
+            f"{len(unknown)} of {len(wanted)} values of {parameter} are no values of "
+            f"{name!r} in training, such as {unknown[0]!r}; leave them out."
         )
-    allowed = np.zeros(len(field.levels), dtype=bool)
-    allowed[place] = True
-    return allowed
+    return place

@@ -11,7 +11,8 @@ import torch
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyState
+from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
+from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     NO_ATOM,
     MixtureDensity,
@@ -132,7 +133,11 @@ class NumberDensity(MixtureDensity, FieldDensity):
         return self.mixture(context).draw(draws, self.is_possible)
 
     def write(
-        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+        self,
+        column: Column,
+        encoded: tuple[Any, Any],
+        channels: np.ndarray,
+        codes: np.ndarray,
     ) -> None:
         """Write scaled numbers, and marks of missing ones, to their channels."""
         for channel, numbers in zip(self.blocks.channels, encoded, strict=False):

@@ -29,7 +29,7 @@ from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
-from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
+from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
     draw_categorical,
@@ -159,9 +159,7 @@ class Paths:
 
     def take(self, kept: np.ndarray) -> Paths:
         """Return the paths at some positions, ascending."""
-        if len(kept) == len(self.number):
-            return self
-        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
+        return self if len(kept) == len(self.number) else take_paths(self, kept)
 
     def concat(self, more: Paths) -> Paths:
         """Return these paths followed by others."""
@@ -184,6 +182,11 @@ class Paths:
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
+
+
+def take_paths(paths: Paths, kept: np.ndarray) -> Paths:
+    """Return the paths at some positions, in any order, also repeatedly."""
+    return replace(paths, **{n: _take(one, kept) for n, one in vars(paths).items()})
 
 
 def _take(one: Any, kept: np.ndarray) -> Any:
@@ -319,7 +322,7 @@ class Simulator:
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
         key = self._key_of(name)
-        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_codes)
+        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_levels)
         means = [
             some.unflatten(0, (-1, n_draws)).mean(dim=1)  # (n * n_draws, C) to (n, C)
             for _, some in self._portions(
@@ -375,7 +378,7 @@ class Simulator:
         source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
         return {
-            key: ObservedLevels.of(source, is_tie, density.code, density.copies.lift)
+            key: ObservedLevels.of(source, is_tie, density.level, density.copies.lift)
             for key, density in self.module.fields.items()
             if density.copies is not None
         }
@@ -489,7 +492,7 @@ class Simulator:
             The context of the field `until`.
         """
         module, learned = self.module, self.learned
-        channels, codes = learned.encoder.layout.empty(len(interarrival))
+        channels, codes = learned.empty_events(len(interarrival))
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
         context = module.time_context(paths.states, self._moved(times))
@@ -516,7 +519,7 @@ class Simulator:
                 drawn = density.draw(own_context, paths.draws, state, is_tie)
             column = field.column(drawn, applies[:, i], paths.draws, paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
-            density.write(encoded, channels, codes)
+            density.write(column, encoded, channels, codes)
             own = density.own_input(channels, codes)
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]
@@ -561,7 +564,7 @@ class Simulator:
             state=state,
             n_events=paths.n_events + 1,
             copies={
-                key: one.append(fields[key].own_input(values, codes))
+                key: one.append(fields[key].own_target(values, codes))
                 for key, one in paths.copies.items()
             },
         )

@@ -17,7 +17,7 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import check_name_free, saturating_add
+from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import simulated_targets, table_of
 from sklearn_seqcrm.event_model._learned import LearnedEvents
@@ -38,6 +38,34 @@ def _check_arguments(method: str, **given: Any) -> None:
     scikit-learn's decorator would rename errors of a target that a user passes.
     """
     validate_parameter_constraints(_CONSTRAINTS, given, f"LSTMEventModel.{method}")
+
+
+def insert_customers(
+    found: pd.DataFrame, table: Table, learned: LearnedEvents, row: str = "row"
+) -> pd.DataFrame:
+    """Insert the customer of each line behind its first column, and return the table.
+
+    The key column of X has customers that the log does not have, too. If there is none,
+    they are those of the histories, named as in the log.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Its first column, called `row`, is the position in X.
+    table : Table
+        X.
+    learned : LearnedEvents
+        Names of the history column and of the log.
+    row : str, default="row"
+        Name of the first column.
+    """
+    array = table.frame[learned.roles.histories[0]].array
+    name = array.dtype.customer
+    ids = table.frame[name] if name in table.frame else pd.Series(array.customers)
+    [name] = unique_names([name or learned.names[0]], found.columns)
+    customers: Any = ids.array.take(found[row].to_numpy())
+    found.insert(1, name, customers)
+    return found
 
 
 class SimulationMixin:
@@ -82,8 +110,9 @@ class SimulationMixin:
 
         Returns
         -------
-        DataFrame of shape (n_events, 3 + n_fields)
-            Simulated events: ``row``, the position in `X`; ``path``, from 0 on; the
+        DataFrame of shape (n_events, 4 + n_fields)
+            Simulated events: ``row``, the position in `X`; the customer, named as in
+            `X`, or as in the log if `X` has no such column; ``path``, from 0 on; the
             time and the fields, named as in the log. Paths without events, such as all
             paths of an empty history, have no row. An `EventLog` can be built from it.
 
@@ -115,7 +144,8 @@ class SimulationMixin:
         check_name_free(path, [row, *taken], "The table", "path")
         data, keys = self._rows_and_keys(X, random_state)
         events, _ = self._simulate(data, keys, horizon, n_paths)
-        return table_of(events, self._learned, n_paths, row, path)
+        found = table_of(events, self._learned, n_paths, row, path)
+        return insert_customers(found, Table.of(X), self._learned, row)
 
     def simulate_targets(
         self,

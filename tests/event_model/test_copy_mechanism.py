@@ -1,5 +1,7 @@
 """Copy candidates: against loops, draws, and simulated sequences."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -8,16 +10,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.data._sources import HistorySource
-from sklearn_seqcrm.event_model import _copy_mechanism
-from sklearn_seqcrm.event_model._copy_mechanism import (
+from sklearn_seqcrm.event_model import _copy_state
+from sklearn_seqcrm.event_model._copy_counts import (
     DECAY_SCALES,
+    HABIT_SHARES,
     N_SOURCES,
     CopyCandidates,
-    CopyMechanism,
-    CopyState,
-    ObservedLevels,
     copy_candidates,
 )
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
+from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from tests.event_model.draws import seeded_draws
 
 N_CODES = 7  # unseen, missing, and five levels
@@ -32,7 +34,7 @@ def generator(seed=0):
 def counts_by_loop(codes, ties, step):
     """Return the counts n_j of all levels before an event, a dict for each source."""
     moments = np.cumsum(~np.asarray(ties))
-    counts = [{} for _ in range(N_SOURCES)]
+    counts, n_earlier = [{} for _ in range(N_SOURCES)], Counter()
     for i in range(step):
         lag = moments[step] - moments[i]
         if codes[i] < 2:
@@ -43,6 +45,10 @@ def counts_by_loop(codes, ties, step):
         for k, reach in enumerate(DECAY_SCALES, start=1):
             weight = LIFT[codes[i]].item() * np.exp(-lag / reach)
             counts[k][codes[i]] = counts[k].get(codes[i], 0) + weight
+        n_earlier[codes[i]] += 1
+    for k, share in enumerate(HABIT_SHARES, start=1 + len(DECAY_SCALES)):
+        least = max(1, share * n_earlier.total() / 1000)
+        counts[k] = {code: 1 for code, n in n_earlier.items() if n >= least}
     for k in range(1, N_SOURCES):
         whole = sum(counts[k].values())
         counts[k] = {c: n for c, n in counts[k].items() if c not in counts[0]}
@@ -86,10 +92,12 @@ def test_counts_do_not_overflow_on_long_sequences():
     codes[0, 0] = codes[0, -1] = 2
     row, step = torch.ones(1, 5000).nonzero(as_tuple=True)
     found = copy_candidates(codes, ALIKE, torch.zeros(1, 5000) > 0, row, step)
-    assert_allclose(found.count[-1], [0, 0, 0, 0, 0, 1], atol=1e-12)
-    assert_allclose(found.total[-1, -1], 4999)
+    # One of 4,999 is no habit, but for the share of 0.
+    expected = [0, 0, 0, 0, 0, 1, 1, *[0] * (len(HABIT_SHARES) - 1)]
+    assert_allclose(found.count[-1], expected, atol=1e-12)
     sums = [1 / np.expm1(1 / reach) for reach in DECAY_SCALES[:-1]]
-    assert_allclose(found.total[-1, 1:-1], sums, rtol=1e-4)
+    n_habits = [2, *[1] * (len(HABIT_SHARES) - 1)]
+    assert_allclose(found.total[-1, 1:], [*sums, 4999, *n_habits], rtol=1e-4)
 
 
 def test_candidates_do_not_depend_on_other_sequences():
@@ -102,7 +110,7 @@ def test_candidates_do_not_depend_on_other_sequences():
     row, step = (torch.arange(3000) < lengths[:, None]).nonzero(as_tuple=True)
     many = copy_candidates(codes, ALIKE, ties, row, step)
     alone = copy_candidates(codes[1:], ALIKE, ties[1:], row[-53:] - 1, step[-53:])
-    assert_array_equal(many.total[-1], torch.tensor([1.0, 0, 0, 0, 0, 0]))
+    assert_array_equal(many.total[-1], torch.eye(N_SOURCES)[0])
     assert_allclose(many.total[-53:], alone.total, rtol=1e-5)
     assert_allclose(many.count[-53:], alone.count, rtol=1e-5)
 
@@ -199,7 +207,7 @@ def test_rows_of_one_customer_have_counts_of_their_own():
         np.array([9, 9, 9]),
     )
     observed = ObservedLevels.of(rows, np.zeros(4) > 0, 0, ALIKE)
-    never = torch.eye(N_SOURCES)[[-1] * 3]
+    never = torch.eye(N_SOURCES)[[len(DECAY_SCALES)] * 3]
     shares = CopyState.at_cutoff(observed, torch.arange(3)).counts(never)
     assert_array_equal(
         shares[:, 2:5], torch.tensor([[1.0, 1, 0], [0, 2, 1], [0, 0, 0]])
@@ -226,7 +234,7 @@ def test_counts_do_not_depend_on_other_rows():
 def test_rows_are_counted_a_few_at_a_time(sequences, monkeypatch):
     lengths = np.array([40, 0, 1, 13, 40])
     whole = observed_of(*sequences, lengths)
-    monkeypatch.setattr(_copy_mechanism, "_EVENTS_AT_ONCE", 15)
+    monkeypatch.setattr(_copy_state, "_EVENTS_AT_ONCE", 15)
     for one, other in zip(observed_of(*sequences, lengths), whole, strict=True):
         assert_array_equal(one, other)
 
@@ -284,11 +292,19 @@ def test_likelihood_of_a_copy_is_its_share():
     """Two sources with counts, computed by hand; empty sources get no gate."""
     copies = CopyMechanism(3, ALIKE.numpy(), generator())
     states = torch.randn(2, 3, generator=generator(1))
-    total = torch.tensor([[0.0, 0, 2, 0, 0, 4], [0.0, 0, 0, 0, 0, 0]])
-    own = torch.tensor([[0.0, 0, 1, 0, 0, 3], [0.0, 0, 0, 0, 0, 0]])
+    total, own = torch.zeros(2, 2, N_SOURCES)
+    total[0, [2, 5]], own[0, [2, 5]] = torch.tensor([[2.0, 4.0], [1.0, 3.0]])
     with torch.no_grad():
-        some = torch.softmax(copies.gates(states)[0, [0, 1, 4, 7]], dim=0)
-        none = torch.softmax(copies.gates(states)[1, :2], dim=0)
+        copies.gates.weight[:, 3:] = torch.randn(
+            2 + N_SOURCES, N_SOURCES, generator=generator(2)
+        )
+        copies.most_total[5] = 3.0  # largest total in training; of source 2, it is 0
+        known = torch.zeros(2, N_SOURCES)
+        known[0, 5] = np.log(1 + 3)
+        logits = copies.gates(torch.cat([states, known], dim=1))
+        some = torch.softmax(logits[0, [0, 1, 4, 7]], dim=0)
+        none = torch.softmax(logits[1, :2], dim=0)
+    copies.eval()
     generated, popular = torch.tensor([0.1, 0.2]).log(), torch.tensor([0.05, 0.4])
     found = copies.log_prob(states, CopyCandidates(own, total), generated, popular)
     expected = some @ torch.tensor([0.1, 0.05, 1 / 2, 3 / 4])

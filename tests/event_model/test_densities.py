@@ -15,11 +15,8 @@ from sklearn_seqcrm._encoding import NumericField, Vocabulary
 from sklearn_seqcrm._encoding._fields import Training
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._store import Clock, Column
-from sklearn_seqcrm.event_model._copy_mechanism import (
-    CopyState,
-    ObservedLevels,
-    copy_candidates,
-)
+from sklearn_seqcrm.event_model._copy_counts import copy_candidates
+from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
@@ -35,8 +32,8 @@ N_DRAWS = 20_000
 # Of a share of so many draws: five standard deviations.
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
-CODES = FieldBlocks(0, [], slice(0, 0))
-NUMBERS = FieldBlocks(None, [0, 1], slice(0, 3))
+CODES = FieldBlocks(0, 0, [], slice(0, 0))
+NUMBERS = FieldBlocks(None, None, [0, 1], slice(0, 3))
 
 
 def generator(seed=0):
@@ -202,13 +199,13 @@ def test_nothing_is_missing_where_training_missed_nothing():
 
 @pytest.fixture(scope="module")
 def levels():
-    """Codes are unseen, missing, a, b, c, and d, which is rare."""
-    values = pd.Categorical(list("aaaaabbbbccd") + [None] * 3)
+    """Levels are unseen, missing, a, b, c, d and e; the last two share a code."""
+    values = pd.Categorical(list("aaaaabbbbccde") + [None] * 2)
     column = Column(values.codes.astype("int32"), values.categories)
     training = Training(np.zeros(15, "int64"), CLOCK, 2, None)
     vocabulary, alone = Vocabulary.learn(column, training), np.arange(15)
     field = LevelField.learn(vocabulary, column, TrainingEvents(alone, alone, alone), 3)
-    return replace(field, lift=np.array([0, 0, 1, 0.5, 3, 1]))
+    return replace(field, lift=np.array([0, 0, 1, 0.5, 3, 1, 2]))
 
 
 def level_density(field, copies=False, seed=0):
@@ -217,13 +214,15 @@ def level_density(field, copies=False, seed=0):
 
 def test_levels_are_a_softmax(levels):
     density = level_density(levels)
-    assert levels.n_codes == 6
+    assert (levels.n_codes, levels.n_levels) == (6, 7)
     states = torch.randn(9, 4, generator=generator(1))
-    codes = torch.arange(9) % 5 + 1
+    known = torch.arange(9) % 6 + 1
     at_new_moment = torch.cat([states, torch.ones(9, 1)], dim=1)
     expected = density.output(at_new_moment)[:, 1:].log_softmax(dim=1)
-    expected = expected[torch.arange(9), codes - 1]
-    whole = density.log_prob(states, codes)
+    expected = expected[torch.arange(9), known.clamp(max=5) - 1]
+    # The rare ones, one event of each, have half of the probability of their code.
+    expected = expected - np.log(2) * (known > 4)
+    whole = density.log_prob(states, known)
     assert_allclose(whole.detach(), expected.detach(), rtol=1e-5)
     # One in n + 1 is new.
     unseen = density.log_prob(states, torch.zeros(9, dtype=torch.int64))
@@ -242,11 +241,10 @@ def test_levels_are_drawn_as_they_are_probable(levels, some_missing):
     assert_draws_follow(codes, shares)
 
 
-def test_rare_levels_are_drawn_by_their_shares(levels):
-    column = levels.column(
-        torch.tensor([1, 2, 5]), np.ones(3, bool), draws(3), np.zeros(3)
-    )
-    assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d"]
+def test_drawn_levels_become_values(levels):
+    drawn = torch.tensor([1, 2, 5, 6])
+    column = levels.column(drawn, np.ones(4, bool), draws(4), np.zeros(4))
+    assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d", "e"]
     assert column.values[0] == -1
 
 
@@ -263,17 +261,17 @@ def copy_states(codes, times, lift, n):
 
 @pytest.mark.parametrize("shrinkage", [(1.0, 1.0), (0.1, 0.6)])
 def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
-    """After a, missing, b, c and c at once: one more a, and the next event with it."""
-    density = level_density(levels, copies=True)
+    """After a, d, b, c and c at once: one more a, and the next event with it."""
+    density = level_density(replace(levels, has_repeats=True), copies=True)
     density.shrinkage.copy_(torch.tensor(shrinkage)[:, None].expand(2, 2))
     lift, n = density.copies.lift, N_DRAWS
-    history = np.array([2, 1, 3, 4, 4], "int32")
+    history = np.array([2, 5, 3, 4, 4], "int32")
     state = copy_states(history, np.array([0, 1, 2, 3, 3]), lift, n)
     state = state.append(torch.full((n,), 2)).advance(torch.ones(n, dtype=torch.bool))
-    seen = torch.tensor([[*history, 2, code] for code in range(1, 6)])
+    seen = torch.tensor([[*history, 2, code] for code in range(1, 7)])
     is_tie = torch.tensor([[False, False, False, False, True, False, True]])
-    is_tie = is_tie.expand(5, 7)
-    row, step = torch.ones(5, 7).nonzero(as_tuple=True)
+    is_tie = is_tie.expand(6, 7)
+    row, step = torch.ones(6, 7).nonzero(as_tuple=True)
     candidates = copy_candidates(seen, lift, is_tie, row, step)
     context = torch.randn(1, 4, generator=generator(1))
     one, tie = state.take(np.array([0])), torch.ones(n, dtype=torch.bool)
@@ -282,7 +280,7 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
         generated = density.probabilities(context, None, tie[:1])[0]
         drawn = density.draw(context.expand(n, 4), draws(), state, tie)
         whole = density.log_prob(
-            context.expand(35, 4), seen.flatten(), candidates, is_tie.flatten()
+            context.expand(42, 4), seen.flatten(), candidates, is_tie.flatten()
         )
         shrunken = torch.cat([shrinkage[1] * context, torch.zeros(1, 1)], dim=1)
         gates = density.copies.log_gates(shrunken, one.remaining())[0].exp()
@@ -290,15 +288,36 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     assert_allclose(whole[step == 6].exp(), shares[1:], rtol=1e-4)
     assert_draws_follow(drawn.numpy(), shares.numpy())
     # Missing levels, and rare ones that the history lacks, are no copies.
-    popular = torch.tensor(levels.shares[[1, 5]] / levels.shares[1:].sum())
-    expected = gates[0] * generated[[1, 5]] + gates[1] * popular
-    assert_allclose(shares[[1, 5]], expected, rtol=1e-5)
+    popular = torch.tensor(levels.shares[[1, 5]] / levels.shares[1:].sum() / [1, 2])
+    expected = gates[0] * generated[[1, 6]] + gates[1] * popular
+    assert_allclose(shares[[1, 6]], expected, rtol=1e-5)
+    assert shares[5] > shares[6]
+
+
+def test_a_moment_has_no_level_twice_if_none_in_training_has(levels):
+    """It has two of five levels, and in the end all; then a missing one comes."""
+    density, n = level_density(levels, copies=True), 2000
+    state = copy_states(np.array([2, 3], "int32"), np.arange(2), density.copies.lift, n)
+    tie, context = torch.ones(n, dtype=torch.bool), torch.zeros(n, 4)
+    with torch.no_grad():
+        whole = density.probabilities(context[:1], state.take([0]), tie[:1])[0]
+        for level in (2, 5):
+            state = state.append(torch.full((n,), level)).advance(tie)
+        shares = density.probabilities(context[:1], state.take([0]), tie[:1])[0]
+        drawn = density.draw(context, draws(n), state, tie)
+        assert set(drawn.tolist()) == {1, 3, 4, 6}
+        assert_draws_follow(drawn.numpy(), shares.numpy())
+        for level in (3, 4, 6):
+            state = state.append(torch.full((n,), level)).advance(tie)
+        assert (density.draw(context[:9], draws(9), state.take(range(9))) == 1).all()
+    assert (shares[[2, 5]] == 0).all()
+    assert shares[6] > whole[6]
 
 
 @settings(max_examples=15)
 @given(
     events=st.lists(
-        st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=9
+        st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=9
     ),
     seed=st.integers(0, 10**6),
 )

@@ -104,8 +104,13 @@ def share_of(copies, context, shares, before, day, shop):
         weight = weight.astype("float64")
         faded = (weight * np.exp(-lag / reach)).groupby(before["shop"]).sum()
         counts.append(faded[~faded.index.isin(today.index)])
+    earlier = before.loc[before["day"] < day, "shop"].value_counts()
+    for least in (0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32):
+        habits = earlier[earlier >= max(1, least * earlier.sum())] ** 0
+        counts.append(habits[~habits.index.isin(today.index)])
     total = np.array([kind.sum() for kind in counts])
-    logits = copies.gates(context)
+    known = torch.tensor(total, dtype=torch.float32).minimum(copies.most_total)
+    logits = copies.gates(torch.cat([context, known.log1p()]))
     logits[2:][torch.tensor(total == 0)] = -torch.inf
     gates = logits.softmax(0).tolist()
     share = gates[0] * shares["generated"] + gates[1] * shares["popular"]

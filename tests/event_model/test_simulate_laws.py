@@ -28,7 +28,12 @@ DAY = pd.Timedelta(days=1)
 
 def test_simulated_events_are_events_after_the_cutoff(model, X):
     futures = model.sample(X, "200D", n_paths=20, random_state=0)
-    assert futures.columns.tolist() == ["row", "path", "when", "amount", "kind", "due"]
+    assert futures.columns.tolist() == [
+        "row",
+        "who",
+        "path",
+        *X["history"].array.to_frame().columns[1:],
+    ]
     cutoff = X["at"].to_numpy()[futures["row"]]
     assert (futures["when"] >= cutoff).all()
     assert (futures["when"] < cutoff + pd.Timedelta("200D")).all()

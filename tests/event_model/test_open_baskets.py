@@ -1,0 +1,91 @@
+"""Open baskets: further lines are those that the likelihood expects."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel
+from tests.logs import log_of_table
+
+ITEMS = [*"abcdefghijkl"]
+
+
+def baskets(n_customers, seed):
+    """Return lines of baskets of one to three different items, in random order."""
+    rng = np.random.default_rng(seed)
+    n_lines = rng.integers(1, 4, 6 * n_customers)
+    table = pd.DataFrame({"who": np.arange(6 * n_customers) // 6})
+    table["day"] = np.tile([1, 3, 4, 8, 9, 15], n_customers)
+    table["shop"] = rng.choice([*"xy"], len(table))
+    lines = table.loc[table.index.repeat(n_lines)].reset_index(drop=True)
+    chosen = rng.permuted(np.tile(ITEMS, (len(table), 1)), axis=1)
+    lines["item"] = chosen[np.arange(len(ITEMS)) < n_lines[:, None]]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def model():
+    X = log_of_table(baskets(60, 0)).snapshots([20])
+    params = {"hidden_size": 6, "max_epochs": 3, "learning_rate": 0.02}
+    return LSTMEventModel(**params, random_state=0).fit(X)
+
+
+def rows_of(lines, **options):
+    who = pd.DataFrame({"who": sorted(lines["who"].unique())})
+    return log_of_table(lines).attach(who, cutoff=15, **options)
+
+
+@pytest.fixture(scope="module", name="lines")
+def lines_until_cutoff():
+    """Rows with none to three lines at the cutoff, and one without earlier events."""
+    lines = baskets(8, 1)
+    n_open = lines.groupby(["who", "day"]).cumcount()
+    lines = lines[(lines["day"] < 15) | (n_open < lines["who"] % 4)]
+    return lines[(lines["who"] != 7) | (lines["day"] == 15)]
+
+
+def test_further_lines_are_as_probable_as_in_the_likelihood(model, lines):
+    X = rows_of(lines, allow_exact_matches=True)
+    shop = model.predict_next(X, "shop", n=2, open_basket=True)
+    for row, who in enumerate(X["who"]):
+        expected = {}
+        for value in "xy":
+            new = {"who": who, "day": 15, "shop": value, "item": "a"}
+            more = pd.concat([lines[lines["who"] == who], pd.DataFrame([new])])
+            scores = model.score_events(rows_of(more, allow_exact_matches=True))
+            expected[value] = np.exp(scores["log_prob_shop"].iloc[-1])
+        own = shop[shop["row"] == row].set_index("value")["probability"]
+        expected = pd.Series(expected)
+        assert_allclose(own[[*"xy"]], expected / expected.sum(), rtol=1e-3)
+
+
+def test_open_baskets_do_not_get_their_items_again(model, lines):
+    X = rows_of(lines, allow_exact_matches=True)
+    for basket in (False, True):
+        found = model.predict_next(X, "item", n=12, open_basket=True, basket=basket)
+        today = lines[lines["day"] == 15]
+        both = found.merge(today, left_on=["who", "value"], right_on=["who", "item"])
+        assert_array_equal(both["probability"], 0)
+        assert len(both) == len(today)
+        assert (found.groupby("row")["probability"].sum() > 1 - 1e-4).all()
+
+
+def test_a_row_alone_has_the_lines_that_it_has_among_others(model, lines):
+    X = rows_of(lines, allow_exact_matches=True)
+    whole = model.predict_next(X, "item", open_basket=True)
+    for row in range(len(X)):
+        alone = model.predict_next(X[row : row + 1], "item", open_basket=True)
+        own = whole[whole["row"] == row]
+        assert_allclose(alone["probability"], own["probability"], rtol=1e-4, atol=1e-6)
+
+
+def test_without_events_at_the_cutoff_the_first_line_is_predicted(model, lines):
+    """What the customer has today is unknown, and changes nothing."""
+    X = rows_of(lines[lines["who"] < 7])
+    found = model.predict_next(X, "item", open_basket=True)
+    before = rows_of(lines[(lines["who"] < 7) & (lines["day"] < 15)])
+    other = model.predict_next(before, "item", open_basket=True)
+    assert_allclose(found["probability"], other["probability"], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"open_basket=True is .* within='3D'"):
+        model.predict_next(X, "item", open_basket=True, within="3D")
