@@ -34,6 +34,7 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     with_callbacks,
 )
+from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -47,7 +48,7 @@ from sklearn_seqcrm.event_model._likelihood import (
     reset_state_shrinkage,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
+from sklearn_seqcrm.event_model._never_share import calibrate_never_share
 
 # Parameters of heads and of reading prefixes, which an event model does not have.
 _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")
@@ -128,6 +129,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             self, net, self._batch_size_of(data), data, customers, seeds.split
         )
         self.nets_ = [net]
+        net.module_.time.reset_never()
         if valid is not None:
             # Validation scores are those of the weights, not of an older shrinkage.
             reset_state_shrinkage(net)
@@ -135,6 +137,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         train(self, net, seeds, self.max_epochs, data, valid, epochs)
         if valid is not None:
             calibrate_state_shrinkage(net, valid)
+        calibrate_never_share(net, self._learned, X, self)
         task.end()
         return self
 

@@ -286,9 +286,19 @@ class AtomMixture(NamedTuple):
         inside = log_normal_cell(upper, width, self.mean, self.std)
         return torch.logsumexp(self.log_weights + inside, dim=1)
 
-    def log_survival(self, lower: torch.Tensor) -> torch.Tensor:
-        """Return the log probability of components above `lower`, (n,)."""
-        return torch.logsumexp(self._log_tails(lower), dim=1)
+    def log_survival(
+        self, lower: torch.Tensor, atom_above: int | None = None
+    ) -> torch.Tensor:
+        """Return the log probability of numbers above `lower`, shape (n,).
+
+        Parameters
+        ----------
+        lower : Tensor of shape (n,)
+            Exclusive lower limits.
+        atom_above : int or None, default=None
+            Atom that lies above all numbers, at infinity. None: no atom does.
+        """
+        return torch.logsumexp(self._log_tails(lower, atom_above), dim=1)
 
     def draw(
         self, draws: PathDraws, is_possible: torch.Tensor
@@ -317,8 +327,10 @@ class AtomMixture(NamedTuple):
         number = mean + pick(self.std, own) * draws.normal(mean)
         return index.masked_fill(component >= 0, NO_ATOM), number
 
-    def draw_beyond(self, lower: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw a number given that it is no atom and exceeds `lower`.
+    def draw_beyond(
+        self, lower: torch.Tensor, draws: PathDraws, atom_above: int | None = None
+    ) -> torch.Tensor:
+        """Draw a number given that it exceeds `lower` and is no atom below infinity.
 
         One uniform number u per path chooses the component and, by where u falls within
         the share of the component, the quantile of its truncated normal. So what
@@ -330,26 +342,35 @@ class AtomMixture(NamedTuple):
             Exclusive lower limits.
         draws : PathDraws of n
             Random numbers.
+        atom_above : int or None, default=None
+            Atom at infinity, as in `log_survival`.
 
         Returns
         -------
         Tensor of shape (n,), float64
-            Numbers.
+            Numbers; infinite where the atom is drawn.
         """
-        shares = torch.softmax(self._log_tails(lower).double(), dim=1)
+        tails = self._log_tails(lower, atom_above)  # (n, K), or (n, K + 1) with an atom
+        shares = torch.softmax(tails.double(), dim=1)
         uniform, cumulative = draws.uniform(shares), shares.cumsum(dim=1)
         index = quantile_index(shares, uniform)
         # Where the quantile falls within the share of its component.
         own = pick(shares, index)
         end = pick(cumulative, index)
         within = (uniform * cumulative[:, -1] - end + own) / own
-        mean, std = pick(self.mean, index).double(), pick(self.std, index).double()
-        return truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
+        n_components = self.mean.shape[1]
+        own = index.clamp(max=n_components - 1)
+        mean, std = pick(self.mean, own).double(), pick(self.std, own).double()
+        number = truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
+        return number.masked_fill(index == n_components, torch.inf)
 
-    def _log_tails(self, lower: torch.Tensor) -> torch.Tensor:
-        """Return log P(component, x > lower), shape (n, K)."""
+    def _log_tails(self, lower: torch.Tensor, atom_above: int | None) -> torch.Tensor:
+        """Return log P(component, x > lower), (n, K), and that of an atom as the last."""
         z = (self.mean - lower[:, None]) / self.std
-        return self.log_weights + torch.special.log_ndtr(z)
+        tails = self.log_weights + torch.special.log_ndtr(z)
+        if atom_above is None:
+            return tails
+        return torch.cat([tails, self.log_atoms[:, atom_above, None]], dim=1)
 
 
 class MixtureDensity(nn.Module):
@@ -394,14 +415,15 @@ class MixtureDensity(nn.Module):
         self.output = new_output(size, [*logits, *quantiles, *[raw] * n], generator)
         possible = torch.tensor(is_possible, device="cpu")
         self.register_buffer("is_possible", possible, persistent=False)
+        zeros = torch.zeros(len(logits), dtype=torch.float32, device="cpu")
+        self.register_buffer("logit_offset", zeros)
 
     def mixture(self, context: torch.Tensor) -> AtomMixture:
         """Return the mixtures given contexts of shape (n, size)."""
         n = self.n_components
         logits, mean, raw = self.output(context).split([self.n_atoms + n, n, n], dim=1)
-        log_atoms, log_weights = torch.log_softmax(logits, dim=1).split(
-            [self.n_atoms, n], dim=1
-        )
+        logits = torch.log_softmax(logits + self.logit_offset, dim=1)
+        log_atoms, log_weights = logits.split([self.n_atoms, n], dim=1)
         above = nn.functional.softplus(raw - _LEAST_LOG_STD)
         return AtomMixture(log_atoms, log_weights, mean, (above + _LEAST_LOG_STD).exp())
 

@@ -402,21 +402,32 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 
 # The distribution --------------------------------------------------------------------
 
+# Atoms of the mixture: an event at the time of the last one, and no event at all.
+_TIE_ATOM, _NEVER = 0, 1
+# Probability that no further event comes, before training.
+_FIRST_NEVER = 0.02
+
 
 class TimeDensity(MixtureDensity):
     """Distribution of the time to the next event, given the state after the last one.
 
-    A tie has the probability ``p0``; other interarrival times are a mixture of
-    log-normals, so that with ``x = log(operational time / unit)``::
+    A tie has the probability ``p0``, and with the probability ``p1`` no event ever
+    comes. Other interarrival times are a mixture of log-normals, so that with
+    ``x = log(operational time / unit)``::
 
         P(tie)                = p0
         P(time in cell)       = sum_k w_k [Phi((upper - m_k) / s_k)
                                            - Phi((upper - width - m_k) / s_k)]
-        P(no event until c)   = sum_k w_k Phi((m_k - x_c) / s_k)
-        p0 + sum_k w_k        = 1
+        P(no event until c)   = p1 + sum_k w_k Phi((m_k - x_c) / s_k)
+        p0 + p1 + sum_k w_k   = 1
 
     (Shchur, Biloš and Günnemann, "Intensity-Free Learning of Temporal Point Processes",
-    ICLR 2020, with cells in place of densities.)
+    ICLR 2020, with cells in place of densities. ``p1`` is the cured fraction of a
+    mixture cure model: Boag, "Maximum Likelihood Estimates of the Proportion of
+    Patients Cured by Cancer Therapy", JRSS B 11(1), 1949.)
+
+    The record tells p1 only from times that exceed it: a customer who has left and one
+    whose next event comes after the record has ended have the same likelihood.
 
     Parameters
     ----------
@@ -431,8 +442,8 @@ class TimeDensity(MixtureDensity):
     def __init__(
         self, size: int, grid: InterarrivalGrid, generator: torch.Generator
     ) -> None:
-        is_possible = [grid.some_ties, *[True] * len(grid.quantiles)]
-        shares = np.array([grid.tie_share])
+        is_possible = [grid.some_ties, True, *[True] * len(grid.quantiles)]
+        shares = np.array([grid.tie_share, (1 - grid.tie_share) * _FIRST_NEVER])
         super().__init__(
             size, shares, grid.quantiles, grid.spread, is_possible, generator
         )
@@ -455,7 +466,7 @@ class TimeDensity(MixtureDensity):
         mixture = self.mixture(states)
         upper, width = cells.unbind(1)
         some = (width != TIE).nonzero()[:, 0]
-        log_tie = mixture.log_atoms[:, 0]
+        log_tie = mixture.log_atoms[:, _TIE_ATOM]
         if len(some) < len(upper):  # components cost time only where there is no tie
             upper, width, mixture = upper[some], width[some], mixture.take(some)
         return log_tie.index_copy(0, some, mixture.log_cell(upper, width))
@@ -472,11 +483,40 @@ class TimeDensity(MixtureDensity):
         log_censoring_time : Tensor of shape (n,)
             As `InterarrivalGrid.log_censoring_time` returns it.
         """
-        return self.mixture(states).log_survival(log_censoring_time)
+        return self.mixture(states).log_survival(log_censoring_time, _NEVER)
+
+    def log_never_and_later(
+        self, states: torch.Tensor, lower: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the log probability of no further event, and of later events.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            State after the last event.
+        lower : list of m Tensors of shape (n,)
+            As `InterarrivalGrid.log_censoring_time` returns them.
+
+        Returns
+        -------
+        Tensor of shape (1 + m, n)
+            Of no further event, and of one after each of the times.
+        """
+        mixture = self.mixture(states)
+        later = [mixture.log_survival(one) for one in lower]
+        return torch.stack([mixture.log_atoms[:, _NEVER], *later])
+
+    def reset_never(self) -> None:
+        """Leave the share that never comes back as it is trained."""
+        self.logit_offset[_NEVER] = 0.0
+
+    def offset_never(self, offset: float) -> None:
+        """Add to the log odds that no further event ever comes."""
+        self.logit_offset[_NEVER] = offset
 
     def log_tie(self, states: torch.Tensor) -> torch.Tensor:
         """Return the log probability that the next event is drawn as a tie, (n,)."""
-        log_tie = self.mixture(states).log_atoms[:, 0]
+        log_tie = self.mixture(states).log_atoms[:, _TIE_ATOM]
         return log_tie.masked_fill(~self.is_possible[0], -torch.inf)
 
     def draw(
@@ -484,6 +524,7 @@ class TimeDensity(MixtureDensity):
         states: torch.Tensor,
         draws: PathDraws,
         log_censoring_time: torch.Tensor | None = None,
+        comes_back: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw interarrival times.
 
@@ -496,17 +537,23 @@ class TimeDensity(MixtureDensity):
         log_censoring_time : Tensor of shape (n,) or None, default=None
             Draw given that no event came until then, so that there is no tie. None:
             draw without a condition.
+        comes_back : bool, default=False
+            Whether to draw given that there is a further event at some time.
 
         Returns
         -------
         is_tie : Tensor of shape (n,), bool
             Whether the event is at the time of the last one.
         logs : Tensor of shape (n,), float64
-            Logarithm of the other interarrival times, in units.
+            Logarithm of the other interarrival times, in units; infinite if no event
+            ever comes.
         """
         mixture: AtomMixture = self.mixture(states)
         if log_censoring_time is not None:
-            logs = mixture.draw_beyond(log_censoring_time, draws)
+            atom_above = None if comes_back else _NEVER
+            logs = mixture.draw_beyond(log_censoring_time, draws, atom_above)
             return torch.zeros_like(logs, dtype=torch.bool), logs
-        atom, logs = mixture.draw(draws, self.is_possible)
-        return atom == 0, logs.double()
+        is_possible = self.is_possible.clone()
+        is_possible[_NEVER] &= not comes_back
+        atom, logs = mixture.draw(draws, is_possible)
+        return atom == _TIE_ATOM, logs.double().masked_fill(atom == _NEVER, torch.inf)

@@ -362,7 +362,9 @@ class Simulator:
             plan, numbers, self._observed_levels(data), stratified=True
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(paths, log_censoring_time, least, 2 * longest)
+        drawn = self._draw_times(
+            paths, log_censoring_time, least, 2 * longest, comes_back=True
+        )
         is_empty = (event_counts(data) == 0)[numbers // n_draws]
         paths = paths.advance(np.where(is_empty, 0, drawn))
         return paths, np.where(is_empty, np.nan, drawn)
@@ -449,10 +451,15 @@ class Simulator:
         log_censoring_time: torch.Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
+        comes_back: bool = False,
     ) -> np.ndarray:
-        """Return drawn interarrival times in ticks, shape (n,)."""
+        """Return drawn interarrival times in ticks, shape (n,).
+
+        Where no further event comes, they are longer than `left`, or are drawn given
+        that one comes if `comes_back`.
+        """
         is_tie, logs = self.module.time.draw(
-            paths.states, paths.draws, log_censoring_time
+            paths.states, paths.draws, log_censoring_time, comes_back
         )
         most = float(left.max()) + 2 * self.learned.grid.step
         drawn = self.learned.grid.ticks(logs.cpu().numpy(), most, paths.times)

@@ -108,7 +108,9 @@ def test_row_features_count_moments(moments, lookback, n_moments):
     cutoffs = ["01 00:00", "01 09:00", "04 00:00", "01 20:00", "01 20:00"]
     rows = pd.DataFrame({"customer": [*"aaab?"]})
     rows["cutoff"] = pd.to_datetime([f"2024-01-{one}" for one in cutoffs])
-    X = EventLog(events, "customer", "time").attach(rows, cutoff="cutoff", lookback=lookback)
+    X = EventLog(events, "customer", "time").attach(
+        rows, cutoff="cutoff", lookback=lookback
+    )
     encoder = HistoryEncoder(moments=moments if moments == "1D" else True)
     array = encoder.fit_transform(X)["history"].array
     at = array.log.layout.row_features.index("n_moments")

@@ -1,0 +1,148 @@
+"""Calibration of the share that never comes back, on landmarks within the record.
+
+The likelihood hardly depends on small shares of customers who never come back: most
+interarrival times end soon. The probability of a purchase after a long silence depends
+on them very much. So the share is calibrated on what it is for, as if the record had
+ended at earlier landmarks::
+
+    record     |---e--e--------e------------------|  cutoff
+    landmarks                   |<- came back? -->|  half of the record before its end
+                                        |<------->|  a quarter
+                                            |<--->|  an eighth
+
+(landmarking: van Houwelingen, "Dynamic Prediction by Landmarking in Event History
+Analysis", Scandinavian Journal of Statistics 34(1), 2007).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._learned import (
+    LearnedEvents,
+    join_views,
+    last_times,
+    select_raw,
+    split_static,
+)
+from sklearn_seqcrm.event_model._network import EventNet
+
+# Horizons as shares of the longest record.
+_HORIZONS = (1 / 2, 1 / 4, 1 / 8)
+# Offsets of the log odds, descending; the last one makes the share 0.
+_OFFSETS = np.append(np.arange(2.0, -8.1, -0.25), -20.0)
+# Customers who are enough to choose among them.
+_MOST_ROWS = 2**14
+
+
+def calibrate_never_share(
+    net: EventNet, learned: LearnedEvents, X: Any, estimator: Any
+) -> None:
+    """Choose an offset of the log odds that no further event ever comes.
+
+    With the probability ``p`` of no further event, the survival function ``F`` of the
+    other interarrival times, and times ``c`` and ``c + h`` from the last event before a
+    landmark to the landmark and to the cutoff::
+
+        P(no event within h | none until c) = (p exp(d) + F(c + h)) / (p exp(d) + F(c))
+
+    Of the offsets ``d`` within a standard error of the best log likelihood of these
+    probabilities, the smallest is chosen: where the record does not show that customers
+    leave, none do. (A prior on the weights or a penalty on p during training left as
+    many faithful customers with too large a share: the likelihood is flat there.)
+
+    Parameters
+    ----------
+    net : EventNet
+        The trained net.
+    learned : LearnedEvents
+        What was learned of its training rows.
+    X : DataFrame of shape (n, n_columns)
+        The training rows.
+    estimator : LSTMEventModel
+        The estimator, for errors.
+    """
+    table = select_raw(learned.roles, X, estimator)
+    density = net.module_.eval().time
+    density.reset_never()
+    [array] = table.histories.values()
+    rows, row = join_views(array.rows)
+    every = np.arange(0, len(row), 1 + len(row) // _MOST_ROWS)
+    rows, row = rows.select(lambda column: column[every]), row[every]
+    loss = np.zeros((len(row), len(_OFFSETS)))
+    first = rows.log.timeline.times[rows.start]
+    longest = (rows.cutoff - first).max()
+    for share in _HORIZONS:
+        horizon = np.asarray(share * longest).astype(first.dtype)
+        kept = np.flatnonzero(first < rows.cutoff - horizon)
+        if not horizon or not len(kept):
+            continue
+        later = rows.select(lambda column, kept=kept: column[kept])
+        before = _at_landmarks(later, horizon)
+        log_survival = _log_survival(net, learned, table, before, row[kept], horizon)
+        loss[kept] += _losses(*log_survival, before.stop < later.stop)
+    density.offset_never(_smallest_within_error(loss))
+
+
+def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
+    """Return the rows as they were a horizon before their cutoffs."""
+    cutoff = rows.cutoff - horizon
+    times, stop = rows.log.timeline.times, rows.stop.copy()
+    for i, (first, last) in enumerate(zip(rows.start, rows.stop, strict=True)):
+        stop[i] = first + np.searchsorted(times[first:last], cutoff[i])
+    return Rows(rows.log, rows.codes, rows.start, stop, cutoff)
+
+
+def _log_survival(
+    net: EventNet,
+    learned: LearnedEvents,
+    table: Table,
+    rows: Rows,
+    table_row: np.ndarray,
+    horizon: np.ndarray,
+) -> np.ndarray:
+    """Return log p, log F(c) and log F(c + h) of rows, shape (3, n), float64."""
+    data = learned.encode(table, rows, table_row)
+    grid: InterarrivalGrid = learned.grid
+    last, elapsed = last_times(data.sources[0])
+    until = grid.log_censoring_time(elapsed + float(horizon), last).astype("float32")
+    module = net.module_
+    found = np.empty((3, len(data)))
+    with isolated_torch_settings(net.device), torch.no_grad():
+        for own, part in net.parts(data):
+            output = module.final_states(part).output
+            states = output + module.static_effect(part.static)
+            _, known = split_static(part.static)
+            later = torch.from_numpy(until[own]).to(known.device)
+            parts = module.time.log_never_and_later(states, [known, later])
+            found[:, own] = parts.cpu().numpy()
+    return found
+
+
+def _losses(
+    log_never: np.ndarray, known: np.ndarray, until: np.ndarray, came: np.ndarray
+) -> np.ndarray:
+    """Return losses with each offset, up to a constant of the row, (n, n_offsets)."""
+    shifted = log_never[:, None] + _OFFSETS
+    # log(F(c) - F(c + h)), the numerator where an event came, does not depend on them.
+    stayed = np.logaddexp(shifted, until[:, None])
+    numerator = np.where(came[:, None], 0.0, stayed)
+    return np.logaddexp(shifted, known[:, None]) - numerator
+
+
+def _smallest_within_error(loss: np.ndarray) -> float:
+    """Return the smallest offset whose loss is about the least; 0 without rows."""
+    if not loss.any():
+        return 0.0
+    best = int(loss.sum(axis=0).argmin())
+    excess = loss - loss[:, best, None]
+    error = np.sqrt(np.square(excess).sum(axis=0))
+    within = np.flatnonzero(excess.sum(axis=0) <= error)
+    return float(_OFFSETS[within[-1]])
