@@ -44,6 +44,8 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
+# Probabilities of levels that are held at once, 32 MiB.
+_PROBABILITIES_AT_ONCE = 2**23
 # Rejected draws before the probabilities of all levels are computed.
 _TRIES = 4
 
@@ -207,7 +209,7 @@ class LevelDensity(FieldDensity):
                 None if is_tie is None else is_tie[again],
             )
         again = state.has_now(levels).nonzero()[:, 0]
-        for some in again.split(max(1, _LOGITS_AT_ONCE // self.n_levels)):
+        for some in again.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
             ties = None if is_tie is None else is_tie[some]
             found = self.probabilities(context[some], state.take(some), ties)
             levels[some] = draw_categorical(found, draws.take(some))
