@@ -64,6 +64,31 @@ class ForwardSplit(NamedTuple):
     valid: np.ndarray
     since: Any
 
+    def limited(self, customers: np.ndarray, most: int, seed: int) -> ForwardSplit:
+        """Keep the validation rows of some customers only.
+
+        Parameters
+        ----------
+        customers : ndarray of shape (n,), int64
+            Number of the customer of each row.
+        most : int
+            Largest number of customers.
+        seed : int
+            Draws them.
+
+        Returns
+        -------
+        ForwardSplit
+            With as many validation customers as `most`, or fewer.
+        """
+        of_valid = customers[self.valid]
+        found = np.unique(of_valid)
+        if len(found) <= most:
+            return self
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(found, most, replace=False)
+        return self._replace(valid=self.valid[np.isin(of_valid, chosen)])
+
 
 class NoForwardSplitError(Exception):
     """Rows cannot be split forward in time; the message is the reason."""

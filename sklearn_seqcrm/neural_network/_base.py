@@ -79,6 +79,11 @@ from sklearn_seqcrm._sklearn_compat import (
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
+# The whole history of each validation customer is read once more in each epoch. On all
+# 2,000 customers of two tasks that took a third of the time of training.
+_MOST_VALIDATION_CUSTOMERS = 1000
+
+
 class NetworkOutputs(NamedTuple):
     """Outputs of all networks for some rows, which prediction methods take as X.
 
@@ -129,7 +134,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         seeds = self._draw_seeds(is_continuation)
         # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
-        split = self._choose_validation(inputs, y)
+        split = self._choose_validation(inputs, y, seeds[0].split)
         n_fits = len(seeds) * (1 + self._refits(split))
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
@@ -190,7 +195,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Validation rows --------------------------------------------------------------
 
-    def _choose_validation(self, inputs: Inputs, y: Any) -> ForwardSplit | None:
+    def _choose_validation(
+        self, inputs: Inputs, y: Any, seed: int
+    ) -> ForwardSplit | None:
         """Return a split forward in time, or None for customers or no validation.
 
         Sets `validation_`, with the reason if rows are not split forward in time.
@@ -205,9 +212,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         try:
             if self.validation == "auto":
                 self._refuse_automatic_split()
+            customers = inputs.customers()
             split = split_forward(
                 inputs.cutoffs,
-                inputs.customers(),
+                customers,
                 known_horizon(y, self.horizon),
                 self.validation_fraction,
             )
@@ -219,6 +227,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 ) from None
             self.validation_["reason"] = str(reason)
             return None
+        if self.validation_fraction == "auto":
+            split = split.limited(customers, _MOST_VALIDATION_CUSTOMERS, seed)
         of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
         self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
         return split

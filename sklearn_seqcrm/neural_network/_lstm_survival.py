@@ -99,7 +99,7 @@ class LSTMSurvival(BaseLSTM):
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest
-        cutoffs, ``"auto"``: 0.05.
+        cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
     refit : bool, default=True
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or

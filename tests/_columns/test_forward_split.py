@@ -64,6 +64,18 @@ def test_rows_with_cutoffs_of_their_own_are_split_by_share():
     assert len(split.train) == (ticks + 0.1 <= split.since).sum()
 
 
+def test_some_validation_customers():
+    split = split_of(at(1, 2, 3, 4, 5, 6, 7, 8), 1, share=0.2)
+    few = split.limited(CUSTOMERS, 20, seed=0)
+    assert_array_equal(few.train, split.train)
+    who, n_rows = np.unique(CUSTOMERS[few.valid], return_counts=True)
+    assert (len(who), set(n_rows)) == (20, {2})  # all rows of each
+    assert set(few.valid) < set(split.valid)
+    other = split.limited(CUSTOMERS, 20, seed=1)
+    assert set(other.valid) != set(few.valid)
+    assert split.limited(CUSTOMERS, 60, seed=0) is split
+
+
 def test_gap_and_horizon_add_up():
     hours = np.arange(8) * 3600
     [cutoffs] = at(*hours, clock=SECONDS)

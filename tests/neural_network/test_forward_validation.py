@@ -13,7 +13,12 @@ from skorch.history import History
 
 from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    _base,
+)
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
@@ -88,6 +93,15 @@ def test_rows_whose_labels_were_unknown_are_dropped(gap):
     assert cutoffs_of_rows(valid) == [60]
     assert model.validation_["n_dropped"] == 60
     assert model.validation_["n_epochs"] == []
+
+
+def test_validation_rows_of_some_customers(monkeypatch):
+    monkeypatch.setattr(_base, "_MOST_VALIDATION_CUSTOMERS", 50)
+    model = LSTMClassifier(**SMALL).fit(X, Y)
+    counts = [model.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
+    assert counts == [240, 50, 10]
+    model = LSTMClassifier(**SMALL, validation_fraction=0.1).fit(X, Y)
+    assert model.validation_["n_valid"] == 60
 
 
 @pytest.mark.parametrize("refit", [False, True])
