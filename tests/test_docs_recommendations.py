@@ -15,7 +15,8 @@ def test_lists_have_the_customer(page):
     (table,) = page["printed"][0]
     columns = ["row", "customer_id", "rank", "value", "probability"]
     assert table.columns.tolist() == columns
-    assert table["customer_id"].unique().tolist() == page["X"]["customer_id"][:2].tolist()
+    customers = page["X"]["customer_id"][:2]
+    assert table["customer_id"].unique().tolist() == customers.tolist()
 
 
 def test_open_baskets_have_two_further_lines(page):
