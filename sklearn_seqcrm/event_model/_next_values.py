@@ -98,7 +98,8 @@ class NextValuesMixin(SimulationMixin):
         exclude_seen : bool, default=False
             Leave out values in the history of the row.
         candidates : value, list of values or None, default=None
-            Values that may be returned; None: all values in training.
+            Values that may be returned; None: all values in training, and new ones that
+            the customer has had since.
         exclude : value, list of values or None, default=None
             Values that are not returned, such as postage and other items that nobody
             needs to be recommended. Their probabilities are not given to others.
@@ -121,8 +122,8 @@ class NextValuesMixin(SimulationMixin):
         ------
         ValueError
             If there is no such categorical field, a value of `candidates` or `exclude`
-            was not in training, `within` is given together with `basket` or
-            `open_basket`, or an argument is out of range.
+            was neither in training nor in the histories of `X`, `within` is given
+            together with `basket` or `open_basket`, or an argument is out of range.
 
         Notes
         -----
@@ -150,16 +151,19 @@ class NextValuesMixin(SimulationMixin):
         )
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
-        learned = self._learned
-        table = select_raw(learned.roles, X, self)
+        table = select_raw(self._learned.roles, X, self)
         [array] = table.histories.values()
+        n_trained = len(self._learned.level_field(field).levels)
+        learned = self._learned.with_new_levels(array.rows)
         known = learned.level_field(field)
         allowed = _allowed_levels(known, candidates, exclude, field)
         keys = row_keys(array, 0, count=False)
         if within is not None:
             data = learned.encode(table, array.rows, np.arange(len(array)))
             n_paths = n_draws or _FUTURES
-            events, _ = self._simulate(data, keys, within, n_paths, what="within")
+            events, _ = self._simulate(
+                learned, data, keys, within, n_paths, what="within"
+            )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
             baskets = None
@@ -172,7 +176,7 @@ class NextValuesMixin(SimulationMixin):
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
         seen = _seen_levels(array.rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
-            most_likely = _most_likely(found, known, n, allowed, seen)
+            most_likely = _most_likely(found, known, n_trained, n, allowed, seen)
         return insert_customers(most_likely, Table.of(X), learned)
 
 
@@ -230,9 +234,10 @@ class BasketSimulator(Simulator):
         drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
         if key in paths.copies and not density.has_repeats:
             drawn = paths.copies[key].levels_now()
-        absence = _Absence(
-            (len(data), density.n_levels), n_draws, drawn.to(self.device)
-        )
+        # New levels come from copies alone.
+        field = self.learned.level_field(name)
+        n_levels = field.n_levels if key in paths.copies else density.n_levels
+        absence = _Absence((len(data), n_levels), n_draws, drawn.to(self.device))
         # Common random numbers: a basket continues while its survival probability,
         # which every event lowers, exceeds one stratified number per draw. Lengths vary
         # less than with a new draw for each event.
@@ -253,7 +258,7 @@ class BasketSimulator(Simulator):
                 """Add probabilities of the codes to those of the event, and draw."""
                 uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
-                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
+                at_once = max(1, _PROBABILITIES_AT_ONCE // n_levels)
                 for there, found in self._portions(paths, context, key, at_once):
                     codes[there] = quantile_index(found, uniform[there])
                     absence.add(there, row[there], found)
@@ -365,7 +370,8 @@ def _next_probabilities(
             assert isinstance(simulator, AtCutoff)
             simulator = simulator.with_baskets(baskets.take(rows))
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
-        yield rows, shares[:, FIRST_LEVEL:]
+        n_new = field.n_levels - shares.shape[1]  # without copies, they never come
+        yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]
 
 
 def _probabilities_within(
@@ -409,6 +415,7 @@ def _portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
 def _most_likely(
     found: Iterator[tuple[np.ndarray, np.ndarray]],
     field: LevelField,
+    n_trained: int,
     n: int,
     allowed: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray] | None,
@@ -421,6 +428,8 @@ def _most_likely(
         Probability of each level, some rows at a time.
     field : LevelField
         What was learned of the field.
+    n_trained : int
+        Levels that training had; those after them are new.
     n : int
         Most values of a row.
     allowed : ndarray of shape (n_levels,), bool
@@ -436,7 +445,10 @@ def _most_likely(
     tables = []
     n = min(n, int(allowed.sum()))
     for rows, shares in found:
-        # A probability of -1 marks values that are left out.
+        # A probability of -1 marks values that are left out, such as new ones that only
+        # other rows have had.
+        new = shares[:, n_trained:]
+        new[new == 0] = -1
         if not allowed.all():
             shares[:, ~allowed] = -1
         if seen is not None:
@@ -523,6 +535,6 @@ def _find_levels(
     if unknown:
         raise ValueError(
             f"{len(unknown)} of {len(wanted)} values of {parameter} are no values of "
-            f"{name!r} in training, such as {unknown[0]!r}; leave them out."
+            f"{name!r} in training or in X, such as {unknown[0]!r}; leave them out."
         )
     return place
