@@ -5,7 +5,8 @@ basket. Models are trained on the events before the cutoff, and list ten items f
 first basket of each customer after it. ``--task journey``: categories of products of
 the Complete Journey; ``retail``: stock codes of Online Retail II, with
 ``online_retail_II.parquet`` in the folder ``--data``. ``--share 4`` takes each fourth
-customer. ``--next-event`` ranks by the next event, not by the whole basket.
+customer. The model has its default parameters and ranks by the next event; with
+``--basket``, by the whole next basket.
 
 The baselines are the items of most baskets (``global``), of most of the customer's own
 baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
@@ -17,7 +18,7 @@ parameters are those of cornac. ``--cornac PYTHON`` adds cornac's own GPTop and 
 it is the Python of an environment with cornac 3.0.1. Intervals are from a bootstrap
 over customers, for the difference between the network and each of the others.
 
-    python benchmarks/recommend.py --task journey --share 4 --epochs 18
+    python benchmarks/recommend.py --task journey --share 4
 """
 
 import argparse
@@ -82,11 +83,9 @@ def read_options():
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--cutoff", type=pd.Timestamp)
-    parser.add_argument("--next-event", action="store_true")
+    parser.add_argument("--basket", action="store_true")
     parser.add_argument("--cornac")
     return parser.parse_args()
 
@@ -171,22 +170,15 @@ def report(found):
 
 
 def lstm(known, cutoff, seed, options):
-    """Rank by the network's probability of the next basket, or of the next event."""
+    """Rank by the network's probability of the next event, or of the next basket."""
     end = cutoff - pd.Timedelta("1D")
     log = EventLog(known, "customer", "day", observed_until=end)
     X = log.snapshots([cutoff])
-    model = LSTMEventModel(
-        max_categories=None,
-        batch_size=options.batch or "auto",
-        weight_decay=options.weight_decay,
-        max_epochs=options.epochs,
-        random_state=seed,
-        verbose=1,
-    ).fit(X)
+    params = {"max_epochs": options.epochs, "random_state": seed, "verbose": 1}
+    model = LSTMEventModel(**params).fit(X)
     X = X[X["customer"].isin(options.buyers)]
-    basket = not options.next_event
-    lists = model.predict_next(X, "item", N_BEST, basket=basket, n_draws=64)
-    return lists.assign(row=X["customer"].to_numpy()[lists["row"]])
+    lists = model.predict_next(X, "item", N_BEST, basket=options.basket)
+    return lists.assign(row=lists["customer"])
 
 
 class Baskets:

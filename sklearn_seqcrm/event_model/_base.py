@@ -179,7 +179,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _read(self, X: Any) -> RowData:
         """Return any rows encoded for the network."""
         check_is_fitted(self, "nets_")
-        return self._learned.read(X, self)[0]
+        return self._learned.read(X, self)[1]
 
     # Before training --------------------------------------------------------------
 

@@ -78,6 +78,7 @@ _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 N_EARLIER = _N_DECAYS + _N_HABITS  # S: sources of earlier moments
 N_SOURCES = 1 + N_EARLIER
 _ONE = 1000
+_MOST_LEVELS = 2**31
 # A source of which less than this share, or so little in all, remains has nothing.
 _LEAST_SHARE, LEAST_TOTAL = 0.01, 1e-30
 
@@ -152,10 +153,13 @@ def copy_candidates(
     """
     own = levels[row, step]  # (n,)
     moment = (~is_tie).cumsum(dim=1)[row, step]
-    is_level, weight = own >= FIRST_LEVEL, lift[own]
+    # New levels of rows that are scored have no lift yet.
+    is_new = own >= len(lift)
+    is_level, weight = own >= FIRST_LEVEL, lift[own.masked_fill(is_new, 0)]
+    weight = weight.masked_fill(is_new, 1.0)
     begins = starts_run(row) | starts_run(moment)
     # Within (row, level): a stable sort keeps the events of a level in order.
-    group = row * len(lift) + own
+    group = row * _MOST_LEVELS + own
     order = group.argsort(stable=True)
     decayed = weight.new_empty(len(own), _N_DECAYS)
     decayed[order] = _decayed_before(group[order], moment[order], weight[order])

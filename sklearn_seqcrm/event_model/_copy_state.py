@@ -38,8 +38,8 @@ _EVENTS_AT_ONCE = 2**20
 # at once: 32 MiB.
 _TRIES = 4
 _PROBABILITIES_AT_ONCE = 2**23
-# Probability of all levels together that a moment has all of them.
-_LEAST_REST = 1e-6
+# Below this, the probability of all levels that a moment does not have is added up.
+_LEAST_REST = 0.05
 
 
 class ObservedLevels(NamedTuple):
@@ -374,17 +374,25 @@ class CopyState:
         They have the shape (n, n_levels), and are overwritten. A moment that has all
         possible levels excludes none.
         """
-        path, event = (self._is_now() & (self.drawn >= FIRST_LEVEL)).nonzero(
-            as_tuple=True
-        )
-        level = self.drawn[path, event].long()
-        before = probabilities[path, level]
+        path, level = self._levels_now()
+        excluded = probabilities[path, level]
+        if not len(excluded):
+            return probabilities
         probabilities[path, level] = 0.0
-        total = probabilities.sum(dim=1, keepdim=True)  # (n, 1)
-        is_full = total[path, 0] <= _LEAST_REST
-        probabilities[path[is_full], level[is_full]] = before[is_full]
-        total = probabilities.sum(dim=1, keepdim=True)
-        return probabilities.div_(total)
+        # Sums over all levels take as long as the rest: only where rounding matters.
+        rest = torch.ones_like(probabilities[:, 0]).index_add_(0, path, -excluded)
+        few = (rest < _LEAST_REST).nonzero()[:, 0]
+        rest[few] = probabilities[few].sum(dim=1)
+        is_full = rest <= 0
+        kept = is_full[path]
+        probabilities[path[kept], level[kept]] = excluded[kept]
+        return probabilities.div_(torch.where(is_full, 1.0, rest)[:, None])
+
+    def _levels_now(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the path and the level of each level of this moment, once for each."""
+        is_first = self._is_now() & (self.drawn >= FIRST_LEVEL) & (self.is_repeat == 0)
+        path, event = is_first.nonzero(as_tuple=True)
+        return path, self.drawn[path, event].long()
 
     def levels_now(self) -> torch.Tensor:
         """Return the levels of this moment, and 0 for other events, shape (n, E)."""

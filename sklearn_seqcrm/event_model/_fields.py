@@ -46,8 +46,7 @@ class FieldBlocks(NamedTuple):
     code : int or None
         Column of its codes; None: it has none.
     level : int or None
-        Column of its levels, in which rare ones have numbers of their own; the column
-        of codes if no level is rare.
+        Column of its levels, in which rare and new ones have numbers of their own.
     channels : list of int
         Its channels: the scaled number, and a mark of missing ones if there are any.
     targets : slice
@@ -158,11 +157,6 @@ class LearnedField(ABC):
     # Channels that the likelihood needs in addition to the inputs of the network.
     n_targets: ClassVar[int]
     density: ClassVar[type[FieldDensity]]
-
-    @property
-    def has_rare(self) -> bool:
-        """Whether levels share a code, so that they have a column after the codes."""
-        return False
 
     @classmethod
     @abstractmethod

@@ -239,27 +239,45 @@ class LearnedEvents:
         """Return the channels and codes of a field in encoded events."""
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
-            code, level = layout.codes.index(field), None
-            if field in self.fields_with_rare:
-                level = len(layout.codes) + self.fields_with_rare.index(field)
-            return FieldBlocks(code, code if level is None else level, [], targets)
+            code = layout.codes.index(field)
+            level = len(layout.codes) + list(self._level_fields).index(field)
+            return FieldBlocks(code, level, [], targets)
         channels = [at for at in layout.of_fields[field] if isinstance(at, int)]
         return FieldBlocks(None, None, channels, targets)
 
     @cached_property
-    def fields_with_rare(self) -> list[str]:
-        """Fields whose levels have a column after the codes, in its order."""
-        return [name for name, one in self.fields.items() if one.has_rare]
+    def _level_fields(self) -> dict[str, LevelField]:
+        """Categorical fields, in the order of the columns of their levels."""
+        fields = self.fields.items()
+        return {name: one for name, one in fields if isinstance(one, LevelField)}
+
+    def with_new_levels(self, rows: Rows) -> LearnedEvents:
+        """Return what was learned, with new levels among those of its fields.
+
+        New levels are those of events that some of the rows see, and that training did
+        not see: they can be copied. Kinds of events cannot be new, as the fields of a
+        new kind would be unknown.
+        """
+        raw, fields = rows.log, dict(self.fields)
+        assert isinstance(raw, RawLog)
+        seen = visible_segments(rows)
+        index, _ = ranges(seen.first, seen.last)
+        for name, one in self._level_fields.items():
+            if self.applies is None or name != next(iter(self.fields)):
+                fields[name] = one.with_new(raw.columns[name].take(index))
+        if all(one is self.fields[name] for name, one in fields.items()):
+            return self
+        return replace(self, fields=fields)
 
     def empty_events(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
         """Return empty arrays for the network's channels, and for codes and levels."""
         channels, codes = self.encoder.layout.empty(n_events)
-        levels = np.empty((n_events, len(self.fields_with_rare)), codes.dtype)
+        levels = np.empty((n_events, len(self._level_fields)), codes.dtype)
         return channels, np.column_stack([codes, levels])
 
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
-        own = {k: one for k, one in self.fields.items() if isinstance(one, LevelField)}
+        own = self._level_fields
         if name not in own:
             raise ValueError(
                 f"field must be one of the categorical fields {list(own)}; got "
@@ -267,11 +285,24 @@ class LearnedEvents:
             )
         return own[name]
 
-    def read(self, X: Any, estimator: Any) -> tuple[RowData, HistoryArray]:
-        """Return any rows encoded for the network, and their raw histories."""
+    def read(
+        self, X: Any, estimator: Any
+    ) -> tuple[LearnedEvents, RowData, HistoryArray]:
+        """Return any rows encoded for the network, and their raw histories.
+
+        Returns
+        -------
+        learned : LearnedEvents
+            What was learned, with the new levels of the rows.
+        data : RowData of n
+            The encoded rows.
+        array : HistoryArray of shape (n,)
+            Their raw histories.
+        """
         table = select_raw(self.roles, X, estimator)
         [array] = table.histories.values()
-        return self.encode(table, array.rows, np.arange(len(array))), array
+        learned = self.with_new_levels(array.rows)
+        return learned, learned.encode(table, array.rows, np.arange(len(array))), array
 
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
@@ -289,8 +320,8 @@ class LearnedEvents:
         -------
         RowData of n
             The channels of its source are those of `blocks`, and its codes are followed
-            by the levels of `fields_with_rare`; `split_static` takes statics and the
-            censoring time apart.
+            by the levels of categorical fields; `split_static` takes statics and
+            the censoring time apart.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -307,12 +338,12 @@ class LearnedEvents:
             for name, one in self.fields.items()
         ]
         levels = [
-            self.level_field(name).level_numbers(raw.columns[name].take(index))
-            for name in self.fields_with_rare
+            one.level_numbers(raw.columns[name].take(index))
+            for name, one in self._level_fields.items()
         ]
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
-            codes=np.column_stack([log.codes, *levels]) if levels else log.codes,
+            codes=np.column_stack([log.codes, *levels]),
             times=times,
             start=np.maximum(encoded.start, 0),
             stop=np.maximum(encoded.stop, 0),

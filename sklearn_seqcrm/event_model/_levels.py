@@ -6,13 +6,16 @@ softmax and the embedding use codes. Everything else uses levels, which are numb
 the same way, but rare ones on their own::
 
     code    0  1  2  3 ... K-1 K K K K ...
-    level   0  1  2  3 ... K-1 K ............. L-1
-                             | rare levels |
+    level   0  1  2  3 ... K-1 K ............. L-1 L ...
+                             | rare levels |     | new levels |
+
+New levels are those that rows had since training. No softmax has them, and no level is
+UNSEEN then but kinds of events.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,7 +26,7 @@ from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
-from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
@@ -142,17 +145,23 @@ class LevelDensity(FieldDensity):
     ) -> torch.Tensor:
         """Return the log probability of levels, shape (n,); see `FieldDensity`."""
         softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
-        code = target.clamp(max=self.n_codes - 1)
+        is_new = target >= self.n_levels
+        level = target.masked_fill(is_new, MISSING)
+        code = level.clamp(max=self.n_codes - 1)
         log_prob = self._log_generated(softmax_input, code)
         if len(self.rare_shares):
-            rare = (target - self.n_codes + 1).clamp(min=0)
+            rare = (level - self.n_codes + 1).clamp(min=0)
             log_share = self.rare_shares[rare].log()
             log_prob = log_prob + log_share * (code == self.n_codes - 1)
+        log_prob = log_prob.masked_fill(is_new, -torch.inf)
         if self.copies is not None and candidates is not None:
-            popularity = self.popularity[target]
+            popularity = self.popularity[level] * ~is_new
             log_prob = self.copies.log_prob(
                 gate_input, candidates, log_prob, popularity
             )
+        # A new level is drawn for the first time, or copied.
+        unseen = torch.full_like(log_prob, self.log_unseen)
+        log_prob = torch.where(is_new, torch.logaddexp(log_prob, unseen), log_prob)
         return log_prob.masked_fill(target == UNSEEN, self.log_unseen)
 
     def probabilities(
@@ -163,7 +172,8 @@ class LevelDensity(FieldDensity):
     ) -> torch.Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
-        Levels that cannot be drawn have the probability 0, and the others add up to 1.
+        With a state, new levels are among them. Levels that cannot be drawn have the
+        probability 0, and the others add up to 1.
 
         Parameters
         ----------
@@ -180,7 +190,13 @@ class LevelDensity(FieldDensity):
         generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
             return generated
-        found = self.copies.probabilities(gate_input, state, generated, self.popularity)
+        new = (0, state.observed.n_levels - self.n_levels)
+        found = self.copies.probabilities(
+            gate_input,
+            state,
+            nn.functional.pad(generated, new),
+            nn.functional.pad(self.popularity, new),
+        )
         return found if self.has_repeats else state.exclude_now(found)
 
     def draw(
@@ -237,6 +253,12 @@ class LevelDensity(FieldDensity):
         levels[popular] = draw_shared(self.popularity.double(), draws.take(popular))
         levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
         return levels
+
+    def lift_of(self, field: LevelField) -> torch.Tensor:
+        """Return the lift of the levels of the field, 1 for new ones, (n_levels,)."""
+        assert self.copies is not None
+        n_new = field.n_levels - self.n_levels
+        return nn.functional.pad(self.copies.lift, (0, n_new), value=1.0)
 
     def write(
         self,
@@ -370,7 +392,8 @@ class LevelField(LearnedField):
     Parameters
     ----------
     levels : Index
-        Levels with a code of their own, then those that share the last code.
+        Levels with a code of their own, then those that share the last code, then new
+        levels of rows that are scored or simulated.
     n_codes : int
         Number of codes.
     shares : ndarray of shape (n_codes,)
@@ -435,7 +458,7 @@ class LevelField(LearnedField):
 
     @property
     def n_levels(self) -> int:
-        """Number of levels, UNSEEN and MISSING included."""
+        """Number of levels: UNSEEN, MISSING and new ones are among them."""
         return FIRST_LEVEL + len(self.levels)
 
     @property
@@ -453,6 +476,16 @@ class LevelField(LearnedField):
     def _vocabulary(self) -> Vocabulary:
         """Encoder of levels, without rare ones."""
         return Vocabulary(self.levels, self.levels[:0])
+
+    def with_new(self, column: Column) -> LevelField:
+        """Return the field with those values of a column that it does not have."""
+        assert column.categories is not None
+        occurs = np.bincount(column.values + 1, minlength=len(column.categories) + 1)
+        values = column.categories[occurs[1:] > 0]
+        new = values[find_ids(values, self.levels) < 0]
+        if not len(new) or new.dtype != self.levels.dtype:
+            return self
+        return replace(self, levels=self.levels.append(new))
 
     def level_numbers(self, column: Column) -> np.ndarray:
         """Return the level of each value, shape (n,), int32: its own, if it is rare."""

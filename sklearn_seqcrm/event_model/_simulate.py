@@ -380,8 +380,15 @@ class Simulator:
         source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
         return {
-            key: ObservedLevels.of(source, is_tie, density.level, density.copies.lift)
-            for key, density in self.module.fields.items()
+            key: ObservedLevels.of(
+                source,
+                is_tie,
+                density.level,
+                density.lift_of(self.learned.fields[name]),
+            )
+            for (key, density), name in zip(
+                self.module.fields.items(), self.learned.fields, strict=True
+            )
             if density.copies is not None
         }
 

@@ -142,10 +142,10 @@ class SimulationMixin:
         taken = [*self._learned.names, *self._learned.fields]
         check_name_free(row, taken, "The log", "row")
         check_name_free(path, [row, *taken], "The table", "path")
-        data, keys = self._rows_and_keys(X, random_state)
-        events, _ = self._simulate(data, keys, horizon, n_paths)
-        found = table_of(events, self._learned, n_paths, row, path)
-        return insert_customers(found, Table.of(X), self._learned, row)
+        learned, data, keys = self._rows_and_keys(X, random_state)
+        events, _ = self._simulate(learned, data, keys, horizon, n_paths)
+        found = table_of(events, learned, n_paths, row, path)
+        return insert_customers(found, Table.of(X), learned, row)
 
     def simulate_targets(
         self,
@@ -199,11 +199,11 @@ class SimulationMixin:
         """
         given = {"n_paths": n_paths, "random_state": random_state}
         _check_arguments("simulate_targets", target=target, **given)
-        data, keys = self._rows_and_keys(X, random_state)
-        events, end = self._simulate(data, keys, horizon, n_paths)
+        learned, data, keys = self._rows_and_keys(X, random_state)
+        events, end = self._simulate(learned, data, keys, horizon, n_paths)
         [source] = data.sources
         return simulated_targets(
-            target, events, self._learned, source.cutoff, end, int(n_paths)
+            target, events, learned, source.cutoff, end, int(n_paths)
         )
 
     def demand(
@@ -301,22 +301,28 @@ class SimulationMixin:
         _check_arguments(
             "demand", n_paths=n_paths, interval=interval, random_state=random_state
         )
-        data, keys = self._rows_and_keys(X, random_state)
+        learned, data, keys = self._rows_and_keys(X, random_state)
         # The column of groups need not be a feature, nor exist in the training rows.
         frame = Table.of(X).frame
-        cells = DemandCells.of(self._learned, frame, field, horizon, every, value, by)
-        totals, _ = self._simulate(data, keys, horizon, n_paths, cells.add_up)
+        cells = DemandCells.of(learned, frame, field, horizon, every, value, by)
+        totals, _ = self._simulate(learned, data, keys, horizon, n_paths, cells.add_up)
         return cells.table(totals, interval)
 
-    def _rows_and_keys(self, X: Any, random_state: Any) -> tuple[RowData, np.ndarray]:
-        """Return encoded rows, and the keys of their random numbers."""
+    def _rows_and_keys(
+        self, X: Any, random_state: Any
+    ) -> tuple[LearnedEvents, RowData, np.ndarray]:
+        """Return what was learned, encoded rows, and the keys of their random numbers.
+
+        See `LearnedEvents.read`.
+        """
         check_is_fitted(self, "nets_")
-        data, array = self._learned.read(X, self)
+        learned, data, array = self._learned.read(X, self)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        return data, row_keys(array, seed, count=True)
+        return learned, data, row_keys(array, seed, count=True)
 
     def _simulate(
         self,
+        learned: LearnedEvents,
         data: RowData,
         keys: np.ndarray,
         horizon: Any,
@@ -328,6 +334,8 @@ class SimulationMixin:
 
         Parameters
         ----------
+        learned : LearnedEvents
+            What was learned, with the new levels of the rows.
         data : RowData of n
             Rows.
         keys : ndarray of shape (n,), uint64
@@ -340,13 +348,13 @@ class SimulationMixin:
             Name of the horizon in errors.
         """
         # A horizon between ticks is rounded up: it holds the last tick before its end.
-        clock = self._learned.encoder.clock
+        clock = learned.encoder.clock
         length = clock.duration(horizon, what, positive=True)
         [source] = data.sources
         end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
-        most = self._learned.most_events.bound(float(length))
+        most = learned.most_events.bound(float(length))
         with isolated_torch_settings(self.device), torch.no_grad():
-            simulator = Simulator(self.nets_[0], self._learned)
+            simulator = Simulator(self.nets_[0], learned)
             plan = SimulationPlan(data, keys, end, int(n_paths), most)
             found = collect(simulator, plan)
         if found.n_cut:

@@ -44,7 +44,8 @@ def test_errors_are_small(model, X, monkeypatch):
     rows, n_paths = X[:8], 1000
     # The first basket is enough of a path.
     monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
-    found = probabilities(model.predict_next(rows, "item", n=12, basket=True))
+    asked = {"n": 12, "basket": True, "n_draws": 100}
+    found = probabilities(model.predict_next(rows, "item", **asked))
     futures = model.sample(rows, 2000, n_paths, random_state=1)
     first = futures.groupby(["row", "path"])["day"].transform("min")
     basket = futures[futures["day"] == first].drop_duplicates(["row", "path", "item"])

@@ -222,3 +222,35 @@ def test_rare_values_of_a_customer_are_copied():
     futures = model.sample(X, 6, n_paths=5, random_state=0)
     names = np.char.add("own ", futures["row"].to_numpy().astype(str))
     assert abs((futures["item"] == names).mean() - 0.7) < 0.15
+
+
+def test_values_since_training_are_copied():
+    """A product that is new since the fit, which one of two customers buys."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(150), 8)
+    item = np.where(rng.random(1200) < 0.7, who % 20, rng.integers(0, 20, 1200))
+    events = pd.DataFrame({"who": who, "day": np.tile(np.arange(8), 150)})
+    events["item"] = np.char.add("item ", item.astype(str))
+    fast = {"hidden_size": 8, "max_epochs": 6, "learning_rate": 0.02}
+    X = EventLog(events, "who", "day").snapshots([8])
+    model = LSTMEventModel(**fast, random_state=0).fit(X)
+    two = events[events["who"] < 2].copy()
+    two.loc[(two["who"] == 0) & (two["day"] > 1), "item"] = "new"
+    later = EventLog(two, "who", "day").snapshots([8])
+    for options in ({}, {"basket": True}, {"within": 9, "n_draws": 50}):
+        found = model.predict_next(later, "item", n=100, **options)
+        assert found[found["value"] == "new"]["row"].tolist() == [0]
+        assert found["value"].iloc[0] == "new"
+    # In the likelihood it is an unlikely level at first, and then a copy.
+    scores = model.score_events(later)["log_prob_item"].to_numpy()
+    assert scores[2] < np.log(0.01)
+    assert (scores[4:8] > np.log(0.3)).all()
+    futures = model.sample(later, 6, n_paths=20, random_state=0)
+    share = (futures["item"] == "new").groupby(futures["row"]).mean()
+    assert share[0] > 0.4
+    assert share[1] == 0
+    demand = model.demand(later, "item", 6, n_paths=20, random_state=0)
+    assert "new" in set(demand["level"])
+    without = LSTMEventModel(**fast, copies=False, random_state=0).fit(X)
+    assert "new" not in set(without.predict_next(later, "item", n=100)["value"])
+    assert np.isfinite(without.score_samples(later)).all()
