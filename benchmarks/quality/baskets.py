@@ -3,7 +3,7 @@
 Sets of lines: invoices of a wholesaler, baskets of groceries, and ratings of films at
 the same second. Networks are fitted event by event and moment by moment, with and
 without the field of many levels, beside LightGBM on window aggregates that is tuned on
-training rows forward in time. Predictions are stored in a file for each task, model and
+training rows forward in time, and the hybrid of both. Predictions are stored in a file for each task, model and
 seed, so an interrupted command continues where it was. The table has means over seeds,
 their spread, and bootstrap intervals of differences over customers.
 """
@@ -20,6 +20,7 @@ from scores import score
 from tasks import TASKS
 from tuned import lightgbm, tune
 
+from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
@@ -64,7 +65,7 @@ def read_options():
 def fit_models(options, name, keeps_field):
     """Fit the models with the field of many levels, or those without it."""
     models = [key for key, (_, keeps) in NETWORKS.items() if keeps == keeps_field]
-    models += ["boosting"] * keeps_field
+    models += ["boosting", "hybrid"] * keeps_field
     missing = [
         (model, seed)
         for model in models
@@ -77,14 +78,14 @@ def fit_models(options, name, keeps_field):
     options.left_out = () if keeps_field else ("product",)
     ((X, y, X_judged, y_judged),) = task.folds(options.split, None, options)
     for model, seed in missing:
-        if model == "boosting":
-            pipeline = lightgbm(task, seed, settings_of(options, task, name, X, y))
+        pipeline = make_history_pipeline(LSTMClassifier(random_state=seed))
+        if model in NETWORKS:
+            for key, value in NETWORKS[model][0].items():
+                pipeline.set_params(**{f"encoder__{key}": value})
         else:
-            network = make_history_pipeline(LSTMClassifier(random_state=seed))
-            parameters = NETWORKS[model][0]
-            pipeline = network.set_params(
-                **{f"encoder__{key}": value for key, value in parameters.items()}
-            )
+            trees = lightgbm(task, seed, settings_of(options, task, name, X, y))
+            hybrid = make_hybrid(pipeline, trees, random_state=seed)
+            pipeline = trees if model == "boosting" else hybrid
         start = time.process_time()
         pipeline.fit(X, y)
         seconds = time.process_time() - start
@@ -129,7 +130,7 @@ def write_table(options):
                 dict(np.load(file_of(options, name, model, seed), allow_pickle=True))
                 for seed in options.seeds
             ]
-            for model in [*NETWORKS, "boosting"]
+            for model in [*NETWORKS, "boosting", "hybrid"]
         }
         lines += [row_of(name, model, runs) for model in runs]
     text = "\n".join(lines) + "\n"

@@ -48,8 +48,6 @@ class Training(NamedTuple):
     runs : tuple of (ndarray, ndarray) or None, default=None
         Begin and end of each run of training events, as `visible_runs` returns them.
         None: all events.
-    most_whole : int, default=0
-        A field with at most so many levels has a code for each of them.
     """
 
     times: np.ndarray
@@ -57,7 +55,6 @@ class Training(NamedTuple):
     min_events: float
     max_levels: int | None
     runs: tuple[np.ndarray, np.ndarray] | None = None
-    most_whole: int = 0
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield positions of training events, and where runs begin among them."""
@@ -413,10 +410,7 @@ class Vocabulary(FieldEncoder):
         present = np.flatnonzero(counts)
         by_count = present[np.argsort(-counts[present], kind="stable")]
         enough = counts[by_count] >= training.min_events
-        kept = by_count[enough]
-        if len(kept) > training.most_whole:
-            kept = kept[: training.max_levels]
-        kept = np.sort(kept)
+        kept = np.sort(by_count[enough][: training.max_levels])
         rare = np.setdiff1d(present, kept)
         return cls(column.categories[kept], column.categories[rare])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -40,10 +40,10 @@ from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, uniqu
 # four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
-# baskets, vectors of more levels overfit, as most have few customers: the validation
-# loss rises from the second epoch on. Fields of few levels, such as departments, keep
-# all of them. See "Events of a moment" in docs/defaults.md.
-_LEVELS, _LEVELS_OF_MOMENTS, _FEW_LEVELS = 1000, 30, 100
+# baskets, learned vectors of many levels overfit, as most have few customers: the
+# validation loss rises from the second epoch on. There a field of more levels has
+# `LevelVectors` in place of codes. See "Events of a moment" in docs/defaults.md.
+_LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 
 def learn(
@@ -67,7 +67,8 @@ def learn(
         share.
     max_categories : int, "auto" or None
         Most levels of a field with a code of their own; None: any number. ``"auto"``:
-        1,000 or, if steps are moments, 30 in fields of more than 100 levels.
+        1,000 or, if steps are moments, 100. Then fields of more levels have vectors in
+        place of codes, if their levels stand in moments with others.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
@@ -98,32 +99,23 @@ def learn(
     fewest = _fewest(min_frequency, n_events)
     training = Training(log.timeline.times, clock, fewest, None, runs)
     period = _period_of_moments(moments, training)
-    has_vectors = max_categories == "auto" and period is not None
-    most_whole = 0
-    if has_vectors:
-        max_categories, most_whole = _LEVELS_OF_MOMENTS, _FEW_LEVELS
-    elif max_categories == "auto":
-        max_categories = _LEVELS
-    training = training._replace(max_levels=max_categories, most_whole=most_whole)
-    # A kind decides which fields an event has: rare kinds must not share a code.
-    of_kinds = training._replace(min_events=0, max_levels=None)
+    local = None if time_zone is None else LocalClock.of(time_zone, clock)
+    level_vectors: dict[str, LevelVectors] = {}
+    if max_categories == "auto" and period is not None:
+        periods = partial(periods_of, period=period, local_clock=local)
+        level_vectors = _learn_vectors(log, training, periods)
+    if max_categories == "auto":
+        max_categories = _LEVELS if period is None else _LEVELS_OF_MOMENTS
+    training = training._replace(max_levels=max_categories)
+    rules = {name: training._replace(max_levels=0) for name in level_vectors}
+    if keep_kinds and log.kind_field:
+        # A kind decides which fields an event has: rare kinds must not share a code.
+        rules[log.kind_field] = training._replace(min_events=0, max_levels=None)
     fields = {
-        name: column.type.pick(FIELD_ENCODERS).learn(
-            column, of_kinds if keep_kinds and name == log.kind_field else training
-        )
+        name: column.type.pick(FIELD_ENCODERS).learn(column, rules.get(name, training))
         for name, column in log.columns.items()
     }
     unit, interarrival_scale = _interarrival_scale(training)
-    local = None if time_zone is None else LocalClock.of(time_zone, clock)
-    level_vectors: dict[str, LevelVectors] = {}
-    if has_vectors:
-        periods = partial(periods_of, period=period, local_clock=local)
-        level_vectors = {
-            name: LevelVectors.learn(log.columns[name], training, periods)
-            for name, one in fields.items()
-            if isinstance(one, Vocabulary)
-            and len(one.levels) + len(one.rare) > _FEW_LEVELS
-        }
     # Row features are scaled last: they are computed from encoded events.
     vectors = {**fields, **level_vectors}
     layout = _describe(fields, vectors, training, unit, half_lives, local, log.names)
@@ -140,6 +132,21 @@ def learn(
         level_vectors,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
+
+
+def _learn_vectors(
+    log: RawLog, training: Training, periods: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, LevelVectors]:
+    """Return the vectors of levels by field, of the fields that have them."""
+    found = {}
+    for name, column in log.columns.items():
+        if column.type.pick(FIELD_ENCODERS) is not Vocabulary:
+            continue
+        if (training.count_levels(column) > 0).sum() > _LEVELS_OF_MOMENTS:
+            vectors = LevelVectors.learn(column, training, periods)
+            if vectors is not None:
+                found[name] = vectors
+    return found
 
 
 def _period_of_moments(moments: Any, training: Training) -> float | None:

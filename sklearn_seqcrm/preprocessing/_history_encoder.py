@@ -49,8 +49,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         as a share of the events (float). Rarer levels share one code. None: 1.
     max_categories : int, "auto" or None, default="auto"
         Most levels of a field with a code of their own, the most frequent ones; the
-        others share one code. ``"auto"``: 1,000 or, if steps are moments, 30 in fields
-        of more than 100 levels. None: any number.
+        others share one code. ``"auto"``: 1,000 or, if steps are moments, 100, and
+        vectors in place of codes in fields of more levels, see Notes. None: any number.
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
         Half-lives of the exponentially decayed counts and means of events, which are
         features of a row. ``"auto"``: 1, 4, 16 and 64 typical interarrival times.
@@ -97,10 +97,12 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     **Levels.** Every level has a code, apart from rare ones. Missing values have a code
     of their own, and so have levels that did not occur in training. If steps are
-    moments and ``max_categories="auto"``, fields of more than 100 levels have 8 more
-    channels: fixed vectors of their 5,000 most frequent levels, learned without labels
-    from what occurs in one moment (a factorized matrix of positive pointwise mutual
-    information [3]_). Other levels have zeros there.
+    moments and ``max_categories="auto"``, fields of more than 100 levels have 8
+    channels in place of the codes of levels: fixed vectors of their 5,000 most frequent
+    levels, learned without labels from what occurs in one moment (a factorized matrix
+    of positive pointwise mutual information [3]_), with a standard deviation of 0.2.
+    Other levels have zeros there. A field whose levels stand alone in most moments, as
+    the store of an invoice, has codes for its 100 most frequent levels.
 
     **Vectors**, such as embeddings of texts, become a channel for each component, with
     mean 0 and standard deviation 1 among the training events, clipped at 10. A missing

@@ -48,15 +48,15 @@ def test_levels_of_one_basket_have_similar_vectors(fitted):
     assert cosine[same].mean() > 0.8 > 0.2 > cosine[~same].mean()
 
 
-def test_vectors_are_channels_with_mean_0_and_deviation_1(fitted):
+def test_vectors_are_small_channels_with_mean_0(fitted):
     encoder, X = fitted
     layout = encoder.layouts_["history"]
     assert layout.vectors == (("product", 8),)
-    assert layout.n_levels == (33,)  # 30, missing, unseen and rare
+    assert layout.n_levels == (3,)  # missing, unseen and others: no level has a code
     log = encoder.transform(X)["history"].array.log
     channels = log.channels[:, layout.of_fields["product"].values]
     np.testing.assert_allclose(channels.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(channels.std(axis=0), 1, atol=0.02)  # some are clipped
+    np.testing.assert_allclose(channels.std(axis=0), 0.2, atol=0.004)  # some clipped
     assert layout.sources.count("product") == 9
 
 
@@ -90,12 +90,23 @@ def test_vectors_depend_on_events_of_training_rows_alone(fitted):
     assert digest == fitted[0].layouts_["history"].digest
 
 
-def test_levels_without_pairs_have_no_meaning():
-    lines = baskets_of_groups().drop_duplicates(["who", "time"])
-    lines = pd.concat([lines, lines])  # two equal lines: no pair of levels
-    encoder = HistoryEncoder(moments=True).fit(rows_of(lines))
-    vectors = encoder._encoders["history"].level_vectors["product"]
-    assert not vectors.vectors.any()
+@pytest.mark.parametrize(
+    ("share", "has_vectors"), [(0.0, False), (0.1, False), (1, True)]
+)
+def test_levels_that_stand_alone_keep_codes(share, has_vectors):
+    lines = baskets_of_groups()
+    alone = lines.drop_duplicates(["who", "time"]).sort_values(["who", "time"])
+    twice = pd.concat([alone, alone])  # two equal lines: no pair of levels
+    is_alone = alone["who"] >= share * 100
+    twice = twice[twice["who"].isin(alone.loc[is_alone, "who"])]
+    # Products of one group stand with others, the rest alone.
+    paired = lines[lines["who"] < share * 100].assign(
+        product=lambda x: "b" + x["product"]
+    )
+    encoder = HistoryEncoder(moments=True).fit(rows_of(pd.concat([twice, paired])))
+    layout = encoder.layouts_["history"]
+    assert bool(layout.vectors) == has_vectors
+    assert layout.n_levels == ((3,) if has_vectors else (103,))
 
 
 def test_a_fit_repeats_exactly_where_pairs_fall_into_groups():
