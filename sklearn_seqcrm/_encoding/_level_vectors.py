@@ -40,7 +40,7 @@ _FAR = 10.0  # standard deviations at which vectors are clipped, as vector field
 # Standard deviation of the vectors, small beside that of other inputs, 1. So a network
 # takes more steps to learn from them: it does if they tell something, and has stopped
 # before they are learned by heart if they do not. See docs/defaults.md.
-_SPREAD = 0.2
+_SPREAD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class LevelVectors(FieldEncoder):
     levels : Index
         Levels with a vector, in ascending order.
     vectors : ndarray of shape (n_levels, 8), float32
-        Their vectors, with mean 0 and standard deviation 0.2 among the training events.
+        Their vectors, with mean 0 and standard deviation 0.1 among the training events.
         Other levels and missing values have zeros.
     """
 

@@ -100,7 +100,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     moments and ``max_categories="auto"``, fields of more than 100 levels have 8
     channels in place of the codes of levels: fixed vectors of their 5,000 most frequent
     levels, learned without labels from what occurs in one moment (a factorized matrix
-    of positive pointwise mutual information [3]_), with a standard deviation of 0.2.
+    of positive pointwise mutual information [3]_), with a standard deviation of 0.1.
     Other levels have zeros there. A field whose levels stand alone in most moments, as
     the store of an invoice, has codes for its 100 most frequent levels.
 

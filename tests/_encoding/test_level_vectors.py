@@ -56,7 +56,7 @@ def test_vectors_are_small_channels_with_mean_0(fitted):
     log = encoder.transform(X)["history"].array.log
     channels = log.channels[:, layout.of_fields["product"].values]
     np.testing.assert_allclose(channels.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(channels.std(axis=0), 0.2, atol=0.004)  # some clipped
+    np.testing.assert_allclose(channels.std(axis=0), 0.1, atol=0.002)  # some clipped
     assert layout.sources.count("product") == 9
 
 
