@@ -53,7 +53,6 @@ from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
-    OpenMoments,
     embed_lines,
     join_lines_before,
     open_outputs,
@@ -97,8 +96,10 @@ class EventStates(NamedTuple):
         Its codes.
     is_tie : Tensor of shape (n_events,), bool
         Whether it is at the moment of the previous event.
-    opened : OpenMoments or None
-        Later lines of moments; None: there are none.
+    later : Tensor of shape (n_later,), int64
+        Later lines of moments.
+    of_lines : Tensor of shape (n_later, H), or None
+        Context of their fields from the lines before; None if there are no such lines.
     candidates : dict of str to CopyCandidates of n_events
         What can be copied, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
@@ -111,7 +112,8 @@ class EventStates(NamedTuple):
     values: torch.Tensor
     codes: torch.Tensor
     is_tie: torch.Tensor
-    opened: OpenMoments | None
+    later: torch.Tensor
+    of_lines: torch.Tensor | None
     candidates: dict[str, CopyCandidates]
     last: torch.Tensor
 
@@ -252,11 +254,13 @@ class EventNetwork(nn.Module):
         row = torch.cat([events.row, torch.arange(n, device=device)])
         place = found.place(row, torch.cat([events.step, history.lengths]))
         table = found.outputs
-        if opened is not None:
+        later, of_lines = events.row[:0], None
+        if opened is not None and self.lines_before is not None:
             later = opened.later
             outputs = open_outputs(
                 self.reader, opened.inputs, found.layers, place[later]
             )
+            of_lines = self.lines_before(outputs, opened.encoded)
             place[later] = torch.arange(len(later), device=device) + len(table)
             table = torch.cat([table, outputs])
         # index_select does the same, but its backward pass takes twice the time.
@@ -285,7 +289,8 @@ class EventNetwork(nn.Module):
             events.values,
             events.codes,
             is_tie,
-            opened,
+            later,
+            of_lines,
             candidates,
             states[n_events:],
         )
@@ -302,9 +307,8 @@ class EventNetwork(nn.Module):
     def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
         context = self.time_context(events.states, events.values[:, self.blocks.time])
-        if events.opened is not None:
-            later, _, of_lines = events.opened
-            context = context.index_add(0, later, of_lines)
+        if events.of_lines is not None:
+            context = context.index_add(0, events.later, events.of_lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:

@@ -496,7 +496,9 @@ class Simulator:
         is_tie = paths.is_tie
         tied = is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
-            of_lines = paths.state.context(module.lines_before, tied)
+            of_lines = module.lines_before(
+                paths.output[tied], paths.state.encoded_before(tied)
+            )
             context = context.index_add(0, tied, of_lines)
         p_having = torch.ones_like(context[:, 0])
         columns = {}
