@@ -34,6 +34,7 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     with_callbacks,
 )
+from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -47,7 +48,6 @@ from sklearn_seqcrm.event_model._likelihood import (
     reset_state_shrinkage,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
 
 # Parameters of heads and of reading prefixes, which an event model does not have.
 _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")

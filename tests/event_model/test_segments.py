@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from sklearn_seqcrm._recurrent.data._sources import HistorySpec
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
