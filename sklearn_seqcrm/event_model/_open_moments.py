@@ -136,8 +136,8 @@ class OpenMoments(NamedTuple):
 
 def join_lines_before(
     reader: HistoryReader,
-    lines_before: LinesBefore,
     lines: torch.Tensor,
+    encoded: torch.Tensor,
     n_before: torch.Tensor,
 ) -> OpenMoments:
     """Join the lines before each later line of a moment.
@@ -146,10 +146,10 @@ def join_lines_before(
     ----------
     reader : HistoryReader
         Reads moments.
-    lines_before : LinesBefore
-        Their context.
     lines : Tensor of shape (n_events, F + E)
         Channels and vectors of events, as `embed_lines` returns them, moment by moment.
+    encoded : Tensor of shape (n_events, H)
+        What `LinesBefore.encode` returns for them.
     n_before : Tensor of shape (n_events,), int64
         Number of earlier events of its moment before each.
     """
@@ -157,7 +157,6 @@ def join_lines_before(
     assert places is not None
     later = n_before.nonzero()[:, 0]
     channels, vectors = lines.tensor_split([places.n_channels], dim=1)
-    encoded = lines_before.encode(lines)
     parts = [channels[:, : places.times], vectors, encoded]
     sums = _SumsBefore.apply(torch.cat(parts, dim=1), n_before == 0)[later]
     sizes = [one.shape[1] for one in parts]
@@ -249,10 +248,10 @@ class PathState:
     def append(
         self,
         reader: HistoryReader,
-        lines_before: LinesBefore | None,
         values: torch.Tensor,
         codes: torch.Tensor,
         is_tie: torch.Tensor,
+        encoded: torch.Tensor | None,
     ) -> Self:
         """Return the state after one more event of each path.
 
@@ -260,17 +259,17 @@ class PathState:
         ----------
         reader : HistoryReader
             Reads forwards.
-        lines_before : LinesBefore or None
-            Encodes lines; None if each event is a step.
         values : Tensor of shape (n, F)
             Channels of the events that the network takes in.
         codes : Tensor of shape (n, C), int64
             Their codes.
         is_tie : Tensor of shape (n,), bool
             Whether an event joins the moment of the last one.
+        encoded : Tensor of shape (n, H) or None
+            What `LinesBefore.encode` returns for them; None if each event is a step.
         """
         lines = embed_lines(reader, values, codes)
-        if (places := reader.moments) is None or lines_before is None:
+        if (places := reader.moments) is None or encoded is None:
             return replace(self, closed=_read_one(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
@@ -283,13 +282,12 @@ class PathState:
             lambda own, closed: torch.where(joins, own, closed), self.closed
         )
         inputs = OpenMoment.unpack(moment, places).join(places)
-        last = lines_before.encode(lines)
-        total = self.encoded[:, : last.shape[1]] * joins + last
+        total = self.encoded[:, : encoded.shape[1]] * joins + encoded
         return type(self)(
             _read_one(reader, inputs, before),
             before,
             moment,
-            torch.cat([total, last], dim=1),
+            torch.cat([total, encoded], dim=1),
         )
 
 

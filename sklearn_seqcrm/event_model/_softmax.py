@@ -40,10 +40,12 @@ def log_softmax_of(
 
 
 class _LogSoftmaxOf(torch.autograd.Function):
-    """With ``e = exp(logits - max)`` and ``p = e / sum(e)``::
+    """The function and its gradient.
 
-    log p[c]           = logits[c] - max - log(sum(e))
-    d log p[c] / d logits = 1[c] - p
+    With ``e = exp(logits - max(logits))`` and ``p = e / sum(e)``::
+
+        log p[c]              = logits[c] - max(logits) - log(sum(e))
+        d log p[c] / d logits = 1[c] - p
     """
 
     @staticmethod
