@@ -32,6 +32,7 @@ from sklearn_seqcrm._sklearn_compat import (
     FitTask,
     HistoryTransformerMixin,
     Interval,
+    StrOptions,
     with_callbacks,
 )
 from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
@@ -64,6 +65,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         None,
     ],
     "max_categories": [Interval(Integral, 1, None, closed="left"), None],
+    "moments": ["boolean", StrOptions({"auto"})],
 }
 
 
@@ -76,7 +78,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         The trained net, as its only element.
     """
 
-    _moments: Any = "auto"
     nets_: list[EventNet]
     _learned: LearnedEvents
     _network_parameters: dict[str, Any]
@@ -216,7 +217,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self.min_frequency,
                 self.max_categories,
                 self.n_components,
-                self._moments,
+                self.moments,
             )
         data = self._learned.encode(table, rows, row)
         return data, row_customers([array])[row]

@@ -65,8 +65,12 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
         own, apart from kinds of events. None: no limit.
+    moments : bool or "auto", default="auto"
+        Whether the recurrent cell takes one step for all events of a customer at one
+        time, such as the lines of a basket, instead of one for each event. ``"auto"``:
+        if at least 30% of the training events are at the time of another one.
     bptt_steps : int or None, default=None
-        Most events through which gradients flow (truncated backpropagation through
+        Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the recurrent layers, as in `LSTMClassifier`.
@@ -143,6 +147,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     ``F(g) - F(g - 1 day)``. The time from the last event to the cutoff is right
     censored and has the likelihood ``1 - F``: without it the model would assume that
     every customer comes back.
+
+    **Moments.** With `moments`, ``h`` depends on the events before only by moments:
+    their order within a moment does not matter to the time and the fields of later
+    moments. After some lines of a basket, ``h`` is the state if the basket ended there,
+    a step of the cell from the state before it. The fields of a later line depend on
+    the lines before it as well, by a mean over learned vectors of them and by the last
+    one.
 
     **Weekdays.** Where weekday rates raise the cross-validated likelihood by .02 nats
     an event or more (with training events of at least 8 weeks and 500 moments), times
@@ -225,6 +236,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         copies: bool = True,
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
+        moments: bool | Literal["auto"] = "auto",
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.1,
@@ -249,6 +261,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         self.copies = copies
         self.min_frequency = min_frequency
         self.max_categories = max_categories
+        self.moments = moments
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout

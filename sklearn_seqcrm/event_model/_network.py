@@ -53,7 +53,6 @@ from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
-    OpenMoments,
     embed_lines,
     join_lines_before,
     open_outputs,
@@ -97,8 +96,10 @@ class EventStates(NamedTuple):
         Its codes.
     is_tie : Tensor of shape (n_events,), bool
         Whether it is at the moment of the previous event.
-    opened : OpenMoments or None
-        Later lines of moments; None: there are none.
+    later : Tensor of shape (n_later,), int64
+        Later lines of moments.
+    of_lines : Tensor of shape (n_later, H), or None
+        Context of their fields from the lines before; None if there are no such lines.
     candidates : dict of str to CopyCandidates of n_events
         What can be copied, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
@@ -111,7 +112,8 @@ class EventStates(NamedTuple):
     values: torch.Tensor
     codes: torch.Tensor
     is_tie: torch.Tensor
-    opened: OpenMoments | None
+    later: torch.Tensor
+    of_lines: torch.Tensor | None
     candidates: dict[str, CopyCandidates]
     last: torch.Tensor
 
@@ -185,7 +187,7 @@ class EventNetwork(nn.Module):
         if (places := reader.moments) is not None:
             n_vectors = sum(one.embedding_dim for one in reader.embeddings)
             self.lines_before = LinesBefore(
-                places.n_channels + n_vectors, hidden_size, generator
+                places.n_channels + n_vectors + hidden_size, hidden_size, generator
             )
         applies = learned.applies
         self.register_buffer(
@@ -236,11 +238,12 @@ class EventNetwork(nn.Module):
         n, device = len(history.lengths), history.lengths.device
         opened = None
         if self.lines_before is not None and events.n_before.any():
-            lines = embed_lines(
-                self.reader, events.values[:, self.blocks.network], events.codes
-            )
+            values = events.values[:, self.blocks.network]
             opened = join_lines_before(
-                self.reader, self.lines_before, lines, events.n_before
+                self.reader,
+                embed_lines(self.reader, values, events.codes),
+                self.encode_lines(values, events.codes),
+                events.n_before,
             )
         found = read_in_segments(
             self.reader,
@@ -252,11 +255,13 @@ class EventNetwork(nn.Module):
         row = torch.cat([events.row, torch.arange(n, device=device)])
         place = found.place(row, torch.cat([events.step, history.lengths]))
         table = found.outputs
-        if opened is not None:
+        later, of_lines = events.row[:0], None
+        if opened is not None and self.lines_before is not None:
             later = opened.later
             outputs = open_outputs(
                 self.reader, opened.inputs, found.layers, place[later]
             )
+            of_lines = self.lines_before(outputs, opened.encoded)
             place[later] = torch.arange(len(later), device=device) + len(table)
             table = torch.cat([table, outputs])
         # index_select does the same, but its backward pass takes twice the time.
@@ -285,7 +290,8 @@ class EventNetwork(nn.Module):
             events.values,
             events.codes,
             is_tie,
-            opened,
+            later,
+            of_lines,
             candidates,
             states[n_events:],
         )
@@ -302,9 +308,8 @@ class EventNetwork(nn.Module):
     def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
         context = self.time_context(events.states, events.values[:, self.blocks.time])
-        if events.opened is not None:
-            later, _, of_lines = events.opened
-            context = context.index_add(0, later, of_lines)
+        if events.of_lines is not None:
+            context = context.index_add(0, events.later, events.of_lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
@@ -323,6 +328,24 @@ class EventNetwork(nn.Module):
             return found
         kind = self.fields["0"].own_input(events.values, events.codes)
         return found.masked_fill(~self.applies[kind, int(key)], 0.0)
+
+    def encode_lines(self, values: torch.Tensor, codes: torch.Tensor) -> Any:
+        """Return what later lines of a moment see of lines, (n, H); None by events.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n, F)
+            Channels of the lines in the block `network`.
+        codes : Tensor of shape (n, C), int64
+            Their codes.
+        """
+        if self.lines_before is None:
+            return None
+        # The vectors of all fields, by which fields see those before them in an event.
+        fields = self.fields.values()
+        vectors = sum(one.embed(one.own_input(values, codes)) for one in fields)
+        lines = embed_lines(self.reader, values, codes)
+        return self.lines_before.encode(torch.cat([lines, vectors], dim=1))
 
     # Parts of it ------------------------------------------------------------------
 

@@ -82,11 +82,11 @@ class LinesBefore(nn.Module):
     """Context of the next line of a moment, from the lines before it.
 
     A join of sums loses which product had which price, and which line was the last one.
-    With the embedded lines ``x``, both enter by a set encoder (Zaheer et al., "Deep
-    Sets", NeurIPS 2017) and the last line::
+    With the embedded lines ``x`` and the state ``h`` after them, both enter by a set
+    encoder (Zaheer et al., "Deep Sets", NeurIPS 2017) and the last line::
 
         f(x)    = tanh(A x + a)
-        context = D relu(C [mean of f over the lines before, f of the last one] + c) + d
+        context = D relu(C [h, mean of f over the lines before, f of the last] + c) + d
 
     It is added to the context of the fields of later lines of the same moment only:
     neither the time density nor later moments depend on the order of lines.
@@ -104,16 +104,16 @@ class LinesBefore(nn.Module):
     def __init__(self, n_inputs: int, size: int, generator: torch.Generator) -> None:
         super().__init__()
         self.line = new_linear(n_inputs, size, generator)
-        self.hidden = new_linear(2 * size, size, generator)
+        self.hidden = new_linear(3 * size, size, generator)
         self.output = new_linear(size, size, generator)
 
     def encode(self, lines: torch.Tensor) -> torch.Tensor:
         """Return f of embedded lines of shape (n, D), shape (n, size)."""
         return torch.tanh(self.line(lines))
 
-    def forward(self, mean: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-        """Return the context, given mean and last f of shape (n, size)."""
-        return self.output(torch.relu(self.hidden(torch.cat([mean, last], dim=1))))
+    def forward(self, states: torch.Tensor, lines: torch.Tensor) -> torch.Tensor:
+        """Return the context, given h (n, size), and mean and last f (n, 2 size)."""
+        return self.output(torch.relu(self.hidden(torch.cat([states, lines], dim=1))))
 
 
 class OpenMoments(NamedTuple):
@@ -125,19 +125,19 @@ class OpenMoments(NamedTuple):
         Events with others of their moment before them.
     inputs : Tensor of shape (n, D)
         The join of these, as the first layer takes it.
-    context : Tensor of shape (n, H)
-        What they add to the context of the fields of the event.
+    encoded : Tensor of shape (n, 2 H)
+        Mean of what `LinesBefore.encode` returns for each, and that of the last one.
     """
 
     later: torch.Tensor
     inputs: torch.Tensor
-    context: torch.Tensor
+    encoded: torch.Tensor
 
 
 def join_lines_before(
     reader: HistoryReader,
-    lines_before: LinesBefore,
     lines: torch.Tensor,
+    encoded: torch.Tensor,
     n_before: torch.Tensor,
 ) -> OpenMoments:
     """Join the lines before each later line of a moment.
@@ -146,10 +146,10 @@ def join_lines_before(
     ----------
     reader : HistoryReader
         Reads moments.
-    lines_before : LinesBefore
-        Their context.
     lines : Tensor of shape (n_events, F + E)
         Channels and vectors of events, as `embed_lines` returns them, moment by moment.
+    encoded : Tensor of shape (n_events, H)
+        What `LinesBefore.encode` returns for them.
     n_before : Tensor of shape (n_events,), int64
         Number of earlier events of its moment before each.
     """
@@ -157,7 +157,6 @@ def join_lines_before(
     assert places is not None
     later = n_before.nonzero()[:, 0]
     channels, vectors = lines.tensor_split([places.n_channels], dim=1)
-    encoded = lines_before.encode(lines)
     parts = [channels[:, : places.times], vectors, encoded]
     sums = _SumsBefore.apply(torch.cat(parts, dim=1), n_before == 0)[later]
     sizes = [one.shape[1] for one in parts]
@@ -166,8 +165,8 @@ def join_lines_before(
     # Channels of times are those of the first line.
     times = channels[later - n_before[later], places.times :]
     moment = OpenMoment(count, count, times, of_channels, of_vectors)
-    context = lines_before(of_encoded / count, encoded[later - 1])
-    return OpenMoments(later, moment.join(places), context)
+    both = torch.cat([of_encoded / count, encoded[later - 1]], dim=1)
+    return OpenMoments(later, moment.join(places), both)
 
 
 def embed_lines(
@@ -241,19 +240,18 @@ class PathState:
             concat(self.encoded, more.encoded),
         )
 
-    def context(self, lines_before: LinesBefore, tied: torch.Tensor) -> torch.Tensor:
-        """Return the context of the next line of some moments, shape (m, H)."""
+    def encoded_before(self, tied: torch.Tensor) -> torch.Tensor:
+        """Return `OpenMoments.encoded` for the next line of some moments, (m, 2 H)."""
         total, last = self.encoded[tied].tensor_split(2, dim=1)
-        count = self.moment[tied, :1]
-        return lines_before(total / count, last)
+        return torch.cat([total / self.moment[tied, :1], last], dim=1)
 
     def append(
         self,
         reader: HistoryReader,
-        lines_before: LinesBefore | None,
         values: torch.Tensor,
         codes: torch.Tensor,
         is_tie: torch.Tensor,
+        encoded: torch.Tensor | None,
     ) -> Self:
         """Return the state after one more event of each path.
 
@@ -261,17 +259,17 @@ class PathState:
         ----------
         reader : HistoryReader
             Reads forwards.
-        lines_before : LinesBefore or None
-            Encodes lines; None if each event is a step.
         values : Tensor of shape (n, F)
             Channels of the events that the network takes in.
         codes : Tensor of shape (n, C), int64
             Their codes.
         is_tie : Tensor of shape (n,), bool
             Whether an event joins the moment of the last one.
+        encoded : Tensor of shape (n, H) or None
+            What `LinesBefore.encode` returns for them; None if each event is a step.
         """
         lines = embed_lines(reader, values, codes)
-        if (places := reader.moments) is None or lines_before is None:
+        if (places := reader.moments) is None or encoded is None:
             return replace(self, closed=_read_one(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
@@ -284,13 +282,12 @@ class PathState:
             lambda own, closed: torch.where(joins, own, closed), self.closed
         )
         inputs = OpenMoment.unpack(moment, places).join(places)
-        last = lines_before.encode(lines)
-        total = self.encoded[:, : last.shape[1]] * joins + last
+        total = self.encoded[:, : encoded.shape[1]] * joins + encoded
         return type(self)(
             _read_one(reader, inputs, before),
             before,
             moment,
-            torch.cat([total, last], dim=1),
+            torch.cat([total, encoded], dim=1),
         )
 
 

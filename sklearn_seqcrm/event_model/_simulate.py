@@ -513,7 +513,9 @@ class Simulator:
         is_tie = paths.is_tie
         tied = is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
-            of_lines = paths.state.context(module.lines_before, tied)
+            of_lines = module.lines_before(
+                paths.output[tied], paths.state.encoded_before(tied)
+            )
             context = context.index_add(0, tied, of_lines)
         p_having = torch.ones_like(context[:, 0])
         columns = {}
@@ -569,9 +571,8 @@ class Simulator:
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
-        state = paths.state.append(
-            module.reader, module.lines_before, values, codes, paths.is_tie
-        )
+        encoded = module.encode_lines(values, codes)
+        state = paths.state.append(module.reader, values, codes, paths.is_tie, encoded)
         return replace(
             paths,
             output=state.output,

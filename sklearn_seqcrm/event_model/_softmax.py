@@ -40,11 +40,11 @@ def log_softmax_of(
 
 
 class _LogSoftmaxOf(torch.autograd.Function):
-    """The log probability of a class, and its gradient.
+    """The function and its gradient.
 
-    With ``e = exp(logits - max)`` and ``p = e / sum(e)``::
+    With ``e = exp(logits - max(logits))`` and ``p = e / sum(e)``::
 
-        log p[c]              = logits[c] - max - log(sum(e))
+        log p[c]              = logits[c] - max(logits) - log(sum(e))
         d log p[c] / d logits = 1[c] - p
     """
 

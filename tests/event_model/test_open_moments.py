@@ -212,6 +212,20 @@ def test_no_ties_need_no_moments():
     assert module.lines_before is None
 
 
+@pytest.mark.parametrize("moments", [True, False, "auto"])
+def test_moments_can_be_chosen(moments):
+    X = rows_of(LINES)
+    model = fitted(moments=moments)
+    assert (model.net_.module_.lines_before is None) == (moments is False)
+    scores = model.score_events(X)
+    others = model.score_events(rows_of(LINES.sample(frac=1, random_state=0)))
+    first = is_first_line(X, scores)
+    change = np.abs(others["log_prob_time"] - scores["log_prob_time"])[first].max()
+    assert (change > 1e-3) == (moments is False)
+    with pytest.raises(ValueError, match="moments"):
+        LSTMEventModel(moments="1D").fit(X)
+
+
 def test_pickles_and_more_training():
     X = rows_of(LINES)
     model = fitted(warm_start=True)
