@@ -134,6 +134,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         seeds = self._draw_seeds(is_continuation)
         # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
+        # With a split forward in time, each network is trained twice:
+        #   cutoffs          1  2  3  4  5  6  7  8
+        #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
+        #   second training  x  x  x  x  x  x  x  x     for the epochs that v chose
         split = self._choose_validation(inputs, y, seeds[0].split)
         n_fits = len(seeds) * (1 + self._refits(split))
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
@@ -188,6 +192,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         net.batch_size = before.batch_size
         data = scale_to_mean_weight(inputs.data)
         net.start_linear_part(data)
+        # Visible to callbacks from the first epoch on, and if the user interrupts it.
         self.nets_ = [*others, net]
         epochs = EpochSteps(task, self.nets_)
         train(self, net, seeds, n_epochs, data, None, epochs)
