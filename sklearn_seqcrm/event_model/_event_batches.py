@@ -90,7 +90,7 @@ class EventPart(BatchPart):
     Parameters
     ----------
     events : VisibleEvents or None
-        The events; None only as a default, which follows others.
+        The events; never None in a part of `EventBatches`.
     """
 
     events: VisibleEvents | None = None

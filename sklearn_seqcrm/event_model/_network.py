@@ -14,6 +14,15 @@ events becomes n interarrival times, the last one censored, and the fields of n 
 
 (marked temporal point process: Du et al., "Recurrent Marked Temporal Point Processes",
 KDD 2016). The first event of a history has no interarrival time: its time is given.
+
+If steps are moments, h_i is the state of a history that ends with event i, be it within
+a moment or at its end: see `_open_moments`. Events 1 and 2 at one time::
+
+    events        e_1         e_2    |    e_3
+    steps       | m_1 = {e_1, e_2}   | m_2 = {e_3}
+    state    h_0  h_1 = step(h_0, {e_1})
+                              h_2 = step(h_0, {e_1, e_2})
+                                          h_3 = step(h_2, {e_3})
 """
 
 from __future__ import annotations

@@ -192,13 +192,16 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
 # Sums within segments of a flat array -------------------------------------------------
 
 
-def sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
+def sums_before(
+    numbers: torch.Tensor, is_new: torch.Tensor, factor: float = 1.0
+) -> torch.Tensor:
     """Return sums of the numbers, shape (n, k), before each within its segment.
 
-    Differences of cumulative sums would have the rounding of the largest of them.
+    From number to number, earlier ones are multiplied by `factor`. Differences of
+    cumulative sums would have the rounding of the largest of them.
     """
     kept = (~is_new[:, None]).to(numbers.dtype)
-    return linear_recurrence(kept, kept * numbers.roll(1, dims=0))
+    return linear_recurrence(factor * kept, kept * numbers.roll(1, dims=0))
 
 
 def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
