@@ -58,8 +58,8 @@ print(f"{len(X):,} households, {len(known):,} events")
 # A network
 # ---------
 # Histories are few and long, so a training step has eight of them. With `basket=True`
-# the probability is that of any event at the time of the next one. Lists by the next
-# event alone are as good and take a fourth of the time.
+# the probability is that of any event at the time of the next one; the next event alone
+# is one of many in the basket.
 model = LSTMEventModel(hidden_size=32, batch_size=8, max_epochs=7, random_state=0)
 model.fit(X)
 chances = model.predict_next(X, FIELD, n=10_000, basket=True)
