@@ -365,7 +365,7 @@ class AtomMixture(NamedTuple):
         return number.masked_fill(index == n_components, torch.inf)
 
     def _log_tails(self, lower: torch.Tensor, atom_above: int | None) -> torch.Tensor:
-        """Return log P(component, x > lower), (n, K), and that of an atom as the last."""
+        """Return log P(component, x > lower), shape (n, K), then that of an atom."""
         z = (self.mean - lower[:, None]) / self.std
         tails = self.log_weights + torch.special.log_ndtr(z)
         if atom_above is None:

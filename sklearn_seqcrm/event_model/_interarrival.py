@@ -209,6 +209,9 @@ class InterarrivalGrid(NamedTuple):
         means of the components start.
     spread : float
         Standard deviation of these logarithms.
+    never_share : float
+        Share of the interarrival times above 0 that do not end within the record, from
+        which the probability of no further event starts.
     operational_time : OperationalTime or None
         Time on which interarrival times are measured. A step has the weekday of the
         moment that it ends at, as events are stamped with the start of their day. None:
@@ -222,6 +225,7 @@ class InterarrivalGrid(NamedTuple):
     some_ties: bool
     quantiles: tuple[float, ...]
     spread: float
+    never_share: float
     operational_time: OperationalTime | None = None
 
     @classmethod
@@ -281,6 +285,7 @@ class InterarrivalGrid(NamedTuple):
             some_ties=len(positive) < len(interarrival),
             quantiles=quantiles,
             spread=spread,
+            never_share=_share_beyond(positive, time_since_last[censored]),
             operational_time=operational_time,
         )
 
@@ -378,6 +383,42 @@ class InterarrivalGrid(NamedTuple):
         return self.operational_time.warp(start, steps * self.step) / self.step
 
 
+# Shares of the times beyond the record that the probability of no event starts from.
+# In simulations of customers who die (.09 beyond the record), starting there took half
+# of the log loss above the best possible that remained with .02. Beyond a tenth slow
+# customers are taken for dead: from .44, CDNOW's totals of 39 weeks were 10% too low
+# (2% from .1), and where nobody leaves the log loss was 2% larger.
+_LEAST_NEVER, _MOST_NEVER = 1e-3, 0.1
+
+
+def _share_beyond(ended: np.ndarray, censored: np.ndarray) -> float:
+    """Estimate the share of interarrival times that exceed the record, .001 to .1.
+
+    The Kaplan-Meier estimate, over the distinct times ``t`` of events, with ``d(t)``
+    events and ``n(t)`` times that are not shorter, is::
+
+        S = product of 1 - d(t) / n(t)
+
+    as long as n(t) is at least a hundredth of all times: the last few times would
+    decide alone about later factors. Its limit is an estimate of the cured fraction
+    (Maller and Zhou, "Estimating the Proportion of Immunes in a Censored Sample",
+    Biometrika 79(4), 1992).
+
+    Parameters
+    ----------
+    ended : ndarray of shape (n,)
+        Interarrival times.
+    censored : ndarray of shape (m,)
+        Times since the last event.
+    """
+    times, n_ended = np.unique(ended, return_counts=True)
+    every = np.sort(np.concatenate([ended, censored]))
+    at_risk = len(every) - np.searchsorted(every, times)
+    counted = at_risk >= max(2, len(every) / 100)
+    share = np.prod(1 - n_ended[counted] / at_risk[counted])
+    return float(np.clip(share, _LEAST_NEVER, _MOST_NEVER))
+
+
 def _next_step(times: np.ndarray, step: float) -> np.ndarray:
     """Return the end of the step that begins at each time or before it.
 
@@ -404,8 +445,6 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 
 # Atoms of the mixture: an event at the time of the last one, and no event at all.
 _TIE_ATOM, _NEVER = 0, 1
-# Probability that no further event comes, before training.
-_FIRST_NEVER = 0.02
 
 
 class TimeDensity(MixtureDensity):
@@ -443,7 +482,8 @@ class TimeDensity(MixtureDensity):
         self, size: int, grid: InterarrivalGrid, generator: torch.Generator
     ) -> None:
         is_possible = [grid.some_ties, True, *[True] * len(grid.quantiles)]
-        shares = np.array([grid.tie_share, (1 - grid.tie_share) * _FIRST_NEVER])
+        never = (1 - grid.tie_share) * grid.never_share
+        shares = np.array([grid.tie_share, never])
         super().__init__(
             size, shares, grid.quantiles, grid.spread, is_possible, generator
         )

@@ -19,8 +19,10 @@ from sklearn_seqcrm.event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
     states_at_cutoffs,
+    timed_event_counts,
 )
 from sklearn_seqcrm.event_model._next_values import NextValuesMixin
+from sklearn_seqcrm.event_model._numbers import NumberField
 
 # Times at which survival functions are computed.
 _N_TIMES = 64
@@ -125,6 +127,12 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     unique_times_ : ndarray of shape (64,)
         Times after the cutoff at which `predict_survival_function` is computed, in
         days, or in the unit of numeric times.
+    resolutions_ : dict of str to Timedelta or float
+        Width of the recorded steps, for the time column (a Timedelta; a float for
+        numeric times) and for each numeric field: the largest one that all training
+        values are multiples of; where there is none, a millionth of a typical
+        interarrival time, or of the scale of the numbers. The likelihood of a time is
+        the mean density in its step, that of a number the probability of its step.
     n_features_in_ : int
         Number of columns seen in `fit`, the key columns included.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -144,9 +152,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     **Time.** The interarrival time ``g`` to the next event is 0 with probability ``p0``
     (a tie), and otherwise a mixture of log-normals with distribution function ``F``.
     Its likelihood is that of the recorded step of time: if all times are whole days,
-    ``F(g) - F(g - 1 day)``. The time from the last event to the cutoff is right
-    censored and has the likelihood ``1 - F``: without it the model would assume that
-    every customer comes back.
+    ``F(g) - F(g - 1 day)``. With a probability ``p1``, which depends on the state, no
+    further event ever comes. The time from the last event to the cutoff is right
+    censored and has the likelihood ``p1 + 1 - F``: without it the model would assume
+    that every customer comes back. The record cannot tell customers who have left from
+    those who come back after its end: beyond the longest history, ``p1`` extrapolates.
+    After training, the log odds of ``p1`` are calibrated on landmarks within the record
+    if these contradict the trained ones.
 
     **Moments.** With `moments`, ``h`` depends on the events before only by moments:
     their order within a moment does not matter to the time and the fields of later
@@ -281,26 +293,41 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
     # Likelihood -------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, *, time_unit: Any = None) -> np.ndarray:
         """Return the log likelihood of each history.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows as in `fit`.
+        time_unit : Timedelta, str, number or None, default=None
+            Densities of times are per this length. Another unit changes the score by a
+            constant for each event that comes later than the one before it. None: a
+            day, or 1 for numeric times.
 
         Returns
         -------
         ndarray of shape (n,)
-            Natural logarithm of the probability of the events that the row sees, and of
-            no further one before its cutoff; 0 for an empty history. Where times or
-            numbers have no recognisable resolution, it is taken as a millionth of a
-            typical interarrival time, or of the scale of the numbers.
+            Natural logarithm of the likelihood of the events that the row sees, and of
+            no further one before its cutoff; 0 for an empty history. It is the density
+            of interarrival times, and the probability of ties, of fields and of no
+            further event. Scores of models that were fitted on other rows are
+            comparable if the resolutions of their numeric fields agree
+            (`resolutions_`), whatever those of their times are.
+
+        Raises
+        ------
+        TypeError
+            If `time_unit` does not fit the times of the log.
+        ValueError
+            If it is not longer than 0.
         """
         data = self._read(X)
-        return -self.net_.outputs(data)[:, 0].astype("float64")
+        log_width = self._log_width(time_unit)
+        of_times = log_width * timed_event_counts(self.net_, data)
+        return -self.net_.outputs(data)[:, 0].astype("float64") - of_times
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, time_unit: Any = None) -> float:
         """Return the mean log likelihood of an event.
 
         Parameters
@@ -309,6 +336,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             Rows as in `fit`.
         y : None
             Ignored.
+        time_unit : Timedelta, str, number or None, default=None
+            As for `score_samples`.
 
         Returns
         -------
@@ -317,35 +346,44 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
         Raises
         ------
+        TypeError
+            As for `score_samples`.
         ValueError
-            If no row sees an event.
+            If no row sees an event, or as for `score_samples`.
         """
-        data = self._read(X)
-        n_events = int(event_counts(data).sum())
-        if not n_events:
+        counts = event_counts(self._read(X))
+        if not counts.any():
             raise ValueError("No row of X sees an event, so that there is no mean.")
-        total = self.net_.outputs(data)[:, 0].astype("float64").sum()
-        return float(-total / n_events)
+        return float(self.score_samples(X, time_unit=time_unit).sum() / counts.sum())
 
-    def score_events(self, X: Any) -> pd.DataFrame:
+    def score_events(self, X: Any, *, time_unit: Any = None) -> pd.DataFrame:
         """Return the log likelihood of each event; low values are surprises.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows as in `fit`.
+        time_unit : Timedelta, str, number or None, default=None
+            As for `score_samples`.
 
         Returns
         -------
         DataFrame of shape (n_events, 4 + n_fields)
             One row per event that a row of `X` sees, in order. ``row`` is the position
             in `X` and ``event`` the position in the history. ``log_prob`` is the sum of
-            ``log_prob_time``, of the interarrival time, which is 0 for a first event,
-            and of ``log_prob_<field>`` of each field. For a field named ``time`` it is
-            ``log_prob_time_``.
+            ``log_prob_time``, of the interarrival time, and of ``log_prob_<field>`` of
+            each field. For a field named ``time`` it is ``log_prob_time_``.
+            ``log_prob_time`` is the log density per `time_unit`, the log probability of
+            a tie for an event at the time of the one before, and 0 for a first event.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `score_samples`.
         """
         data = self._read(X)
-        row, log_probs = event_log_probs(self.net_, data)
+        row, is_timed, log_probs = event_log_probs(self.net_, data)
+        log_probs[is_timed, 0] -= self._log_width(time_unit)
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
         names = unique_names([f"log_prob_{name}" for name in fields], ["log_prob_time"])
@@ -359,6 +397,32 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         }
         columns = [of_fields[field] for field in fields]
         return pd.DataFrame({**table, **dict(zip(names, columns, strict=True))})
+
+    def _log_width(self, time_unit: Any) -> float:
+        """Return the log width of a recorded step of time, in units.
+
+        The likelihood of the network is P(step) = (density in the step) * width.
+        """
+        encoder = self._learned.encoder
+        unit = encoder.clock.ticks_per_day() or 1.0
+        if time_unit is not None:
+            unit = encoder.clock.duration(time_unit, "time_unit", positive=True)
+        return float(np.log(self._learned.grid.step / unit))
+
+    @property
+    def resolutions_(self) -> dict[str, Any]:
+        """Widths of the recorded steps of times and of numeric fields."""
+        check_is_fitted(self, "nets_")
+        clock, step = self._learned.encoder.clock, self._learned.grid.step
+        per_day = clock.ticks_per_day()
+        if per_day is not None:
+            step = pd.Timedelta(days=1) * (step / per_day)
+        numbers = {
+            name: one.step
+            for name, one in self._learned.fields.items()
+            if isinstance(one, NumberField)
+        }
+        return {self._learned.names[1]: step, **numbers}
 
     # Survival ---------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ def test_likelihood_is_that_of_a_loop():
         copies.gates.weight.mul_(5)
         copies.lift[2:] = torch.tensor([0.5, 1.0, 2.0])
         density.shrinkage.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
+        model.net_.module_.time.offset_never(1.5)
     popular = events.loc[events["day"] < at, "shop"].value_counts() + 0.5
     popular /= popular.sum()
     encoded = HistoryEncoder().fit_transform(X)["history"].array
@@ -122,13 +123,15 @@ def share_of(copies, context, shares, before, day, shop):
 def log_prob_of_days(module, h, gap, unit):
     """Return the log probability of an interarrival time in days, by scipy."""
     numbers = module.time.output(h).detach().double().numpy()
-    shares = np.exp(numbers[:5]) / np.exp(numbers[:5]).sum()
+    # A tie, no further event, and four components.
+    odds = np.exp(numbers[:6] + module.time.logit_offset.numpy())
+    shares = odds / odds.sum()
     if gap == 0:
         return np.log(shares[0])
-    scale = np.exp(np.log1p(np.exp(numbers[9:] + 4.6)) - 4.6)
-    mixture = stats.norm(numbers[5:9], scale)
+    scale = np.exp(np.log1p(np.exp(numbers[10:] + 4.6)) - 4.6)
+    mixture = stats.norm(numbers[6:10], scale)
     below = 0 if gap == 1 else mixture.cdf(np.log((gap - 1) / unit))
-    return np.log(shares[1:] @ (mixture.cdf(np.log(gap / unit)) - below))
+    return np.log(shares[2:] @ (mixture.cdf(np.log(gap / unit)) - below))
 
 
 def test_events_add_up_to_rows(model, X):
@@ -183,9 +186,80 @@ def test_likelihood_comes_close_to_the_truth(kind):
     model = LSTMEventModel(
         hidden_size=16, max_epochs=8, learning_rate=0.01, random_state=0
     ).fit(X)
-    # A density is a probability over the width of the cells.
-    density = model.score(X) - (1 - 600 / n_events) * np.log(model._learned.grid.step)
-    assert abs(density - truth / n_events) < 0.03
+    assert abs(model.score(X) - truth / n_events) < 0.03
+
+
+# Scores of several models -------------------------------------------------------------
+
+
+def rows_of_times(events, end):
+    """Return a row per customer of events with `who` and `time`, at the end."""
+    log = EventLog(events, "who", "time")
+    return log.attach(pd.DataFrame({"who": events["who"].unique()}), cutoff=end)
+
+
+def random_times(rate, end, n=300, seed=0):
+    """Return events of customers who come at random from time 0 on."""
+    rng = np.random.default_rng(seed)
+    gaps = np.column_stack([np.zeros(n), rng.exponential(1 / rate, (n, 200))])
+    times = gaps.cumsum(axis=1)
+    who, which = np.nonzero(times < end)
+    return pd.DataFrame({"who": who, "time": times[who, which]})
+
+
+def test_a_worse_model_does_not_score_better():
+    """Of times without a step, a model of longer ones has wider cells."""
+    rows = {
+        rate: rows_of_times(random_times(rate, 60 / rate), 60 / rate)
+        for rate in (1, 0.1)
+    }
+    test = rows_of_times(random_times(1, 60, seed=1), 60)
+    params = {"hidden_size": 8, "max_epochs": 4, "learning_rate": 0.01}
+    good, bad = (
+        LSTMEventModel(**params, random_state=0).fit(own) for own in rows.values()
+    )
+    assert bad.resolutions_["time"] > 5 * good.resolutions_["time"]
+    # The density of an exponential interarrival time is -1 in the mean.
+    assert abs(good.score_events(test)["log_prob_time"].sum() / 60 / 300 + 1) < 0.1
+    assert bad.score(test) < good.score(test) - 0.5
+
+
+def test_weekly_training_customers_and_a_daily_log():
+    daily = random_times(0.1, 365)
+    daily["time"] = np.ceil(daily["time"])
+    daily = daily.drop_duplicates(ignore_index=True)
+    weekly = daily.assign(time=np.ceil(daily["time"] / 7) * 7).drop_duplicates()
+    models, rows = [], []
+    for events in (daily, weekly):
+        day = pd.Timestamp("2024-01-01") + events["time"] * DAY
+        events = events.assign(time=day.astype("datetime64[us]"))
+        rows.append(rows_of_times(events, pd.Timestamp("2025-01-01")))
+        models.append(LSTMEventModel(**{**SMALL, "max_epochs": 4}).fit(rows[-1]))
+    assert [one.resolutions_["time"] for one in models] == [DAY, 7 * DAY]
+    n_gaps = len(daily) - 300
+    scores = [model.score_events(rows[0])["log_prob_time"] for model in models]
+    found = [one.sum() / n_gaps for one in scores]
+    truth = np.log(-np.expm1(-0.1)) - 0.1 * (1 / -np.expm1(-0.1) - 1)
+    assert abs(found[0] - truth) < 0.1
+    assert truth - 0.5 < found[1] < truth + 0.1
+
+
+def test_the_unit_of_densities_is_named(model, X):
+    scores = {
+        unit: model.score_events(X, time_unit=unit) for unit in (None, "1D", "1h")
+    }
+    assert_frame_equal(scores[None], scores["1D"])
+    change = scores["1D"]["log_prob_time"] - scores["1h"]["log_prob_time"]
+    is_timed = change != 0
+    assert 0 < is_timed.sum() < len(change)
+    assert_allclose(change[is_timed], np.log(24))
+    change = model.score_samples(X) - model.score_samples(X, time_unit="1h")
+    n_timed = is_timed.groupby(scores["1D"]["row"]).sum().reindex(range(len(X)))
+    assert_allclose(change, n_timed.fillna(0) * np.log(24), atol=1e-9)
+    per_event = model.score_samples(X, time_unit="1h").sum() / len(is_timed)
+    assert_allclose(model.score(X, time_unit="1h"), per_event)
+    with pytest.raises(ValueError, match="time_unit must be longer than 0"):
+        model.score(X, time_unit="0D")
 
 
 # States and training ------------------------------------------------------------------
