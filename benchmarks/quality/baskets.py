@@ -3,9 +3,10 @@
 Sets of lines: invoices of a wholesaler, baskets of groceries, and ratings of films at
 the same second. Networks are fitted event by event and moment by moment, with and
 without the field of many levels, beside LightGBM on window aggregates that is tuned on
-training rows forward in time, and the hybrid of both. Predictions are stored in a file for each task, model and
-seed, so an interrupted command continues where it was. The table has means over seeds,
-their spread, and bootstrap intervals of differences over customers.
+training rows forward in time, and the hybrid of both. Predictions are stored in a file
+for each task, model and seed, so an interrupted command continues where it was. The
+table has means over seeds, their spread, and bootstrap intervals of differences over
+customers.
 """
 
 import argparse

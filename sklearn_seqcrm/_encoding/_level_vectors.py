@@ -62,7 +62,7 @@ class LevelVectors(FieldEncoder):
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
-    def learn(
+    def learn(  # type: ignore[override]  # None as well
         cls,
         column: Column,
         training: Training,
