@@ -179,8 +179,9 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     a horizon (or ``horizon=...``). What a part learns about one date helps with
     held-out customers at that date, but not at the next date. On the other hand, the
     parts do not learn from the latest rows then, which costs the network more than
-    trees, and one cutoff of few customers says little about a weight: with 300 customers,
-    held-out customers gave better weights. With thousands, both were equally good.
+    trees, and one cutoff of few customers says little about a weight: with 300
+    customers, held-out customers gave better weights, and with thousands equally good
+    ones.
 
     Networks in a part get the horizon of `y`, if it is a target that holds it: they
     stop at the latest cutoffs, see `LSTMClassifier`.
