@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
@@ -34,7 +35,10 @@ def aggregates(task, seed):
 
 def hybrid(task, seed):
     """Make the hybrid; its weight is learned on the latest cutoff, if several."""
-    return make_hybrid(lstm(task, seed), aggregates(task, seed), random_state=seed)
+    cv = None if task.horizon is None else CutoffSplit(1)
+    return make_hybrid(
+        lstm(task, seed), aggregates(task, seed), cv=cv, random_state=seed
+    )
 
 
 def boosting(task, seed):

@@ -4,7 +4,6 @@ from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
     NoForwardSplitError,
-    cutoffs_of,
     known_horizon,
     split_forward,
     total_length,

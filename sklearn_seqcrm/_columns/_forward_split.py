@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns._table import Table, has_histories
 from sklearn_seqcrm._store import Clock, saturating_add
 
 # The fewest latest cutoffs that have this share of the rows: usually one. Each further
@@ -131,25 +130,6 @@ def total_length(lengths: Mapping[str, Any]) -> Any:
     if all(isinstance(one, int | float) for one in parts):
         return sum(parts)
     return str(sum(map(pd.Timedelta, parts), pd.Timedelta(0)))
-
-
-def cutoffs_of(X: Any) -> list[Cutoffs]:
-    """Return the cutoffs of the rows of X in each history column.
-
-    Parameters
-    ----------
-    X : DataFrame with history columns, or anything of n rows
-        Rows.
-
-    Returns
-    -------
-    list of Cutoffs
-        Empty without histories, or if some are missing.
-    """
-    arrays = list(Table.of(X).histories.values()) if has_histories(X) else []
-    if any(array.isna().any() for array in arrays):
-        return []
-    return [Cutoffs(array.log.timeline.clock, array.rows.cutoff) for array in arrays]
 
 
 def split_forward(

@@ -85,11 +85,9 @@ def make_hybrid(
     lstm_weight : float or None, default=None
         Weight of the network, between 0 and 1. None learns it.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits to learn it on, see `HybridClassifier`. None holds out the latest cutoffs
-        or customers, once.
+        Splits to learn it on, see `HybridClassifier`. None holds out customers once.
     validation_fraction : float, default=0.2
-        Share of the customers that is held out, between 0 and 1, if `cv` is None and
-        the latest cutoffs are not.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
         Whether to fit both parts again, on all rows, after learning the weight.
     random_state : int, RandomState or None, default=None

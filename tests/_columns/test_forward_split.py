@@ -8,7 +8,6 @@ from numpy.testing import assert_array_equal
 from sklearn_seqcrm._columns import (
     Cutoffs,
     NoForwardSplitError,
-    cutoffs_of,
     known_horizon,
     split_forward,
     total_length,
@@ -162,12 +161,3 @@ def test_windows_without_an_end_have_no_horizon():
         with pytest.raises(NoForwardSplitError, match="horizon of the target is unkno"):
             known_horizon(unknown)
         assert known_horizon(unknown, 3) == {"horizon": 3}
-
-
-def test_cutoffs_of_rows():
-    X = rows_of([1, 2, 3], [2, 4])
-    [found] = cutoffs_of(X)
-    assert_array_equal(found.ticks, [2, 4])
-    assert cutoffs_of(np.zeros((3, 1))) == []
-    X.loc[0, "history"] = pd.NA
-    assert cutoffs_of(X) == []

@@ -279,28 +279,24 @@ class SeesRows(Constant):
 
 
 @pytest.mark.parametrize("gap", [0, 1])
-def test_a_target_with_a_horizon_holds_out_the_latest_cutoff(gap):
-    """The parts, which get the target as an array, are told its horizon."""
+def test_splits_and_networks_know_the_horizon_of_the_target(gap):
+    """The parts get the target as an array, which has no attributes."""
     log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
     y = pd.Series(np.arange(len(X)) / len(X))
     y.attrs.update(horizon=2 - gap, gap=gap)
-    SeesRows.seen = []
     parts = [Pipeline([("last", SeesRows(value))]) for value in (0.0, 1.0)]
-    model = HybridRegressor(*parts, random_state=0).fit(X, y)
-    assert SeesRows.seen == 2 * [([1, 2], 2)] + 2 * [([1, 2, 3, 4], 2)]
-    assert model.n_customers_ == 60
+    for cv, target, first, horizon in (
+        (CutoffSplit(1), y, [1, 2], 2),
+        (None, y, [1, 2, 3, 4], 2),
+        (None, y.to_numpy(), [1, 2, 3, 4], None),
+    ):
+        SeesRows.seen = []
+        HybridRegressor(*parts, cv=cv, random_state=0).fit(X, target)
+        assert SeesRows.seen == 2 * [(first, horizon)] + 2 * [([1, 2, 3, 4], horizon)]
     assert parts[0][-1].horizon is None
-    # Weightless rows hold no customer out.
-    SeesRows.seen = []
-    weight = (X["cutoff"] < 4).astype(float)
-    HybridRegressor(*parts, random_state=0).fit(X, y, weight)
-    assert [cutoffs for cutoffs, _ in SeesRows.seen] == 2 * [[1]] + 2 * [[1, 2, 3]]
-    # Without the horizon, customers are held out at all cutoffs.
-    SeesRows.seen = []
-    model = HybridRegressor(*parts, random_state=0).fit(X, y.to_numpy())
-    assert SeesRows.seen == 4 * [([1, 2, 3, 4], None)]
-    assert model.n_customers_ == 12
+    given = Pipeline([("last", SeesRows(horizon=9))])
+    assert HybridRegressor(given, parts[0]).fit(X, y).lstm_[-1].horizon == 9
 
 
 def test_one_customer_and_one_class_leave_one_half():
