@@ -196,7 +196,7 @@ class EventNetwork(nn.Module):
         if (places := reader.moments) is not None:
             n_vectors = sum(one.embedding_dim for one in reader.embeddings)
             self.lines_before = LinesBefore(
-                places.n_channels + n_vectors + hidden_size, hidden_size, generator
+                places.n_channels + n_vectors, hidden_size, generator
             )
         applies = learned.applies
         self.register_buffer(
@@ -350,11 +350,7 @@ class EventNetwork(nn.Module):
         """
         if self.lines_before is None:
             return None
-        # The vectors of all fields, by which fields see those before them in an event.
-        fields = self.fields.values()
-        vectors = sum(one.embed(one.own_input(values, codes)) for one in fields)
-        lines = embed_lines(self.reader, values, codes)
-        return self.lines_before.encode(torch.cat([lines, vectors], dim=1))
+        return self.lines_before.encode(embed_lines(self.reader, values, codes))
 
     # Parts of it ------------------------------------------------------------------
 

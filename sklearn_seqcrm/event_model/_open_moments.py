@@ -31,7 +31,6 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm.event_model._cell_states import layer_products
 from sklearn_seqcrm.event_model._segments import sums_before
 
-
 # From line to line, what is kept in the decayed sum over the lines before.
 _KEPT = 0.5
 
