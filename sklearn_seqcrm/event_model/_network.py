@@ -196,7 +196,7 @@ class EventNetwork(nn.Module):
         if (places := reader.moments) is not None:
             n_vectors = sum(one.embedding_dim for one in reader.embeddings)
             self.lines_before = LinesBefore(
-                places.n_channels + n_vectors + hidden_size, hidden_size, generator
+                places.n_channels + n_vectors, hidden_size, generator
             )
         applies = learned.applies
         self.register_buffer(
@@ -248,12 +248,9 @@ class EventNetwork(nn.Module):
         opened = None
         if self.lines_before is not None and events.n_before.any():
             values = events.values[:, self.blocks.network]
-            opened = join_lines_before(
-                self.reader,
-                embed_lines(self.reader, values, events.codes),
-                self.encode_lines(values, events.codes),
-                events.n_before,
-            )
+            lines = embed_lines(self.reader, values, events.codes)
+            encoded = self.lines_before.encode(lines)
+            opened = join_lines_before(self.reader, lines, encoded, events.n_before)
         found = read_in_segments(
             self.reader,
             self._embedding_of(history),
@@ -337,24 +334,6 @@ class EventNetwork(nn.Module):
             return found
         kind = self.fields["0"].own_input(events.values, events.codes)
         return found.masked_fill(~self.applies[kind, int(key)], 0.0)
-
-    def encode_lines(self, values: torch.Tensor, codes: torch.Tensor) -> Any:
-        """Return what later lines of a moment see of lines, (n, H); None by events.
-
-        Parameters
-        ----------
-        values : Tensor of shape (n, F)
-            Channels of the lines in the block `network`.
-        codes : Tensor of shape (n, C), int64
-            Their codes.
-        """
-        if self.lines_before is None:
-            return None
-        # The vectors of all fields, by which fields see those before them in an event.
-        fields = self.fields.values()
-        vectors = sum(one.embed(one.own_input(values, codes)) for one in fields)
-        lines = embed_lines(self.reader, values, codes)
-        return self.lines_before.encode(torch.cat([lines, vectors], dim=1))
 
     # Parts of it ------------------------------------------------------------------
 

@@ -264,10 +264,10 @@ class PathState:
     def append(
         self,
         reader: HistoryReader,
+        lines_before: LinesBefore | None,
         values: torch.Tensor,
         codes: torch.Tensor,
         is_tie: torch.Tensor,
-        encoded: torch.Tensor | None,
     ) -> Self:
         """Return the state after one more event of each path.
 
@@ -275,17 +275,17 @@ class PathState:
         ----------
         reader : HistoryReader
             Reads forwards.
+        lines_before : LinesBefore or None
+            Encodes events; None if each is a step.
         values : Tensor of shape (n, F)
             Channels of the events that the network takes in.
         codes : Tensor of shape (n, C), int64
             Their codes.
         is_tie : Tensor of shape (n,), bool
             Whether an event joins the moment of the last one.
-        encoded : Tensor of shape (n, H) or None
-            What `LinesBefore.encode` returns for them; None if each event is a step.
         """
         lines = embed_lines(reader, values, codes)
-        if (places := reader.moments) is None or encoded is None:
+        if (places := reader.moments) is None or lines_before is None:
             return replace(self, closed=_read_one(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
@@ -298,6 +298,7 @@ class PathState:
             lambda own, closed: torch.where(joins, own, closed), self.closed
         )
         inputs = OpenMoment.unpack(moment, places).join(places)
+        encoded = lines_before.encode(lines)
         total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
         memory = [total + encoded, encoded, _KEPT * recent + encoded]
         return type(self)(

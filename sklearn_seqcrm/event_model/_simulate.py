@@ -571,8 +571,9 @@ class Simulator:
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
-        encoded = module.encode_lines(values, codes)
-        state = paths.state.append(module.reader, values, codes, paths.is_tie, encoded)
+        state = paths.state.append(
+            module.reader, module.lines_before, values, codes, paths.is_tie
+        )
         return replace(
             paths,
             output=state.output,
