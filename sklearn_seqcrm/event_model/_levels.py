@@ -47,6 +47,8 @@ from sklearn_seqcrm.event_model._fields import (
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
+# Probabilities of levels that are held at once, 32 MiB.
+_PROBABILITIES_AT_ONCE = 2**23
 # Logits that are held at once, 32 MiB: with thousands of levels, the logits of a batch
 # would take gigabytes. Larger batches are split, and the backward pass recomputes each
 # portion (gradient checkpointing).
@@ -215,7 +217,7 @@ class LevelDensity(FieldDensity):
             return levels
         # Few draws are rejected. Again and again from the mixture took twice the time.
         again = state.has_now(levels).nonzero()[:, 0]
-        for some in again.split(max(1, _LOGITS_AT_ONCE // self.n_levels)):
+        for some in again.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
             ties = None if is_tie is None else is_tie[some]
             found = self.probabilities(context[some], state.take(some), ties)
             levels[some] = draw_categorical(found, draws.take(some))
