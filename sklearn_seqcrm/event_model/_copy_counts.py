@@ -93,17 +93,23 @@ def decay_scales(like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(DECAY_SCALES, dtype=torch.float32, device=like.device)
 
 
-def _shares(like: torch.Tensor) -> torch.Tensor:
+def habit_shares(like: torch.Tensor) -> torch.Tensor:
+    """Return the shares of habits in thousandths, on the device of a tensor."""
     return torch.tensor(HABIT_SHARES, dtype=torch.int64, device=like.device)
 
 
-def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
-    """Return the events from which on a level is a habit, shape (n, n_habits), int64.
+def habit_threshold(n_events: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return the events from which on a level is a habit, int64.
 
-    `n_events`, of shape (n,), is the number of events at earlier moments.
+    `n_events` is the number of events at earlier moments, and `share` in thousandths;
+    their shapes are broadcast.
     """
-    least = (n_events[:, None] * _shares(n_events) + _ONE - 1) // _ONE  # rounded up
-    return least.clamp(min=1)
+    return ((n_events * share + _ONE - 1) // _ONE).clamp(min=1)  # rounded up
+
+
+def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
+    """Return the thresholds of all habits, shape (n, n_habits)."""
+    return habit_threshold(n_events[:, None], habit_shares(n_events))
 
 
 def remaining(total: torch.Tensor, excluded: torch.Tensor) -> torch.Tensor:
@@ -236,8 +242,8 @@ def _habits_before(
     n_of_row = torch.zeros_like(row).index_add(0, number, is_level.long())[number]
     last = torch.where(is_group.roll(-1), n_of_row[order], last)
     # The largest N at which k events are enough: any, for a share of 0.
-    end = (k[:, None] + 1) * _ONE // _shares(row).clamp(min=1)
-    end = end.masked_fill(_shares(row) == 0, len(row))
+    end = (k[:, None] + 1) * _ONE // habit_shares(row).clamp(min=1)
+    end = end.masked_fill(habit_shares(row) == 0, len(row))
     end = torch.minimum(end, last[:, None])  # (n, n_habits)
     is_habit = ((end >= begin[:, None]) & is_level[order, None]).int()
     change = is_habit.new_zeros((n_slots, _N_HABITS))

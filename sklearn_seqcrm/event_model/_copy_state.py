@@ -21,6 +21,8 @@ from sklearn_seqcrm.event_model._copy_counts import (
     N_SOURCES,
     decay,
     decay_scales,
+    habit_shares,
+    habit_threshold,
     habit_thresholds,
     remaining,
 )
@@ -485,11 +487,12 @@ class CopyState:
         """
         like = self.total.new_zeros(0, dtype=torch.float64)
         uniform, of_level = draws.uniform(like), draws.uniform(like)
-        is_since, log_weights = self._log_weights(source)
+        least = self._least(source)
+        is_since, log_weights = self._log_weights(source, least)
         # Before the cutoff or since: in proportion to the counts of both.
         is_decay, scale = source < _N_DECAYS, source.clamp(max=_N_DECAYS - 1)
         decayed = pick(self.observed.total[self.row] * decay(self.moment), scale)
-        n_before = self.observed.n_reached(self.row, self._least(source))
+        n_before = self.observed.n_reached(self.row, least)
         before = torch.where(is_decay, decayed, n_before.float())
         total = torch.where(
             is_decay, pick(self.total, 1 + scale), (n_before + is_since.sum(1)).float()
@@ -498,7 +501,9 @@ class CopyState:
         is_before = (is_before | ~is_since.any(dim=1)) & (before > 0)
         levels = torch.zeros_like(self.row)
         own = is_before.nonzero()[:, 0]
-        place = self._draw_observed(own, source[own], of_level[own])
+        place = self._draw_observed(
+            self.row[own], source[own], least[own], of_level[own]
+        )
         levels[own] = self.observed.keys[place] % self.observed.n_levels
         since = (~is_before).nonzero()[:, 0]
         if len(since):
@@ -509,16 +514,21 @@ class CopyState:
     def _least(self, source: torch.Tensor) -> torch.Tensor:
         """Return the threshold of a source of habits, shape (n,), int64."""
         habit = (source - _N_DECAYS).clamp(min=0)
-        return pick(habit_thresholds(self.n_events), habit)
+        return habit_threshold(self.n_events, habit_shares(source)[habit])
 
     def _draw_observed(
-        self, path: torch.Tensor, source: torch.Tensor, uniform: torch.Tensor
+        self,
+        row: torch.Tensor,
+        source: torch.Tensor,
+        least: torch.Tensor,
+        uniform: torch.Tensor,
     ) -> torch.Tensor:
-        """Return positions of levels before the cutoff for k of the paths, shape (k,).
+        """Return positions of levels that rows had until the cutoff, shape (k,).
 
-        `path`, `source` and `uniform`, a random number, have the shape (k,).
+        All parameters have the shape (k,): row, source, its threshold, and a random
+        number of each path.
         """
-        observed, row = self.observed, self.row[path]
+        observed = self.observed
         place = torch.zeros_like(row)
         for k, cumulative in enumerate(observed.cumulative):
             own = (source == k).nonzero()[:, 0]
@@ -526,20 +536,21 @@ class CopyState:
             place[own] = torch.minimum(found, observed.offsets[row[own] + 1] - 1)
         # Habits come first, and count alike.
         own = (source >= _N_DECAYS).nonzero()[:, 0]
-        least = self.take(path[own])._least(source[own])
-        n_reached = observed.n_reached(row[own], least)
+        n_reached = observed.n_reached(row[own], least[own])
         rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
         place[own] = observed.by_number[observed.offsets[row[own]] + rank]
         return place
 
-    def _log_weights(self, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _log_weights(
+        self, source: torch.Tensor, least: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return which simulated events a source has, and their log weights, (n, E).
 
         By logarithms: weights of long ago would underflow together.
         """
         is_decay = (source < _N_DECAYS)[:, None]
         is_since = (self.drawn >= FIRST_LEVEL) & ~self._is_now()
-        is_since &= is_decay | (self.ordinal == self._least(source)[:, None])
+        is_since &= is_decay | (self.ordinal == least[:, None])
         scale = decay_scales(self.total)[source.clamp(max=_N_DECAYS - 1), None]
         log_weights = (self.drawn_at - self.moment[:, None]) / scale
         log_weights = log_weights + self._lift(self.drawn).log()

@@ -49,8 +49,6 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 _PSEUDO_COUNT = 30.0
 # Probabilities of levels that are held at once, 32 MiB.
 _PROBABILITIES_AT_ONCE = 2**23
-# Rejected draws before the probabilities of all levels are computed.
-_TRIES = 4
 
 
 class LevelDensity(FieldDensity):
@@ -213,17 +211,7 @@ class LevelDensity(FieldDensity):
         levels = self._draw_mixture(context, draws, state, is_tie)
         if state is None or self.has_repeats:
             return levels
-        # Rejection sampling: levels of this moment are mostly a small part.
-        for _ in range(_TRIES):
-            again = state.has_now(levels).nonzero()[:, 0]
-            if not len(again):
-                return levels
-            levels[again] = self._draw_mixture(
-                context[again],
-                draws.take(again),
-                state.take(again),
-                None if is_tie is None else is_tie[again],
-            )
+        # Few draws are rejected. Again and again from the mixture took twice the time.
         again = state.has_now(levels).nonzero()[:, 0]
         for some in again.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
             ties = None if is_tie is None else is_tie[some]

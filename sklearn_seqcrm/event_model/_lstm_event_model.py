@@ -61,12 +61,14 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         drawn by its popularity with all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
-        share of them if it is a float, share one code. Where this code is drawn, a
-        level is drawn by their shares. Each kind of event of a merged log keeps its own
+        share of them if it is a float, share one code in the softmax and the embedding.
+        Where this code is drawn, a level is drawn by their shares. Copies look at
+        levels, whatever their codes. Each kind of event of a merged log keeps its own
         code, however rare it is, because kinds have different fields.
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
-        own, apart from kinds of events. None: no limit.
+        own, apart from kinds of events. The others are rare, as for `min_frequency`.
+        None: no limit.
     moments : bool or "auto", default="auto"
         Whether the recurrent cell takes one step for all events of a customer at one
         time, such as the lines of a basket, instead of one for each event. ``"auto"``:
@@ -179,9 +181,12 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
     - A categorical field is a mixture of a softmax over its codes, of their shares in
       training, and of copies from the customer's history, as in RepeatNet: of levels in
-      the same basket (at the same moment), and of levels at earlier moments, counted
-      with exponential decay over 1, 4, 16 or 64 moments or without decay, and weighted
-      by the repeat lift of the level. Gates that depend on the state weigh the parts.
+      the same basket (at the same moment), of levels at earlier moments, counted with
+      exponential decay over 1, 4, 16 or 64 moments or without decay, and weighted by
+      the repeat lift of the level, and of habits: levels with at least a share of the
+      customer's events, for eight shares up to .32. Gates that depend on the state and
+      on these counts weigh the parts. If no moment of training has a level twice, no
+      simulated moment has.
       Softmax and gates use a shrunken state, with factors for new moments and for
       baskets that have begun, chosen on the customers set aside for early stopping; 1
       without any.
