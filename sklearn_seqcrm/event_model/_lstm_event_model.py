@@ -418,8 +418,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     def resolutions_(self) -> dict[str, Any]:
         """Widths of the recorded steps of times and of numeric fields."""
         check_is_fitted(self, "nets_")
-        clock, step = self._learned.encoder.clock, self._learned.grid.step
-        per_day = clock.ticks_per_day()
+        step: Any = self._learned.grid.step
+        per_day = self._learned.encoder.clock.ticks_per_day()
         if per_day is not None:
             step = pd.Timedelta(days=1) * (step / per_day)
         numbers = {

@@ -86,10 +86,13 @@ def calibrate_never_share(
         kept = np.flatnonzero(first < rows.cutoff - horizon)
         if not horizon or not len(kept):
             continue
-        later = rows.select(lambda column, kept=kept: column[kept])
+        later = Rows(rows.log, *(column[kept] for column in rows[1:]))
         before = _at_landmarks(later, horizon)
-        log_survival = _log_survival(net, learned, table, before, row[kept], horizon)
-        loss[kept] += _losses(*log_survival, before.stop < later.stop)
+        log_never, known, until = _log_survival(
+            net, learned, table, before, row[kept], horizon
+        )
+        came = before.stop < later.stop
+        loss[kept] += _losses(log_never, known, until, came)
     density.offset_never(_choose_offset(loss))
 
 

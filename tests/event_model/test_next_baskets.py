@@ -31,7 +31,10 @@ def rows():
 @pytest.fixture(scope="module")
 def model(X):
     params = {"max_epochs": 4, "learning_rate": 0.02, "random_state": 0}
-    return LSTMEventModel(hidden_size=8, **params).fit(X)
+    fitted = LSTMEventModel(hidden_size=8, **params).fit(X)
+    # Nobody leaves, so that all simulated paths have a basket.
+    fitted.net_.module_.time.offset_never(-30.0)
+    return fitted
 
 
 def probabilities(found):
