@@ -48,7 +48,7 @@ def event_log_probs(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
     row = np.repeat(np.arange(len(data)), counts)
-    [source] = data.sources
+    source = data.sources[0].events
     index = np.arange(len(row)) - offsets[row] + source.start[row]
     is_timed = ~module.is_tie(source.channels)[index]
     is_timed[offsets[:-1][counts > 0]] = False
@@ -66,7 +66,7 @@ def timed_event_counts(net: EventNet, data: RowData) -> np.ndarray:
 
     Their times have a density; ties and the first event of a history have none.
     """
-    [source] = data.sources
+    source = data.sources[0].events
     is_timed = ~net.module_.is_tie(source.channels)
     n_before = np.concatenate([[0], np.cumsum(is_timed)])
     # The first event is not counted, nor is any of an empty history.
