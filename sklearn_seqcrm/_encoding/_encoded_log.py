@@ -12,8 +12,11 @@ from sklearn_seqcrm._ragged import (
     Views,
     blocks,
     decayed_sums,
+    groups,
     is_run_start,
+    ranges,
     starts_of_nonempty,
+    visible_segments,
 )
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
@@ -272,13 +275,23 @@ class EncodedLog(Log):
         n_events = stop - start
         if self._layout.moments is None:
             return n_events[:, None]
-        times, offsets = self._timeline.times, self._timeline.offsets
-        begins = is_run_start(self._layout.periods(times), starts_of_nonempty(offsets))
-        number = np.cumsum(begins)
         n_moments = np.zeros_like(n_events)
-        filled = n_events > 0
-        # A row that starts within a moment sees a part of it.
-        n_moments[filled] = 1 + number[stop[filled] - 1] - number[start[filled]]
+        seen = visible_segments(rows)
+        order = np.argsort(seen.of_row, kind="stable")
+        order = order[n_events[seen.rows[order]] > 0]
+        ends = np.searchsorted(seen.of_row[order], np.arange(len(seen.codes) + 1))
+        # A log on a disk is not read as a whole: the events of some customers at once.
+        for one, following in groups(np.cumsum(seen.last - seen.first), 1):
+            index, offsets = ranges(seen.first[one:following], seen.last[one:following])
+            periods = self._layout.periods(self._timeline.times[index])
+            number = np.cumsum(is_run_start(periods, starts_of_nonempty(offsets)))
+            some = order[ends[one] : ends[following]]
+            row, segment = seen.rows[some], seen.of_row[some]
+            # From positions in the log to positions among these events.
+            shift = offsets[segment - one] - seen.first[segment]
+            # A row that starts within a moment sees a part of it.
+            at_stop, at_start = stop[row] - 1 + shift, start[row] + shift
+            n_moments[row] = 1 + number[at_stop] - number[at_start]
         return np.column_stack([n_events, n_moments])
 
     @property

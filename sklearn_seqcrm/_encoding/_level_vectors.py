@@ -26,14 +26,11 @@ from sklearn_seqcrm._encoding._fields import FieldEncoder, Training
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import Column, find_ids
 
-# Length of a vector. On groceries with 2,000 product types, 8 numbers beside 100
-# learned vectors reach what 1,000 learned vectors do for "who buys baby products next":
-# AUC .878 and .879, see docs/defaults.md.
-_SIZE = 8
+_SIZE = 8  # length of a vector
 # Only the most frequent levels have vectors: the others occur too rarely for counts of
 # pairs, and pairs take memory.
 _MOST_LEVELS = 5000
-# Vectors need this share of the events to have a level that stands with others.
+# Vectors need this share of the events to stand in moments of several levels.
 _LEAST_SHARE = 0.5
 _CONTEXT_POWER = 0.75
 _FAR = 10.0  # standard deviations at which vectors are clipped, as vector fields are
@@ -71,8 +68,8 @@ class LevelVectors(FieldEncoder):
         """Learn from the moments of the training events, or return None.
 
         A field may have many levels and one for each moment, as the store of an
-        invoice. There are no vectors if less than half of the training events have a
-        level that stands with others.
+        invoice. There are no vectors if less than half of the training events stand in
+        moments of several levels.
 
         Parameters
         ----------
@@ -87,10 +84,10 @@ class LevelVectors(FieldEncoder):
         counts = training.count_levels(column)
         chosen = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
         chosen = np.sort(chosen[counts[chosen] > 0])
-        vectors = _factorize(_pairs(column, training, periods, chosen))
-        is_paired = vectors.any(axis=1)
-        if counts[chosen[is_paired]].sum() < _LEAST_SHARE * counts.sum():
+        pairs, n_with_others = _pairs(column, training, periods, chosen)
+        if n_with_others < _LEAST_SHARE * counts.sum():
             return None
+        vectors = _factorize(pairs)
         weight = counts[chosen] / counts[chosen].sum()
         vectors = vectors - weight @ vectors
         spread = np.sqrt(weight @ vectors**2)
@@ -134,10 +131,13 @@ def _pairs(
     training: Training,
     periods: Callable[[np.ndarray], np.ndarray],
     chosen: np.ndarray,
-) -> csr_matrix:
-    """Count the moments that have both of two of the chosen levels, (n, n)."""
+) -> tuple[csr_matrix, int]:
+    """Count the moments that have both of two of the chosen levels, (n, n).
+
+    Return also the number of events in moments that have several of the levels.
+    """
     assert column.categories is not None
-    n = len(chosen)
+    n, n_with_others = len(chosen), 0
     # Position among the chosen levels; -1 for others, and for missing values.
     place = np.full(len(column.categories) + 1, -1)
     place[chosen] = np.arange(n)
@@ -151,7 +151,9 @@ def _pairs(
         has = csr_matrix((np.ones(known.sum()), (moment[known], levels[known])), shape)
         has.data[:] = 1  # however many lines of the moment have the level
         pairs = pairs + has.T @ has
-    return pairs
+        n_distinct = np.diff(has.indptr)  # levels of each moment
+        n_with_others += int((n_distinct[moment[known]] > 1).sum())
+    return pairs, n_with_others
 
 
 def _factorize(pairs: csr_matrix) -> np.ndarray:

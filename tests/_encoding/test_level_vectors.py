@@ -109,6 +109,21 @@ def test_levels_that_stand_alone_keep_codes(share, has_vectors):
     assert layout.n_levels == ((3,) if has_vectors else (103,))
 
 
+def test_a_field_with_one_level_in_most_moments_has_codes():
+    # A store for each invoice, which few invoices have a second one of.
+    lines = baskets_of_groups()
+    first = lines.groupby(["who", "time"])["product"].transform("first")
+    rng = np.random.default_rng(0)
+    is_other = (lines["time"] == 3) & (rng.random(len(lines)) < 0.5)
+    lines = lines.assign(store=first.where(~is_other, lines["product"]))
+    layout = HistoryEncoder(moments=True).fit(rows_of(lines)).layouts_["history"]
+    assert dict(zip(layout.codes, layout.n_levels, strict=True)) == {
+        "product": 3,
+        "store": 103,
+    }
+    assert layout.vectors == (("product", 8),)
+
+
 def test_a_fit_repeats_exactly_where_pairs_fall_into_groups():
     # Each product stands with its accessory only: equal singular values.
     rng = np.random.default_rng(0)
