@@ -47,7 +47,9 @@ from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
-_MOST_CATEGORIES = 255  # of a column, which scikit-learn's boosting takes
+# Boosting of scikit-learn raises an error for more categories in a column.
+_MOST_CATEGORIES = 255
+_UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
 # Rows of a customer are alike, so that trees overfit customers: with the defaults of
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
 _SMALL_TREES = {
@@ -74,10 +76,22 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
         return boosting
     if boosting is None:
         boosting = _weighted(_HIST_BOOSTING[classify](**_SMALL_TREES))
-    # Other libraries have no limit to the number of categories.
-    most = _MOST_CATEGORIES if isinstance(boosting, _HIST_BOOSTING) else None
-    features = HistoryAggregator(max_categories=most)
+    features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
+
+
+def _category_limit(boosting: Any) -> int | None:
+    """Return the largest number of categories of a column, None if unlimited.
+
+    Searches, calibrations and ensembles have the limit of the estimators in them.
+    """
+    nested = [boosting, *boosting.get_params(deep=True).values()]
+    # Also base classes, whose packages a subclass of a user does not have in its name.
+    classes = [base for one in nested for base in type(one).__mro__]
+    packages = {one.__module__.partition(".")[0] for one in classes}
+    if packages & _UNLIMITED and not set(classes) & set(_HIST_BOOSTING):
+        return None
+    return _MOST_CATEGORIES
 
 
 def _reads_raw(part: Any) -> bool:

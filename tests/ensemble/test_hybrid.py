@@ -12,6 +12,7 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingClassifier,
 )
 from sklearn.linear_model import (
     LinearRegression,
@@ -20,6 +21,7 @@ from sklearn.linear_model import (
 )
 from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
@@ -376,6 +378,7 @@ def test_lightgbm():
     model = make_hybrid(LSTMClassifier(**SMALL), boosting, random_state=0)
     shares = model.fit(X, make_y(X)).predict_proba(X)
     assert isinstance(model.boosting_[-1], lightgbm.LGBMClassifier)
+    assert model.boosting_[0].max_categories is None
     assert shares.shape == (len(X), 2)
 
 
@@ -421,15 +424,55 @@ def test_parts_by_default_and_as_given():
     }
     assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
     assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
-    # scikit-learn's boosting takes 255 categories of a column, others any number.
-    assert model.boosting[0].max_categories == 255
-    other = make_hybrid(boosting=GradientBoostingRegressor()).boosting
-    assert other[0].max_categories is None
     given = HistGradientBoostingClassifier()
     assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
     own = Pipeline([("mine", given)])
     assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)
+
+
+HIST = HistGradientBoostingClassifier(max_iter=2)
+
+
+@pytest.mark.parametrize(
+    "boosting",
+    [
+        HIST,
+        CalibratedClassifierCV(HIST, cv=2),
+        GridSearchCV(HIST, {"max_leaf_nodes": [3]}, cv=2),
+        OneVsRestClassifier(HIST),
+        VotingClassifier([("one", HIST)], voting="soft"),
+    ],
+    ids=lambda boosting: type(boosting).__name__,
+)
+def test_wrapped_boosting_of_scikit_learn_takes_many_categories(boosting):
+    """Its limit is 255 categories of a column."""
+    rows = rows_of(300).assign(city=[f"city {i}" for i in range(300)])
+    part = make_hybrid(LSTMClassifier(), boosting).boosting
+    assert part[0].max_categories == 255
+    assert part.fit(rows, np.arange(300) % 2).predict_proba(rows).shape == (300, 2)
+
+
+def test_boosting_without_a_limit_gets_all_categories():
+    class Booster(HistGradientBoostingClassifier):
+        pass
+
+    class Unlimited(ClassifierMixin, BaseEstimator):
+        __module__ = "lightgbm.sklearn"
+
+    class Own(Unlimited):
+        pass
+
+    for boosting, most in (
+        (Unlimited(), None),
+        (Own(), None),
+        (CalibratedClassifierCV(Unlimited()), None),
+        (VotingClassifier([("a", Unlimited()), ("b", HIST)]), 255),
+        (Booster(), 255),
+        (DecisionTreeClassifier(), 255),
+    ):
+        part = make_hybrid(boosting=boosting).boosting
+        assert part[0].max_categories == most
 
 
 @pytest.mark.parametrize(
