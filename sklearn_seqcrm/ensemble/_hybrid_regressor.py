@@ -183,8 +183,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     customers, held-out customers gave better weights, and with thousands equally good
     ones.
 
-    Networks in a part get the horizon of `y`, if it is a target that holds it: they
-    stop at the latest cutoffs, see `LSTMClassifier`.
+    Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
+    latest cutoffs (see `LSTMRegressor`), and a `CutoffSplit` in a part needs no horizon.
 
     The weight of the network minimises the squared error or the pinball loss on the
     held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss
