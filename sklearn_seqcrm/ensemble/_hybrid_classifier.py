@@ -93,7 +93,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     ones.
 
     Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
-    latest cutoffs (see `LSTMClassifier`), and a `CutoffSplit` in a part needs no horizon.
+    latest cutoffs (see `LSTMClassifier`), and a `CutoffSplit` in a part may omit it.
 
     The weight of the network minimises the logarithmic loss on the held-out rows, with
     a normal prior of mean 0.5 and standard deviation 0.25. The loss is scaled by the
