@@ -44,3 +44,4 @@ from sklearn_seqcrm._columns._table import (
     row_customers,
     split_customers,
 )
+from sklearn_seqcrm._columns._target_attrs import with_attrs_of

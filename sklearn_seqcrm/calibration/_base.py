@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
@@ -16,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import customers_of, split_customers
+from sklearn_seqcrm._columns import customers_of, split_customers, with_attrs_of
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
@@ -103,14 +104,16 @@ class BaseConformal(BaseEstimator, ABC):
                 "None."
             )
         X, y = indexable(X, y)
-        y = self._validate_target(y)
-        check_consistent_length(X, y)
+        values = self._validate_target(y)
+        check_consistent_length(X, values)
+        # The horizon in the attrs is needed by a CutoffSplit and by networks.
+        y = with_attrs_of(y, values)
         customers = customers_of(X)
         train, rows = self._split(X, y, customers)
         self.estimator_ = clone(estimator)
         if train is not None:  # else it is frozen
-            self.estimator_.fit(safe_indexing(X, train), y[train])
-        scores = self._conformity_scores(safe_indexing(X, rows), y[rows])
+            self.estimator_.fit(safe_indexing(X, train), safe_indexing(y, train))
+        scores = self._conformity_scores(safe_indexing(X, rows), values[rows])
         customers = customers[rows]
         self.n_calibration_rows_ = len(rows)
         self.n_calibration_customers_ = len(np.unique(customers))
@@ -159,7 +162,7 @@ class BaseConformal(BaseEstimator, ABC):
         )
 
     def _split(
-        self, X: Any, y: np.ndarray, customers: np.ndarray
+        self, X: Any, y: np.ndarray | pd.Series, customers: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray]:
         """Return positions of training rows (None: no fit) and of calibration rows."""
         if isinstance(self.estimator, FrozenEstimator):

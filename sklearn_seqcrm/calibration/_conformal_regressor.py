@@ -40,8 +40,9 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         the default level.
     cv : splitter, iterable of one split or None, default=None
         Split into training and calibration rows. None:
-        `calibration_fraction` of the customers, set aside. ``CutoffSplit(1,
-        horizon=...)`` calibrates on the latest cutoffs.
+        `calibration_fraction` of the customers, set aside. ``CutoffSplit(1)``
+        calibrates on the latest cutoffs; it needs a target with a horizon, or
+        ``horizon=...``.
     calibration_fraction : float, default=0.2
         Share of the customers that are set aside, between 0 and 1, if `cv` is None.
     random_state : int, RandomState or None, default=None

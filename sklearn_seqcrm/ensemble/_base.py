@@ -26,11 +26,9 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import (
-    NoForwardSplitError,
     customers_of,
-    known_horizon,
     split_customers,
-    total_length,
+    with_attrs_of,
 )
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -47,7 +45,9 @@ from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
-_MOST_CATEGORIES = 255  # of a column, which scikit-learn's boosting takes
+# Boosting of scikit-learn raises an error for more categories in a column.
+_MOST_CATEGORIES = 255
+_UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
 # Rows of a customer are alike, so that trees overfit customers: with the defaults of
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
 _SMALL_TREES = {
@@ -74,10 +74,22 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
         return boosting
     if boosting is None:
         boosting = _weighted(_HIST_BOOSTING[classify](**_SMALL_TREES))
-    # Other libraries have no limit to the number of categories.
-    most = _MOST_CATEGORIES if isinstance(boosting, _HIST_BOOSTING) else None
-    features = HistoryAggregator(max_categories=most)
+    features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
+
+
+def _category_limit(boosting: Any) -> int | None:
+    """Return the largest number of categories of a column, None if unlimited.
+
+    Searches, calibrations and ensembles have the limit of the estimators in them.
+    """
+    nested = [boosting, *boosting.get_params(deep=True).values()]
+    # Also base classes, whose packages a subclass of a user does not have in its name.
+    classes = [base for one in nested for base in type(one).__mro__]
+    packages = {one.__module__.partition(".")[0] for one in classes}
+    if packages & _UNLIMITED and not set(classes) & set(_HIST_BOOSTING):
+        return None
+    return _MOST_CATEGORIES
 
 
 def _reads_raw(part: Any) -> bool:
@@ -100,13 +112,12 @@ NAMES = ("lstm", "boosting")
 class _Rows(NamedTuple):
     """Rows of X with their targets, customers and weights.
 
-    `y` is passed to the parts, and `target`, codes of classes or floats, to the losses.
-    `horizon` has the time from a cutoff until its label is known, if that is known.
+    `y` is passed to the parts and to splitters, with the attrs that the user's target
+    has; `target`, codes of classes or floats, is passed to the losses.
     """
 
     X: Any
-    horizon: dict[str, Any]
-    y: np.ndarray
+    y: np.ndarray | pd.Series
     target: np.ndarray
     customers: np.ndarray
     weight: np.ndarray
@@ -117,8 +128,7 @@ class _Rows(NamedTuple):
         return np.flatnonzero(self.weight)
 
     def take(self, rows: np.ndarray) -> _Rows:
-        X = safe_indexing(self.X, rows)
-        return _Rows(X, self.horizon, *(part[rows] for part in self[2:]))
+        return _Rows(*(safe_indexing(one, rows) for one in self))
 
 
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
@@ -192,7 +202,6 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
-        parts = {n: _with_horizon(part, rows.horizon) for n, part in parts.items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
         task = FitTask(self, X, y, sample_weight, n_steps=None)
@@ -260,19 +269,16 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
                 "None."
             )
         X, y = indexable(X, y)
-        try:
-            horizon = known_horizon(y)
-        except NoForwardSplitError:
-            horizon = {}
-        y, target = self._read_target(y)
-        check_consistent_length(X, y)
+        values, target = self._read_target(y)
+        check_consistent_length(X, values)
         given = sample_weight is not None
-        weight = np.ones(len(y))
+        weight = np.ones(len(values))
         if given:
             weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight is zero for all rows.")
-        return _Rows(X, horizon, y, target, customers_of(X), weight), given
+        y = with_attrs_of(y, values)
+        return _Rows(X, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
         """Return the names that the weights have in the `fit` of each part."""
@@ -348,9 +354,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         elif self.cv is not None:
             # A splitter sees all rows: an iterable of splits counts them.
             used = np.arange(len(rows.y))
-            y = pd.Series(rows.y)
-            y.attrs.update(rows.horizon)  # for a CutoffSplit without a horizon
-            splits = check_cv(self.cv).split(rows.X, y, rows.customers)
+            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
         elif len(found) > 1:
             # Not the latest cutoff: one cutoff of 300 customers gave the network, which
             # was trained without the latest rows there, weights of 0 and 0.1 where
@@ -384,16 +388,6 @@ def _seeded(part: Any, rng: np.random.RandomState) -> Any:
     ]
     seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
     return part.set_params(**dict(zip(unset, seeds, strict=True)))
-
-
-def _with_horizon(part: Any, lengths: dict[str, Any]) -> Any:
-    """Set the parameter `horizon` of a network if it is None and `y` has a horizon."""
-    # Parts get `y` as an array, whose horizon they would not know.
-    if lengths:
-        params = part.get_params()
-        unset = [n for n in params if n.split("__")[-1] == "horizon" and not params[n]]
-        part.set_params(**dict.fromkeys(unset, total_length(lengths)))
-    return part
 
 
 def _weight_key(part: Any) -> str:

@@ -169,22 +169,22 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     quantities, `fit` raises an error.
 
     All rows of a customer are on one side of a split: a network that has memorised a
-    customer would otherwise get too much weight. By default a fit takes about 1.8 times
-    as long as fits of both parts: one on four fifths of the customers, one on all. With
-    ``refit=False`` it takes 0.8 times as long, and neither part learns from the
-    held-out customers; with ``cv=5`` five times, for a more stable weight.
+    customer would otherwise get too much weight. By default each part is fitted on four
+    fifths of the customers and then on all, which takes about 1.8 times as long as one
+    fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part learns
+    from the held-out customers. With ``cv=5`` it takes five times as long, and the
+    weight is more stable.
 
-    If rows have several cutoffs and the model is to predict later ones, the weight may
-    also be learned forward in time, by ``cv=CutoffSplit(1)``, which needs a target with
-    a horizon (or ``horizon=...``). What a part learns about one date helps with
-    held-out customers at that date, but not at the next date. On the other hand, the
-    parts do not learn from the latest rows then, which costs the network more than
-    trees, and one cutoff of few customers says little about a weight: with 300
-    customers, held-out customers gave better weights, and with thousands equally good
-    ones.
+    ``cv=CutoffSplit(1)`` learns the weight forward in time, if rows have several
+    cutoffs. It needs a target with a horizon, or ``horizon=...``. Its advantage: no
+    date is on both sides of the split, and what a part learns about one date does not
+    help at later dates. Its disadvantages: the parts do not learn from the latest rows,
+    which costs the network more than the trees, and one cutoff of few customers
+    contains little information on the weight. With 300 customers, held-out customers
+    gave better weights; with 400 or more, both were about equally good.
 
-    Networks in a part get the horizon of `y`, if it is a target that holds it: they
-    stop at the latest cutoffs, see `LSTMClassifier`.
+    Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
+    latest cutoffs (see `LSTMRegressor`), and a `CutoffSplit` in a part may omit it.
 
     The weight of the network minimises the squared error or the pinball loss on the
     held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss

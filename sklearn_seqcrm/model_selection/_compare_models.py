@@ -197,8 +197,9 @@ def compare_models(
         raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
     metrics = read_metrics(scoring)
     # Events and times differ in dtype: a DataFrame keeps them as they are.
-    # A target with a horizon keeps it, for splits forward in time and for models.
-    as_it_is = isinstance(y, pd.DataFrame) or "horizon" in getattr(y, "attrs", {})
+    # A Series keeps its attrs, such as the horizon, for splitters and for models.
+    with_attrs = isinstance(y, pd.Series) and bool(y.attrs)
+    as_it_is = isinstance(y, pd.DataFrame) or with_attrs
     X, y = indexable(X, y if as_it_is else np.asarray(y))
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y, "y")
@@ -321,14 +322,15 @@ def _contents(table: Any) -> list[Any]:
     """Return the parts of X or y that the key of a run depends on.
 
     A DataFrame is taken column by column: pandas pickles a whole one differently once
-    rows have been taken of it, and text once it was copied.
+    rows have been taken of it, and text once it was copied. The key depends on
+    the attrs, because models may depend on the horizon that those of a target hold.
     """
     if isinstance(table, pd.Series):
         return [np.asarray(table), dict(table.attrs)]
     if not isinstance(table, pd.DataFrame):
         return [table]
     columns = [_plain(table.iloc[:, place]) for place in range(table.shape[1])]
-    return [table.index, list(table.columns), *columns]
+    return [table.index, list(table.columns), dict(table.attrs), *columns]
 
 
 def _plain(column: pd.Series) -> Any:

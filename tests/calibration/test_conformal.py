@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -253,6 +254,37 @@ def test_calibration_forward_in_time(shop):
     split = CutoffSplit(1, horizon="20D")
     by_split = ConformalRegressor(base, cv=split).fit(X, y)
     assert by_split.threshold_ == model.threshold_
+
+
+@pytest.mark.parametrize("conformal", [ConformalClassifier, ConformalRegressor])
+def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
+    """Networks need the horizon in them, as a CutoffSplit does."""
+    seen = []
+
+    class SeesTarget(Known):
+        def fit(self, X, y):
+            seen.append(y)
+            return super().fit(X, y)
+
+        def predict(self, X):
+            return np.zeros(len(X))
+
+        def predict_proba(self, X):
+            return np.full((len(X), 2), 0.5)
+
+    log = EventLog(pd.DataFrame({"who": range(20), "day": 0}), "who", "day")
+    X = log.snapshots([1, 2, 3, 4])
+    y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X))[::-1])
+    y.attrs = {"horizon": 2, "gap": 0}
+    model = conformal(SeesTarget(), confidence_level=0.5, random_state=0)
+    forward = clone(model).set_params(cv=CutoffSplit(1)).fit(X, y)
+    assert_series_equal(seen[0], y[(X["cutoff"] <= 2).to_numpy()])
+    assert seen[0].attrs == y.attrs
+    assert forward.n_calibration_rows_ == 20
+    model.fit(X, y)
+    assert seen[1].attrs == y.attrs
+    model.fit(X, y.to_numpy())
+    assert isinstance(seen[2], np.ndarray)
 
 
 def test_frozen_estimator_is_calibrated_on_all_rows(shop):

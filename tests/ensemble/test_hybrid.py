@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -12,6 +13,7 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingClassifier,
 )
 from sklearn.linear_model import (
     LinearRegression,
@@ -20,6 +22,7 @@ from sklearn.linear_model import (
 )
 from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
@@ -264,39 +267,73 @@ def test_forward_in_time():
     assert sorted(model.lstm_.seen_["cutoff"].unique()) == [2, 4]
 
 
-class SeesRows(Constant):
-    """A network in the place of one: it has a horizon, and notes the rows of a fit."""
+class SeesTarget(Constant):
+    """Notes the cutoffs and the targets of each fit."""
 
     seen = []
 
-    def __init__(self, value=0.0, horizon=None):
-        super().__init__(value)
-        self.horizon = horizon
-
     def fit(self, X, y, sample_weight=None):
-        self.seen.append((sorted(set(X["cutoff"])), self.horizon))
+        self.seen.append((sorted(set(X["cutoff"])), y))
         return super().fit(X, y, sample_weight)
 
 
-@pytest.mark.parametrize("gap", [0, 1])
-def test_splits_and_networks_know_the_horizon_of_the_target(gap):
-    """The parts get the target as an array, which has no attributes."""
+def test_splits_and_parts_get_the_attrs_of_the_target():
     log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
-    y = pd.Series(np.arange(len(X)) / len(X))
-    y.attrs.update(horizon=2 - gap, gap=gap)
-    parts = [Pipeline([("last", SeesRows(value))]) for value in (0.0, 1.0)]
-    for cv, target, first, horizon in (
-        (CutoffSplit(1), y, [1, 2], 2),
-        (None, y, [1, 2, 3, 4], 2),
-        (None, y.to_numpy(), [1, 2, 3, 4], None),
-    ):
-        SeesRows.seen = []
-        HybridRegressor(*parts, cv=cv, random_state=0).fit(X, target)
-        assert SeesRows.seen == 2 * [(first, horizon)] + 2 * [([1, 2, 3, 4], horizon)]
-    assert parts[0][-1].horizon is None
-    given = Pipeline([("last", SeesRows(horizon=9))])
-    assert HybridRegressor(given, parts[0]).fit(X, y).lstm_[-1].horizon == 9
+    # In another index, and with weights of 0: rows stay in their order.
+    y = pd.Series(np.arange(len(X)) / len(X), index=np.arange(len(X))[::-1])
+    y.attrs = {"horizon": 2, "gap": 0}
+    weight = np.arange(len(X)) % 2
+    for cv, first in ((CutoffSplit(1), [1, 2]), (None, [1, 2, 3, 4])):
+        SeesTarget.seen = []
+        parts = [Pipeline([("last", SeesTarget(value))]) for value in (0.0, 1.0)]
+        HybridRegressor(*parts, cv=cv, random_state=0).fit(X, y, weight)
+        found = [cutoffs for cutoffs, _ in SeesTarget.seen]
+        assert found == 2 * [first] + 2 * [[1, 2, 3, 4]]
+        for _, target in SeesTarget.seen:
+            assert target.attrs == y.attrs
+            assert_series_equal(target, y[target.index])
+        assert_series_equal(SeesTarget.seen[-1][1], y[weight > 0])
+        # Targets without attrs are passed as arrays.
+        HybridRegressor(*parts, random_state=0).fit(X, y.to_numpy(), weight)
+        assert isinstance(SeesTarget.seen[-1][1], np.ndarray)
+
+
+def test_labels_of_a_target_with_attrs_stay_as_they_are():
+    y = pd.Series(make_y(X, ("a", "b", "c")), index=X.index)
+    plain = make_hybrid(LSTMClassifier(**SMALL), lstm_weight=0.5, random_state=0)
+    expected = clone(plain).fit(X, y)
+    y.attrs["of"] = "a test"
+    found = plain.fit(X, y)
+    for one in (found, found.lstm_, found.boosting_):
+        assert_array_equal(one.classes_, ["a", "b", "c"])
+    assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+
+
+def test_a_search_in_a_part_splits_forward_in_time():
+    y = pd.Series(make_y(X), index=X.index)
+    y.attrs["horizon"] = "1D"
+    lstm = make_history_pipeline(LSTMClassifier(**SMALL))
+    sizes, cv = {"estimator__hidden_size": [2, 3]}, CutoffSplit(1)
+    search = GridSearchCV(lstm, sizes, cv=cv, error_score="raise")
+    model = make_hybrid(search, DummyClassifier(), lstm_weight=0.5).fit(X, y)
+    assert set(model.lstm_.cv_results_["params"][0]) == set(sizes)
+    # A parameter of the name is the estimator's own.
+    assert model.lstm_.best_estimator_[-1].horizon is None
+    with pytest.raises(ValueError, match="CutoffSplit needs a horizon"):
+        clone(model).fit(X, y.to_numpy())
+
+
+def test_networks_in_a_part_stop_forward_in_time():
+    log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
+    rows = log.snapshots([1, 2, 3, 4])
+    y = pd.Series(np.arange(len(rows)) / len(rows))
+    y.attrs["horizon"] = 2
+    lstm = LSTMRegressor(**SMALL)
+    model = make_hybrid(lstm, DummyRegressor(), lstm_weight=0.5)
+    network = model.fit(rows, y).lstm_[-1]
+    assert network.validation_["by"] == "forward"
+    assert network.validation_["n_dropped"] == 60
 
 
 def test_one_customer_and_one_class_leave_one_half():
@@ -376,6 +413,7 @@ def test_lightgbm():
     model = make_hybrid(LSTMClassifier(**SMALL), boosting, random_state=0)
     shares = model.fit(X, make_y(X)).predict_proba(X)
     assert isinstance(model.boosting_[-1], lightgbm.LGBMClassifier)
+    assert model.boosting_[0].max_categories is None
     assert shares.shape == (len(X), 2)
 
 
@@ -421,15 +459,55 @@ def test_parts_by_default_and_as_given():
     }
     assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
     assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
-    # scikit-learn's boosting takes 255 categories of a column, others any number.
-    assert model.boosting[0].max_categories == 255
-    other = make_hybrid(boosting=GradientBoostingRegressor()).boosting
-    assert other[0].max_categories is None
     given = HistGradientBoostingClassifier()
     assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
     own = Pipeline([("mine", given)])
     assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)
+
+
+HIST = HistGradientBoostingClassifier(max_iter=2)
+
+
+@pytest.mark.parametrize(
+    "boosting",
+    [
+        HIST,
+        CalibratedClassifierCV(HIST, cv=2),
+        GridSearchCV(HIST, {"max_leaf_nodes": [3]}, cv=2),
+        OneVsRestClassifier(HIST),
+        VotingClassifier([("one", HIST)], voting="soft"),
+    ],
+    ids=lambda boosting: type(boosting).__name__,
+)
+def test_wrapped_boosting_of_scikit_learn_takes_many_categories(boosting):
+    """Its limit is 255 categories of a column."""
+    rows = rows_of(300).assign(city=[f"city {i}" for i in range(300)])
+    part = make_hybrid(LSTMClassifier(), boosting).boosting
+    assert part[0].max_categories == 255
+    assert part.fit(rows, np.arange(300) % 2).predict_proba(rows).shape == (300, 2)
+
+
+def test_boosting_without_a_limit_gets_all_categories():
+    class Booster(HistGradientBoostingClassifier):
+        pass
+
+    class Unlimited(ClassifierMixin, BaseEstimator):
+        __module__ = "lightgbm.sklearn"
+
+    class Own(Unlimited):
+        pass
+
+    for boosting, most in (
+        (Unlimited(), None),
+        (Own(), None),
+        (CalibratedClassifierCV(Unlimited()), None),
+        (VotingClassifier([("a", Unlimited()), ("b", HIST)]), 255),
+        (Booster(), 255),
+        (DecisionTreeClassifier(), 255),
+    ):
+        part = make_hybrid(boosting=boosting).boosting
+        assert part[0].max_categories == most
 
 
 @pytest.mark.parametrize(

@@ -451,6 +451,31 @@ def test_targets_keep_their_horizon(histories, tmp_path):
     assert SeesHorizon.seen == ["30D", "31D"]
 
 
+def test_models_get_all_attrs_of_a_series():
+    seen = []
+
+    class SeesAttrs(DummyClassifier):
+        def fit(self, X, y):
+            seen.append(getattr(y, "attrs", None))
+            return super().fit(X, y)
+
+    y, args = pd.Series(Y), {"cv": 2, "scoring": "accuracy", "n_resamples": 2}
+    y.attrs["unit"] = "EUR"
+    compare_models({"one": SeesAttrs()}, X, y, **args)
+    y.attrs.clear()
+    compare_models({"one": SeesAttrs()}, X, y, **args)
+    assert seen == [{"unit": "EUR"}] * 2 + [None] * 2
+
+
+def test_survival_targets_of_another_horizon_are_other_runs(tmp_path):
+    y = make_waits()
+    args = {"cv": 2, "scoring": "concordance", "n_resamples": 2, "cache": tmp_path}
+    for horizon, n_runs in (("30D", 2), ("30D", 2), ("60D", 4)):
+        y.attrs["horizon"] = horizon
+        compare_models({"one": Hasty()}, X, y, **args)
+        assert len(list(tmp_path.iterdir())) == n_runs
+
+
 @pytest.mark.parametrize("form", ["frame", "durations", "records", "kinds"])
 def test_forms_of_survival_targets(form, tmp_path):
     """Against all pairs of each fold."""
