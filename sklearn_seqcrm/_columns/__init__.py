@@ -6,6 +6,7 @@ from sklearn_seqcrm._columns._forward_split import (
     NoForwardSplitError,
     known_horizon,
     split_forward,
+    store_horizon,
     total_length,
 )
 from sklearn_seqcrm._columns._roles import ColumnRoles

@@ -14,6 +14,7 @@ were known by then (rolling origin)::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,6 +94,37 @@ class NoForwardSplitError(Exception):
     """Rows cannot be split forward in time; the message is the reason."""
 
 
+# The key of all that this library stores in the ``attrs`` of a target. Other tools use
+# keys such as "horizon" for something else.
+_KEY = "sklearn_seqcrm"
+
+
+def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
+    """Store lengths of time in the ``attrs`` of a target, with its names.
+
+    The format, which file formats can write as JSON::
+
+        {
+            "sklearn_seqcrm": {
+                "horizon": "90 days 00:00:00",
+                "gap": 0,
+                "names": ["churned"],
+            }
+        }
+
+    Parameters
+    ----------
+    y : Series or DataFrame
+        The target; its ``attrs`` are changed.
+    lengths : dict of str to str or number
+        ``"horizon"`` and ``"gap"``; empty for a window without an end, which deletes
+        what `y` holds.
+    """
+    y.attrs.pop(_KEY, None)
+    if lengths:
+        y.attrs[_KEY] = {**lengths, "names": _names(y)}
+
+
 def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """Return the lengths of time from a cutoff until its label is known.
 
@@ -111,17 +143,50 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     Raises
     ------
     NoForwardSplitError
-        If neither has a horizon.
+        If neither has a horizon, or `y` is not the target that its ``attrs`` describe.
     """
     if horizon is not None:
         return {"horizon": horizon}
-    attrs = getattr(y, "attrs", None)
-    if not isinstance(attrs, Mapping) or attrs.get("horizon") is None:
+    stored = None
+    if isinstance(y, pd.Series | pd.DataFrame):
+        stored = y.attrs.get(_KEY)
+    if not isinstance(stored, Mapping) or stored.get("horizon") is None:
         raise NoForwardSplitError(
             "the horizon of the target is unknown: y is no target of "
             "sklearn_seqcrm.targets with a horizon, whose attrs have it"
         )
-    return {name: attrs[name] for name in ("horizon", "gap") if name in attrs}
+    lengths = {name: stored[name] for name in ("horizon", "gap") if name in stored}
+    for name, length in lengths.items():
+        if not _is_length(length):
+            raise NoForwardSplitError(
+                f"the attrs of y have {name}={length!r}, which is no length of time"
+            )
+    # pandas passes `attrs` on to results of two Series, and to columns added to a
+    # frame. Their horizons may differ, and so do their names in most cases.
+    known = stored.get("names", [])
+    if others := [name for name in _names(y) if name not in known]:
+        raise NoForwardSplitError(
+            f"the horizon of the target is unknown: the attrs of y describe {known}, "
+            f"and y has {others}; if it was renamed or computed from several targets, "
+            "set horizon to the longest of them"
+        )
+    return lengths
+
+
+def _names(y: Any) -> list[str]:
+    """Return the name of a Series or the columns of a DataFrame, as text."""
+    return [str(name) for name in ([y.name] if y.ndim == 1 else y.columns)]
+
+
+def _is_length(length: Any) -> bool:
+    """Return whether text or a number is a length of time, of any clock."""
+    if isinstance(length, str):
+        try:
+            return not pd.isna(pd.Timedelta(length))
+        except ValueError:
+            return False
+    is_number = isinstance(length, int | float) and not isinstance(length, bool)
+    return is_number and math.isfinite(length)
 
 
 def total_length(lengths: Mapping[str, Any]) -> Any:

@@ -30,6 +30,7 @@ from sklearn_seqcrm._columns import (
     customers_of,
     known_horizon,
     split_customers,
+    store_horizon,
     total_length,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -349,7 +350,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # A splitter sees all rows: an iterable of splits counts them.
             used = np.arange(len(rows.y))
             y = pd.Series(rows.y)
-            y.attrs.update(rows.horizon)  # for a CutoffSplit without a horizon
+            store_horizon(y, rows.horizon)  # for a CutoffSplit without a horizon
             splits = check_cv(self.cv).split(rows.X, y, rows.customers)
         elif len(found) > 1:
             # Not the latest cutoff: one cutoff of 300 customers gave the network, which

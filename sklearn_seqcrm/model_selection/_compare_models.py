@@ -198,7 +198,9 @@ def compare_models(
     metrics = read_metrics(scoring)
     # Events and times differ in dtype: a DataFrame keeps them as they are.
     # A target with a horizon keeps it, for splits forward in time and for models.
-    as_it_is = isinstance(y, pd.DataFrame) or "horizon" in getattr(y, "attrs", {})
+    as_it_is = isinstance(y, pd.DataFrame) or "sklearn_seqcrm" in getattr(
+        y, "attrs", {}
+    )
     X, y = indexable(X, y if as_it_is else np.asarray(y))
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y, "y")

@@ -82,6 +82,11 @@ class CutoffSplit(BaseCrossValidator):
 
     Notes
     -----
+    A `y` that was computed from several targets may have the horizon of any of them in
+    its ``attrs``, such as ``future_count(X, "90D") - future_count(X, "30D")``: pass the
+    longest one as `horizon`. Horizons of targets that have another name than when they
+    were computed are not used.
+
     Unless `holdout_customers` is set, a customer with several rows can be in the
     training and in the test part of a fold, as in production, where most scored
     customers are in the training rows. Hold customers out to estimate the score on new

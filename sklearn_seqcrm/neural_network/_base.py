@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -221,7 +222,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             split = split_forward(
                 inputs.cutoffs,
                 customers,
-                known_horizon(y, self.horizon),
+                self._label_delay(inputs, y),
                 self.validation_fraction,
             )
         except NoForwardSplitError as reason:
@@ -237,6 +238,37 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
         self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
         return split
+
+    def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
+        """Return the lengths of time from a cutoff until its label is known.
+
+        Warns if `horizon` is shorter than that of `y`.
+        """
+        lengths = known_horizon(y, self.horizon)
+        if not inputs.clocks:
+            return lengths
+        clock = inputs.clocks[0]
+        try:
+            of_y = clock.rounded_up(**known_horizon(y))
+            is_length = of_y > 0
+        except NoForwardSplitError:
+            return lengths  # an array, or another target
+        except (TypeError, ValueError) as error:
+            is_length, reason = False, f"the horizon of y does not fit X: {error}"
+        else:
+            reason = "the horizon of y is not longer than 0"
+        if self.horizon is None:
+            if not is_length:
+                raise NoForwardSplitError(reason)
+        elif is_length and clock.rounded_up(**lengths) < of_y:
+            warnings.warn(
+                f"horizon={self.horizon!r} is shorter than that of y, "
+                f"{known_horizon(y)}: labels of training rows may have been unknown "
+                "at the validation cutoff. horizon=None uses that of y.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return lengths
 
     def _refuse_automatic_split(self) -> None:
         """Raise NoForwardSplitError if ``"auto"`` does not split by time."""

@@ -92,7 +92,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         `warm_start` are set. See the Notes.
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
-        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`.
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
+        it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest
@@ -185,12 +186,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     cutoffs are set aside, and rows whose labels were not known by then are dropped: the
     windows of their targets reach beyond the first cutoff set aside. This needs the
     time until a label is known. Targets of `sklearn_seqcrm.targets` hold it in their
-    ``attrs``, which pandas keeps when rows are selected and values compared or
-    computed with; for a `y` that is an array, set `horizon`. Then a new network is
-    trained on all rows, because the dropped and the latest rows are the most like those
-    to come. Customers are set aside if all rows have one cutoff, less than three tenths
-    of the rows are left to learn from, or fewer than 50 customers have rows at the
-    latest cutoffs; `validation_` has the reason.
+    ``attrs``, which pandas keeps when rows are selected and values compared or computed
+    with; for a `y` that is an array, set `horizon`. Of a target that was computed from
+    several, ``attrs`` has the horizon of one of them: it is not used if the name
+    differs, as after ``rename`` or in a new column, but ``future_count(X, "90D") -
+    future_count(X, "30D")`` has the name of both. Set `horizon` to the longest one
+    there. Then a new network is trained on all rows, because the dropped and the latest
+    rows are the most like those to come. Customers are set aside if all rows have one
+    cutoff, less than three tenths of the rows are left to learn from, or fewer than 50
+    customers have rows at the latest cutoffs; `validation_` has the reason.
 
     With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
     new. Events must be encoded as for the event model, because weights for other levels

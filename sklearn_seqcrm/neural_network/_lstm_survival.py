@@ -95,7 +95,8 @@ class LSTMSurvival(BaseLSTM):
         `warm_start` are set. See the Notes of `LSTMClassifier`.
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
-        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`.
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
+        it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest

@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
 from sklearn_seqcrm.ensemble._blends import (
     OfNumbers,
@@ -284,7 +285,7 @@ def test_splits_and_networks_know_the_horizon_of_the_target(gap):
     log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
     y = pd.Series(np.arange(len(X)) / len(X))
-    y.attrs.update(horizon=2 - gap, gap=gap)
+    store_horizon(y, {"horizon": 2 - gap, "gap": gap})
     parts = [Pipeline([("last", SeesRows(value))]) for value in (0.0, 1.0)]
     for cv, target, first, horizon in (
         (CutoffSplit(1), y, [1, 2], 2),

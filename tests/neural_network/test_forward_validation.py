@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.history import History
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -189,6 +190,42 @@ def test_impossible_wishes(frame, y, reason):
     model = LSTMClassifier(**SMALL, validation="forward")
     with pytest.raises(ValueError, match=f"impossible, because {reason}"):
         model.fit(frame, y)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "reason"),
+    [
+        ({"horizon": "1 month", "gap": None}, "the horizon of the target is unknown"),
+        ("1 month", "no length of time"),
+        ("10D", "does not fit X: horizon must be a number"),
+        (0, "not longer than 0"),
+    ],
+)
+def test_attrs_that_are_no_horizon(attrs, reason):
+    """They are not the fault of the user: customers are set aside."""
+    y = Y.copy()
+    y.attrs = attrs if isinstance(attrs, dict) else {}
+    if not isinstance(attrs, dict):
+        store_horizon(y, {"horizon": attrs, "gap": 0})
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, y)
+    assert model.validation_["by"] == "customers"
+    assert reason in model.validation_["reason"]
+    given = clone(model).set_params(horizon=10).fit(X, y)
+    assert given.validation_["by"] == "forward"
+
+
+def test_a_shorter_horizon_than_that_of_the_target():
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=HORIZON - 1)
+    with pytest.warns(UserWarning, match="horizon=9 is shorter than that of y"):
+        model.fit(X, Y)
+    assert model.validation_["by"] == "forward"
+
+
+def test_targets_computed_from_several():
+    both = churned(RAW, 5) & (future_count(RAW, HORIZON) == 0)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, both)
+    assert model.validation_["by"] == "customers"
+    assert "computed from several" in model.validation_["reason"]
 
 
 def test_a_horizon_of_another_type():
