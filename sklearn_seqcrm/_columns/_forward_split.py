@@ -41,10 +41,13 @@ class Cutoffs(NamedTuple):
         Their time axis.
     ticks : ndarray of shape (n,)
         The cutoffs on that axis.
+    end : int, float or None, default=None
+        First moment on that axis that the log has not observed; None if unknown.
     """
 
     clock: Clock
     ticks: np.ndarray
+    end: Any = None
 
 
 class ForwardSplit(NamedTuple):
@@ -202,6 +205,8 @@ def split_forward(
     customers: np.ndarray,
     lengths: Mapping[str, Any],
     share: float | str = "auto",
+    *,
+    may_be_censored: bool = False,
 ) -> ForwardSplit:
     """Split rows at their latest cutoffs.
 
@@ -215,6 +220,9 @@ def split_forward(
         Lengths of time from a cutoff until its label is known, to be added up.
     share : float or "auto", default="auto"
         Least share of the rows to be set aside; ``"auto"`` for 0.05.
+    may_be_censored : bool, default=False
+        Whether windows may be incomplete. Only rows whose window is complete in all
+        logs are set aside then. Rows at later cutoffs are in neither part.
 
     Returns
     -------
@@ -228,19 +236,24 @@ def split_forward(
     TypeError, ValueError
         If a length does not fit the times of the log, or all are 0.
     """
-    clock, ticks = _common(cutoffs)
+    clock, ticks, _ = _common(cutoffs)
     delay = clock.rounded_up(**lengths)
     if not delay > 0:
         raise ValueError(f"horizon must be longer than 0; got {lengths['horizon']!r}.")
-    distinct, counts = np.unique(ticks, return_counts=True)
-    if len(distinct) < 2:
+    if (ticks == ticks[0]).all():
         raise NoForwardSplitError("all rows have one cutoff")
+    # At the end of the log, censored rows have no follow-up, and their loss is nearly
+    # the same for all networks: it cannot choose the number of epochs.
+    allowed = np.ones(len(ticks), dtype=bool)
+    if may_be_censored:
+        allowed = _are_complete(cutoffs, lengths)
+    distinct, counts = np.unique(ticks[allowed], return_counts=True)
     n_from = counts[::-1].cumsum()[::-1]  # rows at or after each distinct cutoff
     # Rounded: a share of the rows may be a little more than a whole number.
-    least = round((_LEAST_SHARE if share == "auto" else float(share)) * len(ticks), 6)
+    least = round((_LEAST_SHARE if share == "auto" else float(share)) * counts.sum(), 6)
     first = distinct[np.flatnonzero(n_from >= least)[-1]]
     since = clock.as_scalar(first)
-    valid = np.flatnonzero(ticks >= first)
+    valid = np.flatnonzero((ticks >= first) & allowed)
     train = np.flatnonzero(saturating_add(ticks, delay) <= first)
     if len(train) < _LEAST_SHARE_TO_TRAIN * len(ticks):
         raise NoForwardSplitError(
@@ -255,6 +268,26 @@ def split_forward(
             f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
         )
     return ForwardSplit(train, valid, since)
+
+
+def _are_complete(cutoffs: Sequence[Cutoffs], lengths: Mapping[str, Any]) -> np.ndarray:
+    """Return whether the window of each row ends within the record, shape (n,)."""
+    if any(one.end is None for one in cutoffs):
+        raise NoForwardSplitError(
+            "the end of the record is unknown, as histories were joined from several "
+            "logs, and windows of censored rows may run past it"
+        )
+    are_complete = np.logical_and.reduce(
+        [
+            saturating_add(one.ticks, one.clock.rounded_up(**lengths)) <= one.end
+            for one in cutoffs
+        ]
+    )
+    if not are_complete.any():
+        raise NoForwardSplitError(
+            "no row has a complete window: all horizons run past the end of the log"
+        )
+    return are_complete
 
 
 def _common(cutoffs: Sequence[Cutoffs]) -> Cutoffs:

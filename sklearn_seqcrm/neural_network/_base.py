@@ -111,6 +111,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
+    # Whether rows may have no label, but a time until which there was no event.
+    _may_be_censored: ClassVar[bool] = False
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
@@ -224,6 +226,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 customers,
                 self._label_delay(inputs, y),
                 self.validation_fraction,
+                may_be_censored=self._may_be_censored,
             )
         except NoForwardSplitError as reason:
             if self.validation == "forward":

@@ -215,6 +215,10 @@ class LSTMSurvival(BaseLSTM):
     result, like `predict` and `predict_survival_function`, refer to an event of any
     kind.
 
+    **Validation forward in time** sets only rows aside whose window was complete when
+    the log ended. Later rows are censored, without or with little follow-up; they are
+    in the last training, on all rows.
+
     References
     ----------
     M. F. Gensheimer and B. Narasimhan, "A Scalable Discrete-Time Survival Model for
@@ -254,6 +258,7 @@ class LSTMSurvival(BaseLSTM):
     """
 
     _objective: Hazards
+    _may_be_censored = True
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,

@@ -129,6 +129,28 @@ def test_two_history_columns_with_equal_cutoffs_in_other_units():
     assert split_of(at(*hours, clock=SECONDS) + other, "1h").since.hour == 2
 
 
+@pytest.mark.parametrize(("end", "since"), [(9, 7), (10, 8), (7, 5)])
+def test_censored_rows_are_in_neither_part(end, since):
+    [cutoffs] = at(1, 2, 3, 4, 5, 6, 7, 8)
+    cutoffs = cutoffs._replace(end=end)
+    options = {"horizon": 2, "may_be_censored": True}
+    split = split_of([cutoffs], **options)
+    assert set(cutoffs.ticks[split.valid]) == {since}
+    assert set(cutoffs.ticks[split.train]) == set(range(1, since - 1))
+    # Of two logs, both must have observed the windows.
+    assert split_of([cutoffs, cutoffs._replace(end=8)], **options).since <= 6
+    assert split_of([cutoffs], 2).since == 8
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [(None, "end of the record is unknown"), (2, "no row has a c")]
+)
+def test_no_complete_windows(end, reason):
+    [cutoffs] = at(1, 2, 3)
+    with pytest.raises(NoForwardSplitError, match=reason):
+        split_of([cutoffs._replace(end=end)], 2, may_be_censored=True)
+
+
 # The horizon of a target --------------------------------------------------------------
 
 

@@ -249,6 +249,25 @@ def test_other_targets(model, target):
     assert np.isfinite(model.predict(X)).all()
 
 
+@pytest.mark.parametrize("moments", [False, True])
+def test_censored_rows_are_not_validation_rows(moments):
+    """Nor training rows of the first training; the second one is on all rows."""
+    rows = LOG.snapshots([*CUTOFFS, 95, 99, 150])
+    y = time_to_next(rows, HORIZON, censored="keep")
+    frame = HistoryEncoder(moments=moments).fit_transform(rows)[["history"]]
+    frame = frame.assign(at=rows["cutoff"] / 10)
+    model, seen = fit_and_see(LSTMSurvival(**SMALL, validation="forward"), frame, y)
+    (train, valid, _), (every, _, _) = trainings(seen)
+    assert cutoffs_of_rows(train) == [20, 30, 40, 50]
+    assert cutoffs_of_rows(valid) == [60]
+    assert len(every) == len(frame)
+    assert model.validation_["n_dropped"] == 3 * N_CUSTOMERS
+    # Labels of a classifier may be known from elsewhere.
+    label = LSTMClassifier(**SMALL, horizon=HORIZON)
+    label.fit(frame, y["event"].to_numpy())
+    assert label.validation_["since"] == 150
+
+
 def test_pipelines_searches_and_pickles():
     model = make_history_pipeline(LSTMClassifier(**SMALL))
     search = GridSearchCV(model, {"estimator__hidden_size": [4]}, cv=2).fit(RAW, Y)
