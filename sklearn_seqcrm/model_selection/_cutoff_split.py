@@ -57,7 +57,7 @@ class CutoffSplit(BaseCrossValidator):
         the times of the log are plain numbers. None: that of `y` in `split`, with its
         gap, which targets of `sklearn_seqcrm.targets` have in their ``attrs``.
     gap : Timedelta, str or number, default=0
-        Time between the cutoff and the window, if `horizon` is given.
+        Time between the cutoff and the window; only with `horizon`.
     test_size : int, default=1
         Number of distinct cutoffs in each test fold, at least 1.
     train_window : Timedelta, str, number or None, default=None
@@ -260,6 +260,11 @@ class CutoffSplit(BaseCrossValidator):
         clock = array.log.timeline.clock
         lengths = {"horizon": self.horizon, "gap": self.gap}
         if self.horizon is None:
+            if clock.duration(self.gap, "gap") > 0:
+                raise ValueError(
+                    f"gap={self.gap!r} needs a horizon, and horizon=None uses both "
+                    "of the target. Pass horizon=..., too, or leave gap out."
+                )
             try:
                 lengths = known_horizon(y)
             except NoForwardSplitError as reason:

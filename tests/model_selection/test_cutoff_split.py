@@ -389,6 +389,8 @@ def test_the_horizon_of_the_target():
     assert [len(one) for one in found["indices"]["train"]] == [6, 9]
     # A given horizon comes first.
     assert cutoffs_of(X, CutoffSplit(1, horizon=4).split(X, y)) == [([1, 2], [6])]
+    with pytest.raises(ValueError, match="gap=1 needs a horizon"):
+        next(CutoffSplit(2, gap=1).split(X, y))
     for unknown in (None, y.to_numpy()):
         with pytest.raises(ValueError, match="needs a horizon, and the horizon of the"):
             next(of_target.split(X, unknown))
