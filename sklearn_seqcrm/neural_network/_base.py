@@ -228,6 +228,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 self.validation_fraction,
                 may_be_censored=self._may_be_censored,
             )
+            self._refuse_split(inputs.data.target, split)
         except NoForwardSplitError as reason:
             if self.validation == "forward":
                 raise ValueError(
@@ -285,6 +286,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 "callbacks may need a validation loss, and the last training, on all "
                 "rows, has none"
             )
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        """Raise NoForwardSplitError if the training rows lack a class."""
 
     def _refits(self, split: ForwardSplit | None) -> bool:
         """Return whether networks are trained again on all rows."""

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
+from sklearn_seqcrm._columns import ForwardSplit, NoForwardSplitError
 from sklearn_seqcrm._recurrent.objectives import (
     Classes,
     Labels,
@@ -193,8 +194,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     future_count(X, "30D")`` has the name of both. Set `horizon` to the longest one
     there. Then a new network is trained on all rows, because the dropped and the latest
     rows are the most like those to come. Customers are set aside if all rows have one
-    cutoff, less than three tenths of the rows are left to learn from, or fewer than 50
-    customers have rows at the latest cutoffs; `validation_` has the reason.
+    cutoff, less than three tenths of the rows are left to learn from, they lack a
+    class, or fewer than 50 customers have rows at the latest cutoffs; `validation_` has
+    the reason.
 
     With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
     new. Events must be encoded as for the event model, because weights for other levels
@@ -442,6 +444,26 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 f"class_weight={self.class_weight!r} leaves no row any weight."
             )
         return weight
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        # A row of an unseen class has a smaller loss the less a network has learned, so
+        # that such rows would choose too few epochs.
+        train, valid = target[split.train], target[split.valid]
+        if isinstance(self._objective, Labels):  # (n, k) of 0 and 1
+            constant = (train == train[0]).all(axis=0)
+            n_lacking = int((constant & (valid != train[0]).any(axis=0)).sum())
+            lacking = f"0 or 1 of {n_lacking} labels" if n_lacking else ""
+        else:
+            known = np.unique(train)
+            unseen = self.classes_[np.setdiff1d(valid, known)].tolist()
+            lacking = f"the classes {unseen} of later rows" if unseen else ""
+            if len(known) < 2:
+                lacking = f"all classes but {self.classes_[known].tolist()[0]!r}"
+        if lacking:
+            raise NoForwardSplitError(
+                f"rows whose label was known at {split.since}, the first of the latest "
+                f"cutoffs, lack {lacking}"
+            )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, or of each label.

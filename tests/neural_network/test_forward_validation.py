@@ -1,6 +1,7 @@
 """Early stopping at the latest cutoffs, then a training on all rows."""
 
 import pickle
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -266,6 +267,29 @@ def test_censored_rows_are_not_validation_rows(moments):
     label = LSTMClassifier(**SMALL, horizon=HORIZON)
     label.fit(frame, y["event"].to_numpy())
     assert label.validation_["since"] == 150
+
+
+LATEST = (RAW["cutoff"] == 60).to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("y", "reason"),
+    [
+        (np.where(LATEST, "z", np.where(Y, "x", "w")), r"lack the classes \['z'\]"),
+        (np.where(LATEST, "z", "w"), "lack all classes but 'w'"),
+        (np.where(LATEST & Y, "z", "w"), "lack all classes but 'w'"),
+        (np.column_stack([Y, LATEST & Y, ~LATEST]).astype(int), "0 or 1 of 2 labels"),
+    ],
+    ids=["third", "second", "rare", "labels"],
+)
+def test_classes_of_later_rows_only(y, reason):
+    """A loss of classes that were never seen would choose too few epochs."""
+    model = LSTMClassifier(**SMALL, horizon=HORIZON).fit(X, y)
+    assert model.validation_["by"] == "customers"
+    assert re.search(reason, model.validation_["reason"])
+    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
+    with pytest.raises(ValueError, match=reason):
+        model.fit(X, y)
 
 
 def test_pipelines_searches_and_pickles():
