@@ -185,20 +185,23 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Replace the last network by one of all rows, with as many epochs as it had.
 
         The latest rows are the most like those to come, and forward validation neither
-        trains on them nor on those whose windows reach into them.
+        trains on them nor on those whose windows reach into them. The first network is
+        kept if the second training is interrupted or stopped before its last epoch.
         """
         *others, before = self.nets_
         n_epochs = best_n_epochs(before)
-        self.validation_["n_epochs"].append(n_epochs)
-        self.validation_["losses"].append(before.history[:, "valid_loss"])
         net = self._build(inputs, seeds)
         net.batch_size = before.batch_size
         data = scale_to_mean_weight(inputs.data)
         net.start_linear_part(data)
-        # Visible to callbacks from the first epoch on, and if the user interrupts it.
-        self.nets_ = [*others, net]
-        epochs = EpochSteps(task, self.nets_)
+        nets = [*others, net]
+        epochs = EpochSteps(task, nets)  # callbacks see the new network
         train(self, net, seeds, n_epochs, data, None, epochs)
+        if len(net.history) == n_epochs:
+            self.nets_ = nets
+            self.n_iter_ = max(len(one.history) for one in nets)
+            self.validation_["n_epochs"].append(n_epochs)
+            self.validation_["losses"].append(before.history[:, "valid_loss"])
         return epochs
 
     # Validation rows --------------------------------------------------------------

@@ -148,7 +148,8 @@ class LSTMSurvival(BaseLSTM):
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
-        First of the nets; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch of its last
+        training, and ``validation_["losses"]`` the validation losses of the first.
     n_iter_ : int
         Number of epochs; the largest of several networks.
     validation_ : dict
@@ -156,7 +157,8 @@ class LSTMSurvival(BaseLSTM):
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
-        on all rows, its number of epochs and the validation losses before.
+        on all rows, its number of epochs and the validation losses before. An
+        interrupted second training leaves the network of the first one.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
