@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 from skorch.history import History
 
 from sklearn_seqcrm._columns import store_horizon
@@ -125,6 +127,8 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
         ([5, 3, 3.1, 3.3, 3, 5], 3),  # the middle of 2, 3 and 5
         ([-1, -2, -3, -3, -3], 4),
         ([5e9, 3e9, 3e9, 3e9], 3),
+        ([np.inf, 5, 3, np.nan, 3], 4),
+        ([np.nan, np.inf], 1),
     ],
 )
 def test_the_middle_of_a_flat_minimum(losses, n_epochs):
@@ -146,6 +150,43 @@ def test_epochs_of_each_network():
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
+
+
+class EndsSecond(Callback):
+    """Raise KeyboardInterrupt in the training that has no validation rows.
+
+    Within an epoch it is that of a user; after an epoch, skorch ends training.
+    """
+
+    def __init__(self, within):
+        self.within = within
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.is_second = X[1] is None
+
+    def on_batch_begin(self, net, **kwargs):
+        if self.within and self.is_second:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.is_second:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_first_network_is_kept_until_the_second_one_is_complete(
+    within, monkeypatch
+):
+    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
+    first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
+    model = LSTMClassifier(
+        **SMALL, validation="forward", callbacks=[EndsSecond(within)]
+    )
+    with pytest.raises(KeyboardInterrupt) if within else nullcontext():
+        model.fit(X, Y)
+    assert_array_equal(model.predict_proba(X), first.predict_proba(X))
+    assert model.n_iter_ == first.n_iter_ == 2
+    assert model.validation_ == first.validation_
 
 
 @pytest.mark.parametrize(
