@@ -304,6 +304,11 @@ def test_censored_rows_are_not_validation_rows(moments):
     assert cutoffs_of_rows(valid) == [60]
     assert len(every) == len(frame)
     assert model.validation_["n_dropped"] == 3 * N_CUSTOMERS
+    # Nothing changes where all windows are complete, also those beyond the last event
+    # that a row sees.
+    complete = time_to_next(RAW, HORIZON)
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["since"] == 60
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["n_dropped"] == 0
     # Labels of a classifier may be known from elsewhere.
     label = LSTMClassifier(**SMALL, horizon=HORIZON)
     label.fit(frame, y["event"].to_numpy())
