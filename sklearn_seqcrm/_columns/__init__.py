@@ -6,7 +6,7 @@ from sklearn_seqcrm._columns._forward_split import (
     NoForwardSplitError,
     known_horizon,
     split_forward,
-    total_length,
+    store_horizon,
 )
 from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns._static_types import (

@@ -14,6 +14,7 @@ were known by then (rolling origin)::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,10 +41,13 @@ class Cutoffs(NamedTuple):
         Their time axis.
     ticks : ndarray of shape (n,)
         The cutoffs on that axis.
+    end : int, float or None, default=None
+        First moment on that axis that the log has not observed; None if unknown.
     """
 
     clock: Clock
     ticks: np.ndarray
+    end: Any = None
 
 
 class ForwardSplit(NamedTuple):
@@ -93,6 +97,37 @@ class NoForwardSplitError(Exception):
     """Rows cannot be split forward in time; the message is the reason."""
 
 
+# The key of all that this library stores in the ``attrs`` of a target. Other tools use
+# keys such as "horizon" for something else.
+_KEY = "sklearn_seqcrm"
+
+
+def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
+    """Store lengths of time in the ``attrs`` of a target, with its names.
+
+    The format, which file formats can write as JSON::
+
+        {
+            "sklearn_seqcrm": {
+                "horizon": "90 days 00:00:00",
+                "gap": 0,
+                "names": ["churned"],
+            }
+        }
+
+    Parameters
+    ----------
+    y : Series or DataFrame
+        The target; its ``attrs`` are changed.
+    lengths : dict of str to str or number
+        ``"horizon"`` and ``"gap"``; empty for a window without an end, which deletes
+        what `y` holds.
+    """
+    y.attrs.pop(_KEY, None)
+    if lengths:
+        y.attrs[_KEY] = {**lengths, "names": _names(y)}
+
+
 def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """Return the lengths of time from a cutoff until its label is known.
 
@@ -111,25 +146,50 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     Raises
     ------
     NoForwardSplitError
-        If neither has a horizon.
+        If neither has a horizon, or `y` is not the target that its ``attrs`` describe.
     """
     if horizon is not None:
         return {"horizon": horizon}
-    attrs = getattr(y, "attrs", None)
-    if not isinstance(attrs, Mapping) or attrs.get("horizon") is None:
+    stored = None
+    if isinstance(y, pd.Series | pd.DataFrame):
+        stored = y.attrs.get(_KEY)
+    if not isinstance(stored, Mapping) or stored.get("horizon") is None:
         raise NoForwardSplitError(
             "the horizon of the target is unknown: y is no target of "
             "sklearn_seqcrm.targets with a horizon, whose attrs have it"
         )
-    return {name: attrs[name] for name in ("horizon", "gap") if name in attrs}
+    lengths = {name: stored[name] for name in ("horizon", "gap") if name in stored}
+    for name, length in lengths.items():
+        if not _is_length(length):
+            raise NoForwardSplitError(
+                f"the attrs of y have {name}={length!r}, which is no length of time"
+            )
+    # pandas passes `attrs` on to results of two Series, and to columns added to a
+    # frame. Their horizons may differ, and so do their names in most cases.
+    known = stored.get("names", [])
+    if others := [name for name in _names(y) if name not in known]:
+        raise NoForwardSplitError(
+            f"the horizon of the target is unknown: the attrs of y describe {known}, "
+            f"and y has {others}; if it was renamed or computed from several targets, "
+            "set horizon to the longest of them"
+        )
+    return lengths
 
 
-def total_length(lengths: Mapping[str, Any]) -> Any:
-    """Return the sum of lengths of time: text, or a number on an axis of numbers."""
-    parts = [one for one in lengths.values() if one != 0]
-    if all(isinstance(one, int | float) for one in parts):
-        return sum(parts)
-    return str(sum(map(pd.Timedelta, parts), pd.Timedelta(0)))
+def _names(y: Any) -> list[str]:
+    """Return the name of a Series or the columns of a DataFrame, as text."""
+    return [str(name) for name in ([y.name] if y.ndim == 1 else y.columns)]
+
+
+def _is_length(length: Any) -> bool:
+    """Return whether text or a number is a length of time, of any clock."""
+    if isinstance(length, str):
+        try:
+            return not pd.isna(pd.Timedelta(length))
+        except ValueError:
+            return False
+    is_number = isinstance(length, int | float) and not isinstance(length, bool)
+    return is_number and math.isfinite(length)
 
 
 def split_forward(
@@ -137,6 +197,8 @@ def split_forward(
     customers: np.ndarray,
     lengths: Mapping[str, Any],
     share: float | str = "auto",
+    *,
+    may_be_censored: bool = False,
 ) -> ForwardSplit:
     """Split rows at their latest cutoffs.
 
@@ -150,6 +212,9 @@ def split_forward(
         Lengths of time from a cutoff until its label is known, to be added up.
     share : float or "auto", default="auto"
         Least share of the rows to be set aside; ``"auto"`` for 0.05.
+    may_be_censored : bool, default=False
+        Whether windows may be incomplete. Only rows whose window is complete in all
+        logs are set aside then. Rows at later cutoffs are in neither part.
 
     Returns
     -------
@@ -163,19 +228,24 @@ def split_forward(
     TypeError, ValueError
         If a length does not fit the times of the log, or all are 0.
     """
-    clock, ticks = _common(cutoffs)
+    clock, ticks, _ = _common(cutoffs)
     delay = clock.rounded_up(**lengths)
     if not delay > 0:
         raise ValueError(f"horizon must be longer than 0; got {lengths['horizon']!r}.")
-    distinct, counts = np.unique(ticks, return_counts=True)
-    if len(distinct) < 2:
+    if (ticks == ticks[0]).all():
         raise NoForwardSplitError("all rows have one cutoff")
+    # At the end of the log, censored rows have no follow-up, and their loss is nearly
+    # the same for all networks: it cannot choose the number of epochs.
+    allowed = np.ones(len(ticks), dtype=bool)
+    if may_be_censored:
+        allowed = _are_complete(cutoffs, lengths)
+    distinct, counts = np.unique(ticks[allowed], return_counts=True)
     n_from = counts[::-1].cumsum()[::-1]  # rows at or after each distinct cutoff
     # Rounded: a share of the rows may be a little more than a whole number.
-    least = round((_LEAST_SHARE if share == "auto" else float(share)) * len(ticks), 6)
+    least = round((_LEAST_SHARE if share == "auto" else float(share)) * counts.sum(), 6)
     first = distinct[np.flatnonzero(n_from >= least)[-1]]
     since = clock.as_scalar(first)
-    valid = np.flatnonzero(ticks >= first)
+    valid = np.flatnonzero((ticks >= first) & allowed)
     train = np.flatnonzero(saturating_add(ticks, delay) <= first)
     if len(train) < _LEAST_SHARE_TO_TRAIN * len(ticks):
         raise NoForwardSplitError(
@@ -190,6 +260,26 @@ def split_forward(
             f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
         )
     return ForwardSplit(train, valid, since)
+
+
+def _are_complete(cutoffs: Sequence[Cutoffs], lengths: Mapping[str, Any]) -> np.ndarray:
+    """Return whether the window of each row ends within the record, shape (n,)."""
+    if any(one.end is None for one in cutoffs):
+        raise NoForwardSplitError(
+            "the end of the record is unknown, as histories were joined from several "
+            "logs, and windows of censored rows may run past it"
+        )
+    are_complete = np.logical_and.reduce(
+        [
+            saturating_add(one.ticks, one.clock.rounded_up(**lengths)) <= one.end
+            for one in cutoffs
+        ]
+    )
+    if not are_complete.any():
+        raise NoForwardSplitError(
+            "no row has a complete window: all horizons run past the end of the log"
+        )
+    return are_complete
 
 
 def _common(cutoffs: Sequence[Cutoffs]) -> Cutoffs:

@@ -21,11 +21,13 @@ def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
     Returns
     -------
     Series or ndarray of shape (n,)
-        A Series with the index and the attrs of `y` if it has attrs, `values` if not.
+        A Series with the index, the name and the attrs of `y` if it has attrs, `values`
+        if not. Attrs hold for a target of this name, see `store_horizon`.
     """
     if not (isinstance(y, pd.Series | pd.DataFrame) and y.attrs):
         return values
     # The dtype is given, because pandas would infer another one for an array of text.
-    series = pd.Series(values, index=y.index, dtype=values.dtype)
+    name = y.name if isinstance(y, pd.Series) else y.columns[0]
+    series = pd.Series(values, index=y.index, dtype=values.dtype, name=name)
     series.attrs = y.attrs
     return series

@@ -465,7 +465,11 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
         times = clock.read(old.as_index(times), what, up=False)
         cutoff = clock.read(old.as_index(cutoff), what)
     channels, codes = _encode_events(encoder, log, index, offsets, times)
-    record = ObservationWindow(times.max(initial=0), in_days=False)
+    # Survival models need the end of observation, to know which windows are complete.
+    record = log.timeline.observation
+    if old != clock:
+        # A lower bound, which does not overflow in another unit.
+        record = ObservationWindow(times.max(initial=0), in_days=False)
     timeline = Timeline(log.customers[seen.codes], offsets, times, clock, record)
     encoded = EncodedLog(
         timeline, channels, codes, encoder.layout, encoder.row_scale, log.names

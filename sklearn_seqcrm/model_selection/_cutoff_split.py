@@ -57,7 +57,7 @@ class CutoffSplit(BaseCrossValidator):
         the times of the log are plain numbers. None: that of `y` in `split`, with its
         gap, which targets of `sklearn_seqcrm.targets` have in their ``attrs``.
     gap : Timedelta, str or number, default=0
-        Time between the cutoff and the window, if `horizon` is given.
+        Time between the cutoff and the window; only with `horizon`.
     test_size : int, default=1
         Number of distinct cutoffs in each test fold, at least 1.
     train_window : Timedelta, str, number or None, default=None
@@ -82,6 +82,11 @@ class CutoffSplit(BaseCrossValidator):
 
     Notes
     -----
+    A `y` that was computed from several targets may have the horizon of any of them in
+    its ``attrs``, such as ``future_count(X, "90D") - future_count(X, "30D")``: pass the
+    longest one as `horizon`. Horizons of targets that have another name than when they
+    were computed are not used.
+
     Unless `holdout_customers` is set, a customer with several rows can be in the
     training and in the test part of a fold, as in production, where most scored
     customers are in the training rows. Hold customers out to estimate the score on new
@@ -255,6 +260,11 @@ class CutoffSplit(BaseCrossValidator):
         clock = array.log.timeline.clock
         lengths = {"horizon": self.horizon, "gap": self.gap}
         if self.horizon is None:
+            if clock.duration(self.gap, "gap") > 0:
+                raise ValueError(
+                    f"gap={self.gap!r} needs a horizon, and horizon=None uses both "
+                    "of the target. Pass horizon=..., too, or leave gap out."
+                )
             try:
                 lengths = known_horizon(y)
             except NoForwardSplitError as reason:

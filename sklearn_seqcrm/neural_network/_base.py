@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -110,6 +111,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
+    # Whether rows may have no label, but a time until which there was no event.
+    _may_be_censored: ClassVar[bool] = False
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
@@ -182,20 +185,23 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Replace the last network by one of all rows, with as many epochs as it had.
 
         The latest rows are the most like those to come, and forward validation neither
-        trains on them nor on those whose windows reach into them.
+        trains on them nor on those whose windows reach into them. The first network is
+        kept if the second training is interrupted or stopped before its last epoch.
         """
         *others, before = self.nets_
         n_epochs = best_n_epochs(before)
-        self.validation_["n_epochs"].append(n_epochs)
-        self.validation_["losses"].append(before.history[:, "valid_loss"])
         net = self._build(inputs, seeds)
         net.batch_size = before.batch_size
         data = scale_to_mean_weight(inputs.data)
         net.start_linear_part(data)
-        # Visible to callbacks from the first epoch on, and if the user interrupts it.
-        self.nets_ = [*others, net]
-        epochs = EpochSteps(task, self.nets_)
+        nets = [*others, net]
+        epochs = EpochSteps(task, nets)  # callbacks see the new network
         train(self, net, seeds, n_epochs, data, None, epochs)
+        if len(net.history) == n_epochs:
+            self.nets_ = nets
+            self.n_iter_ = max(len(one.history) for one in nets)
+            self.validation_["n_epochs"].append(n_epochs)
+            self.validation_["losses"].append(before.history[:, "valid_loss"])
         return epochs
 
     # Validation rows --------------------------------------------------------------
@@ -221,9 +227,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             split = split_forward(
                 inputs.cutoffs,
                 customers,
-                known_horizon(y, self.horizon),
+                self._label_delay(inputs, y),
                 self.validation_fraction,
+                may_be_censored=self._may_be_censored,
             )
+            self._refuse_split(inputs.data.target, split)
         except NoForwardSplitError as reason:
             if self.validation == "forward":
                 raise ValueError(
@@ -238,6 +246,37 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
         return split
 
+    def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
+        """Return the lengths of time from a cutoff until its label is known.
+
+        Warns if `horizon` is shorter than that of `y`.
+        """
+        lengths = known_horizon(y, self.horizon)
+        if not inputs.clocks:
+            return lengths
+        clock = inputs.clocks[0]
+        try:
+            of_y = clock.rounded_up(**known_horizon(y))
+            is_length = of_y > 0
+        except NoForwardSplitError:
+            return lengths  # an array, or another target
+        except (TypeError, ValueError) as error:
+            is_length, reason = False, f"the horizon of y does not fit X: {error}"
+        else:
+            reason = "the horizon of y is not longer than 0"
+        if self.horizon is None:
+            if not is_length:
+                raise NoForwardSplitError(reason)
+        elif is_length and clock.rounded_up(**lengths) < of_y:
+            warnings.warn(
+                f"horizon={self.horizon!r} is shorter than that of y, "
+                f"{known_horizon(y)}: labels of training rows may have been unknown "
+                "at the validation cutoff. horizon=None uses that of y.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return lengths
+
     def _refuse_automatic_split(self) -> None:
         """Raise NoForwardSplitError if ``"auto"`` does not split by time."""
         if self.warm_start:
@@ -250,6 +289,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 "callbacks may need a validation loss, and the last training, on all "
                 "rows, has none"
             )
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        """Raise NoForwardSplitError if the training rows lack a class."""
 
     def _refits(self, split: ForwardSplit | None) -> bool:
         """Return whether networks are trained again on all rows."""

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
+from sklearn_seqcrm._columns import ForwardSplit, NoForwardSplitError
 from sklearn_seqcrm._recurrent.objectives import (
     Classes,
     Labels,
@@ -92,7 +93,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         `warm_start` are set. See the Notes.
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
-        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`.
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
+        it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest
@@ -140,7 +142,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
-        First of the nets; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch of its last
+        training, and ``validation_["losses"]`` the validation losses of the first.
     n_iter_ : int
         Number of epochs; the largest of several networks.
     validation_ : dict
@@ -148,7 +151,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
-        on all rows, its number of epochs and the validation losses before.
+        on all rows, its number of epochs and the validation losses before. An
+        interrupted second training leaves the network of the first one.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -185,12 +189,19 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     cutoffs are set aside, and rows whose labels were not known by then are dropped: the
     windows of their targets reach beyond the first cutoff set aside. This needs the
     time until a label is known. Targets of `sklearn_seqcrm.targets` hold it in their
-    ``attrs``, which pandas keeps when rows are selected and values compared or
-    computed with; for a `y` that is an array, set `horizon`. Then a new network is
-    trained on all rows, because the dropped and the latest rows are the most like those
-    to come. Customers are set aside if all rows have one cutoff, less than three tenths
-    of the rows are left to learn from, or fewer than 50 customers have rows at the
-    latest cutoffs; `validation_` has the reason.
+    ``attrs``, which pandas keeps when rows are selected and values compared or computed
+    with; for a `y` that is an array, set `horizon`. Of a target that was computed from
+    several, ``attrs`` has the horizon of one of them: it is not used if the name
+    differs, as after ``rename`` or in a new column, but ``future_count(X, "90D") -
+    future_count(X, "30D")`` has the name of both. Set `horizon` to the longest one
+    there. Then a new network is trained on all rows, because the dropped and the latest
+    rows are the most like those to come. Customers are set aside if all rows have one
+    cutoff, less than three tenths of the rows are left to learn from, they lack a
+    class, or fewer than 50 customers have rows at the latest cutoffs; `validation_` has
+    the reason. ``class_weight="balanced"``, like the scales of targets in
+    `LSTMRegressor` and the bins of `LSTMSurvival`, is learned from the labels of all
+    rows once, so that the first training uses these totals of labels that were unknown
+    at its validation cutoff.
 
     With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
     new. Events must be encoded as for the event model, because weights for other levels
@@ -438,6 +449,26 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 f"class_weight={self.class_weight!r} leaves no row any weight."
             )
         return weight
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        # A row of an unseen class has a smaller loss the less a network has learned, so
+        # that such rows would choose too few epochs.
+        train, valid = target[split.train], target[split.valid]
+        if isinstance(self._objective, Labels):  # (n, k) of 0 and 1
+            constant = (train == train[0]).all(axis=0)
+            n_lacking = int((constant & (valid != train[0]).any(axis=0)).sum())
+            lacking = f"0 or 1 of {n_lacking} labels" if n_lacking else ""
+        else:
+            known = np.unique(train)
+            unseen = self.classes_[np.setdiff1d(valid, known)].tolist()
+            lacking = f"the classes {unseen} of later rows" if unseen else ""
+            if len(known) < 2:
+                lacking = f"all classes but {self.classes_[known].tolist()[0]!r}"
+        if lacking:
+            raise NoForwardSplitError(
+                f"rows whose label was known at {split.since}, the first of the latest "
+                f"cutoffs, lack {lacking}"
+            )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, or of each label.

@@ -101,7 +101,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         `warm_start` are set. See the Notes of `LSTMClassifier`.
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
-        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`.
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
+        it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest
@@ -157,7 +158,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
-        First of the nets; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch of its last
+        training, and ``validation_["losses"]`` the validation losses of the first.
     n_iter_ : int
         Number of epochs; the largest of several networks.
     n_outputs_ : int
@@ -167,7 +169,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
-        on all rows, its number of epochs and the validation losses before.
+        on all rows, its number of epochs and the validation losses before. An
+        interrupted second training leaves the network of the first one.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import (
+    NoForwardSplitError,
+    known_horizon,
+    store_horizon,
+)
 from sklearn_seqcrm._sklearn_compat import validate_params
 from sklearn_seqcrm._store import check_name_free
 from sklearn_seqcrm.targets._windows import (
@@ -68,7 +73,7 @@ def over_horizons(
     )
     table.columns = columns
     # All labels of a row are known at the end of its longest window.
-    table.attrs.update(all_windows[columns.argmax()].attrs)
+    store_horizon(table, all_windows[columns.argmax()].attrs)
     if censored == "drop":
         table = table[~np.any([windows.censored for windows in all_windows], axis=0)]
     return table
@@ -161,4 +166,10 @@ def stack_horizons(
     rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})
     target = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
     target.attrs.update(y.attrs)
+    # The longest horizon of `y`, under the new name.
+    try:
+        lengths = known_horizon(y)
+    except NoForwardSplitError:
+        lengths = {}
+    store_horizon(target, lengths)
     return rows, target

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.targets._windows import (
     TARGET_PARAMS,
@@ -283,7 +284,7 @@ def time_to_next(
             for name, values in columns.items()
         }
     )
-    table.attrs.update(windows.attrs)
+    store_horizon(table, windows.attrs)
     return table
 
 

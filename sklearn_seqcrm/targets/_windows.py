@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import check_raw, one_history
+from sklearn_seqcrm._columns import check_raw, one_history, store_horizon
 from sklearn_seqcrm._ragged import (
     first_at_or_after,
     is_run_start,
@@ -86,8 +86,8 @@ class Windows:
     latest : int, float or None
         The latest cutoff with a complete window, on the axis of the log.
     attrs : dict of str to str or number
-        ``"horizon"`` and ``"gap"`` for the target's ``attrs``; empty for a window
-        without an end.
+        ``"horizon"`` and ``"gap"``, which `store_horizon` stores in the ``attrs`` of
+        the target; empty for a window without an end.
     """
 
     index: pd.Index
@@ -267,12 +267,12 @@ def to_target(
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
         Integers and booleans become floats for ``censored="nan"``. ``attrs`` has the
-        horizon and the gap.
+        horizon, the gap and the name.
     """
     target = pd.Series(values, index=windows.index, name=name)
     # Splits forward in time need to know when a label was known. pandas keeps `attrs`
     # through selections of rows, comparisons and arithmetic.
-    target.attrs.update(windows.attrs)
+    store_horizon(target, windows.attrs)
     if censored == "keep":
         return target
     if censored == "nan":

@@ -1,5 +1,7 @@
 """Splits at the latest cutoffs, without rows whose labels were not known by then."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +12,15 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     known_horizon,
     split_forward,
-    total_length,
+    store_horizon,
 )
 from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.targets import churned, future_count, time_to_next
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    stack_horizons,
+    time_to_next,
+)
 from tests.logs import log_of
 
 NUMBERS, FLOATS, SECONDS = Clock("int64"), Clock("float64"), Clock("int64", "s")
@@ -121,6 +128,28 @@ def test_two_history_columns_with_equal_cutoffs_in_other_units():
     assert split_of(at(*hours, clock=SECONDS) + other, "1h").since.hour == 2
 
 
+@pytest.mark.parametrize(("end", "since"), [(9, 7), (10, 8), (7, 5)])
+def test_censored_rows_are_in_neither_part(end, since):
+    [cutoffs] = at(1, 2, 3, 4, 5, 6, 7, 8)
+    cutoffs = cutoffs._replace(end=end)
+    options = {"horizon": 2, "may_be_censored": True}
+    split = split_of([cutoffs], **options)
+    assert set(cutoffs.ticks[split.valid]) == {since}
+    assert set(cutoffs.ticks[split.train]) == set(range(1, since - 1))
+    # Of two logs, both must have observed the windows.
+    assert split_of([cutoffs, cutoffs._replace(end=8)], **options).since <= 6
+    assert split_of([cutoffs], 2).since == 8
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [(None, "end of the record is unknown"), (2, "no row has a c")]
+)
+def test_no_complete_windows(end, reason):
+    [cutoffs] = at(1, 2, 3)
+    with pytest.raises(NoForwardSplitError, match=reason):
+        split_of([cutoffs._replace(end=end)], 2, may_be_censored=True)
+
+
 # The horizon of a target --------------------------------------------------------------
 
 
@@ -144,15 +173,78 @@ def test_targets_hold_their_horizon(target):
     assert known_horizon(numbers) == {"horizon": 5, "gap": 1}
     days = log_of(pd.to_datetime(["2024-01-01", "2024-01-05"]), observed_until="2025")
     y = target(days.snapshots(["2024-01-02", "2024-01-04"]), np.timedelta64(9, "D"))
-    assert y.attrs == {"horizon": "9 days 00:00:00", "gap": 0}
-    assert total_length(known_horizon(y)) == "9 days 00:00:00"
-    assert total_length(known_horizon(numbers)) == 6
-    assert total_length({"horizon": "9D", "gap": "12h"}) == "9 days 12:00:00"
+    assert known_horizon(y) == {"horizon": "9 days 00:00:00", "gap": 0}
+    assert set(y.attrs) == {"sklearn_seqcrm"}
+    assert json.loads(json.dumps(y.attrs)) == y.attrs
 
 
 def test_several_horizons_hold_the_longest():
     y = future_count(rows_of([1, 2, 3], [2, 4]), [2, 5, 3])
-    assert known_horizon(y) == {"horizon": 5, "gap": 0}
+    X = rows_of([1, 2, 3], [2, 4])
+    _, stacked = stack_horizons(X, y)
+    _, of_two = stack_horizons(X, y[[2, 3]])
+    for known in (y, y[[2, 3]], y[3], stacked, stacked[1:], of_two):
+        assert known_horizon(known) == {"horizon": 5, "gap": 0}
+
+
+def test_columns_of_a_target_have_its_horizon():
+    y = time_to_next(rows_of([1, 2, 3], [2, 4]), 5)
+    for known in (y, y["event"], y["time"], y[["time"]]):
+        assert known_horizon(known) == {"horizon": 5, "gap": 0}
+
+
+def computed_targets():
+    """Return targets that have the `attrs` of another one, some with names."""
+    X = rows_of([1, 2, 3], [2, 4])
+    short, long = future_count(X, 1), future_count(X, 5)
+    several = future_count(X, [2, 5])
+    frame = short.to_frame("short")
+    frame["long"] = long
+    added = several.copy()
+    added["long"] = long
+    return [
+        short.rename("target"),
+        churned(X, 1) & (long == 0),
+        long.gt(0) & churned(X, 1),
+        frame,
+        frame["long"],
+        added,
+        added["long"],
+        stack_horizons(X, added)[1],
+    ]
+
+
+def test_targets_under_other_names_have_no_known_horizon():
+    """`attrs` of results of pandas may be those of a target with a shorter horizon."""
+    for y in computed_targets():
+        with pytest.raises(NoForwardSplitError, match="horizon of the target is unkno"):
+            known_horizon(y)
+        assert known_horizon(y, 5) == {"horizon": 5}
+
+
+@pytest.mark.parametrize("value", ["1 month", "", True, np.inf, [1], {"days": 1}])
+@pytest.mark.parametrize("name", ["horizon", "gap"])
+def test_attrs_that_are_no_lengths(name, value):
+    y = pd.Series([0, 1])
+    store_horizon(y, {"horizon": 1, "gap": 0, name: value})
+    with pytest.raises(NoForwardSplitError, match=f"attrs of y have {name}="):
+        known_horizon(y)
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"horizon": "1 month"},
+        {"horizon": 12, "gap": None},
+        {"sklearn_seqcrm": 3},
+        {"sklearn_seqcrm": {"horizon": None}},
+    ],
+)
+def test_attrs_of_other_tools(attrs):
+    y = pd.Series([0, 1])
+    y.attrs.update(attrs)
+    with pytest.raises(NoForwardSplitError, match="horizon of the target is unknown"):
+        known_horizon(y)
 
 
 def test_windows_without_an_end_have_no_horizon():

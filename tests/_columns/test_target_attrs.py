@@ -17,7 +17,8 @@ def test_values_stay_and_attrs_are_copied(form, values):
     assert with_attrs_of(y, values) is values
     y.attrs["horizon"] = "30D"
     found = with_attrs_of(y, values)
-    expected = pd.Series(values, index=[7, 7], dtype=values.dtype)
+    name = None if form is pd.Series else 0
+    expected = pd.Series(values, index=[7, 7], dtype=values.dtype, name=name)
     assert_series_equal(found, expected)
     found.attrs["horizon"] = "1D"
     assert y.attrs == {"horizon": "30D"}

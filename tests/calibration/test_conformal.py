@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.calibration._base import conformal_quantile
 from sklearn_seqcrm.datasets import make_order_returns
@@ -275,7 +276,7 @@ def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
     log = EventLog(pd.DataFrame({"who": range(20), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
     y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X))[::-1])
-    y.attrs = {"horizon": 2, "gap": 0}
+    store_horizon(y, {"horizon": 2, "gap": 0})
     model = conformal(SeesTarget(), confidence_level=0.5, random_state=0)
     forward = clone(model).set_params(cv=CutoffSplit(1)).fit(X, y)
     assert_series_equal(seen[0], y[(X["cutoff"] <= 2).to_numpy()])

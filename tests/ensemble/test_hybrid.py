@@ -27,6 +27,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
 from sklearn_seqcrm.ensemble._blends import (
     OfNumbers,
@@ -282,7 +283,7 @@ def test_splits_and_parts_get_the_attrs_of_the_target():
     X = log.snapshots([1, 2, 3, 4])
     # In another index, and with weights of 0: rows stay in their order.
     y = pd.Series(np.arange(len(X)) / len(X), index=np.arange(len(X))[::-1])
-    y.attrs = {"horizon": 2, "gap": 0}
+    store_horizon(y, {"horizon": 2, "gap": 0})
     weight = np.arange(len(X)) % 2
     for cv, first in ((CutoffSplit(1), [1, 2]), (None, [1, 2, 3, 4])):
         SeesTarget.seen = []
@@ -312,7 +313,7 @@ def test_labels_of_a_target_with_attrs_stay_as_they_are():
 
 def test_a_search_in_a_part_splits_forward_in_time():
     y = pd.Series(make_y(X), index=X.index)
-    y.attrs["horizon"] = "1D"
+    store_horizon(y, {"horizon": "1D"})
     lstm = make_history_pipeline(LSTMClassifier(**SMALL))
     sizes, cv = {"estimator__hidden_size": [2, 3]}, CutoffSplit(1)
     search = GridSearchCV(lstm, sizes, cv=cv, error_score="raise")
@@ -328,7 +329,7 @@ def test_networks_in_a_part_stop_forward_in_time():
     log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
     rows = log.snapshots([1, 2, 3, 4])
     y = pd.Series(np.arange(len(rows)) / len(rows))
-    y.attrs["horizon"] = 2
+    store_horizon(y, {"horizon": 2})
     lstm = LSTMRegressor(**SMALL)
     model = make_hybrid(lstm, DummyRegressor(), lstm_weight=0.5)
     network = model.fit(rows, y).lstm_[-1]

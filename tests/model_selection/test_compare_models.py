@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_seqcrm._columns import known_horizon, store_horizon
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.metrics import get_scorer
@@ -428,7 +429,7 @@ class SeesHorizon(DummyClassifier):
     seen = []
 
     def fit(self, X, y):
-        self.seen.append(getattr(y, "attrs", {}).get("horizon"))
+        self.seen.append(known_horizon(y)["horizon"])
         return super().fit(X, y)
 
 
@@ -436,7 +437,7 @@ def test_targets_keep_their_horizon(histories, tmp_path):
     """For splits forward in time, of the comparison and within models."""
     table, y = histories
     y = pd.Series(y, index=table.index)
-    y.attrs["horizon"] = "30D"
+    store_horizon(y, {"horizon": "30D"})
     cv = CutoffSplit(1, test_size=15)
     options = {"cv": cv, "scoring": "accuracy", "cache": tmp_path}
     found = compare_models({"a": SeesHorizon()}, table, y, **options)
@@ -446,7 +447,7 @@ def test_targets_keep_their_horizon(histories, tmp_path):
     assert_frame_equal(found.scores, again.scores)
     assert SeesHorizon.seen == ["30D"]  # read from the cache
     # Models may depend on the horizon: another one is another run.
-    y.attrs["horizon"] = "31D"
+    store_horizon(y, {"horizon": "31D"})
     compare_models({"a": SeesHorizon()}, table, y, **options)
     assert SeesHorizon.seen == ["30D", "31D"]
 

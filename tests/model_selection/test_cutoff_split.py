@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import CutoffSplit
@@ -378,7 +379,7 @@ def test_the_horizon_of_the_target():
     """Also in a search, whose splitter gets the target."""
     X = rows_at([1, 2, 3, 4, 5, 6] * 3)
     y = pd.Series(np.arange(len(X)) % 2)
-    y.attrs.update(horizon=2, gap=1)
+    store_horizon(y, {"horizon": 2, "gap": 1})
     of_target, given = CutoffSplit(2), CutoffSplit(2, horizon=2, gap=1)
     folds = cutoffs_of(X, of_target.split(X, y))
     assert folds == cutoffs_of(X, given.split(X)) == [([1, 2], [5]), ([1, 2, 3], [6])]
@@ -388,6 +389,8 @@ def test_the_horizon_of_the_target():
     assert [len(one) for one in found["indices"]["train"]] == [6, 9]
     # A given horizon comes first.
     assert cutoffs_of(X, CutoffSplit(1, horizon=4).split(X, y)) == [([1, 2], [6])]
+    with pytest.raises(ValueError, match="gap=1 needs a horizon"):
+        next(CutoffSplit(2, gap=1).split(X, y))
     for unknown in (None, y.to_numpy()):
         with pytest.raises(ValueError, match="needs a horizon, and the horizon of the"):
             next(of_target.split(X, unknown))

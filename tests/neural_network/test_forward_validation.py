@@ -1,6 +1,8 @@
 """Early stopping at the latest cutoffs, then a training on all rows."""
 
 import pickle
+import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 from skorch.history import History
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -123,6 +127,8 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
         ([5, 3, 3.1, 3.3, 3, 5], 3),  # the middle of 2, 3 and 5
         ([-1, -2, -3, -3, -3], 4),
         ([5e9, 3e9, 3e9, 3e9], 3),
+        ([np.inf, 5, 3, np.nan, 3], 4),
+        ([np.nan, np.inf], 1),
     ],
 )
 def test_the_middle_of_a_flat_minimum(losses, n_epochs):
@@ -144,6 +150,43 @@ def test_epochs_of_each_network():
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
+
+
+class EndsSecond(Callback):
+    """Raise KeyboardInterrupt in the training that has no validation rows.
+
+    Within an epoch it is that of a user; after an epoch, skorch ends training.
+    """
+
+    def __init__(self, within):
+        self.within = within
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.is_second = X[1] is None
+
+    def on_batch_begin(self, net, **kwargs):
+        if self.within and self.is_second:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.is_second:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_first_network_is_kept_until_the_second_one_is_complete(
+    within, monkeypatch
+):
+    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
+    first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
+    model = LSTMClassifier(
+        **SMALL, validation="forward", callbacks=[EndsSecond(within)]
+    )
+    with pytest.raises(KeyboardInterrupt) if within else nullcontext():
+        model.fit(X, Y)
+    assert_array_equal(model.predict_proba(X), first.predict_proba(X))
+    assert model.n_iter_ == first.n_iter_ == 2
+    assert model.validation_ == first.validation_
 
 
 @pytest.mark.parametrize(
@@ -191,6 +234,42 @@ def test_impossible_wishes(frame, y, reason):
         model.fit(frame, y)
 
 
+@pytest.mark.parametrize(
+    ("attrs", "reason"),
+    [
+        ({"horizon": "1 month", "gap": None}, "the horizon of the target is unknown"),
+        ("1 month", "no length of time"),
+        ("10D", "does not fit X: horizon must be a number"),
+        (0, "not longer than 0"),
+    ],
+)
+def test_attrs_that_are_no_horizon(attrs, reason):
+    """They are not the fault of the user: customers are set aside."""
+    y = Y.copy()
+    y.attrs = attrs if isinstance(attrs, dict) else {}
+    if not isinstance(attrs, dict):
+        store_horizon(y, {"horizon": attrs, "gap": 0})
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, y)
+    assert model.validation_["by"] == "customers"
+    assert reason in model.validation_["reason"]
+    given = clone(model).set_params(horizon=10).fit(X, y)
+    assert given.validation_["by"] == "forward"
+
+
+def test_a_shorter_horizon_than_that_of_the_target():
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=HORIZON - 1)
+    with pytest.warns(UserWarning, match="horizon=9 is shorter than that of y"):
+        model.fit(X, Y)
+    assert model.validation_["by"] == "forward"
+
+
+def test_targets_computed_from_several():
+    both = churned(RAW, 5) & (future_count(RAW, HORIZON) == 0)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, both)
+    assert model.validation_["by"] == "customers"
+    assert "computed from several" in model.validation_["reason"]
+
+
 def test_a_horizon_of_another_type():
     with pytest.raises(TypeError, match="horizon must be a number"):
         LSTMClassifier(**SMALL, horizon="10D").fit(X, Y)
@@ -210,6 +289,53 @@ def test_other_targets(model, target):
     model.fit(X, target(RAW, HORIZON))
     assert model.validation_["by"] == "forward"
     assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_censored_rows_are_not_validation_rows(moments):
+    """Nor training rows of the first training; the second one is on all rows."""
+    rows = LOG.snapshots([*CUTOFFS, 95, 99, 150])
+    y = time_to_next(rows, HORIZON, censored="keep")
+    frame = HistoryEncoder(moments=moments).fit_transform(rows)[["history"]]
+    frame = frame.assign(at=rows["cutoff"] / 10)
+    model, seen = fit_and_see(LSTMSurvival(**SMALL, validation="forward"), frame, y)
+    (train, valid, _), (every, _, _) = trainings(seen)
+    assert cutoffs_of_rows(train) == [20, 30, 40, 50]
+    assert cutoffs_of_rows(valid) == [60]
+    assert len(every) == len(frame)
+    assert model.validation_["n_dropped"] == 3 * N_CUSTOMERS
+    # Nothing changes where all windows are complete, also those beyond the last event
+    # that a row sees.
+    complete = time_to_next(RAW, HORIZON)
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["since"] == 60
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["n_dropped"] == 0
+    # Labels of a classifier may be known from elsewhere.
+    label = LSTMClassifier(**SMALL, horizon=HORIZON)
+    label.fit(frame, y["event"].to_numpy())
+    assert label.validation_["since"] == 150
+
+
+LATEST = (RAW["cutoff"] == 60).to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("y", "reason"),
+    [
+        (np.where(LATEST, "z", np.where(Y, "x", "w")), r"lack the classes \['z'\]"),
+        (np.where(LATEST, "z", "w"), "lack all classes but 'w'"),
+        (np.where(LATEST & Y, "z", "w"), "lack all classes but 'w'"),
+        (np.column_stack([Y, LATEST & Y, ~LATEST]).astype(int), "0 or 1 of 2 labels"),
+    ],
+    ids=["third", "second", "rare", "labels"],
+)
+def test_classes_of_later_rows_only(y, reason):
+    """A loss of classes that were never seen would choose too few epochs."""
+    model = LSTMClassifier(**SMALL, horizon=HORIZON).fit(X, y)
+    assert model.validation_["by"] == "customers"
+    assert re.search(reason, model.validation_["reason"])
+    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
+    with pytest.raises(ValueError, match=reason):
+        model.fit(X, y)
 
 
 def test_pipelines_searches_and_pickles():

@@ -271,6 +271,9 @@ class Inputs(NamedTuple):
         Whether an encoder made the codes, so that their numbers are known.
     clocks : tuple of Clock, default=()
         Clock of the cutoffs of each history column; none for tensors and arrays.
+    ends : tuple of int, float or None, default=()
+        First moment that the log of each history column has not observed; None for
+        histories that were joined from several logs.
     """
 
     data: RowData
@@ -279,13 +282,16 @@ class Inputs(NamedTuple):
     customers: Callable[[], np.ndarray]
     encoded: bool = True
     clocks: tuple[Clock, ...] = ()
+    ends: tuple[Any, ...] = ()
 
     @property
     def cutoffs(self) -> list[Cutoffs]:
         """Cutoffs of the rows in each history column, if these have cutoffs."""
         return [
-            Cutoffs(clock, source.cutoff)
-            for clock, source in zip(self.clocks, self.data.sources, strict=False)
+            Cutoffs(clock, source.cutoff, end)
+            for clock, end, source in zip(
+                self.clocks, self.ends, self.data.sources, strict=False
+            )
         ]
 
     @property
@@ -444,7 +450,15 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         reading.histories,
         partial(row_customers, arrays),
         clocks=tuple(array.log.timeline.clock for array in arrays),
+        ends=tuple(map(_end_of_log, arrays)),
     )
+
+
+def _end_of_log(array: HistoryArray) -> Any:
+    """Return the first moment that was not observed; None for joined histories."""
+    timeline = array.log.timeline
+    # Logs that were joined may end at different times, as targets say, too.
+    return timeline.end if timeline.customers.is_unique else None
 
 
 def _forget_columns(estimator: Any) -> None:

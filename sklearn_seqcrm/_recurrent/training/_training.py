@@ -413,7 +413,10 @@ def best_n_epochs(net: HistoryNet) -> int:
     losses of any unit and sign have.
     """
     losses = np.array(net.history[:, "valid_loss"])  # (n_epochs,)
-    most = losses.min() + _AS_GOOD * (losses.max() - losses.min())
+    finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        return 1  # training diverged, and the second one may raise an error for it
+    most = finite.min() + _AS_GOOD * (finite.max() - finite.min())
     return 1 + round(float(np.flatnonzero(losses <= most).mean()))
 
 
