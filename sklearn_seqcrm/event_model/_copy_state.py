@@ -31,15 +31,15 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_categorical,
     draw_logits,
     pick,
+    quantile_index,
+    split_paths,
 )
 
 _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 # Events counted at once, of some 200 bytes each, unless a single row has more.
 _EVENTS_AT_ONCE = 2**20
-# Rejected draws before the probabilities of all levels are computed; as many of these
-# at once: 32 MiB.
+# Rejected draws before the probabilities of all levels are computed.
 _TRIES = 4
-_PROBABILITIES_AT_ONCE = 2**23
 # Below this, the probability of all levels that a moment does not have is added up.
 _LEAST_REST = 0.05
 
@@ -363,11 +363,13 @@ class CopyState:
             is_new = ~paths.has_now(drawn)
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
-        at_once = max(1, _PROBABILITIES_AT_ONCE // self.observed.n_levels)
-        for some in left.split(at_once):
+        # As in `LevelDensity.draw`: one number of each path, before they are parted.
+        uniform = draws.take(left).uniform(self.total)
+        for there in split_paths(len(left), self.observed.n_levels, left.device):
+            some = left[there]
             weights = nn.functional.one_hot(source[some], N_SOURCES).float()
             counts = self.take(some).counts(weights)
-            levels[some] = draw_categorical(counts, draws.take(some))
+            levels[some] = quantile_index(counts, uniform[there])
         return levels
 
     def exclude_now(self, probabilities: torch.Tensor) -> torch.Tensor:

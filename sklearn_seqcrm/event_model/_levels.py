@@ -32,10 +32,11 @@ from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
-    draw_categorical,
     draw_logits,
     draw_shared,
     new_output,
+    quantile_index,
+    split_paths,
 )
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
@@ -47,8 +48,6 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
-# Probabilities of levels that are held at once, 32 MiB.
-_PROBABILITIES_AT_ONCE = 2**23
 
 
 class LevelDensity(FieldDensity):
@@ -213,10 +212,14 @@ class LevelDensity(FieldDensity):
             return levels
         # Few draws are rejected. Again and again from the mixture took twice the time.
         again = state.has_now(levels).nonzero()[:, 0]
-        for some in again.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
+        # Numbers of all paths at once: they are stratified within a row, and portions may
+        # part the paths of a row.
+        uniform = draws.take(again).uniform(context)
+        for there in split_paths(len(again), self.n_levels, context.device):
+            some = again[there]
             ties = None if is_tie is None else is_tie[some]
             found = self.probabilities(context[some], state.take(some), ties)
-            levels[some] = draw_categorical(found, draws.take(some))
+            levels[some] = quantile_index(found, uniform[there])
         return levels
 
     def _draw_mixture(
