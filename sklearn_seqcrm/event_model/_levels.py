@@ -307,6 +307,21 @@ class LevelDensity(FieldDensity):
         return torch.cat([of_codes[:, :-1], rare], dim=1)  # (n, n_levels)
 
 
+def _cast_exactly(values: pd.Index, dtype: Any) -> pd.Index:
+    """Return the values that another type can hold, such as "str" in place of "string".
+
+    Those that it cannot hold are left out, and have the code of unseen levels.
+    """
+    if values.dtype == dtype:
+        return values
+    try:
+        cast = values.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return pd.Index([], dtype=dtype)
+    is_equal = cast.astype(object) == values.astype(object)
+    return cast[np.asarray(is_equal, dtype=bool)]
+
+
 def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
     """Return whether two events of a moment have the same level."""
     is_level = levels >= FIRST_LEVEL
@@ -474,9 +489,8 @@ class LevelField(LearnedField):
         occurs = np.bincount(column.values + 1, minlength=len(column.categories) + 1)
         values = column.categories[occurs[1:] > 0]
         new = values[find_ids(values, self.levels) < 0]
-        if not len(new) or new.dtype != self.levels.dtype:
-            return self
-        return replace(self, levels=self.levels.append(new))
+        new = _cast_exactly(new, self.levels.dtype)
+        return replace(self, levels=self.levels.append(new)) if len(new) else self
 
     def level_numbers(self, column: Column) -> np.ndarray:
         """Return the level of each value, shape (n,), int32: its own, if it is rare."""

@@ -254,3 +254,28 @@ def test_values_since_training_are_copied():
     without = LSTMEventModel(**fast, copies=False, random_state=0).fit(X)
     assert "new" not in set(without.predict_next(later, "item", n=100)["value"])
     assert np.isfinite(without.score_samples(later)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "new", "rows"),
+    [
+        ([*"ab"], "string", "c", [9]),
+        ([1, 2], "float", 3, [9]),
+        ([1, 2], "float", 2.5, []),
+    ],
+    ids=["string", "whole", "fraction"],
+)
+def test_values_since_training_of_another_dtype(values, dtype, new, rows):
+    """Those that the learned type can hold are new levels; others are as good as none.
+
+    Regression test: pandas has several types of strings.
+    """
+    events = pd.DataFrame({"who": np.arange(40) // 4, "day": np.tile(range(4), 10)})
+    events["item"] = values * 20
+    X = EventLog(events, "who", "day", categorical=["item"]).snapshots([9])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    events["item"] = pd.Series([*values * 19, new, new], dtype=dtype)
+    later = EventLog(events, "who", "day", categorical=["item"]).snapshots([9])
+    found = model.predict_next(later, "item", n=9)
+    assert found[found["value"] == new]["row"].tolist() == rows
+    assert len(found) == 20 + len(rows)
