@@ -212,8 +212,8 @@ class LevelDensity(FieldDensity):
             return levels
         # Few draws are rejected. Again and again from the mixture took twice the time.
         again = state.has_now(levels).nonzero()[:, 0]
-        # Numbers of all paths at once: they are stratified within a row, and portions may
-        # part the paths of a row.
+        # One number of each path, before they are parted: numbers of a row's paths are
+        # stratified among those that draw together.
         uniform = draws.take(again).uniform(context)
         for there in split_paths(len(again), self.n_levels, context.device):
             some = again[there]
