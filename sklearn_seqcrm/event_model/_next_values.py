@@ -101,8 +101,8 @@ class NextValuesMixin(SimulationMixin):
             Values that may be returned; None: all values in training, and new ones that
             the customer has had since.
         exclude : value, list of values or None, default=None
-            Values that are not returned, such as postage and other items that nobody
-            needs to be recommended. Their probabilities are not given to others.
+            Values that are not returned, such as postage and other items that need no
+            recommendation. Their probabilities are not given to others.
         n_draws : int or None, default=None
             Draws over which probabilities are averaged: of the time of the next event
             and its fields before this one, of the whole next basket, or of simulated
@@ -143,7 +143,8 @@ class NextValuesMixin(SimulationMixin):
         Lists by the next event and by the next basket were equally good on groceries.
         Where sizes of baskets vary, as in Online Retail II, those by the basket were
         better (NDCG@10 .279 and .286, and .291 with 100 draws): a line of a large
-        basket is less likely to be the next event. They take several times as long.
+        basket is less likely to be the next event. Predictions with `basket` take
+        several times as long.
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
         given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
