@@ -145,7 +145,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train one more epoch on rows.
 
-        No customers are set aside, and the shrinkage of the state stays as it is. The
+        No customers are set aside. The shrinkage of the state stays as it is, and so
+        does the calibration of the probability that no further event ever comes. The
         first call fixes the estimates that precede the training of the network: levels,
         repeats, scales, weekdays and the resolution of times. Its rows should be like
         those to come.

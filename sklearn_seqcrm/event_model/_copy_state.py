@@ -31,15 +31,15 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_categorical,
     draw_logits,
     pick,
+    quantile_index,
+    split_paths,
 )
 
 _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 # Events counted at once, of some 200 bytes each, unless a single row has more.
 _EVENTS_AT_ONCE = 2**20
-# Rejected draws before the probabilities of all levels are computed; as many of these
-# at once: 32 MiB.
+# Rejected draws before the probabilities of all levels are computed.
 _TRIES = 4
-_PROBABILITIES_AT_ONCE = 2**23
 # Below this, the probability of all levels that a moment does not have is added up.
 _LEAST_REST = 0.05
 
@@ -304,7 +304,7 @@ class CopyState:
     def append(self, levels: torch.Tensor) -> CopyState:
         """Return paths with one more event at this moment, of levels of shape (n,)."""
         is_level = levels >= FIRST_LEVEL
-        is_same = self.drawn == levels[:, None]
+        is_same = self.drawn == levels[:, None].int()
         ordinal = 1 + is_same.sum(dim=1) + self.observed.numbers(self.row, levels)
         last = {
             "drawn": levels,
@@ -334,14 +334,16 @@ class CopyState:
         """Return the number of habits, and of those that this moment has, (n, H)."""
         least = habit_thresholds(self.n_events)  # (n, n_habits)
         total = self.observed.n_reached(self.row[:, None].expand_as(least), least)
-        excluded = torch.zeros_like(total)
-        is_now, is_level = self._is_now(), self.drawn >= FIRST_LEVEL
-        is_first = is_now & is_level & (self.is_repeat == 0)
-        is_earlier = is_level & ~is_now
-        for k in range(_N_HABITS):  # (n, E) at a time
-            own = least[:, k, None]
-            total[:, k] += (is_earlier & (self.ordinal == own)).sum(dim=1)
-            excluded[:, k] = (is_first & (self.ordinal > own)).sum(dim=1)
+        is_now = self._is_now()
+        # Few events are at this moment, of all E of a long path: only their positions.
+        path, event = (is_now & self._is_first()).nonzero(as_tuple=True)
+        is_habit = self.ordinal[path, event, None] > least[path]
+        excluded = torch.zeros_like(total).index_add_(0, path, is_habit.long())
+        # In int32, as a comparison with int64 takes several times as long; events
+        # without a level have the ordinal number 0, which is no threshold.
+        earlier = self.ordinal.masked_fill(is_now, 0)  # (n, E)
+        for k, own in enumerate(least.int().unbind(dim=1)):
+            total[:, k] += (earlier == own[:, None]).sum(dim=1)
         return total, excluded
 
     def draw(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
@@ -363,11 +365,13 @@ class CopyState:
             is_new = ~paths.has_now(drawn)
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
-        at_once = max(1, _PROBABILITIES_AT_ONCE // self.observed.n_levels)
-        for some in left.split(at_once):
+        # As in `LevelDensity.draw`: one number of each path, before they are parted.
+        uniform = draws.take(left).uniform(self.total)
+        for there in split_paths(len(left), self.observed.n_levels, left.device):
+            some = left[there]
             weights = nn.functional.one_hot(source[some], N_SOURCES).float()
             counts = self.take(some).counts(weights)
-            levels[some] = draw_categorical(counts, draws.take(some))
+            levels[some] = quantile_index(counts, uniform[there])
         return levels
 
     def exclude_now(self, probabilities: torch.Tensor) -> torch.Tensor:
@@ -392,8 +396,7 @@ class CopyState:
 
     def _levels_now(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the path and the level of each level of this moment, once for each."""
-        is_first = self._is_now() & (self.drawn >= FIRST_LEVEL) & (self.is_repeat == 0)
-        path, event = is_first.nonzero(as_tuple=True)
+        path, event = (self._is_now() & self._is_first()).nonzero(as_tuple=True)
         return path, self.drawn[path, event].long()
 
     def levels_now(self) -> torch.Tensor:
@@ -402,7 +405,8 @@ class CopyState:
 
     def has_now(self, levels: torch.Tensor) -> torch.Tensor:
         """Return whether this moment has the level of each path, shape (n,), bool."""
-        return (self._is_now() & (self.drawn == levels[:, None])).any(dim=1)
+        is_same = self.drawn == levels[:, None].int()
+        return (self._is_now() & is_same).any(dim=1)
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
         """Return ``sum_j weights_j n_j(c)`` of each level c, shape (n, n_levels)."""
@@ -456,7 +460,11 @@ class CopyState:
 
     def _is_now(self) -> torch.Tensor:
         """Return which simulated events are at the current moment, shape (n, E)."""
-        return self.drawn_at == self.moment[:, None]
+        return self.drawn_at == self.moment[:, None].int()
+
+    def _is_first(self) -> torch.Tensor:
+        """Return which simulated events are the first of their level in a moment."""
+        return (self.drawn >= FIRST_LEVEL) & (self.is_repeat == 0)
 
     def _counts_of_last(self) -> torch.Tensor:
         """Return decayed counts of the last level if it is new here, (n, n_decays)."""
@@ -550,7 +558,7 @@ class CopyState:
         """
         is_decay = (source < _N_DECAYS)[:, None]
         is_since = (self.drawn >= FIRST_LEVEL) & ~self._is_now()
-        is_since &= is_decay | (self.ordinal == least[:, None])
+        is_since &= is_decay | (self.ordinal == least[:, None].int())
         scale = decay_scales(self.total)[source.clamp(max=_N_DECAYS - 1), None]
         log_weights = (self.drawn_at - self.moment[:, None]) / scale
         log_weights = log_weights + self._lift(self.drawn).log()

@@ -174,6 +174,17 @@ def _mix_bits(numbers: np.ndarray) -> np.ndarray:
 
 # Categorical distributions -----------------------------------------------------------
 
+# Probabilities of all levels that are held at once: 32 MiB.
+_PROBABILITIES_AT_ONCE = 2**23
+
+
+def split_paths(
+    n_paths: int, n_levels: int, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Return positions of paths, as many together as memory has room for."""
+    at_once = max(1, _PROBABILITIES_AT_ONCE // n_levels)
+    return torch.arange(n_paths, device=device).split(at_once)
+
 
 def draw_logits(logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     """Draw an index from the softmax of each row of logits, shape (n,), int64."""

@@ -424,7 +424,7 @@ def learn_events(
         Roles of their columns.
     rows : Rows of n
         Views of their events, each with one event at least, each event in one view.
-    min_frequency, max_categories, n_components
+    min_frequency, max_categories, n_components, moments
         As in `LSTMEventModel`.
     """
     statics = StaticEncoder().fit(table)

@@ -32,10 +32,11 @@ from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
-    draw_categorical,
     draw_logits,
     draw_shared,
     new_output,
+    quantile_index,
+    split_paths,
 )
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
@@ -47,8 +48,6 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
-# Probabilities of levels that are held at once, 32 MiB.
-_PROBABILITIES_AT_ONCE = 2**23
 
 
 class LevelDensity(FieldDensity):
@@ -213,10 +212,14 @@ class LevelDensity(FieldDensity):
             return levels
         # Few draws are rejected. Again and again from the mixture took twice the time.
         again = state.has_now(levels).nonzero()[:, 0]
-        for some in again.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
+        # One number of each path, before they are parted: numbers of a row's paths are
+        # stratified among those that draw together.
+        uniform = draws.take(again).uniform(context)
+        for there in split_paths(len(again), self.n_levels, context.device):
+            some = again[there]
             ties = None if is_tie is None else is_tie[some]
             found = self.probabilities(context[some], state.take(some), ties)
-            levels[some] = draw_categorical(found, draws.take(some))
+            levels[some] = quantile_index(found, uniform[there])
         return levels
 
     def _draw_mixture(
@@ -302,6 +305,21 @@ class LevelDensity(FieldDensity):
             return of_codes
         rare = of_codes[:, -1:] * self.rare_shares
         return torch.cat([of_codes[:, :-1], rare], dim=1)  # (n, n_levels)
+
+
+def _cast_exactly(values: pd.Index, dtype: Any) -> pd.Index:
+    """Return the values that another type can hold, such as "str" in place of "string".
+
+    Those that it cannot hold are left out, and have the code of unseen levels.
+    """
+    if values.dtype == dtype:
+        return values
+    try:
+        cast = values.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return pd.Index([], dtype=dtype)
+    is_equal = cast.astype(object) == values.astype(object)
+    return cast[np.asarray(is_equal, dtype=bool)]
 
 
 def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
@@ -471,9 +489,8 @@ class LevelField(LearnedField):
         occurs = np.bincount(column.values + 1, minlength=len(column.categories) + 1)
         values = column.categories[occurs[1:] > 0]
         new = values[find_ids(values, self.levels) < 0]
-        if not len(new) or new.dtype != self.levels.dtype:
-            return self
-        return replace(self, levels=self.levels.append(new))
+        new = _cast_exactly(new, self.levels.dtype)
+        return replace(self, levels=self.levels.append(new)) if len(new) else self
 
     def level_numbers(self, column: Column) -> np.ndarray:
         """Return the level of each value, shape (n,), int32: its own, if it is rare."""

@@ -95,7 +95,7 @@ class EventStates(NamedTuple):
 
     Parameters
     ----------
-    row, step : Tensor of shape (n_events,), int64
+    row, position : Tensor of shape (n_events,), int64
         Row of each event, and its position there.
     states : Tensor of shape (n_events, H)
         State before it.
@@ -116,7 +116,7 @@ class EventStates(NamedTuple):
     """
 
     row: torch.Tensor
-    step: torch.Tensor
+    position: torch.Tensor
     states: torch.Tensor
     values: torch.Tensor
     codes: torch.Tensor
@@ -230,7 +230,7 @@ class EventNetwork(nn.Module):
         [history] = part.histories
         events = self.states(part)
         time = self.time.log_prob(events.states, events.values[:, self.blocks.cell])
-        time = time.masked_fill(events.step == 0, 0.0)
+        time = time.masked_fill(events.position == 0, 0.0)
         _, log_censoring_time = split_static(part.static)
         survival = self.time.log_survival(events.last, log_censoring_time)
         survival = survival.masked_fill(history.lengths == 0, 0.0)

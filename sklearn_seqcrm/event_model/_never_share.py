@@ -34,8 +34,12 @@ from sklearn_seqcrm.event_model._learned import (
 )
 from sklearn_seqcrm.event_model._network import EventNet
 
-# Horizons as shares of the longest record.
+# Horizons as shares of the length of the record.
 _HORIZONS = (1 / 2, 1 / 4, 1 / 8)
+# The record is as long as those of so large a share of the rows are, or of so many. The
+# longest may be that of a wrong date: from a first event in 1970, all horizons would
+# begin before the first event of anybody else.
+_LEAST_SHARE, _LEAST_ROWS = 0.1, 100
 # Offsets of the log odds, descending; the last one makes the share 0.
 _OFFSETS = np.append(np.arange(2.0, -8.1, -0.25), -20.0)
 # Customers who are enough to choose among them.
@@ -47,11 +51,11 @@ def calibrate_never_share(
 ) -> None:
     """Choose an offset of the log odds that no further event ever comes.
 
-    With the probability ``p`` of no further event, the survival function ``F`` of the
+    With the probability ``p`` of no further event, the survival function ``S`` of the
     other interarrival times, and times ``c`` and ``c + h`` from the last event before a
     landmark to the landmark and to the cutoff::
 
-        P(no event within h | none until c) = (p exp(d) + F(c + h)) / (p exp(d) + F(c))
+        P(no event within h | none until c) = (p exp(d) + S(c + h)) / (p exp(d) + S(c))
 
     The trained share is kept (``d = 0``) if the log likelihood of these probabilities
     is within a standard error of the best one. Otherwise ``d`` is the smallest offset
@@ -80,9 +84,9 @@ def calibrate_never_share(
     rows, row = rows.select(lambda column: column[every]), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
-    longest = (rows.cutoff - first).max()
+    length = _record_length(rows.cutoff - first)
     for share in _HORIZONS:
-        horizon = np.asarray(share * longest).astype(first.dtype)
+        horizon = np.asarray(share * length).astype(first.dtype)
         kept = np.flatnonzero(first < rows.cutoff - horizon)
         if not horizon or not len(kept):
             continue
@@ -94,6 +98,12 @@ def calibrate_never_share(
         came = before.stop < later.stop
         loss[kept] += _losses(log_never, known, until, came)
     density.offset_never(_choose_offset(loss))
+
+
+def _record_length(lengths: np.ndarray) -> Any:
+    """Return the largest length that a tenth of the rows have, or 100 rows."""
+    n_rows = min(int(np.ceil(_LEAST_SHARE * len(lengths))), _LEAST_ROWS)
+    return np.sort(lengths)[-n_rows]
 
 
 def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
@@ -113,7 +123,7 @@ def _log_survival(
     table_row: np.ndarray,
     horizon: np.ndarray,
 ) -> np.ndarray:
-    """Return log p, log F(c) and log F(c + h) of rows, shape (3, n), float64."""
+    """Return log p, log S(c) and log S(c + h) of rows, shape (3, n), float64."""
     data = learned.encode(table, rows, table_row)
     grid: InterarrivalGrid = learned.grid
     last, elapsed = last_times(data.sources[0])
@@ -136,7 +146,7 @@ def _losses(
 ) -> np.ndarray:
     """Return losses with each offset, up to a constant of the row, (n, n_offsets)."""
     shifted = log_never[:, None] + _OFFSETS
-    # log(F(c) - F(c + h)), the numerator where an event came, does not depend on them.
+    # log(S(c) - S(c + h)), the numerator where an event came, does not depend on them.
     stayed = np.logaddexp(shifted, until[:, None])
     numerator = np.where(came[:, None], 0.0, stayed)
     return np.logaddexp(shifted, known[:, None]) - numerator

@@ -101,8 +101,8 @@ class NextValuesMixin(SimulationMixin):
             Values that may be returned; None: all values in training, and new ones that
             the customer has had since.
         exclude : value, list of values or None, default=None
-            Values that are not returned, such as postage and other items that nobody
-            needs to be recommended. Their probabilities are not given to others.
+            Values that are not returned, such as postage and other items that need no
+            recommendation. Their probabilities are not given to others.
         n_draws : int or None, default=None
             Draws over which probabilities are averaged: of the time of the next event
             and its fields before this one, of the whole next basket, or of simulated
@@ -143,7 +143,8 @@ class NextValuesMixin(SimulationMixin):
         Lists by the next event and by the next basket were equally good on groceries.
         Where sizes of baskets vary, as in Online Retail II, those by the basket were
         better (NDCG@10 .279 and .286, and .291 with 100 draws): a line of a large
-        basket is less likely to be the next event. They take several times as long.
+        basket is less likely to be the next event. Predictions with `basket` take
+        several times as long.
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
         given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
@@ -405,7 +406,7 @@ def _probabilities_within(
 
 def _portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
     """Yield rows, as many at a time as memory has room for `n_numbers` of each."""
-    at_once = max(1, _NUMBERS_AT_ONCE // n_numbers)
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, n_numbers))
     for first in range(0, n_rows, at_once):
         yield np.arange(first, min(first + at_once, n_rows))
 
@@ -455,8 +456,7 @@ def _most_likely(
         if seen is not None:
             some = slice(*np.searchsorted(seen[0], [rows[0], rows[-1] + 1]))
             shares[seen[0][some] - rows[0], seen[1][some]] = -1
-        # A tenth of the time that a partition by NumPy takes.
-        top = torch.topk(torch.from_numpy(shares), n, dim=1).indices.numpy()
+        top = _top_levels(shares, n)
         of_top = np.take_along_axis(shares, top, axis=1)
         # By probability; equal ones in the order of levels.
         order = np.lexsort((top, -of_top), axis=1)
@@ -473,6 +473,27 @@ def _most_likely(
             "probability": share.astype("float64"),
         }
     )
+
+
+def _top_levels(shares: np.ndarray, n: int) -> np.ndarray:
+    """Return the n levels of each row with the largest shares, (n_rows, n), unordered.
+
+    Among levels that are as probable as the last one, the first levels are taken.
+    """
+    if not n:
+        return np.zeros((len(shares), 0), dtype="int64")
+    # A tenth of the time that a partition by NumPy takes. Which of several equal levels
+    # it returns depends on the number of levels, and so on the new ones of other rows.
+    found = torch.topk(torch.from_numpy(shares), n, dim=1)
+    top, least = found.indices.numpy(), found.values.numpy()[:, -1:]
+    in_top = (found.values.numpy() == least).sum(axis=1)
+    tied = np.flatnonzero((shares == least).sum(axis=1) > in_top)
+    if len(tied):
+        own, least = shares[tied], least[tied]
+        is_least = own == least
+        is_taken = is_least & (is_least.cumsum(axis=1) <= in_top[tied, None])
+        top[tied] = (is_taken | (own > least)).nonzero()[1].reshape(-1, n)
+    return top
 
 
 def _seen_levels(

@@ -67,12 +67,12 @@ def split_open_baskets(
     is_open = learned.grid.steps(source.cutoff[row] - source.times[index]) == 0
     n_open = np.bincount(row[is_open], minlength=len(every))
     before = Rows(rows.log, rows.codes, rows.start, rows.stop - n_open, rows.cutoff)
-    opened = index[is_open]
-    baskets = OpenBaskets(
-        np.concatenate([[0], np.cumsum(n_open)]),
-        source.channels[opened][:, learned.blocks.network],
-        source.codes[opened].astype("int64"),
-    )
+    opened, begin = index[is_open], np.append(0, np.cumsum(n_open))
+    values = source.channels[opened][:, learned.blocks.network]
+    # The first event that a row may see has no predecessor: a lookback may hide some.
+    is_first = (n_open > 0) & (before.start >= before.stop)
+    values[begin[:-1][is_first], source.gap] = 0
+    baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
     return learned.encode(table, before, every), baskets
 
 

@@ -251,10 +251,10 @@ class SimulationMixin:
         DataFrame of shape (n_groups * n_periods * n_levels, 4 to 6)
             A row for each group, period and level, also if the demand is 0: ``group``,
             if `by` is given; ``start``, the time from the cutoff to the start of the
-            period; ``level``, if `field` is given, a value that it has in training;
-            ``mean`` over the futures; ``lower`` and ``upper``, the quantiles
-            ``(1 - interval) / 2`` and ``(1 + interval) / 2``. Events without a value of
-            `field` belong to no level.
+            period; ``level``, if `field` is given, a value that it has in training or
+            in the histories of `X`; ``mean`` over the futures; ``lower`` and ``upper``,
+            the quantiles ``(1 - interval) / 2`` and ``(1 + interval) / 2``. Events
+            without a value of `field` belong to no level.
 
         Raises
         ------

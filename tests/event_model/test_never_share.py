@@ -13,7 +13,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._never_share import _OFFSETS, _choose_offset
+from sklearn_seqcrm.event_model._never_share import (
+    _OFFSETS,
+    _choose_offset,
+    _record_length,
+    calibrate_never_share,
+)
 from sklearn_seqcrm.events import EventLog
 
 N, END, HORIZON = 1500, 365.0, 182.0
@@ -88,6 +93,12 @@ def test_the_dead_stay_away():
     active = futures.drop_duplicates(["row", "path"])["row"]
     share = np.bincount(active, minlength=N) / 40
     assert_allclose(share.mean(), 1 - found.mean(), atol=0.01)
+    # Faithful customers contradict this model, also if one of them has a wrong date.
+    density, faithful = model.net_.module_.time, purchases(0.0)
+    wrong = pd.DataFrame({"who": [0], "time": [-19000.0]})
+    for events in (faithful, pd.concat([faithful, wrong])):
+        calibrate_never_share(model.net_, model._learned, rows_of(events), model)
+        assert density.logit_offset[1] < -1
 
 
 def test_faithful_customers_are_left_alone():
@@ -115,6 +126,19 @@ def test_offsets_are_chosen_if_landmarks_contradict(best, chosen):
 def test_offsets_without_evidence_are_0():
     assert _choose_offset(np.zeros((5, len(_OFFSETS)))) == 0
     assert _choose_offset(losses(-1, n=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([5, 9000, *[7] * 18], 7),
+        ([3, 2], 3),
+        ([*range(5000)], 4900),
+    ],
+    ids=["outlier", "few rows", "many rows"],
+)
+def test_one_wrong_date_does_not_make_the_record_longer(lengths, expected):
+    assert _record_length(np.array(lengths)) == expected
 
 
 def test_the_next_event_is_drawn_for_those_who_never_come_back():

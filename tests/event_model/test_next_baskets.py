@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model import LSTMEventModel, _copy_state, _distributions
 from sklearn_seqcrm.event_model._learned import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 
@@ -75,3 +75,27 @@ def test_probabilities_do_not_depend_on_the_batch(model, X, params):
     twice = X.iloc[[5, 5]]
     both = probabilities(model.predict_next(twice, "item", n=12, **params))
     assert_allclose(both.loc[1], both.loc[0], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+@pytest.mark.parametrize("tries", [0, 4], ids=["copies", "all levels"])
+def test_probabilities_do_not_depend_on_portions(monkeypatch, tries):
+    """Regression test: portions of paths parted those of a row, and its strata.
+
+    Draws of an item that the basket has already are repeated, some paths at a time.
+    """
+    rng = np.random.default_rng(0)
+    items = rng.permuted(np.tile([*"abcdefgh"], (200, 1)), axis=1)[:, :4].ravel()
+    lines = pd.DataFrame({"who": np.arange(800) // 20, "day": np.arange(800) // 4 % 5})
+    lines["item"], lines["shop"] = items, rng.choice([*"xyz"], 800)
+    log = EventLog(lines, "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(40)}), cutoff=6)
+    params = {"max_epochs": 2, "learning_rate": 0.02, "random_state": 0}
+    model = LSTMEventModel(hidden_size=6, **params).fit(X)
+    monkeypatch.setattr(_copy_state, "_TRIES", tries)
+    asked = {"field": "shop", "basket": True, "n_draws": 16}
+    whole = probabilities(model.predict_next(X, **asked))
+    # Seven paths at a time.
+    monkeypatch.setattr(_distributions, "_PROBABILITIES_AT_ONCE", 70)
+    parted = probabilities(model.predict_next(X, **asked))
+    assert_allclose(parted, whole, atol=1e-5)

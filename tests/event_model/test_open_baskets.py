@@ -9,6 +9,7 @@ from sklearn_seqcrm.event_model import LSTMEventModel
 from tests.logs import log_of_table
 
 ITEMS = [*"abcdefghijkl"]
+OPEN = {"open_basket": True}
 
 
 def baskets(n_customers, seed):
@@ -89,3 +90,19 @@ def test_without_events_at_the_cutoff_the_first_line_is_predicted(model, lines):
     assert_allclose(found["probability"], other["probability"], rtol=1e-4)
     with pytest.raises(ValueError, match=r"open_basket=True is .* within='3D'"):
         model.predict_next(X, "item", open_basket=True, within="3D")
+
+
+def test_events_before_a_lookback_do_not_matter(model, lines):
+    """Rows beside others see the same events as alone, though others see earlier ones.
+
+    The lookback hides the events until day 12, which others see.
+    """
+    who = pd.DataFrame({"who": range(7), "day": 15})
+    rows = pd.concat([who, who.assign(day=10)])
+    log, options = log_of_table(lines), {"allow_exact_matches": True, "lookback": 3}
+    both, alone = (
+        model.predict_next(log.attach(X, cutoff="day", **options), "shop", n=2, **OPEN)
+        for X in (rows, who)
+    )
+    own = both[both["row"] < 7]["probability"]
+    assert_allclose(own, alone["probability"], atol=1e-6)

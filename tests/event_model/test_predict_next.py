@@ -9,6 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._learned import BusiestWindows
+from sklearn_seqcrm.event_model._next_values import _top_levels
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.testing._small_data import make_table
 
@@ -254,3 +255,49 @@ def test_values_since_training_are_copied():
     without = LSTMEventModel(**fast, copies=False, random_state=0).fit(X)
     assert "new" not in set(without.predict_next(later, "item", n=100)["value"])
     assert np.isfinite(without.score_samples(later)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "new", "rows"),
+    [
+        ([*"ab"], "string", "c", [9]),
+        ([1, 2], "float", 3, [9]),
+        ([1, 2], "float", 2.5, []),
+    ],
+    ids=["string", "whole", "fraction"],
+)
+def test_values_since_training_of_another_dtype(values, dtype, new, rows):
+    """Those that the learned type can hold are new levels; others are as good as none.
+
+    Regression test: pandas has several types of strings.
+    """
+    events = pd.DataFrame({"who": np.arange(40) // 4, "day": np.tile(range(4), 10)})
+    events["item"] = values * 20
+    X = EventLog(events, "who", "day", categorical=["item"]).snapshots([9])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    events["item"] = pd.Series([*values * 19, new, new], dtype=dtype)
+    later = EventLog(events, "who", "day", categorical=["item"]).snapshots([9])
+    found = model.predict_next(later, "item", n=9)
+    assert found[found["value"] == new]["row"].tolist() == rows
+    assert len(found) == 20 + len(rows)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"basket": True}, {"within": 5}], ids=["event", "basket", "within"]
+)
+def test_a_field_without_levels_has_no_next_values(params):
+    events = pd.DataFrame({"who": np.arange(40) // 4, "day": np.tile(range(4), 10)})
+    events["item"] = pd.Categorical([None] * 40, categories=[*"ab"])
+    X = EventLog(events, "who", "day").snapshots([9])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    assert not len(model.predict_next(X, "item", **params))
+
+
+def test_first_levels_are_taken_among_equally_probable_ones():
+    """Regression test: levels of other rows decided which were taken."""
+    rng = np.random.default_rng(0)
+    for n_levels in (5, 40, 3000):
+        shares = rng.integers(0, 3, (50, n_levels)).astype("float32")
+        top = np.sort(_top_levels(shares, 5), axis=1)
+        expected = np.argsort(-shares, axis=1, kind="stable")[:, :5]
+        assert_array_equal(top, np.sort(expected, axis=1))

@@ -60,6 +60,7 @@ CHANGES = {
     "n_networks": 2,
     "n_components": 2,
     "copies": False,
+    "moments": False,
     "min_frequency": 3,
     "max_categories": 2,
 }

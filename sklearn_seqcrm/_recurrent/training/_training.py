@@ -86,6 +86,7 @@ _OF_THE_NETWORK = (
     "n_networks",
     "n_components",
     "copies",
+    "moments",
     "min_frequency",
     "max_categories",
     "exposure",
