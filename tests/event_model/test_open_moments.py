@@ -91,7 +91,7 @@ def test_state_before_a_line_is_that_of_a_history_that_ends_there(model):
         for rows, part in model.net_.parts(data, with_events=True):
             states = module.states(part)
             for row, step, state in zip(
-                states.row, states.step, states.states, strict=True
+                states.row, states.position, states.states, strict=True
             ):
                 found[rows[row], int(step)] = state.numpy()
     row = events.index.get_level_values(0).to_numpy()
@@ -183,7 +183,7 @@ def test_draws_see_the_context_of_the_likelihood(monkeypatch):
     def seen(self, events):
         for key, context in contexts(self, events):
             if key == "0":
-                scored.append((events.row.numpy(), events.step.numpy(), context))
+                scored.append((events.row.numpy(), events.position.numpy(), context))
             yield key, context
 
     monkeypatch.setattr(EventNetwork, "field_contexts", seen)
