@@ -145,17 +145,23 @@ def test_warm_start_needs_the_same_steps():
             model.fit(X, Y)
 
 
-def test_pretrained_models_keep_events_as_steps():
-    """Their weights are those of events, and mean nothing to moments."""
-    event_model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+@pytest.mark.parametrize(("moments", "step"), [(False, None), (True, 0.0)])
+def test_pretrained_models_keep_their_steps(moments, step):
+    """Weights of a step of one event mean nothing to moments, and the reverse."""
+    event_model = LSTMEventModel(
+        hidden_size=4, max_epochs=1, moments=moments, random_state=0
+    ).fit(X)
     network = LSTMClassifier(**SMALL, pretrained=event_model)
-    for moments in (False, True):
-        model = make_history_pipeline(network).set_params(encoder__moments=moments)
+    for other in (False, True):
+        model = make_history_pipeline(network).set_params(encoder__moments=other)
         model.fit(X, Y)
-        assert model[0].layouts_["history"].moments is None
-    model.set_params(encoder__pretrained=None)
+        assert model[0].layouts_["history"].moments == step
+    model.set_params(encoder__pretrained=None, encoder__moments=not moments)
     with pytest.raises(ValueError, match="is encoded as the events that pretrained"):
         model.fit(X, Y)
+
+
+def test_pretrained_encoders_keep_their_steps():
     for moments, step in ((False, None), (True, 0.0)):
         encoder = HistoryEncoder(moments=moments).fit(X)
         other = HistoryEncoder(pretrained=encoder).fit(X)
