@@ -10,7 +10,7 @@ rows are padded by moments, and their events stand one after the other::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -138,16 +138,34 @@ class EventBatches(BatchIterator):
         """
         found: list[int] = []
         for first, last in zip([0, *cuts], [*cuts, len(counts)], strict=True):
-            at = first
-            while True:
-                fits = np.cumsum(counts[at:last]) <= self.steps_at_once
-                fits[0] = True
-                if fits.all():
-                    break
-                at += int(fits.argmin())
-                found.append(at)
+            own = counts[first:last]
+
+            def fits(at: int, own: np.ndarray = own) -> np.ndarray:
+                return np.cumsum(own[at:]) <= self.steps_at_once
+
+            found += [first + at for at in _cut_where_full(fits)]
             found.append(last)
         return found[:-1]
+
+
+def _cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
+    """Return where to cut rows into parts, each as large as it may be.
+
+    Parameters
+    ----------
+    fits : callable
+        Takes a position, and returns for each row from there on whether a part may
+        reach up to it. A part has one row at least.
+    """
+    cuts: list[int] = []
+    first = 0
+    while True:
+        fitting = fits(first)
+        fitting[0] = True
+        if fitting.all():
+            return cuts
+        first += int(fitting.argmin())
+        cuts.append(first)
 
 
 # Batches -----------------------------------------------------------------------------
@@ -190,17 +208,13 @@ class MixedBatches(EventBatches):
         A part has one row at least, at most `steps_at_once` events, and at most
         `most_steps` padded steps.
         """
-        cuts: list[int] = []
-        first = 0
-        while True:
-            own = lengths[first:]
-            fits = np.cumsum(counts[first:]) <= self.steps_at_once
-            fits &= own[0] * np.arange(1, len(own) + 1) <= self.most_steps
-            fits[0] = True
-            if fits.all():
-                return cuts
-            first += int(fits.argmin())
-            cuts.append(first)
+
+        def fits(at: int) -> np.ndarray:
+            n_rows = np.arange(1, len(lengths) - at + 1)
+            few_events = np.cumsum(counts[at:]) <= self.steps_at_once
+            return few_events & (lengths[at] * n_rows <= self.most_steps)
+
+        return _cut_where_full(fits)
 
 
 def mixed_batch_size(n_rows: int, n_events: int) -> int:
