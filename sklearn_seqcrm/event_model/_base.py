@@ -19,11 +19,11 @@ from sklearn_seqcrm._recurrent.training import (
     EpochSteps,
     Seeds,
     draw_seeds,
-    hold_out_customers,
     keep_network_parameters,
     optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
+    set_aside,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -126,8 +126,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
-        data, valid = hold_out_customers(
-            self, net, self._batch_size_of(data), data, customers, seeds.split
+        data, valid = set_aside(
+            self, net, self._batch_size_of(data), data, customers, None, seeds.split
         )
         self.nets_ = [net]
         net.module_.time.reset_never()

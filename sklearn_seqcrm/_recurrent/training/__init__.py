@@ -12,7 +12,6 @@ from sklearn_seqcrm._recurrent.training._training import (
     best_n_epochs,
     copy_pretrained_weights,
     draw_seeds,
-    hold_out_customers,
     keep_network_parameters,
     names_of_poolings,
     optimizer_parameters,

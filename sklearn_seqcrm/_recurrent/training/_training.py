@@ -334,18 +334,6 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
     }
 
 
-def hold_out_customers(
-    estimator: Any,
-    net: HistoryNet,
-    batch_size: int,
-    data: RowData,
-    customers: np.ndarray,
-    seed: int,
-) -> tuple[RowData, RowData | None]:
-    """Split rows by customer for the early stopping of an estimator: `set_aside`."""
-    return set_aside(estimator, net, batch_size, data, customers, None, seed)
-
-
 def set_aside(
     estimator: Any,
     net: HistoryNet,
