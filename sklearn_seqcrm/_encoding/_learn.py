@@ -140,10 +140,8 @@ def _learn_vectors(
     """Return the vectors of levels by field, of the fields that have them."""
     found = {}
     for name, column in log.columns.items():
-        if column.type.pick(FIELD_ENCODERS) is not Vocabulary:
-            continue
-        if (training.count_levels(column) > 0).sum() > _LEVELS_OF_MOMENTS:
-            vectors = LevelVectors.learn(column, training, periods)
+        if column.type.pick(FIELD_ENCODERS) is Vocabulary:
+            vectors = LevelVectors.learn(column, training, periods, _LEVELS_OF_MOMENTS)
             if vectors is not None:
                 found[name] = vectors
     return found

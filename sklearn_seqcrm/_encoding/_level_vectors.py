@@ -64,6 +64,7 @@ class LevelVectors(FieldEncoder):
         column: Column,
         training: Training,
         periods: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        more_than: int = 0,
     ) -> Self | None:
         """Learn from the moments of the training events, or return None.
 
@@ -79,9 +80,13 @@ class LevelVectors(FieldEncoder):
             Training events.
         periods : callable, default=numpy.asarray
             Takes times, shape (n,), and returns numbers that are equal within a moment.
+        more_than : int, default=0
+            There are no vectors for so few levels either.
         """
         assert column.categories is not None
         counts = training.count_levels(column)
+        if np.count_nonzero(counts) <= more_than:
+            return None
         chosen = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
         chosen = np.sort(chosen[counts[chosen] > 0])
         pairs, n_with_others = _pairs(column, training, periods, chosen)
