@@ -223,8 +223,8 @@ def make_campaigns(
     cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
     sessions = _draw_sessions(rng, cutoff, mean_sessions)
     past = _session_events(rng, sessions)
-    static = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
-    static = INTERCEPT + static.to_numpy()
+    slopes = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
+    static = INTERCEPT + slopes.to_numpy()
 
     carried = np.zeros(n_customers)
     contacts = []
