@@ -45,3 +45,8 @@ from sklearn_seqcrm._columns._table import (
     split_customers,
 )
 from sklearn_seqcrm._columns._target_attrs import with_attrs_of
+from sklearn_seqcrm._columns._treatments import (
+    codes_of_treatments,
+    control_first,
+    read_treatment,
+)
