@@ -92,8 +92,8 @@ def control_first(labels: np.ndarray, control: Any) -> np.ndarray:
         )
     if len(found) < 2:
         raise ValueError(
-            f"All rows have the treatment {found[0]!r}, the control; an effect needs "
-            "rows of another treatment."
+            f"All rows (n_samples={len(labels)}) have the treatment {found[0]!r}, the "
+            "control; an effect needs rows of another treatment."
         )
     return np.concatenate([distinct[is_control], distinct[~is_control]])
 
