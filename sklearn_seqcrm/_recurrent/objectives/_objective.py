@@ -118,7 +118,7 @@ class Objective(nn.Module, ABC):
         """
         return target
 
-    def strata(self, target: np.ndarray) -> np.ndarray | None:
+    def strata(self, target: Any) -> np.ndarray | None:
         """Return groups with rows in training and in validation, if possible.
 
         Parameters

@@ -135,7 +135,7 @@ class OutcomesByTreatment(Objective):
         outcome = self.of_one.encode(y.outcome, weight)
         return np.column_stack([outcome, codes]).astype("float32")
 
-    def strata(self, target: np.ndarray) -> np.ndarray:
+    def strata(self, target: Any) -> np.ndarray:
         return target[:, 1]
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
