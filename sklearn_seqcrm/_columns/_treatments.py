@@ -1,4 +1,4 @@
-"""Treatments of rows: labels, the control, and codes."""
+"""Treatments of rows: labels of any type, as codes of arms."""
 
 from __future__ import annotations
 
@@ -6,111 +6,119 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_consistent_length
 
 
-def read_treatment(treatment: Any, n_rows: int) -> np.ndarray:
-    """Return the label of the treatment of each row.
+def read_treatments(
+    treatment: Any, control: Any, X: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the arms of an experiment or a campaign.
 
     Parameters
     ----------
     treatment : array-like of shape (n,)
-        Labels of one type: numbers, bools, text or a categorical Series. A Series is
-        aligned by position.
-    n_rows : int
-        Number of rows of `X`.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Labels.
-
-    Raises
-    ------
-    TypeError
-        If text and other labels are mixed.
-    ValueError
-        If labels are missing, or there is not one for each row.
-    """
-    labels = np.asarray(treatment)
-    if labels.shape != (n_rows,):
-        raise ValueError(
-            f"treatment must have one label for each of the {n_rows} rows; got the "
-            f"shape {labels.shape}."
-        )
-    n_missing = int(pd.isna(labels).sum())
-    if n_missing:
-        raise ValueError(
-            f"treatment is missing in {n_missing} of {n_rows} rows; give these the "
-            "label of the control if they were not contacted, or drop them."
-        )
-    if labels.dtype == object:
-        are_text = {isinstance(label, str) for label in labels}
-        if len(are_text) > 1:
-            raise TypeError(
-                "treatment mixes text and other labels; convert all labels to text."
-            )
-        labels = np.array(labels.tolist())
-    return labels
-
-
-def control_first(labels: np.ndarray, control: Any) -> np.ndarray:
-    """Return the distinct labels, the control first and the others sorted.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n,)
-        Labels as `read_treatment` returns them.
+        Label of the treatment of each row, of any type.
     control : object
-        Label of the rows that were not contacted. None: 0 or False, if all labels are
-        0 or 1.
+        Label of the rows that were not treated. None: 0 or False, where the labels are
+        0 and 1 or booleans.
+    X : n rows
+        The rows.
 
     Returns
     -------
-    ndarray of shape (n_arms,)
-        Two labels or more.
+    labels : ndarray of shape (n_arms,)
+        The distinct labels: control, and the others sorted.
+    codes : ndarray of shape (n,), int64
+        Position of each row's label in `labels`.
 
     Raises
     ------
     ValueError
-        If `control` is None and not all labels are 0 or 1, if it is not among the
-        labels, or if there is no other label.
+        If labels are missing, there is only one, or `control` is none of them, or is
+        None and the labels do not show which one it is.
+    TypeError
+        If labels of several types have no order.
     """
-    distinct = np.unique(labels)
-    found = distinct.tolist()
+    column = _column_of(treatment, X)
+    found = list(column.unique())
     if control is None:
-        if not all(label in (0, 1) for label in found):
+        if len(found) == 2 and not set(found) - {0, 1}:
+            control = next(label for label in found if label == 0)
+        elif not (len(found) == 1 and found[0] in (0, 1)):
             raise ValueError(
-                "control=None needs treatments 0 and 1, or False and True; the labels "
-                f"are {found}. Set control to the label of the rows that were not "
-                "contacted."
+                "control must name the label of rows without treatment, because the "
+                f"labels are not 0 and 1; pass control=..., one of {found}."
             )
-        control = 0
-    is_control = np.array([label == control for label in found])
-    if not is_control.any():
+    elif control not in found:
         raise ValueError(
-            f"No row has the treatment control={control!r}; the labels are {found}."
+            f"control={control!r} is none of the labels of treatment, {found}."
         )
     if len(found) < 2:
         raise ValueError(
-            f"All rows (n_samples={len(labels)}) have the treatment {found[0]!r}, the "
-            "control; an effect needs rows of another treatment."
+            "treatment must have two labels or more, of treated and of untreated rows; "
+            f"all {len(column)} rows have {found[0]!r}."
         )
-    return np.concatenate([distinct[is_control], distinct[~is_control]])
+    try:
+        others = sorted(label for label in found if label != control)
+    except TypeError as error:
+        raise TypeError(
+            f"treatment has labels of several types, {found}; use one type."
+        ) from error
+    labels = pd.Series([control, *others]).to_numpy()
+    return labels, encode_treatments(column, labels, X)
 
 
-def codes_of_treatments(labels: np.ndarray, treatments: np.ndarray) -> np.ndarray:
-    """Return the position of each label in the known treatments, shape (n,), int64.
+def encode_treatments(treatment: Any, labels: np.ndarray, X: Any) -> np.ndarray:
+    """Return the arm of each row as the position of its label.
+
+    Parameters
+    ----------
+    treatment : array-like of shape (n,)
+        Label of the treatment of each row.
+    labels : ndarray of shape (n_arms,)
+        Known labels.
+    X : n rows
+        The rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Positions in `labels`.
 
     Raises
     ------
     ValueError
-        If there are other labels.
+        If labels are missing or unknown.
     """
-    known = treatments.tolist()
-    unknown = [one for one in np.unique(labels).tolist() if one not in known]
-    if unknown:
+    column = _column_of(treatment, X)
+    codes = pd.Index(labels).get_indexer(pd.Index(column))
+    if (codes < 0).any():
+        unknown = list(column[codes < 0].unique())
         raise ValueError(
-            f"treatment has the labels {unknown}, which are not among those of fit, "
-            f"{known}."
+            f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
+            f"fit did not see; known are {list(labels)}."
         )
-    return pd.Index(known).get_indexer(labels.tolist()).astype("int64")
+    return codes.astype("int64")
+
+
+def _column_of(treatment: Any, X: Any) -> pd.Series:
+    """Return labels as a column of plain values, none missing."""
+    if isinstance(treatment, str) or np.ndim(treatment) == 0:
+        raise TypeError(
+            f"treatment must be an array with a label for each row; got {treatment!r}."
+        )
+    values = np.asarray(treatment)  # of a categorical, its labels
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"treatment must have one label for each row; its shape is {values.shape}."
+        )
+    check_consistent_length(X, values)
+    column = pd.Series(values).infer_objects()
+    if n_missing := int(column.isna().sum()):
+        raise ValueError(
+            f"treatment is missing in {n_missing} of {len(column)} rows; drop these "
+            "rows, or label them."
+        )
+    return column

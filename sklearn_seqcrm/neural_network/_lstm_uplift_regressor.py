@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, Self
 
 import torch
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Number, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
 
@@ -62,9 +63,10 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         Decoupled weight decay of AdamW.
     n_networks : int, default=1
         Size of the ensemble, whose effects are averaged. Networks are trained one
-        after the other, with other initial weights and other customers set aside. The
-        variance between seeds is smaller, and results with a few hundred customers are
-        better, at a cost proportional to the number.
+        after the other, with other initial weights and other customers set aside.
+        Forward in time, the first one finds the number of epochs for all. The variance
+        between seeds is smaller, and results with few customers are better. Each takes
+        the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -101,6 +103,8 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
     control : int, float, bool, str or None, default=None
         Treatment of the rows that were not contacted, with which others are compared.
         None: 0 or False, for treatments 0 and 1, or False and True.
+    confidence_level : float, default=0.9
+        Probability of the intervals of `predict_interval`, between 0 and 1.
     loss : {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}, \
             default="squared_error"
         Loss of the outcomes of each treatment, of which all predict the mean, as in
@@ -145,9 +149,9 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
-        on all rows, its number of epochs and the validation losses before. An
-        interrupted second training leaves the network of the first one.
+        set aside; ``"losses"`` are the validation losses of the first training, and
+        ``"n_epochs"`` is the number of epochs of those on all rows, both None if there
+        was none. An interrupted training on all rows leaves the networks before it.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -189,6 +193,7 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
         "control": "no_validation",  # any label
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "loss": [StrOptions(_LOSSES_OF_MEANS)],
     }
 
@@ -218,6 +223,7 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         refit: bool = True,
         n_iter_no_change: int = 5,
         control: Any = None,
+        confidence_level: float = 0.9,
         loss: Literal[
             "squared_error", "poisson", "gamma", "zero_inflated_lognormal"
         ] = "squared_error",
@@ -251,6 +257,7 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         self.refit = refit
         self.n_iter_no_change = n_iter_no_change
         self.control = control
+        self.confidence_level = confidence_level
         self.loss = loss
         self.callbacks = callbacks
         self.device = device

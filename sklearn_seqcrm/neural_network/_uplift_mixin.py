@@ -12,8 +12,7 @@ from sklearn.utils import check_consistent_length
 from sklearn_seqcrm._columns import (
     ForwardSplit,
     NoForwardSplitError,
-    codes_of_treatments,
-    read_treatment,
+    encode_treatments,
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import with_callbacks
@@ -32,6 +31,7 @@ class UpliftMixin(ABC):
 
     _objective: Any
     control: Any
+    confidence_level: float
     _fit: Any
     _partial_fit: Any
     _learned: Any
@@ -159,47 +159,37 @@ class UpliftMixin(ABC):
         """
         return self._combined(self._fitted_objective.outcomes, X)
 
-    def predict_interval(self, X: Any, confidence_level: float = 0.9) -> np.ndarray:
+    def predict_interval(self, X: Any) -> np.ndarray:
         """Predict an interval for the effect of each treatment, from the networks.
 
         Parameters
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
-        confidence_level : float, default=0.9
-            Probability of the interval, between 0 and 1.
 
         Returns
         -------
         ndarray of shape (n, 2) or (n, n_arms - 1, 2)
-            Lower and upper ends.
+            Lower and upper ends, for a probability of `confidence_level`.
 
         Raises
         ------
         ValueError
-            If there is one network only, or the level is not between 0 and 1.
+            If there is one network only.
 
         Notes
         -----
         With the mean ``m`` and the standard deviation ``s`` of the effects of ``k``
         networks, the ends are ``m - q * s`` and ``m + q * s``, where ``q`` is the
-        quantile of Student's t distribution with ``k - 1`` degrees of freedom. It is
-        the range of the effects that one network, trained with another seed on other
-        customers, would predict. It has no guarantee of coverage: what all networks
-        get wrong together, such as effects that are shrunken because rows are few or
-        treatments that were confounded, is not part of it.
+        quantile of Student's t distribution with ``k - 1`` degrees of freedom.
         """
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level must be between 0 and 1; got {confidence_level!r}."
-            )
         objective = self._fitted_objective
         each = np.stack([objective.predict(one) for one in self._outputs(X)])
         if len(each) < 2:
             raise ValueError(
                 "An interval needs two networks or more; fit with n_networks=5."
             )
-        q = student_t.ppf((1 + confidence_level) / 2, len(each) - 1)
+        q = student_t.ppf((1 + self.confidence_level) / 2, len(each) - 1)
         mean, reach = each.mean(axis=0), q * each.std(axis=0, ddof=1)
         return np.stack([mean - reach, mean + reach], axis=-1)
 
@@ -233,7 +223,6 @@ class UpliftMixin(ABC):
         """
         self._refuse_no_treatment(treatment)
         effect = self.predict(X)
-        labels = read_treatment(treatment, len(effect))
-        codes_of_treatments(labels, self.treatments_)
+        encode_treatments(treatment, self.treatments_, effect)
         check_consistent_length(effect, y)
         raise NotImplementedError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_seqcrm._columns import codes_of_treatments, control_first, read_treatment
+from sklearn_seqcrm._columns import encode_treatments, read_treatments
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._objective import (
@@ -93,15 +93,21 @@ class OutcomesByTreatment(Objective):
                 "outcome; fit an estimator for each column."
             )
         outcome = self.of_one.read(y.outcome)
-        return TreatedOutcomes(outcome, read_treatment(y.treatment, len(outcome)))
+        labels = np.asarray(y.treatment)
+        if labels.shape not in ((len(outcome),), (len(outcome), 1)):
+            raise ValueError(
+                f"treatment must have one label for each of the {len(outcome)} rows; "
+                f"got the shape {labels.shape}."
+            )
+        return TreatedOutcomes(outcome, labels.ravel())
 
     def learn(  # type: ignore[override]
         self, y: TreatedOutcomes, weight: np.ndarray | None
     ) -> None:
         labels = y.treatment if weight is None else y.treatment[has_weight(weight)]
         if self._given is not None:
-            labels = read_treatment(self._given, len(self._given))
-        self.treatments = control_first(labels, self._control)
+            labels = self._given
+        self.treatments, _ = read_treatments(labels, self._control, labels)
         self.of_one.learn(y.outcome, weight)
         if isinstance(self.of_one, Classes) and self.of_one.n_outputs > 2:
             raise ValueError(
@@ -116,7 +122,7 @@ class OutcomesByTreatment(Objective):
         self, y: TreatedOutcomes, is_full_data: bool
     ) -> None:
         self.of_one.check(y.outcome, is_full_data)
-        codes = codes_of_treatments(y.treatment, self.treatments)
+        codes = encode_treatments(y.treatment, self.treatments, y.outcome)
         absent = np.setdiff1d(np.arange(len(self.treatments)), codes)
         if is_full_data and len(absent):
             raise ValueError(
@@ -131,7 +137,7 @@ class OutcomesByTreatment(Objective):
         labels = y.treatment
         if weight is not None:  # rows of weight 0 are dropped later
             labels = np.where(has_weight(weight), labels, self.treatments[0])
-        codes = codes_of_treatments(labels, self.treatments)
+        codes = encode_treatments(labels, self.treatments, y.outcome)
         outcome = self.of_one.encode(y.outcome, weight)
         return np.column_stack([outcome, codes]).astype("float32")
 
