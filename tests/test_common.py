@@ -47,7 +47,12 @@ FLOAT32 = (
     "gradients in another order has 6 of each step, or by luck 7; test_weights.py and "
     "test_lstm_survival.py have the check to that precision."
 )
-ARMS = "A row that is repeated has another treatment, as these go by position."
+OF_ARMS = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "A row that is repeated has another treatment, as these go by position."
+    ),
+    "check_fit2d_1sample": "Its error is that all 1 rows have one treatment.",
+}
 CUSTOMERS = (
     "A row that is repeated is one customer more, and a row of twice the weight is "
     "none: the more customers are set aside, the further weights go from one half."
@@ -59,10 +64,8 @@ UNCERTAIN_CHECKS = {
     "LSTMClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMSurvival": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
-    **dict.fromkeys(
-        ("RandomisedClassifier", "RandomisedRegressor"),
-        {"check_sample_weight_equivalence_on_dense_data": ARMS},
-    ),
+    "RandomisedClassifier": OF_ARMS,
+    "RandomisedRegressor": OF_ARMS,
 }
 
 

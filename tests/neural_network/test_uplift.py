@@ -295,18 +295,18 @@ def test_validation_forward_in_time():
     assert model.validation_["by"] == "forward"
     assert len(model.nets_) == 2
 
-    # Before the last cutoffs, or after them, all rows have one treatment.
-    for late, which in (
-        (cutoff == 60, "rows whose label was known at 60"),
-        (cutoff < 60, "validation rows from 60"),
+    # Before the last cutoffs, or at them, all rows have one treatment.
+    for treatment, which in (
+        (np.where(cutoff < 60, 0, treatment), "rows whose label was known at 60"),
+        (np.where(cutoff < 60, treatment, 0), "validation rows from 60"),
     ):
-        arms = {"treatment": late, "control": cutoff[0] == 60}
+        case = {"X": rows, "y": y, "treatment": treatment, "horizon": 10}
         reason = f"{which}, the first of the latest cutoffs, lack the treatments"
-        model = fit(X=rows, y=y, horizon=10, **arms)
+        model = fit(**case)
         assert model.validation_["by"] == "customers"
         assert reason in model.validation_["reason"]
         with pytest.raises(ValueError, match=reason):
-            fit(X=rows, y=y, horizon=10, validation="forward", **arms)
+            fit(**case, validation="forward")
 
 
 # Errors -------------------------------------------------------------------------------

@@ -124,5 +124,5 @@ def test_one_outcome_and_two_classes():
     objective = OutcomesByTreatment(Classes(), "none")
     with pytest.raises(ValueError, match="effects are on one outcome"):
         objective.read(TreatedOutcomes(np.zeros((N, 2)), ARMS))
-    with pytest.raises(ValueError, match="two classes.*got \\[0, 1, 2\\]"):
+    with pytest.raises(ValueError, match=r"two classes.*got \[0, 1, 2\]"):
         learned(Classes(), np.arange(N) % 3)
