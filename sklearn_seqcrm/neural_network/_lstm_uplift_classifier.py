@@ -165,21 +165,71 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
 
     Notes
     -----
-    TODO
+    **Effects.** With the expected outcome ``mu[a]`` of a row under treatment ``a``, and
+    0 for the control, `predict` returns ``mu[a] - mu[0]``: the conditional average
+    treatment effect. It is a causal effect if the assignment of treatments was
+    randomised, or depended only on what the row shows (histories and statics), and if
+    every row could have had each treatment. No network can correct for a reason of
+    assignment that is not in `X`. Histories must end before the contact that is the
+    treatment: rows see the events before their cutoffs, so that the time of the contact
+    is a cutoff that hides it. Earlier contacts are events like others.
+
+    **Heads.** The outputs of a row are a mean over the treatments and a difference for
+    each but the control; with the share ``s[a]`` of each treatment in the training
+    rows::
+
+        z[0] = m - sum over a of s[a] * d[a]
+        z[a] = z[0] + d[a]
+
+    The loss of a row with treatment ``a`` is the cross-entropy of ``z[a]``. The same
+    functions could be learned with ``z`` as outputs, as in TARNet. Adam then changes
+    differences twice as fast, and effects are noisier.
+
+    **Confounding.** If treatments were not randomised, weight rows by the inverse of
+    the propensity of their treatment: ``sample_weight=1 / propensity``. There is no
+    head for the propensity, as in DragonNet [2]_, because it made effects worse in
+    experiments (see the page on networks and their parameters). The learners of
+    ``sklearn_seqcrm.uplift`` use propensities in other ways.
+
+    **Validation.** Rows are set aside as in `LSTMClassifier`. Forward in time, rows on
+    both sides must have all treatments; otherwise customers are set aside, drawn so
+    that all treatments are on both sides where each has two customers or more.
+
+    `fit` and `score` request `treatment` by default where metadata routing is enabled.
+    Without it, pass ``estimator__treatment=...`` to `fit` of a pipeline of
+    `make_history_pipeline`.
+
+    **Intervals** of `predict_interval` show how much the networks of the ensemble
+    differ, which have other initial weights, batches and validation customers. They
+    have no guarantee of coverage: errors that all networks share are not part of
+    them.
 
     References
     ----------
     .. [1] U. Shalit, F. D. Johansson and D. Sontag, "Estimating individual treatment
        effect: generalization bounds and algorithms", International Conference on
        Machine Learning, 2017. https://proceedings.mlr.press/v70/shalit17a.html
+    .. [2] C. Shi, D. M. Blei and V. Veitch, "Adapting Neural Networks for the
+       Estimation of Treatment Effects", Advances in Neural Information Processing
+       Systems 32, 2019. https://arxiv.org/abs/1906.02120
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.datasets import make_campaigns
     >>> from sklearn_seqcrm.events import EventLog
     >>> from sklearn_seqcrm.neural_network import LSTMUpliftClassifier
     >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> data = make_campaigns(200, random_state=0)
+    >>> log = EventLog(data.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(data.rows, cutoff="cutoff")
+    >>> model = make_history_pipeline(
+    ...     LSTMUpliftClassifier(max_epochs=3, random_state=0)
+    ... )
+    >>> model = model.fit(X, data.target, estimator__treatment=data.treatment)
+    >>> model.predict(X).shape
+    (200,)
+    >>> model[-1].treatments_
+    array([0, 1])
     """
 
     _objective: OutcomesByTreatment

@@ -181,11 +181,19 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.datasets import make_campaigns
     >>> from sklearn_seqcrm.events import EventLog
-    >>> from sklearn_seqcrm.neural_network import LSTMUpliftClassifier
+    >>> from sklearn_seqcrm.neural_network import LSTMUpliftRegressor
     >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> data = make_campaigns(200, random_state=0)
+    >>> log = EventLog(data.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(data.rows, cutoff="cutoff")
+    >>> model = make_history_pipeline(LSTMUpliftRegressor(max_epochs=3, random_state=0))
+    >>> model = model.fit(X, data.amount, estimator__treatment=data.treatment)
+    >>> model.predict(X).shape
+    (200,)
+    >>> model[-1].treatments_
+    array([0, 1])
     """
 
     _objective: OutcomesByTreatment

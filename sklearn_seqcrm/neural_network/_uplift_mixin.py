@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.stats import t as student_t
-from sklearn.utils import check_consistent_length
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
@@ -16,6 +15,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm.metrics import qini_auc_score
 
 
 class UpliftMixin(ABC):
@@ -212,9 +212,9 @@ class UpliftMixin(ABC):
         Returns
         -------
         float
-            Area between the Qini curve and the line of a random order; see
-            `sklearn_seqcrm.metrics.qini_auc_score`. With several treatments, the mean
-            over them, each with the control.
+            Area between the Qini curve and the line of a random order, over that of the
+            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            treatments, the mean over them, each with the control.
 
         Raises
         ------
@@ -223,6 +223,13 @@ class UpliftMixin(ABC):
         """
         self._refuse_no_treatment(treatment)
         effect = self.predict(X)
-        encode_treatments(treatment, self.treatments_, effect)
-        check_consistent_length(effect, y)
-        raise NotImplementedError
+        encode_treatments(treatment, self.treatments_, effect)  # refuses unknown labels
+        classes = getattr(self, "classes_", None)
+        return qini_auc_score(
+            y,
+            effect,
+            treatment,
+            treatments=self.treatments_.tolist(),
+            sample_weight=sample_weight,
+            pos_label=None if classes is None else classes[1],
+        )

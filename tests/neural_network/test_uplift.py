@@ -296,11 +296,11 @@ def test_validation_forward_in_time():
     assert len(model.nets_) == 2
 
     # Before the last cutoffs, or at them, all rows have one treatment.
-    for treatment, which in (
+    for arms, which in (
         (np.where(cutoff < 60, 0, treatment), "rows whose label was known at 60"),
         (np.where(cutoff < 60, treatment, 0), "validation rows from 60"),
     ):
-        case = {"X": rows, "y": y, "treatment": treatment, "horizon": 10}
+        case = {"X": rows, "y": y, "treatment": arms, "horizon": 10}
         reason = f"{which}, the first of the latest cutoffs, lack the treatments"
         model = fit(**case)
         assert model.validation_["by"] == "customers"

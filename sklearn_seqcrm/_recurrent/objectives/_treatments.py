@@ -43,10 +43,17 @@ class TreatedOutcomes:
 class OutcomesByTreatment(Objective):
     """Expected outcomes by treatment; the loss of a row is that of its own treatment.
 
-    With ``p`` outputs for each of the treatments ``a``, the outputs of a row are
-    ``| z[0] ... | z[1] ... | ...``, the control first. A row of treatment ``a`` has the
-    loss ``l(z[a], t)`` of the objective of one treatment: a head for each treatment on
-    one shared representation, as in TARNet (Shalit, Johansson and Sontag, 2017).
+    The outputs of a row are a mean over the treatments and a difference for each but
+    the control, each with the ``p`` outputs of the objective of one treatment::
+
+        | m ... | d[1] ... | d[2] ... | ...
+        z[0] = m - sum over a of share[a] * d[a]        control
+        z[a] = z[0] + d[a]                              treatment a
+
+    A row of treatment ``a`` has the loss ``l(z[a], t)`` of the objective of one
+    treatment: a head for each treatment on one shared representation, as in TARNet
+    (Shalit, Johansson and Sontag, 2017). With ``z`` as outputs the same functions can
+    be learned; with a mean and differences the effects are less noisy.
 
     Parameters
     ----------
@@ -62,12 +69,15 @@ class OutcomesByTreatment(Objective):
     ----------
     treatments : ndarray of shape (n_arms,)
         Labels of the treatments, control first.
+    shares : ndarray of shape (n_arms,)
+        Share of each treatment in the weight of the first call.
     of_each : list of Objective
         Objective of each treatment. All have the same scales; calibration factors
         differ.
     """
 
     treatments: np.ndarray
+    shares: np.ndarray
     of_each: list[Any]
 
     def __init__(
@@ -115,6 +125,9 @@ class OutcomesByTreatment(Objective):
                 f"probability of one; got {self.of_one.classes.tolist()}. Fit an "
                 "estimator for each class: y == label."
             )
+        codes = self._codes(y, weight)
+        counts = np.bincount(codes, weight, len(self.treatments))
+        self.shares = counts / counts.sum()
         self.of_each = [copy.deepcopy(self.of_one) for _ in self.treatments]
         self.n_outputs = self.of_one.n_outputs * len(self.treatments)
 
@@ -134,19 +147,25 @@ class OutcomesByTreatment(Objective):
         self, y: TreatedOutcomes, weight: np.ndarray | None
     ) -> np.ndarray:
         """Return encoded outcomes and codes of treatments, shape (n, 2), float32."""
+        outcome = self.of_one.encode(y.outcome, weight)
+        codes = self._codes(y, weight)
+        return np.column_stack([outcome, codes]).astype("float32")
+
+    def _codes(self, y: TreatedOutcomes, weight: np.ndarray | None) -> np.ndarray:
+        """Return the position of the treatment of each row, shape (n,), int64."""
         labels = y.treatment
         if weight is not None:  # rows of weight 0 are dropped later
             labels = np.where(has_weight(weight), labels, self.treatments[0])
-        codes = encode_treatments(labels, self.treatments, y.outcome)
-        outcome = self.of_one.encode(y.outcome, weight)
-        return np.column_stack([outcome, codes]).astype("float32")
+        return encode_treatments(labels, self.treatments, y.outcome)
 
     def strata(self, target: Any) -> np.ndarray:
         return target[:, 1]
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return the outcome for each treatment: all start from one regression."""
-        return np.repeat(target[:, :1], self.n_outputs, axis=1)
+        """Return the outcome for the mean, and 0 for the differences."""
+        found = np.zeros((len(target), self.n_outputs), target.dtype)
+        found[:, 0] = target[:, 0]
+        return found
 
     # Outputs ----------------------------------------------------------------------
 
@@ -158,11 +177,12 @@ class OutcomesByTreatment(Objective):
             rows = rows if rows.any() else np.ones(len(target), dtype=bool)
             own = None if weight is None else weight[rows]
             each.append(of_one.start_bias(self._outcome_of(target[rows]), own))
-        return np.concatenate(each)
+        mean = self.shares @ np.array(each)  # (p,)
+        return np.concatenate([mean, *(one - each[0] for one in each[1:])])
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         arm = target[:, 1].long()
-        by_arm = outputs.unflatten(1, (len(self.of_each), -1))  # (n, n_arms, p)
+        by_arm = torch.stack(self._by_treatment(outputs), dim=1)  # (n, n_arms, p)
         own = by_arm[torch.arange(len(arm), device=arm.device), arm]  # (n, p)
         return self.of_one(own, self._outcome_of(target))
 
@@ -200,11 +220,16 @@ class OutcomesByTreatment(Objective):
         treatments = {"treatments": self.treatments.tolist()}
         return {**self.of_one.describe(), **treatments}
 
-    def _by_treatment(self, outputs: Array) -> list[Array]:
+    def _by_treatment(self, outputs: Any) -> list[Any]:
         """Return the outputs of each treatment, shape (n, p)."""
         p = self.of_one.n_outputs
-        starts = range(0, self.n_outputs, p)
-        return [outputs[:, start : start + p] for start in starts]
+        mean, *differences = (
+            outputs[:, start : start + p] for start in range(0, self.n_outputs, p)
+        )
+        control = mean
+        for share, one in zip(self.shares[1:].tolist(), differences, strict=True):
+            control = control - share * one
+        return [control, *(control + one for one in differences)]
 
     def _outcome_of(self, target: Any) -> Any:
         """Return the outcomes of encoded targets, shape (n,); classes as integers."""

@@ -252,11 +252,11 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ``effect`` (n,) or (n, n_arms - 1) and ``outcomes`` (n, n_arms), the control first.
 
     **The JSON** has the fitted encoding of events and statics, classes, treatments,
-    quantiles and edges. ``examples/read_exported.py`` reads it with NumPy only: a reference for a
-    reader in another language. It lacks steps for the statics other than those of
-    `make_history_pipeline` (``parts`` is null): compute the columns ``names`` that
-    these steps return. All files have the same ``digest``, the graphs in their
-    metadata; it differs between exports.
+    quantiles and edges. ``examples/read_exported.py`` reads it with NumPy only: a
+    reference for a reader in another language. It lacks steps for the statics other
+    than those of `make_history_pipeline` (``parts`` is null): compute the columns
+    ``names`` that these steps return. All files have the same ``digest``, the graphs in
+    their metadata; it differs between exports.
 
     Files are replaced only after all new ones are complete. Weights trained in bfloat16
     are written in float32, in which the graphs compute.

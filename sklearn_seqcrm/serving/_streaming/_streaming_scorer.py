@@ -359,8 +359,9 @@ class StreamingScorer(PredictionsMixin):
         ndarray or float
             Probabilities of a classifier, shape (n_classes,) or (k,). Prediction of a
             regressor, a float or an array of shape (k,). Effects of treatments, a float
-            or an array of shape (n_arms - 1,). Risk of an `LSTMSurvival`, a float; with `horizon` the probability of an event before it, a float or an
-            array of shape (n_times,).
+            or an array of shape (n_arms - 1,). Risk of an `LSTMSurvival`, a float; with
+            `horizon` the probability of an event before it, a float or an array of
+            shape (n_times,).
 
         Raises
         ------

@@ -29,6 +29,15 @@ def learned(of_one, outcome, weight=None, **options):
     return objective, objective.encode(y, weight)
 
 
+def outputs_of(objective, wanted):
+    """Return network outputs for which each treatment has its wanted ones, in order."""
+    p = objective.of_one.n_outputs
+    by_arm = wanted.reshape(len(wanted), -1, p)
+    mean = np.tensordot(by_arm, objective.shares, axes=(1, 0))
+    differences = by_arm[:, 1:] - by_arm[:, :1]
+    return np.concatenate([mean[:, None], differences], axis=1).reshape(wanted.shape)
+
+
 CASES = [
     (Classes(), CLASSES),
     *((LOSSES[name](), AMOUNTS) for name in ("squared_error", "poisson", "gamma")),
@@ -42,7 +51,8 @@ def test_loss_is_that_of_the_own_treatment(of_one, outcome):
     assert_array_equal(objective.treatments, ["none", "call", "mail"])
     one = objective.of_one
     outputs = RNG.normal(size=(N, objective.n_outputs)).astype("float32")
-    found = objective(torch.from_numpy(outputs), torch.from_numpy(target))
+    given = outputs_of(objective, outputs).astype("float32")
+    found = objective(torch.from_numpy(given), torch.from_numpy(target))
     codes = target[:, 1].astype(int)
     assert_array_equal(objective.treatments[codes], ARMS)
     encoded = one.encode(one.read(outcome), None)
@@ -62,13 +72,14 @@ def test_effects_are_differences_of_outcomes(of_one, outcome):
     objective, _ = learned(copy.deepcopy(of_one), outcome)
     one = objective.of_one
     outputs = RNG.normal(size=(7, objective.n_outputs))
+    given = outputs_of(objective, outputs)
     p = one.n_outputs
     expected = [one.predict(outputs[:, i * p : (i + 1) * p]) for i in range(3)]
     if isinstance(one, Classes):
         expected = [shares[:, 1] for shares in expected]
-    assert_allclose(objective.outcomes(outputs), np.transpose(expected))
+    assert_allclose(objective.outcomes(given), np.transpose(expected))
     effects = np.transpose([expected[1] - expected[0], expected[2] - expected[0]])
-    assert_allclose(objective.predict(outputs), effects)
+    assert_allclose(objective.predict(given), effects, atol=1e-12)
 
 
 def test_start_bias_has_the_shares_of_each_treatment():
@@ -105,7 +116,9 @@ def test_rows_without_weight_add_no_treatment():
 def test_the_linear_part_starts_alike_for_all_treatments():
     objective, target = learned(LOSSES["squared_error"](), AMOUNTS)
     assert objective.is_linear
-    assert_array_equal(objective.linear_target(target), target[:, [0, 0, 0]])
+    of_outputs = objective.linear_target(target)
+    for one in objective._by_treatment(of_outputs):
+        assert_array_equal(one[:, 0], target[:, 0])
 
 
 def test_later_calls_have_the_treatments_of_the_first():
