@@ -92,7 +92,9 @@ class RandomisedClassifier(Randomised, LSTMUpliftClassifier):
     """Two classes, because targets of estimators that are no classifiers have many."""
 
     def outcomes(self, y):
-        kinds = [] if y is None or pd.isna(y).any() else np.unique(y)
+        if y is None or pd.isna(np.asarray(y)).any():
+            return y
+        kinds = np.unique(np.asarray(y))
         return y if len(kinds) < 3 else np.asarray(y) > kinds[len(kinds) // 2]
 
 
