@@ -197,7 +197,9 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
 
     `fit` and `score` request `treatment` by default where metadata routing is enabled.
     Without it, pass ``estimator__treatment=...`` to `fit` of a pipeline of
-    `make_history_pipeline`.
+    `make_history_pipeline`. In searches over pipelines, set ``scoring`` to
+    ``get_scorer("qini_auc").set_score_request(treatment=True)``: scikit-learn 1.6
+    passes no metadata to the score of a pipeline.
 
     **Intervals** of `predict_interval` show how much the networks of the ensemble
     differ, which have other initial weights, batches and validation customers. They

