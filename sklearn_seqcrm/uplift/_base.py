@@ -410,7 +410,9 @@ def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
     """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
     if given is None:
         return np.empty((n_rows, 0))
-    found = check_array(given, ensure_2d=False, dtype="float64", input_name="propensity")
+    found = check_array(
+        given, ensure_2d=False, dtype="float64", input_name="propensity"
+    )
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim == 1 and n_arms == 2:

@@ -239,9 +239,7 @@ class Models:
         """Return the nuisance model of the treatments."""
 
         def fit(rows: UpliftRows) -> Any:
-            return fit_weighted(
-                self.propensity, rows.X, rows.arms, self._weight(rows)
-            )
+            return fit_weighted(self.propensity, rows.X, rows.arms, self._weight(rows))
 
         return Nuisance(fit, self._predict_arms)
 
@@ -275,9 +273,7 @@ class Propensities:
     propensities are the shares of the arms.
     """
 
-    def __init__(
-        self, models: Models, rows: UpliftRows, folds: Sequence[Fold]
-    ) -> None:
+    def __init__(self, models: Models, rows: UpliftRows, folds: Sequence[Fold]) -> None:
         self._models: list[Any] = []
         self._predict = models._predict_arms
         self._least = models.min_propensity
