@@ -55,7 +55,7 @@ class BaseUplift(BaseEstimator, ABC):
     _classify: ClassVar[bool]
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "learner": [StrOptions(set(LEARNERS))],
         "effect_estimator": [HasMethods(["fit", "predict"]), None],
@@ -70,7 +70,13 @@ class BaseUplift(BaseEstimator, ABC):
         "random_state": ["random_state"],
     }
 
+    # Requested without a call of set_fit_request, because fit and score need it.
+    __metadata_request__fit: ClassVar = {"treatment": True}
+    __metadata_request__score: ClassVar = {"treatment": True}
+
+    classes_: np.ndarray
     treatments_: np.ndarray
+    learner_: Learner
 
     def __init__(
         self,
@@ -186,7 +192,8 @@ class BaseUplift(BaseEstimator, ABC):
             ``treatments_[1:]``: in the unit of `y`, or in probability of
             ``classes_[1]``.
         """
-        return self._one_or_several(self._effects(self.learner_checked(), X))
+        check_is_fitted(self)
+        return self._one_or_several(self._effects(self.learner_, X))
 
     def predict_outcomes(self, X: Any) -> np.ndarray:
         """Predict the outcome of each row under each treatment.
@@ -203,8 +210,8 @@ class BaseUplift(BaseEstimator, ABC):
             probabilities of ``classes_[1]``. The latter are clipped to 0 and 1, where
             their differences may be smaller than the effects that `predict` returns.
         """
-        learner = self.learner_checked()
-        found = learner.outcomes(self._checked(X))
+        check_is_fitted(self)
+        found = self.learner_.outcomes(self._checked(X))
         return np.clip(found, 0, 1) if self._classify else found
 
     def predict_interval(self, X: Any) -> np.ndarray:
@@ -226,7 +233,7 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `n_bootstraps` is less than 2.
         """
-        self.learner_checked()
+        check_is_fitted(self)
         if len(self.bootstraps_) < 2:
             raise ValueError(
                 "predict_interval needs fits of samples of the customers, and there "
@@ -239,7 +246,7 @@ class BaseUplift(BaseEstimator, ABC):
         return self._one_or_several(np.moveaxis(ends, 0, -1))
 
     def score(
-        self, X: Any, y: Any, treatment: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
     ) -> float:
         """Return the Qini coefficient of the predicted effects.
 
@@ -265,11 +272,11 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `treatment` is missing or has labels that `fit` did not see.
         """
-        self.learner_checked()
+        check_is_fitted(self)
         if treatment is None:
             raise ValueError(
-                "score needs treatment=..., the treatment of each row. In searches and "
-                "cross_validate, request it: set_score_request(treatment=True), with "
+                "score needs treatment=..., the treatment of each row. Searches and "
+                "cross_validate pass it with params={'treatment': ...} after "
                 "sklearn.set_config(enable_metadata_routing=True)."
             )
         arms = encode_treatments(treatment, self.treatments_, X)
@@ -343,11 +350,6 @@ class BaseUplift(BaseEstimator, ABC):
         if not isinstance(X, pd.DataFrame):
             validate_data(self, X, reset=False, skip_check_array=True)
         return X
-
-    def learner_checked(self) -> Learner:
-        """Return the fitted learner."""
-        check_is_fitted(self)
-        return self.learner_
 
     def _models(self, is_weighted: bool, is_given: bool, n_jobs: int | None) -> Models:
         """Return the models, not fitted and without seeds."""

@@ -56,17 +56,18 @@ def refuse_visible_decisions(
             ).groupby("level", observed=True, dropna=False)
             n_customers = found["customer"].nunique()
             is_pure = found["arm"].nunique() == 1
-            chance = shares[found["arm"].first()] ** n_customers
+            arm = found["arm"].first()
+            chance = pd.Series(shares[arm], arm.index) ** n_customers
             shown = chance[is_pure & (chance < _BY_CHANCE)]
             if len(shown):
-                level = shown.index[shown.argmin()]
-                arm = labels[found["arm"].first()[level]]
-                _refuse(name, what, level, n_customers[level], arm)
+                level = shown.idxmin()
+                text = what.format(level=level, name=name)
+                _refuse(text, n_customers[level], labels[arm[level]])
 
 
-def _refuse(history: Any, what: str, level: Any, n_customers: int, arm: Any) -> None:
+def _refuse(what: str, n_customers: int, arm: Any) -> None:
     raise ValueError(
-        f"All {n_customers} customers whose {what.format(level=level, name=history)} "
+        f"All {n_customers} customers whose {what} "
         f"have the treatment {arm!r}, so that histories show the treatment, and no row "
         "with another one is comparable. If it is the event of the contact, set the "
         "cutoff before it, with allow_exact_matches=False in EventLog.attach; if the "
@@ -89,7 +90,7 @@ def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
     if at_cutoff.any():
         seen = np.zeros(len(array), dtype=bool)
         seen[there] = at_cutoff
-        text = "history {name!r} has an event at the cutoff ({level})"
+        text = "history {name!r} has an event at the cutoff: {level},"
         yield text, np.arange(len(array)), seen
     codes = rows.codes[there]
     first = np.maximum(log.timeline.positions(codes, times), rows.start[there])
@@ -102,6 +103,6 @@ def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
         except TypeError:  # vectors have no levels
             continue
         # Factorized: groupby of categories would list those without rows.
-        text = f"last event has {field}={{level!r}} in the history {{name!r}}"
+        text = f"history {{name!r}} ends with {field}={{level!r}}"
         shown = np.asarray(distinct, dtype=object)
         yield text, row[levels >= 0], shown[levels[levels >= 0]]

@@ -234,6 +234,7 @@ class RLearner(_EffectLearner):
 
     def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
         """Fit the models of outcomes, propensities and effects."""
+        self.models.check_weights()
         others = range(1, self.models.n_arms)
         parts = [self.models.outcome_of(0, k) for k in others]
         found = cross_fit(parts, rows, folds, self.models.n_jobs)

@@ -171,10 +171,14 @@ class Models:
 
     def with_seeds(self, rng: np.random.RandomState) -> Models:
         """Return the same models, whose seeds are drawn where none is set."""
-        parts = (self.outcome, self.effect, self.propensity)
-        names = ("outcome", "effect", "propensity")
-        drawn = [part if part is None else seeded(part, rng) for part in parts]
-        return replace(self, **dict(zip(names, drawn, strict=True)))
+        return replace(
+            self,
+            outcome=seeded(self.outcome, rng),
+            effect=None if self.effect is None else seeded(self.effect, rng),
+            propensity=(
+                None if self.propensity is None else seeded(self.propensity, rng)
+            ),
+        )
 
     def fit_outcome(self, rows: UpliftRows) -> Any:
         """Return a fitted model of outcomes."""
@@ -214,17 +218,20 @@ class Models:
         weight : ndarray of shape (n,) or None
             Weights of the method; those of the rows multiply them.
         """
-        if weight is not None and not takes_weights(self.effect):
-            raise TypeError(
-                "learner='r' weights the rows, and fit of the effect estimator takes "
-                f"no sample_weight: {self.effect!r}. Pass another effect_estimator, or "
-                "use learner='dr'."
-            )
         own = self._weight(rows)
         if own is not None:
             weight = own if weight is None else own * weight
         y = with_attrs_of(rows.y, pseudo)
         return fit_weighted(self.effect, rows.X, y, weight)
+
+    def check_weights(self) -> None:
+        """Raise a TypeError if the model of effects takes no weights."""
+        if not takes_weights(self.effect):
+            raise TypeError(
+                "learner='r' weights the rows, and fit of the effect estimator takes "
+                f"no sample_weight: {self.effect!r}. Pass another effect_estimator, or "
+                "use learner='dr'."
+            )
 
     def predict_effect(self, model: Any, X: Any) -> np.ndarray:
         """Return effects, shape (n,)."""
