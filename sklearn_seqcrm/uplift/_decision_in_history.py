@@ -58,11 +58,13 @@ def refuse_visible_decisions(
             is_pure = found["arm"].nunique() == 1
             arm = found["arm"].first()
             chance = pd.Series(shares[arm], arm.index) ** n_customers
-            shown = chance[is_pure & (chance < _BY_CHANCE)]
-            if len(shown):
-                level = shown.idxmin()
+            is_shown = is_pure & (chance < _BY_CHANCE)
+            if is_shown.any():
+                # If levels show several arms, name a treatment and not control.
+                order = np.lexsort((chance, -arm, ~is_shown))
+                level = chance.index[order[0]]
                 text = what.format(level=level, name=name)
-                _refuse(text, n_customers[level], labels[arm[level]])
+                _refuse(text, n_customers.loc[level], labels.tolist()[arm.loc[level]])
 
 
 def _refuse(what: str, n_customers: int, arm: Any) -> None:
@@ -90,7 +92,7 @@ def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
     if at_cutoff.any():
         seen = np.zeros(len(array), dtype=bool)
         seen[there] = at_cutoff
-        text = "history {name!r} has an event at the cutoff: {level},"
+        text = "history {name!r} has an event at the cutoff ({level})"
         yield text, np.arange(len(array)), seen
     codes = rows.codes[there]
     first = np.maximum(log.timeline.positions(codes, times), rows.start[there])

@@ -9,6 +9,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -82,9 +83,9 @@ def test_pipelines_on_histories(name, learner):
 @pytest.mark.parametrize(
     "estimator",
     [
-        network(LSTMClassifier, max_epochs=40),
+        network(LSTMClassifier, hidden_size=8, learning_rate=0.02, max_epochs=15),
         make_pipeline(HistoryAggregator(), HistGradientBoostingClassifier()),
-        make_pipeline(RFMFeatures(), LogisticRegression()),
+        make_pipeline(RFMFeatures(), SimpleImputer(), LogisticRegression()),
     ],
 )
 @pytest.mark.parametrize("n_arms", [2, 3])
@@ -95,9 +96,9 @@ def test_one_model_reads_the_treatment(estimator, n_arms):
     arm = rng.integers(0, n_arms, len(X))
     bought = rng.random(len(X)) < np.array([0.3, 0.95, 0.02])[arm]
     model = UpliftClassifier(estimator, learner="s", control=0, random_state=0)
-    found = model.fit(X.fillna(0), bought, treatment=arm).predict(X)
+    found = model.fit(X, bought, treatment=arm).predict(X)
     mean = found.mean(axis=0)
-    assert (mean if n_arms == 2 else mean[0]) > 0.3
+    assert (mean if n_arms == 2 else mean[0]) > 0.2
     assert n_arms == 2 or mean[1] < -0.1
 
 
@@ -201,10 +202,10 @@ BOOSTING = make_pipeline(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"delay": 0, "exact": True}, "has an event at the cutoff: True"),
-        ({"delay": 0, "exact": True, "logged": 0.8}, "has an event at the cutoff: Tr"),
+        ({"delay": 0, "exact": True}, "at the cutoff .True"),
+        ({"delay": 0, "exact": True, "logged": 0.9}, "at the cutoff .True"),
         ({"delay": -1}, "ends with kind='mail'"),
-        ({"delay": -1, "logged": 0.8}, "ends with kind='mail'"),
+        ({"delay": -1, "logged": 0.9}, "ends with kind='mail'"),
     ],
 )
 def test_the_decision_in_the_history_is_an_error(options, message):
@@ -286,15 +287,17 @@ def test_weights_reach_the_last_step(routing, requested):
         spy = Spy()
         if requested and routing:
             spy.set_fit_request(sample_weight=True)
+            spy.set_score_request(sample_weight=False)
         model = UpliftRegressor(
-            make_pipeline(RFMFeatures(), LinearRegression()),
+            make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
             learner="r",
             effect_estimator=GridSearchCV(
-                make_pipeline(RFMFeatures(), spy), {"rfmfeatures__amount": [None]}
+                make_pipeline(RFMFeatures(), SimpleImputer(), spy),
+                {"rfmfeatures__amount": [None]},
             ),
             propensity="constant",
             random_state=0,
         )
-        model.fit(X.fillna(0), y, treatment=treated)
+        model.fit(X, y, treatment=treated)
     assert seen
     assert all(weight is not None and (weight > 0).all() for weight in seen)
