@@ -37,6 +37,8 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     check_sample_weight,
     safe_indexing,
+    seeded,
+    weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
@@ -201,7 +203,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         rows, given = self._read(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
-        parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
+        parts = {name: seeded(part, rng) for name, part in self._parts().items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
         task = FitTask(self, X, y, {"sample_weight": sample_weight}, n_steps=None)
@@ -288,7 +290,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # A placeholder: only the names of the routed arguments matter.
             routed = process_routing(self, "fit", sample_weight=True)
             return {name: list(routed[name].fit) for name in parts}
-        return {name: [_weight_key(part)] for name, part in parts.items()}
+        return {name: [weight_key(part)] for name, part in parts.items()}
 
     def _learn(
         self,
@@ -374,26 +376,3 @@ def _fit_parts(
         with task.fit_of(part, f"fit-{name}", rows.X, rows.y):
             part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
     return fitted
-
-
-def _seeded(part: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone in which every `random_state` of None is an integer."""
-    part = clone(part)
-    params = part.get_params()
-    # Sorted: the draws must not depend on the order of the parameters.
-    unset = [
-        name
-        for name in sorted(params)
-        if name.split("__")[-1] == "random_state" and params[name] is None
-    ]
-    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
-    return part.set_params(**dict(zip(unset, seeds, strict=True)))
-
-
-def _weight_key(part: Any) -> str:
-    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
-    # Without metadata routing, Pipeline takes "<step>__sample_weight".
-    if isinstance(part, Pipeline):
-        name, step = part.steps[-1]
-        return f"{name}__{_weight_key(step)}"
-    return "sample_weight"
