@@ -52,7 +52,7 @@ class EffectRows(NamedTuple):
         list of TwoArms
             One for each treatment.
         """
-        wanted = range(1, len(self.labels))
+        wanted = list(range(1, len(self.labels)))
         if arm is not None:
             if arm not in self.labels[1:]:
                 raise ValueError(
@@ -264,6 +264,11 @@ def read_arms(
         labels = _sorted_labels(column.unique().tolist(), control)
     else:
         labels = _given_labels(treatments, control)
+    if len(labels) < 2:
+        raise ValueError(
+            f"treatment must have rows of control and of a treatment; all {len(column)}"
+            f" rows have {labels[0]!r}."
+        )
     arm = pd.Index(labels, dtype=object).get_indexer(pd.Index(column, dtype=object))
     if (arm < 0).any():
         unknown = column[arm < 0].unique().tolist()
@@ -320,11 +325,6 @@ def require_all_arms(arm: np.ndarray, labels: list[Any]) -> None:
         Labels of the arms.
     """
     counts = np.bincount(arm, minlength=len(labels))
-    if len(labels) < 2:
-        raise ValueError(
-            f"treatment must have rows of control and of a treatment; all {len(arm)} "
-            f"rows have {labels[0]!r}."
-        )
     if not counts.all():
         missing = [
             label for label, count in zip(labels, counts, strict=True) if not count
