@@ -137,12 +137,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         seeds = self._draw_seeds(is_continuation)
         # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
-        # With a split forward in time, each network is trained twice:
+        # With a split forward in time, one network finds the number of epochs, and all
+        # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
         #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
-        #   second training  x  x  x  x  x  x  x  x     for the epochs that v chose
+        #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         split = self._choose_validation(inputs, y, seeds[0].split)
-        n_fits = len(seeds) * (1 + self._refits(split))
+        refits = self._refits(split)
+        of_first = seeds[:1] if refits else seeds
+        n_fits = len(of_first) + len(seeds) * refits
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
         # Networks must not start from labels that were unknown at the validation.
@@ -150,12 +153,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         nets = (
             self.nets_
             if is_continuation
-            else [self._build(known, one) for one in seeds]
+            else [self._build(known, one) for one in of_first]
         )
         # The same for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
-        for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
+        for n_done, (net, of_net) in enumerate(zip(nets, of_first, strict=True)):
             data, valid = set_aside(
                 self, net, batch_size, inputs.data, customers, split, of_net.split
             )
@@ -171,38 +174,43 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             train(self, net, of_net, max_epochs, data, valid, epochs)
-            if not epochs.stop and self._refits(split):
-                epochs = self._train_again(inputs, of_net, task)
-                nets[n_done] = self.nets_[n_done]
             if epochs.stop:
                 break
+        else:
+            if refits:
+                self._train_on_all(inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
 
-    def _train_again(self, inputs: Inputs, seeds: Seeds, task: FitTask) -> EpochSteps:
-        """Replace the last network by one of all rows, with as many epochs as it had.
+    def _train_on_all(self, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
+        """Replace the network by others of all rows, with as many epochs as it had.
 
         The latest rows are the most like those to come, and forward validation neither
-        trains on them nor on those whose windows reach into them. The first network is
-        kept if the second training is interrupted or stopped before its last epoch.
+        trains on them nor on those whose windows reach into them. The number of epochs
+        holds for all networks. The first network is kept until another one has them
+        all: trainings can be interrupted or stopped by a callback.
         """
-        *others, before = self.nets_
-        n_epochs = best_n_epochs(before)
-        net = self._build(inputs, seeds)
-        net.batch_size = before.batch_size
+        [first] = self.nets_
+        n_epochs = best_n_epochs(first)
         data = scale_to_mean_weight(inputs.data)
-        net.start_linear_part(data)
-        nets = [*others, net]
-        epochs = EpochSteps(task, nets)  # callbacks see the new network
-        train(self, net, seeds, n_epochs, data, None, epochs)
-        if len(net.history) == n_epochs:
-            self.nets_ = nets
-            self.n_iter_ = max(len(one.history) for one in nets)
-            self.validation_["n_epochs"].append(n_epochs)
-            self.validation_["losses"].append(before.history[:, "valid_loss"])
-        return epochs
+        trained: list[HistoryNet] = []
+        for of_net in seeds:
+            net = self._build(inputs, of_net)
+            net.batch_size = first.batch_size
+            net.start_linear_part(data)
+            # Callbacks see the new network.
+            epochs = EpochSteps(task, [*trained, net])
+            train(self, net, of_net, n_epochs, data, None, epochs)
+            if len(net.history) == n_epochs:
+                trained.append(net)
+                self.nets_ = list(trained)
+                self.n_iter_ = n_epochs
+                losses = first.history[:, "valid_loss"]
+                self.validation_ |= {"n_epochs": n_epochs, "losses": losses}
+            if epochs.stop:
+                break
 
     # Validation rows --------------------------------------------------------------
 
@@ -242,8 +250,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             return None
         if self.validation_fraction == "auto":
             split = split.limited(customers, _MOST_VALIDATION_CUSTOMERS, seed)
-        of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
-        self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
+        found = {"since": split.since, "n_epochs": None, "losses": None}
+        self.validation_ |= {"by": "forward", **found}
         return split
 
     def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
-from tests.neural_network.small_fits import SMALL, Spy, fit_and_see
+from tests.neural_network.small_fits import SMALL, Spy, Watcher, fit_and_see
 
 N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
 
@@ -79,8 +79,8 @@ def test_rows_of_both_trainings():
         "by": "forward",
         "reason": None,
         "since": 60,
-        "n_epochs": [n_epochs],
-        "losses": [losses],
+        "n_epochs": n_epochs,
+        "losses": losses,
         "n_train": 240,
         "n_valid": 60,
         "n_dropped": 0,
@@ -96,7 +96,7 @@ def test_rows_whose_labels_were_unknown_are_dropped(gap):
     assert cutoffs_of_rows(train) == [20, 30, 40]
     assert cutoffs_of_rows(valid) == [60]
     assert model.validation_["n_dropped"] == 60
-    assert model.validation_["n_epochs"] == []
+    assert model.validation_["n_epochs"] is None
 
 
 def test_validation_rows_of_some_customers(monkeypatch):
@@ -139,13 +139,16 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
     assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
-def test_epochs_of_each_network():
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 3}, n_networks=2).fit(X, Y)
+def test_one_network_finds_the_epochs_of_all():
+    options = {**SMALL, "max_epochs": 3, "validation": "forward"}
+    model = LSTMClassifier(**options, n_networks=2)
+    model, seen = fit_and_see(model, X, Y)
+    assert [len(train.static) for train, *_ in trainings(seen)] == [240, 300, 300]
     n_epochs = model.validation_["n_epochs"]
-    assert [len(net.history) for net in model.nets_] == n_epochs
-    assert max(n_epochs) == model.n_iter_
+    assert [len(net.history) for net in model.nets_] == [n_epochs, n_epochs]
+    assert n_epochs == model.n_iter_
     # A network of all rows starts and ends as one without early stopping.
-    of_all = {**SMALL, "max_epochs": n_epochs[0], "early_stopping": False}
+    of_all = {**SMALL, "max_epochs": n_epochs, "early_stopping": False}
     alone = LSTMClassifier(**of_all).fit(X, Y)
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
@@ -173,6 +176,17 @@ class EndsSecond(Callback):
             raise KeyboardInterrupt
 
 
+class EndsThird(Watcher):
+    """Raise KeyboardInterrupt in the second of the trainings on all rows."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.seen.append(X)
+
+    def on_batch_begin(self, net, **kwargs):
+        if len(self.seen) == 3:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_the_first_network_is_kept_until_the_second_one_is_complete(
     within, monkeypatch
@@ -187,6 +201,18 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
     assert_array_equal(model.predict_proba(X), first.predict_proba(X))
     assert model.n_iter_ == first.n_iter_ == 2
     assert model.validation_ == first.validation_
+
+
+def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
+    """Those of all rows replace the first one, which saw fewer rows."""
+    one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
+    several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
+    model = several.set_params(callbacks=[EndsThird([])])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert len(model.nets_) == 1
+    assert_array_equal(model.predict_proba(X), one.predict_proba(X))
+    assert model.validation_ == one.validation_
 
 
 @pytest.mark.parametrize(
