@@ -101,7 +101,8 @@ class SingleCustomerScorer:
             for name, one in streams.items()
         }
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
-        tick, values = None, {}
+        tick: Any = None
+        values: dict[str, Any] = {}
         if stream is not None and event is not None:
             tick, values = self._read_event(event, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
