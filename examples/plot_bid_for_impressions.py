@@ -28,6 +28,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import PercentFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -132,9 +133,9 @@ def bid_for_a_week(value, budget=BUDGET):
 
 
 gain = values["truth"] - price  # expected profit of an impression that is won
-results = {}
+results, week_of_bids = {}, {}
 for name in ["constant", *models, "network, effect ignored", "truth"]:
-    own_bids, won = bid_for_a_week(values[name])
+    week_of_bids[name] = _, won = bid_for_a_week(values[name])
     results[name] = {
         "won": won[live].mean(),
         "spent": price[live & won].sum() / 7,
@@ -144,54 +145,101 @@ table = pd.DataFrame(results).T.sort_values("profit")
 print(table.round({"won": 3, "spent": 1, "profit": 1}).to_string())
 
 # %%
-# Without a pacer, a bidder who bids the value spends the budget early in the day, also
-# on impressions that are worth little more than their price.
-best_so_far = {}
-for name in ("network", "truth"):
-    at_once = np.zeros(len(rows), dtype=bool)
-    for today in range(28, 35):
-        wanted = (day == today) & (values[name] > price)
-        at_once |= wanted & (np.cumsum(price * wanted) <= BUDGET)
-    best_so_far[name] = gain[at_once].sum() / 7
-    print(f"{name}, without a pacer: {best_so_far[name]:.1f}")
+# Without a pacer, bids of the value spend the budget early in the day, also on
+# impressions that are worth little more than their price.
+wanted = (live & (values["network"] > price)) * price
+spent_at_once = pd.Series(wanted).groupby(day).cumsum().to_numpy()
+at_once = (wanted > 0) & (spent_at_once <= BUDGET)
+results["network, no pacer"] = {"profit": gain[at_once].sum() / 7}
+print(f"network, no pacer: {results['network, no pacer']['profit']:.1f}")
 
 # %%
-# The same, live
-# --------------
+# The first of these days, live
+# -----------------------------
 # The values above were computed in one batch. In production, events and impressions
 # arrive one by one. A `StreamingScorer` keeps a state for each visitor: an event
-# updates it, and an impression is scored twice, with and without the ad. At equal
-# times, impressions come first, because a row sees only events before its cutoff.
+# updates it, and an impression is scored with and without the ad. Of equal times,
+# impressions come first, because a row sees only events before its cutoff.
 scorer = StreamingScorer(network, *KEYS)
 is_past = data.events["timestamp"] < LIVE
 scorer.update(EventLog(data.events[is_past], *KEYS))
-stream = pd.concat([rows[live], data.events[~is_past]])
-stream = stream.sort_values("timestamp", kind="stable").to_dict("records")
-pacer = BudgetPacer(7 * BUDGET, hour[past], values["network"][past], curve)
-streamed, took = [], []
-for record in stream:
-    if isinstance(record["event"], str):
-        scorer.update([{name: record[name] for name in data.events}])
+pacer = BudgetPacer(BUDGET, hour[past], values["network"][past], curve, n_periods=7)
+today = data.events[~is_past & (data.events["timestamp"] < LIVE + pd.Timedelta("1D"))]
+stream = [
+    *zip(rows["timestamp"][day == 28], np.flatnonzero(day == 28), strict=True),
+    *((event["timestamp"], event) for event in today.to_dict("records")),
+]
+streamed, took = {}, []
+for now, arrival in sorted(stream, key=lambda one: one[0]):  # stable
+    if isinstance(arrival, dict):
+        scorer.update([arrival])
         continue
+    row = rows.iloc[arrival].to_dict()
     began = perf_counter()
-    who, now = record["customer_id"], record["timestamp"]
     with_ad, without = (
-        scorer.score_one(who, None, {**record, "ad": ad}, cutoff=now)[1]
+        scorer.score_one(row["customer_id"], None, {**row, "ad": ad}, cutoff=now)[1]
         for ad in (1.0, 0.0)
     )
-    streamed.append(data.worth * (with_ad - without))
-    pacer.bid(streamed[-1], now.hour + now.minute / 60)
+    streamed[arrival] = pacer.bid(data.worth * (with_ad - without), hour[arrival])
     took.append(perf_counter() - began)
+    if streamed[arrival] > price[arrival]:
+        pacer.pay(price[arrival])
+in_batch = week_of_bids["network"][0][list(streamed)]
+difference = np.abs(list(streamed.values()) - in_batch).max()
 print(
-    f"largest difference to the batch: {np.abs(streamed - values['network'][live]).max():.0e}"
+    f"{len(streamed):,} bids, largest difference to the batch: {difference:.0e} euros"
 )
 half, most = 1000 * np.quantile(took, [0.5, 0.99])
-print(f"a bid takes {half:.2f} milliseconds, 99% take less than {most:.2f}")
+print(f"a bid takes {half:.2f} milliseconds, and 99% take less than {most:.2f}")
 
 # %%
 # The answer
 # ----------
+# On the left, the spending of a day with and without the pacer, and the win rate of
+# bids: by won auctions alone, it seems easier to win than it is. On the right, what
+# the bidders earn with the same budget.
 figure, (left, middle, right) = plt.subplots(
-    1, 3, figsize=(14, 4.2), width_ratios=[1, 1, 1.25], layout="constrained"
+    1, 3, figsize=(14, 4.2), width_ratios=[1, 1, 1.2], layout="constrained"
 )
-plt.show()
+first = day == 28
+for name, won, color in (
+    ("pacer", week_of_bids["network"][1], "tab:blue"),
+    ("no pacer", at_once, "tab:gray"),
+):
+    left.plot(hour[first], np.cumsum((price * won)[first]), color=color, label=name)
+left.axhline(BUDGET, color="black", lw=0.8, ls=":")
+left.set(
+    title="The network's spending on a day",
+    xlabel="hour",
+    ylabel="euros",
+    xlim=(0, 24),
+    xticks=range(0, 25, 4),
+)
+left.legend(loc="lower right")
+
+grid = np.linspace(0, 0.6, 200)
+true_rate = np.searchsorted(np.sort(price[past]), grid) / past.sum()
+won_prices = np.sort(price[past & shown])
+middle.plot(grid, true_rate, color="black", lw=3, alpha=0.3, label="truth")
+middle.plot(grid, curve.win_rate(grid), color="tab:blue", label="WinRateCurve")
+middle.plot(
+    grid,
+    np.searchsorted(won_prices, grid) / len(won_prices),
+    color="tab:orange",
+    label="won auctions alone",
+)
+middle.set(title="Win rate", xlabel="bid in euros", xlim=(0, 0.6), ylim=(0, 1.02))
+middle.yaxis.set_major_formatter(PercentFormatter(1))
+middle.legend(loc="lower right")
+
+profits = pd.DataFrame(results).T["profit"].sort_values()
+colors = ["tab:blue" if name == "network" else "tab:gray" for name in profits.index]
+bars = right.barh(profits.index, profits, color=colors)
+right.bar_label(bars, fmt="%.0f", padding=3)
+right.set(title=f"Profit with {BUDGET:.0f} euros a day", xlabel="euros a day")
+right.margins(x=0.1)
+
+output = Path("demo_output")
+output.mkdir(exist_ok=True)
+figure.savefig(output / "bids.png", dpi=120)
+print(f"Picture: {output / 'bids.png'}")
