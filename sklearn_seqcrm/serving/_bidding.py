@@ -19,9 +19,9 @@ PSEUDO_AUCTIONS = 50
 class WinRateCurve:
     """Win rate and expected cost of bids in second-price auctions, from past bids.
 
-    The highest bid of the others is the price. The winner pays it, and so knows it;
-    who loses knows only that it is at least the own bid. Such prices are right-censored
-    at the bid. The curve is the Kaplan-Meier estimate of their distribution.
+    The highest bid of the others is the price. The winner pays it, and so knows it. Of
+    a lost auction only a lower bound of the price is known, the own bid: such prices
+    are right-censored. The curve is the Kaplan-Meier estimate of their distribution.
 
     Parameters
     ----------

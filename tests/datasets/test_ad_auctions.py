@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.datasets import make_ad_auctions
+from sklearn_seqcrm.datasets._ad_auctions import CART, VIEW, _interest_at
 
 HOUR = pd.Timedelta(hours=1)
 SITE = {"games": -0.8, "mail": 0.2, "news": 0.4, "video": 0.0}
@@ -49,6 +50,16 @@ def test_probabilities_are_those_of_the_equations(data):
         assert data.probability_without[i] == pytest.approx(without)
         either = 1 - (1 - without) * (1 - convinced)
         assert data.probability[i] == pytest.approx(either)
+
+
+def test_an_impression_is_before_the_events_of_its_second():
+    events = pd.DataFrame({"customer": [1, 1, 3], "seconds": 100, "kind": CART})
+    events.loc[0, ["seconds", "kind"]] = [99, VIEW]
+    rows = pd.DataFrame(
+        {"customer": [0, 1, 1, 1, 2], "seconds": [200, 99, 100, 101, 1]}
+    )
+    expected = [[0, 0], [0, 0], [0.1, 0.1], [1.1, 1.1], [0, 0]]
+    np.testing.assert_allclose(_interest_at(events, rows), expected, rtol=1e-4)
 
 
 def test_tables(data):

@@ -7,7 +7,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm.serving import BudgetPacer, WinRateCurve
+from sklearn_seqcrm.datasets import make_ad_auctions
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import BudgetPacer, StreamingScorer, WinRateCurve
 
 
 def auctions(n, seed=0):
@@ -120,6 +124,20 @@ def test_the_first_multiplier_is_that_of_the_plan():
     assert pacer_for(6, n_periods=10).bid(3, 0) == pytest.approx(0.6, rel=0.05)
 
 
+def test_past_auctions_in_any_order():
+    rng, curve = np.random.default_rng(3), WinRateCurve(*auctions(500)[:2])
+    times, values = rng.uniform(0, 24, 50), rng.uniform(0, 3, 50)
+    order = np.argsort(times)
+    table = pd.DataFrame({"time": times, "value": values})
+    pacers = [
+        BudgetPacer(5, times[order], values[order], curve),
+        BudgetPacer(5, table["time"], table["value"], curve),
+    ]
+    for time in (0, 12, 20):
+        first, second = (pacer.bid(2, time) for pacer in pacers)
+        assert first == pytest.approx(second)
+
+
 def test_a_sufficient_budget_gives_bids_of_the_value():
     pacer = pacer_for(10_000)
     assert pacer.bid(2.5, 3) == 2.5
@@ -197,3 +215,53 @@ def test_bad_input():
     for price in (-1, np.nan):
         with pytest.raises(ValueError, match="price must be finite and at least 0"):
             pacer.pay(price)
+
+
+# Values -------------------------------------------------------------------------------
+
+
+def test_values_of_a_stream_equal_those_of_a_batch():
+    """Events and impressions one by one, each impression with and without the ad."""
+    market, keys = make_ad_auctions(30, random_state=0), ["customer_id", "timestamp"]
+    split, rows = pd.Timestamp("2024-01-29"), market.rows.iloc[::3].copy()
+    # An event in the second of an impression is not before it.
+    later = market.events[market.events["timestamp"] >= split]
+    tied = later.iloc[:40:4]
+    rows = pd.concat(
+        [rows, rows.iloc[-len(tied) :].assign(**tied[keys].to_dict("list"))]
+    )
+    X = EventLog(market.events, *keys).attach(rows, cutoff="timestamp")
+    is_live = (rows["timestamp"] >= split).to_numpy()
+    model = make_history_pipeline(
+        LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0)
+    )
+    ad = np.arange(len(rows)) % 2.0
+    y = np.arange(len(rows)) % 3 == 0
+    model.fit(X[~is_live].assign(ad=ad[~is_live]), y[~is_live])
+    expected = {
+        value: model.predict_proba(X[is_live].assign(ad=value))[:, 1]
+        for value in (0.0, 1.0)
+    }
+    assert not np.allclose(expected[0.0], expected[1.0], atol=1e-4)
+
+    scorer = StreamingScorer(model, *keys)
+    scorer.update(market.events[market.events["timestamp"] < split])
+    stream = [
+        *enumerate(rows[is_live].to_dict("records")),
+        *((None, event) for event in later.to_dict("records")),
+    ]
+    n_tied = 0
+    for i, record in sorted(stream, key=lambda one: one[1]["timestamp"]):
+        if i is None:
+            scorer.update([record])
+            continue
+        n_tied += record["timestamp"] in set(tied["timestamp"])
+        for value, batch in expected.items():
+            found = scorer.score_one(
+                record["customer_id"],
+                None,
+                {**record, "ad": value},
+                record["timestamp"],
+            )
+            assert found[1] == pytest.approx(batch[i], abs=1e-6)
+    assert n_tied >= len(tied)
