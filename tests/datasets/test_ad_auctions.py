@@ -85,11 +85,8 @@ def test_prices_and_traffic_peak_in_the_evening(data):
     assert price[19:21].mean() - price[7:9].mean() == pytest.approx(0.7, abs=0.1)
     n = hour.value_counts()
     assert n[[19, 20]].sum() / n[[7, 8]].sum() == pytest.approx(9, rel=0.25)
-    by_site = (
-        pd.Series(np.log(data.price))
-        .groupby(data.rows["site"].astype(str).array)
-        .mean()
-    )
+    site = data.rows["site"].astype(str).to_numpy()
+    by_site = pd.Series(np.log(data.price)).groupby(site).mean()
     assert by_site["mail"] - by_site["games"] == pytest.approx(0.6, abs=0.08)
 
 
