@@ -10,6 +10,8 @@ on CDNOW; the package lifetimes 0.11.3 has it.
 - ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of
   the log and later. An event is a day of a customer with its spend. For CDNOW also 39
   weeks, as long as the log until then, compared with BG/NBD.
+- ``active_cdnow``, ``active_retail``, ``active_journey``: the probability of an event
+  within three horizons, beside BG/NBD and MBG/CNBD-k.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
 - ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
 - ``demand``: units of each department in each of the next eight weeks, from three
@@ -26,8 +28,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from buy_till_you_die import Purchases, expected_purchases, fit_bg_nbd, fit_mbg_cnbd
 from sklearn.metrics import roc_auc_score
-from value import END, SPLIT, expected_purchases, read_events
+from value import END, SPLIT, read_events
 
 from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -198,12 +201,76 @@ def rivals(options, seed):
 
 def bg_nbd(X, events, cutoff, end):
     """Predict the events of each row until the end by BG/NBD."""
-    seen = events[events["day"] < cutoff].groupby("customer")
-    by = X["customer"]
-    first, last = (by.map(seen["day"].agg(one)) for one in ("min", "max"))
-    repeats = by.map(seen.size()).to_numpy() - 1.0
-    recency, age = ((to - first).dt.days.to_numpy() / 7 for to in (last, cutoff))
-    return expected_purchases((end - cutoff).days / 7, repeats, recency, age)
+    return expected_purchases((end - cutoff).days / 7, purchases(X, events, cutoff))
+
+
+def purchases(X, events, cutoff):
+    """Return the purchases of each row, in weeks before the cutoff."""
+    seen = events[events["day"] < cutoff].sort_values(["customer", "day"])
+    weeks = (seen["day"] - cutoff) / WEEK
+    own = weeks.groupby(seen["customer"])
+    log_times = np.log(own.diff()).groupby(seen["customer"]).sum()
+    first, last, n, log_times = (
+        X["customer"].map(one).to_numpy()
+        for one in (own.min(), own.max(), own.size(), log_times)
+    )
+    return Purchases(n - 1.0, last - first, -first, log_times)
+
+
+# Who is active within a horizon? ------------------------------------------------------
+
+# Cutoff and horizons in weeks: nearly all households of Complete Journey buy within 13.
+ACTIVE = {
+    "active_cdnow": ("cdnow", (4, 13, 39)),
+    "active_retail": ("retail_june", (4, 13, 26)),
+    "active_journey": ("journey", (1, 2, 4)),
+}
+N_GROUPS = 10
+
+
+def active_within(name):
+    """Compare probabilities of an event within some horizons."""
+    of_cutoff, horizons = ACTIVE[name]
+    read, _, cutoff = CUTOFFS[of_cutoff]
+
+    def run(options, seed):
+        events = read(options)
+        model, X = fitted(events, cutoff, seed)
+        curves = model.predict_survival_function(X)
+        seen = purchases(X, events, cutoff)
+        rivals = {"BG/NBD": fit_bg_nbd(seen), "MBG/CNBD-k": fit_mbg_cnbd(seen)}
+        found = {"shape": rivals["MBG/CNBD-k"].shape}
+        for weeks in horizons:
+            real = real_counts(X, events, cutoff, cutoff + weeks * WEEK) > 0
+            ways = {"event model": 1 - np.array([one(7.0 * weeks) for one in curves])}
+            ways |= {way: one.active(seen, weeks) for way, one in rivals.items()}
+            found[str(weeks)] = active_scores(real, ways)
+        return {"active_within": found, "customers": len(X)}
+
+    return run
+
+
+def active_scores(real, ways):
+    """Return Brier scores, differences to the first way, and groups of customers."""
+    losses = {way: (share - real) ** 2 for way, share in ways.items()}
+    [first, *_] = losses.values()
+    found = {"active": float(real.mean()), "ways": {}}
+    for way, share in ways.items():
+        more = losses[way] - first
+        order = np.array_split(np.argsort(share, kind="stable"), N_GROUPS)
+        found["ways"][way] = {
+            "brier": losses[way].mean(),
+            "more": more.mean(),
+            "more_se": more.std() / np.sqrt(len(real)),
+            "auc": roc_auc_score(real, share),
+            "mean": share.mean(),
+            "predicted": [share[own].mean().round(4) for own in order],
+            "real": [real[own].mean().round(4) for own in order],
+        }
+    return found
+
+
+# Models and rows ----------------------------------------------------------------------
 
 
 def fitted(events, cutoff, seed, **changed):
@@ -357,6 +424,7 @@ def smoothed(past):
 
 
 TASKS = {name: next_weeks(name) for name in CUTOFFS}
+TASKS |= {name: active_within(name) for name in ACTIVE}
 TASKS |= {"dropout": with_dropout, "rivals": rivals, "demand": demand}
 
 
