@@ -308,7 +308,18 @@ def calibration(model, X, events, cutoff):
     real_first = (X["customer"].map(own["day"].min()) - cutoff).dt.days + 1
     low, high = np.quantile(counts, [0.1, 0.9], axis=1)
     gaps = pit_histogram(real_first.fillna(np.inf), first)
+    absolute = {
+        name: {
+            way.__name__: float(np.abs(came - way(values, axis=1)).mean())
+            for way in (np.mean, np.median)
+        }
+        for name, came, values in (
+            ("events", real, counts),
+            ("spend", real_spend, spend),
+        )
+    }
     return {
+        "absolute_errors": absolute,
         "customers": n,
         "events": aggregate_bias(real, counts.mean(axis=1)),
         "spend": aggregate_bias(real_spend, spend.mean(axis=1)),
