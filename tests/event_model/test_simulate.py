@@ -135,7 +135,13 @@ def test_rare_values_in_the_history_are_left_out(within):
     row = X["who"].reset_index().set_index("who")["index"]
     had = set(zip(events["who"].map(row), events["item"], strict=True))
     every = {(i, value) for i in range(len(X)) for value in "abcdefg"}
-    assert set(zip(found["row"], found["value"], strict=True)) == every - had
+    listed = set(zip(found["row"], found["value"], strict=True))
+    if within is None:
+        assert listed == every - had
+    else:  # simulated futures need not have all values
+        assert listed <= every - had
+        assert len(listed) > len(every - had) / 2
+        assert (found["probability"] > 0).all()
 
 
 def test_small_numbers_and_missing_ones():
