@@ -95,7 +95,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         Classifier of tables with `predict_proba`, whose `fit` takes `sample_weight`.
     bins : int, duration or array-like, default=20
         Bins of time within which the hazard is constant, as in `LSTMSurvival`.
-    max_rows : int or None, default=1_000_000
+    max_rows : int or None, default=200_000
         Most person-periods without an event to fit on. Of more, a random choice is
         taken, with weights that make up for it. None: all.
     random_state : int, RandomState or None, default=None
@@ -179,7 +179,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         classifier: Any,
         *,
         bins: Any = 20,
-        max_rows: int | None = 1_000_000,
+        max_rows: int | None = 200_000,
         random_state: Any = None,
     ) -> None:
         self.classifier = classifier

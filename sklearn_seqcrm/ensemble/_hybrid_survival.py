@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -217,7 +218,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
 
     def _log_odds(self, part: Any, X: Any, edges: np.ndarray) -> np.ndarray:
         """Return the log odds of each kind between edges, (n, n_kinds, n_bins)."""
-        chances = np.asarray(part.predict_cumulative_incidence(X, edges))
+        chances = np.asarray(_call(part, "predict_cumulative_incidence", X, edges))
         survival, came = chances[:, :1, :], chances[:, 1:, :]  # (n, 1 or n_kinds, ...)
         if came.shape[1] != len(self.event_types_):
             raise ValueError(
@@ -247,5 +248,12 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
 
 def _end_of(part: Any, X: Any) -> float:
     """Return the time at which the predictions of a part end."""
-    [curve] = part.predict_survival_function(safe_indexing(X, [0]))
+    [curve] = _call(part, "predict_survival_function", safe_indexing(X, [0]))
     return float(curve.x[-1])
+
+
+def _call(part: Any, method: str, X: Any, *args: Any) -> Any:
+    """Call a method of a part; a pipeline of scikit-learn has only those it knows."""
+    if isinstance(part, Pipeline) and not hasattr(part, method):
+        part, X = part[-1], part[:-1].transform(X)
+    return getattr(part, method)(X, *args)

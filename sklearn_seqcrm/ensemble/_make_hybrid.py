@@ -9,7 +9,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 from sklearn_seqcrm.ensemble._hybrid_survival import HybridSurvival
-from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
+from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part, reads_raw
 from sklearn_seqcrm.ensemble._unwrap import unwrapped
 
 _HYBRIDS: dict[str, Any] = {
@@ -187,8 +187,9 @@ def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
             "What is to be predicted? Pass task='classification', 'regression' or "
             "'survival', or a part, such as LSTMClassifier()."
         )
-    # A classifier of person-periods is the usual boosting of a survival model.
-    if "survival" in tasks.values() and is_classifier(boosting):
+    # A classifier of tables becomes one of person-periods.
+    of_tables = boosting is not None and not reads_raw(boosting)
+    if "survival" in tasks.values() and of_tables and is_classifier(boosting):
         tasks.pop("boosting")
     if len(set(tasks.values())) > 1:
         raise ValueError(f"All must have one task; got {tasks}.")

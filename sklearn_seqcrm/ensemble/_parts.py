@@ -39,7 +39,7 @@ _NETWORKS = {
 
 def lstm_part(lstm: Any, task: str) -> Any:
     """Return a pipeline for raw X from a pipeline, a network, or None."""
-    if _reads_raw(lstm):
+    if reads_raw(lstm):
         return lstm
     if lstm is None:
         lstm = _weighted(_NETWORKS[task]())
@@ -48,7 +48,7 @@ def lstm_part(lstm: Any, task: str) -> Any:
 
 def boosting_part(boosting: Any, task: str) -> Any:
     """Return a pipeline for raw X from a pipeline, an estimator of tables, or None."""
-    if _reads_raw(boosting):
+    if reads_raw(boosting):
         return boosting
     if boosting is None:
         boosting = _weighted(_HIST_BOOSTING[task != "regression"](**_SMALL_TREES))
@@ -72,7 +72,7 @@ def _category_limit(boosting: Any) -> int | None:
     return _MOST_CATEGORIES
 
 
-def _reads_raw(part: Any) -> bool:
+def reads_raw(part: Any) -> bool:
     """Return whether a part is a pipeline, or a search or calibration around one."""
     # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):

@@ -40,10 +40,10 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     regressor : estimator
         Regressor, or pipeline of one, whose `fit` takes `sample_weight`.
     exposure : str, int or None, default=None
-        Name of the column of `X` with the exposure of each row, numbers larger than 0 or durations.
-        `regressor` does not get it: a tree that splits by the length of the window
-        confounds it with the cutoffs that have such windows. None: all rows have the
-        same exposure.
+        Name of the column of `X` with the exposure of each row, numbers larger than 0
+        or durations. `regressor` does not get it: a tree that splits by the length of
+        the window confounds it with the cutoffs that have such windows. None: all rows
+        have the same exposure.
 
     Attributes
     ----------
