@@ -24,7 +24,7 @@ from sklearn_seqcrm._sklearn_compat import (
     check_sample_weight,
     with_inputs_of,
 )
-from sklearn_seqcrm.ensemble._unwrap import loss_of, weight_key
+from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of, weight_key
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):
@@ -62,8 +62,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     constant that of ``y / e`` with the weight ``e``, so that trees with a Poisson loss
     are fitted exactly as by an offset ``log(e)``. With squared errors the same weights
     are efficient if the variance is proportional to the exposure. The gamma deviance
-    depends on ``y / (e * rate)`` alone: if the name of the regressor's loss contains
-    "gamma", weights are not multiplied by the exposure.
+    depends on ``y / (e * rate)`` alone: weights are not multiplied by the exposure if
+    the name of the regressor or of its loss contains "gamma".
 
     Means are proportional to the exposure. Networks learn a slope for deviations; here,
     add the column a second time under another name, for predictions within the range of
@@ -129,7 +129,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             )
         if exposure is not None:
             targets = targets / exposure
-            if "gamma" not in (loss_of(self.regressor) or ""):
+            if not _has_gamma_loss(self.regressor):
                 # Of mean 1, because regularisation of trees depends on their size.
                 weight = weight * exposure / exposure.mean()
         self.regressor_ = clone(self.regressor).fit(
@@ -210,3 +210,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 "Leave those rows out."
             )
         return X.drop(columns=name), exposure
+
+
+def _has_gamma_loss(regressor: Any) -> bool:
+    name = type(innermost(regressor)).__name__.lower()
+    return "gamma" in (loss_of(regressor) or name)
