@@ -202,7 +202,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         lstm, boosting, task = self.lstm, self.boosting, self._task
         return {
             "lstm": lstm_part(None, task) if lstm is None else lstm,
-            "boosting": boosting_part(None, task) if boosting is None else boosting,
+            "boosting": boosting_part(None, task, lstm)
+            if boosting is None
+            else boosting,
         }
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:

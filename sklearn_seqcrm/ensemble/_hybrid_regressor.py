@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import with_callbacks
-from sklearn_seqcrm.ensemble._base import BaseHybrid
+from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
-from sklearn_seqcrm.ensemble._unwrap import exposure_of, innermost, loss_of
+from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of, parameter_of
 
 # Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
 # CatBoost.
@@ -263,8 +263,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
         # Trees have no offset, so they get rates.
-        exposure = exposure_of(parts["lstm"])
-        if exposure is None or exposure_of(parts["boosting"]) is not None:
+        exposure, own = (parameter_of(parts[name], "exposure") for name in NAMES)
+        if exposure is None or own is not None:
             return parts
         return parts | {"boosting": RateRegressor(parts["boosting"], exposure)}
 

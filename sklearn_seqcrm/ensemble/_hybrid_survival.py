@@ -12,7 +12,7 @@ from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMix
 from sklearn_seqcrm._sklearn_compat import safe_indexing, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfHazards
-from sklearn_seqcrm.ensemble._unwrap import unwrapped
+from sklearn_seqcrm.ensemble._unwrap import parameter_of
 
 # Least probability of an event in a bin, whose logarithm is taken.
 _LEAST = 1e-6
@@ -180,9 +180,8 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     # Steps of fit, see BaseHybrid -----------------------------------------------------
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
-        lstm = self._parts()["lstm"]
-        bins = (getattr(one, "bins", None) for one in unwrapped(lstm))
-        self._hazards = Hazards(next((one for one in bins if one is not None), 20))
+        bins = parameter_of(self._parts()["lstm"], "bins")
+        self._hazards = Hazards(20 if bins is None else bins)
         return y, self._hazards.read(y)
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, bool]:

@@ -165,7 +165,7 @@ def make_hybrid(
     of = _task_of(lstm, boosting, task)
     return _HYBRIDS[of](
         lstm_part(lstm, of),
-        boosting_part(boosting, of),
+        boosting_part(boosting, of, lstm),
         lstm_weight=lstm_weight,
         cv=cv,
         validation_fraction=validation_fraction,

@@ -13,6 +13,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
+from sklearn_seqcrm.ensemble._unwrap import parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -46,14 +47,18 @@ def lstm_part(lstm: Any, task: str) -> Any:
     return make_history_pipeline(lstm)
 
 
-def boosting_part(boosting: Any, task: str) -> Any:
-    """Return a pipeline for raw X from a pipeline, an estimator of tables, or None."""
+def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
+    """Return a pipeline for raw X from a pipeline, an estimator of tables, or None.
+
+    Survival models get the bins of the network, `lstm`.
+    """
     if reads_raw(boosting):
         return boosting
     if boosting is None:
         boosting = _weighted(_HIST_BOOSTING[task != "regression"](**_SMALL_TREES))
     if task == "survival" and is_classifier(boosting):
-        boosting = DiscreteTimeSurvival(boosting)
+        bins = parameter_of(lstm, "bins")
+        boosting = DiscreteTimeSurvival(boosting, bins=20 if bins is None else bins)
     features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
 

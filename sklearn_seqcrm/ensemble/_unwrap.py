@@ -46,10 +46,18 @@ def loss_of(part: Any) -> str | None:
     return next((str(params[name]).lower() for name in _LOSSES if name in params), None)
 
 
-def exposure_of(part: Any) -> str | int | None:
-    """Return the column of exposures that an estimator reads, or one that it wraps."""
-    found = (getattr(one, "exposure", None) for one in unwrapped(part))
-    return next((name for name in found if name is not None), None)
+def parameter_of(part: Any, name: str) -> Any:
+    """Return a parameter of an estimator or of one that it wraps, the first not None.
+
+    Parameters
+    ----------
+    part : estimator or None
+        The estimator.
+    name : str
+        Name of the parameter, such as ``"exposure"`` or ``"bins"``.
+    """
+    found = (getattr(one, name, None) for one in unwrapped(part))
+    return next((value for value in found if value is not None), None)
 
 
 def seeded(part: Any, rng: np.random.RandomState) -> Any:
