@@ -287,7 +287,7 @@ def test_weights_reach_the_last_step(routing, requested):
         spy = Spy()
         if requested and routing:
             spy.set_fit_request(sample_weight=True)
-            spy.set_score_request(sample_weight=False)
+            spy.set_score_request(sample_weight=True)
         model = UpliftRegressor(
             make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
             learner="r",
