@@ -253,8 +253,8 @@ class FitTask:
         Estimator with `CallbackSupportMixin`.
     X, y : object
         Arguments of `fit`.
-    sample_weight : array-like or None, default=None
-        Argument of `fit` that scorers receive as well.
+    beside : dict of str to array-like or None, default=None
+        Further arguments of `fit`, which scorers receive as well unless they are None.
     n_steps : int or None, default=0
         Largest number of steps; None if it is not known in advance.
     """
@@ -264,11 +264,11 @@ class FitTask:
         estimator: Any,
         X: Any,
         y: Any,
-        sample_weight: Any = None,
+        beside: dict[str, Any] | None = None,
         n_steps: int | None = 0,
     ) -> None:
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": weight}
+        given = {name: one for name, one in (beside or {}).items() if one is not None}
+        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": given}
         self._context = None
         if hasattr(estimator, "_init_callback_context"):
             self._context = estimator._init_callback_context(max_subtasks=n_steps)

@@ -206,7 +206,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         parts = {name: seeded(part, rng) for name, part in self._parts().items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
-        task = FitTask(self, X, y, sample_weight, n_steps=None)
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, n_steps=None)
         fitted = None
         self.losses_: dict[str, float] = {}
         self.n_customers_ = 0

@@ -39,6 +39,10 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     hazard_at_own_time,
     time_at_hazard,
 )
+from sklearn_seqcrm._recurrent.objectives._treatments import (
+    OutcomesByTreatment,
+    TreatedOutcomes,
+)
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 
 LOSSES: dict[str, type[Number]] = {

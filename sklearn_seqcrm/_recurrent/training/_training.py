@@ -342,6 +342,7 @@ def set_aside(
     customers: np.ndarray,
     split: ForwardSplit | None,
     seed: int,
+    strata: np.ndarray | None = None,
 ) -> tuple[RowData, RowData | None]:
     """Split rows for the early stopping of an estimator.
 
@@ -362,6 +363,8 @@ def set_aside(
         Split by time; None to split by customer.
     seed : int
         Seed of the split by customer.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides of a split by customer if possible.
 
     Returns
     -------
@@ -380,6 +383,7 @@ def set_aside(
             estimator.early_stopping,
             estimator.validation_fraction,
             seed,
+            strata,
         )
     # Only now: if the split raised an error, the old net keeps its batch size.
     estimator.batch_size_ = net.batch_size = batch_size

@@ -21,10 +21,18 @@ from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
+    LSTMUpliftClassifier,
+    LSTMUpliftRegressor,
 )
 
 # Estimators that may be the last step.
-_ESTIMATORS = LSTMClassifier, LSTMRegressor, LSTMSurvival
+_ESTIMATORS = (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftClassifier,
+    LSTMUpliftRegressor,
+)
 
 
 class FittedPipeline(NamedTuple):
@@ -71,8 +79,8 @@ class FittedPipeline(NamedTuple):
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
-            "statics and an LSTMClassifier, LSTMRegressor or LSTMSurvival, as "
-            "make_history_pipeline returns"
+            f"statics and one of {', '.join(kind.__name__ for kind in _ESTIMATORS)}, "
+            "as make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
