@@ -349,8 +349,8 @@ class BaseUplift(BaseEstimator, ABC):
         # A DataFrame is checked by the estimators, which find columns by name.
         if len(getattr(X, "shape", (0, 0))) != 2:
             raise ValueError(
-                f"X must have two dimensions; its shape is {X.shape}. Reshape your data "
-                "with X.reshape(1, -1) if it is one row."
+                f"X must have two dimensions; its shape is {X.shape}. Reshape your "
+                "data with X.reshape(1, -1) if it is one row."
             )
         if not isinstance(X, pd.DataFrame):
             validate_data(self, X, reset=False, skip_check_array=True)
