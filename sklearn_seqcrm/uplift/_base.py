@@ -37,11 +37,11 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
 from sklearn_seqcrm.uplift._decision_in_history import refuse_visible_decisions
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
-from sklearn_seqcrm.uplift._qini import qini_score
 
 _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Differences between arms are small beside differences between customers: small trees
@@ -264,26 +264,33 @@ class BaseUplift(BaseEstimator, ABC):
         Returns
         -------
         float
-            The coefficient; 0 for a random order. With several treatments the mean
-            over the treatments, each against control.
+            Area between the Qini curve and the line of a random order, over that of the
+            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            treatments, the mean over them, each against control.
 
         Raises
         ------
         ValueError
             If `treatment` is missing or has labels that `fit` did not see.
         """
-        check_is_fitted(self)
         if treatment is None:
             raise ValueError(
                 "score needs treatment=..., the treatment of each row. Searches and "
                 "cross_validate pass it with params={'treatment': ...} after "
                 "sklearn.set_config(enable_metadata_routing=True)."
             )
-        arms = encode_treatments(treatment, self.treatments_, X)
-        _, outcome = self._read_outcomes(y)
-        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        effects = self._effects(self.learner_, X)
-        return qini_score(outcome, effects, arms, weight)
+        effects = self.predict(X)
+        encode_treatments(
+            treatment, self.treatments_, effects
+        )  # refuses unknown labels
+        return qini_auc_score(
+            y,
+            effects,
+            treatment,
+            treatments=self.treatments_.tolist(),
+            sample_weight=sample_weight,
+            pos_label=self.classes_[1] if self._classify else None,
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = with_inputs_of(super().__sklearn_tags__(), [self._outcome_estimator()])
