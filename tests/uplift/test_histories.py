@@ -147,6 +147,7 @@ def uplift_rows(customers, arms, outcome):
         customers,
         np.ones(n),
         np.empty((n, 0)),
+        np.arange(n),
     )
 
 
