@@ -1,4 +1,4 @@
-"""What the parts of a hybrid wrap: their losses and exposures."""
+"""What the parts of a hybrid wrap: their losses and parameters."""
 
 from __future__ import annotations
 
