@@ -40,7 +40,7 @@ def read_treatments(
         If labels of several types have no order.
     """
     column = _column_of(treatment, X)
-    found = list(column.unique())
+    found = column.unique().tolist()
     if control is None:
         if len(found) == 2 and not set(found) - {0, 1}:
             control = next(label for label in found if label == 0)
@@ -93,10 +93,10 @@ def encode_treatments(treatment: Any, labels: np.ndarray, X: Any) -> np.ndarray:
     column = _column_of(treatment, X)
     codes = pd.Index(labels).get_indexer(pd.Index(column))
     if (codes < 0).any():
-        unknown = list(column[codes < 0].unique())
+        unknown = column[codes < 0].unique().tolist()
         raise ValueError(
             f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
-            f"fit did not see; known are {list(labels)}."
+            f"fit did not see; known are {labels.tolist()}."
         )
     return codes.astype("int64")
 
