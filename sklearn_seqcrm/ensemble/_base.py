@@ -34,7 +34,6 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
-from sklearn_seqcrm.ensemble._unwrap import seeded, weight_key
 
 NAMES = ("lstm", "boosting")
 

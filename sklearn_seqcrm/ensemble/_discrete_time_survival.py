@@ -28,11 +28,11 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     check_sample_weight,
     safe_indexing,
+    weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.ensemble._blends import log_probabilities
-from sklearn_seqcrm.ensemble._unwrap import weight_key
 
 # Rows of person-periods that are predicted at once.
 _MOST_AT_ONCE = 200_000

@@ -22,9 +22,10 @@ from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
+    weight_key,
     with_inputs_of,
 )
-from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of, weight_key
+from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):

@@ -1,12 +1,10 @@
-"""What the parts of a hybrid wrap: their losses, exposures, seeds and weights."""
+"""What the parts of a hybrid wrap: their losses and parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
@@ -58,26 +56,3 @@ def parameter_of(part: Any, name: str) -> Any:
     """
     found = (getattr(one, name, None) for one in unwrapped(part))
     return next((value for value in found if value is not None), None)
-
-
-def seeded(part: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone in which every `random_state` of None is an integer."""
-    part = clone(part)
-    params = part.get_params()
-    # Sorted: the draws must not depend on the order of the parameters.
-    unset = [
-        name
-        for name in sorted(params)
-        if name.split("__")[-1] == "random_state" and params[name] is None
-    ]
-    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
-    return part.set_params(**dict(zip(unset, seeds, strict=True)))
-
-
-def weight_key(part: Any) -> str:
-    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
-    # Without metadata routing, Pipeline takes "<step>__sample_weight".
-    if isinstance(part, Pipeline):
-        name, step = part.steps[-1]
-        return f"{name}__{weight_key(step)}"
-    return "sample_weight"

@@ -216,7 +216,8 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
 
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted(monkeypatch):
     """Those of all rows replace the first one, which saw fewer rows."""
-    monkeypatch.setattr(_base, "spread_epochs", lambda n_epochs, n, most: n * [n_epochs])
+    same = lambda n_epochs, n, most: n * [n_epochs]  # noqa: E731
+    monkeypatch.setattr(_base, "spread_epochs", same)
     one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
     several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
     model = several.set_params(callbacks=[EndsThird([])])
