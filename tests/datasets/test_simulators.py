@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.datasets import (
+    make_ad_auctions,
     make_campaign_journeys,
     make_campaigns,
     make_customer_journeys,
@@ -13,6 +14,7 @@ from sklearn_seqcrm.datasets import (
 )
 
 SIMULATORS = [
+    make_ad_auctions,
     make_campaign_journeys,
     make_campaigns,
     make_customer_journeys,
@@ -40,6 +42,9 @@ def test_same_seed_same_data_and_global_generator_untouched(simulate):
 
 
 FLOATS = {
+    "effect": (make_ad_auctions, 1.5),
+    "mean_impressions": (make_ad_auctions, 0),
+    "organic": (make_ad_auctions, -0.5),
     "strength": (make_campaign_journeys, -1),
     "mean_touches": (make_campaign_journeys, 0),
     "mean_events": (make_customer_journeys, 0),

@@ -105,7 +105,8 @@ def test_any_interleaving(name, seed, size):
     assert play(name, seed, size) < 1e-5
 
 
-def test_single_events_and_rows_make_no_table(monkeypatch):
+@pytest.mark.parametrize("with_scores", [True, False])
+def test_single_events_and_rows_make_no_table(with_scores, monkeypatch):
     scorer = new_scorer()
     statics = {row["who"]: as_event(row) for row in PEOPLE.to_dict("records")}
     scorer.update(EVENTS.iloc[:40])
@@ -117,8 +118,11 @@ def test_single_events_and_rows_make_no_table(monkeypatch):
         patch.setattr(Arrivals, "of", refuse)
         patch.setattr(SingleCustomerScorer, "_from_table", refuse)
         for event in EVENTS.iloc[40:].to_dict("records"):
-            who = event["who"]
-            scorer.score_one(who, as_event(event), statics[who], AFTER)
+            who, event = event["who"], as_event(event)
+            if with_scores:
+                scorer.score_one(who, event, statics[who], AFTER)
+            else:
+                assert scorer.update([event]) == 1
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
     expected = fitted("lstm-1").predict_proba(log.attach(PEOPLE, cutoff=AFTER))
     assert_allclose(scorer.predict_proba(PEOPLE, AFTER), expected, **EXACT)
@@ -283,6 +287,30 @@ def test_without_a_cutoff_rows_see_all_events(name):
         assert_allclose(found, wanted, **EXACT)
 
 
+def test_a_list_of_one_event_is_a_table_of_one():
+    """Late events, customers who are forgotten, and errors are the same."""
+    event, old = as_event(EVENTS.iloc[-1]), as_event(EVENTS.iloc[0])
+    old["who"] = event["who"]
+    for as_input in (lambda one: [one], lambda one: pd.DataFrame([one])):
+        scorer, lax = new_scorer(), new_scorer(late="ignore", max_customers=1)
+        scorer.update(as_input(event)), lax.update(as_input(event))
+        with pytest.raises(ValueError, match="before the last one"):
+            scorer.update(as_input(old))
+        assert lax.update(as_input(old)) == 0
+        # The oldest customer is forgotten, even if the event has just arrived.
+        assert lax.update(as_input({**old, "who": "new"})) == 1
+        assert lax.forget("new") == 0
+        with pytest.raises(TypeError, match="type"):
+            scorer.update(as_input({**event, "who": 7}))
+        with pytest.raises(ValueError, match="missing"):
+            scorer.update(as_input({**event, "who": None}))
+        for key in ("who", "when", "amount"):
+            lacking = {k: v for k, v in event.items() if k != key}
+            with pytest.raises(KeyError, match=key):
+                scorer.update(as_input(lacking))
+        assert_array_equal(scorer._streams["history"].states.records["count"][:1], [1])
+
+
 @pytest.mark.parametrize("one", [False, True])
 def test_late_events(one):
     first, last = EVENTS.iloc[:50], EVENTS.iloc[50:]
@@ -310,17 +338,18 @@ def test_late_events(one):
     assert_allclose(lax.predict_proba(PEOPLE, AFTER), expected, **EXACT)
 
 
-@pytest.mark.parametrize("one", [False, True])
-def test_on_accept_is_called_before_states_change(one):
+@pytest.mark.parametrize("way", ["table", "list", "score"])
+def test_on_accept_is_called_before_states_change(way):
     scorer, written = new_scorer(late="ignore"), []
     person = as_event(PEOPLE.iloc[0])
 
     def read(event, on_accept, cutoff=AFTER):
-        if one:
+        if way == "score":
             options = {"cutoff": cutoff, "on_accept": on_accept}
             scorer.score_one(event["who"], event, person, **options)
         else:
-            scorer.update(pd.DataFrame([event]), on_accept=on_accept)
+            events = pd.DataFrame([event]) if way == "table" else [as_event(event)]
+            scorer.update(events, on_accept=on_accept)
 
     def fail():
         raise OSError("full")

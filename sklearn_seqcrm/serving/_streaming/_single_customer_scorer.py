@@ -94,14 +94,17 @@ class SingleCustomerScorer:
             As in `StreamingScorer.score_one`.
         """
         streams = self._streams
-        ids = self._ids_of(customer)
+        ids = {
+            name: _id_of(
+                customer[name] if isinstance(customer, Mapping) else customer, one
+            )
+            for name, one in streams.items()
+        }
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
-        tick, values = None, {}
+        tick: Any = None
+        values: dict[str, Any] = {}
         if stream is not None and event is not None:
-            column = stream.keys[1]
-            refuse_lost(event, [column], "event")
-            values = stream.row_encoder.read(event)
-            tick = self._tick_of(event[column], column, stream, slots[stream.name])
+            tick, values = self._read_event(event, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
         cutoffs = {
             name: self._cutoff_of(
@@ -133,6 +136,39 @@ class SingleCustomerScorer:
             outputs.append(head.outputs(pooled, *others)[None].astype("float64"))
         return outputs
 
+    def take(
+        self,
+        event: Mapping[str, Any],
+        stream: StreamedHistory,
+        on_accept: Callable[[], Any] | None = None,
+    ) -> int:
+        """Update the state of a customer by a single event, without a score.
+
+        Parameters
+        ----------
+        event : mapping of str to object
+            The event, with its customer.
+        stream : StreamedHistory
+            The history column of the event.
+        on_accept : callable or None, default=None
+            As in `StreamingScorer.update`.
+
+        Returns
+        -------
+        int
+            1, or 0 for a late event that is left out.
+        """
+        refuse_lost(event, stream.keys, "event")
+        customer = _id_of(event[stream.keys[0]], stream)
+        slot = stream.states.find_one(customer)
+        tick, values = self._read_event(event, stream, slot)
+        if tick is None:
+            return 0
+        if on_accept is not None:
+            on_accept()
+        stream.take_one(customer, tick, values, stays=False)
+        return 1
+
     def _row(
         self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
     ) -> RowData:
@@ -144,21 +180,14 @@ class SingleCustomerScorer:
         rows = Inputs(RowData((), static, sums=sums), (), (), partial(np.arange, 1))
         return self._parts.estimator._with_offset(rows).data
 
-    def _ids_of(self, customer: Any) -> dict[Any, Any]:
-        """Return the customer of each history column, in the form of the states."""
-        ids = {}
-        for name, stream in self._streams.items():
-            one = customer[name] if isinstance(customer, Mapping) else customer
-            if is_missing(one):
-                raise ValueError(f"customer must not be missing; got {one!r}.")
-            if isinstance(one, str):
-                refuse_surrogates(one, "customer")
-            known = stream.states.any_customer
-            # The usual case needs no index of pandas.
-            if type(one) not in (str, int) or type(one) is not type(known):
-                one = one_id_like(one, known, "customer")
-            ids[name] = one
-        return ids
+    def _read_event(
+        self, event: Mapping[str, Any], stream: StreamedHistory, slot: int
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the tick of an event, None for a late one, and its fields."""
+        column = stream.keys[1]
+        refuse_lost(event, [column], "event")
+        values = stream.row_encoder.read(event)
+        return self._tick_of(event[column], column, stream, slot), values
 
     def _tick_of(
         self, value: Any, column: str, stream: StreamedHistory, slot: int
@@ -235,3 +264,16 @@ class SingleCustomerScorer:
         # Row features come first; only the statics at the end are needed here.
         static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
+
+
+def _id_of(customer: Any, stream: StreamedHistory) -> Any:
+    """Return a customer in the form of the states of a history column."""
+    if is_missing(customer):
+        raise ValueError(f"customer must not be missing; got {customer!r}.")
+    if isinstance(customer, str):
+        refuse_surrogates(customer, "customer")
+    known = stream.states.any_customer
+    # The usual case needs no index of pandas.
+    if type(customer) in (str, int) and type(customer) is type(known):
+        return customer
+    return one_id_like(customer, known, "customer")

@@ -171,7 +171,13 @@ class StreamedHistory:
                 self.states.keep_latest(self._most)
         self.span = span
 
-    def take_one(self, customer: Any, tick: Any, values: Mapping[str, Any]) -> None:
+    def take_one(
+        self,
+        customer: Any,
+        tick: Any,
+        values: Mapping[str, Any],
+        stays: bool = True,
+    ) -> None:
         """Update a state by a single event that is not late, or joins its moment.
 
         Parameters
@@ -182,6 +188,9 @@ class StreamedHistory:
             Time of the event, on the clock of the encoder.
         values : mapping of str to object
             Fields of the event, as `row_encoder.read` returns them.
+        stays : bool, default=True
+            Whether the customer is remembered even if the last events of all others are
+            later.
         """
         slot = self.states.find_one(customer)
         gap = np.nan if slot < 0 else float(tick - self.states.records["last"][slot])
@@ -222,7 +231,7 @@ class StreamedHistory:
         record["count"] += 1
         self.span = span
         if self._most is not None:
-            self.states.keep_latest(self._most, slot)
+            self.states.keep_latest(self._most, slot if stays else -1)
 
     def joins_one(self, slot: int, tick: Any) -> bool:
         """Return whether an event joins the open moment of a known customer."""
