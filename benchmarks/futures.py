@@ -10,10 +10,14 @@ on CDNOW; the package lifetimes 0.11.3 has it.
 - ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of
   the log and later. An event is a day of a customer with its spend. For CDNOW also 39
   weeks, as long as the log until then, compared with BG/NBD.
+- ``active_cdnow``, ``active_retail``, ``active_journey``: the probability of an event
+  within three horizons, beside BG/NBD and MBG/CNBD-k.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
 - ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
-- ``demand``: units of each department in each of the next eight weeks, from three
-  cutoffs, for all households of Complete Journey, compared with forecasts per series.
+- ``demand``, ``demand_retail``: units of each department of Complete Journey, and
+  lines of each range of Online Retail II, in each of the next eight weeks, from three
+  cutoffs, for all known customers, tenths and hundredths of them, compared with
+  forecasts per series.
 """
 
 import argparse
@@ -26,8 +30,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from buy_till_you_die import Purchases, expected_purchases, fit_bg_nbd, fit_mbg_cnbd
 from sklearn.metrics import roc_auc_score
-from value import END, SPLIT, expected_purchases, read_events
+from value import END, SPLIT, read_events
 
 from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -38,8 +43,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 WEEK = pd.Timedelta("7D")
 HORIZON = 13 * WEEK
 N_PATHS, N_PATHS_LONG = 100, 400
-N_WEEKS, N_PATHS_DEMAND = 8, 20
-DEMAND_CUTOFFS = ["2017-07-03", "2017-09-04", "2017-10-30"]
+N_WEEKS, N_PATHS_DEMAND, N_PARTS = 8, 20, 100
 
 
 def main():
@@ -198,12 +202,77 @@ def rivals(options, seed):
 
 def bg_nbd(X, events, cutoff, end):
     """Predict the events of each row until the end by BG/NBD."""
-    seen = events[events["day"] < cutoff].groupby("customer")
-    by = X["customer"]
-    first, last = (by.map(seen["day"].agg(one)) for one in ("min", "max"))
-    repeats = by.map(seen.size()).to_numpy() - 1.0
-    recency, age = ((to - first).dt.days.to_numpy() / 7 for to in (last, cutoff))
-    return expected_purchases((end - cutoff).days / 7, repeats, recency, age)
+    return expected_purchases((end - cutoff).days / 7, purchases(X, events, cutoff))
+
+
+def purchases(X, events, cutoff):
+    """Return the purchases of each row, in weeks before the cutoff."""
+    seen = events[events["day"] < cutoff].sort_values(["customer", "day"])
+    weeks = (seen["day"] - cutoff) / WEEK
+    own = weeks.groupby(seen["customer"])
+    log_times = np.log(own.diff()).groupby(seen["customer"]).sum()
+    first, last, n, log_times = (
+        X["customer"].map(one).to_numpy()
+        for one in (own.min(), own.max(), own.size(), log_times)
+    )
+    return Purchases(n - 1.0, last - first, -first, log_times)
+
+
+# Who is active within a horizon? ------------------------------------------------------
+
+# Cutoff and horizons in weeks, at most as long as the record. Nearly all households of
+# Complete Journey buy within 13 weeks.
+ACTIVE = {
+    "active_cdnow": ("cdnow", (4, 13, 38)),
+    "active_retail": ("retail_june", (4, 13, 26)),
+    "active_journey": ("journey", (1, 2, 4)),
+}
+N_GROUPS = 10
+
+
+def active_within(name):
+    """Compare probabilities of an event within some horizons."""
+    of_cutoff, horizons = ACTIVE[name]
+    read, _, cutoff = CUTOFFS[of_cutoff]
+
+    def run(options, seed):
+        events = read(options)
+        model, X = fitted(events, cutoff, seed)
+        curves = model.predict_survival_function(X)
+        seen = purchases(X, events, cutoff)
+        rivals = {"BG/NBD": fit_bg_nbd(seen), "MBG/CNBD-k": fit_mbg_cnbd(seen)}
+        found = {"shape": rivals["MBG/CNBD-k"].shape}
+        for weeks in horizons:
+            real = real_counts(X, events, cutoff, cutoff + weeks * WEEK) > 0
+            ways = {"event model": 1 - np.array([one(7.0 * weeks) for one in curves])}
+            ways |= {way: one.active(seen, weeks) for way, one in rivals.items()}
+            found[str(weeks)] = active_scores(real, ways)
+        return {"active_within": found, "customers": len(X)}
+
+    return run
+
+
+def active_scores(real, ways):
+    """Return Brier scores, differences to the first way, and groups of customers."""
+    losses = {way: (share - real) ** 2 for way, share in ways.items()}
+    [first, *_] = losses.values()
+    found = {"active": float(real.mean()), "ways": {}}
+    for way, share in ways.items():
+        more = losses[way] - first
+        order = np.array_split(np.argsort(share, kind="stable"), N_GROUPS)
+        found["ways"][way] = {
+            "brier": losses[way].mean(),
+            "more": more.mean(),
+            "more_se": more.std() / np.sqrt(len(real)),
+            "auc": roc_auc_score(real, share),
+            "mean": share.mean(),
+            "predicted": [share[own].mean().round(4) for own in order],
+            "real": [real[own].mean().round(4) for own in order],
+        }
+    return found
+
+
+# Models and rows ----------------------------------------------------------------------
 
 
 def fitted(events, cutoff, seed, **changed):
@@ -241,7 +310,18 @@ def calibration(model, X, events, cutoff):
     real_first = (X["customer"].map(own["day"].min()) - cutoff).dt.days + 1
     low, high = np.quantile(counts, [0.1, 0.9], axis=1)
     gaps = pit_histogram(real_first.fillna(np.inf), first)
+    absolute = {
+        name: {
+            way.__name__: float(np.abs(came - way(values, axis=1)).mean())
+            for way in (np.mean, np.median)
+        }
+        for name, came, values in (
+            ("events", real, counts),
+            ("spend", real_spend, spend),
+        )
+    }
     return {
+        "absolute_errors": absolute,
         "customers": n,
         "events": aggregate_bias(real, counts.mean(axis=1)),
         "spend": aggregate_bias(real_spend, spend.mean(axis=1)),
@@ -265,99 +345,158 @@ def on_grid(values, n_rows, n_paths):
 # Demand -------------------------------------------------------------------------------
 
 
-def demand(options, seed):
-    """Forecast weekly units of each department from three cutoffs."""
+def journey_units(options):
+    """Return units of each household, day and department."""
     lines = journey_lines()
-    department = lines["department"].astype(str)
-    common = department.value_counts().index[:8]
-    events = (
-        lines.assign(department=department.where(department.isin(common), "OTHER"))
-        .groupby(["customer", "day", "department"], as_index=False)["n_items"]
-        .sum()
-    )
-    series = []
-    for cutoff in map(pd.Timestamp, DEMAND_CUTOFFS):
-        model, X = fitted(events, cutoff, seed)
-        # Simulations of past weeks, to correct the totals.
-        ago = cutoff - N_WEEKS * WEEK
-        X_ago = known_rows(events, ago)
-        drawn_units, drawn_units_ago = (simulated_units(model, x) for x in (X, X_ago))
-        for name in [*common, "OTHER"]:
-            units = weekly(events[events["department"] == name], cutoff)
-            past = units.loc[units.index.min() + 1 : -1]  # the first is half a week
-            drawn, drawn_ago = drawn_units[name], drawn_units_ago[name]
-            forecasts = {
-                "event model": drawn,
-                "event model, corrected by the last 8 weeks": drawn
-                * (past.iloc[-N_WEEKS:].sum() / drawn_ago.sum()),
-                "last week": past.iloc[-1],
-                "last four weeks again": np.tile(past.iloc[-4:], N_WEEKS // 4),
-                "exponential smoothing": smoothed(past.to_numpy()),
+    lines["level"] = common_levels(lines["department"].astype(str))
+    return summed(lines.rename(columns={"n_items": "amount"}))
+
+
+def retail_lines(options):
+    """Return lines of each customer, day and range: the first two digits of a code."""
+    lines = pd.read_parquet(Path(options.data) / "online_retail_II.parquet")
+    lines = lines.dropna(subset=["Customer ID"])
+    lines = lines[(lines["Quantity"] > 0) & (lines["Price"] > 0)]
+    return summed(
+        pd.DataFrame(
+            {
+                "customer": lines["Customer ID"].astype("int64"),
+                "day": lines["InvoiceDate"].dt.normalize(),
+                "level": common_levels(lines["StockCode"].astype(str).str[:2]),
+                "amount": 1.0,
             }
-            series.append(
-                {
-                    "cutoff": f"{cutoff:%Y-%m-%d}",
-                    "department": name,
-                    **errors_of(forecasts, past, units.loc[0:]),
-                    "units": units.loc[-N_WEEKS:].round(1).tolist(),
-                    "simulated": drawn.round(1).tolist(),
-                }
-            )
-    ways = pd.DataFrame([one["mase"] for one in series])
-    return {"mase": ways.mean().to_dict(), "series": series}
+        )
+    )
 
 
-def simulated_units(model, X):
-    """Return mean units of each week, from week 0 on, by department."""
-    units = model.demand(
-        X,
-        "department",
+def common_levels(values):
+    """Return the eight most frequent values; all others are one."""
+    return values.where(values.isin(values.value_counts().index[:8]), "OTHER")
+
+
+def summed(lines):
+    """Return the amounts of each customer, day and level."""
+    by = ["customer", "day", "level"]
+    events = lines.groupby(by, as_index=False)["amount"].sum()
+    # Parts of the customers, of whom each is in one.
+    return events.assign(part=pd.factorize(events["customer"], sort=True)[0] % N_PARTS)
+
+
+DEMANDS = {
+    "demand": (journey_units, ["2017-07-03", "2017-09-04", "2017-10-30"]),
+    "demand_retail": (retail_lines, ["2011-03-07", "2011-06-06", "2011-08-29"]),
+}
+
+
+def weekly_demand(name):
+    """Forecast weekly amounts of each level: all customers, tenths and hundredths."""
+    read, cutoffs = DEMANDS[name]
+
+    def run(options, seed):
+        events = read(options)
+        found = []
+        for cutoff in map(pd.Timestamp, cutoffs):
+            model, X = fitted(events.drop(columns="part"), cutoff, seed)
+            drawn = simulated_amounts(model, X, events)
+            # A simulation of past weeks, to correct totals.
+            ago = cutoff - N_WEEKS * WEEK
+            before = known_rows(events.drop(columns="part"), ago)
+            drawn_ago = simulated_amounts(model, before, events)
+            known = events[events["customer"].isin(X["customer"])]
+            for n_parts in (1, 10, N_PARTS):
+                errors = demand_errors(known, cutoff, drawn, drawn_ago, n_parts)
+                found.append(
+                    {"cutoff": f"{cutoff:%Y-%m-%d}", "parts": n_parts} | errors
+                )
+        return {"demand": found}
+
+    return run
+
+
+def simulated_amounts(model, X, events):
+    """Return mean amounts of parts and levels, (part, level), in each week."""
+    part = events.groupby("customer")["part"].first()
+    table = model.demand(
+        X.assign(part=X["customer"].map(part)),
+        "level",
         N_WEEKS * WEEK,
         every=WEEK,
-        value="n_items",
+        value="amount",
+        by="part",
         n_paths=N_PATHS_DEMAND,
         random_state=0,
     )
-    return units.pivot(index="start", columns="level", values="mean").reset_index(
-        drop=True
+    table["week"] = table["start"] // WEEK
+    return table.pivot(index=["group", "level"], columns="week", values="mean")
+
+
+def demand_errors(events, cutoff, drawn, drawn_ago, n_parts):
+    """Return mean scaled errors and biases of all forecasts of some parts."""
+    # First purchases of the past are left out: known customers have none to come.
+    is_first = events["day"] == events.groupby("customer")["day"].transform("min")
+    past = weekly(events[~is_first], cutoff, n_parts)
+    drawn, drawn_ago = (
+        merged(one, n_parts).loc[past.index] for one in (drawn, drawn_ago)
     )
+    units = past[range(N_WEEKS)]
+    past = past[range(past.columns.min() + 1, 0)]  # the first is half a week
+    recent = past.iloc[:, -N_WEEKS:].groupby("level").sum().sum(axis=1)
+    ratio = recent / drawn_ago.groupby("level").sum().sum(axis=1)
+    corrected = drawn.mul(ratio, axis=0, level="level")
+    smooth = pd.DataFrame(smoothed(past.to_numpy()), index=past.index)
+    smooth = smooth[[0] * N_WEEKS].set_axis(range(N_WEEKS), axis=1)
+    forecasts = {
+        "event model": drawn,
+        "event model, corrected by the last 8 weeks": corrected,
+        "exponential smoothing": smooth,
+        "mean of the last two": (corrected + smooth) / 2,
+        "last four weeks again": past.iloc[:, [-4, -3, -2, -1] * (N_WEEKS // 4)],
+    }
+    scale = past.diff(axis=1).abs().mean(axis=1)
+    some = scale > 0
+    return {
+        way: {
+            "mase": (np.abs(one.to_numpy() - units.to_numpy()).mean(axis=1) / scale)[
+                some
+            ].mean(),
+            "bias": one.to_numpy().sum() / units.to_numpy().sum() - 1,
+        }
+        for way, one in forecasts.items()
+    }
 
 
-def errors_of(forecasts, past, units):
-    """Return scaled absolute errors, those with the true mean, and the means."""
-    scale = past.diff().abs().mean()
-    found = {"mase": {}, "mase_of_shape": {}, "bias": {}}
-    for way, forecast in forecasts.items():
-        forecast = forecast + 0.0 * units
-        ratio = forecast.sum() / units.sum()
-        found["mase"][way] = (forecast - units).abs().mean() / scale
-        found["mase_of_shape"][way] = (forecast / ratio - units).abs().mean() / scale
-        found["bias"][way] = ratio - 1
-    return found
+def merged(amounts, n_parts):
+    """Add up parts until `n_parts` are left."""
+    part = amounts.index.get_level_values(0) % n_parts
+    level = amounts.index.get_level_values("level")
+    return amounts.groupby([part.rename("part"), level]).sum()
 
 
-def weekly(events, cutoff):
-    """Return units by week, from the first week or the cutoff (week 0) on."""
+def weekly(events, cutoff, n_parts):
+    """Return amounts of parts and levels by week; week 0 begins at the cutoff."""
     week = (events["day"] - cutoff) // WEEK
-    units = events["n_items"].groupby(week).sum()
-    return units.reindex(range(min(0, units.index.min()), N_WEEKS), fill_value=0)
+    keys = [events["part"] % n_parts, events["level"], week.rename("week")]
+    table = events["amount"].groupby(keys).sum().unstack(fill_value=0.0)
+    return table.reindex(columns=range(table.columns.min(), N_WEEKS), fill_value=0.0)
 
 
 def smoothed(past):
-    """Forecast a series by simple exponential smoothing with the best weight."""
-    best, level = np.inf, past[-1]
+    """Forecast each row by simple exponential smoothing with its best weight."""
+    best, level = np.full(len(past), np.inf), past[:, -1].copy()
     for weight in np.linspace(0.02, 1, 50):
-        now, squares = past[:4].mean(), 0.0
-        for value in past:
+        now, squares = past[:, :4].mean(axis=1), np.zeros(len(past))
+        for value in past.T:
             squares += (value - now) ** 2
-            now += weight * (value - now)
-        if squares < best:
-            best, level = squares, now
+            now = now + weight * (value - now)
+        level = np.where(squares < best, now, level)
+        best = np.minimum(squares, best)
     return level
 
 
 TASKS = {name: next_weeks(name) for name in CUTOFFS}
-TASKS |= {"dropout": with_dropout, "rivals": rivals, "demand": demand}
+TASKS |= {name: active_within(name) for name in ACTIVE}
+TASKS |= {name: weekly_demand(name) for name in DEMANDS}
+TASKS |= {"dropout": with_dropout, "rivals": rivals}
 
 
 # Report -------------------------------------------------------------------------------
@@ -376,7 +515,11 @@ def write_report(runs):
     long = [run for run in runs if "long" in run]
     if long:
         sections.append(long_table(long))
-    of_demand = [run["mase"] for run in runs if run["task"] == "demand"]
+    active = [run for run in runs if "active_within" in run]
+    if active:
+        sections.append(active_table(active))
+        draw_active(active)
+    of_demand = [run for run in runs if "demand" in run]
     if of_demand:
         sections.append(demand_table(of_demand))
     path = DOCS / "benchmark_results" / "futures.md"
@@ -413,6 +556,7 @@ def calibration_table(runs):
     """Make the table of bias and coverage of each data set."""
     lines = []
     for task, own in by_cutoff(runs).items():
+        absolute = [run["absolute_errors"] for run in own]
         lines.append(
             [
                 f"{name_of(task)}, {own[0]['customers']:,} customers",
@@ -422,10 +566,15 @@ def calibration_table(runs):
                 spread([run["active_simulated"] for run in own], "{:.1%}"),
                 f"{np.mean([run['covered'] for run in own]):.1%}",
                 f"{np.mean([run['covered_pit'] for run in own]):.1%}",
+                *(
+                    f"{np.mean([one['spend'][way] for one in absolute]):.1f}"
+                    for way in ("mean", "median")
+                ),
             ]
         )
     header = ["13 weeks", "bias of events", "of spend", "active", "simulated"]
-    return table_of([*header, "in intervals", "by their PIT"], lines)
+    header += ["in intervals", "by their PIT"]
+    return table_of([*header, "MAE of spend, mean", "median"], lines)
 
 
 def level_table(runs, bias):
@@ -466,10 +615,91 @@ def long_table(runs):
     return table_of(["39 weeks", "bias", "RMSE", "Gini", "ROC AUC, active"], lines)
 
 
-def demand_table(errors):
+def demand_table(runs):
     """Make the table of mean absolute scaled errors."""
-    lines = [[way, spread([one[way] for one in errors], "{:.2f}")] for way in errors[0]]
-    return table_of(["weekly units of nine departments", "MASE"], lines)
+    names = {"demand": "Complete Journey", "demand_retail": "Online Retail II"}
+    sizes = {1: "all customers", 10: "tenths", N_PARTS: "hundredths"}
+    columns, scores = [], {}
+    for task, name in names.items():
+        own = [one for run in runs if run["task"] == task for one in run["demand"]]
+        for n_parts, size in sizes.items():
+            some = [one for one in own if one["parts"] == n_parts]
+            if some:
+                columns.append(f"{name}, {size}")
+            for way in some[0].keys() - {"cutoff", "parts"} if some else ():
+                mean = np.mean([one[way]["mase"] for one in some])
+                scores.setdefault(way, []).append(f"{mean:.2f}")
+    order = [one for one in runs[0]["demand"][0] if one in scores]
+    lines = [[way, *scores[way]] for way in order]
+    return table_of(["MASE of weekly demand by level", *columns], lines)
+
+
+def active_table(runs):
+    """Make the table of Brier scores of an event within a horizon."""
+    lines = []
+    for task, (of_cutoff, horizons) in ACTIVE.items():
+        own = [run["active_within"] for run in runs if run["task"] == task]
+        for weeks in horizons if own else ():
+            found = [one[str(weeks)] for one in own]
+            line = [f"{name_of(of_cutoff)}, {weeks} weeks", f"{found[0]['active']:.1%}"]
+            line.append(
+                spread([one["ways"]["event model"]["mean"] for one in found], "{:.1%}")
+            )
+            line.append(
+                spread([one["ways"]["event model"]["brier"] for one in found], "{:.4f}")
+            )
+            for way in ("BG/NBD", "MBG/CNBD-k"):
+                more = np.mean([one["ways"][way]["more"] for one in found])
+                error = 1.96 * np.max([one["ways"][way]["more_se"] for one in found])
+                line.append(f"{more:+.4f} ± {error:.4f}")
+            lines.append(line)
+    header = ["any event within", "came", "predicted", "Brier score", "BG/NBD, more"]
+    return table_of([*header, "MBG/CNBD-k, more"], lines)
+
+
+def draw_active(runs):
+    """Draw predicted and real shares of tenths of the customers."""
+    import matplotlib.pyplot as plt
+
+    tasks = {
+        task: own
+        for task, own in ACTIVE.items()
+        if any(run["task"] == task for run in runs)
+    }
+    figure, axes = plt.subplots(
+        len(tasks),
+        3,
+        figsize=(9, 3 * len(tasks)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    marks = {
+        "event model": ("C0", "o"),
+        "BG/NBD": ("C1", "s"),
+        "MBG/CNBD-k": ("C2", "^"),
+    }
+    for line, (task, (of_cutoff, horizons)) in zip(axes, tasks.items(), strict=True):
+        own = [run["active_within"] for run in runs if run["task"] == task]
+        for axis, weeks in zip(line, horizons, strict=True):
+            axis.plot([0, 1], [0, 1], color="black", lw=0.8)
+            for way, (color, mark) in marks.items():
+                predicted, real = (
+                    np.mean([one[str(weeks)]["ways"][way][key] for one in own], axis=0)
+                    for key in ("predicted", "real")
+                )
+                axis.plot(
+                    predicted, real, mark + "-", color=color, ms=4, lw=1, label=way
+                )
+            name = CUTOFFS[of_cutoff][1]
+            axis.set_title(f"{name}, {weeks} week{'s' * (weeks > 1)}", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("predicted")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share with an event")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(DOCS / "images" / "active_within.png", dpi=100, bbox_inches="tight")
 
 
 def draw_pit(runs):

@@ -9,9 +9,8 @@ for purchases and ``spend`` for dollars. ``--sample`` is the path of
 0.11.3 has it), or a digit, for customers whose position in the order of their ids ends
 with it.
 
-BG/NBD (Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science
-24(2), 2005) and the gamma-gamma model of amounts (Fader and Hardie, "The Gamma-Gamma
-Model of Monetary Value", 2013) are fitted here by maximum likelihood.
+BG/NBD (`buy_till_you_die`) and the gamma-gamma model of amounts (Fader and Hardie, "The
+Gamma-Gamma Model of Monetary Value", 2013) are fitted by maximum likelihood.
 """
 
 import argparse
@@ -21,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize
-from scipy.special import betaln, gammaln, hyp2f1
+from buy_till_you_die import Purchases, expected_purchases, fitted
+from scipy.special import gammaln
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 
@@ -178,7 +177,7 @@ def btyd(events, question, seed):
     repeats = by.map(seen.size()).to_numpy() - 1.0
     recency, age = ((end - first).dt.days.to_numpy() / 7 for end in (last, SPLIT))
     weeks = (END - SPLIT).days / 7
-    predicted = expected_purchases(weeks, repeats, recency, age)
+    predicted = expected_purchases(weeks, Purchases(repeats, recency, age))
     if question == "spend":
         mean = by.map(seen["spend"].mean()).to_numpy()
         predicted = predicted * expected_amount(repeats + 1, mean)
@@ -197,26 +196,6 @@ MODELS = {
 # Buy till you die ---------------------------------------------------------------------
 
 
-def expected_purchases(weeks, x, recency, age):
-    """Predict the purchases of each customer by BG/NBD; `x` are repeats."""
-
-    def cost(logs):
-        r, alpha, a, b = np.exp(logs)
-        alive = betaln(a, b + x) - betaln(a, b) - (r + x) * np.log(alpha + age)
-        gone = betaln(a + 1, b + np.maximum(x, 1) - 1) - betaln(a, b)
-        gone = np.where(x > 0, gone - (r + x) * np.log(alpha + recency), -np.inf)
-        both = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
-        return -np.mean(both + np.logaddexp(alive, gone))
-
-    r, alpha, a, b = np.exp(fitted(cost, 4))
-    ratio = (alpha + age) / (alpha + age + weeks)
-    series = hyp2f1(r + x, b + x, a + b + x - 1, weeks / (alpha + age + weeks))
-    odds = a / (b + np.maximum(x, 1) - 1)
-    odds = odds * ((alpha + age) / (alpha + recency)) ** (r + x)
-    gone = np.where(x > 0, odds, 0.0)
-    return (a + b + x - 1) / (a - 1) * (1 - ratio ** (r + x) * series) / (1 + gone)
-
-
 def expected_amount(n, mean):
     """Predict the mean amount of each customer by gamma-gamma."""
     some = mean > 0
@@ -230,16 +209,6 @@ def expected_amount(n, mean):
 
     p, q, v = np.exp(fitted(cost, 3))
     return p * (v + n * mean) / (p * n + q - 1)
-
-
-def fitted(cost, n):
-    """Return the logarithms of the parameters with the lowest cost."""
-    starts = np.random.default_rng(0).normal(0, 1, size=(5, n))
-    options = {"maxiter": 5000, "maxfev": 5000, "xatol": 1e-6, "fatol": 1e-10}
-    found = [
-        minimize(cost, start, method="Nelder-Mead", options=options) for start in starts
-    ]
-    return min(found, key=lambda one: one.fun).x
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Private functions of scikit-learn, and functions that not every version has.
+"""Functions on estimators: private ones of scikit-learn, or not in every version.
 
 No other module imports a private name of scikit-learn, so that a new version can break
 only this file.
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
-from sklearn.base import TransformerMixin, _clone_parametrized
+import numpy as np
+from sklearn.base import TransformerMixin, _clone_parametrized, clone
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -31,6 +32,7 @@ from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import has_fit_parameter
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -67,8 +69,11 @@ __all__ = [
     "parse_version",
     "response_values",
     "safe_indexing",
+    "seeded",
+    "takes_weights",
     "validate_parameter_constraints",
     "validate_params",
+    "weight_key",
     "with_callbacks",
     "with_inputs_of",
 ]
@@ -197,6 +202,46 @@ def _first_step(estimator: Any) -> Any:
     return estimator
 
 
+def seeded(part: Any, rng: np.random.RandomState) -> Any:
+    """Return a clone in which every `random_state` of None is an integer."""
+    part = clone(part)
+    params = part.get_params()
+    # Sorted: the draws must not depend on the order of the parameters.
+    unset = [
+        name
+        for name in sorted(params)
+        if name.split("__")[-1] == "random_state" and params[name] is None
+    ]
+    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
+    return part.set_params(**dict(zip(unset, seeds, strict=True)))
+
+
+def weight_key(part: Any) -> str:
+    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
+    # Without metadata routing, Pipeline takes "<step>__sample_weight".
+    if isinstance(part, Pipeline):
+        name, step = part.steps[-1]
+        return f"{name}__{weight_key(step)}"
+    inner = _wrapped(part)
+    return "sample_weight" if inner is None else weight_key(inner)
+
+
+def takes_weights(part: Any) -> bool:
+    """Return whether the last step of a part takes `sample_weight` in `fit`."""
+    inner = part.steps[-1][1] if isinstance(part, Pipeline) else _wrapped(part)
+    if inner is None:
+        return has_fit_parameter(part, "sample_weight")
+    return takes_weights(inner)
+
+
+def _wrapped(part: Any) -> Any:
+    """Return the estimator that a search passes the arguments of its `fit` to."""
+    if has_fit_parameter(part, "sample_weight"):
+        return None
+    # GridSearchCV has an `estimator`, and TransformedTargetRegressor a `regressor`.
+    return getattr(part, "estimator", getattr(part, "regressor", None))
+
+
 class FitTask:
     """The task of a `fit` and its steps, for the callbacks of scikit-learn.
 
@@ -208,8 +253,8 @@ class FitTask:
         Estimator with `CallbackSupportMixin`.
     X, y : object
         Arguments of `fit`.
-    sample_weight : array-like or None, default=None
-        Argument of `fit` that scorers receive as well.
+    beside : dict of str to array-like or None, default=None
+        Further arguments of `fit`, which scorers receive as well unless they are None.
     n_steps : int or None, default=0
         Largest number of steps; None if it is not known in advance.
     """
@@ -219,11 +264,11 @@ class FitTask:
         estimator: Any,
         X: Any,
         y: Any,
-        sample_weight: Any = None,
+        beside: dict[str, Any] | None = None,
         n_steps: int | None = 0,
     ) -> None:
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": weight}
+        given = {name: one for name, one in (beside or {}).items() if one is not None}
+        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": given}
         self._context = None
         if hasattr(estimator, "_init_callback_context"):
             self._context = estimator._init_callback_context(max_subtasks=n_steps)

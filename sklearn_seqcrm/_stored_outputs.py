@@ -72,7 +72,7 @@ class StoredOutputs:
         return get_tags(self._model)
 
     def without_model(self) -> StoredOutputs:
-        """Return the stored outputs, with only the classes and tags of the model."""
+        """Return the stored outputs, with only the labels and tags of the model."""
         copy = StoredOutputs(_Facts(self._model))
         copy.outputs = self.outputs
         return copy
@@ -85,12 +85,18 @@ class StoredOutputs:
 
 
 class _Facts:
-    """Classes and tags of a model, which scorers read beside its outputs."""
+    """Labels and tags of a model, which scorers read beside its outputs."""
 
     def __init__(self, model: Any) -> None:
         self.tags = get_tags(model)
-        if hasattr(model, "classes_"):
-            self.classes_ = model.classes_
+        for labels in ("classes_", "treatments_"):
+            if hasattr(model, labels):
+                setattr(self, labels, getattr(model, labels))
+        # A pipeline or a search does not have the treatments of its estimator.
+        if hasattr(model, "best_estimator_"):
+            self.best_estimator_ = _Facts(model.best_estimator_)
+        elif hasattr(model, "steps"):
+            self.steps = [("estimator", _Facts(model.steps[-1][1]))]
 
     def __sklearn_tags__(self) -> Any:
         return self.tags

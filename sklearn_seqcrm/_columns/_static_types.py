@@ -36,10 +36,15 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     to_category,
 )
+from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
 from sklearn_seqcrm._store import NUMBER_OBJECTS, unique_names
 from sklearn_seqcrm.events import HistoryDtype
 
 Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
+
+
+# A column of more levels loses the rare ones when it is one-hot encoded.
+MANY_LEVELS = 50
 
 
 class StaticType(ABC):
@@ -144,7 +149,7 @@ class CategoryType(StaticType):
         one_hot = LevelEncoder(
             handle_unknown="infrequent_if_exist",
             min_frequency=0.005,
-            max_categories=50,
+            max_categories=MANY_LEVELS,
             sparse_output=False,
         )
         return Pipeline([("functiontransformer", levels), ("onehotencoder", one_hot)])
@@ -188,13 +193,18 @@ def _type_of_objects(column: pd.Series) -> str:
     return found
 
 
-def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
+def static_parts(
+    exposure: Any = None, task: str | None = None
+) -> list[tuple[str, Any, Any]]:
     """Return the parts of a ColumnTransformer that turn statics into numbers.
 
     Parameters
     ----------
     exposure : str, int or None, default=None
         Name of a numeric column that is left out.
+    task : {"classification", "regression", "survival"} or None, default=None
+        What the target is, to encode columns of many levels by it. None: they are
+        one-hot, too.
 
     Returns
     -------
@@ -203,10 +213,11 @@ def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
         an indicator column; standardised. ``"moment"``: datetimes as days before the
         cutoff of the first history, then like numbers. ``"category"``: strings,
         categoricals and other objects one-hot; rare levels and levels not seen in
-        training share a column.
+        training share a column. ``"level"``, with a `task`: those with more than 50
+        levels in training, as standardised means of the target.
     """
     # Only a number can be an exposure, so only the numeric part leaves it out.
-    return [
+    parts = [
         (
             name,
             one.encoder(),
@@ -214,6 +225,22 @@ def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
         )
         for name, one in STATIC_TYPES.items()
     ]
+    if task is None:
+        return parts
+    few = ColumnsOfKind("category", many=False)
+    many = ColumnsOfKind("category", many=True)
+    one_hot = STATIC_TYPES["category"].encoder()
+    by_target = Pipeline(
+        [
+            (
+                "functiontransformer",
+                FunctionTransformer(to_customer_levels, feature_names_out=names_kept),
+            ),
+            ("customertargetencoder", CustomerTargetEncoder(task)),
+            ("standardscaler", _unweighted_scaler()),
+        ]
+    )
+    return [*parts[:-1], ("category", one_hot, few), ("level", by_target, many)]
 
 
 class ColumnsOfKind:
@@ -226,11 +253,17 @@ class ColumnsOfKind:
         datetimes.
     exposure : str, int or None, default=None
         Name of the column that is the only one of type ``"exposure"``.
+    many : bool or None, default=None
+        True selects columns with more than 50 levels, after the first history, which
+        has the customers. False selects the others, None both.
     """
 
-    def __init__(self, kind: str, exposure: Any = None) -> None:
+    def __init__(
+        self, kind: str, exposure: Any = None, many: bool | None = None
+    ) -> None:
         self.kind = kind
         self.exposure = exposure
+        self.many = many
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Return the names of the columns of X of this type."""
@@ -244,7 +277,12 @@ class ColumnsOfKind:
             _refuse_no_quantity(X[self.exposure], types[self.exposure])
             types[self.exposure] = "exposure"
         own = [name for name, one in types.items() if one == self.kind]
-        if own and self.kind in STATIC_TYPES and STATIC_TYPES[self.kind].needs_cutoffs:
+        if self.many is not None:
+            own = [name for name in own if has_many_levels(X[name]) == self.many]
+        needs_history = self.many or (
+            self.kind in STATIC_TYPES and STATIC_TYPES[self.kind].needs_cutoffs
+        )
+        if own and needs_history:
             histories = [name for name, one in types.items() if one == "history"]
             return histories[:1] + own
         return own
@@ -252,7 +290,16 @@ class ColumnsOfKind:
     def __repr__(self) -> str:
         """Return the call that makes it."""
         exposure = "" if self.exposure is None else f", {self.exposure!r}"
-        return f"{type(self).__name__}({self.kind!r}{exposure})"
+        many = "" if self.many is None else f", many={self.many}"
+        return f"{type(self).__name__}({self.kind!r}{exposure}{many})"
+
+
+def has_many_levels(column: pd.Series) -> bool:
+    """Return whether a column has more than 50 levels."""
+    try:
+        return int(column.nunique()) > MANY_LEVELS
+    except TypeError:  # lists, at which the encoder raises an error with the way out
+        return False
 
 
 class _UniqueNamesMixin:
@@ -363,6 +410,12 @@ def to_levels(X: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(levels, X.index, dtype=object)
 
 
+def to_customer_levels(X: pd.DataFrame) -> pd.DataFrame:
+    """Convert categories to text, but pass the first column on, a history."""
+    levels = to_levels(X.iloc[:, 1:])
+    return pd.concat([X.iloc[:, :1], levels], axis=1)
+
+
 def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:
     """Return the names of the columns that `to_floats` and `to_levels` return.
 
@@ -387,13 +440,17 @@ def _scaled(to_numbers: BaseEstimator) -> Pipeline:
     impute = MarkingImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )
-    with config_context(enable_metadata_routing=True):
-        # sample_weight is for the estimator, also where metadata are routed.
-        scale = SteadyScaler().set_fit_request(sample_weight=False)
     return Pipeline(
         [
             ("functiontransformer", to_numbers),
             ("simpleimputer", impute),
-            ("standardscaler", scale),
+            ("standardscaler", _unweighted_scaler()),
         ]
     )
+
+
+def _unweighted_scaler() -> SteadyScaler:
+    """Return a scaler that takes no weights where metadata are routed."""
+    with config_context(enable_metadata_routing=True):
+        # sample_weight is for the estimator.
+        return SteadyScaler().set_fit_request(sample_weight=False)

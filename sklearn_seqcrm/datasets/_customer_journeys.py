@@ -203,17 +203,17 @@ def _draw_past(
     rng: np.random.RandomState, cutoff: np.ndarray, mean_events: float
 ) -> pd.DataFrame:
     n_customers = len(cutoff)
-    lengths = _draw_lengths(rng, n_customers, mean_events)
+    lengths = draw_lengths(rng, n_customers, mean_events)
     tenure = rng.uniform(90 * DAY, 450 * DAY, size=n_customers).astype(np.int64)
     # Without a lapse, recency would be little more than tenure / number of events.
     lapse = rng.exponential(15 * DAY, size=n_customers).clip(0, 60 * DAY)
     stop = cutoff - lapse.astype(np.int64)
-    owner, seconds = _draw_times(rng, lengths, cutoff - tenure, stop)
+    owner, seconds = draw_times(rng, lengths, cutoff - tenure, stop)
     kind = rng.choice(len(KINDS), p=SHARES, size=len(owner))
     return _with_amounts(rng, owner, seconds, kind)
 
 
-def _draw_lengths(
+def draw_lengths(
     rng: np.random.RandomState, n_customers: int, mean_events: float
 ) -> np.ndarray:
     # exp(Normal(mu, 1)) has the mean exp(mu + 1/2).
@@ -230,7 +230,7 @@ def _draw_future(
     rng: np.random.RandomState, cutoff: np.ndarray, target: np.ndarray
 ) -> pd.DataFrame:
     lengths = target + rng.poisson(1 + 2 * target)
-    owner, seconds = _draw_times(rng, lengths, cutoff, cutoff + HORIZON)
+    owner, seconds = draw_times(rng, lengths, cutoff, cutoff + HORIZON)
     first = np.flatnonzero(np.diff(owner, prepend=-1))
     at_cutoff = first[rng.uniform(size=len(first)) < 0.1]
     seconds[at_cutoff] = cutoff[owner[at_cutoff]]
@@ -243,7 +243,7 @@ def _draw_future(
     return _with_amounts(rng, owner, seconds, kind)
 
 
-def _draw_times(
+def draw_times(
     rng: np.random.RandomState, lengths: np.ndarray, start: np.ndarray, stop: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw ``lengths[i]`` distinct, increasing seconds in ``[start[i], stop[i])``."""

@@ -9,14 +9,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import config_context, get_config
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
 from sklearn.model_selection import GroupKFold, check_cv
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -25,11 +20,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import (
-    customers_of,
-    split_customers,
-    with_attrs_of,
-)
+from sklearn_seqcrm._columns import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -37,74 +28,12 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     check_sample_weight,
     safe_indexing,
+    seeded,
+    weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
-from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-_HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
-# Boosting of scikit-learn raises an error for more categories in a column.
-_MOST_CATEGORIES = 255
-_UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
-# Rows of a customer are alike, so that trees overfit customers: with the defaults of
-# scikit-learn, the log loss of 300 customers was that of a constant or more.
-_SMALL_TREES = {
-    "learning_rate": 0.05,
-    "max_leaf_nodes": 5,
-    "max_features": 0.3,
-    # Its validation rows are drawn at random, so that customers are on both sides.
-    "early_stopping": False,
-}
-
-
-def lstm_part(lstm: Any, classify: bool) -> Any:
-    """Return a pipeline for raw X from a pipeline, a network, or None."""
-    if _reads_raw(lstm):
-        return lstm
-    if lstm is None:
-        lstm = _weighted(LSTMClassifier() if classify else LSTMRegressor())
-    return make_history_pipeline(lstm)
-
-
-def boosting_part(boosting: Any, classify: bool) -> Any:
-    """Return a pipeline for raw X from a pipeline, an estimator of tables, or None."""
-    if _reads_raw(boosting):
-        return boosting
-    if boosting is None:
-        boosting = _weighted(_HIST_BOOSTING[classify](**_SMALL_TREES))
-    features = HistoryAggregator(max_categories=_category_limit(boosting))
-    return Pipeline([("features", features), ("estimator", boosting)])
-
-
-def _category_limit(boosting: Any) -> int | None:
-    """Return the largest number of categories of a column, None if unlimited.
-
-    Searches, calibrations and ensembles have the limit of the estimators in them.
-    """
-    nested = [boosting, *boosting.get_params(deep=True).values()]
-    # Also base classes, whose packages a subclass of a user does not have in its name.
-    classes = [base for one in nested for base in type(one).__mro__]
-    packages = {one.__module__.partition(".")[0] for one in classes}
-    if packages & _UNLIMITED and not set(classes) & set(_HIST_BOOSTING):
-        return None
-    return _MOST_CATEGORIES
-
-
-def _reads_raw(part: Any) -> bool:
-    """Return whether a part is a pipeline, or a search or calibration around one."""
-    # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
-    while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
-        part = part.estimator
-    return isinstance(part, Pipeline)
-
-
-def _weighted(estimator: Any) -> Any:
-    """Let an estimator request `sample_weight` where metadata are routed."""
-    with config_context(enable_metadata_routing=True):
-        return estimator.set_fit_request(sample_weight=True)
-
+from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 
 NAMES = ("lstm", "boosting")
 
@@ -113,11 +42,11 @@ class _Rows(NamedTuple):
     """Rows of X with their targets, customers and weights.
 
     `y` is passed to the parts and to splitters, with the attrs that the user's target
-    has; `target`, codes of classes or floats, is passed to the losses.
+    has; `target`, numbers of shape (n,) or (n, n_columns), is passed to the losses.
     """
 
     X: Any
-    y: np.ndarray | pd.Series
+    y: Any
     target: np.ndarray
     customers: np.ndarray
     weight: np.ndarray
@@ -144,7 +73,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         predict                    blend(first, second; w)
     """
 
-    _classify: ClassVar[bool]
+    _task: ClassVar[str]  # "classification", "regression" or "survival"
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
@@ -179,32 +108,48 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     # To be defined by a subclass ---------------------------------------------------
 
     @abstractmethod
-    def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return the target for the parts and for the losses, each of shape (n,)."""
+    def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
+        """Return the target for the parts and for the losses, both of n rows."""
 
     @abstractmethod
     def _output(self, part: Any, X: Any) -> np.ndarray:
         """Return the predictions of a fitted part, in the form that `_blend` takes."""
 
+    def _held_out_output(self, part: Any, X: Any) -> np.ndarray:
+        """Return the same predictions of a part that was fitted without these rows."""
+        return self._output(part, X)
+
     @abstractmethod
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
         """Return the blend of two predictions."""
 
+    def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the parts, wrapped where the target needs it."""
+        return parts
+
     def _can_fit(self, target: np.ndarray) -> bool:
         """Return whether the parts can be fitted on rows with these targets."""
         return True
+
+    @property
+    def _cannot_fit(self) -> str:
+        """Error if they can be fitted on no rows."""
+        raise NotImplementedError
 
     # fit and predict ---------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         self._validate_params()
         rows, given = self._read(X, y, sample_weight)
+        if not self._can_fit(rows.target[rows.used]):
+            raise ValueError(self._cannot_fit)
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
-        parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
+        parts = self._adapt(self._parts())
+        parts = {name: seeded(part, rng) for name, part in parts.items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
-        task = FitTask(self, X, y, sample_weight, n_steps=None)
+        task = FitTask(self, X, y, {"sample_weight": sample_weight}, n_steps=None)
         fitted = None
         self.losses_: dict[str, float] = {}
         self.n_customers_ = 0
@@ -255,10 +200,12 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _parts(self) -> dict[str, Any]:
         """Return both parts, not fitted; the default for a part that is None."""
-        lstm, boosting, classify = self.lstm, self.boosting, self._classify
+        lstm, boosting, task = self.lstm, self.boosting, self._task
         return {
-            "lstm": lstm_part(None, classify) if lstm is None else lstm,
-            "boosting": boosting_part(None, classify) if boosting is None else boosting,
+            "lstm": lstm_part(None, task) if lstm is None else lstm,
+            "boosting": boosting_part(None, task, lstm)
+            if boosting is None
+            else boosting,
         }
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
@@ -269,15 +216,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
                 "None."
             )
         X, y = indexable(X, y)
-        values, target = self._read_target(y)
-        check_consistent_length(X, values)
+        y, target = self._read_target(y)
+        check_consistent_length(X, target)
         given = sample_weight is not None
-        weight = np.ones(len(values))
+        weight = np.ones(len(target))
         if given:
             weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight is zero for all rows.")
-        y = with_attrs_of(y, values)
         return _Rows(X, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
@@ -288,7 +234,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # A placeholder: only the names of the routed arguments matter.
             routed = process_routing(self, "fit", sample_weight=True)
             return {name: list(routed[name].fit) for name in parts}
-        return {name: [_weight_key(part)] for name, part in parts.items()}
+        return {name: [weight_key(part)] for name, part in parts.items()}
 
     def _learn(
         self,
@@ -324,9 +270,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         for train, test in folds:
             fitted = _fit_parts(parts, keys, rows.take(train), task)
             X = safe_indexing(rows.X, test)
-            outputs.append([self._output(fitted[name], X) for name in NAMES])
-        # Held-out predictions of all splits together, for one weight: (n_held_out,), or
-        # (n_held_out, n_classes). A row may be held out several times.
+            outputs.append([self._held_out_output(fitted[name], X) for name in NAMES])
+        # Held-out predictions of all splits together, (n_held_out, ...): one weight.
+        # A row may be held out several times.
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
         blend = self._blend(first, second)
         held_out = np.concatenate([test for _, test in folds])
@@ -374,26 +320,3 @@ def _fit_parts(
         with task.fit_of(part, f"fit-{name}", rows.X, rows.y):
             part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
     return fitted
-
-
-def _seeded(part: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone in which every `random_state` of None is an integer."""
-    part = clone(part)
-    params = part.get_params()
-    # Sorted: the draws must not depend on the order of the parameters.
-    unset = [
-        name
-        for name in sorted(params)
-        if name.split("__")[-1] == "random_state" and params[name] is None
-    ]
-    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
-    return part.set_params(**dict(zip(unset, seeds, strict=True)))
-
-
-def _weight_key(part: Any) -> str:
-    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
-    # Without metadata routing, Pipeline takes "<step>__sample_weight".
-    if isinstance(part, Pipeline):
-        name, step = part.steps[-1]
-        return f"{name}__{_weight_key(step)}"
-    return "sample_weight"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import expit, log_softmax, logit, logsumexp, softmax
+
+from sklearn_seqcrm._recurrent.objectives import bin_hazards
 
 # Standard deviation of the normal prior of the weight, whose mean is one half: weights
 # of 0 and 1 are two standard deviations away.
@@ -134,6 +136,91 @@ class OfQuantiles(OfNumbers):
         )
 
 
+class OfLabels(Blend):
+    """Blend of the probabilities of several labels: the weighted mean of log odds.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, k)
+        Log odds of the k labels.
+
+    Notes
+    -----
+    `OfProbabilities` of two classes for each label, with the mean of the losses over
+    labels, as networks have it.
+    """
+
+    def blend(self, weight: float) -> np.ndarray:
+        """Return the probability of each label, shape (n, k)."""
+        return expit(super().blend(weight))
+
+    def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
+        """Return means of logarithmic losses; `y` are zeros and ones, shape (n, k)."""
+        odds = super().blend(weight)
+        return (np.logaddexp(0, odds) - y * odds).mean(axis=1)
+
+    def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return means of (p - y) d and p (1 - p) d**2 with d = first - second."""
+        shares, difference = self.blend(0.5), self.first - self.second
+        slope = (shares - y) * difference
+        curvature = shares * (1 - shares) * difference**2
+        return slope.mean(axis=1), curvature.mean(axis=1)
+
+
+class OfHazards(Blend):
+    """Blend of hazards: the weighted mean of their log odds, in each bin of time.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, n_kinds, n_bins)
+        Log odds of each kind of event against no event in a bin, given none before.
+
+    Notes
+    -----
+    `OfProbabilities` in each bin that a row entered, of no event and each kind. With
+    the observed share ``s[j]`` of bin ``j``, log odds ``z`` and differences ``d``, and
+    ``E[.]`` over the kinds under the blend (0 for no event), the negative log
+    likelihood ``L`` of an event of kind ``k`` in bin ``J`` has the derivatives ``L' =
+    sum over j of s[j] E[d[:, j]] - d[k, J]`` and ``L'' = sum over j of s[j] Var[d[:,
+    j]]``. Without an event there is no last term in ``L'``.
+    """
+
+    def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
+        """Return negative log likelihoods.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, 2)
+            Bins that were observed, and number of the event from 1 on, 0 for none.
+        weight : float
+            Weight of the first part.
+        """
+        odds = self.blend(weight)
+        hazard = (self._observed(y) * bin_hazards(odds)).sum(axis=1)
+        return hazard - self._at_event(odds, y)
+
+    def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives in Notes."""
+        odds, difference = self.blend(0.5), self.first - self.second
+        shares = np.exp(odds - bin_hazards(odds)[:, None])  # (n, n_kinds, n_bins)
+        mean = (shares * difference).sum(axis=1)  # (n, n_bins)
+        variance = (shares * difference**2).sum(axis=1) - mean**2
+        observed = self._observed(y)
+        slope = (observed * mean).sum(axis=1) - self._at_event(difference, y)
+        return slope, (observed * variance).sum(axis=1)
+
+    def _observed(self, y: np.ndarray) -> np.ndarray:
+        """Return the observed share of each bin, shape (n, n_bins)."""
+        return np.clip(y[:, :1] - np.arange(self.first.shape[2]), 0, 1)
+
+    def _at_event(self, values: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return values at the kind and the bin of the event, 0 without one, (n,)."""
+        number = y[:, 1].astype("int64")
+        last = np.maximum(np.ceil(y[:, 0]).astype("int64") - 1, 0)
+        found = values[np.arange(len(y)), np.maximum(number - 1, 0), last]
+        return np.where(number > 0, found, 0.0)
+
+
 def log_probabilities(
     shares: np.ndarray, columns: np.ndarray, n_classes: int
 ) -> np.ndarray:
@@ -157,6 +244,11 @@ def log_probabilities(
     found[:, columns] = shares
     logs = np.log(np.maximum(found, _MIN_PROBABILITY))
     return logs - logsumexp(logs, axis=1, keepdims=True)
+
+
+def log_odds(shares: np.ndarray) -> np.ndarray:
+    """Return the log odds of probabilities, which are clipped to 1e-6 to 1 - 1e-6."""
+    return logit(shares.clip(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
 
 
 def learn_weight(

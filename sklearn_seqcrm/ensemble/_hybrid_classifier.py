@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.utils import check_array, column_or_1d
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import ClassifierMixin, clone
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
-from sklearn_seqcrm.ensemble._blends import Blend, OfProbabilities, log_probabilities
+from sklearn_seqcrm.ensemble._blends import (
+    Blend,
+    OfLabels,
+    OfProbabilities,
+    log_odds,
+    log_probabilities,
+)
 
 
 class HybridClassifier(ClassifierMixin, BaseHybrid):
@@ -50,8 +61,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels.
+    classes_ : ndarray of shape (n_classes,) or (k, 2)
+        Class labels; of several labels ``[0, 1]`` for each.
     weights_ : dict of str to float
         Weights of ``"lstm"`` and ``"boosting"``; they sum to 1.
     losses_ : dict of str to float
@@ -76,6 +87,11 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     probabilities ``p`` of the network, whose weight is ``w``, and ``q`` of the boosted
     trees. For two classes, that is the weighted mean of the log-odds. Probabilities are
     clipped to at least 1e-6, including those of classes that a part did not see.
+
+    Several labels, a `y` of shape (n, k) with 0 and 1, are one target of the network,
+    and the trees get a `MultiOutputClassifier` around the last step of their pipeline
+    unless that takes several labels. The weighted mean is that of the log odds of each
+    label. All labels have one weight, which minimises the mean of their losses.
 
     All rows of a customer are on one side of a split: a network that has memorised a
     customer would otherwise get too much weight. By default each part is fitted on four
@@ -132,7 +148,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     """
 
     classes_: np.ndarray
-    _classify: ClassVar[bool] = True
+    _task: ClassVar[str] = "classification"
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -142,8 +158,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows with histories.
-        y : array-like of shape (n,)
-            Labels of two or more classes.
+        y : array-like of shape (n,) or (n, k)
+            Labels of two or more classes; or k labels that are 0 or 1 each.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows, not negative.
 
@@ -155,8 +171,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         Raises
         ------
         ValueError
-            If `y` has one class, a parameter is out of range, or `refit` is
-            False and there are several splits.
+            If `y`, or a column of several labels, has one class, a parameter is out of
+            range, or `refit` is False and there are several splits.
         TypeError
             If `sample_weight` is given and a part does not take it.
         """
@@ -172,14 +188,15 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            Probabilities in the order of `classes_`.
+        ndarray of shape (n, n_classes) or (n, k)
+            Probabilities in the order of `classes_`. Of several labels: of 1 for each
+            label; they do not add up to 1.
         """
         check_is_fitted(self)
         return self._blended(X).blend(self.weights_["lstm"])
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the most probable class.
+        """Predict the most probable class, or the labels more likely than not.
 
         Parameters
         ----------
@@ -188,34 +205,99 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,) or (n, k)
             Class labels.
         """
         shares = self.predict_proba(X)
+        if self._has_labels:
+            return (shares > 0.5).astype(self.classes_.dtype)
         return self.classes_[shares.argmax(axis=1)]
 
-    def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = column_or_1d(y, warn=True)
-        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
-        check_classification_targets(y)
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @property
+    def _has_labels(self) -> bool:
+        """Whether targets are several labels: `classes_` has a row for each."""
+        return self.classes_.ndim == 2
+
+    def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
+        if issparse(y) or (np.ndim(y) == 2 and np.shape(y)[1] > 1):
+            return self._read_labels(y)
+        values = column_or_1d(y, warn=True)
+        # Nothing missing.
+        check_array(values, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(values)
         # Parts get labels, losses get their codes.
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
+        self.classes_, codes = np.unique(values, return_inverse=True)
+        return with_attrs_of(y, values), codes
+
+    def _read_labels(self, y: Any) -> tuple[Any, np.ndarray]:
+        """Check several labels, which are zeros and ones."""
+        values = y.toarray() if issparse(y) else np.asarray(y)
+        target = check_array(values, dtype="float64", input_name="y")
+        if not np.isin(target, (0, 1)).all():
+            others = np.setdiff1d(target, (0, 1))[:5].tolist()
             raise ValueError(
-                f"HybridClassifier needs at least 2 classes; y has one class, "
-                f"{self.classes_.tolist()}."
+                f"y has the shape {target.shape}, and the labels of several columns "
+                f"must be 0 or 1 each; got {others}."
             )
-        return y, codes
+        dtype = values.dtype if values.dtype.kind in "biuf" else np.dtype("int64")
+        self.classes_ = np.tile(np.array([0, 1], dtype=dtype), (target.shape[1], 1))
+        # A table keeps its attrs, such as the horizon.
+        return (y if isinstance(y, pd.DataFrame) else values), target
+
+    def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
+        # Boosted trees predict one label each.
+        if not self._has_labels:
+            return parts
+        return {name: _of_labels(part) for name, part in parts.items()}
+
+    @property
+    def _cannot_fit(self) -> str:
+        if self._has_labels:
+            return (
+                "A column of y has one label in all rows with a weight; leave such "
+                "columns out."
+            )
+        return (
+            "HybridClassifier needs at least 2 classes; y has one class, in all rows "
+            f"with a weight, of {self.classes_.tolist()}."
+        )
 
     def _can_fit(self, target: np.ndarray) -> bool:
         # Neither part can be fitted on a single class; such a split is skipped.
-        return bool((target != target[0]).any())
+        return bool((target != target[0]).any(axis=0).all())
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
+        shares = part.predict_proba(X)
+        if self._has_labels:
+            # A list of the classes of each label, or an array of label 1.
+            if isinstance(shares, list):
+                shares = np.column_stack([one[:, 1] for one in shares])
+            return log_odds(np.asarray(shares, dtype="float64"))
         # A part may have seen fewer classes: those of its own split.
         columns = np.searchsorted(self.classes_, part.classes_)
-        shares = np.asarray(part.predict_proba(X), dtype="float64")
+        shares = np.asarray(shares, dtype="float64")
         return log_probabilities(shares, columns, len(self.classes_))
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
-        return OfProbabilities(first, second)
+        return (OfLabels if self._has_labels else OfProbabilities)(first, second)
+
+
+def _of_labels(part: Any) -> Any:
+    """Return a part that takes several labels: with a classifier for each if needed.
+
+    Only the last step of a pipeline is repeated for each label.
+    """
+    if isinstance(part, Pipeline):
+        *others, (name, last) = part.steps
+        wrapped = _of_labels(last)
+        if wrapped is last:
+            return part
+        return clone(part).set_params(steps=[*others, (name, wrapped)])
+    if get_tags(part).classifier_tags.multi_label:
+        return part
+    return MultiOutputClassifier(part)

@@ -7,22 +7,22 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import with_callbacks
-from sklearn_seqcrm.ensemble._base import BaseHybrid
+from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
+from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
+from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of, parameter_of
 
-# Names and values of the parameters for losses and quantiles in scikit-learn, LightGBM,
-# XGBoost and CatBoost.
-_LOSSES = ("loss", "objective", "loss_function", "strategy")
+# Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
+# CatBoost.
 _QUANTILES = ("quantile", "quantile_alpha", "alpha")
 _OF_QUANTILES = ("quantile", "reg:quantileerror")
 _OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
-_WRAPPED = ("estimator", "regressor")
 
 
 def predicted_quantile(part: Any) -> float | str | None:
@@ -39,15 +39,14 @@ def predicted_quantile(part: Any) -> float | str | None:
         The quantile; ``"mean"`` if it has another loss; None if it has no parameter
         that names one.
     """
-    innermost = _innermost(part)
-    if not hasattr(innermost, "get_params"):
+    last = innermost(part)
+    if not hasattr(last, "get_params"):
         return None  # not an estimator; its fit will fail
-    params = innermost.get_params(deep=False)
-    loss = next((name for name in _LOSSES if name in params), None)
-    if loss is None:
+    params = last.get_params(deep=False)
+    name = loss_of(last)
+    if name is None:
         # QuantileRegressor of scikit-learn has no other loss.
         return float(params["quantile"]) if "quantile" in params else None
-    name = str(params[loss]).lower()
     if name in (*_OF_MEDIANS, "median"):
         return 0.5
     if name in _OF_QUANTILES:
@@ -81,18 +80,6 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
     # A part with an unknown loss is assumed to predict the same quantity as the other.
     quantiles = [one for one in known if isinstance(one, float)]
     return quantiles[0] if quantiles else None
-
-
-def _innermost(part: Any) -> Any:
-    """Unwrap pipelines, searches and transformed targets."""
-    while True:
-        if isinstance(part, Pipeline):
-            part = part.steps[-1][1]
-            continue
-        wrapped = [getattr(part, name) for name in _WRAPPED if hasattr(part, name)]
-        if not wrapped or not hasattr(wrapped[0], "get_params"):
-            return part
-        part = wrapped[0]
 
 
 def _quantile(params: Mapping[str, Any]) -> float:
@@ -183,6 +170,10 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     contains little information on the weight. With 300 customers, held-out customers
     gave better weights; with 400 or more, both were about equally good.
 
+    If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
+    column, unless they have an exposure of their own: they are fitted on rates, and
+    both parts predict for the exposure of each row.
+
     Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
     latest cutoffs (see `LSTMRegressor`), and a `CutoffSplit` in a part may omit it.
 
@@ -215,7 +206,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     (200,)
     """
 
-    _classify: ClassVar[bool] = False
+    _task: ClassVar[str] = "regression"
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -264,10 +255,18 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         check_is_fitted(self)
         return self._blended(X).blend(self.weights_["lstm"])
 
-    def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = column_or_1d(y, warn=True)
-        target = as_quantities(y, "y")
-        return y, check_array(target, ensure_2d=False, input_name="y")
+    def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
+        values = column_or_1d(y, warn=True)
+        target = as_quantities(values, "y")
+        target = check_array(target, ensure_2d=False, input_name="y")
+        return with_attrs_of(y, values), target
+
+    def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
+        # Trees have no offset, so they get rates.
+        exposure, own = (parameter_of(parts[name], "exposure") for name in NAMES)
+        if exposure is None or own is not None:
+            return parts
+        return parts | {"boosting": RateRegressor(parts["boosting"], exposure)}
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
         return np.asarray(part.predict(X), dtype="float64").ravel()

@@ -6,11 +6,17 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from sklearn.base import is_classifier, is_regressor
 
-from sklearn_seqcrm.ensemble._base import boosting_part, lstm_part
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
+from sklearn_seqcrm.ensemble._hybrid_survival import HybridSurvival
+from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part, reads_raw
+from sklearn_seqcrm.ensemble._unwrap import unwrapped
 
-_TASKS = ("classification", "regression")
+_HYBRIDS: dict[str, Any] = {
+    "classification": HybridClassifier,
+    "regression": HybridRegressor,
+    "survival": HybridSurvival,
+}
 
 
 class _Options(TypedDict, total=False):
@@ -51,22 +57,32 @@ def make_hybrid(
     lstm: Any = None,
     boosting: Any = None,
     *,
+    task: Literal["survival"],
+    **options: Unpack[_Options],
+) -> HybridSurvival: ...
+
+
+@overload
+def make_hybrid(
+    lstm: Any = None,
+    boosting: Any = None,
+    *,
     task: None = None,
     **options: Unpack[_Options],
-) -> HybridClassifier | HybridRegressor: ...
+) -> HybridClassifier | HybridRegressor | HybridSurvival: ...
 
 
 def make_hybrid(
     lstm: Any = None,
     boosting: Any = None,
     *,
-    task: Literal["classification", "regression"] | None = None,
+    task: Literal["classification", "regression", "survival"] | None = None,
     lstm_weight: float | None = None,
     cv: Any = None,
     validation_fraction: float = 0.2,
     refit: bool = True,
     random_state: Any = None,
-) -> HybridClassifier | HybridRegressor:
+) -> HybridClassifier | HybridRegressor | HybridSurvival:
     """Blend a network with boosted trees that read the same raw `X`.
 
     Parameters
@@ -80,7 +96,7 @@ def make_hybrid(
         step after `HistoryAggregator`. A pipeline that reads raw `X`, or a search
         around one, is used as it is. None for histogram-based gradient boosting of
         scikit-learn with small trees, see Notes.
-    task : {"classification", "regression"} or None, default=None
+    task : {"classification", "regression", "survival"} or None, default=None
         The task; None for the task of the parts.
     lstm_weight : float or None, default=None
         Weight of the network, between 0 and 1. None learns it.
@@ -96,7 +112,7 @@ def make_hybrid(
 
     Returns
     -------
-    HybridClassifier or HybridRegressor
+    HybridClassifier, HybridRegressor or HybridSurvival
         With the parts ``lstm`` (steps ``"encoder"``, ``"statics"``, ``"estimator"``)
         and ``boosting`` (steps ``"features"``, ``"estimator"``).
 
@@ -110,6 +126,7 @@ def make_hybrid(
     --------
     HybridClassifier : The result for classification.
     HybridRegressor : The result for regression.
+    HybridSurvival : The result for times of events.
 
     Notes
     -----
@@ -145,11 +162,10 @@ def make_hybrid(
     (200,)
     """
     # The parts are built here, not in `fit`, so that their parameters can be searched.
-    classify = _task_of(lstm, boosting, task) == "classification"
-    hybrid = HybridClassifier if classify else HybridRegressor
-    return hybrid(
-        lstm_part(lstm, classify),
-        boosting_part(boosting, classify),
+    of = _task_of(lstm, boosting, task)
+    return _HYBRIDS[of](
+        lstm_part(lstm, of),
+        boosting_part(boosting, of, lstm),
         lstm_weight=lstm_weight,
         cv=cv,
         validation_fraction=validation_fraction,
@@ -160,24 +176,34 @@ def make_hybrid(
 
 def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
     """Return the one task of the arguments."""
-    if task not in (*_TASKS, None):
-        raise ValueError(f"task must be one of {_TASKS} or None; got {task!r}.")
+    if task not in (*_HYBRIDS, None):
+        raise ValueError(f"task must be one of {(*_HYBRIDS,)} or None; got {task!r}.")
     tasks = {"task": task} if task else {}
     for name, part in (("lstm", lstm), ("boosting", boosting)):
         if part is not None:
-            if is_classifier(part):
-                tasks[name] = "classification"
-            elif is_regressor(part):
-                tasks[name] = "regression"
-            else:
-                raise ValueError(
-                    f"{name} must be a classifier or a regressor; got {part!r}."
-                )
+            tasks[name] = _task_of_part(name, part)
     if not tasks:
         raise ValueError(
-            "What is to be predicted? Pass task='classification' or 'regression', or a "
-            "part, such as LSTMClassifier()."
+            "What is to be predicted? Pass task='classification', 'regression' or "
+            "'survival', or a part, such as LSTMClassifier()."
         )
+    # A classifier of tables becomes one of person-periods.
+    of_tables = boosting is not None and not reads_raw(boosting)
+    if "survival" in tasks.values() and of_tables and is_classifier(boosting):
+        tasks.pop("boosting")
     if len(set(tasks.values())) > 1:
         raise ValueError(f"All must have one task; got {tasks}.")
     return next(iter(tasks.values()))
+
+
+def _task_of_part(name: str, part: Any) -> str:
+    """Return the task of a part."""
+    if is_classifier(part):
+        return "classification"
+    if is_regressor(part):
+        return "regression"
+    if any(hasattr(one, "predict_survival_function") for one in unwrapped(part)):
+        return "survival"
+    raise ValueError(
+        f"{name} must be a classifier, a regressor or a survival model; got {part!r}."
+    )

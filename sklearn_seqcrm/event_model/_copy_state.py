@@ -21,8 +21,6 @@ from sklearn_seqcrm.event_model._copy_counts import (
     N_SOURCES,
     decay,
     decay_scales,
-    habit_shares,
-    habit_threshold,
     habit_thresholds,
     remaining,
 )
@@ -34,6 +32,7 @@ from sklearn_seqcrm.event_model._distributions import (
     quantile_index,
     split_paths,
 )
+from sklearn_seqcrm.event_model._simulated_levels import SimulatedLevels
 
 _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 # Events counted at once, of some 200 bytes each, unless a single row has more.
@@ -204,14 +203,8 @@ class CopyState:
         Levels of the rows until their cutoffs.
     row : Tensor of shape (n,), int64
         Row of each path.
-    drawn : Tensor of shape (n, E), int32
-        Levels of simulated events, the last one last; 0 where there is none.
-    drawn_at : Tensor of shape (n, E), int32
-        Number of the moment of each.
-    ordinal : Tensor of shape (n, E), int32
-        Number of each among the events of its level, those of the row included.
-    is_repeat : Tensor of shape (n, E), int32
-        1 if an event of its moment before had its level.
+    events : SimulatedLevels of n
+        Levels of simulated events.
     moment : Tensor of shape (n,), int64
         Moment that a path is at; 0 at the last event before the cutoff.
     n_events : Tensor of shape (n,), int64
@@ -223,62 +216,60 @@ class CopyState:
         Lift of the events of this moment, which count from the next one on.
     excluded : Tensor of shape (n, n_decays), float32
         Counts of earlier moments of levels that this moment has.
+    least : Tensor of shape (n, n_habits), int64
+        Thresholds of habits after `n_events`.
+    n_habits : Tensor of shape (n, n_habits), int64
+        Levels that reach them at earlier moments, before levels of this moment are
+        excluded.
     """
 
     observed: ObservedLevels
     row: torch.Tensor
-    drawn: torch.Tensor
-    drawn_at: torch.Tensor
-    ordinal: torch.Tensor
-    is_repeat: torch.Tensor
+    events: SimulatedLevels
     moment: torch.Tensor
     n_events: torch.Tensor
     total: torch.Tensor
     pending: torch.Tensor
     excluded: torch.Tensor
+    least: torch.Tensor
+    n_habits: torch.Tensor
 
     @classmethod
     def at_cutoff(cls, observed: ObservedLevels, row: torch.Tensor) -> CopyState:
         """Return paths at the cutoffs of their rows."""
-        counts = observed.total[row]
-        nothing = row.new_zeros((len(row), 0), dtype=torch.int32)
+        counts, n_events = observed.total[row], observed.n_events[row]
+        least = habit_thresholds(n_events)  # (n, n_habits)
         return cls(
             observed,
             row,
-            nothing,
-            nothing,
-            nothing,
-            nothing,
+            SimulatedLevels.none(row),
             torch.zeros_like(row),
-            observed.n_events[row],
+            n_events,
             nn.functional.pad(counts, (1, 0)),
             counts.new_zeros(len(row)),
             torch.zeros_like(counts),
+            least,
+            observed.n_reached(row[:, None].expand_as(least), least),
         )
 
     def take(self, kept: Any) -> CopyState:
         """Return the paths at some positions, an array or tensor of int64."""
         kept = torch.as_tensor(kept, device=self.row.device)
-        return replace(self, **{n: one[kept] for n, one in self._of_paths().items()})
+        of_paths = {name: one[kept] for name, one in self._of_paths().items()}
+        return replace(self, events=self.events.take(kept), **of_paths)
 
     def concat(self, more: CopyState) -> CopyState:
         """Return these paths followed by others of the same rows."""
-        width = max(self._n_drawn(), more._n_drawn())
         others = more._of_paths()
-        joined = {}
-        for name, one in self._of_paths().items():
-            parts = [one, others[name]]
-            if one.dim() == 2 and one.dtype == torch.int32:
-                # The newest events are last, so that shorter rows begin with zeros.
-                pads = [(width - part.shape[1], 0) for part in parts]
-                pairs = zip(parts, pads, strict=True)
-                parts = [nn.functional.pad(part, pad) for part, pad in pairs]
-            joined[name] = torch.cat(parts)
-        return replace(self, **joined)
+        joined = {
+            name: torch.cat([one, others[name]])
+            for name, one in self._of_paths().items()
+        }
+        return replace(self, events=self.events.concat(more.events), **joined)
 
     def _of_paths(self) -> dict[str, torch.Tensor]:
         """Return the tensors with an entry for each path."""
-        return {name: one for name, one in vars(self).items() if name != "observed"}
+        return {n: one for n, one in vars(self).items() if torch.is_tensor(one)}
 
     def advance(self, is_tie: torch.Tensor) -> CopyState:
         """Return paths at the moment of their next event, the same one in a tie."""
@@ -292,10 +283,15 @@ class CopyState:
         tied = is_tie.nonzero()[:, 0]
         if len(tied):
             excluded[tied] += self.take(tied)._counts_of_last()
+        n_events = self.n_events + self.total[:, 0].long() * ~is_tie
+        least, n_habits = self._next_habits(is_tie, n_events)
         return replace(
             self,
+            events=self.events.end_moment(~is_tie),
+            least=least,
+            n_habits=n_habits,
             moment=self.moment + ~is_tie,
-            n_events=self.n_events + self.total[:, 0].long() * ~is_tie,
+            n_events=n_events,
             total=torch.where(is_tie[:, None], self.total, total),
             pending=self.pending * is_tie,
             excluded=excluded,
@@ -303,48 +299,48 @@ class CopyState:
 
     def append(self, levels: torch.Tensor) -> CopyState:
         """Return paths with one more event at this moment, of levels of shape (n,)."""
-        is_level = levels >= FIRST_LEVEL
-        is_same = self.drawn == levels[:, None].int()
-        ordinal = 1 + is_same.sum(dim=1) + self.observed.numbers(self.row, levels)
-        last = {
-            "drawn": levels,
-            "drawn_at": self.moment,
-            "ordinal": ordinal * is_level,
-            "is_repeat": (is_same & self._is_now()).any(dim=1),
-        }
         total = self.total.clone()
-        total[:, 0] += is_level
+        total[:, 0] += levels >= FIRST_LEVEL
+        n_before = self.observed.numbers(self.row, levels)
         return replace(
             self,
+            events=self.events.append(levels, self.moment, n_before),
             total=total,
             pending=self.pending + self._lift(levels),
-            **{
-                name: torch.cat([getattr(self, name), one[:, None].int()], dim=1)
-                for name, one in last.items()
-            },
         )
 
     def remaining(self) -> torch.Tensor:
         """Return N_j, shape (n, N_SOURCES), as in `CopyCandidates`."""
         decayed = remaining(self.total[:, 1:], self.excluded)
-        habits = remaining(*(one.float() for one in self._n_habits()))
+        habits = remaining(self.n_habits.float(), self._n_excluded_habits().float())
         return torch.cat([self.total[:, :1], decayed, habits], dim=1)
 
-    def _n_habits(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the number of habits, and of those that this moment has, (n, H)."""
-        least = habit_thresholds(self.n_events)  # (n, n_habits)
-        total = self.observed.n_reached(self.row[:, None].expand_as(least), least)
-        is_now = self._is_now()
-        # Few events are at this moment, of all E of a long path: only their positions.
-        path, event = (is_now & self._is_first()).nonzero(as_tuple=True)
-        is_habit = self.ordinal[path, event, None] > least[path]
-        excluded = torch.zeros_like(total).index_add_(0, path, is_habit.long())
-        # In int32, as a comparison with int64 takes several times as long; events
-        # without a level have the ordinal number 0, which is no threshold.
-        earlier = self.ordinal.masked_fill(is_now, 0)  # (n, E)
-        for k, own in enumerate(least.int().unbind(dim=1)):
-            total[:, k] += (earlier == own[:, None]).sum(dim=1)
-        return total, excluded
+    def _next_habits(
+        self, is_tie: torch.Tensor, n_events: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `least` and `n_habits` at the moment of the next event, (n, H).
+
+        Events of a moment that is over reach thresholds by their ordinal numbers. Only
+        where a threshold rises, which is rare, all events are compared with it.
+        """
+        least = habit_thresholds(n_events)
+        ordinal = self.events.now().ordinal  # (n, c)
+        is_reached = ordinal[:, :, None] == least[:, None].int()  # (n, c, n_habits)
+        n_habits = self.n_habits + is_reached.sum(dim=1) * ~is_tie[:, None]
+        path, habit = (least != self.least).nonzero(as_tuple=True)
+        risen = least[path, habit]
+        n_habits[path, habit] = self.observed.n_reached(
+            self.row[path], risen
+        ) + self.events.take(path).count_ordinal(risen)
+        return least, n_habits
+
+    def _n_excluded_habits(self) -> torch.Tensor:
+        """Return the number of habits that this moment has, (n, n_habits)."""
+        now = self.events.now()
+        path, event = now.is_first.nonzero(as_tuple=True)
+        is_habit = now.ordinal[path, event, None] > self.least[path]
+        excluded = torch.zeros_like(self.n_habits)
+        return excluded.index_add_(0, path, is_habit.long())
 
     def draw(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw levels in proportion to the counts n_j of a source, shape (n,), int64.
@@ -362,7 +358,7 @@ class CopyState:
                 return levels
             paths = self if len(left) == len(source) else self.take(left)
             drawn = paths._draw_earlier(source[left] - 1, draws.take(left))
-            is_new = ~paths.has_now(drawn)
+            is_new = ~paths.events.has_now(drawn)
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
         # As in `LevelDensity.draw`: one number of each path, before they are parted.
@@ -396,17 +392,17 @@ class CopyState:
 
     def _levels_now(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the path and the level of each level of this moment, once for each."""
-        path, event = (self._is_now() & self._is_first()).nonzero(as_tuple=True)
-        return path, self.drawn[path, event].long()
+        now = self.events.now()
+        path, event = now.is_first.nonzero(as_tuple=True)
+        return path, now.level[path, event].long()
 
     def levels_now(self) -> torch.Tensor:
-        """Return the levels of this moment, and 0 for other events, shape (n, E)."""
-        return (self.drawn * self._is_now()).long()
+        """Return the levels of this moment, and 0 for other events, shape (n, c)."""
+        return self.events.now().level.long()
 
     def has_now(self, levels: torch.Tensor) -> torch.Tensor:
         """Return whether this moment has the level of each path, shape (n,), bool."""
-        is_same = self.drawn == levels[:, None].int()
-        return (self._is_now() & is_same).any(dim=1)
+        return self.events.has_now(levels)
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
         """Return ``sum_j weights_j n_j(c)`` of each level c, shape (n, n_levels)."""
@@ -417,9 +413,9 @@ class CopyState:
         """Add `counts` to `found`, of shape (n, n_levels), contiguous, in place."""
         device, n_levels = self.row.device, self.observed.n_levels
         flat = found.view(-1)  # (n * n_levels,)
-        is_now, is_level = self._is_now(), self.drawn >= FIRST_LEVEL
-        now, event = (is_level & is_now).nonzero(as_tuple=True)
-        of_now = now * n_levels + self.drawn[now, event]
+        level_now = self.events.now().level
+        now, event = (level_now >= FIRST_LEVEL).nonzero(as_tuple=True)
+        of_now = now * n_levels + level_now[now, event]
         before = flat[of_now]
         # Levels until the cutoff: all levels of the row of each path.
         first, last = (
@@ -431,19 +427,19 @@ class CopyState:
         path = path.to(device)
         decays, habits = weights[:, 1:].split([_N_DECAYS, _N_HABITS], dim=1)
         decays = decays * decay(self.moment)
-        least = habit_thresholds(self.n_events)
         counts = (decays[path] * self.observed.counts[place]).sum(dim=1)
-        is_habit = self.observed.number[place, None] >= least[path]
+        is_habit = self.observed.number[place, None] >= self.least[path]
         counts += (habits[path] * is_habit).sum(dim=1)
         level = self.observed.keys[place] % n_levels
         flat.index_add_(0, path * n_levels + level, counts)
         # Simulated events of earlier moments.
-        path, event = (is_level & ~is_now).nonzero(as_tuple=True)
-        level = self.drawn[path, event]
-        lag = self.moment[path] - self.drawn_at[path, event]
+        levels, moments, ordinal, is_earlier = self.events.earlier()
+        path, event = is_earlier.nonzero(as_tuple=True)
+        level = levels[path, event]
+        lag = self.moment[path] - moments[path, event]
         counts = (weights[path, 1 : 1 + _N_DECAYS] * decay(lag)).sum(dim=1)
         counts *= self._lift(level)
-        reaches = self.ordinal[path, event, None] == least[path]
+        reaches = ordinal[path, event, None] == self.least[path]
         counts += (habits[path] * reaches).sum(dim=1)
         flat.index_add_(0, path * n_levels + level, counts)
         # Levels of this moment count only for source 0.
@@ -451,42 +447,30 @@ class CopyState:
         flat.index_add_(0, of_now, weights[now, 0])
         return found
 
-    def _n_drawn(self) -> int:
-        """Return the largest number of simulated events among unfinished paths."""
-        return int((self.drawn_at > 0).sum(dim=1).max()) if len(self.drawn_at) else 0
-
     def _lift(self, levels: torch.Tensor) -> torch.Tensor:
         return self.observed.lift[levels.long()]
 
-    def _is_now(self) -> torch.Tensor:
-        """Return which simulated events are at the current moment, shape (n, E)."""
-        return self.drawn_at == self.moment[:, None].int()
-
-    def _is_first(self) -> torch.Tensor:
-        """Return which simulated events are the first of their level in a moment."""
-        return (self.drawn >= FIRST_LEVEL) & (self.is_repeat == 0)
-
     def _counts_of_last(self) -> torch.Tensor:
         """Return decayed counts of the last level if it is new here, (n, n_decays)."""
-        level, before = self.drawn[:, -1:], self.drawn[:, :-1]
+        # Other events of this moment have other levels, if it is new.
+        all_levels, moments, *_ = self.events.earlier()
+        level, before = all_levels[:, -1:], all_levels[:, :-1]
         is_same = (before == level) & (level >= FIRST_LEVEL)
-        is_now = self._is_now()[:, :-1]
-        path, event = (is_same & ~is_now).nonzero(as_tuple=True)
+        path, event = is_same.nonzero(as_tuple=True)
         counts = torch.zeros_like(self.excluded)
-        counts.index_add_(
-            0, path, decay(self.moment[path] - self.drawn_at[path, event])
-        )
+        counts.index_add_(0, path, decay(self.moment[path] - moments[path, event]))
         counts *= self._lift(level)
         place, is_observed = self.observed.find(self.row, level[:, 0])
         if len(self.observed.keys):
             own = self.observed.counts[place] * decay(self.moment)
             counts += own * is_observed[:, None]
-        return counts * ~(is_same & is_now).any(dim=1)[:, None]
+        return counts * ~self.events.is_repeat[self.events.place, -1:]
 
     def _draw_same_moment(self, draws: PathDraws) -> torch.Tensor:
         """Draw from the events of this moment, shape (n,), int64."""
-        weights = (self._is_now() & (self.drawn >= FIRST_LEVEL)).float()
-        return pick(self.drawn, draw_categorical(weights, draws)).long()
+        level = self.events.now().level
+        weights = (level >= FIRST_LEVEL).float()
+        return pick(level, draw_categorical(weights, draws)).long()
 
     def _draw_earlier(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw from earlier moments, without excluding this one's levels, (n,), int64.
@@ -495,18 +479,20 @@ class CopyState:
         """
         like = self.total.new_zeros(0, dtype=torch.float64)
         uniform, of_level = draws.uniform(like), draws.uniform(like)
-        least = self._least(source)
-        is_since, log_weights = self._log_weights(source, least)
+        habit = (source - _N_DECAYS).clamp(min=0)
+        least = pick(self.least, habit)
         # Before the cutoff or since: in proportion to the counts of both.
         is_decay, scale = source < _N_DECAYS, source.clamp(max=_N_DECAYS - 1)
         decayed = pick(self.observed.total[self.row] * decay(self.moment), scale)
-        n_before = self.observed.n_reached(self.row, least)
-        before = torch.where(is_decay, decayed, n_before.float())
-        total = torch.where(
-            is_decay, pick(self.total, 1 + scale), (n_before + is_since.sum(1)).float()
+        n_before, n_all = (
+            self.observed.n_reached(self.row, least),
+            pick(self.n_habits, habit),
         )
-        is_before = uniform * total < before
-        is_before = (is_before | ~is_since.any(dim=1)) & (before > 0)
+        before = torch.where(is_decay, decayed, n_before.float())
+        total = torch.where(is_decay, pick(self.total, 1 + scale), n_all.float())
+        n_events_since = self.n_events - self.observed.n_events[self.row]
+        n_since = torch.where(is_decay, n_events_since, n_all - n_before)
+        is_before = ((uniform * total < before) | (n_since == 0)) & (before > 0)
         levels = torch.zeros_like(self.row)
         own = is_before.nonzero()[:, 0]
         place = self._draw_observed(
@@ -515,14 +501,10 @@ class CopyState:
         levels[own] = self.observed.keys[place] % self.observed.n_levels
         since = (~is_before).nonzero()[:, 0]
         if len(since):
-            place = draw_logits(log_weights[since], draws.take(since))
-            levels[since] = pick(self.drawn[since], place).long()
+            levels[since] = self.take(since)._draw_since(
+                source[since], least[since], draws.take(since)
+            )
         return levels
-
-    def _least(self, source: torch.Tensor) -> torch.Tensor:
-        """Return the threshold of a source of habits, shape (n,), int64."""
-        habit = (source - _N_DECAYS).clamp(min=0)
-        return habit_threshold(self.n_events, habit_shares(source)[habit])
 
     def _draw_observed(
         self,
@@ -549,18 +531,20 @@ class CopyState:
         place[own] = observed.by_number[observed.offsets[row[own]] + rank]
         return place
 
-    def _log_weights(
-        self, source: torch.Tensor, least: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return which simulated events a source has, and their log weights, (n, E).
+    def _draw_since(
+        self, source: torch.Tensor, least: torch.Tensor, draws: PathDraws
+    ) -> torch.Tensor:
+        """Draw from simulated events of earlier moments, shape (n,), int64.
 
-        By logarithms: weights of long ago would underflow together.
+        `source` and its threshold `least` have the shape (n,). By logarithms: weights
+        of long ago would underflow together.
         """
+        levels, moments, ordinal, is_earlier = self.events.earlier()
         is_decay = (source < _N_DECAYS)[:, None]
-        is_since = (self.drawn >= FIRST_LEVEL) & ~self._is_now()
-        is_since &= is_decay | (self.ordinal == least[:, None].int())
+        is_since = is_earlier & (is_decay | (ordinal == least[:, None].int()))
         scale = decay_scales(self.total)[source.clamp(max=_N_DECAYS - 1), None]
-        log_weights = (self.drawn_at - self.moment[:, None]) / scale
-        log_weights = log_weights + self._lift(self.drawn).log()
+        log_weights = (moments - self.moment[:, None]) / scale
+        log_weights = log_weights + self._lift(levels).log()
         log_weights = torch.where(is_decay, log_weights, 0.0)
-        return is_since, log_weights.masked_fill(~is_since, -torch.inf)
+        log_weights = log_weights.masked_fill(~is_since, -torch.inf)
+        return pick(levels, draw_logits(log_weights, draws)).long()

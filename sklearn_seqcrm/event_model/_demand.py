@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm.event_model._futures import summary_of_paths
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, Step
@@ -165,7 +166,7 @@ class DemandCells:
         return np.where(level < 0, -1, cell), amount
 
     def table(self, totals: PathTotals, interval: float) -> pd.DataFrame:
-        """Return mean and interval of each cell, by group, period and level."""
+        """Return the summary of each cell, by group, period and level."""
         n_groups, n_periods, n_levels = self.shape
         columns: dict[str, Any] = {}
         if self.groups is not None:
@@ -209,7 +210,7 @@ class PathTotals:
             self._add_waiting()
 
     def summary(self, interval: float) -> dict[str, np.ndarray]:
-        """Return the mean over paths and two quantiles, each of shape (n_cells,).
+        """Return the summary over paths, each statistic of shape (n_cells,).
 
         Parameters
         ----------
@@ -219,14 +220,12 @@ class PathTotals:
         self._add_waiting()
         by_cell = self._totals.tocsc()
         n_paths, n_cells = by_cell.shape
-        at = [(1 - interval) / 2, (1 + interval) / 2]
-        found = np.empty((3, n_cells))
         at_once = max(1, _TOTALS_AT_ONCE // n_paths)
-        for first in range(0, n_cells, at_once):
-            some = by_cell[:, first : first + at_once].toarray()
-            found[0, first : first + at_once] = some.mean(axis=0)
-            found[1:, first : first + at_once] = np.quantile(some, at, axis=0)
-        return dict(zip(("mean", "lower", "upper"), found, strict=True))
+        parts = [
+            summary_of_paths(by_cell[:, first : first + at_once].toarray().T, interval)
+            for first in range(0, max(1, n_cells), at_once)
+        ]
+        return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
 
     def _add_waiting(self) -> None:
         if self._waiting:

@@ -1,4 +1,8 @@
-"""Simulated events as a table, and as rows on which targets can be computed."""
+"""Simulated events as a table, as rows on which targets can be computed, and summaries.
+
+A target is computed for each path; `summarise_targets` returns mean, median and
+interval over the paths of a row.
+"""
 
 from __future__ import annotations
 
@@ -175,3 +179,120 @@ def _by_path(
         return values.set_axis(pd.MultiIndex.from_product(levels, names=_PATH_KEYS))
     numbers = np.asarray(values)
     return numbers.reshape(len(rows), n_paths, *numbers.shape[1:])
+
+
+def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarray]:
+    """Return mean, median and two quantiles over paths, each of shape (n,).
+
+    Quantiles are interpolated as `numpy.quantile` does. Paths with NaN are left out;
+    a row in which all are NaN has NaN.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, n_paths), float64
+        Values of the paths of each row.
+    interval : float
+        Share of the paths between the quantiles.
+    """
+    ordered = np.sort(values, axis=1)  # NaN last
+    n_valid = (~np.isnan(ordered)).sum(axis=1)
+    last = np.maximum(n_valid - 1, 0)
+    with np.errstate(invalid="ignore"):  # 0 / 0, and infinities of both signs
+        found = {"mean": np.nansum(ordered, axis=1) / n_valid}
+        for name, share in _shares(interval).items():
+            place = share * last
+            low = np.floor(place).astype("int64")
+            high = np.minimum(low + 1, last)
+            below, above = (
+                np.take_along_axis(ordered, one[:, None], axis=1)[:, 0]
+                for one in (low, high)
+            )
+            # Without a step where there is none: infinities would make it NaN.
+            is_exact = (place == low) | (below == above)
+            between = below + (place - low) * (above - below)
+            found[name] = np.where(is_exact, below, between)
+    return found
+
+
+def _shares(interval: float) -> dict[str, float]:
+    """Return the quantiles of a summary, by the names of their columns."""
+    tail = (1 - interval) / 2
+    return {"median": 0.5, "lower": tail, "upper": 1 - tail}
+
+
+def summarise_targets(
+    values: np.ndarray | pd.DataFrame, index: pd.Index, n_paths: int, interval: float
+) -> pd.DataFrame:
+    """Return mean, median and interval of simulated targets over the paths of each row.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, n_paths, ...) or DataFrame of n * n_paths rows
+        As `simulated_targets` returns them.
+    index : Index of length n
+        Index of the result.
+    n_paths : int
+        Paths of each row.
+    interval : float
+        Share of the paths between ``lower`` and ``upper``.
+
+    Returns
+    -------
+    DataFrame of n rows
+        Columns ``mean``, ``median``, ``lower`` and ``upper``; of several targets, these
+        four below each of them.
+
+    Raises
+    ------
+    TypeError
+        If a target has no numbers, durations or times.
+    """
+    if isinstance(values, pd.DataFrame):
+        columns = list(values.items())
+    elif values.ndim > 2:
+        columns = list(
+            enumerate(np.moveaxis(values.reshape(*values.shape[:2], -1), 2, 0))
+        )
+    else:
+        return _summary_table(values, index, n_paths, interval, "The target")
+    tables = [
+        _summary_table(one, index, n_paths, interval, f"Column {name!r}")
+        for name, one in columns
+    ]
+    return pd.concat(tables, axis=1, keys=[name for name, _ in columns])
+
+
+def _summary_table(
+    values: Any, index: pd.Index, n_paths: int, interval: float, name: str
+) -> pd.DataFrame:
+    """Return the summary of one target, in its type if it has durations or times."""
+    flat = pd.Series(np.asarray(values).reshape(-1)).infer_objects()
+    kind = flat.dtype.kind
+    if kind in "mM":
+        unit: Any = f"m8[{flat.dt.unit}]"
+        # From the first one on: float64 holds such differences to the tick.
+        first = flat.dropna().min()
+        if first is pd.NaT:
+            first = pd.Series([0]).astype(flat.dtype)[0]
+        ticks = (flat - first).to_numpy(dtype=unit).reshape(-1, n_paths)
+        numbers = np.where(np.isnat(ticks), np.nan, ticks.astype("float64"))
+        found = {
+            key: first + pd.Series(_whole_ticks(one).view(unit))
+            for key, one in summary_of_paths(numbers, interval).items()
+        }
+    elif kind in "biuf":
+        numbers = flat.to_numpy(dtype="float64").reshape(-1, n_paths)
+        found = summary_of_paths(numbers, interval)
+    else:
+        raise TypeError(
+            f"{name} must have numbers, durations or times to have a mean; got "
+            f"{flat.dtype}. return_paths=True returns the values of all paths."
+        )
+    return pd.DataFrame(found).set_axis(index)
+
+
+def _whole_ticks(numbers: np.ndarray) -> np.ndarray:
+    """Return rounded numbers as int64, NaN as NaT."""
+    is_missing = np.isnan(numbers)
+    ticks = np.where(is_missing, 0.0, numbers).round().astype("int64")
+    return np.where(is_missing, np.iinfo("int64").min, ticks)

@@ -237,8 +237,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     >>> counts = model.simulate_targets(
     ...     X[:3], lambda rows: future_count(rows, "28D"), "28D", n_paths=10
     ... )
-    >>> counts.shape
-    (3, 10)
+    >>> counts.columns.tolist()
+    ['mean', 'median', 'lower', 'upper']
     """
 
     _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS

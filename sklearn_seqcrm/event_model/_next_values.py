@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -86,7 +87,8 @@ class NextValuesMixin(SimulationMixin):
         within : Timedelta, str, number or None, default=None
             None: the probability that the next event has the value, whenever it comes.
             A duration: the probability that an event with the value comes within it
-            after the cutoff, among simulated futures.
+            after the cutoff, among simulated futures. Values that none of them has are
+            left out.
         basket : bool, default=False
             Whether to predict all events at the time of the next one: the probability
             that one of them has the value.
@@ -102,7 +104,8 @@ class NextValuesMixin(SimulationMixin):
             the customer has had since.
         exclude : value, list of values or None, default=None
             Values that are not returned, such as postage and other items that need no
-            recommendation. Their probabilities are not given to others.
+            recommendation. Their probabilities are not given to others. Values of the
+            log that are new since training need no mention in `X`.
         n_draws : int or None, default=None
             Draws over which probabilities are averaged: of the time of the next event
             and its fields before this one, of the whole next basket, or of simulated
@@ -121,9 +124,15 @@ class NextValuesMixin(SimulationMixin):
         Raises
         ------
         ValueError
-            If there is no such categorical field, a value of `candidates` or `exclude`
-            was neither in training nor in the histories of `X`, `within` is given
-            together with `basket` or `open_basket`, or an argument is out of range.
+            If there is no such categorical field, a value of `candidates` was neither
+            in training nor in the histories of `X`, `within` is given together with
+            `basket` or `open_basket`, or an argument is out of range.
+
+        Warns
+        -----
+        UserWarning
+            If a value of `exclude` is neither in training nor in the log of `X`; as for
+            `sample` if `within` is given.
 
         Notes
         -----
@@ -158,7 +167,9 @@ class NextValuesMixin(SimulationMixin):
         n_trained = len(self._learned.level_field(field).levels)
         learned = self._learned.with_new_levels(array.rows)
         known = learned.level_field(field)
-        allowed = _allowed_levels(known, candidates, exclude, field)
+        allowed = _allowed_levels(
+            known, candidates, exclude, field, _values_of_log(array.rows, field)
+        )
         keys = row_keys(array, 0, count=False)
         if within is not None:
             data = learned.encode(table, array.rows, np.arange(len(array)))
@@ -178,7 +189,9 @@ class NextValuesMixin(SimulationMixin):
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
         seen = _seen_levels(array.rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
-            most_likely = _most_likely(found, known, n_trained, n, allowed, seen)
+            most_likely = _most_likely(
+                found, known, n_trained, n, allowed, seen, within is not None
+            )
         return insert_customers(most_likely, Table.of(X), learned)
 
 
@@ -421,6 +434,7 @@ def _most_likely(
     n: int,
     allowed: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray] | None,
+    only_possible: bool,
 ) -> pd.DataFrame:
     """Return the table of the n most likely levels of each row.
 
@@ -438,6 +452,8 @@ def _most_likely(
         Levels that may be among them.
     seen : tuple of (ndarray, ndarray) or None
         Rows, ascending, and levels that may not be among theirs.
+    only_possible : bool
+        Whether levels with a probability of 0 are left out.
 
     Returns
     -------
@@ -461,7 +477,7 @@ def _most_likely(
         # By probability; equal ones in the order of levels.
         order = np.lexsort((top, -of_top), axis=1)
         top, of_top = (np.take_along_axis(a, order, axis=1) for a in (top, of_top))
-        kept = of_top >= 0
+        kept = of_top > 0 if only_possible else of_top >= 0
         place, rank = kept.nonzero()
         tables.append((rows[place], rank + 1, top[kept], of_top[kept]))
     row, rank, level, share = map(np.concatenate, zip(*tables, strict=True))
@@ -517,31 +533,62 @@ def _seen_levels(
     """
     assert isinstance(rows.log, RawLog)
     column = rows.log.column(name)
-    assert column.categories is not None
+    categories = _values_of_log(rows, name)
     index, offsets = ranges(rows.start, rows.stop)
     row = segment_numbers(offsets)
-    place = field.levels.get_indexer(column.categories)
+    place = field.levels.get_indexer(categories)
     level = look_up(place, column.values[index], -1)
     is_level = level >= 0
     return row[is_level], level[is_level]
 
 
+def _values_of_log(rows: Rows, name: str) -> pd.Index:
+    """Return the values of a categorical field in the log behind rows."""
+    assert isinstance(rows.log, RawLog)
+    categories = rows.log.column(name).categories
+    assert categories is not None
+    return categories
+
+
 def _allowed_levels(
-    field: LevelField, candidates: Any, exclude: Any, name: str
+    field: LevelField, candidates: Any, exclude: Any, name: str, in_log: pd.Index
 ) -> np.ndarray:
-    """Return which levels may be returned, shape (n_levels,), bool."""
+    """Return which levels may be returned, shape (n_levels,), bool.
+
+    `in_log` are the values of the whole log, which may be newer than the rows of X.
+    """
     allowed = np.full(len(field.levels), candidates is None)
     if candidates is not None:
-        allowed[_find_levels(field, candidates, name, "candidates")] = True
+        place, unknown, n = _find_levels(field, candidates, name, "candidates")
+        if len(unknown):
+            raise ValueError(
+                f"{len(unknown)} of {n} values of candidates are no values of {name!r} "
+                f"in training or in X, such as {unknown[0]!r}; leave them out."
+            )
+        allowed[place] = True
     if exclude is not None:
-        allowed[_find_levels(field, exclude, name, "exclude")] = False
+        place, unknown, n = _find_levels(field, exclude, name, "exclude")
+        allowed[place] = False
+        unknown = unknown.difference(in_log.astype(object), sort=False)
+        if len(unknown):
+            # No error: lists of items to exclude are often longer than one log.
+            warnings.warn(
+                f"{len(unknown)} of {n} values of exclude are no values of {name!r} in "
+                f"training or in the log of X, such as {unknown[0]!r}: nothing is "
+                "excluded for them. Check their spelling and type.",
+                UserWarning,
+                stacklevel=3,
+            )
     return allowed
 
 
 def _find_levels(
     field: LevelField, values: Any, name: str, parameter: str
-) -> np.ndarray:
-    """Return the positions of a value or a list of values in the levels of a field."""
+) -> tuple[np.ndarray, pd.Index, int]:
+    """Return positions of known values in the levels of a field, and unknown values.
+
+    `values` is one or a list of them, whose number is the third result.
+    """
     if not pd.api.types.is_list_like(values):
         values = [values]
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
@@ -553,10 +600,4 @@ def _find_levels(
             f"{parameter} must be values of {name!r}, one or a list of them; got "
             f"{values!r}."
         ) from error
-    unknown = wanted[place < 0].tolist()
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} of {len(wanted)} values of {parameter} are no values of "
-            f"{name!r} in training or in X, such as {unknown[0]!r}; leave them out."
-        )
-    return place
+    return place[place >= 0], wanted[place < 0], len(wanted)

@@ -19,7 +19,11 @@ from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm.event_model._demand import DemandCells
-from sklearn_seqcrm.event_model._futures import simulated_targets, table_of
+from sklearn_seqcrm.event_model._futures import (
+    simulated_targets,
+    summarise_targets,
+    table_of,
+)
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._network import EventNet
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
@@ -27,6 +31,7 @@ from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_
 _CONSTRAINTS: dict[str, list[Any]] = {
     "n_paths": [Interval(Integral, 1, None, closed="left")],
     "interval": [Interval(Real, 0, 1, closed="neither")],
+    "return_paths": ["boolean"],
     "random_state": ["random_state"],
     "target": [callable],
 }
@@ -154,8 +159,11 @@ class SimulationMixin:
         horizon: Any,
         n_paths: int = 100,
         random_state: Any = None,
-    ) -> np.ndarray | pd.DataFrame:
-        """Compute a target on simulated futures.
+        *,
+        interval: float = 0.9,
+        return_paths: bool = False,
+    ) -> pd.DataFrame | np.ndarray:
+        """Compute a target on simulated futures: mean, median and interval.
 
         Parameters
         ----------
@@ -174,21 +182,33 @@ class SimulationMixin:
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
             Seed of the draws. With the same seed, paths are those of `sample`.
+        interval : float, default=0.9
+            Share of the paths between ``lower`` and ``upper``.
+        return_paths : bool, default=False
+            Whether to return the target of each path instead of their summary.
 
         Returns
         -------
-        ndarray of shape (n, n_paths), or DataFrame of n * n_paths rows
-            The target of each path: its mean over paths is a prediction, and its
-            quantiles an interval. If the target returns a DataFrame, so does this
-            method: with the same columns and types, and a MultiIndex of ``"row"``, the
-            position in `X`, and ``"path"``. ``groupby("row").mean()`` is the mean over
-            paths. If the target returns arrays of shape (m, k), the result has the
-            shape (n, n_paths, k).
+        DataFrame of shape (n, 4), with the index of `X`
+            ``mean`` over paths, the prediction with the least squared error;
+            ``median``, that with the least absolute error; ``lower`` and ``upper``, the
+            quantiles ``(1 - interval) / 2`` and ``(1 + interval) / 2``. Paths without
+            events count as the target counts them, such as 0. Paths on which the target
+            is missing are left out. Truth values are 0 and 1, durations and times keep
+            their type. If the target returns a DataFrame, or arrays of shape (m, k),
+            there are these four columns for each of its columns: ``found["7D"]`` is the
+            table of one, if its columns have such names.
+
+            With `return_paths`, an ndarray of shape (n, n_paths), or (n, n_paths, k) if
+            the target returns arrays of shape (m, k). If it returns a DataFrame, a
+            DataFrame of n * n_paths rows with the same columns and types, and a
+            MultiIndex of ``"row"``, the position in `X`, and ``"path"``.
 
         Raises
         ------
         TypeError
-            If the target does not return values for rows.
+            If the target does not return values for rows, or neither numbers nor
+            durations nor times, and `return_paths` is False.
         ValueError
             If it returns another number of values, or an argument is out of range.
 
@@ -196,15 +216,42 @@ class SimulationMixin:
         -----
         UserWarning
             As for `sample`.
+
+        See Also
+        --------
+        demand : Totals over rows, by period and level.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.datasets import make_order_returns
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> from sklearn_seqcrm.event_model import LSTMEventModel
+        >>> from sklearn_seqcrm.targets import future_sum
+        >>> orders = make_order_returns(50, random_state=0).orders
+        >>> log = EventLog(orders, "customer_id", "timestamp", fields=["price"])
+        >>> X = log.snapshots(["2024-09-01"])
+        >>> model = LSTMEventModel(max_epochs=1, random_state=0).fit(X)
+        >>> def spend(rows):
+        ...     return future_sum(rows, "price", "28D")
+        >>> found = model.simulate_targets(X, spend, "28D", random_state=0)
+        >>> found.columns.tolist()
+        ['mean', 'median', 'lower', 'upper']
+        >>> (found["lower"] <= found["median"]).all()
+        True
         """
         given = {"n_paths": n_paths, "random_state": random_state}
+        given |= {"interval": interval, "return_paths": return_paths}
         _check_arguments("simulate_targets", target=target, **given)
         learned, data, keys = self._rows_and_keys(X, random_state)
         events, end = self._simulate(learned, data, keys, horizon, n_paths)
         [source] = data.sources
-        return simulated_targets(
+        found = simulated_targets(
             target, events, learned, source.cutoff, end, int(n_paths)
         )
+        if return_paths:
+            return found
+        return summarise_targets(found, Table.of(X).frame.index, n_paths, interval)
 
     def demand(
         self,
@@ -248,13 +295,13 @@ class SimulationMixin:
 
         Returns
         -------
-        DataFrame of shape (n_groups * n_periods * n_levels, 4 to 6)
+        DataFrame of shape (n_groups * n_periods * n_levels, 5 to 7)
             A row for each group, period and level, also if the demand is 0: ``group``,
             if `by` is given; ``start``, the time from the cutoff to the start of the
             period; ``level``, if `field` is given, a value that it has in training or
-            in the histories of `X`; ``mean`` over the futures; ``lower`` and ``upper``,
-            the quantiles ``(1 - interval) / 2`` and ``(1 + interval) / 2``. Events
-            without a value of `field` belong to no level.
+            in the histories of `X`; ``mean`` and ``median`` over the futures; ``lower``
+            and ``upper``, the quantiles ``(1 - interval) / 2`` and ``(1 + interval) /
+            2``. Events without a value of `field` belong to no level.
 
         Raises
         ------
@@ -293,7 +340,7 @@ class SimulationMixin:
         >>> model = LSTMEventModel(max_epochs=1, random_state=0).fit(X)
         >>> sales = model.demand(X, "category", "28D", every="7D", value="price")
         >>> sales.columns.tolist()
-        ['start', 'level', 'mean', 'lower', 'upper']
+        ['start', 'level', 'mean', 'median', 'lower', 'upper']
         >>> today = pd.Timestamp("2024-09-01")
         >>> (today + sales["start"]).dt.day.unique().tolist()
         [1, 8, 15, 22]

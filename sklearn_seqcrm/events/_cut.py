@@ -1,4 +1,4 @@
-"""Cut histories from a log: for the rows of a table, or at chosen moments.
+"""Cut histories from a log: for the rows of a table, or at chosen times.
 
 A history is a view of the segment of its customer, found by binary search::
 
@@ -26,8 +26,8 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._moments import Moments
 from sklearn_seqcrm.events._read import read_table
+from sklearn_seqcrm.events._snapshots import Snapshots
 from sklearn_seqcrm.events._time_range import check_time_range, warn_late_cutoffs
 
 # Fewer customers may all be new: that none is known is then no sign of wrong ids.
@@ -71,30 +71,30 @@ def histories_of_rows(
         cutoff = max(log.observed_until, log.time_span[1])
         exact = True
     if by_column:
-        moments, what = _column_of(rows, cutoff, "cutoff"), f"cutoffs in {cutoff!r}"
+        times, what = _column_of(rows, cutoff, "cutoff"), f"cutoffs in {cutoff!r}"
     else:
-        moments, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
+        times, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
     # Down for histories that include their cutoff, so that no event after it is seen.
-    ticks = clock.read(moments, what, up=not exact)  # (n,), or (1,) for all rows
+    ticks = clock.read(times, what, up=not exact)  # (n,), or (1,) for all rows
     check_time_range(timeline, what, ticks)
     # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
     warn_late_cutoffs(timeline, cutoffs, stacklevel=3)
-    start = _starts(timeline, codes, moments, what, lookback)
+    start = _starts(timeline, codes, times, what, lookback)
     stop = timeline.positions(codes, cutoffs, after=exact)
     dtype = HistoryDtype(key, cutoff if by_column else None)
     return HistoryArray(log, identities, start, stop, cutoffs, dtype)
 
 
-def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
-    """Cut the histories of customers at chosen moments.
+def histories_at(log: RawLog, snapshots: Snapshots, lookback: Any) -> HistoryArray:
+    """Cut the histories of customers at chosen times.
 
     Parameters
     ----------
     log : RawLog
         The log that holds the events.
-    moments : Moments of n
+    snapshots : Snapshots of n
         Customers and cutoffs.
     lookback : Timedelta, str, number or None
         Length of the histories before the cutoff; None: from the first event on.
@@ -105,8 +105,8 @@ def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
         The histories.
     """
     timeline = log.timeline
-    # Moments were found in the timeline, and so have the end of each history already.
-    codes, cutoff, stop = moments
+    # They were found in the timeline, and so have the end of each history already.
+    codes, cutoff, stop = snapshots
     warn_late_cutoffs(timeline, cutoff, stacklevel=4)
     times = timeline.clock.as_index(cutoff)
     start = _starts(timeline, codes, times, "cutoffs", lookback)
@@ -115,13 +115,13 @@ def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
 
 
 def _starts(
-    timeline: Timeline, codes: np.ndarray, moments: Any, what: str, lookback: Any
+    timeline: Timeline, codes: np.ndarray, times: Any, what: str, lookback: Any
 ) -> np.ndarray:
     """Return the first visible event of each customer, shape (n,)."""
     if lookback is None:
         return np.where(codes >= 0, timeline.offsets[codes], 0)
     # Subtracted before rounding: `cutoff - lookback` may lie between two ticks.
-    since = timeline.clock.read(moments, what, back=lookback)
+    since = timeline.clock.read(times, what, back=lookback)
     return timeline.positions(codes, np.broadcast_to(since, len(codes)))
 
 

@@ -37,8 +37,8 @@ from sklearn_seqcrm._store import (
     saturating_add,
 )
 from sklearn_seqcrm.events._concat import merge_events
-from sklearn_seqcrm.events._moments import calendar_step
 from sklearn_seqcrm.events._read import Events, chosen_among
+from sklearn_seqcrm.events._snapshots import calendar_step
 from sklearn_seqcrm.events._time_range import check_time_range
 
 

@@ -112,6 +112,31 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -
     )
 
 
+def warn_early_cutoffs(
+    timeline: Timeline, cutoffs: np.ndarray, stacklevel: int
+) -> None:
+    """Warn if no cutoff lies after the first event, so that no history has any.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log with events.
+    cutoffs : ndarray of shape (n,)
+        Ascending cutoffs on its axis.
+    stacklevel : int
+        Stack level of the caller, as in `warnings.warn`.
+    """
+    clock, first = timeline.clock, timeline.times.min()
+    if cutoffs[-1] > first:
+        return
+    warnings.warn(
+        f"No cutoff lies after the first event of the log, at {clock.as_scalar(first)},"
+        f" so that there is no row; the last cutoff is {clock.as_scalar(cutoffs[-1])}.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -> None:
     """Warn of a kind of events that limits observation long before the others.
 

@@ -1,4 +1,4 @@
-"""Methods of a log that cut histories: for given rows, or at chosen moments."""
+"""Methods of a log that cut histories: for given rows, or at chosen times."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pandas as pd
 
 from sklearn_seqcrm._store import RawLog, events_of_kinds
 from sklearn_seqcrm.events._cut import histories_at, histories_of_rows, read_rows
-from sklearn_seqcrm.events._moments import (
+from sklearn_seqcrm.events._snapshots import (
     MinimalHistory,
-    Moments,
-    moments_at_cutoffs,
-    moments_before_events,
+    Snapshots,
     parse_bounds,
     parse_cutoffs,
-    random_moments,
     regular_cutoffs,
+    snapshots_at_cutoffs,
+    snapshots_at_random_times,
+    snapshots_before_events,
 )
+from sklearn_seqcrm.events._time_range import warn_early_cutoffs
 
 
 class ViewableLog(RawLog):
@@ -134,7 +135,8 @@ class ViewableLog(RawLog):
         Warns
         -----
         UserWarning
-            If a cutoff lies long after the end of observation, as in `attach`.
+            If no cutoff lies after the first event of the log, so that there is no row,
+            or if one lies long after the end of observation, as in `attach`.
 
         See Also
         --------
@@ -155,8 +157,11 @@ class ViewableLog(RawLog):
         """
         known = self._minimal_history(name, min_events, active_within)
         ticks = parse_cutoffs(self._timeline, cutoffs)
-        moments = moments_at_cutoffs(self._timeline, ticks, known)
-        return self._rows_at(moments, lookback, name)
+        snapshots = snapshots_at_cutoffs(self._timeline, ticks, known)
+        rows = self._rows_at(snapshots, lookback, name)
+        if known.min_events and len(self):
+            warn_early_cutoffs(self._timeline, ticks, stacklevel=2)
+        return rows
 
     def snapshots_every(
         self,
@@ -213,8 +218,8 @@ class ViewableLog(RawLog):
         known = self._minimal_history(name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         cutoffs = regular_cutoffs(self._timeline, step, first, last)
-        moments = moments_at_cutoffs(self._timeline, cutoffs, known)
-        return self._rows_at(moments, lookback, name)
+        snapshots = snapshots_at_cutoffs(self._timeline, cutoffs, known)
+        return self._rows_at(snapshots, lookback, name)
 
     def snapshots_before_events(
         self,
@@ -273,9 +278,9 @@ class ViewableLog(RawLog):
         if kinds is not None:
             chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
         first, last = parse_bounds(self._timeline.clock, start, end)
-        moments = moments_before_events(self._timeline, chosen).within(first, last)
-        moments = known.among(moments, self._timeline)
-        return self._rows_at(moments, lookback, name)
+        snapshots = snapshots_before_events(self._timeline, chosen).within(first, last)
+        snapshots = known.among(snapshots, self._timeline)
+        return self._rows_at(snapshots, lookback, name)
 
     def snapshots_at_random(
         self,
@@ -329,9 +334,9 @@ class ViewableLog(RawLog):
         known = self._minimal_history(name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         # Filters follow the draws, so that they do not change the cutoffs of others.
-        moments = random_moments(self._timeline, random_state, first, last)
-        moments = known.among(moments, self._timeline)
-        return self._rows_at(moments, lookback, name)
+        snapshots = snapshots_at_random_times(self._timeline, random_state, first, last)
+        snapshots = known.among(snapshots, self._timeline)
+        return self._rows_at(snapshots, lookback, name)
 
     def _minimal_history(
         self, name: str, min_events: Any, active_within: Any
@@ -345,13 +350,13 @@ class ViewableLog(RawLog):
             )
         return MinimalHistory.of(self._timeline.clock, min_events, active_within)
 
-    def _rows_at(self, moments: Moments, lookback: Any, name: str) -> pd.DataFrame:
-        """Return customers, cutoffs and histories at chosen moments."""
-        array = histories_at(self, moments, lookback)
+    def _rows_at(self, snapshots: Snapshots, lookback: Any, name: str) -> pd.DataFrame:
+        """Return customers, cutoffs and histories at chosen times."""
+        array = histories_at(self, snapshots, lookback)
         # The columns are new, so that the frame need not copy them. Only the cutoffs
         # are shared with the array of histories.
         columns = {
-            self._names[0]: self.customers[moments.codes],
-            "cutoff": self._timeline.clock.as_index(moments.cutoff.copy()),
+            self._names[0]: self.customers[snapshots.codes],
+            "cutoff": self._timeline.clock.as_index(snapshots.cutoff.copy()),
         }
         return pd.DataFrame({**columns, name: array}, copy=False)

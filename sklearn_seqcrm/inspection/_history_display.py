@@ -118,15 +118,18 @@ class HistoryDisplay:
             If there is no such row.
         KeyError
             If there is no such column or field.
+        ValueError
+            If the attributions are of other events than those of this row.
         """
         table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
         name, array = named_history(table, history)
+        row = _position(row, len(array))
         one = array[row]
         frame = one.to_frame()
-        own = attributions[
-            (attributions["row"] == row % len(array))
-            & (attributions["history"] == name)
-        ]
+        of_row = attributions[attributions["row"] == row]
+        is_event = (of_row["history"] == name) & of_row["position"].notna()
+        own = of_row[is_event]
+        _refuse_other_events(of_row["customer"], own, one, row)
         # By field, the attributions of an event add up. Events without a line are NaN.
         by_position = own.groupby("position")["attribution"].sum()
         events = pd.DataFrame(
@@ -181,7 +184,7 @@ class HistoryDisplay:
         IndexError
             If there is no such row.
         """
-        one = X.iloc[[row]]
+        one = X.iloc[[_position(row, len(X))]]
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )
@@ -265,6 +268,46 @@ class HistoryDisplay:
             shown = events[known]
             dots = draw(shown, c=shown["attribution"], edgecolors=ink, **colors)
             ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
+
+
+def _position(row: int, n_rows: int) -> int:
+    """Return the position of a row, from the start; a negative one is from the end."""
+    if not -n_rows <= row < n_rows:
+        raise IndexError(
+            f"row={row!r} is none of the {n_rows} rows of X: it is a position, from 0 "
+            f"to {n_rows - 1}, not a label of the index."
+        )
+    return row % n_rows
+
+
+def _refuse_other_events(
+    customer: pd.Series, events: pd.DataFrame, one: Any, row: int
+) -> None:
+    """Raise a ValueError if attributions are not of the events of a history.
+
+    Parameters
+    ----------
+    customer : Series of shape (n_lines,)
+        Customer of all attributions of the row.
+    events : DataFrame
+        Those to its events. The last event is among them, whatever `last_events` was.
+    one : History
+        The history that is plotted.
+    row : int
+        Position of the row.
+    """
+    unknown = pd.isna(one.customer)
+    is_same = (customer.isna() if unknown else customer == one.customer).all()
+    if is_same and len(events):
+        position = events["position"].to_numpy("int64")
+        is_same = position.max() == len(one) - 1
+        is_same = is_same and list(events["time"]) == list(one.times[position])
+    if not is_same:
+        raise ValueError(
+            f"The attributions of row {row} are not of the events of customer "
+            f"{one.customer!r} before {one.cutoff}. Pass the X that they were computed "
+            "for, with its rows in the same order."
+        )
 
 
 def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:

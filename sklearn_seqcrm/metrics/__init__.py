@@ -1,5 +1,6 @@
-"""Metrics of amounts, probabilities and rankings, their scorers and displays."""
+"""Metrics of amounts, probabilities, ranks and effects; their scorers and displays."""
 
+from sklearn_seqcrm.metrics._bootstrap import bootstrap_interval
 from sklearn_seqcrm.metrics._calibration_by_decile_display import (
     CalibrationByDecileDisplay,
 )
@@ -11,6 +12,7 @@ from sklearn_seqcrm.metrics._gain_curve import (
 )
 from sklearn_seqcrm.metrics._gain_display import GainDisplay
 from sklearn_seqcrm.metrics._pit_histogram import pit_histogram
+from sklearn_seqcrm.metrics._policy_value import policy_value
 from sklearn_seqcrm.metrics._rankings import (
     hit_rate_at_k,
     mean_reciprocal_rank,
@@ -18,11 +20,21 @@ from sklearn_seqcrm.metrics._rankings import (
     recall_at_k,
 )
 from sklearn_seqcrm.metrics._scorers import get_scorer
+from sklearn_seqcrm.metrics._uplift_curves import (
+    qini_auc_score,
+    qini_curve,
+    uplift_at_k,
+    uplift_auc_score,
+    uplift_curve,
+)
+from sklearn_seqcrm.metrics._uplift_display import UpliftDisplay
 
 __all__ = [
     "CalibrationByDecileDisplay",
     "GainDisplay",
+    "UpliftDisplay",
     "aggregate_bias",
+    "bootstrap_interval",
     "cumulative_gain_curve",
     "decile_mape",
     "decile_table",
@@ -33,5 +45,11 @@ __all__ = [
     "ndcg_at_k",
     "normalized_gini",
     "pit_histogram",
+    "policy_value",
+    "qini_auc_score",
+    "qini_curve",
     "recall_at_k",
+    "uplift_at_k",
+    "uplift_auc_score",
+    "uplift_curve",
 ]

@@ -14,6 +14,12 @@ from sklearn.metrics import make_scorer
 from sklearn_seqcrm._sklearn_compat import Scorer, response_values
 from sklearn_seqcrm.metrics._deciles import aggregate_bias, decile_mape
 from sklearn_seqcrm.metrics._gain_curve import lift_at, normalized_gini
+from sklearn_seqcrm.metrics._policy_value import policy_score
+from sklearn_seqcrm.metrics._uplift_curves import (
+    qini_auc_score,
+    uplift_at_k,
+    uplift_auc_score,
+)
 
 
 def response(
@@ -89,6 +95,49 @@ class SecondClassScorer(Scorer):
         )
 
 
+class UpliftScorer(Scorer):
+    """Score the effects of an uplift estimator by a metric that takes its arms.
+
+    The scorer passes the estimator's `treatments_`, and the second class of `y`, so
+    that labels of any type are understood. `treatment` comes by metadata routing.
+    """
+
+    def _score(
+        self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any
+    ) -> float:
+        if kwargs.get("treatment") is None:
+            raise ValueError(
+                "The score of effects needs the treatment of the rows: request it by "
+                "scorer.set_score_request(treatment=True) and pass treatment= in "
+                "params, or to the scorer."
+            )
+        fitted = _innermost(estimator)
+        treatments = getattr(fitted, "treatments_", None)
+        classes = getattr(fitted, "classes_", None)
+        pos_label = None if classes is None else classes[-1]
+        effect = method_caller(estimator, "predict", X)
+        given = {"treatments": treatments, "pos_label": pos_label}
+        return self._sign * self._score_func(
+            y_true, effect, **{**given, **self._kwargs, **kwargs}
+        )
+
+
+def _innermost(estimator: Any) -> Any:
+    """Return the uplift estimator inside of searches and pipelines."""
+    while not hasattr(estimator, "treatments_"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        else:
+            break
+    return estimator
+
+
+def _of_effects(metric: Callable[..., float]) -> UpliftScorer:
+    return UpliftScorer(metric, sign=1, kwargs={}, response_method="predict")
+
+
 # Higher is better for all: errors are negated ("neg_"). `lift_at` is the scorer of both
 # amounts, by `predict`, and labels, by `predict_proba`.
 _SCORERS = {
@@ -99,6 +148,10 @@ _SCORERS = {
         lift_at, sign=1, kwargs={}, response_method="predict_proba"
     ),
     "top_decile_value": make_scorer(lift_at),
+    "policy_value": _of_effects(policy_score),
+    "qini_auc": _of_effects(qini_auc_score),
+    "uplift_at_k": _of_effects(uplift_at_k),
+    "uplift_auc": _of_effects(uplift_auc_score),
 }
 
 
@@ -135,7 +188,18 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
     ``top_decile_value``   `lift_at` of a tenth of the rows, ordered by ``predict``
     ``top_decile_lift``    `lift_at` of a tenth of the rows, ordered by the
                            probability of the second class; any labels
+    ``qini_auc``           `qini_auc_score` of the effects that ``predict`` returns
+    ``uplift_auc``         `uplift_auc_score` of these effects
+    ``uplift_at_k``        `uplift_at_k` of these effects, of 30% of the rows
+    ``policy_value``       `policy_value` of contacting where the highest effect is
+                           above 0, self-normalised
     =====================  =======================================================
+
+    The last four take the labels of treatments as metadata, and the labels of the arms
+    from the estimator: ``get_scorer("qini_auc").set_score_request(treatment=True)`` in
+    ``cross_validate(..., params={"treatment": mailed})``, with
+    ``sklearn.set_config(enable_metadata_routing=True)``. ``policy_value`` also takes
+    ``propensity``.
 
     ``scoring=`` of scikit-learn accepts only scikit-learn's own names. Pass the scorer
     there: ``GridSearchCV(model, grid, scoring=get_scorer("normalized_gini"))``.

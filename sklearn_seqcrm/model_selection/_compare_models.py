@@ -12,8 +12,10 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn import config_context
 from sklearn.model_selection import GroupKFold, check_cv
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import check_consistent_length, check_random_state, indexable
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 import sklearn_seqcrm
 from sklearn_seqcrm._columns import customers_of
@@ -21,7 +23,7 @@ from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
-from sklearn_seqcrm.model_selection._runs import Job, Run, read_run
+from sklearn_seqcrm.model_selection._runs import Job, Run, params_of, read_run
 from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
 
 
@@ -29,6 +31,7 @@ from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
     {
         "models": [Mapping],
         "cv": ["cv_object"],
+        "params": [Mapping, None],
         "reference": [str, None],
         "n_resamples": [Interval(Integral, 1, None, closed="left")],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
@@ -50,6 +53,7 @@ def compare_models(
     reference: str | None = None,
     history: str | None = None,
     groups: Any = None,
+    params: Mapping[str, Any] | None = None,
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
     n_jobs: int | None = None,
@@ -89,6 +93,12 @@ def compare_models(
     groups : array-like of shape (n,) or None, default=None
         Unit that replaces the customer of each row, such as its household or its shop,
         in folds and in intervals. None: the customers of the histories.
+    params : dict of str to array-like of shape (n,) or None, default=None
+        Metadata of the rows by name, such as ``{"treatment": mailed}``. They are split
+        by fold, and passed to `fit` of each model that requests them (metadata routing
+        is enabled for this call; `LSTMUpliftClassifier` requests its treatment by
+        default) and to each metric with an argument of that name. ``sample_weight`` is
+        for `fit` only.
     n_resamples : int, default=1000
         Number of bootstrap samples for the intervals.
     confidence_level : float, default=0.95
@@ -116,7 +126,9 @@ def compare_models(
         durations or datetimes with a score other than ``"concordance"``.
     ValueError
         If there is no model or no score, `reference` is none of the models, a
-        parameter is out of range, or a score is not defined on a fold.
+        parameter is out of range, `params` differ from `X` in their number of rows or
+        hold what no model requests and no metric takes, or a score is not defined on a
+        fold.
     KeyboardInterrupt
         If it comes before all models have finished a fold.
 
@@ -201,6 +213,9 @@ def compare_models(
     with_attrs = isinstance(y, pd.Series) and bool(y.attrs)
     as_it_is = isinstance(y, pd.DataFrame) or with_attrs
     X, y = indexable(X, y if as_it_is else np.asarray(y))
+    params = dict(params or {})
+    check_consistent_length(X, *params.values())
+    _refuse_unused(params, models, metrics)
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y, "y")
     customers = customers_of(X, history)
@@ -212,10 +227,12 @@ def compare_models(
         for number, fold in enumerate(_folds(cv, X, y, customers))
         for name, model in models.items()
     ]
-    runs, interrupt = _finished(jobs, X, y, metrics, n_jobs, cache, verbose)
+    runs, interrupt = _finished(jobs, X, y, params, metrics, n_jobs, cache, verbose)
     complete = _complete_folds(runs, len(models), len(jobs), interrupt)
     tests = {job.fold: job.test for job in jobs if job.fold in complete}
-    folds, n_customers = _scores_of(list(models), runs, tests, X, y, metrics, customers)
+    folds, n_customers = _scores_of(
+        list(models), runs, tests, X, y, params, metrics, customers
+    )
     rng = check_random_state(random_state)
     done = {(run.model, run.fold) for run in runs}
     return tabulated(
@@ -249,6 +266,23 @@ def _group_codes(groups: Any, n_rows: int) -> np.ndarray:
     return codes
 
 
+def _refuse_unused(
+    params: Mapping[str, Any], models: Mapping[str, Any], metrics: Sequence[Metric]
+) -> None:
+    """Raise a ValueError for metadata that no model requests and no metric takes."""
+    with config_context(enable_metadata_routing=True):
+        routings = [get_routing_for_object(model) for model in models.values()]
+        requested = [one.consumes(method="fit", params=params) for one in routings]
+    for name in params:
+        if any(metric.takes(name) for metric in metrics if name != "sample_weight"):
+            continue
+        if not any(name in names for names in requested):
+            raise ValueError(
+                f"params has {name!r}, which no model requests for fit and no metric "
+                f"takes; request it by set_fit_request({name}=True) of the estimator."
+            )
+
+
 def _folds(
     cv: Any, X: Any, y: Any, customers: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -278,6 +312,7 @@ def _finished(
     jobs: Sequence[Job],
     X: Any,
     y: Any,
+    params: Mapping[str, Any],
     metrics: Sequence[Metric],
     n_jobs: int | None,
     cache: str | PathLike[str] | None,
@@ -298,16 +333,21 @@ def _finished(
 
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
-        data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), *_contents(y)))
+        tables = [X, y, *params, *params.values()]
+        contents = [part for table in tables for part in _contents(table)]
+        data = joblib.hash((sklearn_seqcrm.__version__, *contents))
         paths = [job.path(Path(cache), data) for job in jobs]
     to_do = []
     try:
         # Runs are read here and not in workers, to which only the others are sent.
         for job, path in zip(jobs, paths, strict=True):
-            rows = (safe_indexing(one, job.test) for one in (X, y))
-            run = None if path is None else read_run(job, path, metrics, *rows)
+            run = None
+            if path is not None:
+                X_test, y_test = (safe_indexing(one, job.test) for one in (X, y))
+                beside = params_of(params, job.test)
+                run = read_run(job, path, metrics, X_test, y_test, beside)
             if run is None:
-                to_do.append(joblib.delayed(job.run)(X, y, metrics, path))
+                to_do.append(joblib.delayed(job.run)(X, y, metrics, path, params))
             else:
                 add(run, "read from cache")
         # A generator: each run is reported and kept as soon as it is done.
@@ -367,6 +407,7 @@ def _scores_of(
     tests: Mapping[int, np.ndarray],
     X: Any,
     y: Any,
+    params: Mapping[str, Any],
     metrics: Sequence[Metric],
     customers: np.ndarray,
 ) -> tuple[dict[int, FoldScores], int]:
@@ -376,7 +417,7 @@ def _scores_of(
     by_place = {(run.model, run.fold): run.outputs for run in runs}
     folds = {}
     for fold, test in tests.items():
-        rows = safe_indexing(X, test), safe_indexing(y, test)
+        rows = safe_indexing(X, test), safe_indexing(y, test), params_of(params, test)
         scores = [
             [metric.on(by_place[name, fold], *rows) for metric in metrics]
             for name in models

@@ -6,13 +6,15 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import joblib
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from sklearn_seqcrm._sklearn_compat import safe_indexing
 from sklearn_seqcrm._stored_outputs import StoredOutputs
@@ -73,7 +75,12 @@ class Job(NamedTuple):
     test: np.ndarray
 
     def run(
-        self, X: Any, y: Any, metrics: Sequence[Metric], path: Path | None = None
+        self,
+        X: Any,
+        y: Any,
+        metrics: Sequence[Metric],
+        path: Path | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> Run:
         """Fit the model, and compute all outputs that the metrics need.
 
@@ -85,13 +92,15 @@ class Job(NamedTuple):
             Scores.
         path : Path or None, default=None
             File to write the run to.
+        params : dict of str to array-like of shape (n,) or None, default=None
+            Metadata of all rows, for `fit` and for scorers.
 
         Returns
         -------
         Run
             Outputs, times and memory.
         """
-        rows = [
+        X_train, y_train, X_test, y_test = [
             safe_indexing(one, part)
             for part in (self.train, self.test)
             for one in (X, y)
@@ -99,10 +108,11 @@ class Job(NamedTuple):
         try:
             with PeakMemory() as memory:
                 start = time.perf_counter()
-                model = StoredOutputs(clone(self.estimator).fit(*rows[:2]))
+                model = StoredOutputs(self._fitted(X_train, y_train, params or {}))
                 seconds = time.perf_counter() - start
+                tested = params_of(params or {}, self.test)
                 for metric in metrics:
-                    metric.check(model, *rows[2:])
+                    metric.check(model, X_test, y_test, tested)
         except Exception as error:
             error.add_note(f"compare_models: {self.model!r}, fold {self.fold + 1}.")
             raise
@@ -119,6 +129,19 @@ class Job(NamedTuple):
         if path is not None:
             write_run(run, path)
         return run
+
+    def _fitted(self, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
+        """Return a fitted clone, to whose `fit` the metadata are routed."""
+        model = clone(self.estimator)
+        if not params:
+            return model.fit(X, y)
+        with config_context(enable_metadata_routing=True):
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            router = MetadataRouter(owner="compare_models")
+            router = router.add(model=model, method_mapping=mapping)
+            own = params_of(params, self.train)
+            routed = router.route_params(caller="fit", params=own)
+            return model.fit(X, y, **routed["model"]["fit"])
 
     def path(self, folder: Path, data: str) -> Path:
         """Return the file of this run; its name is a hash of all that a run depends on.
@@ -146,8 +169,18 @@ def write_run(run: Run, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def params_of(params: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """Return the metadata of some rows."""
+    return {name: safe_indexing(values, rows) for name, values in params.items()}
+
+
 def read_run(
-    job: Job, path: Path, metrics: Sequence[Metric], X: Any, y: Any
+    job: Job,
+    path: Path,
+    metrics: Sequence[Metric],
+    X: Any,
+    y: Any,
+    params: Mapping[str, Any],
 ) -> Run | None:
     """Read the run of a job, or return None if it lacks outputs that metrics need."""
     if not path.exists():
@@ -158,7 +191,7 @@ def read_run(
         return None
     try:
         for metric in metrics:
-            metric.check(run.outputs, X, y)
+            metric.check(run.outputs, X, y, params)
     except AttributeError:  # a method that no metric needed when it was written
         return None
     return run._replace(model=job.model, fold=job.fold)

@@ -14,6 +14,7 @@ from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._columns import read_survival_targets
@@ -47,14 +48,22 @@ class Metric(NamedTuple):
     scorer: Callable[..., float]
     known_as: str | None
 
-    def on(self, model: Any, X: Any, y: Any) -> Score:
-        """Return a function that scores the predictions under any weights."""
+    def takes(self, name: str) -> bool:
+        """Return whether the metric has an argument of this name."""
+        metric = getattr(self.scorer, "_score_func", self.scorer)
+        return name in signature(metric).parameters
+
+    def on(self, model: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Score:
+        """Return a function that scores the predictions under any weights.
+
+        `params` are further arguments of metrics, each with a value for each row.
+        """
         if self.known_as in _FAST:
             with suppress(NotHandledError):
                 return _FAST[self.known_as](model, X, np.asarray(y))
-        return self._by_scorer(model, X, y)
+        return self._by_scorer(model, X, y, params)
 
-    def check(self, model: Any, X: Any, y: Any) -> None:
+    def check(self, model: Any, X: Any, y: Any, params: Mapping[str, Any]) -> None:
         """Compute the outputs that the score needs, and refuse rows without a score.
 
         Raises
@@ -63,17 +72,26 @@ class Metric(NamedTuple):
             If the score is not defined on these rows.
         """
         n_rows = len(y)
-        if np.isnan(self.on(model, X, y)(np.ones((1, n_rows)))).any():
+        if np.isnan(self.on(model, X, y, params)(np.ones((1, n_rows)))).any():
             raise ValueError(
                 f"The score {self.name!r} is not defined on the {n_rows} test rows of "
                 "a fold, as an area under a curve is not if they are of one class; "
                 "choose folds with more rows, or another score."
             )
 
-    def _by_scorer(self, model: Any, X: Any, y: Any) -> Score:
+    def _by_scorer(
+        self, model: Any, X: Any, y: Any, params: Mapping[str, Any]
+    ) -> Score:
+        params = {name: value for name, value in params.items() if self.takes(name)}
+        params.pop("sample_weight", None)  # in a score, the weights of a sample
+        # Scorers of scikit-learn take further arguments only with metadata routing.
+        setting = {"enable_metadata_routing": True} if params else {}
+
         def one(weight: np.ndarray) -> float:
             try:
-                return float(self.scorer(model, X, y, sample_weight=weight))
+                with config_context(**setting):
+                    found = self.scorer(model, X, y, **params, sample_weight=weight)
+                return float(found)
             except ValueError:
                 if weight.all():
                     raise

@@ -9,11 +9,15 @@ from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
+from sklearn_seqcrm.neural_network._lstm_uplift_classifier import LSTMUpliftClassifier
+from sklearn_seqcrm.neural_network._lstm_uplift_regressor import LSTMUpliftRegressor
 
 __all__ = [
     "HistoryPadder",
     "LSTMClassifier",
     "LSTMRegressor",
     "LSTMSurvival",
+    "LSTMUpliftClassifier",
+    "LSTMUpliftRegressor",
     "SurvivalCurve",
 ]

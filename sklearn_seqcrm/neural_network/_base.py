@@ -28,18 +28,10 @@ from sklearn_seqcrm._recurrent.data import (
     refuse_untrainable,
     warn_if_all_empty,
 )
-from sklearn_seqcrm._recurrent.explain import (
-    Explained,
-    PathAttributions,
-    Start,
-    event_blanking,
-    gates,
-    gradient_norms,
-    integrated_gradients,
-)
 from sklearn_seqcrm._recurrent.network import HistoryNetwork, isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import (
     Objective,
+    TreatedOutcomes,
     drop_weightless,
     exponent_of,
     in_unit_of,
@@ -64,6 +56,7 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_other_architecture,
     refuse_other_sizes,
     set_aside,
+    spread_epochs,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -74,6 +67,7 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     clone_with_fitted,
 )
+from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
 
 # Most epochs with and without early stopping: on few customers networks are best after
 # about eight epochs and overfit soon after; see ``docs/defaults.md``.
@@ -97,7 +91,7 @@ class NetworkOutputs(NamedTuple):
     of_each: list[np.ndarray]
 
 
-class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
     """Inputs, training and outputs of a recurrent estimator.
 
     Estimators pass a new objective to `_fit` and `_partial_fit`. Networks that are
@@ -128,36 +122,56 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """First of the `n_networks` trained nets."""
         return self.nets_[0]
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, objective: Objective) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        objective: Objective,
+        treatment: Any = None,
+    ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
         is_continuation = self.warm_start and hasattr(self, "nets_")
+        targets = _with_treatment(y, treatment)
         inputs = self._start(
-            X, y, sample_weight, objective, is_continuation, is_full_data=True
+            X, targets, sample_weight, objective, is_continuation, is_full_data=True
         )
         seeds = self._draw_seeds(is_continuation)
         # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
-        # With a split forward in time, each network is trained twice:
+        # With a split forward in time, one network finds the number of epochs, and all
+        # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
         #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
-        #   second training  x  x  x  x  x  x  x  x     for the epochs that v chose
+        #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         split = self._choose_validation(inputs, y, seeds[0].split)
-        n_fits = len(seeds) * (1 + self._refits(split))
+        refits = self._refits(split)
+        of_first = seeds[:1] if refits else seeds
+        n_fits = len(of_first) + len(seeds) * refits
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
-        task = FitTask(self, X, y, sample_weight, n_steps)
+        beside = {"sample_weight": sample_weight, "treatment": treatment}
+        task = FitTask(self, X, y, beside, n_steps)
         # Networks must not start from labels that were unknown at the validation.
         known = inputs if split is None else inputs.take(split.train)
         nets = (
             self.nets_
             if is_continuation
-            else [self._build(known, one) for one in seeds]
+            else [self._build(known, one) for one in of_first]
         )
         # The same for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
-        for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
+        strata = self._objective.strata(inputs.data.target)
+        for n_done, (net, of_net) in enumerate(zip(nets, of_first, strict=True)):
             data, valid = set_aside(
-                self, net, batch_size, inputs.data, customers, split, of_net.split
+                self,
+                net,
+                batch_size,
+                inputs.data,
+                customers,
+                split,
+                of_net.split,
+                strata,
             )
             self._describe_validation(data, valid, len(inputs.data))
             data = scale_to_mean_weight(data)
@@ -171,38 +185,46 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             train(self, net, of_net, max_epochs, data, valid, epochs)
-            if not epochs.stop and self._refits(split):
-                epochs = self._train_again(inputs, of_net, task)
-                nets[n_done] = self.nets_[n_done]
             if epochs.stop:
                 break
+        else:
+            if refits:
+                self._train_on_all(inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
 
-    def _train_again(self, inputs: Inputs, seeds: Seeds, task: FitTask) -> EpochSteps:
-        """Replace the last network by one of all rows, with as many epochs as it had.
+    def _train_on_all(self, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
+        """Replace the network by others of all rows, with about as many epochs.
 
         The latest rows are the most like those to come, and forward validation neither
-        trains on them nor on those whose windows reach into them. The first network is
-        kept if the second training is interrupted or stopped before its last epoch.
+        trains on them nor on those whose windows reach into them. The number of epochs
+        is found once, and spread over several networks. The first network is kept until
+        another one has all its epochs: trainings can be interrupted or stopped by a
+        callback.
         """
-        *others, before = self.nets_
-        n_epochs = best_n_epochs(before)
-        net = self._build(inputs, seeds)
-        net.batch_size = before.batch_size
+        [first] = self.nets_
+        most = self._max_epochs(stops_early=True)
+        epochs_of_nets = spread_epochs(best_n_epochs(first), len(seeds), most)
         data = scale_to_mean_weight(inputs.data)
-        net.start_linear_part(data)
-        nets = [*others, net]
-        epochs = EpochSteps(task, nets)  # callbacks see the new network
-        train(self, net, seeds, n_epochs, data, None, epochs)
-        if len(net.history) == n_epochs:
-            self.nets_ = nets
-            self.n_iter_ = max(len(one.history) for one in nets)
-            self.validation_["n_epochs"].append(n_epochs)
-            self.validation_["losses"].append(before.history[:, "valid_loss"])
-        return epochs
+        trained: list[HistoryNet] = []
+        for n_epochs, of_net in zip(epochs_of_nets, seeds, strict=True):
+            net = self._build(inputs, of_net)
+            net.batch_size = first.batch_size
+            net.start_linear_part(data)
+            # Callbacks see the new network.
+            epochs = EpochSteps(task, [*trained, net])
+            train(self, net, of_net, n_epochs, data, None, epochs)
+            if len(net.history) == n_epochs:
+                trained.append(net)
+                self.nets_ = list(trained)
+                self.n_iter_ = max(len(one.history) for one in trained)
+                losses = first.history[:, "valid_loss"]
+                of_trained = epochs_of_nets[: len(trained)]
+                self.validation_ |= {"n_epochs": of_trained, "losses": losses}
+            if epochs.stop:
+                break
 
     # Validation rows --------------------------------------------------------------
 
@@ -242,8 +264,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             return None
         if self.validation_fraction == "auto":
             split = split.limited(customers, _MOST_VALIDATION_CUSTOMERS, seed)
-        of_networks: dict[str, list[Any]] = {"n_epochs": [], "losses": []}
-        self.validation_ |= {"by": "forward", "since": split.since, **of_networks}
+        found = {"since": split.since, "n_epochs": None, "losses": None}
+        self.validation_ |= {"by": "forward", **found}
         return split
 
     def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
@@ -314,7 +336,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         }
 
     def _partial_fit(
-        self, X: Any, y: Any, sample_weight: Any, objective: Objective
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        objective: Objective,
+        treatment: Any = None,
     ) -> Self:
         """Train one epoch on all rows.
 
@@ -322,8 +349,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         not called, because they observe whole fits.
         """
         is_continuation = hasattr(self, "nets_")
+        targets = _with_treatment(y, treatment)
         inputs = self._start(
-            X, y, sample_weight, objective, is_continuation, is_full_data=False
+            X, targets, sample_weight, objective, is_continuation, is_full_data=False
         )
         seeds = self._draw_seeds(is_continuation)
         inputs = self._drop_weightless(inputs, is_continuation)
@@ -589,78 +617,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # float64 for what follows: exponentials, cumulative sums over bins, means.
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
-    def _integrated_gradients(
-        self,
-        X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        n_steps: int,
-        moved: list[np.ndarray] | None = None,
-        n_drawn: int = 0,
-        seed: int = 0,
-    ) -> PathAttributions:
-        """Return integrated gradients of every input of the rows of X.
-
-        Parameters
-        ----------
-        X : DataFrame, padded tensors or array, n rows
-            As in `predict`.
-        explained : callable
-            ``explained(predictions, rows)``: one number for each of some rows, from
-            the ensemble predictions for these: probabilities of a classifier, and of
-            others what `predict` returns.
-        n_steps : int
-            Number of points on the path.
-        moved, n_drawn, seed : object
-            As in `Start`. Without `moved`, the baseline is 0 for all inputs.
-
-        Returns
-        -------
-        PathAttributions
-            ``beside["static"]`` has row features and statics in the order of X.
-        """
-        inputs = self._read_to_predict(X)
-        of_outputs = self._explained_by(explained)
-        start = None if moved is None else Start(moved, n_drawn, seed)
-        return integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps, start)
-
-    def _blanked_events(
-        self,
-        X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        moved: list[np.ndarray],
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the effects of blanking inputs of each event, and the outputs."""
-        data = self._read_to_predict(X).data
-        of_outputs = self._explained_by(explained)
-        return event_blanking(self.nets_, data, of_outputs, Start(moved))
-
-    def _explained_by(
-        self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> Explained:
-        """Compose the explained quantity with the ensemble prediction."""
-        objective = self._objective
-
-        def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-            return explained(objective.combine(objective.predict, outputs), rows)
-
-        return of_outputs
-
-    def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
-        """Return gates and states of a layer of one network after each event."""
-        return gates(self.nets_[network], self._read_to_predict(X).data, i, layer)
-
-    def _gradient_norms(
-        self,
-        X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        i: int,
-        network: int,
-    ) -> np.ndarray:
-        """Return gradient norms of one network over its state after each event."""
-        data = self._read_to_predict(X).data
-        of_outputs = self._explained_by(explained)
-        return gradient_norms(self.nets_[network], data, i, of_outputs)
-
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
         n_static = _n_columns(inputs)
@@ -677,6 +633,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
         return self._with_offset(inputs)
+
+
+def _with_treatment(y: Any, treatment: Any) -> Any:
+    """Return the targets as an objective reads them."""
+    # A missing y has an error of its own.
+    return y if y is None or treatment is None else TreatedOutcomes(y, treatment)
 
 
 def _n_columns(inputs: Inputs) -> int:

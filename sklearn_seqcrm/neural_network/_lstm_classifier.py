@@ -69,9 +69,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Decoupled weight decay of AdamW.
     n_networks : int, default=1
         Size of the ensemble, whose probabilities are averaged. Networks are trained one
-        after the other, with other initial weights and other customers set aside. The
-        variance between seeds is smaller, and results with a few hundred customers are
-        better, at a cost proportional to the number.
+        after the other, with other initial weights and other customers set aside.
+        Forward in time, the first one finds the number of epochs for all. The variance
+        between seeds is smaller, and results with few customers are better. Each takes
+        the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -150,9 +151,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"n_epochs"`` and ``"losses"`` have, for each network trained again
-        on all rows, its number of epochs and the validation losses before. An
-        interrupted second training leaves the network of the first one.
+        set aside; ``"losses"`` are the validation losses of the first training, and
+        ``"n_epochs"`` the numbers of epochs of the networks trained on all rows, both
+        None if there are none. If such a training is interrupted, the networks before
+        it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

@@ -82,9 +82,10 @@ EVENT_MODELS = {
         next_kind(candidates="phone"),
         "1 of 1 values of candidates are no values of 'kind' .*'phone'",
     ),
-    "predict_next: an unknown value to leave out": (
-        next_kind(exclude=["order", "postage"]),
-        "1 of 2 values of exclude are no values of 'kind' .*'postage'",
+    "predict_next: values to leave out that are lists": (
+        next_kind(exclude=[["order"]]),
+        r"exclude must be values of 'kind', one or a list of them; got \[\['order'",
+        TypeError,
     ),
     "predict_next: candidates that are lists": (
         next_kind(candidates=[["order"]]),

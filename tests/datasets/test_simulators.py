@@ -7,6 +7,7 @@ import pytest
 from sklearn_seqcrm.datasets import (
     make_ad_auctions,
     make_campaign_journeys,
+    make_campaigns,
     make_customer_journeys,
     make_newsletter_opens,
     make_order_returns,
@@ -15,6 +16,7 @@ from sklearn_seqcrm.datasets import (
 SIMULATORS = [
     make_ad_auctions,
     make_campaign_journeys,
+    make_campaigns,
     make_customer_journeys,
     make_newsletter_opens,
     make_order_returns,
@@ -49,6 +51,7 @@ FLOATS = {
     "order_strength": (make_customer_journeys, -1),
     "mean_mailings": (make_newsletter_opens, 365),
     "drift": (make_newsletter_opens, -1),
+    "mean_sessions": (make_campaigns, 0),
     "mean_baskets": (make_order_returns, 0),
     "mean_items": (make_order_returns, 0.5),
     "habit_strength": (make_order_returns, -1),
@@ -77,3 +80,17 @@ def test_bad_counts_and_seeds(simulate, n_customers):
 def test_no_channels():
     with pytest.raises(ValueError, match=r"'n_channels'.* int in the range .1, inf"):
         make_customer_journeys(n_channels=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "legal"),
+    [
+        ("n_treatments", 4, "int in the range .1, 3"),
+        ("n_past_campaigns", -1, "int in the range .0, inf"),
+        ("order_strength", 1.5, "float in the range .0.0, 1.0"),
+        ("confounded", "yes", "bool"),
+    ],
+)
+def test_bad_campaigns(name, value, legal):
+    with pytest.raises(ValueError, match=f"'{name}'.*{legal}"):
+        make_campaigns(**{name: value})

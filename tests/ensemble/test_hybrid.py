@@ -518,7 +518,10 @@ def test_boosting_without_a_limit_gets_all_categories():
         ({"task": "ranking"}, "task must be one of"),
         ({"lstm": LSTMClassifier(), "boosting": LinearRegression()}, "have one task"),
         ({"lstm": LSTMClassifier(), "task": "regression"}, "have one task"),
-        ({"boosting": FunctionTransformer()}, "classifier or a regressor"),
+        (
+            {"boosting": FunctionTransformer()},
+            "a classifier, a regressor or a surv",
+        ),
     ],
 )
 def test_a_task_must_be_known(args, message):

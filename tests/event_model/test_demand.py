@@ -75,12 +75,13 @@ def test_demand_matches_a_loop(model, X, field, value, by):
         for k, start in enumerate(starts):
             for level, of_level in zip(levels, totals, strict=True):
                 cell = of_level[:, k]
-                low, high = np.quantile(cell, [0.25, 0.75])
-                expected.append((group, start, level, cell.mean(), low, high))
-    names = ["group", "start", "level", "mean", "lower", "upper"]
+                low, middle, high = np.quantile(cell, [0.25, 0.5, 0.75])
+                line = (group, start, level, cell.mean(), middle, low, high)
+                expected.append(line)
+    names = ["group", "start", "level", "mean", "median", "lower", "upper"]
     expected = pd.DataFrame(expected, columns=names)
     expected = expected[[name for name in names if name in found.columns]]
-    assert len(found.columns) == 4 + (field is not None) + (by is not None)
+    assert len(found.columns) == 5 + (field is not None) + (by is not None)
     assert found["mean"].sum() > 0
     assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
 
@@ -115,7 +116,7 @@ def test_customers_who_never_bought_have_no_demand(model, X):
     empty = X[X["history"].array.lengths == 0]
     found = model.demand(empty, "kind", "90D", every="30D", by="who", n_paths=3)
     assert len(found) == empty["who"].nunique() * 3 * 3
-    assert (found[["mean", "lower", "upper"]] == 0).all(axis=None)
+    assert (found[["mean", "median", "lower", "upper"]] == 0).all(axis=None)
     beside = model.demand(X, "kind", "90D", by="who", n_paths=3, random_state=0)
     never = X.groupby("who")["history"].apply(lambda h: h.array.lengths.sum() == 0)
     of_never = beside["group"].isin(never.index[never])
@@ -151,7 +152,7 @@ def test_names_of_fields_and_columns_do_not_matter():
     X = log.snapshots([99]).assign(lower=[*"xyz"] * 3)
     model = LSTMEventModel(**SMALL).fit(X)
     found = model.demand(X, "level", 20, value="mean", by="lower", n_paths=2)
-    columns = ["group", "start", "level", "mean", "lower", "upper"]
+    columns = ["group", "start", "level", "mean", "median", "lower", "upper"]
     assert found.columns.tolist() == columns
     assert found["group"].tolist() == ["x", "x", "y", "y", "z", "z"]
 

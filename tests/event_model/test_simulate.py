@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -32,8 +32,9 @@ def test_paths_do_not_depend_on_the_batch(model, X):
     def count(rows):
         return future_count(rows, "200D")
 
-    targets = model.simulate_targets(X, count, "200D", 4, random_state=0)
-    few = model.simulate_targets(X.iloc[rows], count, "200D", 4, random_state=0)
+    options = {"n_paths": 4, "random_state": 0, "return_paths": True}
+    targets = model.simulate_targets(X, count, "200D", **options)
+    few = model.simulate_targets(X.iloc[rows], count, "200D", **options)
     assert_array_equal(few, targets[rows])
 
 
@@ -71,7 +72,7 @@ def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
     counts = model.simulate_targets(
         X, lambda rows: future_count(rows, "106000D"), "106000D", 1, random_state=0
     )
-    assert counts.sum() == len(futures)
+    assert counts["mean"].sum() == len(futures)
 
 
 # Fields -------------------------------------------------------------------------------
@@ -109,11 +110,14 @@ def test_rare_kinds_have_the_fields_of_their_kind(rare):
         for field in ("spend", "minutes"):
             there = events[field].notna()
             assert there.all() if own.get(kind) == field else not there.any()
-    spend = model.simulate_targets(
-        X, lambda rows: future_sum(rows, "spend", 30), 30, 10, random_state=0
+    spend = (
+        10
+        * model.simulate_targets(
+            X, lambda rows: future_sum(rows, "spend", 30), 30, 10, random_state=0
+        )["mean"]
     )
     n_orders = (futures["event"] == "order").sum()
-    assert spend.sum() == futures["spend"].sum()
+    assert_allclose(spend.sum(), futures["spend"].sum(), rtol=1e-9)
     assert 5 * n_orders <= spend.sum() <= 50 * n_orders
     scores = model.score_events(X)
     kinds = X["history"].array.to_frame()["event"].to_numpy()
@@ -131,7 +135,13 @@ def test_rare_values_in_the_history_are_left_out(within):
     row = X["who"].reset_index().set_index("who")["index"]
     had = set(zip(events["who"].map(row), events["item"], strict=True))
     every = {(i, value) for i in range(len(X)) for value in "abcdefg"}
-    assert set(zip(found["row"], found["value"], strict=True)) == every - had
+    listed = set(zip(found["row"], found["value"], strict=True))
+    if within is None:
+        assert listed == every - had
+    else:  # simulated futures need not have all values
+        assert listed <= every - had
+        assert len(listed) > len(every - had) / 2
+        assert (found["probability"] > 0).all()
 
 
 def test_small_numbers_and_missing_ones():

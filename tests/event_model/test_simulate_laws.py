@@ -162,7 +162,9 @@ def test_targets_of_simulated_futures(model, X):
     by_path = futures.groupby(["row", "path"])
 
     def simulated(target, horizon="90D"):
-        return model.simulate_targets(X, target, horizon, 6, random_state=0)
+        return model.simulate_targets(
+            X, target, horizon, 6, random_state=0, return_paths=True
+        )
 
     counts = make_counts(futures, len(X), 6)
     assert_array_equal(simulated(lambda rows: future_count(rows, "90D")), counts)
@@ -175,6 +177,12 @@ def test_targets_of_simulated_futures(model, X):
         lambda rows: future_count(rows, "90D", kinds="order", kind_field="kind")
     )
     assert_array_equal(found, orders)
+
+
+def paths_of(model, X, target):
+    return model.simulate_targets(
+        X, target, "90D", 3, random_state=0, return_paths=True
+    )
 
 
 def by_path(futures, n_rows, n_paths):
@@ -190,7 +198,7 @@ def test_targets_of_several_horizons_keep_their_names(model, X):
     at, n, horizons = X["at"].to_numpy(), len(X), ["30D", "90D"]
 
     def simulated(target):
-        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+        return paths_of(model, X, target)
 
     counts = simulated(lambda rows: future_count(rows, horizons))
     sums = simulated(lambda rows: future_sum(rows, "amount", horizons))
@@ -224,9 +232,7 @@ def test_targets_that_are_values_of_the_next_event(model, X):
     X = X.iloc[:20]
 
     def simulated(field):
-        return model.simulate_targets(
-            X, lambda rows: next_value(rows, field, "90D"), "90D", 3, random_state=0
-        )
+        return paths_of(model, X, lambda rows: next_value(rows, field, "90D"))
 
     kinds, due = simulated("kind"), simulated("due")
     assert kinds.shape == due.shape == (len(X), 3)
@@ -247,7 +253,7 @@ def test_targets_end_with_the_simulation_of_their_row(model, X):
     assert X["at"].nunique() > 1
 
     def simulated(target):
-        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+        return paths_of(model, X, target)
 
     waits = simulated(lambda rows: time_to_next(rows, censored="keep"))
     expected = simulated(lambda rows: time_to_next(rows, "90D"))
@@ -264,7 +270,7 @@ def test_targets_end_with_the_simulation_of_their_row(model, X):
 
 def test_targets_in_another_order_are_put_in_place(model, X):
     def simulated(target):
-        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+        return paths_of(model, X, target)
 
     counts = simulated(lambda rows: future_count(rows, "90D"))
     turned = simulated(lambda rows: future_count(rows, "90D").sort_values())

@@ -105,6 +105,7 @@ def test_without_a_cutoff_everything_is_seen(events, kind, lookback):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:No cutoff lies after the first event")
 @few
 @given(
     events_of,

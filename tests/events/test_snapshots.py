@@ -39,6 +39,15 @@ def test_regular_cutoffs(step, options, expected):
     assert numbers_of_events(LOG.snapshots_every(step, **options)) == known
 
 
+def test_cutoffs_before_all_events():
+    message = "first event of the log, at 1, so that there is no row; the last cutoff"
+    with pytest.warns(UserWarning, match=f"{message} is 1") as caught:
+        assert len(LOG.snapshots([0, 1])) == 0
+    assert caught[0].filename == __file__
+    assert len(LOG.snapshots([1, 2])) == 1
+    assert len(LOG.snapshots(1, min_events=0)) == 3
+
+
 def test_regular_cutoffs_of_dates():
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(EVENTS["day"], "D")
     log = EventLog(EVENTS.assign(day=days), "who", "day")

@@ -121,5 +121,27 @@ def test_display_of_a_row(X, lstm):
     HistoryDisplay.from_estimator(model, X, empty).figure_.canvas.draw()
     with pytest.raises(KeyError, match="no field 'price'"):
         HistoryDisplay.from_attributions(some, X, row, size_field="price")
-    with pytest.raises(IndexError):
-        HistoryDisplay.from_attributions(some, X, 99)
+
+
+def test_a_row_that_is_not_there(X, lstm):
+    n = len(X)
+    message = f"row={n} is none of the {n} rows of X: it is a position"
+    with pytest.raises(IndexError, match=message):
+        HistoryDisplay.from_attributions(event_attributions(lstm, X), X, n)
+    with pytest.raises(IndexError, match=message):
+        HistoryDisplay.from_estimator(lstm, X, n)
+
+
+def test_attributions_of_other_events(X, lstm):
+    found = event_attributions(lstm, X, last_events=2)
+    lengths = X["history"].array.lengths
+    row = int(lengths.argmax())
+    display = HistoryDisplay.from_attributions(found, X, row - len(X))
+    assert display.events["attribution"].notna().sum() == 2
+    for other in (X[::-1], X[row:], X.iloc[np.r_[: row + 1, 0]].iloc[1:]):
+        with pytest.raises(ValueError, match=f"attributions of row {row % len(other)}"):
+            HistoryDisplay.from_attributions(found, other, row % len(other))
+    log, cutoff = X["history"].array.log, X["history"][row].times[-1]
+    earlier = log.attach(X.drop(columns="history"), cutoff=cutoff)
+    with pytest.raises(ValueError, match="not of the events of customer"):
+        HistoryDisplay.from_attributions(found, earlier, row)

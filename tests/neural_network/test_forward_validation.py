@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from sklearn_seqcrm._columns import store_horizon
-from sklearn_seqcrm._recurrent.training import best_n_epochs
+from sklearn_seqcrm._recurrent.training import best_n_epochs, spread_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
@@ -26,7 +26,7 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
-from tests.neural_network.small_fits import SMALL, Spy, fit_and_see
+from tests.neural_network.small_fits import SMALL, Spy, Watcher, fit_and_see
 
 N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
 
@@ -80,7 +80,7 @@ def test_rows_of_both_trainings():
         "reason": None,
         "since": 60,
         "n_epochs": [n_epochs],
-        "losses": [losses],
+        "losses": losses,
         "n_train": 240,
         "n_valid": 60,
         "n_dropped": 0,
@@ -96,7 +96,7 @@ def test_rows_whose_labels_were_unknown_are_dropped(gap):
     assert cutoffs_of_rows(train) == [20, 30, 40]
     assert cutoffs_of_rows(valid) == [60]
     assert model.validation_["n_dropped"] == 60
-    assert model.validation_["n_epochs"] == []
+    assert model.validation_["n_epochs"] is None
 
 
 def test_validation_rows_of_some_customers(monkeypatch):
@@ -139,17 +139,31 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
     assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
-def test_epochs_of_each_network():
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 3}, n_networks=2).fit(X, Y)
+def test_one_network_finds_the_epochs_of_all(monkeypatch):
+    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
+    options = {**SMALL, "max_epochs": 4, "validation": "forward"}
+    model = LSTMClassifier(**options, n_networks=3)
+    model, seen = fit_and_see(model, X, Y)
+    n_rows = [len(train.static) for train, *_ in trainings(seen)]
+    assert n_rows == [240, 300, 300, 300]
     n_epochs = model.validation_["n_epochs"]
-    assert [len(net.history) for net in model.nets_] == n_epochs
-    assert max(n_epochs) == model.n_iter_
+    assert [len(net.history) for net in model.nets_] == n_epochs == [1, 2, 4]
+    assert model.n_iter_ == 4
     # A network of all rows starts and ends as one without early stopping.
-    of_all = {**SMALL, "max_epochs": n_epochs[0], "early_stopping": False}
-    alone = LSTMClassifier(**of_all).fit(X, Y)
-    expected = alone.predict_proba(X)
+    of_all = {**SMALL, "max_epochs": 1, "early_stopping": False}
+    expected = LSTMClassifier(**of_all).fit(X, Y).predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "n_networks", "expected"),
+    [(7, 1, [7]), (6, 2, [3, 12]), (8, 3, [4, 8, 16]), (1, 3, [1, 1, 2])],
+)
+def test_epochs_are_spread_over_networks(n_epochs, n_networks, expected):
+    assert spread_epochs(n_epochs, n_networks, 20) == expected
+    least = [min(number, 10) for number in expected]
+    assert spread_epochs(n_epochs, n_networks, 10) == least
 
 
 class EndsSecond(Callback):
@@ -173,6 +187,17 @@ class EndsSecond(Callback):
             raise KeyboardInterrupt
 
 
+class EndsThird(Watcher):
+    """Raise KeyboardInterrupt in the second of the trainings on all rows."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.seen.append(X)
+
+    def on_batch_begin(self, net, **kwargs):
+        if len(self.seen) == 3:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_the_first_network_is_kept_until_the_second_one_is_complete(
     within, monkeypatch
@@ -187,6 +212,20 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
     assert_array_equal(model.predict_proba(X), first.predict_proba(X))
     assert model.n_iter_ == first.n_iter_ == 2
     assert model.validation_ == first.validation_
+
+
+def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted(monkeypatch):
+    """Those of all rows replace the first one, which saw fewer rows."""
+    same = lambda n_epochs, n, most: n * [n_epochs]  # noqa: E731
+    monkeypatch.setattr(_base, "spread_epochs", same)
+    one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
+    several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
+    model = several.set_params(callbacks=[EndsThird([])])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert len(model.nets_) == 1
+    assert_array_equal(model.predict_proba(X), one.predict_proba(X))
+    assert model.validation_ == one.validation_
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,7 @@ def set_customers_aside(
     wanted: bool | str,
     fraction: float | str,
     seed: int,
+    strata: np.ndarray | None = None,
 ) -> tuple[RowData, RowData | None]:
     """Split rows for early stopping, all rows of a customer on one side.
 
@@ -350,6 +351,8 @@ def set_customers_aside(
         customers, up to 0.2.
     seed : int
         Seed of the choice.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides if possible.
 
     Returns
     -------
@@ -378,8 +381,36 @@ def set_customers_aside(
     if fraction == "auto":
         share = _CUSTOMERS_ASIDE / n_customers
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    train, valid = split_customers(customers, float(fraction), seed)
+    train, valid = _split_with_all(customers, float(fraction), seed, strata)
     return data.take(train), data.take(valid)
+
+
+# Draws of a split until all strata are on both sides.
+_MOST_DRAWS = 50
+
+
+def _split_with_all(
+    customers: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw customers until each stratum has rows on both sides, at least in training.
+
+    If a stratum has one customer, this customer is in the training part.
+    """
+    first = split_customers(customers, fraction, seed)
+    if strata is None:
+        return first
+    wanted = len(np.unique(strata))
+    best, most = first, (0, 0)
+    rng = np.random.default_rng(seed)
+    split = first
+    for _ in range(_MOST_DRAWS):
+        n_train, n_valid = (len(np.unique(strata[rows])) for rows in split)
+        if (n_train, n_valid) > most:
+            best, most = split, (n_train, n_valid)
+        if most == (wanted, wanted):
+            break
+        split = split_customers(customers, fraction, int(rng.integers(2**31 - 1)))
+    return best
 
 
 def steps_of_parts(net: Any, training: bool) -> dict[str, int]:

@@ -14,7 +14,7 @@ from sklearn_seqcrm._recurrent.objectives._exposure import (
     exposure_column,
     learn_exposure,
 )
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, bin_hazards
 from sklearn_seqcrm._recurrent.objectives._labels import Labels
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -38,6 +38,13 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
     hazard_at_own_time,
     time_at_hazard,
+)
+from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
+    SurvivalPredictionsMixin,
+)
+from sklearn_seqcrm._recurrent.objectives._treatments import (
+    OutcomesByTreatment,
+    TreatedOutcomes,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 

@@ -103,6 +103,36 @@ class Objective(nn.Module, ABC):
         """
         return np.zeros(self.n_outputs)
 
+    def linear_target(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets of the linear part, if `is_linear`.
+
+        Parameters
+        ----------
+        target : ndarray of shape (n,) or (n, k)
+            Encoded targets.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_outputs)
+            A target for each output.
+        """
+        return target
+
+    def strata(self, target: Any) -> np.ndarray | None:
+        """Return groups with rows in training and in validation, if possible.
+
+        Parameters
+        ----------
+        target : ndarray of shape (n,) or (n, k)
+            Encoded targets.
+
+        Returns
+        -------
+        ndarray of shape (n,) or None
+            Group of each row; None if any split is as good as any other.
+        """
+        return None
+
     @abstractmethod
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, shape (n,), without weights.

@@ -300,6 +300,7 @@ class HistoryNet(NeuralNet):
         linear, target = self.module_.linear, data.target
         if linear is not None:
             assert target is not None
+            target = self.criterion_.linear_target(target)
             linear.start(data.linear_inputs, target, data.weight)
 
     def at_rest(self) -> HistoryNet:

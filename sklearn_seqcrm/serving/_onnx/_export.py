@@ -178,7 +178,8 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor`, `LSTMSurvival`,
+        `LSTMUpliftClassifier` or `LSTMUpliftRegressor`.
     path : str or path-like
         File to write; its name ends with ``.onnx``. The other files are written beside
         it.
@@ -247,14 +248,15 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     quantile function of the normal distribution; ONNX has no operator for it.
     `LSTMSurvival` returns ``prediction`` (n,), the risk; ``cumulative_hazard`` (n,
     n_bins + 1) at the edges, piecewise linear between them; and with several kinds of
-    events ``incidence`` (n, 1 + n_kinds, n_bins + 1).
+    events ``incidence`` (n, 1 + n_kinds, n_bins + 1). Networks of effects return
+    ``effect`` (n,) or (n, n_arms - 1) and ``outcomes`` (n, n_arms), the control first.
 
-    **The JSON** has the fitted encoding of events and statics, classes, quantiles and
-    edges. ``examples/read_exported.py`` reads it with NumPy only: a reference for a
-    reader in another language. It lacks steps for the statics other than those of
-    `make_history_pipeline` (``parts`` is null): compute the columns ``names`` that
-    these steps return. All files have the same ``digest``, the graphs in their
-    metadata; it differs between exports.
+    **The JSON** has the fitted encoding of events and statics, classes, treatments,
+    quantiles and edges. ``examples/read_exported.py`` reads it with NumPy only: a
+    reference for a reader in another language. It lacks steps for the statics other
+    than those of `make_history_pipeline` (``parts`` is null): compute the columns
+    ``names`` that these steps return. All files have the same ``digest``, the graphs in
+    their metadata; it differs between exports.
 
     Files are replaced only after all new ones are complete. Weights trained in bfloat16
     are written in float32, in which the graphs compute.

@@ -21,10 +21,18 @@ from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
+    LSTMUpliftClassifier,
+    LSTMUpliftRegressor,
 )
 
 # Estimators that may be the last step.
-_ESTIMATORS = LSTMClassifier, LSTMRegressor, LSTMSurvival
+_ESTIMATORS = (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftClassifier,
+    LSTMUpliftRegressor,
+)
 
 
 class FittedPipeline(NamedTuple):
@@ -71,8 +79,8 @@ class FittedPipeline(NamedTuple):
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
-            "statics and an LSTMClassifier, LSTMRegressor or LSTMSurvival, as "
-            "make_history_pipeline returns"
+            f"statics and one of {', '.join(kind.__name__ for kind in _ESTIMATORS)}, "
+            "as make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
@@ -163,8 +171,12 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
         )
     for part, transformer, columns in step.transformers_:
         # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
-        # "to_days" is the part of make_history_pipeline for days to the cutoff.
-        if passes_through(transformer) or function_of(transformer) == "to_days":
+        # Two parts of make_history_pipeline read no events of a history: the one for
+        # days to the cutoff, and the one for levels, which reads customers in `fit`.
+        if passes_through(transformer) or function_of(transformer) in (
+            "to_days",
+            "to_customer_levels",
+        ):
             continue
         reads = [one for one in _names_of(step, columns) if one in histories]
         if reads:

@@ -38,7 +38,7 @@ class PredictionsMixin(ABC):
         """
 
     def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the target of rows, or with `LSTMSurvival` their risks.
+        """Predict the target of rows, their risks or the effects of treatments.
 
         Parameters
         ----------
@@ -53,7 +53,9 @@ class PredictionsMixin(ABC):
         Returns
         -------
         ndarray of shape (n,) or (n, k)
-            As `predict` of the pipeline returns it, for one target or k targets.
+            As `predict` of the pipeline returns it, for one target or k targets; risks
+            of `LSTMSurvival`, effects of `LSTMUpliftClassifier` and
+            `LSTMUpliftRegressor`.
 
         Raises
         ------
@@ -86,6 +88,42 @@ class PredictionsMixin(ABC):
             each column has the probability of one label.
         """
         return self._predict("predict_proba", rows, cutoff)
+
+    @_if_estimator_has("predict_outcomes")
+    def predict_outcomes(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Predict the expected outcome under each treatment.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_arms)
+            As `LSTMUpliftClassifier.predict_outcomes` returns it.
+        """
+        return self._predict("predict_outcomes", rows, cutoff)
+
+    @_if_estimator_has("predict_interval")
+    def predict_interval(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Predict an interval for the effect of each treatment.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, 2) or (n, n_arms - 1, 2)
+            As `LSTMUpliftClassifier.predict_interval` returns it.
+        """
+        return self._predict("predict_interval", rows, cutoff)
 
     @_if_estimator_has("predict_quantiles")
     def predict_quantiles(

@@ -8,14 +8,20 @@ they are copied here, and export_onnx writes them as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_seqcrm._columns import LevelEncoder, MarkingImputer, bounded, text_of
+from sklearn_seqcrm._columns import (
+    CustomerTargetEncoder,
+    LevelEncoder,
+    MarkingImputer,
+    bounded,
+    text_of,
+)
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.serving._streaming._arrivals import days_after
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
@@ -121,6 +127,9 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
     steps = [step for _, step in getattr(transformer, "steps", [])[1:]]
     if function == "to_levels" and len(steps) == 1:
         return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
+    if function == "to_customer_levels" and len(steps) == 2:
+        # The first column is a history.
+        return _Levels(columns[1:], _ScaledTargets.of(*steps))
     if len(steps) != 2 or type(steps[0]) not in _IMPUTERS:
         return None
     imputer, scaler = steps
@@ -207,15 +216,41 @@ class _Scaled:
         }
 
 
-class _Levels:
-    """One-hot levels.
+class _LevelEncoder(Protocol):
+    """An encoder of columns of levels."""
 
-    The encoder of scikit-learn computes the row of each level once, so that its options
+    categories_: Sequence[np.ndarray]
+
+    def transform(self, X: pd.DataFrame) -> Any:
+        """Return rows of numbers, in which each column has its own."""
+
+
+class _ScaledTargets(NamedTuple):
+    """Target encodings of levels, standardised."""
+
+    encoder: CustomerTargetEncoder
+    scaler: StandardScaler
+    categories_: Sequence[np.ndarray]
+
+    @classmethod
+    def of(cls, encoder: Any, scaler: Any) -> _ScaledTargets:
+        return cls(encoder, scaler, encoder.categories_)
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the encodings of levels, shape (n, n_columns * n_targets)."""
+        values = np.hstack(self.encoder.encode(X))
+        return (values - self.scaler.mean_) / self.scaler.scale_
+
+
+class _Levels:
+    """Levels, one-hot or by their targets.
+
+    The encoder of the pipeline computes the row of each level once, so that its options
     (unknown and infrequent levels, ``drop``) need no code here. A row is that without
     levels, plus the difference that the level of each column makes.
     """
 
-    def __init__(self, columns: Sequence[Any], one_hot: OneHotEncoder) -> None:
+    def __init__(self, columns: Sequence[Any], one_hot: _LevelEncoder) -> None:
         self._columns = columns
         self._without = self._rows_of(one_hot, 0, [None])[0]
         # For each column: level -> difference to the row without any level.
@@ -226,7 +261,7 @@ class _Levels:
             rows = self._rows_of(one_hot, i, [*known, new]) - self._without
             self._changes.append(dict(zip([*known, None], rows, strict=True)))
 
-    def _rows_of(self, one_hot: OneHotEncoder, i: int, levels: list[Any]) -> np.ndarray:
+    def _rows_of(self, one_hot: _LevelEncoder, i: int, levels: list[Any]) -> np.ndarray:
         """Encode rows that have levels in one column only."""
         columns = {
             name: levels if i == j else [None] * len(levels)

@@ -48,8 +48,9 @@ class StreamingScorer(PredictionsMixin):
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. It
-        is copied: another fit does not change the scorer.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor`, `LSTMSurvival`,
+        `LSTMUpliftClassifier` or `LSTMUpliftRegressor`. It is copied: another fit does
+        not change the scorer.
     customer : str or dict of str to str
         Column of the customer ids, in tables of events and in rows to be scored. A dict
         by history column, if histories belong to different entities.
@@ -373,9 +374,10 @@ class StreamingScorer(PredictionsMixin):
         -------
         ndarray or float
             Probabilities of a classifier, shape (n_classes,) or (k,). Prediction of a
-            regressor, a float or an array of shape (k,). Risk of an `LSTMSurvival`, a
-            float; with `horizon` the probability of an event before it, a float or an
-            array of shape (n_times,).
+            regressor, a float or an array of shape (k,). Effects of treatments, a float
+            or an array of shape (n_arms - 1,). Risk of an `LSTMSurvival`, a float; with
+            `horizon` the probability of an event before it, a float or an array of
+            shape (n_times,).
 
         Raises
         ------

@@ -13,7 +13,7 @@ from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline, as_list, check_none
 from sklearn_seqcrm.events._time_range import check_time_range
 
 
-class Moments(NamedTuple):
+class Snapshots(NamedTuple):
     """Customers and cutoffs of snapshots.
 
     Parameters
@@ -30,12 +30,12 @@ class Moments(NamedTuple):
     cutoff: np.ndarray
     stop: np.ndarray
 
-    def keep(self, rows: np.ndarray) -> Moments:
-        """Return some of the moments."""
-        return Moments(self.codes[rows], self.cutoff[rows], self.stop[rows])
+    def keep(self, rows: np.ndarray) -> Snapshots:
+        """Return some of the snapshots."""
+        return Snapshots(self.codes[rows], self.cutoff[rows], self.stop[rows])
 
-    def within(self, start: Any, end: Any) -> Moments:
-        """Return the moments from `start` to `end`, None for no bound."""
+    def within(self, start: Any, end: Any) -> Snapshots:
+        """Return the snapshots from `start` to `end`, None for no bound."""
         if start is None and end is None:
             return self
         keep = np.ones(len(self.codes), dtype=bool)
@@ -72,16 +72,18 @@ class MinimalHistory(NamedTuple):
             active_within = clock.duration(active_within, "active_within")
         return cls(int(min_events), active_within)
 
-    def among(self, moments: Moments, timeline: Timeline) -> Moments:
-        """Keep the moments at which the customer has enough history."""
-        n_events = moments.stop - timeline.offsets[moments.codes]  # before the cutoff
+    def among(self, snapshots: Snapshots, timeline: Timeline) -> Snapshots:
+        """Keep the snapshots at which the customer has enough history."""
+        n_events = (
+            snapshots.stop - timeline.offsets[snapshots.codes]
+        )  # before the cutoff
         keep = n_events >= self.min_events
         if self.active_within is not None:
             keep &= n_events > 0
             # Without events before the cutoff, it is one of another customer.
-            last = timeline.times[np.maximum(moments.stop - 1, 0)]
-            keep &= moments.cutoff - last <= self.active_within
-        return moments if keep.all() else moments.keep(keep)
+            last = timeline.times[np.maximum(snapshots.stop - 1, 0)]
+            keep &= snapshots.cutoff - last <= self.active_within
+        return snapshots if keep.all() else snapshots.keep(keep)
 
 
 def parse_bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
@@ -91,9 +93,9 @@ def parse_bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
     return first, last
 
 
-def moments_at_cutoffs(
+def snapshots_at_cutoffs(
     timeline: Timeline, cutoffs: np.ndarray, known: MinimalHistory
-) -> Moments:
+) -> Snapshots:
     """Return all customers at each cutoff, sorted by cutoff, then customer.
 
     Parameters
@@ -112,18 +114,18 @@ def moments_at_cutoffs(
     for cutoff in cutoffs:
         at = np.full(len(everyone), cutoff)
         stop = timeline.positions(everyone, at)
-        moments = known.among(Moments(everyone, at, stop), timeline)
-        for column, values in zip(columns, moments, strict=True):
+        snapshots = known.among(Snapshots(everyone, at, stop), timeline)
+        for column, values in zip(columns, snapshots, strict=True):
             column.append(values)
-    del moments, at, stop, values
+    del snapshots, at, stop, values
     joined = []
     for column in columns:  # one after the other: only one of them is held twice
         joined.append(np.concatenate(column))
         column.clear()
-    return Moments(*joined)
+    return Snapshots(*joined)
 
 
-def moments_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
+def snapshots_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Snapshots:
     """Return each customer right before each event, sorted by customer, then time.
 
     Parameters
@@ -142,12 +144,12 @@ def moments_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Mome
     looked_at[run_of_event if chosen is None else run_of_event[chosen]] = True
     stop = np.flatnonzero(starts_run)[looked_at]
     codes = np.repeat(np.arange(len(timeline.customers)), timeline.counts)[stop]
-    return Moments(codes, timeline.times[stop], stop)
+    return Snapshots(codes, timeline.times[stop], stop)
 
 
-def random_moments(
+def snapshots_at_random_times(
     timeline: Timeline, random_state: Any, start: Any, end: Any
-) -> Moments:
+) -> Snapshots:
     """Draw one moment after the first event of each customer, uniformly.
 
     Parameters
@@ -178,7 +180,7 @@ def random_moments(
         cutoff = rng.randint(low, int(last) + 1, dtype="int64")
     else:
         cutoff = rng.uniform(low, last)
-    return Moments(codes, cutoff, timeline.positions(codes, cutoff))
+    return Snapshots(codes, cutoff, timeline.positions(codes, cutoff))
 
 
 def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
@@ -249,15 +251,15 @@ def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
     clock = timeline.clock
     times = as_list(cutoffs, "cutoffs")
-    moments = pd.Series([_moment(one, clock) for one in times])
-    if not len(moments):
+    found = pd.Series([_tick_of(one, clock) for one in times])
+    if not len(found):
         raise ValueError("cutoffs is empty; it needs at least one time.")
-    check_none_missing(moments, "sequence cutoffs")
+    check_none_missing(found, "sequence cutoffs")
     # After rounding: cutoffs between the same ticks become equal.
-    return np.unique(clock.read(moments, "cutoffs"))
+    return np.unique(clock.read(found, "cutoffs"))
 
 
-def _moment(cutoff: Any, clock: Clock) -> Any:
+def _tick_of(cutoff: Any, clock: Clock) -> Any:
     """Parse a cutoff that is text; refuse text that is not a time."""
     if not isinstance(cutoff, str):
         return cutoff

@@ -1,0 +1,280 @@
+"""Target encoding of levels, cross-fitted by customers."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sklearn_seqcrm._columns._statics import coded_levels, text_of
+from sklearn_seqcrm._columns._survival_targets import read_survival_targets
+from sklearn_seqcrm._columns._table import customers_of
+from sklearn_seqcrm._store import unique_names
+
+_N_FOLDS = 5
+
+
+class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
+    """Replace each level by the shrunken mean of the target of its customers.
+
+    Rows of a customer are alike, so that an encoding of a row by targets of the same
+    customer reveals its own: `fit_transform` encodes the rows of a fifth of the
+    customers by the means of the others. scikit-learn's `TargetEncoder` crosses rows.
+
+    Parameters
+    ----------
+    task : {"classification", "regression", "survival"}, default="regression"
+        What the target is. Classes: shares of each class, of two only the second one.
+        Numbers and several labels: the mean of each column. Survival: the means of the
+        event indicator and of the time.
+
+    Attributes
+    ----------
+    categories_ : list of ndarray of shape (n_levels,), object
+        Levels of each column as text; None is a missing one.
+    encodings_ : list of ndarray of shape (n_levels, n_targets)
+        Encoding of each level.
+    prior_ : ndarray of shape (n_targets,)
+        Mean over customers, the encoding of levels that were not seen in `fit`.
+    feature_names_in_ : ndarray of shape (1 + n_columns,), object
+        Names of the columns: histories first.
+
+    Notes
+    -----
+    With the mean ``y[l, c]`` of the rows of customer ``c`` with level ``l``, the
+    encoding of a level with ``n[l]`` customers is the empirical Bayes estimate [1]_ ::
+
+        (sum over c of y[l, c] + m * prior) / (n[l] + m),      m = within / between
+
+    of the variance within levels and the variance between them, by the method of
+    moments. Customers count once per level, however many rows they have.
+
+    References
+    ----------
+    .. [1] Micci-Barreca, D. (2001). A preprocessing scheme for high-cardinality
+       categorical attributes in classification and prediction problems. SIGKDD
+       Explorations 3, 27-32. https://doi.org/10.1145/507533.507538
+    """
+
+    def __init__(self, task: str = "regression") -> None:
+        self.task = task
+
+    def fit(self, X: pd.DataFrame, y: Any) -> Self:
+        """Learn the encoding of each level.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, 1 + n_columns)
+            A history column, and columns of levels as text.
+        y : array-like of n rows
+            Targets.
+
+        Returns
+        -------
+        CustomerTargetEncoder
+            The fitted encoder.
+        """
+        targets = self._read(X, y)
+        customers = customers_of(X)
+        self.feature_names_in_ = np.array(X.columns, dtype=object)
+        self.categories_: list[np.ndarray] = []
+        self.encodings_: list[np.ndarray] = []
+        self.prior_ = _by_customer(customers, targets)[1].mean(axis=0)
+        for _, column in X.iloc[:, 1:].items():
+            codes, levels = _codes_of(column)
+            self.categories_.append(levels)
+            found = level_means(codes, len(levels), customers, targets, self.prior_)
+            self.encodings_.append(found)
+        return self
+
+    def fit_transform(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
+        """Learn the encodings, and encode each customer by those of others.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, 1 + n_columns)
+            A history column, and columns of levels as text.
+        y : array-like of n rows
+            Targets.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns * n_targets)
+            Encodings.
+        """
+        self.fit(X, y)
+        targets, customers = self._read(X, y), customers_of(X)
+        fold = customers % _N_FOLDS
+        columns = []
+        for _, column in X.iloc[:, 1:].items():
+            codes, levels = _codes_of(column)
+            encoded = np.empty((len(X), targets.shape[1]))
+            for number in np.unique(fold):
+                own, others = fold == number, fold != number
+                if not others.any():  # one customer
+                    encoded[own] = self.prior_
+                    continue
+                prior = _by_customer(customers[others], targets[others])[1].mean(axis=0)
+                means = level_means(
+                    codes[others],
+                    len(levels),
+                    customers[others],
+                    targets[others],
+                    prior,
+                )
+                encoded[own] = means[codes[own]]
+            columns.append(encoded)
+        return self._table(columns, X.index)
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Encode levels by the means of all training customers.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, 1 + n_columns)
+            A history column, and columns of levels as text.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns * n_targets)
+            Encodings.
+        """
+        check_is_fitted(self)
+        return self._table(self.encode(X.iloc[:, 1:]), X.index)
+
+    def encode(self, levels: pd.DataFrame) -> list[np.ndarray]:
+        """Return the encodings of columns of levels, each (n, n_targets)."""
+        return [
+            self._encode_column(levels.iloc[:, i], i) for i in range(levels.shape[1])
+        ]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the encoded columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Ignored; the names that `fit` saw are used.
+
+        Returns
+        -------
+        ndarray of shape (n_columns * n_targets,), object
+            Names of the columns; numbered if there are several targets.
+        """
+        check_is_fitted(self)
+        names = self.feature_names_in_[1:]
+        n_targets = len(self.prior_)
+        if n_targets > 1:
+            names = [f"{name}_{i}" for name in names for i in range(n_targets)]
+        return np.array(unique_names(list(names)), dtype=object)
+
+    def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
+        codes, texts = coded_levels(column)
+        place = {level: k for k, level in enumerate(self.categories_[i].tolist())}
+        table = np.vstack([self.encodings_[i], self.prior_])
+        known = [place.get(text, len(place)) for text in [*texts, None]]
+        return table[np.array(known)[codes]]  # a missing level is the last one, -1
+
+    def _table(self, columns: list[np.ndarray], index: pd.Index) -> pd.DataFrame:
+        names = self.get_feature_names_out()
+        return pd.DataFrame(np.hstack(columns), index=index, columns=names)
+
+    def _read(self, X: Any, y: Any) -> np.ndarray:
+        """Return the targets as columns of numbers, shape (n, n_targets)."""
+        if y is None:
+            raise ValueError("Target encoding needs y in fit.")
+        check_consistent_length(X, y)
+        if self.task == "survival":
+            found = read_survival_targets(y)
+            return np.column_stack([found.kind > 0, found.time]).astype("float64")
+        values = np.asarray(y)
+        if self.task == "classification" and values.squeeze().ndim == 1:
+            classes, codes = np.unique(values.ravel(), return_inverse=True)
+            shares = np.eye(len(classes))[codes]
+            return shares[:, -1:] if len(classes) <= 2 else shares
+        return values.astype("float64").reshape(len(values), -1)
+
+
+def _codes_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes of levels, and the levels as text; None if missing is one."""
+    codes, values = pd.factorize(column.astype(object), use_na_sentinel=False)
+    levels = [None if pd.isna(value) else text_of(value) for value in values]
+    return codes, np.array(levels, dtype=object)
+
+
+def _by_customer(
+    customers: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distinct customers, and the means of their targets, (n_distinct, k)."""
+    distinct, place = np.unique(customers, return_inverse=True)
+    sums = [np.bincount(place, one) for one in targets.T]
+    return distinct, (np.array(sums) / np.bincount(place)).T
+
+
+def level_means(
+    codes: np.ndarray,
+    n_levels: int,
+    customers: np.ndarray,
+    targets: np.ndarray,
+    prior: np.ndarray,
+) -> np.ndarray:
+    """Return the shrunken mean of each level; see `CustomerTargetEncoder`.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Level of each row.
+    n_levels : int
+        Number of levels; those without rows get the prior.
+    customers : ndarray of shape (n,), int
+        Customer of each row.
+    targets : ndarray of shape (n, n_targets)
+        Targets of each row.
+    prior : ndarray of shape (n_targets,)
+        Mean towards which levels are shrunken.
+
+    Returns
+    -------
+    ndarray of shape (n_levels, n_targets)
+        Means.
+    """
+    pair, means = _by_customer(customers * n_levels + codes, targets)
+    level = pair % n_levels
+    count = np.bincount(level, minlength=n_levels).astype("float64")  # customers
+    found = np.empty((n_levels, targets.shape[1]))
+    for i, mean in enumerate(means.T):
+        total = np.bincount(level, mean, n_levels)
+        pseudo = _pseudo_count(mean, level, total, count, prior[i])
+        if np.isinf(pseudo):
+            found[:, i] = prior[i]
+        else:
+            found[:, i] = (total + pseudo * prior[i]) / np.maximum(count + pseudo, 1e-9)
+    found[count == 0] = prior
+    return found
+
+
+def _pseudo_count(
+    mean: np.ndarray,
+    level: np.ndarray,
+    total: np.ndarray,
+    count: np.ndarray,
+    prior: float,
+) -> float:
+    """Return the variance within levels over that between them, both unbiased.
+
+    The sum of squares between levels has the expectation ``(L - 1) * within + (N - sum
+    of n[l]**2 / N) * between`` with ``L`` levels and ``N`` customers in them.
+    """
+    used = count > 0
+    n_levels, n = int(used.sum()), count.sum()
+    if n <= n_levels or n_levels < 2:
+        return np.inf  # no level has two customers, or there is one level
+    of_level = total / np.maximum(count, 1)
+    within = ((mean - of_level[level]) ** 2).sum() / (n - n_levels)
+    squares = (count * (of_level - total.sum() / n) ** 2).sum()
+    between = squares - (n_levels - 1) * within
+    between /= n - (count**2).sum() / n
+    return float(within / between) if between > 1e-12 * within else np.inf

@@ -1,0 +1,124 @@
+"""Treatments of rows: labels of any type, as codes of arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_consistent_length
+
+
+def read_treatments(
+    treatment: Any, control: Any, X: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the arms of an experiment or a campaign.
+
+    Parameters
+    ----------
+    treatment : array-like of shape (n,)
+        Label of the treatment of each row, of any type.
+    control : object
+        Label of the rows that were not treated. None: 0 or False, where the labels are
+        0 and 1 or booleans.
+    X : n rows
+        The rows.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_arms,)
+        The distinct labels: control, and the others sorted.
+    codes : ndarray of shape (n,), int64
+        Position of each row's label in `labels`.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing, there is only one, or `control` is none of them, or is
+        None and the labels do not show which one it is.
+    TypeError
+        If labels of several types have no order.
+    """
+    column = _column_of(treatment, X)
+    found = column.unique().tolist()
+    if control is None:
+        if len(found) == 2 and not set(found) - {0, 1}:
+            control = next(label for label in found if label == 0)
+        elif not (len(found) == 1 and found[0] in (0, 1)):
+            raise ValueError(
+                "control must name the label of rows without treatment, because the "
+                f"labels are not 0 and 1; pass control=..., one of {found}."
+            )
+    elif control not in found:
+        raise ValueError(
+            f"control={control!r} is none of the labels of treatment, {found}."
+        )
+    if len(found) < 2:
+        raise ValueError(
+            "treatment must have two labels or more, of treated and of untreated rows; "
+            f"all {len(column)} rows have {found[0]!r}."
+        )
+    try:
+        others = sorted(label for label in found if label != control)
+    except TypeError as error:
+        raise TypeError(
+            f"treatment has labels of several types, {found}; use one type."
+        ) from error
+    labels = pd.Series([control, *others]).to_numpy()
+    return labels, encode_treatments(column, labels, X)
+
+
+def encode_treatments(treatment: Any, labels: np.ndarray, X: Any) -> np.ndarray:
+    """Return the arm of each row as the position of its label.
+
+    Parameters
+    ----------
+    treatment : array-like of shape (n,)
+        Label of the treatment of each row.
+    labels : ndarray of shape (n_arms,)
+        Known labels.
+    X : n rows
+        The rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Positions in `labels`.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing or unknown.
+    """
+    column = _column_of(treatment, X)
+    codes = pd.Index(labels).get_indexer(pd.Index(column))
+    if (codes < 0).any():
+        unknown = column[codes < 0].unique().tolist()
+        raise ValueError(
+            f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
+            f"fit did not see; known are {labels.tolist()}."
+        )
+    return codes.astype("int64")
+
+
+def _column_of(treatment: Any, X: Any) -> pd.Series:
+    """Return labels as a column of plain values, none missing."""
+    if isinstance(treatment, str) or np.ndim(treatment) == 0:
+        raise TypeError(
+            f"treatment must be an array with a label for each row; got {treatment!r}."
+        )
+    values = np.asarray(treatment)  # of a categorical, its labels
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"treatment must have one label for each row; its shape is {values.shape}."
+        )
+    check_consistent_length(X, values)
+    column = pd.Series(values).infer_objects()
+    if n_missing := int(column.isna().sum()):
+        raise ValueError(
+            f"treatment is missing in {n_missing} of {len(column)} rows; drop these "
+            "rows, or label them."
+        )
+    return column

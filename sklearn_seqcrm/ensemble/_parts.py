@@ -1,0 +1,91 @@
+"""Pipelines for raw X of the parts of a hybrid, and their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn import config_context
+from sklearn.base import is_classifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.pipeline import Pipeline
+
+from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
+from sklearn_seqcrm.ensemble._unwrap import parameter_of
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+_HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+# Boosting of scikit-learn raises an error for more categories in a column.
+_MOST_CATEGORIES = 255
+_UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
+# Rows of a customer are alike, so that trees overfit customers: with the defaults of
+# scikit-learn, the log loss of 300 customers was that of a constant or more.
+_SMALL_TREES = {
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 5,
+    "max_features": 0.3,
+    # Its validation rows are drawn at random, so that customers are on both sides.
+    "early_stopping": False,
+}
+_NETWORKS = {
+    "classification": LSTMClassifier,
+    "regression": LSTMRegressor,
+    "survival": LSTMSurvival,
+}
+
+
+def lstm_part(lstm: Any, task: str) -> Any:
+    """Return a pipeline for raw X from a pipeline, a network, or None."""
+    if reads_raw(lstm):
+        return lstm
+    if lstm is None:
+        lstm = _weighted(_NETWORKS[task]())
+    return make_history_pipeline(lstm)
+
+
+def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
+    """Return a pipeline for raw X from a pipeline, an estimator of tables, or None.
+
+    Survival models get the bins of the network, `lstm`.
+    """
+    if reads_raw(boosting):
+        return boosting
+    if boosting is None:
+        boosting = _weighted(_HIST_BOOSTING[task != "regression"](**_SMALL_TREES))
+    if task == "survival" and is_classifier(boosting):
+        bins = parameter_of(lstm, "bins")
+        boosting = DiscreteTimeSurvival(boosting, bins=20 if bins is None else bins)
+    features = HistoryAggregator(max_categories=_category_limit(boosting))
+    return Pipeline([("features", features), ("estimator", boosting)])
+
+
+def _category_limit(boosting: Any) -> int | None:
+    """Return the largest number of categories of a column, None if unlimited.
+
+    Searches, calibrations and ensembles have the limit of the estimators in them.
+    """
+    nested = [boosting, *boosting.get_params(deep=True).values()]
+    # Also base classes, whose packages a subclass of a user does not have in its name.
+    classes = [base for one in nested for base in type(one).__mro__]
+    packages = {one.__module__.partition(".")[0] for one in classes}
+    if packages & _UNLIMITED and not set(classes) & set(_HIST_BOOSTING):
+        return None
+    return _MOST_CATEGORIES
+
+
+def reads_raw(part: Any) -> bool:
+    """Return whether a part is a pipeline, or a search or calibration around one."""
+    # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
+    while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
+        part = part.estimator
+    return isinstance(part, Pipeline)
+
+
+def _weighted(estimator: Any) -> Any:
+    """Let an estimator request `sample_weight` where metadata are routed."""
+    with config_context(enable_metadata_routing=True):
+        return estimator.set_fit_request(sample_weight=True)

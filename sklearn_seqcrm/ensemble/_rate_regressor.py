@@ -1,0 +1,218 @@
+"""A regressor of rates, for targets that grow with the exposure of their row."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from sklearn import get_config
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils import column_or_1d
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._durations import as_floats, as_quantities
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    check_sample_weight,
+    weight_key,
+    with_inputs_of,
+)
+from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
+
+
+class RateRegressor(RegressorMixin, BaseEstimator):
+    """Fit a regressor on rates, and predict for the exposure of each row.
+
+    A count grows with the length of its window, the exposure. The regressor learns the
+    rate, the target divided by the exposure, with the exposure as weight, and a
+    prediction is the predicted rate times the exposure of its row. This gives any
+    regressor, such as boosted trees, what ``LSTMRegressor(exposure=...)`` has.
+
+    Parameters
+    ----------
+    regressor : estimator
+        Regressor, or pipeline of one, whose `fit` takes `sample_weight`.
+    exposure : str, int or None, default=None
+        Name of the column of `X` with the exposure of each row, numbers larger than 0
+        or durations. `regressor` does not get it: a tree that splits by the length of
+        the window confounds it with the cutoffs that have such windows. None: all rows
+        have the same exposure.
+
+    Attributes
+    ----------
+    regressor_ : estimator
+        The fitted regressor of rates.
+
+    See Also
+    --------
+    LSTMRegressor : The network with an exposure.
+    HybridRegressor : Wraps its trees in one if the network has an exposure.
+    stack_horizons : Makes rows with an exposure of targets on several horizons.
+
+    Notes
+    -----
+    For counts, the Poisson likelihood of ``y`` with mean ``e * rate`` is up to a
+    constant that of ``y / e`` with the weight ``e``, so that trees with a Poisson loss
+    are fitted exactly as by an offset ``log(e)``. With squared errors the same weights
+    are efficient if the variance is proportional to the exposure. The gamma deviance
+    depends on ``y / (e * rate)`` alone: weights are not multiplied by the exposure if
+    the name of the regressor or of its loss contains "gamma".
+
+    Means are proportional to the exposure. Networks learn a slope for deviations; here,
+    add the column a second time under another name, for predictions within the range of
+    known exposures.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import PoissonRegressor
+    >>> from sklearn_seqcrm.ensemble import RateRegressor
+    >>> X = pd.DataFrame({"is_member": [0, 0, 1, 1], "days": [10, 30, 10, 30]})
+    >>> y = [1, 3, 2, 6]
+    >>> model = RateRegressor(PoissonRegressor(alpha=0), exposure="days").fit(X, y)
+    >>> model.predict(X.assign(days=90)).round(1).tolist()
+    [9.0, 9.0, 18.0, 18.0]
+    """
+
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "regressor": [object],
+        "exposure": [str, Integral, None],
+    }
+
+    def __init__(self, regressor: Any, exposure: str | int | None = None) -> None:
+        self.regressor = regressor
+        self.exposure = exposure
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the regressor on rates.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the column of exposures.
+        y : array-like of shape (n,)
+            Targets, for the exposure of their row.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows, not negative.
+
+        Returns
+        -------
+        RateRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If `X` is no DataFrame, exposures are neither numbers nor durations, `y`
+            holds durations, datetimes or text, or the regressor takes no weights.
+        ValueError
+            If the column is missing, or exposures are missing or not larger than 0.
+        """
+        self._validate_params()
+        others, exposure = self._split(X)
+        targets = as_quantities(column_or_1d(y, warn=True), "y")
+        check_consistent_length(others, targets)
+        weight = None
+        if sample_weight is not None or exposure is not None:
+            weight = check_sample_weight(
+                sample_weight, others, ensure_non_negative=True
+            )
+        if exposure is not None:
+            targets = targets / exposure
+            if not _has_gamma_loss(self.regressor):
+                # Of mean 1, because regularisation of trees depends on their size.
+                weight = weight * exposure / exposure.mean()
+        self.regressor_ = clone(self.regressor).fit(
+            others, with_attrs_of(y, targets), **self._weights(weight)
+        )
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the target for the exposure of each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Rates times exposures.
+
+        Raises
+        ------
+        TypeError
+            If `X` is no DataFrame, or exposures are neither numbers nor durations.
+        ValueError
+            If the column is missing, or exposures are missing or not larger than 0.
+        """
+        check_is_fitted(self)
+        others, exposure = self._split(X)
+        rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
+        return rates if exposure is None else rates * exposure
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return the metadata that the `fit` of the regressor requests.
+
+        Returns
+        -------
+        MetadataRouter
+            The routing.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=type(self).__name__).add(
+            regressor=self.regressor, method_mapping=mapping
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        return with_inputs_of(super().__sklearn_tags__(), [self.regressor])
+
+    def _weights(self, weight: np.ndarray | None) -> dict[str, Any]:
+        """Return the weights by the name that the `fit` of the regressor has."""
+        if weight is None:
+            return {}
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", sample_weight=weight).regressor.fit
+        return {weight_key(self.regressor): weight}
+
+    def _split(self, X: Any) -> tuple[Any, np.ndarray | None]:
+        """Return the other columns, and the exposures, shape (n,), or None."""
+        name = self.exposure
+        if name is None:
+            return X, None
+        if not isinstance(X, pd.DataFrame):
+            raise TypeError(
+                f"exposure={name!r} is the name of a column, so that X must be a "
+                f"DataFrame; got {type(X).__name__}."
+            )
+        if name not in X:
+            raise ValueError(
+                f"X has no column {name!r} to be the exposure; its columns are "
+                f"{list(X)}."
+            )
+        exposure, _ = as_floats(X[name], f"The exposure {name!r}")
+        bad = ~((exposure > 0) & np.isfinite(exposure))
+        if bad.any():
+            raise ValueError(
+                f"Exposures must be larger than 0 and finite; {bad.sum()} of "
+                f"{len(bad)} in {name!r} are not, such as {X.loc[bad, name].iloc[0]}. "
+                "Leave those rows out."
+            )
+        return X.drop(columns=name), exposure
+
+
+def _has_gamma_loss(regressor: Any) -> bool:
+    name = type(innermost(regressor)).__name__.lower()
+    return "gamma" in (loss_of(regressor) or name)

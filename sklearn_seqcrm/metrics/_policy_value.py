@@ -1,0 +1,450 @@
+"""The value of a policy: the mean outcome if it had chosen the treatments."""
+
+from __future__ import annotations
+
+from numbers import Real
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm.metrics._effects import (
+    effect_columns,
+    read_arms,
+    require_all_arms,
+)
+from sklearn_seqcrm.metrics._read import flat, numbers, read_rows
+
+_SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
+
+
+@validate_params(
+    {
+        "method": [StrOptions({"ipw", "snipw", "dr"}), None],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+    }
+)
+def policy_value(
+    y_true: Any,
+    policy: Any,
+    treatment: Any,
+    *,
+    control: Any = None,
+    treatments: Any = None,
+    baseline: Any = None,
+    propensity: Any = None,
+    outcomes: Any = None,
+    method: str | None = None,
+    customers: Any = None,
+    sample_weight: Any = None,
+    pos_label: Any = None,
+    confidence_level: float = 0.95,
+) -> Bunch:
+    """Estimate the mean outcome if a policy had chosen the treatments.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Observed outcomes of the rows under the treatments that they had: amounts,
+        profits, or 1 and 0. To count the cost of contacts, subtract it from the
+        outcomes of the rows that were contacted.
+    policy : array-like of shape (n,) or (n, n_arms)
+        Label of the treatment that the policy chooses for each row, or the probability
+        with which it chooses each treatment. One label for all rows is allowed, as in
+        ``policy="none"``. The policy must not be chosen by the outcomes of these rows.
+    treatment : array-like of shape (n,)
+        Labels of the arms that the rows were in, of any type.
+    control : object, default=None
+        Label of the rows that were not contacted. None: 0 or False, where the labels
+        are 0 and 1 or booleans.
+    treatments : array-like of shape (n_arms,) or None, default=None
+        Labels of all arms, control first, such as an estimator's `treatments_`; None
+        for those that occur.
+    baseline : array-like of shape (n,) or (n, n_arms), label or None, default=None
+        Another policy, in the forms of `policy`, whose value is subtracted: the result
+        is the difference, with its own, paired standard error.
+    propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
+        Probability of each arm, given what the choice of the treatment depended on; of
+        shape (n,), that of the treatment beside control. None for a randomised
+        treatment: the shares of the arms.
+    outcomes : array-like of shape (n, n_arms) or None, default=None
+        Predicted outcome under each arm, such as those of ``predict_outcomes``, by a
+        model that was not fitted on these rows. For ``method="dr"``.
+    method : {"ipw", "snipw", "dr"} or None, default=None
+        Inverse propensity weighting, its self-normalised version, or the doubly robust
+        estimate. None: "dr" if `outcomes` are given, else "snipw".
+    customers : array-like of shape (n,) or None, default=None
+        Customer of each row: rows of one customer are dependent. None for a customer
+        per row.
+    sample_weight : array-like of shape (n,) or None, default=None
+        Weights, not negative; None for a weight of 1 per row.
+    pos_label : int, float, bool, str or None, default=None
+        Label of `y_true` that counts as 1, all others as 0; None if it is numeric.
+    confidence_level : float, default=0.95
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    result : :class:`~sklearn.utils.Bunch`
+        With the attributes:
+
+        value : float
+            Mean outcome per row under the policy, or its difference to `baseline`, in
+            the unit of `y_true`.
+        standard_error : float
+            Its standard error over customers; NaN with one customer.
+        lower, upper : float
+            Ends of the interval.
+        n_effective : float
+            Effective number of the rows whose treatment agrees with `policy`: small, if
+            few do or some of them have large weights.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is missing or infinite, a weight is negative, labels
+        are missing or unknown, an arm has no row with weight, `control` is needed to
+        tell it, propensities are not above 0 and below 1 or probabilities of the arms
+        do not sum to 1, no row agrees with the policy, `outcomes` are missing for "dr",
+        or a parameter is out of range.
+    TypeError
+        If `y_true`, `propensity` or `outcomes` hold anything but numbers, or
+        `treatments` is not a list.
+
+    See Also
+    --------
+    uplift_at_k : Uplift of those with the highest effects.
+    get_scorer : ``"policy_value"`` for a search: the policy of contacting where the
+        highest effect is above 0.
+    sklearn_seqcrm.uplift.choose_contacts : A policy under a budget.
+
+    Notes
+    -----
+    With the outcome ``y``, the arm ``A``, its propensity ``e(A)`` and the probability
+    ``p(A)`` with which the policy chooses it, the weight of a row is ``r = p(A) /
+    e(A)`` and the estimates are means over rows (of ``sample_weight``) [1]_ [2]_::
+
+        ipw    mean(r * y)
+        snipw  mean(r * y) / mean(r)
+        dr     mean(sum over arms of p * m + r * (y - m(A)))   m: outcomes
+
+    All are right if the propensities are. "dr" is right also if `outcomes` are right
+    and the propensities are not, and has the smallest variance if they are about right.
+    Where propensities are near 0, no estimate is precise, see ``n_effective``.
+
+    The standard error is that of a mean of the estimate's influences [1]_, summed over
+    the rows of a customer; the interval is normal. If the propensities are the shares
+    of the arms, each arm's weighted residuals are centred, as shares that are estimated
+    make the estimate more precise. That propensities or outcomes come from models is
+    not counted: to first order it does not matter for "dr" [2]_, and makes intervals of
+    the others too wide. It is counted neither that the policy might have been another
+    one with other training rows.
+
+    References
+    ----------
+    .. [1] Dudík, M., Erhan, D., Langford, J. and Li, L. (2014). Doubly robust policy
+       evaluation and optimization. Statistical Science 29(4), 485-511.
+       https://doi.org/10.1214/14-STS500
+    .. [2] Robins, J. M., Rotnitzky, A. and Zhao, L. P. (1994). Estimation of regression
+       coefficients when some regressors are not always observed. Journal of the
+       American Statistical Association 89, 846-866.
+       https://doi.org/10.1080/01621459.1994.10476818
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.metrics import policy_value
+    >>> bought = [1, 0, 1, 0, 1, 0, 0, 1]
+    >>> mailed = [1, 1, 1, 1, 0, 0, 0, 0]
+    >>> policy = [1, 0, 1, 0, 1, 0, 0, 1]
+    >>> result = policy_value(bought, policy, mailed, baseline=0)
+    >>> result.value
+    0.0
+    >>> policy_value(bought, policy, mailed).value
+    0.5
+    """
+    values = read_rows(
+        y_true,
+        np.arange(len(flat(treatment, "treatment"))),
+        sample_weight,
+        pos_label=pos_label,
+        score_name="treatment",
+    )
+    labels, arm = read_arms(treatment, control, treatments)
+    n_rows = len(arm)
+    chosen = _read_policy(policy, labels, n_rows, "policy")
+    if baseline is not None:
+        other = _read_policy(baseline, labels, n_rows, "baseline")
+    kept = values.score.astype(np.int64)
+    arm = arm[kept]
+    require_all_arms(arm, labels)
+    weight = values.weight / values.weight.sum()
+    if propensity is None:
+        shares = np.bincount(arm, weight, len(labels))
+        given = np.tile(shares, (n_rows, 1))
+    else:
+        given = _read_propensity(propensity, labels, n_rows)
+    if method is None:
+        method = "snipw" if outcomes is None else "dr"
+    predicted = np.zeros((n_rows, len(labels)))
+    if method == "dr":
+        predicted = _read_outcomes(outcomes, labels, n_rows)
+    rows = _Rows(
+        values.y,
+        arm,
+        given[kept],
+        predicted[kept],
+        weight,
+        shares_are_estimated=propensity is None,
+    )
+    value, influence = rows.estimate(chosen[kept], method)
+    n_effective = rows.effective_size(chosen[kept])
+    if baseline is not None:
+        subtracted, of_other = rows.estimate(other[kept], method)
+        value, influence = value - subtracted, influence - of_other
+    error = _standard_error(weight * influence, customers, kept, n_rows)
+    reach = NormalDist().inv_cdf(0.5 + confidence_level / 2) * error
+    return Bunch(
+        value=float(value),
+        standard_error=error,
+        lower=float(value - reach),
+        upper=float(value + reach),
+        n_effective=n_effective,
+    )
+
+
+class _Rows(NamedTuple):
+    """Rows with weight: outcomes, arms, propensities and predicted outcomes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Outcomes.
+    arm : ndarray of shape (n,), int64
+        Places of the arms.
+    propensity, outcomes : ndarray of shape (n, n_arms)
+        Probability of each arm, and predicted outcome under it, or zeros.
+    weight : ndarray of shape (n,)
+        Weights, which sum to 1.
+    shares_are_estimated : bool
+        Whether propensities are the shares of the arms.
+    """
+
+    y: np.ndarray
+    arm: np.ndarray
+    propensity: np.ndarray
+    outcomes: np.ndarray
+    weight: np.ndarray
+    shares_are_estimated: bool
+
+    def ratios(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the probability of the row's arm over its propensity, (n,)."""
+        return self._own(chosen) / self._own(self.propensity)
+
+    def effective_size(self, chosen: np.ndarray) -> float:
+        """Return Kish's effective number of rows that agree with a policy."""
+        weight = self.weight * self.ratios(chosen)
+        return float(weight.sum() ** 2 / (weight @ weight))
+
+    def estimate(self, chosen: np.ndarray, method: str) -> tuple[float, np.ndarray]:
+        """Return the value of a policy, and the influence of each row on it, (n,)."""
+        ratio = self.ratios(chosen)
+        if not self.weight @ ratio > 0:
+            raise ValueError(
+                "No row with weight had the treatment that the policy chooses for it, "
+                "so that nothing is known about its value."
+            )
+        direct = (chosen * self.outcomes).sum(axis=1)
+        weighted = ratio * (self.y - self._own(self.outcomes))
+        if method == "snipw":
+            value = self.weight @ weighted / (self.weight @ ratio)
+            # The derivative of a ratio of means: r * (y - V) / mean(r).
+            residual = ratio * (self.y - value) / (self.weight @ ratio)
+            return value, self._centred(residual)
+        value = self.weight @ (direct + weighted)
+        mean = self.weight @ direct
+        influence = direct - mean + self._centred(weighted)
+        return value, influence - self.weight @ influence
+
+    def _own(self, by_arm: np.ndarray) -> np.ndarray:
+        return by_arm[np.arange(len(self.arm)), self.arm]
+
+    def _centred(self, residual: np.ndarray) -> np.ndarray:
+        """Subtract the mean of each arm if its share is estimated."""
+        # A share e(a) = mean(1[A = a]) in the denominator has the influence
+        # -(1[A = a] - e(a)) / e(a) * mean(residual * 1[A = a]), which is this up to a
+        # constant.
+        if not self.shares_are_estimated:
+            return residual
+        mean = np.bincount(self.arm, self.weight * residual) / np.bincount(
+            self.arm, self.weight
+        )
+        return residual - mean[self.arm]
+
+
+def _standard_error(
+    influence: np.ndarray, customers: Any, kept: np.ndarray, n_rows: int
+) -> float:
+    """Return the standard error of a sum of influences over customers."""
+    if customers is not None:
+        code = customer_codes(customers, n_rows)[kept]
+        influence = np.bincount(np.unique(code, return_inverse=True)[1], influence)
+    n = len(influence)
+    if n < 2:
+        return float("nan")
+    return float(np.sqrt(influence @ influence * n / (n - 1)))
+
+
+def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
+    """Return the number of the customer of each row, (n,)."""
+    column = pd.Series(flat(customers, "customers"))
+    if len(column) != n_rows:
+        raise ValueError(
+            f"customers has {len(column)} rows, but y_true has {n_rows}; there must be "
+            "one customer for each row."
+        )
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"customers has {n_missing} missing values among {n_rows}; leave those "
+            "rows out."
+        )
+    return pd.factorize(column)[0]
+
+
+def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
+    """Return the probability with which a policy chooses each arm, (n, n_arms)."""
+    if np.ndim(policy) == 2 and np.shape(policy)[1] > 1:
+        return _probabilities(policy, labels, n_rows, name)
+    if np.ndim(policy) == 0:
+        if policy not in labels:
+            raise ValueError(f"{name}={policy!r} is none of the arms {labels}.")
+        place = np.full(n_rows, labels.index(policy))
+    else:
+        column = pd.Series(flat(policy, name)).astype(object)
+        _check_length(len(column), n_rows, name)
+        place = pd.Index(labels, dtype=object).get_indexer(
+            pd.Index(column, dtype=object)
+        )
+    if (place < 0).any():
+        unknown = column[place < 0].unique().tolist()
+        raise ValueError(
+            f"{name} chooses {unknown} in {int((place < 0).sum())} rows, which are "
+            f"none of the arms {labels}."
+        )
+    return np.eye(len(labels))[place]
+
+
+def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndarray:
+    """Return the propensity of each arm, (n, n_arms)."""
+    if np.ndim(propensity) == 1:
+        if len(labels) > 2:
+            raise ValueError(
+                f"propensity must have a column for each of the arms {labels}; got one "
+                "dimension."
+            )
+        treated = numbers(propensity, "propensity")
+        propensity = np.column_stack([1 - treated, treated])
+    found = _probabilities(propensity, labels, n_rows, "propensity")
+    n_bad = int(((found <= 0) | (found >= 1)).any(axis=1).sum())
+    if n_bad:
+        raise ValueError(
+            f"propensity is 0 or 1 in {n_bad} of {n_rows} rows: what the other arms do "
+            "there is unknown. Leave out the rows that could only be in one arm, or "
+            "clip estimated propensities, for example to between .01 and .99."
+        )
+    return found
+
+
+def _probabilities(
+    values: Any, labels: list[Any], n_rows: int, name: str
+) -> np.ndarray:
+    found = _by_arm(values, labels, n_rows, name)
+    bad = (found < 0).any(axis=1) | (abs(found.sum(axis=1) - 1) > _SUM_TOLERANCE)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be probabilities of the arms {labels}, which sum to 1; they "
+            f"do not in {int(bad.sum())} of {n_rows} rows."
+        )
+    return found
+
+
+def _read_outcomes(outcomes: Any, labels: list[Any], n_rows: int) -> np.ndarray:
+    if outcomes is None:
+        raise ValueError(
+            'method="dr" needs outcomes, the predicted outcome of each row under each '
+            "arm, such as those of predict_outcomes."
+        )
+    return _by_arm(outcomes, labels, n_rows, "outcomes")
+
+
+def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
+    """Return finite floats of shape (n, n_arms)."""
+    frame = pd.DataFrame(np.asarray(values))
+    if frame.shape[1] != len(labels):
+        raise ValueError(
+            f"{name} has {frame.shape[1]} columns; there must be one for each of the "
+            f"arms {labels}."
+        )
+    _check_length(len(frame), n_rows, name)
+    return np.column_stack([numbers(frame[i], name) for i in range(len(labels))])
+
+
+def _check_length(length: int, n_rows: int, name: str) -> None:
+    if length != n_rows:
+        raise ValueError(
+            f"{name} has {length} rows, but treatment has {n_rows}; there must be one "
+            "value for each row."
+        )
+
+
+def policy_score(
+    y_true: Any,
+    effect: Any,
+    treatment: Any,
+    *,
+    control: Any = None,
+    treatments: Any = None,
+    propensity: Any = None,
+    sample_weight: Any = None,
+    pos_label: Any = None,
+) -> float:
+    """Return the value of contacting where the highest effect is above 0.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Outcomes.
+    effect : array-like of shape (n,) or (n, n_arms - 1)
+        Effects against control.
+    treatment : array-like of shape (n,)
+        Labels of the arms.
+    control, treatments, propensity, sample_weight, pos_label : object
+        As in `policy_value`.
+
+    Returns
+    -------
+    float
+        Mean outcome per row.
+    """
+    labels, _ = read_arms(treatment, control, treatments)
+    effects = effect_columns(effect)
+    with_control = np.column_stack([np.zeros(len(effects)), effects])
+    if with_control.shape[1] != len(labels):
+        raise ValueError(
+            f"effect has {effects.shape[1]} columns, but there are {len(labels) - 1} "
+            f"treatments beside control, {labels[1:]}."
+        )
+    # The first of equal effects: control, where no effect is above 0.
+    policy = np.array(labels, dtype=object)[with_control.argmax(axis=1)]
+    return policy_value(
+        y_true,
+        policy,
+        treatment,
+        treatments=labels,
+        propensity=propensity,
+        sample_weight=sample_weight,
+        pos_label=pos_label,
+    ).value

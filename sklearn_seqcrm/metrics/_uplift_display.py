@@ -1,0 +1,378 @@
+"""A plot of the Qini curve or the uplift curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sklearn_seqcrm._plotting import new_axes
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
+from sklearn_seqcrm.metrics._policy_value import customer_codes
+from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, curve_of
+
+# Shares of the rows at which the band is computed.
+_GRID = np.linspace(0, 1, 101)
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class UpliftDisplay:
+    """Plot the incremental outcomes of contacting those with the highest effects.
+
+    The curve lies above the diagonal, random order, if the effects order the customers.
+    Its right end is the mean effect of contacting all. Create it by `from_estimator` or
+    `from_predictions`.
+
+    Parameters
+    ----------
+    fraction, gain : ndarray of shape (n_thresholds + 1,)
+        The curve, with the gain in outcomes per customer.
+    auc : float
+        Area between curve and diagonal relative to that of the best order.
+    band : ndarray of shape (101, 2) or None, default=None
+        Lower and upper ends of intervals of the gain at the shares 0, .01, ..., 1; None
+        for no band.
+    curve : {"qini", "uplift"}, default="qini"
+        Which curve it is.
+    name : str or None, default=None
+        Name of the model.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve of the last plot.
+    band_ : matplotlib collection or None
+        Its band.
+    ax_ : matplotlib Axes
+        Its axes.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    qini_curve : The numbers of the Qini curve.
+    uplift_curve : The numbers of the uplift curve.
+    GainDisplay : The gain of outcomes themselves.
+
+    Notes
+    -----
+    Gains are divided by the number of customers that they are a sum over, of the
+    treatment for the Qini curve and of both arms for the uplift curve. The band has
+    pointwise intervals, quantiles over bootstrap samples of customers.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.metrics import UpliftDisplay
+    >>> display = UpliftDisplay.from_predictions(
+    ...     [1, 0, 1, 1], [0.3, 0.2, 0.1, -0.1], [1, 0, 1, 0], name="model"
+    ... )
+    >>> display.line_.get_label()
+    'model (Qini .71)'
+    """
+
+    fraction: np.ndarray
+    gain: np.ndarray
+    auc: float
+    band: np.ndarray | None = None
+    curve: str = "qini"
+    name: str | None = None
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        treatment: Any,
+        *,
+        curve: str = "qini",
+        arm: Any = None,
+        sample_weight: Any = None,
+        customers: Any = None,
+        n_resamples: int = 0,
+        confidence_level: float = 0.95,
+        random_state: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve of a fitted uplift estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted estimator of this library's uplift: ``predict`` returns effects,
+            ``treatments_`` has the labels of the arms.
+        X : DataFrame or array-like of n rows
+            Rows that the estimator was not fitted on.
+        y : array-like of shape (n,)
+            Observed outcomes; class labels for a classifier.
+        treatment : array-like of shape (n,)
+            Labels of the arms that the rows were in.
+        curve : {"qini", "uplift"}, default="qini"
+            Which curve.
+        arm : object, default=None
+            Label of the treatment; None if there is only one.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights, not negative; None for a weight of 1 per row.
+        customers : array-like of shape (n,) or None, default=None
+            Customer of each row, for the band; None for a customer per row.
+        n_resamples : int, default=0
+            Number of bootstrap samples for a band, at least 0; 0 for no band.
+        confidence_level : float, default=0.95
+            Probability of the band at each share, between 0 and 1.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the samples.
+        name : str or None, default=None
+            Name in the legend; None for the name of the estimator's class.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot on; None for new axes.
+        plot_references : bool, default=True
+            Whether to plot random order as well.
+        curve_kwargs : dict or None, default=None
+            Options for `matplotlib.axes.Axes.plot` of the curve.
+
+        Returns
+        -------
+        UpliftDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            For arguments that `qini_curve` refuses.
+        """
+        classes = getattr(estimator, "classes_", None)
+        return cls.from_predictions(
+            y,
+            estimator.predict(X),
+            treatment,
+            curve=curve,
+            treatments=estimator.treatments_,
+            arm=arm,
+            sample_weight=sample_weight,
+            pos_label=None if classes is None else classes[-1],
+            customers=customers,
+            n_resamples=n_resamples,
+            confidence_level=confidence_level,
+            random_state=random_state,
+            name=type(estimator).__name__ if name is None else name,
+            ax=ax,
+            plot_references=plot_references,
+            curve_kwargs=curve_kwargs,
+        )
+
+    @classmethod
+    @validate_params(
+        {
+            "curve": [StrOptions(set(CURVES))],
+            "n_resamples": [Interval(Integral, 0, None, closed="left")],
+            "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+            "random_state": ["random_state"],
+        }
+    )
+    def from_predictions(
+        cls,
+        y_true: Any,
+        effect: Any,
+        treatment: Any,
+        *,
+        curve: str = "qini",
+        control: Any = None,
+        treatments: Any = None,
+        arm: Any = None,
+        sample_weight: Any = None,
+        pos_label: Any = None,
+        customers: Any = None,
+        n_resamples: int = 0,
+        confidence_level: float = 0.95,
+        random_state: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve of predicted effects.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Observed outcomes of the rows: amounts, counts, or 1 and 0.
+        effect : array-like of shape (n,) or (n, n_arms - 1)
+            Predicted effects against control, or any score.
+        treatment : array-like of shape (n,)
+            Labels of the arms that the rows were in.
+        curve : {"qini", "uplift"}, default="qini"
+            Which curve.
+        control : object, default=None
+            Label of the rows that were not contacted; None for 0 or False.
+        treatments : array-like of shape (n_arms,) or None, default=None
+            Labels of all arms, control first; None for those that occur.
+        arm : object, default=None
+            Label of the treatment; None if there is only one.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights, not negative; None for a weight of 1 per row.
+        pos_label : int, float, bool, str or None, default=None
+            Label of `y_true` that counts as 1; None if it is numeric.
+        customers : array-like of shape (n,) or None, default=None
+            Customer of each row, for the band; None for a customer per row.
+        n_resamples : int, default=0
+            Number of bootstrap samples for a band, at least 0; 0 for no band.
+        confidence_level : float, default=0.95
+            Probability of the band at each share, between 0 and 1.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the samples.
+        name : str or None, default=None
+            Name in the legend.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot on; None for new axes.
+        plot_references : bool, default=True
+            Whether to plot random order as well.
+        curve_kwargs : dict or None, default=None
+            Options for `matplotlib.axes.Axes.plot` of the curve.
+
+        Returns
+        -------
+        UpliftDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            For arguments that `qini_curve` refuses.
+        """
+        rows = read_effects(
+            y_true,
+            effect,
+            treatment,
+            control=control,
+            treatments=treatments,
+            sample_weight=sample_weight,
+            pos_label=pos_label,
+        )
+        pair = rows.one_pair(arm)
+        gain_of, best_order = CURVES[curve]
+        fraction, gain, _ = curve_of(pair, gain_of)
+        best = area_of(pair._replace(score=best_order(pair)).sums(), gain_of)
+        area = area_of(pair.sums(), gain_of)
+        scale = _rows_of_gain(pair, curve)
+        display = cls(
+            fraction=fraction,
+            gain=np.ldexp(gain, -pair.exponent) / scale,
+            auc=area / best if best > 0 else np.nan,
+            curve=curve,
+            name=name,
+        )
+        if n_resamples:
+            code = np.arange(len(np.asarray(treatment)))
+            if customers is not None:
+                code = customer_codes(customers, len(code))
+            display.band = _band(
+                pair,
+                curve,
+                code[pair.position],
+                n_resamples,
+                confidence_level,
+                check_random_state(random_state),
+            )
+        return display.plot(
+            ax, plot_references=plot_references, curve_kwargs=curve_kwargs
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        name: str | None = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve; several displays go on the same axes.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to plot on; None for new axes.
+        name : str or None, default=None
+            Name in the legend; None for the name of the display.
+        plot_references : bool, default=True
+            Whether to plot random order as well.
+        curve_kwargs : dict or None, default=None
+            Options for `matplotlib.axes.Axes.plot` of the curve.
+
+        Returns
+        -------
+        UpliftDisplay
+            The display, with `line_`, `band_`, `ax_` and `figure_`.
+        """
+        if ax is None:
+            ax = new_axes(6.4, 4.8)
+        name = self.name if name is None else name
+        # No leading zero: "Qini .07", "Qini -.02".
+        auc = f"{self.curve.capitalize()} {self.auc:.2f}".replace("0.", ".", 1)
+        options = {"label": auc if name is None else f"{name} ({auc})"}
+        (self.line_,) = ax.plot(
+            self.fraction, self.gain, **{**options, **(curve_kwargs or {})}
+        )
+        self.band_ = None
+        if self.band is not None:
+            color = self.line_.get_color()
+            self.band_ = ax.fill_between(
+                _GRID, *self.band.T, color=color, alpha=0.15, lw=0
+            )
+        if plot_references:
+            ends = [0, self.gain[-1]]
+            ax.plot([0, 1], ends, color="0.6", ls=":", lw=1, label="random order")
+        ax.set(
+            xlabel="share of customers, highest effects first",
+            ylabel="incremental outcomes per customer",
+        )
+        ax.set_xlim(0, 1)
+        ax.legend(loc="best", frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _rows_of_gain(pair: TwoArms, curve: str) -> float:
+    """Return the weight of the rows that a gain is a sum over."""
+    counted = pair.weight[pair.treated] if curve == "qini" else pair.weight
+    return float(counted.sum())
+
+
+def _band(
+    pair: TwoArms,
+    curve: str,
+    customers: np.ndarray,
+    n_resamples: int,
+    confidence_level: float,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    """Return pointwise intervals of the gain over samples of customers, (101, 2)."""
+    _, code = np.unique(customers, return_inverse=True)
+    n_customers = int(code.max()) + 1
+    curves = []
+    for _ in range(n_resamples):
+        drawn = rng.randint(n_customers, size=n_customers)
+        weight = pair.weight * np.bincount(drawn, minlength=n_customers)[code]
+        kept = weight > 0
+        sample = TwoArms(
+            pair.y[kept],
+            pair.score[kept],
+            pair.treated[kept],
+            weight[kept],
+            0,
+            pair.position[kept],
+        )
+        if not sample.treated.any() or sample.treated.all():
+            continue
+        fraction, gain, _ = curve_of(sample, CURVES[curve][0])
+        curves.append(np.interp(_GRID, fraction, gain / _rows_of_gain(sample, curve)))
+    tail = (1 - confidence_level) / 2
+    if not curves:
+        return np.full((len(_GRID), 2), np.nan)
+    return np.quantile(curves, [tail, 1 - tail], axis=0).T

@@ -1,0 +1,329 @@
+"""Effects of treatments on numbers, from histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, Literal, Self
+
+import torch
+
+from sklearn_seqcrm._recurrent.objectives import LOSSES, Number, OutcomesByTreatment
+from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
+from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
+
+# Losses that predict means, whose differences are effects on the mean.
+_LOSSES_OF_MEANS = {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}
+
+
+class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
+    """Predict effects of treatments on numbers, such as spend.
+
+    The network of `LSTMUpliftClassifier` with the losses of `LSTMRegressor`. `predict`
+    returns the difference between the means under a treatment and under the control.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Recurrent cell. On CPUs, only ``"lstm"`` has fast kernels.
+    hidden_size : int, default=64
+        Size of the recurrent state.
+    num_layers : int, default=1
+        Number of recurrent layers.
+    bidirectional : bool, default=False
+        Also process each history backwards. Rows of one customer then cannot share a
+        pass, so that the cost grows with the number of rows per customer.
+    pooling : str or list of str, default=("last", "mean", "decay")
+        Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (learned weights), ``"decay"`` (exponentially decayed
+        means, one for each half-life of the encoder).
+    bptt_steps : int or None, default=None
+        Truncated backpropagation through time: number of events after which training
+        cuts a history. The state is carried over the cut, the gradient is not. An event
+        then takes a fifth of the memory, which histories of tens of thousands of events
+        need. None: no cut.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the recurrent layers. ``"bfloat16"`` has 8 of the 24 significant
+        bits, and is faster only if the processor (AVX512-BF16, AMX) or GPU supports it.
+        Training on other devices is an error; a model that was trained elsewhere
+        predicts there in float32.
+    dropout : float, default=0.3
+        Dropout probability, between recurrent layers and in the head.
+    category_dropout : float, default=0.0
+        Probability that an event's level is masked in training, independently for each
+        field. 0.33 helps with texts, whose characters or words are levels; product
+        fields of shops did not gain.
+    head_sizes : array-like of int, default=(64,)
+        Sizes of the hidden layers of the head; empty for a linear one.
+    learning_rate : float, default=0.002
+        Step size of AdamW.
+    weight_decay : float, default=0.01
+        Decoupled weight decay of AdamW.
+    n_networks : int, default=1
+        Size of the ensemble, whose effects are averaged. Networks are trained one
+        after the other, with other initial weights and other customers set aside.
+        Forward in time, the first one finds the number of epochs for all. The variance
+        between seeds is smaller, and results with few customers are better. Each takes
+        the time of a training, and prediction takes time in proportion to the number.
+    averaged_steps : int, default=200
+        Steps over which weights are averaged exponentially. Early stopping and
+        prediction use the average, which has less noise of batches than the weights of
+        the last step; 1 uses the latter.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step; long histories are run a few at a time. ``"auto"``:
+        128. If rows of one customer share a pass, and are similar, the average number
+        of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
+    max_epochs : int or "auto", default="auto"
+        Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
+        without it, where more epochs overfit.
+    early_stopping : bool or "auto", default="auto"
+        Set rows aside (see `validation`), and stop when their loss no longer falls.
+        ``"auto"``: with at least 50 customers, or 1,000 rows.
+    validation : {"auto", "forward", "customers"}, default="auto"
+        Rows that are set aside: ``"forward"`` in time, those at the latest cutoffs, or
+        all rows of some ``"customers"``. ``"auto"``: forward if the horizon of the
+        target is known and rows have several cutoffs, unless `callbacks` or
+        `warm_start` are set. See the Notes of `LSTMClassifier`.
+    horizon : Timedelta, str, number or None, default=None
+        Time from a cutoff until the label of its row is known, including the gap of the
+        target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
+        it to the longest one if `y` was computed from several targets.
+    validation_fraction : float or "auto", default="auto"
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2. Forward in time: least share of the rows at the latest
+        cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
+    refit : bool, default=True
+        After validation forward in time, train a new network on all rows, for the
+        number of epochs in the middle of those with a small validation loss. False, or
+        customers: return to the weights of the best epoch.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which training stops.
+    control : int, float, bool, str or None, default=None
+        Treatment of the rows that were not contacted, with which others are compared.
+        None: 0 or False, for treatments 0 and 1, or False and True.
+    confidence_level : float, default=0.9
+        Probability of the intervals of `predict_interval`, between 0 and 1.
+    loss : {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}, \
+            default="squared_error"
+        Loss of the outcomes of each treatment, of which all predict the mean, as in
+        `LSTMRegressor`.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True`` and, forward in time,
+        ``refit=False``. Callbacks of scikit-learn (1.9 or newer) are set by
+        ``set_callbacks`` instead.
+    device : str or torch.device, default="cpu"
+        Device of torch, such as ``"cuda"``.
+    random_state : int, RandomState or None, default=None
+        Seed of the weights, the batches, the dropout and the validation split. With an
+        int, runs on a CPU repeat exactly, also in threads: torch's global generator is
+        neither used nor seeded. None draws a seed from NumPy's global generator, as
+        everywhere in scikit-learn.
+    pretrained : fitted LSTMEventModel or None, default=None
+        Event model that provides the initial weights of the embeddings and recurrent
+        layers, which it learned from histories without labels. It has the same `cell`,
+        `hidden_size` and `num_layers`, and must not have seen events of a test period;
+        see the Notes of `LSTMClassifier`.
+    warm_start : bool, default=False
+        Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change. With an int as `random_state`, the same customers are set aside again.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    treatments_ : ndarray of shape (n_arms,)
+        Labels of the treatments: the control first, then the others, sorted.
+    nets_ : list of skorch.NeuralNet
+        The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
+        the fit before.
+    net_ : skorch.NeuralNet
+        First of the nets; ``net_.history`` has the losses of each epoch of its last
+        training, and ``validation_["losses"]`` the validation losses of the first.
+    n_iter_ : int
+        Number of epochs; the largest of several networks.
+    validation_ : dict
+        Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
+        with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
+        ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
+        set aside; ``"losses"`` are the validation losses of the first training, and
+        ``"n_epochs"`` is the number of epochs of those on all rows, both None if there
+        was none. An interrupted training on all rows leaves the networks before it.
+    batch_size_ : int
+        Rows in a step of the last training.
+    n_features_in_ : int
+        Number of columns seen in `fit`; not set for padded tensors.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame.
+
+    See Also
+    --------
+    make_history_pipeline : Pipeline of the required preprocessing, for raw `X`.
+    LSTMUpliftClassifier : Effects on a probability; notes on effects.
+    LSTMRegressor : The network of one treatment; notes on losses.
+
+    Notes
+    -----
+    See the Notes of `LSTMUpliftClassifier`. All treatments have the same scales of
+    targets. With ``loss="squared_error"`` the linear part starts, for all treatments,
+    as one ridge regression on all rows. The calibration factors of the other losses
+    are learned for each treatment, so that its predictions for its own rows add up to
+    their outcomes.
+
+    References
+    ----------
+    U. Shalit, F. D. Johansson and D. Sontag, "Estimating individual treatment
+    effect: generalization bounds and algorithms", International Conference on
+    Machine Learning, 2017. https://proceedings.mlr.press/v70/shalit17a.html
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.datasets import make_campaigns
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMUpliftRegressor
+    >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> data = make_campaigns(200, random_state=0)
+    >>> log = EventLog(data.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(data.rows, cutoff="cutoff")
+    >>> model = make_history_pipeline(LSTMUpliftRegressor(max_epochs=3, random_state=0))
+    >>> model = model.fit(X, data.amount, estimator__treatment=data.treatment)
+    >>> model.predict(X).shape
+    (200,)
+    >>> model[-1].treatments_
+    array([0, 1])
+    """
+
+    _objective: OutcomesByTreatment
+
+    _parameter_constraints: dict[str, Any] = {
+        **BaseLSTM._parameter_constraints,
+        "control": "no_validation",  # any label
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "loss": [StrOptions(_LOSSES_OF_MEANS)],
+    }
+
+    def __init__(
+        self,
+        *,
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: Pooling | Sequence[Pooling] = ("last", "mean", "decay"),
+        bptt_steps: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        dropout: float = 0.3,
+        category_dropout: float = 0.0,
+        head_sizes: Sequence[int] = (64,),
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.01,
+        n_networks: int = 1,
+        averaged_steps: int = 200,
+        batch_size: int | Literal["auto"] = "auto",
+        max_epochs: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation: Literal["auto", "forward", "customers"] = "auto",
+        horizon: Any = None,
+        validation_fraction: float | Literal["auto"] = "auto",
+        refit: bool = True,
+        n_iter_no_change: int = 5,
+        control: Any = None,
+        confidence_level: float = 0.9,
+        loss: Literal[
+            "squared_error", "poisson", "gamma", "zero_inflated_lognormal"
+        ] = "squared_error",
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "cpu",
+        random_state: Any = None,
+        pretrained: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.bptt_steps = bptt_steps
+        self.precision = precision
+        self.dropout = dropout
+        self.category_dropout = category_dropout
+        self.head_sizes = head_sizes
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.n_networks = n_networks
+        self.averaged_steps = averaged_steps
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation = validation
+        self.horizon = horizon
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.n_iter_no_change = n_iter_no_change
+        self.control = control
+        self.confidence_level = confidence_level
+        self.loss = loss
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.pretrained = pretrained
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _of_one(self) -> Number:
+        return LOSSES[self.loss]()
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        treatment: Any,
+        treatments: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Train one more epoch on rows.
+
+        For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
+        are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
+        apply. Weights are relative to those of all calls, not of one call. The first
+        call settles how targets are scaled, so that its rows should be like those to
+        come.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+        y : array-like of shape (n,)
+            Numbers, not negative for the Poisson and the zero-inflated log-normal
+            loss, larger than 0 for the gamma loss.
+        treatment : array-like of shape (n,)
+            Label of the treatment of each row, by position.
+        treatments : array-like of shape (n_arms,) or None, default=None
+            All treatments that will ever occur. None: those of the first call, or of
+            `fit`.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        LSTMUpliftRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, a static is not numeric, `y` holds durations,
+            datetimes or text, or treatments mix text and other labels.
+        ValueError
+            If `y` has missing or infinite values, or ones that the loss does not take,
+            `treatment` has labels that the first call did not have, a parameter is out
+            of range, or the machine lacks `device` or, to train, `precision`.
+        """
+        return self._partial_fit_arms(
+            X, y, treatment, sample_weight, self._of_one(), treatments
+        )

@@ -1,0 +1,236 @@
+"""Methods of the networks that predict effects of treatments."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from sklearn_seqcrm._columns import (
+    ForwardSplit,
+    NoForwardSplitError,
+    encode_treatments,
+)
+from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
+from sklearn_seqcrm._sklearn_compat import with_callbacks
+
+
+class UpliftMixin(ABC):
+    """Treatments in `fit`, and predictions of their effects.
+
+    For subclasses of `BaseLSTM` with the parameters `control` and `n_networks`.
+    """
+
+    # Requested without a call of set_fit_request, because fit and score need it.
+    __metadata_request__fit: ClassVar = {"treatment": True}
+    __metadata_request__partial_fit: ClassVar = {"treatment": True}
+    __metadata_request__score: ClassVar = {"treatment": True}
+
+    _objective: Any
+    control: Any
+    confidence_level: float
+    _fit: Any
+    _partial_fit: Any
+    _learned: Any
+    _outputs: Any
+    _combined: Any
+    _check_parameters: Any
+    _fitted_objective: Any
+
+    @abstractmethod
+    def _of_one(self) -> Objective:
+        """Return the objective of the outcomes of one treatment."""
+
+    @property
+    def treatments_(self) -> np.ndarray:
+        """Labels of the treatments, the control first, shape (n_arms,)."""
+        return self._learned("treatments_").treatments
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.target_tags.required = True
+        return tags
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, *, treatment: Any, sample_weight: Any = None) -> Self:
+        """Train on rows with known treatments and outcomes.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`. Histories must end before the contact
+            that is the treatment.
+        y : array-like of shape (n,)
+            Outcomes: of a classifier two classes, of a regressor numbers in the domain
+            of the loss.
+        treatment : array-like of shape (n,)
+            Label of the treatment of each row, by position.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, a static is not a number, `y` is of another type, or
+            treatments mix text and other labels.
+        ValueError
+            If treatments are missing, all rows have the same, `control` is none of
+            them, `y` has missing values or is outside the domain of the loss, a
+            parameter is out of range, `pretrained` has other events or sizes, or the
+            machine lacks `device` or, to train, `precision`.
+        """
+        self._check_parameters()
+        self._refuse_no_treatment(treatment)
+        objective = OutcomesByTreatment(self._of_one(), self.control)
+        return self._fit(X, y, sample_weight, objective, treatment)
+
+    def _partial_fit_arms(
+        self,
+        X: Any,
+        y: Any,
+        treatment: Any,
+        sample_weight: Any,
+        of_one: Objective,
+        treatments: Any,
+    ) -> Self:
+        self._check_parameters()
+        self._refuse_no_treatment(treatment)
+        objective = OutcomesByTreatment(of_one, self.control, treatments)
+        return self._partial_fit(X, y, sample_weight, objective, treatment)
+
+    def _refuse_no_treatment(self, treatment: Any) -> None:
+        if treatment is None:
+            raise ValueError(
+                f"{type(self).__name__} needs treatment, the label of the treatment of "
+                "each row; got None."
+            )
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        # Without a row of a treatment, its head is not trained, or its loss not seen.
+        codes = self._objective.strata(target)
+        for rows, which in (
+            (split.train, "rows whose label was known at"),
+            (split.valid, "validation rows from"),
+        ):
+            absent = np.setdiff1d(np.arange(len(self.treatments_)), codes[rows])
+            if len(absent):
+                raise NoForwardSplitError(
+                    f"{which} {split.since}, the first of the latest cutoffs, lack the "
+                    f"treatments {self.treatments_[absent].tolist()}"
+                )
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the effect of each treatment against the control.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_arms - 1)
+            Differences in the probability of ``classes_[1]``, or in the mean of `y` and
+            in its unit. With several treatments, in the order of ``treatments_[1:]``.
+        """
+        return self._combined(self._fitted_objective.predict, X)
+
+    def predict_outcomes(self, X: Any) -> np.ndarray:
+        """Predict the expected outcome under each treatment.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_arms)
+            Probabilities of ``classes_[1]``, or means of `y`, in the order of
+            `treatments_`.
+        """
+        return self._combined(self._fitted_objective.outcomes, X)
+
+    def predict_interval(self, X: Any) -> np.ndarray:
+        """Predict an interval for the effect of each treatment, from the networks.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n, 2) or (n, n_arms - 1, 2)
+            Lower and upper ends, for a probability of `confidence_level`.
+
+        Raises
+        ------
+        ValueError
+            If there is one network only.
+
+        Notes
+        -----
+        With the mean ``m`` and the standard deviation ``s`` of the effects of ``k``
+        networks, the ends are ``m - q * s`` and ``m + q * s``, where ``q`` is the
+        quantile of Student's t distribution with ``k - 1`` degrees of freedom.
+        """
+        objective = self._fitted_objective
+        each = np.stack([objective.predict(one) for one in self._outputs(X)])
+        if len(each) < 2:
+            raise ValueError(
+                "An interval needs two networks or more; fit with n_networks=5."
+            )
+        q = student_t.ppf((1 + self.confidence_level) / 2, len(each) - 1)
+        mean, reach = each.mean(axis=0), q * each.std(axis=0, ddof=1)
+        return np.stack([mean - reach, mean + reach], axis=-1)
+
+    def score(
+        self, X: Any, y: Any, *, treatment: Any, sample_weight: Any = None
+    ) -> float:
+        """Return the Qini coefficient of the predicted effects.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+        y : array-like of shape (n,)
+            Outcomes.
+        treatment : array-like of shape (n,)
+            Label of the treatment of each row, by position.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Area between the Qini curve and the line of a random order, over that of the
+            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            treatments, the mean over them, each with the control.
+
+        Raises
+        ------
+        ValueError
+            If treatments are missing, or were not among those of `fit`.
+        """
+        from sklearn_seqcrm.metrics import qini_auc_score
+
+        self._refuse_no_treatment(treatment)
+        effect = self.predict(X)
+        encode_treatments(treatment, self.treatments_, effect)  # refuses unknown labels
+        classes = getattr(self, "classes_", None)
+        return qini_auc_score(
+            y,
+            effect,
+            treatment,
+            treatments=self.treatments_.tolist(),
+            sample_weight=sample_weight,
+            pos_label=None if classes is None else classes[1],
+        )

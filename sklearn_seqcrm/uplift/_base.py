@@ -1,0 +1,436 @@
+"""Shared by the meta-learners: arguments of fit, intervals, scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_random_state, indexable
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from sklearn_seqcrm._columns import (
+    customers_of,
+    encode_treatments,
+    read_treatments,
+    with_attrs_of,
+)
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    with_inputs_of,
+)
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
+from sklearn_seqcrm.uplift._decision_in_history import refuse_visible_decisions
+from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
+from sklearn_seqcrm.uplift._models import Models, counterpart
+from sklearn_seqcrm.uplift._qini import qini_score
+
+_HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+# Differences between arms are small beside differences between customers: small trees
+# overfit less, and no rows of training customers are drawn for early stopping.
+_SMALL_TREES = {"learning_rate": 0.05, "max_leaf_nodes": 5, "early_stopping": False}
+
+
+class BaseUplift(BaseEstimator, ABC):
+    """Fit a meta-learner; a subclass defines what outcomes are."""
+
+    _classify: ClassVar[bool]
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
+    _parameter_constraints: dict[str, Any] = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "learner": [StrOptions(set(LEARNERS))],
+        "effect_estimator": [HasMethods(["fit", "predict"]), None],
+        "propensity": [StrOptions({"learned", "constant"})],
+        "propensity_estimator": [HasMethods(["fit", "predict_proba"]), None],
+        "control": "no_validation",
+        "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
+        "min_propensity": [Interval(Real, 0, 0.5, closed="neither")],
+        "n_bootstraps": [Interval(Integral, 0, None, closed="left")],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    # Requested without a call of set_fit_request, because fit and score need it.
+    __metadata_request__fit: ClassVar = {"treatment": True}
+    __metadata_request__score: ClassVar = {"treatment": True}
+
+    classes_: np.ndarray
+    treatments_: np.ndarray
+    learner_: Learner
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        learner: Literal["s", "t", "x", "dr", "r"] = "dr",
+        effect_estimator: Any = None,
+        propensity: Literal["learned", "constant"] = "learned",
+        propensity_estimator: Any = None,
+        control: Any = None,
+        cv: Any = 3,
+        min_propensity: float = 0.01,
+        n_bootstraps: int = 0,
+        confidence_level: float = 0.9,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.learner = learner
+        self.effect_estimator = effect_estimator
+        self.propensity = propensity
+        self.propensity_estimator = propensity_estimator
+        self.control = control
+        self.cv = cv
+        self.min_propensity = min_propensity
+        self.n_bootstraps = n_bootstraps
+        self.confidence_level = confidence_level
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @abstractmethod
+    def _read_outcomes(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return outcomes for estimators, and as floats; each of shape (n,)."""
+
+    # fit and predict ---------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        treatment: Any,
+        sample_weight: Any = None,
+        propensity: Any = None,
+    ) -> Self:
+        """Fit the models of outcomes, treatments and effects.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows that the estimator takes.
+        y : array-like of shape (n,)
+            Outcomes: labels of two classes, or numbers for a regressor.
+        treatment : array-like of shape (n,)
+            Label of the treatment of each row, of any type.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows, not negative; rows of weight 0 are left out. The
+            estimators must take weights.
+        propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
+            Known probability of the treatment of each row, or of each arm in the order
+            control, then the others sorted. It replaces the parameter `propensity`.
+
+        Returns
+        -------
+        BaseUplift
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If `y`, `treatment` or `propensity` has missing values; `control` is not set
+            and the labels are not 0 and 1, or booleans; there is only one arm, or one
+            is missing in a fold; a propensity is 0 or 1; histories show the treatment
+            that is being decided; the default of `effect_estimator` or
+            `propensity_estimator` is not known; or a parameter is out of range.
+        TypeError
+            If `learner` is ``"r"``, or `sample_weight` is given, and an estimator takes
+            no `sample_weight`.
+
+        Warns
+        -----
+        UserWarning
+            If learned propensities are below `min_propensity`, or the estimator of
+            ``learner="s"`` does not read the treatment.
+        """
+        self._validate_params()
+        rows = self._read(X, y, treatment, sample_weight, propensity)
+        rng = check_random_state(self.random_state)
+        given = sample_weight is not None, propensity is not None
+        models = self._models(*given, self.n_jobs).with_seeds(rng)
+        # One seed for each fit, so that the first one does not depend on n_bootstraps.
+        seeds = rng.randint(2**31 - 1, size=1 + self.n_bootstraps).tolist()
+        self.learner_ = self._fit_learner(models, rows, seeds[0])
+        # Fits within a process of a bootstrap sample run one after the other.
+        again = self._models(*given, None)
+        self.bootstraps_: list[Learner] = Parallel(n_jobs=self.n_jobs)(
+            delayed(self._fit_sample)(again, rows, seed) for seed in seeds[1:]
+        )
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the effect of the treatments on the outcome of each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, n_arms - 1) with several treatments
+            Expected outcome with the treatment minus that under control, in the order
+            ``treatments_[1:]``: in the unit of `y`, or in probability of
+            ``classes_[1]``.
+        """
+        check_is_fitted(self)
+        return self._one_or_several(self._effects(self.learner_, X))
+
+    def predict_outcomes(self, X: Any) -> np.ndarray:
+        """Predict the outcome of each row under each treatment.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n, n_arms)
+            Expected outcomes in the order of `treatments_`: in the unit of `y`, or
+            probabilities of ``classes_[1]``. The latter are clipped to 0 and 1, where
+            their differences may be smaller than the effects that `predict` returns.
+        """
+        check_is_fitted(self)
+        found = self.learner_.outcomes(self._checked(X))
+        return np.clip(found, 0, 1) if self._classify else found
+
+    def predict_interval(self, X: Any) -> np.ndarray:
+        """Predict an interval for the effect of the treatments on each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n, 2), or (n, n_arms - 1, 2) with several treatments
+            Lower and upper ends: quantiles of the effects that models of
+            `n_bootstraps` samples of customers predict.
+
+        Raises
+        ------
+        ValueError
+            If `n_bootstraps` is less than 2.
+        """
+        check_is_fitted(self)
+        if len(self.bootstraps_) < 2:
+            raise ValueError(
+                "predict_interval needs fits of samples of the customers, and there "
+                f"are {len(self.bootstraps_)}; set n_bootstraps to 50 or more, and fit "
+                "again."
+            )
+        effects = [self._effects(learner, X) for learner in self.bootstraps_]
+        tail = (1 - self.confidence_level) / 2
+        ends = np.quantile(effects, [tail, 1 - tail], axis=0)  # (2, n, n_arms - 1)
+        return self._one_or_several(np.moveaxis(ends, 0, -1))
+
+    def score(
+        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the Qini coefficient of the predicted effects.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows with the columns that `fit` saw.
+        y : array-like of shape (n,)
+            Outcomes.
+        treatment : array-like of shape (n,)
+            Label of the treatment of each row.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            The coefficient; 0 for a random order. With several treatments the mean
+            over the treatments, each against control.
+
+        Raises
+        ------
+        ValueError
+            If `treatment` is missing or has labels that `fit` did not see.
+        """
+        check_is_fitted(self)
+        if treatment is None:
+            raise ValueError(
+                "score needs treatment=..., the treatment of each row. Searches and "
+                "cross_validate pass it with params={'treatment': ...} after "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        arms = encode_treatments(treatment, self.treatments_, X)
+        _, outcome = self._read_outcomes(y)
+        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        effects = self._effects(self.learner_, X)
+        return qini_score(outcome, effects, arms, weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = with_inputs_of(super().__sklearn_tags__(), [self._outcome_estimator()])
+        tags.target_tags.required = True
+        return tags
+
+    # Steps -------------------------------------------------------------------------
+
+    def _outcome_estimator(self) -> Any:
+        """Return the estimator, not cloned, or the default one."""
+        if self.estimator is not None:
+            return self.estimator
+        boosting = _HIST_BOOSTING[self._classify](**_SMALL_TREES)
+        return Pipeline([("features", HistoryAggregator()), ("estimator", boosting)])
+
+    def _read(
+        self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
+    ) -> UpliftRows:
+        """Check the arguments of `fit`, set the attributes of labels, return rows."""
+        name = type(self).__name__
+        if y is None:
+            raise ValueError(
+                f"{name} requires y to be passed, but the target y is None."
+            )
+        X, y = indexable(X, y)
+        values, outcome = self._read_outcomes(y)
+        check_consistent_length(X, values)
+        self._set_names(X)
+        self.treatments_, arms = read_treatments(treatment, self.control, X)
+        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError("sample_weight is zero for all rows.")
+        rows = UpliftRows(
+            X,
+            with_attrs_of(y, values),
+            outcome,
+            arms,
+            customers_of(X),
+            np.asarray(weight, dtype="float64"),
+            _read_propensities(propensity, len(arms), len(self.treatments_)),
+        )
+        if not weight.all():
+            rows = rows.take(np.flatnonzero(weight))
+        counts = np.bincount(rows.arms, minlength=len(self.treatments_))
+        if not counts.all():
+            raise ValueError(
+                f"sample_weight is zero for all rows of the treatments "
+                f"{self.treatments_[counts == 0].tolist()}."
+            )
+        refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
+        return rows
+
+    def _set_names(self, X: Any) -> None:
+        """Set `n_features_in_` and `feature_names_in_`."""
+        names = getattr(X, "columns", ())
+        if len({isinstance(name, str) for name in names}) > 1:
+            # scikit-learn refuses names of several types, such as a key called 0.
+            self.n_features_in_ = X.shape[1]
+        else:
+            validate_data(self, X, reset=True, skip_check_array=True)
+
+    def _checked(self, X: Any) -> Any:
+        # A DataFrame is checked by the estimators, which find columns by name.
+        if not isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return X
+
+    def _models(self, is_weighted: bool, is_given: bool, n_jobs: int | None) -> Models:
+        """Return the models, not fitted and without seeds."""
+        outcome, effect, treatment = self._outcome_estimator(), None, None
+        kind = LEARNERS[self.learner]
+        if kind.needs_effect:
+            effect = self.effect_estimator
+            if effect is None:
+                effect = counterpart(outcome, "Regressor", "effect_estimator")
+            if not is_given and self.propensity == "learned":
+                treatment = self.propensity_estimator
+                if treatment is None:
+                    treatment = counterpart(
+                        outcome, "Classifier", "propensity_estimator"
+                    )
+        return Models(
+            outcome,
+            effect,
+            treatment,
+            self.classes_[1] if self._classify else None,
+            self.treatments_,
+            is_weighted,
+            float(self.min_propensity),
+            n_jobs,
+        )
+
+    def _fit_learner(self, models: Models, rows: UpliftRows, seed: int) -> Learner:
+        learner = LEARNERS[self.learner](models)
+        folds = []
+        if learner.needs_folds:
+            rng = np.random.RandomState(seed)
+            folds = customer_folds(rows, self.cv, models.n_arms, rng)
+        learner.fit(rows, folds)
+        return learner
+
+    def _fit_sample(self, models: Models, rows: UpliftRows, seed: int) -> Learner:
+        """Fit on customers drawn with replacement, each with all of their rows."""
+        rng = np.random.RandomState(seed)
+        models = models.with_seeds(rng)
+        # A customer who is drawn twice keeps their number, so that both copies are in
+        # one fold of the cross-fitting.
+        _, codes = np.unique(rows.customers, return_inverse=True)
+        drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
+        order = np.argsort(codes, kind="stable")
+        first = np.searchsorted(codes[order], drawn)
+        counts = np.bincount(codes)[drawn]
+        place = np.repeat(first - np.r_[0, counts.cumsum()[:-1]], counts)
+        sample = rows.take(order[place + np.arange(counts.sum())])
+        return self._fit_learner(models, sample, rng.randint(2**31 - 1))
+
+    def _effects(self, learner: Learner, X: Any) -> np.ndarray:
+        return learner.effects(self._checked(X))
+
+    def _one_or_several(self, found: np.ndarray) -> np.ndarray:
+        """Drop the axis of treatments if there is one treatment beside control."""
+        return found[:, 0] if len(self.treatments_) == 2 else found
+
+
+def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
+    """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
+    if given is None:
+        return np.empty((n_rows, 0))
+    found = check_array(
+        given, ensure_2d=False, dtype="float64", input_name="propensity"
+    )
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim == 1 and n_arms == 2:
+        found = np.column_stack([1 - found, found])
+    if found.shape != (n_rows, n_arms):
+        raise ValueError(
+            f"propensity must have the shape ({n_rows}, {n_arms}), a column for each "
+            f"arm, or with two arms ({n_rows},); got {np.shape(given)}."
+        )
+    n_certain = int(((found <= 0) | (found >= 1)).any(axis=1).sum())
+    if n_certain:
+        raise ValueError(
+            f"propensity must be between 0 and 1, both excluded, and {n_certain} of "
+            f"{n_rows} rows have others: where everybody or nobody is treated, no "
+            "effect can be learned. Leave out these rows."
+        )
+    if not np.allclose(found.sum(axis=1), 1, atol=1e-6):
+        raise ValueError("propensity must sum to 1 in each row.")
+    return found

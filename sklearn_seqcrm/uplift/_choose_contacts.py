@@ -1,0 +1,361 @@
+"""Choose customers and treatments under a budget and capacities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
+
+
+@validate_params(
+    {
+        "budget": [Interval(Real, 0, None, closed="left"), None],
+        "capacity": [Interval(Integral, 0, None, closed="left"), Mapping, None],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+    }
+)
+def choose_contacts(
+    effect: Any,
+    *,
+    value: Any = 1.0,
+    cost: Any = 0.0,
+    budget: float | None = None,
+    capacity: int | Mapping[Any, int] | None = None,
+    treatments: Any = None,
+    channels: Any = None,
+    customers: Any = None,
+    effect_samples: Any = None,
+    confidence_level: float = 0.95,
+) -> Bunch:
+    """Choose the contacts with the highest expected profit.
+
+    Each customer gets at most one treatment, and only one that is expected to earn more
+    than it costs.
+
+    Parameters
+    ----------
+    effect : array-like of shape (n,) or (n, n_treatments)
+        Expected effect of each treatment on the outcome of each customer, against no
+        contact, such as `predict` of an uplift estimator returns.
+    value : float or array-like of shape (n,), default=1.0
+        Value of one outcome, such as the margin of a purchase, of all customers or of
+        each; in the unit of `cost`.
+    cost : float or array-like, default=0.0
+        Cost of a contact, at least 0: one number, or an array of shape (n_treatments,)
+        for each treatment, (n,) or (n, n_treatments) for each customer. With as many
+        customers as treatments, use two dimensions.
+    budget : float or None, default=None
+        Largest sum of the costs, at least 0; None for no limit.
+    capacity : int, mapping or None, default=None
+        Largest number of contacts, at least 0: of all, or a mapping of treatments, or
+        of `channels`, to numbers; those that it does not name have no limit. None for
+        no limit at all.
+    treatments : array-like of shape (n_treatments + 1,) or None, default=None
+        Labels of no contact (first) and of the columns of `effect`, such as an
+        estimator's `treatments_`. None: 0, 1, 2, ...
+    channels : array-like of shape (n_treatments,) or None, default=None
+        Channel, or day, of each treatment, to which `capacity` refers. None: each
+        treatment is a channel of its own.
+    customers : array-like of shape (n,) or None, default=None
+        Customer of each row, for the result, and to make sure that each one occurs only
+        once. None: the index of `effect`, or 0, 1, 2, ...
+    effect_samples : array-like of shape (n_samples, n) or (n_samples, n, \
+            n_treatments), or None, default=None
+        Effects by models of bootstrap samples, of an ensemble or of a posterior, for
+        the interval. None for no interval.
+    confidence_level : float, default=0.95
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    result : :class:`~sklearn.utils.Bunch`
+        With the attributes:
+
+        contacts : DataFrame of n_contacts rows
+            The chosen contacts, highest profit first: ``row`` (position in `effect`),
+            ``customer``, ``treatment`` (label), ``effect``, ``cost`` and ``profit``,
+            the value of the effect less the cost.
+        treatment : ndarray of shape (n,)
+            The chosen label of each row, that of no contact included.
+        profit : float
+            Sum of the profits.
+        lower, upper : float
+            Ends of its interval; NaN without `effect_samples`.
+        cost : float
+            Sum of the costs.
+        bound : float
+            No choice within the limits has a higher expected profit than this.
+        gap : float
+            ``bound - profit``: 0 if no other choice is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a number is missing or infinite, a cost or a limit is
+        negative, a customer occurs more than once, or `capacity` names an unknown
+        treatment or channel.
+    TypeError
+        If numbers are of another type.
+
+    See Also
+    --------
+    sklearn_seqcrm.metrics.policy_value : The value of a choice, estimated from an
+        experiment.
+
+    Notes
+    -----
+    With the profit ``p[i, j] = value[i] * effect[i, j] - cost[i, j]`` of customer ``i``
+    and treatment ``j``, the choice ``x`` of zeros and ones maximises ::
+
+        sum(p * x)  with  sum over j of x[i, j] <= 1  for each customer i,
+                          sum(cost * x) <= budget,
+                          sum over the treatments of a channel of x <= its capacity
+
+    which is a multiple-choice knapsack problem [1]_. How it is solved, and whether the
+    result is the best there is:
+
+    - No limit, or limits that do not bind: the best treatment of each customer. Exact.
+    - One limit, a budget or a number of contacts: the greedy algorithm on the convex
+      hulls of cost and profit [1]_, in ``n * log(n)`` steps. It is exact if all costs
+      are equal, and otherwise loses less than the profit of one contact: the choice in
+      which a single customer is contacted in part is the best of all choices with
+      fractions, whose profit is ``bound``.
+    - Several limits: prices of the limits (Lagrange multipliers) that minimise the
+      bound, by cutting planes; the best treatment at these prices; then the cheapest
+      changes that keep the limits or use what is left.
+    - If the gap is then above a millionth of the profit, and at most 1,000 pairs of
+      customer and treatment could be in a better choice, the integer program of these
+      pairs is solved by HiGHS. Exact, unless its search ends at 10,000 nodes.
+
+    A million customers and three treatments take 3 seconds with one limit and 20 with
+    two, on one core.
+
+    ``gap`` says what at most was lost. Of equally good customers, the first rows are
+    chosen.
+
+    The profit is that of expected effects. Customers are chosen because their estimates
+    are high, and estimates are high in part by chance: the profit to come is lower than
+    that of the estimates on average. The interval of ``effect_samples`` shows how
+    uncertain the effects are, not this bias. For an honest figure, choose by a rule,
+    and estimate its `policy_value` on customers that no model was fitted on.
+
+    References
+    ----------
+    .. [1] Sinha, P. and Zoltners, A. A. (1979). The multiple-choice knapsack problem.
+       Operations Research 27(3), 503-515. https://doi.org/10.1287/opre.27.3.503
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.uplift import choose_contacts
+    >>> effect = [[0.10, 0.15], [0.02, 0.20], [-0.05, 0.01]]
+    >>> result = choose_contacts(
+    ...     effect,
+    ...     value=100,
+    ...     cost=[1, 8],
+    ...     budget=10,
+    ...     treatments=["none", "mail", "call"],
+    ... )
+    >>> result.contacts[["row", "treatment", "cost", "profit"]]
+       row treatment  cost  profit
+    0    1      call   8.0    12.0
+    1    0      mail   1.0     9.0
+    >>> result.treatment.tolist(), result.profit, result.gap
+    (['mail', 'call', 'none'], 21.0, 0.0)
+    """
+    effects = _matrix(effect, "effect")
+    n_rows, n_treatments = effects.shape
+    labels = _labels(treatments, n_treatments)
+    names = _customers(customers, effect, n_rows)
+    values = _per_row(value, n_rows)
+    costs = _costs(cost, n_rows, n_treatments)
+    profits = values[:, None] * effects - costs
+    limits = _limits(costs, budget, capacity, labels[1:], channels)
+    plan = solve(profits, limits)
+    rows = np.flatnonzero(plan.choice >= 0)
+    chosen = plan.choice[rows]
+    contacts = pd.DataFrame(
+        {
+            "row": rows,
+            "customer": names[rows],
+            "treatment": labels[chosen + 1],
+            "effect": effects[rows, chosen],
+            "cost": costs[rows, chosen],
+            "profit": profits[rows, chosen],
+        }
+    ).sort_values("profit", ascending=False, kind="stable", ignore_index=True)
+    lower, upper = np.nan, np.nan
+    if effect_samples is not None:
+        sampled = _samples(effect_samples, effects.shape)[:, rows, chosen]
+        totals = sampled @ values[rows] - contacts["cost"].sum()
+        tail = (1 - confidence_level) / 2
+        lower, upper = np.quantile(totals, [tail, 1 - tail])
+    profit = float(contacts["profit"].sum())
+    return Bunch(
+        contacts=contacts,
+        treatment=labels[plan.choice + 1],
+        profit=profit,
+        lower=float(lower),
+        upper=float(upper),
+        cost=float(contacts["cost"].sum()),
+        bound=profit + _gap(plan, profit),
+        gap=_gap(plan, profit),
+    )
+
+
+def _gap(plan: Plan, profit: float) -> float:
+    """Return what a better choice could earn more; 0 if that is rounding."""
+    gap = plan.bound - profit
+    return float(gap) if gap > 1e-9 * max(1.0, abs(profit)) else 0.0
+
+
+def _matrix(values: Any, name: str) -> np.ndarray:
+    """Return finite floats of shape (n, n_treatments)."""
+    found = _floats(values, name)
+    if found.ndim == 1:
+        found = found[:, None]
+    if found.ndim != 2 or not found.shape[1]:
+        raise ValueError(
+            f"{name} must have a row for each customer and a column for each "
+            f"treatment; got the shape {found.shape}."
+        )
+    return found
+
+
+def _floats(values: Any, name: str) -> np.ndarray:
+    try:
+        found = np.asarray(values, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold numbers; got {values!r}.") from error
+    n_bad = int((~np.isfinite(found)).sum())
+    if n_bad:
+        raise ValueError(
+            f"{name} has {n_bad} missing or infinite values among {found.size}; leave "
+            "those customers out, or replace the values."
+        )
+    return found
+
+
+def _labels(treatments: Any, n_treatments: int) -> np.ndarray:
+    """Return the labels of no contact and of the treatments."""
+    if treatments is None:
+        return np.arange(n_treatments + 1)
+    if isinstance(treatments, str) or np.ndim(treatments) != 1:
+        raise TypeError(
+            "treatments must be a list of labels, that of no contact first; got "
+            f"{treatments!r}."
+        )
+    labels = np.asarray(pd.Series(treatments))
+    if len(labels) != n_treatments + 1 or len(set(labels.tolist())) < len(labels):
+        raise ValueError(
+            f"treatments must have {n_treatments + 1} different labels, that of no "
+            f"contact and one for each column of effect; got {labels.tolist()}."
+        )
+    return labels
+
+
+def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
+    """Return the customer of each row, each of which occurs once."""
+    if customers is None:
+        if isinstance(effect, pd.DataFrame | pd.Series):
+            return effect.index.to_numpy()
+        return np.arange(n_rows)
+    names = pd.Series(np.asarray(customers))
+    if len(names) != n_rows:
+        raise ValueError(
+            f"customers has {len(names)} rows, but effect has {n_rows}; there must be "
+            "one customer for each row."
+        )
+    again = names.duplicated()
+    if again.any():
+        raise ValueError(
+            f"{int(again.sum())} rows are of customers who have a row already, such as "
+            f"{names[again].iloc[0]!r}; keep one row of each customer, the latest one "
+            "for example."
+        )
+    return names.to_numpy()
+
+
+def _per_row(value: Any, n_rows: int) -> np.ndarray:
+    found = _floats(value, "value")
+    if found.ndim > 1 or (found.ndim == 1 and len(found) != n_rows):
+        raise ValueError(
+            f"value must be a number, or have one for each of {n_rows} customers; got "
+            f"the shape {found.shape}."
+        )
+    return np.broadcast_to(found, n_rows)
+
+
+def _costs(cost: Any, n_rows: int, n_treatments: int) -> np.ndarray:
+    """Return the cost of each treatment of each customer, (n, n_treatments)."""
+    found = _floats(cost, "cost")
+    if found.shape == (n_treatments,):
+        found = found[None, :]
+    elif found.shape == (n_rows,):
+        found = found[:, None]
+    elif found.shape not in {(), (n_rows, n_treatments), (n_rows, 1)}:
+        raise ValueError(
+            f"cost must be a number, have one for each of {n_treatments} treatments or "
+            f"{n_rows} customers, or both; got the shape {found.shape}."
+        )
+    if (found < 0).any():
+        raise ValueError(
+            f"cost has {int((found < 0).sum())} negative values; a contact that earns "
+            "something by itself belongs into value and effect."
+        )
+    return np.broadcast_to(found, (n_rows, n_treatments))
+
+
+def _limits(
+    costs: np.ndarray,
+    budget: float | None,
+    capacity: int | Mapping[Any, int] | None,
+    treatments: np.ndarray,
+    channels: Any,
+) -> list[Limit]:
+    """Return what each contact uses of each limited resource."""
+    limits = []
+    if budget is not None:
+        limits.append(Limit(costs, float(budget)))
+    if isinstance(capacity, Mapping):
+        channel = treatments if channels is None else np.asarray(pd.Series(channels))
+        if len(channel) != len(treatments):
+            raise ValueError(
+                f"channels must name the channel of each of {len(treatments)} "
+                f"treatments; got {channel.tolist()}."
+            )
+        for name, most in capacity.items():
+            uses = channel == name
+            if not np.any(uses):
+                raise ValueError(
+                    f"capacity names {name!r}, which is none of {channel.tolist()}."
+                )
+            if isinstance(most, bool) or not isinstance(most, Integral) or most < 0:
+                raise ValueError(
+                    f"capacity of {name!r} must be an integer of at least 0; got "
+                    f"{most!r}."
+                )
+            used = np.broadcast_to(uses.astype(float), costs.shape)
+            limits.append(Limit(used, float(most)))
+    elif capacity is not None:
+        limits.append(Limit(np.broadcast_to(1.0, costs.shape), float(capacity)))
+    return limits
+
+
+def _samples(effect_samples: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return samples of effects, (n_samples, n, n_treatments)."""
+    found = _floats(effect_samples, "effect_samples")
+    if found.ndim == 2 and shape[1] == 1:
+        found = found[:, :, None]
+    if found.ndim != 3 or found.shape[1:] != shape or not len(found):
+        raise ValueError(
+            f"effect_samples must have the shape (n_samples, {shape[0]}, {shape[1]}); "
+            f"got {found.shape}."
+        )
+    return found

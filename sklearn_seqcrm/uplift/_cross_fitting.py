@@ -1,0 +1,224 @@
+"""Models whose predictions for a row come from other customers only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import check_cv
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_seqcrm._sklearn_compat import safe_indexing
+
+# Groups of customers for a splitter whose parts have customers in common, such as
+# CutoffSplit: each group is predicted by models of the others.
+_N_GROUPS = 3
+
+
+class UpliftRows(NamedTuple):
+    """Rows with outcomes, treatments, customers and weights.
+
+    Parameters
+    ----------
+    X : n rows
+        Rows.
+    y : ndarray or Series of shape (n,)
+        Outcomes for estimators and splitters, with the attrs that the user's have.
+    outcome : ndarray of shape (n,), float64
+        Numbers, or 1 for the second class and 0 for the first.
+    arms : ndarray of shape (n,), int64
+        Treatments; 0 is control.
+    customers : ndarray of shape (n,), int64
+        Number of the customer.
+    weight : ndarray of shape (n,), float64
+        Weights of the rows.
+    propensities : ndarray of shape (n, n_arms)
+        Given probabilities of the treatments; no columns if none are given.
+    """
+
+    X: Any
+    y: Any
+    outcome: np.ndarray
+    arms: np.ndarray
+    customers: np.ndarray
+    weight: np.ndarray
+    propensities: np.ndarray
+
+    def take(self, rows: np.ndarray) -> UpliftRows:
+        """Return some of the rows."""
+        return UpliftRows(*(safe_indexing(one, rows) for one in self))
+
+
+Fold = tuple[np.ndarray, np.ndarray]
+
+
+def customer_folds(
+    rows: UpliftRows, cv: Any, n_arms: int, rng: np.random.RandomState
+) -> list[Fold]:
+    """Make folds in which no customer is in both parts.
+
+    Parameters
+    ----------
+    rows : UpliftRows
+        Rows.
+    cv : int, splitter or iterable of splits
+        Number of folds of customers, or folds of rows.
+    n_arms : int
+        Number of treatments.
+    rng : RandomState
+        Draws the customers of the folds.
+
+    Returns
+    -------
+    list of (ndarray, ndarray) of int64
+        Positions to fit on and to predict. With a splitter whose parts have customers
+        in common, each of its folds becomes three: a third of the customers is
+        predicted by models of the others.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer customers than folds, no row is predicted, or an arm has no
+        rows to fit on in a fold.
+    """
+    if isinstance(cv, Integral):
+        number = _numbered(rows, int(cv), rng)
+        splits = [(number != i, number == i) for i in range(int(cv))]
+        folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in splits]
+    else:
+        folds = _of_splitter(rows, cv, rng)
+    for i, (train, _) in enumerate(folds, start=1):
+        counts = np.bincount(rows.arms[train], minlength=n_arms)
+        if not counts.all():
+            raise ValueError(
+                f"Fold {i} of the cross-fitting has no training row of "
+                f"{(counts == 0).sum()} of {n_arms} treatments; their numbers of rows "
+                f"are {np.bincount(rows.arms).tolist()}, control first. Use fewer "
+                "folds, or leave out rare treatments."
+            )
+    return folds
+
+
+def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return the fold of each row, shape (n,); customers are stratified.
+
+    A stratum is an arm and, of classes, an outcome. A customer counts to the rarest
+    stratum among their rows, and those of a stratum are dealt out in turn.
+    """
+    _, codes = np.unique(rows.customers, return_inverse=True)
+    n_customers = codes.max(initial=-1) + 1
+    if n_customers < n_folds:
+        raise ValueError(
+            f"cv={n_folds} folds need as many customers, and the rows have "
+            f"{n_customers} (n_samples={len(codes)}); use a smaller cv, or add rows."
+        )
+    found, kind = np.unique(rows.outcome, return_inverse=True)
+    n_kinds = 2 if len(found) == 2 else 1
+    stratum = rows.arms * n_kinds + (kind if n_kinds == 2 else 0)
+    counts = np.bincount(stratum)
+    # Rarest stratum first, equally rare ones by number, so that rows are in any order.
+    rank = np.lexsort((np.arange(len(counts)), counts)).argsort()
+    of_customer = np.full(n_customers, len(counts))
+    np.minimum.at(of_customer, codes, rank[stratum])
+    shuffled = rng.permutation(n_customers)
+    order = shuffled[np.argsort(of_customer[shuffled], kind="stable")]
+    fold = np.empty(n_customers, dtype="int64")
+    fold[order] = np.arange(n_customers) % n_folds
+    return fold[codes]
+
+
+def _of_splitter(rows: UpliftRows, cv: Any, rng: np.random.RandomState) -> list[Fold]:
+    """Return the folds of a splitter, divided so that no customer is in both parts."""
+    everyone = np.arange(len(rows.outcome))
+    group = rng.randint(_N_GROUPS, size=rows.customers.max() + 1)[rows.customers]
+    folds = []
+    for train, test in check_cv(cv).split(rows.X, rows.y, rows.customers):
+        train, test = everyone[train], everyone[test]  # masks become positions
+        if not np.intersect1d(rows.customers[train], rows.customers[test]).size:
+            folds.append((train, test))
+            continue
+        for i in range(_N_GROUPS):
+            folds.append((train[group[train] != i], test[group[test] == i]))
+    folds = [(train, test) for train, test in folds if len(train) and len(test)]
+    if not folds:
+        raise ValueError(f"cv={cv!r} makes no fold with rows of different customers.")
+    return folds
+
+
+class Nuisance(NamedTuple):
+    """A model to be fitted on some arms, whose predictions another model needs.
+
+    Parameters
+    ----------
+    fit : callable
+        Takes `UpliftRows` and returns a fitted model.
+    predict : callable
+        Takes a fitted model and X, and returns an array of n rows.
+    arms : tuple of int
+        The arms whose rows it is fitted on; empty for all rows.
+    """
+
+    fit: Callable[[UpliftRows], Any]
+    predict: Callable[[Any, Any], np.ndarray]
+    arms: tuple[int, ...] = ()
+
+    def fit_on(self, rows: UpliftRows) -> Any:
+        """Return the model of the rows of its arms."""
+        if self.arms:
+            rows = rows.take(np.flatnonzero(np.isin(rows.arms, self.arms)))
+        return self.fit(rows)
+
+
+def cross_fit(
+    nuisances: Sequence[Nuisance],
+    rows: UpliftRows,
+    folds: Sequence[Fold],
+    n_jobs: int | None,
+) -> list[tuple[list[Any], np.ndarray]]:
+    """Fit models of each fold, and predict its other rows.
+
+    Parameters
+    ----------
+    nuisances : sequence of Nuisance
+        The models.
+    rows : UpliftRows
+        Rows.
+    folds : sequence of (ndarray, ndarray)
+        Folds of `customer_folds`.
+    n_jobs : int or None
+        Number of models that are fitted at a time.
+
+    Returns
+    -------
+    list of (list, ndarray)
+        For each nuisance the fitted models of all folds, and the predictions of the
+        rows: NaN for rows that no fold predicts, the mean over folds of those that
+        several predict.
+    """
+    n = len(rows.outcome)
+    jobs = [
+        delayed(_fit_and_predict)(one, rows.take(train), safe_indexing(rows.X, test))
+        for one in nuisances
+        for train, test in folds
+    ]
+    results = Parallel(n_jobs=n_jobs)(jobs)
+    counts = np.bincount(np.concatenate([test for _, test in folds]), minlength=n)
+    found = []
+    for i in range(len(nuisances)):
+        own = results[i * len(folds) : (i + 1) * len(folds)]
+        total = np.zeros((n, *own[0][1].shape[1:]))
+        for (_, test), (_, predicted) in zip(folds, own, strict=True):
+            total[test] += predicted
+        with np.errstate(invalid="ignore"):  # rows that no fold predicts
+            mean = (total.T / np.where(counts, counts, np.nan)).T
+        found.append(([model for model, _ in own], mean))
+    return found
+
+
+def _fit_and_predict(
+    nuisance: Nuisance, rows: UpliftRows, X: Any
+) -> tuple[Any, np.ndarray]:
+    model = nuisance.fit_on(rows)
+    return model, nuisance.predict(model, X)

@@ -1,0 +1,110 @@
+"""Find histories that show the treatment that is being decided.
+
+The log may have an event of the contact itself. A row that sees it, because its history
+includes events at its cutoff or its cutoff is too late, shows a model the treatment: a
+propensity is then 0 or 1, and no row of the other arm is comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._columns import Table, has_histories
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm.events import HistoryArray
+
+# Most probable chance, if treatments were independent of histories, that all customers
+# with a level are in one arm. Logs have up to thousands of levels.
+_BY_CHANCE = 1e-6
+
+
+def refuse_visible_decisions(
+    X: Any, arms: np.ndarray, labels: np.ndarray, customers: np.ndarray
+) -> None:
+    """Raise a ValueError if the last events of histories show the treatment.
+
+    Parameters
+    ----------
+    X : DataFrame with histories, or anything of n rows
+        Rows.
+    arms : ndarray of shape (n,), int64
+        Position of the treatment of each row in `labels`.
+    labels : ndarray of shape (n_arms,)
+        Labels of the treatments.
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+
+    Raises
+    ------
+    ValueError
+        If all rows whose last moment has some level of a field, or that have an event
+        at their cutoff, are in one arm, and that is no chance: ``share ** n_customers <
+        1e-6`` with the share of that arm among all rows.
+    """
+    if not has_histories(X):
+        return
+    shares = np.bincount(arms, minlength=len(labels)) / len(arms)
+    for name, array in Table.of(X).histories.items():
+        for what, rows, levels in _last_facts(array):
+            found = pd.DataFrame(
+                {"level": levels, "arm": arms[rows], "customer": customers[rows]}
+            ).groupby("level", observed=True, dropna=False)
+            n_customers = found["customer"].nunique()
+            is_pure = found["arm"].nunique() == 1
+            arm = found["arm"].first()
+            chance = pd.Series(shares[arm], arm.index) ** n_customers
+            is_shown = is_pure & (chance < _BY_CHANCE)
+            if is_shown.any():
+                # If levels show several arms, name a treatment and not control.
+                order = np.lexsort((chance, -arm, ~is_shown))
+                level = chance.index[order[0]]
+                text = what.format(level=level, name=name)
+                _refuse(text, n_customers.loc[level], labels.tolist()[arm.loc[level]])
+
+
+def _refuse(what: str, n_customers: int, arm: Any) -> None:
+    raise ValueError(
+        f"All {n_customers} customers whose {what} "
+        f"have the treatment {arm!r}, so that histories show the treatment, and no row "
+        "with another one is comparable. If it is the event of the contact, set the "
+        "cutoff before it, with allow_exact_matches=False in EventLog.attach; if the "
+        "event decides who is treated, leave out these rows."
+    )
+
+
+def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield facts about the last moments of histories: text, rows and levels."""
+    log, rows = array.log, array.rows
+    if not isinstance(log, RawLog):  # encoded: levels were given codes
+        return
+    there = np.flatnonzero(rows.stop > rows.start)
+    if not len(there):
+        return
+    # Rows of one customer at one time share views: positions of the last event suffice.
+    last = rows.stop[there] - 1
+    times = log.timeline.times[last]
+    at_cutoff = times == rows.cutoff[there]
+    if at_cutoff.any():
+        seen = np.zeros(len(array), dtype=bool)
+        seen[there] = at_cutoff
+        text = "history {name!r} has an event at the cutoff ({level})"
+        yield text, np.arange(len(array)), seen
+    codes = rows.codes[there]
+    first = np.maximum(log.timeline.positions(codes, times), rows.start[there])
+    index, offsets = ranges(first, rows.stop[there])
+    row = np.repeat(there, np.diff(offsets))
+    for field in log.fields:
+        values = pd.Series(log.column(field).to_pandas(index))
+        try:
+            levels, distinct = pd.factorize(values)
+        except TypeError:  # vectors have no levels
+            continue
+        # Factorized: groupby of categories would list those without rows.
+        text = f"history {{name!r}} ends with {field}={{level!r}}"
+        shown = np.asarray(distinct, dtype=object)
+        yield text, row[levels >= 0], shown[levels[levels >= 0]]

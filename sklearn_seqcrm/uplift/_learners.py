@@ -1,0 +1,280 @@
+"""The meta-learners: how models of outcomes and propensities become effects.
+
+Symbols: ``Y`` outcome, ``T`` treatment, 0 for control and ``k`` for another arm,
+``m_k(x) = E[Y | T = k, x]``, ``e_k(x) = P(T = k | x)``, effect ``tau_k(x) = m_k(x) -
+m_0(x)``. Nuisance predictions of a row come from models of other customers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, cross_fit
+from sklearn_seqcrm.uplift._models import Models, Propensities
+
+
+class Learner(ABC):
+    """A meta-learner.
+
+    Parameters
+    ----------
+    models : Models
+        Its models, not fitted.
+    """
+
+    needs_effect = False
+    needs_folds = False
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    @abstractmethod
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit all models."""
+
+    @abstractmethod
+    def outcomes(self, X: Any) -> np.ndarray:
+        """Return expected outcomes under each arm, shape (n, n_arms)."""
+
+    def effects(self, X: Any) -> np.ndarray:
+        """Return effects of the arms against control, shape (n, n_arms - 1)."""
+        found = self.outcomes(X)
+        return found[:, 1:] - found[:, :1]
+
+
+class SLearner(Learner):
+    """One model of outcomes, which reads the treatment as columns of X."""
+
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit the model of outcomes."""
+        self.names = _free_names(rows.X, self.models.labels)
+        X = _with_columns(rows.X, self._indicators(rows.arms), self.names)
+        self.outcome = self.models.fit_outcome(rows._replace(X=X))
+        some = rows.take(np.arange(min(len(rows.arms), 1000)))
+        if not np.ptp(self.outcomes(some.X), axis=1).any():
+            warnings.warn(
+                "The outcome model predicts the same under all treatments: it does "
+                f"not read the columns {self.names}, which learner='s' appends to X, "
+                "or shrinks their effect to 0. Let the estimator read all columns of "
+                "X, or use another learner.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def outcomes(self, X: Any) -> np.ndarray:
+        """Return expected outcomes under each arm, shape (n, n_arms)."""
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        found = []
+        for arm in range(self.models.n_arms):
+            columns = self._indicators(np.full(n_rows, arm))
+            X_arm = _with_columns(X, columns, self.names)
+            found.append(self.models.predict_outcome(self.outcome, X_arm))
+        return np.column_stack(found)
+
+    def _indicators(self, arms: np.ndarray) -> np.ndarray:
+        """Return a column of 0 and 1 for each arm but control, (n, n_arms - 1).
+
+        Not one categorical column: linear models and networks need indicators, and
+        trees read them as well.
+        """
+        return np.eye(self.models.n_arms)[arms, 1:]
+
+
+def _free_names(X: Any, labels: np.ndarray) -> list[Any]:
+    """Return names for the columns of the treatment that no column of X has."""
+    names = [f"treatment={label}" for label in labels[1:]]
+    taken = set(getattr(X, "columns", ()))
+    if taken and all(isinstance(name, int | np.integer) for name in taken):
+        # scikit-learn refuses names of several types.
+        return [max(taken) + 1 + i for i in range(len(names))]
+    while taken & set(names):
+        names = [f"_{name}" for name in names]
+    return names
+
+
+def _with_columns(X: Any, columns: np.ndarray, names: Sequence[Any]) -> Any:
+    """Append columns of floats to X."""
+    if isinstance(X, pd.DataFrame):
+        X = X.copy(deep=False)
+        for name, column in zip(names, columns.T, strict=True):
+            X[name] = column  # not X.assign: names need not be text
+        return X
+    if sp.issparse(X):
+        return sp.hstack([X, columns]).tocsr()
+    return np.column_stack([np.asarray(X), columns])
+
+
+class TLearner(Learner):
+    """A model of outcomes for each arm."""
+
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit the models of outcomes."""
+        parts = [self.models.outcome_of(arm) for arm in range(self.models.n_arms)]
+        jobs = [(part.fit_on, (rows,)) for part in parts]
+        self.outcome = _each(jobs, self.models.n_jobs)
+
+    def outcomes(self, X: Any) -> np.ndarray:
+        """Return expected outcomes under each arm, shape (n, n_arms)."""
+        predict = self.models.predict_outcome
+        return np.column_stack([predict(model, X) for model in self.outcome])
+
+
+class _EffectLearner(Learner):
+    """Regress pseudo-outcomes on X; subclasses define these."""
+
+    needs_effect = True
+    needs_folds = True
+
+    def outcomes(self, X: Any) -> np.ndarray:
+        """Return expected outcomes under each arm, shape (n, n_arms)."""
+        effects = self.effects(X)
+        control = self._control(X, effects)
+        return np.column_stack([control, control[:, None] + effects])
+
+    def _control(self, X: Any, effects: np.ndarray) -> np.ndarray:
+        """Return expected outcomes under control, shape (n,)."""
+        return self.models.mean_outcome(self.outcome[0], X)
+
+    def _fit_outcomes(self, rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:
+        """Cross-fit a model of outcomes for each arm; return predictions (n, n_arms).
+
+        For each arm, `outcome` has the models of all folds, whose predictions for other
+        rows are averaged: that saves a fit on all rows, and has less variance.
+        """
+        parts = [self.models.outcome_of(arm) for arm in range(self.models.n_arms)]
+        found = cross_fit(parts, rows, folds, self.models.n_jobs)
+        self.outcome = [models for models, _ in found]
+        return np.column_stack([predicted for _, predicted in found])
+
+
+class XLearner(_EffectLearner):
+    """Impute the outcome under the other arm (Künzel et al., 2019).
+
+    ::
+
+        D_1 = Y - m_0(x)   of treated rows,   regressed on x: tau_1
+        D_0 = m_k(x) - Y   of control rows,   regressed on x: tau_0
+        tau_k(x) = g(x) tau_0(x) + (1 - g(x)) tau_1(x),   g = e_k / (e_0 + e_k)
+    """
+
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit the models of outcomes, propensities and effects."""
+        m = self._fit_outcomes(rows, folds)
+        self.propensity = Propensities(self.models, rows, folds)
+        is_known = ~np.isnan(m).any(axis=1)
+        jobs = []
+        for k in range(1, self.models.n_arms):
+            for arm, pseudo in (
+                (0, m[:, k] - rows.outcome),
+                (k, rows.outcome - m[:, 0]),
+            ):
+                used = np.flatnonzero(is_known & (rows.arms == arm))
+                own = rows.take(used), pseudo[used]
+                jobs.append((self.models.fit_effect, own))
+        self.effect = _each(jobs, self.models.n_jobs)
+
+    def effects(self, X: Any) -> np.ndarray:
+        """Return effects of the arms against control, shape (n, n_arms - 1)."""
+        e = self.propensity.predict(X)
+        share = e[:, 1:] / (e[:, :1] + e[:, 1:])
+        found = [self.models.predict_effect(model, X) for model in self.effect]
+        of_control, of_treated = np.stack(found[::2], 1), np.stack(found[1::2], 1)
+        return share * of_control + (1 - share) * of_treated
+
+
+class DRLearner(_EffectLearner):
+    """Regress doubly robust pseudo-outcomes (Kennedy, 2023).
+
+    ::
+
+        phi_k = m_k(x) - m_0(x) + 1[T=k] (Y - m_k(x)) / e_k(x)
+                                - 1[T=0] (Y - m_0(x)) / e_0(x)
+        tau_k(x) = E[phi_k | x]
+
+    The mean is right if either the outcomes or the propensities are.
+    """
+
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit the models of outcomes, propensities and effects."""
+        m = self._fit_outcomes(rows, folds)
+        self.propensity = Propensities(self.models, rows, folds)
+        is_own = np.eye(self.models.n_arms)[rows.arms]
+        residual = is_own * (rows.outcome[:, None] - m) / self.propensity.of_rows
+        score = m + residual  # (n, n_arms), the mean is that of the outcome under k
+        used = np.flatnonzero(~np.isnan(score).any(axis=1))
+        own = rows.take(used)
+        pseudo = (score[:, 1:] - score[:, :1])[used]
+        jobs = [(self.models.fit_effect, (own, column)) for column in pseudo.T]
+        self.effect = _each(jobs, self.models.n_jobs)
+
+    def effects(self, X: Any) -> np.ndarray:
+        """Return effects of the arms against control, shape (n, n_arms - 1)."""
+        predict = self.models.predict_effect
+        return np.column_stack([predict(model, X) for model in self.effect])
+
+
+class RLearner(_EffectLearner):
+    """Regress residual outcomes on residual treatments (Nie and Wager, 2021).
+
+    ::
+
+        m(x) = E[Y | T in {0, k}, x],   p(x) = e_k / (e_0 + e_k)
+        tau_k = argmin  sum_i (t_i - p_i)**2 ((y_i - m_i) / (t_i - p_i) - tau(x_i))**2
+
+    over the rows of control and of arm k, of which ``t`` is 0 and 1.
+    """
+
+    def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        """Fit the models of outcomes, propensities and effects."""
+        self.models.check_weights()
+        others = range(1, self.models.n_arms)
+        parts = [self.models.outcome_of(0, k) for k in others]
+        found = cross_fit(parts, rows, folds, self.models.n_jobs)
+        self.outcome = [models for models, _ in found]
+        self.propensity = Propensities(self.models, rows, folds)
+        e, jobs = self.propensity.of_rows, []
+        for k, (_, m) in zip(others, found, strict=True):
+            treated = (rows.arms == k) - e[:, k] / (e[:, 0] + e[:, k])
+            in_pair = (rows.arms == 0) | (rows.arms == k)
+            used = np.flatnonzero(in_pair & ~np.isnan(m + treated))
+            # Not near 0: |t - p| is p or 1 - p, of which both are clipped.
+            pseudo = ((rows.outcome - m) / treated)[used]
+            own = rows.take(used), pseudo, treated[used] ** 2
+            jobs.append((self.models.fit_effect, own))
+        self.effect = _each(jobs, self.models.n_jobs)
+
+    def effects(self, X: Any) -> np.ndarray:
+        """Return effects of the arms against control, shape (n, n_arms - 1)."""
+        predict = self.models.predict_effect
+        return np.column_stack([predict(model, X) for model in self.effect])
+
+    def _control(self, X: Any, effects: np.ndarray) -> np.ndarray:
+        # m = m_0 + p tau: the control outcome by each pair, and their mean.
+        e = self.propensity.predict(X)
+        share = e[:, 1:] / (e[:, :1] + e[:, 1:])
+        m = np.column_stack([self.models.mean_outcome(o, X) for o in self.outcome])
+        return (m - share * effects).mean(axis=1)
+
+
+def _each(
+    jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], n_jobs: int | None
+) -> list[Any]:
+    """Return the results of calls, several at a time."""
+    return Parallel(n_jobs=n_jobs)(delayed(call)(*given) for call, given in jobs)
+
+
+LEARNERS: dict[str, type[Learner]] = {
+    "s": SLearner,
+    "t": TLearner,
+    "x": XLearner,
+    "dr": DRLearner,
+    "r": RLearner,
+}

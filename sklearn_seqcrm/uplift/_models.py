@@ -1,0 +1,353 @@
+"""The models of a meta-learner: of outcomes, effects and propensities."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+from sklearn import config_context, get_config
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._sklearn_compat import seeded, takes_weights, weight_key
+from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
+
+# Parameters that belong to the target, which is another one for another model. Those
+# of LightGBM, XGBoost and CatBoost are among them.
+_OF_TARGET = {
+    *("loss", "criterion", "objective", "quantile", "exposure", "class_weight"),
+    *("scoring", "eval_metric", "loss_function", "scale_pos_weight"),
+}
+# The logarithm of a propensity of 0, which forests predict, would be infinite.
+_LEAST = 1e-6
+
+
+def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
+    """Fit a clone of an estimator, with weights in its last step.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator, a pipeline, or a search around one.
+    X, y : n rows
+        Rows and targets.
+    weight : ndarray of shape (n,) or None
+        Weights; None for none.
+
+    Returns
+    -------
+    estimator
+        The fitted clone.
+    """
+    model = clone(estimator)
+    if weight is None:
+        return model.fit(X, y)
+    name = "sample_weight"
+    if get_config()["enable_metadata_routing"]:
+        routing = get_routing_for_object(model)
+        if name in routing.consumes("fit", [name]):
+            return model.fit(X, y, sample_weight=weight)
+    # Without a request, the last step gets the weights by their prefixed name, which
+    # pipelines take only without routing.
+    with config_context(enable_metadata_routing=False):
+        return model.fit(X, y, **{weight_key(model): weight})
+
+
+def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
+    """Return the estimator for another target: a regressor or a classifier.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier or regressor, or a pipeline that ends on one.
+    suffix : {"Classifier", "Regressor"}
+        Its type.
+    parameter : str
+        Parameter that replaces the result, for the error.
+
+    Returns
+    -------
+    estimator
+        Not fitted. The class of the last step has the same name with this suffix, in
+        the same package: ``LSTMRegressor`` for ``LSTMClassifier``. Parameters have
+        their values if both classes have them, but the loss and other parameters of the
+        target have their defaults.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class.
+    """
+    if isinstance(estimator, Pipeline):
+        *steps, (name, last) = estimator.steps
+        found = counterpart(last, suffix, parameter)
+        return clone(estimator).set_params(steps=[*steps, (name, found)])
+    is_that = is_regressor if suffix == "Regressor" else is_classifier
+    own = type(estimator)
+    kind = own if is_that(estimator) else _class_alike(own, suffix)
+    if kind is None:
+        raise ValueError(
+            f"{parameter} is not set, and its default, a {suffix.lower()} like the "
+            f"estimator, is not known for {own.__name__}; pass {parameter}=..."
+        )
+    defaults = {n: p.default for n, p in inspect.signature(own).parameters.items()}
+    taken = kind().get_params(deep=False)
+    params = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name in taken
+        and name not in _OF_TARGET
+        and repr(value) != repr(defaults.get(name))
+    }
+    for name, value in params.items():
+        is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
+        # Parts of an ensemble, such as those of a hybrid.
+        if is_estimator and (is_classifier(value) or is_regressor(value)):
+            params[name] = counterpart(value, suffix, parameter)
+    return kind(**params)
+
+
+def _class_alike(own: type[Any], suffix: str) -> type[Any] | None:
+    """Return the class of the same package and name with another suffix, or None."""
+    stem = own.__name__.removesuffix("Classifier").removesuffix("Regressor")
+    if stem == own.__name__:
+        return None
+    module = own.__module__
+    while module:
+        found = getattr(sys.modules.get(module), stem + suffix, None)
+        if found is not None:
+            return found
+        module = module.rpartition(".")[0]
+    return None
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a meta-learner, not fitted, and how to fit them.
+
+    Parameters
+    ----------
+    outcome : estimator
+        A classifier or a regressor of outcomes.
+    effect : estimator or None
+        A regressor of effects; None if the learner needs none.
+    propensity : estimator or None
+        A classifier of treatments; None if they are given or constant.
+    positive : object
+        The second class; None if outcomes are numbers.
+    labels : ndarray of shape (n_arms,)
+        Labels of the treatments, control first.
+    is_weighted : bool
+        Whether rows have weights.
+    min_propensity : float
+        Least propensity of each treatment.
+    n_jobs : int or None
+        Number of models that are fitted at a time.
+    """
+
+    outcome: Any
+    effect: Any
+    propensity: Any
+    positive: Any
+    labels: np.ndarray
+    is_weighted: bool
+    min_propensity: float
+    n_jobs: int | None
+
+    @property
+    def n_arms(self) -> int:
+        """Number of treatments, control included."""
+        return len(self.labels)
+
+    def with_seeds(self, rng: np.random.RandomState) -> Models:
+        """Return the same models, whose seeds are drawn where none is set."""
+        return replace(
+            self,
+            outcome=seeded(self.outcome, rng),
+            effect=None if self.effect is None else seeded(self.effect, rng),
+            propensity=(
+                None if self.propensity is None else seeded(self.propensity, rng)
+            ),
+        )
+
+    def fit_outcome(self, rows: UpliftRows) -> Any:
+        """Return a fitted model of outcomes."""
+        y = rows.y
+        if self.positive is not None and len(np.unique(rows.outcome)) == 1:
+            # An arm without a conversion: most classifiers refuse a single class.
+            return DummyClassifier().fit(rows.X, y)
+        return fit_weighted(self.outcome, rows.X, y, self._weight(rows))
+
+    def predict_outcome(self, model: Any, X: Any) -> np.ndarray:
+        """Return expected outcomes, shape (n,)."""
+        if self.positive is None:
+            return np.asarray(model.predict(X), dtype="float64").ravel()
+        found = np.flatnonzero(np.asarray(model.classes_) == self.positive)
+        proba = np.asarray(model.predict_proba(X), dtype="float64")
+        return proba[:, found[0]] if len(found) else np.zeros(len(proba))
+
+    def mean_outcome(self, models: Sequence[Any], X: Any) -> np.ndarray:
+        """Return the mean of the outcomes that several models expect, shape (n,)."""
+        return np.mean([self.predict_outcome(model, X) for model in models], axis=0)
+
+    def outcome_of(self, *arms: int) -> Nuisance:
+        """Return the nuisance model of the outcomes of some arms."""
+        return Nuisance(self.fit_outcome, self.predict_outcome, arms)
+
+    def fit_effect(
+        self, rows: UpliftRows, pseudo: np.ndarray, weight: np.ndarray | None = None
+    ) -> Any:
+        """Return a fitted model of effects.
+
+        Parameters
+        ----------
+        rows : UpliftRows
+            Rows.
+        pseudo : ndarray of shape (n,)
+            Pseudo-outcomes.
+        weight : ndarray of shape (n,) or None
+            Weights of the method; those of the rows multiply them.
+        """
+        own = self._weight(rows)
+        if own is not None:
+            weight = own if weight is None else own * weight
+        y = with_attrs_of(rows.y, pseudo)
+        return fit_weighted(self.effect, rows.X, y, weight)
+
+    def check_weights(self) -> None:
+        """Raise a TypeError if the model of effects takes no weights."""
+        if not takes_weights(self.effect):
+            raise TypeError(
+                "learner='r' weights the rows, and fit of the effect estimator takes "
+                f"no sample_weight: {self.effect!r}. Pass another effect_estimator, or "
+                "use learner='dr'."
+            )
+
+    def predict_effect(self, model: Any, X: Any) -> np.ndarray:
+        """Return effects, shape (n,)."""
+        return np.asarray(model.predict(X), dtype="float64").ravel()
+
+    def _weight(self, rows: UpliftRows) -> np.ndarray | None:
+        return rows.weight if self.is_weighted else None
+
+    # Propensities ------------------------------------------------------------------
+
+    def propensity_of(self) -> Nuisance:
+        """Return the nuisance model of the treatments."""
+
+        def fit(rows: UpliftRows) -> Any:
+            return fit_weighted(self.propensity, rows.X, rows.arms, self._weight(rows))
+
+        return Nuisance(fit, self._predict_arms)
+
+    def _predict_arms(self, model: Any, X: Any) -> np.ndarray:
+        # Each fold has rows of all arms: the classes are 0, 1, ...
+        return np.asarray(model.predict_proba(X), dtype="float64")
+
+
+class Propensities:
+    """Probabilities of the treatments: given, learned or constant.
+
+    Parameters
+    ----------
+    models : Models
+        How to fit the model of treatments.
+    rows : UpliftRows
+        Training rows.
+    folds : list of (ndarray, ndarray)
+        Folds of cross-fitting.
+
+    Attributes
+    ----------
+    of_rows : ndarray of shape (n, n_arms)
+        Propensities of the training rows; learned ones from models of other customers.
+
+    Notes
+    -----
+    With ``log e_k`` of a row from models of the other folds, learned propensities are
+    ``softmax_k(a_k + b log e_k)``, with ``b >= 0`` of largest likelihood (temperature
+    scaling, Guo et al., 2017). Where treatments are random, ``b`` is about 0, and the
+    propensities are the shares of the arms.
+    """
+
+    def __init__(self, models: Models, rows: UpliftRows, folds: Sequence[Fold]) -> None:
+        self._models: list[Any] = []
+        self._predict = models._predict_arms
+        self._least = models.min_propensity
+        self._shares = np.bincount(rows.arms, rows.weight) / rows.weight.sum()
+        if rows.propensities.shape[1]:
+            self.of_rows = rows.propensities
+        elif models.propensity is None:
+            self.of_rows = np.tile(self._shares, (len(rows.arms), 1))
+        else:
+            ((self._models, found),) = cross_fit(
+                [models.propensity_of()], rows, folds, models.n_jobs
+            )
+            self._slope, self._intercepts = _temperature(found, rows)
+            self.of_rows = self._scaled(found)
+            self._warn_little_overlap(models.labels)
+        self.of_rows = self._clipped(self.of_rows)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the propensities of other rows, shape (n, n_arms).
+
+        Given propensities are unknown there: the shares of the arms replace them.
+        """
+        if not self._models:
+            n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+            return np.tile(self._shares, (n_rows, 1))
+        found = np.mean([self._predict(model, X) for model in self._models], axis=0)
+        return self._clipped(self._scaled(found))
+
+    def _scaled(self, found: np.ndarray) -> np.ndarray:
+        logits = self._slope * np.log(np.maximum(found, _LEAST)) + self._intercepts
+        return softmax(logits, axis=1)
+
+    def _clipped(self, found: np.ndarray) -> np.ndarray:
+        found = np.maximum(found, self._least)  # NaN for rows without a prediction
+        return found / found.sum(axis=1, keepdims=True)
+
+    def _warn_little_overlap(self, labels: np.ndarray) -> None:
+        is_low = self.of_rows < self._least
+        if is_low.any():
+            worst = is_low.sum(axis=0).argmax()
+            warnings.warn(
+                f"{is_low.any(axis=1).sum()} of {len(is_low)} rows have a learned "
+                f"propensity below min_propensity={self._least}, most of them for the "
+                f"treatment {labels[worst]!r}: customers like these nearly always had "
+                "the same treatment, so that their effects are extrapolated. "
+                "Propensities are clipped.",
+                UserWarning,
+                stacklevel=6,
+            )
+
+
+def _temperature(found: np.ndarray, rows: UpliftRows) -> tuple[float, np.ndarray]:
+    """Return the slope and the intercepts (n_arms,) that scale log propensities."""
+    there = ~np.isnan(found).any(axis=1)
+    logs = np.log(np.maximum(found[there], _LEAST))  # (n, n_arms)
+    arms, weight = rows.arms[there], rows.weight[there] / rows.weight[there].sum()
+    own = np.eye(found.shape[1])[arms]
+
+    def loss(params: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = params[0] * logs + np.append(0.0, params[1:])
+        log_proba = log_softmax(logits, axis=1)
+        error = weight[:, None] * (np.exp(log_proba) - own)
+        value = -float((weight * log_proba[np.arange(len(arms)), arms]).sum())
+        slopes = np.append((error * logs).sum(), error.sum(axis=0)[1:])
+        return value, slopes
+
+    start = np.append(1.0, np.zeros(found.shape[1] - 1))
+    bounds = [(0.0, None)] + [(None, None)] * (found.shape[1] - 1)
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(best[0]), np.append(0.0, best[1:])

@@ -1,0 +1,226 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+
+from sklearn_seqcrm._columns import CustomerTargetEncoder, static_parts
+from sklearn_seqcrm._columns._target_encoder import level_means
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+
+
+def rows_of(n_customers=60, n_rows=3, n_levels=8, seed=0):
+    """Return a history column, a shop per row, and targets that shops differ in."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(n_customers), n_rows)
+    log = EventLog(pd.DataFrame({"who": who, "day": 0.0}), "who", "day")
+    shop = rng.integers(0, n_levels, len(who))
+    rows = pd.DataFrame({"who": who, "shop": [f"s{i}" for i in shop]})
+    X = log.attach(rows, cutoff=1.0)[["history", "shop"]]
+    return X, shop / n_levels + 0.3 * rng.normal(size=len(who))
+
+
+def slow_means(levels, customers, y, prior):
+    """Return the formula of the Notes by loops over customers and levels."""
+    of_level = {}
+    for level in sorted(set(levels)):
+        own = [
+            np.mean(y[(levels == level) & (customers == c)])
+            for c in sorted(set(customers[levels == level]))
+        ]
+        of_level[level] = own
+    everyone = np.concatenate(list(of_level.values()))
+    n, n_levels = len(everyone), len(of_level)
+    within = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in of_level.values())
+    within /= n - n_levels
+    grand = everyone.mean()
+    squares = sum(len(v) * (np.mean(v) - grand) ** 2 for v in of_level.values())
+    sizes = np.array([len(v) for v in of_level.values()])
+    between = (squares - (n_levels - 1) * within) / (n - (sizes**2).sum() / n)
+    m = within / between
+    return {level: (sum(v) + m * prior) / (len(v) + m) for level, v in of_level.items()}
+
+
+def test_means_are_those_of_the_formula():
+    X, y = rows_of()
+    who = X["history"].array.customers
+    model = CustomerTargetEncoder().fit(X, y)
+    prior = np.mean([y[who == one].mean() for one in np.unique(who)])
+    assert_allclose(model.prior_, prior)
+    expected = slow_means(X["shop"].to_numpy(), np.asarray(who), y, prior)
+    found = dict(zip(model.categories_[0], model.encodings_[0][:, 0], strict=True))
+    assert found.keys() == expected.keys()
+    assert_allclose([found[one] for one in expected], list(expected.values()))
+    assert_allclose(
+        model.transform(X)["shop"], X["shop"].map(expected).to_numpy(), rtol=1e-12
+    )
+
+
+def test_rows_are_encoded_by_other_customers():
+    """Whatever the targets of the rows of a customer are, these rows do not change."""
+    X, y = rows_of()
+    who = np.asarray(X["history"].array.customers)
+    before = CustomerTargetEncoder().fit_transform(X, y)
+    for one in np.unique(who)[:10]:
+        own = who == one
+        after = CustomerTargetEncoder().fit_transform(X, np.where(own, 1e3, y))
+        assert_allclose(after[own], before[own], rtol=1e-12)
+        assert not np.allclose(after[~own], before[~own])
+
+
+def test_levels_of_noise_are_worth_nothing():
+    """With a level per customer nothing is learned; with many levels very little."""
+    X, y = rows_of(100, 2)
+    own = X.assign(shop=[f"c{one}" for one in X["history"].array.customers])
+    model = CustomerTargetEncoder()
+    assert_allclose(model.fit_transform(own, y)["shop"], y.mean(), atol=0.1)
+    assert_allclose(model.transform(own)["shop"], model.prior_[0])
+    spread, unshrunken = [], []
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(size=len(X))
+        encoded = CustomerTargetEncoder().fit(X, noise).transform(X)["shop"]
+        spread.append(encoded.std())
+        unshrunken.append(pd.Series(noise).groupby(X["shop"]).transform("mean").std())
+    assert np.mean(spread) < 0.4 * np.mean(unshrunken)
+
+
+def test_a_row_counts_by_its_customer():
+    """A customer with a hundred rows is one customer."""
+    codes = np.array([0] * 100 + [0, 0, 1, 1, 1])
+    customers = np.array([0] * 100 + [1, 2, 3, 4, 5])
+    y = np.array([1.0] * 100 + [0, 0, 5, 6, 7])[:, None]
+    once = np.r_[0, 100:105]
+    many = level_means(codes, 2, customers, y, np.array([2.0]))
+    assert_allclose(many, level_means(codes[once], 2, customers[once], y[once], [2.0]))
+
+
+def test_new_and_missing_levels():
+    X, y = rows_of()
+    missing = X.assign(shop=X["shop"].where(X["shop"] != "s7", None))
+    model = CustomerTargetEncoder().fit(missing, y)
+    row = X.iloc[:3].assign(shop=["new", None, "s0"])
+    found = model.transform(row)["shop"].to_numpy()
+    assert found[0] == model.prior_[0]
+    assert found[1] > found[2]  # missing levels are the last shop, s0 the first one
+    none = CustomerTargetEncoder().fit(X, y).transform(row)["shop"].to_numpy()
+    assert none[1] == model.prior_[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "n_targets"),
+    [
+        ("classification", np.array(["no", "yes"])[np.arange(180) % 2], 1),
+        ("classification", np.arange(180) % 3, 3),
+        ("classification", np.column_stack([np.arange(180) % 2] * 4), 4),
+        ("regression", np.arange(180), 1),
+        ("regression", np.ones((180, 2)), 2),
+        (
+            "survival",
+            pd.DataFrame({"event": np.arange(180) % 2 == 0, "time": np.arange(180.0)}),
+            2,
+        ),
+    ],
+)
+def test_targets_of_each_task(task, y, n_targets):
+    X, _ = rows_of()
+    model = CustomerTargetEncoder(task)
+    found = model.fit_transform(X, y)
+    names = ["shop"] if n_targets == 1 else [f"shop_{i}" for i in range(n_targets)]
+    assert list(found) == names == model.get_feature_names_out().tolist()
+    assert np.isfinite(found.to_numpy()).all()
+    # By position, whatever the index of y is.
+    y = pd.Series(y, index=np.arange(180)[::-1]) if np.ndim(y) == 1 else y
+    again = clone(model).fit_transform(X.set_axis(np.arange(180) + 7), y)
+    assert_allclose(again, found)
+    if task == "classification":
+        assert found.to_numpy().min() >= 0
+        assert found.to_numpy().max() <= 1
+
+
+def test_one_customer_one_row():
+    X, y = rows_of(1, 3)
+    found = CustomerTargetEncoder().fit_transform(X, y)
+    assert_allclose(found["shop"], y.mean())
+    assert CustomerTargetEncoder().fit_transform(X[:1], y[:1]).shape == (1, 1)
+
+
+def test_it_is_named_by_its_options():
+    names = [name for name, *_ in static_parts(task="regression")]
+    assert names == ["numeric", "moment", "category", "level"]
+    few, many = static_parts(task="regression")[2:]
+    assert repr(few[2]) == "ColumnsOfKind('category', many=False)"
+    assert repr(many[2]) == "ColumnsOfKind('category', many=True)"
+
+
+# In pipelines -------------------------------------------------------------------------
+
+
+def many_shops(n=300):
+    """Return rows of customers with a shop of sixty, a region, and an age."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": np.arange(n), "day": rng.uniform(0, 9, n)})
+    shop = rng.integers(0, 60, n)
+    rows = {"who": np.arange(n), "shop": [f"s{i}" for i in shop], "age": 1.0 * shop}
+    rows = pd.DataFrame(rows).assign(region=np.where(shop % 2, "north", "south"))
+    X = EventLog(events, "who", "day").attach(rows, cutoff=10.0)
+    return X, rng.binomial(1, np.where(shop < 30, 0.2, 0.8))
+
+
+def test_columns_of_many_levels_are_encoded_by_targets():
+    X, y = many_shops()
+    network = LSTMClassifier(**SMALL)
+    model = make_history_pipeline(network, many_levels="target").fit(X, y)
+    made = model[:-1].transform(X)
+    assert list(made) == ["history", "age", "region_north", "region_south", "shop"]
+    assert np.corrcoef(made["shop"], X["age"] < 30)[0, 1] < -0.8
+    one_hot = make_history_pipeline(clone(network)).fit(X, y)[:-1].transform(X)
+    assert one_hot.shape[1] > 50
+    # In any order, and with new levels and missing ones.
+    other = X.iloc[:2, ::-1].assign(shop=["new", None])
+    assert np.isfinite(model.predict_proba(other)).all()
+    [first, second] = model[:-1].transform(other)["shop"]
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("network", "y"),
+    [
+        (LSTMRegressor(**SMALL, loss="poisson"), np.arange(300) % 4),
+        (LSTMClassifier(**SMALL), np.array(list("abc"))[np.arange(300) % 3]),
+        (LSTMClassifier(**SMALL), np.column_stack([np.arange(300) % 2] * 2)),
+        (
+            LSTMSurvival(**SMALL),
+            pd.DataFrame({"event": np.arange(300) % 2 == 0, "time": np.arange(300.0)}),
+        ),
+    ],
+)
+def test_pipelines_of_every_task(network, y):
+    X, _ = many_shops()
+    model = make_history_pipeline(network, many_levels="target").fit(X, y)
+    assert len(model.predict(X[:5])) == 5
+    assert model[:-1].transform(X).filter(like="shop").notna().all(axis=None)
+
+
+def test_without_many_levels_nothing_changes():
+    X, y = many_shops()
+    X = X.drop(columns="shop")
+    network = LSTMClassifier(**SMALL)
+    found = make_history_pipeline(network, many_levels="target").fit(X, y)
+    expected = make_history_pipeline(clone(network)).fit(X, y)
+    assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
+
+
+def test_other_encodings_are_refused():
+    with pytest.raises(ValueError, match="many_levels must be 'one-hot' or 'target'"):
+        make_history_pipeline(LSTMClassifier(), many_levels="hash")
+
+
+def test_lists_are_refused_by_the_usual_error():
+    X, y = many_shops()
+    X = X.assign(region=[["a"]] * len(X))
+    with pytest.raises(TypeError, match="'region' holds values of the type list"):
+        make_history_pipeline(LSTMClassifier(), many_levels="target").fit(X, y)

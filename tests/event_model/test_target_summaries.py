@@ -1,0 +1,107 @@
+"""Mean, median and interval of simulated targets, against those of their paths."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.event_model._futures import summary_of_paths
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    future_sum,
+    next_value,
+    time_to_next,
+)
+
+STATISTICS = ["mean", "median", "lower", "upper"]
+OPTIONS = {"n_paths": 7, "random_state": 0}
+
+
+def test_summary_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 5, (50, 7)).astype("float64")
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[3], values[4, 1:] = np.nan, np.nan
+    values[4, 0] = 2.0
+    found = summary_of_paths(values, 0.8)
+    assert list(found) == STATISTICS
+    for row, of_row in enumerate(values):
+        known = of_row[~np.isnan(of_row)]
+        expected = [np.nan] * 4
+        if len(known):
+            expected = [known.mean(), *np.quantile(known, [0.5, 0.1, 0.9])]
+        assert_allclose([found[name][row] for name in STATISTICS], expected)
+
+
+def test_infinite_values_have_quantiles():
+    found = summary_of_paths(np.array([[1.0, 2.0, np.inf, np.inf, np.inf]]), 0.5)
+    assert [found[name][0] for name in STATISTICS] == [np.inf, np.inf, 2.0, np.inf]
+
+
+def test_rows_keep_their_index(model, X):
+    X = X.iloc[:20].set_axis(np.arange(20)[::-1] + 100)
+
+    def spend(rows):
+        return future_sum(rows, "amount", "90D")
+
+    found = model.simulate_targets(X, spend, "90D", interval=0.6, **OPTIONS)
+    paths = model.simulate_targets(X, spend, "90D", return_paths=True, **OPTIONS)
+    assert found.columns.tolist() == STATISTICS
+    assert_array_equal(found.index, X.index)
+    expected = np.quantile(paths, [0.5, 0.2, 0.8], axis=1)
+    assert_allclose(found["mean"], paths.mean(axis=1))
+    assert_allclose(found[["median", "lower", "upper"]].T, expected)
+    assert (found["mean"] > found["median"]).any(), "they are to differ"
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_several_targets_have_four_columns_each(model, X, as_array):
+    X, horizons = X.iloc[:20], ["30D", "90D"]
+
+    def counts(rows):
+        found = future_count(rows, horizons)
+        return found.to_numpy() if as_array else found
+
+    found = model.simulate_targets(X, counts, "90D", **OPTIONS)
+    assert found.shape == (20, 8)
+    names = [0, 1] if as_array else [pd.Timedelta(one) for one in horizons]
+    for name, horizon in zip(names, horizons, strict=True):
+        alone = model.simulate_targets(
+            X, lambda rows, h=horizon: future_count(rows, h), "90D", **OPTIONS
+        )
+        assert_frame_equal(found[name], alone)
+
+
+def test_shares_durations_and_times_keep_their_type(model, X):
+    X = X.iloc[:20]
+
+    def found(target, **options):
+        return model.simulate_targets(X, target, "90D", **OPTIONS, **options)
+
+    away = found(lambda rows: churned(rows, "90D"))
+    counts = found(lambda rows: future_count(rows, "90D"), return_paths=True)
+    assert_allclose(away["mean"], (counts == 0).mean(axis=1))
+    waits = found(lambda rows: time_to_next(rows, "90D"))
+    paths = found(lambda rows: time_to_next(rows, "90D"), return_paths=True)
+    expected = paths["time"].groupby("row").mean()
+    assert waits["time"].dtypes.unique().tolist() == [paths["time"].dtype]
+    error = (waits["time", "mean"] - expected.to_numpy()).abs()
+    assert error.max() <= pd.Timedelta("1us")
+    shares = paths["event"].groupby("row").mean()
+    assert_allclose(waits["event", "mean"], shares)
+    due = found(lambda rows: next_value(rows, "due", "90D"))
+    paths = found(lambda rows: next_value(rows, "due", "90D"), return_paths=True)
+    latest = pd.DataFrame(paths, X.index).max(axis=1)
+    assert due["upper"].dtype == paths.dtype
+    assert (due["upper"].isna() == latest.isna()).all()
+    assert 0 < due["upper"].isna().sum() < 20
+    assert (due["upper"] <= latest)[latest.notna()].all()
+
+
+def test_values_without_an_order_need_their_paths(model, X):
+    with pytest.raises(
+        TypeError, match=r"The target must have numbers.*return_paths=True"
+    ):
+        model.simulate_targets(X, lambda rows: next_value(rows, "kind", "9D"), "9D", 2)

@@ -1,0 +1,175 @@
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.uplift import choose_contacts
+
+
+def best_profit(profit, limits):
+    """Try all choices; limits are pairs of what contacts use and what there is."""
+    n, k = profit.shape
+    best = 0.0
+    for choice in product(range(-1, k), repeat=n):
+        pairs = [(i, j) for i, j in enumerate(choice) if j >= 0]
+        if all(sum(used[i, j] for i, j in pairs) <= most for used, most in limits):
+            best = max(best, sum(profit[i, j] for i, j in pairs))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_problems_have_the_best_choice(seed):
+    rng = np.random.default_rng(seed)
+    effect, cost = rng.normal(0.03, 0.05, (6, 2)), rng.uniform(0, 3, (6, 2))
+    cost[rng.random((6, 2)) < 0.2] = 0
+    value = rng.uniform(20, 80, 6)
+    profit = value[:, None] * effect - cost
+    one, first = np.ones((6, 2)), np.tile([1.0, 0.0], (6, 1))
+    for options, limits in [
+        ({}, []),
+        ({"budget": 3.0}, [(cost, 3.0)]),
+        ({"budget": 0.0}, [(cost, 0.0)]),
+        ({"capacity": 2}, [(one, 2)]),
+        ({"budget": 3.0, "capacity": 3}, [(cost, 3.0), (one, 3)]),
+        ({"budget": 4.0, "capacity": {1: 1}}, [(cost, 4.0), (first, 1)]),
+        ({"capacity": {1: 1, 2: 1}}, [(first, 1), (1 - first, 1)]),
+    ]:
+        result = choose_contacts(effect, value=value, cost=cost, **options)
+        assert result.profit == pytest.approx(best_profit(profit, limits))
+        assert result.gap == 0
+        for used, most in limits:
+            rows, chosen = np.flatnonzero(result.treatment), result.treatment
+            assert used[rows, chosen[rows] - 1].sum() <= most + 1e-9
+        contacts = result.contacts
+        assert_allclose(
+            contacts["profit"],
+            profit[contacts["row"], contacts["treatment"].astype(int) - 1],
+        )
+        assert contacts["profit"].is_monotonic_decreasing
+        assert contacts["row"].is_unique
+        assert result.cost == pytest.approx(contacts["cost"].sum())
+
+
+@pytest.mark.parametrize("capacity", [None, {1: 300, 2: 100}])
+def test_many_customers(capacity):
+    rng = np.random.default_rng(0)
+    effect, cost = rng.normal(0.02, 0.05, (4000, 3)), rng.uniform(0.2, 5, (4000, 3))
+    result = choose_contacts(effect, value=50, cost=cost, budget=800, capacity=capacity)
+    assert result.cost <= 800 * (1 + 1e-9)
+    assert 0 <= result.gap < 1e-4 * result.profit
+    counts = np.bincount(result.treatment)
+    if capacity:
+        assert counts[1] <= 300
+        assert counts[2] <= 100
+    # Weak duality: at any price of the budget, no choice earns more than this.
+    for price in (2, 4, 8):
+        most = (50 * effect - (1 + price) * cost).max(axis=1).clip(0).sum()
+        assert result.profit <= most + price * 800
+    simple = choose_contacts(effect.max(axis=1), value=50, cost=2.6, budget=800)
+    assert result.profit > simple.profit
+
+
+def test_equal_costs_take_the_highest_effects():
+    effect = np.array([0.3, 0.1, 0.3, 0.2, 0.3, -0.1])
+    for limit in ({"budget": 4.5}, {"capacity": 2}):
+        result = choose_contacts(effect, value=10, cost=2, **limit)
+        # Of equal effects, the first rows.
+        assert_array_equal(result.treatment, [1, 0, 1, 0, 0, 0])
+        assert result.profit == pytest.approx(2)
+        assert result.gap == 0
+    everybody = choose_contacts(effect, value=10, cost=2)
+    assert everybody.treatment.sum() == 3  # the profit of .2 * 10 - 2 is not above 0
+    assert choose_contacts(effect, capacity=0).contacts.empty
+    assert choose_contacts(-effect[:4]).profit == 0
+
+
+def test_budgets_are_spent_to_the_cent():
+    # In floats, ten times .1 is less than 1, and three times .1 more than .3.
+    assert len(choose_contacts(np.ones(20), cost=0.1, budget=1.0).contacts) == 10
+    assert len(choose_contacts(np.ones(20), cost=0.1, budget=0.3).contacts) == 3
+
+
+def test_labels_customers_and_channels():
+    effect = pd.DataFrame(
+        {"mon": [0.3, 0.2, 0.1], "tue": [0.3, 0.2, 0.1], "call": [0.1, 0.5, 0.0]},
+        index=["ann", "bob", "cid"],
+    )
+    result = choose_contacts(
+        effect,
+        treatments=["none", "mail_mon", "mail_tue", "call"],
+        channels=["mail", "mail", "phone"],
+        capacity={"mail": 1, "phone": 1},
+    )
+    assert_array_equal(result.treatment, ["mail_mon", "call", "none"])
+    assert result.contacts["customer"].tolist() == ["bob", "ann"]
+    named = choose_contacts(effect, customers=["x", "y", "z"], capacity=1)
+    assert named.contacts["customer"].tolist() == ["y"]
+    assert named.contacts["treatment"].tolist() == [3]
+
+
+def test_costs_and_values_of_customers():
+    effect = np.full((4, 2), 0.1)
+    by_customer = choose_contacts(effect, value=[10, 20, 30, 0], cost=[0.5, 3, 0, 1])
+    assert_array_equal(by_customer.treatment > 0, [True, False, True, False])
+    by_treatment = choose_contacts(effect, value=10, cost=[0.9, 0.5])
+    assert_array_equal(by_treatment.treatment, [2, 2, 2, 2])
+    assert_allclose(by_treatment.profit, 4 * 0.5)
+
+
+def test_intervals_are_quantiles_of_the_profit_over_samples():
+    rng = np.random.default_rng(0)
+    effect = rng.normal(0.05, 0.1, 200)
+    samples = effect + rng.normal(scale=0.05, size=(2000, 200))
+    result = choose_contacts(
+        effect, value=10, cost=0.2, capacity=50, effect_samples=samples
+    )
+    # The sum of 50 independent errors of .5.
+    assert result.upper - result.lower == pytest.approx(
+        2 * 1.96 * 0.5 * 50**0.5, rel=0.1
+    )
+    assert result.lower < result.profit < result.upper
+    half = choose_contacts(
+        effect,
+        value=10,
+        cost=0.2,
+        capacity=50,
+        effect_samples=samples[:, :, None],
+        confidence_level=0.5,
+    )
+    assert half.upper - half.lower < 0.5 * (result.upper - result.lower)
+    without = choose_contacts(effect)
+    assert np.isnan([without.lower, without.upper]).all()
+
+
+def test_bad_input():
+    good = {"effect": np.full((3, 2), 0.1), "value": 10, "cost": 0.5}
+    cases = [
+        ({"effect": [[0.1, np.nan]]}, ValueError, "effect has 1 missing or infinite"),
+        ({"effect": ["a", "b"]}, TypeError, "effect must hold numbers"),
+        ({"effect": np.ones((3, 2, 1))}, ValueError, r"got the shape \(3, 2, 1\)"),
+        ({"value": [1, 2]}, ValueError, "value must be a number, or have one for each"),
+        ({"cost": -1}, ValueError, "cost has 1 negative values"),
+        ({"cost": np.ones((2, 2))}, ValueError, r"3 customers, or both; got the shape"),
+        ({"budget": -1}, ValueError, "'budget'"),
+        ({"capacity": -1}, ValueError, "'capacity'"),
+        ({"capacity": {1: 2.5}}, ValueError, "capacity of 1 must be an integer"),
+        ({"capacity": {"mail": 2}}, ValueError, r"names 'mail', .* none of \[1, 2\]"),
+        ({"capacity": {1: 1}, "channels": ["a"]}, ValueError, "each of 2 treatments"),
+        ({"treatments": "none"}, TypeError, "treatments must be a list of labels"),
+        ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
+        ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
+        ({"customers": ["a", "b", "a"]}, ValueError, "1 rows are of customers .* 'a'"),
+        ({"customers": ["a"]}, ValueError, "customers has 1 rows, but effect has 3"),
+        ({"effect_samples": np.ones((5, 3))}, ValueError, r"\(n_samples, 3, 2\)"),
+    ]
+    for changed, error, message in cases:
+        with pytest.raises(error, match=message):
+            choose_contacts(**{**good, **changed})
+
+
+def test_no_customers():
+    result = choose_contacts(np.empty((0, 2)), budget=1)
+    assert result.contacts.empty
+    assert result.treatment.shape == (0,)

@@ -1,0 +1,303 @@
+"""Meta-learners on histories: customers, time, weights, and what must not be seen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor
+from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
+from sklearn_seqcrm.uplift._models import counterpart
+
+LEARNERS = ["s", "t", "x", "dr", "r"]
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+
+
+def journeys(n_customers=40, n_cutoffs=2, seed=0, **attach):
+    """Rows at several cutoffs, treatments and outcomes."""
+    rng = np.random.default_rng(seed)
+    events = pd.DataFrame(
+        {
+            "who": rng.integers(0, n_customers, 8 * n_customers),
+            "day": rng.integers(0, 100, 8 * n_customers),
+            "amount": rng.exponential(size=8 * n_customers),
+            "kind": rng.choice(["visit", "order"], 8 * n_customers),
+        }
+    )
+    rows = pd.DataFrame(
+        {
+            "who": np.repeat(np.arange(n_customers), n_cutoffs),
+            "at": np.tile(50 + 20 * np.arange(n_cutoffs), n_customers),
+            "age": rng.normal(40, 9, n_customers * n_cutoffs),
+        }
+    )
+    X = EventLog(events, "who", "day").attach(rows, cutoff="at", **attach)
+    treated = rng.integers(0, 2, len(X))
+    return X, treated, rng.normal(size=len(X)) + 3 * treated
+
+
+def network(kind=LSTMRegressor, **params):
+    return make_history_pipeline(kind(**{**SMALL, **params}))
+
+
+PIPELINES = {
+    "network": network(LSTMClassifier),
+    "boosting": make_pipeline(
+        HistoryAggregator(), HistGradientBoostingClassifier(max_iter=5, random_state=0)
+    ),
+    "hybrid": make_hybrid(network(LSTMClassifier), random_state=0),
+}
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipelines_on_histories(name, learner):
+    X, treated, y = journeys()
+    model = UpliftClassifier(PIPELINES[name], learner=learner, random_state=0)
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(X))
+    model.fit(X, y > 1, treatment=treated, sample_weight=weight)
+    found = model.predict(X)
+    assert found.shape == (len(X),)
+    assert np.isfinite(found).all()
+    # Columns in another order, and other rows of the batch, change nothing.
+    others = X[X.columns[::-1]].iloc[::-3]
+    np.testing.assert_allclose(model.predict(others), found[::-3], atol=1e-5)
+    check_no_leakage(model, X, n_cutoffs=2)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        network(LSTMClassifier, hidden_size=8, learning_rate=0.02, max_epochs=15),
+        make_pipeline(HistoryAggregator(), HistGradientBoostingClassifier()),
+        make_pipeline(RFMFeatures(), SimpleImputer(), LogisticRegression()),
+    ],
+)
+@pytest.mark.parametrize("n_arms", [2, 3])
+def test_one_model_reads_the_treatment(estimator, n_arms):
+    """The S-learner finds effects of .8 and, of a second treatment, -.3 or so."""
+    X, _, _ = journeys(150)
+    rng = np.random.default_rng(0)
+    arm = rng.integers(0, n_arms, len(X))
+    bought = rng.random(len(X)) < np.array([0.3, 0.95, 0.02])[arm]
+    model = UpliftClassifier(estimator, learner="s", control=0, random_state=0)
+    found = model.fit(X, bought, treatment=arm).predict(X)
+    mean = found.mean(axis=0)
+    assert (mean if n_arms == 2 else mean[0]) > 0.2
+    assert n_arms == 2 or mean[1] < -0.1
+
+
+class Memory(RegressorMixin, BaseEstimator):
+    """Remembers its training customers, and predicts whether it knows a customer."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.known_ = set(X["who"])
+        return self
+
+    def predict(self, X):
+        return X["who"].isin(self.known_).to_numpy(dtype="float64")
+
+
+@pytest.mark.parametrize("cv", [3, CutoffSplit(2, horizon=5)])
+def test_nuisances_never_saw_the_customer(cv):
+    """Outcomes that are predicted for a row of a known customer would be 1."""
+
+    class Effect(LinearRegression):
+        def fit(self, X, y, sample_weight=None):
+            self.pseudo_ = np.asarray(y)
+            return super().fit(X[["age"]], y)
+
+        def predict(self, X):
+            return super().predict(X[["age"]])
+
+    X, treated, _ = journeys(30, 4)
+    model = UpliftRegressor(
+        Memory(), effect_estimator=Effect(), propensity="constant", cv=cv
+    )
+    model.fit(X, np.zeros(len(X)), treatment=treated)
+    pseudo = model.learner_.effect[0].pseudo_
+    np.testing.assert_array_equal(pseudo, 0)
+    # Forward in time, rows at the first two of four cutoffs are in no test part.
+    assert len(pseudo) == (len(X) if cv == 3 else len(X) // 2)
+
+
+def uplift_rows(customers, arms, outcome):
+    customers, arms = np.asarray(customers), np.asarray(arms)
+    n = len(arms)
+    return UpliftRows(
+        np.zeros((n, 1)),
+        np.asarray(outcome),
+        np.asarray(outcome, dtype="float64"),
+        arms,
+        customers,
+        np.ones(n),
+        np.empty((n, 0)),
+    )
+
+
+def test_folds_are_of_customers_and_stratified():
+    rng = np.random.default_rng(0)
+    customers = np.repeat(np.arange(300), 2)
+    arms = np.repeat((np.arange(300) < 9).astype(int), 2)
+    rows = uplift_rows(customers, arms, rng.integers(0, 2, 600))
+    folds = customer_folds(rows, 3, 2, np.random.RandomState(0))
+    tested = np.concatenate([test for _, test in folds])
+    np.testing.assert_array_equal(np.sort(tested), np.arange(600))
+    for train, test in folds:
+        assert not set(customers[train]) & set(customers[test])
+        assert abs(arms[test].sum() - 6) <= 2  # of 18 rows
+        assert len(test) == 200
+
+
+def test_folds_forward_in_time():
+    """Labels of training rows are known at the test cutoff, customers are others."""
+    X, treated, y = journeys(30, 4)
+    rows = uplift_rows(X["who"].to_numpy(), treated, y)._replace(X=X)
+    split = CutoffSplit(2, horizon=5)
+    folds = customer_folds(rows, split, 2, np.random.RandomState(0))
+    assert len(folds) == 6
+    cutoff = X["at"].to_numpy()
+    for train, test in folds:
+        assert cutoff[train].max() + 5 <= cutoff[test].min()
+        assert not set(rows.customers[train]) & set(rows.customers[test])
+
+
+# The treatment that is being decided --------------------------------------------------
+
+
+def campaign(delay, exact=False, n=60, logged=1.0, kind="mail"):
+    """Rows whose contact is an event some days after the cutoff."""
+    rng = np.random.default_rng(0)
+    treated = rng.integers(0, 2, n)
+    past = pd.DataFrame({"who": np.repeat(np.arange(n), 3), "kind": "visit"})
+    past["day"] = rng.integers(0, 90, 3 * n)
+    mailed = np.flatnonzero((treated == 1) & (rng.random(n) < logged))
+    contacts = pd.DataFrame({"who": mailed, "kind": kind, "day": 100 + delay})
+    log = EventLog(pd.concat([past, contacts]), "who", "day")
+    rows = pd.DataFrame({"who": np.arange(n), "at": 100})
+    X = log.attach(rows, cutoff="at", allow_exact_matches=exact)
+    return X, treated, rng.normal(size=n)
+
+
+BOOSTING = make_pipeline(
+    HistoryAggregator(), HistGradientBoostingRegressor(max_iter=3, random_state=0)
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delay": 0, "exact": True}, "at the cutoff .True"),
+        ({"delay": 0, "exact": True, "logged": 0.9}, "at the cutoff .True"),
+        ({"delay": -1}, "ends with kind='mail'"),
+        ({"delay": -1, "logged": 0.9}, "ends with kind='mail'"),
+    ],
+)
+def test_the_decision_in_the_history_is_an_error(options, message):
+    X, treated, y = campaign(**options)
+    with pytest.raises(ValueError, match=message) as error:
+        UpliftRegressor(BOOSTING).fit(X, y, treatment=treated)
+    assert "have the treatment 1" in str(error.value)
+    assert "allow_exact_matches=False" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": 0},  # not visible
+        {"delay": 1, "exact": True},
+        {"delay": 0, "exact": True, "n": 12},  # may be chance: .5 ** 6 or so
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*learned propensity:UserWarning")
+def test_histories_without_the_decision_are_taken(options):
+    X, treated, y = campaign(**options)
+    UpliftRegressor(BOOSTING, cv=2, random_state=0).fit(X, y, treatment=treated)
+
+
+def test_events_at_the_cutoff_of_both_arms_are_taken():
+    """The basket that is being judged, for example."""
+    X, treated, y = journeys(allow_exact_matches=True)
+    UpliftRegressor(BOOSTING, random_state=0).fit(X, y, treatment=treated)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_effects_do_not_depend_on_the_contact(learner):
+    """The log holds the contact, at the cutoff; histories end before it."""
+    (X, treated, y), (X_without, _, _) = campaign(0), campaign(900)
+    model = UpliftRegressor(BOOSTING, learner=learner, random_state=0)
+    with np.errstate(all="raise"):
+        found = clone(model).fit(X, y, treatment=treated).predict(X)
+    expected = clone(model).fit(X_without, y, treatment=treated).predict(X_without)
+    np.testing.assert_array_equal(found, expected)
+
+
+# Defaults and weights -----------------------------------------------------------------
+
+
+def test_counterparts_have_the_steps_and_parameters():
+    pipeline = network(loss="poisson", hidden_size=3, cell="gru")
+    effect = counterpart(pipeline, "Regressor", "effect_estimator")
+    assert isinstance(effect[-1], LSTMRegressor)
+    params = effect[-1].get_params()
+    assert (params["loss"], params["hidden_size"]) == ("squared_error", 3)
+    propensity = counterpart(pipeline, "Classifier", "propensity_estimator")
+    assert isinstance(propensity[-1], LSTMClassifier)
+    assert propensity[-1].cell == "gru"
+    assert [name for name, _ in propensity.steps] == [name for name, _ in effect.steps]
+    assert pipeline[-1].loss == "poisson"  # untouched
+
+
+def test_counterparts_of_ensembles():
+    hybrid = make_hybrid(network(LSTMClassifier), cv=2)
+    effect = counterpart(hybrid, "Regressor", "effect_estimator")
+    assert isinstance(effect, HybridRegressor)
+    assert isinstance(effect.lstm[-1], LSTMRegressor)
+    assert effect.cv == 2
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("requested", [False, True])
+def test_weights_reach_the_last_step(routing, requested):
+    """With or without metadata routing, and with or without a request."""
+    seen = []
+
+    class Spy(LinearRegression):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(sample_weight)
+            return super().fit(X, y, sample_weight)
+
+    X, treated, y = journeys()
+    with sklearn.config_context(enable_metadata_routing=routing):
+        spy = Spy()
+        if requested and routing:
+            spy.set_fit_request(sample_weight=True)
+            spy.set_score_request(sample_weight=False)
+        model = UpliftRegressor(
+            make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
+            learner="r",
+            effect_estimator=GridSearchCV(
+                make_pipeline(RFMFeatures(), SimpleImputer(), spy),
+                {"rfmfeatures__amount": [None]},
+            ),
+            propensity="constant",
+            random_state=0,
+        )
+        model.fit(X, y, treatment=treated)
+    assert seen
+    assert all(weight is not None and (weight > 0).all() for weight in seen)

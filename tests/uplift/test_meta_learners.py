@@ -1,0 +1,384 @@
+"""Meta-learners on tables: formulas, simulated truths, and figures of econml."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
+
+from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor
+
+LEARNERS = ["s", "t", "x", "dr", "r"]
+POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 2.0]])
+
+
+def table(n=600, seed=0, confounded=True):
+    """Rows whose effect is 1 + x_0 - x_1, and the probability of treatment."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    propensity = 1 / (1 + np.exp(-X[:, 0])) if confounded else np.full(n, 0.5)
+    treated = (rng.random(n) < propensity).astype(int)
+    y = 2 * X[:, 0] + X[:, 1] + treated * effect(X) + rng.normal(size=n)
+    return X, y, treated, propensity
+
+
+def effect(X):
+    return 1 + X[:, 0] - X[:, 1]
+
+
+def three_folds(n=600):
+    fold = np.arange(n) % 3
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
+
+
+def linear(learner="dr", **params):
+    params = {"propensity_estimator": LogisticRegression(), **params}
+    return UpliftRegressor(LinearRegression(), learner=learner, **params)
+
+
+def test_econml_has_the_same_effects():
+    """Of econml 0.17: DRLearner, NonParamDML (the R-learner), XLearner, TLearner.
+
+    With linear models, the known propensity and these folds. The data of a seed and
+    least squares are the same to about 12 digits everywhere. XLearner of econml is not
+    cross-fitted: two thirds of the rows instead of all move its effects by .01.
+    """
+    X, y, treated, propensity = table()
+    figures = {
+        "dr": [1.12942909878, 2.28658317027, 0.11712028769, -2.05234259490],
+        "r": [1.13001702106, 2.09269743042, 0.14510773595, -1.80248195852],
+        "x": [1.12854898663, 2.18591627111, 0.14534118248, -1.89523390615],
+        "t": [1.12854898663, 2.18591627111, 0.14534118248, -1.89523390615],
+    }
+    for learner, expected in figures.items():
+        model = linear(learner, cv=three_folds())
+        model.fit(X, y, treatment=treated, propensity=propensity)
+        tolerance = 0.01 if learner == "x" else 1e-8
+        np.testing.assert_allclose(model.predict(POINTS), expected, atol=tolerance)
+
+
+def test_doubly_robust_pseudo_outcomes_by_a_loop():
+    X, y, treated, _ = table(60)
+    propensity = np.random.default_rng(1).uniform(0.2, 0.8, 60)
+    model = linear(cv=three_folds(60))
+    model.fit(X, y, treatment=treated, propensity=propensity)
+    pseudo = np.zeros(60)
+    for train, test in three_folds(60):
+        own = [train[treated[train] == arm] for arm in (0, 1)]
+        outcome = [LinearRegression().fit(X[rows], y[rows]) for rows in own]
+        for i in test:
+            m_0, m_1 = (float(one.predict(X[[i]])[0]) for one in outcome)
+            pseudo[i] = m_1 - m_0
+            if treated[i]:
+                pseudo[i] += (y[i] - m_1) / propensity[i]
+            else:
+                pseudo[i] -= (y[i] - m_0) / (1 - propensity[i])
+    expected = LinearRegression().fit(X, pseudo).predict(POINTS)
+    np.testing.assert_allclose(model.predict(POINTS), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("learner", LEARNERS[1:])
+@pytest.mark.parametrize("propensity", ["learned", "constant"])
+def test_true_effects_are_found(learner, propensity):
+    """Standard errors of a coefficient are about 2 / sqrt(4000) = .03."""
+    if propensity == "constant" and learner == "r":
+        pytest.skip("With another propensity its effects are weighted averages.")
+    X, y, treated, _ = table(4000)
+    model = linear(learner, propensity=propensity, random_state=0)
+    found = model.fit(X, y, treatment=treated).predict(POINTS)
+    np.testing.assert_allclose(found, effect(POINTS), atol=0.25)
+
+
+def test_one_linear_model_of_all_rows_has_one_effect():
+    X, y, treated, _ = table(4000, confounded=False)
+    found = linear("s").fit(X, y, treatment=treated).predict(POINTS)
+    np.testing.assert_allclose(found, 1.0, atol=0.15)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_effects_are_differences_of_outcomes(learner):
+    X, y, treated, _ = table(300)
+    model = linear(learner, random_state=0).fit(X, y, treatment=treated)
+    outcomes = model.predict_outcomes(X)
+    assert outcomes.shape == (300, 2)
+    np.testing.assert_allclose(np.diff(outcomes)[:, 0], model.predict(X), atol=1e-9)
+    # Both arms are predicted near their means, not only their difference.
+    for arm in (0, 1):
+        own = treated == arm
+        assert outcomes[own, arm].mean() == pytest.approx(y[own].mean(), abs=0.3)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_several_treatments(learner):
+    """Each treatment has its own effect, in the order of treatments_."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 2))
+    arm = rng.choice(["none", "mail", "call"], 3000, p=[0.5, 0.3, 0.2])
+    y = X[:, 0] + np.select([arm == "mail", arm == "call"], [2.0, -1.0])
+    y = y + rng.normal(size=3000)
+    model = linear(learner, control="none", random_state=0)
+    found = model.fit(X, y, treatment=arm).predict(POINTS)
+    assert model.treatments_.tolist() == ["none", "call", "mail"]
+    assert found.shape == (4, 2)
+    np.testing.assert_allclose(found, np.tile([-1.0, 2.0], (4, 1)), atol=0.35)
+    outcomes = model.predict_outcomes(POINTS)
+    np.testing.assert_allclose(outcomes[:, 1:] - outcomes[:, :1], found, atol=1e-9)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_classes_have_differences_of_probabilities(learner):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 2))
+    mailed = rng.random(4000) < 0.5
+    chance = np.where(mailed & (X[:, 0] > 0), 0.7, 0.3)
+    bought = np.where(rng.random(4000) < chance, "yes", "no")
+    model = UpliftClassifier(
+        LogisticRegression(),
+        learner=learner,
+        effect_estimator=LinearRegression(),
+        random_state=0,
+    ).fit(X, bought, treatment=mailed)
+    assert model.classes_.tolist() == ["no", "yes"]
+    found = model.predict(X)
+    assert found.mean() == pytest.approx(0.2, abs=0.05)
+    outcomes = model.predict_outcomes(X)
+    assert ((outcomes >= 0) & (outcomes <= 1)).all()
+
+
+def test_random_treatments_have_constant_propensities():
+    """Trees that overfit predict the arm at random: the slope is about 0."""
+    X, y, treated, _ = table(1500, confounded=False)
+    boosting = HistGradientBoostingRegressor(max_iter=50, random_state=0)
+    model = UpliftRegressor(boosting, random_state=0).fit(X, y, treatment=treated)
+    learned = model.learner_.propensity.of_rows[:, 1]
+    assert np.ptp(learned) < 0.1
+    assert learned.mean() == pytest.approx(treated.mean(), abs=1e-3)
+
+
+def test_learned_propensities_are_those_of_the_truth():
+    X, y, treated, propensity = table(4000)
+    model = linear(random_state=0).fit(X, y, treatment=treated)
+    learned = model.learner_.propensity.of_rows
+    np.testing.assert_allclose(learned[:, 1], propensity, atol=0.1)
+    np.testing.assert_allclose(learned.sum(axis=1), 1)
+
+
+def test_constant_propensities_are_the_shares():
+    X, y, treated, _ = table(300)
+    weight = np.where(treated, 3.0, 1.0)
+    model = linear(propensity="constant", random_state=0)
+    model.fit(X, y, treatment=treated, sample_weight=weight)
+    share = weight[treated == 1].sum() / weight.sum()
+    np.testing.assert_allclose(model.learner_.propensity.of_rows[:, 1], share)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_weights_are_repeated_rows(learner):
+    """With given folds, and repeated rows in the fold of the row."""
+    X, y, treated, propensity = table(300)
+    times = np.random.default_rng(1).integers(0, 3, 300)
+    rows = np.repeat(np.arange(300), times)
+    fold = np.arange(300) % 3
+
+    def folds(kept):
+        own = fold[kept]
+        return [(np.flatnonzero(own != i), np.flatnonzero(own == i)) for i in range(3)]
+
+    weighted = linear(learner, cv=folds(np.flatnonzero(times)))
+    weighted.fit(X, y, treatment=treated, sample_weight=times, propensity=propensity)
+    repeated = linear(learner, cv=folds(rows)).fit(
+        X[rows], y[rows], treatment=treated[rows], propensity=propensity[rows]
+    )
+    found = weighted.predict(POINTS)
+    np.testing.assert_allclose(found, repeated.predict(POINTS), rtol=1e-9)
+
+
+def test_effect_learner_needs_weights():
+    X, y, treated, _ = table(60)
+    model = linear("r", effect_estimator=KNeighborsRegressor())
+    with pytest.raises(TypeError, match="takes no sample_weight: KNeighborsRegressor"):
+        model.fit(X, y, treatment=treated)
+
+
+@pytest.mark.parametrize("learner", ["s", "dr"])
+def test_inputs_are_read_by_position(learner):
+    """Lists, arrays and DataFrames with any index have the same effects."""
+    X, y, treated, _ = table(90)
+    model = linear(learner, random_state=0)
+    expected = clone(model).fit(X, y, treatment=treated).predict(X)
+    lists = clone(model).fit(X.tolist(), y.tolist(), treatment=treated.tolist())
+    np.testing.assert_allclose(lists.predict(X.tolist()), expected, rtol=1e-9)
+    # Columns with the names that the S-learner would give.
+    frame = pd.DataFrame(X, index=np.arange(90)[::-1], columns=["treatment=1", "b"])
+    found = clone(model).fit(
+        frame, pd.Series(y, index=np.arange(90) + 5), treatment=pd.Series(treated)
+    )
+    np.testing.assert_allclose(found.predict(frame), expected, rtol=1e-9)
+    assert found.feature_names_in_.tolist() == ["treatment=1", "b"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [False, True],
+        [0.0, 1.0],
+        pd.array([0, 1], dtype="Int64"),
+        pd.Categorical([0, 1]),
+        np.array([False, True], dtype=object),
+    ],
+)
+def test_labels_of_any_type(labels):
+    X, y, treated, _ = table(90)
+    expected = linear(random_state=0).fit(X, y, treatment=treated).predict(X)
+    column = pd.Series(labels).iloc[treated]
+    model = linear(random_state=0).fit(X, y, treatment=column)
+    np.testing.assert_array_equal(model.predict(X), expected)
+    assert model.treatments_.tolist() == [0, 1]
+
+
+def test_control_is_named():
+    X, y, treated, _ = table(90)
+    labels = np.array(["a holdout", "mail"])[treated]
+    with pytest.raises(ValueError, match=r"pass control=..., one of \['"):
+        linear().fit(X, y, treatment=labels)
+    found = linear(control="mail", random_state=0).fit(X, y, treatment=labels)
+    assert found.treatments_.tolist() == ["mail", "a holdout"]
+    other = linear(control="a holdout", random_state=0).fit(X, y, treatment=labels)
+    np.testing.assert_allclose(found.predict(X), -other.predict(X), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"treatment": None}, TypeError, "a label for each row; got None"),
+        ({"treatment": "mail"}, TypeError, "a label for each row; got 'mail'"),
+        ({"treatment": np.zeros(60)}, ValueError, "all 60 rows have 0.0"),
+        ({"treatment": np.r_[np.nan, np.arange(59) % 2]}, ValueError, "in 1 of 60"),
+        ({"treatment": np.arange(59) % 2}, ValueError, "inconsistent"),
+        ({"treatment": np.arange(60) % 3}, ValueError, "pass control=..., one of"),
+        ({"control": 2}, ValueError, "control=2 is none of the labels"),
+        ({"propensity": np.ones(60)}, ValueError, "60 of 60 rows have others"),
+        ({"propensity": np.zeros((60, 3))}, ValueError, r"shape \(60, 2\), a column"),
+        ({"propensity": np.full((60, 2), 0.4)}, ValueError, "must sum to 1"),
+        ({"propensity": np.full(60, np.nan)}, ValueError, "contains NaN"),
+        (
+            {"sample_weight": np.zeros(60)},
+            ValueError,
+            "at least one non-zero|zero for all",
+        ),
+        ({"sample_weight": np.arange(60) % 2}, ValueError, r"treatments \[0\]"),
+        ({"y": np.full(60, np.nan)}, ValueError, "contains NaN"),
+        ({"y": None}, ValueError, "the target y is None"),
+        ({"cv": 61}, ValueError, "cv=61 folds need as many customers"),
+        ({"learner": "q"}, ValueError, "'learner' parameter"),
+        ({"min_propensity": 0.5}, ValueError, "'min_propensity' parameter"),
+    ],
+)
+def test_bad_input(change, error, message):
+    X, y, _, _ = table(60)
+    params = {k: v for k, v in change.items() if k in linear().get_params()}
+    params.pop("propensity", None)
+    given = {k: v for k, v in change.items() if k not in params}
+    given = {"y": y, "treatment": np.arange(60) % 2, **given}
+    with pytest.raises(error, match=message):
+        linear(**params).fit(X, **given)
+
+
+def test_an_arm_missing_in_a_fold():
+    X, y, _, _ = table(60)
+    treated = np.zeros(60, dtype=int)
+    treated[:2] = 1
+    with pytest.raises(ValueError, match="no training row of 1 of 2 treatments"):
+        linear(cv=[(np.arange(2, 60), np.arange(2))]).fit(X, y, treatment=treated)
+    # Folds of customers are stratified: two rows suffice for two folds.
+    UpliftRegressor(
+        LinearRegression(), cv=2, propensity="constant", random_state=0
+    ).fit(X, y, treatment=treated)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_an_arm_of_one_class(learner):
+    """Nobody of control has bought: the classifier of this arm has one class."""
+    X, _, treated, _ = table(120)
+    model = UpliftClassifier(
+        LogisticRegression(),
+        learner=learner,
+        effect_estimator=LinearRegression(),
+        random_state=0,
+    ).fit(X, treated * (np.arange(120) % 3 > 0), treatment=treated)
+    # A model of both arms has an additive effect on the log odds, which it shrinks.
+    tolerance = 0.25 if learner == "s" else 0.15
+    assert model.predict(X).mean() == pytest.approx(2 / 3, abs=tolerance)
+
+
+def test_classes_are_two():
+    X, _, treated, _ = table(60)
+    for y in (np.arange(60) % 3, np.ones(60, dtype=int)):
+        with pytest.raises(ValueError, match="UpliftClassifier needs 2 classes"):
+            UpliftClassifier(LogisticRegression()).fit(X, y, treatment=treated)
+
+
+def test_defaults_that_are_not_known():
+    X, y, treated, _ = table(60)
+    with pytest.raises(ValueError, match="not known for LogisticRegression; pass eff"):
+        UpliftClassifier(LogisticRegression()).fit(X, y > 0, treatment=treated)
+    with pytest.raises(ValueError, match="not known for LinearRegression; pass prop"):
+        UpliftRegressor(LinearRegression()).fit(X, y, treatment=treated)
+
+
+def test_little_overlap_warns():
+    X, y, _, _ = table(600)
+    treated = (X[:, 0] > 0).astype(int)
+    treated[:4] = [0, 1, 0, 1]
+    with pytest.warns(UserWarning, match=r"rows have a learned propensity below"):
+        model = linear(random_state=0).fit(X, y, treatment=treated)
+    assert model.learner_.propensity.of_rows.min() >= 0.009
+
+
+def test_unread_treatments_warn():
+    class Ignorant(LinearRegression):
+        def fit(self, X, y):
+            return super().fit(X[:, :2], y)
+
+        def predict(self, X):
+            return super().predict(X[:, :2])
+
+    X, y, treated, _ = table(60)
+    with pytest.warns(UserWarning, match=r"the columns \['treatment=1'\]"):
+        UpliftRegressor(Ignorant(), learner="s").fit(X, y, treatment=treated)
+
+
+def test_intervals_contain_the_truth():
+    """Of linear models without bias: 90% of the intervals, here of 4 points."""
+    covered = []
+    for seed in range(8):
+        X, y, treated, propensity = table(300, seed)
+        model = linear(n_bootstraps=30, random_state=seed)
+        model.fit(X, y, treatment=treated, propensity=propensity)
+        interval = model.predict_interval(POINTS)
+        assert interval.shape == (4, 2)
+        covered.append(
+            (interval[:, 0] < effect(POINTS)) & (effect(POINTS) < interval[:, 1])
+        )
+    assert 0.7 < np.mean(covered) <= 1
+
+
+def test_intervals_of_several_treatments_and_processes():
+    X, y, _, _ = table(90)
+    arm = np.arange(90) % 3
+    one, two = (
+        linear(control=0, n_bootstraps=3, n_jobs=n, random_state=0).fit(
+            X, y, treatment=arm
+        )
+        for n in (1, 2)
+    )
+    assert one.predict_interval(X).shape == (90, 2, 2)
+    np.testing.assert_array_equal(one.predict_interval(X), two.predict_interval(X))
+    assert (np.diff(one.predict_interval(X)) >= 0).all()
+    # The effects themselves do not depend on the number of samples.
+    none = linear(control=0, random_state=0).fit(X, y, treatment=arm)
+    np.testing.assert_array_equal(none.predict(X), one.predict(X))
+    with pytest.raises(ValueError, match="set n_bootstraps to 50 or more"):
+        none.predict_interval(X)
