@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -146,6 +147,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
             a part does not take it.
         """
         self._fit(X, y, sample_weight)
+        [X] = indexable(X)
         self._check_ends(safe_indexing(X, [0]))
         return self
 
