@@ -7,8 +7,8 @@ seed, so an interrupted command continues where it was. The table has means over
 and their spread, and bootstrap intervals of the differences over customers.
 
 ``--part hour`` has every task with 1,000 customers and two seeds; ``--part all`` (the
-default) has all customers and five seeds, which takes a night. Files of one part are not
-those of the other. ``--tasks``, ``--seeds`` and ``--customers`` overrule a part.
+default) has all customers and five seeds, which takes a night. Both keep their files.
+``--tasks``, ``--seeds`` and ``--customers`` overrule a part.
 """
 
 import argparse

@@ -254,7 +254,11 @@ def _end_of(part: Any, X: Any) -> float:
 
 
 def _call(part: Any, method: str, X: Any, *args: Any) -> Any:
-    """Call a method of a part; a pipeline of scikit-learn has only those it knows."""
+    """Call a method of a part.
+
+    Pipelines and searches of scikit-learn have only the methods that it knows.
+    """
+    part = getattr(part, "best_estimator_", part)
     if isinstance(part, Pipeline) and not hasattr(part, method):
         part, X = part[-1], part[:-1].transform(X)
     return getattr(part, method)(X, *args)
