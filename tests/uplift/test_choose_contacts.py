@@ -161,6 +161,7 @@ def test_bad_input():
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
         ({"customers": ["a", "b", "a"]}, ValueError, "1 rows are of customers .* 'a'"),
+        ({"customers": ["a", None, "b"]}, ValueError, "customers has 1 missing values"),
         ({"customers": ["a"]}, ValueError, "customers has 1 rows, but effect has 3"),
         ({"effect_samples": np.ones((5, 3))}, ValueError, r"\(n_samples, 3, 2\)"),
     ]
