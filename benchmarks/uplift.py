@@ -35,8 +35,8 @@ N_TRAIN, N_TEST = 8_000, 4_000
 def network():
     """Return a network of the events.
 
-    Its loss has a plateau before the order of events is found: with the default patience
-    of 5 epochs, training often ends there.
+    Its loss has a plateau before the order of events is found: with the default
+    patience of 5 epochs, training often ends there.
     """
     return make_history_pipeline(LSTMClassifier(hidden_size=16, n_iter_no_change=15))
 

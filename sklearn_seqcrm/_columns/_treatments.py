@@ -56,7 +56,7 @@ def read_treatments(
     if len(found) < 2:
         raise ValueError(
             "treatment must have two labels or more, of treated and of untreated rows; "
-            f"all {len(column)} rows have {found[0]!r}."
+            f"all {len(column)} rows have {found[0]!r} (n_samples={len(column)})."
         )
     try:
         others = sorted(label for label in found if label != control)

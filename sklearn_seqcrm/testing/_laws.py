@@ -22,8 +22,9 @@ import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from scipy.sparse import issparse
-from sklearn.base import clone, is_classifier
-from sklearn.utils import check_random_state
+from sklearn.base import clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_seqcrm import model_selection
 from sklearn_seqcrm._store import Log
@@ -53,12 +54,22 @@ def _table() -> pd.DataFrame:
 
 def target_of(estimator: Any, X: Any) -> np.ndarray:
     """Return a target for the rows of X, equal in each call: classes, or numbers."""
-    return make_y(X, (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0))
+    # An estimator of effects on classes has the tags of a classifier, and is none.
+    takes_classes = get_tags(estimator).classifier_tags is not None
+    return make_y(X, (0, 1) if takes_classes else (0.0, 1.0, 5.0))
+
+
+def fit_to(estimator: Any, X: Any, y: Any = None) -> Any:
+    """Fit an estimator itself, with treatments if it is one of effects."""
+    y = target_of(estimator, X) if y is None else y
+    if has_fit_parameter(estimator, "treatment"):
+        return estimator.fit(X, y, treatment=make_y(X, seed=1))
+    return estimator.fit(X, y)
 
 
 def fitted(estimator: Any, X: Any) -> Any:
     """Return a fitted clone."""
-    return clone(estimator).fit(X, target_of(estimator, X))
+    return fit_to(clone(estimator), X)
 
 
 # The last estimator, fitted, with its outputs: laws that only predict share one fit.
@@ -224,9 +235,9 @@ def check_clone_and_params(estimator: Any) -> None:
     )
     copy.set_params(**copy.get_params())
     X = _table().copy()
-    fit = copy.fit(X, target_of(estimator, X))
-    assert fit is copy, "fit does not return the estimator itself: return self."
-    settings = fit.get_params(deep=False)
+    found = fit_to(copy, X)
+    assert found is copy, "fit does not return the estimator itself: return self."
+    settings = found.get_params(deep=False)
     for name, value in estimator.get_params(deep=False).items():
         if name != "steps":  # a pipeline fits its steps in place
             assert repr(settings[name]) == repr(value), (
@@ -243,7 +254,7 @@ def check_fit_is_idempotent(estimator: Any) -> None:
     other = make_table(n_customers=5, seed=3)  # other levels, scales and lengths
     twice = clone(estimator)
     for rows in (other, X):
-        twice.fit(rows, target_of(estimator, rows))
+        fit_to(twice, rows)
     reason = (
         "a second fit gives other outputs than a first one; fit must reset its state"
     )
@@ -268,7 +279,7 @@ def check_input_is_untouched(estimator: Any) -> None:
     before, array = X.copy(), X["history"].array
     # Copies of start, stop, cutoff and so on, and of the events, which X shares.
     rows, events = [part.copy() for part in array.rows[1:]], array.log.to_frame()
-    outputs(clone(estimator).fit(X, y), X)
+    outputs(fit_to(clone(estimator), X, y), X)
     assert X.columns.equals(before.columns), "The columns of X have changed."
     assert_frame_equal(X.drop(columns="history"), before.drop(columns="history"))
     assert X["history"].dtype == before["history"].dtype, "The histories have changed."

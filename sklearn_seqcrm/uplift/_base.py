@@ -28,6 +28,7 @@ from sklearn_seqcrm._columns import (
     read_treatments,
     with_attrs_of,
 )
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
@@ -37,11 +38,11 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
 from sklearn_seqcrm.uplift._decision_in_history import refuse_visible_decisions
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
-from sklearn_seqcrm.uplift._qini import qini_score
 
 _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Differences between arms are small beside differences between customers: small trees
@@ -169,11 +170,15 @@ class BaseUplift(BaseEstimator, ABC):
         models = self._models(*given, self.n_jobs).with_seeds(rng)
         # One seed for each fit, so that the first one does not depend on n_bootstraps.
         seeds = rng.randint(2**31 - 1, size=1 + self.n_bootstraps).tolist()
-        self.learner_ = self._fit_learner(models, rows, seeds[0])
+        cv = self.cv
+        if not (isinstance(cv, Integral) or hasattr(cv, "split")):
+            cv = list(cv)  # a generator ends with the first fit
+        kind = LEARNERS[self.learner]
+        self.learner_ = _fit_learner(kind, models, rows, cv, seeds[0])
         # Fits within a process of a bootstrap sample run one after the other.
         again = self._models(*given, None)
         self.bootstraps_: list[Learner] = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._fit_sample)(again, rows, seed) for seed in seeds[1:]
+            delayed(_fit_sample)(kind, again, rows, cv, seed) for seed in seeds[1:]
         )
         return self
 
@@ -264,26 +269,33 @@ class BaseUplift(BaseEstimator, ABC):
         Returns
         -------
         float
-            The coefficient; 0 for a random order. With several treatments the mean
-            over the treatments, each against control.
+            Area between the Qini curve and the line of a random order, over that of the
+            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            treatments, the mean over them, each against control.
 
         Raises
         ------
         ValueError
             If `treatment` is missing or has labels that `fit` did not see.
         """
-        check_is_fitted(self)
         if treatment is None:
             raise ValueError(
                 "score needs treatment=..., the treatment of each row. Searches and "
                 "cross_validate pass it with params={'treatment': ...} after "
                 "sklearn.set_config(enable_metadata_routing=True)."
             )
-        arms = encode_treatments(treatment, self.treatments_, X)
-        _, outcome = self._read_outcomes(y)
-        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        effects = self._effects(self.learner_, X)
-        return qini_score(outcome, effects, arms, weight)
+        effects = self.predict(X)
+        encode_treatments(
+            treatment, self.treatments_, effects
+        )  # refuses unknown labels
+        return qini_auc_score(
+            y,
+            effects,
+            treatment,
+            treatments=self.treatments_.tolist(),
+            sample_weight=sample_weight,
+            pos_label=self.classes_[1] if self._classify else None,
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = with_inputs_of(super().__sklearn_tags__(), [self._outcome_estimator()])
@@ -324,6 +336,7 @@ class BaseUplift(BaseEstimator, ABC):
             customers_of(X),
             np.asarray(weight, dtype="float64"),
             _read_propensities(propensity, len(arms), len(self.treatments_)),
+            np.arange(len(arms)),
         )
         if not weight.all():
             rows = rows.take(np.flatnonzero(weight))
@@ -347,6 +360,11 @@ class BaseUplift(BaseEstimator, ABC):
 
     def _checked(self, X: Any) -> Any:
         # A DataFrame is checked by the estimators, which find columns by name.
+        if len(getattr(X, "shape", (0, 0))) != 2:
+            raise ValueError(
+                f"X must have two dimensions; its shape is {X.shape}. Reshape your "
+                "data with X.reshape(1, -1) if it is one row."
+            )
         if not isinstance(X, pd.DataFrame):
             validate_data(self, X, reset=False, skip_check_array=True)
         return X
@@ -376,36 +394,41 @@ class BaseUplift(BaseEstimator, ABC):
             n_jobs,
         )
 
-    def _fit_learner(self, models: Models, rows: UpliftRows, seed: int) -> Learner:
-        learner = LEARNERS[self.learner](models)
-        folds = []
-        if learner.needs_folds:
-            rng = np.random.RandomState(seed)
-            folds = customer_folds(rows, self.cv, models.n_arms, rng)
-        learner.fit(rows, folds)
-        return learner
-
-    def _fit_sample(self, models: Models, rows: UpliftRows, seed: int) -> Learner:
-        """Fit on customers drawn with replacement, each with all of their rows."""
-        rng = np.random.RandomState(seed)
-        models = models.with_seeds(rng)
-        # A customer who is drawn twice keeps their number, so that both copies are in
-        # one fold of the cross-fitting.
-        _, codes = np.unique(rows.customers, return_inverse=True)
-        drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
-        order = np.argsort(codes, kind="stable")
-        first = np.searchsorted(codes[order], drawn)
-        counts = np.bincount(codes)[drawn]
-        place = np.repeat(first - np.r_[0, counts.cumsum()[:-1]], counts)
-        sample = rows.take(order[place + np.arange(counts.sum())])
-        return self._fit_learner(models, sample, rng.randint(2**31 - 1))
-
     def _effects(self, learner: Learner, X: Any) -> np.ndarray:
         return learner.effects(self._checked(X))
 
     def _one_or_several(self, found: np.ndarray) -> np.ndarray:
         """Drop the axis of treatments if there is one treatment beside control."""
         return found[:, 0] if len(self.treatments_) == 2 else found
+
+
+def _fit_learner(
+    kind: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
+) -> Learner:
+    """Return a fitted learner."""
+    learner = kind(models)
+    folds = []
+    if kind.needs_folds:
+        rng = np.random.RandomState(seed)
+        folds = customer_folds(rows, cv, models.n_arms, rng)
+    learner.fit(rows, folds)
+    return learner
+
+
+def _fit_sample(
+    kind: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
+) -> Learner:
+    """Fit on customers drawn with replacement, each with all of their rows."""
+    rng = np.random.RandomState(seed)
+    models = models.with_seeds(rng)
+    # A customer who is drawn twice keeps their number, so that both copies are in one
+    # fold of the cross-fitting.
+    _, codes = np.unique(rows.customers, return_inverse=True)
+    drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
+    order = np.argsort(codes, kind="stable")
+    index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
+    sample = rows.take(order[index])
+    return _fit_learner(kind, models, sample, cv, rng.randint(2**31 - 1))
 
 
 def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ class UpliftRows(NamedTuple):
         Weights of the rows.
     propensities : ndarray of shape (n, n_arms)
         Given probabilities of the treatments; no columns if none are given.
+    place : ndarray of shape (n,), int64
+        Position among the rows that the user gave.
     """
 
     X: Any
@@ -45,6 +47,7 @@ class UpliftRows(NamedTuple):
     customers: np.ndarray
     weight: np.ndarray
     propensities: np.ndarray
+    place: np.ndarray
 
     def take(self, rows: np.ndarray) -> UpliftRows:
         """Return some of the rows."""
@@ -131,11 +134,9 @@ def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.
 
 def _of_splitter(rows: UpliftRows, cv: Any, rng: np.random.RandomState) -> list[Fold]:
     """Return the folds of a splitter, divided so that no customer is in both parts."""
-    everyone = np.arange(len(rows.outcome))
     group = rng.randint(_N_GROUPS, size=rows.customers.max() + 1)[rows.customers]
     folds = []
-    for train, test in check_cv(cv).split(rows.X, rows.y, rows.customers):
-        train, test = everyone[train], everyone[test]  # masks become positions
+    for train, test in _splits(rows, cv):
         if not np.intersect1d(rows.customers[train], rows.customers[test]).size:
             folds.append((train, test))
             continue
@@ -145,6 +146,22 @@ def _of_splitter(rows: UpliftRows, cv: Any, rng: np.random.RandomState) -> list[
     if not folds:
         raise ValueError(f"cv={cv!r} makes no fold with rows of different customers.")
     return folds
+
+
+def _splits(rows: UpliftRows, cv: Any) -> Iterator[Fold]:
+    """Yield positions of training and test rows."""
+    if hasattr(cv, "split"):
+        everyone = np.arange(len(rows.outcome))
+        for train, test in check_cv(cv).split(rows.X, rows.y, rows.customers):
+            yield everyone[train], everyone[test]  # masks become positions
+        return
+    for parts in cv:
+        # Positions or masks of the user's rows, of which these are some or a sample.
+        train, test = (np.asarray(part) for part in parts)
+        if train.dtype == bool:
+            train, test = np.flatnonzero(train), np.flatnonzero(test)
+        train, test = (np.isin(rows.place, part) for part in (train, test))
+        yield np.flatnonzero(train), np.flatnonzero(test)
 
 
 class Nuisance(NamedTuple):

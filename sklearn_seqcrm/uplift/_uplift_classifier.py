@@ -142,11 +142,11 @@ class UpliftClassifier(BaseUplift):
     **Weights.** `sample_weight` is passed to the last step of each pipeline, by a
     request of metadata routing where there is one, and else by the name of the step.
 
-    **Other packages.** causalml, econml and scikit-uplift have these learners for
-    tables of numbers: causalml 0.15 and econml 0.17 convert `X` to a float array,
-    scikit-uplift 0.5 has S- and T-learners of two arms and joins arrays or DataFrames.
-    Histories do not pass, and their folds are of rows, not of customers. On a table,
-    ``"x"``, ``"dr"`` and ``"r"`` agree with econml, see the tests.
+    **Other packages.** econml 0.17 has these learners for tables of numbers. It
+    converts `X` to floats, so that histories raise a TypeError, and its folds are of
+    rows. With the same folds, propensities and linear models, ``"t"``, ``"dr"`` and
+    ``"r"`` have its effects to 8 digits. scikit-uplift 0.5 passes DataFrames on to
+    estimators, also with histories, but has S- and T-learners of two arms only.
 
     References
     ----------

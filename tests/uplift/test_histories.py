@@ -147,6 +147,7 @@ def uplift_rows(customers, arms, outcome):
         customers,
         np.ones(n),
         np.empty((n, 0)),
+        np.arange(n),
     )
 
 
@@ -287,7 +288,7 @@ def test_weights_reach_the_last_step(routing, requested):
         spy = Spy()
         if requested and routing:
             spy.set_fit_request(sample_weight=True)
-            spy.set_score_request(sample_weight=False)
+            spy.set_score_request(sample_weight=True)
         model = UpliftRegressor(
             make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
             learner="r",

@@ -186,7 +186,7 @@ def test_weights_are_repeated_rows(learner):
         own = fold[kept]
         return [(np.flatnonzero(own != i), np.flatnonzero(own == i)) for i in range(3)]
 
-    weighted = linear(learner, cv=folds(np.flatnonzero(times)))
+    weighted = linear(learner, cv=folds(np.arange(300)))
     weighted.fit(X, y, treatment=treated, sample_weight=times, propensity=propensity)
     repeated = linear(learner, cv=folds(rows)).fit(
         X[rows], y[rows], treatment=treated[rows], propensity=propensity[rows]
@@ -363,6 +363,19 @@ def test_intervals_contain_the_truth():
             (interval[:, 0] < effect(POINTS)) & (effect(POINTS) < interval[:, 1])
         )
     assert 0.7 < np.mean(covered) <= 1
+
+
+def test_samples_have_the_given_folds():
+    """Folds by masks and positions, which count the rows that fit gets."""
+    X, y, treated, propensity = table(90)
+    masks = [(np.arange(90) % 3 != i, np.arange(90) % 3 == i) for i in range(3)]
+    one, two = (
+        linear(cv=cv, n_bootstraps=2, random_state=0)
+        .fit(X, y, treatment=treated, propensity=propensity)
+        .predict_interval(X)
+        for cv in (three_folds(90), iter(masks))
+    )
+    np.testing.assert_array_equal(one, two)
 
 
 def test_intervals_of_several_treatments_and_processes():
