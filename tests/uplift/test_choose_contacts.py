@@ -174,3 +174,11 @@ def test_no_customers():
     result = choose_contacts(np.empty((0, 2)), budget=1)
     assert result.contacts.empty
     assert result.treatment.shape == (0,)
+
+
+def test_contacts_without_cost_are_all_taken():
+    cost = np.tile([0.0, 1.0], 3000)
+    result = choose_contacts(np.full(6000, 0.1), value=20, cost=cost, budget=10)
+    assert result.treatment[::2].all()
+    assert result.treatment[1::2].sum() == 10
+    assert result.gap == 0
