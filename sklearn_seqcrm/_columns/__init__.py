@@ -46,4 +46,3 @@ from sklearn_seqcrm._columns._table import (
 )
 from sklearn_seqcrm._columns._target_attrs import with_attrs_of
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
-from sklearn_seqcrm._columns._treatments import encode_treatments, read_treatments

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.metrics._read import flat, numbers, read_rows
+from sklearn_seqcrm._treatments import encode_treatments, read_treatments
+from sklearn_seqcrm.metrics._read import numbers, read_rows
 
 
 class EffectRows(NamedTuple):
@@ -255,50 +256,11 @@ def read_arms(
     """
     if isinstance(treatment, str) or np.ndim(treatment) == 0:
         raise TypeError(f"treatment must have a label for each row; got {treatment!r}.")
-    column = pd.Series(flat(treatment, "treatment")).astype(object)
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"treatment has {n_missing} missing labels among {len(column)}; leave "
-            "those rows out, or label them."
-        )
     if treatments is None:
-        labels = _sorted_labels(column.unique().tolist(), control)
-    else:
-        labels = _given_labels(treatments, control)
-    if len(labels) < 2:
-        raise ValueError(
-            f"treatment must have rows of control and of a treatment; all {len(column)}"
-            f" rows have {labels[0]!r}."
-        )
-    arm = pd.Index(labels, dtype=object).get_indexer(pd.Index(column, dtype=object))
-    if (arm < 0).any():
-        unknown = column[arm < 0].unique().tolist()
-        raise ValueError(
-            f"treatment has {int((arm < 0).sum())} rows with the labels {unknown}, "
-            f"which are none of the arms {labels}."
-        )
-    return labels, arm.astype(np.int64)
-
-
-def _sorted_labels(found: list[Any], control: Any) -> list[Any]:
-    if control is None:
-        if not set(found) <= {0, 1}:
-            raise ValueError(
-                "control must name the label of the rows that were not contacted, as "
-                f"the labels are not 0 and 1; pass control=, one of {found}."
-            )
-        control = next((one for one in found if one == 0), 0)
-    elif control not in found:
-        raise ValueError(
-            f"control={control!r} is none of the labels of treatment, {found}."
-        )
-    try:
-        return [control, *sorted(one for one in found if one != control)]
-    except TypeError as error:
-        raise TypeError(
-            f"treatment has labels of several types, {found}; use one type."
-        ) from error
+        labels, arm = read_treatments(treatment, control)
+        return labels.tolist(), arm
+    given = _given_labels(treatments, control)
+    return given, encode_treatments(treatment, given)
 
 
 def _given_labels(treatments: Any, control: Any) -> list[Any]:

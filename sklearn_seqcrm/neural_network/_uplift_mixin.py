@@ -11,10 +11,10 @@ from scipy.stats import t as student_t
 from sklearn_seqcrm._columns import (
     ForwardSplit,
     NoForwardSplitError,
-    encode_treatments,
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm._treatments import encode_treatments
 from sklearn_seqcrm.metrics import qini_auc_score
 
 

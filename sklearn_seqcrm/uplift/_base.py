@@ -24,8 +24,6 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     customers_of,
-    encode_treatments,
-    read_treatments,
     with_attrs_of,
 )
 from sklearn_seqcrm._ragged import ranges
@@ -37,6 +35,7 @@ from sklearn_seqcrm._sklearn_compat import (
     check_sample_weight,
     with_inputs_of,
 )
+from sklearn_seqcrm._treatments import encode_treatments, read_treatments
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds

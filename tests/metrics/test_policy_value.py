@@ -167,7 +167,7 @@ def test_bad_input():
             "policy must be probabilities .* in 6 of 6",
         ),
         ({"baseline": POLICY * 3}, r"baseline chooses \[3\] in 3 rows"),
-        ({"treatment": gap}, "treatment has 1 missing labels among 6"),
+        ({"treatment": gap}, "treatment is missing in 1 of 6 rows"),
         ({"treatment": [1] * 6}, r"No row with weight has the treatment \[0\]|all 6"),
         ({"y_true": gap}, "y_true has 1 missing or infinite"),
         ({"y_true": Y[1:]}, "y_true has 5 rows, but treatment has 6"),

@@ -379,7 +379,7 @@ def test_score():
     assert np.isfinite(model.score(X, COUNTS, treatment=TWO))
     with pytest.raises(ValueError, match="missing"):
         model.score(X, COUNTS, treatment=missing(None))
-    with pytest.raises(ValueError, match="fit did not see"):
+    with pytest.raises(ValueError, match="are not among the known ones"):
         model.score(X, COUNTS, treatment=TWO * 2)
     text = fit(y=np.where(Y, "yes", "no"))
     expected = fit().score(X, Y, treatment=TWO)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_seqcrm._columns import encode_treatments, read_treatments
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._objective import (
@@ -18,6 +17,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     has_weight,
     is_multioutput,
 )
+from sklearn_seqcrm._treatments import encode_treatments, read_treatments
 
 
 @dataclass(frozen=True)

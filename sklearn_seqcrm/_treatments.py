@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_consistent_length
 
 
 def read_treatments(
-    treatment: Any, control: Any, X: Any
+    treatment: Any, control: Any, X: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the arms of an experiment or a campaign.
 
@@ -21,8 +21,8 @@ def read_treatments(
     control : object
         Label of the rows that were not treated. None: 0 or False, where the labels are
         0 and 1 or booleans.
-    X : n rows
-        The rows.
+    X : n rows or None, default=None
+        The rows, whose number is compared.
 
     Returns
     -------
@@ -68,17 +68,17 @@ def read_treatments(
     return labels, encode_treatments(column, labels, X)
 
 
-def encode_treatments(treatment: Any, labels: np.ndarray, X: Any) -> np.ndarray:
+def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
     """Return the arm of each row as the position of its label.
 
     Parameters
     ----------
     treatment : array-like of shape (n,)
         Label of the treatment of each row.
-    labels : ndarray of shape (n_arms,)
+    labels : array-like of shape (n_arms,)
         Known labels.
-    X : n rows
-        The rows.
+    X : n rows or None, default=None
+        The rows, whose number is compared.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def encode_treatments(treatment: Any, labels: np.ndarray, X: Any) -> np.ndarray:
         unknown = column[codes < 0].unique().tolist()
         raise ValueError(
             f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
-            f"fit did not see; known are {labels.tolist()}."
+            f"are not among the known ones, {np.asarray(labels).tolist()}."
         )
     return codes.astype("int64")
 
@@ -114,7 +114,8 @@ def _column_of(treatment: Any, X: Any) -> pd.Series:
         raise ValueError(
             f"treatment must have one label for each row; its shape is {values.shape}."
         )
-    check_consistent_length(X, values)
+    if X is not None:
+        check_consistent_length(X, values)
     column = pd.Series(values).infer_objects()
     if n_missing := int(column.isna().sum()):
         raise ValueError(
