@@ -231,6 +231,15 @@ def test_histories_without_the_decision_are_taken(options):
     UpliftRegressor(BOOSTING, cv=2, random_state=0).fit(X, y, treatment=treated)
 
 
+def test_a_column_of_the_treatment_is_an_error():
+    X, treated, y = journeys()
+    for column in (treated, treated == 0, np.where(treated, "mail", None)):
+        with pytest.raises(ValueError, match="The column 'arm' of X is the treatment"):
+            UpliftRegressor(BOOSTING).fit(X.assign(arm=column), y, treatment=treated)
+    other = X.assign(arm=np.r_[1 - treated[0], treated[1:]])
+    UpliftRegressor(BOOSTING, learner="t").fit(other, y, treatment=treated)
+
+
 def test_events_at_the_cutoff_of_both_arms_are_taken():
     """The basket that is being judged, for example."""
     X, treated, y = journeys(allow_exact_matches=True)
