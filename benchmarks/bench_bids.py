@@ -239,18 +239,38 @@ def time_bids(market, network, value, n_calls):
         loops.append(_clocks() - start)
     print(f"load of the machine, {os.cpu_count()} cores: {os.getloadavg()}")
     print(f"largest difference of a value to the batch: {worst:.1e} euros")
-    for name, times in {"bid": bids, "event": updates, "empty loop": loops}.items():
-        wall, processor, switches = np.transpose(times[100:])
+    aggregates = time_aggregates(market)
+    for name, times in {
+        "bid": bids,
+        "event": updates,
+        "empty loop": loops,
+        "aggregates": aggregates,
+    }.items():
+        wall, processor, switches = np.transpose(times[len(times) // 50 :])
         for clock, column in {
             "wall clock": wall,
             "without interruption": wall[switches == 0],
             "processor": processor,
         }.items():
+            if not len(column):  # each call is longer than a time slice
+                continue
             half, most, highest = 1000 * np.quantile(column, [0.5, 0.99, 1])
             print(
                 f"{name:12s}{clock:22s} p50 {half:6.2f} ms, p99 {most:6.2f}, "
                 f"largest {highest:6.1f}, {len(column):,} times"
             )
+
+
+def time_aggregates(market, n_calls=500):
+    """Return clocks of values by boosted trees, with the histories in a log."""
+    model = market.fit(trees(HistoryAggregator(half_lives="auto")))
+    times = []
+    for i in np.flatnonzero(market.live)[:n_calls]:
+        rows = market.X.iloc[[i, i]].assign(ad=[1.0, 0.0])
+        start = _clocks()
+        model.predict_proba(rows)
+        times.append(_clocks() - start)
+    return times
 
 
 def _clocks():

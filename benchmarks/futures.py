@@ -10,7 +10,7 @@ on CDNOW; the package lifetimes 0.11.3 has it.
 - ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of
   the log and later. An event is a day of a customer with its spend. For CDNOW also 39
   weeks, as long as the log until then, compared with BG/NBD.
-- ``active_cdnow``, ``active_retail``, ``active_journey``: the probability of an event
+- ``active_cdnow``, ``active_retail`` and others: the probability of an event
   within three horizons, beside BG/NBD and MBG/CNBD-k.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
 - ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
@@ -224,6 +224,7 @@ def purchases(X, events, cutoff):
 # Complete Journey buy within 13 weeks.
 ACTIVE = {
     "active_cdnow": ("cdnow", (4, 13, 38)),
+    "active_retail_march": ("retail_march", (4, 13, 26)),
     "active_retail": ("retail_june", (4, 13, 26)),
     "active_journey": ("journey", (1, 2, 4)),
 }
@@ -346,8 +347,9 @@ def on_grid(values, n_rows, n_paths):
 
 
 def journey_units(options):
-    """Return units of each household, day and department."""
+    """Return units of each fourth household, by day and department."""
     lines = journey_lines()
+    lines = lines[pd.factorize(lines["customer"], sort=True)[0] % 4 == 0].copy()
     lines["level"] = common_levels(lines["department"].astype(str))
     return summed(lines.rename(columns={"n_items": "amount"}))
 
@@ -641,7 +643,10 @@ def active_table(runs):
         own = [run["active_within"] for run in runs if run["task"] == task]
         for weeks in horizons if own else ():
             found = [one[str(weeks)] for one in own]
-            line = [f"{name_of(of_cutoff)}, {weeks} weeks", f"{found[0]['active']:.1%}"]
+            line = [
+                f"{name_of(of_cutoff)}, {named(weeks)}",
+                f"{found[0]['active']:.1%}",
+            ]
             line.append(
                 spread([one["ways"]["event model"]["mean"] for one in found], "{:.1%}")
             )
@@ -655,6 +660,11 @@ def active_table(runs):
             lines.append(line)
     header = ["any event within", "came", "predicted", "Brier score", "BG/NBD, more"]
     return table_of([*header, "MBG/CNBD-k, more"], lines)
+
+
+def named(weeks):
+    """Return a number of weeks as text."""
+    return f"{weeks} week{'s' * (weeks > 1)}"
 
 
 def draw_active(runs):
@@ -691,8 +701,8 @@ def draw_active(runs):
                 axis.plot(
                     predicted, real, mark + "-", color=color, ms=4, lw=1, label=way
                 )
-            name = CUTOFFS[of_cutoff][1]
-            axis.set_title(f"{name}, {weeks} week{'s' * (weeks > 1)}", fontsize=10)
+            _, name, cutoff = CUTOFFS[of_cutoff]
+            axis.set_title(f"{name} {cutoff:%b %Y}, {named(weeks)}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("predicted")
     for axis in axes[:, 0]:

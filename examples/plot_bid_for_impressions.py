@@ -71,7 +71,7 @@ trees = HistGradientBoostingClassifier(
     max_iter=100, learning_rate=0.05, max_leaf_nodes=15, random_state=0
 )
 network = make_history_pipeline(
-    LSTMClassifier(hidden_size=32, validation="customers", random_state=0)
+    LSTMClassifier(hidden_size=32, horizon="7D", random_state=0)
 )
 models = {
     "RFM and boosting": make_pipeline(RFMFeatures(amount="amount"), trees),

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
-from sklearn_seqcrm.ensemble import make_hybrid
+from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, make_hybrid
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import (
@@ -62,6 +62,7 @@ CUSTOMERS = (
 UNCERTAIN_CHECKS = {
     "HybridClassifier": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
     "HybridRegressor": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
+    "HybridSurvival": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
     "LSTMClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMSurvival": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
@@ -143,6 +144,7 @@ FEW_FITS = {"propensity": "constant", "cv": 2, "random_state": 0}
 SETTINGS = {
     "ConformalClassifier": {"estimator": LogisticRegression(), **FEW_ROWS},
     "ConformalRegressor": {"estimator": Ridge(), **FEW_ROWS},
+    "DiscreteTimeSurvival": {"classifier": LogisticRegression()},
     "HybridClassifier": {
         "lstm": LogisticRegression(),
         "boosting": HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
@@ -153,6 +155,14 @@ SETTINGS = {
         "boosting": HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
         "random_state": 0,
     },
+    "HybridSurvival": {
+        "lstm": DiscreteTimeSurvival(LogisticRegression()),
+        "boosting": DiscreteTimeSurvival(
+            HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0)
+        ),
+        "random_state": 0,
+    },
+    "RateRegressor": {"regressor": Ridge()},
     "LSTMClassifier": TRAINED,
     "LSTMRegressor": TRAINED,
     # All times end with the event: the checks have no other target.

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
-from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
+from sklearn_seqcrm.ensemble import (
+    HybridClassifier,
+    HybridRegressor,
+    HybridSurvival,
+    make_hybrid,
+)
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
@@ -86,7 +91,10 @@ def learn(X: pd.DataFrame, y: pd.Series) -> np.ndarray:
 def blend(X: pd.DataFrame, y: pd.Series) -> HybridClassifier:
     """The task decides which hybrid it is."""
     assert_type(make_hybrid(task="regression"), HybridRegressor)
-    assert_type(make_hybrid(LSTMClassifier()), HybridClassifier | HybridRegressor)
+    assert_type(
+        make_hybrid(LSTMClassifier()),
+        HybridClassifier | HybridRegressor | HybridSurvival,
+    )
     make_hybrid(task="ranking")  # type: ignore[call-overload]
     scores = predict_partition(
         X, model=LSTMClassifier(), customer="who", time="day", cutoff="2024-01-01"

@@ -165,11 +165,11 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             Names of the columns; numbered if there are several targets.
         """
         check_is_fitted(self)
-        names = self.feature_names_in_[1:]
+        names = self.feature_names_in_[1:].tolist()
         n_targets = len(self.prior_)
         if n_targets > 1:
             names = [f"{name}_{i}" for name in names for i in range(n_targets)]
-        return np.array(unique_names(list(names)), dtype=object)
+        return np.array(unique_names(names), dtype=object)
 
     def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
         codes, texts = coded_levels(column)

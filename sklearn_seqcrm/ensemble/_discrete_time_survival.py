@@ -33,6 +33,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.ensemble._blends import log_probabilities
+from sklearn_seqcrm.ensemble._small_trees import small_trees
 
 # Rows of person-periods that are predicted at once.
 _MOST_AT_ONCE = 200_000
@@ -91,8 +92,10 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     Parameters
     ----------
-    classifier : estimator
+    classifier : estimator or None, default=None
         Classifier of tables with `predict_proba`, whose `fit` takes `sample_weight`.
+        None for the small trees of `make_hybrid`, of scikit-learn's histogram-based
+        gradient boosting.
     bins : int, duration or array-like, default=20
         Bins of time within which the hazard is constant, as in `LSTMSurvival`.
     max_rows : int or None, default=200_000
@@ -176,7 +179,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: Any = None,
         *,
         bins: Any = 20,
         max_rows: int | None = 200_000,
@@ -235,7 +238,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         periods, factor = self._choice(periods)
         weight = weight[periods.row] * periods.share * factor
         table = _with_bins(X, periods.row, periods.bin)
-        self.classifier_ = clone(self.classifier).fit(
+        self.classifier_ = clone(self._inner()).fit(
             table, periods.label, **self._weights(weight)
         )
         self._objective = objective
@@ -261,16 +264,21 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=type(self).__name__).add(
-            classifier=self.classifier, method_mapping=mapping
+            classifier=self._inner(), method_mapping=mapping
         )
 
     def __sklearn_tags__(self) -> Any:
-        tags = with_inputs_of(super().__sklearn_tags__(), [self.classifier])
+        tags = with_inputs_of(super().__sklearn_tags__(), [self._inner()])
         tags.target_tags.required = True
         tags.target_tags.positive_only = True
+        tags.input_tags.sparse = False
         return tags
 
     # Steps of fit and predict -------------------------------------------------------
+
+    def _inner(self) -> Any:
+        """Return the classifier, not fitted; the default for None."""
+        return small_trees(True) if self.classifier is None else self.classifier
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a DataFrame as it is, and anything else as an array."""
@@ -304,7 +312,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         """Return the weights by the name that the `fit` of the classifier has."""
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", sample_weight=weight).classifier.fit
-        return {weight_key(self.classifier): weight}
+        return {weight_key(self._inner()): weight}
 
     @property
     def _fitted_objective(self) -> Hazards:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -146,6 +147,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
             a part does not take it.
         """
         self._fit(X, y, sample_weight)
+        [X] = indexable(X)
         self._check_ends(safe_indexing(X, [0]))
         return self
 
@@ -252,7 +254,11 @@ def _end_of(part: Any, X: Any) -> float:
 
 
 def _call(part: Any, method: str, X: Any, *args: Any) -> Any:
-    """Call a method of a part; a pipeline of scikit-learn has only those it knows."""
+    """Call a method of a part.
+
+    Pipelines and searches of scikit-learn have only the methods that it knows.
+    """
+    part = getattr(part, "best_estimator_", part)
     if isinstance(part, Pipeline) and not hasattr(part, method):
         part, X = part[-1], part[:-1].transform(X)
     return getattr(part, method)(X, *args)

@@ -133,6 +133,13 @@ def make_hybrid(
     The parameters of each part can be searched: ``lstm__estimator__hidden_size``,
     ``boosting__estimator__learning_rate``, ``boosting__features__max_features``.
 
+    A network of survival times makes a hybrid of survival models: a classifier as
+    `boosting` becomes the classifier of a `DiscreteTimeSurvival` with the bins of the
+    network, and its parameters are ``boosting__estimator__classifier__...``.
+
+    Trees of a network with an `exposure` are fitted on rates, and trees of a `y` of
+    several labels on each label; see `HybridRegressor` and `HybridClassifier`.
+
     The default trees have 5 leaves, a learning rate of 0.05 and three tenths of the
     columns at each split. Rows of one customer are similar, so that the defaults of
     scikit-learn overfit a few hundred customers. Small trees were better on both tasks

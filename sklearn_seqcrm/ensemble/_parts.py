@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -13,6 +12,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
+from sklearn_seqcrm.ensemble._small_trees import small_trees, weighted
 from sklearn_seqcrm.ensemble._unwrap import parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
@@ -22,15 +22,6 @@ _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Boosting of scikit-learn raises an error for more categories in a column.
 _MOST_CATEGORIES = 255
 _UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
-# Rows of a customer are alike, so that trees overfit customers: with the defaults of
-# scikit-learn, the log loss of 300 customers was that of a constant or more.
-_SMALL_TREES = {
-    "learning_rate": 0.05,
-    "max_leaf_nodes": 5,
-    "max_features": 0.3,
-    # Its validation rows are drawn at random, so that customers are on both sides.
-    "early_stopping": False,
-}
 _NETWORKS = {
     "classification": LSTMClassifier,
     "regression": LSTMRegressor,
@@ -43,7 +34,7 @@ def lstm_part(lstm: Any, task: str) -> Any:
     if reads_raw(lstm):
         return lstm
     if lstm is None:
-        lstm = _weighted(_NETWORKS[task]())
+        lstm = weighted(_NETWORKS[task]())
     return make_history_pipeline(lstm)
 
 
@@ -55,7 +46,7 @@ def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     if reads_raw(boosting):
         return boosting
     if boosting is None:
-        boosting = _weighted(_HIST_BOOSTING[task != "regression"](**_SMALL_TREES))
+        boosting = small_trees(task != "regression")
     if task == "survival" and is_classifier(boosting):
         bins = parameter_of(lstm, "bins")
         boosting = DiscreteTimeSurvival(boosting, bins=20 if bins is None else bins)
@@ -83,9 +74,3 @@ def reads_raw(part: Any) -> bool:
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator
     return isinstance(part, Pipeline)
-
-
-def _weighted(estimator: Any) -> Any:
-    """Let an estimator request `sample_weight` where metadata are routed."""
-    with config_context(enable_metadata_routing=True):
-        return estimator.set_fit_request(sample_weight=True)

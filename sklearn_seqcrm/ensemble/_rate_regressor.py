@@ -15,7 +15,11 @@ from sklearn.utils.metadata_routing import (
     MethodMapping,
     process_routing,
 )
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities
@@ -25,6 +29,7 @@ from sklearn_seqcrm._sklearn_compat import (
     weight_key,
     with_inputs_of,
 )
+from sklearn_seqcrm.ensemble._small_trees import small_trees
 from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
 
 
@@ -38,8 +43,10 @@ class RateRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    regressor : estimator
-        Regressor, or pipeline of one, whose `fit` takes `sample_weight`.
+    regressor : estimator or None, default=None
+        Regressor, or pipeline of one, whose `fit` takes `sample_weight`. None for the
+        small trees of `make_hybrid`, of scikit-learn's histogram-based gradient
+        boosting.
     exposure : str, int or None, default=None
         Name of the column of `X` with the exposure of each row, numbers larger than 0
         or durations. `regressor` does not get it: a tree that splits by the length of
@@ -50,6 +57,10 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     ----------
     regressor_ : estimator
         The fitted regressor of rates.
+    n_features_in_ : int
+        Number of columns seen in `fit`, with the exposure.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame with text as names.
 
     See Also
     --------
@@ -90,7 +101,9 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         "exposure": [str, Integral, None],
     }
 
-    def __init__(self, regressor: Any, exposure: str | int | None = None) -> None:
+    def __init__(
+        self, regressor: Any = None, exposure: str | int | None = None
+    ) -> None:
         self.regressor = regressor
         self.exposure = exposure
 
@@ -130,10 +143,11 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             )
         if exposure is not None:
             targets = targets / exposure
-            if not _has_gamma_loss(self.regressor):
+            if not _has_gamma_loss(self._inner()):
                 # Of mean 1, because regularisation of trees depends on their size.
                 weight = weight * exposure / exposure.mean()
-        self.regressor_ = clone(self.regressor).fit(
+        validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
+        self.regressor_ = clone(self._inner()).fit(
             others, with_attrs_of(y, targets), **self._weights(weight)
         )
         return self
@@ -173,11 +187,15 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=type(self).__name__).add(
-            regressor=self.regressor, method_mapping=mapping
+            regressor=self._inner(), method_mapping=mapping
         )
 
     def __sklearn_tags__(self) -> Any:
-        return with_inputs_of(super().__sklearn_tags__(), [self.regressor])
+        return with_inputs_of(super().__sklearn_tags__(), [self._inner()])
+
+    def _inner(self) -> Any:
+        """Return the regressor, not fitted; the default for None."""
+        return small_trees(False) if self.regressor is None else self.regressor
 
     def _weights(self, weight: np.ndarray | None) -> dict[str, Any]:
         """Return the weights by the name that the `fit` of the regressor has."""
@@ -185,7 +203,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             return {}
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", sample_weight=weight).regressor.fit
-        return {weight_key(self.regressor): weight}
+        return {weight_key(self._inner()): weight}
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None]:
         """Return the other columns, and the exposures, shape (n,), or None."""

@@ -15,12 +15,15 @@ Steps of a simulation look at the last columns, and rarely at all of them. So
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
+
+# Levels, moments, ordinal numbers and repeats, each of shape (n, E).
+Columns: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class LevelsNow(NamedTuple):
@@ -83,14 +86,10 @@ class SimulatedLevels:
 
     def concat(self, more: SimulatedLevels) -> SimulatedLevels:
         """Return these paths followed by others."""
-        one, other = self._columns(), more._columns()
-        width = max(_n_used(one[1]), _n_used(other[1]))
-        joined = [
-            torch.cat([_fit_width(part, width) for part in pair])
-            for pair in zip(one, other, strict=True)
-        ]
-        n_now = torch.cat([self.n_now, more.n_now])
-        return SimulatedLevels(*joined, self._all_rows(len(n_now)), n_now)
+        pairs = list(zip(self._columns(), more._columns(), strict=True))
+        width = max(_n_used(one) for one in pairs[1])
+        joined = [torch.cat([_fit_width(one, width) for one in pair]) for pair in pairs]
+        return self._of(joined, torch.cat([self.n_now, more.n_now]))
 
     def end_moment(self, is_over: torch.Tensor) -> SimulatedLevels:
         """Return paths of which some, shape (n,), bool, are at a new moment."""
@@ -112,7 +111,7 @@ class SimulatedLevels:
             torch.cat([part, one[:, None].to(part.dtype)], dim=1)
             for part, one in zip(columns, last, strict=True)
         ]
-        return SimulatedLevels(*joined, self._all_rows(len(level)), self.n_now + 1)
+        return self._of(joined, self.n_now + 1)
 
     def now(self) -> LevelsNow:
         """Return the events of the current moment."""
@@ -154,16 +153,20 @@ class SimulatedLevels:
         is_before = column < width - self.n_now[:, None]
         return level, moment, ordinal, is_before & (level >= FIRST_LEVEL)
 
-    def _columns(self) -> list[torch.Tensor]:
-        """Return the tensors with an entry for each path and event, (n, E)."""
-        columns = [self.level, self.moment, self.ordinal, self.is_repeat]
-        is_whole = len(self.place) == len(self.level) and bool(
-            (self.place == self._all_rows(len(self.place))).all()
-        )
-        return columns if is_whole else [one[self.place] for one in columns]
+    def _of(self, columns: list[torch.Tensor], n_now: torch.Tensor) -> SimulatedLevels:
+        """Return paths with columns of their own, in this order."""
+        level, moment, ordinal, is_repeat = columns
+        place = torch.arange(len(n_now), device=n_now.device)
+        return SimulatedLevels(level, moment, ordinal, is_repeat, place, n_now)
 
-    def _all_rows(self, n: int) -> torch.Tensor:
-        return torch.arange(n, device=self.n_now.device)
+    def _columns(self) -> Columns:
+        """Return the tensors with an entry for each path and event."""
+        columns = self.level, self.moment, self.ordinal, self.is_repeat
+        rows = torch.arange(len(self.level), device=self.place.device)
+        if len(rows) == len(self.place) and bool((self.place == rows).all()):
+            return columns
+        level, moment, ordinal, is_repeat = (one[self.place] for one in columns)
+        return level, moment, ordinal, is_repeat
 
 
 def _n_used(moment: torch.Tensor) -> int:

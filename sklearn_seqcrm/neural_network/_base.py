@@ -56,7 +56,6 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_other_architecture,
     refuse_other_sizes,
     set_aside,
-    spread_epochs,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -196,20 +195,18 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     def _train_on_all(self, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
-        """Replace the network by others of all rows, with about as many epochs.
+        """Replace the network by others of all rows, with as many epochs as it had.
 
         The latest rows are the most like those to come, and forward validation neither
         trains on them nor on those whose windows reach into them. The number of epochs
-        is found once, and spread over several networks. The first network is kept until
-        another one has all its epochs: trainings can be interrupted or stopped by a
-        callback.
+        holds for all networks. The first network is kept until another one has them
+        all: trainings can be interrupted or stopped by a callback.
         """
         [first] = self.nets_
-        most = self._max_epochs(stops_early=True)
-        epochs_of_nets = spread_epochs(best_n_epochs(first), len(seeds), most)
+        n_epochs = best_n_epochs(first)
         data = scale_to_mean_weight(inputs.data)
         trained: list[HistoryNet] = []
-        for n_epochs, of_net in zip(epochs_of_nets, seeds, strict=True):
+        for of_net in seeds:
             net = self._build(inputs, of_net)
             net.batch_size = first.batch_size
             net.start_linear_part(data)
@@ -219,10 +216,9 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
             if len(net.history) == n_epochs:
                 trained.append(net)
                 self.nets_ = list(trained)
-                self.n_iter_ = max(len(one.history) for one in trained)
+                self.n_iter_ = n_epochs
                 losses = first.history[:, "valid_loss"]
-                of_trained = epochs_of_nets[: len(trained)]
-                self.validation_ |= {"n_epochs": of_trained, "losses": losses}
+                self.validation_ |= {"n_epochs": n_epochs, "losses": losses}
             if epochs.stop:
                 break
 

@@ -15,6 +15,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm.metrics import qini_auc_score
 
 
 class UpliftMixin(ABC):
@@ -220,8 +221,6 @@ class UpliftMixin(ABC):
         ValueError
             If treatments are missing, or were not among those of `fit`.
         """
-        from sklearn_seqcrm.metrics import qini_auc_score
-
         self._refuse_no_treatment(treatment)
         effect = self.predict(X)
         encode_treatments(treatment, self.treatments_, effect)  # refuses unknown labels

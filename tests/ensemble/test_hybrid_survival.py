@@ -203,6 +203,21 @@ def test_searches_clones_pickles_and_leaks():
     check_no_leakage(best, X, n_cutoffs=2)
 
 
+def test_searches_as_parts():
+    parts = hybrid()
+    searches = [
+        GridSearchCV(part, grid, cv=2, error_score="raise")
+        for part, grid in (
+            (parts.lstm, {"estimator__hidden_size": [3]}),
+            (parts.boosting, {"estimator__max_rows": [50]}),
+        )
+    ]
+    model = make_hybrid(*searches, lstm_weight=0.5, random_state=0).fit(X, Y)
+    assert isinstance(model, HybridSurvival)
+    assert model.lstm_.best_params_ == {"estimator__hidden_size": 3}
+    assert np.isfinite(model.predict(X)).all()
+
+
 def test_weights_of_rows():
     weight = np.arange(len(X)) % 3
     used = weight > 0

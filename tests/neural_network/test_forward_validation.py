@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from sklearn_seqcrm._columns import store_horizon
-from sklearn_seqcrm._recurrent.training import best_n_epochs, spread_epochs
+from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
@@ -79,7 +79,7 @@ def test_rows_of_both_trainings():
         "by": "forward",
         "reason": None,
         "since": 60,
-        "n_epochs": [n_epochs],
+        "n_epochs": n_epochs,
         "losses": losses,
         "n_train": 240,
         "n_valid": 60,
@@ -139,31 +139,20 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
     assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
-def test_one_network_finds_the_epochs_of_all(monkeypatch):
-    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
-    options = {**SMALL, "max_epochs": 4, "validation": "forward"}
-    model = LSTMClassifier(**options, n_networks=3)
+def test_one_network_finds_the_epochs_of_all():
+    options = {**SMALL, "max_epochs": 3, "validation": "forward"}
+    model = LSTMClassifier(**options, n_networks=2)
     model, seen = fit_and_see(model, X, Y)
-    n_rows = [len(train.static) for train, *_ in trainings(seen)]
-    assert n_rows == [240, 300, 300, 300]
+    assert [len(train.static) for train, *_ in trainings(seen)] == [240, 300, 300]
     n_epochs = model.validation_["n_epochs"]
-    assert [len(net.history) for net in model.nets_] == n_epochs == [1, 2, 4]
-    assert model.n_iter_ == 4
+    assert [len(net.history) for net in model.nets_] == [n_epochs, n_epochs]
+    assert n_epochs == model.n_iter_
     # A network of all rows starts and ends as one without early stopping.
-    of_all = {**SMALL, "max_epochs": 1, "early_stopping": False}
-    expected = LSTMClassifier(**of_all).fit(X, Y).predict_proba(X)
+    of_all = {**SMALL, "max_epochs": n_epochs, "early_stopping": False}
+    alone = LSTMClassifier(**of_all).fit(X, Y)
+    expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
-
-
-@pytest.mark.parametrize(
-    ("n_epochs", "n_networks", "expected"),
-    [(7, 1, [7]), (6, 2, [3, 12]), (8, 3, [4, 8, 16]), (1, 3, [1, 1, 2])],
-)
-def test_epochs_are_spread_over_networks(n_epochs, n_networks, expected):
-    assert spread_epochs(n_epochs, n_networks, 20) == expected
-    least = [min(number, 10) for number in expected]
-    assert spread_epochs(n_epochs, n_networks, 10) == least
 
 
 class EndsSecond(Callback):
@@ -214,10 +203,8 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
     assert model.validation_ == first.validation_
 
 
-def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted(monkeypatch):
+def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
     """Those of all rows replace the first one, which saw fewer rows."""
-    same = lambda n_epochs, n, most: n * [n_epochs]  # noqa: E731
-    monkeypatch.setattr(_base, "spread_epochs", same)
     one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
     several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
     model = several.set_params(callbacks=[EndsThird([])])

@@ -21,6 +21,5 @@ from sklearn_seqcrm._recurrent.training._training import (
     refuse_other_architecture,
     refuse_other_sizes,
     set_aside,
-    spread_epochs,
     train,
 )

@@ -413,19 +413,6 @@ def best_n_epochs(net: HistoryNet) -> int:
     return 1 + round(float(np.flatnonzero(losses <= most).mean()))
 
 
-def spread_epochs(n_epochs: int, n_networks: int, max_epochs: int) -> list[int]:
-    """Return numbers of epochs of networks, from half to twice the number for one.
-
-    The best number for later rows differs from the one that validation finds, in either
-    direction: on lines of invoices it was a fifth to a half, on ratings of films twice
-    as large. The mean of networks of several numbers is less sensitive to it.
-    """
-    if n_networks == 1:
-        return [n_epochs]
-    spread = n_epochs * np.geomspace(0.5, 2, n_networks)
-    return [min(max(1, round(number)), max_epochs) for number in spread.tolist()]
-
-
 def train(
     estimator: Any,
     net: HistoryNet,

@@ -129,7 +129,7 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
         return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
     if function == "to_customer_levels" and len(steps) == 2:
         # The first column is a history.
-        return _Levels(columns[1:], _ScaledTargets.of(*steps))
+        return _Levels(columns[1:], _ScaledTargets(*steps))
     if len(steps) != 2 or type(steps[0]) not in _IMPUTERS:
         return None
     imputer, scaler = steps
@@ -219,7 +219,9 @@ class _Scaled:
 class _LevelEncoder(Protocol):
     """An encoder of columns of levels."""
 
-    categories_: Sequence[np.ndarray]
+    @property
+    def categories_(self) -> Sequence[np.ndarray]:
+        """Levels of each column."""
 
     def transform(self, X: pd.DataFrame) -> Any:
         """Return rows of numbers, in which each column has its own."""
@@ -230,11 +232,10 @@ class _ScaledTargets(NamedTuple):
 
     encoder: CustomerTargetEncoder
     scaler: StandardScaler
-    categories_: Sequence[np.ndarray]
 
-    @classmethod
-    def of(cls, encoder: Any, scaler: Any) -> _ScaledTargets:
-        return cls(encoder, scaler, encoder.categories_)
+    @property
+    def categories_(self) -> Sequence[np.ndarray]:
+        return self.encoder.categories_
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
         """Return the encodings of levels, shape (n, n_columns * n_targets)."""
