@@ -306,6 +306,7 @@ def test_weights_reach_the_last_step(routing, requested):
             effect_estimator=GridSearchCV(
                 make_pipeline(RFMFeatures(), SimpleImputer(), spy),
                 {"rfmfeatures__amount": [None]},
+                scoring=scorer,
             ),
             propensity="constant",
             random_state=0,
