@@ -32,7 +32,7 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import UpliftDisplay, policy_value
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-from sklearn_seqcrm.uplift import choose_contacts
+from sklearn_seqcrm.uplift import UpliftClassifier, choose_contacts
 
 # At these sizes one thread is as fast as two.
 torch.set_num_threads(1)
@@ -54,30 +54,20 @@ for arm, name in enumerate(data.treatments):
 # %%
 # Effects from histories
 # ----------------------
-# A model for each arm predicts the probability to buy; the difference is the effect.
-# Two kinds of models do that: networks, which read the order of events, and boosted
-# trees on counts, sums and times. `sklearn_seqcrm.uplift` has more learners.
+# `UpliftClassifier` is a meta-learner around any pipeline. Here it fits a model of
+# purchases to each arm (``learner="t"``); the difference of their probabilities is the
+# effect. Two kinds of models do that: networks, which read the order of events, and
+# boosted trees on counts, sums and times.
+network = make_history_pipeline(LSTMClassifier(hidden_size=32, random_state=0))
+boosting = make_pipeline(
+    HistoryAggregator(), HistGradientBoostingClassifier(max_iter=50, random_state=0)
+)
 
 
-def network():
-    """Make a network with its preprocessing."""
-    return make_history_pipeline(LSTMClassifier(hidden_size=32, random_state=0))
-
-
-def boosting():
-    """Make boosted trees on aggregates."""
-    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
-    return make_pipeline(HistoryAggregator(), trees)
-
-
-def outcomes(make_model):
+def outcomes(estimator):
     """Return the probability to buy in each arm, for the later customers."""
-    found = []
-    for arm in (0, 1):
-        own = np.flatnonzero(data.treatment == arm)
-        model = make_model().fit(X.iloc[own], data.target[own])
-        found.append(model.predict_proba(X_later)[:, 1])
-    return np.column_stack(found)
+    model = UpliftClassifier(estimator, learner="t", random_state=0)
+    return model.fit(X, data.target, treatment=data.treatment).predict_outcomes(X_later)
 
 
 by_network, by_boosting = outcomes(network), outcomes(boosting)

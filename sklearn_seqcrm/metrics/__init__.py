@@ -20,14 +20,13 @@ from sklearn_seqcrm.metrics._rankings import (
     recall_at_k,
 )
 from sklearn_seqcrm.metrics._scorers import get_scorer
-from sklearn_seqcrm.metrics._uplift_curves import (
+from sklearn_seqcrm.metrics._uplift_curves import qini_curve, uplift_curve
+from sklearn_seqcrm.metrics._uplift_display import UpliftDisplay
+from sklearn_seqcrm.metrics._uplift_scores import (
     qini_auc_score,
-    qini_curve,
     uplift_at_k,
     uplift_auc_score,
-    uplift_curve,
 )
-from sklearn_seqcrm.metrics._uplift_display import UpliftDisplay
 
 __all__ = [
     "CalibrationByDecileDisplay",

@@ -253,6 +253,8 @@ def read_arms(
     arm : ndarray of shape (n,), int64
         Places in `labels`.
     """
+    if isinstance(treatment, str) or np.ndim(treatment) == 0:
+        raise TypeError(f"treatment must have a label for each row; got {treatment!r}.")
     column = pd.Series(flat(treatment, "treatment")).astype(object)
     n_missing = int(column.isna().sum())
     if n_missing:

@@ -95,7 +95,8 @@ def policy_value(
             Mean outcome per row under the policy, or its difference to `baseline`, in
             the unit of `y_true`.
         standard_error : float
-            Its standard error over customers; NaN with one customer.
+            Its standard error over customers; NaN if only one customer had what the
+            policy chooses.
         lower, upper : float
             Ends of the interval.
         n_effective : float
@@ -204,7 +205,8 @@ def policy_value(
     if baseline is not None:
         subtracted, of_other = rows.estimate(other[kept], method)
         value, influence = value - subtracted, influence - of_other
-    error = _standard_error(weight * influence, customers, kept, n_rows)
+    agrees = rows.ratios(chosen[kept]) > 0
+    error = _standard_error(weight * influence, agrees, customers, kept, n_rows)
     reach = NormalDist().inv_cdf(0.5 + confidence_level / 2) * error
     return Bunch(
         value=float(value),
@@ -285,15 +287,22 @@ class _Rows(NamedTuple):
 
 
 def _standard_error(
-    influence: np.ndarray, customers: Any, kept: np.ndarray, n_rows: int
+    influence: np.ndarray,
+    agrees: np.ndarray,
+    customers: Any,
+    kept: np.ndarray,
+    n_rows: int,
 ) -> float:
     """Return the standard error of a sum of influences over customers."""
+    code = np.arange(len(influence))
     if customers is not None:
-        code = customer_codes(customers, n_rows)[kept]
-        influence = np.bincount(np.unique(code, return_inverse=True)[1], influence)
-    n = len(influence)
-    if n < 2:
+        given = customer_codes(customers, n_rows)[kept]
+        code = np.unique(given, return_inverse=True)[1]
+    # One customer who agrees with the policy has no variance.
+    if len(np.unique(code[agrees])) < 2:
         return float("nan")
+    influence = np.bincount(code, influence)
+    n = len(influence)
     return float(np.sqrt(influence @ influence * n / (n - 1)))
 
 

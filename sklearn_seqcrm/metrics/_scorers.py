@@ -15,7 +15,7 @@ from sklearn_seqcrm._sklearn_compat import Scorer, response_values
 from sklearn_seqcrm.metrics._deciles import aggregate_bias, decile_mape
 from sklearn_seqcrm.metrics._gain_curve import lift_at, normalized_gini
 from sklearn_seqcrm.metrics._policy_value import policy_score
-from sklearn_seqcrm.metrics._uplift_curves import (
+from sklearn_seqcrm.metrics._uplift_scores import (
     qini_auc_score,
     uplift_at_k,
     uplift_auc_score,

@@ -80,6 +80,10 @@ def test_weights_are_repetitions_and_customers_are_clusters():
         assert copies.standard_error == pytest.approx(found.standard_error)
     alone = policy_value(Y, POLICY, T, customers=["a"] * 6)
     assert np.isnan(alone.standard_error)
+    # A single customer of the policy's arm has no variance either.
+    one = policy_value(Y, 1, T, sample_weight=[1, 0, 0, 1, 1, 1])
+    assert one.value == 1
+    assert np.isnan([one.standard_error, one.lower, one.upper]).all()
 
 
 def test_labels_of_several_treatments():

@@ -247,6 +247,8 @@ def test_bad_input(metric):
     for changed, message in cases:
         with pytest.raises(ValueError, match=message):
             metric(**{"y_true": Y, "effect": TIED, "treatment": T, **changed})
+    with pytest.raises(TypeError, match="treatment must have a label for each row"):
+        metric(Y, TIED, "mail")
     with pytest.raises(TypeError, match="labels of several types"):
         metric(
             Y,

@@ -81,21 +81,37 @@ def test_models_without_the_metadata_get_none():
     assert set(scores["model"]) == {"mean", "constant"}
 
 
-def test_networks_of_effects_beside_others():
+def test_networks_of_effects_beside_others(tmp_path):
     table = make_table()
     n_rows = len(table)
     treatment = np.arange(n_rows) % 2
     network = LSTMUpliftRegressor(
         hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0
     )
+    for _ in range(2):  # the second time from the cache
+        found = compare_models(
+            {"network": make_history_pipeline(network), "mean": Difference()},
+            table,
+            np.arange(n_rows) % 3 + treatment,
+            cv=2,
+            scoring={"mean": make_scorer(error_of_mean), "qini": "qini_auc"},
+            params={"treatment": treatment},
+            n_resamples=10,
+            cache=tmp_path,
+        )
+        assert np.isfinite(found.scores["score"]).all()
+    # The metric reads the labels of the network, although a pipeline has none.
+    network.set_params(control="none")
+    labels = np.where(treatment, "mail", "none")
     found = compare_models(
-        {"network": make_history_pipeline(network), "mean": Difference()},
+        {"network": make_history_pipeline(network)},
         table,
         np.arange(n_rows) % 3 + treatment,
         cv=2,
-        scoring=make_scorer(error_of_mean),
-        params={"treatment": treatment},
+        scoring="qini_auc",
+        params={"treatment": labels},
         n_resamples=10,
+        cache=tmp_path,
     )
     assert np.isfinite(found.scores["score"]).all()
 

@@ -161,6 +161,7 @@ def test_bad_input():
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
         ({"customers": ["a", "b", "a"]}, ValueError, "1 rows are of customers .* 'a'"),
+        ({"customers": ["a", None, "b"]}, ValueError, "customers has 1 missing values"),
         ({"customers": ["a"]}, ValueError, "customers has 1 rows, but effect has 3"),
         ({"effect_samples": np.ones((5, 3))}, ValueError, r"\(n_samples, 3, 2\)"),
     ]
@@ -173,3 +174,11 @@ def test_no_customers():
     result = choose_contacts(np.empty((0, 2)), budget=1)
     assert result.contacts.empty
     assert result.treatment.shape == (0,)
+
+
+def test_contacts_without_cost_are_all_taken():
+    cost = np.tile([0.0, 1.0], 3000)
+    result = choose_contacts(np.full(6000, 0.1), value=20, cost=cost, budget=10)
+    assert result.treatment[::2].all()
+    assert result.treatment[1::2].sum() == 10
+    assert result.gap == 0
