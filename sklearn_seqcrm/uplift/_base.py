@@ -39,7 +39,10 @@ from sklearn_seqcrm._treatments import encode_treatments, read_treatments
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
-from sklearn_seqcrm.uplift._decision_in_history import refuse_visible_decisions
+from sklearn_seqcrm.uplift._decision_in_history import (
+    refuse_treatment_columns,
+    refuse_visible_decisions,
+)
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 
@@ -149,9 +152,9 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `y`, `treatment` or `propensity` has missing values; `control` is not set
             and the labels are not 0 and 1, or booleans; there is only one arm, or one
-            is missing in a fold; a propensity is 0 or 1; histories show the treatment
-            that is being decided; the default of `effect_estimator` or
-            `propensity_estimator` is not known; or a parameter is out of range.
+            is missing in a fold; a propensity is 0 or 1; histories or a column of `X`
+            show the treatment that is being decided; the default of `effect_estimator`
+            or `propensity_estimator` is not known; or a parameter is out of range.
         TypeError
             If `learner` is ``"r"``, or `sample_weight` is given, and an estimator takes
             no `sample_weight`.
@@ -345,6 +348,7 @@ class BaseUplift(BaseEstimator, ABC):
                 f"sample_weight is zero for all rows of the treatments "
                 f"{self.treatments_[counts == 0].tolist()}."
             )
+        refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
         refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
         return rows
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import Table, has_histories
+from sklearn_seqcrm._columns import Table, has_histories, holds_histories
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm.events import HistoryArray
@@ -21,6 +21,43 @@ from sklearn_seqcrm.events import HistoryArray
 # Most probable chance, if treatments were independent of histories, that all customers
 # with a level are in one arm. Logs have up to thousands of levels.
 _BY_CHANCE = 1e-6
+
+
+def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> None:
+    """Raise a ValueError if a column of X is the treatment itself, in any coding.
+
+    Parameters
+    ----------
+    X : DataFrame or anything of n rows
+        Rows; only the columns of a DataFrame are compared.
+    arms : ndarray of shape (n,), int64
+        Position of the treatment of each row in `labels`.
+    labels : ndarray of shape (n_arms,)
+        Labels of the treatments.
+
+    Raises
+    ------
+    ValueError
+        If each level of a column occurs in one arm only and each arm has one level,
+        and that is no chance.
+    """
+    if not isinstance(X, pd.DataFrame):
+        return
+    # Equal columns of few rows may be chance, one in n_arms ** n.
+    if len(labels) ** -float(len(arms)) > _BY_CHANCE:
+        return
+    for place, name in enumerate(X.columns):
+        column = X.iloc[:, place]
+        if holds_histories(column) or column.iloc[:1000].nunique() > len(labels):
+            continue
+        levels, distinct = pd.factorize(column, use_na_sentinel=False)
+        pairs = np.unique(levels * len(labels) + arms)
+        if len(distinct) == len(pairs) == len(labels):
+            raise ValueError(
+                f"The column {name!r} of X is the treatment: each of its levels, "
+                f"{list(distinct)}, occurs in one arm. Drop it from X; the treatment "
+                "is an argument of its own."
+            )
 
 
 def refuse_visible_decisions(

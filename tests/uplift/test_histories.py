@@ -11,6 +11,7 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -231,6 +232,15 @@ def test_histories_without_the_decision_are_taken(options):
     UpliftRegressor(BOOSTING, cv=2, random_state=0).fit(X, y, treatment=treated)
 
 
+def test_a_column_of_the_treatment_is_an_error():
+    X, treated, y = journeys()
+    for column in (treated, treated == 0, np.where(treated, "mail", None)):
+        with pytest.raises(ValueError, match="The column 'arm' of X is the treatment"):
+            UpliftRegressor(BOOSTING).fit(X.assign(arm=column), y, treatment=treated)
+    other = X.assign(arm=np.r_[1 - treated[0], treated[1:]])
+    UpliftRegressor(BOOSTING, learner="t").fit(other, y, treatment=treated)
+
+
 def test_events_at_the_cutoff_of_both_arms_are_taken():
     """The basket that is being judged, for example."""
     X, treated, y = journeys(allow_exact_matches=True)
@@ -285,16 +295,18 @@ def test_weights_reach_the_last_step(routing, requested):
 
     X, treated, y = journeys()
     with sklearn.config_context(enable_metadata_routing=routing):
-        spy = Spy()
+        spy, scorer = Spy(), make_scorer(r2_score)
+        if routing:
+            scorer.set_score_request(sample_weight=False)
         if requested and routing:
             spy.set_fit_request(sample_weight=True)
-            spy.set_score_request(sample_weight=True)
         model = UpliftRegressor(
             make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
             learner="r",
             effect_estimator=GridSearchCV(
                 make_pipeline(RFMFeatures(), SimpleImputer(), spy),
                 {"rfmfeatures__amount": [None]},
+                scoring=scorer,
             ),
             propensity="constant",
             random_state=0,
