@@ -28,9 +28,11 @@ def test_demand_is_close_to_the_observed_one(page):
 
 
 def test_each_horizon_has_a_column(page):
-    values = page["values"]
-    assert values.columns.days.tolist() == [28, 56]
-    np.testing.assert_allclose(values.iloc[:, 1].sum(), page["value"].sum(), rtol=0.1)
+    both, value, paths = page["both"], page["value"], page["paths"]
+    assert both.columns.levels[0].days.tolist() == [28, 56]
+    assert both["28D"].columns.tolist() == value.columns.tolist()
+    np.testing.assert_allclose(both["56D", "mean"], value["mean"])
+    np.testing.assert_allclose(paths.mean(axis=1), value["mean"])
 
 
 def test_lists_are_ranked_by_probability(page):

@@ -237,7 +237,7 @@ class SimulationMixin:
         >>> found = model.simulate_targets(X, spend, "28D", random_state=0)
         >>> found.columns.tolist()
         ['mean', 'median', 'lower', 'upper']
-        >>> (found["lower"] <= found["median"]).all()
+        >>> bool((found["lower"] <= found["median"]).all())
         True
         """
         given = {"n_paths": n_paths, "random_state": random_state}
