@@ -91,7 +91,7 @@ class BaseUplift(BaseEstimator, ABC):
         propensity_estimator: Any = None,
         control: Any = None,
         cv: Any = 3,
-        min_propensity: float = 0.01,
+        min_propensity: float = 0.05,
         n_bootstraps: int = 0,
         confidence_level: float = 0.9,
         n_jobs: int | None = None,
@@ -162,7 +162,8 @@ class BaseUplift(BaseEstimator, ABC):
         Warns
         -----
         UserWarning
-            If learned propensities are below `min_propensity`, or the estimator of
+            If learned propensities of more than a hundredth of the rows are below
+            `min_propensity`, or the estimator of
             ``learner="s"`` does not read the treatment.
         """
         self._validate_params()

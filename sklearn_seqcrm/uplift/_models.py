@@ -30,6 +30,8 @@ _OF_TARGET = {
 }
 # The logarithm of a propensity of 0, which forests predict, would be infinite.
 _LEAST = 1e-6
+# Clipping a smaller share of rows is silent.
+_FEW_CLIPPED = 0.01
 
 
 def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
@@ -283,20 +285,20 @@ class Propensities:
     def __init__(self, models: Models, rows: UpliftRows, folds: Sequence[Fold]) -> None:
         self._models: list[Any] = []
         self._predict = models._predict_arms
-        self._least = models.min_propensity
         self._shares = np.bincount(rows.arms, rows.weight) / rows.weight.sum()
-        if rows.propensities.shape[1]:
-            self.of_rows = rows.propensities
-        elif models.propensity is None:
+        # A rare arm has small propensities everywhere, and not for lack of overlap.
+        self._least = np.minimum(models.min_propensity, self._shares / 2)  # (n_arms,)
+        self.of_rows = rows.propensities
+        if models.propensity is None and not rows.propensities.shape[1]:
             self.of_rows = np.tile(self._shares, (len(rows.arms), 1))
-        else:
+        elif models.propensity is not None:
             ((self._models, found),) = cross_fit(
                 [models.propensity_of()], rows, folds, models.n_jobs
             )
             self._slope, self._intercepts = _temperature(found, rows)
             self.of_rows = self._scaled(found)
             self._warn_little_overlap(models.labels)
-        self.of_rows = self._clipped(self.of_rows)
+            self.of_rows = self._clipped(self.of_rows)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the propensities of other rows, shape (n, n_arms).
@@ -319,11 +321,11 @@ class Propensities:
 
     def _warn_little_overlap(self, labels: np.ndarray) -> None:
         is_low = self.of_rows < self._least
-        if is_low.any():
+        if is_low.any(axis=1).mean() > _FEW_CLIPPED:
             worst = is_low.sum(axis=0).argmax()
             warnings.warn(
                 f"{is_low.any(axis=1).sum()} of {len(is_low)} rows have a learned "
-                f"propensity below min_propensity={self._least}, most of them for the "
+                f"propensity below {self._least[worst]:.3g}, most of them for the "
                 f"treatment {labels[worst]!r}: customers like these nearly always had "
                 "the same treatment, so that their effects are extrapolated. "
                 "Propensities are clipped.",

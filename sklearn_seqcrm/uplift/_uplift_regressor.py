@@ -49,8 +49,10 @@ class UpliftRegressor(BaseUplift):
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
         customers. A splitter such as ``CutoffSplit(3)``: folds forward in time, see
         Notes.
-    min_propensity : float, default=0.01
-        Lower propensities are set to this one, between 0 and 0.5.
+    min_propensity : float, default=0.05
+        Learned propensities below it are set to it, or to half the share of the arm if
+        that is less: a few rows of small propensity would have most of the weight.
+        Between 0 and 0.5. Given ones stay.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.

@@ -232,7 +232,10 @@ def test_bad_input(metric):
     cases = [
         ({"treatment": missing(T, [2, 3])}, "treatment is missing in 2 of 20 rows"),
         ({"treatment": T[1:]}, "y_true has 20 rows, but treatment has 19"),
-        ({"treatment": T + 1}, r"control must name .* pass control=..., one of \[2, 1\]"),
+        (
+            {"treatment": T + 1},
+            r"control must name .* pass control=..., one of \[2, 1\]",
+        ),
         ({"treatment": np.zeros(20)}, r"treated and of untreated rows; all 20"),
         ({"treatment": np.ones(20)}, r"treated and of untreated rows; all 20"),
         ({"control": "none"}, r"control='none' is none of the labels of treatment"),
@@ -247,7 +250,7 @@ def test_bad_input(metric):
     for changed, message in cases:
         with pytest.raises(ValueError, match=message):
             metric(**{"y_true": Y, "effect": TIED, "treatment": T, **changed})
-    with pytest.raises(TypeError, match="label for each row; got .mail."):
+    with pytest.raises(TypeError, match="label for each row; got"):
         metric(Y, TIED, "mail")
     with pytest.raises(TypeError, match="labels of several types"):
         metric(
