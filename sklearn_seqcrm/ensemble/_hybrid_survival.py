@@ -53,7 +53,9 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     ----------
     unique_times_ : ndarray of shape (n_bins + 1,)
         Edges of the bins, ascending from 0, by the parameter `bins` of the network; in
-        days if the times of `y` were durations, and otherwise in their unit.
+        days if the times of `y` were durations, and otherwise in their unit. If
+        `refit` is False, they end at the longest time of the rows that the network was
+        fitted on.
     event_types_ : ndarray of shape (n_kinds,), int64
         Kinds of the events before the last edge, ascending; ``[1]`` if events are
         booleans.
@@ -148,7 +150,10 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         """
         self._fit(X, y, sample_weight)
         [X] = indexable(X)
-        self._check_ends(safe_indexing(X, [0]))
+        first = safe_indexing(X, [0])
+        if self.losses_ and not self.refit:
+            self._end_with_network(first, y, sample_weight)
+        self._check_ends(first)
         return self
 
     @property
@@ -234,6 +239,19 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
         return OfHazards(first, second)
+
+    def _end_with_network(self, X: Any, y: Any, sample_weight: Any) -> None:
+        """Cut the bins where those of the network end.
+
+        The longest time may be that of a held-out row, which the parts were not fitted
+        on.
+        """
+        end, edges = _end_of(self.lstm_, X), self.unique_times_
+        if end >= edges[-1]:
+            return
+        self._hazards = Hazards(np.append(edges[(edges > 0) & (edges < end)], end))
+        weight = None if sample_weight is None else np.asarray(sample_weight)
+        self._hazards.learn(self._hazards.read(y), weight)
 
     def _check_ends(self, X: Any) -> None:
         """Raise an error if a part has no predictions up to the last edge."""
