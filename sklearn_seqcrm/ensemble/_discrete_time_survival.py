@@ -347,7 +347,14 @@ def _with_bins(X: Any, row: np.ndarray, bin_: np.ndarray) -> Any:
     """Return rows of X with the number of their bin as last column."""
     table = safe_indexing(X, row)
     if not isinstance(table, pd.DataFrame):
-        return np.column_stack([table, bin_.astype(table.dtype)])
+        return np.column_stack([table, bin_.astype(_wide_dtype(table.dtype, bin_))])
     names = unique_names([*map(str, table.columns), "bin"])
     table = table.set_axis(names[:-1], axis=1).reset_index(drop=True)
     return table.assign(**{names[-1]: bin_.astype("float64")})
+
+
+def _wide_dtype(dtype: np.dtype, bin_: np.ndarray) -> Any:
+    """Return a dtype of all numbers of bins: 200 is no int8, and 10 no text of one."""
+    if dtype.kind not in "biufc":
+        return object
+    return np.promote_types(dtype, np.min_scalar_type(bin_.max(initial=0)))

@@ -133,6 +133,19 @@ def test_columns_keep_their_types_and_names():
         trees.predict(X[["city"]])
 
 
+@pytest.mark.parametrize("dtype", [bool, "int8", "float16", "float32", "U1", object])
+def test_arrays_of_any_dtype_have_the_numbers_of_all_bins(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (600, 1)).astype(dtype)
+    y = survival(np.ones(600, bool), np.arange(600) + 0.5)
+    model = DiscreteTimeSurvival(Keeps(), bins=np.arange(1, 601), max_rows=None)
+    table = model.fit(X, y).classifier_.X_
+    assert_array_equal(np.unique(table[:, -1].astype(float)), np.arange(600))
+    assert_array_equal(table[:3, 0], X[[0, 1, 1], 0])
+    if dtype == "float32":
+        assert table.dtype == "float32"
+
+
 def test_durations_are_days():
     y = survival([True, True, False], pd.to_timedelta([1, 2, 3], "D"))
     model = DiscreteTimeSurvival(Keeps(), bins="1D").fit(np.ones((3, 1)), y)
