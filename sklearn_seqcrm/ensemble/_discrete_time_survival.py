@@ -8,14 +8,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -27,8 +22,9 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     Interval,
     check_sample_weight,
+    fit_weighted,
+    route_fits,
     safe_indexing,
-    weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm._store import unique_names
@@ -238,9 +234,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         periods, factor = self._choice(periods)
         weight = weight[periods.row] * periods.share * factor
         table = _with_bins(X, periods.row, periods.bin)
-        self.classifier_ = clone(self._inner()).fit(
-            table, periods.label, **self._weights(weight)
-        )
+        self.classifier_ = fit_weighted(self._inner(), table, periods.label, weight)
         self._objective = objective
         return self
 
@@ -262,10 +256,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         MetadataRouter
             The routing.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=type(self).__name__).add(
-            classifier=self._inner(), method_mapping=mapping
-        )
+        router = MetadataRouter(owner=type(self).__name__)
+        return route_fits(router, {"classifier": self._inner()})
 
     def __sklearn_tags__(self) -> Any:
         tags = with_inputs_of(super().__sklearn_tags__(), [self._inner()])
@@ -307,12 +299,6 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         factor[chosen] = len(without) / self.max_rows
         kept = np.flatnonzero(factor)
         return periods.take(kept), factor[kept]
-
-    def _weights(self, weight: np.ndarray) -> dict[str, Any]:
-        """Return the weights by the name that the `fit` of the classifier has."""
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", sample_weight=weight).classifier.fit
-        return {weight_key(self._inner()): weight}
 
     @property
     def _fitted_objective(self) -> Hazards:

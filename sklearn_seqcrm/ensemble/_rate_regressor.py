@@ -7,14 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -26,7 +21,8 @@ from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
-    weight_key,
+    fit_weighted,
+    route_fits,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._small_trees import small_trees
@@ -147,9 +143,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 # Of mean 1, because regularisation of trees depends on their size.
                 weight = weight * exposure / exposure.mean()
         validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
-        self.regressor_ = clone(self._inner()).fit(
-            others, with_attrs_of(y, targets), **self._weights(weight)
-        )
+        targets = with_attrs_of(y, targets)
+        self.regressor_ = fit_weighted(self._inner(), others, targets, weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -185,10 +180,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         MetadataRouter
             The routing.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=type(self).__name__).add(
-            regressor=self._inner(), method_mapping=mapping
-        )
+        router = MetadataRouter(owner=type(self).__name__)
+        return route_fits(router, {"regressor": self._inner()})
 
     def __sklearn_tags__(self) -> Any:
         return with_inputs_of(super().__sklearn_tags__(), [self._inner()])
@@ -196,14 +189,6 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None."""
         return small_trees(False) if self.regressor is None else self.regressor
-
-    def _weights(self, weight: np.ndarray | None) -> dict[str, Any]:
-        """Return the weights by the name that the `fit` of the regressor has."""
-        if weight is None:
-            return {}
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", sample_weight=weight).regressor.fit
-        return {weight_key(self._inner()): weight}
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None]:
         """Return the other columns, and the exposures, shape (n,), or None."""

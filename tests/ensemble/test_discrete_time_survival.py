@@ -181,7 +181,10 @@ def test_weights_of_zero_and_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         inner = make_pipeline(Keeps().set_fit_request(sample_weight=True))
         routed = DiscreteTimeSurvival(inner).fit(X, y, weight).classifier_[-1]
+        # Shares of bins are weights that a classifier gets without a request.
+        plain = clone(model).fit(X, y).classifier_
     assert_allclose(routed.weight_, one.weight_)
+    assert_allclose(plain.weight_, clone(model).fit(X, y).classifier_.weight_)
 
 
 def test_bad_input_is_refused():

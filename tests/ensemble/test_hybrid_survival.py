@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -252,6 +253,13 @@ def test_weights_of_rows():
     assert_allclose(one.predict(X), other.predict(X), rtol=1e-9)
     plain = hybrid().fit(X[used], Y[used])
     assert not np.allclose(one.predict(X), plain.predict(X))
+
+
+def test_shares_of_bins_need_no_request_where_metadata_are_routed():
+    risk = hybrid(lstm_weight=0.0).fit(X, Y).predict(X)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = hybrid(lstm_weight=0.0).fit(X, Y)
+    assert_allclose(routed.predict(X), risk, rtol=1e-9)
 
 
 def test_targets_of_scikit_survival():

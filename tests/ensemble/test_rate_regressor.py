@@ -119,8 +119,10 @@ def test_weights_reach_the_last_step_also_where_metadata_are_routed():
     with sklearn.config_context(enable_metadata_routing=True):
         inner = make_pipeline(Keeps().set_fit_request(sample_weight=True))
         routed = RateRegressor(inner, "days").fit(X, y)
+        without_request = RateRegressor(make_pipeline(Keeps()), "days").fit(X, y)
     assert_allclose(plain.regressor_[-1].weight_, X["days"] / 2)
     assert_allclose(routed.regressor_[-1].weight_, X["days"] / 2)
+    assert_allclose(without_request.regressor_[-1].weight_, X["days"] / 2)
 
 
 # In hybrids ---------------------------------------------------------------------------
