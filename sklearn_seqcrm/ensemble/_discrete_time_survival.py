@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import (
@@ -104,7 +105,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     ----------
     classifier_ : estimator
         The fitted classifier of person-periods. Its last column is the number of the
-        bin.
+        bin. A `DummyClassifier` if all rows have an event in the first bin, so that
+        there is one class.
     unique_times_ : ndarray of shape (n_bins + 1,)
         Edges of the bins, ascending from 0, in days if the times of `y` were durations,
         and otherwise in their unit.
@@ -234,7 +236,12 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         periods, factor = self._choice(periods)
         weight = weight[periods.row] * periods.share * factor
         table = _with_bins(X, periods.row, periods.bin)
-        self.classifier_ = fit_weighted(self._inner(), table, periods.label, weight)
+        classifier = self._inner()
+        if (periods.label == periods.label[0]).all():
+            # All events come in the first bin. Of one class, many classifiers raise an
+            # error, and others predict one column or none.
+            classifier = DummyClassifier()
+        self.classifier_ = fit_weighted(classifier, table, periods.label, weight)
         self._objective = objective
         return self
 

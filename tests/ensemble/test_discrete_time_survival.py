@@ -146,6 +146,16 @@ def test_arrays_of_any_dtype_have_the_numbers_of_all_bins(dtype):
         assert table.dtype == "float32"
 
 
+@pytest.mark.parametrize("classifier", [None, LogisticRegression()])
+def test_all_events_in_the_first_bin(classifier):
+    X, y = np.arange(20.0)[:, None], survival(np.ones(20, bool), np.ones(20))
+    model = DiscreteTimeSurvival(classifier, bins=[2, 4]).fit(X, y)
+    found = model.predict_survival_function(X, return_array=True)
+    assert_allclose(found[:, 0], 1)
+    assert_allclose(found[:, 1:], 0, atol=1e-5)
+    assert np.isfinite(model.predict(X)).all()
+
+
 def test_durations_are_days():
     y = survival([True, True, False], pd.to_timedelta([1, 2, 3], "D"))
     model = DiscreteTimeSurvival(Keeps(), bins="1D").fit(np.ones((3, 1)), y)
