@@ -23,6 +23,7 @@ from sklearn_seqcrm._sklearn_compat import (
     check_sample_weight,
     fit_weighted,
     route_fits,
+    safe_indexing,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._small_trees import small_trees
@@ -45,9 +46,9 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         boosting.
     exposure : str, int or None, default=None
         Name of the column of `X` with the exposure of each row, numbers larger than 0
-        or durations. `regressor` does not get it: a tree that splits by the length of
-        the window confounds it with the cutoffs that have such windows. None: all rows
-        have the same exposure.
+        or durations; after durations in `fit`, numbers are days. `regressor` does not
+        get it: a tree that splits by the length of the window confounds it with the
+        cutoffs that have such windows. None: all rows have the same exposure.
 
     Attributes
     ----------
@@ -126,23 +127,34 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             If `X` is no DataFrame, exposures are neither numbers nor durations, `y`
             holds durations, datetimes or text, or the regressor takes no weights.
         ValueError
-            If the column is missing, or exposures are missing or not larger than 0.
+            If `y` is None, the column of exposures is missing or the only one,
+            exposures of rows with a weight are missing or not larger than 0, or all
+            weights are 0.
         """
         self._validate_params()
-        others, exposure = self._split(X)
-        targets = as_quantities(column_or_1d(y, warn=True), "y")
-        check_consistent_length(others, targets)
-        weight = None
-        if sample_weight is not None or exposure is not None:
-            weight = check_sample_weight(
-                sample_weight, others, ensure_non_negative=True
+        if y is None:
+            raise ValueError(
+                "RateRegressor requires y to be passed, but the target y is None."
             )
+        targets = as_quantities(column_or_1d(y, warn=True), "y")
+        check_consistent_length(X, targets)
+        weight = None
+        if sample_weight is not None or self.exposure is not None:
+            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("sample_weight is zero for all rows.")
+        validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
+        if self.exposure is not None:
+            # The exposure of a row of weight 0 may be 0, and has no influence.
+            used = np.flatnonzero(weight)
+            X, y = safe_indexing(X, used), safe_indexing(y, used)
+            targets, weight = targets[used], weight[used]
+        others, exposure, self._in_days = self._split(X)
         if exposure is not None:
             targets = targets / exposure
             if not _has_gamma_loss(self._inner()):
-                # Of mean 1, because regularisation of trees depends on their size.
-                weight = weight * exposure / exposure.mean()
-        validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
+                # The sum stays, because regularisation of trees depends on it.
+                weight = weight * exposure / np.average(exposure, weights=weight)
         targets = with_attrs_of(y, targets)
         self.regressor_ = fit_weighted(self._inner(), others, targets, weight)
         return self
@@ -163,12 +175,19 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, or exposures are neither numbers nor durations.
+            If `X` is no DataFrame, or exposures are neither numbers nor durations, or
+            durations after numbers in `fit`.
         ValueError
             If the column is missing, or exposures are missing or not larger than 0.
         """
         check_is_fitted(self)
-        others, exposure = self._split(X)
+        others, exposure, in_days = self._split(X)
+        if in_days and not self._in_days:
+            raise TypeError(
+                f"The exposures {self.exposure!r} are durations, and were plain "
+                "numbers in fit; divide them by the unit of those, for example "
+                "pd.Timedelta(days=1)."
+            )
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
         return rates if exposure is None else rates * exposure
 
@@ -190,11 +209,21 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         """Return the regressor, not fitted; the default for None."""
         return small_trees(False) if self.regressor is None else self.regressor
 
-    def _split(self, X: Any) -> tuple[Any, np.ndarray | None]:
-        """Return the other columns, and the exposures, shape (n,), or None."""
+    def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
+        """Split the columns of X.
+
+        Returns
+        -------
+        others : DataFrame of shape (n, n_columns - 1)
+            The other columns.
+        exposure : ndarray of shape (n,) or None
+            The exposures.
+        in_days : bool
+            Whether they were durations.
+        """
         name = self.exposure
         if name is None:
-            return X, None
+            return X, None, False
         if not isinstance(X, pd.DataFrame):
             raise TypeError(
                 f"exposure={name!r} is the name of a column, so that X must be a "
@@ -205,7 +234,13 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 f"X has no column {name!r} to be the exposure; its columns are "
                 f"{list(X)}."
             )
-        exposure, _ = as_floats(X[name], f"The exposure {name!r}")
+        others = X.drop(columns=name)
+        if not others.shape[1]:
+            raise ValueError(
+                f"X has no column besides the exposure {name!r}. For one rate of all "
+                "rows, add a column of ones: X.assign(one=1)."
+            )
+        exposure, in_days = as_floats(X[name], f"The exposure {name!r}")
         bad = ~((exposure > 0) & np.isfinite(exposure))
         if bad.any():
             raise ValueError(
@@ -213,7 +248,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 f"{len(bad)} in {name!r} are not, such as {X.loc[bad, name].iloc[0]}. "
                 "Leave those rows out."
             )
-        return X.drop(columns=name), exposure
+        return others, exposure, in_days
 
 
 def _has_gamma_loss(regressor: Any) -> bool:
