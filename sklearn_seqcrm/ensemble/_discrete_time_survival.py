@@ -30,7 +30,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.ensemble._blends import log_probabilities
-from sklearn_seqcrm.ensemble._small_trees import small_trees
+from sklearn_seqcrm.ensemble._small_trees import or_small_trees
 
 # Rows of person-periods that are predicted at once.
 _MOST_AT_ONCE = 200_000
@@ -277,7 +277,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the classifier, not fitted; the default for None."""
-        return small_trees(True) if self.classifier is None else self.classifier
+        return or_small_trees(self.classifier, True)
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a DataFrame as it is, and anything else as an array."""

@@ -12,11 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import safe_indexing, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
-from sklearn_seqcrm.ensemble._blends import Blend, OfHazards
-from sklearn_seqcrm.ensemble._unwrap import parameter_of
-
-# Least probability of an event in a bin, whose logarithm is taken.
-_LEAST = 1e-6
+from sklearn_seqcrm.ensemble._blends import MIN_PROBABILITY, Blend, OfHazards
+from sklearn_seqcrm.ensemble._parts import bins_of
 
 
 class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
@@ -187,8 +184,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     # Steps of fit, see BaseHybrid -----------------------------------------------------
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
-        bins = parameter_of(self._parts()["lstm"], "bins")
-        self._hazards = Hazards(20 if bins is None else bins)
+        self._hazards = Hazards(bins_of(self._parts()["lstm"]))
         return y, self._hazards.read(y)
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, bool]:
@@ -232,9 +228,9 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
                 f"{len(self.event_types_)} before the last edge. Pass lstm_weight=0.5, "
                 "or rows with more events of each kind."
             )
-        before = np.maximum(survival[:, :, :-1], _LEAST)
-        hazard = np.maximum(np.diff(came) / before, _LEAST)
-        left = np.maximum(survival[:, :, 1:] / before, _LEAST)
+        before = np.maximum(survival[:, :, :-1], MIN_PROBABILITY)
+        hazard = np.maximum(np.diff(came) / before, MIN_PROBABILITY)
+        left = np.maximum(survival[:, :, 1:] / before, MIN_PROBABILITY)
         return np.log(hazard) - np.log(left)
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:

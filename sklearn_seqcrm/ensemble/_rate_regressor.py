@@ -26,7 +26,7 @@ from sklearn_seqcrm._sklearn_compat import (
     safe_indexing,
     with_inputs_of,
 )
-from sklearn_seqcrm.ensemble._small_trees import small_trees
+from sklearn_seqcrm.ensemble._small_trees import or_small_trees
 from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
 
 
@@ -207,7 +207,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None."""
-        return small_trees(False) if self.regressor is None else self.regressor
+        return or_small_trees(self.regressor, False)
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
         """Split the columns of X.
