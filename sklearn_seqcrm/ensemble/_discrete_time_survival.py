@@ -133,6 +133,10 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     negative log likelihood of the survival model [1]_. Hazards need not be
     proportional, because the number of the bin is a column.
 
+    In a pipeline of scikit-learn, such as one with `HistoryAggregator`, only `predict`
+    and `score` take raw rows. For the other methods, transform rows before:
+    ``model[-1].predict_quantile(model[:-1].transform(X))``.
+
     A random choice among the person-periods without an event, with the inverse of its
     probability as weight, leaves the expected loss as it is.
 
