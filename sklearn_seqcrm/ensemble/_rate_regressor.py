@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._durations import as_floats, as_quantities
+from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
@@ -138,7 +138,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             )
         targets = as_quantities(column_or_1d(y, warn=True), "y")
         check_consistent_length(X, targets)
-        weight = None
+        weight: Any = None
         if sample_weight is not None or self.exposure is not None:
             weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
             if not weight.any():
@@ -155,8 +155,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             if not _has_gamma_loss(self._inner()):
                 # The sum stays, because regularisation of trees depends on it.
                 weight = weight * exposure / np.average(exposure, weights=weight)
-        targets = with_attrs_of(y, targets)
-        self.regressor_ = fit_weighted(self._inner(), others, targets, weight)
+        rates = with_attrs_of(y, targets)
+        self.regressor_ = fit_weighted(self._inner(), others, rates, weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -182,12 +182,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         others, exposure, in_days = self._split(X)
-        if in_days and not self._in_days:
-            raise TypeError(
-                f"The exposures {self.exposure!r} are durations, and were plain "
-                "numbers in fit; divide them by the unit of those, for example "
-                "pd.Timedelta(days=1)."
-            )
+        name = f"The exposures {self.exposure!r}"
+        refuse_new_durations(in_days, self._in_days, name)
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
         return rates if exposure is None else rates * exposure
 
