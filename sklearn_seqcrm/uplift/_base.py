@@ -24,6 +24,8 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     customers_of,
+    refuse_treatment_columns,
+    refuse_visible_decisions,
     with_attrs_of,
 )
 from sklearn_seqcrm._ragged import ranges
@@ -39,10 +41,6 @@ from sklearn_seqcrm._treatments import encode_treatments, read_treatments
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
-from sklearn_seqcrm.uplift._decision_in_history import (
-    refuse_treatment_columns,
-    refuse_visible_decisions,
-)
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 

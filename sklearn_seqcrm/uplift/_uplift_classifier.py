@@ -133,7 +133,9 @@ class UpliftClassifier(BaseUplift):
     ``EventLog.attach``), are in one arm, unless chance explains it: with the share
     ``s`` of that arm, ``s ** n_customers >= 1e-6``. A contact that is logged some time
     before the cutoff, as the same kind of event as earlier contacts, is not found: set
-    the cutoff to the time of the decision. A column of a DataFrame that is the
+    the cutoff to the time of the decision. In encoded histories, of a meta-learner
+    within `make_history_pipeline`, only events at the cutoff are found: put the
+    pipeline into the meta-learner, `UpliftClassifier(make_history_pipeline(...))`. A column of a DataFrame that is the
     treatment itself is an error, too.
 
     **Intervals.** A sample draws customers with replacement, each with all of their

@@ -221,6 +221,16 @@ def test_the_decision_in_the_history_is_an_error(options, message):
     assert "allow_exact_matches=False" in str(error.value)
 
 
+def test_the_decision_in_encoded_histories_is_an_error():
+    """Within a pipeline, the meta-learner gets codes of levels, but times of events."""
+    X, treated, y = campaign(0, exact=True)
+    learner = UpliftClassifier(LSTMClassifier(**SMALL), learner="t")
+    with pytest.raises(ValueError, match="at the cutoff .True"):
+        make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
+    X, treated, y = campaign(0)
+    make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
+
+
 @pytest.mark.parametrize(
     "options",
     [
