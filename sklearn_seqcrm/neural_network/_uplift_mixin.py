@@ -19,7 +19,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import check_sample_weight, with_callbacks
-from sklearn_seqcrm._treatments import encode_treatments
+from sklearn_seqcrm._treatments import encode_treatments, label_array
 from sklearn_seqcrm.metrics import qini_auc_score
 
 
@@ -37,6 +37,7 @@ class UpliftMixin(ABC):
     _objective: Any
     control: Any
     confidence_level: float
+    warm_start: bool
     _fit: Any
     _partial_fit: Any
     _learned: Any
@@ -96,6 +97,8 @@ class UpliftMixin(ABC):
         self._check_parameters()
         self._refuse_no_treatment(treatment)
         self._refuse_visible_decisions(X, treatment, sample_weight)
+        if self.warm_start:
+            treatment = self._without_unused(treatment, sample_weight)
         objective = OutcomesByTreatment(self._of_one(), self.control)
         return self._fit(X, y, sample_weight, objective, treatment)
 
@@ -111,6 +114,7 @@ class UpliftMixin(ABC):
         self._check_parameters()
         self._refuse_no_treatment(treatment)
         self._refuse_visible_decisions(X, treatment, sample_weight)
+        treatment = self._without_unused(treatment, sample_weight)
         objective = OutcomesByTreatment(of_one, self.control, treatments)
         return self._partial_fit(X, y, sample_weight, objective, treatment)
 
@@ -121,6 +125,19 @@ class UpliftMixin(ABC):
                 "each row; got None."
             )
 
+    def _without_unused(self, treatment: Any, sample_weight: Any) -> Any:
+        """Return labels in which rows of weight 0 have one that others have.
+
+        Rows that continue a training must have labels of its start.
+        """
+        if not hasattr(self, "nets_") or np.size(sample_weight) != np.size(treatment):
+            return treatment
+        labels = label_array(treatment).ravel()
+        is_used = np.ravel(sample_weight).astype("float64") > 0
+        if is_used.all() or not is_used.any():
+            return treatment
+        return pd.Series(labels).where(is_used, labels[is_used][0]).to_numpy()
+
     def _refuse_visible_decisions(
         self, X: Any, treatment: Any, sample_weight: Any
     ) -> None:
@@ -129,7 +146,7 @@ class UpliftMixin(ABC):
         weight = check_sample_weight(sample_weight, X)
         used = np.flatnonzero(weight > 0)
         rows = X.iloc[used]
-        column = pd.Series(np.asarray(treatment).ravel().tolist()).iloc[used]
+        column = pd.Series(label_array(treatment).ravel()).iloc[used]
         # Not the labels of `fit`: a part of the rows may lack some.
         control = 0 if self.control is None else self.control
         others = [label for label in column.unique().tolist() if label != control]

@@ -262,6 +262,27 @@ def test_training_continues(kind, y):
 
 
 @pytest.mark.parametrize(("kind", "y"), BOTH)
+def test_labels_of_weight_zero_do_not_count(kind, y):
+    kept = np.arange(N) % 5 > 0
+    strange = np.where(kept, THREE, "unknown")
+    model = kind(**SMALL, control="none", warm_start=True, early_stopping=False)
+    for _ in range(2):
+        model.fit(X, y, treatment=strange, sample_weight=kept * 1.0)
+    assert len(model.net_.history) == 4
+    with pytest.raises(ValueError, match="none of"):
+        model.fit(X, y, treatment=THREE, sample_weight=(THREE != "mail") * 1.0)
+    with pytest.raises(ValueError, match=r"all rows with the labels \['none'\]"):
+        fit(kind, y, THREE, control="none", weight=(THREE != "none") * 1.0)
+
+
+def test_labels_of_text_and_numbers():
+    mixed = [["none", 1][code] for code in TWO]
+    found = fit(treatment=mixed, control="none")
+    assert found.treatments_.tolist() == ["none", 1]
+    assert_array_equal(found.predict(X), fit().predict(X))
+
+
+@pytest.mark.parametrize(("kind", "y"), BOTH)
 def test_parts_of_the_rows(kind, y):
     model = kind(**SMALL, control="none")
     arms = ["none", "mail", "call"]

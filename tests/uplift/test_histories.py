@@ -182,6 +182,24 @@ def test_folds_forward_in_time():
         assert not set(rows.customers[train]) & set(rows.customers[test])
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_order_of_rows_changes_nothing(learner):
+    """Folds and samples are drawn by the ids of customers."""
+    X, treated, y = journeys()
+    model = UpliftRegressor(
+        make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
+        learner=learner,
+        propensity="constant",
+        n_bootstraps=2,
+        random_state=0,
+    ).fit(X, y, treatment=treated)
+    order = np.random.default_rng(1).permutation(len(X))
+    other = clone(model).fit(X.iloc[order], y[order], treatment=treated[order])
+    for one in ("predict", "predict_interval"):
+        expected = getattr(model, one)(X)
+        np.testing.assert_allclose(getattr(other, one)(X), expected, atol=1e-6)
+
+
 # The treatment that is being decided --------------------------------------------------
 
 
