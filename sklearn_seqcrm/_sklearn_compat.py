@@ -16,6 +16,7 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.base import TransformerMixin, _clone_parametrized, clone
 from sklearn.metrics._scorer import _Scorer as Scorer
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils import get_tags
@@ -59,6 +60,7 @@ R = TypeVar("R")
 
 __all__ = [
     "DOC_LINK",
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "FitTask",
     "HasMethods",

@@ -1,5 +1,9 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
+from sklearn_seqcrm._columns._decision_in_history import (
+    refuse_treatment_columns,
+    refuse_visible_decisions,
+)
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,

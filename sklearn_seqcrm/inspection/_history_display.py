@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -116,6 +117,8 @@ class HistoryDisplay:
         ------
         IndexError
             If there is no such row.
+        TypeError
+            If the row is not an integer, or the histories are encoded.
         KeyError
             If there is no such column or field.
         ValueError
@@ -126,10 +129,10 @@ class HistoryDisplay:
         row = _position(row, len(array))
         one = array[row]
         frame = one.to_frame()
-        of_row = attributions[attributions["row"] == row]
-        is_event = (of_row["history"] == name) & of_row["position"].notna()
-        own = of_row[is_event]
-        _refuse_other_events(of_row["customer"], own, one, row)
+        # Lines of statics and of other histories may have customers of another log.
+        of_row = (attributions["row"] == row) & (attributions["history"] == name)
+        own = attributions[of_row & attributions["position"].notna()]
+        _refuse_other_events(own, one, row)
         # By field, the attributions of an event add up. Events without a line are NaN.
         by_position = own.groupby("position")["attribution"].sum()
         events = pd.DataFrame(
@@ -183,6 +186,8 @@ class HistoryDisplay:
         ------
         IndexError
             If there is no such row.
+        TypeError
+            If the row is not an integer.
         """
         one = X.iloc[[_position(row, len(X))]]
         found, outputs = event_attributions(
@@ -272,36 +277,37 @@ class HistoryDisplay:
 
 def _position(row: int, n_rows: int) -> int:
     """Return the position of a row, from the start; a negative one is from the end."""
+    if not isinstance(row, Integral) or isinstance(row, bool):
+        raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
     if not -n_rows <= row < n_rows:
         raise IndexError(
             f"row={row!r} is none of the {n_rows} rows of X: it is a position, from 0 "
             f"to {n_rows - 1}, not a label of the index."
         )
-    return row % n_rows
+    return int(row) % n_rows
 
 
-def _refuse_other_events(
-    customer: pd.Series, events: pd.DataFrame, one: Any, row: int
-) -> None:
+def _refuse_other_events(events: pd.DataFrame, one: Any, row: int) -> None:
     """Raise a ValueError if attributions are not of the events of a history.
 
     Parameters
     ----------
-    customer : Series of shape (n_lines,)
-        Customer of all attributions of the row.
     events : DataFrame
-        Those to its events. The last event is among them, whatever `last_events` was.
+        Attributions to the events of the row. The last event is among them, whatever
+        `last_events` was.
     one : History
         The history that is plotted.
     row : int
         Position of the row.
     """
-    unknown = pd.isna(one.customer)
-    is_same = (customer.isna() if unknown else customer == one.customer).all()
-    if is_same and len(events):
-        position = events["position"].to_numpy("int64")
-        is_same = position.max() == len(one) - 1
-        is_same = is_same and list(events["time"]) == list(one.times[position])
+    if not len(events):
+        return
+    position = events["position"].to_numpy("int64")
+    is_last = position.max() == len(one) - 1
+    is_same = is_last and (events["customer"] == one.customer).all()
+    if is_same:
+        # A table that was read from a file has times as text.
+        is_same = (events["time"].astype(one.times.dtype) == one.times[position]).all()
     if not is_same:
         raise ValueError(
             f"The attributions of row {row} are not of the events of customer "

@@ -173,7 +173,11 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
     every row could have had each treatment. No network can correct for a reason of
     assignment that is not in `X`. Histories must end before the contact that is the
     treatment: rows see the events before their cutoffs, so that the time of the contact
-    is a cutoff that hides it. Earlier contacts are events like others.
+    is a cutoff that hides it. Earlier contacts are events like others. `fit` raises an
+    error if all customers with an event at the cutoff (`allow_exact_matches` of
+    ``EventLog.attach``), or with some level of a static, are in one arm, unless chance
+    explains it. A contact that is logged before the cutoff, and any in padded tensors,
+    is not found.
 
     **Heads.** The outputs of a row are a mean over the treatments and a difference for
     each but the control; with the share ``s[a]`` of each treatment in the training

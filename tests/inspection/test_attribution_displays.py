@@ -5,6 +5,7 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
     EventAttributionDisplay,
     HistoryDisplay,
@@ -145,3 +146,25 @@ def test_attributions_of_other_events(X, lstm):
     earlier = log.attach(X.drop(columns="history"), cutoff=cutoff)
     with pytest.raises(ValueError, match="not of the events of customer"):
         HistoryDisplay.from_attributions(found, earlier, row)
+
+
+def test_histories_of_other_customers_in_one_row(X, lstm):
+    """A row has the history of a customer and that of a shop, from another log."""
+    visits = pd.DataFrame({"shop": ["s1", "s1", "s2"], "day": [1, 2, 3]})
+    rows = X.assign(shop=np.where(np.arange(len(X)) % 2, "s1", "s2"))
+    both = EventLog(visits, "shop", "day").attach(rows, "shop", name="shops")
+    found = event_attributions(lstm, X)
+    of_shops = found.assign(history="shops", customer="s1", position=0, time=pd.NaT)
+    table = pd.concat([found, of_shops], ignore_index=True)
+    row = int(X["history"].array.lengths.argmax())
+    display = HistoryDisplay.from_attributions(table, both, row, history="history")
+    assert display.events["attribution"].notna().all()
+    as_text = found.assign(time=found["time"].astype(str), position=found["position"])
+    events = as_text[as_text["position"].notna()]
+    HistoryDisplay.from_attributions(events, X, row)
+
+
+@pytest.mark.parametrize("row", ["a", None, 1.0, True])
+def test_a_row_is_an_integer(row, X, lstm):
+    with pytest.raises(TypeError, match="row must be an integer, a position in X"):
+        HistoryDisplay.from_estimator(lstm, X, row)
