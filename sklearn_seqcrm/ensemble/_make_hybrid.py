@@ -20,7 +20,7 @@ _HYBRIDS: dict[str, Any] = {
 
 
 class _Options(TypedDict, total=False):
-    """Parameters of both hybrids, for the overloads that type checkers read."""
+    """Parameters of all hybrids, for the overloads that type checkers read."""
 
     lstm_weight: float | None
     cv: Any
