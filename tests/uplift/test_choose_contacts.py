@@ -3,9 +3,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm.uplift import choose_contacts
+from sklearn_seqcrm.uplift import _knapsack, choose_contacts
 
 
 def best_profit(profit, limits):
@@ -182,3 +184,59 @@ def test_contacts_without_cost_are_all_taken():
     assert result.treatment[::2].all()
     assert result.treatment[1::2].sum() == 10
     assert result.gap == 0
+
+
+@st.composite
+def proportional_problems(draw):
+    """Treatments of equal profit per cost, which tie at the price of a budget."""
+    k = draw(st.integers(2, 3))
+    cost = draw(st.lists(st.integers(1, 9), min_size=k, max_size=k, unique=True))
+    slopes = draw(st.lists(st.sampled_from([1.7, 2.54, 3.3]), min_size=1, max_size=5))
+    slopes = np.repeat(slopes, draw(st.sampled_from([1, 10, 40])))
+    unit = draw(st.sampled_from([0.1, 1.0, 5.0]))
+    costs = np.tile(np.array(cost) * unit, (len(slopes), 1))
+    budget = unit * draw(st.integers(0, 12) | st.integers(0, 5 * len(slopes)))
+    numbers = st.sampled_from([0, 1, len(slopes) // 2, len(slopes) - 1])
+    each = st.dictionaries(st.integers(1, k), numbers, min_size=1)
+    return slopes[:, None] * costs, costs, budget, draw(numbers | each)
+
+
+@given(proportional_problems())
+@settings(max_examples=100)
+def test_equal_profit_per_cost_keeps_all_limits(problem):
+    effect, costs, budget, capacity = problem
+    n, k = costs.shape
+    result = choose_contacts(effect, cost=costs, budget=budget, capacity=capacity)
+    columns = np.arange(1, k + 1)
+    limits = [(costs, budget * (1 + 1e-9))]
+    if isinstance(capacity, int):
+        limits.append((np.ones((n, k)), capacity))
+    else:
+        for label, most in capacity.items():
+            limits.append((np.tile(1.0 * (columns == label), (n, 1)), most))
+    taken = result.treatment[:, None] == columns
+    for used, most in limits:
+        assert used[taken].sum() <= most
+    assert result.bound >= result.profit
+    if n <= 5:
+        best = best_profit(effect - costs, limits)
+        assert result.profit == pytest.approx(best)
+        assert result.bound >= best - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("effect", "cost", "budget"),
+    [([12.7, 25.4, 50.8], [5, 10, 20], 5), ([0.33, 0.66], [0.1, 0.2], 0.4)],
+)
+@pytest.mark.parametrize("n", [10, 30, 300])
+def test_customers_who_are_alike_keep_budget_and_capacity(effect, cost, budget, n):
+    result = choose_contacts([effect] * n, cost=cost, budget=budget, capacity=n - 1)
+    assert result.cost == pytest.approx(budget)  # all profits are in proportion to it
+    assert result.profit == pytest.approx(budget * (effect[0] - cost[0]) / cost[0])
+    assert result.gap == 0
+
+
+def test_a_plan_beyond_its_limits_or_its_bound_is_an_error(monkeypatch):
+    monkeypatch.setattr(_knapsack, "_within_limits", lambda _, choice, prices: choice)
+    with pytest.raises(RuntimeError, match="exceed a limit, or their bound: used"):
+        choose_contacts([[12.7, 25.4]] * 30, cost=[5, 10], budget=5, capacity=29)
