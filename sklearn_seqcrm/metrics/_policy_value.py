@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.metrics._effects import (
     effect_columns,
     read_arms,
@@ -44,6 +45,8 @@ def policy_value(
     confidence_level: float = 0.95,
 ) -> Bunch:
     """Estimate the mean outcome if a policy had chosen the treatments.
+
+    Columns of a DataFrame of arms are found by the labels of the arms.
 
     Parameters
     ----------
@@ -109,8 +112,8 @@ def policy_value(
         If lengths differ, a value is missing or infinite, a weight is negative, labels
         are missing or unknown, an arm has no row with weight, `control` is needed to
         tell it, propensities are not above 0 and below 1 or probabilities of the arms
-        do not sum to 1, no row agrees with the policy, `outcomes` are missing for "dr",
-        or a parameter is out of range.
+        do not sum to 1, columns have other names than the arms, no row agrees with the
+        policy, `outcomes` are missing for "dr", or a parameter is out of range.
     TypeError
         If `y_true`, `propensity` or `outcomes` hold anything but numbers, or
         `treatments` is not a list.
@@ -391,7 +394,7 @@ def _read_outcomes(outcomes: Any, labels: list[Any], n_rows: int) -> np.ndarray:
 
 def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
     """Return finite floats of shape (n, n_arms)."""
-    frame = pd.DataFrame(np.asarray(values))
+    frame = pd.DataFrame(np.asarray(in_order_of_arms(values, labels, name)))
     if frame.shape[1] != len(labels):
         raise ValueError(
             f"{name} has {frame.shape[1]} columns; there must be one for each of the "
@@ -439,7 +442,7 @@ def policy_score(
         Mean outcome per row.
     """
     labels, _ = read_arms(treatment, control, treatments)
-    effects = effect_columns(effect)
+    effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
     if with_control.shape[1] != len(labels):
         raise ValueError(

@@ -68,7 +68,8 @@ def qini_curve(
         Observed outcomes of the rows: amounts, counts, or 1 and 0.
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order.
+        the treatments in sorted order. Those of a DataFrame are found by the
+        labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -160,7 +161,8 @@ def uplift_curve(
         Observed outcomes of the rows: amounts, counts, or 1 and 0.
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order.
+        the treatments in sorted order. Those of a DataFrame are found by the
+        labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None

@@ -35,6 +35,7 @@ def qini_auc_score(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -151,6 +152,7 @@ def uplift_auc_score(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -273,6 +275,7 @@ def uplift_at_k(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     k : float, default=0.3

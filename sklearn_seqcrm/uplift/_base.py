@@ -35,7 +35,11 @@ from sklearn_seqcrm._sklearn_compat import (
     check_sample_weight,
     with_inputs_of,
 )
-from sklearn_seqcrm._treatments import encode_treatments, read_treatments
+from sklearn_seqcrm._treatments import (
+    encode_treatments,
+    in_order_of_arms,
+    read_treatments,
+)
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
@@ -140,7 +144,8 @@ class BaseUplift(BaseEstimator, ABC):
             estimators must take weights.
         propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
             Known probability of the treatment of each row, or of each arm in the order
-            control, then the others sorted. It replaces the parameter `propensity`.
+            control, then the others sorted; columns of a DataFrame are found by the
+            labels. It replaces the parameter `propensity`.
 
         Returns
         -------
@@ -338,7 +343,7 @@ class BaseUplift(BaseEstimator, ABC):
             arms,
             customers_of(X),
             np.asarray(weight, dtype="float64"),
-            _read_propensities(propensity, len(arms), len(self.treatments_)),
+            _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
         )
         if not weight.all():
@@ -435,12 +440,16 @@ def _fit_sample(
     return _fit_learner(kind, models, sample, cv, rng.randint(2**31 - 1))
 
 
-def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
+def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:
     """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
     if given is None:
         return np.empty((n_rows, 0))
+    n_arms = len(labels)
     found = check_array(
-        given, ensure_2d=False, dtype="float64", input_name="propensity"
+        in_order_of_arms(given, labels, "propensity") if np.ndim(given) == 2 else given,
+        ensure_2d=False,
+        dtype="float64",
+        input_name="propensity",
     )
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]

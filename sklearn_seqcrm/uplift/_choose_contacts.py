@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
 
@@ -43,14 +44,16 @@ def choose_contacts(
     ----------
     effect : array-like of shape (n,) or (n, n_treatments)
         Expected effect of each treatment on the outcome of each customer, against no
-        contact, such as `predict` of an uplift estimator returns.
+        contact, such as `predict` of an uplift estimator returns. Columns of a
+        DataFrame are found by the labels of the treatments.
     value : float or array-like of shape (n,), default=1.0
         Value of one outcome, such as the margin of a purchase, of all customers or of
         each; in the unit of `cost`.
     cost : float or array-like, default=0.0
         Cost of a contact, at least 0: one number, or an array of shape (n_treatments,)
         for each treatment, (n,) or (n, n_treatments) for each customer. With as many
-        customers as treatments, use two dimensions.
+        customers as treatments, use two dimensions. Costs of treatments in a Series or
+        a DataFrame are found by the labels of the treatments.
     budget : float or None, default=None
         Largest sum of the costs, at least 0; None for no limit.
     capacity : int, mapping or None, default=None
@@ -99,8 +102,8 @@ def choose_contacts(
     ------
     ValueError
         If shapes differ, a number is missing or infinite, a cost or a limit is
-        negative, a customer occurs more than once, or `capacity` names an unknown
-        treatment or channel.
+        negative, a customer occurs more than once, `capacity` names an unknown
+        treatment or channel, or columns have other names than the treatments.
     TypeError
         If numbers are of another type.
 
@@ -169,11 +172,12 @@ def choose_contacts(
     >>> result.treatment.tolist(), result.profit, result.gap
     (['mail', 'call', 'none'], 21.0, 0.0)
     """
-    effects = _matrix(effect, "effect")
-    n_rows, n_treatments = effects.shape
+    n_rows, n_treatments = _matrix(effect, "effect").shape
     labels = _labels(treatments, n_treatments)
+    effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"), "effect")
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
+    cost = in_order_of_arms(cost, labels[1:], "cost")
     costs = _costs(cost, n_rows, n_treatments)
     profits = values[:, None] * effects - costs
     limits = _limits(costs, budget, capacity, labels[1:], channels)
@@ -330,6 +334,7 @@ def _limits(
     if budget is not None:
         limits.append(Limit(costs, float(budget)))
     if isinstance(capacity, Mapping):
+        channels = in_order_of_arms(channels, treatments, "channels")
         channel = treatments if channels is None else np.asarray(pd.Series(channels))
         if len(channel) != len(treatments):
             raise ValueError(

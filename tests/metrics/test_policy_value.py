@@ -156,6 +156,26 @@ def test_doubly_robust_estimates_need_one_of_both_to_be_right():
     assert naive.value > data.probability[:, 1].mean() + 4 * naive.standard_error
 
 
+@pytest.mark.parametrize("name", ["policy", "baseline", "propensity", "outcomes"])
+def test_columns_are_found_by_the_labels_of_the_arms(name):
+    rng = np.random.default_rng(0)
+    labels, n = ["none", "call", "mail"], 90
+    arm = np.tile(labels, 30)
+    y, table = rng.random(n), rng.uniform(0.1, 1, (n, 3))
+    if name != "outcomes":
+        table /= table.sum(axis=1, keepdims=True)
+    options = {"y_true": y, "policy": "mail", "treatment": arm, "control": "none"}
+    expected = policy_value(**{**options, name: table}).value
+    counted = policy_value(**{**options, name: pd.DataFrame(table)}).value
+    named = pd.DataFrame(table, columns=labels)[["mail", "none", "call"]]
+    found = policy_value(**{**options, name: named}).value
+    assert found == counted == expected
+    with pytest.raises(
+        ValueError, match=rf"{name} has the names \['mail', 'none', 'x'"
+    ):
+        policy_value(**{**options, name: named.set_axis(["mail", "none", "x"], axis=1)})
+
+
 def test_bad_input():
     gap = np.array([1, 0, 1, 0, 0, np.nan])
     cases = [

@@ -194,6 +194,18 @@ def several():
     return rng.random(300) < 0.4, rng.normal(size=(300, 2)), arms
 
 
+def test_columns_of_effects_are_found_by_the_labels():
+    rng = np.random.default_rng(0)
+    arm = np.tile([2, 0, 1], 50)
+    y, effect = rng.random(150), rng.normal(size=(150, 2))
+    expected = [uplift_at_k(y, effect, arm, control=0, arm=one) for one in (1, 2)]
+    for table in (pd.DataFrame(effect), pd.DataFrame(effect, columns=[1, 2])[[2, 1]]):
+        found = [uplift_at_k(y, table, arm, control=0, arm=one) for one in (1, 2)]
+        assert found == expected
+    with pytest.raises(ValueError, match=r"effect has the names \['a', 'b'\]"):
+        uplift_at_k(y, pd.DataFrame(effect, columns=["a", "b"]), arm, control=0)
+
+
 def test_several_treatments():
     y, effect, arms = several()
     for score in SCORES:

@@ -95,7 +95,7 @@ def test_budgets_are_spent_to_the_cent():
 
 def test_labels_customers_and_channels():
     effect = pd.DataFrame(
-        {"mon": [0.3, 0.2, 0.1], "tue": [0.3, 0.2, 0.1], "call": [0.1, 0.5, 0.0]},
+        [[0.3, 0.3, 0.1], [0.2, 0.2, 0.5], [0.1, 0.1, 0.0]],
         index=["ann", "bob", "cid"],
     )
     result = choose_contacts(
@@ -109,6 +109,32 @@ def test_labels_customers_and_channels():
     named = choose_contacts(effect, customers=["x", "y", "z"], capacity=1)
     assert named.contacts["customer"].tolist() == ["y"]
     assert named.contacts["treatment"].tolist() == [3]
+
+
+def test_names_of_treatments_find_their_columns():
+    labels = ["none", "mail", "call"]
+    effect = pd.DataFrame({"mail": [0.3, 0.1, 0.2], "call": [0.4, 0.6, 0.2]})
+    cost = pd.DataFrame({"mail": [1.0, 2.0, 1.5], "call": [4.0, 5.0, 6.0]})
+    options = {"value": 20, "treatments": labels}
+    channels = pd.Series(["post", "phone"], ["mail", "call"])
+    for costs in (cost, cost.iloc[0]):
+        plain = choose_contacts(effect.to_numpy(), cost=costs.to_numpy(), **options)
+        for named in (costs, costs.iloc[..., [1, 0]]):
+            result = choose_contacts(effect[["call", "mail"]], cost=named, **options)
+            pd.testing.assert_frame_equal(result.contacts, plain.contacts)
+    swapped = choose_contacts(
+        effect, channels=channels.iloc[::-1], capacity={"phone": 1}, **options
+    )
+    assert_array_equal(swapped.treatment, ["mail", "call", "mail"])
+    for bad in ({"effect": effect}, {"cost": cost}, {"cost": cost.iloc[0]}):
+        wrong = {
+            name: table.rename({"call": "phone"}, axis=-1 + table.ndim)
+            for name, table in bad.items()
+        }
+        with pytest.raises(
+            ValueError, match=r"\['mail', 'phone'\], which are not .* arms"
+        ):
+            choose_contacts(**{"effect": effect, **options, **wrong})
 
 
 def test_costs_and_values_of_customers():
