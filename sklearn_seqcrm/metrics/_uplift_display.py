@@ -13,6 +13,7 @@ from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
+from sklearn_seqcrm.metrics._scorers import innermost
 from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, curve_of
 
 # Shares of the rows at which the band is computed.
@@ -106,8 +107,9 @@ class UpliftDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator of this library's uplift: ``predict`` returns effects,
-            ``treatments_`` has the labels of the arms.
+            A fitted estimator of this library's uplift, or a pipeline or a search of
+            one: ``predict`` returns effects, ``treatments_`` has the labels of the
+            arms.
         X : DataFrame or array-like of n rows
             Rows that the estimator was not fitted on.
         y : array-like of shape (n,)
@@ -147,13 +149,14 @@ class UpliftDisplay:
         ValueError
             For arguments that `qini_curve` refuses.
         """
-        classes = getattr(estimator, "classes_", None)
+        fitted = innermost(estimator)
+        classes = getattr(fitted, "classes_", None)
         return cls.from_predictions(
             y,
             estimator.predict(X),
             treatment,
             curve=curve,
-            treatments=estimator.treatments_,
+            treatments=getattr(fitted, "treatments_", None),
             arm=arm,
             sample_weight=sample_weight,
             pos_label=None if classes is None else classes[-1],
