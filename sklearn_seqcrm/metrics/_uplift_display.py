@@ -33,7 +33,8 @@ class UpliftDisplay:
     fraction, gain : ndarray of shape (n_thresholds + 1,)
         The curve, with the gain in outcomes per customer.
     auc : float
-        Area between curve and diagonal relative to that of the best order.
+        Area between curve and diagonal relative to that of the reference order, see
+        `qini_auc_score` and `uplift_auc_score`.
     band : ndarray of shape (101, 2) or None, default=None
         Lower and upper ends of intervals of the gain at the shares 0, .01, ..., 1; None
         for no band.
@@ -259,15 +260,15 @@ class UpliftDisplay:
             pos_label=pos_label,
         )
         pair = rows.one_pair(arm)
-        gain_of, best_order = CURVES[curve]
+        gain_of, reference_order = CURVES[curve]
         fraction, gain, _ = curve_of(pair, gain_of)
-        best = area_of(pair._replace(score=best_order(pair)).sums(), gain_of)
+        reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
         area = area_of(pair.sums(), gain_of)
         scale = _rows_of_gain(pair, curve)
         display = cls(
             fraction=fraction,
             gain=np.ldexp(gain, -pair.exponent) / scale,
-            auc=area / best if best > 0 else np.nan,
+            auc=area / reference if reference > 0 else np.nan,
             curve=curve,
             name=name,
         )

@@ -278,7 +278,7 @@ class BaseUplift(BaseEstimator, ABC):
         -------
         float
             Area between the Qini curve and the line of a random order, over that of the
-            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            reference order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
             treatments, the mean over them, each against control.
 
         Raises

@@ -156,7 +156,7 @@ def test_not_normalized_is_in_outcomes_per_customer():
         assert score(*twice, normalize=False) == pytest.approx(found)
 
 
-def test_the_best_order_scores_1_and_no_order_of_few_rows_more():
+def test_the_reference_order_scores_1_and_others_can_exceed_it():
     rng = np.random.default_rng(0)
     y, treated = rng.normal(size=200), rng.integers(0, 2, 200)
     best = np.where(treated == 1, y, -y)
@@ -164,6 +164,12 @@ def test_the_best_order_scores_1_and_no_order_of_few_rows_more():
     assert uplift_auc_score(y, best, treated) == pytest.approx(1)
     for _ in range(20):
         assert qini_auc_score(y, rng.normal(size=200), treated) < 1
+    treated = np.repeat([1, 0], [100, 900])
+    y = np.concatenate([np.arange(100) < 5, np.arange(900) < 810]).astype(float)
+    responders_in_treatment_then_control = np.where(treated, 3 * y, 2 - y)
+    assert qini_auc_score(
+        y, responders_in_treatment_then_control, treated
+    ) == pytest.approx(3.73, abs=0.01)
 
 
 def test_true_effects_beat_response_and_random_order():
@@ -289,7 +295,7 @@ def test_bad_treatments(score):
 
 
 def test_undefined_scores():
-    with pytest.warns(UndefinedMetricWarning, match="No order of the rows"):
+    with pytest.warns(UndefinedMetricWarning, match="The reference order has no area"):
         assert np.isnan(qini_auc_score(np.zeros(20), TIED, T))
     with pytest.warns(UndefinedMetricWarning, match="no row among the top 5%"):
         assert np.isnan(uplift_at_k(Y, TIED, T, k=0.05))
