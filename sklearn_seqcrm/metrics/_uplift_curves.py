@@ -33,8 +33,8 @@ def reference_uplift_order(rows: TwoArms) -> np.ndarray:
     """Return scores of the reference order for the uplift curve, (n,)."""
     if not np.isin(rows.y, (0, 1)).all():
         return reference_qini_order(rows)
-    # Customers whose outcome agrees with the treatment come first, then the larger group
-    # of responders in control and non-responders in treatment, as in scikit-uplift.
+    # Customers whose outcome agrees with the treatment come first, then the larger
+    # group of responders in control and non-responders in treatment: scikit-uplift's.
     bought = rows.y == 1
     control_bought = rows.weight @ (bought & ~rows.treated)
     treated_did_not = rows.weight @ (~bought & rows.treated)
