@@ -152,7 +152,9 @@ def _column_of(treatment: Any, X: Any) -> pd.Series:
         raise TypeError(
             f"treatment must be an array with a label for each row; got {treatment!r}."
         )
-    values = np.asarray(treatment)  # of a categorical, its labels
+    # Of a categorical, its labels; of a list, its items: not 0 and "mail" as text.
+    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "__array__")
+    values = np.asarray(treatment, dtype=None if is_array else object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

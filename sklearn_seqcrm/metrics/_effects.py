@@ -274,7 +274,8 @@ def _given_labels(treatments: Any, control: Any) -> list[Any]:
         raise TypeError(
             f"treatments must be a list of the labels of all arms; got {treatments!r}."
         )
-    labels = np.asarray(treatments).tolist()
+    # NumPy would turn 0 and "mail" into text.
+    labels = pd.Series(treatments, dtype=object).tolist()
     if len(set(labels)) < len(labels):
         raise ValueError(f"treatments has labels more than once: {labels}.")
     if control is not None and control != labels[0]:

@@ -200,6 +200,14 @@ def several():
     return rng.random(300) < 0.4, rng.normal(size=(300, 2)), arms
 
 
+@pytest.mark.parametrize("container", [list, pd.Series, lambda x: np.array(x, object)])
+def test_labels_of_two_types_stay_what_they_are(container):
+    treatment = container([[0, "mail"][i] for i in T])
+    found = qini_auc_score(Y, TIED, treatment, treatments=[0, "mail"])
+    assert found == qini_auc_score(Y, TIED, T)
+    assert found == qini_auc_score(Y, TIED, treatment, control=0)
+
+
 def test_columns_of_effects_are_found_by_the_labels():
     rng = np.random.default_rng(0)
     arm = np.tile([2, 0, 1], 50)
