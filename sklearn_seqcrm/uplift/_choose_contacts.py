@@ -266,10 +266,11 @@ def _labels(treatments: Any, n_treatments: int) -> np.ndarray:
 
 def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
     """Return the customer of each row, each of which occurs once."""
+    what = "customers"
     if customers is None:
-        if isinstance(effect, pd.DataFrame | pd.Series):
-            return effect.index.to_numpy()
-        return np.arange(n_rows)
+        if not isinstance(effect, pd.DataFrame | pd.Series):
+            return np.arange(n_rows)
+        what, customers = "The index of effect", effect.index
     names = pd.Series(np.asarray(customers))
     if len(names) != n_rows:
         raise ValueError(
@@ -279,15 +280,15 @@ def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
     n_missing = int(names.isna().sum())
     if n_missing:
         raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
+            f"{what} has {n_missing} missing values among {n_rows}; leave those rows "
+            "out."
         )
     again = names.duplicated()
     if again.any():
         raise ValueError(
-            f"{int(again.sum())} rows are of customers who have a row already, such as "
-            f"{names[again].iloc[0]!r}; keep one row of each customer, the latest one "
-            "for example."
+            f"{what} has {int(again.sum())} rows of customers who have a row already, "
+            f"such as {names[again].iloc[0]!r}; keep one row of each customer, the "
+            "latest one for example, or pass customers=, the names of customers."
         )
     return names.to_numpy()
 

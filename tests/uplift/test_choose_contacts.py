@@ -188,7 +188,16 @@ def test_bad_input():
         ({"treatments": "none"}, TypeError, "treatments must be a list of labels"),
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
-        ({"customers": ["a", "b", "a"]}, ValueError, "1 rows are of customers .* 'a'"),
+        (
+            {"customers": ["a", "b", "a"]},
+            ValueError,
+            "customers has 1 rows of .* 'a'",
+        ),
+        (
+            {"effect": pd.Series([0.1, 0.2, 0.3], index=["a", "a", "b"])},
+            ValueError,
+            "The index of effect has 1 rows of .* 'a'; .* pass customers=",
+        ),
         ({"customers": ["a", None, "b"]}, ValueError, "customers has 1 missing values"),
         ({"customers": ["a"]}, ValueError, "customers has 1 rows, but effect has 3"),
         ({"effect_samples": np.ones((5, 3))}, ValueError, r"\(n_samples, 3, 2\)"),
