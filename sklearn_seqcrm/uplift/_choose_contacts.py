@@ -95,7 +95,7 @@ def choose_contacts(
             Sum of the costs.
         bound : float
             No choice within the limits has a higher expected profit than this.
-        gap : float
+        optimality_gap : float
             ``bound - profit``: 0 if no other choice is better.
 
     Raises
@@ -133,15 +133,15 @@ def choose_contacts(
     - Several limits: prices of the limits (Lagrange multipliers) that minimise the
       bound, by cutting planes; the best treatment at these prices; then the cheapest
       changes that keep the limits or use what is left.
-    - If the gap is then above a millionth of the profit, and at most 1,000 pairs of
-      customer and treatment could be in a better choice, the integer program of these
-      pairs is solved by HiGHS. Exact, unless its search ends at 10,000 nodes.
+    - If the optimality gap is then above a millionth of the profit, and at most 1,000
+      pairs of customer and treatment could be in a better choice, the integer program
+      of these pairs is solved by HiGHS. Exact, unless its search ends at 10,000 nodes.
 
     A million customers and three treatments took 4 seconds with one limit, and 20 to 45
     with two or three, on one busy core.
 
-    ``gap`` says what at most was lost. Of equally good customers, the first rows are
-    chosen.
+    ``optimality_gap`` is an upper bound of what was lost. Of equally good customers,
+    the first rows are chosen.
 
     The profit is that of expected effects. Customers are chosen because their estimates
     are high, and estimates are high in part by chance: the profit to come is lower than
@@ -169,7 +169,7 @@ def choose_contacts(
        row treatment  cost  profit
     0    1      call   8.0    12.0
     1    0      mail   1.0     9.0
-    >>> result.treatment.tolist(), result.profit, result.gap
+    >>> result.treatment.tolist(), result.profit, result.optimality_gap
     (['mail', 'call', 'none'], 21.0, 0.0)
     """
     n_rows, n_treatments = _matrix(effect, "effect").shape
@@ -201,6 +201,7 @@ def choose_contacts(
         tail = (1 - confidence_level) / 2
         lower, upper = np.quantile(totals, [tail, 1 - tail])
     profit = float(contacts["profit"].sum())
+    optimality_gap = _optimality_gap(plan, profit)
     return Bunch(
         contacts=contacts,
         treatment=labels[plan.choice + 1],
@@ -208,15 +209,15 @@ def choose_contacts(
         lower=float(lower),
         upper=float(upper),
         cost=float(contacts["cost"].sum()),
-        bound=profit + _gap(plan, profit),
-        gap=_gap(plan, profit),
+        bound=profit + optimality_gap,
+        optimality_gap=optimality_gap,
     )
 
 
-def _gap(plan: Plan, profit: float) -> float:
+def _optimality_gap(plan: Plan, profit: float) -> float:
     """Return what a better choice could earn more; 0 if that is rounding."""
-    gap = plan.bound - profit
-    return float(gap) if gap > 1e-9 * max(1.0, abs(profit)) else 0.0
+    difference = plan.bound - profit
+    return float(difference) if difference > 1e-9 * max(1.0, abs(profit)) else 0.0
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:

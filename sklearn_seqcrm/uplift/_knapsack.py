@@ -320,18 +320,18 @@ def _with_integer_core(
 ) -> Plan:
     """Solve an integer program over the options that a better choice could have.
 
-    A choice with an option whose regret is above the gap is worse than the one that is
-    known, so that only options with a smaller regret are left to decide.
+    A choice with an option whose regret is above the optimality gap is worse than the
+    one that is known, so that only options with a smaller regret are left to decide.
     """
     bound, earned = problem.bound(prices), problem.earned(choice)
-    gap = bound - earned
-    if gap <= _NEGLIGIBLE * abs(earned):
+    optimality_gap = bound - earned
+    if optimality_gap <= _NEGLIGIBLE * abs(earned):
         return Plan(choice, bound)
     reduced = problem.reduced(prices)
     best = reduced.max(axis=1).clip(0)
-    possible = (best[:, None] - reduced <= gap) & (problem.profit > 0)
+    possible = (best[:, None] - reduced <= optimality_gap) & (problem.profit > 0)
     # No contact is an option, too: of regret `best`.
-    n_options = possible.sum(axis=1) + (best <= gap)
+    n_options = possible.sum(axis=1) + (best <= optimality_gap)
     core = np.flatnonzero((n_options > 1) & possible.any(axis=1))
     row, column = np.nonzero(possible[core])
     if not 0 < len(row) <= _MAX_INTEGER:
@@ -339,7 +339,12 @@ def _with_integer_core(
     fixed = problem.best(prices)
     fixed[core] = -1
     found = _integer_program(
-        problem, core[row], column, must=best[core] > gap, row=row, fixed=fixed
+        problem,
+        core[row],
+        column,
+        must=best[core] > optimality_gap,
+        row=row,
+        fixed=fixed,
     )
     if found.x is None:
         return Plan(choice, bound)

@@ -40,7 +40,7 @@ def test_small_problems_have_the_best_choice(seed):
     ]:
         result = choose_contacts(effect, value=value, cost=cost, **options)
         assert result.profit == pytest.approx(best_profit(profit, limits))
-        assert result.gap == 0
+        assert result.optimality_gap == 0
         for used, most in limits:
             rows, chosen = np.flatnonzero(result.treatment), result.treatment
             assert used[rows, chosen[rows] - 1].sum() <= most + 1e-9
@@ -60,7 +60,7 @@ def test_many_customers(capacity):
     effect, cost = rng.normal(0.02, 0.05, (4000, 3)), rng.uniform(0.2, 5, (4000, 3))
     result = choose_contacts(effect, value=50, cost=cost, budget=800, capacity=capacity)
     assert result.cost <= 800 * (1 + 1e-9)
-    assert 0 <= result.gap < 1e-4 * result.profit
+    assert 0 <= result.optimality_gap < 1e-4 * result.profit
     counts = np.bincount(result.treatment)
     if capacity:
         assert counts[1] <= 300
@@ -80,7 +80,7 @@ def test_equal_costs_take_the_highest_effects():
         # Of equal effects, the first rows.
         assert_array_equal(result.treatment, [1, 0, 1, 0, 0, 0])
         assert result.profit == pytest.approx(2)
-        assert result.gap == 0
+        assert result.optimality_gap == 0
     everybody = choose_contacts(effect, value=10, cost=2)
     assert everybody.treatment.sum() == 3  # the profit of .2 * 10 - 2 is not above 0
     assert choose_contacts(effect, capacity=0).contacts.empty
@@ -218,7 +218,7 @@ def test_contacts_without_cost_are_all_taken():
     result = choose_contacts(np.full(6000, 0.1), value=20, cost=cost, budget=10)
     assert result.treatment[::2].all()
     assert result.treatment[1::2].sum() == 10
-    assert result.gap == 0
+    assert result.optimality_gap == 0
 
 
 @st.composite
@@ -268,7 +268,7 @@ def test_customers_who_are_alike_keep_budget_and_capacity(effect, cost, budget, 
     result = choose_contacts([effect] * n, cost=cost, budget=budget, capacity=n - 1)
     assert result.cost == pytest.approx(budget)  # all profits are in proportion to it
     assert result.profit == pytest.approx(budget * (effect[0] - cost[0]) / cost[0])
-    assert result.gap == 0
+    assert result.optimality_gap == 0
 
 
 def test_a_plan_beyond_its_limits_or_its_bound_is_an_error(monkeypatch):
