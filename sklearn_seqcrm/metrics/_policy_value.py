@@ -135,17 +135,18 @@ def policy_value(
         snipw  mean(r * y) / mean(r)
         dr     mean(sum over arms of p * m + r * (y - m(A)))   m: outcomes
 
-    All are right if the propensities are. "dr" is right also if `outcomes` are right
-    and the propensities are not, and has the smallest variance if they are about right.
+    All are consistent if the propensities are correct. "dr" is consistent if the
+    propensities or `outcomes` are correct, and has the smallest variance if both are
+    about correct.
     Where propensities are near 0, no estimate is precise, see ``n_effective``.
 
     The standard error is that of a mean of the estimate's influences [1]_, summed over
     the rows of a customer; the interval is normal. If the propensities are the shares
-    of the arms, each arm's weighted residuals are centred, as shares that are estimated
-    make the estimate more precise. That propensities or outcomes come from models is
-    not counted: to first order it does not matter for "dr" [2]_, and makes intervals of
-    the others too wide. It is counted neither that the policy might have been another
-    one with other training rows.
+    of the arms, the weighted residuals of each arm are centred, because estimated
+    shares make the estimate more precise. The errors of models of propensities and of
+    outcomes are left out: to first order they do not matter for "dr" [2]_, and without
+    them the intervals of the others are too wide. The interval is that of the given
+    policy: it does not cover that other training rows would lead to another policy.
 
     References
     ----------
@@ -351,11 +352,12 @@ def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.n
 
 def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndarray:
     """Return the propensity of each arm, (n, n_arms)."""
-    if np.ndim(propensity) == 1:
+    shape = np.shape(propensity)
+    if len(shape) == 1 or shape[1:] == (1,):
         if len(labels) > 2:
             raise ValueError(
-                f"propensity must have a column for each of the arms {labels}; got one "
-                "dimension."
+                f"propensity must have a column for each of the arms {labels}; got "
+                f"the shape {shape}."
             )
         treated = numbers(propensity, "propensity")
         propensity = np.column_stack([1 - treated, treated])

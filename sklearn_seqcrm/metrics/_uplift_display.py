@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm.metrics._bootstrap import expanded_tail
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
 from sklearn_seqcrm.metrics._scorers import innermost
@@ -64,7 +65,8 @@ class UpliftDisplay:
     -----
     Gains are divided by the number of customers that they are a sum over, of the
     treatment for the Qini curve and of both arms for the uplift curve. The band has
-    pointwise intervals, quantiles over bootstrap samples of customers.
+    pointwise intervals, with the quantiles of `bootstrap_interval` over samples of
+    customers.
 
     Examples
     --------
@@ -376,7 +378,7 @@ def _band(
             continue
         fraction, gain, _ = curve_of(sample, CURVES[curve][0])
         curves.append(np.interp(_GRID, fraction, gain / _rows_of_gain(sample, curve)))
-    tail = (1 - confidence_level) / 2
-    if not curves:
+    if n_customers < 2 or not curves:
         return np.full((len(_GRID), 2), np.nan)
+    tail = expanded_tail(confidence_level, n_customers)
     return np.quantile(curves, [tail, 1 - tail], axis=0).T

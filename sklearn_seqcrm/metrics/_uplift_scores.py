@@ -366,7 +366,7 @@ def _top_uplift(pair: TwoArms, k: float, strategy: str) -> float:
             fraction = weight / weight[-1]
         count = np.interp(k, fraction, weight)
         if not count > 0:
-            warn_undefined(f"An arm has no row among the top {k:.0%} of the rows")
+            warn_undefined(f"An arm has no row among the top {100 * k:g}% of the rows")
             return np.nan
         means.append(np.interp(k, fraction, total) / count)
     return means[1] - means[0]

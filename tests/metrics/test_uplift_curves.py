@@ -8,6 +8,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm.metrics import (
     bootstrap_interval,
+    policy_value,
     qini_auc_score,
     qini_curve,
     uplift_at_k,
@@ -307,6 +308,8 @@ def test_undefined_scores():
         assert np.isnan(qini_auc_score(np.zeros(20), TIED, T))
     with pytest.warns(UndefinedMetricWarning, match="no row among the top 5%"):
         assert np.isnan(uplift_at_k(Y, TIED, T, k=0.05))
+    with pytest.warns(UndefinedMetricWarning, match=r"no row among the top 0\.1% of"):
+        assert np.isnan(uplift_at_k(Y, TIED, T, k=0.001))
     with pytest.raises(ValueError, match=r"'k' .* float in the range"):
         uplift_at_k(Y, TIED, T, k=0)
     with pytest.raises(ValueError, match="'strategy'"):
@@ -344,6 +347,13 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     error = values.std() / np.sqrt(200)
     assert found.standard_error == pytest.approx(error, rel=0.06)
     assert found.upper - found.score == pytest.approx(1.97 * error, rel=0.1)
+
+
+def test_bootstrap_of_a_metric_that_returns_no_number():
+    with pytest.raises(
+        TypeError, match=r"policy_value returned a Bunch; it has an int"
+    ):
+        bootstrap_interval(policy_value, Y, T, T)
 
 
 def test_bootstrap_samples_without_an_arm_are_left_out():

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm.metrics import (
     UpliftDisplay,
+    bootstrap_interval,
     get_scorer,
     policy_value,
     qini_auc_score,
@@ -204,6 +205,13 @@ def test_band_is_over_customers():
     assert (lower[1:] < inside[1:]).mean() > 0.9
     assert (inside[1:] < upper[1:]).mean() > 0.9
     assert_allclose(rows.band[0], 0)
+
+    def mean_effect(y, effect, mailed, *, sample_weight):
+        given = {"sample_weight": sample_weight}
+        return uplift_at_k(y, effect, mailed, k=1, **given)
+
+    ends = bootstrap_interval(mean_effect, *given, n_resamples=100, random_state=0)
+    assert_allclose(rows.band[-1], [ends.lower, ends.upper])
     copies = [np.repeat(one, 3) for one in given]
     names = np.repeat(np.arange(two.sum()), 3)
     clusters = UpliftDisplay.from_predictions(*copies, customers=names, **band)
