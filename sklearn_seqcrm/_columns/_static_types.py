@@ -254,8 +254,8 @@ class ColumnsOfKind:
     exposure : str, int or None, default=None
         Name of the column that is the only one of type ``"exposure"``.
     many : bool or None, default=None
-        True selects columns with more than 50 levels, after the first history, which
-        has the customers. False selects the others, None both.
+        True selects columns with more than 50 levels, after all histories, which have
+        the customers. False selects the others, None both.
     """
 
     def __init__(
@@ -284,7 +284,7 @@ class ColumnsOfKind:
         )
         if own and needs_history:
             histories = [name for name, one in types.items() if one == "history"]
-            return histories[:1] + own
+            return (histories if self.many else histories[:1]) + own
         return own
 
     def __repr__(self) -> str:
@@ -411,9 +411,9 @@ def to_levels(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_customer_levels(X: pd.DataFrame) -> pd.DataFrame:
-    """Convert categories to text, but pass the first column on, a history."""
-    levels = to_levels(X.iloc[:, 1:])
-    return pd.concat([X.iloc[:, :1], levels], axis=1)
+    """Convert categories to text, but pass the histories on, the first columns."""
+    n = sum(isinstance(dtype, HistoryDtype) for dtype in X.dtypes)
+    return pd.concat([X.iloc[:, :n], to_levels(X.iloc[:, n:])], axis=1)
 
 
 def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:

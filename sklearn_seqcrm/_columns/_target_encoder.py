@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
 from sklearn_seqcrm._columns._survival_targets import read_survival_targets
-from sklearn_seqcrm._columns._table import customers_of
+from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
 from sklearn_seqcrm._store import unique_names
+from sklearn_seqcrm.events import HistoryDtype
 
 _N_FOLDS = 5
 
@@ -23,6 +24,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     Rows of a customer are alike, so that an encoding of a row by targets of the same
     customer reveals its own: `fit_transform` encodes the rows of a fifth of the
     customers by the means of the others. scikit-learn's `TargetEncoder` crosses rows.
+    If there are several history columns, rows that are connected through any of them
+    count as one customer. If all rows are, every level has the mean of all rows.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         Encoding of each level.
     prior_ : ndarray of shape (n_targets,)
         Mean over customers, the encoding of levels that were not seen in `fit`.
-    feature_names_in_ : ndarray of shape (1 + n_columns,), object
+    feature_names_in_ : ndarray of shape (n_histories + n_columns,), object
         Names of the columns: histories first.
 
     Notes
@@ -67,8 +70,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
         y : array-like of n rows
             Targets.
 
@@ -83,7 +86,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         self.categories_: list[np.ndarray] = []
         self.encodings_: list[np.ndarray] = []
         self.prior_ = _by_customer(customers, targets)[1].mean(axis=0)
-        for _, column in X.iloc[:, 1:].items():
+        for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             self.categories_.append(levels)
             found = level_means(codes, len(levels), customers, targets, self.prior_)
@@ -95,8 +98,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
         y : array-like of n rows
             Targets.
 
@@ -107,9 +110,9 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         """
         self.fit(X, y)
         targets, customers = self._read(X, y), customers_of(X)
-        fold = customers % _N_FOLDS
+        fold = _folds(X, customers)
         columns = []
-        for _, column in X.iloc[:, 1:].items():
+        for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             encoded = np.empty((len(X), targets.shape[1]))
             for number in np.unique(fold):
@@ -134,8 +137,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
 
         Returns
         -------
@@ -143,7 +146,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             Encodings.
         """
         check_is_fitted(self)
-        return self._table(self.encode(X.iloc[:, 1:]), X.index)
+        return self._table(self.encode(_levels_of(X)), X.index)
 
     def encode(self, levels: pd.DataFrame) -> list[np.ndarray]:
         """Return the encodings of columns of levels, each (n, n_targets)."""
@@ -165,7 +168,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             Names of the columns; numbered if there are several targets.
         """
         check_is_fitted(self)
-        names = self.feature_names_in_[1:].tolist()
+        names = self.feature_names_in_[-len(self.categories_) :].tolist()
         n_targets = len(self.prior_)
         if n_targets > 1:
             names = [f"{name}_{i}" for name in names for i in range(n_targets)]
@@ -196,6 +199,24 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             shares = np.eye(len(classes))[codes]
             return shares[:, -1:] if len(classes) <= 2 else shares
         return values.astype("float64").reshape(len(values), -1)
+
+
+def _levels_of(X: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that hold no histories."""
+    return X.loc[:, [not isinstance(dtype, HistoryDtype) for dtype in X.dtypes]]
+
+
+def _folds(X: pd.DataFrame, customers: np.ndarray) -> np.ndarray:
+    """Return the fold of each row for numbers from `customers_of`, shape (n,).
+
+    Folds depend on the ids of the customers, not on the order of the rows. They are
+    drawn: of levels that were assigned to customers in turn, each would lie in one
+    fold if that was the number modulo five, and other folds would have none of it.
+    """
+    [history, *_] = Table.of(X).histories.values()
+    by_id = pd.Series(ranked_customers(history)).groupby(customers).transform("min")
+    distinct, place = np.unique(by_id, return_inverse=True)
+    return np.random.default_rng(0).permutation(len(distinct))[place] % _N_FOLDS
 
 
 def _codes_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

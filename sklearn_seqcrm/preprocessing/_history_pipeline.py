@@ -71,7 +71,8 @@ def make_history_pipeline(
 
     Target encodings of training rows are cross-fitted: the rows of a fifth of the
     customers are encoded by the targets of the others, because a customer's own targets
-    would reveal the label of a row. Each customer counts once per level. Levels that
+    would reveal the label of a row. Rows that are connected through any history column
+    count as one customer, and each customer counts once per level. Levels that
     are new at prediction have the mean of all customers. Weights of rows are not used.
     Encodings are learned before the estimator sets rows aside for early stopping, like
     the scales of numbers. On data with stores and products, target encodings were as

@@ -72,6 +72,45 @@ def test_rows_are_encoded_by_other_customers():
         assert not np.allclose(after[~own], before[~own])
 
 
+def test_folds_do_not_depend_on_the_order_of_rows():
+    X, y = rows_of()
+    order = np.random.default_rng(1).permutation(len(X))
+    expected = CustomerTargetEncoder().fit_transform(X, y).iloc[order]
+    found = CustomerTargetEncoder().fit_transform(X.iloc[order], y[order])
+    assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_levels_that_are_assigned_in_turn():
+    """Each level has customers in several folds, so that others encode it."""
+    who = np.arange(600)
+    log = EventLog(pd.DataFrame({"who": who, "day": 0.0}), "who", "day")
+    rows = pd.DataFrame({"who": who, "shop": [f"s{i % 60}" for i in who]})
+    X = log.attach(rows, cutoff=1.0)[["history", "shop"]]
+    effect = who % 60 / 60
+    y = effect + np.random.default_rng(0).normal(0, 0.1, 600)
+    found = CustomerTargetEncoder().fit_transform(X, y)["shop"]
+    assert np.corrcoef(found, effect)[0, 1] > 0.95
+
+
+def test_customers_of_any_history_column():
+    """The rows of a customer do not depend on own targets, whatever comes first."""
+    X, y = rows_of(n_levels=60)
+    # The first history is that of the visit, of which each row has another one.
+    visits = pd.DataFrame({"visit": np.arange(len(X)), "day": 0.0})
+    log = EventLog(visits, "visit", "day")
+    X.insert(0, "visits", log.attach(visits[["visit"]], cutoff=1.0)["history"])
+    *_, (_, encoder, columns) = static_parts(task="regression")
+
+    def encoded(y):
+        return clone(encoder)[:-1].fit_transform(X[columns(X)], y)["shop"]
+
+    who, before = np.asarray(X["history"].array.customers), encoded(y)
+    for one in np.unique(who)[:5]:
+        own = who == one
+        after = encoded(np.where(own, 1e3, y))
+        assert_allclose(after[own], before[own], rtol=1e-12)
+
+
 def test_levels_of_noise_are_worth_nothing():
     """With a level per customer nothing is learned; with many levels very little."""
     X, y = rows_of(100, 2)
