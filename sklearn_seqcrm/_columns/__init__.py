@@ -4,6 +4,7 @@ from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
     NoForwardSplitError,
+    cutoffs_of,
     known_horizon,
     split_forward,
     store_horizon,

@@ -194,7 +194,7 @@ def _type_of_objects(column: pd.Series) -> str:
 
 
 def static_parts(
-    exposure: Any = None, task: str | None = None
+    exposure: Any = None, encoder: CustomerTargetEncoder | None = None
 ) -> list[tuple[str, Any, Any]]:
     """Return the parts of a ColumnTransformer that turn statics into numbers.
 
@@ -202,9 +202,8 @@ def static_parts(
     ----------
     exposure : str, int or None, default=None
         Name of a numeric column that is left out.
-    task : {"classification", "regression", "survival"} or None, default=None
-        What the target is, to encode columns of many levels by it. None: they are
-        one-hot, too.
+    encoder : CustomerTargetEncoder or None, default=None
+        Encoder of columns of many levels. None: they are one-hot, too.
 
     Returns
     -------
@@ -213,7 +212,7 @@ def static_parts(
         an indicator column; standardised. ``"moment"``: datetimes as days before the
         cutoff of the first history, then like numbers. ``"category"``: strings,
         categoricals and other objects one-hot; rare levels and levels not seen in
-        training share a column. ``"level"``, with a `task`: those with more than 50
+        training share a column. ``"level"``, with an `encoder`: those with more than 50
         levels in training, as standardised means of the target.
     """
     # Only a number can be an exposure, so only the numeric part leaves it out.
@@ -225,7 +224,7 @@ def static_parts(
         )
         for name, one in STATIC_TYPES.items()
     ]
-    if task is None:
+    if encoder is None:
         return parts
     few = ColumnsOfKind("category", many=False)
     many = ColumnsOfKind("category", many=True)
@@ -236,7 +235,7 @@ def static_parts(
                 "functiontransformer",
                 FunctionTransformer(to_customer_levels, feature_names_out=names_kept),
             ),
-            ("customertargetencoder", CustomerTargetEncoder(task)),
+            ("customertargetencoder", encoder),
             ("standardscaler", _unweighted_scaler()),
         ]
     )

@@ -9,6 +9,12 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns._forward_split import (
+    NoForwardSplitError,
+    cutoffs_of,
+    known_horizon,
+    split_forward,
+)
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
 from sklearn_seqcrm._columns._survival_targets import read_survival_targets
 from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
@@ -33,6 +39,11 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         What the target is. Classes: shares of each class, of two only the second one.
         Numbers and several labels: the mean of each column. Survival: the means of the
         event indicator and of the time.
+    horizon : Timedelta, str, number or None, default=None
+        Length of time from a cutoff until its label is known. None: as in the ``attrs``
+        of `y`.
+    validation_fraction : float or "auto", default="auto"
+        Least share of the rows that the estimator sets aside for validation.
 
     Attributes
     ----------
@@ -62,8 +73,15 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
        Explorations 3, 27-32. https://doi.org/10.1145/507533.507538
     """
 
-    def __init__(self, task: str = "regression") -> None:
+    def __init__(
+        self,
+        task: str = "regression",
+        horizon: Any = None,
+        validation_fraction: Any = "auto",
+    ) -> None:
         self.task = task
+        self.horizon = horizon
+        self.validation_fraction = validation_fraction
 
     def fit(self, X: pd.DataFrame, y: Any) -> Self:
         """Learn the encoding of each level.
@@ -110,13 +128,12 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         """
         self.fit(X, y)
         targets, customers = self._read(X, y), customers_of(X)
-        fold = _folds(X, customers)
+        blocks = self._blocks(X, y, customers)
         columns = []
         for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             encoded = np.empty((len(X), targets.shape[1]))
-            for number in np.unique(fold):
-                own, others = fold == number, fold != number
+            for own, others in blocks:
                 if not others.any():  # one customer
                     encoded[own] = self.prior_
                     continue
@@ -173,6 +190,40 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         if n_targets > 1:
             names = [f"{name}_{i}" for name in names for i in range(n_targets)]
         return np.array(unique_names(names), dtype=object)
+
+    def _blocks(
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return masks of rows, each with one of the rows whose labels encode them."""
+        fold = _folds(X, customers)
+        is_late, is_known = self._split_by_time(X, y, customers)
+        blocks = []
+        for number in np.unique(fold):
+            own, others = fold == number, fold != number
+            blocks.append((own & ~is_late, others))
+            if (own & is_late).any():
+                blocks.append((own & is_late, others & is_known))
+        return blocks
+
+    def _split_by_time(
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return masks of rows for validation, and of those with labels known then."""
+        is_late, is_known = np.zeros((2, len(X)), dtype=bool)
+        try:
+            split = split_forward(
+                [cutoffs_of(one) for one in Table.of(X).histories.values()],
+                customers,
+                known_horizon(y, self.horizon),
+                self.validation_fraction,
+                may_be_censored=self.task == "survival",
+            )
+        except (NoForwardSplitError, TypeError, ValueError):
+            # The estimator raises an error for a wrong horizon, or does not split.
+            return is_late, is_known
+        is_late[split.valid] = True
+        is_known[split.train] = True
+        return is_late, is_known
 
     def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
         codes, texts = coded_levels(column)

@@ -26,11 +26,12 @@ from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
+    innermost,
     weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._small_trees import small_trees
-from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):
