@@ -15,6 +15,8 @@ from sklearn_seqcrm._columns._static_types import (
     ColumnsOfKind,
     LevelEncoder,
     MarkingImputer,
+    StaticsTransformer,
+    plain_name,
     static_parts,
     static_type_of,
 )

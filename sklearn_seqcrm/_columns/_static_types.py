@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from sklearn import config_context
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -329,6 +330,19 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
     have a level of that name, such as those that HistoryAggregator returns. The level
     "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
     """
+
+
+class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):
+    """Transform the columns of each type into columns with unique names.
+
+    The level "north" of a column "region" has the same name as a column "region_north",
+    at which scikit-learn fails, unless names are made by a function.
+    """
+
+
+def plain_name(part: str, name: str) -> str:
+    """Return the name of an output column, without that of its part."""
+    return name
 
 
 class MarkingImputer(_UniqueNamesMixin, SimpleImputer):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from sklearn_seqcrm._columns import (
     ColumnsOfKind,
     CustomerTargetEncoder,
+    StaticsTransformer,
+    plain_name,
     static_parts,
 )
 from sklearn_seqcrm._sklearn_compat import unwrapped
@@ -116,9 +117,9 @@ def make_history_pipeline(
     parts = [("history", "passthrough", ColumnsOfKind("history"))]
     if exposure is not None:
         parts.append(("exposure", "passthrough", ColumnsOfKind("exposure", exposure)))
-    statics = ColumnTransformer(
+    statics = StaticsTransformer(
         [*parts, *static_parts(exposure, by_target)],
-        verbose_feature_names_out=False,
+        verbose_feature_names_out=plain_name,
     ).set_output(transform="pandas")
     # Intermediate tables are pandas, whatever output the user has configured.
     encoder = HistoryEncoder(pretrained=_known_before(estimator))

@@ -337,6 +337,17 @@ def test_effects_on_labels_of_text():
     assert model.predict(X[:3]).shape == (3,)
 
 
+def test_encodings_and_columns_have_different_names():
+    X, _ = many_shops()
+    X["shop_0"] = 2.0 * np.arange(300)
+    y = np.array(list("abc"))[np.arange(300) % 3]
+    model = make_history_pipeline(LSTMClassifier(**SMALL), many_levels="target")
+    made = model.fit(X, y)[:-1].transform(X)
+    assert list(made)[-3:] == ["shop_0_", "shop_1", "shop_2"]
+    assert made["shop_0"].is_monotonic_increasing
+    assert model.predict_proba(X.iloc[:, ::-1]).shape == (300, 3)
+
+
 def test_without_many_levels_nothing_changes():
     X, y = many_shops()
     X = X.drop(columns="shop")
