@@ -47,5 +47,5 @@ from sklearn_seqcrm._columns._table import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm._columns._target_attrs import with_attrs_of
+from sklearn_seqcrm._columns._target_attrs import refuse_not_finite, with_attrs_of
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns._forward_split import (
@@ -18,6 +19,8 @@ from sklearn_seqcrm._columns._forward_split import (
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
 from sklearn_seqcrm._columns._survival_targets import read_survival_targets
 from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
+from sklearn_seqcrm._columns._target_attrs import refuse_not_finite
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.events import HistoryDtype
 
@@ -38,7 +41,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     task : {"classification", "regression", "survival"}, default="regression"
         What the target is. Classes: shares of each class, of two only the second one.
         Numbers and several labels: the mean of each column. Survival: the means of the
-        event indicator and of the time.
+        event indicator and of the observed time, which ends at the censoring of a row;
+        both are needed for the rate, events per observed time.
     horizon : Timedelta, str, number or None, default=None
         Length of time from a cutoff until its label is known. None: as in the ``attrs``
         of `y`.
@@ -244,8 +248,11 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         if self.task == "survival":
             found = read_survival_targets(y)
             return np.column_stack([found.kind > 0, found.time]).astype("float64")
-        values = np.asarray(y)
-        if self.task == "classification" and values.squeeze().ndim == 1:
+        is_classes = self.task == "classification"
+        values = np.asarray(y) if is_classes else as_quantities(y, "y")
+        refuse_not_finite(values)
+        if is_classes and values.shape[1:] in ((), (1,)):
+            check_classification_targets(values)
             classes, codes = np.unique(values.ravel(), return_inverse=True)
             shares = np.eye(len(classes))[codes]
             return shares[:, -1:] if len(classes) <= 2 else shares

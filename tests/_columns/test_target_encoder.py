@@ -357,6 +357,33 @@ def test_without_many_levels_nothing_changes():
     assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
 
 
+TEXTS = np.where(np.arange(300) % 2, "yes", "no").astype(object)
+NUMBERS = np.arange(300.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "y"),
+    [
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, None, TEXTS)),
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, np.nan, TEXTS)),
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, 1, TEXTS)),
+        (LSTMRegressor(**SMALL), np.where(NUMBERS == 3, np.nan, NUMBERS)),
+        (LSTMRegressor(**SMALL), np.where(NUMBERS == 3, np.inf, NUMBERS)),
+        (LSTMRegressor(**SMALL), [*NUMBERS[1:], None]),
+        (LSTMRegressor(**SMALL), TEXTS.tolist()),
+        (LSTMRegressor(**SMALL), np.column_stack([NUMBERS, [np.nan] * 300])),
+    ],
+)
+def test_errors_of_wrong_targets_are_those_of_the_estimator(network, y):
+    X, _ = many_shops()
+    errors = []
+    for many_levels in ("one-hot", "target"):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            make_history_pipeline(network, many_levels=many_levels).fit(X, y)
+        errors.append((caught.type, str(caught.value)))
+    assert errors[0] == errors[1]
+
+
 def test_other_encodings_are_refused():
     with pytest.raises(ValueError, match="many_levels must be 'one-hot' or 'target'"):
         make_history_pipeline(LSTMClassifier(), many_levels="hash")
