@@ -206,6 +206,32 @@ def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
     return tags
 
 
+def unwrapped(part: Any) -> Iterator[Any]:
+    """Yield an estimator, the last step of a pipeline, what a search wraps, and so on.
+
+    Parameters
+    ----------
+    part : estimator
+        Estimator, or a pipeline, search or other meta-estimator of one.
+    """
+    names = ("estimator", "regressor", "classifier")
+    while True:
+        yield part
+        if isinstance(part, Pipeline):
+            part = part.steps[-1][1]
+            continue
+        wrapped = [getattr(part, name) for name in names if hasattr(part, name)]
+        if not wrapped or not hasattr(wrapped[0], "get_params"):
+            return
+        part = wrapped[0]
+
+
+def innermost(part: Any) -> Any:
+    """Return the estimator within pipelines, searches, transformed targets, rates."""
+    *_, last = unwrapped(part)
+    return last
+
+
 def _first_step(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[0][1]

@@ -22,12 +22,13 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
     fit_weighted,
+    innermost,
     route_fits,
     safe_indexing,
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._small_trees import or_small_trees
-from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):

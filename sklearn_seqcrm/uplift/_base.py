@@ -41,7 +41,11 @@ from sklearn_seqcrm._sklearn_compat import (
     check_sample_weight,
     with_inputs_of,
 )
-from sklearn_seqcrm._treatments import encode_treatments, read_treatments
+from sklearn_seqcrm._treatments import (
+    encode_treatments,
+    in_order_of_arms,
+    read_treatments,
+)
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, customer_folds
@@ -145,7 +149,8 @@ class BaseUplift(BaseEstimator, ABC):
             estimators must take weights.
         propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
             Known probability of the treatment of each row, or of each arm in the order
-            control, then the others sorted. It replaces the parameter `propensity`.
+            control, then the others sorted; columns of a DataFrame are found by the
+            labels. It replaces the parameter `propensity`.
 
         Returns
         -------
@@ -287,7 +292,7 @@ class BaseUplift(BaseEstimator, ABC):
         -------
         float
             Area between the Qini curve and the line of a random order, over that of the
-            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            reference order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
             treatments, the mean over them, each against control.
 
         Raises
@@ -352,7 +357,7 @@ class BaseUplift(BaseEstimator, ABC):
             arms,
             _ranked_customers(X),
             np.asarray(weight, dtype="float64"),
-            _read_propensities(propensity, len(arms), len(self.treatments_)),
+            _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
         )
         if not weight.all():
@@ -480,12 +485,16 @@ def _fit_sample(
     )
 
 
-def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
+def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:
     """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
     if given is None:
         return np.empty((n_rows, 0))
+    n_arms = len(labels)
     found = check_array(
-        given, ensure_2d=False, dtype="float64", input_name="propensity"
+        in_order_of_arms(given, labels, "propensity") if np.ndim(given) == 2 else given,
+        ensure_2d=False,
+        dtype="float64",
+        input_name="propensity",
     )
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]

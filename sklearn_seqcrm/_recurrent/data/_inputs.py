@@ -19,6 +19,7 @@ from sklearn_seqcrm._columns import (
     ColumnRoles,
     Cutoffs,
     Table,
+    cutoffs_of,
     has_histories,
     numbers_of,
     refuse_repeated_columns,
@@ -453,15 +454,8 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         reading.histories,
         partial(row_customers, arrays),
         clocks=tuple(array.log.timeline.clock for array in arrays),
-        ends=tuple(map(_end_of_log, arrays)),
+        ends=tuple(cutoffs_of(array).end for array in arrays),
     )
-
-
-def _end_of_log(array: HistoryArray) -> Any:
-    """Return the first moment that was not observed; None for joined histories."""
-    timeline = array.log.timeline
-    # Logs that were joined may end at different times, as targets say, too.
-    return timeline.end if timeline.customers.is_unique else None
 
 
 def _forget_columns(estimator: Any) -> None:
