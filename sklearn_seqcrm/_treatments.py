@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_consistent_length
 
 
 def read_treatments(
-    treatment: Any, control: Any, X: Any = None
+    treatment: Any, control: Any, X: Any = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the arms of an experiment or a campaign.
 
@@ -23,13 +23,15 @@ def read_treatments(
         0 and 1 or booleans.
     X : n rows or None, default=None
         The rows, whose number is compared.
+    weight : ndarray of shape (n,) or None, default=None
+        Weights; labels of rows of weight 0 do not count.
 
     Returns
     -------
     labels : ndarray of shape (n_arms,)
         The distinct labels: control, and the others sorted.
     codes : ndarray of shape (n,), int64
-        Position of each row's label in `labels`.
+        Position of each row's label in `labels`; 0 for rows of weight 0.
 
     Raises
     ------
@@ -40,6 +42,25 @@ def read_treatments(
         If labels of several types have no order.
     """
     column = _column_of(treatment, X)
+    if weight is None or weight.all():
+        column = _without_missing(column)
+        labels = _labels_of(column, control, "")
+        return labels, encode_treatments(column, labels)
+    used = _without_missing(column[weight > 0])
+    lost = sorted(set(column.dropna()) - set(used), key=str)
+    left_out = (
+        f" Rows of weight 0 are left out, among them all rows with the labels {lost}."
+        if lost
+        else ""
+    )
+    labels = _labels_of(used, control, left_out)
+    codes = np.zeros(len(column), dtype="int64")
+    codes[weight > 0] = encode_treatments(used, labels)
+    return labels, codes
+
+
+def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
+    """Return the distinct labels, control first; errors end with `left_out`."""
     found = column.unique().tolist()
     if control is None:
         if len(found) == 2 and not set(found) - {0, 1}:
@@ -47,16 +68,18 @@ def read_treatments(
         elif not (len(found) == 1 and found[0] in (0, 1)):
             raise ValueError(
                 "control must name the label of rows without treatment, because the "
-                f"labels are not 0 and 1; pass control=..., one of {found}."
+                f"labels are not 0 and 1; pass control=..., one of {found}.{left_out}"
             )
     elif control not in found:
         raise ValueError(
             f"control={control!r} is none of the labels of treatment, {found}."
+            f"{left_out}"
         )
     if len(found) < 2:
         raise ValueError(
             "treatment must have two labels or more, of treated and of untreated rows; "
             f"all {len(column)} rows have {found[0]!r} (n_samples={len(column)})."
+            f"{left_out}"
         )
     try:
         others = sorted(label for label in found if label != control)
@@ -64,8 +87,7 @@ def read_treatments(
         raise TypeError(
             f"treatment has labels of several types, {found}; use one type."
         ) from error
-    labels = pd.Series([control, *others]).to_numpy()
-    return labels, encode_treatments(column, labels, X)
+    return pd.Series([control, *others]).to_numpy()
 
 
 def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
@@ -90,7 +112,7 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
     ValueError
         If labels are missing or unknown.
     """
-    column = _column_of(treatment, X)
+    column = _without_missing(_column_of(treatment, X))
     codes = pd.Index(labels).get_indexer(pd.Index(column))
     if (codes < 0).any():
         unknown = column[codes < 0].unique().tolist()
@@ -99,6 +121,12 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
             f"are not among the known ones, {np.asarray(labels).tolist()}."
         )
     return codes.astype("int64")
+
+
+def label_array(treatment: Any) -> np.ndarray:
+    """Return labels as an array; those of a list keep their types, text and numbers."""
+    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "__array__")
+    return np.asarray(treatment, dtype=None if is_array else object)
 
 
 def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
@@ -147,14 +175,12 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
 
 
 def _column_of(treatment: Any, X: Any) -> pd.Series:
-    """Return labels as a column of plain values, none missing."""
+    """Return labels as a column of plain values."""
     if isinstance(treatment, str) or np.ndim(treatment) == 0:
         raise TypeError(
             f"treatment must be an array with a label for each row; got {treatment!r}."
         )
-    # Of a categorical, its labels; of a list, its items: not 0 and "mail" as text.
-    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "__array__")
-    values = np.asarray(treatment, dtype=None if is_array else object)
+    values = label_array(treatment)  # of a categorical, its labels
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -163,7 +189,11 @@ def _column_of(treatment: Any, X: Any) -> pd.Series:
         )
     if X is not None:
         check_consistent_length(X, values)
-    column = pd.Series(values).infer_objects()
+    return pd.Series(values).infer_objects()
+
+
+def _without_missing(column: pd.Series) -> pd.Series:
+    """Return the labels; a ValueError if some are missing."""
     if n_missing := int(column.isna().sum()):
         raise ValueError(
             f"treatment is missing in {n_missing} of {len(column)} rows; drop these "

@@ -1,9 +1,14 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
+from sklearn_seqcrm._columns._decision_in_history import (
+    refuse_treatment_columns,
+    refuse_visible_decisions,
+)
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
     NoForwardSplitError,
+    cutoffs_of,
     known_horizon,
     split_forward,
     store_horizon,
@@ -14,6 +19,8 @@ from sklearn_seqcrm._columns._static_types import (
     ColumnsOfKind,
     LevelEncoder,
     MarkingImputer,
+    StaticsTransformer,
+    plain_name,
     static_parts,
     static_type_of,
 )
@@ -44,5 +51,5 @@ from sklearn_seqcrm._columns._table import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm._columns._target_attrs import with_attrs_of
+from sklearn_seqcrm._columns._target_attrs import refuse_not_finite, with_attrs_of
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

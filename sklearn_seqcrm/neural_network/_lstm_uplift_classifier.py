@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.utils import ClassifierTags
 
 from sklearn_seqcrm._recurrent.objectives import Classes, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Pooling
@@ -173,7 +174,11 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
     every row could have had each treatment. No network can correct for a reason of
     assignment that is not in `X`. Histories must end before the contact that is the
     treatment: rows see the events before their cutoffs, so that the time of the contact
-    is a cutoff that hides it. Earlier contacts are events like others.
+    is a cutoff that hides it. Earlier contacts are events like others. `fit` raises an
+    error if all customers with an event at the cutoff (`allow_exact_matches` of
+    ``EventLog.attach``), or with some level of a static, are in one arm, unless chance
+    explains it. A contact that is logged before the cutoff, and any in padded tensors,
+    is not found.
 
     **Heads.** The outputs of a row are a mean over the treatments and a difference for
     each but the control; with the share ``s[a]`` of each treatment in the training
@@ -320,6 +325,12 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
 
     def _of_one(self) -> Classes:
         return Classes()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # Its outcomes are two classes; as a predictor of effects it is no classifier.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
 
     def partial_fit(
         self,

@@ -6,15 +6,20 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t as student_t
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
     NoForwardSplitError,
+    customers_of,
+    has_histories,
+    refuse_treatment_columns,
+    refuse_visible_decisions,
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
-from sklearn_seqcrm._sklearn_compat import with_callbacks
-from sklearn_seqcrm._treatments import encode_treatments
+from sklearn_seqcrm._sklearn_compat import check_sample_weight, with_callbacks
+from sklearn_seqcrm._treatments import encode_treatments, label_array
 from sklearn_seqcrm.metrics import qini_auc_score
 
 
@@ -32,6 +37,7 @@ class UpliftMixin(ABC):
     _objective: Any
     control: Any
     confidence_level: float
+    warm_start: bool
     _fit: Any
     _partial_fit: Any
     _learned: Any
@@ -83,12 +89,16 @@ class UpliftMixin(ABC):
             treatments mix text and other labels.
         ValueError
             If treatments are missing, all rows have the same, `control` is none of
-            them, `y` has missing values or is outside the domain of the loss, a
+            them, an event at the cutoff or a static shows them, `y` has missing values
+            or is outside the domain of the loss, a
             parameter is out of range, `pretrained` has other events or sizes, or the
             machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         self._refuse_no_treatment(treatment)
+        self._refuse_visible_decisions(X, treatment, sample_weight)
+        if self.warm_start:
+            treatment = self._without_unused(treatment, sample_weight)
         objective = OutcomesByTreatment(self._of_one(), self.control)
         return self._fit(X, y, sample_weight, objective, treatment)
 
@@ -103,6 +113,8 @@ class UpliftMixin(ABC):
     ) -> Self:
         self._check_parameters()
         self._refuse_no_treatment(treatment)
+        self._refuse_visible_decisions(X, treatment, sample_weight)
+        treatment = self._without_unused(treatment, sample_weight)
         objective = OutcomesByTreatment(of_one, self.control, treatments)
         return self._partial_fit(X, y, sample_weight, objective, treatment)
 
@@ -112,6 +124,36 @@ class UpliftMixin(ABC):
                 f"{type(self).__name__} needs treatment, the label of the treatment of "
                 "each row; got None."
             )
+
+    def _without_unused(self, treatment: Any, sample_weight: Any) -> Any:
+        """Return labels in which rows of weight 0 have one that others have.
+
+        Rows that continue a training must have labels of its start.
+        """
+        if not hasattr(self, "nets_") or np.size(sample_weight) != np.size(treatment):
+            return treatment
+        labels = label_array(treatment).ravel()
+        is_used = np.ravel(sample_weight).astype("float64") > 0
+        if is_used.all() or not is_used.any():
+            return treatment
+        return pd.Series(labels).where(is_used, labels[is_used][0]).to_numpy()
+
+    def _refuse_visible_decisions(
+        self, X: Any, treatment: Any, sample_weight: Any
+    ) -> None:
+        if not has_histories(X) or np.size(treatment) != len(X):
+            return  # without histories, or another error follows
+        weight = check_sample_weight(sample_weight, X)
+        used = np.flatnonzero(weight > 0)
+        rows = X.iloc[used]
+        column = pd.Series(label_array(treatment).ravel()).iloc[used]
+        # Not the labels of `fit`: a part of the rows may lack some.
+        control = 0 if self.control is None else self.control
+        others = [label for label in column.unique().tolist() if label != control]
+        labels = np.array([control, *others], dtype=object)
+        arms = encode_treatments(column, labels, rows)
+        refuse_treatment_columns(rows, arms, labels)
+        refuse_visible_decisions(rows, arms, labels, customers_of(rows))
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # Without a row of a treatment, its head is not trained, or its loss not seen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,7 +24,12 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._columns import (
+    Table,
     customers_of,
+    has_histories,
+    ranked_customers,
+    refuse_treatment_columns,
+    refuse_visible_decisions,
     with_attrs_of,
 )
 from sklearn_seqcrm._ragged import ranges
@@ -42,11 +48,7 @@ from sklearn_seqcrm._treatments import (
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
-from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
-from sklearn_seqcrm.uplift._decision_in_history import (
-    refuse_treatment_columns,
-    refuse_visible_decisions,
-)
+from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, customer_folds
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 
@@ -54,6 +56,9 @@ _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Differences between arms are small beside differences between customers: small trees
 # overfit less, and no rows of training customers are drawn for early stopping.
 _SMALL_TREES = {"learning_rate": 0.05, "max_leaf_nodes": 5, "early_stopping": False}
+
+# Two customers of an arm are both in half of the samples.
+_MOST_DRAWS = 100
 
 
 class BaseUplift(BaseEstimator, ABC):
@@ -172,23 +177,32 @@ class BaseUplift(BaseEstimator, ABC):
             ``learner="s"`` does not read the treatment.
         """
         self._validate_params()
+        fitted = copy(self)  # a fit that fails leaves the state of the last one
+        fitted._fit_all(X, y, treatment, sample_weight, propensity)
+        vars(self).update(vars(fitted))
+        return self
+
+    def _fit_all(
+        self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
+    ) -> None:
         rows = self._read(X, y, treatment, sample_weight, propensity)
         rng = check_random_state(self.random_state)
         given = sample_weight is not None, propensity is not None
         models = self._models(*given, self.n_jobs).with_seeds(rng)
         # One seed for each fit, so that the first one does not depend on n_bootstraps.
         seeds = rng.randint(2**31 - 1, size=1 + self.n_bootstraps).tolist()
-        cv = self.cv
+        cv = 3 if self.cv is None else self.cv
         if not (isinstance(cv, Integral) or hasattr(cv, "split")):
             cv = list(cv)  # a generator ends with the first fit
-        kind = LEARNERS[self.learner]
-        self.learner_ = _fit_learner(kind, models, rows, cv, seeds[0])
+        learner = LEARNERS[self.learner]
+        self.learner_ = learner(models)
+        self.learner_.fit(rows, _folds(learner, models, rows, cv, seeds[0]))
         # Fits within a process of a bootstrap sample run one after the other.
         again = self._models(*given, None)
         self.bootstraps_: list[Learner] = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_sample)(kind, again, rows, cv, seed) for seed in seeds[1:]
+            delayed(_fit_sample)(learner, again, rows, cv, seed, number)
+            for number, seed in enumerate(seeds[1:], start=1)
         )
-        return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the effect of the treatments on the outcome of each row.
@@ -205,7 +219,7 @@ class BaseUplift(BaseEstimator, ABC):
             ``treatments_[1:]``: in the unit of `y`, or in probability of
             ``classes_[1]``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "learner_")
         return self._one_or_several(self._effects(self.learner_, X))
 
     def predict_outcomes(self, X: Any) -> np.ndarray:
@@ -223,7 +237,7 @@ class BaseUplift(BaseEstimator, ABC):
             probabilities of ``classes_[1]``. The latter are clipped to 0 and 1, where
             their differences may be smaller than the effects that `predict` returns.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "learner_")
         found = self.learner_.outcomes(self._checked(X))
         return np.clip(found, 0, 1) if self._classify else found
 
@@ -246,7 +260,7 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `n_bootstraps` is less than 2.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "learner_")
         if len(self.bootstraps_) < 2:
             raise ValueError(
                 "predict_interval needs fits of samples of the customers, and there "
@@ -332,28 +346,22 @@ class BaseUplift(BaseEstimator, ABC):
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
         self._set_names(X)
-        self.treatments_, arms = read_treatments(treatment, self.control, X)
         weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight is zero for all rows.")
+        self.treatments_, arms = read_treatments(treatment, self.control, X, weight)
         rows = UpliftRows(
             X,
             with_attrs_of(y, values),
             outcome,
             arms,
-            customers_of(X),
+            _ranked_customers(X),
             np.asarray(weight, dtype="float64"),
             _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
         )
         if not weight.all():
             rows = rows.take(np.flatnonzero(weight))
-        counts = np.bincount(rows.arms, minlength=len(self.treatments_))
-        if not counts.all():
-            raise ValueError(
-                f"sample_weight is zero for all rows of the treatments "
-                f"{self.treatments_[counts == 0].tolist()}."
-            )
         refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
         refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
         return rows
@@ -381,8 +389,7 @@ class BaseUplift(BaseEstimator, ABC):
     def _models(self, is_weighted: bool, is_given: bool, n_jobs: int | None) -> Models:
         """Return the models, not fitted and without seeds."""
         outcome, effect, treatment = self._outcome_estimator(), None, None
-        kind = LEARNERS[self.learner]
-        if kind.needs_effect:
+        if LEARNERS[self.learner].needs_effect:
             effect = self.effect_estimator
             if effect is None:
                 effect = counterpart(outcome, "Regressor", "effect_estimator")
@@ -411,33 +418,71 @@ class BaseUplift(BaseEstimator, ABC):
         return found[:, 0] if len(self.treatments_) == 2 else found
 
 
-def _fit_learner(
-    kind: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
-) -> Learner:
-    """Return a fitted learner."""
-    learner = kind(models)
-    folds = []
-    if kind.needs_folds:
-        rng = np.random.RandomState(seed)
-        folds = customer_folds(rows, cv, models.n_arms, rng)
-    learner.fit(rows, folds)
-    return learner
+def _ranked_customers(X: Any) -> np.ndarray:
+    """Number customers in the order of their ids, for draws that rows do not change."""
+    customers = customers_of(X)
+    if not has_histories(X):
+        return customers
+    histories = Table.of(X).histories
+    rank = ranked_customers(histories[min(histories, key=str)])
+    least = np.full(customers.max(initial=-1) + 1, rank.max(initial=-1))
+    np.minimum.at(least, customers, rank)
+    return least.argsort(kind="stable").argsort()[customers]
+
+
+def _folds(
+    learner: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
+) -> list[Fold]:
+    """Return the folds of the cross-fitting, none if the learner needs none."""
+    if not learner.needs_folds:
+        return []
+    rng = np.random.RandomState(seed)
+    return customer_folds(rows, cv, models.n_arms, rng)
 
 
 def _fit_sample(
-    kind: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
+    learner: type[Learner],
+    models: Models,
+    rows: UpliftRows,
+    cv: Any,
+    seed: int,
+    number: int,
 ) -> Learner:
-    """Fit on customers drawn with replacement, each with all of their rows."""
+    """Fit on customers drawn with replacement, each with all of their rows.
+
+    Samples in which an arm has no rows, or none to fit on in a fold, are drawn again.
+    """
     rng = np.random.RandomState(seed)
-    models = models.with_seeds(rng)
+    fitted = learner(models.with_seeds(rng))
     # A customer who is drawn twice keeps their number, so that both copies are in one
     # fold of the cross-fitting.
     _, codes = np.unique(rows.customers, return_inverse=True)
-    drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
     order = np.argsort(codes, kind="stable")
-    index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
-    sample = rows.take(order[index])
-    return _fit_learner(kind, models, sample, cv, rng.randint(2**31 - 1))
+    reason = ""
+    for _ in range(_MOST_DRAWS):
+        drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
+        index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
+        sample = rows.take(order[index])
+        absent = np.setdiff1d(np.arange(models.n_arms), sample.arms)
+        if len(absent):
+            reason = f"No row has the treatments {models.labels[absent].tolist()}."
+            continue
+        try:
+            folds = _folds(learner, models, sample, cv, rng.randint(2**31 - 1))
+        except ValueError as error:
+            reason = str(error)
+            continue
+        fitted.fit(sample, folds)
+        return fitted
+    n_customers = [
+        len(set(rows.customers[rows.arms == a])) for a in range(models.n_arms)
+    ]
+    each = dict(zip(models.labels.tolist(), n_customers, strict=True))
+    raise ValueError(
+        f"Bootstrap sample {number} has rows of all treatments in none of {_MOST_DRAWS} "
+        f"draws of customers; the treatments have {each} customers. Leave out rare "
+        f"treatments, use fewer folds, or set n_bootstraps to 0. The last draw: {reason}"
+    )
 
 
 def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:

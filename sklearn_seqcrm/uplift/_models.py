@@ -12,14 +12,19 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._sklearn_compat import seeded, takes_weights, weight_key
+from sklearn_seqcrm._sklearn_compat import (
+    BaseSearchCV,
+    fit_weighted,
+    seeded,
+    takes_weights,
+)
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
 
 # Parameters that belong to the target, which is another one for another model. Those
@@ -27,42 +32,14 @@ from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cro
 _OF_TARGET = {
     *("loss", "criterion", "objective", "quantile", "exposure", "class_weight"),
     *("scoring", "eval_metric", "loss_function", "scale_pos_weight"),
+    # Of TransformedTargetRegressor: effects and pseudo-outcomes are differences, of
+    # which the mean counts, and may be negative.
+    *("func", "inverse_func", "transformer"),
 }
 # The logarithm of a propensity of 0, which forests predict, would be infinite.
 _LEAST = 1e-6
 # Clipping a smaller share of rows is silent.
 _FEW_CLIPPED = 0.01
-
-
-def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
-    """Fit a clone of an estimator, with weights in its last step.
-
-    Parameters
-    ----------
-    estimator : estimator
-        An estimator, a pipeline, or a search around one.
-    X, y : n rows
-        Rows and targets.
-    weight : ndarray of shape (n,) or None
-        Weights; None for none.
-
-    Returns
-    -------
-    estimator
-        The fitted clone.
-    """
-    model = clone(estimator)
-    if weight is None:
-        return model.fit(X, y)
-    name = "sample_weight"
-    if get_config()["enable_metadata_routing"]:
-        routing = get_routing_for_object(model)
-        if name in routing.consumes("fit", [name]):
-            return model.fit(X, y, sample_weight=weight)
-    # Without a request, the last step gets the weights by their prefixed name, which
-    # pipelines take only without routing.
-    with config_context(enable_metadata_routing=False):
-        return model.fit(X, y, **{weight_key(model): weight})
 
 
 def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
@@ -71,7 +48,7 @@ def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
     Parameters
     ----------
     estimator : estimator
-        A classifier or regressor, or a pipeline that ends on one.
+        A classifier or regressor, or a pipeline that ends on one, or a search.
     suffix : {"Classifier", "Regressor"}
         Its type.
     parameter : str
@@ -83,40 +60,88 @@ def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
         Not fitted. The class of the last step has the same name with this suffix, in
         the same package: ``LSTMRegressor`` for ``LSTMClassifier``. Parameters have
         their values if both classes have them, but the loss and other parameters of the
-        target have their defaults.
+        target have their defaults. A `TransformedTargetRegressor` loses its transform,
+        and for a classifier is replaced by its regressor.
 
     Raises
     ------
     ValueError
-        If there is no such class.
+        If there is no such class, it has no probabilities, or a search is over
+        parameters that it lacks.
     """
     if isinstance(estimator, Pipeline):
         *steps, (name, last) = estimator.steps
         found = counterpart(last, suffix, parameter)
         return clone(estimator).set_params(steps=[*steps, (name, found)])
+    if isinstance(estimator, BaseSearchCV):
+        return _search_alike(estimator, suffix, parameter)
     is_that = is_regressor if suffix == "Regressor" else is_classifier
-    own = type(estimator)
-    kind = own if is_that(estimator) else _class_alike(own, suffix)
-    if kind is None:
-        raise ValueError(
-            f"{parameter} is not set, and its default, a {suffix.lower()} like the "
-            f"estimator, is not known for {own.__name__}; pass {parameter}=..."
+    if isinstance(estimator, TransformedTargetRegressor) and not is_that(estimator):
+        inner = estimator.regressor
+        return counterpart(
+            LinearRegression() if inner is None else inner, suffix, parameter
         )
+    own = type(estimator)
+    found = own if is_that(estimator) else _class_alike(own, suffix)
+    if found is None:
+        raise _unknown(own.__name__, suffix, parameter)
     defaults = {n: p.default for n, p in inspect.signature(own).parameters.items()}
-    taken = kind().get_params(deep=False)
-    params = {
-        name: value
-        for name, value in estimator.get_params(deep=False).items()
-        if name in taken
-        and name not in _OF_TARGET
-        and repr(value) != repr(defaults.get(name))
+    taken = _parameter_names(found)
+    made = found(
+        **{
+            name: _part_alike(value, suffix, parameter)
+            for name, value in estimator.get_params(deep=False).items()
+            if name in taken
+            and name not in _OF_TARGET
+            and repr(value) != repr(defaults.get(name))
+        }
+    )
+    # A vote needs voting="soft" for probabilities, and LinearSVC has none.
+    if suffix == "Classifier" and not hasattr(made, "predict_proba"):
+        raise _unknown(own.__name__, suffix, parameter)
+    return made
+
+
+def _unknown(name: str, suffix: str, parameter: str) -> ValueError:
+    return ValueError(
+        f"{parameter} is not set, and its default, a {suffix.lower()} like the "
+        f"estimator, is not known for {name}; pass {parameter}=..."
+    )
+
+
+def _parameter_names(found: type[Any]) -> set[str]:
+    """Return the names of the parameters of a class of estimators."""
+    try:
+        return set(found().get_params(deep=False))  # those of XGBoost are **kwargs
+    except TypeError:  # some have no default, such as the parts of a vote
+        return set(inspect.signature(found).parameters)
+
+
+def _part_alike(value: Any, suffix: str, parameter: str) -> Any:
+    """Return a parameter, or the counterparts of the estimators that it holds."""
+    if isinstance(value, list | tuple):
+        parts = [_part_alike(one, suffix, parameter) for one in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
+    # Parts of an ensemble, such as those of a hybrid.
+    if is_estimator and (is_classifier(value) or is_regressor(value)):
+        return counterpart(value, suffix, parameter)
+    return value
+
+
+def _search_alike(search: BaseSearchCV, suffix: str, parameter: str) -> Any:
+    """Return the search around the counterpart of its estimator."""
+    inner = counterpart(search.estimator, suffix, parameter)
+    params = search.get_params(deep=False)
+    grid = params.get("param_grid", params.get("param_distributions", {}))
+    names = {
+        name for one in ([grid] if isinstance(grid, dict) else grid) for name in one
     }
-    for name, value in params.items():
-        is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
-        # Parts of an ensemble, such as those of a hybrid.
-        if is_estimator and (is_classifier(value) or is_regressor(value)):
-            params[name] = counterpart(value, suffix, parameter)
-    return kind(**params)
+    known = inner.get_params()
+    if any(n not in known or n.split("__")[-1] in _OF_TARGET for n in names):
+        name = f"a search over {sorted(names)}"
+        raise _unknown(name, suffix, parameter)
+    return clone(search).set_params(estimator=inner, scoring=None)
 
 
 def _class_alike(own: type[Any], suffix: str) -> type[Any] | None:

@@ -46,10 +46,10 @@ class UpliftClassifier(BaseUplift):
         `estimator`.
     control : object, default=None
         Label of rows that were not treated. None: 0 or False; other labels need it.
-    cv : int, splitter or iterable of splits, default=3
+    cv : int, splitter, iterable of splits or None, default=3
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
-        customers. A splitter such as ``CutoffSplit(3)``: folds forward in time, see
-        Notes.
+        customers, each row of a table without histories being one; None: 3. A splitter
+        such as ``CutoffSplit(3)``: folds forward in time, see Notes.
     min_propensity : float, default=0.05
         Learned propensities below it are set to it, or to half the share of the arm if
         that is less: a few rows of small propensity would have most of the weight.
@@ -133,11 +133,14 @@ class UpliftClassifier(BaseUplift):
     ``EventLog.attach``), are in one arm, unless chance explains it: with the share
     ``s`` of that arm, ``s ** n_customers >= 1e-6``. A contact that is logged some time
     before the cutoff, as the same kind of event as earlier contacts, is not found: set
-    the cutoff to the time of the decision. A column of a DataFrame that is the
+    the cutoff to the time of the decision. In encoded histories, of a meta-learner
+    within `make_history_pipeline`, only events at the cutoff are found: put the
+    pipeline into the meta-learner, `UpliftClassifier(make_history_pipeline(...))`. A column of a DataFrame that is the
     treatment itself is an error, too.
 
     **Intervals.** A sample draws customers with replacement, each with all of their
-    rows, and all models are fitted again with other seeds. The intervals cover the
+    rows, and all models are fitted again with other seeds. A sample without an arm is
+    drawn again. The intervals cover the
     sampling of customers and the seeds of networks, not the bias of estimators that
     shrink effects. ``n_networks`` of networks averages seeds: the variance is smaller,
     in predictions and in intervals, and there is no other use of it.

@@ -90,6 +90,34 @@ def test_order_of_events_is_found():
     assert np.corrcoef(model.predict(Z), data.effect)[0, 1] > 0.2
 
 
+@pytest.mark.parametrize("kind", [LSTMUpliftClassifier, LSTMUpliftRegressor])
+@pytest.mark.parametrize("of_weight", [1.0, 0.0])
+def test_the_decision_in_the_history_is_an_error(kind, of_weight):
+    """An event at the cutoff of treated customers, or a static, is the treatment."""
+    data = make_campaigns(100, random_state=0)
+    mailed = data.rows[np.asarray(data.treatment) == 1]
+    contacts = mailed[["customer_id", "cutoff"]].rename(columns={"cutoff": "timestamp"})
+    events = pd.concat([data.events, contacts])
+    log = EventLog(events, customer="customer_id", time="timestamp")
+    model = make_history_pipeline(kind(**SMALL))
+    others = data.rows[np.asarray(data.treatment) == 0]
+    # A row of each arm as if it were of the other one: there the event shows nothing.
+    rows = pd.concat([data.rows, mailed.iloc[:1], others.iloc[:1]])
+    given = {"estimator__treatment": np.append(data.treatment, [0, 1])}
+    given["estimator__sample_weight"] = np.append(np.ones(100), [of_weight] * 2)
+    y = np.append(data.target, [0, 0])
+    seen = log.attach(rows, cutoff="cutoff", allow_exact_matches=True)
+    if of_weight:
+        model.fit(seen, y, **given)
+        return
+    with pytest.raises(ValueError, match="an event at the cutoff .True"):
+        model.fit(seen, y, **given)
+    hidden = log.attach(rows, cutoff="cutoff")
+    model.fit(hidden, y, **given)
+    with pytest.raises(ValueError, match="'mailed' of X is the treatment"):
+        model.fit(hidden.assign(mailed=given["estimator__treatment"]), y, **given)
+
+
 def test_intervals_come_from_the_networks():
     model = fit(n_networks=3, treatment=THREE, control="none", confidence_level=0.8)
     single = copy.copy(model)
@@ -231,6 +259,27 @@ def test_training_continues(kind, y):
         model.fit(X, y, treatment=np.zeros(N))
     with pytest.raises(ValueError, match="control"):
         model.set_params(control=1).fit(X, y, treatment=TWO)
+
+
+@pytest.mark.parametrize(("kind", "y"), BOTH)
+def test_labels_of_weight_zero_do_not_count(kind, y):
+    kept = np.arange(N) % 5 > 0
+    strange = np.where(kept, THREE, "unknown")
+    model = kind(**SMALL, control="none", warm_start=True, early_stopping=False)
+    for _ in range(2):
+        model.fit(X, y, treatment=strange, sample_weight=kept * 1.0)
+    assert len(model.net_.history) == 4
+    with pytest.raises(ValueError, match="none of"):
+        model.fit(X, y, treatment=THREE, sample_weight=(THREE != "mail") * 1.0)
+    with pytest.raises(ValueError, match=r"all rows with the labels \['none'\]"):
+        fit(kind, y, THREE, control="none", weight=(THREE != "none") * 1.0)
+
+
+def test_labels_of_text_and_numbers():
+    mixed = [["none", 1][code] for code in TWO]
+    found = fit(treatment=mixed, control="none")
+    assert found.treatments_.tolist() == ["none", 1]
+    assert_array_equal(found.predict(X), fit().predict(X))
 
 
 @pytest.mark.parametrize(("kind", "y"), BOTH)

@@ -4,16 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
@@ -179,6 +182,24 @@ def test_folds_forward_in_time():
         assert not set(rows.customers[train]) & set(rows.customers[test])
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_order_of_rows_changes_nothing(learner):
+    """Folds and samples are drawn by the ids of customers."""
+    X, treated, y = journeys()
+    model = UpliftRegressor(
+        make_pipeline(RFMFeatures(), SimpleImputer(), LinearRegression()),
+        learner=learner,
+        propensity="constant",
+        n_bootstraps=2,
+        random_state=0,
+    ).fit(X, y, treatment=treated)
+    order = np.random.default_rng(1).permutation(len(X))
+    other = clone(model).fit(X.iloc[order], y[order], treatment=treated[order])
+    for one in ("predict", "predict_interval"):
+        expected = getattr(model, one)(X)
+        np.testing.assert_allclose(getattr(other, one)(X), expected, atol=1e-6)
+
+
 # The treatment that is being decided --------------------------------------------------
 
 
@@ -216,6 +237,16 @@ def test_the_decision_in_the_history_is_an_error(options, message):
         UpliftRegressor(BOOSTING).fit(X, y, treatment=treated)
     assert "have the treatment 1" in str(error.value)
     assert "allow_exact_matches=False" in str(error.value)
+
+
+def test_the_decision_in_encoded_histories_is_an_error():
+    """Within a pipeline, the meta-learner gets codes of levels, but times of events."""
+    X, treated, y = campaign(0, exact=True)
+    learner = UpliftClassifier(LSTMClassifier(**SMALL), learner="t")
+    with pytest.raises(ValueError, match="at the cutoff .True"):
+        make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
+    X, treated, y = campaign(0)
+    make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +311,53 @@ def test_counterparts_of_ensembles():
     assert isinstance(effect, HybridRegressor)
     assert isinstance(effect.lstm[-1], LSTMRegressor)
     assert effect.cv == 2
+
+
+@pytest.mark.parametrize("learner", ["x", "dr", "r"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        lambda model: make_pipeline(StandardScaler(), model),
+        lambda model: GridSearchCV(model, {"regressor__alpha": [0.1, 1.0]}),
+    ],
+)
+def test_effects_are_not_transformed_as_outcomes(wrap, learner):
+    """A treatment adds 3 to outcomes of 100 to 200; a mean of logarithms would not."""
+    rng = np.random.default_rng(0)
+    Z, treated = rng.uniform(100, 200, (2000, 1)), rng.integers(0, 2, 2000)
+    spend = Z[:, 0] + rng.normal(size=2000) + 3 * treated
+    transformed = TransformedTargetRegressor(
+        Ridge(), func=np.log1p, inverse_func=np.expm1, check_inverse=False
+    )
+    model = UpliftRegressor(
+        wrap(transformed), learner=learner, propensity="constant", random_state=0
+    )
+    found = model.fit(Z, spend, treatment=treated).predict(Z)
+    np.testing.assert_allclose(found.mean(), 3, atol=0.8)
+
+
+def test_counterparts_of_searches_and_votes():
+    X, treated, y = journeys()
+    Z = X[["age"]].to_numpy()
+    parts = [("trees", HistGradientBoostingRegressor(max_iter=3, loss="poisson"))]
+    for estimator, propensity in (
+        (GridSearchCV(parts[0][1], {"max_depth": [1, 2]}), "learned"),
+        (VotingRegressor(parts), "constant"),
+    ):
+        model = UpliftRegressor(estimator, propensity=propensity, random_state=0)
+        found = model.fit(Z, np.exp(y), treatment=treated).predict(Z)
+        assert np.isfinite(found).all()
+    vote = counterpart(VotingRegressor(parts), "Regressor", "effect_estimator")
+    assert vote.estimators[0][1].loss == "squared_error"
+    # VotingClassifier has no probabilities by default.
+    with pytest.raises(ValueError, match="not known for VotingRegressor; pass prop"):
+        counterpart(VotingRegressor(parts), "Classifier", "propensity_estimator")
+    # Names and values that belong to the target mean nothing for another one.
+    for grid in ({"loss": ["poisson"]}, [{"quantile": [0.1]}]):
+        search = GridSearchCV(HistGradientBoostingRegressor(), grid, scoring="r2")
+        with pytest.raises(ValueError, match=r"a search over .*; pass propensity_est"):
+            counterpart(search, "Classifier", "propensity_estimator")
 
 
 @pytest.mark.parametrize("routing", [False, True])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -280,7 +281,7 @@ def test_control_is_named():
             ValueError,
             "at least one non-zero|zero for all",
         ),
-        ({"sample_weight": np.arange(60) % 2}, ValueError, r"treatments \[0\]"),
+        ({"sample_weight": np.arange(60) % 2}, ValueError, r"labels \[0\]"),
         ({"y": np.full(60, np.nan)}, ValueError, "contains NaN"),
         ({"y": None}, ValueError, "the target y is None"),
         ({"cv": 61}, ValueError, "cv=61 folds need as many customers"),
@@ -418,3 +419,83 @@ def test_propensities_of_a_rare_arm_are_not_raised_to_the_least():
     given = np.full(1000, 0.02)
     model = linear(random_state=0).fit(X, y, treatment=treated, propensity=given)
     np.testing.assert_allclose(model.learner_.propensity.of_rows[:, 1], 0.02)
+
+
+def rare(n_rare):
+    """Rows of three arms, of which one has few rows."""
+    X, y, treated, _ = table(200)
+    arm = treated.astype(object)
+    arm[:n_rare] = 2
+    return X, y, arm
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_samples_have_rows_of_a_rare_arm(learner):
+    """One draw in 50 or so of customers lacks an arm of 4, or has it in one fold."""
+    X, y, arm = rare(4)
+    model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
+    model.set_params(random_state=0).fit(X, y, treatment=arm)
+    assert model.predict_interval(X).shape == (200, 2, 2)
+
+
+@pytest.mark.parametrize("learner", ["s", "dr"])
+def test_an_arm_that_samples_lack_is_named(learner, monkeypatch):
+    monkeypatch.setattr("sklearn_seqcrm.uplift._base._MOST_DRAWS", 1)
+    X, y, arm = rare(2)
+    model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
+    with pytest.raises(ValueError, match=r"Bootstrap sample \d+ .* 2: 2} customers"):
+        model.set_params(random_state=0).fit(X, y, treatment=arm)
+
+
+def test_a_fit_that_fails_leaves_the_last_one():
+    X, y, treated, _ = table(90)
+    with pytest.raises(ValueError, match="cv=91"):
+        model = linear(cv=91, random_state=0)
+        model.fit(X, y, treatment=treated)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    expected = model.set_params(cv=3).fit(X, y, treatment=treated).predict(X)
+    with pytest.raises(ValueError, match="cv=91"):
+        model.set_params(cv=91, control=2).fit(
+            np.c_[X, y], y, treatment=np.arange(90) % 3
+        )
+    np.testing.assert_array_equal(model.predict(X), expected)
+    assert model.treatments_.tolist() == [0, 1]
+    assert model.n_features_in_ == 2
+
+
+@pytest.mark.parametrize("as_labels", [list, lambda one: np.array(one, dtype=object)])
+def test_labels_of_text_and_numbers(as_labels):
+    X, y, treated, _ = table(90)
+    labels = as_labels([["none", 1][code] for code in treated])
+    model = linear(control="none", random_state=0).fit(X, y, treatment=labels)
+    assert model.treatments_.tolist() == ["none", 1]
+    expected = linear(random_state=0).fit(X, y, treatment=treated)
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    with pytest.raises(ValueError, match=r"2 rows with the labels \['1'\]"):
+        model.score(X[:2], y[:2], treatment=["1", "1"])
+
+
+def test_rows_of_weight_zero_have_any_label():
+    X, y, treated, _ = table(90)
+    weight = np.r_[np.zeros(2), np.ones(88)]
+    strange = treated.astype(object)
+    strange[:2] = ["unknown", None]
+    model = linear(random_state=0)
+    model.fit(X, y, treatment=strange, sample_weight=weight)
+    assert model.treatments_.tolist() == [0, 1]
+    expected = clone(model).fit(X[2:], y[2:], treatment=treated[2:])
+    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"all rows with the labels \['unknown'\]"):
+        model.set_params(control="unknown").fit(
+            X, y, treatment=strange, sample_weight=weight
+        )
+
+
+def test_the_default_number_of_folds():
+    X, y, treated, _ = table(90)
+    one, two = (
+        linear(cv=cv, random_state=0).fit(X, y, treatment=treated) for cv in (None, 3)
+    )
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))

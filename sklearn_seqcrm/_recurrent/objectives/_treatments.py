@@ -17,7 +17,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     has_weight,
     is_multioutput,
 )
-from sklearn_seqcrm._treatments import encode_treatments, read_treatments
+from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class OutcomesByTreatment(Objective):
                 "outcome; fit an estimator for each column."
             )
         outcome = self.of_one.read(y.outcome)
-        labels = np.asarray(y.treatment)
+        labels = label_array(y.treatment)
         if labels.shape not in ((len(outcome),), (len(outcome), 1)):
             raise ValueError(
                 f"treatment must have one label for each of the {len(outcome)} rows; "
@@ -114,10 +114,11 @@ class OutcomesByTreatment(Objective):
     def learn(  # type: ignore[override]
         self, y: TreatedOutcomes, weight: np.ndarray | None
     ) -> None:
-        labels = y.treatment if weight is None else y.treatment[has_weight(weight)]
-        if self._given is not None:
-            labels = self._given
-        self.treatments, _ = read_treatments(labels, self._control, labels)
+        labels = y.treatment if self._given is None else self._given
+        is_used = None
+        if weight is not None and self._given is None:
+            is_used = has_weight(weight)
+        self.treatments, _ = read_treatments(labels, self._control, labels, is_used)
         self.of_one.learn(y.outcome, weight)
         if isinstance(self.of_one, Classes) and self.of_one.n_outputs > 2:
             raise ValueError(

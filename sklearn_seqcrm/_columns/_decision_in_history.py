@@ -3,6 +3,9 @@
 The log may have an event of the contact itself. A row that sees it, because its history
 includes events at its cutoff or its cutoff is too late, shows a model the treatment: a
 propensity is then 0 or 1, and no row of the other arm is comparable.
+
+Encoded histories have no levels to compare, but times: of them, only an event at the
+cutoff is found, and of padded tensors nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import Table, has_histories, holds_histories
+from sklearn_seqcrm._columns._table import Table, has_histories, holds_histories
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm.events import HistoryArray
@@ -68,7 +71,7 @@ def refuse_visible_decisions(
     Parameters
     ----------
     X : DataFrame with histories, or anything of n rows
-        Rows.
+        Rows; histories are raw or encoded.
     arms : ndarray of shape (n,), int64
         Position of the treatment of each row in `labels`.
     labels : ndarray of shape (n_arms,)
@@ -79,8 +82,8 @@ def refuse_visible_decisions(
     Raises
     ------
     ValueError
-        If all rows whose last moment has some level of a field, or that have an event
-        at their cutoff, are in one arm, and that is no chance: ``share ** n_customers <
+        If all rows whose last moment has some level of a field (of raw histories only),
+        or that have an event at their cutoff, are in one arm, and that is no chance: ``share ** n_customers <
         1e-6`` with the share of that arm among all rows.
     """
     if not has_histories(X):
@@ -117,8 +120,6 @@ def _refuse(what: str, n_customers: int, arm: Any) -> None:
 def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
     """Yield facts about the last moments of histories: text, rows and levels."""
     log, rows = array.log, array.rows
-    if not isinstance(log, RawLog):  # encoded: levels were given codes
-        return
     there = np.flatnonzero(rows.stop > rows.start)
     if not len(there):
         return
@@ -131,6 +132,8 @@ def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
         seen[there] = at_cutoff
         text = "history {name!r} has an event at the cutoff ({level})"
         yield text, np.arange(len(array)), seen
+    if not isinstance(log, RawLog):  # encoded: levels were given codes
+        return
     codes = rows.codes[there]
     first = np.maximum(log.timeline.positions(codes, times), rows.start[there])
     index, offsets = ranges(first, rows.stop[there])
