@@ -165,7 +165,7 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
         return values
     if set(given) == set(wanted):
         places = [given.index(label) for label in wanted]
-        return values.iloc[..., places]
+        return values.take(places, axis=1) if values.ndim == 2 else values.take(places)
     if is_counted:
         return values
     raise ValueError(

@@ -49,6 +49,13 @@ CURVES = {
 }
 
 
+def rows_of_gain(pair: TwoArms, curve: str) -> float:
+    """Return the weight of the rows that a gain is a sum over."""
+    # The gain of a Qini curve is a sum over customers of the treatment.
+    counted = pair.weight[pair.treated] if curve == "qini" else pair.weight
+    return float(counted.sum())
+
+
 def qini_curve(
     y_true: Any,
     effect: Any,

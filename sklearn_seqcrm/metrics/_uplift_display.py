@@ -15,7 +15,12 @@ from sklearn_seqcrm.metrics._bootstrap import expanded_tail
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
 from sklearn_seqcrm.metrics._scorers import innermost
-from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, curve_of
+from sklearn_seqcrm.metrics._uplift_curves import (
+    CURVES,
+    area_of,
+    curve_of,
+    rows_of_gain,
+)
 
 # Shares of the rows at which the band is computed.
 _GRID = np.linspace(0, 1, 101)
@@ -266,7 +271,7 @@ class UpliftDisplay:
         fraction, gain, _ = curve_of(pair, gain_of)
         reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
         area = area_of(pair.sums(), gain_of)
-        scale = _rows_of_gain(pair, curve)
+        scale = rows_of_gain(pair, curve)
         display = cls(
             fraction=fraction,
             gain=np.ldexp(gain, -pair.exponent) / scale,
@@ -344,12 +349,6 @@ class UpliftDisplay:
         return self
 
 
-def _rows_of_gain(pair: TwoArms, curve: str) -> float:
-    """Return the weight of the rows that a gain is a sum over."""
-    counted = pair.weight[pair.treated] if curve == "qini" else pair.weight
-    return float(counted.sum())
-
-
 def _band(
     pair: TwoArms,
     curve: str,
@@ -377,7 +376,7 @@ def _band(
         if not sample.treated.any() or sample.treated.all():
             continue
         fraction, gain, _ = curve_of(sample, CURVES[curve][0])
-        curves.append(np.interp(_GRID, fraction, gain / _rows_of_gain(sample, curve)))
+        curves.append(np.interp(_GRID, fraction, gain / rows_of_gain(sample, curve)))
     if n_customers < 2 or not curves:
         return np.full((len(_GRID), 2), np.nan)
     tail = expanded_tail(confidence_level, n_customers)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._read import warn_undefined
-from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of
+from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, rows_of_gain
 
 
 @validate_params({"normalize": ["boolean"]})
@@ -242,9 +242,7 @@ def _area_score(pair: TwoArms, curve: str, normalize: bool) -> float:
     gain_of, reference_order = CURVES[curve]
     area = area_of(pair.sums(), gain_of)
     if not normalize:
-        # The gain of a Qini curve is a sum over customers of the treatment.
-        rows = pair.treated if curve == "qini" else np.ones(len(pair.y), bool)
-        return area / pair.weight[rows].sum()
+        return area / rows_of_gain(pair, curve)
     reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
     if not reference > 0:
         warn_undefined("The reference order has no area above the diagonal")

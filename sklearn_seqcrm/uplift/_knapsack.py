@@ -21,8 +21,9 @@ from scipy.sparse import csr_array, vstack
 _MAX_INTEGER = 1000
 _MAX_NODES = 10_000
 _NEGLIGIBLE = 1e-6
-# Changes of a choice that are tried one by one.
+# Changes of a choice that are tried one by one, and rounds of changes together.
 _MAX_TRIED = 2000
+_MAX_ROUNDS = 20
 _MAX_CUTS = 200
 _ROUNDING = 1e-12
 # Relative error that sums of a million numbers may have in a plan that is correct.
@@ -294,16 +295,15 @@ def _with_what_is_left(
 ) -> np.ndarray:
     """Change a choice to options that earn more and fit into what is left."""
     profit, limits = problem.profit, problem.limits
+    choice, reduced = choice.copy(), problem.reduced(prices)
+    row, option = _fitting(problem, choice, reduced)
+    for _ in range(_MAX_ROUNDS):
+        if len(row) <= _MAX_TRIED:
+            break
+        _change_together(problem, choice, row, option)
+        row, option = _fitting(problem, choice, reduced)
     left = problem.left(choice)
-    fits = profit > problem.of_choice(profit, choice)[:, None]
-    for rest, limit in zip(left, limits, strict=True):
-        fits &= limit.used - problem.of_choice(limit.used, choice)[:, None] <= rest
-    row, option = np.nonzero(fits)
-    reduced = problem.reduced(prices)
-    regret = reduced[row].max(axis=1).clip(0) - reduced[row, option]
-    choice = choice.copy()
-    for pair in np.argsort(regret, kind="stable")[:_MAX_TRIED]:
-        i, j = row[pair], option[pair]
+    for i, j in zip(row[:_MAX_TRIED], option[:_MAX_TRIED], strict=True):
         now = choice[i]
         spent = [
             one.used[i, j] - (one.used[i, now] if now >= 0 else 0) for one in limits
@@ -313,6 +313,37 @@ def _with_what_is_left(
             choice[i] = j
             left -= spent
     return choice
+
+
+def _fitting(
+    problem: _Problem, choice: np.ndarray, reduced: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and options that earn more and fit, smallest regret first."""
+    profit = problem.profit
+    fits = profit > problem.of_choice(profit, choice)[:, None]
+    for rest, limit in zip(problem.left(choice), problem.limits, strict=True):
+        fits &= limit.used - problem.of_choice(limit.used, choice)[:, None] <= rest
+    row, option = np.nonzero(fits)
+    regret = reduced[row].max(axis=1).clip(0) - reduced[row, option]
+    order = np.argsort(regret, kind="stable")
+    return row[order], option[order]
+
+
+def _change_together(
+    problem: _Problem, choice: np.ndarray, row: np.ndarray, option: np.ndarray
+) -> None:
+    """Change a choice in place to the leading options that fit together.
+
+    Where treatments tie at the prices, thousands of customers have no contact yet.
+    """
+    first = np.sort(np.unique(row, return_index=True)[1])  # one option of each row
+    row, option = row[first], option[first]
+    fits = np.ones(len(row), dtype=bool)
+    for rest, limit in zip(problem.left(choice), problem.limits, strict=True):
+        now = problem.of_choice(limit.used, choice)[row]
+        fits &= np.cumsum(limit.used[row, option] - now) <= rest
+    n_changed = len(fits) if fits.all() else int(fits.argmin())
+    choice[row[:n_changed]] = option[:n_changed]
 
 
 def _with_integer_core(

@@ -271,6 +271,16 @@ def test_customers_who_are_alike_keep_budget_and_capacity(effect, cost, budget, 
     assert result.optimality_gap == 0
 
 
+def test_many_customers_who_tie_use_the_whole_budget():
+    slope = np.array([0.7, 1.1, 1.9, 2.54])[np.arange(20_000) % 4]
+    cost = np.array([5.0, 10.0, 20.0])
+    effect = slope[:, None] * cost
+    result = choose_contacts(effect, cost=cost, budget=20_000, capacity=1800)
+    assert len(result.contacts) <= 1800
+    assert result.cost <= 20_000
+    assert result.profit == pytest.approx(20_000 * 1.54, rel=1e-3)
+
+
 def test_a_plan_beyond_its_limits_or_its_bound_is_an_error(monkeypatch):
     monkeypatch.setattr(_knapsack, "_within_limits", lambda _, choice, prices: choice)
     with pytest.raises(RuntimeError, match="exceed a limit, or their bound: used"):
