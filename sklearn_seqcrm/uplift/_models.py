@@ -60,6 +60,11 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
     -------
     estimator
         The fitted clone.
+
+    Raises
+    ------
+    TypeError
+        If there are weights, and the last step takes none.
     """
     model = clone(estimator)
     if weight is None:
@@ -72,7 +77,15 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
     # Without a request, the last step gets the weights by their prefixed name, which
     # pipelines take only without routing.
     with config_context(enable_metadata_routing=False):
-        return model.fit(X, y, **{weight_key(model): weight})
+        try:
+            return model.fit(X, y, **{weight_key(model): weight})
+        except TypeError as error:
+            if takes_weights(model) or name not in str(error):
+                raise
+            raise TypeError(
+                f"sample_weight is given, and fit of the last step takes none: "
+                f"{estimator!r}. Pass another estimator, or leave out sample_weight."
+            ) from error
 
 
 def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
@@ -306,7 +319,9 @@ class Models:
         """Return the nuisance model of the treatments."""
 
         def fit(rows: UpliftRows) -> Any:
-            return fit_weighted(self.propensity, rows.X, rows.arms, self._weight(rows))
+            # The horizon of y, for estimators that validate forward in time.
+            y = with_attrs_of(rows.y, rows.arms)
+            return fit_weighted(self.propensity, rows.X, y, self._weight(rows))
 
         return Nuisance(fit, self._predict_arms)
 
