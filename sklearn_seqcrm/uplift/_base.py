@@ -27,9 +27,9 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     Table,
+    customer_hashes,
     customers_of,
     has_histories,
-    ranked_customers,
     refuse_treatment_columns,
     refuse_visible_decisions,
     with_attrs_of,
@@ -378,7 +378,7 @@ class BaseUplift(BaseEstimator, ABC):
             with_attrs_of(y, values),
             outcome,
             arms,
-            _ranked_customers(X),
+            _ordered_customers(X),
             np.asarray(weight, dtype="float64"),
             _read_propensities(propensity, len(arms), len(self.treatments_)),
             np.arange(len(arms)),
@@ -441,15 +441,15 @@ class BaseUplift(BaseEstimator, ABC):
         return found[:, 0] if len(self.treatments_) == 2 else found
 
 
-def _ranked_customers(X: Any) -> np.ndarray:
-    """Number customers in the order of their ids, for draws that rows do not change."""
+def _ordered_customers(X: Any) -> np.ndarray:
+    """Number customers by hashes of ids, whatever the order of rows, and the log."""
     customers = customers_of(X)
     if not has_histories(X):
         return customers
     histories = Table.of(X).histories
-    rank = ranked_customers(histories[min(histories, key=str)])
-    least = np.full(customers.max(initial=-1) + 1, rank.max(initial=-1))
-    np.minimum.at(least, customers, rank)
+    hashes = customer_hashes(histories[min(histories, key=str)])
+    least = np.zeros(customers.max(initial=-1) + 1, dtype="int64")
+    np.minimum.at(least, customers, hashes)
     return least.argsort(kind="stable").argsort()[customers]
 
 
