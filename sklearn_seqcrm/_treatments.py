@@ -118,7 +118,7 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
         unknown = column[codes < 0].unique().tolist()
         raise ValueError(
             f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
-            f"are not among the known ones, {np.asarray(labels).tolist()}."
+            f"are not among the known ones, {pd.Index(labels).tolist()}."
         )
     return codes.astype("int64")
 
