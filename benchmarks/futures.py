@@ -528,10 +528,11 @@ def write_report(runs):
     path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def table_of(header, lines):
-    """Format a table in Markdown."""
+def table_of(caption, header, lines):
+    """Format a table in Markdown; the page names it by its caption."""
     rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f":::{{table}} {caption}\n{table}\n:::"
 
 
 def spread(values, form):
@@ -575,8 +576,8 @@ def calibration_table(runs):
             ]
         )
     header = ["13 weeks", "bias of events", "of spend", "active", "simulated"]
-    header += ["in intervals", "by their PIT"]
-    return table_of([*header, "MAE of spend, mean", "median"], lines)
+    header += ["in intervals", "by their PIT", "MAE of spend, mean", "median"]
+    return table_of("Calibration over 13 weeks", header, lines)
 
 
 def level_table(runs, bias):
@@ -592,7 +593,7 @@ def level_table(runs, bias):
     ]
     header = ["bias of events in 13 weeks", "event model", "BG/NBD"]
     header += ["as in the 13 before", "the same without first purchases"]
-    return table_of(header, lines)
+    return table_of("Totals of 13 weeks", header, lines)
 
 
 def long_table(runs):
@@ -610,11 +611,10 @@ def long_table(runs):
             own = [run["long"] for run in runs if run["task"] == task]
             scores = [one[group][model] for one in own if group in one]
             if scores:
-                found = [
-                    spread([s[key] for s in scores], f) for key, f in forms.items()
-                ]
+                found = [spread([s[k] for s in scores], f) for k, f in forms.items()]
                 lines.append([f"{way}, {customers}", *found])
-    return table_of(["39 weeks", "bias", "RMSE", "Gini", "ROC AUC, active"], lines)
+    header = ["39 weeks", "bias", "RMSE", "Gini", "ROC AUC, active"]
+    return table_of("Purchases of CDNOW in 39 weeks", header, lines)
 
 
 def demand_table(runs):
@@ -633,7 +633,8 @@ def demand_table(runs):
                 scores.setdefault(way, []).append(f"{mean:.2f}")
     order = [one for one in runs[0]["demand"][0] if one in scores]
     lines = [[way, *scores[way]] for way in order]
-    return table_of(["MASE of weekly demand by level", *columns], lines)
+    header = ["MASE of weekly demand by level", *columns]
+    return table_of("Weekly demand", header, lines)
 
 
 def active_table(runs):
@@ -643,23 +644,21 @@ def active_table(runs):
         own = [run["active_within"] for run in runs if run["task"] == task]
         for weeks in horizons if own else ():
             found = [one[str(weeks)] for one in own]
+            ours = [one["ways"]["event model"] for one in found]
             line = [
                 f"{name_of(of_cutoff)}, {named(weeks)}",
                 f"{found[0]['active']:.1%}",
+                spread([one["mean"] for one in ours], "{:.1%}"),
+                spread([one["brier"] for one in ours], "{:.4f}"),
             ]
-            line.append(
-                spread([one["ways"]["event model"]["mean"] for one in found], "{:.1%}")
-            )
-            line.append(
-                spread([one["ways"]["event model"]["brier"] for one in found], "{:.4f}")
-            )
             for way in ("BG/NBD", "MBG/CNBD-k"):
                 more = np.mean([one["ways"][way]["more"] for one in found])
                 error = 1.96 * np.max([one["ways"][way]["more_se"] for one in found])
                 line.append(f"{more:+.4f} ± {error:.4f}")
             lines.append(line)
     header = ["any event within", "came", "predicted", "Brier score", "BG/NBD, more"]
-    return table_of([*header, "MBG/CNBD-k, more"], lines)
+    header += ["MBG/CNBD-k, more"]
+    return table_of("Active within a horizon", header, lines)
 
 
 def named(weeks):

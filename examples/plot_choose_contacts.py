@@ -114,7 +114,8 @@ chosen = choose_contacts(
 )
 print(chosen.contacts.head().to_string(float_format="{:.2f}".format))
 print(f"{len(chosen.contacts):,} contacts cost {chosen.cost:,.1f}")
-print(f"expected profit {chosen.profit:,.0f}, at most {chosen.gap:.2f} below the best")
+print(f"expected profit {chosen.profit:,.0f}")
+print(f"at most {chosen.optimality_gap:.2f} below the best choice")
 
 # %%
 # Customers are chosen because their estimated effects are high, and estimates are high

@@ -127,6 +127,27 @@ def as_quantities(y: Any, name: str) -> np.ndarray:
     return as_floats(y, name, text_hint=_NUMBER_HINT)[0]
 
 
+def refuse_new_durations(in_days: bool, in_days_before: bool, name: str) -> None:
+    """Raise a TypeError for durations after plain numbers, whose unit is unknown.
+
+    After durations, numbers are days.
+
+    Parameters
+    ----------
+    in_days : bool
+        Whether values are durations.
+    in_days_before : bool
+        Whether those of `fit` were.
+    name : str
+        How the error names them, in the plural.
+    """
+    if in_days and not in_days_before:
+        raise TypeError(
+            f"{name} are durations, and were plain numbers in fit; divide them by the "
+            "unit of those, for example pd.Timedelta(days=1)."
+        )
+
+
 def durations_in_days(column: pd.Series) -> pd.Series:
     """Return a column of durations, also as objects, in days; others unchanged."""
     return _in_days(column) if _type_of(column) == "duration" else column

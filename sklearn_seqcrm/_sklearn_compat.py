@@ -13,6 +13,7 @@ from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import TransformerMixin, _clone_parametrized, clone
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.model_selection._search import BaseSearchCV
@@ -29,6 +30,11 @@ from sklearn.utils._param_validation import validate_params as _validate_params
 from sklearn.utils._response import _get_response_values
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.fixes import parse_version
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    get_routing_for_object,
+)
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
@@ -65,11 +71,13 @@ __all__ = [
     "check_feature_names_in",
     "check_sample_weight",
     "clone_with_fitted",
+    "fit_weighted",
     "is_count",
     "one_task",
     "output_wanted",
     "parse_version",
     "response_values",
+    "route_fits",
     "safe_indexing",
     "seeded",
     "takes_weights",
@@ -198,6 +206,32 @@ def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
     return tags
 
 
+def unwrapped(part: Any) -> Iterator[Any]:
+    """Yield an estimator, the last step of a pipeline, what a search wraps, and so on.
+
+    Parameters
+    ----------
+    part : estimator
+        Estimator, or a pipeline, search or other meta-estimator of one.
+    """
+    names = ("estimator", "regressor", "classifier")
+    while True:
+        yield part
+        if isinstance(part, Pipeline):
+            part = part.steps[-1][1]
+            continue
+        wrapped = [getattr(part, name) for name in names if hasattr(part, name)]
+        if not wrapped or not hasattr(wrapped[0], "get_params"):
+            return
+        part = wrapped[0]
+
+
+def innermost(part: Any) -> Any:
+    """Return the estimator within pipelines, searches, transformed targets, rates."""
+    *_, last = unwrapped(part)
+    return last
+
+
 def _first_step(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[0][1]
@@ -228,12 +262,77 @@ def weight_key(part: Any) -> str:
     return "sample_weight" if inner is None else weight_key(inner)
 
 
+def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
+    """Fit a clone of an estimator, with weights in its last step.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator, a pipeline, or a search around one.
+    X, y : n rows
+        Rows and targets.
+    weight : ndarray of shape (n,) or None
+        Weights; None for none.
+
+    Returns
+    -------
+    estimator
+        The fitted clone.
+
+    Raises
+    ------
+    TypeError
+        If there are weights, and the last step takes none.
+    """
+    model = clone(estimator)
+    if weight is None:
+        return model.fit(X, y)
+    name = "sample_weight"
+    if get_config()["enable_metadata_routing"]:
+        routing = get_routing_for_object(model)
+        if name in routing.consumes("fit", [name]):
+            return model.fit(X, y, sample_weight=weight)
+    # Without a request, the last step gets the weights by their prefixed name, which
+    # pipelines take only without routing.
+    with config_context(enable_metadata_routing=False):
+        try:
+            return model.fit(X, y, **{weight_key(model): weight})
+        except TypeError as error:
+            if takes_weights(model) or name not in str(error):
+                raise
+            raise TypeError(
+                "sample_weight is given, and fit of the last step takes none: "
+                f"{estimator!r}. Pass another estimator, or leave out sample_weight."
+            ) from error
+
+
 def takes_weights(part: Any) -> bool:
     """Return whether the last step of a part takes `sample_weight` in `fit`."""
     inner = part.steps[-1][1] if isinstance(part, Pipeline) else _wrapped(part)
     if inner is None:
         return has_fit_parameter(part, "sample_weight")
     return takes_weights(inner)
+
+
+def route_fits(router: MetadataRouter, parts: dict[str, Any]) -> MetadataRouter:
+    """Add parts of a meta-estimator to its router: its `fit` calls theirs.
+
+    Parameters
+    ----------
+    router : MetadataRouter
+        Router of the meta-estimator; changed in place.
+    parts : dict of str to estimator
+        The parts.
+
+    Returns
+    -------
+    MetadataRouter
+        The same object.
+    """
+    mapping = MethodMapping().add(caller="fit", callee="fit")
+    for name, part in parts.items():
+        router.add(**{name: part}, method_mapping=mapping)
+    return router
 
 
 def _wrapped(part: Any) -> Any:

@@ -144,8 +144,53 @@ def refuse_no_treatment(treatment: Any, caller: str) -> None:
 
 def label_array(treatment: Any) -> np.ndarray:
     """Return labels as an array; those of a list keep their types, text and numbers."""
-    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "columns")
+    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "__array__")
     return np.asarray(treatment, dtype=None if is_array else object)
+
+
+def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
+    """Return values of arms in the order of the labels.
+
+    Parameters
+    ----------
+    values : array-like
+        A DataFrame with a column for each arm, or a Series with a value for each.
+        Anything else is returned unchanged, as it has no names.
+    labels : array-like of shape (n_arms,)
+        Labels of these arms.
+    name : str
+        How an error names the values.
+
+    Returns
+    -------
+    array-like
+        The values. Those with the names 0, 1, 2, ... that pandas gives keep their
+        order, as an array does.
+
+    Raises
+    ------
+    ValueError
+        If the names are neither these numbers nor the labels.
+    """
+    if not isinstance(values, pd.DataFrame | pd.Series):
+        return values
+    names = values.columns if isinstance(values, pd.DataFrame) else values.index
+    given, wanted = names.tolist(), np.asarray(labels, dtype=object).tolist()
+    # A single column cannot be in a wrong place; callers refuse wrong numbers of them.
+    if len(given) < 2 or len(given) != len(wanted):
+        return values
+    is_counted = given == list(range(len(given)))
+    if is_counted and isinstance(names, pd.RangeIndex):
+        return values
+    if set(given) == set(wanted):
+        places = [given.index(label) for label in wanted]
+        return values.iloc[..., places]
+    if is_counted:
+        return values
+    raise ValueError(
+        f"{name} has the names {given}, which are not the labels of the arms, "
+        f"{wanted}; name its columns by the labels, or pass an array in their order."
+    )
 
 
 def _column_of(treatment: Any, X: Any) -> pd.Series:

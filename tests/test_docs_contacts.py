@@ -29,7 +29,7 @@ def test_the_plan_keeps_its_limits(page):
     assert plan.contacts["customer"].is_unique
     assert plan.cost <= 650
     assert (plan.contacts["treatment"] == "call").sum() <= 20
-    assert plan.gap < 0.01 * plan.profit
+    assert plan.optimality_gap < 0.01 * plan.profit
 
 
 def test_the_page_names_the_public_names():

@@ -1,7 +1,12 @@
 """Run the page on the event model."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,29 @@ def test_simulated_customers_are_close_to_real_ones(page):
     (simulated, _), (by_chance,), (covered,) = page["printed"][-3:]
     assert simulated < 3 * by_chance
     assert 0.6 < covered < 0.95
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return (DOCS / "benchmark_results" / "futures.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def prose():
+    return " ".join((DOCS / "futures.md").read_text(encoding="utf-8").split())
+
+
+def test_tables_are_named_by_their_captions(tables, prose):
+    """Their positions change with the runs that have results."""
+    captions = re.findall(r"^:::\{table\} (.+)$", tables, re.MULTILINE)
+    assert tables.count("\n| --- |") == len(captions)
+    # Longer names in quotes are those of tables, shorter ones are words of them.
+    named = {name for name in re.findall(r'"([A-Z][^"`]+)"', prose) if " " in name}
+    assert named == set(captions)
+    by_place = r"\b(?:first|second|third|fourth|fifth|last) table\b"
+    assert re.findall(by_place, prose) == []
+
+
+def test_the_page_says_whether_figures_have_a_range_over_seeds(tables, prose):
+    has_range = re.search(r"\(\S+ to \S+\)", tables) is not None
+    assert ("five seeds, with the smallest and the largest value" in prose) == has_range

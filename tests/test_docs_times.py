@@ -29,6 +29,13 @@ def test_probabilities_are_close_to_observed_shares(page):
     assert page["printed"][1][0] > 0.55
 
 
+def test_trees_agree_with_the_network(page):
+    """Their mean probabilities of customers at the same cutoff, within 8 points."""
+    trees, network = page["of_trees"], page["probability"]
+    assert trees.shape == network.shape
+    assert abs(trees.mean() - network.mean()) < 0.08
+
+
 def test_cumulative_incidences_are_close_to_observed_shares(page):
     """They add up to one; nearly no row is censored within 14 days."""
     assert page["printed"][-2] == (True,)

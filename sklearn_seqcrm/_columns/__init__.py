@@ -8,6 +8,7 @@ from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
     NoForwardSplitError,
+    cutoffs_of,
     known_horizon,
     split_forward,
     store_horizon,
@@ -18,6 +19,8 @@ from sklearn_seqcrm._columns._static_types import (
     ColumnsOfKind,
     LevelEncoder,
     MarkingImputer,
+    StaticsTransformer,
+    plain_name,
     static_parts,
     static_type_of,
 )
@@ -49,5 +52,5 @@ from sklearn_seqcrm._columns._table import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm._columns._target_attrs import with_attrs_of
+from sklearn_seqcrm._columns._target_attrs import refuse_not_finite, with_attrs_of
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

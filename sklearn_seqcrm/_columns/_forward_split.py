@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm.events import HistoryArray
 
 # The fewest latest cutoffs that have this share of the rows: usually one. Each further
 # one would drop another cutoff from the training rows as well.
@@ -48,6 +49,14 @@ class Cutoffs(NamedTuple):
     clock: Clock
     ticks: np.ndarray
     end: Any = None
+
+
+def cutoffs_of(array: HistoryArray) -> Cutoffs:
+    """Return the cutoffs of a history column of n rows."""
+    timeline = array.log.timeline
+    # Logs that were joined may end at different times, as targets say, too.
+    end = timeline.end if timeline.customers.is_unique else None
+    return Cutoffs(timeline.clock, array.rows.cutoff, end)
 
 
 class ForwardSplit(NamedTuple):

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from sklearn import config_context
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -194,7 +195,7 @@ def _type_of_objects(column: pd.Series) -> str:
 
 
 def static_parts(
-    exposure: Any = None, task: str | None = None
+    exposure: Any = None, encoder: CustomerTargetEncoder | None = None
 ) -> list[tuple[str, Any, Any]]:
     """Return the parts of a ColumnTransformer that turn statics into numbers.
 
@@ -202,9 +203,8 @@ def static_parts(
     ----------
     exposure : str, int or None, default=None
         Name of a numeric column that is left out.
-    task : {"classification", "regression", "survival"} or None, default=None
-        What the target is, to encode columns of many levels by it. None: they are
-        one-hot, too.
+    encoder : CustomerTargetEncoder or None, default=None
+        Encoder of columns of many levels. None: they are one-hot, too.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def static_parts(
         an indicator column; standardised. ``"moment"``: datetimes as days before the
         cutoff of the first history, then like numbers. ``"category"``: strings,
         categoricals and other objects one-hot; rare levels and levels not seen in
-        training share a column. ``"level"``, with a `task`: those with more than 50
+        training share a column. ``"level"``, with an `encoder`: those with more than 50
         levels in training, as standardised means of the target.
     """
     # Only a number can be an exposure, so only the numeric part leaves it out.
@@ -225,7 +225,7 @@ def static_parts(
         )
         for name, one in STATIC_TYPES.items()
     ]
-    if task is None:
+    if encoder is None:
         return parts
     few = ColumnsOfKind("category", many=False)
     many = ColumnsOfKind("category", many=True)
@@ -236,7 +236,7 @@ def static_parts(
                 "functiontransformer",
                 FunctionTransformer(to_customer_levels, feature_names_out=names_kept),
             ),
-            ("customertargetencoder", CustomerTargetEncoder(task)),
+            ("customertargetencoder", encoder),
             ("standardscaler", _unweighted_scaler()),
         ]
     )
@@ -254,8 +254,8 @@ class ColumnsOfKind:
     exposure : str, int or None, default=None
         Name of the column that is the only one of type ``"exposure"``.
     many : bool or None, default=None
-        True selects columns with more than 50 levels, after the first history, which
-        has the customers. False selects the others, None both.
+        True selects columns with more than 50 levels, after all histories, which have
+        the customers. False selects the others, None both.
     """
 
     def __init__(
@@ -284,7 +284,7 @@ class ColumnsOfKind:
         )
         if own and needs_history:
             histories = [name for name, one in types.items() if one == "history"]
-            return histories[:1] + own
+            return (histories if self.many else histories[:1]) + own
         return own
 
     def __repr__(self) -> str:
@@ -330,6 +330,19 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
     have a level of that name, such as those that HistoryAggregator returns. The level
     "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
     """
+
+
+class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):
+    """Transform the columns of each type into columns with unique names.
+
+    The level "north" of a column "region" has the same name as a column "region_north",
+    at which scikit-learn fails, unless names are made by a function.
+    """
+
+
+def plain_name(part: str, name: str) -> str:
+    """Return the name of an output column, without that of its part."""
+    return name
 
 
 class MarkingImputer(_UniqueNamesMixin, SimpleImputer):
@@ -411,9 +424,9 @@ def to_levels(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_customer_levels(X: pd.DataFrame) -> pd.DataFrame:
-    """Convert categories to text, but pass the first column on, a history."""
-    levels = to_levels(X.iloc[:, 1:])
-    return pd.concat([X.iloc[:, :1], levels], axis=1)
+    """Convert categories to text, but pass the histories on, the first columns."""
+    n = sum(isinstance(dtype, HistoryDtype) for dtype in X.dtypes)
+    return pd.concat([X.iloc[:, :n], to_levels(X.iloc[:, n:])], axis=1)
 
 
 def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The `attrs` of targets, such as the horizon of those of `sklearn_seqcrm.targets`."""
+"""The `attrs` of targets, such as a horizon, and the error for missing targets."""
 
 from __future__ import annotations
 
@@ -31,3 +31,25 @@ def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
     series = pd.Series(values, index=y.index, dtype=values.dtype, name=name)
     series.attrs = y.attrs
     return series
+
+
+def refuse_not_finite(y: np.ndarray) -> None:
+    """Raise a ValueError for targets that are missing or infinite.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, k)
+        Targets of any dtype.
+    """
+    missing = pd.isna(y)
+    infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    bad = missing if missing.any() else infinite
+    if bad.any():
+        by_row = bad.reshape(len(y), -1)
+        n_bad = int(by_row.any(axis=1).sum())
+        of = f" in the columns {np.flatnonzero(by_row.any(axis=0)).tolist()}"
+        raise ValueError(
+            f"Input y contains {'NaN' if missing.any() else 'infinity'}: {n_bad} of "
+            f"{len(y)} targets are {'missing' if missing.any() else 'infinite'}"
+            f"{of if y.ndim > 1 else ''}; drop those rows from X and y."
+        )

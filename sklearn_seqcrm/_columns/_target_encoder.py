@@ -7,12 +7,22 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns._forward_split import (
+    NoForwardSplitError,
+    cutoffs_of,
+    known_horizon,
+    split_forward,
+)
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
 from sklearn_seqcrm._columns._survival_targets import read_survival_targets
-from sklearn_seqcrm._columns._table import customers_of
+from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
+from sklearn_seqcrm._columns._target_attrs import refuse_not_finite
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._store import unique_names
+from sklearn_seqcrm.events import HistoryDtype
 
 _N_FOLDS = 5
 
@@ -23,13 +33,21 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     Rows of a customer are alike, so that an encoding of a row by targets of the same
     customer reveals its own: `fit_transform` encodes the rows of a fifth of the
     customers by the means of the others. scikit-learn's `TargetEncoder` crosses rows.
+    If there are several history columns, rows that are connected through any of them
+    count as one customer. If all rows are, every level has the mean of all rows.
 
     Parameters
     ----------
     task : {"classification", "regression", "survival"}, default="regression"
         What the target is. Classes: shares of each class, of two only the second one.
         Numbers and several labels: the mean of each column. Survival: the means of the
-        event indicator and of the time.
+        event indicator and of the observed time, which ends at the censoring of a row;
+        both are needed for the rate, events per observed time.
+    horizon : Timedelta, str, number or None, default=None
+        Length of time from a cutoff until its label is known. None: as in the ``attrs``
+        of `y`.
+    validation_fraction : float or "auto", default="auto"
+        Least share of the rows that the estimator sets aside for validation.
 
     Attributes
     ----------
@@ -39,7 +57,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         Encoding of each level.
     prior_ : ndarray of shape (n_targets,)
         Mean over customers, the encoding of levels that were not seen in `fit`.
-    feature_names_in_ : ndarray of shape (1 + n_columns,), object
+    feature_names_in_ : ndarray of shape (n_histories + n_columns,), object
         Names of the columns: histories first.
 
     Notes
@@ -59,16 +77,23 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
        Explorations 3, 27-32. https://doi.org/10.1145/507533.507538
     """
 
-    def __init__(self, task: str = "regression") -> None:
+    def __init__(
+        self,
+        task: str = "regression",
+        horizon: Any = None,
+        validation_fraction: Any = "auto",
+    ) -> None:
         self.task = task
+        self.horizon = horizon
+        self.validation_fraction = validation_fraction
 
     def fit(self, X: pd.DataFrame, y: Any) -> Self:
         """Learn the encoding of each level.
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
         y : array-like of n rows
             Targets.
 
@@ -83,7 +108,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         self.categories_: list[np.ndarray] = []
         self.encodings_: list[np.ndarray] = []
         self.prior_ = _by_customer(customers, targets)[1].mean(axis=0)
-        for _, column in X.iloc[:, 1:].items():
+        for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             self.categories_.append(levels)
             found = level_means(codes, len(levels), customers, targets, self.prior_)
@@ -95,8 +120,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
         y : array-like of n rows
             Targets.
 
@@ -107,13 +132,12 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         """
         self.fit(X, y)
         targets, customers = self._read(X, y), customers_of(X)
-        fold = customers % _N_FOLDS
+        blocks = self._blocks(X, y, customers)
         columns = []
-        for _, column in X.iloc[:, 1:].items():
+        for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             encoded = np.empty((len(X), targets.shape[1]))
-            for number in np.unique(fold):
-                own, others = fold == number, fold != number
+            for own, others in blocks:
                 if not others.any():  # one customer
                     encoded[own] = self.prior_
                     continue
@@ -134,8 +158,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, 1 + n_columns)
-            A history column, and columns of levels as text.
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
 
         Returns
         -------
@@ -143,7 +167,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             Encodings.
         """
         check_is_fitted(self)
-        return self._table(self.encode(X.iloc[:, 1:]), X.index)
+        return self._table(self.encode(_levels_of(X)), X.index)
 
     def encode(self, levels: pd.DataFrame) -> list[np.ndarray]:
         """Return the encodings of columns of levels, each (n, n_targets)."""
@@ -165,11 +189,45 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             Names of the columns; numbered if there are several targets.
         """
         check_is_fitted(self)
-        names = self.feature_names_in_[1:].tolist()
+        names = self.feature_names_in_[-len(self.categories_) :].tolist()
         n_targets = len(self.prior_)
         if n_targets > 1:
             names = [f"{name}_{i}" for name in names for i in range(n_targets)]
         return np.array(unique_names(names), dtype=object)
+
+    def _blocks(
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return masks of rows, each with one of the rows whose labels encode them."""
+        fold = _folds(X, customers)
+        is_late, is_known = self._split_by_time(X, y, customers)
+        blocks = []
+        for number in np.unique(fold):
+            own, others = fold == number, fold != number
+            blocks.append((own & ~is_late, others))
+            if (own & is_late).any():
+                blocks.append((own & is_late, others & is_known))
+        return blocks
+
+    def _split_by_time(
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return masks of rows for validation, and of those with labels known then."""
+        is_late, is_known = np.zeros((2, len(X)), dtype=bool)
+        try:
+            split = split_forward(
+                [cutoffs_of(one) for one in Table.of(X).histories.values()],
+                customers,
+                known_horizon(y, self.horizon),
+                self.validation_fraction,
+                may_be_censored=self.task == "survival",
+            )
+        except (NoForwardSplitError, TypeError, ValueError):
+            # The estimator raises an error for a wrong horizon, or does not split.
+            return is_late, is_known
+        is_late[split.valid] = True
+        is_known[split.train] = True
+        return is_late, is_known
 
     def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
         codes, texts = coded_levels(column)
@@ -190,12 +248,33 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         if self.task == "survival":
             found = read_survival_targets(y)
             return np.column_stack([found.kind > 0, found.time]).astype("float64")
-        values = np.asarray(y)
-        if self.task == "classification" and values.squeeze().ndim == 1:
+        is_classes = self.task == "classification"
+        values = np.asarray(y) if is_classes else as_quantities(y, "y")
+        refuse_not_finite(values)
+        if is_classes and values.shape[1:] in ((), (1,)):
+            check_classification_targets(values)
             classes, codes = np.unique(values.ravel(), return_inverse=True)
             shares = np.eye(len(classes))[codes]
             return shares[:, -1:] if len(classes) <= 2 else shares
         return values.astype("float64").reshape(len(values), -1)
+
+
+def _levels_of(X: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that hold no histories."""
+    return X.loc[:, [not isinstance(dtype, HistoryDtype) for dtype in X.dtypes]]
+
+
+def _folds(X: pd.DataFrame, customers: np.ndarray) -> np.ndarray:
+    """Return the fold of each row for numbers from `customers_of`, shape (n,).
+
+    Folds depend on the ids of the customers, not on the order of the rows. They are
+    drawn: of levels that were assigned to customers in turn, each would lie in one
+    fold if that was the number modulo five, and other folds would have none of it.
+    """
+    [history, *_] = Table.of(X).histories.values()
+    by_id = pd.Series(ranked_customers(history)).groupby(customers).transform("min")
+    distinct, place = np.unique(by_id, return_inverse=True)
+    return np.random.default_rng(0).permutation(len(distinct))[place] % _N_FOLDS
 
 
 def _codes_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ class ObservationWindow(NamedTuple):
     Parameters
     ----------
     until : int or float
-        The last moment that was observed, on the axis of the log's clock.
+        The last time that was observed, on the axis of the log's clock.
     in_days : bool
         Whether all times of the log are whole days, or whole numbers.
     limited_by : str or None, default=None
@@ -189,7 +189,7 @@ class Timeline:
 
     @property
     def observed_until(self) -> Any:
-        """The last moment that was observed, on the axis of `clock`."""
+        """The last time that was observed, on the axis of `clock`."""
         return self.observation.until
 
     @property

@@ -13,11 +13,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_random_state, indexable
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import customers_of, split_customers
@@ -27,6 +23,7 @@ from sklearn_seqcrm._sklearn_compat import (
     FitTask,
     Interval,
     check_sample_weight,
+    route_fits,
     safe_indexing,
     seeded,
     weight_key,
@@ -188,10 +185,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             The routing.
         """
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
-        for name, part in self._parts().items():
-            mapping = MethodMapping().add(caller="fit", callee="fit")
-            router.add(**{name: part}, method_mapping=mapping)
-        return router
+        return route_fits(router, self._parts())
 
     def __sklearn_tags__(self) -> Any:
         return with_inputs_of(super().__sklearn_tags__(), self._parts().values())

@@ -16,7 +16,7 @@ from sklearn_seqcrm._recurrent.objectives import bin_hazards
 _PRIOR_STD = 0.25
 # A tree without a counterexample predicts a probability of 0, whose logarithm would
 # outweigh any other prediction in the blend.
-_MIN_PROBABILITY = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -242,13 +242,13 @@ def log_probabilities(
     """
     found = np.zeros((len(shares), n_classes))
     found[:, columns] = shares
-    logs = np.log(np.maximum(found, _MIN_PROBABILITY))
+    logs = np.log(np.maximum(found, MIN_PROBABILITY))
     return logs - logsumexp(logs, axis=1, keepdims=True)
 
 
 def log_odds(shares: np.ndarray) -> np.ndarray:
     """Return the log odds of probabilities, which are clipped to 1e-6 to 1 - 1e-6."""
-    return logit(shares.clip(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
+    return logit(shares.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))
 
 
 def learn_weight(

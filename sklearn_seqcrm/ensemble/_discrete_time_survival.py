@@ -8,14 +8,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -27,13 +23,14 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     Interval,
     check_sample_weight,
+    fit_weighted,
+    route_fits,
     safe_indexing,
-    weight_key,
     with_inputs_of,
 )
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.ensemble._blends import log_probabilities
-from sklearn_seqcrm.ensemble._small_trees import small_trees
+from sklearn_seqcrm.ensemble._small_trees import or_small_trees
 
 # Rows of person-periods that are predicted at once.
 _MOST_AT_ONCE = 200_000
@@ -108,7 +105,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     ----------
     classifier_ : estimator
         The fitted classifier of person-periods. Its last column is the number of the
-        bin.
+        bin. A `DummyClassifier` if all rows have an event in the first bin, so that
+        there is one class.
     unique_times_ : ndarray of shape (n_bins + 1,)
         Edges of the bins, ascending from 0, in days if the times of `y` were durations,
         and otherwise in their unit.
@@ -134,6 +132,10 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     the bin. So the logarithmic loss of the classifier, with weights ``f``, is the
     negative log likelihood of the survival model [1]_. Hazards need not be
     proportional, because the number of the bin is a column.
+
+    In a pipeline of scikit-learn, such as one with `HistoryAggregator`, only `predict`
+    and `score` take raw rows. For the other methods, transform rows before:
+    ``model[-1].predict_quantile(model[:-1].transform(X))``.
 
     A random choice among the person-periods without an event, with the inverse of its
     probability as weight, leaves the expected loss as it is.
@@ -238,9 +240,12 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         periods, factor = self._choice(periods)
         weight = weight[periods.row] * periods.share * factor
         table = _with_bins(X, periods.row, periods.bin)
-        self.classifier_ = clone(self._inner()).fit(
-            table, periods.label, **self._weights(weight)
-        )
+        classifier = self._inner()
+        if (periods.label == periods.label[0]).all():
+            # All events come in the first bin. Of one class, many classifiers raise an
+            # error, and others predict one column or none.
+            classifier = DummyClassifier()
+        self.classifier_ = fit_weighted(classifier, table, periods.label, weight)
         self._objective = objective
         return self
 
@@ -262,10 +267,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         MetadataRouter
             The routing.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=type(self).__name__).add(
-            classifier=self._inner(), method_mapping=mapping
-        )
+        router = MetadataRouter(owner=type(self).__name__)
+        return route_fits(router, {"classifier": self._inner()})
 
     def __sklearn_tags__(self) -> Any:
         tags = with_inputs_of(super().__sklearn_tags__(), [self._inner()])
@@ -278,7 +281,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the classifier, not fitted; the default for None."""
-        return small_trees(True) if self.classifier is None else self.classifier
+        return or_small_trees(self.classifier, True)
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a DataFrame as it is, and anything else as an array."""
@@ -307,12 +310,6 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         factor[chosen] = len(without) / self.max_rows
         kept = np.flatnonzero(factor)
         return periods.take(kept), factor[kept]
-
-    def _weights(self, weight: np.ndarray) -> dict[str, Any]:
-        """Return the weights by the name that the `fit` of the classifier has."""
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", sample_weight=weight).classifier.fit
-        return {weight_key(self._inner()): weight}
 
     @property
     def _fitted_objective(self) -> Hazards:
@@ -347,7 +344,14 @@ def _with_bins(X: Any, row: np.ndarray, bin_: np.ndarray) -> Any:
     """Return rows of X with the number of their bin as last column."""
     table = safe_indexing(X, row)
     if not isinstance(table, pd.DataFrame):
-        return np.column_stack([table, bin_.astype(table.dtype)])
+        return np.column_stack([table, bin_.astype(_wide_dtype(table.dtype, bin_))])
     names = unique_names([*map(str, table.columns), "bin"])
     table = table.set_axis(names[:-1], axis=1).reset_index(drop=True)
     return table.assign(**{names[-1]: bin_.astype("float64")})
+
+
+def _wide_dtype(dtype: np.dtype, bin_: np.ndarray) -> Any:
+    """Return a dtype of all numbers of bins: 200 is no int8, and 10 no text of one."""
+    if dtype.kind not in "biufc":
+        return object
+    return np.promote_types(dtype, np.min_scalar_type(bin_.max(initial=0)))

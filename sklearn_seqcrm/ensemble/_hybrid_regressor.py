@@ -12,11 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._durations import as_quantities
-from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm._sklearn_compat import innermost, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
-from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of, parameter_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
 
 # Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
 # CatBoost.

@@ -12,11 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import safe_indexing, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
-from sklearn_seqcrm.ensemble._blends import Blend, OfHazards
-from sklearn_seqcrm.ensemble._unwrap import parameter_of
-
-# Least probability of an event in a bin, whose logarithm is taken.
-_LEAST = 1e-6
+from sklearn_seqcrm.ensemble._blends import MIN_PROBABILITY, Blend, OfHazards
+from sklearn_seqcrm.ensemble._parts import bins_of
 
 
 class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
@@ -53,7 +50,9 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     ----------
     unique_times_ : ndarray of shape (n_bins + 1,)
         Edges of the bins, ascending from 0, by the parameter `bins` of the network; in
-        days if the times of `y` were durations, and otherwise in their unit.
+        days if the times of `y` were durations, and otherwise in their unit. If
+        `refit` is False, they end at the longest time of the rows that the network was
+        fitted on.
     event_types_ : ndarray of shape (n_kinds,), int64
         Kinds of the events before the last edge, ascending; ``[1]`` if events are
         booleans.
@@ -148,7 +147,10 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         """
         self._fit(X, y, sample_weight)
         [X] = indexable(X)
-        self._check_ends(safe_indexing(X, [0]))
+        first = safe_indexing(X, [0])
+        if self.losses_ and not self.refit:
+            self._end_with_network(first, y, sample_weight)
+        self._check_ends(first)
         return self
 
     @property
@@ -182,8 +184,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     # Steps of fit, see BaseHybrid -----------------------------------------------------
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
-        bins = parameter_of(self._parts()["lstm"], "bins")
-        self._hazards = Hazards(20 if bins is None else bins)
+        self._hazards = Hazards(bins_of(self._parts()["lstm"]))
         return y, self._hazards.read(y)
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, bool]:
@@ -227,13 +228,26 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
                 f"{len(self.event_types_)} before the last edge. Pass lstm_weight=0.5, "
                 "or rows with more events of each kind."
             )
-        before = np.maximum(survival[:, :, :-1], _LEAST)
-        hazard = np.maximum(np.diff(came) / before, _LEAST)
-        left = np.maximum(survival[:, :, 1:] / before, _LEAST)
+        before = np.maximum(survival[:, :, :-1], MIN_PROBABILITY)
+        hazard = np.maximum(np.diff(came) / before, MIN_PROBABILITY)
+        left = np.maximum(survival[:, :, 1:] / before, MIN_PROBABILITY)
         return np.log(hazard) - np.log(left)
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
         return OfHazards(first, second)
+
+    def _end_with_network(self, X: Any, y: Any, sample_weight: Any) -> None:
+        """Cut the bins where those of the network end.
+
+        The longest time may be that of a held-out row, which the parts were not fitted
+        on.
+        """
+        end, edges = _end_of(self.lstm_, X), self.unique_times_
+        if end >= edges[-1]:
+            return
+        self._hazards = Hazards(np.append(edges[(edges > 0) & (edges < end)], end))
+        weight = None if sample_weight is None else np.asarray(sample_weight)
+        self._hazards.learn(self._hazards.read(y), weight)
 
     def _check_ends(self, X: Any) -> None:
         """Raise an error if a part has no predictions up to the last edge."""

@@ -6,11 +6,11 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from sklearn.base import is_classifier, is_regressor
 
+from sklearn_seqcrm._sklearn_compat import unwrapped
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 from sklearn_seqcrm.ensemble._hybrid_survival import HybridSurvival
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part, reads_raw
-from sklearn_seqcrm.ensemble._unwrap import unwrapped
 
 _HYBRIDS: dict[str, Any] = {
     "classification": HybridClassifier,
@@ -20,7 +20,7 @@ _HYBRIDS: dict[str, Any] = {
 
 
 class _Options(TypedDict, total=False):
-    """Parameters of both hybrids, for the overloads that type checkers read."""
+    """Parameters of all hybrids, for the overloads that type checkers read."""
 
     lstm_weight: float | None
     cv: Any

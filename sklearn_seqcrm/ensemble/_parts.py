@@ -12,7 +12,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._small_trees import small_trees, weighted
+from sklearn_seqcrm.ensemble._small_trees import or_small_trees, weighted
 from sklearn_seqcrm.ensemble._unwrap import parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
@@ -45,13 +45,23 @@ def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     """
     if reads_raw(boosting):
         return boosting
-    if boosting is None:
-        boosting = small_trees(task != "regression")
+    boosting = or_small_trees(boosting, task != "regression")
     if task == "survival" and is_classifier(boosting):
-        bins = parameter_of(lstm, "bins")
-        boosting = DiscreteTimeSurvival(boosting, bins=20 if bins is None else bins)
+        boosting = DiscreteTimeSurvival(boosting, bins=bins_of(lstm))
     features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
+
+
+def bins_of(lstm: Any) -> Any:
+    """Return the parameter `bins` of a network, the default if it is None or has none.
+
+    Parameters
+    ----------
+    lstm : estimator or None
+        A network of survival times, or what wraps one.
+    """
+    bins = parameter_of(lstm, "bins")
+    return LSTMSurvival().bins if bins is None else bins
 
 
 def _category_limit(boosting: Any) -> int | None:

@@ -7,14 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -22,15 +17,18 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._durations import as_floats, as_quantities
+from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     check_sample_weight,
-    weight_key,
+    fit_weighted,
+    innermost,
+    route_fits,
+    safe_indexing,
     with_inputs_of,
 )
-from sklearn_seqcrm.ensemble._small_trees import small_trees
-from sklearn_seqcrm.ensemble._unwrap import innermost, loss_of
+from sklearn_seqcrm.ensemble._small_trees import or_small_trees
+from sklearn_seqcrm.ensemble._unwrap import loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):
@@ -49,9 +47,9 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         boosting.
     exposure : str, int or None, default=None
         Name of the column of `X` with the exposure of each row, numbers larger than 0
-        or durations. `regressor` does not get it: a tree that splits by the length of
-        the window confounds it with the cutoffs that have such windows. None: all rows
-        have the same exposure.
+        or durations; after durations in `fit`, numbers are days. `regressor` does not
+        get it: a tree that splits by the length of the window confounds it with the
+        cutoffs that have such windows. None: all rows have the same exposure.
 
     Attributes
     ----------
@@ -130,26 +128,36 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             If `X` is no DataFrame, exposures are neither numbers nor durations, `y`
             holds durations, datetimes or text, or the regressor takes no weights.
         ValueError
-            If the column is missing, or exposures are missing or not larger than 0.
+            If `y` is None, the column of exposures is missing or the only one,
+            exposures of rows with a weight are missing or not larger than 0, or all
+            weights are 0.
         """
         self._validate_params()
-        others, exposure = self._split(X)
-        targets = as_quantities(column_or_1d(y, warn=True), "y")
-        check_consistent_length(others, targets)
-        weight = None
-        if sample_weight is not None or exposure is not None:
-            weight = check_sample_weight(
-                sample_weight, others, ensure_non_negative=True
+        if y is None:
+            raise ValueError(
+                "RateRegressor requires y to be passed, but the target y is None."
             )
+        targets = as_quantities(column_or_1d(y, warn=True), "y")
+        check_consistent_length(X, targets)
+        weight: Any = None
+        if sample_weight is not None or self.exposure is not None:
+            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("sample_weight is zero for all rows.")
+        validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
+        if self.exposure is not None:
+            # The exposure of a row of weight 0 may be 0, and has no influence.
+            used = np.flatnonzero(weight)
+            X, y = safe_indexing(X, used), safe_indexing(y, used)
+            targets, weight = targets[used], weight[used]
+        others, exposure, self._in_days = self._split(X)
         if exposure is not None:
             targets = targets / exposure
             if not _has_gamma_loss(self._inner()):
-                # Of mean 1, because regularisation of trees depends on their size.
-                weight = weight * exposure / exposure.mean()
-        validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
-        self.regressor_ = clone(self._inner()).fit(
-            others, with_attrs_of(y, targets), **self._weights(weight)
-        )
+                # The sum stays, because regularisation of trees depends on it.
+                weight = weight * exposure / np.average(exposure, weights=weight)
+        rates = with_attrs_of(y, targets)
+        self.regressor_ = fit_weighted(self._inner(), others, rates, weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -168,12 +176,15 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, or exposures are neither numbers nor durations.
+            If `X` is no DataFrame, or exposures are neither numbers nor durations, or
+            durations after numbers in `fit`.
         ValueError
             If the column is missing, or exposures are missing or not larger than 0.
         """
         check_is_fitted(self)
-        others, exposure = self._split(X)
+        others, exposure, in_days = self._split(X)
+        name = f"The exposures {self.exposure!r}"
+        refuse_new_durations(in_days, self._in_days, name)
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
         return rates if exposure is None else rates * exposure
 
@@ -185,31 +196,31 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         MetadataRouter
             The routing.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=type(self).__name__).add(
-            regressor=self._inner(), method_mapping=mapping
-        )
+        router = MetadataRouter(owner=type(self).__name__)
+        return route_fits(router, {"regressor": self._inner()})
 
     def __sklearn_tags__(self) -> Any:
         return with_inputs_of(super().__sklearn_tags__(), [self._inner()])
 
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None."""
-        return small_trees(False) if self.regressor is None else self.regressor
+        return or_small_trees(self.regressor, False)
 
-    def _weights(self, weight: np.ndarray | None) -> dict[str, Any]:
-        """Return the weights by the name that the `fit` of the regressor has."""
-        if weight is None:
-            return {}
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", sample_weight=weight).regressor.fit
-        return {weight_key(self._inner()): weight}
+    def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
+        """Split the columns of X.
 
-    def _split(self, X: Any) -> tuple[Any, np.ndarray | None]:
-        """Return the other columns, and the exposures, shape (n,), or None."""
+        Returns
+        -------
+        others : DataFrame of shape (n, n_columns - 1)
+            The other columns.
+        exposure : ndarray of shape (n,) or None
+            The exposures.
+        in_days : bool
+            Whether they were durations.
+        """
         name = self.exposure
         if name is None:
-            return X, None
+            return X, None, False
         if not isinstance(X, pd.DataFrame):
             raise TypeError(
                 f"exposure={name!r} is the name of a column, so that X must be a "
@@ -220,7 +231,13 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 f"X has no column {name!r} to be the exposure; its columns are "
                 f"{list(X)}."
             )
-        exposure, _ = as_floats(X[name], f"The exposure {name!r}")
+        others = X.drop(columns=name)
+        if not others.shape[1]:
+            raise ValueError(
+                f"X has no column besides the exposure {name!r}. For one rate of all "
+                "rows, add a column of ones: X.assign(one=1)."
+            )
+        exposure, in_days = as_floats(X[name], f"The exposure {name!r}")
         bad = ~((exposure > 0) & np.isfinite(exposure))
         if bad.any():
             raise ValueError(
@@ -228,7 +245,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
                 f"{len(bad)} in {name!r} are not, such as {X.loc[bad, name].iloc[0]}. "
                 "Leave those rows out."
             )
-        return X.drop(columns=name), exposure
+        return others, exposure, in_days
 
 
 def _has_gamma_loss(regressor: Any) -> bool:

@@ -21,8 +21,10 @@ SMALL_TREES = {
 }
 
 
-def small_trees(classify: bool) -> Any:
-    """Return boosted trees that are small, and take weights."""
+def or_small_trees(estimator: Any, classify: bool) -> Any:
+    """Return an estimator as it is, for None boosted trees that take weights."""
+    if estimator is not None:
+        return estimator
     kind = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
     return weighted(kind(**SMALL_TREES))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._store import ObservationWindow, Timeline
+from sklearn_seqcrm._store import NUMBER_OBJECTS, ObservationWindow, Timeline
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
@@ -267,6 +267,9 @@ def _summary_table(
 ) -> pd.DataFrame:
     """Return the summary of one target, in its type if it has durations or times."""
     flat = pd.Series(np.asarray(values).reshape(-1)).infer_objects()
+    # Nullable booleans and integers with a missing value are objects, as Decimals are.
+    if pd.api.types.infer_dtype(flat, skipna=True) in NUMBER_OBJECTS:
+        flat = pd.Series(flat.to_numpy(dtype="float64", na_value=np.nan))
     kind = flat.dtype.kind
     if kind in "mM":
         unit: Any = f"m8[{flat.dt.unit}]"

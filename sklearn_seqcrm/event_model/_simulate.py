@@ -50,7 +50,7 @@ from sklearn_seqcrm.events import HistoryArray
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of all draws of some rows at once: 2 MiB, which caches hold. Of 10,000
 # levels and 16 draws, 64 MiB at once took half as much time more.
-_PROBABILITIES_AT_ONCE = 2**19
+PROBABILITIES_AT_ONCE = 2**19
 # Number of each path that has an event, its time and its fields.
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
@@ -322,7 +322,7 @@ class Simulator:
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
         key = self._key_of(name)
-        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_levels)
+        at_once = PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_levels)
         means = [
             some.unflatten(0, (-1, n_draws)).mean(dim=1)  # (n * n_draws, C) to (n, C)
             for _, some in self._portions(

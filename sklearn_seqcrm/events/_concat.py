@@ -47,7 +47,7 @@ def merge_logs(
     kind : str
         Name of the field for the kinds.
     observed_until : datetime, number or None
-        The last moment that all logs cover; None: the earliest end of observation.
+        The last time that all logs cover; None: the earliest end of observation.
 
     Returns
     -------

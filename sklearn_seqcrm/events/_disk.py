@@ -216,7 +216,7 @@ class LogWriter:
         kinds : Kinds or None
             The kinds of events that the log was merged from.
         observed_until : datetime, number or None, default=None
-            The last moment that was observed; None: the latest of all parts.
+            The last time that was observed; None: the latest of all parts.
         """
         assert self._clock is not None
         times, clock, observation = self._times.finish(), self._clock, self._observation

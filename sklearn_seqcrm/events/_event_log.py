@@ -43,7 +43,7 @@ class EventLog(StoredLog):
         list(matrix)``. Vectors are stored as float32; None, or only NaN, is a missing
         vector.
     observed_until : datetime or number, default=None
-        The last moment that the table covers, which separates customers without events
+        The last time that the table covers, which separates customers without events
         from customers who were no longer observed. None: the last event. For a table of
         March it is the midnight after it, ``"2024-04-01"``: with 23:59:59 the last
         second would be unknown, and targets refuse horizons that end at midnight. Where
@@ -146,7 +146,7 @@ class EventLog(StoredLog):
             column of kinds; a field that a kind does not have is missing in its events,
             whatever the table holds.
         observed_until : datetime or number, default=None
-            The last moment that both the log and `more` cover. None: the last event of
+            The last time that both the log and `more` cover. None: the last event of
             `more`, or the `observed_until` of an EventLog, if that is later than
             before. With kinds, that of the kind that ends first, in `more` or not.
         duplicates : {"warn", "keep", "drop", "raise"}, default="warn"
@@ -216,7 +216,7 @@ class EventLog(StoredLog):
         kind_field : str, default="event"
             Name of a new categorical field that holds the kind of each event.
         observed_until : datetime, number or None, default=None
-            The last moment that all logs cover, which may lie before the last event.
+            The last time that all logs cover, which may lie before the last event.
             None: the earliest `observed_until` among them.
 
         Returns
@@ -243,12 +243,12 @@ class EventLog(StoredLog):
 
         Notes
         -----
-        A fact belongs to the moment at which it became *known*. Whether an order was
+        A fact belongs to the time at which it became *known*. Whether an order was
         returned is known weeks after the order. So a column ``returned`` in the row of
         the order leaks the future into every history: yesterday's order, seen from
         today, already has the return of next week. A network with this field has high
         scores in validation and fails in production. The remedy is a separate event at
-        the moment of the return:
+        the time of the return:
 
         - wrong: ``orders`` with the columns customer, time, amount, *returned*;
         - right: ``orders`` with customer, time, amount, and ``returns`` with customer,
@@ -340,8 +340,8 @@ class EventLog(StoredLog):
         """Return a log in which the events of a period or a session are one event.
 
         The lines of a basket become one purchase, the clicks of a visit one visit. The
-        time of a merged event is the *last moment at which another event could have
-        joined it*: the end of its period, or the moment when its session is over. So a
+        time of a merged event is the *last time at which another event could have
+        joined it*: the end of its period, or the time when its session is over. So a
         row sees either the whole merged event or, with an earlier cutoff, nothing of
         it.
 
@@ -355,7 +355,7 @@ class EventLog(StoredLog):
         gap : Timedelta, str or number, default=None
             Merge the events of each customer within sessions: an event belongs to the
             session of the event before if it comes at most `gap` later. With 0, only
-            events at the same moment are merged. Exactly one of `period` and `gap` is
+            events at the same time are merged. Exactly one of `period` and `gap` is
             required.
         offset : Timedelta, str or number, default=None
             Shift the beginning of all periods by this length: ``"4D"`` makes weeks from
@@ -406,7 +406,7 @@ class EventLog(StoredLog):
         At the beginning of its period, a merged event would leak later events of the
         period to every cutoff within it. At the time of its last event, its *absence*
         would leak: a customer who bought at 10:00 would be visible at noon only if they
-        did not come back in the afternoon. At the last moment of the period neither can
+        did not come back in the afternoon. At the end of the period neither can
         happen: rows see the same if all events from their cutoff on are deleted.
 
         - A cutoff at midnight sees the days before it, the last one included, although
@@ -419,7 +419,7 @@ class EventLog(StoredLog):
           itself, rows see them that are attached with ``allow_exact_matches=True`` or
           with a cutoff later on that day.
         - A period or session that is not over at `observed_until` contains the events
-          so far. Its time is the moment at which it would end, after `observed_until`;
+          so far. It has the time at which it would end, after `observed_until`;
           only rows without a cutoff see it. To add events, append them to this log and
           resample it again: periods that were over do not change.
         - Targets count merged events at their times. For a cutoff within a period, the

@@ -117,7 +117,7 @@ def read_events(
     categorical : sequence of str, default=()
         Fields to read as categories, whatever their dtype.
     observed_until : datetime, number or None, default=None
-        The last moment that was observed; None: the last event.
+        The last time that was observed; None: the last event.
     what : str, default="events"
         How an error names the table.
 
@@ -130,15 +130,15 @@ def read_events(
     as_categories = chosen_among(categorical, names, what, "categorical")
     if not len(table):
         raise ValueError(f"{what} has no rows; a log needs at least one event.")
-    ids, moments = ids_of(table[customer]), to_series(table[time])
+    ids, values = ids_of(table[customer]), to_series(table[time])
     check_none_missing(ids, f"customer column {customer!r} of {what}")
-    check_none_missing(moments, f"time column {time!r} of {what}")
+    check_none_missing(values, f"time column {time!r} of {what}")
     # codes: (n_events,), positions in the ascending ids.
     codes, customers = factorize(ids, customer, what)
     where = "" if what == "events" else f" of {what}"
-    clock, times = Clock.of(moments, f"times in column {time!r}{where}")
+    clock, times = Clock.of(values, f"times in column {time!r}{where}")
     order, offsets, times = sort_events(codes, times, len(customers))
-    del codes, ids, moments  # before the fields are read, to save memory
+    del codes, ids, values  # before the fields are read, to save memory
     observation = ObservationWindow.of(clock, times, observed_until)
     # Categories first: reading them needs the most memory beside the result.
     by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())

@@ -87,7 +87,7 @@ class MinimalHistory(NamedTuple):
 
 
 def parse_bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
-    """Return the first and the last moment in ticks, None for no bound."""
+    """Return the earliest and the latest cutoff in ticks, None for no bound."""
     first = None if start is None else clock.read(start, "start")[0]
     last = None if end is None else clock.read(end, "end", up=False)[0]
     return first, last
@@ -134,7 +134,7 @@ def snapshots_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Sn
         Events.
     chosen : ndarray of int, or None
         Ascending positions of the events, None for all. Several at one time give one
-        moment.
+        cutoff.
     """
     # A run is all events of a customer at one time; the cutoff sees none of them.
     starts_run = is_run_start(timeline.times, timeline.offsets[:-1])
@@ -150,7 +150,7 @@ def snapshots_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Sn
 def snapshots_at_random_times(
     timeline: Timeline, random_state: Any, start: Any, end: Any
 ) -> Snapshots:
-    """Draw one moment after the first event of each customer, uniformly.
+    """Draw one cutoff after the first event of each customer, uniformly.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def snapshots_at_random_times(
         low += 1  # the first tick that sees the first event
     if start is not None:
         np.maximum(low, start, out=low)
-    # Customers whose first event is at or after the end have no moment.
+    # Customers whose first event is at or after the end have no cutoff.
     codes = np.flatnonzero(low <= last)
     low = low[codes]
     if timeline.clock.dtype == "int64":

@@ -96,14 +96,14 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -
         patience = max(_LATE * (end - first), _LATE_DAYS * per_day)
     else:
         patience = max(end - first, _FEW)
-    # Events at a single moment, or few numbers, give no scale to judge by.
+    # Events at a single time, or few numbers, give no scale to judge by.
     has_scale = first < last and (per_day is not None or len(timeline.times) > _FEW)
     if not has_scale or latest - end <= patience:
         return
     n_late = int((cutoff > last).sum())
     warnings.warn(
         f"{n_late} of {len(cutoff)} cutoffs lie after {clock.as_scalar(last)}, the "
-        f"last moment that the log has recorded, up to {clock.as_scalar(latest)}, so "
+        f"last time that the log has recorded, up to {clock.as_scalar(latest)}, so "
         "that all customers look inactive in between. Bring the log up to date by "
         "log.append(...); or, if it was recorded for longer than until its last "
         "event, EventLog(..., observed_until=...).",

@@ -54,7 +54,7 @@ class ViewableLog(RawLog):
             See only events in ``[cutoff - lookback, cutoff)``; None: all before.
         allow_exact_matches : bool, default=False
             Also see the events at the cutoff: the transaction that is scored, or the
-            rest of the basket, whose facts are known at that moment.
+            rest of the basket, whose facts are known at that time.
         name : str, default="history"
             Name of the new column.
 
@@ -103,7 +103,7 @@ class ViewableLog(RawLog):
         Parameters
         ----------
         cutoffs : datetime, number or sequence of them
-            Moments at which all customers are viewed.
+            Times at which all customers are viewed.
         min_events : int, default=1
             Leave out customers with fewer events before the cutoff. With 0, there are
             also rows of customers whose first event is still to come, and who were
@@ -142,7 +142,7 @@ class ViewableLog(RawLog):
         --------
         snapshots_every : At regular cutoffs.
         snapshots_before_events : Right before each event of each customer.
-        snapshots_at_random : Each customer once, at any moment.
+        snapshots_at_random : Each customer once, at any time.
 
         Examples
         --------
@@ -245,7 +245,7 @@ class ViewableLog(RawLog):
         kind_field : str, default="event"
             Name of the categorical field that holds the kinds.
         start, end : datetime or number, default=None
-            First and last moment; None: no bound.
+            Earliest and latest cutoff; None: no bound.
         min_events, active_within, lookback, name : object
             As in `snapshots`. With ``min_events=0`` there is also a row before the
             first event of a customer.
@@ -293,15 +293,15 @@ class ViewableLog(RawLog):
         lookback: Any = None,
         name: str = "history",
     ) -> pd.DataFrame:
-        """Make a row of each customer at one moment, drawn uniformly.
+        """Make a row of each customer at one cutoff, drawn uniformly.
 
         Parameters
         ----------
         start : datetime or number, default=None
-            First moment; None, or a time before the first event of a customer: right
+            Earliest cutoff; None, or a time before the first event of a customer: right
             after that event.
         end : datetime or number, default=None
-            Last moment; None: `observed_until` of the log.
+            Latest cutoff; None: `observed_until` of the log.
         random_state : int, RandomState or None, default=None
             Source of the cutoffs.
         min_events, active_within, lookback, name : object

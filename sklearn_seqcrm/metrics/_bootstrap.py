@@ -76,7 +76,8 @@ def bootstrap_interval(
     ValueError
         If there is no array, lengths differ, or for arguments that the metric refuses.
     TypeError
-        If `sample_weight` holds anything but numbers.
+        If `sample_weight` holds anything but numbers, or `metric` does not return a
+        number.
 
     See Also
     --------
@@ -121,7 +122,7 @@ def bootstrap_interval(
     weight = np.ones(n_rows)
     if sample_weight is not None:
         weight = numbers(sample_weight, "sample_weight")
-    score = float(metric(*arrays, sample_weight=weight))
+    score = _number(metric, metric(*arrays, sample_weight=weight))
     n_customers = int(code.max()) + 1 if n_rows else 0
     rng = check_random_state(random_state)
     samples = np.full(n_resamples, np.nan)
@@ -138,6 +139,21 @@ def bootstrap_interval(
         upper=upper,
         samples=samples,
     )
+
+
+def _number(metric: Callable[..., float], score: Any) -> float:
+    try:
+        return float(score)
+    except TypeError as error:
+        function = getattr(metric, "func", metric)  # of a functools.partial
+        name = getattr(function, "__name__", repr(metric))
+        way_out = ""
+        if "lower" in dir(score):
+            way_out = f"; {name} computes its own interval, .lower and .upper"
+        raise TypeError(
+            f"metric must return a number, but {name} returned a "
+            f"{type(score).__name__}{way_out}."
+        ) from error
 
 
 def _score_or_nan(
@@ -160,10 +176,28 @@ def _quantiles(
     known = samples[np.isfinite(samples)]
     if n_customers < 2 or not len(known):
         return math.nan, math.nan
+    tail = expanded_tail(confidence_level, n_customers)
+    lower, upper = np.quantile(known, [tail, 1 - tail])
+    return float(lower), float(upper)
+
+
+def expanded_tail(confidence_level: float, n_customers: int) -> float:
+    """Return the share of samples below an expanded percentile interval.
+
+    Parameters
+    ----------
+    confidence_level : float
+        Probability of the interval, between 0 and 1.
+    n_customers : int
+        Number of customers that a sample has, at least 2.
+
+    Returns
+    -------
+    float
+        The share below, and above, the interval.
+    """
     # The normal quantile in place of Student's: customers are hundreds or more, and
     # with 30 of them the ends would move by 4% of the width.
     normal = NormalDist()
     reach = normal.inv_cdf(0.5 + confidence_level / 2)
-    tail = 1 - normal.cdf(reach * math.sqrt(n_customers / (n_customers - 1)))
-    lower, upper = np.quantile(known, [tail, 1 - tail])
-    return float(lower), float(upper)
+    return 1 - normal.cdf(reach * math.sqrt(n_customers / (n_customers - 1)))

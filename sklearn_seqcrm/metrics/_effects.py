@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._treatments import encode_treatments, read_treatments
+from sklearn_seqcrm._treatments import (
+    encode_treatments,
+    in_order_of_arms,
+    read_treatments,
+)
 from sklearn_seqcrm.metrics._read import numbers, read_rows
 
 
@@ -191,7 +195,8 @@ def read_effects(
     EffectRows
         Finite floats.
     """
-    effects = effect_columns(effect)
+    labels, arm = read_arms(treatment, control, treatments)
+    effects = effect_columns(effect, labels)
     # The score of a row is its position, which finds the rows that have weight.
     rows = read_rows(
         y_true,
@@ -201,7 +206,6 @@ def read_effects(
         score_name="effect",
     )
     kept = rows.score.astype(np.int64)
-    labels, arm = read_arms(treatment, control, treatments)
     if len(arm) != len(effects):
         raise ValueError(
             f"y_true has {len(effects)} rows, but treatment has {len(arm)}; there must "
@@ -220,9 +224,11 @@ def read_effects(
     )
 
 
-def effect_columns(effect: Any) -> np.ndarray:
-    """Return effects as finite floats of shape (n, n_treatments)."""
-    values = effect if isinstance(effect, pd.DataFrame) else np.asarray(effect)
+def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
+    """Return effects as finite floats of shape (n, n_arms - 1), in order of arms."""
+    values = np.asarray(effect)
+    if isinstance(effect, pd.DataFrame):
+        values = in_order_of_arms(effect, labels[1:], "effect")
     if values.ndim != 2:
         return numbers(effect, "effect")[:, None]
     frame = pd.DataFrame(values)
@@ -268,7 +274,8 @@ def _given_labels(treatments: Any, control: Any) -> list[Any]:
         raise TypeError(
             f"treatments must be a list of the labels of all arms; got {treatments!r}."
         )
-    labels = np.asarray(treatments).tolist()
+    # NumPy would turn 0 and "mail" into text.
+    labels = pd.Series(treatments, dtype=object).tolist()
     if len(set(labels)) < len(labels):
         raise ValueError(f"treatments has labels more than once: {labels}.")
     if control is not None and control != labels[0]:

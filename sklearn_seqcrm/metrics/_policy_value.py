@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.metrics._effects import (
     effect_columns,
     read_arms,
@@ -44,6 +45,8 @@ def policy_value(
     confidence_level: float = 0.95,
 ) -> Bunch:
     """Estimate the mean outcome if a policy had chosen the treatments.
+
+    Columns of a DataFrame of arms are found by the labels of the arms.
 
     Parameters
     ----------
@@ -109,8 +112,8 @@ def policy_value(
         If lengths differ, a value is missing or infinite, a weight is negative, labels
         are missing or unknown, an arm has no row with weight, `control` is needed to
         tell it, propensities are not above 0 and below 1 or probabilities of the arms
-        do not sum to 1, no row agrees with the policy, `outcomes` are missing for "dr",
-        or a parameter is out of range.
+        do not sum to 1, columns have other names than the arms, no row agrees with the
+        policy, `outcomes` are missing for "dr", or a parameter is out of range.
     TypeError
         If `y_true`, `propensity` or `outcomes` hold anything but numbers, or
         `treatments` is not a list.
@@ -132,17 +135,18 @@ def policy_value(
         snipw  mean(r * y) / mean(r)
         dr     mean(sum over arms of p * m + r * (y - m(A)))   m: outcomes
 
-    All are right if the propensities are. "dr" is right also if `outcomes` are right
-    and the propensities are not, and has the smallest variance if they are about right.
+    All are consistent if the propensities are correct. "dr" is consistent if the
+    propensities or `outcomes` are correct, and has the smallest variance if both are
+    about correct.
     Where propensities are near 0, no estimate is precise, see ``n_effective``.
 
     The standard error is that of a mean of the estimate's influences [1]_, summed over
     the rows of a customer; the interval is normal. If the propensities are the shares
-    of the arms, each arm's weighted residuals are centred, as shares that are estimated
-    make the estimate more precise. That propensities or outcomes come from models is
-    not counted: to first order it does not matter for "dr" [2]_, and makes intervals of
-    the others too wide. It is counted neither that the policy might have been another
-    one with other training rows.
+    of the arms, the weighted residuals of each arm are centred, because estimated
+    shares make the estimate more precise. The errors of models of propensities and of
+    outcomes are left out: to first order they do not matter for "dr" [2]_, and without
+    them the intervals of the others are too wide. The interval is that of the given
+    policy: it does not cover that other training rows would lead to another policy.
 
     References
     ----------
@@ -348,11 +352,12 @@ def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.n
 
 def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndarray:
     """Return the propensity of each arm, (n, n_arms)."""
-    if np.ndim(propensity) == 1:
+    shape = np.shape(propensity)
+    if len(shape) == 1 or shape[1:] == (1,):
         if len(labels) > 2:
             raise ValueError(
-                f"propensity must have a column for each of the arms {labels}; got one "
-                "dimension."
+                f"propensity must have a column for each of the arms {labels}; got "
+                f"the shape {shape}."
             )
         treated = numbers(propensity, "propensity")
         propensity = np.column_stack([1 - treated, treated])
@@ -391,7 +396,7 @@ def _read_outcomes(outcomes: Any, labels: list[Any], n_rows: int) -> np.ndarray:
 
 def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
     """Return finite floats of shape (n, n_arms)."""
-    frame = pd.DataFrame(np.asarray(values))
+    frame = pd.DataFrame(np.asarray(in_order_of_arms(values, labels, name)))
     if frame.shape[1] != len(labels):
         raise ValueError(
             f"{name} has {frame.shape[1]} columns; there must be one for each of the "
@@ -439,7 +444,7 @@ def policy_score(
         Mean outcome per row.
     """
     labels, _ = read_arms(treatment, control, treatments)
-    effects = effect_columns(effect)
+    effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
     if with_control.shape[1] != len(labels):
         raise ValueError(

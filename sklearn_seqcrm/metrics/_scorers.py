@@ -111,7 +111,7 @@ class UpliftScorer(Scorer):
                 "scorer.set_score_request(treatment=True) and pass treatment= in "
                 "params, or to the scorer."
             )
-        fitted = _innermost(estimator)
+        fitted = innermost(estimator)
         treatments = getattr(fitted, "treatments_", None)
         classes = getattr(fitted, "classes_", None)
         pos_label = None if classes is None else classes[-1]
@@ -122,8 +122,19 @@ class UpliftScorer(Scorer):
         )
 
 
-def _innermost(estimator: Any) -> Any:
-    """Return the uplift estimator inside of searches and pipelines."""
+def innermost(estimator: Any) -> Any:
+    """Return the uplift estimator inside of searches and pipelines.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted uplift estimator, search or pipeline.
+
+    Returns
+    -------
+    estimator
+        The one with `treatments_`, or the last one if there is none.
+    """
     while not hasattr(estimator, "treatments_"):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_

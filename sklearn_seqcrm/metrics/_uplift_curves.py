@@ -24,18 +24,17 @@ def uplift_gain(sums: ArmSums) -> np.ndarray:
     return (mean[:, 1] - mean[:, 0]) * sums.weight.sum(axis=1)
 
 
-def best_qini_order(rows: TwoArms) -> np.ndarray:
-    """Return scores of the best order for the Qini curve, (n,)."""
+def reference_qini_order(rows: TwoArms) -> np.ndarray:
+    """Return scores of the reference order for the Qini curve, (n,)."""
     return np.where(rows.treated, rows.y, -rows.y)
 
 
-def best_uplift_order(rows: TwoArms) -> np.ndarray:
-    """Return scores of the best order for the uplift curve, (n,)."""
+def reference_uplift_order(rows: TwoArms) -> np.ndarray:
+    """Return scores of the reference order for the uplift curve, (n,)."""
     if not np.isin(rows.y, (0, 1)).all():
-        return best_qini_order(rows)
-    # Customers whose outcome agrees with the treatment come first. Of the others, the
-    # larger group of responders in control or of non-responders in treatment is last
-    # or not, as scikit-uplift has it.
+        return reference_qini_order(rows)
+    # Customers whose outcome agrees with the treatment come first, then the larger
+    # group of responders in control and non-responders in treatment: scikit-uplift's.
     bought = rows.y == 1
     control_bought = rows.weight @ (bought & ~rows.treated)
     treated_did_not = rows.weight @ (~bought & rows.treated)
@@ -43,10 +42,10 @@ def best_uplift_order(rows: TwoArms) -> np.ndarray:
     return 2.0 * (bought == rows.treated) + further
 
 
-# Gain of a curve, and the order of its best curve.
+# Gain of a curve, and the order of rows that its area is divided by.
 CURVES = {
-    "qini": (qini_gain, best_qini_order),
-    "uplift": (uplift_gain, best_uplift_order),
+    "qini": (qini_gain, reference_qini_order),
+    "uplift": (uplift_gain, reference_uplift_order),
 }
 
 
@@ -68,7 +67,8 @@ def qini_curve(
         Observed outcomes of the rows: amounts, counts, or 1 and 0.
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order.
+        the treatments in sorted order. Those of a DataFrame are found by the
+        labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -160,7 +160,8 @@ def uplift_curve(
         Observed outcomes of the rows: amounts, counts, or 1 and 0.
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order.
+        the treatments in sorted order. Those of a DataFrame are found by the
+        labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None

@@ -11,8 +11,10 @@ from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm.metrics._bootstrap import expanded_tail
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
+from sklearn_seqcrm.metrics._scorers import innermost
 from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, curve_of
 
 # Shares of the rows at which the band is computed.
@@ -32,7 +34,8 @@ class UpliftDisplay:
     fraction, gain : ndarray of shape (n_thresholds + 1,)
         The curve, with the gain in outcomes per customer.
     auc : float
-        Area between curve and diagonal relative to that of the best order.
+        Area between curve and diagonal relative to that of the reference order, see
+        `qini_auc_score` and `uplift_auc_score`.
     band : ndarray of shape (101, 2) or None, default=None
         Lower and upper ends of intervals of the gain at the shares 0, .01, ..., 1; None
         for no band.
@@ -62,7 +65,8 @@ class UpliftDisplay:
     -----
     Gains are divided by the number of customers that they are a sum over, of the
     treatment for the Qini curve and of both arms for the uplift curve. The band has
-    pointwise intervals, quantiles over bootstrap samples of customers.
+    pointwise intervals, with the quantiles of `bootstrap_interval` over samples of
+    customers.
 
     Examples
     --------
@@ -106,8 +110,9 @@ class UpliftDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator of this library's uplift: ``predict`` returns effects,
-            ``treatments_`` has the labels of the arms.
+            A fitted estimator of this library's uplift, or a pipeline or a search of
+            one: ``predict`` returns effects, ``treatments_`` has the labels of the
+            arms.
         X : DataFrame or array-like of n rows
             Rows that the estimator was not fitted on.
         y : array-like of shape (n,)
@@ -147,13 +152,14 @@ class UpliftDisplay:
         ValueError
             For arguments that `qini_curve` refuses.
         """
-        classes = getattr(estimator, "classes_", None)
+        fitted = innermost(estimator)
+        classes = getattr(fitted, "classes_", None)
         return cls.from_predictions(
             y,
             estimator.predict(X),
             treatment,
             curve=curve,
-            treatments=estimator.treatments_,
+            treatments=getattr(fitted, "treatments_", None),
             arm=arm,
             sample_weight=sample_weight,
             pos_label=None if classes is None else classes[-1],
@@ -256,15 +262,15 @@ class UpliftDisplay:
             pos_label=pos_label,
         )
         pair = rows.one_pair(arm)
-        gain_of, best_order = CURVES[curve]
+        gain_of, reference_order = CURVES[curve]
         fraction, gain, _ = curve_of(pair, gain_of)
-        best = area_of(pair._replace(score=best_order(pair)).sums(), gain_of)
+        reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
         area = area_of(pair.sums(), gain_of)
         scale = _rows_of_gain(pair, curve)
         display = cls(
             fraction=fraction,
             gain=np.ldexp(gain, -pair.exponent) / scale,
-            auc=area / best if best > 0 else np.nan,
+            auc=area / reference if reference > 0 else np.nan,
             curve=curve,
             name=name,
         )
@@ -372,7 +378,7 @@ def _band(
             continue
         fraction, gain, _ = curve_of(sample, CURVES[curve][0])
         curves.append(np.interp(_GRID, fraction, gain / _rows_of_gain(sample, curve)))
-    tail = (1 - confidence_level) / 2
-    if not curves:
+    if n_customers < 2 or not curves:
         return np.full((len(_GRID), 2), np.nan)
+    tail = expanded_tail(confidence_level, n_customers)
     return np.quantile(curves, [tail, 1 - tail], axis=0).T

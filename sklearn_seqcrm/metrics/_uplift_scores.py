@@ -35,6 +35,7 @@ def qini_auc_score(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -47,9 +48,9 @@ def qini_auc_score(
         Label of a treatment. None with several treatments: the mean of the scores of
         each against control, rows of the others left out.
     normalize : bool, default=True
-        Whether to divide by the area of the best order. False: in outcomes per customer
-        of the treatment, which can be compared between outcomes and data sets of any
-        size.
+        Whether to divide by the area of the reference order, see Notes. False: in
+        outcomes per customer of the treatment, which can be compared between outcomes
+        and data sets of any size.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights, not negative; None for a weight of 1 per row. For a treatment that was
         not randomised, the inverse of the propensity of the row's own arm.
@@ -60,7 +61,8 @@ def qini_auc_score(
     -------
     float
         The Qini coefficient: above 0 if the order is better than random, 0 for random
-        order, 1 for the best order. NaN if the best order has no area either.
+        order, 1 for the reference order. Values above 1 are possible. NaN if the
+        reference order has no area above the diagonal.
 
     Raises
     ------
@@ -75,7 +77,8 @@ def qini_auc_score(
     Warns
     -----
     UndefinedMetricWarning
-        If the best order has no area, as with one outcome of 0 in all rows.
+        If the reference order has no area above the diagonal, as with an outcome of 0
+        in all rows.
 
     See Also
     --------
@@ -91,14 +94,15 @@ def qini_auc_score(
 
         area = integral over f from 0 to 1 of (g(f) - f * g(1))
 
-    The best order has customers of the treatment by descending, those of control by
-    ascending outcome: with outcomes of 1 and 0 first responders in treatment, then all
-    without response, then responders in control. It knows the outcomes, so that a
-    perfect model of effects stays far below 1. That is the coefficient of
-    ``qini_auc_score(..., negative_effect=True)`` in scikit-uplift, extended to numbers;
-    Radcliffe [1]_ divides by the best order without negative effects instead, others by
-    the total gain [2]_. So compare coefficients of one definition and one data set
-    only.
+    The reference order is that of ``qini_auc_score(..., negative_effect=True)`` in
+    scikit-uplift, extended to numbers. It has customers of the treatment by descending,
+    those of control by ascending outcome: with outcomes of 1 and 0 first responders in
+    treatment, then all without response, then responders in control. It uses the
+    outcomes, so that a perfect model of effects usually stays far below 1. It need not
+    be the order of the largest area: where arms have unequal sizes, others can exceed
+    it, as with 100 treated and 900 control customers of whom 5% and 90% respond.
+    Radcliffe [1]_ divides by an order without negative effects instead, others by the
+    total gain [2]_. So compare coefficients of one definition and one data set only.
 
     References
     ----------
@@ -151,6 +155,7 @@ def uplift_auc_score(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     control : object, default=None
@@ -163,8 +168,8 @@ def uplift_auc_score(
         Label of a treatment. None with several treatments: the mean of the scores of
         each against control, rows of the others left out.
     normalize : bool, default=True
-        Whether to divide by the area of the best order. False: in outcomes per
-        customer.
+        Whether to divide by the area of the reference order, see Notes. False: in
+        outcomes per customer.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights, not negative; None for a weight of 1 per row. For a treatment that was
         not randomised, the inverse of the propensity of the row's own arm.
@@ -174,8 +179,9 @@ def uplift_auc_score(
     Returns
     -------
     float
-        Above 0 if the order is better than random, 0 for random order, 1 for the best
-        order. NaN if the best order has no area either.
+        Above 0 if the order is better than random, 0 for random order, 1 for the
+        reference order. Values above 1 are possible. NaN if the reference order has no
+        area above the diagonal.
 
     Raises
     ------
@@ -190,7 +196,7 @@ def uplift_auc_score(
     Warns
     -----
     UndefinedMetricWarning
-        If the best order has no area.
+        If the reference order has no area above the diagonal.
 
     See Also
     --------
@@ -202,9 +208,10 @@ def uplift_auc_score(
     Notes
     -----
     The area is that of `qini_auc_score`, with the gain of `uplift_curve`. With outcomes
-    of 1 and 0, the best order has first responders in treatment, then control without
-    response, and of the other two groups the one that gives the better curve, as in
-    scikit-uplift [1]_. With other numbers it is that of `qini_auc_score`.
+    of 1 and 0, the reference order is that of scikit-uplift [1]_: first responders in
+    treatment, then control without response, then the larger of the other two groups.
+    With other numbers it is that of `qini_auc_score`. Other orders can have a larger
+    area.
 
     References
     ----------
@@ -232,17 +239,17 @@ def uplift_auc_score(
 
 
 def _area_score(pair: TwoArms, curve: str, normalize: bool) -> float:
-    gain_of, best_order = CURVES[curve]
+    gain_of, reference_order = CURVES[curve]
     area = area_of(pair.sums(), gain_of)
     if not normalize:
         # The gain of a Qini curve is a sum over customers of the treatment.
         rows = pair.treated if curve == "qini" else np.ones(len(pair.y), bool)
         return area / pair.weight[rows].sum()
-    best = area_of(pair._replace(score=best_order(pair)).sums(), gain_of)
-    if not best > 0:
-        warn_undefined("No order of the rows has a curve above the diagonal")
+    reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
+    if not reference > 0:
+        warn_undefined("The reference order has no area above the diagonal")
         return np.nan
-    return area / best
+    return area / reference
 
 
 @validate_params(
@@ -273,6 +280,7 @@ def uplift_at_k(
     effect : array-like of shape (n,) or (n, n_arms - 1)
         Predicted effects against control, or any score. Several columns are those of
         the treatments in sorted order, or in that of `treatments`.
+        Those of a DataFrame are found by the labels of the treatments.
     treatment : array-like of shape (n,)
         Labels of the arms that the rows were in, of any type.
     k : float, default=0.3
@@ -358,7 +366,7 @@ def _top_uplift(pair: TwoArms, k: float, strategy: str) -> float:
             fraction = weight / weight[-1]
         count = np.interp(k, fraction, weight)
         if not count > 0:
-            warn_undefined(f"An arm has no row among the top {k:.0%} of the rows")
+            warn_undefined(f"An arm has no row among the top {100 * k:g}% of the rows")
             return np.nan
         means.append(np.interp(k, fraction, total) / count)
     return means[1] - means[0]

@@ -97,8 +97,9 @@ def compare_models(
         Metadata of the rows by name, such as ``{"treatment": mailed}``. They are split
         by fold, and passed to `fit` of each model that requests them (metadata routing
         is enabled for this call; `LSTMUpliftClassifier` requests its treatment by
-        default) and to each metric with an argument of that name. ``sample_weight`` is
-        for `fit` only.
+        default) and to each metric with an argument of that name. A model that requests
+        some of them does not get others that a metric takes, such as a ``propensity``.
+        ``sample_weight`` is for `fit` only.
     n_resamples : int, default=1000
         Number of bootstrap samples for the intervals.
     confidence_level : float, default=0.95

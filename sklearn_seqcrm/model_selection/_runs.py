@@ -14,7 +14,11 @@ import joblib
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    get_routing_for_object,
+)
 
 from sklearn_seqcrm._sklearn_compat import safe_indexing
 from sklearn_seqcrm._stored_outputs import StoredOutputs
@@ -108,7 +112,8 @@ class Job(NamedTuple):
         try:
             with PeakMemory() as memory:
                 start = time.perf_counter()
-                model = StoredOutputs(self._fitted(X_train, y_train, params or {}))
+                routed = self._routed(params or {}, metrics)
+                model = StoredOutputs(self._fitted(X_train, y_train, routed))
                 seconds = time.perf_counter() - start
                 tested = params_of(params or {}, self.test)
                 for metric in metrics:
@@ -129,6 +134,27 @@ class Job(NamedTuple):
         if path is not None:
             write_run(run, path)
         return run
+
+    def _routed(
+        self, params: Mapping[str, Any], metrics: Sequence[Metric]
+    ) -> dict[str, Any]:
+        """Return the metadata to route to `fit`.
+
+        scikit-learn refuses metadata that a model could take and does not request, such
+        as a propensity that is meant for a metric. They are left out, unless the model
+        requests nothing: then a request was forgotten, and the error names it.
+        """
+        with config_context(enable_metadata_routing=True):
+            routing = get_routing_for_object(self.estimator)
+            requested = routing.consumes(method="fit", params=params)
+        return {
+            name: values
+            for name, values in params.items()
+            if not requested
+            or name in requested
+            or name == "sample_weight"
+            or not any(metric.takes(name) for metric in metrics)
+        }
 
     def _fitted(self, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
         """Return a fitted clone, to whose `fit` the metadata are routed."""

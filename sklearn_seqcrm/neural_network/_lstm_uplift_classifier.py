@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.utils import ClassifierTags
 
 from sklearn_seqcrm._recurrent.objectives import Classes, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Pooling
@@ -324,6 +325,12 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
 
     def _of_one(self) -> Classes:
         return Classes()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # Its outcomes are two classes; as a predictor of effects it is no classifier.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
 
     def partial_fit(
         self,

@@ -272,7 +272,7 @@ class UpliftMixin(ABC):
         -------
         float
             Area between the Qini curve and the line of a random order, over that of the
-            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            reference order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
             treatments, the mean over them, each with the control.
 
         Raises

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sklearn.base import is_classifier
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
-from sklearn_seqcrm._columns import ColumnsOfKind, static_parts
+from sklearn_seqcrm._columns import (
+    ColumnsOfKind,
+    CustomerTargetEncoder,
+    StaticsTransformer,
+    plain_name,
+    static_parts,
+)
+from sklearn_seqcrm._sklearn_compat import unwrapped
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 
@@ -71,10 +77,13 @@ def make_history_pipeline(
 
     Target encodings of training rows are cross-fitted: the rows of a fifth of the
     customers are encoded by the targets of the others, because a customer's own targets
-    would reveal the label of a row. Each customer counts once per level. Levels that
-    are new at prediction have the mean of all customers. Weights of rows are not used.
-    Encodings are learned before the estimator sets rows aside for early stopping, like
-    the scales of numbers. On data with stores and products, target encodings were as
+    would reveal the label of a row. Rows that are connected through any history column
+    count as one customer, and each customer counts once per level. Levels that are new
+    at prediction have the mean of all customers. If the estimator can validate forward
+    in time, the rows at the latest cutoffs are encoded by labels that were known then.
+    For that, its `horizon` and `validation_fraction` are copied to the encoder.
+    Weights of rows are not used: leave out rows whose labels must not count, instead of
+    giving them the weight 0. On data with stores and products, target encodings were as
     good as one-hot ones or better; the page on statics has the figures.
 
     A column named by the parameter ``exposure`` of `estimator` is passed on unchanged.
@@ -102,15 +111,15 @@ def make_history_pipeline(
         raise ValueError(
             f"many_levels must be 'one-hot' or 'target'; got {many_levels!r}."
         )
-    task = _task_of(estimator) if many_levels == "target" else None
+    by_target = _encoder_for(estimator) if many_levels == "target" else None
     # The exposure is an offset of the estimator, in its own unit: it is not scaled.
     exposure = getattr(estimator, "exposure", None)
     parts = [("history", "passthrough", ColumnsOfKind("history"))]
     if exposure is not None:
         parts.append(("exposure", "passthrough", ColumnsOfKind("exposure", exposure)))
-    statics = ColumnTransformer(
-        [*parts, *static_parts(exposure, task)],
-        verbose_feature_names_out=False,
+    statics = StaticsTransformer(
+        [*parts, *static_parts(exposure, by_target)],
+        verbose_feature_names_out=plain_name,
     ).set_output(transform="pandas")
     # Intermediate tables are pandas, whatever output the user has configured.
     encoder = HistoryEncoder(pretrained=_known_before(estimator))
@@ -121,13 +130,18 @@ def make_history_pipeline(
     )
 
 
-def _task_of(estimator: Any) -> str:
-    """Return what the target of an estimator is."""
-    if is_classifier(estimator):
-        return "classification"
-    if hasattr(estimator, "predict_survival_function"):
-        return "survival"
-    return "regression"
+def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
+    """Return an encoder of levels by the target of an estimator."""
+    *_, last = inner = list(unwrapped(estimator))
+    if any(hasattr(one, "predict_survival_function") for one in inner):
+        task = "survival"
+    # An estimator of effects on classes has the tags of a classifier, and is none.
+    elif any(get_tags(one).classifier_tags is not None for one in inner):
+        task = "classification"
+    else:
+        task = "regression"
+    share = getattr(last, "validation_fraction", "auto")
+    return CustomerTargetEncoder(task, getattr(last, "horizon", None), share)
 
 
 def _known_before(estimator: Any) -> Any:

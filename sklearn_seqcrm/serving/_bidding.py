@@ -33,15 +33,15 @@ class WinRateCurve:
     Attributes
     ----------
     prices : ndarray of shape (n_prices,)
-        Distinct prices and bids, ascending.
+        Distinct prices paid, ascending; none if all auctions were lost.
     probabilities : ndarray of shape (n_prices,)
         Estimated probability that the price of an auction is at most this.
 
     Raises
     ------
     ValueError
-        If lengths differ, there is no auction, a bid is not finite or below 0, or a
-        price is below 0 or above its bid.
+        If bids or prices are not 1-D, lengths differ, there is no auction, a bid is not
+        finite or below 0, or a price is below 0 or above its bid.
 
     See Also
     --------
@@ -59,7 +59,7 @@ class WinRateCurve:
     what all auctions of the curve have in common. If prices differ between sites or
     hours and bids follow them, make a curve for each.
 
-    No bid tells of prices above the highest past bid. Beyond it the win rate stays
+    Prices above the highest past bid are unobserved. Beyond it the win rate stays
     constant, so that it is too low.
 
     References
@@ -86,10 +86,10 @@ class WinRateCurve:
 
     def __init__(self, bids: Any, prices: Any) -> None:
         bids, prices = _numbers(bids, "bids"), np.asarray(prices, dtype="float64")
-        if bids.shape != prices.shape or not len(bids):
+        if bids.shape != prices.shape or bids.ndim != 1 or not len(bids):
             raise ValueError(
-                f"bids and prices must have the same length, 1 or more; got shapes "
-                f"{bids.shape} and {prices.shape}."
+                f"bids and prices must be 1-D and of the same length, 1 or more; got "
+                f"shapes {bids.shape} and {prices.shape}."
             )
         lost = np.isnan(prices)
         wrong = ~lost & ~((prices >= 0) & (prices <= bids))
@@ -103,8 +103,9 @@ class WinRateCurve:
         # censored just below, it does not count among the prices known to be higher.
         seen = np.where(lost, np.nextafter(bids, -1), prices)
         cdf = ecdf(CensoredData.right_censored(seen, lost)).cdf
-        self.prices: np.ndarray = cdf.quantiles
-        self.probabilities: np.ndarray = cdf.probabilities
+        # The curve has no steps at the lost bids.
+        self.prices: np.ndarray = np.unique(prices[~lost])
+        self.probabilities: np.ndarray = cdf.evaluate(self.prices)
         self._win_rates = np.append(0, self.probabilities)
         costs = self.prices * np.diff(self._win_rates)
         self._costs = np.append(0, np.cumsum(costs))

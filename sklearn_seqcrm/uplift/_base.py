@@ -45,6 +45,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm._treatments import (
     encode_treatments,
+    in_order_of_arms,
     read_treatments,
     refuse_no_treatment,
 )
@@ -150,9 +151,10 @@ class BaseUplift(BaseEstimator, ABC):
             Weights of the rows, not negative; rows of weight 0 are left out. The
             estimators must take weights.
         propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
-            Known probability of each arm, in the order control, then the others sorted.
-            With two arms, (n,): the probability of being treated, also of rows that
-            were not. It replaces the parameter `propensity`.
+            Known probability of each arm, in the order control, then the others sorted;
+            columns of a DataFrame are found by the labels. With two arms, (n,): the
+            probability of being treated, also of rows that were not. It replaces the
+            parameter `propensity`.
 
         Returns
         -------
@@ -320,7 +322,7 @@ class BaseUplift(BaseEstimator, ABC):
         -------
         float
             Area between the Qini curve and the line of a random order, over that of the
-            best order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
+            reference order; see `sklearn_seqcrm.metrics.qini_auc_score`. With several
             treatments, the mean over them, each against control.
 
         Raises
@@ -380,7 +382,7 @@ class BaseUplift(BaseEstimator, ABC):
             arms,
             _ordered_customers(X),
             np.asarray(weight, dtype="float64"),
-            _read_propensities(propensity, len(arms), len(self.treatments_)),
+            _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
         )
         if not weight.all():
@@ -514,7 +516,7 @@ def _samples(rows: UpliftRows, rng: np.random.RandomState) -> Iterator[UpliftRow
         yield rows.take(order[index])
 
 
-def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
+def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:
     """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
     if given is None:
         return np.empty((n_rows, 0))
@@ -523,8 +525,12 @@ def _read_propensities(given: Any, n_rows: int, n_arms: int) -> np.ndarray:
             "propensity must be an array with a probability for each row; got "
             f"{given!r}. If all rows have it, pass np.full({n_rows}, {given!r})."
         )
+    n_arms = len(labels)
     found = check_array(
-        given, ensure_2d=False, dtype="float64", input_name="propensity"
+        in_order_of_arms(given, labels, "propensity") if np.ndim(given) == 2 else given,
+        ensure_2d=False,
+        dtype="float64",
+        input_name="propensity",
     )
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]

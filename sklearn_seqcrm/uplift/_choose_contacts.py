@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
 
@@ -43,14 +44,16 @@ def choose_contacts(
     ----------
     effect : array-like of shape (n,) or (n, n_treatments)
         Expected effect of each treatment on the outcome of each customer, against no
-        contact, such as `predict` of an uplift estimator returns.
+        contact, such as `predict` of an uplift estimator returns. Columns of a
+        DataFrame are found by the labels of the treatments.
     value : float or array-like of shape (n,), default=1.0
         Value of one outcome, such as the margin of a purchase, of all customers or of
         each; in the unit of `cost`.
     cost : float or array-like, default=0.0
         Cost of a contact, at least 0: one number, or an array of shape (n_treatments,)
         for each treatment, (n,) or (n, n_treatments) for each customer. With as many
-        customers as treatments, use two dimensions.
+        customers as treatments, use two dimensions. Costs of treatments in a Series or
+        a DataFrame are found by the labels of the treatments.
     budget : float or None, default=None
         Largest sum of the costs, at least 0; None for no limit.
     capacity : int, mapping or None, default=None
@@ -92,15 +95,15 @@ def choose_contacts(
             Sum of the costs.
         bound : float
             No choice within the limits has a higher expected profit than this.
-        gap : float
+        optimality_gap : float
             ``bound - profit``: 0 if no other choice is better.
 
     Raises
     ------
     ValueError
         If shapes differ, a number is missing or infinite, a cost or a limit is
-        negative, a customer occurs more than once, or `capacity` names an unknown
-        treatment or channel.
+        negative, a customer occurs more than once, `capacity` names an unknown
+        treatment or channel, or columns have other names than the treatments.
     TypeError
         If numbers are of another type.
 
@@ -130,15 +133,15 @@ def choose_contacts(
     - Several limits: prices of the limits (Lagrange multipliers) that minimise the
       bound, by cutting planes; the best treatment at these prices; then the cheapest
       changes that keep the limits or use what is left.
-    - If the gap is then above a millionth of the profit, and at most 1,000 pairs of
-      customer and treatment could be in a better choice, the integer program of these
-      pairs is solved by HiGHS. Exact, unless its search ends at 10,000 nodes.
+    - If the optimality gap is then above a millionth of the profit, and at most 1,000
+      pairs of customer and treatment could be in a better choice, the integer program
+      of these pairs is solved by HiGHS. Exact, unless its search ends at 10,000 nodes.
 
     A million customers and three treatments took 4 seconds with one limit, and 20 to 45
     with two or three, on one busy core.
 
-    ``gap`` says what at most was lost. Of equally good customers, the first rows are
-    chosen.
+    ``optimality_gap`` is an upper bound of what was lost. Of equally good customers,
+    the first rows are chosen.
 
     The profit is that of expected effects. Customers are chosen because their estimates
     are high, and estimates are high in part by chance: the profit to come is lower than
@@ -166,14 +169,15 @@ def choose_contacts(
        row treatment  cost  profit
     0    1      call   8.0    12.0
     1    0      mail   1.0     9.0
-    >>> result.treatment.tolist(), result.profit, result.gap
+    >>> result.treatment.tolist(), result.profit, result.optimality_gap
     (['mail', 'call', 'none'], 21.0, 0.0)
     """
-    effects = _matrix(effect, "effect")
-    n_rows, n_treatments = effects.shape
+    n_rows, n_treatments = _matrix(effect, "effect").shape
     labels = _labels(treatments, n_treatments)
+    effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"), "effect")
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
+    cost = in_order_of_arms(cost, labels[1:], "cost")
     costs = _costs(cost, n_rows, n_treatments)
     profits = values[:, None] * effects - costs
     limits = _limits(costs, budget, capacity, labels[1:], channels)
@@ -197,6 +201,7 @@ def choose_contacts(
         tail = (1 - confidence_level) / 2
         lower, upper = np.quantile(totals, [tail, 1 - tail])
     profit = float(contacts["profit"].sum())
+    optimality_gap = _optimality_gap(plan, profit)
     return Bunch(
         contacts=contacts,
         treatment=labels[plan.choice + 1],
@@ -204,15 +209,15 @@ def choose_contacts(
         lower=float(lower),
         upper=float(upper),
         cost=float(contacts["cost"].sum()),
-        bound=profit + _gap(plan, profit),
-        gap=_gap(plan, profit),
+        bound=profit + optimality_gap,
+        optimality_gap=optimality_gap,
     )
 
 
-def _gap(plan: Plan, profit: float) -> float:
+def _optimality_gap(plan: Plan, profit: float) -> float:
     """Return what a better choice could earn more; 0 if that is rounding."""
-    gap = plan.bound - profit
-    return float(gap) if gap > 1e-9 * max(1.0, abs(profit)) else 0.0
+    difference = plan.bound - profit
+    return float(difference) if difference > 1e-9 * max(1.0, abs(profit)) else 0.0
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:
@@ -262,10 +267,11 @@ def _labels(treatments: Any, n_treatments: int) -> np.ndarray:
 
 def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
     """Return the customer of each row, each of which occurs once."""
+    what = "customers"
     if customers is None:
-        if isinstance(effect, pd.DataFrame | pd.Series):
-            return effect.index.to_numpy()
-        return np.arange(n_rows)
+        if not isinstance(effect, pd.DataFrame | pd.Series):
+            return np.arange(n_rows)
+        what, customers = "The index of effect", effect.index
     names = pd.Series(np.asarray(customers))
     if len(names) != n_rows:
         raise ValueError(
@@ -275,15 +281,15 @@ def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
     n_missing = int(names.isna().sum())
     if n_missing:
         raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
+            f"{what} has {n_missing} missing values among {n_rows}; leave those rows "
+            "out."
         )
     again = names.duplicated()
     if again.any():
         raise ValueError(
-            f"{int(again.sum())} rows are of customers who have a row already, such as "
-            f"{names[again].iloc[0]!r}; keep one row of each customer, the latest one "
-            "for example."
+            f"{what} has {int(again.sum())} rows of customers who have a row already, "
+            f"such as {names[again].iloc[0]!r}; keep one row of each customer, the "
+            "latest one for example, or pass customers=, the names of customers."
         )
     return names.to_numpy()
 
@@ -330,6 +336,7 @@ def _limits(
     if budget is not None:
         limits.append(Limit(costs, float(budget)))
     if isinstance(capacity, Mapping):
+        channels = in_order_of_arms(channels, treatments, "channels")
         channel = treatments if channels is None else np.asarray(pd.Series(channels))
         if len(channel) != len(treatments):
             raise ValueError(

@@ -25,6 +25,8 @@ _NEGLIGIBLE = 1e-6
 _MAX_TRIED = 2000
 _MAX_CUTS = 200
 _ROUNDING = 1e-12
+# Relative error that sums of a million numbers may have in a plan that is correct.
+_VERIFIED = 1e-9
 
 
 class Limit(NamedTuple):
@@ -82,9 +84,12 @@ def solve(profit: np.ndarray, limits: list[Limit]) -> Plan:
         prices = np.array([price])
     else:
         prices = _best_prices(problem)
-        choice = _within_limits(problem, prices)
+        choice = problem.best(prices)
+    choice = _within_limits(problem, choice, prices)
     choice = _with_what_is_left(problem, choice, prices)
-    return _with_integer_core(problem, choice, prices)
+    plan = _with_integer_core(problem, choice, prices)
+    _verify(problem, plan)
+    return plan
 
 
 class _Problem(NamedTuple):
@@ -241,31 +246,47 @@ def _best_prices(problem: _Problem) -> np.ndarray:
     return best_prices
 
 
-def _within_limits(problem: _Problem, prices: np.ndarray) -> np.ndarray:
-    """Return the best options at given prices, changed until all limits are kept."""
-    choice = problem.best(prices)
+def _within_limits(
+    problem: _Problem, choice: np.ndarray, prices: np.ndarray
+) -> np.ndarray:
+    """Change a choice to options that use less until all limits are kept."""
+    choice = choice.copy()
     reduced = problem.reduced(prices)
-    for place, limit in enumerate(problem.limits):
-        excess = -problem.left(choice)[place]
-        if excess <= 0:
-            continue
-        rows = np.flatnonzero(problem.of_choice(limit.used, choice) > 0)
-        now = choice[rows]
-        # Options that use less of this limit, and no more of any other.
-        allowed = limit.used[rows] < limit.used[rows, now][:, None]
-        for other in problem.limits:
-            allowed &= other.used[rows] <= other.used[rows, now][:, None]
-        options = np.where(allowed, reduced[rows], -np.inf)
-        change = _argmax_or_none(options)
-        saved = limit.used[rows, now] - np.where(
-            change >= 0, limit.used[rows, change], 0.0
-        )
-        regret = reduced[rows, now] - options.max(axis=1).clip(0)
-        order = np.argsort(regret / saved, kind="stable")
-        n_changed = np.searchsorted(np.cumsum(saved[order]), excess) + 1
-        changed = order[:n_changed]
-        choice[rows[changed]] = change[changed]
+    for place in range(len(problem.limits)):
+        # A round ends with the limit kept, or with all its users at an option that
+        # uses less: there are at most as many rounds as treatments, but for rounding.
+        while (excess := -problem.left(choice)[place]) > 0:
+            _use_less(problem, choice, reduced, place, excess)
     return choice
+
+
+def _use_less(
+    problem: _Problem,
+    choice: np.ndarray,
+    reduced: np.ndarray,
+    place: int,
+    excess: float,
+) -> None:
+    """Change rows of a choice in place, until the excess over a limit is saved.
+
+    Each row changes once at most, to no contact or to an option that uses less of the
+    limit and no more of any other, those of the smallest regret per saving first.
+    """
+    limit = problem.limits[place]
+    rows = np.flatnonzero(problem.of_choice(limit.used, choice) > 0)
+    now = choice[rows]
+    allowed = limit.used[rows] < limit.used[rows, now][:, None]
+    for other in problem.limits:
+        allowed &= other.used[rows] <= other.used[rows, now][:, None]
+    options = np.where(allowed, reduced[rows], -np.inf)
+    change = _argmax_or_none(options)
+    kept = np.where(change >= 0, limit.used[rows, change], 0.0)
+    saved = limit.used[rows, now] - kept
+    regret = reduced[rows, now] - options.max(axis=1).clip(0)
+    order = np.argsort(regret / saved, kind="stable")
+    n_changed = np.searchsorted(np.cumsum(saved[order]), excess) + 1
+    changed = order[:n_changed]
+    choice[rows[changed]] = change[changed]
 
 
 def _with_what_is_left(
@@ -299,18 +320,18 @@ def _with_integer_core(
 ) -> Plan:
     """Solve an integer program over the options that a better choice could have.
 
-    A choice with an option whose regret is above the gap is worse than the one that is
-    known, so that only options with a smaller regret are left to decide.
+    A choice with an option whose regret is above the optimality gap is worse than the
+    one that is known, so that only options with a smaller regret are left to decide.
     """
     bound, earned = problem.bound(prices), problem.earned(choice)
-    gap = bound - earned
-    if gap <= _NEGLIGIBLE * abs(earned):
+    optimality_gap = bound - earned
+    if optimality_gap <= _NEGLIGIBLE * abs(earned):
         return Plan(choice, bound)
     reduced = problem.reduced(prices)
     best = reduced.max(axis=1).clip(0)
-    possible = (best[:, None] - reduced <= gap) & (problem.profit > 0)
+    possible = (best[:, None] - reduced <= optimality_gap) & (problem.profit > 0)
     # No contact is an option, too: of regret `best`.
-    n_options = possible.sum(axis=1) + (best <= gap)
+    n_options = possible.sum(axis=1) + (best <= optimality_gap)
     core = np.flatnonzero((n_options > 1) & possible.any(axis=1))
     row, column = np.nonzero(possible[core])
     if not 0 < len(row) <= _MAX_INTEGER:
@@ -318,7 +339,12 @@ def _with_integer_core(
     fixed = problem.best(prices)
     fixed[core] = -1
     found = _integer_program(
-        problem, core[row], column, must=best[core] > gap, row=row, fixed=fixed
+        problem,
+        core[row],
+        column,
+        must=best[core] > optimality_gap,
+        row=row,
+        fixed=fixed,
     )
     if found.x is None:
         return Plan(choice, bound)
@@ -330,6 +356,21 @@ def _with_integer_core(
     is_better = (problem.left(fixed) >= 0).all() and in_core > earned
     best_known = max(earned, in_core + unproven)
     return Plan(fixed if is_better else choice, min(bound, best_known))
+
+
+def _verify(problem: _Problem, plan: Plan) -> None:
+    """Raise a RuntimeError if a plan exceeds a limit or its own bound."""
+    most = np.array([one.most for one in problem.limits])
+    excess = problem.used(plan.choice) - most
+    earned = problem.earned(plan.choice)
+    too_high = earned - plan.bound > _VERIFIED * max(1.0, abs(plan.bound))
+    if too_high or (excess > _VERIFIED * most).any():
+        raise RuntimeError(
+            "The contacts that were found exceed a limit, or their bound: used "
+            f"{problem.used(plan.choice).tolist()} of {most.tolist()}, profit "
+            f"{earned!r}, bound {plan.bound!r}. This is a bug; please report it with "
+            "the arguments."
+        )
 
 
 def _integer_program(

@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._sklearn_compat import (
     BaseSearchCV,
+    fit_weighted,
     seeded,
     takes_weights,
-    weight_key,
 )
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
 
@@ -42,50 +40,6 @@ _OF_TARGET = {
 _LEAST = 1e-6
 # Clipping a smaller share of rows is silent.
 _FEW_CLIPPED = 0.01
-
-
-def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
-    """Fit a clone of an estimator, with weights in its last step.
-
-    Parameters
-    ----------
-    estimator : estimator
-        An estimator, a pipeline, or a search around one.
-    X, y : n rows
-        Rows and targets.
-    weight : ndarray of shape (n,) or None
-        Weights; None for none.
-
-    Returns
-    -------
-    estimator
-        The fitted clone.
-
-    Raises
-    ------
-    TypeError
-        If there are weights, and the last step takes none.
-    """
-    model = clone(estimator)
-    if weight is None:
-        return model.fit(X, y)
-    name = "sample_weight"
-    if get_config()["enable_metadata_routing"]:
-        routing = get_routing_for_object(model)
-        if name in routing.consumes("fit", [name]):
-            return model.fit(X, y, sample_weight=weight)
-    # Without a request, the last step gets the weights by their prefixed name, which
-    # pipelines take only without routing.
-    with config_context(enable_metadata_routing=False):
-        try:
-            return model.fit(X, y, **{weight_key(model): weight})
-        except TypeError as error:
-            if takes_weights(model) or name not in str(error):
-                raise
-            raise TypeError(
-                f"sample_weight is given, and fit of the last step takes none: "
-                f"{estimator!r}. Pass another estimator, or leave out sample_weight."
-            ) from error
 
 
 def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:

@@ -3,11 +3,18 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 
-from sklearn_seqcrm._columns import CustomerTargetEncoder, static_parts
+from sklearn_seqcrm._columns import CustomerTargetEncoder, static_parts, store_horizon
 from sklearn_seqcrm._columns._target_encoder import level_means
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftClassifier,
+)
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
@@ -22,6 +29,21 @@ def rows_of(n_customers=60, n_rows=3, n_levels=8, seed=0):
     rows = pd.DataFrame({"who": who, "shop": [f"s{i}" for i in shop]})
     X = log.attach(rows, cutoff=1.0)[["history", "shop"]]
     return X, shop / n_levels + 0.3 * rng.normal(size=len(who))
+
+
+def rows_at(cutoffs, n_customers=60):
+    """Return rows of each customer at some cutoffs, and the cutoff of each."""
+    who = np.tile(np.arange(n_customers), len(cutoffs))
+    log = EventLog(pd.DataFrame({"who": who, "day": 6.0}), "who", "day")
+    rows = pd.DataFrame({"who": who, "at": np.repeat(cutoffs, n_customers) * 1.0})
+    rows["shop"] = [f"s{i}" for i in np.arange(len(rows)) * 7 % 60 % 8]
+    return log.attach(rows, cutoff="at")[["history", "shop"]], rows["at"].to_numpy()
+
+
+def with_horizon(y, horizon):
+    """Return targets with a horizon in their attrs."""
+    store_horizon(y, {"horizon": horizon, "gap": 0})
+    return y
 
 
 def slow_means(levels, customers, y, prior):
@@ -70,6 +92,82 @@ def test_rows_are_encoded_by_other_customers():
         after = CustomerTargetEncoder().fit_transform(X, np.where(own, 1e3, y))
         assert_allclose(after[own], before[own], rtol=1e-12)
         assert not np.allclose(after[~own], before[~own])
+
+
+def test_folds_do_not_depend_on_the_order_of_rows():
+    X, y = rows_of()
+    order = np.random.default_rng(1).permutation(len(X))
+    expected = CustomerTargetEncoder().fit_transform(X, y).iloc[order]
+    found = CustomerTargetEncoder().fit_transform(X.iloc[order], y[order])
+    assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_levels_that_are_assigned_in_turn():
+    """Each level has customers in several folds, so that others encode it."""
+    who = np.arange(600)
+    log = EventLog(pd.DataFrame({"who": who, "day": 0.0}), "who", "day")
+    rows = pd.DataFrame({"who": who, "shop": [f"s{i % 60}" for i in who]})
+    X = log.attach(rows, cutoff=1.0)[["history", "shop"]]
+    effect = who % 60 / 60
+    y = effect + np.random.default_rng(0).normal(0, 0.1, 600)
+    found = CustomerTargetEncoder().fit_transform(X, y)["shop"]
+    assert np.corrcoef(found, effect)[0, 1] > 0.95
+
+
+def test_customers_of_any_history_column():
+    """The rows of a customer do not depend on own targets, whatever comes first."""
+    X, y = rows_of(n_levels=60)
+    # The first history is that of the visit, of which each row has another one.
+    visits = pd.DataFrame({"visit": np.arange(len(X)), "day": 0.0})
+    log = EventLog(visits, "visit", "day")
+    X.insert(0, "visits", log.attach(visits[["visit"]], cutoff=1.0)["history"])
+    *_, (_, encoder, columns) = static_parts(encoder=CustomerTargetEncoder())
+
+    def encoded(y):
+        return clone(encoder)[:-1].fit_transform(X[columns(X)], y)["shop"]
+
+    who, before = np.asarray(X["history"].array.customers), encoded(y)
+    for one in np.unique(who)[:5]:
+        own = who == one
+        after = encoded(np.where(own, 1e3, y))
+        assert_allclose(after[own], before[own], rtol=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [2, None])
+def test_validation_rows_are_encoded_by_labels_known_then(horizon):
+    """Labels at cutoffs from 5 on were unknown at 6, the last cutoff."""
+    X, cutoff = rows_at(np.arange(1, 7))
+    y = pd.Series(np.random.default_rng(0).normal(size=len(X)), name="spent")
+    if horizon is None:
+        y = with_horizon(y, 2)
+    encoder = CustomerTargetEncoder(horizon=horizon)
+    before, last = encoder.fit_transform(X, y), cutoff == 6
+    y[cutoff >= 5] += 100
+    after = encoder.fit_transform(X, y)
+    assert_allclose(after[last], before[last], rtol=1e-12)
+    assert not np.isclose(after[~last], before[~last]).any()
+    y[cutoff == 4] += 100
+    assert not np.isclose(encoder.fit_transform(X, y)[last], before[last]).any()
+    # Rows to be scored are encoded by all labels.
+    assert encoder.transform(X)["shop"].min() > 10
+
+
+def test_validation_rows_of_survival_have_complete_windows():
+    """The record ends after 6: those at 5 are validation rows."""
+    X, cutoff = rows_at(np.arange(1, 7))
+    y = pd.DataFrame({"event": np.arange(len(X)) % 2 == 0, "time": 1.0 + cutoff})
+    encoder = CustomerTargetEncoder("survival", horizon=2)
+    before = encoder.fit_transform(X, y)
+    y.loc[cutoff >= 4, "time"] += 100
+    equal = np.isclose(encoder.fit_transform(X, y)["shop_1"], before["shop_1"])
+    assert set(cutoff[equal]) == {5}
+
+
+@pytest.mark.parametrize("horizon", ["2 days", -1, None])
+def test_horizons_that_do_not_fit_are_left_to_the_estimator(horizon):
+    X, cutoff = rows_at(np.arange(1, 7))
+    found = CustomerTargetEncoder(horizon=horizon).fit_transform(X, cutoff)
+    assert_allclose(found, CustomerTargetEncoder().fit_transform(X, cutoff))
 
 
 def test_levels_of_noise_are_worth_nothing():
@@ -149,9 +247,9 @@ def test_one_customer_one_row():
 
 
 def test_it_is_named_by_its_options():
-    names = [name for name, *_ in static_parts(task="regression")]
+    names = [name for name, *_ in static_parts(encoder=CustomerTargetEncoder())]
     assert names == ["numeric", "moment", "category", "level"]
-    few, many = static_parts(task="regression")[2:]
+    few, many = static_parts(encoder=CustomerTargetEncoder())[2:]
     assert repr(few[2]) == "ColumnsOfKind('category', many=False)"
     assert repr(many[2]) == "ColumnsOfKind('category', many=True)"
 
@@ -205,6 +303,51 @@ def test_pipelines_of_every_task(network, y):
     assert model[:-1].transform(X).filter(like="shop").notna().all(axis=None)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "task"),
+    [
+        (LSTMUpliftClassifier(), "classification"),
+        (GridSearchCV(LSTMUpliftClassifier(), {}), "classification"),
+        (OneVsRestClassifier(LSTMRegressor()), "classification"),
+        (GridSearchCV(LSTMSurvival(), {}), "survival"),
+        (make_history_pipeline(GridSearchCV(LSTMSurvival(), {})), "survival"),
+        (GridSearchCV(LSTMRegressor(), {}), "regression"),
+    ],
+)
+def test_the_task_is_that_of_the_innermost_estimator(estimator, task):
+    model = make_history_pipeline(estimator, many_levels="target")
+    parts = {name: part for name, part, _ in model["statics"].transformers}
+    assert parts["level"]["customertargetencoder"].task == task
+
+
+def test_options_of_the_validation_are_those_of_the_network():
+    network = LSTMRegressor(horizon=3, validation_fraction=0.4)
+    model = make_history_pipeline(GridSearchCV(network, {}), many_levels="target")
+    parts = {name: part for name, part, _ in model["statics"].transformers}
+    encoder = parts["level"]["customertargetencoder"]
+    assert (encoder.horizon, encoder.validation_fraction) == (3, 0.4)
+
+
+def test_effects_on_labels_of_text():
+    X, y = many_shops()
+    network = LSTMUpliftClassifier(**SMALL)
+    model = make_history_pipeline(network, many_levels="target")
+    given = {"estimator__treatment": np.arange(len(X)) // 2 % 2}
+    model.fit(X, np.where(y, "yes", "no"), **given)
+    assert model.predict(X[:3]).shape == (3,)
+
+
+def test_encodings_and_columns_have_different_names():
+    X, _ = many_shops()
+    X["shop_0"] = 2.0 * np.arange(300)
+    y = np.array(list("abc"))[np.arange(300) % 3]
+    model = make_history_pipeline(LSTMClassifier(**SMALL), many_levels="target")
+    made = model.fit(X, y)[:-1].transform(X)
+    assert list(made)[-3:] == ["shop_0_", "shop_1", "shop_2"]
+    assert made["shop_0"].is_monotonic_increasing
+    assert model.predict_proba(X.iloc[:, ::-1]).shape == (300, 3)
+
+
 def test_without_many_levels_nothing_changes():
     X, y = many_shops()
     X = X.drop(columns="shop")
@@ -212,6 +355,33 @@ def test_without_many_levels_nothing_changes():
     found = make_history_pipeline(network, many_levels="target").fit(X, y)
     expected = make_history_pipeline(clone(network)).fit(X, y)
     assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
+
+
+TEXTS = np.where(np.arange(300) % 2, "yes", "no").astype(object)
+NUMBERS = np.arange(300.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "y"),
+    [
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, None, TEXTS)),
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, np.nan, TEXTS)),
+        (LSTMClassifier(**SMALL), np.where(NUMBERS == 3, 1, TEXTS)),
+        (LSTMRegressor(**SMALL), np.where(NUMBERS == 3, np.nan, NUMBERS)),
+        (LSTMRegressor(**SMALL), np.where(NUMBERS == 3, np.inf, NUMBERS)),
+        (LSTMRegressor(**SMALL), [*NUMBERS[1:], None]),
+        (LSTMRegressor(**SMALL), TEXTS.tolist()),
+        (LSTMRegressor(**SMALL), np.column_stack([NUMBERS, [np.nan] * 300])),
+    ],
+)
+def test_errors_of_wrong_targets_are_those_of_the_estimator(network, y):
+    X, _ = many_shops()
+    errors = []
+    for many_levels in ("one-hot", "target"):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            make_history_pipeline(network, many_levels=many_levels).fit(X, y)
+        errors.append((caught.type, str(caught.value)))
+    assert errors[0] == errors[1]
 
 
 def test_other_encodings_are_refused():

@@ -115,7 +115,7 @@ ROWS = pd.DataFrame({"who": ["a", "b"]})
 )
 def test_a_cutoff_a_year_after_observation_is_a_warning(look):
     text = (
-        "cutoffs lie after 2024-12-30 00:00:00, the last moment that the log has "
+        "cutoffs lie after 2024-12-30 00:00:00, the last time that the log has "
         r"recorded, up to 2025-12-30 00:00:00, .*log.append\(...\).*observed_until="
     )
     with pytest.warns(UserWarning, match=text) as caught:

@@ -133,6 +133,29 @@ def test_columns_keep_their_types_and_names():
         trees.predict(X[["city"]])
 
 
+@pytest.mark.parametrize("dtype", [bool, "int8", "float16", "float32", "U1", object])
+def test_arrays_of_any_dtype_have_the_numbers_of_all_bins(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (600, 1)).astype(dtype)
+    y = survival(np.ones(600, bool), np.arange(600) + 0.5)
+    model = DiscreteTimeSurvival(Keeps(), bins=np.arange(1, 601), max_rows=None)
+    table = model.fit(X, y).classifier_.X_
+    assert_array_equal(np.unique(table[:, -1].astype(float)), np.arange(600))
+    assert_array_equal(table[:3, 0], X[[0, 1, 1], 0])
+    if dtype == "float32":
+        assert table.dtype == "float32"
+
+
+@pytest.mark.parametrize("classifier", [None, LogisticRegression()])
+def test_all_events_in_the_first_bin(classifier):
+    X, y = np.arange(20.0)[:, None], survival(np.ones(20, bool), np.ones(20))
+    model = DiscreteTimeSurvival(classifier, bins=[2, 4]).fit(X, y)
+    found = model.predict_survival_function(X, return_array=True)
+    assert_allclose(found[:, 0], 1)
+    assert_allclose(found[:, 1:], 0, atol=1e-5)
+    assert np.isfinite(model.predict(X)).all()
+
+
 def test_durations_are_days():
     y = survival([True, True, False], pd.to_timedelta([1, 2, 3], "D"))
     model = DiscreteTimeSurvival(Keeps(), bins="1D").fit(np.ones((3, 1)), y)
@@ -168,7 +191,10 @@ def test_weights_of_zero_and_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         inner = make_pipeline(Keeps().set_fit_request(sample_weight=True))
         routed = DiscreteTimeSurvival(inner).fit(X, y, weight).classifier_[-1]
+        # Shares of bins are weights that a classifier gets without a request.
+        plain = clone(model).fit(X, y).classifier_
     assert_allclose(routed.weight_, one.weight_)
+    assert_allclose(plain.weight_, clone(model).fit(X, y).classifier_.weight_)
 
 
 def test_bad_input_is_refused():

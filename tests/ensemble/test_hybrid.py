@@ -458,7 +458,7 @@ def test_parts_by_default_and_as_given():
         name: [type(step).__name__ for _, step in part.steps]
         for name, part in (("lstm", model.lstm), ("boosting", model.boosting))
     }
-    assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
+    assert steps["lstm"] == ["HistoryEncoder", "StaticsTransformer", "LSTMRegressor"]
     assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
     given = HistGradientBoostingClassifier()
     assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -174,6 +175,32 @@ def test_held_out_rows_may_be_later_than_all_others():
         HybridSurvival(Constant(), part, lstm_weight=0.5).fit(table, y)
 
 
+@pytest.mark.parametrize("bins", [20, "7D"])
+def test_without_refit_the_bins_end_with_the_rows_fitted_on(bins):
+    """Of six seeds, some hold out the row with the longest time."""
+    trees = HistGradientBoostingClassifier(max_iter=2)
+    y = Y.assign(time=Y["time"].where(np.arange(len(Y)) != 3, pd.Timedelta("400D")))
+    ends = []
+    for seed in range(6):
+        network = LSTMSurvival(**SMALL, bins=bins)
+        model = make_hybrid(network, trees, refit=False, random_state=seed).fit(X, y)
+        edges = model.unique_times_
+        ends.append(edges[-1])
+        assert edges[-1] == model.lstm_[-1].unique_times_[-1]
+        found = model.predict_survival_function(X, return_array=True)
+        assert found.shape == (len(X), len(edges))
+        assert (np.diff(found) <= 0).all()
+        assert 0 < model.score(X, y) < 1
+    assert min(ends) < 300 < 399 < max(ends)
+
+
+def test_without_refit_the_trees_must_reach_the_end_of_the_network():
+    daily = DiscreteTimeSurvival(HistGradientBoostingClassifier(max_iter=2), bins="1D")
+    model = make_hybrid(LSTMSurvival(**SMALL, bins="14D"), daily, refit=False)
+    with pytest.raises(ValueError, match="must reach"):
+        model.set_params(random_state=0).fit(X, Y)
+
+
 def test_kinds_of_events():
     y = Y.assign(event=Y["event"] * (1 + np.arange(len(Y)) % 2))
     model = hybrid(lstm_weight=0.5).fit(X, y)
@@ -226,6 +253,13 @@ def test_weights_of_rows():
     assert_allclose(one.predict(X), other.predict(X), rtol=1e-9)
     plain = hybrid().fit(X[used], Y[used])
     assert not np.allclose(one.predict(X), plain.predict(X))
+
+
+def test_shares_of_bins_need_no_request_where_metadata_are_routed():
+    risk = hybrid(lstm_weight=0.0).fit(X, Y).predict(X)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = hybrid(lstm_weight=0.0).fit(X, Y)
+    assert_allclose(routed.predict(X), risk, rtol=1e-9)
 
 
 def test_targets_of_scikit_survival():

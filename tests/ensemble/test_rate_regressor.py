@@ -43,9 +43,50 @@ def test_rates_and_weights():
     assert list(inner.X_) == ["x"]
     assert_allclose(inner.y_, [2, 1, 0.5, 0])
     assert inner.y_.attrs == y.attrs
-    assert_allclose(inner.weight_, np.array([1, 2, 4, 3]) / 2)
+    assert_allclose(inner.weight_, np.array([1, 2, 4, 3]) * 6 / 10)
     assert_allclose(model.predict(X), [2, 4, 8, 2])
     assert_allclose(model.predict(X.assign(days=90)), 180)
+
+
+@pytest.mark.parametrize("days", [1000.0, 0.0, np.nan])
+def test_rows_of_weight_zero_have_no_influence(days):
+    X, y = table().assign(days=[days, 2, 4, 1]), pd.Series([9.0, 2, 2, 0])
+    store_horizon(y, {"horizon": 2, "gap": 0})
+    weight = np.array([0, 1, 1, 2])
+    model = RateRegressor(Keeps(), "days")
+    one = clone(model).fit(X, y, weight).regressor_
+    other = clone(model).fit(X[1:], y[1:], weight[1:]).regressor_
+    assert_allclose(one.weight_, other.weight_)
+    assert_allclose(one.y_, other.y_)
+    assert one.y_.attrs == y.attrs
+    assert_allclose(one.X_, other.X_)
+    # A weight of 2 is that of two equal rows.
+    twice = clone(model).fit(X.iloc[[1, 2, 3, 3]], y[[1, 2, 3, 3]]).regressor_
+    assert_allclose(twice.weight_[:2], one.weight_[:2])
+    with pytest.raises(ValueError, match="zero"):
+        model.fit(X, y, np.zeros(4))
+
+
+def test_units_of_exposures_stay_as_in_fit():
+    X, y = table(), [1.0, 2, 3, 4]
+    durations = X.assign(days=pd.to_timedelta(X["days"], "D"))
+    numbers = RateRegressor(Keeps(), "days").fit(X, y)
+    with pytest.raises(TypeError, match="'days' are durations, and were plain numbers"):
+        numbers.predict(durations)
+    days = RateRegressor(Keeps(), "days").fit(durations, y)
+    assert_allclose(days.predict(X), days.predict(durations))  # numbers are days
+
+
+def test_no_target_and_no_other_column():
+    with pytest.raises(ValueError, match="requires y"):
+        RateRegressor(Keeps(), "days").fit(table(), None)
+    alone = table()[["days"]]
+    with pytest.raises(ValueError, match=r"no column besides .*X.assign\(one=1\)"):
+        RateRegressor(Keeps(), "days").fit(alone, [1, 2, 3, 4])
+    model = RateRegressor(PoissonRegressor(alpha=0), "days")
+    y = np.array([1.0, 2, 3, 4])
+    found = model.fit(alone.assign(one=1), y).predict(alone.assign(one=1))
+    assert_allclose(found, alone["days"] * 10 / 8, rtol=1e-4)
 
 
 def test_it_is_a_poisson_regression_with_an_offset():
@@ -119,8 +160,10 @@ def test_weights_reach_the_last_step_also_where_metadata_are_routed():
     with sklearn.config_context(enable_metadata_routing=True):
         inner = make_pipeline(Keeps().set_fit_request(sample_weight=True))
         routed = RateRegressor(inner, "days").fit(X, y)
+        without_request = RateRegressor(make_pipeline(Keeps()), "days").fit(X, y)
     assert_allclose(plain.regressor_[-1].weight_, X["days"] / 2)
     assert_allclose(routed.regressor_[-1].weight_, X["days"] / 2)
+    assert_allclose(without_request.regressor_[-1].weight_, X["days"] / 2)
 
 
 # In hybrids ---------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_targets_end_with_the_simulation_of_their_row(model, X):
     waits = simulated(lambda rows: time_to_next(rows, censored="keep"))
     expected = simulated(lambda rows: time_to_next(rows, "90D"))
     assert_array_equal(waits["event"], expected["event"])
-    # Up to the last moment of the record, a tick before its end.
+    # Up to the last time of the record, a tick before its end.
     shorter = expected["time"] - waits["time"]
     assert shorter.between(pd.Timedelta(0), pd.Timedelta("1us")).all()
     longer = simulated(lambda rows: future_count(rows, ["9D", "91D"], censored="nan"))

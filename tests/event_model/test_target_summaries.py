@@ -1,5 +1,7 @@
 """Mean, median and interval of simulated targets, against those of their paths."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +100,40 @@ def test_shares_durations_and_times_keep_their_type(model, X):
     assert (due["upper"].isna() == latest.isna()).all()
     assert 0 < due["upper"].isna().sum() < 20
     assert (due["upper"] <= latest)[latest.notna()].all()
+
+
+def _decimals(counts):
+    return counts.map(lambda n: None if n == 1 else Decimal(int(n))).astype(object)
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+@pytest.mark.parametrize(
+    ("convert", "expected"),
+    [
+        (lambda n: (n > 0).astype("boolean").mask(n == 1), lambda n: n > 0),
+        (lambda n: n.astype("Int64").mask(n == 1), lambda n: n),
+        (_decimals, lambda n: n),
+    ],
+    ids=["boolean", "Int64", "Decimal"],
+)
+def test_numbers_beside_missing_values_are_numbers(
+    model, X, convert, expected, is_table
+):
+    def target(rows):
+        found = convert(future_count(rows, "90D"))
+        return found.to_frame("only") if is_table else found
+
+    def floats(rows):
+        counts = future_count(rows, "90D")
+        found = expected(counts).astype("float64").mask(counts == 1)
+        return found.to_frame("only") if is_table else found
+
+    found, same = (
+        model.simulate_targets(X.iloc[:20], one, "90D", **OPTIONS)
+        for one in (target, floats)
+    )
+    assert_frame_equal(found, same)
+    assert same.notna().any().all()
 
 
 def test_values_without_an_order_need_their_paths(model, X):

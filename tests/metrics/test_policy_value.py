@@ -156,8 +156,36 @@ def test_doubly_robust_estimates_need_one_of_both_to_be_right():
     assert naive.value > data.probability[:, 1].mean() + 4 * naive.standard_error
 
 
+def test_propensities_in_a_column():
+    column = policy_value(Y, POLICY, T, propensity=E[:, None])
+    assert column.value == policy_value(Y, POLICY, T, propensity=E).value
+    arm = [0, 1, 2, 0, 1, 2]
+    with pytest.raises(ValueError, match=r"each of the arms .* got the shape \(6, 1\)"):
+        policy_value(Y, 0, arm, control=0, propensity=E[:, None])
+
+
+@pytest.mark.parametrize("name", ["policy", "baseline", "propensity", "outcomes"])
+def test_columns_are_found_by_the_labels_of_the_arms(name):
+    rng = np.random.default_rng(0)
+    labels, n = ["none", "call", "mail"], 90
+    arm = np.tile(labels, 30)
+    y, table = rng.random(n), rng.uniform(0.1, 1, (n, 3))
+    if name != "outcomes":
+        table /= table.sum(axis=1, keepdims=True)
+    options = {"y_true": y, "policy": "mail", "treatment": arm, "control": "none"}
+    expected = policy_value(**{**options, name: table}).value
+    counted = policy_value(**{**options, name: pd.DataFrame(table)}).value
+    named = pd.DataFrame(table, columns=labels)[["mail", "none", "call"]]
+    found = policy_value(**{**options, name: named}).value
+    assert found == counted == expected
+    with pytest.raises(
+        ValueError, match=rf"{name} has the names \['mail', 'none', 'x'"
+    ):
+        policy_value(**{**options, name: named.set_axis(["mail", "none", "x"], axis=1)})
+
+
 def test_bad_input():
-    gap = np.array([1, 0, 1, 0, 0, np.nan])
+    holed = np.array([1, 0, 1, 0, 0, np.nan])
     cases = [
         ({"policy": POLICY + 1}, r"policy chooses \[2\] in 3 rows, which are none"),
         ({"policy": "mail"}, r"policy='mail' is none of the arms \[0, 1\]"),
@@ -167,18 +195,18 @@ def test_bad_input():
             "policy must be probabilities .* in 6 of 6",
         ),
         ({"baseline": POLICY * 3}, r"baseline chooses \[3\] in 3 rows"),
-        ({"treatment": gap}, "treatment is missing in 1 of 6 rows"),
+        ({"treatment": holed}, "treatment is missing in 1 of 6 rows"),
         ({"treatment": [1] * 6}, r"No row with weight has the treatment \[0\]|all 6"),
-        ({"y_true": gap}, "y_true has 1 missing or infinite"),
+        ({"y_true": holed}, "y_true has 1 missing or infinite"),
         ({"y_true": Y[1:]}, "y_true has 5 rows, but treatment has 6"),
         ({"propensity": T}, "propensity is 0 or 1 in 6 of 6 rows"),
-        ({"propensity": gap}, "propensity has 1 missing or infinite"),
+        ({"propensity": holed}, "propensity has 1 missing or infinite"),
         ({"propensity": E[1:]}, "propensity has 5 rows, but treatment has 6"),
         ({"propensity": M}, "propensity must be probabilities of the arms"),
         ({"method": "dr"}, "needs outcomes"),
         ({"outcomes": M[:, :1]}, "outcomes has 1 columns; there must be one for each"),
         ({"outcomes": M[1:]}, "outcomes has 5 rows, but treatment has 6"),
-        ({"customers": gap}, "customers has 1 missing values among 6"),
+        ({"customers": holed}, "customers has 1 missing values among 6"),
         ({"method": "best"}, "'method'"),
         ({"confidence_level": 1}, "'confidence_level'"),
         ({"policy": 1 - T}, "No row with weight had the treatment that the policy"),

@@ -1,5 +1,7 @@
 """Curves of effects, with figures of scikit-uplift 0.5.1 and causalml 0.18.0."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm.metrics import (
     bootstrap_interval,
+    policy_value,
     qini_auc_score,
     qini_curve,
     uplift_at_k,
@@ -156,7 +159,7 @@ def test_not_normalized_is_in_outcomes_per_customer():
         assert score(*twice, normalize=False) == pytest.approx(found)
 
 
-def test_the_best_order_scores_1_and_no_order_of_few_rows_more():
+def test_the_reference_order_scores_1_and_others_can_exceed_it():
     rng = np.random.default_rng(0)
     y, treated = rng.normal(size=200), rng.integers(0, 2, 200)
     best = np.where(treated == 1, y, -y)
@@ -164,6 +167,12 @@ def test_the_best_order_scores_1_and_no_order_of_few_rows_more():
     assert uplift_auc_score(y, best, treated) == pytest.approx(1)
     for _ in range(20):
         assert qini_auc_score(y, rng.normal(size=200), treated) < 1
+    treated = np.repeat([1, 0], [100, 900])
+    y = np.concatenate([np.arange(100) < 5, np.arange(900) < 810]).astype(float)
+    responders_in_treatment_then_control = np.where(treated, 3 * y, 2 - y)
+    assert qini_auc_score(
+        y, responders_in_treatment_then_control, treated
+    ) == pytest.approx(3.73, abs=0.01)
 
 
 def test_true_effects_beat_response_and_random_order():
@@ -192,6 +201,26 @@ def several():
     rng = np.random.default_rng(0)
     arms = np.array(["call", "mail", "none"])[rng.integers(0, 3, 300)]
     return rng.random(300) < 0.4, rng.normal(size=(300, 2)), arms
+
+
+@pytest.mark.parametrize("container", [list, pd.Series, lambda x: np.array(x, object)])
+def test_labels_of_two_types_stay_what_they_are(container):
+    treatment = container([[0, "mail"][i] for i in T])
+    found = qini_auc_score(Y, TIED, treatment, treatments=[0, "mail"])
+    assert found == qini_auc_score(Y, TIED, T)
+    assert found == qini_auc_score(Y, TIED, treatment, control=0)
+
+
+def test_columns_of_effects_are_found_by_the_labels():
+    rng = np.random.default_rng(0)
+    arm = np.tile([2, 0, 1], 50)
+    y, effect = rng.random(150), rng.normal(size=(150, 2))
+    expected = [uplift_at_k(y, effect, arm, control=0, arm=one) for one in (1, 2)]
+    for table in (pd.DataFrame(effect), pd.DataFrame(effect, columns=[1, 2])[[2, 1]]):
+        found = [uplift_at_k(y, table, arm, control=0, arm=one) for one in (1, 2)]
+        assert found == expected
+    with pytest.raises(ValueError, match=r"effect has the names \['a', 'b'\]"):
+        uplift_at_k(y, pd.DataFrame(effect, columns=["a", "b"]), arm, control=0)
 
 
 def test_several_treatments():
@@ -277,10 +306,12 @@ def test_bad_treatments(score):
 
 
 def test_undefined_scores():
-    with pytest.warns(UndefinedMetricWarning, match="No order of the rows"):
+    with pytest.warns(UndefinedMetricWarning, match="The reference order has no area"):
         assert np.isnan(qini_auc_score(np.zeros(20), TIED, T))
     with pytest.warns(UndefinedMetricWarning, match="no row among the top 5%"):
         assert np.isnan(uplift_at_k(Y, TIED, T, k=0.05))
+    with pytest.warns(UndefinedMetricWarning, match=r"no row among the top 0\.1% of"):
+        assert np.isnan(uplift_at_k(Y, TIED, T, k=0.001))
     with pytest.raises(ValueError, match=r"'k' .* float in the range"):
         uplift_at_k(Y, TIED, T, k=0)
     with pytest.raises(ValueError, match="'strategy'"):
@@ -318,6 +349,12 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     error = values.std() / np.sqrt(200)
     assert found.standard_error == pytest.approx(error, rel=0.06)
     assert found.upper - found.score == pytest.approx(1.97 * error, rel=0.1)
+
+
+def test_bootstrap_of_a_metric_that_returns_no_number():
+    for metric in (policy_value, partial(policy_value, method="ipw")):
+        with pytest.raises(TypeError, match="returned a Bunch; policy_value computes"):
+            bootstrap_interval(metric, Y, T, T)
 
 
 def test_bootstrap_samples_without_an_arm_are_left_out():

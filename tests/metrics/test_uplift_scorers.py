@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm.metrics import (
     UpliftDisplay,
+    bootstrap_interval,
     get_scorer,
     policy_value,
     qini_auc_score,
@@ -141,7 +142,7 @@ def test_scorers_without_treatment_or_with_an_unknown_one():
     with pytest.raises(ValueError, match=r"needs the treatment .*set_score_request"):
         scorer(model, X, Y)
     other = np.where(MAILED == "call", "letter", MAILED)
-    with pytest.raises(ValueError, match=r"labels \['letter'\], which are none of"):
+    with pytest.raises(ValueError, match=r"labels \['letter'\], which are not"):
         scorer(model, X, Y, treatment=other)
     few = MAILED != "call"
     with pytest.raises(ValueError, match=r"No row with weight has .* \['call'\]"):
@@ -204,9 +205,31 @@ def test_band_is_over_customers():
     assert (lower[1:] < inside[1:]).mean() > 0.9
     assert (inside[1:] < upper[1:]).mean() > 0.9
     assert_allclose(rows.band[0], 0)
+
+    def mean_effect(y, effect, mailed, *, sample_weight):
+        given = {"sample_weight": sample_weight}
+        return uplift_at_k(y, effect, mailed, k=1, **given)
+
+    ends = bootstrap_interval(mean_effect, *given, n_resamples=100, random_state=0)
+    assert_allclose(rows.band[-1], [ends.lower, ends.upper])
     copies = [np.repeat(one, 3) for one in given]
     names = np.repeat(np.arange(two.sum()), 3)
     clusters = UpliftDisplay.from_predictions(*copies, customers=names, **band)
     assert_allclose(clusters.band, rows.band, atol=1e-9)
     with pytest.raises(ValueError, match="'curve'"):
         UpliftDisplay.from_predictions(*given, curve="gini")
+
+
+@pytest.mark.usefixtures("_close_figures")
+def test_display_of_pipelines_and_searches():
+    model = Contrasts().set_fit_request(treatment=True)
+    pipeline = make_pipeline(StandardScaler(), model)
+    scorer = get_scorer("qini_auc").set_score_request(treatment=True)
+    search = GridSearchCV(pipeline, {"contrasts__shrink": [1.0]}, cv=2, scoring=scorer)
+    for fitted in (pipeline, search):
+        fitted.fit(X, Y, treatment=MAILED)
+        display = UpliftDisplay.from_estimator(fitted, X, Y, MAILED, arm="mail")
+        expected = qini_auc_score(
+            Y, fitted.predict(X), MAILED, control="none", arm="mail"
+        )
+        assert display.auc == pytest.approx(expected)

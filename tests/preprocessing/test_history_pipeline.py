@@ -187,6 +187,12 @@ def test_names_of_columns_and_levels_do_not_collide():
     marked = attach(a=[1.0, NAN, 3.0], missingindicator_a=[1.0, 2.0, 3.0])
     expected = ["a", "missingindicator_a", "missingindicator_a_"]
     assert list(statics_of(marked)) == expected
+    # Numbers come first, and keep their names.
+    levels = attach(v=["x", "y", "y"], v_x=[1.0, 2.0, 2.0])
+    there = statics_of(levels, levels.iloc[::-1])
+    assert list(there) == ["v_x", "v_x_", "v_y"]
+    assert_allclose(there["v_x"], standardised([1, 2, 2])[::-1])
+    assert_array_equal(there[["v_x_", "v_y"]], [[0, 1], [0, 1], [1, 0]])
 
 
 def test_aggregates_with_rare_levels_beside_the_history():

@@ -66,6 +66,14 @@ def test_curves_of_one_auction_and_of_lost_ones():
     assert lost.expected_cost(3) == 0
     free = WinRateCurve([1, 1], [0, np.nan])
     assert free.win_rate([0, 0.5]).tolist() == [0, 0.5]
+    assert lost.prices.tolist() == lost.probabilities.tolist() == []
+
+
+def test_steps_are_at_the_prices_paid():
+    """A lost bid of 0 has no price below 0."""
+    curve = WinRateCurve([0, 2, 2, 4, 4], [np.nan, 1, np.nan, 3, 1])
+    assert curve.prices.tolist() == [1, 3]
+    assert_allclose(curve.probabilities, [0.5, 1])
 
 
 def test_tables_with_any_index():
@@ -80,6 +88,8 @@ def test_tables_with_any_index():
     [
         ([1, 2], [1], r"same length.*\(2,\) and \(1,\)"),
         ([], [], "same length, 1 or more"),
+        ([[1, 2]], [[1, 1]], r"must be 1-D.*\(1, 2\) and \(1, 2\)"),
+        (1, 1, r"must be 1-D.*\(\) and \(\)"),
         ([1, np.nan], [1, 1], "bids must be finite; 1 are missing"),
         ([-1, 2], [np.nan, 1], "1 bids and 0 prices are not"),
         ([1, 2, 2], [2, -1, np.inf], "0 bids and 3 prices are not"),

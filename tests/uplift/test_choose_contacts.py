@@ -3,9 +3,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm.uplift import choose_contacts
+from sklearn_seqcrm.uplift import _knapsack, choose_contacts
 
 
 def best_profit(profit, limits):
@@ -38,7 +40,7 @@ def test_small_problems_have_the_best_choice(seed):
     ]:
         result = choose_contacts(effect, value=value, cost=cost, **options)
         assert result.profit == pytest.approx(best_profit(profit, limits))
-        assert result.gap == 0
+        assert result.optimality_gap == 0
         for used, most in limits:
             rows, chosen = np.flatnonzero(result.treatment), result.treatment
             assert used[rows, chosen[rows] - 1].sum() <= most + 1e-9
@@ -58,7 +60,7 @@ def test_many_customers(capacity):
     effect, cost = rng.normal(0.02, 0.05, (4000, 3)), rng.uniform(0.2, 5, (4000, 3))
     result = choose_contacts(effect, value=50, cost=cost, budget=800, capacity=capacity)
     assert result.cost <= 800 * (1 + 1e-9)
-    assert 0 <= result.gap < 1e-4 * result.profit
+    assert 0 <= result.optimality_gap < 1e-4 * result.profit
     counts = np.bincount(result.treatment)
     if capacity:
         assert counts[1] <= 300
@@ -78,7 +80,7 @@ def test_equal_costs_take_the_highest_effects():
         # Of equal effects, the first rows.
         assert_array_equal(result.treatment, [1, 0, 1, 0, 0, 0])
         assert result.profit == pytest.approx(2)
-        assert result.gap == 0
+        assert result.optimality_gap == 0
     everybody = choose_contacts(effect, value=10, cost=2)
     assert everybody.treatment.sum() == 3  # the profit of .2 * 10 - 2 is not above 0
     assert choose_contacts(effect, capacity=0).contacts.empty
@@ -93,7 +95,7 @@ def test_budgets_are_spent_to_the_cent():
 
 def test_labels_customers_and_channels():
     effect = pd.DataFrame(
-        {"mon": [0.3, 0.2, 0.1], "tue": [0.3, 0.2, 0.1], "call": [0.1, 0.5, 0.0]},
+        [[0.3, 0.3, 0.1], [0.2, 0.2, 0.5], [0.1, 0.1, 0.0]],
         index=["ann", "bob", "cid"],
     )
     result = choose_contacts(
@@ -107,6 +109,32 @@ def test_labels_customers_and_channels():
     named = choose_contacts(effect, customers=["x", "y", "z"], capacity=1)
     assert named.contacts["customer"].tolist() == ["y"]
     assert named.contacts["treatment"].tolist() == [3]
+
+
+def test_names_of_treatments_find_their_columns():
+    labels = ["none", "mail", "call"]
+    effect = pd.DataFrame({"mail": [0.3, 0.1, 0.2], "call": [0.4, 0.6, 0.2]})
+    cost = pd.DataFrame({"mail": [1.0, 2.0, 1.5], "call": [4.0, 5.0, 6.0]})
+    options = {"value": 20, "treatments": labels}
+    channels = pd.Series(["post", "phone"], ["mail", "call"])
+    for costs in (cost, cost.iloc[0]):
+        plain = choose_contacts(effect.to_numpy(), cost=costs.to_numpy(), **options)
+        for named in (costs, costs.iloc[..., [1, 0]]):
+            result = choose_contacts(effect[["call", "mail"]], cost=named, **options)
+            pd.testing.assert_frame_equal(result.contacts, plain.contacts)
+    swapped = choose_contacts(
+        effect, channels=channels.iloc[::-1], capacity={"phone": 1}, **options
+    )
+    assert_array_equal(swapped.treatment, ["mail", "call", "mail"])
+    for bad in ({"effect": effect}, {"cost": cost}, {"cost": cost.iloc[0]}):
+        wrong = {
+            name: table.rename({"call": "phone"}, axis=-1 + table.ndim)
+            for name, table in bad.items()
+        }
+        with pytest.raises(
+            ValueError, match=r"\['mail', 'phone'\], which are not .* arms"
+        ):
+            choose_contacts(**{"effect": effect, **options, **wrong})
 
 
 def test_costs_and_values_of_customers():
@@ -160,7 +188,16 @@ def test_bad_input():
         ({"treatments": "none"}, TypeError, "treatments must be a list of labels"),
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
-        ({"customers": ["a", "b", "a"]}, ValueError, "1 rows are of customers .* 'a'"),
+        (
+            {"customers": ["a", "b", "a"]},
+            ValueError,
+            "customers has 1 rows of .* 'a'",
+        ),
+        (
+            {"effect": pd.Series([0.1, 0.2, 0.3], index=["a", "a", "b"])},
+            ValueError,
+            "The index of effect has 1 rows of .* 'a'; .* pass customers=",
+        ),
         ({"customers": ["a", None, "b"]}, ValueError, "customers has 1 missing values"),
         ({"customers": ["a"]}, ValueError, "customers has 1 rows, but effect has 3"),
         ({"effect_samples": np.ones((5, 3))}, ValueError, r"\(n_samples, 3, 2\)"),
@@ -181,4 +218,60 @@ def test_contacts_without_cost_are_all_taken():
     result = choose_contacts(np.full(6000, 0.1), value=20, cost=cost, budget=10)
     assert result.treatment[::2].all()
     assert result.treatment[1::2].sum() == 10
-    assert result.gap == 0
+    assert result.optimality_gap == 0
+
+
+@st.composite
+def proportional_problems(draw):
+    """Treatments of equal profit per cost, which tie at the price of a budget."""
+    k = draw(st.integers(2, 3))
+    cost = draw(st.lists(st.integers(1, 9), min_size=k, max_size=k, unique=True))
+    slopes = draw(st.lists(st.sampled_from([1.7, 2.54, 3.3]), min_size=1, max_size=5))
+    slopes = np.repeat(slopes, draw(st.sampled_from([1, 10, 40])))
+    unit = draw(st.sampled_from([0.1, 1.0, 5.0]))
+    costs = np.tile(np.array(cost) * unit, (len(slopes), 1))
+    budget = unit * draw(st.integers(0, 12) | st.integers(0, 5 * len(slopes)))
+    numbers = st.sampled_from([0, 1, len(slopes) // 2, len(slopes) - 1])
+    each = st.dictionaries(st.integers(1, k), numbers, min_size=1)
+    return slopes[:, None] * costs, costs, budget, draw(numbers | each)
+
+
+@given(proportional_problems())
+@settings(max_examples=100)
+def test_equal_profit_per_cost_keeps_all_limits(problem):
+    effect, costs, budget, capacity = problem
+    n, k = costs.shape
+    result = choose_contacts(effect, cost=costs, budget=budget, capacity=capacity)
+    columns = np.arange(1, k + 1)
+    limits = [(costs, budget * (1 + 1e-9))]
+    if isinstance(capacity, int):
+        limits.append((np.ones((n, k)), capacity))
+    else:
+        for label, most in capacity.items():
+            limits.append((np.tile(1.0 * (columns == label), (n, 1)), most))
+    taken = result.treatment[:, None] == columns
+    for used, most in limits:
+        assert used[taken].sum() <= most
+    assert result.bound >= result.profit
+    if n <= 5:
+        best = best_profit(effect - costs, limits)
+        assert result.profit == pytest.approx(best)
+        assert result.bound >= best - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("effect", "cost", "budget"),
+    [([12.7, 25.4, 50.8], [5, 10, 20], 5), ([0.33, 0.66], [0.1, 0.2], 0.4)],
+)
+@pytest.mark.parametrize("n", [10, 30, 300])
+def test_customers_who_are_alike_keep_budget_and_capacity(effect, cost, budget, n):
+    result = choose_contacts([effect] * n, cost=cost, budget=budget, capacity=n - 1)
+    assert result.cost == pytest.approx(budget)  # all profits are in proportion to it
+    assert result.profit == pytest.approx(budget * (effect[0] - cost[0]) / cost[0])
+    assert result.optimality_gap == 0
+
+
+def test_a_plan_beyond_its_limits_or_its_bound_is_an_error(monkeypatch):
+    monkeypatch.setattr(_knapsack, "_within_limits", lambda _, choice, prices: choice)
+    with pytest.raises(RuntimeError, match="exceed a limit, or their bound: used"):
+        choose_contacts([[12.7, 25.4]] * 30, cost=[5, 10], budget=5, capacity=29)

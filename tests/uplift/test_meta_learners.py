@@ -168,6 +168,18 @@ def test_learned_propensities_are_those_of_the_truth():
     np.testing.assert_allclose(learned.sum(axis=1), 1)
 
 
+def test_columns_of_propensities_are_found_by_the_labels():
+    X, y, treated, propensity = table(300)
+    given = pd.DataFrame({"none": 1 - propensity, "mail": propensity})
+    arm = given.columns.to_numpy()[treated]
+    for columns in (["none", "mail"], ["mail", "none"]):
+        model = linear(control="none", random_state=0)
+        model.fit(X, y, treatment=arm, propensity=given[columns])
+        np.testing.assert_allclose(model.learner_.propensity.of_rows[:, 1], propensity)
+    with pytest.raises(ValueError, match=r"propensity has the names \['no', 'yes'\]"):
+        model.fit(X, y, treatment=arm, propensity=given.set_axis(["no", "yes"], axis=1))
+
+
 def test_constant_propensities_are_the_shares():
     X, y, treated, _ = table(300)
     weight = np.where(treated, 3.0, 1.0)

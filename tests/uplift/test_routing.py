@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import sklearn
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 
-from sklearn_seqcrm.metrics import get_scorer, qini_auc_score
+from sklearn_seqcrm.metrics import get_scorer, policy_value, qini_auc_score
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor
 
@@ -87,6 +87,28 @@ def test_comparison():
         n_resamples=50,
     )
     assert found.differences["lower"].iloc[0] > 0
+
+
+def test_comparison_by_the_value_of_a_policy():
+    """The propensity is for the metric: fits that could take it get none."""
+    X, y, arm = table()
+    propensity = np.where(X[:, 1] > 0, 0.4, 0.6)
+    models = {"t": numbers("t"), "dr": numbers()}
+    given = {"treatment": arm, "propensity": propensity}
+    options = {"cv": KFold(3), "scoring": "policy_value", "n_resamples": 10}
+    found = compare_models(models, X, y, params=given, **options)
+    for name, model in models.items():
+        values = []
+        for train, test in KFold(3).split(X):
+            fitted = model.fit(X[train], y[train], treatment=arm[train])
+            policy = np.where(fitted.predict(X[test]) > 0, "mail", "none")
+            rows = {"control": "none", "propensity": propensity[test]}
+            values.append(policy_value(y[test], policy, arm[test], **rows).value)
+        scores = found.scores.set_index("model").loc[name, "score"]
+        assert scores.tolist() == pytest.approx(values)
+    forgotten = {"t": numbers("t").set_fit_request(treatment=None)}
+    with pytest.raises(UnsetMetadataPassedError, match="treatment"):
+        compare_models(forgotten, X, y, params={"treatment": arm}, **options)
 
 
 @pytest.mark.parametrize("make", [numbers, classes])

@@ -19,12 +19,14 @@ from sklearn_seqcrm._columns import (
     ColumnRoles,
     Cutoffs,
     Table,
+    cutoffs_of,
     has_histories,
     numbers_of,
     refuse_repeated_columns,
     row_customers,
     static_type_of,
 )
+from sklearn_seqcrm._durations import as_floats, refuse_new_durations
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data._rows import RowData
@@ -357,6 +359,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)
+        _keep_exposure_unit(estimator, X, reset)
         if any(dtype.kind not in "biuf" for dtype in X.dtypes):
             X = pd.DataFrame(numbers_of(X), X.index, X.columns)
     if reset:
@@ -443,6 +446,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     statics = table.frame.take(place, axis=1)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics, getattr(estimator, "exposure", None)))
+    _keep_exposure_unit(estimator, statics, reset)
     sources = tuple(history_source(array) for array in arrays)
     return Inputs(
         RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
@@ -450,15 +454,8 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         reading.histories,
         partial(row_customers, arrays),
         clocks=tuple(array.log.timeline.clock for array in arrays),
-        ends=tuple(map(_end_of_log, arrays)),
+        ends=tuple(cutoffs_of(array).end for array in arrays),
     )
-
-
-def _end_of_log(array: HistoryArray) -> Any:
-    """Return the first moment that was not observed; None for joined histories."""
-    timeline = array.log.timeline
-    # Logs that were joined may end at different times, as targets say, too.
-    return timeline.end if timeline.customers.is_unique else None
 
 
 def _forget_columns(estimator: Any) -> None:
@@ -528,6 +525,20 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
             )
             raise ValueError(f"Columns have {what} (count): {found}. {way}.")
     return values
+
+
+def _keep_exposure_unit(estimator: Any, statics: pd.DataFrame, reset: bool) -> None:
+    """Store whether exposures are durations; refuse durations after numbers."""
+    name = getattr(estimator, "exposure", None)
+    if name is None or name not in statics.columns:
+        return
+    _, in_days = as_floats(statics[name], f"The exposure {name!r}")
+    if reset:
+        estimator._exposure_in_days = in_days
+        return
+    # A fit on padded tensors does not know the unit.
+    known = getattr(estimator, "_exposure_in_days", True)
+    refuse_new_durations(in_days, known, f"The exposures {name!r}")
 
 
 def _refuse_missing_exposure(values: np.ndarray, name: Any) -> None:

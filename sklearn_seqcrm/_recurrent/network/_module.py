@@ -98,6 +98,10 @@ class LinearPart(nn.Module):
             tensor.copy_(torch.from_numpy(values.astype("float32")))
 
 
+# Decayed sums of events long ago underflow. Ratios of float32 to this are finite.
+_LEAST_SPREAD = float(np.sqrt(np.finfo("float32").tiny))
+
+
 def ridge(
     inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,7 +123,7 @@ def ridge(
     -------
     center, spread : ndarray of shape (n_inputs,), float64
         Mean and standard deviation of each input. The latter is infinite where it is
-        only rounding error, so that such an input has no influence.
+        only rounding error or tiny, so that such an input has no influence.
     weights : ndarray of shape (n_inputs, k), float64
         A column w for each target.
     """
@@ -129,7 +133,8 @@ def ridge(
     center = sum(share[some] @ inputs[some].astype("float64") for some in parts)
     variance = sum(share[some] @ (inputs[some] - center) ** 2 for some in parts)
     spread = np.sqrt(variance)
-    spread[spread <= 1e-6 * np.abs(center)] = np.inf
+    is_constant = spread <= np.maximum(1e-6 * np.abs(center), _LEAST_SPREAD)
+    spread[is_constant] = np.inf
     n_inputs = inputs.shape[1]
     target = target.reshape(len(target), -1)
     products = np.zeros((n_inputs, n_inputs))

@@ -11,10 +11,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
+from sklearn_seqcrm._columns import refuse_not_finite
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    refuse_not_finite,
     softmax,
 )
 

@@ -11,10 +11,10 @@ from scipy.sparse import issparse
 from scipy.special import logit
 from torch import nn
 
+from sklearn_seqcrm._columns import refuse_not_finite
 from sklearn_seqcrm._recurrent.data import Array, sigmoid
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    refuse_not_finite,
     refuse_other_shape,
 )
 

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import column_or_1d
 from torch import nn
 
+from sklearn_seqcrm._columns import refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
@@ -18,7 +19,6 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     exponent_of,
     has_weight,
     is_multioutput,
-    refuse_not_finite,
     refuse_other_shape,
 )
 

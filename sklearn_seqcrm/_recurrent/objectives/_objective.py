@@ -10,7 +10,6 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -265,22 +264,6 @@ def is_multioutput(y: Any) -> bool:
     """Return whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
-
-
-def refuse_not_finite(y: np.ndarray) -> None:
-    """Raise a ValueError for targets that are missing or infinite."""
-    missing = pd.isna(y)
-    infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
-    bad = missing if missing.any() else infinite
-    if bad.any():
-        by_row = bad.reshape(len(y), -1)
-        n_bad = int(by_row.any(axis=1).sum())
-        of = f" in the columns {np.flatnonzero(by_row.any(axis=0)).tolist()}"
-        raise ValueError(
-            f"Input y contains {'NaN' if missing.any() else 'infinity'}: {n_bad} of "
-            f"{len(y)} targets are {'missing' if missing.any() else 'infinite'}"
-            f"{of if y.ndim > 1 else ''}; drop those rows from X and y."
-        )
 
 
 def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:

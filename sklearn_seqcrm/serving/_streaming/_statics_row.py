@@ -128,8 +128,9 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
     if function == "to_levels" and len(steps) == 1:
         return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
     if function == "to_customer_levels" and len(steps) == 2:
-        # The first column is a history.
-        return _Levels(columns[1:], _ScaledTargets(*steps))
+        # The first columns are histories.
+        levels = columns[-len(steps[0].categories_) :]
+        return _Levels(levels, _ScaledTargets(*steps))
     if len(steps) != 2 or type(steps[0]) not in _IMPUTERS:
         return None
     imputer, scaler = steps

@@ -275,11 +275,11 @@ class StreamingScorer(PredictionsMixin):
         events with the same result, whatever other events are in the table. But pandas
         converts integers beside None to floats, and fills in fields that some events
         lack: pass events from JSON as a list, not as a table. A list of one event makes
-        no table, and takes a fiftieth of the time of a table of one event.
+        no table, and takes a sixtieth of the time of a table of one event.
         """
         with self._lock:
             stream = self._stream(history)
-            # As a table, a single event would take fifty times as long.
+            # As a table, a single event would take sixty times as long.
             is_single = isinstance(events, list) and len(events) == 1
             if is_single and isinstance(events[0], Mapping):
                 return self._single_customer_scorer.take(events[0], stream, on_accept)

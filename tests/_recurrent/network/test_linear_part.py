@@ -40,6 +40,17 @@ def test_a_constant_input_has_no_effect():
     assert one == other
 
 
+@pytest.mark.parametrize("tiny", [4e-45, 1e-30])
+def test_sums_that_underflow_have_no_effect(tiny):
+    """A sum over events of long ago, and a later row with a recent event."""
+    part = LinearPart(2, 1)
+    inputs = np.array([[0, 0], [tiny, 1], [0, 2]], dtype="float32")
+    part.start(inputs, np.array([0.0, 1.0, 2.0]), None)
+    assert part(torch.from_numpy(inputs)).isfinite().all()
+    one, other = part(torch.tensor([[50.0, 1.0], [0.0, 1.0]]))
+    assert one == other
+
+
 def buyers(amounts):
     """One row for each customer, who has three events ten days apart."""
     n = len(amounts)

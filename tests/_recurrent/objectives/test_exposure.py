@@ -130,7 +130,8 @@ def test_the_exposure_is_found_in_every_form_of_x():
     by_place = LSTMRegressor(**{**RATE, "exposure": place}).fit(padded, Y)
     assert by_place.predict(padded).shape == (len(Y),)
     length = X.assign(days=pd.to_timedelta(DAYS, unit="D"))
-    assert_allclose(pipeline.predict(length), expected, rtol=1e-6)
+    by_length = clone(pipeline).fit(length, Y)
+    assert_allclose(by_length.predict(length), expected, rtol=1e-6)
 
 
 def test_continued_training_and_copies_keep_the_exposure():
@@ -164,6 +165,22 @@ def test_exposures_that_are_not_positive_are_refused(days, message):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_units_of_exposures_stay_as_in_fit():
+    lengths = X.assign(days=pd.to_timedelta(DAYS, unit="D"))
+    model = make_history_pipeline(LSTMRegressor(**RATE))
+    numbers = clone(model).fit(X, Y)
+    with pytest.raises(TypeError, match="'days' are durations, and were plain numbers"):
+        numbers.predict(lengths)
+    days = clone(model).fit(lengths, Y)
+    assert_array_equal(days.predict(lengths), days.predict(X))  # numbers are days
+    # Tables without histories.
+    names = ["member", "days"]
+    table = X[names]
+    alone = LSTMRegressor(**RATE).fit(table, Y)
+    with pytest.raises(TypeError, match="'days' are durations, and were plain numbers"):
+        alone.predict(lengths[names])
 
 
 def test_a_missing_duration_is_refused_as_exposure():
