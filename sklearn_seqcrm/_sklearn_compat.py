@@ -278,6 +278,11 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
     -------
     estimator
         The fitted clone.
+
+    Raises
+    ------
+    TypeError
+        If there are weights, and the last step takes none.
     """
     model = clone(estimator)
     if weight is None:
@@ -290,7 +295,15 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
     # Without a request, the last step gets the weights by their prefixed name, which
     # pipelines take only without routing.
     with config_context(enable_metadata_routing=False):
-        return model.fit(X, y, **{weight_key(model): weight})
+        try:
+            return model.fit(X, y, **{weight_key(model): weight})
+        except TypeError as error:
+            if takes_weights(model) or name not in str(error):
+                raise
+            raise TypeError(
+                "sample_weight is given, and fit of the last step takes none: "
+                f"{estimator!r}. Pass another estimator, or leave out sample_weight."
+            ) from error
 
 
 def takes_weights(part: Any) -> bool:

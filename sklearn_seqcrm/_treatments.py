@@ -118,9 +118,28 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
         unknown = column[codes < 0].unique().tolist()
         raise ValueError(
             f"treatment has {(codes < 0).sum()} rows with the labels {unknown}, which "
-            f"are not among the known ones, {np.asarray(labels).tolist()}."
+            f"are not among the known ones, {pd.Index(labels).tolist()}."
         )
     return codes.astype("int64")
+
+
+def refuse_no_treatment(treatment: Any, caller: str) -> None:
+    """Raise a ValueError that names the ways to pass treatments, if there are none.
+
+    Parameters
+    ----------
+    treatment : object
+        Argument of a method.
+    caller : str
+        The method, for the error.
+    """
+    if treatment is None:
+        raise ValueError(
+            f"{caller} needs treatment=..., the label of the treatment of each row. "
+            "Pipelines pass it as fit(X, y, estimator__treatment=...), by the name of "
+            "the step; searches and cross_validate with params={'treatment': ...}, "
+            "after sklearn.set_config(enable_metadata_routing=True)."
+        )
 
 
 def label_array(treatment: Any) -> np.ndarray:

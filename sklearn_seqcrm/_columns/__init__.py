@@ -42,6 +42,7 @@ from sklearn_seqcrm._columns._table import (
     Table,
     as_history_array,
     check_raw,
+    customer_hashes,
     customers_of,
     has_histories,
     holds_histories,

@@ -42,7 +42,7 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
     ------
     ValueError
         If each level of a column occurs in one arm only and each arm has one level,
-        and that is no chance.
+        and chance does not explain it: ``n_arms ** -n < 1e-6``.
     """
     if not isinstance(X, pd.DataFrame):
         return
@@ -83,8 +83,9 @@ def refuse_visible_decisions(
     ------
     ValueError
         If all rows whose last moment has some level of a field (of raw histories only),
-        or that have an event at their cutoff, are in one arm, and that is no chance: ``share ** n_customers <
-        1e-6`` with the share of that arm among all rows.
+        or that have an event at their cutoff, are in one arm, and chance does not
+        explain it: ``share ** n_customers < 1e-6`` with the share of that arm among all
+        rows.
     """
     if not has_histories(X):
         return

@@ -407,6 +407,27 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
     return numbers
 
 
+def customer_hashes(array: HistoryArray) -> np.ndarray:
+    """Return a hash of the id of each row's customer.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        The column.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Negative numbers that depend on the id only, neither on the order of the rows
+        nor on further customers in the log; 0 for unidentified ones.
+    """
+    who = array.rows.identities
+    hashes = np.where(who < -1, who, 0)  # of customers who are not in the log
+    found, place = np.unique(who[who >= 0], return_inverse=True)
+    hashes[who >= 0] = hashed_ids(array.log.customers[found])[place]
+    return hashes
+
+
 def split_customers(
     customers: np.ndarray, fraction: float, random_state: Any
 ) -> tuple[np.ndarray, np.ndarray]:

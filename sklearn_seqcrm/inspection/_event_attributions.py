@@ -86,7 +86,8 @@ def event_attributions(
     target : object, default=None
         The class to explain; None: the second of two classes, or the most probable
         class of each row if there are more. For several labels or targets, the position
-        of one, which has to be given.
+        of one, which has to be given; for the effects of several treatments, the label
+        of one.
     unit : {"log_odds", "probability"}, default="log_odds"
         Unit of a classifier's attributions: the log odds of the class, or its
         probability. Those of a classifier without ``predict_proba`` are in units of its

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table, check_raw, one_history
@@ -61,6 +62,10 @@ class ExplainedRows(NamedTuple):
         table = Table.of(X).refuse_no_rows(caller)
         name, array = named_history(table, history)
         return cls(table.frame, name, check_raw(array, caller))
+
+
+def _last_step(estimator: Any) -> Any:
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
 def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
@@ -127,7 +132,8 @@ class ExplainedQuantity:
             The rows.
         target : object
             A class; None: the second of two classes, or the most probable one of each
-            row. For several labels or targets, the position of one.
+            row. For several labels or targets, the position of one; for the effects of
+            several treatments, the label of one.
         unit : {"log_odds", "probability"}
             Unit for classifiers.
         """
@@ -144,14 +150,18 @@ class ExplainedQuantity:
                 "unit='log_odds' if it has a decision_function."
             )
         if len(shape) > 1:
-            columns = np.arange(shape[1])
-            if target is None or target not in columns:
+            columns, what = np.arange(shape[1]), "position"
+            treatments = getattr(_last_step(estimator), "treatments_", None)
+            if treatments is not None:
+                columns, what = treatments[1:], "treatment"
+            places = columns.tolist()
+            if target is None or target not in places:
                 raise ValueError(
-                    f"{name} predicts {len(columns)} numbers for each row, and one can "
-                    f"be explained: give target=, its position, {columns.tolist()}; "
+                    f"{name} predicts {len(places)} numbers for each row, and one can "
+                    f"be explained: give target=, its {what}, {places}; "
                     f"got {target!r}."
                 )
-            codes = np.full(len(X), int(target))
+            codes = np.full(len(X), places.index(target))
             # Labels are not exclusive: 1 - p is the probability of the opposite.
             return cls(estimator, X, codes, columns, unit, is_exclusive=False)
         if unit == "prediction":

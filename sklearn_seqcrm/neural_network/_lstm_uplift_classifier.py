@@ -337,7 +337,7 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         X: Any,
         y: Any,
         *,
-        treatment: Any,
+        treatment: Any = None,
         classes: Any = None,
         treatments: Any = None,
         sample_weight: Any = None,

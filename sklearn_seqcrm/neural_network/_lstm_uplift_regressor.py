@@ -283,7 +283,7 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         X: Any,
         y: Any,
         *,
-        treatment: Any,
+        treatment: Any = None,
         treatments: Any = None,
         sample_weight: Any = None,
     ) -> Self:

@@ -19,7 +19,11 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import check_sample_weight, with_callbacks
-from sklearn_seqcrm._treatments import encode_treatments, label_array
+from sklearn_seqcrm._treatments import (
+    encode_treatments,
+    label_array,
+    refuse_no_treatment,
+)
 from sklearn_seqcrm.metrics import qini_auc_score
 
 
@@ -61,7 +65,9 @@ class UpliftMixin(ABC):
         return tags
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, *, treatment: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
+    ) -> Self:
         """Train on rows with known treatments and outcomes.
 
         Parameters
@@ -73,9 +79,10 @@ class UpliftMixin(ABC):
             Outcomes: of a classifier two classes, of a regressor numbers in the domain
             of the loss.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row, by position.
+            Label of the treatment of each row, by position. It is required.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the rows in the loss, not negative.
+            Weights of the rows in the loss, not negative. Labels of rows of weight 0
+            do not count.
 
         Returns
         -------
@@ -88,14 +95,14 @@ class UpliftMixin(ABC):
             If histories are raw, a static is not a number, `y` is of another type, or
             treatments mix text and other labels.
         ValueError
-            If treatments are missing, all rows have the same, `control` is none of
-            them, an event at the cutoff or a static shows them, `y` has missing values
-            or is outside the domain of the loss, a
-            parameter is out of range, `pretrained` has other events or sizes, or the
-            machine lacks `device` or, to train, `precision`.
+            If treatments are not given or missing, all rows have the same, `control` is
+            none of them, an event at the cutoff or a static shows them, `y` has missing
+            values or is outside the domain of the loss, a parameter is out of range,
+            `pretrained` has other events or sizes, or the machine lacks `device` or, to
+            train, `precision`.
         """
         self._check_parameters()
-        self._refuse_no_treatment(treatment)
+        refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
         self._refuse_visible_decisions(X, treatment, sample_weight)
         if self.warm_start:
             treatment = self._without_unused(treatment, sample_weight)
@@ -112,18 +119,11 @@ class UpliftMixin(ABC):
         treatments: Any,
     ) -> Self:
         self._check_parameters()
-        self._refuse_no_treatment(treatment)
+        refuse_no_treatment(treatment, f"{type(self).__name__}.partial_fit")
         self._refuse_visible_decisions(X, treatment, sample_weight)
         treatment = self._without_unused(treatment, sample_weight)
         objective = OutcomesByTreatment(of_one, self.control, treatments)
         return self._partial_fit(X, y, sample_weight, objective, treatment)
-
-    def _refuse_no_treatment(self, treatment: Any) -> None:
-        if treatment is None:
-            raise ValueError(
-                f"{type(self).__name__} needs treatment, the label of the treatment of "
-                "each row; got None."
-            )
 
     def _without_unused(self, treatment: Any, sample_weight: Any) -> Any:
         """Return labels in which rows of weight 0 have one that others have.
@@ -225,8 +225,7 @@ class UpliftMixin(ABC):
         networks, the ends are ``m - q * s`` and ``m + q * s``, where ``q`` is the
         quantile of Student's t distribution with ``k - 1`` degrees of freedom.
         """
-        objective = self._fitted_objective
-        each = np.stack([objective.predict(one) for one in self._outputs(X)])
+        each = self.predict_samples(X)
         if len(each) < 2:
             raise ValueError(
                 "An interval needs two networks or more; fit with n_networks=5."
@@ -235,8 +234,26 @@ class UpliftMixin(ABC):
         mean, reach = each.mean(axis=0), q * each.std(axis=0, ddof=1)
         return np.stack([mean - reach, mean + reach], axis=-1)
 
+    def predict_samples(self, X: Any) -> np.ndarray:
+        """Predict effects by each network.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n_networks, n) or (n_networks, n, n_arms - 1)
+            Effects, whose mean `predict` returns, for
+            ``choose_contacts(effect_samples=)``. They differ by seeds, not by samples
+            of customers.
+        """
+        objective = self._fitted_objective
+        return np.stack([objective.predict(one) for one in self._outputs(X)])
+
     def score(
-        self, X: Any, y: Any, *, treatment: Any, sample_weight: Any = None
+        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
     ) -> float:
         """Return the Qini coefficient of the predicted effects.
 
@@ -263,7 +280,7 @@ class UpliftMixin(ABC):
         ValueError
             If treatments are missing, or were not among those of `fit`.
         """
-        self._refuse_no_treatment(treatment)
+        refuse_no_treatment(treatment, f"{type(self).__name__}.score")
         effect = self.predict(X)
         encode_treatments(treatment, self.treatments_, effect)  # refuses unknown labels
         classes = getattr(self, "classes_", None)

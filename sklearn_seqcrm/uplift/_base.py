@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from copy import copy
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,9 +27,9 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     Table,
+    customer_hashes,
     customers_of,
     has_histories,
-    ranked_customers,
     refuse_treatment_columns,
     refuse_visible_decisions,
     with_attrs_of,
@@ -45,6 +47,7 @@ from sklearn_seqcrm._treatments import (
     encode_treatments,
     in_order_of_arms,
     read_treatments,
+    refuse_no_treatment,
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
@@ -130,7 +133,7 @@ class BaseUplift(BaseEstimator, ABC):
         X: Any,
         y: Any,
         *,
-        treatment: Any,
+        treatment: Any = None,
         sample_weight: Any = None,
         propensity: Any = None,
     ) -> Self:
@@ -143,14 +146,15 @@ class BaseUplift(BaseEstimator, ABC):
         y : array-like of shape (n,)
             Outcomes: labels of two classes, or numbers for a regressor.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row, of any type.
+            Label of the treatment of each row, of any type. It is required.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows, not negative; rows of weight 0 are left out. The
             estimators must take weights.
         propensity : array-like of shape (n,) or (n, n_arms), or None, default=None
-            Known probability of the treatment of each row, or of each arm in the order
-            control, then the others sorted; columns of a DataFrame are found by the
-            labels. It replaces the parameter `propensity`.
+            Known probability of each arm, in the order control, then the others sorted;
+            columns of a DataFrame are found by the labels. With two arms, (n,): the
+            probability of being treated, also of rows that were not. It replaces the
+            parameter `propensity`.
 
         Returns
         -------
@@ -160,11 +164,12 @@ class BaseUplift(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If `y`, `treatment` or `propensity` has missing values; `control` is not set
-            and the labels are not 0 and 1, or booleans; there is only one arm, or one
-            is missing in a fold; a propensity is 0 or 1; histories or a column of `X`
-            show the treatment that is being decided; the default of `effect_estimator`
-            or `propensity_estimator` is not known; or a parameter is out of range.
+            If `treatment` is not given; `y`, `treatment` or `propensity` has missing
+            values; `control` is not set and the labels are not 0 and 1, or booleans;
+            there is only one arm, or one is missing in a fold or in all draws of a
+            bootstrap sample; a propensity is 0 or 1; histories or a column of `X` show
+            the treatment that is being decided; the default of `effect_estimator` or
+            `propensity_estimator` is not known; or a parameter is out of range.
         TypeError
             If `learner` is ``"r"``, or `sample_weight` is given, and an estimator takes
             no `sample_weight`.
@@ -173,13 +178,13 @@ class BaseUplift(BaseEstimator, ABC):
         -----
         UserWarning
             If learned propensities of more than a hundredth of the rows are below
-            `min_propensity`, or the estimator of
-            ``learner="s"`` does not read the treatment.
+            `min_propensity`, or the estimator of ``learner="s"`` does not read the
+            treatment.
         """
         self._validate_params()
         fitted = copy(self)  # a fit that fails leaves the state of the last one
         fitted._fit_all(X, y, treatment, sample_weight, propensity)
-        vars(self).update(vars(fitted))
+        self.__dict__ = fitted.__dict__
         return self
 
     def _fit_all(
@@ -191,7 +196,7 @@ class BaseUplift(BaseEstimator, ABC):
         models = self._models(*given, self.n_jobs).with_seeds(rng)
         # One seed for each fit, so that the first one does not depend on n_bootstraps.
         seeds = rng.randint(2**31 - 1, size=1 + self.n_bootstraps).tolist()
-        cv = 3 if self.cv is None else self.cv
+        cv: Any = 3 if self.cv is None else self.cv
         if not (isinstance(cv, Integral) or hasattr(cv, "split")):
             cv = list(cv)  # a generator ends with the first fit
         learner = LEARNERS[self.learner]
@@ -260,17 +265,42 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `n_bootstraps` is less than 2.
         """
-        check_is_fitted(self, "learner_")
-        if len(self.bootstraps_) < 2:
+        effects = self.predict_samples(X)
+        if len(effects) < 2:
             raise ValueError(
                 "predict_interval needs fits of samples of the customers, and there "
-                f"are {len(self.bootstraps_)}; set n_bootstraps to 50 or more, and fit "
-                "again."
+                f"are {len(effects)}; set n_bootstraps to 50 or more, and fit again."
             )
-        effects = [self._effects(learner, X) for learner in self.bootstraps_]
         tail = (1 - self.confidence_level) / 2
-        ends = np.quantile(effects, [tail, 1 - tail], axis=0)  # (2, n, n_arms - 1)
-        return self._one_or_several(np.moveaxis(ends, 0, -1))
+        ends = np.quantile(effects, [tail, 1 - tail], axis=0)
+        return np.moveaxis(ends, 0, -1)
+
+    def predict_samples(self, X: Any) -> np.ndarray:
+        """Predict effects by the models of each sample of customers.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns), or array-like
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_bootstraps, n), or (n_bootstraps, n, n_arms - 1)
+            Effects as `predict` returns them, for ``choose_contacts(effect_samples=)``.
+
+        Raises
+        ------
+        ValueError
+            If `n_bootstraps` is 0.
+        """
+        check_is_fitted(self, "learner_")
+        if not self.bootstraps_:
+            raise ValueError(
+                "There are no fits of samples of the customers; set n_bootstraps to 50 "
+                "or more, and fit again."
+            )
+        each = [self._effects(learner, X) for learner in self.bootstraps_]
+        return np.stack([self._one_or_several(one) for one in each])
 
     def score(
         self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
@@ -300,16 +330,10 @@ class BaseUplift(BaseEstimator, ABC):
         ValueError
             If `treatment` is missing or has labels that `fit` did not see.
         """
-        if treatment is None:
-            raise ValueError(
-                "score needs treatment=..., the treatment of each row. Searches and "
-                "cross_validate pass it with params={'treatment': ...} after "
-                "sklearn.set_config(enable_metadata_routing=True)."
-            )
+        refuse_no_treatment(treatment, f"{type(self).__name__}.score")
         effects = self.predict(X)
-        encode_treatments(
-            treatment, self.treatments_, effects
-        )  # refuses unknown labels
+        # Refuses unknown labels.
+        encode_treatments(treatment, self.treatments_, effects)
         return qini_auc_score(
             y,
             effects,
@@ -342,6 +366,7 @@ class BaseUplift(BaseEstimator, ABC):
             raise ValueError(
                 f"{name} requires y to be passed, but the target y is None."
             )
+        refuse_no_treatment(treatment, f"{name}.fit")
         X, y = indexable(X, y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
@@ -355,7 +380,7 @@ class BaseUplift(BaseEstimator, ABC):
             with_attrs_of(y, values),
             outcome,
             arms,
-            _ranked_customers(X),
+            _ordered_customers(X),
             np.asarray(weight, dtype="float64"),
             _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
@@ -418,15 +443,15 @@ class BaseUplift(BaseEstimator, ABC):
         return found[:, 0] if len(self.treatments_) == 2 else found
 
 
-def _ranked_customers(X: Any) -> np.ndarray:
-    """Number customers in the order of their ids, for draws that rows do not change."""
+def _ordered_customers(X: Any) -> np.ndarray:
+    """Number customers by hashes of ids, whatever the order of rows, and the log."""
     customers = customers_of(X)
     if not has_histories(X):
         return customers
     histories = Table.of(X).histories
-    rank = ranked_customers(histories[min(histories, key=str)])
-    least = np.full(customers.max(initial=-1) + 1, rank.max(initial=-1))
-    np.minimum.at(least, customers, rank)
+    hashes = customer_hashes(histories[min(histories, key=str)])
+    least = np.zeros(customers.max(initial=-1) + 1, dtype="int64")
+    np.minimum.at(least, customers, hashes)
     return least.argsort(kind="stable").argsort()[customers]
 
 
@@ -454,15 +479,8 @@ def _fit_sample(
     """
     rng = np.random.RandomState(seed)
     fitted = learner(models.with_seeds(rng))
-    # A customer who is drawn twice keeps their number, so that both copies are in one
-    # fold of the cross-fitting.
-    _, codes = np.unique(rows.customers, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
     reason = ""
-    for _ in range(_MOST_DRAWS):
-        drawn = rng.randint(codes.max() + 1, size=codes.max() + 1)
-        index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
-        sample = rows.take(order[index])
+    for sample in islice(_samples(rows, rng), _MOST_DRAWS):
         absent = np.setdiff1d(np.arange(models.n_arms), sample.arms)
         if len(absent):
             reason = f"No row has the treatments {models.labels[absent].tolist()}."
@@ -474,21 +492,39 @@ def _fit_sample(
             continue
         fitted.fit(sample, folds)
         return fitted
-    n_customers = [
-        len(set(rows.customers[rows.arms == a])) for a in range(models.n_arms)
+    sizes = [
+        len(np.unique(rows.customers[rows.arms == a])) for a in range(models.n_arms)
     ]
-    each = dict(zip(models.labels.tolist(), n_customers, strict=True))
     raise ValueError(
-        f"Bootstrap sample {number} has rows of all treatments in none of {_MOST_DRAWS} "
-        f"draws of customers; the treatments have {each} customers. Leave out rare "
-        f"treatments, use fewer folds, or set n_bootstraps to 0. The last draw: {reason}"
+        f"Bootstrap sample {number} lacks a treatment in {_MOST_DRAWS} draws of "
+        "customers; the numbers of customers are "
+        f"{dict(zip(models.labels.tolist(), sizes, strict=True))}. Leave out rare "
+        f"treatments, use fewer folds, or set n_bootstraps to 0. Last draw: {reason}"
     )
+
+
+def _samples(rows: UpliftRows, rng: np.random.RandomState) -> Iterator[UpliftRows]:
+    """Yield samples of customers, drawn with replacement."""
+    # A customer who is drawn twice keeps their number, so that both copies are in one
+    # fold of the cross-fitting.
+    _, codes = np.unique(rows.customers, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    n_customers = codes.max() + 1
+    while True:
+        drawn = rng.randint(n_customers, size=n_customers)
+        index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
+        yield rows.take(order[index])
 
 
 def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:
     """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
     if given is None:
         return np.empty((n_rows, 0))
+    if np.ndim(given) == 0:
+        raise TypeError(
+            "propensity must be an array with a probability for each row; got "
+            f"{given!r}. If all rows have it, pass np.full({n_rows}, {given!r})."
+        )
     n_arms = len(labels)
     found = check_array(
         in_order_of_arms(given, labels, "propensity") if np.ndim(given) == 2 else given,

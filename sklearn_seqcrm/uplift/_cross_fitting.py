@@ -117,9 +117,8 @@ def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.
             f"cv={n_folds} folds need as many customers, and the rows have "
             f"{n_customers} (n_samples={len(codes)}); use a smaller cv, or add rows."
         )
-    found, kind = np.unique(rows.outcome, return_inverse=True)
-    n_kinds = 2 if len(found) == 2 else 1
-    stratum = rows.arms * n_kinds + (kind if n_kinds == 2 else 0)
+    found, label = np.unique(rows.outcome, return_inverse=True)
+    stratum = rows.arms * 2 + label if len(found) == 2 else rows.arms
     counts = np.bincount(stratum)
     # Rarest stratum first, equally rare ones by number, so that rows are in any order.
     rank = np.lexsort((np.arange(len(counts)), counts)).argsort()

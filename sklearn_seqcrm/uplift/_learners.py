@@ -58,7 +58,9 @@ class SLearner(Learner):
         self.names = _free_names(rows.X, self.models.labels)
         X = _with_columns(rows.X, self._indicators(rows.arms), self.names)
         self.outcome = self.models.fit_outcome(rows._replace(X=X))
-        some = rows.take(np.arange(min(len(rows.arms), 1000)))
+        # Not the first ones, which may be alike: all new customers, for example.
+        n_rows = len(rows.arms)
+        some = rows.take(np.linspace(0, n_rows - 1, min(n_rows, 1000)).astype("int64"))
         if not np.ptp(self.outcomes(some.X), axis=1).any():
             warnings.warn(
                 "The outcome model predicts the same under all treatments: it does "
@@ -132,6 +134,12 @@ class _EffectLearner(Learner):
 
     needs_effect = True
     needs_folds = True
+    effect: list[Any]
+
+    def effects(self, X: Any) -> np.ndarray:
+        """Return effects of the arms against control, shape (n, n_arms - 1)."""
+        predict = self.models.predict_effect
+        return np.column_stack([predict(model, X) for model in self.effect])
 
     def outcomes(self, X: Any) -> np.ndarray:
         """Return expected outcomes under each arm, shape (n, n_arms)."""
@@ -215,11 +223,6 @@ class DRLearner(_EffectLearner):
         jobs = [(self.models.fit_effect, (own, column)) for column in pseudo.T]
         self.effect = _each(jobs, self.models.n_jobs)
 
-    def effects(self, X: Any) -> np.ndarray:
-        """Return effects of the arms against control, shape (n, n_arms - 1)."""
-        predict = self.models.predict_effect
-        return np.column_stack([predict(model, X) for model in self.effect])
-
 
 class RLearner(_EffectLearner):
     """Regress residual outcomes on residual treatments (Nie and Wager, 2021).
@@ -250,11 +253,6 @@ class RLearner(_EffectLearner):
             own = rows.take(used), pseudo, treated[used] ** 2
             jobs.append((self.models.fit_effect, own))
         self.effect = _each(jobs, self.models.n_jobs)
-
-    def effects(self, X: Any) -> np.ndarray:
-        """Return effects of the arms against control, shape (n, n_arms - 1)."""
-        predict = self.models.predict_effect
-        return np.column_stack([predict(model, X) for model in self.effect])
 
     def _control(self, X: Any, effects: np.ndarray) -> np.ndarray:
         # m = m_0 + p tau: the control outcome by each pair, and their mean.

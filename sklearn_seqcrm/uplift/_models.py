@@ -273,7 +273,9 @@ class Models:
         """Return the nuisance model of the treatments."""
 
         def fit(rows: UpliftRows) -> Any:
-            return fit_weighted(self.propensity, rows.X, rows.arms, self._weight(rows))
+            # The horizon of y, for estimators that validate forward in time.
+            y = with_attrs_of(rows.y, rows.arms)
+            return fit_weighted(self.propensity, rows.X, y, self._weight(rows))
 
         return Nuisance(fit, self._predict_arms)
 

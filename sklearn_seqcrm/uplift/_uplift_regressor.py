@@ -129,18 +129,18 @@ class UpliftRegressor(BaseUplift):
     history, or with an event at the cutoff (`allow_exact_matches` of
     ``EventLog.attach``), are in one arm, unless chance explains it: with the share
     ``s`` of that arm, ``s ** n_customers >= 1e-6``. A contact that is logged some time
-    before the cutoff, as the same kind of event as earlier contacts, is not found: set
-    the cutoff to the time of the decision. In encoded histories, of a meta-learner
-    within `make_history_pipeline`, only events at the cutoff are found: put the
-    pipeline into the meta-learner, `UpliftRegressor(make_history_pipeline(...))`. A column of a DataFrame that is the
-    treatment itself is an error, too.
+    before the cutoff, as the same type of event as earlier contacts, is not found: set
+    the cutoff to the time of the decision. In encoded histories, which a meta-learner
+    within `make_history_pipeline` gets, only events at the cutoff are found: put the
+    pipeline into the meta-learner, ``UpliftRegressor(make_history_pipeline(...))``. A
+    column of a DataFrame that is the treatment itself is an error, too.
 
     **Intervals.** A sample draws customers with replacement, each with all of their
     rows, and all models are fitted again with other seeds. A sample without an arm is
     drawn again. The intervals cover the
     sampling of customers and the seeds of networks, not the bias of estimators that
     shrink effects. ``n_networks`` of networks averages seeds: the variance is smaller,
-    in predictions and in intervals, and there is no other use of it.
+    in predictions and in intervals.
 
     **Weights.** `sample_weight` is passed to the last step of each pipeline, by a
     request of metadata routing where there is one, and else by the name of the step.

@@ -110,7 +110,7 @@ def test_the_decision_in_the_history_is_an_error(kind, of_weight):
     if of_weight:
         model.fit(seen, y, **given)
         return
-    with pytest.raises(ValueError, match="an event at the cutoff .True"):
+    with pytest.raises(ValueError, match=r"an event at the cutoff .True"):
         model.fit(seen, y, **given)
     hidden = log.attach(rows, cutoff="cutoff")
     model.fit(hidden, y, **given)
@@ -129,6 +129,7 @@ def test_intervals_come_from_the_networks():
     q = student_t.ppf(0.9, 2)
     expected = np.stack([mean - q * spread, mean + q * spread], axis=-1)
     assert_allclose(model.predict_interval(X), expected, atol=1e-9)
+    assert_allclose(model.predict_samples(X), each, atol=1e-9)
     assert fit(n_networks=2).predict_interval(X).shape == (N, 2)
     with pytest.raises(ValueError, match="n_networks=5"):
         fit().predict_interval(X)
@@ -229,9 +230,14 @@ def test_effects_are_explained():
         assert len(found)
     model.set_params(estimator__control="none")
     model.fit(table, Y, estimator__treatment=THREE)
-    with pytest.raises(ValueError, match="target"):
-        event_attributions(model, table.iloc[:4])
-    assert len(event_attributions(model, table.iloc[:4], target=1))
+    for target in (None, 1, "none"):
+        with pytest.raises(ValueError, match=r"its treatment, \['call', 'mail'\]; got"):
+            event_attributions(model, table.iloc[:4], target=target)
+    _, found = event_attributions(
+        model, table.iloc[:4], target="mail", return_outputs=True
+    )
+    assert set(found["target"]) == {"mail"}
+    assert_allclose(found["output"], model.predict(table.iloc[:4])[:, 1], atol=1e-5)
 
 
 # Weights, and further training --------------------------------------------------------
@@ -377,7 +383,7 @@ def missing(value):
 @pytest.mark.parametrize(
     ("treatment", "params", "error", "message"),
     [
-        (None, {}, ValueError, "needs treatment"),
+        (None, {}, ValueError, "LSTMUpliftClassifier.fit needs treatment=.*step"),
         (missing(None), {}, ValueError, f"missing in 1 of {N} rows"),
         (missing(np.nan), {}, ValueError, f"missing in 1 of {N} rows"),
         (missing("mail"), {}, ValueError, "control"),

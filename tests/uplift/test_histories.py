@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
@@ -243,7 +244,7 @@ def test_the_decision_in_encoded_histories_is_an_error():
     """Within a pipeline, the meta-learner gets codes of levels, but times of events."""
     X, treated, y = campaign(0, exact=True)
     learner = UpliftClassifier(LSTMClassifier(**SMALL), learner="t")
-    with pytest.raises(ValueError, match="at the cutoff .True"):
+    with pytest.raises(ValueError, match=r"at the cutoff .True"):
         make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
     X, treated, y = campaign(0)
     make_history_pipeline(learner).fit(X, y > 0, estimator__treatment=treated)
@@ -290,6 +291,20 @@ def test_effects_do_not_depend_on_the_contact(learner):
 
 
 # Defaults and weights -----------------------------------------------------------------
+
+
+def test_models_of_treatments_know_the_horizon():
+    """Networks that validate forward in time need the horizon of the target."""
+    X, treated, _ = journeys(300, 4)
+    y = pd.Series(treated + np.arange(len(X)) % 3, name="spend")
+    store_horizon(y, {"horizon": 10})
+    pipeline = network(
+        early_stopping=True, validation="forward", refit=False, max_epochs=1
+    )
+    model = UpliftRegressor(pipeline, random_state=0, cv=2)
+    model.fit(X, y, treatment=treated)
+    for one in (model.learner_.propensity._models, model.learner_.effect):
+        assert one[0][-1].validation_["by"] == "forward"
 
 
 def test_counterparts_have_the_steps_and_parameters():

@@ -8,8 +8,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor
+from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor, choose_contacts
 
 LEARNERS = ["s", "t", "x", "dr", "r"]
 POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 2.0]])
@@ -265,13 +267,14 @@ def test_control_is_named():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"treatment": None}, TypeError, "a label for each row; got None"),
+        ({"treatment": None}, ValueError, "UpliftRegressor.fit needs treatment=.*step"),
         ({"treatment": "mail"}, TypeError, "a label for each row; got 'mail'"),
         ({"treatment": np.zeros(60)}, ValueError, "all 60 rows have 0.0"),
         ({"treatment": np.r_[np.nan, np.arange(59) % 2]}, ValueError, "in 1 of 60"),
         ({"treatment": np.arange(59) % 2}, ValueError, "inconsistent"),
         ({"treatment": np.arange(60) % 3}, ValueError, "pass control=..., one of"),
         ({"control": 2}, ValueError, "control=2 is none of the labels"),
+        ({"propensity": 0.5}, TypeError, r"got 0.5. .* np.full\(60, 0.5\)"),
         ({"propensity": np.ones(60)}, ValueError, "60 of 60 rows have others"),
         ({"propensity": np.zeros((60, 3))}, ValueError, r"shape \(60, 2\), a column"),
         ({"propensity": np.full((60, 2), 0.4)}, ValueError, "must sum to 1"),
@@ -363,6 +366,27 @@ def test_unread_treatments_warn():
         UpliftRegressor(Ignorant(), learner="s").fit(X, y, treatment=treated)
 
 
+def test_treatments_of_the_last_rows_only_do_not_warn():
+    """Effects of rows after the first 1,000: new customers, for example."""
+
+    class Late(LinearRegression):
+        def predict(self, X):
+            return X[:, -1] * (X[:, 0] > 0)
+
+    X, y, treated, _ = table(1500)
+    X[:, 0] = np.arange(1500) >= 1400
+    UpliftRegressor(Late(), learner="s").fit(X, y, treatment=treated)
+
+
+def test_weights_that_an_estimator_does_not_take():
+    X, y, treated, _ = table(90)
+    model = UpliftRegressor(
+        make_pipeline(StandardScaler(), KNeighborsRegressor()), learner="t"
+    )
+    with pytest.raises(TypeError, match=r"takes none: Pipeline\("):
+        model.fit(X, y, treatment=treated, sample_weight=np.ones(90))
+
+
 def test_intervals_contain_the_truth():
     """Of linear models without bias: 90% of the intervals, here of 4 points."""
     covered = []
@@ -403,11 +427,19 @@ def test_intervals_of_several_treatments_and_processes():
     assert one.predict_interval(X).shape == (90, 2, 2)
     np.testing.assert_array_equal(one.predict_interval(X), two.predict_interval(X))
     assert (np.diff(one.predict_interval(X)) >= 0).all()
+    samples = one.predict_samples(X)
+    assert samples.shape == (3, 90, 2)
+    ends = np.moveaxis(np.quantile(samples, [0.05, 0.95], axis=0), 0, -1)
+    np.testing.assert_allclose(one.predict_interval(X), ends)
+    plan = choose_contacts(one.predict(X), value=1, effect_samples=samples)
+    assert plan.lower <= plan.upper
     # The effects themselves do not depend on the number of samples.
     none = linear(control=0, random_state=0).fit(X, y, treatment=arm)
     np.testing.assert_array_equal(none.predict(X), one.predict(X))
     with pytest.raises(ValueError, match="set n_bootstraps to 50 or more"):
         none.predict_interval(X)
+    with pytest.raises(ValueError, match="set n_bootstraps to 50 or more"):
+        none.predict_samples(X)
 
 
 def test_propensities_of_a_rare_arm_are_not_raised_to_the_least():
@@ -443,14 +475,14 @@ def test_an_arm_that_samples_lack_is_named(learner, monkeypatch):
     monkeypatch.setattr("sklearn_seqcrm.uplift._base._MOST_DRAWS", 1)
     X, y, arm = rare(2)
     model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
-    with pytest.raises(ValueError, match=r"Bootstrap sample \d+ .* 2: 2} customers"):
+    with pytest.raises(ValueError, match=r"Bootstrap sample \d+ .* 2: 2}\. Leave"):
         model.set_params(random_state=0).fit(X, y, treatment=arm)
 
 
 def test_a_fit_that_fails_leaves_the_last_one():
     X, y, treated, _ = table(90)
+    model = linear(cv=91, random_state=0)
     with pytest.raises(ValueError, match="cv=91"):
-        model = linear(cv=91, random_state=0)
         model.fit(X, y, treatment=treated)
     assert not [name for name in vars(model) if name.endswith("_")]
     with pytest.raises(NotFittedError):

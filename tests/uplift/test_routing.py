@@ -133,7 +133,7 @@ def test_errors_of_score():
     with pytest.raises(NotFittedError):
         numbers().score(X, y, treatment=arm)
     model = numbers().fit(X, y, treatment=arm)
-    with pytest.raises(ValueError, match="score needs treatment="):
+    with pytest.raises(ValueError, match=r"UpliftRegressor\.score needs treatment="):
         model.score(X, y)
     with pytest.raises(ValueError, match=r"5 rows with the labels \['call'\]"):
         model.score(X[:5], y[:5], treatment=["call"] * 5)
