@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
-from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, make_hybrid
+from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, RateRegressor, make_hybrid
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import (
@@ -279,6 +279,11 @@ ESTIMATORS = [
     ),
     make_hybrid(lstm(LSTMClassifier), random_state=0),
     make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
+    make_hybrid(lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]), random_state=0),
+    make_pipeline(
+        HistoryAggregator(), DiscreteTimeSurvival(bins=[1.0, 2.0, 6.0], random_state=0)
+    ),
+    by_exposure(make_pipeline(HistoryAggregator(), RateRegressor(exposure="days"))),
     lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
     UpliftClassifier(lstm(LSTMClassifier), learner="t", random_state=0),
     UpliftRegressor(lstm(LSTMRegressor), learner="s", random_state=0),

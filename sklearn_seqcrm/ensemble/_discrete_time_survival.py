@@ -26,6 +26,7 @@ from sklearn_seqcrm._sklearn_compat import (
     fit_weighted,
     route_fits,
     safe_indexing,
+    seeded,
     with_inputs_of,
 )
 from sklearn_seqcrm._store import unique_names
@@ -99,7 +100,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         Most person-periods without an event to fit on. Of more, a random choice is
         taken, with weights that make up for it. None: all.
     random_state : int, RandomState or None, default=None
-        Seed of this choice.
+        Seed of this choice, and of the classifier if its own is None.
 
     Attributes
     ----------
@@ -237,10 +238,11 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         objective.learn(targets, weight)
         passed, number = objective.encode(targets).T
         periods = PersonPeriods.of(passed, number.astype("int64"))
-        periods, factor = self._choice(periods)
+        rng = check_random_state(self.random_state)
+        periods, factor = self._choice(periods, rng)
         weight = weight[periods.row] * periods.share * factor
         table = _with_bins(X, periods.row, periods.bin)
-        classifier = self._inner()
+        classifier = seeded(self._inner(), rng)
         if (periods.label == periods.label[0]).all():
             # All events come in the first bin. Of one class, many classifiers raise an
             # error, and others predict one column or none.
@@ -290,7 +292,9 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
 
-    def _choice(self, periods: PersonPeriods) -> tuple[PersonPeriods, np.ndarray]:
+    def _choice(
+        self, periods: PersonPeriods, rng: np.random.RandomState
+    ) -> tuple[PersonPeriods, np.ndarray]:
         """Return at most `max_rows` periods without an event, and the others.
 
         Returns
@@ -300,7 +304,6 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         factor : ndarray of shape (n_chosen,)
             Weight of each: the inverse of its probability to be chosen.
         """
-        rng = check_random_state(self.random_state)
         without = np.flatnonzero(periods.label == 0)
         factor = np.ones(len(periods.label))
         if self.max_rows is None or len(without) <= self.max_rows:

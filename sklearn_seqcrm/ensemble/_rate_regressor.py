@@ -203,8 +203,10 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         return with_inputs_of(super().__sklearn_tags__(), [self._inner()])
 
     def _inner(self) -> Any:
-        """Return the regressor, not fitted; the default for None."""
-        return or_small_trees(self.regressor, False)
+        """Return the regressor, not fitted; the default for None, with a seed."""
+        if self.regressor is None:
+            return or_small_trees(None, False).set_params(random_state=0)
+        return self.regressor
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
         """Split the columns of X.

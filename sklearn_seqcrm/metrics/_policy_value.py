@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbers import Real
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ def policy_value(
     baseline: Any = None,
     propensity: Any = None,
     outcomes: Any = None,
-    method: str | None = None,
+    method: Literal["ipw", "snipw", "dr"] | None = None,
     customers: Any = None,
     sample_weight: Any = None,
     pos_label: Any = None,

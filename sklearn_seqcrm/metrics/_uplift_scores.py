@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -262,7 +262,7 @@ def uplift_at_k(
     treatment: Any,
     *,
     k: float = 0.3,
-    strategy: str = "overall",
+    strategy: Literal["overall", "by_group"] = "overall",
     control: Any = None,
     treatments: Any = None,
     arm: Any = None,

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from inspect import isfunction, signature
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,13 @@ class Metric(NamedTuple):
         metric = getattr(self.scorer, "_score_func", self.scorer)
         return name in signature(metric).parameters
 
-    def on(self, model: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Score:
+    def on(
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        params: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Score:
         """Return a function that scores the predictions under any weights.
 
         `params` are further arguments of metrics, each with a value for each row.

@@ -123,7 +123,9 @@ def predict_partition(
         observed_until=observed_until,
     )
     if rows is None:
-        X = log.snapshots([cutoff])
+        # A partition may have no event before the cutoff.
+        X = log.snapshots([cutoff], min_events=0)
+        X = X[X["history"].array.lengths > 0]
         keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff)

@@ -33,7 +33,7 @@ def all_estimators() -> list[tuple[str, type[Any]]]:
     --------
     >>> from sklearn_seqcrm.testing import all_estimators
     >>> [name for name, _ in all_estimators()]
-    ['ConformalClassifier', 'ConformalRegressor', 'HistoryAggregator', ...]
+    ['ConformalClassifier', 'ConformalRegressor', 'DiscreteTimeSurvival', ...]
     """
     found = {}
     for package in pkgutil.iter_modules(sklearn_seqcrm.__path__):

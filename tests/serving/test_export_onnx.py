@@ -336,7 +336,9 @@ def test_refusals(tmp_path, monkeypatch):
     model = fit(LSTMClassifier(**SMALL))
     with pytest.raises(ValueError, match=r"must end with \.onnx; got 'model'"):
         export_onnx(model, tmp_path / "model")
-    with pytest.raises(TypeError, match=r"or LSTMSurvival, as .*got LSTMClass"):
+    with pytest.raises(
+        TypeError, match=r"LSTMSurvival, .*Regressor, as .*got LSTMClass"
+    ):
         export_onnx(model[-1], path)
     with pytest.raises(TypeError, match="got LSTMEventModel"):
         export_onnx(LSTMEventModel(), path)
