@@ -111,7 +111,7 @@ class UpliftScorer(Scorer):
                 "scorer.set_score_request(treatment=True) and pass treatment= in "
                 "params, or to the scorer."
             )
-        fitted = innermost(estimator)
+        fitted = fitted_uplift_of(estimator)
         treatments = getattr(fitted, "treatments_", None)
         classes = getattr(fitted, "classes_", None)
         pos_label = None if classes is None else classes[-1]
@@ -122,7 +122,7 @@ class UpliftScorer(Scorer):
         )
 
 
-def innermost(estimator: Any) -> Any:
+def fitted_uplift_of(estimator: Any) -> Any:
     """Return the uplift estimator inside of searches and pipelines.
 
     Parameters

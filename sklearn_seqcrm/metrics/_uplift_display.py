@@ -14,7 +14,7 @@ from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.metrics._bootstrap import expanded_tail
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
-from sklearn_seqcrm.metrics._scorers import innermost
+from sklearn_seqcrm.metrics._scorers import fitted_uplift_of
 from sklearn_seqcrm.metrics._uplift_curves import (
     CURVES,
     area_of,
@@ -157,7 +157,7 @@ class UpliftDisplay:
         ValueError
             For arguments that `qini_curve` refuses.
         """
-        fitted = innermost(estimator)
+        fitted = fitted_uplift_of(estimator)
         classes = getattr(fitted, "classes_", None)
         return cls.from_predictions(
             y,

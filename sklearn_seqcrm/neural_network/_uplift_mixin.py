@@ -281,12 +281,10 @@ class UpliftMixin(ABC):
             If treatments are missing, or were not among those of `fit`.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
-        effect = self.predict(X)
-        encode_treatments(treatment, self.treatments_, effect)  # refuses unknown labels
         classes = getattr(self, "classes_", None)
         return qini_auc_score(
             y,
-            effect,
+            self.predict(X),
             treatment,
             treatments=self.treatments_.tolist(),
             sample_weight=sample_weight,

@@ -44,7 +44,6 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm._treatments import (
-    encode_treatments,
     in_order_of_arms,
     read_treatments,
     refuse_no_treatment,
@@ -331,12 +330,9 @@ class BaseUplift(BaseEstimator, ABC):
             If `treatment` is missing or has labels that `fit` did not see.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
-        effects = self.predict(X)
-        # Refuses unknown labels.
-        encode_treatments(treatment, self.treatments_, effects)
         return qini_auc_score(
             y,
-            effects,
+            self.predict(X),
             treatment,
             treatments=self.treatments_.tolist(),
             sample_weight=sample_weight,
