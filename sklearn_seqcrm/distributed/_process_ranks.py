@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._columns import Table, row_customers
 from sklearn_seqcrm._recurrent.data import (
     Batch,
     Inputs,
@@ -116,24 +117,24 @@ class ProcessRanks(Ranks):
         """Return the rows and customers of all ranks, for an event model."""
         return share_rows(data, self, with_events=True), number_of_all(customers, self)
 
-    def sample(self, X: Any) -> Any:
+    def sample(self, table: Table) -> Table:
         """Return rows of all ranks from which an event model learns its fields.
 
         All rows, if they see two million events in total, or else as many customers as
         see about that many.
         """
-        table = Table.of(X)
         [array] = table.histories.values()
         n_events = int(self.sum(np.array(array.lengths.sum())))
         keep = np.arange(len(array))
         if n_events > _EVENTS_TO_LEARN:
             rng = np.random.default_rng(self.rank)
-            codes = np.unique(array.rows.codes)
-            n_kept = int(np.ceil(len(codes) * _EVENTS_TO_LEARN / n_events))
-            chosen = rng.choice(codes, n_kept, replace=False)
-            keep = np.flatnonzero(np.isin(array.rows.codes, chosen))
+            customers = row_customers([array])
+            n_customers = customers.max() + 1
+            n_kept = math.ceil(n_customers * _EVENTS_TO_LEARN / n_events)
+            chosen = rng.choice(n_customers, n_kept, replace=False)
+            keep = np.flatnonzero(np.isin(customers, chosen))
         parts = self.gather(table.frame.iloc[keep])
-        return pd.concat(parts, ignore_index=True)
+        return Table.of(pd.concat(parts, ignore_index=True))
 
     def own_rows(self, data: RowData) -> RowData:
         """Return the rows that this rank has, in their order."""

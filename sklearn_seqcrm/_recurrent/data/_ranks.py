@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data._batches import Batch
 from sklearn_seqcrm._recurrent.data._inputs import Inputs
 from sklearn_seqcrm._recurrent.data._rows import RowData
@@ -68,9 +69,9 @@ class Ranks:
         """Return the rows and customers of all ranks, for an event model."""
         return data, customers
 
-    def sample(self, X: Any) -> Any:
+    def sample(self, table: Table) -> Table:
         """Return rows of all ranks from which an event model learns its fields."""
-        return X
+        return table
 
     def own_rows(self, data: RowData) -> RowData:
         """Return the rows that this rank has, in their order."""
