@@ -34,5 +34,6 @@ from sklearn_seqcrm._encoding._learn import (
     learn_rows,
     learning_of_events,
     moments_of_rows,
+    with_half_lives,
     with_row_scale,
 )

@@ -343,11 +343,15 @@ def learn_rows(
     encoded : Rows
         What `view_encoded` returns for `rows`.
     """
-    unit = encoder.layout.time_unit
-    chosen = _half_lives(half_lives, encoder.clock, unit)
-    layout = replace(encoder.layout, half_lives=chosen)
-    encoder = replace(encoder, layout=layout)
+    encoder = with_half_lives(encoder, half_lives)
     return _scale_rows(encoder, view_encoded(encoder, rows, column))
+
+
+def with_half_lives(encoder: EventEncoder, half_lives: Any) -> EventEncoder:
+    """Return an encoder of the same events with other half-lives of row features."""
+    layout = encoder.layout
+    chosen = _half_lives(half_lives, encoder.clock, layout.time_unit)
+    return replace(encoder, layout=replace(layout, half_lives=chosen))
 
 
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:

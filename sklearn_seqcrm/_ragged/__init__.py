@@ -39,6 +39,7 @@ from sklearn_seqcrm._ragged._passes import (
     learn_by,
     learn_from,
     order_statistics,
+    over,
     selection,
 )
 from sklearn_seqcrm._ragged._portions import Chunks, Portion, portions

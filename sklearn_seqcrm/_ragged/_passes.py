@@ -124,6 +124,42 @@ def in_step(learnings: Mapping[Any, Learning[Any]]) -> Learning[dict[Any, Any]]:
         )
 
 
+def over(convert: Callable[[Any], Any], learning: Learning[T]) -> Learning[T]:
+    """Learn from other objects, from which the events of a pass can be made.
+
+    Parameters
+    ----------
+    convert : callable
+        Makes what the passes summarize of such an object. It can be pickled.
+    learning : generator of Pass
+        What is learned.
+
+    Yields
+    ------
+    Pass
+        The same passes over these objects.
+
+    Returns
+    -------
+    object
+        What the generator returns.
+    """
+    summary = None
+    while True:
+        try:
+            wanted = learning.send(summary)
+        except StopIteration as end:
+            return end.value
+        summarize = partial(_convert_first, convert, wanted.summarize)
+        summary = yield wanted._replace(summarize=summarize)
+
+
+def _convert_first(
+    convert: Callable[[Any], Any], summarize: Callable[[Any], Any], whole: Any
+) -> Any:
+    return summarize(convert(whole))
+
+
 def _summarize_each(functions: Mapping[Any, Callable], events: Any) -> dict[Any, Any]:
     return {name: summarize(events) for name, summarize in functions.items()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self, TypeAlias
 
@@ -9,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._ragged import learn_from
+from sklearn_seqcrm._ragged import (
+    Learning,
+    Pass,
+    add_all,
+    in_step,
+    learn_by,
+    learn_from,
+    over,
+)
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, SeenEvents
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
@@ -346,6 +356,43 @@ class HistoryAggregator(BaseHistoryFeatures):
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()
         ]
+        self._set_chosen()
+        self._learn_statics(table)
+        return self._joined(table, frames)
+
+    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
+        """Set fitted attributes by passes over the partitions of the training rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            All rows, without their events; a few are enough if there are no statics.
+        run : callable
+            Takes a pass over a DataFrame of rows, and returns the joint summary of all
+            partitions.
+        """
+        table = self._read_to_fit(X)
+        learning = in_step(
+            {
+                name: self._learning(name, array.log)
+                for name, array in table.histories.items()
+            }
+        )
+        self._fitted = learn_by(learning, run)
+        self._set_chosen()
+        self._learn_statics(table)
+
+    def _learning(self, name: Any, log: Any) -> Learning[Aggregates]:
+        """Choose the aggregates of a history column."""
+        chosen = yield from over(
+            partial(_seen_events, name), Aggregates.learning(log, self)
+        )
+        n_known, n_rows = yield Pass(partial(_count_known, name, chosen), add_all)
+        chosen.keep_known(n_known, n_rows, self.min_rows)
+        return chosen
+
+    def _set_chosen(self) -> None:
+        """Set the public attributes that say what was chosen."""
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}
@@ -357,8 +404,6 @@ class HistoryAggregator(BaseHistoryFeatures):
             name: [f"{name}__{feature}" for feature in one.left_out]
             for name, one in self._fitted.items()
         }
-        self._learn_statics(table)
-        return self._joined(table, frames)
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Compute the aggregates of each row.
@@ -430,3 +475,18 @@ class HistoryAggregator(BaseHistoryFeatures):
             for history, fitted in self._fitted.items()
             for name in fitted.names
         ]
+
+
+# Summaries of the rows of a partition -----------------------------------------------
+
+
+def _seen_events(name: Any, X: pd.DataFrame) -> SeenEvents:
+    return SeenEvents.of(X[name].array.rows)  # type: ignore[union-attr]
+
+
+def _count_known(
+    name: Any, chosen: Aggregates, X: pd.DataFrame
+) -> tuple[pd.Series, int]:
+    """Count the rows that have a value of each aggregate, and all rows."""
+    frame = chosen.frame(X[name].array.rows, name)  # type: ignore[union-attr]
+    return frame.notna().sum(), len(frame)
