@@ -104,7 +104,9 @@ class Simulated:
         later = (X["cutoff"] >= self.first_test).to_numpy()
         later = later & (np.cumsum(later) <= MOST_TEST_CUSTOMERS)
         self.test = X[later], y[later]
-        print("AUC of the true probability", roc_auc_score(y[later], probability[later]))
+        print(
+            "AUC of the true probability", roc_auc_score(y[later], probability[later])
+        )
 
     def sizes(self, wanted):
         """Return the sizes that there are."""
