@@ -134,20 +134,21 @@ class UpliftClassifier(BaseUplift):
     ``"learned"`` costs little in an experiment. `predict` with ``"x"`` weighs by the
     share of arms where propensities were given.
 
-    **Overlap weights.** A pseudo-outcome of ``"dr"`` has about the variance ``1 / e_k +
-    1 / e_0`` times that of the outcome. With the weights ``e_0 e_k / (e_0 + e_k)`` it
-    counts by its inverse, as it does with ``"r"`` [4]_. Weights that depend on `X` alone
-    leave ``E[phi_k | x]`` as it is; but what a model cannot resolve, it averages over
-    customers who could have been in both arms. ``overlap_weights=False`` averages over
-    all.
+    **Overlap weights.** A pseudo-outcome of ``"dr"`` has about ``1 / e_k + 1 / e_0``
+    times the variance of the outcome. With the weights ``e_0 e_k / (e_0 + e_k)``, rows
+    count by the inverse variance, as they do with ``"r"`` [4]_. Weights that depend on
+    `X` alone leave ``E[phi_k | x]`` as it is. Differences that the model of effects
+    does not resolve are averaged over customers who could have been in both arms, and
+    over all customers with ``overlap_weights=False``.
 
-    **Calibration.** Pseudo-outcomes are noisy, and flexible models find effects in the
-    noise. ``calibrate=True`` fits models ``tau_g`` of effects, each without a group
-    ``g`` of customers, and predicts ``a + b mean_g tau_g``. The slope ``b >= 0`` is that
-    of ``phi`` on the ``tau_g`` that did not see the customer, by weighted least squares,
-    times ``mean_g v(tau_g) / v(mean_g tau_g)``, ``v`` being a variance over rows; ``a``
-    makes the mean that of ``phi`` (linear cross-calibration, after [5]_). Of effects
-    that are noise, ``b`` is about 0, and all customers have the mean effect.
+    **Calibration.** Pseudo-outcomes are noisy, and flexible models fit the noise. With
+    ``calibrate=True`` there is a model ``tau_g`` of effects for each group ``g`` of
+    customers, fitted on the others, and the effect is ``a + b mean_g tau_g``. The slope
+    ``b >= 0`` is that of ``phi`` on the ``tau_g`` that did not see the customer, by
+    weighted least squares, times ``mean_g v(tau_g) / v(mean_g tau_g)``, where ``v`` is
+    the variance over rows; ``a`` makes the mean effect that of ``phi``. This is the
+    cross-calibration of [5]_ with a line. If the effects of models are noise, ``b`` is
+    about 0, and all customers get the mean effect.
 
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.
