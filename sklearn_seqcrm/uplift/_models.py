@@ -178,6 +178,10 @@ class Models:
         Whether rows have weights.
     min_propensity : float
         Least propensity of each treatment.
+    calibrates : bool
+        Whether models of effects are cross-fitted and calibrated.
+    overlap_weights : bool
+        Whether ``"dr"`` weights rows by the overlap of arms.
     n_jobs : int or None
         Number of models that are fitted at a time.
     """
@@ -189,6 +193,8 @@ class Models:
     labels: np.ndarray
     is_weighted: bool
     min_propensity: float
+    calibrates: bool
+    overlap_weights: bool
     n_jobs: int | None
 
     @property
