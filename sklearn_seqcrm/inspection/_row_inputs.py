@@ -17,7 +17,11 @@ from sklearn_seqcrm._store import TICKS_PER_SECOND, Clock
 from sklearn_seqcrm.events import HistoryArray
 
 _UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
-_CYCLES = {"hour": "hour", "weekday": "weekday", "year": "time of the year"}
+_CYCLES = {
+    "hour": ("hour", "%H:%M"),
+    "weekday": ("weekday", "%A"),
+    "year": ("time of the year", "%d %B"),
+}
 
 
 class RowInput(NamedTuple):
@@ -52,7 +56,7 @@ def row_features(encoded: HistoryArray, scales: Mapping[Any, float]) -> list[Row
     -------
     list of RowInput
         In the order of ``layout.row_features``. Sine and cosine of a cycle are one
-        input, whose value is the cutoff.
+        input, whose value is the part of the cutoff as text.
     """
     log: Any = encoded.log
     layout, clock = log.layout, log.timeline.clock
@@ -112,10 +116,13 @@ def _single(found: list[tuple[str, Any]]) -> Iterator[tuple[str, slice, Any]]:
 
 def _cycles(layout: Layout, first: int, cutoffs: Any) -> Iterator[RowInput]:
     """Yield the cycles of the calendar at the cutoff, from column `first` on."""
-    for name, _, n_harmonics in layout.calendar:
+    if layout.local_clock is not None:
+        cutoffs = pd.DatetimeIndex(cutoffs).tz_convert(layout.local_clock.zone)
+    for cycle, _, n_harmonics in layout.calendar:
         stop = first + 2 * n_harmonics  # sine and cosine
-        name = f"{_CYCLES.get(name, name)} of the cutoff"
-        yield RowInput(name, slice(first, stop), cutoffs)
+        name, text = _CYCLES[cycle]
+        values = pd.DatetimeIndex(cutoffs).strftime(text)
+        yield RowInput(f"{name} of the cutoff", slice(first, stop), values)
         first = stop
 
 

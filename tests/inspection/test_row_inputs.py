@@ -46,7 +46,8 @@ def test_values_are_those_of_the_events(orders):
     assert values.loc[0, "time since the last event"] == ages.iloc[-1]
     assert values.loc[0, "time since the first event"] == ages.iloc[0]
     assert values.loc[0, "number of events"] == 3
-    assert values.loc[0, "weekday of the cutoff"] == cutoff
+    assert values.loc[0, "weekday of the cutoff"] == "Sunday"
+    assert values.loc[0, "hour of the cutoff"] == "00:00"
     scale = model[0]._encoders["history"].fields["amount"].scale
     amounts = own["amount"].fillna(scale.center)
     for half_life, spoken in HALF_LIVES.items():
