@@ -99,7 +99,11 @@ html_math_renderer = "mathml"
 html_theme_options = {
     "github_url": URLS["Repository"],
     "use_edit_page_button": True,
-    "logo": {"image_light": "_static/favicon.svg", "image_dark": "_static/favicon.svg"},
+    "logo": {
+        "text": project,
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
     "navbar_start": ["navbar-logo", "version"],
     "footer_end": ["theme-version"],
     # Pages in folders are generated from docstrings and examples, and cannot be edited.

@@ -21,7 +21,7 @@ IMAGES = HERE / "auto_examples" / "images"
 def position(path: str) -> int:
     """Return the position of an example on the page of examples."""
     page = (HERE / "examples.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\.\./examples/(\w+\.py)$", page, flags=re.MULTILINE)
+    names = re.findall(r"^ +\.\./examples/(\w+\.py)$", page, flags=re.MULTILINE)
     return names.index(Path(path).name)
 
 
