@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
-from sklearn_seqcrm.feature_extraction._aggregates import Aggregates
+from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, SeenEvents
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
 _Lengths: TypeAlias = Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray | None
@@ -334,7 +335,9 @@ class HistoryAggregator(BaseHistoryFeatures):
         """Set the fitted attributes, and return the output for the same rows."""
         table = self._read_to_fit(X)
         self._fitted = {
-            name: Aggregates(array.rows, self)
+            name: learn_from(
+                Aggregates.learning(array.log, self), SeenEvents.of(array.rows)
+            )
             for name, array in table.histories.items()
         }
         # Computed in any case, to drop columns without values. `fit_transform` returns
