@@ -10,7 +10,6 @@ HERE = Path(__file__).parent
 URLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["urls"]
 # For our own extensions.
 sys.path.insert(0, str(HERE))
-from gallery import SIZE
 
 project = "sklearn_seqcrm"
 author = "The sklearn_seqcrm developers"
@@ -99,7 +98,11 @@ html_math_renderer = "mathml"
 html_theme_options = {
     "github_url": URLS["Repository"],
     "use_edit_page_button": True,
-    "logo": {"image_light": "_static/favicon.svg", "image_dark": "_static/favicon.svg"},
+    "logo": {
+        "text": project,
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
     "navbar_start": ["navbar-logo", "version"],
     "footer_end": ["theme-version"],
     # Pages in folders are generated from docstrings and examples, and cannot be edited.
@@ -109,7 +112,7 @@ html_theme_options = {
     },
 }
 # Pages without siblings have nothing to show on the left.
-html_sidebars = dict.fromkeys(ALONE, [])
+html_sidebars = {page: [] for page in ALONE}
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_js_files = ["full_size.js"]
@@ -144,7 +147,7 @@ sphinx_gallery_conf = {
     "minigallery_sort_order": "gallery.position",
     "image_scrapers": "gallery.scrape",
     "image_srcset": ["2x"],  # sharp on screens of high resolution
-    "thumbnail_size": SIZE,
+    "thumbnail_size": (400, 280),
     # For "Examples using" on the API pages and, if examples run, for links from their
     # code to these pages.
     "backreferences_dir": "generated/examples",

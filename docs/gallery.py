@@ -14,14 +14,13 @@ from sphinx_gallery.scrapers import matplotlib_scraper
 from sphinx_gallery.utils import scale_image
 
 HERE = Path(__file__).parent
-SIZE = (400, 280)  # pixels of a thumbnail
 IMAGES = HERE / "auto_examples" / "images"
 
 
 def position(path: str) -> int:
     """Return the position of an example on the page of examples."""
     page = (HERE / "examples.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\.\./examples/(\w+\.py)$", page, flags=re.MULTILINE)
+    names = re.findall(r"^ +\.\./examples/(\w+\.py)$", page, flags=re.MULTILINE)
     return names.index(Path(path).name)
 
 
@@ -47,9 +46,10 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: Any) -> str:
 
 def use_panels_as_thumbnails(app: Sphinx) -> None:
     """Overwrite the thumbnails of examples that have drawn a figure."""
+    size = app.config.sphinx_gallery_conf["thumbnail_size"]
     for panel in IMAGES.glob("*_panel.png"):
         name = panel.stem.removesuffix("_panel")
-        scale_image(panel, IMAGES / "thumb" / f"sphx_glr_{name}_thumb.png", *SIZE)
+        scale_image(panel, IMAGES / "thumb" / f"sphx_glr_{name}_thumb.png", *size)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

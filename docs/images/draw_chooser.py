@@ -31,6 +31,7 @@ ax.axis("off")
 
 
 def arrow(start, stop):
+    """Draw an arrow to the right."""
     ax.annotate("", stop, start, arrowprops={"arrowstyle": "->", "color": FAINT})
 
 
@@ -54,7 +55,7 @@ for place, (question, examples, label, estimator, color) in enumerate(ROWS):
 ax.plot((0.1, 7.5), (-3.52, -3.52), color="#d0d7de")
 ax.text(
     0.1, -3.82,
-    "Blue: compare with HistoryAggregator() and gradient boosting; make_hybrid joins both.",
+    "Blue: compare with HistoryAggregator() and boosting; make_hybrid joins both.",
     va="center", size=9, color=BLUE,
 )  # fmt: skip
 path = Path(__file__).with_name("chooser.svg")

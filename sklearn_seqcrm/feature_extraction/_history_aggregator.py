@@ -53,9 +53,9 @@ class HistoryAggregator(BaseHistoryFeatures):
     +---------------------------+------------------------------------------+----------+
     | ``gaps_since_last``       | recency / ``gap_mean``: 2 is overdue     |          |
     +---------------------------+------------------------------------------+----------+
-    | ``<field>_sum``, ``_mean``,| of a numeric field; datetimes as days    | each     |
-    | ``_std``, ``_min``,       | after their event                        |          |
-    | ``_max``                  |                                          |          |
+    | ``<field>_sum``,          | of a numeric field; datetimes as days    | each     |
+    | ``_mean``, ``_std``,      | after their event                        |          |
+    | ``_min``, ``_max``        |                                          |          |
     +---------------------------+------------------------------------------+----------+
     | ``<field>_last``          | the last number or level                 |          |
     +---------------------------+------------------------------------------+----------+
