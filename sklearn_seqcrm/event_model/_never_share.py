@@ -80,11 +80,13 @@ def calibrate_never_share(
     density.reset_never()
     [array] = table.histories.values()
     rows, row = join_views(array.rows)
-    every = np.arange(0, len(row), 1 + len(row) // _MOST_ROWS)
+    ranks = net.ranks
+    n_rows = int(ranks.sum(np.asarray(len(row))))
+    every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)
     rows, row = rows.select(lambda column: column[every]), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
-    length = _record_length(rows.cutoff - first)
+    length = _record_length(ranks.concatenate(rows.cutoff - first))
     for share in _HORIZONS:
         horizon = np.asarray(share * length).astype(first.dtype)
         kept = np.flatnonzero(first < rows.cutoff - horizon)
@@ -97,7 +99,7 @@ def calibrate_never_share(
         )
         came = before.stop < later.stop
         loss[kept] += _losses(log_never, known, until, came)
-    density.offset_never(_choose_offset(loss))
+    density.offset_never(_choose_offset(ranks.concatenate(loss)))
 
 
 def _record_length(lengths: np.ndarray) -> Any:
