@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,11 @@ class ProcessRanks(Ranks):
     def concatenate(self, array: np.ndarray) -> np.ndarray:
         """Return the arrays of all ranks, shape (n, ...), one after the other.
 
-        A tuple of arrays, such as outcomes and treatments, is followed.
+        A dataclass of arrays, such as outcomes and treatments, is followed.
         """
-        if isinstance(array, tuple):
-            return type(array)(*map(self.concatenate, array))
+        if is_dataclass(array):
+            own = [getattr(array, one.name) for one in fields(array)]
+            return type(array)(*map(self.concatenate, own))
         array = np.ascontiguousarray(array)
         forms = self.gather((array.dtype, array.shape))
         if len({(dtype, shape[1:]) for dtype, shape in forms}) > 1 or array.dtype == "O":
