@@ -53,10 +53,10 @@ def fit_on_ranks(
     estimator : estimator
         As in `fit_rank`. It is not changed.
     load : callable
-        ``load(rank, n_ranks)`` returns ``X`` alone, ``(X, y)`` or ``(X, y,
-        sample_weight)`` of the customers of a rank, in its process: it may open an
-        on-disk log. It is pickled by cloudpickle, so that a function of a notebook
-        works; modules that it imports must be importable.
+        ``load(rank, n_ranks)`` returns ``X`` alone, ``(X, y)``, or a dict of arguments
+        of `fit_rank`, of the customers of a rank. It runs in the process of the rank,
+        where it may open an on-disk log. It is pickled with its code, so that a
+        function of a notebook works.
     n_ranks : int, default=2
         Number of processes.
     checkpoint : path-like or None, default=None

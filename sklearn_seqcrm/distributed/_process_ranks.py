@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn_seqcrm._recurrent.data import (
     share_rows,
 )
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, EpochCheckpoint
+from sklearn_seqcrm.events import HistoryArray
 
 # Events from which an event model learns levels, scales and densities before training.
 # Estimates of that many differ by less than the network can use.
@@ -57,7 +59,13 @@ class ProcessRanks(Ranks):
         return self.gather(self.checkpoint.first_value(value))[0]
 
     def concatenate(self, array: np.ndarray) -> np.ndarray:
-        """Return the arrays of all ranks, shape (n, ...), one after the other."""
+        """Return the arrays of all ranks, shape (n, ...), one after the other.
+
+        A dataclass of arrays, such as outcomes and treatments, is followed.
+        """
+        if is_dataclass(array):
+            own = [getattr(array, one.name) for one in fields(array)]
+            return type(array)(*map(self.concatenate, own))
         array = np.ascontiguousarray(array)
         forms = self.gather((array.dtype, array.shape))
         if len({(dtype, shape[1:]) for dtype, shape in forms}) > 1 or array.dtype == "O":
@@ -89,7 +97,10 @@ class ProcessRanks(Ranks):
         first, *others = self.gather(value)
         different = [i for i, one in enumerate(others, 1) if one != first]
         if different:
-            raise ValueError(f"Ranks {different} {what}, such as that of rank 0.")
+            raise ValueError(
+                f"Ranks {different} of {self.size} {what}. Rank 0 is what they differ "
+                "from."
+            )
 
     # Rows ---------------------------------------------------------------------------
 
@@ -133,7 +144,12 @@ class ProcessRanks(Ranks):
             n_kept = math.ceil(n_customers * _EVENTS_TO_LEARN / n_events)
             chosen = rng.choice(n_customers, n_kept, replace=False)
             keep = np.flatnonzero(np.isin(customers, chosen))
-        parts = self.gather(table.frame.iloc[keep])
+        frame = table.frame.iloc[keep]
+        for name, one in table.histories.items():
+            # Of a log on a disk, a pickle has the path only.
+            compact = HistoryArray.of(one[keep].rows.compact(), one.dtype)
+            frame = frame.assign(**{name: compact})
+        parts = self.gather(frame)
         return Table.of(pd.concat(parts, ignore_index=True))
 
     def own_rows(self, data: RowData) -> RowData:

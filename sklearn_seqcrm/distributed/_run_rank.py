@@ -34,8 +34,8 @@ def run_rank(
     estimator : estimator
         As in `fit_rank`, equal on all ranks.
     load : callable
-        ``load(rank, n_ranks)`` returns what `fit_rank` takes: ``X`` alone, ``(X, y)``
-        or ``(X, y, sample_weight)``, of the customers of this rank.
+        ``load(rank, n_ranks)`` returns what `fit_rank` takes: ``X`` alone, ``(X, y)``,
+        or a dict of its arguments, of the customers of this rank.
     checkpoint : path-like or None, default=None
         As in `fit_rank`.
     backend : {"gloo", "nccl"}, default="gloo"
@@ -73,13 +73,15 @@ def run_rank(
     )
     try:
         loaded = load(dist.get_rank(), dist.get_world_size())
-        X, y, weight = (*_as_tuple(loaded), None, None)[:3]
-        return fit_rank(
-            estimator, X, y, sample_weight=weight, checkpoint=checkpoint
-        )
+        return fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
     finally:
         dist.destroy_process_group()
 
 
-def _as_tuple(loaded: Any) -> tuple[Any, ...]:
-    return loaded if isinstance(loaded, tuple) else (loaded,)
+def _as_arguments(loaded: Any) -> dict[str, Any]:
+    """Return the arguments of `fit_rank` that `load` returned."""
+    if isinstance(loaded, dict) and "X" in loaded:
+        return loaded
+    if isinstance(loaded, tuple):
+        return dict(zip(("X", "y"), loaded, strict=True))
+    return {"X": loaded}
