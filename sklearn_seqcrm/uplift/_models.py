@@ -356,12 +356,13 @@ class Propensities:
         is_low = self.of_rows < self._least
         if is_low.any(axis=1).mean() > _FEW_CLIPPED:
             worst = is_low.sum(axis=0).argmax()
+            label = labels.tolist()[worst]  # not np.int64(0)
             warnings.warn(
                 f"{is_low.any(axis=1).sum()} of {len(is_low)} rows have a learned "
                 f"propensity below {self._least[worst]:.3g}, most of them for the "
-                f"treatment {labels[worst]!r}: customers like these nearly always had "
-                "the same treatment, so that their effects are extrapolated. "
-                "Propensities are clipped.",
+                f"treatment {label!r}: customers like these nearly always had the same "
+                "treatment, so that their effects are extrapolated. Propensities are "
+                "clipped.",
                 UserWarning,
                 stacklevel=6,
             )

@@ -447,7 +447,8 @@ def test_little_overlap_warns():
     X, y, _, _ = table(600)
     treated = (X[:, 0] > 0).astype(int)
     treated[:4] = [0, 1, 0, 1]
-    with pytest.warns(UserWarning, match=r"rows have a learned propensity below"):
+    message = r"rows have a learned propensity below .* for the treatment [01]: custom"
+    with pytest.warns(UserWarning, match=message):
         model = linear(random_state=0).fit(X, y, treatment=treated)
     assert 0.045 <= model.learner_.propensity.of_rows.min() < 0.051
 
