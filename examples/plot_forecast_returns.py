@@ -116,14 +116,14 @@ def boosting():
     )
 
 
-def network(max_epochs=12):
+def network():
     """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
             batch_size=512,
             learning_rate=0.004,
-            max_epochs=max_epochs,
+            max_epochs=12,
             random_state=0,
         )
     )
