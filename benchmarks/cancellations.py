@@ -4,6 +4,9 @@ Online Retail II has invoice lines of a UK wholesaler of gifts, of which about 2
 cancelled. A cancellation is matched to the latest earlier line of the same customer and
 product with at least its quantity. Items have a price and a quantity only, and
 cancellations are few. The models are those of ``examples/plot_forecast_returns.py``.
+On 2026-11-27 (one seed, 16,548 test rows, 1.7% cancelled) the AUC was .709 for the
+network, .673 for trees on RFM and the rate of returns, .684 for trees on price and
+quantity alone, and .701 for the mean of the network and the former.
 
     python benchmarks/cancellations.py --data FOLDER_OF_ONLINE_RETAIL_II
 """
