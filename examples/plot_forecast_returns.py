@@ -11,8 +11,9 @@ future?
 The orders are simulated, so the true probability of every return is known, and no
 honest model can be better. There are two limitations. The habit of a simulated customer
 is a single decayed sum, which could be a column for trees. And real returns depend on
-facts that are not in a simulation: ``benchmarks/cancellations.py`` compares the same
-models on the cancelled lines of a wholesaler.
+facts that are not in a simulation. ``benchmarks/cancellations.py`` compares the same
+models on the cancelled lines of a wholesaler, where all are far worse: an AUC of .71
+for the network, and of .67 for trees on RFM and the rate of returns.
 """
 
 # %%
@@ -116,14 +117,14 @@ def boosting():
     )
 
 
-def network(max_epochs=12):
+def network():
     """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
             batch_size=512,
             learning_rate=0.004,
-            max_epochs=max_epochs,
+            max_epochs=12,
             random_state=0,
         )
     )

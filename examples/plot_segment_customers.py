@@ -9,8 +9,8 @@ for real grocery purchases (the Complete Journey data of 84.51°): the departmen
 which a household buys on each day.
 
 There are three limitations. RFM segments are cheaper, and mostly predict the total
-spend better. The components of a state have no names: to interpret a segment, look at what
-its customers bought. And clusters depend on the seed of the network.
+spend better. The components of a state have no names: to interpret a segment, look at
+what its customers bought. And clusters depend on the seed of the network.
 """
 
 # %%
