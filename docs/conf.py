@@ -146,6 +146,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "minigallery_sort_order": "gallery.position",
     "image_scrapers": "gallery.scrape",
+    "reset_modules": ("matplotlib", "gallery.enlarge_text"),
     "image_srcset": ["2x"],  # sharp on screens of high resolution
     "thumbnail_size": (400, 280),
     # For "Examples using" on the API pages and, if examples run, for links from their

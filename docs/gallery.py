@@ -24,6 +24,11 @@ def position(path: str) -> int:
     return names.index(Path(path).name)
 
 
+def enlarge_text(gallery_conf: Any, fname: str) -> None:
+    """Set the font size of figures of 12 inches, of which a column shows two thirds."""
+    plt.rcParams["font.size"] = 12
+
+
 def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: Any) -> str:
     """Save the figures of a block, and the widest panel of the last one for itself."""
     for number in plt.get_fignums():
