@@ -27,6 +27,7 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import BudgetPacer, StreamingScorer, WinRateCurve
+from sklearn_seqcrm.uplift import UpliftClassifier
 
 KEYS = ("customer_id", "timestamp")
 START, LIVE, END = (
@@ -66,6 +67,14 @@ class Market:
         for i, ad in enumerate((0.0, 1.0)):
             found[i, some] = model.predict_proba(self.X[some].assign(ad=ad))[:, 1]
         return self.data.worth * (found[1] - found[0]), self.data.worth * found[1]
+
+    def uplifts(self, learner):
+        """Return the values of impressions by a meta-learner; see `values`."""
+        train, some = self.day < 21, self.day >= 21
+        learner.fit(self.X[train], self.y[train], treatment=self.won[train])
+        found = np.zeros(len(self.day))
+        found[some] = self.data.worth * learner.predict(self.X[some])
+        return found
 
     def profit(self, won):
         """Return the expected profit of won impressions a day."""
@@ -165,6 +174,11 @@ def profits_of(market):
     for name, model in models.items():
         found = market.values(market.fit(model))
         value[name], value[f"{name}, with the ad"] = found
+    for name in ("t", "x", "dr"):
+        learner = UpliftClassifier(
+            trees(HistoryAggregator(half_lives="auto")), learner=name, random_state=0
+        )
+        value[f"aggregates and boosting, {name.upper()}"] = market.uplifts(learner)
     value["truth, with the ad"] = data.worth * data.probability
     value["truth"] = data.worth * (data.probability - data.probability_without)
     profits, shares = {}, {}

@@ -59,7 +59,7 @@ def main():
     for seed in options.seeds:
         for version in VERSIONS:
             for model in MODELS:
-                for learner in LEARNERS:
+                for learner in options.learners:
                     key = seed, version, model, learner
                     if key not in done:
                         add(options, key, run(*key))
@@ -71,6 +71,7 @@ def read_options():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("uplift.jsonl"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=LEARNERS)
     return parser.parse_args()
 
 

@@ -462,6 +462,9 @@ class EventNet(HistoryNet):
         """
         kind = EventBatches if with_events else BatchIterator
         steps = steps_of_parts(self, training=False)
-        for batch, _ in kind(data, _ROWS_AT_ONCE, False, share, **steps):
-            for rows, part in zip(batch.parts, batch, strict=True):
-                yield rows, part.to(self.device)
+        with self._prefetched(
+            kind(data, _ROWS_AT_ONCE, False, share, **steps)
+        ) as found:
+            for batch, _ in found:
+                for rows, part in zip(batch.parts, batch, strict=True):
+                    yield rows, part.to(self.device)

@@ -78,6 +78,8 @@ class BaseUplift(BaseEstimator, ABC):
         "control": "no_validation",
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
         "min_propensity": [Interval(Real, 0, 0.5, closed="neither")],
+        "overlap_weights": ["boolean"],
+        "calibrate": ["boolean"],
         "n_bootstraps": [Interval(Integral, 0, None, closed="left")],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "n_jobs": [Integral, None],
@@ -103,6 +105,8 @@ class BaseUplift(BaseEstimator, ABC):
         control: Any = None,
         cv: Any = 3,
         min_propensity: float = 0.05,
+        overlap_weights: bool = True,
+        calibrate: bool = True,
         n_bootstraps: int = 0,
         confidence_level: float = 0.9,
         n_jobs: int | None = None,
@@ -116,6 +120,8 @@ class BaseUplift(BaseEstimator, ABC):
         self.control = control
         self.cv = cv
         self.min_propensity = min_propensity
+        self.overlap_weights = overlap_weights
+        self.calibrate = calibrate
         self.n_bootstraps = n_bootstraps
         self.confidence_level = confidence_level
         self.n_jobs = n_jobs
@@ -428,6 +434,8 @@ class BaseUplift(BaseEstimator, ABC):
             self.treatments_,
             is_weighted,
             float(self.min_propensity),
+            self.calibrate,
+            self.overlap_weights,
             n_jobs,
         )
 

@@ -163,6 +163,31 @@ def _splits(rows: UpliftRows, cv: Any) -> Iterator[Fold]:
         yield np.flatnonzero(train), np.flatnonzero(test)
 
 
+def customer_groups(rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:
+    """Divide customers into groups that follow the folds of the cross-fitting.
+
+    Parameters
+    ----------
+    rows : UpliftRows
+        Rows.
+    folds : sequence of (ndarray, ndarray)
+        Folds of `customer_folds`.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Group of each row, at most 3: that of the first fold which predicts a row of
+        the customer, modulo 3. Customers that no fold predicts are in the last group.
+    """
+    _, codes = np.unique(rows.customers, return_inverse=True)
+    first = np.full(codes.max(initial=-1) + 1, len(folds))
+    for number, (_, test) in reversed(list(enumerate(folds))):
+        first[codes[test]] = number
+    found, place = np.unique(first, return_inverse=True)
+    # A splitter whose parts have customers in common has three folds for each of its.
+    return place[codes] % min(_N_GROUPS, len(found))
+
+
 class Nuisance(NamedTuple):
     """A model to be fitted on some arms, whose predictions another model needs.
 

@@ -10,14 +10,20 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, cross_fit
+from sklearn_seqcrm._sklearn_compat import takes_weights
+from sklearn_seqcrm.uplift._cross_fitting import (
+    Fold,
+    UpliftRows,
+    cross_fit,
+    customer_groups,
+)
 from sklearn_seqcrm.uplift._models import Models, Propensities
 
 
@@ -130,7 +136,13 @@ class TLearner(Learner):
 
 
 class _EffectLearner(Learner):
-    """Regress pseudo-outcomes on X; subclasses define these."""
+    """Regress pseudo-outcomes on X; subclasses define these.
+
+    With ``models.calibrates`` there is a model of effects for each of three groups of
+    customers, fitted on the others. Its mean over groups is calibrated by customers
+    that a model did not see: ``tau = a + b mean_g tau_g``, of which ``a`` and ``b >=
+    0`` minimise ``sum w (phi - a - b tau_g)**2``, ``g`` being the group of the row.
+    """
 
     needs_effect = True
     needs_folds = True
@@ -138,8 +150,34 @@ class _EffectLearner(Learner):
 
     def effects(self, X: Any) -> np.ndarray:
         """Return effects of the arms against control, shape (n, n_arms - 1)."""
-        predict = self.models.predict_effect
-        return np.column_stack([predict(model, X) for model in self.effect])
+        return np.column_stack([one.predict(self.models, X) for one in self.effect])
+
+    def _fit_effects(
+        self,
+        rows: UpliftRows,
+        folds: Sequence[Fold],
+        targets: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+    ) -> None:
+        """Fit the models of effects of each arm.
+
+        Parameters
+        ----------
+        rows : UpliftRows
+            Rows.
+        folds : list of (ndarray, ndarray)
+            Folds of the cross-fitting.
+        targets : sequence of (ndarray, ndarray, ndarray or None)
+            For each arm but control: positions of the n_used rows to fit on, their
+            pseudo-outcomes and their weights, each of shape (n_used,).
+        """
+        group = customer_groups(rows, folds)
+        jobs = []
+        for used, pseudo, weight in targets:
+            own = group[used] if self.models.calibrates else np.zeros(len(used), int)
+            jobs.append(
+                (fit_effect, (self.models, rows.take(used), pseudo, weight, own))
+            )
+        self.effect = _each(jobs, self.models.n_jobs)
 
     def outcomes(self, X: Any) -> np.ndarray:
         """Return expected outcomes under each arm, shape (n, n_arms)."""
@@ -207,7 +245,8 @@ class DRLearner(_EffectLearner):
                                 - 1[T=0] (Y - m_0(x)) / e_0(x)
         tau_k(x) = E[phi_k | x]
 
-    The mean is right if either the outcomes or the propensities are.
+    The mean is right if either the outcomes or the propensities are. Rows have the
+    overlap weights ``e_0 e_k / (e_0 + e_k)``: about the inverse variance of ``phi_k``.
     """
 
     def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
@@ -218,10 +257,20 @@ class DRLearner(_EffectLearner):
         residual = is_own * (rows.outcome[:, None] - m) / self.propensity.of_rows
         score = m + residual  # (n, n_arms), the mean is that of the outcome under k
         used = np.flatnonzero(~np.isnan(score).any(axis=1))
-        own = rows.take(used)
         pseudo = (score[:, 1:] - score[:, :1])[used]
-        jobs = [(self.models.fit_effect, (own, column)) for column in pseudo.T]
-        self.effect = _each(jobs, self.models.n_jobs)
+        weight = self._overlap(self.propensity.of_rows[used])
+        self._fit_effects(
+            rows, folds, [(used, *one) for one in zip(pseudo.T, weight, strict=True)]
+        )
+
+    def _overlap(self, e: np.ndarray) -> Sequence[np.ndarray | None]:
+        """Return overlap weights of rows for each arm but control, with mean 1."""
+        if not (self.models.overlap_weights and takes_weights(self.models.effect)):
+            return [None] * (e.shape[1] - 1)
+        found = e[:, 1:] * e[:, :1] / (e[:, 1:] + e[:, :1])
+        if not np.ptp(found, axis=0).any():
+            return [None] * found.shape[1]  # an experiment
+        return list((found / found.mean(axis=0)).T)
 
 
 class RLearner(_EffectLearner):
@@ -243,16 +292,15 @@ class RLearner(_EffectLearner):
         found = cross_fit(parts, rows, folds, self.models.n_jobs)
         self.outcome = [models for models, _ in found]
         self.propensity = Propensities(self.models, rows, folds)
-        e, jobs = self.propensity.of_rows, []
+        e, targets = self.propensity.of_rows, []
         for k, (_, m) in zip(others, found, strict=True):
             treated = (rows.arms == k) - e[:, k] / (e[:, 0] + e[:, k])
             in_pair = (rows.arms == 0) | (rows.arms == k)
             used = np.flatnonzero(in_pair & ~np.isnan(m + treated))
             # Not near 0: |t - p| is p or 1 - p, of which both are clipped.
             pseudo = ((rows.outcome - m) / treated)[used]
-            own = rows.take(used), pseudo, treated[used] ** 2
-            jobs.append((self.models.fit_effect, own))
-        self.effect = _each(jobs, self.models.n_jobs)
+            targets.append((used, pseudo, treated[used] ** 2))
+        self._fit_effects(rows, folds, targets)
 
     def _control(self, X: Any, effects: np.ndarray) -> np.ndarray:
         # m = m_0 + p tau: the control outcome by each pair, and their mean.
@@ -267,6 +315,96 @@ def _each(
 ) -> list[Any]:
     """Return the results of calls, several at a time."""
     return Parallel(n_jobs=n_jobs)(delayed(call)(*given) for call, given in jobs)
+
+
+class CrossFittedEffect(NamedTuple):
+    """Models of an effect whose mean is calibrated.
+
+    Parameters
+    ----------
+    models : list
+        Fitted models, each of other customers.
+    intercept, slope : float
+        Those of the calibration; 0 and 1 without.
+    """
+
+    models: list[Any]
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    def predict(self, models: Models, X: Any) -> np.ndarray:
+        """Return effects, shape (n,)."""
+        each = [models.predict_effect(model, X) for model in self.models]
+        return self.intercept + self.slope * np.mean(each, axis=0)
+
+
+def fit_effect(
+    models: Models,
+    rows: UpliftRows,
+    pseudo: np.ndarray,
+    weight: np.ndarray | None,
+    group: np.ndarray,
+) -> CrossFittedEffect:
+    """Fit a model of effects for each group of customers, on the others.
+
+    Parameters
+    ----------
+    models : Models
+        How to fit and predict.
+    rows : UpliftRows
+        Rows.
+    pseudo, weight : ndarray of shape (n,); weight may be None
+        Pseudo-outcomes, and weights of the method.
+    group : ndarray of shape (n,)
+        Group of the customer of each row. With one group there is one model of all
+        rows, without calibration.
+
+    Returns
+    -------
+    CrossFittedEffect
+        Fitted models.
+    """
+    groups = np.unique(group)
+    if len(groups) < 2:
+        return CrossFittedEffect([models.fit_effect(rows, pseudo, weight)])
+    fitted, each = [], np.empty((len(groups), len(pseudo)))
+    for i, one in enumerate(groups):
+        train = np.flatnonzero(group != one)
+        own = None if weight is None else weight[train]
+        fitted.append(models.fit_effect(rows.take(train), pseudo[train], own))
+        each[i] = models.predict_effect(fitted[-1], rows.X)
+    total = rows.weight if weight is None else rows.weight * weight
+    place = np.searchsorted(groups, group)
+    return CrossFittedEffect(fitted, *_calibration(each, place, pseudo, total))
+
+
+def _calibration(
+    each: np.ndarray, own: np.ndarray, pseudo: np.ndarray, weight: np.ndarray
+) -> tuple[float, float]:
+    """Return the intercept and the slope, at least 0, for the mean of the models.
+
+    ``each`` (n_models, n) has the effects by all models, and ``own`` (n,) is the place
+    of the model that did not see the customer. ``d_g`` are the effects of a model less
+    their mean over all rows: the means of customers who were left out are below
+    average where those of the others are above. With a variance ``v`` over rows::
+
+        slope     = cov(d_own, pseudo) / v(d_own) * mean_g v(d_g) / v(mean_g d_g)
+        intercept = mean(pseudo) - slope * mean(mean_g each_g)
+
+    The second factor is at least 1. Errors of models cancel in their mean, which varies
+    less between customers and is as correlated with pseudo-outcomes. In simulations the
+    first factor was .64 and .70 where the best slope of the mean was .78 and .91.
+    """
+    weight = weight / weight.sum()
+    moved = each - (each @ weight)[:, None]
+    moved[np.ptp(each, axis=1) == 0] = 0.0  # not rounding errors of a constant
+    of_own = moved[own, np.arange(len(own))]
+    spread, of_mean = weight @ of_own**2, weight @ moved.mean(axis=0) ** 2
+    mean, slope = weight @ pseudo, 0.0
+    if spread > 0 and of_mean > 0:
+        slope = max(0.0, (weight * of_own) @ (pseudo - mean) / spread)
+        slope *= (moved**2 @ weight).mean() / of_mean
+    return float(mean - slope * (weight @ each.mean(axis=0))), float(slope)
 
 
 LEARNERS: dict[str, type[Learner]] = {

@@ -178,6 +178,10 @@ class Models:
         Whether rows have weights.
     min_propensity : float
         Least propensity of each treatment.
+    calibrates : bool
+        Whether models of effects are cross-fitted and calibrated.
+    overlap_weights : bool
+        Whether ``"dr"`` weights rows by the overlap of arms.
     n_jobs : int or None
         Number of models that are fitted at a time.
     """
@@ -189,6 +193,8 @@ class Models:
     labels: np.ndarray
     is_weighted: bool
     min_propensity: float
+    calibrates: bool
+    overlap_weights: bool
     n_jobs: int | None
 
     @property
@@ -350,12 +356,13 @@ class Propensities:
         is_low = self.of_rows < self._least
         if is_low.any(axis=1).mean() > _FEW_CLIPPED:
             worst = is_low.sum(axis=0).argmax()
+            label = labels.tolist()[worst]  # not np.int64(0)
             warnings.warn(
                 f"{is_low.any(axis=1).sum()} of {len(is_low)} rows have a learned "
                 f"propensity below {self._least[worst]:.3g}, most of them for the "
-                f"treatment {labels[worst]!r}: customers like these nearly always had "
-                "the same treatment, so that their effects are extrapolated. "
-                "Propensities are clipped.",
+                f"treatment {label!r}: customers like these nearly always had the same "
+                "treatment, so that their effects are extrapolated. Propensities are "
+                "clipped.",
                 UserWarning,
                 stacklevel=6,
             )

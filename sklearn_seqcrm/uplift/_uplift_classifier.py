@@ -54,6 +54,13 @@ class UpliftClassifier(BaseUplift):
         Learned propensities below it are set to it, or to half the share of the arm if
         that is less: a few rows of small propensity would have most of the weight.
         Between 0 and 0.5. Given ones stay.
+    overlap_weights : bool, default=True
+        Whether ``"dr"`` weights rows by the overlap of arms, see Notes. Without effect
+        if `effect_estimator` takes no `sample_weight`, or propensities are constant.
+    calibrate : bool, default=True
+        Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
+        customers each, and correct the spread of their mean by the other customers, see
+        Notes. False: one model of all rows, in half the time.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.
@@ -73,7 +80,8 @@ class UpliftClassifier(BaseUplift):
         Labels of the outcome. Effects are differences in the probability of the second.
     learner_ : object
         The fitted learner: ``learner_.outcome`` holds models of outcomes, and
-        ``learner_.effect`` those of effects, in the order ``treatments_[1:]``.
+        ``learner_.effect`` those of effects, in the order ``treatments_[1:]``; of
+        ``"dr"`` and ``"r"`` with `intercept` and `slope` of the calibration.
     bootstraps_ : list of n_bootstraps learners
         Those of the samples of customers.
     n_features_in_ : int
@@ -126,6 +134,22 @@ class UpliftClassifier(BaseUplift):
     ``"learned"`` costs little in an experiment. `predict` with ``"x"`` weighs by the
     share of arms where propensities were given.
 
+    **Overlap weights.** A pseudo-outcome of ``"dr"`` has about ``1 / e_k + 1 / e_0``
+    times the variance of the outcome. With the weights ``e_0 e_k / (e_0 + e_k)``, rows
+    count by the inverse variance, as they do with ``"r"`` [4]_. Weights that depend on
+    `X` alone leave ``E[phi_k | x]`` as it is. Differences that the model of effects
+    does not resolve are averaged over customers who could have been in both arms, and
+    over all customers with ``overlap_weights=False``.
+
+    **Calibration.** Pseudo-outcomes are noisy, and flexible models fit the noise. With
+    ``calibrate=True`` there is a model ``tau_g`` of effects for each group ``g`` of
+    customers, fitted on the others, and the effect is ``a + b mean_g tau_g``. The slope
+    ``b >= 0`` is that of ``phi`` on the ``tau_g`` that did not see the customer, by
+    weighted least squares, times ``mean_g v(tau_g) / v(mean_g tau_g)``, where ``v`` is
+    the variance over rows; ``a`` makes the mean effect that of ``phi``. This is the
+    cross-calibration of [5]_ with a line. If the effects of models are noise, ``b`` is
+    about 0, and all customers get the mean effect.
+
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.
     `fit` raises an error if all customers with some level in the last moment of a
@@ -150,9 +174,10 @@ class UpliftClassifier(BaseUplift):
 
     **Other packages.** econml 0.17 has these learners for tables of numbers. It
     converts `X` to floats, so that histories raise a TypeError, and its folds are of
-    rows. With the same folds, propensities and linear models, ``"t"``, ``"dr"`` and
-    ``"r"`` have its effects to 8 digits. scikit-uplift 0.5 passes DataFrames on to
-    estimators, also with histories, but has S- and T-learners of two arms only.
+    rows. With the same folds, propensities and linear models, without calibration and
+    overlap weights, ``"t"``, ``"dr"`` and ``"r"`` have its effects to 8 digits.
+    scikit-uplift 0.5 passes DataFrames on to estimators, also with histories, but has
+    S- and T-learners of two arms only.
 
     References
     ----------
@@ -165,6 +190,12 @@ class UpliftClassifier(BaseUplift):
        https://doi.org/10.1214/23-EJS2157
     .. [3] Nie, X. and Wager, S. (2021). Quasi-oracle estimation of heterogeneous
        treatment effects. Biometrika 108(2). https://doi.org/10.1093/biomet/asaa076
+    .. [4] Fisher, A. (2024). The connection between R-learning and inverse-variance
+       weighting for estimation of heterogeneous treatment effects. ICML.
+       https://arxiv.org/abs/2307.09700
+    .. [5] van der Laan, L., Ulloa-Pérez, E., Carone, M. and Luedtke, A. (2023). Causal
+       isotonic calibration for heterogeneous treatment effects. ICML.
+       https://arxiv.org/abs/2302.14011
 
     Examples
     --------

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.network import _reader
 from sklearn_seqcrm._recurrent.training import _training
@@ -82,3 +84,31 @@ def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
     )
     for name, value in option.items():
         assert getattr(reader, name) == value
+
+
+class Fail(Callback):
+    """Raise an error after the first epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        raise RuntimeError("after an epoch")
+
+
+def test_a_refit_that_fails_before_training_leaves_no_networks():
+    """Networks of the last fit must not predict classes of another one."""
+    model = LSTMClassifier(**SMALL).fit(X, make_y(X, ["a", "b"]))
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        model.fit(X, np.zeros(len(X)))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    assert model.fit(X, Y).predict(X).shape == (len(X),)
+
+
+def test_a_refit_that_fails_in_training_has_one_objective():
+    labels = ["a", "b", "c"]
+    model = LSTMClassifier(**SMALL).fit(X, Y).set_params(callbacks=[Fail()])
+    with pytest.raises(RuntimeError, match="after an epoch"):
+        model.fit(X, make_y(X, labels))
+    # The new networks, after one epoch, with the new classes.
+    assert model.classes_.tolist() == labels
+    assert model.predict_proba(X).shape == (len(X), 3)
+    assert len(model.net_.history) == 1

@@ -132,10 +132,14 @@ def test_nuisances_never_saw_the_customer(cv):
 
     X, treated, _ = journeys(30, 4)
     model = UpliftRegressor(
-        Memory(), effect_estimator=Effect(), propensity="constant", cv=cv
+        Memory(),
+        effect_estimator=Effect(),
+        propensity="constant",
+        cv=cv,
+        calibrate=False,
     )
     model.fit(X, np.zeros(len(X)), treatment=treated)
-    pseudo = model.learner_.effect[0].pseudo_
+    pseudo = model.learner_.effect[0].models[0].pseudo_
     np.testing.assert_array_equal(pseudo, 0)
     # Forward in time, rows at the first two of four cutoffs are in no test part.
     assert len(pseudo) == (len(X) if cv == 3 else len(X) // 2)
@@ -303,7 +307,8 @@ def test_models_of_treatments_know_the_horizon():
     )
     model = UpliftRegressor(pipeline, random_state=0, cv=2)
     model.fit(X, y, treatment=treated)
-    for one in (model.learner_.propensity._models, model.learner_.effect):
+    effects = model.learner_.effect[0].models
+    for one in (model.learner_.propensity._models, effects):
         assert one[0][-1].validation_["by"] == "forward"
 
 

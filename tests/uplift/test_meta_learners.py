@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -14,6 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor, choose_contacts
 
 LEARNERS = ["s", "t", "x", "dr", "r"]
+# One model of effects, of rows without weights that the propensities define.
+PLAIN = {"calibrate": False, "overlap_weights": False}
 POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 2.0]])
 
 
@@ -56,19 +59,16 @@ def test_econml_has_the_same_effects():
         "t": [1.12854898663, 2.18591627111, 0.14534118248, -1.89523390615],
     }
     for learner, expected in figures.items():
-        model = linear(learner, cv=three_folds())
+        model = linear(learner, cv=three_folds(), **PLAIN)
         model.fit(X, y, treatment=treated, propensity=propensity)
         tolerance = 0.01 if learner == "x" else 1e-8
         np.testing.assert_allclose(model.predict(POINTS), expected, atol=tolerance)
 
 
-def test_doubly_robust_pseudo_outcomes_by_a_loop():
-    X, y, treated, _ = table(60)
-    propensity = np.random.default_rng(1).uniform(0.2, 0.8, 60)
-    model = linear(cv=three_folds(60))
-    model.fit(X, y, treatment=treated, propensity=propensity)
-    pseudo = np.zeros(60)
-    for train, test in three_folds(60):
+def pseudo_outcomes(X, y, treated, propensity):
+    """Doubly robust pseudo-outcomes with three folds, row by row."""
+    pseudo = np.zeros(len(y))
+    for train, test in three_folds(len(y)):
         own = [train[treated[train] == arm] for arm in (0, 1)]
         outcome = [LinearRegression().fit(X[rows], y[rows]) for rows in own]
         for i in test:
@@ -78,8 +78,107 @@ def test_doubly_robust_pseudo_outcomes_by_a_loop():
                 pseudo[i] += (y[i] - m_1) / propensity[i]
             else:
                 pseudo[i] -= (y[i] - m_0) / (1 - propensity[i])
-    expected = LinearRegression().fit(X, pseudo).predict(POINTS)
+    return pseudo
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_doubly_robust_pseudo_outcomes_by_a_loop(is_weighted):
+    X, y, treated, _ = table(60)
+    propensity = np.random.default_rng(1).uniform(0.2, 0.8, 60)
+    model = linear(
+        cv=three_folds(60), calibrate=False, overlap_weights=is_weighted
+    ).fit(X, y, treatment=treated, propensity=propensity)
+    pseudo = pseudo_outcomes(X, y, treated, propensity)
+    weight = propensity * (1 - propensity) if is_weighted else np.ones(60)
+    expected = LinearRegression().fit(X, pseudo, weight).predict(POINTS)
     np.testing.assert_allclose(model.predict(POINTS), expected, rtol=1e-9)
+
+
+def test_overlap_weights_of_an_experiment_change_nothing():
+    X, y, treated, _ = table(90)
+    half = np.full(90, 0.5)
+    one, two = (
+        linear(overlap_weights=value, random_state=0)
+        .fit(X, y, treatment=treated, propensity=half)
+        .predict(X)
+        for value in (False, True)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_overlap_weights_need_an_estimator_that_takes_weights():
+    X, y, treated, propensity = table(90)
+    one, two = (
+        linear(
+            effect_estimator=KNeighborsRegressor(),
+            overlap_weights=value,
+            random_state=0,
+        )
+        .fit(X, y, treatment=treated, propensity=propensity)
+        .predict(X)
+        for value in (False, True)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_calibration_by_a_loop():
+    """Models of two thirds of the customers, and a line on the others."""
+    X, y, treated, propensity = table(300)
+    model = linear(cv=three_folds(300)).fit(
+        X, y, treatment=treated, propensity=propensity
+    )
+    pseudo = pseudo_outcomes(X, y, treated, propensity)
+    weight = propensity * (1 - propensity)
+
+    def mean(values):
+        return np.average(values, weights=weight)
+
+    def variance(values):
+        return mean((values - mean(values)) ** 2)
+
+    each, own = [], np.zeros(300)
+    for train, test in three_folds(300):
+        line = LinearRegression().fit(X[train], pseudo[train], weight[train])
+        each.append(line)
+        own[test] = line.predict(X[test]) - mean(line.predict(X))
+    of_each = np.array([one.predict(X) for one in each])
+    slope = mean(own * (pseudo - mean(pseudo))) / mean(own**2)
+    slope *= np.mean([variance(one) for one in of_each])
+    slope /= variance(of_each.mean(axis=0))
+    intercept = mean(pseudo) - slope * mean(of_each.mean(axis=0))
+    found = np.mean([one.predict(POINTS) for one in each], axis=0)
+    np.testing.assert_allclose(
+        model.predict(POINTS), intercept + slope * found, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("learner", ["dr", "r"])
+def test_calibration_shrinks_noise(learner):
+    """Deep trees find effects that are not there; their slope is about 0."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(900, 3)), rng.normal(size=900)
+    treated = rng.integers(0, 2, 900)
+    trees = HistGradientBoostingRegressor(max_iter=50, random_state=0)
+    plain, calibrated = (
+        UpliftRegressor(trees, learner=learner, calibrate=value, random_state=0)
+        .fit(X, y, treatment=treated)
+        .predict(X)
+        for value in (False, True)
+    )
+    assert plain.std() > 0.5
+    assert calibrated.std() < 0.2
+
+
+@pytest.mark.parametrize("learner", ["dr", "r"])
+def test_constant_effects_have_slope_zero(learner):
+    X, y, treated, _ = table(300)
+    model = linear(
+        learner, effect_estimator=DummyRegressor(), propensity="constant"
+    ).fit(X, y, treatment=treated)
+    [found] = model.learner_.effect
+    assert len(found.models) == 3
+    assert found.slope == 0
+    np.testing.assert_allclose(model.predict(X), found.intercept)
 
 
 @pytest.mark.parametrize("learner", LEARNERS[1:])
@@ -348,7 +447,8 @@ def test_little_overlap_warns():
     X, y, _, _ = table(600)
     treated = (X[:, 0] > 0).astype(int)
     treated[:4] = [0, 1, 0, 1]
-    with pytest.warns(UserWarning, match=r"rows have a learned propensity below"):
+    message = r"rows have a learned propensity below .* for the treatment [01]: custom"
+    with pytest.warns(UserWarning, match=message):
         model = linear(random_state=0).fit(X, y, treatment=treated)
     assert 0.045 <= model.learner_.propensity.of_rows.min() < 0.051
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn_seqcrm._recurrent.network import (
     isolated_torch_settings,
     new_generator,
 )
+from sklearn_seqcrm._recurrent.training._prefetch import prefetched
 from sklearn_seqcrm._sklearn_compat import FitTask
 
 
@@ -308,9 +310,7 @@ class HistoryNet(NeuralNet):
             assert data.target is not None
             data = self.ranks.own_rows(data)
             target = self.criterion_.linear_target(data.target)
-            linear.start(
-                data.linear_inputs, target, data.weight, total=self.ranks.sum
-            )
+            linear.start(data.linear_inputs, target, data.weight, total=self.ranks.sum)
 
     def at_rest(self) -> HistoryNet:
         """Return a copy without the state of training."""
@@ -341,9 +341,17 @@ class HistoryNet(NeuralNet):
         if kwargs.get("training"):
             self.ranks.begin_epoch(self, iterator)
         try:
-            super().run_single_epoch(iterator, *args, **kwargs)
+            with self._prefetched(iterator) as batches:
+                super().run_single_epoch(batches, *args, **kwargs)
         except KeyboardInterrupt as interrupt:
             raise Interrupted from interrupt
+
+    def _prefetched(self, batches: Any) -> AbstractContextManager[Any]:
+        """Return a context in which batches are prefetched for a GPU."""
+        # Of several ranks each cuts its own rows out of a batch before it is gathered.
+        if self.ranks.size > 1:
+            return nullcontext(batches)
+        return prefetched(batches, self.device)
 
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
         outputs = [self._read(part) for part in self.ranks.own_batch(x)]
@@ -420,8 +428,11 @@ class HistoryNet(NeuralNet):
         """
         # Batches are sorted by length: outputs go back to the order of the rows.
         result = None
-        with isolated_torch_settings(self.device):
-            for batch, _ in self.get_iterator(data):
+        with (
+            isolated_torch_settings(self.device),
+            self._prefetched(self.get_iterator(data)) as batches,
+        ):
+            for batch, _ in batches:
                 output = self.evaluation_step((batch, None)).cpu().numpy()
                 if result is None:
                     result = np.empty((len(data), output.shape[1]), output.dtype)
