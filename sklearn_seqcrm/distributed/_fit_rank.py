@@ -118,7 +118,7 @@ def fit_rank(
     _refuse_shared_customers(X, ranks)
     ranks.checkpoint.open(_fingerprint(network, X, y, beside, ranks), ranks)
     with _of_ranks(network, ranks):
-        network.fit(X, **({} if y is None else {"y": y}), **beside)
+        network.fit(X, y, **beside)
     ranks.checkpoint.close(ranks)
     return estimator
 

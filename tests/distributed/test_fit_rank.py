@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cases import cases, fit_case
-from ranks import on_two_ranks
+from ranks import JOURNEYS, on_two_ranks
 
 NAMES = list(cases())
 
@@ -48,3 +48,71 @@ def test_forward_validation_is_that_of_all_rows(two):
     assert alone["by"] == first["by"] == "forward"
     for key in ("since", "n_epochs", "n_train", "n_valid", "n_dropped"):
         assert first[key] == alone[key]
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """Return the errors of calls whose arguments differ between two ranks."""
+
+    def call_all(rank):
+        import numpy as np
+        from ranks import is_mine, journeys
+
+        from sklearn_seqcrm.distributed import fit_rank
+        from sklearn_seqcrm.neural_network import LSTMClassifier
+        from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+        X, y = journeys()
+        mine = is_mine(len(X), rank, 2)
+
+        def pipeline(n_seen=300, **parameters):
+            small = {"hidden_size": 8, "max_epochs": 1, **parameters}
+            model = make_history_pipeline(LSTMClassifier(**small))
+            model[:-1].fit(X[:n_seen])
+            return model
+
+        overlap = mine | (np.arange(len(X)) == 7)
+        calls = {
+            "customers": lambda: fit_rank(pipeline(), X[overlap], y[overlap]),
+            "parameters": lambda: fit_rank(
+                pipeline(learning_rate=0.01 * (1 + rank)), X[mine], y[mine]
+            ),
+            "encoders": lambda: fit_rank(
+                pipeline(n_seen=200 + 100 * rank), X[mine], y[mine]
+            ),
+            "weights": lambda: fit_rank(
+                pipeline(),
+                X[mine],
+                y[mine],
+                sample_weight=None if rank else np.ones(mine.sum()),
+            ),
+            "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
+        }
+        found = {}
+        for name, call in calls.items():
+            try:
+                call()
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    return on_two_ranks(call_all, tmp_path_factory.mktemp("refusals"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("customers", "1 customers of 'history' have rows on several ranks, such as"),
+        ("parameters", "Ranks [1] of 2 have another estimator or other parameters"),
+        ("encoders", "Ranks [1] of 2 have other fitted steps before the network"),
+        ("weights", "Ranks [1] of 2 have y, treatment or sample_weight where others"),
+        ("one class", "A classifier needs at least 2 classes"),
+    ],
+)
+def test_differences_are_errors_on_all_ranks(refusals, name, message):
+    assert [each[name].startswith(message) for each in refusals] == [True, True]
+
+
+def test_repeated_customer_is_named(refusals):
+    [name] = JOURNEYS.rows["customer_id"].iloc[[7]]
+    assert f"[{name!r}]" in refusals[0]["customers"]
