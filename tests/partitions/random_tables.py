@@ -1,5 +1,6 @@
 """Random tables of events in partitions, and what one process makes of them."""
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn_seqcrm.partitions import PartitionedLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import future_count
 
+# More than the suite has time for: 200 take minutes in one process, and longer in Spark.
+N_TABLES = int(os.environ.get("SEQCRM_RANDOM_TABLES", 0))
 KINDS = {"order": ["amount", "shop", "flag"], "return": ["amount", "due"]}
 START = pd.Timestamp("2023-01-01")
 
