@@ -99,7 +99,7 @@ def spark_table(spark, table, *, instants=False):
             }
         )
     # Without this, missing text would become the text "nan".
-    objects = table.select_dtypes("object").columns
+    objects = [name for name, own in types if own in ("string", "boolean")]
     table = table.assign(
         **{n: table[n].astype(object).where(table[n].notna(), None) for n in objects}
     )
@@ -139,7 +139,7 @@ def test_the_session_time_zone_changes_nothing(spark):
         {
             "who": ["a", "a", "b", "b"],
             "when": pd.to_datetime(
-                ["2024-11-03 05:30", "2024-11-03 06:30", "2024-11-03", "2024-11-04"]
+                [f"2024-11-03 0{time}" for time in ("5:30", "6:30", "1:00", "7:00")]
             ).as_unit("us"),
         }
     )

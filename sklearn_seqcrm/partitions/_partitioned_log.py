@@ -112,11 +112,11 @@ class PartitionedLog:
     >>> visits = pd.DataFrame({"who": list("aabcc"), "day": [1, 9, 3, 2, 4]})
     >>> log = PartitionedLog([visits[:3], visits[3:]], "who", "day")
     >>> rows = log.snapshots([5])
-    >>> rows.map(lambda X: churned(X, 4))
+    >>> rows.map(lambda X: churned(X, 5))
       who  cutoff  churned
-    0   a       5      0.0
-    1   b       5      1.0
-    2   c       5      1.0
+    0   a       5        0
+    1   b       5        1
+    2   c       5        1
     >>> rfm = rows.fit(RFMFeatures())
     >>> rows.map(rfm.transform)["history__frequency"].tolist()
     [1.0, 1.0, 2.0]

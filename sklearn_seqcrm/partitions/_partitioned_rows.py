@@ -18,6 +18,9 @@ from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
 
 
+_FEW = 20  # rows on which a function is tried
+
+
 @dataclass(frozen=True)
 class RowMaker:
     """Makes the rows of a partition, in the process that has it.
@@ -98,7 +101,7 @@ class PartitionedRows:
             called for partitions without rows.
         meta : DataFrame or None, default=None
             A result, of which names and types are taken. None: `function` is called on
-            a few rows of the first partition.
+            a few rows of a sample or, if it fails on those, of each partition.
 
         Returns
         -------
@@ -115,8 +118,8 @@ class PartitionedRows:
             fit the types of `meta`.
         ValueError
             If the result has another number of rows, a column called as the customer or
-            ``"cutoff"``, or other columns than in `meta`; or `function` fails on the
-            few rows that it is tried on.
+            ``"cutoff"``, or other columns than in `meta`; or there are no rows on
+            which `function` could be tried.
         """
         apply = _Mapped(self._make, function)
         empty = self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
@@ -218,15 +221,20 @@ class PartitionedRows:
         recipe: Any = self._recipe
         if hasattr(recipe, "min_events"):
             recipe = recipe._replace(min_events=0, active_within=None)
-        X = recipe.make(sample, self._engine.head())
         try:
-            return apply.result(X)
-        except Exception as error:
-            raise ValueError(
-                f"The function fails on {len(X)} rows of a sample, by which names and "
-                f"types of its columns are found: {error} Give them by meta=, a "
-                "DataFrame of any result."
-            ) from error
+            # Here, without a pass: events of few customers, and statics of others.
+            return apply.result(recipe.make(sample, self._engine.head()))
+        except Exception:
+            # A model may refuse such rows. Those of a partition are real.
+            found = self._engine.collect(partial(_try_in_part, apply))
+            result = next((one for one in found if one is not None), None)
+            return self._no_rows() if result is None else result
+
+    def _no_rows(self) -> pd.DataFrame:
+        raise ValueError(
+            "There are no rows, so the columns that the function returns are unknown; "
+            "give them by meta=, a DataFrame of any result."
+        )
 
 
 @dataclass(frozen=True)
@@ -298,6 +306,14 @@ def as_table(found: Any) -> pd.DataFrame:
         twice = found.columns[found.columns.duplicated()].unique().tolist()
         raise ValueError(f"The function returned several columns {twice}; rename them.")
     return found
+
+
+def _try_in_part(
+    apply: _Mapped, part: int, events: Any, rows: Any
+) -> pd.DataFrame | None:
+    """Return the result of a function for the first rows of a partition, if any."""
+    X = apply.make(events, rows)[:_FEW]
+    return apply.result(X)[:0] if len(X) else None
 
 
 def _count(make: RowMaker, part: int, events: Any, rows: Any) -> dict[str, int]:
