@@ -190,9 +190,7 @@ def test_an_encoder_is_fitted_although_a_worker_was_killed(client, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return part
 
-    table = dd.from_pandas(events, npartitions=4).map_partitions(
-        read, meta=events[:0]
-    )
+    table = dd.from_pandas(events, npartitions=4).map_partitions(read, meta=events[:0])
     rows = PartitionedLog(table, "who", "when", observed_until=UNTIL).snapshots(
         ["2023-06-01", "2024-06-01"]
     )

@@ -124,7 +124,7 @@ def collected(table):
 def test_random_tables_by_partition_equal_one_process(spark, seed):
     case = random_case(seed)
     table = pd.concat(case.parts, ignore_index=True)
-    naive = table["when"].dtype.kind == "M" and getattr(table["when"].dt, "tz") is None
+    naive = table["when"].dtype.kind == "M" and table["when"].dt.tz is None
     # Naive times are those of a zone, or instants that are shown in it.
     instants = naive and table["who"].dtype.kind != "M" and seed % 2 == 1
     zone = "UTC" if instants or naive else None
@@ -162,9 +162,7 @@ def test_the_page(spark, tmp_path):
     people["age"] = np.arange(len(people)) % 50 + 20.0
     folder = tmp_path / "rows"
 
-    log = PartitionedLog(
-        orders, "who", "when", observed_until=UNTIL, n_partitions=4
-    )
+    log = PartitionedLog(orders, "who", "when", observed_until=UNTIL, n_partitions=4)
     rows = log.snapshots(CUTOFFS, statics=spark_table(spark, people))
     labels = rows.map(lambda X: churned(X, "90D"))
     features = rows.fit(RFMFeatures())

@@ -60,7 +60,7 @@ def write_folder(
     path.mkdir(exist_ok=True)
     make.schema.conform(make.schema.sample).to_disk(path / "types.log")
     found = list(engine.collect(partial(_write_part, path, make, y)))
-    attrs = next((own for *_, own in found if own), {})
+    attrs: dict[Any, Any] = next((own for *_, own in found if own), {})
     note = {
         "n_partitions": engine.n_partitions,
         "parts": sorted(part for part, *_ in found),

@@ -1,4 +1,4 @@
-"""Rows with histories, in partitions: map a function, fit a transformer, write files."""
+"""Rows with histories, in partitions: map functions, fit transformers, write files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
-
 
 _FEW = 20  # rows on which a function is tried
 
@@ -64,6 +63,21 @@ class PartitionedRows:
     ----------
     n_partitions : int
         Number of partitions.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.partitions import PartitionedLog
+    >>> visits = pd.DataFrame({"who": list("aabcc"), "day": [1, 9, 3, 2, 4]})
+    >>> log = PartitionedLog([visits[:3], visits[3:]], "who", "day")
+    >>> rows = log.snapshots([5])
+    >>> rows
+    PartitionedRows(2 partitions, columns: who, cutoff, history)
+    >>> rows.map(lambda X: X["history"].array.lengths)
+      who  cutoff  0
+    0   a       5  1
+    1   b       5  1
+    2   c       5  2
     """
 
     def __init__(
@@ -122,7 +136,9 @@ class PartitionedRows:
             which `function` could be tried.
         """
         apply = _Mapped(self._make, function)
-        empty = self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
+        empty = (
+            self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
+        )
         return self._engine.frame(replace(apply, empty=empty[:0]), empty[:0])
 
     def counts(self) -> pd.DataFrame:
@@ -277,14 +293,16 @@ class _Mapped:
         array = X[name].array
         assert isinstance(array, HistoryArray)
         customer = array.dtype.customer
-        keys = {customer: X[customer].reset_index(drop=True), "cutoff": array.cutoffs}
-        repeated = [key for key in keys if key in found.columns]
+        names = [customer, "cutoff"]
+        repeated = [key for key in names if key in found.columns]
         if repeated:
             raise ValueError(
                 f"The function returned the columns {repeated}, which are names of the "
                 "keys; rename or drop them."
             )
-        keys = pd.DataFrame(keys)
+        keys = pd.DataFrame(
+            {customer: X[customer].reset_index(drop=True), "cutoff": array.cutoffs}
+        )
         if len(found) != len(X):  # only the types of `found` count
             keys, found = keys[:0], found[:0]
         return pd.concat([keys, found.reset_index(drop=True)], axis=1)

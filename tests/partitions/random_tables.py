@@ -183,7 +183,8 @@ def assert_same_encoder(found, expected):
     np.testing.assert_allclose(one.interarrival_scale, other.interarrival_scale)
     np.testing.assert_allclose(one.row_scale, other.row_scale, rtol=1e-9, atol=1e-12)
     for name in ("channels", "codes", "n_levels", "time_unit", "calendar", "moments"):
-        assert getattr(one.layout, name) == getattr(other.layout, name)
+        a, b = getattr(one.layout, name), getattr(other.layout, name)
+        assert a == b, name
     assert found.feature_names_in_.tolist() == expected.feature_names_in_.tolist()
 
 

@@ -182,7 +182,9 @@ def test_meta_gives_names_and_types():
 
 
 def test_a_pipeline_is_fitted_up_to_its_estimator():
-    people = pd.DataFrame({"who": list("abc"), "age": [1.0, np.nan, 5], "x": list("uvu")})
+    people = pd.DataFrame(
+        {"who": list("abc"), "age": [1.0, np.nan, 5], "x": list("uvu")}
+    )
     rows = log_of_parts().snapshots([5, 7], statics=people)
     found = rows.fit(make_history_pipeline(DummyClassifier()))
     X = EventLog(VISITS, "who", "day").snapshots([5, 7]).merge(people, on="who")
@@ -266,7 +268,9 @@ def test_baskets_get_the_vectors_of_levels_of_one_process(monkeypatch):
     parts = [lines[:400], lines[400:900], lines[900:]]
     found = log_of_parts(parts).snapshots([5]).fit(HistoryEncoder())
     expected = HistoryEncoder().fit(EventLog(lines, "who", "day").snapshots([5]))
-    one, other = (e._encoders["history"].level_vectors["sku"] for e in (found, expected))
+    one, other = (
+        e._encoders["history"].level_vectors["sku"] for e in (found, expected)
+    )
     assert one.levels.equals(other.levels)
     np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
 
@@ -299,7 +303,7 @@ def test_parts_are_written_once_and_opened_by_rank(tmp_path):
     assert own["history"].array.log.is_on_disk
     assert own["who"].unique().tolist() == ["b"]
     # The part without events has no rows, and the fields of the others.
-    none, nothing = load_rows(tmp_path / "rows", 3, 4)
+    none, _ = load_rows(tmp_path / "rows", 3, 4)
     assert len(none) == 0
     assert none["history"].array.log.fields == ["spend"]
     for rank, n_ranks, message in [(2, 2, "rank must be"), (0, 5, "4 parts")]:
