@@ -362,7 +362,14 @@ class _Converter:
     def __call__(self, table: pd.DataFrame, is_rows: bool = False) -> pd.DataFrame:
         names = self.rows if is_rows else self.events
         table = table.drop(columns=_BUCKET)
-        return table.assign(**{name: self._times(table[name]) for name in names})
+        times = {name: self._times(table[name]) for name in names}
+        # Microseconds are what Spark stores, and what a log counts in.
+        times |= {
+            str(name): column.dt.as_unit("us")
+            for name, column in table.items()
+            if column.dtype.kind == "M" and name not in times
+        }
+        return table.assign(**times)
 
     def _times(self, micros: pd.Series) -> pd.Series:
         missing = micros.isna().to_numpy()

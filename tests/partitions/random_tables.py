@@ -13,7 +13,7 @@ from sklearn_seqcrm.partitions import PartitionedLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import future_count
 
-# More than the suite has time for: 200 take minutes in one process, and longer in Spark.
+# 200 tables take minutes in one process, and longer in Spark; 0: a few.
 N_TABLES = int(os.environ.get("SEQCRM_RANDOM_TABLES", 0))
 KINDS = {"order": ["amount", "shop", "flag"], "return": ["amount", "due"]}
 START = pd.Timestamp("2023-01-01")
@@ -189,7 +189,7 @@ def assert_same_encoder(found, expected):
 
 
 def check_case(case, events, statics, to_pandas, **options):
-    """Check that labels, features and encoders by partition are those of one process."""
+    """Check that labels, features and encoders are those of one process."""
     rows = case.partitioned(events, statics, **options)
     X, keys, fitted, encoder = expected_of(case)
     models = [
