@@ -4,9 +4,11 @@ import itertools
 import os
 import pickle
 import signal
+import socket
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from sklearn.dummy import DummyClassifier
@@ -15,9 +17,12 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_seqcrm.distributed import run_rank
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.testing._small_data import make_events
 
@@ -157,3 +162,44 @@ def test_partitions_are_scored_although_a_worker_was_killed(client, logs, tmp_pa
     assert killed.exists()
     found = found.astype(expected.dtypes).sort_values("who", ignore_index=True)
     assert_frame_equal(found, expected)
+
+
+def free_address():
+    """Return where ranks can meet on the machine of a worker."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
+
+
+def load_half(rank, n_ranks):
+    """Return the rows of a rank."""
+    X, y = rows_and_target(EventLog(EVENTS, "who", "when", observed_until=UNTIL))
+    customers = pd.factorize(np.asarray(X["history"].array.customers))[0]
+    mine = (customers < 120) == (rank == 0)
+    return X[mine], y[mine]
+
+
+def test_workers_train_one_network(client):
+    X, y = load_half(0, 1)
+    model = make_history_pipeline(
+        LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0)
+    )
+    model[:-1].fit(X)
+    workers = list(client.scheduler_info()["workers"])
+    meet = client.submit(free_address, workers=workers[:1], pure=False).result()
+    ranks = [
+        client.submit(
+            run_rank,
+            model,
+            load_half,
+            rank=i,
+            n_ranks=len(workers),
+            init_method=meet,
+            timeout=60.0,
+            workers=[worker],
+            pure=False,
+        )
+        for i, worker in enumerate(workers)
+    ]
+    first, second = (one.predict_proba(X) for one in client.gather(ranks))
+    np.testing.assert_array_equal(first, second)
