@@ -180,7 +180,7 @@ def load_half(rank, n_ranks):
 
 
 def test_workers_train_one_network(client):
-    X, y = load_half(0, 1)
+    X, _ = load_half(0, 1)
     model = make_history_pipeline(
         LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0)
     )

@@ -62,12 +62,12 @@ def test_executors_train_on_logs_on_a_disk(spark, tmp_path):
         own.attrs["target"] = np.asarray(journeys.target)[of_rank].tolist()
         own.to_pickle(tmp_path / f"rows-{rank}.pkl")
         part = events[events["customer_id"].isin(own["customer_id"])]
-        EventLog(part, "customer_id", "timestamp").to_disk(tmp_path / f"part-{rank}.log")
+        EventLog(part, "customer_id", "timestamp").to_disk(
+            tmp_path / f"part-{rank}.log"
+        )
     log = EventLog(events, "customer_id", "timestamp")
     X = log.attach(rows, cutoff="cutoff")
-    network = LSTMClassifier(
-        hidden_size=8, max_epochs=2, dropout=0.0, random_state=0
-    )
+    network = LSTMClassifier(hidden_size=8, max_epochs=2, dropout=0.0, random_state=0)
     model = make_history_pipeline(network)
     model[:-1].fit(X)
     distributor = TorchDistributor(num_processes=2, local_mode=False, use_gpu=False)

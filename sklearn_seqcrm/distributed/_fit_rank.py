@@ -151,7 +151,8 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
     except NotFittedError as error:
         raise NotFittedError(
             f"The steps before {type(network).__name__} must be fitted, on a sample of "
-            "the rows or on partitions, equally on all ranks: pipeline[:-1].fit(sample)."
+            "the rows or on partitions, the same on all ranks: "
+            "pipeline[:-1].fit(sample)."
         ) from error
     return before, network
 

@@ -60,6 +60,20 @@ def run_rank(
         As `fit_rank`.
     RuntimeError
         If another rank is lost, or sends nothing within `timeout`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn_seqcrm.distributed import run_rank
+    >>> from sklearn_seqcrm.neural_network import LSTMClassifier
+    >>> def load(rank, n_ranks):
+    ...     return [[0.0], [1.0]] * 20, [0, 1] * 20
+    >>> model = LSTMClassifier(max_epochs=2, random_state=0)
+    >>> with tempfile.NamedTemporaryFile() as file:  # a group of one, for the example
+    ...     meet = f"file://{file.name}"
+    ...     fitted = run_rank(model, load, init_method=meet, rank=0, n_ranks=1)
+    >>> fitted.predict_proba([[0.0]]).shape
+    (1, 2)
     """
     if backend == "nccl":
         # device="cuda" is then the GPU of this rank.

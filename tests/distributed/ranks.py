@@ -72,7 +72,7 @@ def on_two_ranks(function, folder):
     root = str(script.parents[2])
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, str(script.parent), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
         "OMP_NUM_THREADS": "1",
     }
     processes = [

@@ -1,21 +1,13 @@
 """Processes that are started by torchrun, killed and started again."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ranks import journeys
-
 from sklearn_seqcrm.distributed import fit_on_ranks
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-HERE = str(Path(__file__).parent)
+from tests.distributed.ranks import journeys
 
 
 def loader(killed=None, fails=False):
@@ -27,13 +19,10 @@ def loader(killed=None, fails=False):
     def load(rank, n_ranks):
         import os
         import signal
-        import sys
         from pathlib import Path
 
-        sys.path.insert(0, HERE)
-        from ranks import is_mine, journeys
-
         from sklearn_seqcrm._recurrent.training import HistoryNet
+        from tests.distributed.ranks import is_mine, journeys
 
         if fails and rank == 1:
             raise LookupError("no such table")
@@ -95,7 +84,5 @@ def test_result_needs_no_ranks():
     fitted = fit_on_ranks(model(), loader(), n_ranks=1)
     X, y = journeys()
     before = model()
-    assert_array_equal(
-        fitted.predict_proba(X), before.fit(X, y).predict_proba(X)
-    )
+    assert_array_equal(fitted.predict_proba(X), before.fit(X, y).predict_proba(X))
     assert np.isfinite(fitted[-1].net_.history[-1, "train_loss"])
