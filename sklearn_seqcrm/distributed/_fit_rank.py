@@ -97,9 +97,9 @@ def fit_rank(
     >>> import tempfile, torch.distributed as dist
     >>> from sklearn_seqcrm.distributed import fit_rank
     >>> from sklearn_seqcrm.neural_network import LSTMClassifier
-    >>> with tempfile.NamedTemporaryFile() as file:  # a group of one, for the example
+    >>> with tempfile.TemporaryDirectory() as name:  # a group of one, for the example
     ...     dist.init_process_group(
-    ...         "gloo", init_method=f"file://{file.name}", rank=0, world_size=1
+    ...         "gloo", init_method=f"file://{name}/group", rank=0, world_size=1
     ...     )
     ...     model = LSTMClassifier(max_epochs=2, random_state=0)
     ...     model = fit_rank(model, [[0.0], [1.0]] * 20, [0, 1] * 20)

@@ -69,8 +69,8 @@ def run_rank(
     >>> def load(rank, n_ranks):
     ...     return [[0.0], [1.0]] * 20, [0, 1] * 20
     >>> model = LSTMClassifier(max_epochs=2, random_state=0)
-    >>> with tempfile.NamedTemporaryFile() as file:  # a group of one, for the example
-    ...     meet = f"file://{file.name}"
+    >>> with tempfile.TemporaryDirectory() as name:  # a group of one, for the example
+    ...     meet = f"file://{name}/group"
     ...     fitted = run_rank(model, load, init_method=meet, rank=0, n_ranks=1)
     >>> fitted.predict_proba([[0.0]]).shape
     (1, 2)
