@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -112,6 +113,7 @@ def fit_on_ranks(
             "checkpoint": folder / "checkpoint" if checkpoint is None else checkpoint,
             "backend": backend,
             "timeout": timeout,
+            "caller": os.getpid(),
         }
         (folder / "task.pkl").write_bytes(_dumps(task))
         n_threads = n_threads or max(1, (os.cpu_count() or 1) // n_ranks)
@@ -203,6 +205,8 @@ def _main(folder: Path) -> None:
     """Run a rank; torchrun has set its number in the environment."""
     task = pickle.loads((folder / "task.pkl").read_bytes())
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    watch = threading.Thread(target=_end_with, args=[task.pop("caller")], daemon=True)
+    watch.start()
     rank = os.environ["RANK"]
     try:
         fitted = run_rank(task.pop("estimator"), task.pop("load"), **task)
@@ -214,6 +218,16 @@ def _main(folder: Path) -> None:
         time.sleep(60)  # until the launcher is told to end all ranks
     if rank == "0":
         _write(folder, "result.pkl", fitted)
+
+
+def _end_with(caller: int) -> None:
+    """End this process when the one that called `fit_on_ranks` was killed."""
+    while os.name == "posix":
+        try:
+            os.kill(caller, 0)  # sends nothing
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(1)
 
 
 def _picklable(error: Exception) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 import torch.distributed as dist
 
 from sklearn_seqcrm.distributed._fit_rank import fit_rank
+
+_SECONDS_TO_FREE = 0.2
 
 
 def run_rank(
@@ -87,8 +90,13 @@ def run_rank(
     )
     try:
         loaded = load(dist.get_rank(), dist.get_world_size())
-        return fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
+        fitted = fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
+        dist.barrier()
+        return fitted
     finally:
+        # torch 2.3 holds the GIL while it waits for the threads of gloo, and these may
+        # need it to free the tensors of the last message: they get it here.
+        time.sleep(_SECONDS_TO_FREE)
         dist.destroy_process_group()
 
 

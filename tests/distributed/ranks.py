@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def group_of_one(tmp_path):
     try:
         yield
     finally:
+        time.sleep(0.2)  # see run_rank
         dist.destroy_process_group()
 
 
@@ -103,6 +105,8 @@ def main(rank, folder):
     )
     function = pickle.loads((folder / "function.pkl").read_bytes())
     (folder / f"{rank}.pkl").write_bytes(pickle.dumps(function(rank)))
+    dist.barrier()
+    time.sleep(0.2)  # see run_rank
     dist.destroy_process_group()
 
 
