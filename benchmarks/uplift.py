@@ -5,7 +5,8 @@ the order of events, `make_campaigns`: 8,000 customers whose treatment was drawn
 random (``randomised``), or chosen by their probability to buy (``confounded``). All are
 tested on 4,000 other customers of a randomised campaign. Each fit adds a line to the
 results, so an interrupted command continues where it was; the report needs no more than
-two seeds.
+two seeds. Learners called plain have one model of effects of all rows, with equal
+weights and without calibration.
 """
 
 import argparse
@@ -28,7 +29,16 @@ from sklearn_seqcrm.uplift import UpliftClassifier
 
 DOCS = Path(__file__).parent.parent / "docs"
 VERSIONS = ("randomised", "confounded")
-LEARNERS = ("s", "t", "x", "dr", "r")
+PLAIN = {"overlap_weights": False, "calibrate": False}
+LEARNERS = {
+    "S": {"learner": "s"},
+    "T": {"learner": "t"},
+    "X": {"learner": "x"},
+    "DR, plain": {"learner": "dr", **PLAIN},
+    "R, plain": {"learner": "r", **PLAIN},
+    "DR": {"learner": "dr"},
+    "R": {"learner": "r"},
+}
 N_TRAIN, N_TEST = 8_000, 4_000
 
 
@@ -96,7 +106,7 @@ def run(seed, version, model, learner):
     """Fit a learner, and compare its effects with the truth."""
     X, data = campaign(N_TRAIN, seed, confounded=version == "confounded")
     X_test, test = campaign(N_TEST, 1000 + seed, confounded=False)
-    uplift = UpliftClassifier(MODELS[model](), learner=learner, random_state=seed)
+    uplift = UpliftClassifier(MODELS[model](), **LEARNERS[learner], random_state=seed)
     start = time.process_time()
     uplift.fit(X, data.target, treatment=data.treatment)
     seconds = time.process_time() - start
@@ -159,7 +169,15 @@ def spread(values, form):
 def version_table(runs, version):
     """Make the table of one version of the campaign."""
     own = [r for r in runs if r["version"] == version]
-    header = [version, "RMSE", "correlation", "bias of the mean", "Qini area", "CPU s"]
+    header = [
+        version,
+        "seeds",
+        "RMSE",
+        "correlation",
+        "bias of the mean",
+        "Qini area",
+        "CPU s",
+    ]
     lines = []
     for model in MODELS:
         for learner in LEARNERS:
@@ -167,7 +185,8 @@ def version_table(runs, version):
             if len(values_of(own, "rmse", **wanted)):
                 lines.append(
                     [
-                        f"{model}, {learner.upper()}",
+                        f"{model}, {learner}",
+                        str(len(values_of(own, "rmse", **wanted))),
                         spread(values_of(own, "rmse", **wanted), "{:.3f}"),
                         spread(values_of(own, "correlation", **wanted), "{:.2f}"),
                         spread(values_of(own, "bias", **wanted), "{:+.3f}"),
@@ -180,9 +199,12 @@ def version_table(runs, version):
         [r[name] for r in first] for name in ("sd", "naive", "qini_truth")
     )
     constant = spread(sd, "{:.3f}")
-    lines.append(["the true mean for all", constant, "", "0", "0", ""])
-    lines.append(["difference of the arms", "", "", spread(naive, "{:+.3f}"), "", ""])
-    lines.append(["the true effects", "0", "1", "0", spread(best, "{:.4f}"), ""])
+    n = str(len(first))
+    lines.append(["the true mean for all", n, constant, "", "0", "0", ""])
+    lines.append(
+        ["difference of the arms", n, "", "", spread(naive, "{:+.3f}"), "", ""]
+    )
+    lines.append(["the true effects", n, "0", "1", "0", spread(best, "{:.4f}"), ""])
     return table_of(header, lines)
 
 
@@ -192,24 +214,33 @@ def difference_table(runs):
     header += [f"{v}, RMSE" for v in VERSIONS]
     lines = []
     for learner in LEARNERS:
-        cells = [learner.upper()]
+        cells = [learner]
         for name, form in (("qini", "{:+.4f}"), ("rmse", "{:+.3f}")):
             for version in VERSIONS:
                 wanted = {"version": version, "learner": learner}
-                pair = [values_of(runs, name, model=m, **wanted) for m in MODELS]
-                cells.append(interval(pair, form))
+                cells.append(interval(differences(runs, name, **wanted), form))
         lines.append(cells)
     return table_of(header, lines)
 
 
-def interval(pair, form):
-    """Format a mean difference with its 95% interval over seeds (Student's t)."""
-    n = min(map(len, pair))
+def differences(runs, name, **wanted):
+    """Return network minus boosting of the seeds that both have."""
+    own = [r for r in runs if all(r[key] == value for key, value in wanted.items())]
+    network, boosting = (
+        {r["seed"]: r[name] for r in own if r["model"] == model} for model in MODELS
+    )
+    return np.array(
+        [network[seed] - boosting[seed] for seed in network.keys() & boosting.keys()]
+    )
+
+
+def interval(values, form):
+    """Format a mean with its 95% interval over seeds (Student's t)."""
+    n = len(values)
     if n < 2:
         return ""
-    difference = pair[0][:n] - pair[1][:n]
-    reach = stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n)
-    mean = difference.mean()
+    mean = np.mean(values)
+    reach = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
     ends = f"{form.format(mean - reach)} to {form.format(mean + reach)}"
     return f"{form.format(mean)} ({ends})"
 

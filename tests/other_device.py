@@ -55,6 +55,11 @@ class OtherTensor(torch.Tensor):
     def __setitem__(self, index, value):
         super().__setitem__(_with_tensors(index), value)
 
+    def __reduce_ex__(self, protocol):
+        # In a file: what torch loads on a machine without the device.
+        kind = torch.nn.Parameter if getattr(self, "_is_param", False) else torch.Tensor
+        return _load, (self.numbers, kind, self.requires_grad)
+
     def tolist(self):
         return self.numbers.tolist()
 
@@ -105,6 +110,12 @@ def _run(func, args, kwargs):
     if func._schema.name.endswith("_") or "out" in kwargs:
         return args[0] if "out" not in kwargs else kwargs["out"]
     return tree_map(_to_other, result) if is_other else result
+
+
+def _load(numbers, kind, requires_grad):
+    if kind is torch.nn.Parameter:
+        return torch.nn.Parameter(numbers, requires_grad)
+    return numbers
 
 
 def _with_tensors(index):

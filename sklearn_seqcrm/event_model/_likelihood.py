@@ -108,9 +108,8 @@ def cumulative_hazards(
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):
-            output = module.final_states(part).output
-            states = output + module.static_effect(part.static)
-            _, log_censoring_time = split_static(part.static)
+            states = module.time_inputs_at_cutoffs(part)
+            log_censoring_time = split_static(part.static).log_censoring_time
             known = module.time.log_survival(states, log_censoring_time)
             for column, tick in enumerate(ticks):
                 until = grid.log_censoring_time(elapsed[rows] + tick, last[rows])

@@ -134,9 +134,8 @@ def _log_survival(
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for own, part in net.parts(data):
-            output = module.final_states(part).output
-            states = output + module.static_effect(part.static)
-            _, known = split_static(part.static)
+            states = module.time_inputs_at_cutoffs(part)
+            known = split_static(part.static).log_censoring_time
             later = torch.from_numpy(until[own]).to(known.device)
             parts = module.time.log_never_and_later(states, [known, later])
             found[:, own] = parts.cpu().numpy()

@@ -294,6 +294,9 @@ def as_table(found: Any) -> pd.DataFrame:
             "The function must return a DataFrame, a Series or an array; got "
             f"{type(found).__name__}."
         )
+    if not found.columns.is_unique:
+        twice = found.columns[found.columns.duplicated()].unique().tolist()
+        raise ValueError(f"The function returned several columns {twice}; rename them.")
     return found
 
 

@@ -59,8 +59,7 @@ class Snapshots(NamedTuple):
         else:
             beside = beside.take(place)
         beside.index = X.index
-        history = X.pop(self.name)
-        return pd.concat([X, beside, history], axis=1)
+        return pd.concat([X, beside], axis=1)
 
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers with events and without statics."""
