@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import signal
+import socket
 
 import joblib
 import numpy as np
@@ -16,11 +17,13 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_seqcrm.distributed import run_rank
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.partitions import PartitionedLog, load_rows
-from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.targets import churned
 from sklearn_seqcrm.testing._small_data import make_events
@@ -209,3 +212,44 @@ def test_an_encoder_is_fitted_although_a_worker_was_killed(client, tmp_path):
     assert sum(len(X) for X, _ in parts) == len(X)
     y = pd.concat([y for _, y in parts])
     assert y.sum() == churned(X, "30D").sum()
+
+
+def free_address():
+    """Return where ranks can meet on the machine of a worker."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
+
+
+def load_half(rank, n_ranks):
+    """Return the rows of a rank."""
+    X, y = rows_and_target(EventLog(EVENTS, "who", "when", observed_until=UNTIL))
+    customers = pd.factorize(np.asarray(X["history"].array.customers))[0]
+    mine = (customers < 120) == (rank == 0)
+    return X[mine], y[mine]
+
+
+def test_workers_train_one_network(client):
+    X, _ = load_half(0, 1)
+    model = make_history_pipeline(
+        LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0)
+    )
+    model[:-1].fit(X)
+    workers = list(client.scheduler_info()["workers"])
+    meet = client.submit(free_address, workers=workers[:1], pure=False).result()
+    ranks = [
+        client.submit(
+            run_rank,
+            model,
+            load_half,
+            rank=i,
+            n_ranks=len(workers),
+            init_method=meet,
+            timeout=60.0,
+            workers=[worker],
+            pure=False,
+        )
+        for i, worker in enumerate(workers)
+    ]
+    first, second = (one.predict_proba(X) for one in client.gather(ranks))
+    np.testing.assert_array_equal(first, second)
