@@ -77,7 +77,9 @@ def test_all_questions(form, cell, monkeypatch):
             assert_same(ask(model, X), expected[name])
 
 
-@pytest.mark.parametrize("params", [{"early_stopping": True}, {"copies": False}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"early_stopping": True}, {"copies": False}], ids=str
+)
 def test_training(params, monkeypatch):
     """Validation, the shrinkage that it chooses, and training that goes on."""
     found = []

@@ -238,7 +238,8 @@ def test_a_network_of_another_device_in_a_file(warm_start, monkeypatch):
         file = pickle.dumps(model)
     with pytest.warns(DeviceWarning, match="CUDA|cuda"):
         back = pickle.loads(file)
-    assert all(type(one) is torch.nn.Parameter for one in back.net_.module_.parameters())
+    weights = back.net_.module_.parameters()
+    assert all(type(one) is torch.nn.Parameter for one in weights)
     assert_allclose(back.predict_proba(X), expected, **CLOSE)
     with pytest.raises(ValueError, match="device='cuda' cannot be used here"):
         back.fit(X, Y)
