@@ -313,7 +313,7 @@ def cell(runs):
     return (
         " ± ".join(f"{score:.4f}"[1:] for score in scores)
         + f", {runs['core_seconds'].mean():,.1f} s"
-        + f", {runs['megabytes'].mean():,.0f} MB"
+        + f", {runs['megabytes'].clip(lower=0).mean():,.0f} MB"
     )
 
 
@@ -341,7 +341,7 @@ def draw(runs, path):
         lower.set(xscale="log", yscale="log", xlabel="training customers")
     axes[0, 0].set_ylabel("AUC")
     axes[1, 0].set_ylabel("core-hours")
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="lower right", fontsize="small")
     figure.savefig(path, dpi=120)
 
 
