@@ -193,9 +193,7 @@ def test_explanations(name, monkeypatch):
         with other_device(monkeypatch):
             model = make_history_pipeline(LSTMClassifier(**SMALL, device=on))
             found.append(EXPLANATIONS[name](model.fit(TABLE, Y)))
-    one, two = (
-        table.select_dtypes("float").to_numpy("float64") for table in found
-    )
+    one, two = (table.select_dtypes("float").to_numpy("float64") for table in found)
     assert one.size
     assert_allclose(two, one, rtol=1e-3, atol=1e-4)
 
