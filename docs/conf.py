@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 URLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["urls"]
-# For `linked_names`.
+# For our own extensions.
 sys.path.insert(0, str(HERE))
 
 project = "sklearn_seqcrm"
@@ -17,7 +17,9 @@ copyright = f"2026, {author}"
 version = release = installed_version("sklearn-seqcrm")
 
 extensions = [
+    "gallery",
     "linked_names",
+    "mathml",
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -26,8 +28,14 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-# Other pages include the benchmark results; gallery notebooks are for download.
-exclude_patterns = ["_build", "benchmark_results", "auto_examples/*.ipynb"]
+# Other pages include the benchmark results; gallery notebooks are for download, and
+# examples.md has the gallery in sections.
+exclude_patterns = [
+    "_build",
+    "benchmark_results",
+    "auto_examples/*.ipynb",
+    "auto_examples/index.rst",
+]
 myst_heading_anchors = 2
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 
@@ -70,20 +78,46 @@ if by_read_the_docs or os.environ.get("SEQCRM_DOCS_ONLINE") == "1":
         "matplotlib": ("https://matplotlib.org/stable", None),
     }
 
+ALONE = [
+    "index",
+    "installation",
+    "getting_started",
+    "faq",
+    "glossary",
+    "benchmarks",
+    "defaults",
+    "citing",
+    "changelog",
+    "contributing",
+    "architecture",
+]
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn_seqcrm"
+html_favicon = "_static/favicon.svg"
+html_math_renderer = "mathml"
 html_theme_options = {
     "github_url": URLS["Repository"],
     "use_edit_page_button": True,
+    "logo": {
+        "text": project,
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
+    "navbar_start": ["navbar-logo", "version"],
+    "footer_end": ["theme-version"],
     # Pages in folders are generated from docstrings and examples, and cannot be edited.
     "secondary_sidebar_items": {
         "*": ["page-toc", "edit-this-page"],
         "*/**": ["page-toc"],
     },
 }
-html_sidebars = {"index": []}
+# Pages without siblings have nothing to show on the left.
+html_sidebars = {page: [] for page in ALONE}
 html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
+html_css_files = ["pages.css"]
+html_js_files = ["full_size.js"]
+# "fit()" in the contents of the page of a class, not "LSTMClassifier.fit()".
+toc_object_entries_show_parents = "hide"
 _, github_user, github_repo = URLS["Repository"].rsplit("/", 2)
 html_context = {
     "github_user": github_user,
@@ -110,6 +144,11 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_signature": False,
     "write_computation_times": False,
+    "minigallery_sort_order": "gallery.position",
+    "image_scrapers": "gallery.scrape",
+    "reset_modules": ("matplotlib", "gallery.enlarge_text"),
+    "image_srcset": ["2x"],  # sharp on screens of high resolution
+    "thumbnail_size": (400, 280),
     # For "Examples using" on the API pages and, if examples run, for links from their
     # code to these pages.
     "backreferences_dir": "generated/examples",

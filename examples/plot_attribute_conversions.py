@@ -90,8 +90,8 @@ plt.close(display.figure_)
 # %%
 # The answer
 # ----------
-# By the last touch, more than a third of the budget would go to the channel without
-# effect, and a quarter by the Markov chain. The model gives it a twentieth.
+# How much of the budget would go to the channel without effect?
+print(display.shares.loc["display"].map("{:.0%}".format).to_string())
 some = ["truth", "model", "first touch", "last touch", "Markov"]
 display = ChannelAttributionDisplay.from_credit({name: ways[name] for name in some})
 output = Path("demo_output")

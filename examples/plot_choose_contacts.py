@@ -143,10 +143,11 @@ print(f"true                       {true_profit:,.0f}")
 # Profit by the number of contacts
 # --------------------------------
 # The true profit of mails to a share of the customers, by different orders. The chance
-# to buy of customers who got no mail says nothing about the effect of one: that order
-# is no better than chance. The chance to buy of mailed customers contains the effect.
-# Here effects differ more between customers than the chance to buy without a mail, so
-# that it is as good an order as the effects; elsewhere it need not be.
+# to buy of customers who got no mail says nothing about the effect of one: compare that
+# order with the random one. The chance to buy of mailed customers contains the effect.
+# Where effects differ more between customers than the chance to buy without a mail, as
+# in this simulation, it may be as good an order as the effects; elsewhere it need not
+# be.
 rng = np.random.default_rng(0)
 orders = {
     "true effects": later.effect,

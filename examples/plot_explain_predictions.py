@@ -78,7 +78,8 @@ print(f"possible: AUC {roc_auc_score(y_test, angry[2000:]):.3f}")
 # %%
 # What does each model need?
 # --------------------------
-# Both need complaints and refunds, and do not need amounts.
+# An importance is a decrease in AUC. If its interval contains zero, the model may not
+# need this part.
 for name, model in models.items():
     found = history_importance(
         model,
@@ -91,6 +92,8 @@ for name, model in models.items():
     )
     print(name)
     print(found.table.round(3).drop(columns="std").to_string(index=False))
+    needed = found.table.loc[found.table["lower"] > 0, "name"]
+    print(f"{name} needs: {', '.join(needed)}")
 
 # %%
 # Single events
@@ -98,8 +101,8 @@ for name, model in models.items():
 # Occlusion removes an event, and works for any model. Integrated gradients need a
 # network; the attributions of events and row features add up to the output minus that
 # of the baseline. Blanking keeps an event but replaces its fields by those of the
-# baseline, for one event at a time. So blanking and integrated gradients agree on signs
-# more often than with occlusion, which also changes counts and interarrival times.
+# baseline, for one event at a time. So it should agree with integrated gradients on
+# signs more often than occlusion, which also changes counts and interarrival times.
 some = X_test[:100]
 ways = {
     method: event_attributions(lstm, some, method).dropna(subset=["position"])
@@ -118,15 +121,19 @@ print(same[strongest <= 3].mean().round(2).to_string())
 # The answer
 # ----------
 # The two customers have the same number of complaints and refunds. One got the refund
-# after the complaint, and stays; the other complained after the refund. For both, the
-# last of the two events has the largest attribution.
+# after the complaint; the other complained after the refund. Log odds above 0 mean that
+# a customer will probably leave.
 counts = pd.DataFrame({what: (kind == what).sum(axis=1) for what in kinds})
 alike = ((counts["complaint"] == 1) & (counts["refund"] == 1)).to_numpy()[2000:]
 calm = np.flatnonzero(alike & ~angry[2000:])[0]
 upset = np.flatnonzero(alike & angry[2000:])[0]
 figure, axes = plt.subplots(2, 1, figsize=(8, 6), layout="constrained")
 for ax, row in zip(axes, (calm, upset), strict=True):
-    HistoryDisplay.from_estimator(lstm, X_test, row, method="blanking", ax=ax)
+    display = HistoryDisplay.from_estimator(lstm, X_test, row, method="blanking", ax=ax)
+    last = display.events.iloc[display.events["attribution"].abs().argmax()]
+    print(
+        f"{display.title}; largest attribution: {last['lane']} on {last['time']:%d %B}"
+    )
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
 figure.savefig(output / "explained.png", dpi=120)

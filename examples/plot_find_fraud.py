@@ -13,8 +13,8 @@ The payments are simulated, with three kinds of fraud. One of them is new: it be
 after the training period, so no label contains it. There are three limitations. If
 there are labels for a kind of fraud, they help far more than anomaly scores, which also
 find payments that are rare and honest, such as the first one of a holiday. With labels,
-boosted trees on the right columns are better than the network here, and anomaly scores
-help as further columns. And the simulation is easier than reality: real thieves adapt,
+boosted trees on the right columns are hard to beat; anomaly scores are further columns
+for them. And the simulation is easier than reality: real thieves adapt,
 and real labels are late and incomplete.
 """
 
@@ -228,6 +228,7 @@ for name, score in scores.items():
         found[name][one] = average_precision_score(kind[asked] == one, score[asked])
 found = pd.DataFrame(found)
 print(found.to_string(float_format="{:.3f}".format))
+print("Best model for each:", found.idxmax(axis=1).to_dict())
 
 # %%
 # A card that was taken over

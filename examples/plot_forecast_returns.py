@@ -10,8 +10,10 @@ future?
 
 The orders are simulated, so the true probability of every return is known, and no
 honest model can be better. There are two limitations. The habit of a simulated customer
-is a single decayed sum: trees with this sum and the size of the basket as columns are
-as good as the network. And real returns depend on facts that are not in a simulation.
+is a single decayed sum, which could be a column for trees. And real returns depend on
+facts that are not in a simulation. ``benchmarks/cancellations.py`` compares the same
+models on the cancelled lines of a wholesaler, where all are far worse: an AUC of .71
+for the network, and of .67 for trees on RFM and the rate of returns.
 """
 
 # %%
@@ -115,14 +117,14 @@ def boosting():
     )
 
 
-def network(max_epochs=12):
+def network():
     """Make a network with its preprocessing."""
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
             batch_size=512,
             learning_rate=0.004,
-            max_epochs=max_epochs,
+            max_epochs=12,
             random_state=0,
         )
     )
@@ -151,19 +153,17 @@ scores = {n: model.predict_proba(X[is_test])[:, 1] for n, model in models.items(
 auc = {name: roc_auc_score(y[is_test], score) for name, score in scores.items()}
 ceiling = roc_auc_score(y[is_test], data.probability[is_test])
 print(pd.Series({**auc, "true probability": ceiling}).to_string(float_format="%.3f"))
-print(
-    f"The LSTM falls short of the true probability by {ceiling - auc['LSTM']:.3f}, "
-    f"and is ahead of item and customer alone by "
-    f"{auc['LSTM'] - auc['item and customer alone']:.3f}."
-)
+for other in ("item and customer alone", "RFM and return rate", "both, stacked"):
+    print(f"LSTM minus {other}: {auc['LSTM'] - auc[other]:+.3f}")
+print(f"LSTM minus true probability: {auc['LSTM'] - ceiling:+.3f}")
 
 # %%
 # A model with a leak
 # -------------------
 # The table in a data warehouse has the column ``returned`` in the row of the order. A
 # history of such rows contains every outcome from the time of the order on, even that
-# of the item itself. In validation the network looks excellent: it is better than the
-# true probability, which no honest model can be.
+# of the item itself. In validation such a network looks excellent: compare it with the
+# true probability, which is the best that an honest model can reach.
 X_leaky = EventLog(data.leaky_orders, *KEYS).attach(data.rows, **AS_OF_ORDER)
 leaky = network().fit(X_leaky[is_train], y[is_train])
 leaky_auc = roc_auc_score(y[is_test], leaky.predict_proba(X_leaky[is_test])[:, 1])
@@ -184,84 +184,11 @@ events = events.drop(columns=["customer_id", "known_at"])
 X_in_use = EventLog(events, "row", "timestamp").attach(rows, **AS_OF_ORDER)
 in_use = leaky.predict_proba(X_in_use.drop(columns="row"))[:, 1]
 in_use_auc = roc_auc_score(y[is_test], in_use)
-print(f"With the leak: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in use")
+print(
+    f"With the leak: {leaky_auc:.3f} in validation, {leaky_auc - ceiling:+.3f} beside "
+    f"the true probability; {in_use_auc:.3f} in use"
+)
 
-
-# %%
-# The same on real orders
-# -----------------------
-# This part runs if the file of Online Retail II is found: invoice lines of a UK
-# wholesaler of gifts, of which about 2% are cancelled. A cancellation is matched to the
-# latest earlier line of the same customer and product with at least its quantity. Items
-# have a price and a quantity only, and cancellations are few: the network is worse than
-# the trees here.
-def forecast_cancellations(path):
-    """Forecast which invoice lines are cancelled within 60 days."""
-    window = pd.Timedelta("60D")
-    table = pd.read_parquet(path).dropna(subset="Customer ID").drop_duplicates()
-    table = table.rename(columns={"Customer ID": "customer_id", "Price": "price"})
-    table = table.rename(columns={"InvoiceDate": "timestamp", "Quantity": "quantity"})
-    table = table[table["StockCode"].str[0].str.isdigit() & (table["price"] > 0)]
-    end = table["timestamp"].max()
-    split = end - 2 * window  # tested are the rows whose window has ended
-    # A third of the customers, without the few that have thousands of lines.
-    n_lines = table[table["timestamp"] < split].groupby("customer_id").size()
-    n_lines = table["customer_id"].map(n_lines).fillna(0)
-    table = table[(table["customer_id"] % 3 == 0) & (n_lines <= 500)]
-    table = table.astype({"quantity": "int64"}).reset_index(drop=True)
-
-    is_cancellation = table["Invoice"].str.startswith("C")
-    lines = table[~is_cancellation & (table["quantity"] > 0)]
-    lines = lines.sort_values("timestamp", kind="stable").rename_axis("line")
-    cancellations = table[is_cancellation].rename_axis("cancellation").reset_index()
-    pairs = lines.reset_index().merge(
-        cancellations, on=["customer_id", "StockCode"], suffixes=("", "_back")
-    )
-    wait = pairs["timestamp_back"] - pairs["timestamp"]
-    fits = (wait > pd.Timedelta(0)) & (pairs["quantity"] >= -pairs["quantity_back"])
-    pairs = pairs[fits].drop_duplicates("cancellation", keep="last")
-    known_at = pairs.groupby("line")["timestamp_back"].min().reindex(lines.index)
-    cancelled = (known_at - lines["timestamp"] <= window).to_numpy()
-
-    facts = ["log_price", "log_quantity"]
-    lines["log_price"] = np.log(lines["price"])
-    lines["log_quantity"] = np.log(lines["quantity"])
-    lines = lines[[*KEYS, *facts]]
-    returns = lines.assign(timestamp=known_at).dropna(subset="timestamp")
-    logs = {"order": EventLog(lines, *KEYS), "return": EventLog(returns, *KEYS)}
-    X = EventLog.concat(logs).attach(lines, **AS_OF_ORDER)
-    X["orders"] = logs["order"].attach(lines, **AS_OF_ORDER)["history"]
-    n_returns = logs["return"].attach(lines, **AS_OF_ORDER)["history"].array.lengths
-    X["return_rate"] = n_returns / X["orders"].array.lengths
-    is_train = X["timestamp"] + window <= split
-    is_test = (X["timestamp"] >= split) & (X["timestamp"] + window <= end)
-    models = {
-        "price and quantity alone": make_pipeline(use(*facts), boosting()),
-        "RFM and return rate": make_pipeline(
-            use(*KEYS, *facts, "orders", "return_rate"),
-            RFMFeatures(amount="log_price"),
-            boosting(),
-        ),
-        "LSTM": make_pipeline(use(*KEYS, *facts, "history"), network(max_epochs=6)),
-    }
-    scores = {}
-    for name, model in models.items():
-        model.fit(X[is_train], cancelled[is_train])
-        scores[name] = model.predict_proba(X[is_test])[:, 1]
-    scores["both, averaged"] = (scores["RFM and return rate"] + scores["LSTM"]) / 2
-    auc = {name: roc_auc_score(cancelled[is_test], s) for name, s in scores.items()}
-    print(f"{is_test.sum():,} test rows, {cancelled[is_test].mean():.1%} cancelled")
-    print(pd.Series(auc).to_string(float_format="%.3f"))
-
-
-places = [
-    parent / "shared/data/online_retail_II.parquet" for parent in Path.cwd().parents
-]
-path = next((place for place in places if place.exists()), None)
-if path is None:
-    print("The file of Online Retail II was not found: real orders are left out.")
-else:
-    forecast_cancellations(path)
 
 # %%
 # How close to the truth, and how much too good?

@@ -9,9 +9,9 @@ their ratings. Both are columns of one table, cut off at the same time, and the 
 has an LSTM for each.
 
 The visits are simulated: each customer has a shop, and each shop has a hidden mood,
-which affects the ratings of *all* its customers. There are two limitations. Boosting
-gains as much from the second history as the network, because means and counts contain
-nearly all of its information: the gain is in the column, not in the model. And these
+which affects the ratings of *all* its customers. There are two limitations. Means and
+counts contain nearly all of the information of the second history, so that boosting can
+gain from it, too: the gain is in the column, not in the model. And these
 shops differ much, so the gain is large; if shops hardly differ, a second history adds
 overfitting.
 """

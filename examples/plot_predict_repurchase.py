@@ -9,8 +9,7 @@ prediction.
 Four models take the same `X`: gradient boosting on recency, frequency and monetary
 value (RFM), gradient boosting on window aggregates of all fields, a recurrent network
 on the whole history, and a hybrid of the last two. The limitation: most households buy
-groceries every few days, so four numbers predict well, and a network adds little to
-window aggregates. The hybrid has the advantages of both.
+groceries every few days, so four numbers predict well, and leave little for a network.
 """
 
 # %%
@@ -73,8 +72,7 @@ print(
 # The hybrid learns the weight of its parts forward in time, on the last training
 # cutoff, and then fits both again on all rows. Validation customers at the same cutoffs
 # would give a wrong weight: boosted trees learn effects of a date that hold for these
-# customers, but not for later dates. The network would get a weight of .07 instead of
-# .35.
+# customers, but not for later dates. The network would get too small a weight.
 boosting = HistGradientBoostingClassifier(
     categorical_features="from_dtype",
     learning_rate=0.05,
@@ -107,7 +105,8 @@ print(table.to_string(float_format="{:.3f}".format, formatters=formats))
 
 # %%
 # Differences depend on the test households. The intervals are from a bootstrap over
-# households, with all rows of each. (Another seed changes the network's AUC by .002.)
+# households, with all rows of each. They do not include what the seed of the network
+# changes.
 differences = comparison.differences.query("metric == 'roc_auc'").set_index("model")
 for model, found in differences.iterrows():
     lower, upper = found["lower"], found["upper"]

@@ -74,7 +74,7 @@ def in_days(y):
 
 some = np.random.default_rng(0).choice(len(X), 2000, replace=False)
 rivals = {}
-if find_spec("sksurv"):  # pip install "sklearn-seqcrm[survival]"
+if find_spec("sksurv"):  # pip install scikit-survival
     from sksurv.ensemble import GradientBoostingSurvivalAnalysis
     from sksurv.linear_model import CoxPHSurvivalAnalysis
 

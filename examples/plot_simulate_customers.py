@@ -10,11 +10,10 @@ the events before the first of October, and simulates eight weeks from there.
 
 The baseline is the no-change forecast: the next eight weeks are like the last eight.
 There are three limitations. For totals and means of regular shoppers this forecast is
-hard to beat: here it is about as good for totals, and better for households that spend
-much, but it has no uncertainty. Simulations contain nothing new: one year of data has
-no information on seasons, such as Thanksgiving, the last week here. And households are
-simulated independently, so effects on all of them at once (weather, a campaign, errors
-of the model) are missing, and intervals of totals are too narrow.
+hard to beat, but it has no uncertainty. Simulations contain nothing new: one year of
+data has no information on seasons, such as Thanksgiving, the last week here. And
+households are simulated independently, so effects on all of them at once (weather, a
+campaign, errors of the model) are missing, and intervals of totals are too narrow.
 """
 
 # %%

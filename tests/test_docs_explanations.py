@@ -27,13 +27,25 @@ def test_statements_about_the_figures_hold(page):
     assert lines.loc["history", "importance"] == pytest.approx(
         lines["importance"].max(), abs=0.03
     )
-    assert page["picture"].events["attribution"].notna().all()
+    picture = page["picture"]
+    assert picture.events["attribution"].notna().all()
+    single = picture.beside.drop("sum of all events").abs()
+    assert single.max() > picture.events["attribution"].abs().max()
+    assert overview.ax_.get_ylim()[1] < overview.of_rows
     assert lines.loc["history", "lower"] > 0
     names = page["found"].table.set_index("name")
     assert names.loc["channel", "lower"] < 0 < names.loc["channel", "upper"]
     kinds = names[names["group"] == "kind"]
     assert kinds["importance"].idxmax() == "order"
     assert names.loc["30D", "lower"] > 0 > names.loc["180D", "lower"]
+
+
+def test_methods_disagree_on_some_events(page):
+    """The signs of occlusion, but not of blanking, are opposite on the events shown."""
+    shown = page["by_method"].loc[page["size"].nlargest(3).index]
+    signs = shown.apply(lambda column: column > 0)
+    assert (signs["blanking"] == signs["integrated_gradients"]).all()
+    assert (signs["occlusion"] != signs["integrated_gradients"]).all()
 
 
 def test_gates_and_flow(page):

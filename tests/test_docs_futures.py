@@ -1,4 +1,4 @@
-"""Run the page on the event model."""
+"""Run the page on the event model, and check the one on its accuracy."""
 
 import re
 from pathlib import Path
@@ -79,7 +79,8 @@ def tables():
 
 @pytest.fixture(scope="module")
 def prose():
-    return " ".join((DOCS / "futures.md").read_text(encoding="utf-8").split())
+    page = DOCS / "event_model_accuracy.md"
+    return " ".join(page.read_text(encoding="utf-8").split())
 
 
 def test_tables_are_named_by_their_captions(tables, prose):

@@ -17,10 +17,11 @@ LINK = r"\]\(([^)\s]+)\)"
 def target_of(page, link):
     """Return the file of a link; pages of examples are made from scripts."""
     path = link.split("#")[0]
-    example = re.fullmatch(r"auto_examples/(\w+)(\.rst)?", path)
-    if example:
-        name = {"index": "GALLERY_HEADER.rst"}.get(example[1], f"{example[1]}.py")
-        return ROOT / "examples" / name
+    if example := re.fullmatch(r"auto_examples/(\w+)(\.rst)?", path):
+        return ROOT / "examples" / f"{example[1]}.py"
+    if name := re.fullmatch(r"generated/sklearn_seqcrm\.(\w+)\.(\w+)\.rst", path):
+        # Made from an entry of the API page, which has a test of its own.
+        return ROOT / "sklearn_seqcrm" / name[1]
     return page.parent / path
 
 
@@ -49,3 +50,13 @@ def test_every_page_is_in_the_guide_or_on_the_front_page():
     listed = set(re.findall(r"[\w/]+(?=>|$)", "\n".join(trees), flags=re.MULTILINE))
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
     assert pages - listed == set()
+
+
+def test_every_example_is_in_a_section_and_in_the_sidebar():
+    """Both lists of the page are in the same order."""
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^ +\.\./examples/(\w+)\.py$", page, flags=re.MULTILINE)
+    linked = re.findall(r"^auto_examples/(\w+)$", page, flags=re.MULTILINE)
+    examples = [path.stem for path in (ROOT / "examples").glob("plot_*.py")]
+    assert shown == linked
+    assert sorted(shown) == sorted(examples)

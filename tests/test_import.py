@@ -9,6 +9,7 @@ LIGHT = [
     "inspection",
     "metrics",
     "model_selection",
+    "partitions",
     "preprocessing",
     "targets",
 ]

@@ -141,7 +141,7 @@ class ColumnRoles:
         Names of the histories and statics, in the order of `fit`.
     histories : tuple
         Names of the history columns.
-    statics : dict of name to {"numeric", "moment", "category"}
+    statics : dict of name to {"numeric", "datetime", "category"}
         The type of each other column.
     n_columns : int
         Number of columns of X, including the keys.

@@ -5,7 +5,7 @@ type       columns                                        values
 =========  =============================================  ==============================
 numeric    numbers, booleans, durations, also as          floats, durations in days;
            objects; decimals                              infinite is missing
-moment     datetimes and dates, also as objects           days before the row's cutoff
+datetime   datetimes and dates, also as objects           days before the row's cutoff
 category   text, categoricals, and everything else        text; missing is None
 =========  =============================================  ==============================
 
@@ -113,10 +113,10 @@ class NumericType(StaticType):
         return list(numbers_of(X).T)
 
 
-class MomentType(StaticType):
+class DatetimeType(StaticType):
     """Datetimes and dates, as days before the cutoff of their row."""
 
-    name = "moment"
+    name = "datetime"
     needs_cutoffs = True
     is_categorical = False
 
@@ -161,7 +161,7 @@ class CategoryType(StaticType):
 
 # The first that includes a column is its type: categories come last.
 STATIC_TYPES: dict[str, StaticType] = {
-    one.name: one for one in (NumericType(), MomentType(), CategoryType())
+    one.name: one for one in (NumericType(), DatetimeType(), CategoryType())
 }
 
 
@@ -175,7 +175,7 @@ def static_type_of(column: pd.Series) -> str:
 
     Returns
     -------
-    {"numeric", "moment", "category"}
+    {"numeric", "datetime", "category"}
         As in the table above. Objects without a single value are a category, which
         takes any later value.
     """
@@ -210,7 +210,7 @@ def static_parts(
     -------
     list of (str, estimator, callable)
         ``"numeric"``: missing and infinite numbers imputed by the median and marked in
-        an indicator column; standardised. ``"moment"``: datetimes as days before the
+        an indicator column; standardised. ``"datetime"``: datetimes as days before the
         cutoff of the first history, then like numbers. ``"category"``: strings,
         categoricals and other objects one-hot; rare levels and levels not seen in
         training share a column. ``"level"``, with an `encoder`: those with more than 50
@@ -248,9 +248,9 @@ class ColumnsOfKind:
 
     Parameters
     ----------
-    kind : {"history", "numeric", "moment", "category", "exposure"}
-        The type. ``"moment"`` puts the first history, which has the cutoffs, before the
-        datetimes.
+    kind : {"history", "numeric", "datetime", "category", "exposure"}
+        The type. ``"datetime"`` puts the first history, which has the cutoffs, before
+        the datetimes.
     exposure : str, int or None, default=None
         Name of the column that is the only one of type ``"exposure"``.
     many : bool or None, default=None
@@ -356,8 +356,8 @@ class MarkingImputer(_UniqueNamesMixin, SimpleImputer):
 def _refuse_no_quantity(exposure: pd.Series, static_type: str) -> None:
     """Raise a TypeError for an exposure that is neither number nor duration."""
     if static_type != "numeric":
-        is_moment = static_type == "moment"
-        what = "datetimes" if is_moment else f"values of type {exposure.dtype}"
+        is_datetime = static_type == "datetime"
+        what = "datetimes" if is_datetime else f"values of type {exposure.dtype}"
         raise TypeError(
             f"The exposure {exposure.name!r} must hold numbers or durations; it holds "
             f"{what}, such as {exposure.iloc[:2].tolist()}. pd.to_numeric and "

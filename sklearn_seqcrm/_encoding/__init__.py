@@ -19,11 +19,21 @@ from sklearn_seqcrm._encoding._fields import (
     FIRST_LEVEL,
     MISSING,
     UNSEEN,
+    LevelCounts,
     NumericField,
     NumericScale,
+    Training,
     VectorField,
     Vocabulary,
     fitting_columns,
 )
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._learn import learn, learn_rows
+from sklearn_seqcrm._encoding._learn import (
+    EncoderOptions,
+    learn,
+    learn_rows,
+    learning_of_events,
+    moments_of_rows,
+    with_half_lives,
+    with_row_scale,
+)

@@ -15,25 +15,41 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import (
+    Learning,
+    Moments,
+    Pass,
     RepeatableBlocks,
     blocks,
     event_blocks,
+    learn_from,
     look_up,
-    order_statistics,
+    selection,
+    visible_runs,
 )
-from sklearn_seqcrm._store import Clock, Column, FieldSchema, find_ids
+from sklearn_seqcrm._store import (
+    Clock,
+    Column,
+    FieldSchema,
+    RawLog,
+    Rows,
+    factorize,
+    find_ids,
+    join_ids,
+)
 
 
 class Training(NamedTuple):
-    """Training events, and the rules by which levels get a code of their own.
+    """Training events of a log or of one part, and the rules for codes of levels.
 
     Parameters
     ----------
@@ -48,13 +64,24 @@ class Training(NamedTuple):
     runs : tuple of (ndarray, ndarray) or None, default=None
         Begin and end of each run of training events, as `visible_runs` returns them.
         None: all events.
+    columns : mapping of str to Column, default={}
+        Fields of all events of the log.
     """
 
     times: np.ndarray
     clock: Clock
-    min_events: float
-    max_levels: int | None
+    min_events: float = 0
+    max_levels: int | None = None
     runs: tuple[np.ndarray, np.ndarray] | None = None
+    columns: Mapping[str, Column] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        """Return the events that at least one of some rows sees."""
+        log = rows.log
+        assert isinstance(log, RawLog)
+        timeline, runs = log.timeline, visible_runs(rows)
+        return cls(timeline.times, timeline.clock, runs=runs, columns=log.columns)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield positions of training events, and where runs begin among them."""
@@ -67,17 +94,25 @@ class Training(NamedTuple):
         for index, _ in self.blocks():
             yield self.times[index]
 
-    def count_levels(self, column: Column) -> np.ndarray:
-        """Count the training events of each category of a column, (n_categories,).
+    def numbers_of(self, name: str) -> Iterator[np.ndarray]:
+        """Yield the numbers of a field at the training events, some at a time."""
+        column = self.columns[name]
+        for index, _ in self.blocks():
+            yield column.take(index).as_numbers(self.times[index], self.clock)
+
+    def count_levels(self, name: str) -> LevelCounts:
+        """Count the training events of each level of a field that occurs.
 
         Categories may hold levels that occur only after all training cutoffs.
         """
+        column = self.columns[name]
         assert column.categories is not None
         counts = np.zeros(len(column.categories), dtype="int64")
         for index, _ in self.blocks():
             codes = column.values[index]
             counts += np.bincount(codes[codes >= 0], minlength=len(counts))
-        return counts
+        present = np.flatnonzero(counts)
+        return LevelCounts(column.categories[present], counts[present])
 
     def interarrival_times(self) -> Iterator[np.ndarray]:
         """Yield the interarrival times of the training events, some at a time.
@@ -89,6 +124,33 @@ class Training(NamedTuple):
             interarrival = np.diff(self.times[index], prepend=self.times[index[:1]])
             interarrival[first] = 0
             yield interarrival[interarrival > 0].astype("float64")
+
+
+class LevelCounts(NamedTuple):
+    """Levels that occur, and their numbers of events.
+
+    Parameters
+    ----------
+    levels : Index
+        Levels in ascending order.
+    counts : ndarray of shape (n_levels,) or (n_levels, n_counts), int64
+        Number of events of each, and perhaps of other things.
+    """
+
+    levels: pd.Index
+    counts: np.ndarray
+
+    def merge(self, other: LevelCounts) -> LevelCounts:
+        """Return the counts of both."""
+        if self.levels.equals(other.levels) and self.levels.dtype == other.levels.dtype:
+            return LevelCounts(self.levels, self.counts + other.counts)
+        joined = join_ids({"a": self.levels, "b": other.levels}, "levels of parts")
+        codes, levels = factorize(pd.Series(joined), "level")
+        counts = np.zeros((len(levels), *self.counts.shape[1:]), "int64")
+        own, others = np.split(codes, [len(self.levels)])
+        counts[own] += self.counts
+        counts[others] += other.counts
+        return LevelCounts(levels, counts)
 
 
 class FieldEncoder(ABC):
@@ -116,16 +178,32 @@ class FieldEncoder(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, column: Column, training: Training) -> Self:
+    def learning(cls, name: str, rules: Training) -> Learning[Self]:
         """Learn from the values of the training events.
 
         Parameters
         ----------
-        column : Column of n_events
-            The field of the log.
-        training : Training
-            Training events and rules.
+        name : str
+            Name of the field.
+        rules : Training
+            Clock and rules; its events are not used.
+
+        Yields
+        ------
+        Pass
+            Passes over a `Training`.
+
+        Returns
+        -------
+        FieldEncoder
+            The encoder.
         """
+
+    @classmethod
+    def learn(cls, column: Column, training: Training) -> Self:
+        """Learn from the training events of one log, see `learning`."""
+        events = training._replace(columns={"": column})
+        return learn_from(cls.learning("", training), events)
 
     @abstractmethod
     def encode(
@@ -181,38 +259,42 @@ class NumericScale(NamedTuple):
     some_missing: bool
 
     @classmethod
-    def of(cls, blocks: Iterable[np.ndarray]) -> NumericScale:
-        """Learn from the values of the training events.
+    def learning(cls, name: str) -> Learning[NumericScale]:
+        """Learn from the numbers of a field at the training events.
 
         Parameters
         ----------
-        blocks : iterable of ndarray of shape (n,)
-            The values, some at a time; iterated several times.
+        name : str
+            Name of the field.
+
+        Yields
+        ------
+        Pass
+            Passes over a `Training`.
+
+        Returns
+        -------
+        NumericScale
+            The scale.
         """
-        n_all = n_known = 0
-        eps = largest = 0.0
-        for values in blocks:
-            known = np.isfinite(values)
-            n_all, n_known = n_all + len(values), n_known + int(known.sum())
-            eps = np.finfo(values.dtype).eps
-            largest = max(largest, float(np.abs(values).max(where=known, initial=0)))
+        n_all, n_known, eps, largest = yield Pass(
+            partial(_extent_of, name), _joint_extent
+        )
         if not n_known:
             return cls(0.0, 1.0, n_all > 0)
-        numbers = RepeatableBlocks(lambda: map(_numbers_of, blocks))
+        numbers = partial(_finite_numbers, name)
         place = np.array([0.25, 0.5, 0.75]) * (n_known - 1)
         below, above = np.floor(place).astype(int), np.ceil(place).astype(int)
-        below, above = order_statistics(numbers, n_known, [*below, *above]).reshape(
-            2, 3
-        )
+        found = yield from selection(numbers, n_known, [*below, *above])
+        below, above = found.reshape(2, 3)
         low, center, high = below + place % 1 * (above - below)
         # If half of the values are equal up to the rounding of their stored type, the
         # quartiles are equal, too, and do not measure the spread of the other half.
         rounding = 4 * float(eps)
         scale = (high - low) / 1.349
         if scale <= rounding * max(abs(low), abs(high)):
-            mean = sum(block.sum() for block in numbers) / n_known
-            squares = sum(((block - mean) ** 2).sum() for block in numbers)
-            scale = np.sqrt(squares / n_known)
+            moments = yield Pass(partial(_moments_of, numbers), Moments.merge)
+            [scale] = moments.spread
         if scale <= rounding * min(largest, _HUGE):
             scale = 1.0
         return cls(float(center), float(scale), n_known < n_all)
@@ -257,9 +339,33 @@ class NumericScale(NamedTuple):
         return np.copysign(np.log(1 + np.abs(z)), z), ~is_known
 
 
-def _numbers_of(values: np.ndarray) -> np.ndarray:
-    """Return the finite values in float64, clipped so that squares do not overflow."""
-    return values[np.isfinite(values)].astype("float64").clip(-_HUGE, _HUGE)
+def _extent_of(name: str, training: Training) -> tuple[int, int, float, float]:
+    """Return the number of values, of finite ones, their epsilon and largest size."""
+    n_all = n_known = 0
+    eps = largest = 0.0
+    for values in training.numbers_of(name):
+        known = np.isfinite(values)
+        n_all, n_known = n_all + len(values), n_known + int(known.sum())
+        eps = np.finfo(values.dtype).eps
+        largest = max(largest, float(np.abs(values).max(where=known, initial=0)))
+    return n_all, n_known, eps, largest
+
+
+def _joint_extent(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    sizes = [max(a, b) for a, b in zip(one[2:], other[2:], strict=True)]
+    return one[0] + other[0], one[1] + other[1], *sizes
+
+
+def _finite_numbers(name: str, training: Training) -> Iterator[np.ndarray]:
+    """Yield the finite values in float64, clipped so that squares do not overflow."""
+    for values in training.numbers_of(name):
+        yield values[np.isfinite(values)].astype("float64").clip(-_HUGE, _HUGE)
+
+
+def _moments_of(
+    numbers: Callable[[Training], Iterator[np.ndarray]], training: Training
+) -> Moments:
+    return Moments.of(RepeatableBlocks(partial(numbers, training)))
 
 
 @dataclass(frozen=True)
@@ -278,13 +384,9 @@ class NumericField(FieldEncoder):
     clock: Clock
 
     @classmethod
-    def learn(cls, column: Column, training: Training) -> Self:
-        def blocks() -> Iterator[np.ndarray]:
-            for index, _ in training.blocks():
-                times = training.times[index]
-                yield column.take(index).as_numbers(times, training.clock)
-
-        return cls(NumericScale.of(RepeatableBlocks(blocks)), training.clock)
+    def learning(cls, name: str, rules: Training) -> Learning[Self]:
+        scale = yield from NumericScale.learning(name)
+        return cls(scale, rules.clock)
 
     @property
     def some_missing(self) -> bool:
@@ -326,17 +428,9 @@ class VectorField(FieldEncoder):
     any_missing: bool
 
     @classmethod
-    def learn(cls, column: Column, training: Training) -> Self:
-        size = column.values.shape[1]
-        n = n_missing = 0
-        total, squares = np.zeros((2, size))
-        for vectors, n_lacking in _known(column, training):
-            n, n_missing = n + len(vectors), n_missing + n_lacking
-            total += vectors.sum(axis=0)
-        center = total / max(n, 1)
-        for vectors, _ in _known(column, training):
-            squares += np.square(vectors - center).sum(axis=0)
-        scale = np.sqrt(squares / max(n, 1))
+    def learning(cls, name: str, rules: Training) -> Learning[Self]:
+        moments, n_missing = yield Pass(partial(_vectors_of, name), _joint_vectors)
+        center, scale = moments.center, moments.spread
         # A constant component has no deviation but that of rounding.
         rounding = 4 * np.finfo("float32").eps * np.abs(center)
         scale = np.where(scale > rounding, scale, 1.0)
@@ -369,13 +463,34 @@ class VectorField(FieldEncoder):
         return self.n_components, self.any_missing, digest
 
 
-def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield present training vectors, in float64, and how many are missing."""
+def _vectors_of(name: str, training: Training) -> tuple[Moments, int]:
+    """Return the moments of present vectors, and how many are missing."""
+    column = training.columns[name]
+    n_missing = sum(int((~part.is_present()).sum()) for part in _parts(name, training))
+    present = RepeatableBlocks(
+        lambda: (
+            part.values[part.is_present()].astype("float64")
+            for part in _parts(name, training)
+        )
+    )
+    moments = Moments.of(present)
+    # Without any vector the sums have no shape yet.
+    none = np.zeros(column.values.shape[1])
+    return moments._replace(total=moments.total + none), n_missing
+
+
+def _joint_vectors(
+    one: tuple[Moments, int], other: tuple[Moments, int]
+) -> tuple[Moments, int]:
+    return one[0].merge(other[0]), one[1] + other[1]
+
+
+def _parts(name: str, training: Training) -> Iterator[Column]:
+    """Yield the vectors of training events, some at a time."""
+    column = training.columns[name]
     for index, _ in training.blocks():
         for some in blocks(len(index), column.values.shape[1]):
-            part = column.take(index[some])
-            is_there = part.is_present()
-            yield part.values[is_there].astype("float64"), int((~is_there).sum())
+            yield column.take(index[some])
 
 
 # Codes of every categorical field:
@@ -384,6 +499,15 @@ def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int
 #   unseen   missing   one code for each level   all rare levels, if there are any
 UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
 _FEW_LEVELS = 256  # looking all of them up is faster than finding those that occur
+
+
+def counting(name: str) -> Pass:
+    """Return the pass over a `Training` that counts the levels of a field."""
+    return Pass(partial(_count_levels, name), LevelCounts.merge)
+
+
+def _count_levels(name: str, training: Training) -> LevelCounts:
+    return training.count_levels(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,15 +528,19 @@ class Vocabulary(FieldEncoder):
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
-    def learn(cls, column: Column, training: Training) -> Self:
-        assert column.categories is not None
-        counts = training.count_levels(column)
-        present = np.flatnonzero(counts)
-        by_count = present[np.argsort(-counts[present], kind="stable")]
-        enough = counts[by_count] >= training.min_events
-        kept = np.sort(by_count[enough][: training.max_levels])
-        rare = np.setdiff1d(present, kept)
-        return cls(column.categories[kept], column.categories[rare])
+    def learning(cls, name: str, rules: Training) -> Learning[Self]:
+        found = yield counting(name)
+        return cls.of(found, rules.min_events, rules.max_levels)
+
+    @classmethod
+    def of(cls, found: LevelCounts, min_events: float, max_levels: int | None) -> Self:
+        """Choose the levels with a code of their own by their numbers of events."""
+        levels, counts = found
+        by_count = np.argsort(-counts, kind="stable")
+        enough = counts[by_count] >= min_events
+        kept = np.sort(by_count[enough][:max_levels])
+        rare = np.setdiff1d(np.arange(len(levels)), kept)
+        return cls(levels[kept], levels[rare])
 
     @property
     def n_codes(self) -> int:

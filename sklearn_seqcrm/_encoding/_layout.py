@@ -25,40 +25,84 @@ from sklearn_seqcrm._store import Clock, unique_names
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
-def supported_cycles(
-    clock: Clock, times: Iterable[np.ndarray]
-) -> tuple[tuple[str, float, int], ...]:
-    """Return the cycles that resolution and span of the training events support.
+class TimeExtent(NamedTuple):
+    """What the cycles that times support depend on.
 
     Parameters
     ----------
-    clock : Clock
-        What times mean.
-    times : iterable of ndarray of shape (n,)
-        Ticks since the epoch, some at a time; iterated several times.
-
-    Returns
-    -------
-    tuple of (str, float, int)
-        Name, period in ticks and number of harmonics of each cycle.
+    hour, day : object
+        Time of day and day of the month of the first time.
+    hours_differ, days_differ : bool
+        Whether other times have others.
+    first, last : int
+        Ends of the times.
     """
-    day = clock.ticks_per_day()
-    first = next((some[:1] for some in times), None)
-    if day is None or first is None:
-        return ()
-    cycles: list[tuple[str, float, int]] = []
-    if _differ(times, first, lambda some: np.mod(some, day)):
-        cycles.append(("hour", day, 1))
-    # If all dates are on one day of the month, they denote months; the weekday of a
-    # first of the month is noise.
-    if _differ(times, first, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
-        cycles.append(("weekday", 7 * day, 1))
-    ends = [(int(some.min()), int(some.max())) for some in times]
-    if max(last for _, last in ends) - min(one for one, _ in ends) >= (
-        _DAYS_TO_SEE_A_YEAR * day
-    ):
-        cycles.append(("year", 365.2425 * day, 1))
-    return tuple(cycles)
+
+    hour: Any
+    day: Any
+    hours_differ: bool
+    days_differ: bool
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, clock: Clock, times: Iterable[np.ndarray]) -> TimeExtent | None:
+        """Summarize times of datetimes; None if there are none.
+
+        Parameters
+        ----------
+        clock : Clock
+            What times mean.
+        times : iterable of ndarray of shape (n,)
+            Ticks since the epoch, some at a time; iterated several times.
+        """
+        first = next((some[:1] for some in times if len(some)), None)
+        if first is None:
+            return None
+        ticks = clock.ticks_per_day()
+        assert ticks is not None
+
+        def hour(some: np.ndarray) -> np.ndarray:
+            return np.mod(some, ticks)
+
+        def day(some: np.ndarray) -> Any:
+            return pd.DatetimeIndex(clock.as_index(some)).day
+
+        ends = [(int(some.min()), int(some.max())) for some in times if len(some)]
+        return cls(
+            hour(first)[0],
+            day(first)[0],
+            _differ(times, first, hour),
+            _differ(times, first, day),
+            min(one for one, _ in ends),
+            max(last for _, last in ends),
+        )
+
+    def merge(self, other: TimeExtent) -> TimeExtent:
+        """Return the extent of both."""
+        return self._replace(
+            hours_differ=self.hours_differ
+            or other.hours_differ
+            or bool(self.hour != other.hour),
+            days_differ=self.days_differ
+            or other.days_differ
+            or bool(self.day != other.day),
+            first=min(self.first, other.first),
+            last=max(self.last, other.last),
+        )
+
+    def cycles(self, day: float) -> tuple[tuple[str, float, int], ...]:
+        """Return the cycles that resolution and span support, see `Layout.calendar`."""
+        cycles: list[tuple[str, float, int]] = []
+        if self.hours_differ:
+            cycles.append(("hour", day, 1))
+        # If all dates are on one day of the month, they denote months; the weekday of a
+        # first of the month is noise.
+        if self.days_differ:
+            cycles.append(("weekday", 7 * day, 1))
+        if self.last - self.first >= _DAYS_TO_SEE_A_YEAR * day:
+            cycles.append(("year", 365.2425 * day, 1))
+        return tuple(cycles)
 
 
 def _differ(
@@ -69,7 +113,7 @@ def _differ(
     """Return whether a part of the times, such as the hour, differs between them."""
     one = part(first)[0]
     # `any` stops at the first block with a difference, mostly the very first.
-    return any((part(some) != one).any() for some in times)
+    return any(bool((part(some) != one).any()) for some in times)
 
 
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:

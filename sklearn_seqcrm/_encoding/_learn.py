@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,22 +17,29 @@ from sklearn_seqcrm._encoding._fields import (
     FieldEncoder,
     Training,
     Vocabulary,
+    counting,
 )
 from sklearn_seqcrm._encoding._layout import (
     Layout,
     LocalClock,
+    TimeExtent,
     cycle_names,
     periods_of,
-    supported_cycles,
 )
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
+    Learning,
+    Moments,
+    Pass,
     RepeatableBlocks,
+    add,
+    add_all,
+    in_step,
     is_run_start,
+    learn_from,
     n_in_long_runs,
-    order_statistics,
-    visible_runs,
+    selection,
 )
 from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unique_names
 
@@ -93,37 +100,119 @@ def learn(
     Everything is learned in blocks of events, in several passes, so that memory does
     not grow with the log.
     """
-    log, runs = rows.log, visible_runs(rows)
+    log = rows.log
     assert isinstance(log, RawLog)
-    clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
-    fewest = _fewest(min_frequency, n_events)
-    training = Training(log.timeline.times, clock, fewest, None, runs)
-    period = _period_of_moments(moments, training)
-    local = None if time_zone is None else LocalClock.of(time_zone, clock)
-    level_vectors: dict[str, LevelVectors] = {}
-    if max_categories == "auto" and period is not None:
-        periods = partial(periods_of, period=period, local_clock=local)
-        level_vectors = _learn_vectors(log, training, periods)
-    if max_categories == "auto":
-        max_categories = _LEVELS if period is None else _LEVELS_OF_MOMENTS
-    training = training._replace(max_levels=max_categories)
-    rules = {name: training._replace(max_levels=0) for name in level_vectors}
-    if keep_kinds and log.kind_field:
-        # A kind decides which fields an event has: rare kinds must not share a code.
-        rules[log.kind_field] = training._replace(min_events=0, max_levels=None)
-    fields = {
-        name: column.type.pick(FIELD_ENCODERS).learn(column, rules.get(name, training))
-        for name, column in log.columns.items()
-    }
-    unit, interarrival_scale = _interarrival_scale(training)
+    options = EncoderOptions(
+        min_frequency,
+        max_categories,
+        half_lives,
+        time_zone,
+        moments,
+        keep_kinds,
+    )
     # Row features are scaled last: they are computed from encoded events.
-    vectors = {**fields, **level_vectors}
-    layout = _describe(fields, vectors, training, unit, half_lives, local, log.names)
-    layout = replace(layout, moments=period)
+    encoder = learn_from(learning_of_events(log, options), Training.of(rows))
+    return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
+
+
+class EncoderOptions(NamedTuple):
+    """Parameters of `learn`, which describes them."""
+
+    min_frequency: float | None
+    max_categories: int | Literal["auto"] | None
+    half_lives: Any
+    time_zone: str | None = None
+    moments: Any = False
+    keep_kinds: bool = False
+
+
+def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEncoder]:
+    """Learn an encoder of events; row features are not scaled.
+
+    Parameters
+    ----------
+    log : RawLog
+        A log with the clock, the fields and the kinds of all parts; its events are not
+        used.
+    options : EncoderOptions
+        Parameters.
+
+    Yields
+    ------
+    Pass
+        Passes over a `Training`: one for counts, up to four for quantiles, one for the
+        spread of interarrival times, and one for the vectors of levels.
+
+    Returns
+    -------
+    EventEncoder
+        The encoder.
+    """
+    clock, columns = log.timeline.clock, log.columns
+    encoders = {n: column.type.pick(FIELD_ENCODERS) for n, column in columns.items()}
+    levels = [name for name, encoder in encoders.items() if encoder is Vocabulary]
+    period = _period_of(options.moments, clock)
+    zone = options.time_zone
+    local = None if zone is None else LocalClock.of(zone, clock)
+    rules = Training(np.empty(0), clock)
+    found = yield from in_step(
+        {
+            **{name: _one_pass(counting(name)) for name in levels},
+            **{
+                name: encoder.learning(name, rules)
+                for name, encoder in encoders.items()
+                if name not in levels
+            },
+            _NAMES.events: _one_pass(Pass(_count_joined, add_all)),
+            _NAMES.interarrival: _interarrival_scale(clock),
+            _NAMES.calendar: _calendar(clock, local),
+        }
+    )
+    n_joined, n_events = found[_NAMES.events]
+    if period is _AUTO:
+        enough = n_joined >= LEAST_SHARE_IN_MOMENTS * max(n_events, 1)
+        period = 0.0 if enough else None
+    level_vectors: dict[str, LevelVectors] = {}
+    most = options.max_categories
+    if most == "auto" and period is not None:
+        periods = partial(periods_of, period=period, local_clock=local)
+        vectors = yield from in_step(
+            {
+                name: LevelVectors.learning(name, found[name], periods)
+                for name in levels
+                if len(found[name].levels) > _LEVELS_OF_MOMENTS
+            }
+        )
+        level_vectors = {n: one for n, one in vectors.items() if one is not None}
+    if most == "auto":
+        most = _LEVELS if period is None else _LEVELS_OF_MOMENTS
+    fewest = _fewest(options.min_frequency, n_events)
+    fields = dict(found)
+    for name in levels:
+        rule = (fewest, 0 if name in level_vectors else most)
+        if options.keep_kinds and name == log.kind_field:
+            # A kind decides which fields an event has: rare kinds must not share one.
+            rule = (0, None)
+        fields[name] = Vocabulary.of(found[name], *rule)
+    fields = {name: fields[name] for name in columns}
+    unit, interarrival_scale = found[_NAMES.interarrival]
+    layout = _describe(
+        fields,
+        {**fields, **level_vectors},
+        found[_NAMES.calendar],
+        log.names,
+    )
+    layout = replace(
+        layout,
+        time_unit=unit,
+        half_lives=_half_lives(options.half_lives, clock, unit),
+        local_clock=local,
+        moments=period,
+    )
     n_features = len(layout.row_features)
-    encoder = EventEncoder(
+    return EventEncoder(
         clock,
-        {name: FieldSchema.of(column) for name, column in log.columns.items()},
+        {name: FieldSchema.of(column) for name, column in columns.items()},
         fields,
         layout,
         interarrival_scale,
@@ -131,59 +220,104 @@ def learn(
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
         level_vectors,
     )
-    return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 
 
-def _learn_vectors(
-    log: RawLog, training: Training, periods: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, LevelVectors]:
-    """Return the vectors of levels by field, of the fields that have them."""
-    found = {}
-    for name, column in log.columns.items():
-        if column.type.pick(FIELD_ENCODERS) is Vocabulary:
-            vectors = LevelVectors.learn(column, training, periods, _LEVELS_OF_MOMENTS)
-            if vectors is not None:
-                found[name] = vectors
-    return found
+class _Names(NamedTuple):
+    """What is learned beside the fields; their names are text, these are not."""
+
+    events: Any = ("events",)
+    interarrival: Any = ("interarrival",)
+    calendar: Any = ("calendar",)
 
 
-def _period_of_moments(moments: Any, training: Training) -> float | None:
-    """Return the period of moments in ticks, see `Layout.moments`."""
+_NAMES = _Names()
+_AUTO = -1.0  # the period of moments is chosen by the events
+
+
+def _one_pass(wanted: Pass) -> Learning[Any]:
+    return (yield wanted)
+
+
+def _period_of(moments: Any, clock: Clock) -> float | None:
+    """Return the period of moments in ticks, see `Layout.moments`, or `_AUTO`."""
     if isinstance(moments, bool | np.bool_):
         return 0.0 if moments else None
-    if not (isinstance(moments, str) and moments == "auto"):
-        period = float(training.clock.duration(moments, "moments"))
-        if not period:
-            raise ValueError(
-                f"The period of moments must be longer than 0; got {moments!r}. "
-                "moments=True joins events at the same time."
-            )
-        return period
-    n_events = n_joined = 0
+    if isinstance(moments, str) and moments == "auto":
+        return _AUTO
+    period = float(clock.duration(moments, "moments"))
+    if not period:
+        raise ValueError(
+            f"The period of moments must be longer than 0; got {moments!r}. "
+            "moments=True joins events at the same time."
+        )
+    return period
+
+
+def _count_joined(training: Training) -> tuple[int, int]:
+    """Count the events at the time of another one of their customer, and all."""
+    n_joined = n_events = 0
     for index, first in training.blocks():
         n_joined += n_in_long_runs(is_run_start(training.times[index], first))
         n_events += len(index)
-    return 0.0 if n_joined >= LEAST_SHARE_IN_MOMENTS * max(n_events, 1) else None
+    return n_joined, n_events
 
 
-def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]:
-    """Return the typical interarrival time, and center and scale of logarithms in it.
+def _interarrival_scale(
+    clock: Clock,
+) -> Learning[tuple[float, tuple[float, float]]]:
+    """Learn the typical interarrival time, and center and scale of logarithms in it.
 
     The typical one is the median, in ticks; a day or one tick if there is none. It is
     found by ranks, in several passes, as the training events may not fit into memory.
     """
-    times = RepeatableBlocks(training.interarrival_times)
-    n_times = sum(len(some) for some in times)
-    unit = float(training.clock.ticks_per_day() or 1.0)
+    n_times = yield Pass(_count_interarrival, add)
+    unit = float(clock.ticks_per_day() or 1.0)
     if n_times:
-        unit = float(
-            order_statistics(times, n_times, [(n_times - 1) // 2, n_times // 2]).mean()
-        )
+        middle = [(n_times - 1) // 2, n_times // 2]
+        found = yield from selection(Training.interarrival_times, n_times, middle)
+        unit = float(found.mean())
     # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
-    [center], [scale] = center_and_spread(
-        RepeatableBlocks(lambda: (np.log1p(some / unit)[:, None] for some in times))
-    )
+    moments = yield Pass(partial(_log_interarrival, unit), Moments.merge)
+    [center], [scale] = center_and_spread(moments)
     return unit, (float(center), float(scale))
+
+
+def _count_interarrival(training: Training) -> int:
+    return sum(len(some) for some in training.interarrival_times())
+
+
+def _log_interarrival(unit: float, training: Training) -> Moments:
+    return Moments.of(
+        RepeatableBlocks(
+            lambda: (
+                np.log1p(some / unit)[:, None] for some in training.interarrival_times()
+            )
+        )
+    )
+
+
+def _calendar(
+    clock: Clock, local: LocalClock | None
+) -> Learning[tuple[tuple[str, float, int], ...]]:
+    """Learn which calendar cycles the times support."""
+    day = clock.ticks_per_day()
+    if day is None:
+        return ()
+    extent = yield Pass(partial(_time_extent, local), _joint_extent)
+    return () if extent is None else extent.cycles(day)
+
+
+def _time_extent(local: LocalClock | None, training: Training) -> TimeExtent | None:
+    times = RepeatableBlocks(training.times_in_blocks)
+    if local is not None:
+        times = RepeatableBlocks(lambda: map(local.local, training.times_in_blocks()))
+    return TimeExtent.of(training.clock, times)
+
+
+def _joint_extent(one: TimeExtent | None, other: TimeExtent | None) -> Any:
+    if one is None or other is None:
+        return one or other
+    return one.merge(other)
 
 
 def learn_rows(
@@ -209,20 +343,36 @@ def learn_rows(
     encoded : Rows
         What `view_encoded` returns for `rows`.
     """
-    unit = encoder.layout.time_unit
-    chosen = _half_lives(half_lives, encoder.clock, unit)
-    layout = replace(encoder.layout, half_lives=chosen)
-    encoder = replace(encoder, layout=layout)
+    encoder = with_half_lives(encoder, half_lives)
     return _scale_rows(encoder, view_encoded(encoder, rows, column))
+
+
+def with_half_lives(encoder: EventEncoder, half_lives: Any) -> EventEncoder:
+    """Return an encoder of the same events with other half-lives of row features."""
+    layout = encoder.layout
+    chosen = _half_lives(half_lives, encoder.clock, layout.time_unit)
+    return replace(encoder, layout=replace(layout, half_lives=chosen))
 
 
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
     """Complete an encoder by the scale of the row features."""
     log = encoded.log
     assert isinstance(log, EncodedLog)
-    row_scale = center_and_spread(list(log.raw_row_features(encoded)))
-    encoder = replace(encoder, row_scale=row_scale).with_digests()
-    return encoder, encoded._replace(log=log.with_layout(encoder.layout, row_scale))
+    encoder = with_row_scale(encoder, moments_of_rows(encoded))
+    log = log.with_layout(encoder.layout, encoder.row_scale)
+    return encoder, encoded._replace(log=log)
+
+
+def moments_of_rows(encoded: Rows) -> Moments:
+    """Return the moments of the row features of encoded rows."""
+    log = encoded.log
+    assert isinstance(log, EncodedLog)
+    return Moments.of(list(log.raw_row_features(encoded)))
+
+
+def with_row_scale(encoder: EventEncoder, moments: Moments) -> EventEncoder:
+    """Return an encoder with the scale of row features, and its digests."""
+    return replace(encoder, row_scale=center_and_spread(moments)).with_digests()
 
 
 def _fewest(min_frequency: float | None, n_events: int) -> float:
@@ -234,13 +384,10 @@ def _fewest(min_frequency: float | None, n_events: int) -> float:
 def _describe(
     fields: Mapping[str, FieldEncoder],
     with_vectors: Mapping[str, FieldEncoder],
-    training: Training,
-    unit: float,
-    half_lives: Any,
-    local: LocalClock | None,
+    calendar: tuple[tuple[str, float, int], ...],
     names: tuple[str, str],
 ) -> Layout:
-    """Make the layout: names of channels and codes, and units of time.
+    """Make the layout: names of channels and codes; units of time are added later.
 
     `with_vectors` has the encoders of vectors, those of levels included.
     """
@@ -251,10 +398,6 @@ def _describe(
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
     components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
-    times = RepeatableBlocks(training.times_in_blocks)
-    if local is not None:
-        times = RepeatableBlocks(lambda: map(local.local, training.times_in_blocks()))
-    calendar = supported_cycles(training.clock, times)
     made = [*marks, *components, "time_gap", *cycle_names(calendar)]
     # The log has a column of each field; other channels must not be called like one.
     made = unique_names(made, [*names, *fields])
@@ -263,10 +406,9 @@ def _describe(
         n_decayed=len(facts),
         codes=tuple(coded),
         n_levels=tuple(coded.values()),
-        time_unit=unit,
-        half_lives=_half_lives(half_lives, training.clock, unit),
+        time_unit=1.0,
+        half_lives=(),
         calendar=calendar,
-        local_clock=local,
         origins=tuple(fields[name].origin for name in facts),
         marked=tuple(marked),
         vectors=tuple(vectors.items()),
@@ -285,25 +427,11 @@ def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]
     return ticks
 
 
-def center_and_spread(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Return mean and standard deviation of finite numbers, shape (2, n_columns).
+def center_and_spread(moments: Moments) -> np.ndarray:
+    """Return mean and standard deviation, shape (2, n_columns).
 
     Without any number, the mean is 0 and the deviation 1. A deviation that is only
     rounding becomes 1.
-
-    Parameters
-    ----------
-    blocks : iterable of ndarray of shape (n, n_columns)
-        At least one block; iterated twice.
     """
-    n_known = total = squares = np.zeros(1)
-    for block in blocks:
-        n_known = n_known + np.isfinite(block).sum(axis=0)
-        total = total + np.nansum(block, axis=0)
-    n_known = n_known.clip(1)
-    center = total / n_known
-    # A second pass about the mean: sums of squares alone would cancel in large numbers.
-    for block in blocks:
-        squares = squares + np.nansum((block - center) ** 2, axis=0)
-    spread = np.sqrt(squares / n_known)
-    return np.array([center, np.where(spread > 1e-6, spread, 1.0)])
+    spread = moments.spread
+    return np.array([moments.center, np.where(spread > 1e-6, spread, 1.0)])

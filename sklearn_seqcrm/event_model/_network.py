@@ -58,6 +58,7 @@ from sklearn_seqcrm.event_model._event_batches import (
     EventPart,
     MixedBatches,
 )
+from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
@@ -180,7 +181,8 @@ class EventNetwork(nn.Module):
             self.from_statics = new_linear(n_static, hidden_size, generator)
             nn.init.zeros_(self.from_statics.bias)
         self.dropout = Dropout(dropout)
-        self.time = TimeDensity(hidden_size, learned.grid, generator)
+        self.grid = learned.grid
+        self.time = TimeDensity(hidden_size + 1, self.grid, generator)
         self.blocks = learned.blocks
         self.from_state = new_linear(hidden_size, hidden_size, generator)
         n_times = self.blocks.time.stop - self.blocks.time.start
@@ -229,10 +231,14 @@ class EventNetwork(nn.Module):
         """Return log probabilities of events, and of no further one before cutoffs."""
         [history] = part.histories
         events = self.states(part)
-        time = self.time.log_prob(events.states, events.values[:, self.blocks.cell])
-        time = time.masked_fill(events.position == 0, 0.0)
-        _, log_censoring_time = split_static(part.static)
-        survival = self.time.log_survival(events.last, log_censoring_time)
+        cells, is_first = events.values[:, self.blocks.cell], events.position == 0
+        is_new = ~(events.is_tie | is_first)
+        rate = EventRate.before_events(events.row, self.grid.lengths(cells), is_new)
+        time = self.time.log_prob(self.time_inputs(events.states, rate), cells)
+        time = time.masked_fill(is_first, 0.0)
+        own = split_static(part.static)
+        inputs = self.time_inputs(events.last, own.rate)
+        survival = self.time.log_survival(inputs, own.log_censoring_time)
         survival = survival.masked_fill(history.lengths == 0, 0.0)
         fields = [
             self.field_log_prob(key, context, events)
@@ -349,11 +355,28 @@ class EventNetwork(nn.Module):
         """
         return self.from_state(states) + self.from_time(times)
 
+    def time_inputs(self, states: torch.Tensor, rate: EventRate) -> torch.Tensor:
+        """Return the inputs of the distribution of the next time, (n, H + 1).
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, H)
+            State after the last event.
+        rate : EventRate of n
+            Interarrival times up to this event.
+        """
+        return torch.cat([states, rate.log_rate()[:, None]], dim=1)
+
+    def time_inputs_at_cutoffs(self, part: BatchPart) -> torch.Tensor:
+        """Return `time_inputs` after the last event of rows."""
+        states = self.final_states(part).output + self.static_effect(part.static)
+        return self.time_inputs(states, split_static(part.static).rate)
+
     def static_effect(self, static: torch.Tensor) -> torch.Tensor:
         """Return what statics add to the state, shape (n, H)."""
         if not self.n_static:
             return static.new_zeros(len(static), len(self.initial_output))
-        return self.from_statics(split_static(static)[0])
+        return self.from_statics(split_static(static).statics)
 
     def is_tie(self, values: Any) -> Any:
         """Return which events, channels of shape (..., F), have a cell that is a tie.
@@ -462,6 +485,9 @@ class EventNet(HistoryNet):
         """
         kind = EventBatches if with_events else BatchIterator
         steps = steps_of_parts(self, training=False)
-        for batch, _ in kind(data, _ROWS_AT_ONCE, False, share, **steps):
-            for rows, part in zip(batch.parts, batch, strict=True):
-                yield rows, part.to(self.device)
+        with self._prefetched(
+            kind(data, _ROWS_AT_ONCE, False, share, **steps)
+        ) as found:
+            for batch, _ in found:
+                for rows, part in zip(batch.parts, batch, strict=True):
+                    yield rows, part.to(self.device)

@@ -80,11 +80,13 @@ def calibrate_never_share(
     density.reset_never()
     [array] = table.histories.values()
     rows, row = join_views(array.rows)
-    every = np.arange(0, len(row), 1 + len(row) // _MOST_ROWS)
+    ranks = net.ranks
+    n_rows = int(ranks.sum(np.asarray(len(row))))
+    every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)
     rows, row = rows.select(lambda column: column[every]), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
-    length = _record_length(rows.cutoff - first)
+    length = _record_length(ranks.concatenate(rows.cutoff - first))
     for share in _HORIZONS:
         horizon = np.asarray(share * length).astype(first.dtype)
         kept = np.flatnonzero(first < rows.cutoff - horizon)
@@ -97,7 +99,7 @@ def calibrate_never_share(
         )
         came = before.stop < later.stop
         loss[kept] += _losses(log_never, known, until, came)
-    density.offset_never(_choose_offset(loss))
+    density.offset_never(_choose_offset(ranks.concatenate(loss)))
 
 
 def _record_length(lengths: np.ndarray) -> Any:
@@ -132,9 +134,8 @@ def _log_survival(
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for own, part in net.parts(data):
-            output = module.final_states(part).output
-            states = output + module.static_effect(part.static)
-            _, known = split_static(part.static)
+            states = module.time_inputs_at_cutoffs(part)
+            known = split_static(part.static).log_censoring_time
             later = torch.from_numpy(until[own]).to(known.device)
             parts = module.time.log_never_and_later(states, [known, later])
             found[:, own] = parts.cpu().numpy()

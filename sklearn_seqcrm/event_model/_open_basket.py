@@ -23,12 +23,8 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._distributions import PathDraws
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
-from sklearn_seqcrm.event_model._simulate import (
-    Paths,
-    SimulationPlan,
-    Simulator,
-    take_paths,
-)
+from sklearn_seqcrm.event_model._paths import Paths, take_paths
+from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator
 
 
 class OpenBaskets(NamedTuple):
@@ -113,7 +109,8 @@ class AtCutoff(Simulator):
         interarrival = np.where(has_basket, 0, ticks)[row]
         is_first = ((event_counts(data) == 0) & ~has_basket)[row]
         # The first event of an empty history has no interarrival time.
-        return paths.advance(interarrival), np.where(is_first, np.nan, interarrival)
+        paths = paths.advance(interarrival, self.learned.grid)
+        return paths, np.where(is_first, np.nan, interarrival)
 
     def _append_baskets(self, paths: Paths, ticks: np.ndarray) -> Paths:
         """Append the events at the cutoff, `ticks` after the last event, to paths."""
@@ -126,7 +123,8 @@ class AtCutoff(Simulator):
             if is_complete.all():
                 break
             paths = take_paths(paths, np.flatnonzero(~is_complete))
-            paths = paths.advance(ticks[paths.number] * (k == 0))
+            begins = ticks[paths.number] * (k == 0)
+            paths = paths.advance(begins, self.learned.grid)
             event = offsets[paths.number] + k
             paths = self._append(
                 paths,

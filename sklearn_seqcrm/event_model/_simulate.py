@@ -18,8 +18,8 @@ does not depend on the paths beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_categorical,
     path_keys,
 )
+from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -43,6 +44,7 @@ from sklearn_seqcrm.event_model._learned import (
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
 from sklearn_seqcrm.event_model._open_moments import PathState
+from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.events import HistoryArray
 
 # Paths that begin at once, and paths below which others do: most end soon, and a step
@@ -116,97 +118,6 @@ class SimulatedEvents(NamedTuple):
     times: np.ndarray
     columns: dict[str, Column]
     n_cut: int
-
-
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """Paths of a batch.
-
-    Parameters
-    ----------
-    number : ndarray of shape (n,), int64
-        Number of each path among all.
-    times : ndarray of shape (n,)
-        Time of the last event.
-    end : ndarray of shape (n,)
-        First moment that is not simulated.
-    n_events : ndarray of shape (n,), int64
-        Number of simulated events.
-    output : Tensor of shape (n, H)
-        Output of the reader after the last event.
-    static_effect : Tensor of shape (n, H)
-        What statics add to it.
-    state : PathState of n
-        State of the reader after the last event, whose moment may go on.
-    is_tie : Tensor of shape (n,), bool
-        Whether the next event is at the moment of the last simulated one.
-    copies : dict of str to CopyState of n
-        What can be copied, for each field with a copy mechanism.
-    draws : PathDraws of n
-        Random numbers of each path.
-    """
-
-    number: np.ndarray
-    times: np.ndarray
-    end: np.ndarray
-    n_events: np.ndarray
-    output: torch.Tensor
-    static_effect: torch.Tensor
-    state: PathState
-    is_tie: torch.Tensor
-    copies: dict[str, CopyState]
-    draws: PathDraws
-
-    def take(self, kept: np.ndarray) -> Paths:
-        """Return the paths at some positions, ascending."""
-        return self if len(kept) == len(self.number) else take_paths(self, kept)
-
-    def concat(self, more: Paths) -> Paths:
-        """Return these paths followed by others."""
-        pairs = zip(vars(self).items(), vars(more).values(), strict=True)
-        return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
-
-    @property
-    def states(self) -> torch.Tensor:
-        """State that densities of the next event depend on, shape (n, H)."""
-        return self.output + self.static_effect
-
-    def advance(self, interarrival: np.ndarray) -> Paths:
-        """Return paths at the time of their next event, `interarrival` ticks later."""
-        is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
-        # The moment of the last event before the cutoff is over.
-        has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
-        return replace(
-            self,
-            is_tie=is_tie & has_begun,
-            times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
-            copies={key: one.advance(is_tie) for key, one in self.copies.items()},
-        )
-
-
-def take_paths(paths: Paths, kept: np.ndarray) -> Paths:
-    """Return the paths at some positions, in any order, also repeatedly."""
-    return replace(paths, **{n: _take(one, kept) for n, one in vars(paths).items()})
-
-
-def _take(one: Any, kept: np.ndarray) -> Any:
-    """Return the entries of some paths, in an attribute of `Paths`."""
-    if isinstance(one, dict):
-        return {key: _take(part, kept) for key, part in one.items()}
-    if isinstance(one, np.ndarray):
-        return one[kept]
-    if isinstance(one, torch.Tensor):
-        return one[torch.from_numpy(kept).to(one.device)]
-    return one.take(kept)
-
-
-def _concat(one: Any, two: Any) -> Any:
-    """Return the entries of paths followed by those of others."""
-    if isinstance(one, dict):
-        return {key: _concat(part, two[key]) for key, part in one.items()}
-    if isinstance(one, np.ndarray):
-        return np.concatenate([one, two])
-    return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
 
 
 class Simulator:
@@ -291,7 +202,7 @@ class Simulator:
             is_within & (saturating_add(paths.times, ticks) < paths.end)
         )
         interarrival = interarrival[kept]
-        paths = paths.take(kept).advance(interarrival)
+        paths = paths.take(kept).advance(interarrival, self.learned.grid)
         values, codes, columns, _ = self._draw_fields(paths, interarrival)
         paths = self._append(paths, values, codes)
         return paths, (paths.number, paths.times, columns)
@@ -366,7 +277,7 @@ class Simulator:
             paths, log_censoring_time, least, 2 * longest, comes_back=True
         )
         is_empty = (event_counts(data) == 0)[numbers // n_draws]
-        paths = paths.advance(np.where(is_empty, 0, drawn))
+        paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
     def _key_of(self, name: str) -> str:
@@ -421,6 +332,7 @@ class Simulator:
             is_empty[:, None], self.module.initial_output, state.output
         )
         static = torch.from_numpy(own.static).to(self.device)
+        columns = split_static(static)
         row = self._moved(rows)[there]
         paths = Paths(
             numbers,
@@ -432,6 +344,7 @@ class Simulator:
             state.take(there),
             torch.zeros_like(there, dtype=torch.bool),
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
+            EventRate(*(one[there] for one in columns.rate)),
             PathDraws.of_paths(
                 plan.keys[rows][of_path],
                 numbers % plan.n_paths,
@@ -440,7 +353,7 @@ class Simulator:
         )
         grid = self.learned.grid
         least = grid.steps(time_since_last).clip(1) * grid.step
-        return paths, split_static(static)[1][there], least[of_path]
+        return paths, columns.log_censoring_time[there], least[of_path]
 
     def _final_states(self, data: RowData) -> RecurrentState:
         """Return the recurrent state after the last event of each row."""
@@ -465,8 +378,9 @@ class Simulator:
         Where no further event comes, they are longer than `left`, or are drawn given
         that one comes if `comes_back`.
         """
+        inputs = self.module.time_inputs(paths.states, paths.rate)
         is_tie, logs = self.module.time.draw(
-            paths.states, paths.draws, log_censoring_time, comes_back
+            inputs, paths.draws, log_censoring_time, comes_back
         )
         most = float(left.max()) + 2 * self.learned.grid.step
         drawn = self.learned.grid.ticks(logs.cpu().numpy(), most, paths.times)

@@ -45,9 +45,9 @@ class EventLog(StoredLog):
     observed_until : datetime or number, default=None
         The last time that the table covers, which separates customers without events
         from customers who were no longer observed. None: the last event. For a table of
-        March it is the midnight after it, ``"2024-04-01"``: with 23:59:59 the last
-        second would be unknown, and targets refuse horizons that end at midnight. Where
-        all times are midnights, a day is covered to its end: ``"2024-03-31"``.
+        March it is the midnight after it, ``"2024-04-01"``, or its last second,
+        ``"2024-03-31 23:59:59"``, which counts to its end. Where all times are
+        midnights, a day is covered to its end: ``"2024-03-31"``.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their dtype: ids of products, shops or
         baskets are not quantities, even if they are numbers. None: fields that are not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self, TypeAlias
 
@@ -9,8 +11,17 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._ragged import (
+    Learning,
+    Pass,
+    add_all,
+    in_step,
+    learn_by,
+    learn_from,
+    over,
+)
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
-from sklearn_seqcrm.feature_extraction._aggregates import Aggregates
+from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, SeenEvents
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
 _Lengths: TypeAlias = Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray | None
@@ -23,31 +34,45 @@ class HistoryAggregator(BaseHistoryFeatures):
     parameter needs to be set: lookbacks, levels and units are chosen by the events that
     the training rows see. Fitted on the same `X`, it is the baseline of a network.
 
-    ==========================  ==========================================  ==========
-    columns                     meaning                                     lookbacks
-    ==========================  ==========================================  ==========
-    ``recency``, ``tenure``     time since the last and the first event
-    ``n_events``                number of events                            each
-    ``n_events_trend``          recent against earlier rate, from -1 to 1   each
-    ``n_moments``,              the same of moments: all events at one      each
-    ``n_moments_trend``         time, such as an invoice
-    ``active_days``             days (`time_unit`) with an event            each
-    ``gap_mean``, ``_std``,     interarrival times of active days, and
-    ``_max``, ``_last``         the last of them
-    ``gaps_since_last``         recency / ``gap_mean``: 2 is overdue
-    ``<field>_sum``, ``_mean``  of a numeric field; datetimes as days       each
-    ``_std``, ``_min``,         after their event
-    ``_max``
-    ``<field>_last``            the last number or level
-    ``<field>_moment_mean``,    mean and last of the sums over moments
-    ``<field>_moment_last``
-    ``<field>_trend``           recent against earlier rate of the sum      each
-    ``<field>_n_levels``        number of distinct levels                   each
-    ``<field>=<level>_share``   share of a frequent level                   each
-    ``..._since_last``          time since the last event with the level
-    ``n_events_decayed``,       sums with a weight of one half after each
-    ``<field>_decayed_sum``     half-life
-    ==========================  ==========================================  ==========
+    +---------------------------+------------------------------------------+----------+
+    | columns                   | meaning                                  | lookbacks|
+    +===========================+==========================================+==========+
+    | ``recency``, ``tenure``   | time since the last and the first event  |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``n_events``              | number of events                         | each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``n_events_trend``        | recent against earlier rate, from -1 to 1| each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``n_moments``,            | the same of moments: all events at one   | each     |
+    | ``n_moments_trend``       | time, such as an invoice                 |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``active_days``           | days (`time_unit`) with an event         | each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``gap_mean``, ``_std``,   | interarrival times of active days, and   |          |
+    | ``_max``, ``_last``       | the last of them                         |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``gaps_since_last``       | recency / ``gap_mean``: 2 is overdue     |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>_sum``,          | of a numeric field; datetimes as days    | each     |
+    | ``_mean``, ``_std``,      | after their event                        |          |
+    | ``_min``, ``_max``        |                                          |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>_last``          | the last number or level                 |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>_moment_mean``,  | mean and last of the sums over moments   |          |
+    | ``<field>_moment_last``   |                                          |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>_trend``         | recent against earlier rate of the sum   | each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>_n_levels``      | number of distinct levels                | each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``<field>=<level>_share`` | share of a frequent level                | each     |
+    +---------------------------+------------------------------------------+----------+
+    | ``..._since_last``        | time since the last event with the level |          |
+    +---------------------------+------------------------------------------+----------+
+    | ``n_events_decayed``,     | sums with a weight of one half after each|          |
+    | ``<field>_decayed_sum``   | half-life                                |          |
+    +---------------------------+------------------------------------------+----------+
 
     A column without a lookback in its name, such as ``history__spend_sum``, is over the
     whole history; ``history__spend_sum_90D`` is over the 90 days before the cutoff.
@@ -320,7 +345,9 @@ class HistoryAggregator(BaseHistoryFeatures):
         """Set the fitted attributes, and return the output for the same rows."""
         table = self._read_to_fit(X)
         self._fitted = {
-            name: Aggregates(array.rows, self)
+            name: learn_from(
+                Aggregates.learning(array.log, self), SeenEvents.of(array.rows)
+            )
             for name, array in table.histories.items()
         }
         # Computed in any case, to drop columns without values. `fit_transform` returns
@@ -329,6 +356,43 @@ class HistoryAggregator(BaseHistoryFeatures):
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()
         ]
+        self._set_chosen()
+        self._learn_statics(table)
+        return self._joined(table, frames)
+
+    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
+        """Set fitted attributes by passes over the partitions of the training rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            All rows, without their events; a few are enough if there are no statics.
+        run : callable
+            Takes a pass over a DataFrame of rows, and returns the joint summary of all
+            partitions.
+        """
+        table = self._read_to_fit(X)
+        learning = in_step(
+            {
+                name: self._learning(name, array.log)
+                for name, array in table.histories.items()
+            }
+        )
+        self._fitted = learn_by(learning, run)
+        self._set_chosen()
+        self._learn_statics(table)
+
+    def _learning(self, name: Any, log: Any) -> Learning[Aggregates]:
+        """Choose the aggregates of a history column."""
+        chosen = yield from over(
+            partial(_seen_events, name), Aggregates.learning(log, self)
+        )
+        n_known, n_rows = yield Pass(partial(_count_known, name, chosen), add_all)
+        chosen.keep_known(n_known, n_rows, self.min_rows)
+        return chosen
+
+    def _set_chosen(self) -> None:
+        """Set the public attributes that say what was chosen."""
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}
@@ -340,8 +404,6 @@ class HistoryAggregator(BaseHistoryFeatures):
             name: [f"{name}__{feature}" for feature in one.left_out]
             for name, one in self._fitted.items()
         }
-        self._learn_statics(table)
-        return self._joined(table, frames)
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Compute the aggregates of each row.
@@ -413,3 +475,18 @@ class HistoryAggregator(BaseHistoryFeatures):
             for history, fitted in self._fitted.items()
             for name in fitted.names
         ]
+
+
+# Summaries of the rows of a partition -----------------------------------------------
+
+
+def _seen_events(name: Any, X: pd.DataFrame) -> SeenEvents:
+    return SeenEvents.of(X[name].array.rows)  # type: ignore[union-attr]
+
+
+def _count_known(
+    name: Any, chosen: Aggregates, X: pd.DataFrame
+) -> tuple[pd.Series, int]:
+    """Count the rows that have a value of each aggregate, and all rows."""
+    frame = chosen.frame(X[name].array.rows, name)  # type: ignore[union-attr]
+    return frame.notna().sum(), len(frame)

@@ -364,14 +364,24 @@ def _only_numeric(name: Any, log: Any) -> str | None:
     if len(numeric) == 2 and _COUNT_FIELD in numeric:
         numeric.remove(_COUNT_FIELD)
     if len(numeric) > 1:
+        # Amounts of money mostly have decimals, counts of items never.
+        decimal = (field for field in numeric if _has_decimals(log.column(field)))
+        example = next(decimal, numeric[0])
         warnings.warn(
             f"There is no monetary value of {name!r}, as its events have "
             f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
-            f"example RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
+            f"example RFMFeatures(amount={example!r}), or none by amount=None.",
             UserWarning,
             stacklevel=6,  # the caller of fit, which scikit-learn wraps
         )
     return numeric[0] if len(numeric) == 1 else None
+
+
+def _has_decimals(column: Any) -> bool:
+    """Return whether one of the first values is not a whole number."""
+    values = np.asarray(column.values[:1000])  # an array on the disk may be large
+    values = values[np.isfinite(values)]
+    return bool((values != np.floor(values)).any())
 
 
 def _check_numeric(amount: str, name: Any, log: Any) -> None:

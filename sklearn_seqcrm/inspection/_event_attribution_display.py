@@ -19,6 +19,8 @@ from sklearn_seqcrm.inspection._explained import unit_label
 
 # Fields; remaining fields, statics and row features.
 _COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]
+# A higher bar of statics and row features would flatten those of events.
+_FAR_HIGHER = 1.5
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -27,7 +29,8 @@ class EventAttributionDisplay:
 
     Position 1 is the last event of a history. Each position has a bar, the last event
     on the right, stacked by field. One more bar is the sum over statics and row
-    features. Absolute values do not cancel between rows with positive and negative
+    features; if it is more than 1.5 times as high as the others, it is cut off, with its
+    height above it. Absolute values do not cancel between rows with positive and negative
     attributions.
 
     Create it with `from_attributions` or `from_estimator`.
@@ -183,9 +186,8 @@ class EventAttributionDisplay:
             ax.bar(x, heights, 0.8, bottom=below, color=color, label=label)
             below += heights.to_numpy()
         ticks = [str(position) for position in from_end]
-        # Hatched: neither a position nor a field.
         if self.of_rows is not None:
-            ax.bar(1, self.of_rows, 0.8, color=_GREY, hatch="//", alpha=0.6)
+            self._plot_bar_of_rows(ax, self.of_rows, below.max(initial=0))
             x, ticks = [*x, 1], [*ticks, "statics and\nrow features"]
         ax.set_xticks(x, ticks)
         ax.set_xlabel("position from the end (1 = last event)")
@@ -195,6 +197,29 @@ class EventAttributionDisplay:
         hide_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+    def _plot_bar_of_rows(self, ax: Any, height: float, highest: float) -> None:
+        """Plot the bar of statics and row features; cut it off if it is far higher.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes
+            Axes.
+        height : float
+            Its height.
+        highest : float
+            Height of the highest bar of a position.
+        """
+        # Hatched: neither a position nor a field.
+        ax.bar(1, height, 0.8, color=_GREY, hatch="//", alpha=0.6)
+        if height > _FAR_HIGHER * highest > 0:
+            top = _FAR_HIGHER * highest
+            ax.set_ylim(0, top)
+            text = f"{height:.3g} ↑"
+            ax.annotate(
+                text, (1, top), (0, 3), textcoords="offset points", ha="center"
+            )
 
 
 def _mean_magnitudes(

@@ -117,7 +117,7 @@ def event_attributions(
         history), ``customer``, ``time``, ``field`` (``"event"`` for a whole event),
         ``value`` (of the field) and ``attribution``. After the events of a row follow
         lines without a position and time: with integrated gradients its row features,
-        then its statics, which have no history either.
+        named in words, then its statics, which have no history either.
     outputs : DataFrame of shape (n, 2) or (n, 3)
         Only if `return_outputs` is True. ``output``, the explained quantity;
         ``baseline``, its value at the start of the path of integrated gradients (the
@@ -164,12 +164,14 @@ def event_attributions(
     statics (with `make_history_pipeline`, the mean of the training rows, or no level at
     all). Ages of events, the weights of decayed poolings, stay. The time of an event
     has a line of its own, named after the time column of the log: its interarrival time
-    and the calendar. Row features, such as decayed counts, are inputs like others;
-    their ``value`` is scaled as for the network. So are the decayed sums of the linear
-    part that a regressor of squared errors has (``amount_sum_0`` and so on), whose
-    baseline is 0 as well: no purchase. For an ensemble, its combined output is
-    explained (log odds of the mean probability, for example); an attribution is the sum
-    of the effects through all networks. The exposure of a row is a static, whose
+    and the calendar. Row features, such as decayed counts, are inputs like others:
+    ``"number of events, half-life 30 days"``, with the value in units of the log,
+    where the network takes its scaled logarithm. The sine and cosine of a calendar
+    cycle are one input, such as ``"weekday of the cutoff"``. The decayed sums of the
+    linear part that a regressor of squared errors has (``"sum of amount, half-life 30
+    days"``) have the baseline 0, too: no purchase. For an ensemble, its combined output
+    is explained (log odds of the mean probability, for example); an attribution is the
+    sum of the effects through all networks. The exposure of a row is a static, whose
     baseline is the mean exposure.
 
     In the middle of the path, the kind of an event is half present, which never occurs

@@ -154,7 +154,9 @@ class GradientFlowDisplay:
         if ax is None:
             ax = new_axes(7.5, 3.6)
         for i, (name, ratio) in enumerate(self.ratios.items()):
-            color, line = _COLORS[i % len(_COLORS)], _LINES[i % len(_LINES)]
+            # The second round of lines is shifted: both blues would be solid.
+            line = _LINES[(i + i // len(_LINES)) % len(_LINES)]
+            color = _COLORS[i % len(_COLORS)]
             ax.plot(ratio.index, ratio, line, color=color, label=str(name)[:30])
         ax.set_yscale("log")
         ax.invert_xaxis()

@@ -1,25 +1,44 @@
-"""Plot of one history, with events coloured by their attributions."""
+"""Plot of one history, with events coloured by their attributions.
+
+Below the events are bars for what the prediction depends on beside them. They often
+matter more than single events::
+
+    Customer ann
+    log odds of 1 = 0.52 (probability 63%), baseline = −0.31
+    o amount = 812   . amount = 0          cutoff
+    buy     ---o------------O---------------|
+    visit   -------o------------------------|
+    number of events: 3            ======|
+    age: 41                              |===
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from sklearn_seqcrm._columns import Table, one_history
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
+_COLORS = "PuOr_r"
+_MAX_BARS = 6  # the others are summed
+_SMALLEST, _LARGEST = 30, 220  # areas of dots, in square points
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class HistoryDisplay:
     """Plot of the events of one row up to its cutoff, coloured by their attributions.
+
+    Bars below the events show the attributions of everything else: row features,
+    statics and other histories.
 
     Create it with `from_estimator` or `from_attributions`.
 
@@ -33,12 +52,20 @@ class HistoryDisplay:
     title : str, default=""
         Title of the plot.
     unit : str, default="prediction"
-        Unit of the attributions, for the colour bar.
+        Unit of the attributions, for the axes.
+    beside : Series of float or None, default=None
+        Attributions of what is not an event, by their label, from the top on; None or
+        empty: there are no bars.
+    sizes : tuple of (str, float) or None, default=None
+        Field that sets the areas of the dots, and its largest absolute value, for the
+        legend; None: all areas are equal.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes of the last plot.
+        Axes of the events in the last plot.
+    ax_beside_ : matplotlib Axes or None
+        Axes of the bars; None if there are none.
     figure_ : matplotlib Figure
         Figure of the last plot.
 
@@ -68,6 +95,8 @@ class HistoryDisplay:
     cutoff: Any
     title: str = ""
     unit: str = "prediction"
+    beside: pd.Series | None = None
+    sizes: tuple[str, float] | None = None
 
     @classmethod
     def from_attributions(
@@ -76,6 +105,7 @@ class HistoryDisplay:
         X: Any,
         row: int = 0,
         *,
+        outputs: pd.DataFrame | None = None,
         history: Any = None,
         kind_field: str | None = None,
         size_field: str | None = None,
@@ -94,6 +124,9 @@ class HistoryDisplay:
             Rows with raw histories.
         row : int, default=0
             Position of the row.
+        outputs : DataFrame of shape (n, 2) or (n, 3) or None, default=None
+            Second result of `event_attributions`, for the prediction and the baseline
+            in the title; None: the title has neither.
         history : str or None, default=None
             Name of the history column; None: the only one.
         kind_field : str or None, default=None
@@ -102,11 +135,12 @@ class HistoryDisplay:
         size_field : str or None, default=None
             Numeric field that sets the areas of the dots; None: the first.
         title : str or None, default=None
-            Title of the plot; None: the customer.
+            Title of the plot; None: the customer, and the prediction in `outputs`.
         unit : str, default="prediction"
-            Unit of the attributions.
+            Unit of the attributions. With ``"log odds"``, the title has the probability
+            as well.
         ax : matplotlib Axes or None, default=None
-            Axes to plot on; None: new axes.
+            Axes to plot on, of which the bars take a part; None: new axes.
 
         Returns
         -------
@@ -122,7 +156,7 @@ class HistoryDisplay:
         KeyError
             If there is no such column or field.
         ValueError
-            If the attributions are of other events than those of this row.
+            If the attributions, or `outputs`, are of other rows than those of `X`.
         """
         table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
         name, array = named_history(table, history)
@@ -132,7 +166,12 @@ class HistoryDisplay:
         # Lines of statics and of other histories may have customers of another log.
         of_row = (attributions["row"] == row) & (attributions["history"] == name)
         own = attributions[of_row & attributions["position"].notna()]
-        _refuse_other_events(own, one, row)
+        _refuse_other_events(own, one, row, int(attributions["row"].max()))
+        if outputs is not None and len(outputs) != len(array):
+            raise ValueError(
+                f"outputs has {len(outputs)} rows, and X has {len(array)}. Pass the X "
+                "that they were computed for."
+            )
         # By field, the attributions of an event add up. Events without a line are NaN.
         by_position = own.groupby("position")["attribution"].sum()
         events = pd.DataFrame(
@@ -143,9 +182,19 @@ class HistoryDisplay:
                 "attribution": by_position.reindex(range(len(one))).to_numpy("float64"),
             }
         )
+        output = None if outputs is None else outputs.iloc[row]
         if title is None:
-            title = "unknown customer" if one.customer is None else str(one.customer)
-        return cls(events=events, cutoff=one.cutoff, title=title, unit=unit).plot(ax)
+            title = _title(one.customer, output, unit)
+        of_others = attributions[(attributions["row"] == row)].drop(own.index)
+        adds_up = output is not None and pd.notna(output["baseline"])
+        return cls(
+            events=events,
+            cutoff=one.cutoff,
+            title=title,
+            unit=unit,
+            beside=_bars(of_others, name, own if adds_up else None),
+            sizes=_largest(frame.iloc[:, 2:], size_field),
+        ).plot(ax)
 
     @classmethod
     def from_estimator(
@@ -180,7 +229,8 @@ class HistoryDisplay:
         Returns
         -------
         HistoryDisplay
-            The display, plotted. Its title has the customer and the prediction.
+            The display, plotted. Its title has the customer, the prediction and, for
+            integrated gradients, the baseline.
 
         Raises
         ------
@@ -193,38 +243,36 @@ class HistoryDisplay:
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )
-        label = unit_label(estimator, unit)
-        if "target" in outputs:
-            label += f" of {outputs['target'].iloc[0]}"
-        customer = one_history(one, history).customers[0]
-        who = "unknown customer" if pd.isna(customer) else str(customer)
         return cls.from_attributions(
             found,
             one,
+            outputs=outputs,
             history=history,
             kind_field=kind_field,
             size_field=size_field,
-            title=f"{who}, {label}: {outputs['output'].iloc[0]:.3g}",
-            unit=label,
+            unit=unit_label(estimator, unit),
             ax=ax,
         )
 
     def plot(self, ax: Any = None) -> Self:
-        """Plot the events on lines, and the cutoff.
+        """Plot the events on lines, the cutoff, and bars for everything else.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Axes to plot on; None: new axes.
+            Axes to plot on, of which the bars take a part; None: new axes.
 
         Returns
         -------
         HistoryDisplay
-            The display, with `ax_` and `figure_`.
+            The display, with `ax_`, `ax_beside_` and `figure_`.
         """
         lanes = self.events["lane"].value_counts(sort=True).index.tolist()
+        n_bars = 0 if self.beside is None else len(self.beside)
+        heights = (0.7 + 0.4 * max(1, len(lanes)), 0.5 + 0.25 * n_bars)
         if ax is None:
-            ax = new_axes(8, 1.7 + 0.4 * max(1, len(lanes)))
+            ax = new_axes(8, 1.2 + heights[0] + (n_bars > 0) * heights[1])
+        self.ax_beside_ = _split(ax, heights) if n_bars else None
         ink = text_color()
         for y in range(len(lanes)):
             ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
@@ -244,10 +292,28 @@ class HistoryDisplay:
         # Without events the axis spans a single date.
         if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
             set_date_ticks(ax)
-        ax.set_title(self.title, loc="left")
+        # The legend is below the title.
+        ax.set_title(self.title, loc="left", pad=22, fontsize="medium")
         hide_frame(ax, y_axis=False)
+        if n_bars:
+            self._plot_bars(self.ax_beside_)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _plot_bars(self, ax: Any) -> None:
+        """Plot the attributions of what is not an event, in the colours of the dots."""
+        assert self.beside is not None
+        from matplotlib import colormaps
+
+        places, values = np.arange(len(self.beside)), self.beside.to_numpy("float64")
+        ends = colormaps[_COLORS]([0.15, 0.85])  # of negative and positive ones
+        ax.barh(places, values, 0.7, color=ends[(values > 0).astype("int64")])
+        ax.axvline(0, color=text_color(), lw=0.8)
+        ax.set_yticks(places, [str(label)[:60] for label in self.beside.index])
+        ax.set_ylim(len(values) - 0.4, -0.6)
+        ax.set_xlabel(f"attribution ({self.unit})")
+        ax.margins(x=0.1)
+        hide_frame(ax, y_axis=False)
 
     def _plot_events(self, ax: Any, lanes: list[Any], ink: str) -> None:
         """Plot dots, strong attributions on top, on a colour scale centred at 0."""
@@ -257,22 +323,34 @@ class HistoryDisplay:
 
         def draw(some: pd.DataFrame, **style: Any) -> Any:
             at = [lanes.index(lane) for lane in some["lane"]]
-            size = 30 + 190 * some["size"].fillna(0.0)  # in square points
+            size = _SMALLEST + (_LARGEST - _SMALLEST) * some["size"].fillna(0.0)
             return ax.scatter(
                 some["time"], at, s=size, linewidths=0.7, zorder=3, **style
             )
 
+        handles = [] if self.sizes is None else _dots(*self.sizes, ink)
         if not known.all():
             # Crosses: a circle without a colour would look like an attribution of 0,
             # or on a dark page like the lowest one.
-            draw(events[~known], c=ink, marker="x", alpha=0.6)
+            crosses = draw(events[~known], c=ink, marker="x", alpha=0.6)
+            handles.append((crosses, "no attribution"))
         if known.any():
             # Symmetric, so that the neutral colour is an attribution of 0.
             limit = float(strength.max()) or 1.0
-            colors = {"cmap": "PuOr_r", "vmin": -limit, "vmax": limit}
+            colors = {"cmap": _COLORS, "vmin": -limit, "vmax": limit}
             shown = events[known]
             dots = draw(shown, c=shown["attribution"], edgecolors=ink, **colors)
             ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
+        if handles and len(events):
+            ax.legend(
+                *zip(*handles, strict=True),
+                loc="lower left",
+                bbox_to_anchor=(0, 1),
+                borderaxespad=0,
+                ncols=3,
+                frameon=False,
+                fontsize="small",
+            )
 
 
 def _position(row: int, n_rows: int) -> int:
@@ -287,7 +365,112 @@ def _position(row: int, n_rows: int) -> int:
     return int(row) % n_rows
 
 
-def _refuse_other_events(events: pd.DataFrame, one: Any, row: int) -> None:
+def _split(ax: Any, heights: tuple[float, float]) -> Any:
+    """Give the lower part of axes to new ones, and return these."""
+    spec = ax.get_subplotspec()
+    if spec is None:  # axes that were placed by hand
+        share = heights[1] / sum(heights)
+        x, y, width, height = ax.get_position().bounds
+        ax.set_position((x, y + share * height, width, (1 - share) * height))
+        return ax.figure.add_axes((x, y, width, 0.7 * share * height))
+    upper, lower = spec.subgridspec(2, 1, height_ratios=heights)
+    ax.set_subplotspec(upper)
+    return ax.figure.add_subplot(lower)
+
+
+def _dots(field: str, largest: float, ink: str) -> list[tuple[Any, str]]:
+    """Return the dots of the largest value and of 0 for the legend, with their text."""
+    from matplotlib.lines import Line2D
+
+    style = {"linestyle": "none", "marker": "o", "color": "none"}
+    values = ((largest, _LARGEST), (0.0, _SMALLEST))
+    return [
+        (
+            Line2D([], [], markersize=np.sqrt(area), markeredgecolor=ink, **style),
+            f"{field[:20]} = {_number(value)}",
+        )
+        for value, area in values
+    ]
+
+
+def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
+    """Return the customer and, if it is known, the explained quantity of the row."""
+    title = "Unknown customer" if customer is None else f"Customer {customer}"
+    if output is None:
+        return title
+    of = f" of {_value(output['target'])}" if "target" in output else ""
+    title += f"\n{unit}{of} = {_number(output['output'])}"
+    if unit == "log odds":
+        title += f" (probability {expit(float(output['output'])):.0%})"
+    if pd.notna(output["baseline"]):
+        title += f", baseline = {_number(output['baseline'])}"
+    return title
+
+
+def _bars(lines: pd.DataFrame, name: Any, events: pd.DataFrame | None) -> pd.Series:
+    """Return the attributions of what is not an event of this history, by label.
+
+    Parameters
+    ----------
+    lines : DataFrame
+        Lines of a row: row features, statics, and events of other histories.
+    name : str
+        Name of the history column that is plotted.
+    events : DataFrame or None
+        Lines of its events, for a bar of their sum; None: sums have no meaning, as
+        attributions do not add up to the prediction.
+
+    Returns
+    -------
+    Series of float
+        The largest ones first, then the sum of the others.
+    """
+    label = [
+        _label(line, name) for line in lines.itertuples(index=False)
+    ]  # those of equal labels, such as all events of another history, are summed
+    found = lines["attribution"].astype("float64").groupby(label, sort=False).sum()
+    order = found.abs().sort_values(ascending=False, kind="stable").index
+    top, rest = order[:_MAX_BARS], order[_MAX_BARS:]
+    if len(rest) == 1:
+        top, rest = order, rest[:0]
+    parts = [found[top]]
+    if len(rest):
+        parts.append(pd.Series({f"sum of {len(rest)} others": found[rest].sum()}))
+    if events is not None and len(events) and len(found):
+        parts.insert(0, pd.Series({"sum of all events": events["attribution"].sum()}))
+    return pd.concat(parts)
+
+
+def _label(line: Any, name: Any) -> str:
+    """Return the label of an input: its name and value, or the other history."""
+    if pd.notna(line.position):
+        return f"events of {line.history}"
+    other = f" of {line.history}" if line.history not in (None, name) else ""
+    value = "" if line.value is None else f": {_value(line.value)}"
+    return f"{line.field}{other}{value}"
+
+
+def _value(value: Any) -> str:
+    """Return a value as briefly as a label needs it."""
+    if pd.isna(value):
+        return "missing"
+    if isinstance(value, pd.Timedelta):
+        return f"{_number(value / pd.Timedelta('1D'))} days"
+    if isinstance(value, pd.Timestamp):
+        return str(value.date() if value == value.normalize() else value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return _number(value) if is_number else str(value)[:20]
+
+
+def _number(value: Any) -> str:
+    """Return three digits of a number, or all before the point, with a minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def _refuse_other_events(
+    events: pd.DataFrame, one: Any, row: int, last_row: int
+) -> None:
     """Raise a ValueError if attributions are not of the events of a history.
 
     Parameters
@@ -299,7 +482,14 @@ def _refuse_other_events(events: pd.DataFrame, one: Any, row: int) -> None:
         The history that is plotted.
     row : int
         Position of the row.
+    last_row : int
+        Position of the last row that has attributions.
     """
+    if row > last_row and len(one):
+        raise ValueError(
+            f"There are attributions of the rows 0 to {last_row}, and none of row "
+            f"{row} of X. Pass the X that they were computed for."
+        )
     if not len(events):
         return
     position = events["position"].to_numpy("int64")
@@ -336,15 +526,32 @@ def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
 
 def _sizes(fields: pd.DataFrame, chosen: str | None) -> np.ndarray:
     """Return the absolute values of a field over the largest, shape (n_events,)."""
-    numeric = (name for name, column in fields.items() if column.dtype.kind == "f")
-    name = _check_field(fields, chosen) or next(numeric, None)
+    name = _size_field(fields, chosen)
     if name is None:
         return np.full(len(fields), 0.3)
-    sizes = np.abs(fields[name].to_numpy("float64"))
-    # An infinite amount would shrink all other dots to 0.
-    sizes = np.where(np.isfinite(sizes), sizes, np.nan)
+    sizes = _finite_magnitudes(fields[name])
     known = sizes[~np.isnan(sizes)]
     return sizes / (known.max() or 1.0) if len(known) else sizes
+
+
+def _largest(fields: pd.DataFrame, chosen: str | None) -> tuple[str, float] | None:
+    """Return the field that sets the areas, and its largest absolute value."""
+    name = _size_field(fields, chosen)
+    if name is None:
+        return None
+    largest = pd.Series(_finite_magnitudes(fields[name])).max()
+    return (str(name), float(largest)) if largest > 0 else None
+
+
+def _size_field(fields: pd.DataFrame, chosen: str | None) -> Any:
+    numeric = (name for name, column in fields.items() if column.dtype.kind == "f")
+    return _check_field(fields, chosen) or next(numeric, None)
+
+
+def _finite_magnitudes(values: pd.Series) -> np.ndarray:
+    """Return absolute values; an infinite amount would shrink other dots: NaN."""
+    sizes = np.abs(values.to_numpy("float64"))
+    return np.where(np.isfinite(sizes), sizes, np.nan)
 
 
 def _check_field(fields: pd.DataFrame, chosen: str | None) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
     WHOLE_EVENT,
@@ -23,6 +24,7 @@ from sklearn_seqcrm.inspection._attribution_table import (
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_signals import network_of
 from sklearn_seqcrm.inspection._perturbations import RowEvents
+from sklearn_seqcrm.inspection._row_inputs import row_features, sums_of_amounts
 
 
 class PathOptions(NamedTuple):
@@ -91,18 +93,19 @@ def integrated_gradients(
     of_features, of_statics, of_sums = _split(found.static, encoded, len(statics))
     # found.events[i]: (events of all rows, channels + codes) of history column i.
     for i, (name, array) in enumerate(encoded.histories.items()):
-        raw, layout, log = table.histories[name], array.log.layout, array.log
+        raw, layout = table.histories[name], array.log.layout
         lines += _event_lines(name, raw, layout, found.events[i], path)
         if path.fields is not None:
             continue  # row features did not move, and have attributions of 0
-        columns = [(layout.row_features, log.row_features(array.rows), of_features[i])]
+        scales = _scales(quantity.estimator, name)
+        inputs = [(row_features(array, scales), of_features[i])]
         if of_sums[i].shape[1]:
-            _, sums = log.row_features_and_sums(array.rows)
-            columns.append((layout.sums, sums, of_sums[i]))
-        for names, values, numbers in columns:
+            inputs.append((sums_of_amounts(array, scales), of_sums[i]))
+        for some, numbers in inputs:
             lines += [
-                row_lines(name, raw, feature, values[:, j], numbers[:, j])
-                for j, feature in enumerate(names)
+                row_lines(name, raw, one.name, one.values, total)
+                for one in some
+                for total in [numbers[:, one.columns].sum(axis=1)]
             ]
     if path.fields is None:
         lines += _static_lines(table, statics, of_statics)
@@ -153,6 +156,19 @@ def _encode(estimator: Any, table: Table, method: str) -> tuple[Any, Table]:
         estimator, f"method='occlusion' is for any estimator; method={method!r}"
     )
     return network, Table.of(estimator[:-1].transform(table.frame))
+
+
+def _scales(estimator: Any, name: Any) -> dict[Any, float]:
+    """Return the scale of each numeric field of a history column, as it was learned."""
+    encoders = (getattr(step, "_encoders", {}) for _, step in estimator.steps)
+    encoder = next((one[name] for one in encoders if name in one), None)
+    if encoder is None:
+        return {}
+    return {
+        field: one.scale.scale
+        for field, one in encoder.fields.items()
+        if isinstance(one, NumericField)
+    }
 
 
 def _made_of(encoded: Table, fields: Sequence[Any]) -> list[np.ndarray]:

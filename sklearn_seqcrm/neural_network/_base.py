@@ -20,8 +20,10 @@ from sklearn_seqcrm._columns import (
     split_forward,
 )
 from sklearn_seqcrm._recurrent.data import (
+    ALONE,
     HistorySpec,
     Inputs,
+    Ranks,
     RowData,
     automatic_batch_size,
     read_inputs,
@@ -101,6 +103,8 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
     validation_: dict[str, Any]
     _objective: Objective
     _network_parameters: dict[str, Any]
+    # Set during a fit of several processes.
+    _ranks: Ranks = ALONE
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -439,6 +443,7 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
         # Types and missing values first, then lengths: an error names the real cause.
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
+        y = self._ranks.concatenate(y)
         weight = self._weight_in_unit(
             sample_weight, inputs.data, is_continuation, is_full_data
         )
@@ -454,6 +459,7 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
             inputs = self._with_offset(inputs)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
+        inputs = self._ranks.share(inputs)
         warn_if_all_empty(inputs)
         return inputs._replace(data=replace(inputs.data, target=target, weight=weight))
 
@@ -468,7 +474,7 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
 
         In `partial_fit`, the largest weight of the first call.
         """
-        weight = read_weight(sample_weight, data)
+        weight = read_weight(sample_weight, data, self._ranks)
         exponent = 0 if weight is None else exponent_of(weight)
         if not is_continuation:
             self._weight_exponent = exponent
@@ -504,7 +510,7 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
             if is_continuation
             else [0] * self.n_networks
         )
-        return draw_seeds(self.random_state, n_before)
+        return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
     def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
@@ -546,6 +552,7 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
             # Read backwards, the outputs of a row depend on where it ends.
             share_sequences=not self.bidirectional,
         )
+        net.ranks = self._ranks
         target, weight = inputs.data.target, inputs.data.weight
         assert target is not None
         # The head starts from the best constant prediction: a rare class would

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -12,13 +15,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
+    EncoderOptions,
     EventEncoder,
     Layout,
     LearnedEncoding,
+    Training,
     learn,
     learn_rows,
+    learning_of_events,
+    moments_of_rows,
     view_encoded,
+    with_half_lives,
+    with_row_scale,
 )
+from sklearn_seqcrm._ragged import Learning, Moments, Pass, in_step, learn_by, over
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -348,22 +358,68 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                     known[name], array.rows, name, self.half_lives
                 )
             else:
-                encoders[name], rows = learn(
-                    array.rows,
-                    self.min_frequency,
-                    self.max_categories,
-                    self.half_lives,
-                    self.time_zone,
-                    self.moments,
-                )
+                encoders[name], rows = learn(array.rows, *self._options())
             encoded[name] = HistoryArray.of(rows, array.dtype)
         # A stream would see events that a lookback hid in fit; serving refuses those.
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
-        self._learned = LearnedEncoding(encoders, roles, cut_off)
-        self.layouts_: dict[Any, Layout] = {
-            name: encoder.layout for name, encoder in encoders.items()
-        }
+        self._set_learned(LearnedEncoding(encoders, roles, cut_off))
         return encoded
+
+    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
+        """Set fitted attributes by passes over the partitions of the training rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            All rows, without their events; a few are enough if there are no statics.
+        run : callable
+            Takes a pass over a DataFrame of rows, and returns the joint summary of all
+            partitions.
+        """
+        self._validate_params()
+        table = Table.of(X)
+        roles = ColumnRoles.of(table)
+        roles.set_names(table.frame, self)
+        table = self._read(table, roles)
+        known = self._known_encoders(list(table.histories))
+        learning = in_step(
+            {
+                name: self._learning(name, array.log, known.get(name))
+                for name, array in table.histories.items()
+            }
+        )
+        found = learn_by(learning, run)
+        encoders = {name: encoder for name, (encoder, _) in found.items()}
+        cut_off = [name for name, (_, is_cut) in found.items() if is_cut]
+        self._set_learned(LearnedEncoding(encoders, roles, cut_off))
+
+    def _learning(
+        self, name: Any, log: Any, known: EventEncoder | None
+    ) -> Learning[tuple[EventEncoder, bool]]:
+        """Learn the encoder of a history column, and whether a lookback cuts it off."""
+        is_cut_off = yield Pass(partial(_is_cut_off, name), operator.or_)
+        if known is None:
+            learning = learning_of_events(log, self._options())
+            encoder = yield from over(partial(_training, name), learning)
+        else:
+            encoder = with_half_lives(known, self.half_lives)
+        moments = yield Pass(partial(_row_moments, name, encoder), Moments.merge)
+        return with_row_scale(encoder, moments), is_cut_off
+
+    def _options(self) -> EncoderOptions:
+        return EncoderOptions(
+            self.min_frequency,
+            self.max_categories,
+            self.half_lives,
+            self.time_zone,
+            self.moments,
+        )
+
+    def _set_learned(self, learned: LearnedEncoding) -> None:
+        self._learned = learned
+        self.layouts_: dict[Any, Layout] = {
+            name: encoder.layout for name, encoder in learned.encoders.items()
+        }
 
     @property
     def _encoders(self) -> dict[Any, EventEncoder]:
@@ -403,6 +459,27 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 "HistoryEncoder().set_output(transform='pandas'), which overrides the "
                 "global configuration."
             )
+
+
+# Summaries of the rows of a partition -----------------------------------------------
+
+
+def _array_of(name: Any, X: pd.DataFrame) -> HistoryArray:
+    array = X[name].array
+    assert isinstance(array, HistoryArray)
+    return array
+
+
+def _training(name: Any, X: pd.DataFrame) -> Training:
+    return Training.of(_array_of(name, X).rows)
+
+
+def _row_moments(name: Any, encoder: EventEncoder, X: pd.DataFrame) -> Moments:
+    return moments_of_rows(view_encoded(encoder, _array_of(name, X).rows, name))
+
+
+def _is_cut_off(name: Any, X: pd.DataFrame) -> bool:
+    return _are_cut_off(_array_of(name, X))
 
 
 def _are_cut_off(array: HistoryArray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -48,7 +48,7 @@ def make_history_pipeline(
         ``"statics"``
             A ColumnTransformer with the parts ``"numeric"`` (missing and infinite
             numbers become the median, and a further column marks them; then
-            standardised), ``"moment"`` (datetimes as days before the cutoff, then as
+            standardised), ``"datetime"`` (datetimes as days before the cutoff, then as
             numbers), and ``"category"`` (strings, categoricals and other objects
             one-hot; levels that are rare or unseen in training share a column).
             ``"level"``, with ``many_levels="target"``: those of more than 50 levels.
@@ -81,7 +81,8 @@ def make_history_pipeline(
     count as one customer, and each customer counts once per level. Levels that are new
     at prediction have the mean of all customers. If the estimator can validate forward
     in time, the rows at the latest cutoffs are encoded by labels that were known then.
-    For that, its `horizon` and `validation_fraction` are copied to the encoder.
+    For that, its `horizon` and `validation_fraction` are copied to the encoder, also
+    when ``set_params(estimator__horizon=...)`` changes them.
     Weights of rows are not used: leave out rows whose labels must not count, instead of
     giving them the weight 0. On data with stores and products, target encodings were as
     good as one-hot ones or better; the page on statics has the figures.
@@ -150,6 +151,9 @@ def _known_before(estimator: Any) -> Any:
     return pretrained if hasattr(pretrained, "_encoders") else None
 
 
+_OF_LEVELS = "statics__level__customertargetencoder__"
+
+
 class HistoryPipeline(Pipeline):
     """Pipeline with all ``predict_...`` methods of its last step.
 
@@ -157,6 +161,30 @@ class HistoryPipeline(Pipeline):
     ``predict_log_proba``. Quantiles, for example, would need
     ``pipeline[-1].predict_quantile(pipeline[:-1].transform(X))``.
     """
+
+    def set_params(self, **kwargs: Any) -> Self:
+        """Set parameters, and those that the encoder of levels shares with the network.
+
+        Parameters
+        ----------
+        **kwargs
+            Parameters of the pipeline and its steps, as in scikit-learn.
+
+        Returns
+        -------
+        HistoryPipeline
+            The pipeline.
+        """
+        super().set_params(**kwargs)
+        # A search over the parameters of the network must not leave the encoder behind.
+        params = self.get_params()
+        for source, value in kwargs.items():
+            step, *_, name = source.split("__")
+            target = _OF_LEVELS + name
+            is_shared = name in ("horizon", "validation_fraction")
+            if step == "estimator" and is_shared and target in params.keys() - kwargs:
+                super().set_params(**{target: value})
+        return self
 
     def __getattr__(self, name: str) -> Any:
         """Return a ``predict_...`` method of the last step, for raw rows."""

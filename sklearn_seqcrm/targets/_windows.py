@@ -336,7 +336,7 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
     second = TICKS_PER_SECOND.get(timeline.clock.unit or "", 0)
     end = math.ceil(windows.begin[cut].max().item() + windows.length)
     if limit is None and end <= timeline.end + second:
-        # For example observed_until="2024-03-31 23:59:59" for the whole month.
+        # For example observed_until="2024-03-31 11:59:59" for the morning.
         longer = (
             f"as they lack less than a second after {log.observed_until}: if "
             "that was recorded as well, EventLog(..., "

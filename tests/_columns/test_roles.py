@@ -191,16 +191,16 @@ COLUMNS = {
         "numeric",
         [1.5, NAN],
     ),
-    "datetimes": (DATES, "moment", [1, NAN]),
+    "datetimes": (DATES, "datetime", [1, NAN]),
     "datetime objects": (
         pd.Series([DATES[0], None], dtype=object),
-        "moment",
+        "datetime",
         [1, NAN],
     ),
-    "dates": ([date(2024, 1, 9), None], "moment", [1, NAN]),
+    "dates": ([date(2024, 1, 9), None], "datetime", [1, NAN]),
     "arrow dates": (
         pd.array([date(2024, 1, 9), None], "date32[pyarrow]"),
-        "moment",
+        "datetime",
         [1, NAN],
     ),
     "text": (["x", None], "category", ["x", None]),
@@ -221,7 +221,7 @@ def test_types_and_values_of_statics(case):
     cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
     read = {
         "numeric": as_numbers,
-        "moment": lambda column: days_before(column, cutoffs),
+        "datetime": lambda column: days_before(column, cutoffs),
         "category": as_levels,
     }[name]
     assert_array_equal(read(column), np.array(expected))

@@ -248,7 +248,7 @@ def test_one_customer_one_row():
 
 def test_it_is_named_by_its_options():
     names = [name for name, *_ in static_parts(encoder=CustomerTargetEncoder())]
-    assert names == ["numeric", "moment", "category", "level"]
+    assert names == ["numeric", "datetime", "category", "level"]
     few, many = static_parts(encoder=CustomerTargetEncoder())[2:]
     assert repr(few[2]) == "ColumnsOfKind('category', many=False)"
     assert repr(many[2]) == "ColumnsOfKind('category', many=True)"
@@ -326,6 +326,23 @@ def test_options_of_the_validation_are_those_of_the_network():
     parts = {name: part for name, part, _ in model["statics"].transformers}
     encoder = parts["level"]["customertargetencoder"]
     assert (encoder.horizon, encoder.validation_fraction) == (3, 0.4)
+
+
+def test_the_encoder_follows_the_parameters_of_the_network():
+    model = make_history_pipeline(LSTMClassifier(), many_levels="target")
+    encoder = "statics__level__customertargetencoder__"
+    model.set_params(estimator__horizon="30D", estimator__validation_fraction=0.2)
+    assert model.get_params()[encoder + "horizon"] == "30D"
+    assert model.get_params()[encoder + "validation_fraction"] == 0.2
+    search = make_history_pipeline(
+        GridSearchCV(LSTMClassifier(), {}), many_levels="target"
+    ).set_params(estimator__estimator__horizon="7D")
+    assert search.get_params()[encoder + "horizon"] == "7D"
+    # An explicit value of the encoder is kept, and other parameters change nothing.
+    model.set_params(**{"estimator__horizon": "60D", encoder + "horizon": "90D"})
+    model.set_params(estimator__hidden_size=4)
+    assert model.get_params()[encoder + "horizon"] == "90D"
+    make_history_pipeline(LSTMClassifier()).set_params(estimator__horizon="30D")
 
 
 def test_effects_on_labels_of_text():

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import _encoded_log
 from sklearn_seqcrm._encoding._learn import center_and_spread
+from sklearn_seqcrm._ragged import Moments
 from sklearn_seqcrm._ragged import _decay
 from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm.events import EventLog
@@ -149,7 +150,9 @@ def test_center_and_spread_of_blocks():
     """Of all rows together; rounding is no spread, and what is missing no number."""
     nan = np.nan
     blocks = [[[1, nan, nan, 0.3], [2, 4, nan, 0.1 + 0.2]], [[6, 8, nan, 0.3]]]
-    center, spread = center_and_spread([np.array(block) for block in blocks])
+    center, spread = center_and_spread(
+        Moments.of([np.array(block) for block in blocks])
+    )
     assert_allclose(center, [3, 6, 0, 0.3])
     assert_allclose(spread, [math.sqrt(14 / 3), 2, 1, 1])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._ragged import _search, is_segment_start, order_statistics
+from sklearn_seqcrm._ragged import _passes, is_segment_start, order_statistics
 
 NUMBERS = {
     "normal": np.random.default_rng(0).normal(size=500),
@@ -18,7 +18,7 @@ NUMBERS = {
 @pytest.mark.parametrize("held", [0, 1, 40, 10_000])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_order_statistics_equal_a_sort(name, held, monkeypatch):
-    monkeypatch.setattr(_search, "_HELD", held)
+    monkeypatch.setattr(_passes, "_HELD", held)
     numbers, n = NUMBERS[name], len(NUMBERS[name])
     ranks = [0, n // 4, n // 2, n // 2, n - 1]
     found = order_statistics(np.array_split(numbers, 7), n, ranks)

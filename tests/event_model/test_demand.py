@@ -8,8 +8,8 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel, _demand
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._demand import Periods
-from sklearn_seqcrm.event_model._learned import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.testing._small_data import make_table
 

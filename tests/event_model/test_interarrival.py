@@ -11,11 +11,8 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._interarrival import (
-    InterarrivalGrid,
-    OperationalTime,
-    TimeDensity,
-)
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, TimeDensity
+from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.events import EventLog
 from tests.event_model.draws import seeded_draws
 

@@ -9,10 +9,11 @@ from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._encoding._fields import Training
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._event_batches import MixedBatches, mixed_batch_size
 from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
-from sklearn_seqcrm.event_model._learned import BusiestWindows, join_views
+from sklearn_seqcrm.event_model._learned import join_views
 from sklearn_seqcrm.event_model._numbers import NumberField, symexp, symlog
 
 DAY = 86_400_000_000

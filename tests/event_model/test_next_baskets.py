@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.event_model import LSTMEventModel, _copy_state, _distributions
-from sklearn_seqcrm.event_model._learned import BusiestWindows
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 
 

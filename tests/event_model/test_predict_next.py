@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._learned import BusiestWindows
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._next_values import _top_levels
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.testing._small_data import make_table

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._learned import BusiestWindows
+from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._levels import LevelDensity
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import (

@@ -60,6 +60,12 @@ def test_several_amounts_to_choose_from():
     assert "history__monetary" not in table
 
 
+def test_the_proposed_amount_has_decimals():
+    fields = {"codes": [3, 4], "gone": [np.nan, np.inf], "price": [np.nan, 2.5]}
+    with pytest.warns(UserWarning, match=r"RFMFeatures\(amount='price'\)"):
+        RFMFeatures().fit(log_with_fields(**fields).snapshots([5]))
+
+
 def test_no_such_amount():
     X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
     with pytest.raises(

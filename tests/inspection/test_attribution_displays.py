@@ -82,11 +82,11 @@ def test_displays_name_the_explained_quantity(X, lstm):
     for label, model in labels.items():
         many = EventAttributionDisplay.from_estimator(model, X[:3], max_events=1)
         assert many.ax_.get_ylabel() == f"mean |attribution|\n({label})"
-        assert f", {label}" in HistoryDisplay.from_estimator(model, X).title
+        assert f"\n{label}" in HistoryDisplay.from_estimator(model, X).title
     amounts = pd.DataFrame({"a": np.arange(len(X)), "b": 1.0}).to_numpy()
     several = network(X, amounts, LSTMRegressor)
     assert (
-        ", prediction of 0: "
+        "prediction of 0 = "
         in HistoryDisplay.from_estimator(several, X, target=0).title
     )
 
@@ -104,9 +104,9 @@ def test_display_of_a_row(X, lstm):
     own = found[(found["row"] == row) & found["position"].notna()]
     np.testing.assert_allclose(events["attribution"], own["attribution"], atol=1e-5)
     value = log_odds(model, X)[row]
-    assert (
-        display.ax_.get_title("left") == f"{one.customer}, log odds of 1: {value:.3g}"
-    )
+    text = f"Customer {one.customer}\nlog odds of 1 = {value:.3g} (probability "
+    text = text.replace("-", "−") + f"{1 / (1 + np.exp(-value)):.0%})"
+    assert display.ax_.get_title("left") == text
     display.figure_.canvas.draw()
     _, ax = plt.subplots()
     some = event_attributions(model, X, last_events=1)
@@ -168,3 +168,83 @@ def test_histories_of_other_customers_in_one_row(X, lstm):
 def test_a_row_is_an_integer(row, X, lstm):
     with pytest.raises(TypeError, match="row must be an integer, a position in X"):
         HistoryDisplay.from_estimator(lstm, X, row)
+
+
+def test_bars_of_what_is_not_an_event(X, lstm):
+    """Dots and bars add up to the prediction minus the baseline, which are named."""
+    row = int(X["history"].array.lengths.argmax())
+    found, outputs = event_attributions(
+        lstm, X, "integrated_gradients", return_outputs=True
+    )
+    display = HistoryDisplay.from_attributions(
+        found, X, row, outputs=outputs, unit="log odds"
+    )
+    own = found[found["row"] == row]
+    of_events = own.loc[own["position"].notna(), "attribution"].sum()
+    bars = display.beside
+    assert bars["sum of all events"] == pytest.approx(of_events)
+    assert bars.sum() == pytest.approx(own["attribution"].sum())
+    output, baseline = outputs.loc[row, ["output", "baseline"]].astype(float)
+    assert bars.sum() == pytest.approx(output - baseline, abs=1e-3)
+    assert f"baseline = {baseline:.3g}".replace("-", "−") in display.title
+    assert len(bars) == 1 + 6 + 1
+    assert bars.index[-1].startswith("sum of ")
+    single = bars.iloc[1:-1].abs()
+    assert single.is_monotonic_decreasing
+    others = own.loc[own["position"].isna(), "attribution"].abs()
+    assert single.iloc[0] == pytest.approx(others.max())
+    ax = display.ax_beside_
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx(list(bars))
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(bars.index)
+    display.figure_.canvas.draw()
+
+
+def test_labels_of_bars_have_values(X, boosting):
+    row = int(X["history"].array.lengths.argmax())
+    display = HistoryDisplay.from_estimator(boosting, X, row)
+    age, member = X["age"].iloc[row], X["member"].iloc[row]
+    assert {f"age: {age:g}", f"member: {member}"} <= set(display.beside.index)
+    assert "sum of all events" not in display.beside  # of occlusion: no meaning
+    missing = X.assign(age=np.nan)
+    display = HistoryDisplay.from_estimator(boosting, missing, row)
+    assert "age: missing" in display.beside
+
+
+def test_a_legend_of_sizes_and_crosses(X, lstm):
+    row = int(X["history"].array.lengths.argmax())
+    some = event_attributions(lstm, X, "blanking", last_events=1)
+    display = HistoryDisplay.from_attributions(some, X, row, size_field="amount")
+    largest = X["history"][row].to_frame()["amount"].abs().max()
+    texts = [one.get_text() for one in display.ax_.get_legend().get_texts()]
+    assert texts == [f"amount = {largest:.3g}", "amount = 0", "no attribution"]
+    assert display.ax_beside_ is None  # blanking explains events only
+
+
+def test_axes_placed_by_hand(X, lstm):
+    figure = plt.figure()
+    ax = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    display = HistoryDisplay.from_estimator(lstm, X, 0, ax=ax)
+    assert display.ax_ is ax
+    lower, upper = display.ax_beside_.get_position(), ax.get_position()
+    assert 0.1 <= lower.y0 < lower.y1 < upper.y0 < upper.y1 <= 0.9 + 1e-9
+
+
+def test_attributions_of_fewer_rows(X, lstm):
+    found, outputs = event_attributions(
+        lstm, X[:2], "blanking", return_outputs=True
+    )
+    last = int(np.flatnonzero(X["history"].array.lengths)[-1])
+    with pytest.raises(ValueError, match=f"and none of row {last} of X"):
+        HistoryDisplay.from_attributions(found, X, last)
+    with pytest.raises(ValueError, match=f"outputs has 2 rows, and X has {len(X)}"):
+        HistoryDisplay.from_attributions(found, X, 0, outputs=outputs)
+
+
+def test_a_high_bar_of_row_features_does_not_flatten_the_others():
+    means = pd.DataFrame({"price": [0.2, 0.1]}, index=[1, 2])
+    ax = EventAttributionDisplay(means=means, of_rows=3.0).plot().ax_
+    assert ax.get_ylim() == (0, pytest.approx(0.3))
+    assert "3 ↑" in [text.get_text() for text in ax.texts]
+    ax = EventAttributionDisplay(means=means, of_rows=0.25).plot().ax_
+    assert ax.get_ylim()[1] > 0.25
+    assert len(ax.texts) == 0

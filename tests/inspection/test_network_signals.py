@@ -213,6 +213,8 @@ def test_displays(X):
     display.figure_.canvas.draw()
     alone = GradientFlowDisplay.from_estimator(model, X)
     assert list(alone.norms) == ["lstm"]
+    many = GradientFlowDisplay.from_flows(dict.fromkeys("abcdef", flow)).ax_.lines
+    assert [many[0].get_linestyle(), many[4].get_linestyle()] == ["-", "--"]  # blues
     with pytest.raises(TypeError, match="must be a dict"):
         GradientFlowDisplay.from_flows(flow)
     plt.close("all")

@@ -522,19 +522,39 @@ def test_the_last_nanosecond_of_a_window_counts(unit):
     assert future_count(X, "10D", gap=day + nano).tolist() == [0]
 
 
-@pytest.mark.parametrize("unit", ["us", "ns"])
-def test_a_month_that_ends_at_23_59_59(unit):
-    """The error proposes the midnight after it, which completes the window."""
+def month_until(observed_until, unit, zone=None):
+    """Return a log of March, with orders of two customers."""
     when = pd.to_datetime(["2024-03-01 10:00", "2024-03-20 12:00"]).as_unit(unit)
-    orders = pd.DataFrame({"who": ["a", "b"], "when": when})
-    options = {"customer": "who", "time": "when"}
-    log = EventLog(orders, observed_until="2024-03-31 23:59:59", **options)
-    X = log.snapshots(["2024-03-02"])
-    text = "less than a second after .*observed_until='2024-04-01 00:00:00'"
+    orders = pd.DataFrame({"who": ["a", "b"], "when": when.tz_localize(zone)})
+    return EventLog(orders, "who", "when", observed_until=observed_until)
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("until", ["2024-03-31 23:59:59", "2024-03-31 23:59:59.5"])
+def test_the_last_second_of_a_day_counts_to_its_end(until, unit):
+    log = month_until(until, unit)
+    assert churned(log.snapshots(["2024-03-02"]), "30D").tolist() == [1]
+    assert log.observed_until < pd.Timestamp("2024-04-01")
+    # Not a nanosecond more.
+    nano = pd.Timedelta(1, unit="ns")
+    with pytest.raises(ValueError, match="run past the end of the log"):
+        churned(log.snapshots(["2024-03-02"]), pd.Timedelta("30D") + nano)
+
+
+def test_the_last_second_of_a_day_is_that_of_its_time_zone():
+    until = pd.Timestamp("2024-03-31 23:59:59", tz="Asia/Kolkata")
+    log = month_until(until, "us", "Asia/Kolkata")
+    midnight = pd.Timestamp("2024-03-02", tz="Asia/Kolkata")
+    assert churned(log.snapshots([midnight]), "30D").tolist() == [1]
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_a_record_that_ends_a_second_too_early(unit):
+    """The error proposes the time that completes the window."""
+    log = month_until("2024-03-31 11:59:59", unit)
+    X = log.snapshots(["2024-03-01 12:00"])
+    text = "less than a second after .*observed_until='2024-03-31 12:00:00'"
     with pytest.raises(ValueError, match=text):
         churned(X, "30D")
-    log = EventLog(orders, observed_until="2024-04-01", **options)
-    assert churned(log.snapshots(["2024-03-02"]), "30D").tolist() == [1]
-    X = log.snapshots(["2024-03-03"])
-    with pytest.raises(ValueError, match="recorded for longer than until its last"):
-        churned(X, "30D")
+    log = month_until("2024-03-31 12:00:00", unit)
+    assert churned(log.snapshots(["2024-03-01 12:00"]), "30D").tolist() == [1]

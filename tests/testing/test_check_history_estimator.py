@@ -20,6 +20,7 @@ from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing import (
+    _fitted_outputs,
     _laws,
     all_estimators,
     check_history_estimator,
@@ -367,7 +368,9 @@ def test_the_order_of_lines_without_moments():
     # Step by step, the law does not apply.
     estimator = with_moments(LSTMClassifier, period=False)
     _laws.check_order_of_lines(estimator)
-    assert not _laws._joins_moments(_laws.fitted(estimator, _laws._table().copy()))
+    assert not _laws._joins_moments(
+        _fitted_outputs.fitted(estimator, _fitted_outputs.standard_rows().copy())
+    )
 
 
 def test_transformer_that_returns_histories():
@@ -381,10 +384,10 @@ def test_no_outputs():
 
 
 def test_generators_are_restored_after_an_error():
-    before = _laws._generator_states()
-    with pytest.raises(KeyError), _laws._other_generators(3):
+    before = _fitted_outputs.generator_states()
+    with pytest.raises(KeyError), _fitted_outputs.other_generators(3):
         raise KeyError
-    assert _laws._generator_states() == before
+    assert _fitted_outputs.generator_states() == before
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -16,6 +16,13 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     refuse_untrainable,
     warn_if_all_empty,
 )
+from sklearn_seqcrm._recurrent.data._ranks import (
+    ALONE,
+    Ranks,
+    SharedRows,
+    number_of_all,
+    share_rows,
+)
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,

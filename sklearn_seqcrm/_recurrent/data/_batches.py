@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -109,13 +109,23 @@ class Batch:
 
     def __init__(self, data: RowData, parts: list[np.ndarray], share: bool) -> None:
         self.parts = parts
-        self.rows = np.concatenate(parts)
+        # Without parts if all rows are those of other ranks.
+        self.rows = np.concatenate([np.zeros(0, "int64"), *parts])
         self._data = data
         self._share = share
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)
+
+    @property
+    def data(self) -> RowData:
+        """All rows."""
+        return self._data
+
+    def elsewhere(self, data: RowData, parts: list[np.ndarray]) -> Self:
+        """Return a batch of the same kind, with rows of other data."""
+        return type(self)(data, parts, self._share)
 
     @property
     def weight(self) -> torch.Tensor | None:
@@ -434,4 +444,6 @@ def steps_of_parts(net: Any, training: bool) -> dict[str, int]:
     if net.module__cell == "lstm" and torch.device(net.device).type == "cpu":
         states = _STATES_TO_TRAIN if training else _STATES_TO_PREDICT
         at_once = states // n_states
+    # Each rank computes its own rows of a part.
+    at_once = min(at_once * net.ranks.size, most)
     return {"steps_at_once": at_once, "most_steps": most}

@@ -11,7 +11,8 @@ What enters the head, and what is added to its outputs::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -76,7 +77,11 @@ class LinearPart(nn.Module):
 
     @torch.no_grad()
     def start(
-        self, inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        total: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
         """Set the weights to those of a ridge regression.
 
@@ -88,8 +93,10 @@ class LinearPart(nn.Module):
             Encoded targets.
         weight : ndarray of shape (n,) or None
             Weight of each row.
+        total : callable, default=np.asarray
+            As in `ridge`.
         """
-        center, spread, weights = ridge(inputs, target, weight)
+        center, spread, weights = ridge(inputs, target, weight, total)
         for tensor, values in (
             (self.center, center),
             (self.spread, spread),
@@ -103,7 +110,10 @@ _LEAST_SPREAD = float(np.sqrt(np.finfo("float32").tiny))
 
 
 def ridge(
-    inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    inputs: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    total: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit a ridge regression on standardised inputs.
 
@@ -118,6 +128,8 @@ def ridge(
         Targets.
     weight : ndarray of shape (n,) or None
         Weight of each row.
+    total : callable, default=np.asarray
+        Adds up sums over rows, if other processes have further rows.
 
     Returns
     -------
@@ -128,23 +140,29 @@ def ridge(
         A column w for each target.
     """
     share = np.ones(len(target)) if weight is None else weight.astype("float64")
-    share = share / share.sum()
+    share = share / total(share.sum())
     parts = list(blocks(len(target), _WIDTH))
-    center = sum(share[some] @ inputs[some].astype("float64") for some in parts)
-    variance = sum(share[some] @ (inputs[some] - center) ** 2 for some in parts)
+    n_inputs = inputs.shape[1]
+    none = np.zeros(n_inputs)
+    center = total(
+        sum((share[some] @ inputs[some].astype("float64") for some in parts), none)
+    )
+    variance = total(
+        sum((share[some] @ (inputs[some] - center) ** 2 for some in parts), none)
+    )
     spread = np.sqrt(variance)
     is_constant = spread <= np.maximum(1e-6 * np.abs(center), _LEAST_SPREAD)
     spread[is_constant] = np.inf
-    n_inputs = inputs.shape[1]
-    target = target.reshape(len(target), -1)
+    target = target.reshape(len(target), math.prod(target.shape[1:]))
     products = np.zeros((n_inputs, n_inputs))
     with_target = np.zeros((n_inputs, target.shape[1]))
-    away = target - share @ target
+    away = target - total(share @ target)
     for some in parts:
         z = (inputs[some] - center) / spread
         weighted = z * share[some, None]
         products += weighted.T @ z
         with_target += weighted.T @ away[some]
+    products, with_target = total(products), total(with_target)
     products[np.diag_indices(n_inputs)] += _RIDGE
     return center, spread, np.linalg.solve(products, with_target)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
 from sklearn_seqcrm._recurrent.objectives._objective import has_weight
 
 
@@ -54,7 +54,9 @@ class Exposure(NamedTuple):
         return replace(data, static=others, offset=offset)
 
 
-def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exposure:
+def learn_exposure(
+    data: RowData, weight: np.ndarray | None, column: int, ranks: Ranks = ALONE
+) -> Exposure:
     """Learn the mean exposure from the rows with a weight.
 
     Parameters
@@ -65,8 +67,10 @@ def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exp
         Their weights.
     column : int
         Position of the exposure among their row features and statics.
+    ranks : Ranks, default=ALONE
+        The processes that have the rows; `weight` is that of all of them.
     """
-    found = data.static[:, column].astype("float64")
+    found = ranks.concatenate(data.static[:, column].astype("float64"))
     if weight is not None:
         found = found[has_weight(weight)]
     # Exposures that are not positive are an error when the offset is computed.

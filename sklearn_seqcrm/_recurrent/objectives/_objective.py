@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import Array, Inputs, RowData
+from sklearn_seqcrm._recurrent.data import ALONE, Array, Inputs, Ranks, RowData
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
 
@@ -342,8 +342,10 @@ def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
     return weight
 
 
-def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
-    """Return validated weights of shape (n,), float64, or None.
+def read_weight(
+    sample_weight: Any, data: RowData, ranks: Ranks = ALONE
+) -> np.ndarray | None:
+    """Return validated weights of the rows of all ranks, float64, or None.
 
     Raises
     ------
@@ -354,6 +356,7 @@ def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weight = check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
+    weight = ranks.concatenate(weight)
     if not weight.any():
         raise ValueError("sample_weight is zero for all rows.")
     return weight.astype("float64")

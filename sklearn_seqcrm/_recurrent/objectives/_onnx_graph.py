@@ -87,7 +87,7 @@ class Graph:
             import onnx
         except ImportError as error:
             raise ImportError(
-                "export_onnx needs onnx: pip install 'sklearn-seqcrm[onnx]'."
+                "export_onnx needs onnx: pip install 'onnx>=1.17'."
             ) from error
         self._onnx = onnx
         self._name = name

@@ -1,6 +1,7 @@
 """Train a skorch net: epochs, averaging, parameters, pretrained weights."""
 
 from sklearn_seqcrm._recurrent.training._net import (
+    AveragedWeights,
     EpochSteps,
     HistoryClassifierNet,
     HistoryNet,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,11 @@ from skorch.callbacks import Callback
 from torch.nn.utils import parameters_to_vector
 
 from sklearn_seqcrm._recurrent.data import (
+    ALONE,
     Batch,
     BatchIterator,
     BatchPart,
+    Ranks,
     RowData,
     steps_of_parts,
 )
@@ -26,6 +29,7 @@ from sklearn_seqcrm._recurrent.network import (
     isolated_torch_settings,
     new_generator,
 )
+from sklearn_seqcrm._recurrent.training._prefetch import prefetched
 from sklearn_seqcrm._sklearn_compat import FitTask
 
 
@@ -251,9 +255,13 @@ class HistoryNet(NeuralNet):
     ----------
     last_step : LastStep or None
         State from which training continues, if not from the weights of the module.
+    ranks : Ranks
+        The processes that train the net together; a single one unless a fit sets it.
     """
 
     last_step: LastStep | None = None
+    ranks: Ranks = ALONE
+    _of_module: list[torch.nn.Parameter]
     _of_readers: list[torch.nn.Parameter]
 
     def __init__(
@@ -297,43 +305,58 @@ class HistoryNet(NeuralNet):
 
     def start_linear_part(self, data: RowData) -> None:
         """Initialize the linear part by a ridge regression on the training rows."""
-        linear, target = self.module_.linear, data.target
+        linear = self.module_.linear
         if linear is not None:
-            assert target is not None
-            target = self.criterion_.linear_target(target)
-            linear.start(data.linear_inputs, target, data.weight)
+            assert data.target is not None
+            data = self.ranks.own_rows(data)
+            target = self.criterion_.linear_target(data.target)
+            linear.start(data.linear_inputs, target, data.weight, total=self.ranks.sum)
 
     def at_rest(self) -> HistoryNet:
         """Return a copy without the state of training."""
         still = copy.copy(self)
         still.callbacks, still.callbacks_ = [], []
-        if hasattr(still, "_of_readers"):
-            del still._of_readers
+        for name in ("_of_readers", "_of_module", "ranks"):
+            vars(still).pop(name, None)
         return still
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Train with a generator for dropout that exists during training only."""
-        generator = new_generator(self.dropout_seed, self.device)
+        seed = self.ranks.dropout_seed(self.dropout_seed)
+        generator = new_generator(seed, self.device)
         dropouts = [m for m in self.module_.modules() if isinstance(m, Dropout)]
         for dropout in dropouts:
             dropout.generator = generator
         # Collected once: traversing the module in each step took 5 % of its time.
         self._of_readers = [*self.module_.readers.parameters()]
+        self._of_module = [*self.module_.parameters()]
         try:
             return super().fit_loop(*args, **kwargs)
         finally:
-            del self._of_readers
+            del self._of_readers, self._of_module
             for dropout in dropouts:
                 del dropout.generator
 
-    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
+    def run_single_epoch(self, iterator: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("training"):
+            self.ranks.begin_epoch(self, iterator)
         try:
-            super().run_single_epoch(*args, **kwargs)
+            with self._prefetched(iterator) as batches:
+                super().run_single_epoch(batches, *args, **kwargs)
         except KeyboardInterrupt as interrupt:
             raise Interrupted from interrupt
 
+    def _prefetched(self, batches: Any) -> AbstractContextManager[Any]:
+        """Return a context in which batches are prefetched for a GPU."""
+        # Of several ranks each cuts its own rows out of a batch before it is gathered.
+        if self.ranks.size > 1:
+            return nullcontext(batches)
+        return prefetched(batches, self.device)
+
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
-        return torch.cat([self._read(part) for part in x])
+        outputs = [self._read(part) for part in self.ranks.own_batch(x)]
+        n_outputs = getattr(self, "module__n_outputs", 1)
+        return self.ranks.join_outputs(outputs, x, n_outputs)
 
     def _read(self, part: BatchPart) -> torch.Tensor:
         # `to` costs time even if all tensors are on the device.
@@ -347,19 +370,23 @@ class HistoryNet(NeuralNet):
         if not self.module_.training:
             self._set_training(True)
         rows, target = batch
-        targets = target.split([len(part) for part in rows.parts])
+        own = self.ranks.own_batch(rows)
+        if own is not rows:
+            target = own.target
+        targets = target.split([len(part) for part in own.parts])
         # One optimizer step for the batch; a part's activations are freed before the
         # next.
         losses, outputs = [], []
-        for part, y_true in zip(rows, targets, strict=True):
+        for part, y_true in zip(own, targets, strict=True):
             output = self._read(part)
             loss = self.get_loss(output, y_true, X=part, training=True)
             loss = loss * (len(part) / len(rows))  # mean over the batch, not the part
             loss.backward()
             losses.append(loss.detach())
             outputs.append(output.detach())
+        total = self.ranks.sum_gradients(self._of_module, losses)
         self._clip_gradients()
-        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(outputs)}
+        return {"loss": total, "y_pred": torch.cat(outputs) if outputs else None}
 
     def _clip_gradients(self) -> None:
         """Clip the norm of the gradient of the recurrent layers.
@@ -401,8 +428,11 @@ class HistoryNet(NeuralNet):
         """
         # Batches are sorted by length: outputs go back to the order of the rows.
         result = None
-        with isolated_torch_settings(self.device):
-            for batch, _ in self.get_iterator(data):
+        with (
+            isolated_torch_settings(self.device),
+            self._prefetched(self.get_iterator(data)) as batches,
+        ):
+            for batch, _ in batches:
                 output = self.evaluation_step((batch, None)).cpu().numpy()
                 if result is None:
                     result = np.empty((len(data), output.shape[1]), output.dtype)

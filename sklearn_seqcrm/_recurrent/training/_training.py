@@ -454,7 +454,9 @@ def train(
         reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
     with isolated_torch_settings(estimator.device):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
-        _run_epochs(estimator, net, data, valid, epochs)
+        if not net.ranks.resume(net):
+            _run_epochs(estimator, net, data, valid, epochs)
+            net.ranks.finish(net)
     estimator.n_iter_ = max(len(one.history) for one in estimator.nets_)
     if not all(p.isfinite().all() for p in net.module_.parameters()):
         del estimator.nets_
@@ -492,7 +494,11 @@ def _run_epochs(
     # Not by set_params, which does not initialize new callbacks. Early stopping ends an
     # epoch before later callbacks are called, so that the others come first. All of
     # them see averaged weights.
-    net.callbacks = [*averaging, *own, *watching, *stopping, *asking]
+    # Those of several processes surround the others, which see what was agreed on.
+    agreeing, keeping = net.ranks.callbacks()
+    net.callbacks = [
+        *agreeing, *averaging, *own, *watching, *stopping, *keeping, *asking
+    ]
     net.initialize_callbacks()
     try:
         net.partial_fit((data, valid))
@@ -505,7 +511,8 @@ def _run_epochs(
         raise KeyboardInterrupt from interrupted
     finally:
         net.callbacks = [*own, *stopping]
-        _forget(net, [*averaging, *(step for _, step in watching + asking)])
+        of_training = [step for _, step in watching + asking]
+        _forget(net, [*averaging, *agreeing, *keeping, *of_training])
 
 
 def _print_nothing(*text: Any) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import RARE, text_of
+from sklearn_seqcrm._encoding import LevelCounts
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     NO_ROW,
+    Learning,
+    Pass,
     Portion,
     is_run_start,
     look_up,
     n_in_long_runs,
     portions,
-    visible_events,
 )
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unique_names
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
@@ -34,11 +36,13 @@ from sklearn_seqcrm.feature_extraction._aggregates._features import (
 )
 from sklearn_seqcrm.feature_extraction._aggregates._lengths import (
     Rhythm,
+    SeenEvents,
     choose_lookbacks,
     choose_unit,
     label_of,
 )
 from sklearn_seqcrm.feature_extraction._aggregates._sources import (
+    count_levels,
     frequent_levels,
     places_among,
     sources_of,
@@ -48,16 +52,66 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
 _WIDTH = 64
 
 
-class Aggregates:
-    """The aggregates of one history column, chosen by the events of training rows.
+class Glance(NamedTuple):
+    """Counts of the events that rows see; those of disjoint customers add up.
 
     Parameters
     ----------
-    rows : Rows
-        Training rows.
-    parameters : HistoryAggregator
-        Its parameters `lookbacks`, `half_lives`, `moments`, `max_levels`,
-        `max_features` and `time_unit` are read.
+    n_rows : int
+        Rows with events.
+    n_customers : int
+        Customers with events that a row sees.
+    n_events, n_joined, n_between : int
+        Events; events at the time of another one of their customer; interarrival times
+        that are not 0.
+    sees_own : bool
+        Whether a row sees an event at its cutoff.
+    levels : dict of str to LevelCounts
+        Events and customers of each level of the categorical fields.
+    """
+
+    n_rows: int
+    n_customers: int
+    n_events: int
+    n_joined: int
+    n_between: int
+    sees_own: bool
+    levels: dict[Any, LevelCounts]
+
+    @classmethod
+    def of(cls, seen: SeenEvents) -> Self:
+        """Count the events."""
+        rows, log, index = seen.rows, seen.rows.log, seen.index
+        assert isinstance(log, RawLog)
+        customers = np.searchsorted(log.timeline.offsets, index, side="right")
+        begins = is_run_start(log.timeline.times[index]) | is_run_start(customers)
+        filled = np.flatnonzero(rows.stop > rows.start)
+        last = log.timeline.times[rows.stop[filled] - 1]
+        return cls(
+            len(filled),
+            int(is_run_start(customers).sum()),
+            len(index),
+            n_in_long_runs(begins),
+            len(seen.interarrival_times()),
+            bool((last == rows.cutoff[filled]).any()),
+            {
+                name: count_levels(log.column(name).take(index), customers)
+                for name in log.fields
+                if log.column(name).type.name == "categorical"
+            },
+        )
+
+    def merge(self, other: Glance) -> Glance:
+        """Return the counts of both."""
+        levels = {n: own.merge(other.levels[n]) for n, own in self.levels.items()}
+        numbers = [a + b for a, b in zip(self[:5], other[:5], strict=True)]
+        return Glance(*numbers, self.sees_own or other.sees_own, levels)
+
+
+class Aggregates:
+    """The aggregates of one history column, chosen by the events of training rows.
+
+    Made by `learning`.
 
     Attributes
     ----------
@@ -75,10 +129,10 @@ class Aggregates:
         Names of the aggregates, and of those that were left out.
     """
 
-    def __init__(self, rows: Rows, parameters: Any) -> None:
-        log = rows.log
-        assert isinstance(log, RawLog)
-        clock, rhythm = log.timeline.clock, Rhythm.of(rows)
+    def __init__(
+        self, log: RawLog, parameters: Any, glance: Glance, rhythm: Rhythm
+    ) -> None:
+        clock = log.timeline.clock
         self.unit = parameters.time_unit
         if self.unit is None:
             self.unit = choose_unit(rhythm, clock)
@@ -86,13 +140,13 @@ class Aggregates:
         auto = choose_lookbacks(rhythm, clock)
         self.lookbacks = _lengths(parameters.lookbacks, auto, clock, "lookbacks")
         self.half_lives = _lengths(parameters.half_lives, auto, clock, "half_lives")
-        seen = visible_events(rows)
-        self.sources = sources_of(log, seen)
-        customers = np.searchsorted(log.timeline.offsets, seen, side="right")
+        kinds = glance.levels.get(log.kind_field)
+        occurring = () if kinds is None else set(kinds.levels)
+        self.sources = sources_of(log, occurring)
+        # With one customer alone, any level counts.
+        fewest = min(max(glance.n_customers, 1), 2)
         self.levels = {
-            name: frequent_levels(
-                log.column(name).take(seen), customers, parameters.max_levels
-            )
+            name: frequent_levels(glance.levels[name], fewest, parameters.max_levels)
             for name, source in self.sources.items()
             if source.type == "categorical"
         }
@@ -103,18 +157,42 @@ class Aggregates:
         }
         has_moments = parameters.moments
         if has_moments == "auto":
-            begins = is_run_start(log.timeline.times[seen]) | is_run_start(customers)
-            least = LEAST_SHARE_IN_MOMENTS * max(len(seen), 1)
-            has_moments = n_in_long_runs(begins) >= least
-        self._choose(rows, has_moments, parameters.max_features)
+            least = LEAST_SHARE_IN_MOMENTS * max(glance.n_events, 1)
+            has_moments = glance.n_joined >= least
+        self.sees_own = glance.sees_own
+        self._choose(has_moments, parameters.max_features)
 
-    def _choose(self, rows: Rows, has_moments: bool, most: int | None) -> None:
+    @classmethod
+    def learning(cls, log: RawLog, parameters: Any) -> Learning[Self]:
+        """Choose the aggregates by the events that training rows see.
+
+        Parameters
+        ----------
+        log : RawLog
+            A log with the clock, the fields and the kinds of training; its events are
+            not used.
+        parameters : HistoryAggregator
+            Its parameters `lookbacks`, `half_lives`, `moments`, `max_levels`,
+            `max_features` and `time_unit` are read.
+
+        Yields
+        ------
+        Pass
+            Passes over `SeenEvents`: one for counts, up to four for quantiles.
+
+        Returns
+        -------
+        Aggregates
+            The aggregates; `keep_known` then drops those without values.
+        """
+        glance = yield Pass(Glance.of, Glance.merge)
+        rhythm = yield from Rhythm.learning(glance.n_between, glance.n_rows)
+        return cls(log, parameters, glance, rhythm)
+
+    def _choose(self, has_moments: bool, most: int | None) -> None:
         """Choose the aggregates and name them."""
         # A sum of numbers of days after events would have no meaning.
         summed = [name for name, x in self.sources.items() if x.type == "numeric"]
-        filled = np.flatnonzero(rows.stop > rows.start)
-        last = rows.log.timeline.times[rows.stop[filled] - 1]
-        self.sees_own = bool((last == rows.cutoff[filled]).any())
         every = all_features(
             [name for name in self.sources if name not in self.levels],
             self._texts,
@@ -154,12 +232,31 @@ class Aggregates:
             The aggregates of these rows, as `frame` returns them.
         """
         frame = self.frame(rows, column)
-        known = (frame.notna().sum() >= min(min_rows, len(frame))).to_numpy()
+        return frame.loc[:, self.keep_known(frame.notna().sum(), len(frame), min_rows)]
+
+    def keep_known(self, n_known: pd.Series, n_rows: int, min_rows: int) -> np.ndarray:
+        """Drop aggregates that too few training rows have.
+
+        Parameters
+        ----------
+        n_known : Series of shape (n_features,)
+            Number of training rows with a value of each aggregate.
+        n_rows : int
+            Number of training rows.
+        min_rows : int
+            Minimum number of rows with a value; all rows, if there are fewer.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), bool
+            Which aggregates are kept.
+        """
+        known = (n_known >= min(min_rows, n_rows)).to_numpy()
         chosen = list(zip(self.features, self.names, known, strict=True))
         self.features = [feature for feature, _, keep in chosen if keep]
         self.names = [name for _, name, keep in chosen if keep]
         self.left_out += [name for _, name, keep in chosen if not keep]
-        return frame.loc[:, known]
+        return known
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
         """Compute the aggregates of rows.

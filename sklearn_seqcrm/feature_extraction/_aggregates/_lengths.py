@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import visible_events, visible_interarrival_times
+from sklearn_seqcrm._ragged import (
+    Learning,
+    in_step,
+    selection,
+    visible_events,
+    visible_interarrival_times,
+)
 from sklearn_seqcrm._store import Clock, Rows
 
 # Round lengths that people use: "in the last hour", "in the last 90 days".
@@ -22,6 +28,43 @@ _MAX_LOOKBACKS = 4
 _MIN_UNITS = 10  # in the tenure
 
 
+class SeenEvents(NamedTuple):
+    """The events that some rows see.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+    index : ndarray of shape (n_seen,), int64
+        Positions of the events in their log, ascending.
+    """
+
+    rows: Rows
+    index: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows) -> SeenEvents:
+        """Find the events that rows see."""
+        return cls(rows, visible_events(rows))
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the events, shape (n_seen,)."""
+        return self.rows.log.timeline.times[self.index]
+
+    def interarrival_times(self) -> np.ndarray:
+        """Return the interarrival times between events of a customer that are not 0."""
+        offsets = self.rows.log.timeline.offsets
+        between = visible_interarrival_times(offsets, self.index, self.times)
+        return between[between > 0]
+
+    def tenures(self) -> np.ndarray:
+        """Return the time from the first event to the cutoff of rows with events."""
+        rows, times = self.rows, self.rows.log.timeline.times
+        filled = rows.stop > rows.start
+        return rows.cutoff[filled] - times[rows.start[filled]]
+
+
 class Rhythm(NamedTuple):
     """Typical interarrival time and tenure of training rows, in ticks."""
 
@@ -29,25 +72,52 @@ class Rhythm(NamedTuple):
     tenure: float
 
     @classmethod
-    def of(cls, rows: Rows) -> Rhythm:
-        """Compute the median interarrival time, and the 75% quantile of tenures.
+    def learning(cls, n_between: int, n_tenures: int) -> Learning[Rhythm]:
+        """Learn the median interarrival time, and the 75% quantile of tenures.
+
+        Each event counts once, however many rows see it. Events at the same time have
+        no interarrival time. NaN without any event.
 
         Parameters
         ----------
-        rows : Rows
-            Training rows. Each event counts once, however many rows see it. Events at
-            the same time have no interarrival time. NaN without any event.
+        n_between, n_tenures : int
+            Number of interarrival times, and of tenures.
+
+        Yields
+        ------
+        Pass
+            Passes over `SeenEvents`.
+
+        Returns
+        -------
+        Rhythm
+            The two.
         """
-        times, offsets = rows.log.timeline.times, rows.log.timeline.offsets
-        index = visible_events(rows)
-        times_between = visible_interarrival_times(offsets, index, times[index])
-        times_between = times_between[times_between > 0]
-        filled = rows.stop > rows.start
-        tenures = rows.cutoff[filled] - times[rows.start[filled]]
-        return cls(
-            float(np.median(times_between)) if len(times_between) else np.nan,
-            float(np.quantile(tenures, _TENURE_QUANTILE)) if len(tenures) else np.nan,
+        found = yield from in_step(
+            {
+                "interarrival": _quantile(_interarrival_times, n_between, 0.5),
+                "tenure": _quantile(_tenures, n_tenures, _TENURE_QUANTILE),
+            }
         )
+        return cls(**found)
+
+
+def _interarrival_times(seen: SeenEvents) -> list[np.ndarray]:
+    return [seen.interarrival_times().astype("float64")]
+
+
+def _tenures(seen: SeenEvents) -> list[np.ndarray]:
+    return [seen.tenures().astype("float64")]
+
+
+def _quantile(numbers: Any, n: int, share: float) -> Learning[float]:
+    """Learn a quantile of `n` numbers; NaN if there are none."""
+    if not n:
+        return np.nan
+    place = share * (n - 1)
+    low = int(place)
+    below, above = yield from selection(numbers, n, [low, min(low + 1, n - 1)])
+    return float(below + (place - low) * (above - below))
 
 
 def choose_unit(rhythm: Rhythm, clock: Clock) -> Any:

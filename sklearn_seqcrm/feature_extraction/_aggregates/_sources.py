@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._encoding import LevelCounts
 from sklearn_seqcrm._store import (
     FIELD_TYPES,
     Column,
@@ -92,7 +94,7 @@ class Values(NamedTuple):
         return found.missing_where(~mine)
 
 
-def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
+def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
     """List the fields to aggregate; numbers are separated by kind of event.
 
     A mean over the spend of orders and of returns would have no meaning. Fields of
@@ -101,19 +103,16 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
     Parameters
     ----------
     log : RawLog
-        Training log.
-    seen : ndarray of shape (n_seen,), int64
-        Events that training rows see; kinds that do not occur in them are left out.
+        A log with the fields of training; its events are not used.
+    occurring : collection of str
+        Kinds of the events that training rows see; others are left out.
 
     Returns
     -------
     dict of str to Source
         By the name of the source in the names of features.
     """
-    found, kind_field, occurring = {}, log.kind_field, set()
-    if kind_field is not None:
-        levels = log.column(kind_field).take(seen).trimmed().categories
-        occurring = set() if levels is None else set(levels)
+    found, kind_field = {}, log.kind_field
     for name in log.fields:
         source = Source(name, log.column(name).type.name)
         if source.type == "vector":
@@ -129,22 +128,20 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
     return found
 
 
-def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Index:
-    """Find the levels with the most events among those of two or more customers.
+def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
+    """Count the events and the customers of each level that occurs.
 
     Parameters
     ----------
     column : Column of n_events
         A categorical field.
     customers : ndarray of shape (n_events,), int64
-        Codes of the customers, ascending. With one customer alone, any level counts.
-    most : int
-        Maximum number of levels.
+        Codes of the customers, ascending.
 
     Returns
     -------
-    Index
-        The most frequent first.
+    LevelCounts
+        With counts of shape (n_levels, 2): events, customers.
     """
     levels, known = column.categories, column.values >= 0
     assert levels is not None
@@ -154,11 +151,33 @@ def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Inde
     n_owners = int(owners.max(initial=0)) + 1
     of_pair = np.unique(codes * n_owners + owners) // n_owners
     n_customers = np.bincount(of_pair, minlength=len(levels))
-    fewest = 2 if len(customers) and customers[0] != customers[-1] else 1
+    present = np.flatnonzero(counts)
+    return LevelCounts(
+        levels[present], np.column_stack([counts, n_customers])[present]
+    )
+
+
+def frequent_levels(found: LevelCounts, fewest: int, most: int) -> pd.Index:
+    """Choose the levels with the most events among those of enough customers.
+
+    Parameters
+    ----------
+    found : LevelCounts
+        Result of `count_levels`.
+    fewest : int
+        Fewest customers of a level.
+    most : int
+        Maximum number of levels.
+
+    Returns
+    -------
+    Index
+        The most frequent first.
+    """
+    counts, n_customers = found.counts.T
     # Stable: equally frequent levels keep the order of the categories.
     order = np.argsort(-counts, kind="stable")
-    shared = order[(n_customers[order] >= fewest) & (counts[order] > 0)]
-    return levels[shared[:most]]
+    return found.levels[order[n_customers[order] >= fewest][:most]]
 
 
 def places_among(column: Column, frequent: pd.Index) -> np.ndarray:

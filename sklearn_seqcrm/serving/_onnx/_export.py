@@ -194,7 +194,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     Raises
     ------
     ImportError
-        If onnx is not installed; ``pip install 'sklearn-seqcrm[onnx]'``.
+        If onnx is not installed; ``pip install 'onnx>=1.17'``.
     TypeError
         If `pipeline` has other steps; or levels of a field, classes or names are
         neither text nor numbers, the types that JSON has.

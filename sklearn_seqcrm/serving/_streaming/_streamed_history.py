@@ -13,7 +13,6 @@ from sklearn_seqcrm._encoding import (
     row_features_of,
     scale_row_features,
     sums_of_amounts,
-    symexp,
 )
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.network import RecurrentState
@@ -23,6 +22,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     CustomerStateTable,
     StoredVectors,
 )
+from sklearn_seqcrm.serving._streaming._decayed_sums import DecayedSums
 from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
@@ -101,14 +101,13 @@ class StreamedHistory:
         self.encoder = encoder
         self.row_encoder = EventRowEncoder(encoder)
         self.stored = StoredVectors(dtype, readers[0].adds_up)
-        start = _start_record(encoder, readers, self.stored, has_sums)
+        self._sums = DecayedSums(encoder.layout, has_sums)
+        start = _start_record(encoder, readers, self.stored, self._sums)
         self.states = CustomerStateTable(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
         self._n_states = n_states
         self._most = most
-        self._has_sums = has_sums
-        self._rates = np.log(2) / np.asarray(encoder.layout.half_lives)
 
     # Events in ------------------------------------------------------------------------
 
@@ -216,7 +215,7 @@ class StreamedHistory:
             if is_earlier:
                 after = reader.step.begin_earlier(after, channels)
             self._store(slot, number, after)
-        # (1, 1) times and (1, 1, F) channels: B = T = 1 of `_sums_after`.
+        # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = records[slot : slot + 1]
         if self.encoder.layout.moments is not None:
@@ -224,7 +223,7 @@ class StreamedHistory:
         if self.encoder.layout.moments:
             self._begin_moment(record, tick, is_new, is_earlier)
         last = self._last_after(own, times)
-        own["sums"] = self._sums_after(own, times, channels[None, None], last)
+        own["sums"] = self._sums.after(own, times, channels[None, None], last)
         if not record["count"] or tick < record["first"]:
             record["first"] = tick
         record["last"] = last[0]
@@ -420,7 +419,7 @@ class StreamedHistory:
     ) -> None:
         """Update sums, times and counts; see `advance`, `before` are the records."""
         records, last = self.states.records, self._last_after(before, times)
-        records["sums"][slots] = self._sums_after(before, times, channels, last)
+        records["sums"][slots] = self._sums.after(before, times, channels, last)
         is_first = (before["count"] == 0) | (times[:, 0] < before["first"])
         records["first"][slots[is_first]] = times[is_first, 0]
         records["last"][slots] = last
@@ -432,39 +431,6 @@ class StreamedHistory:
             return times[:, -1]
         is_late = (before["count"] > 0) & (times[:, -1] < before["last"])
         return np.where(is_late, before["last"], times[:, -1])
-
-    def _sums_after(
-        self,
-        before: np.ndarray,
-        times: np.ndarray,
-        channels: np.ndarray,
-        last: np.ndarray,
-    ) -> np.ndarray:
-        """Return decayed counts and sums after T events, shape (B, K, n_numbers).
-
-        For half-life k with rate r = log(2) / k, events at times t with numbers x (1
-        for the count), and the last time l before and l' after them: ``sums' = exp(-r
-        (l' - l)) sums + sum exp(-r (l' - t)) x``, of which the last sum is a product of
-        matrices.
-        """
-        layout = self.encoder.layout
-        facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
-        parts = [np.ones((*times.shape, 1)), facts]
-        if self._has_sums:
-            amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
-            parts.append(amounts.reshape(facts.shape))
-        numbers = np.concatenate(parts, axis=2, dtype="float64")
-        ages = last[:, None] - times  # (B, T)
-        fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
-        since = last - before["last"]
-        # (B, K, T) @ (B, T, n_numbers)
-        return self._faded(before, since) + np.matmul(fade, numbers)
-
-    def _faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """Return decayed counts and sums some ticks after the last event."""
-        # Without events, `last` is no time: exp could overflow.
-        since = np.where(records["count"] > 0, since, 0)
-        return np.exp(since[:, None] * -self._rates)[:, :, None] * records["sums"]
 
     # Rows out -------------------------------------------------------------------------
 
@@ -518,7 +484,7 @@ class StreamedHistory:
         ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
         ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
         layout, n_facts = self.encoder.layout, 1 + self.encoder.layout.n_decayed
-        sums = self._faded(records, cutoff - records["last"])
+        sums = self._sums.faded(records, cutoff - records["last"])
         sums, amounts = sums[:, :, :n_facts], sums[:, :, n_facts:]
         counts = [records["count"]]
         if layout.moments is not None:
@@ -589,19 +555,18 @@ def _start_record(
     encoder: EventEncoder,
     readers: Sequence[EventReader],
     stored: StoredVectors,
-    has_sums: bool,
+    sums: DecayedSums,
 ) -> np.ndarray:
     """Return the record of a customer without events, shape (1,)."""
     layout, tick = encoder.layout, encoder.clock.dtype
     packed = [reader.step.start.pack() for reader in readers]
     vectors, weights = (np.stack(each) for each in zip(*packed, strict=True))
-    n_numbers = 1 + (1 + has_sums) * layout.n_decayed
     fields: list[Any] = [
         ("first", tick),
         ("last", tick),
         ("count", "int64"),
         *fields_of_moments(layout, tick),
-        ("sums", "float64", (len(layout.half_lives), n_numbers)),
+        ("sums", "float64", sums.shape),
         ("weights", "float32", weights.shape),
         *stored.fields(len(readers), vectors.shape[-1]),
     ]

@@ -1,0 +1,247 @@
+"""Processes that train one network together, and the rows that they share.
+
+Each process, a rank, has the events of its own customers. What decides the course of a
+training is small, and known to every rank for all rows: targets, weights, cutoffs,
+customers, and the lengths of histories. So every rank makes the same split and the same
+batches of the rows of all ranks, and computes its own rows of a batch::
+
+    rows of all ranks   0 1 2 3 4 | 5 6 7          3, 4 and so on: positions
+    rank 0 has          0 1 2 3 4                  place 0  1  2  3  4 -1 -1 -1
+    rank 1 has                      0 1 2          place -1 -1 -1 -1 -1 0  1  2
+    a batch             4 0 6
+    rank 0 computes     4 0
+    rank 1 computes         6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._recurrent.data._batches import Batch
+from sklearn_seqcrm._recurrent.data._inputs import Inputs
+from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data._sources import (
+    OF_ALL_ROWS,
+    HistorySource,
+    MomentChannels,
+    RowViews,
+)
+
+
+class Ranks:
+    """The processes of a training; this class is a single process, with all rows.
+
+    Estimators and nets call its methods wherever several processes must agree or add
+    up. `sklearn_seqcrm.distributed` has the one of several processes. An estimator has
+    it as an attribute during a fit: a process group that exists for another purpose
+    changes nothing.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def agree(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        return value
+
+    def concatenate(self, array: np.ndarray) -> np.ndarray:
+        """Return the arrays of all ranks, shape (n, ...), one after the other."""
+        return array
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Return the sum of the arrays of all ranks, which have one shape."""
+        return array
+
+    def share(self, inputs: Inputs) -> Inputs:
+        """Return the rows of all ranks; those of others are known in outline."""
+        return inputs
+
+    def share_events(
+        self, data: RowData, customers: np.ndarray
+    ) -> tuple[RowData, np.ndarray]:
+        """Return the rows and customers of all ranks, for an event model."""
+        return data, customers
+
+    def sample(self, table: Table) -> Table:
+        """Return rows of all ranks from which an event model learns its fields."""
+        return table
+
+    def own_rows(self, data: RowData) -> RowData:
+        """Return the rows that this rank has, in their order."""
+        return data
+
+    def own_batch(self, batch: Batch) -> Batch:
+        """Return the rows of a batch that this rank has, perhaps none."""
+        return batch
+
+    def join_outputs(
+        self, outputs: list[torch.Tensor], batch: Batch, n_outputs: int
+    ) -> torch.Tensor:
+        """Return the outputs of all rows of a batch, shape (n, n_outputs).
+
+        `outputs` are those of the parts of `own_batch`.
+        """
+        return torch.cat(outputs)
+
+    def sum_gradients(
+        self, parameters: Sequence[torch.nn.Parameter], losses: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Add up the gradients of all ranks in place, and return the sum of losses."""
+        return torch.stack(losses).sum()
+
+    def dropout_seed(self, seed: int) -> int:
+        """Return the seed of the dropout masks of this rank."""
+        return seed
+
+    def resume(self, net: Any) -> bool:
+        """Restore a net from a checkpoint; return whether its training has ended."""
+        return False
+
+    def begin_epoch(self, net: Any, batches: Any) -> None:
+        """Take notice of the iterator of training batches before an epoch."""
+
+    def callbacks(self) -> tuple[list[Any], list[Any]]:
+        """Return callbacks of skorch before and after the others of a training."""
+        return [], []
+
+    def finish(self, net: Any) -> None:
+        """Take notice of the end of the training of a net."""
+
+
+ALONE = Ranks()
+
+
+class NoNumbers:
+    """Stand-in for an array of which only the shape is known, (n, n_columns)."""
+
+    def __init__(self, n_rows: int, n_columns: int) -> None:
+        self.shape = n_rows, n_columns
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> NoNumbers:
+        """Return the shape of some rows."""
+        return NoNumbers(len(rows), self.shape[1])
+
+
+@dataclass(frozen=True)
+class SharedRows(RowData):
+    """Rows of all ranks: histories in outline, inputs of own rows only.
+
+    Targets, weights and offsets are those of all rows. Sources have the lengths of
+    histories, cutoffs and numbers of sequences, without steps.
+
+    Parameters
+    ----------
+    own : RowData
+        The rows that this rank has read, perhaps more than are used.
+    place : ndarray of shape (n,), int64
+        Position of each row in `own`; -1 for rows of other ranks.
+    """
+
+    own: RowData = field(default=None, metadata=OF_ALL_ROWS)  # type: ignore[assignment]
+    place: np.ndarray = field(default=None)  # type: ignore[assignment]
+
+    @cached_property
+    def number(self) -> np.ndarray:
+        """Position of each row in `own_rows`, shape (n,); -1 for rows of others."""
+        is_own = self.place >= 0
+        return np.where(is_own, np.cumsum(is_own) - 1, -1)
+
+    @cached_property
+    def own_rows(self) -> RowData:
+        """The rows of this rank, with targets and weights as they are here."""
+        at = np.flatnonzero(self.place >= 0)
+        own = self.own.take(self.place[at])
+        target, weight = (
+            None if one is None else one[at] for one in (self.target, self.weight)
+        )
+        return replace(own, target=target, weight=weight)
+
+
+def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> SharedRows:
+    """Return the rows of all ranks, those of lower ranks first.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows of this rank, without targets and weights.
+    ranks : Ranks
+        The processes.
+    with_events : bool, default=False
+        Whether sources have the numbers of events beside those of steps.
+    """
+    n_own = len(data)
+    counts = ranks.concatenate(np.array([n_own]))
+    first = int(counts[: ranks.rank].sum())
+    n_rows = int(counts.sum())
+    place = np.full(n_rows, -1)
+    place[first : first + n_own] = np.arange(n_own)
+    sums, offset = data.sums, data.offset
+    return SharedRows(
+        tuple(_shared_source(one, ranks, with_events) for one in data.sources),
+        NoNumbers(n_rows, data.static.shape[1]),  # type: ignore[arg-type]
+        sums=None if sums is None else NoNumbers(n_rows, sums.shape[1]),  # type: ignore[arg-type]
+        offset=None if offset is None else ranks.concatenate(offset),
+        own=data,
+        place=place,
+    )
+
+
+def number_of_all(numbers: np.ndarray, ranks: Ranks) -> np.ndarray:
+    """Number what the rows of all ranks belong to, in the order of ranks.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_own,), int64
+        Number of what each row belongs to, of this rank.
+    ranks : Ranks
+        The processes.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers, different for different ranks, and in the order of `numbers` within.
+    """
+    found, place = np.unique(numbers, return_inverse=True)
+    counts = ranks.concatenate(np.array([len(found)]))
+    return ranks.concatenate(place.reshape(-1) + int(counts[: ranks.rank].sum()))
+
+
+def _shared_source(
+    own: HistorySource, ranks: Ranks, with_events: bool
+) -> HistorySource:
+    """Return a source of the rows of all ranks, without steps."""
+    lengths = ranks.concatenate(own.lengths)
+    # Customers without events stand at the first step of a log, and so share the
+    # sequence of its first customer: in one log, that of rank 0.
+    is_empty = ranks.concatenate((own.lengths == 0) & (own.sequences == 0))
+    sequence = np.where(is_empty, 0, number_of_all(own.sequences, ranks))
+    source = HistorySource(
+        channels=own.channels[:0],
+        codes=own.codes[:0],
+        times=own.times[:0],
+        # The number of a sequence stands for its first step.
+        start=sequence,
+        stop=sequence + lengths,
+        cutoff=ranks.concatenate(own.cutoff),
+        time_unit=own.time_unit,
+        gap=own.gap,
+    )
+    if not with_events:
+        return source
+    n_events = ranks.concatenate(own.events.lengths)
+    events = replace(source, start=np.zeros_like(n_events), stop=n_events)
+    views = RowViews(
+        sequence, sequence, sequence, events, sequence[:0], MomentChannels(0, 0, 0)
+    )
+    return replace(source, views=views)

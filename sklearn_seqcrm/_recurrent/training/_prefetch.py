@@ -1,0 +1,254 @@
+"""Batches that are gathered and copied to a GPU while the last one is computed.
+
+A thread gathers the parts of a batch into pinned memory and copies them on a stream of
+its own, up to one part ahead::
+
+    thread    gather p0 | gather p1 | wait      | gather p2 | ...
+    copies               p0 ->       p1 ->                   p2 ->
+    network                 compute p0          | compute p1 | ...
+
+On a CPU the thread and the network would share the cores: batches are left as they are.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._recurrent.data import Batch, BatchPart
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+
+# Parts that the thread holds at most while it waits. One hides the gathering behind the
+# computation; each further one takes as much memory of the device.
+_PARTS_AHEAD = 1
+
+_Pair = tuple[Batch, torch.Tensor]
+
+
+class Transfer(Protocol):
+    """Copies parts and targets to a device, in two halves."""
+
+    def send(self, tensors: Any) -> Any:
+        """Begin to copy a `BatchPart` or a tensor; called in the thread."""
+
+    def receive(self, sent: Any) -> Any:
+        """Return what `send` was given, on the device; called by the consumer."""
+
+
+class CudaTransfer:
+    """Copies from pinned memory on a stream of its own.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        A device of CUDA.
+    """
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self._stream = torch.cuda.Stream(self.device)
+
+    def send(self, tensors: Any) -> tuple[Any, Any]:
+        """Begin to copy, and return the copies and the event of their end."""
+        # The current stream belongs to a thread: that of the consumer stays as it is.
+        with torch.cuda.stream(self._stream):
+            copies = _changed(
+                tensors, lambda one: one.pin_memory().to(self.device, non_blocking=True)
+            )
+            return copies, self._stream.record_event()
+
+    def receive(self, sent: tuple[Any, Any]) -> Any:
+        """Let the computation wait for the copies, and return these."""
+        copies, end = sent
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_event(end)
+
+        def keep(one: torch.Tensor) -> torch.Tensor:
+            # The memory belongs to the stream of copies, which must not use it again
+            # before the computation is done.
+            one.record_stream(computing)
+            return one
+
+        return _changed(copies, keep)
+
+
+def _changed(tensors: Any, function: Callable[[torch.Tensor], Any]) -> Any:
+    if isinstance(tensors, torch.Tensor):
+        return function(tensors)
+    return tensors.change(function)
+
+
+class PrefetchedBatch:
+    """A `Batch` whose parts arrive on the device.
+
+    Parameters
+    ----------
+    batch : Batch
+        The batch.
+    arriving : iterator of BatchPart
+        Its parts, for the first iteration. Further ones gather them again.
+    """
+
+    def __init__(self, batch: Batch, arriving: Iterator[BatchPart]) -> None:
+        self._batch = batch
+        self._arriving = arriving
+        self._is_read = False
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._batch)
+
+    @property
+    def parts(self) -> list[np.ndarray]:
+        """Rows of each part."""
+        return self._batch.parts
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of all parts."""
+        return self._batch.rows
+
+    @property
+    def weight(self) -> torch.Tensor | None:
+        """Weights of the rows, as in `Batch`."""
+        return self._batch.weight
+
+    def __iter__(self) -> Iterator[BatchPart]:
+        """Yield the parts in the order of `rows`."""
+        is_first, self._is_read = not self._is_read, True
+        return self._arriving if is_first else iter(self._batch)
+
+    def skip_rest(self) -> None:
+        """Take the parts that have not been read off the queue."""
+        self._is_read = True
+        for _ in self._arriving:
+            pass
+
+
+@contextmanager
+def prefetched(
+    batches: Iterable[_Pair], device: torch.device | str
+) -> Iterator[Iterable[Any]]:
+    """Prefetch batches within a ``with`` block if the device is one of CUDA.
+
+    Parameters
+    ----------
+    batches : iterable of (Batch, Tensor)
+        Batches and their targets.
+    device : torch.device or str
+        Device of the network.
+
+    Yields
+    ------
+    iterable of (Batch or PrefetchedBatch, Tensor)
+        `batches` themselves on any other device. At the end of the block no thread is
+        left, whatever ended it.
+    """
+    if torch.device(device).type != "cuda":
+        yield batches
+        return
+    with closing(prefetch(batches, CudaTransfer(device))) as found:
+        yield found
+
+
+def prefetch(
+    batches: Iterable[_Pair], transfer: Transfer
+) -> Generator[tuple[PrefetchedBatch, torch.Tensor], None, None]:
+    """Yield batches whose parts are gathered and sent by a thread.
+
+    Parameters
+    ----------
+    batches : iterable of (Batch, Tensor)
+        Batches and their targets.
+    transfer : Transfer
+        Copies them.
+
+    Yields
+    ------
+    batch : PrefetchedBatch
+        The batch. Parts that the consumer leaves out are skipped.
+    target : Tensor
+        Its targets on the device.
+
+    Raises
+    ------
+    BaseException
+        What gathering raised in the thread, in its place among the batches.
+    """
+    gatherer = _Gatherer(batches, transfer)
+    try:
+        while (first := gatherer.receive()) is not None:
+            batch, sent = first
+            arriving = gatherer.parts(len(batch.parts))
+            found = PrefetchedBatch(batch, arriving)
+            yield found, transfer.receive(sent)
+            found.skip_rest()
+    finally:
+        gatherer.close()
+
+
+class _Gatherer:
+    """A thread that sends each batch and then its parts.
+
+    Parameters
+    ----------
+    batches, transfer : object
+        As in `prefetch`.
+    """
+
+    def __init__(self, batches: Iterable[_Pair], transfer: Transfer) -> None:
+        self._batches, self._transfer = batches, transfer
+        self._sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # The thread waits here before it gathers a part.
+        self._free = threading.Semaphore(_PARTS_AHEAD)
+        self._is_closed = False
+        # A daemon: an interpreter that ends must not wait for it.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """Send everything, then None or the exception that ended it."""
+        end: BaseException | None = None
+        try:
+            # Settings of torch belong to a thread.
+            with isolated_torch_settings("cpu"):
+                self._send_all()
+        except BaseException as error:
+            end = error
+        self._sent.put(end)
+
+    def _send_all(self) -> None:
+        for batch, target in self._batches:
+            self._sent.put((batch, self._transfer.send(target)))
+            parts = iter(batch)
+            for _ in batch.parts:
+                self._free.acquire()
+                if self._is_closed:
+                    return
+                self._sent.put(self._transfer.send(next(parts)))
+
+    def receive(self) -> Any:
+        """Return what was sent next, or None at the end."""
+        sent = self._sent.get()
+        if isinstance(sent, BaseException):
+            raise sent
+        return sent
+
+    def parts(self, n: int) -> Iterator[BatchPart]:
+        """Yield the next n parts."""
+        for _ in range(n):
+            part = self._transfer.receive(self.receive())
+            self._free.release()
+            yield part
+
+    def close(self) -> None:
+        """End the thread, at the latest after the part that it gathers."""
+        self._is_closed = True
+        self._free.release()
+        self._thread.join()

@@ -1,0 +1,262 @@
+"""Collectives of `torch.distributed` behind a training of several ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed as dist
+from skorch.callbacks import Callback
+
+from sklearn_seqcrm._columns import Table, row_customers
+from sklearn_seqcrm._recurrent.data import (
+    Batch,
+    Inputs,
+    Ranks,
+    RowData,
+    SharedRows,
+    number_of_all,
+    share_rows,
+)
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint, EpochCheckpoint
+from sklearn_seqcrm.events import HistoryArray
+
+# Events from which an event model learns levels, scales and densities before training.
+# Estimates of that many differ by less than the network can use.
+_EVENTS_TO_LEARN = 2_000_000
+
+
+class ProcessRanks(Ranks):
+    """The processes of a group of `torch.distributed`.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Where the state after each epoch is kept.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.checkpoint = checkpoint
+        # NCCL sends tensors of a GPU only.
+        self._device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+
+    # Values and arrays --------------------------------------------------------------
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return a value of each rank; values are pickled, and should be small."""
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+    def agree(self, value: Any) -> Any:
+        """Return the value of rank 0: in a restarted training, that of its start."""
+        return self.gather(self.checkpoint.first_value(value))[0]
+
+    def concatenate(self, array: np.ndarray) -> np.ndarray:
+        """Return the arrays of all ranks, shape (n, ...), one after the other.
+
+        A dataclass of arrays, such as outcomes and treatments, is followed.
+        """
+        if is_dataclass(array):
+            own = [getattr(array, one.name) for one in fields(array)]
+            return type(array)(*map(self.concatenate, own))
+        array = np.ascontiguousarray(array)
+        forms = self.gather((array.dtype, array.shape))
+        if len({(dtype, shape[1:]) for dtype, shape in forms}) > 1 or array.dtype == "O":
+            return np.concatenate(self.gather(array))
+        counts = [shape[0] for _, shape in forms]
+        row = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype="int64"))
+        most = max(counts) * row
+        if not most:
+            return array
+        flat = torch.zeros(most, dtype=torch.uint8, device="cpu")
+        own = array.reshape(-1).view("uint8")
+        flat[: len(own)] = torch.from_numpy(own.copy())
+        flat = flat.to(self._device)
+        found = [torch.empty_like(flat) for _ in range(self.size)]
+        dist.all_gather(found, flat)
+        parts = [
+            one[: n * row].cpu().numpy() for one, n in zip(found, counts, strict=True)
+        ]
+        return np.concatenate(parts).view(array.dtype).reshape(-1, *array.shape[1:])
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Return the sum of the arrays of all ranks, which have one shape, float64."""
+        total = torch.tensor(np.asarray(array, "float64"), device=self._device)
+        dist.all_reduce(total)
+        return total.cpu().numpy()
+
+    def refuse_differences(self, value: Any, what: str) -> None:
+        """Raise a ValueError on all ranks if a value is not the same on all."""
+        first, *others = self.gather(value)
+        different = [i for i, one in enumerate(others, 1) if one != first]
+        if different:
+            raise ValueError(
+                f"Ranks {different} of {self.size} {what}. Rank 0 is what they differ "
+                "from."
+            )
+
+    # Rows ---------------------------------------------------------------------------
+
+    def share(self, inputs: Inputs) -> Inputs:
+        """Return the rows of all ranks; those of others are known in outline."""
+        data = inputs.data
+        self.refuse_differences(
+            (inputs.specs, inputs.names, inputs.clocks, data.static.shape[1]),
+            "have other columns, clocks or encoders; load one fitted pipeline on all",
+        )
+        customers = number_of_all(inputs.customers(), self)
+        ends = [
+            None if None in column else min(column)
+            for column in zip(*self.gather(inputs.ends), strict=True)
+        ]
+        return inputs._replace(
+            data=share_rows(data, self),
+            customers=lambda: customers,
+            ends=tuple(ends),
+        )
+
+    def share_events(
+        self, data: RowData, customers: np.ndarray
+    ) -> tuple[RowData, np.ndarray]:
+        """Return the rows and customers of all ranks, for an event model."""
+        return share_rows(data, self, with_events=True), number_of_all(customers, self)
+
+    def sample(self, table: Table) -> Table:
+        """Return rows of all ranks from which an event model learns its fields.
+
+        All rows, if they see two million events in total, or else as many customers as
+        see about that many.
+        """
+        [array] = table.histories.values()
+        n_events = int(self.sum(np.array(array.lengths.sum())))
+        keep = np.arange(len(array))
+        if n_events > _EVENTS_TO_LEARN:
+            rng = np.random.default_rng(self.rank)
+            customers = row_customers([array])
+            n_customers = customers.max() + 1
+            n_kept = math.ceil(n_customers * _EVENTS_TO_LEARN / n_events)
+            chosen = rng.choice(n_customers, n_kept, replace=False)
+            keep = np.flatnonzero(np.isin(customers, chosen))
+        frame = table.frame.iloc[keep]
+        for name, one in table.histories.items():
+            # Of a log on a disk, a pickle has the path only.
+            compact = HistoryArray.of(one[keep].rows.compact(), one.dtype)
+            frame = frame.assign(**{name: compact})
+        parts = self.gather(frame)
+        return Table.of(pd.concat(parts, ignore_index=True))
+
+    def own_rows(self, data: RowData) -> RowData:
+        """Return the rows that this rank has, in their order."""
+        assert isinstance(data, SharedRows)
+        return data.own_rows
+
+    def own_batch(self, batch: Batch) -> Batch:
+        """Return the rows of a batch that this rank has, perhaps none."""
+        data = batch.data
+        assert isinstance(data, SharedRows)
+        numbers = [data.number[rows] for rows in batch.parts]
+        own = [part[part >= 0] for part in numbers]
+        return batch.elsewhere(data.own_rows, [part for part in own if len(part)])
+
+    def join_outputs(
+        self, outputs: list[torch.Tensor], batch: Batch, n_outputs: int
+    ) -> torch.Tensor:
+        """Return the outputs of all rows of a batch, shape (n, n_outputs)."""
+        data = batch.data
+        assert isinstance(data, SharedRows)
+        dtype = torch.float32 if data.sources else torch.float64
+        # Each row has one term that is not 0: the sum is exact.
+        joined = torch.zeros(len(batch), n_outputs, dtype=dtype, device=self._device)
+        at = torch.from_numpy(np.flatnonzero(data.place[batch.rows] >= 0))
+        if outputs:
+            joined[at] = torch.cat(outputs).to(joined)
+        dist.all_reduce(joined)
+        return joined if not outputs else joined.to(outputs[0].device)
+
+    # Training -----------------------------------------------------------------------
+
+    def sum_gradients(
+        self, parameters: Sequence[torch.nn.Parameter], losses: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Add up the gradients of all ranks in place, and return the sum of losses.
+
+        One call for all: the message is::
+
+            | gradient of each parameter | loss | 1 for each that has a gradient |
+        """
+        device, sizes = parameters[0].device, [one.numel() for one in parameters]
+        has_gradient = [float(one.grad is not None) for one in parameters]
+        loss = torch.stack(losses).sum() if losses else torch.zeros((), device=device)
+        message = torch.cat(
+            [
+                *(
+                    torch.zeros_like(one).flatten()
+                    if one.grad is None
+                    else one.grad.flatten()
+                    for one in parameters
+                ),
+                loss.reshape(1).to(torch.float32),
+                torch.tensor(has_gradient, dtype=torch.float32, device=device),
+            ]
+        ).to(self._device)
+        dist.all_reduce(message)
+        *gradients, total, counts = message.to(device).split(
+            [*sizes, 1, len(parameters)]
+        )
+        for one, gradient, count in zip(
+            parameters, gradients, counts.tolist(), strict=True
+        ):
+            # A parameter that no row uses has none, and the optimizer leaves it alone.
+            if count:
+                one.grad = gradient.reshape(one.shape)
+        return total[0]
+
+    def dropout_seed(self, seed: int) -> int:
+        """Return the seed of the dropout masks of this rank, on rank 0 the same."""
+        if self.rank == 0:
+            return seed
+        return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
+
+    def resume(self, net: Any) -> bool:
+        """Restore a net from a checkpoint; return whether its training has ended."""
+        return self.checkpoint.resume(net)
+
+    def begin_epoch(self, net: Any, batches: Any) -> None:
+        """Take notice of the iterator of training batches before an epoch."""
+        self.checkpoint.begin_epoch(net, batches, self)
+
+    def callbacks(self) -> tuple[list[Any], list[Any]]:
+        """Return callbacks of skorch before and after the others of a training."""
+        return [AgreedLoss(self)], [EpochCheckpoint(self.checkpoint, self)]
+
+    def finish(self, net: Any) -> None:
+        """Give all ranks the weights of rank 0, and store them."""
+        for tensor in net.module_.state_dict().values():
+            own = tensor.to(self._device)
+            dist.broadcast(own, 0)
+            tensor.copy_(own)
+        self.checkpoint.finish(net, self)
+
+
+class AgreedLoss(Callback):
+    """Give all ranks the validation loss of rank 0, so that all stop together.
+
+    Each rank computes it from the same outputs, and processors may differ in the last
+    bit.
+    """
+
+    def __init__(self, ranks: ProcessRanks) -> None:
+        self.ranks = ranks
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Replace the loss of this epoch."""
+        if "valid_loss" in net.history[-1]:
+            own = net.history[-1]["valid_loss"]
+            net.history[-1]["valid_loss"] = self.ranks.gather(own)[0]

@@ -1,0 +1,75 @@
+"""How busy training customers were in windows of time, which bounds simulations."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_seqcrm._ragged import segment_numbers
+
+_N_LENGTHS = 12
+# A simulated customer may be busier than any in training, by this factor.
+_BOUND_FACTOR = 2
+# Least bound: training customers have few events in short windows, often a single one,
+# and twice as many would cut off ordinary simulated customers.
+_LEAST_BOUND = 20
+
+
+class BusiestWindows(NamedTuple):
+    """Largest number of events of a training customer in windows of several lengths.
+
+    The lengths are ``longest / 2^k`` for k = 0, ..., 11, where ``longest`` is the time
+    from the first to the last event of the longest history. With the times ``t`` of one
+    customer::
+
+        count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
+        bound(length) = max(20, 2 * count(shortest window of at least this length))
+
+    Parameters
+    ----------
+    lengths : tuple of float
+        Lengths in ticks, ascending.
+    counts : tuple of int
+        Largest number of events of one customer in a window of each length.
+    """
+
+    lengths: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
+        """Count the events of histories in windows.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n_events,)
+            Times, ascending within a history.
+        offsets : ndarray of shape (n + 1,), int64
+            History ``i`` is ``times[offsets[i]:offsets[i + 1]]``.
+        """
+        since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
+        longest = float(since.max(initial=1.0))
+        # All histories are shifted on one time axis, so far apart that no window has
+        # events of two of them. One search then counts for all.
+        history = segment_numbers(offsets)
+        lengths = [longest / 2.0**k for k in reversed(range(_N_LENGTHS))]
+        counts = []
+        for length in lengths:
+            shifted = since + history * (longest + 2 * length)
+            stop = np.searchsorted(shifted, shifted + length, side="right")
+            counts.append(int((stop - np.arange(len(shifted))).max(initial=1)))
+        return cls(tuple(lengths), tuple(counts))
+
+    def bound(self, length: float) -> int:
+        """Return the largest number of events of a simulated customer.
+
+        `length` is the simulated time in ticks.
+        """
+        at = int(np.searchsorted(self.lengths, length))
+        if at < len(self.lengths):
+            most: float = self.counts[at]
+        else:  # longer than any history: extrapolate the rate in the longest window
+            most = self.counts[-1] * length / self.lengths[-1]
+        return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))

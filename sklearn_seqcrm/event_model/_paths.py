@@ -1,0 +1,127 @@
+"""The paths of a simulation: time and state of each after its last event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._store import saturating_add
+from sklearn_seqcrm.event_model._copy_state import CopyState
+from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._open_moments import PathState
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Paths of a batch.
+
+    Parameters
+    ----------
+    number : ndarray of shape (n,), int64
+        Number of each path among all.
+    times : ndarray of shape (n,)
+        Time of the last event.
+    end : ndarray of shape (n,)
+        First moment that is not simulated.
+    n_events : ndarray of shape (n,), int64
+        Number of simulated events.
+    output : Tensor of shape (n, H)
+        Output of the reader after the last event.
+    static_effect : Tensor of shape (n, H)
+        What statics add to it.
+    state : PathState of n
+        State of the reader after the last event, whose moment may go on.
+    is_tie : Tensor of shape (n,), bool
+        Whether the next event is at the moment of the last simulated one.
+    copies : dict of str to CopyState of n
+        What can be copied, for each field with a copy mechanism.
+    rate : EventRate of n
+        Interarrival times up to the last event.
+    draws : PathDraws of n
+        Random numbers of each path.
+    """
+
+    number: np.ndarray
+    times: np.ndarray
+    end: np.ndarray
+    n_events: np.ndarray
+    output: torch.Tensor
+    static_effect: torch.Tensor
+    state: PathState
+    is_tie: torch.Tensor
+    copies: dict[str, CopyState]
+    rate: EventRate
+    draws: PathDraws
+
+    def take(self, kept: np.ndarray) -> Paths:
+        """Return the paths at some positions, ascending."""
+        return self if len(kept) == len(self.number) else take_paths(self, kept)
+
+    def concat(self, more: Paths) -> Paths:
+        """Return these paths followed by others."""
+        pairs = zip(vars(self).items(), vars(more).values(), strict=True)
+        return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
+
+    @property
+    def states(self) -> torch.Tensor:
+        """State that densities of the next event depend on, shape (n, H)."""
+        return self.output + self.static_effect
+
+    def advance(self, interarrival: np.ndarray, grid: InterarrivalGrid) -> Paths:
+        """Return paths at the time of their next event.
+
+        Parameters
+        ----------
+        interarrival : ndarray of shape (n,)
+            Ticks from the last event to this one.
+        grid : InterarrivalGrid
+            Resolution of times.
+        """
+        device = self.output.device
+        is_tie = torch.from_numpy(interarrival == 0).to(device)
+        lengths = grid.lengths(grid.cells(interarrival, self.times)).float().to(device)
+        # The moment of the last event before the cutoff is over.
+        has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
+        return replace(
+            self,
+            is_tie=is_tie & has_begun,
+            times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
+            copies={key: one.advance(is_tie) for key, one in self.copies.items()},
+            rate=EventRate(
+                self.rate.n_repeats + (lengths > 0), self.rate.elapsed + lengths
+            ),
+        )
+
+
+def take_paths(paths: Paths, kept: np.ndarray) -> Paths:
+    """Return the paths at some positions, in any order, also repeatedly."""
+    return replace(paths, **{n: _take(one, kept) for n, one in vars(paths).items()})
+
+
+def _take(one: Any, kept: np.ndarray) -> Any:
+    """Return the entries of some paths, in an attribute of `Paths`."""
+    if isinstance(one, dict):
+        return {key: _take(part, kept) for key, part in one.items()}
+    if isinstance(one, EventRate):
+        return EventRate(*(_take(part, kept) for part in one))
+    if isinstance(one, np.ndarray):
+        return one[kept]
+    if isinstance(one, torch.Tensor):
+        return one[torch.from_numpy(kept).to(one.device)]
+    return one.take(kept)
+
+
+def _concat(one: Any, two: Any) -> Any:
+    """Return the entries of paths followed by those of others."""
+    if isinstance(one, dict):
+        return {key: _concat(part, two[key]) for key, part in one.items()}
+    if isinstance(one, EventRate):
+        return EventRate(*map(_concat, one, two))
+    if isinstance(one, np.ndarray):
+        return np.concatenate([one, two])
+    return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)

@@ -1,0 +1,428 @@
+"""Apply a function to each partition: in this process, by joblib, in Dask or in Spark.
+
+An engine knows where the partitions are, and nothing about events. A function gets the
+number of a partition, its events and, if a second table was joined, the rows of the same
+customers::
+
+    engine.collect(f)    [f(0, events, rows), f(1, events, rows), ...], here
+    engine.frame(f)      the tables that f returns, as a DataFrame of the engine
+
+What crosses the network is a table of the engine, or what `f` returns.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+PartFunction: TypeAlias = Callable[[int, Any, Any], Any]
+
+
+class Engine(ABC):
+    """Partitions of a table of events, and of a table of rows of the same customers."""
+
+    n_partitions: int
+
+    @abstractmethod
+    def collect(self, function: PartFunction) -> Iterator[Any]:
+        """Return what a function returns for each partition, in their order.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the number of a partition, its events, and its rows or None. It can be
+            pickled. Partitions without a customer may be left out.
+        """
+
+    @abstractmethod
+    def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
+        """Return the tables of all partitions as one DataFrame of the engine.
+
+        Parameters
+        ----------
+        function : callable
+            As in `collect`; returns pandas tables with the columns of `empty`.
+        empty : DataFrame
+            A result without rows.
+        """
+
+    @abstractmethod
+    def join(self, rows: Any, customer: str) -> Self:
+        """Return an engine with a second table, partitioned as the events are."""
+
+    @abstractmethod
+    def head(self) -> pd.DataFrame | None:
+        """Return some rows of the second table; None without one."""
+
+    @property
+    def is_by_customer(self) -> bool:
+        """Whether the engine itself moved each customer into one partition."""
+        return True
+
+
+def engine_of(
+    events: Any, customer: str, n_partitions: int | None, n_jobs: Any, time_zone: Any
+) -> Engine:
+    """Return the engine of a table.
+
+    Parameters
+    ----------
+    events : sequence, Dask DataFrame or Spark DataFrame
+        Partitions of events.
+    customer : str
+        Name of the customer column.
+    n_partitions : int or None
+        Number of partitions; None: as many as the table has.
+    n_jobs : int or None
+        Number of processes for a sequence.
+    time_zone : str or None
+        Zone of the wall clock on which instants of Spark become naive times.
+    """
+    library = type(events).__module__.partition(".")[0]
+    if library == "pyspark":
+        return SparkEngine.of(events, customer, n_partitions, time_zone)
+    if library in ("dask", "dask_expr"):
+        return DaskEngine.of(events, customer, n_partitions)
+    if isinstance(events, str | bytes | pd.DataFrame) or not isinstance(
+        events, Sequence
+    ):
+        raise TypeError(
+            "events must be a Dask DataFrame, a Spark DataFrame, or a list of tables, "
+            f"of paths of logs or of functions; got {type(events).__name__}."
+        )
+    if n_partitions not in (None, len(events)):
+        raise ValueError(
+            f"n_partitions={n_partitions}, but events is a list of {len(events)}; it is "
+            "not divided again."
+        )
+    return ListEngine(list(events), n_jobs)
+
+
+def _refuse_no_partition(n: int) -> None:
+    if n < 1:
+        raise ValueError("events has no partition; it needs at least one.")
+
+
+@dataclass(frozen=True)
+class ListEngine(Engine):
+    """A list of tables, paths or functions, processed by joblib.
+
+    Parameters
+    ----------
+    events : list
+        Events of each partition.
+    n_jobs : int or None
+        As in joblib, whose `parallel_config` applies, for example to run on Dask.
+    rows : list or None, default=None
+        Rows of each partition.
+    """
+
+    events: list[Any]
+    n_jobs: int | None
+    rows: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list."""
+        _refuse_no_partition(len(self.events))
+
+    @property
+    def n_partitions(self) -> int:  # type: ignore[override]
+        """Number of partitions."""
+        return len(self.events)
+
+    @property
+    def is_by_customer(self) -> bool:
+        """Nothing was moved."""
+        return False
+
+    def collect(self, function: PartFunction) -> Iterator[Any]:
+        rows = [None] * len(self.events) if self.rows is None else self.rows
+        tasks = zip(range(len(rows)), self.events, rows, strict=True)
+        # In their order, one after the other: a merged result needs no list of all.
+        run = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        yield from run(delayed(function)(*task) for task in tasks)
+
+    def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
+        parts = [part for part in self.collect(function) if len(part)]
+        return pd.concat(parts, ignore_index=True) if parts else empty
+
+    def join(self, rows: Any, customer: str) -> Self:
+        if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
+            raise TypeError(
+                "A table beside a list of partitions must be a list of as many tables, "
+                f"or one pandas DataFrame; got {type(rows).__name__}."
+            )
+        if len(rows) != len(self.events):
+            raise ValueError(
+                f"There are {len(rows)} tables of rows for {len(self.events)} "
+                "partitions of events; give one for each, of the same customers."
+            )
+        return replace(self, rows=list(rows))
+
+    def head(self) -> pd.DataFrame | None:
+        if self.rows is None:
+            return None
+        return next((r.head(3) for r in self.rows if len(r)), self.rows[0].head(3))
+
+
+@dataclass(frozen=True)
+class DaskEngine(Engine):
+    """A Dask DataFrame, shuffled by customer."""
+
+    events: Any
+    customer: str
+    rows: Any = None
+
+    @classmethod
+    def of(cls, events: Any, customer: str, n_partitions: int | None) -> Self:
+        """Shuffle a table by customer."""
+        n = n_partitions or events.npartitions
+        _refuse_no_column(events.columns, customer, "events")
+        return cls(events.shuffle(customer, npartitions=n), customer)
+
+    @property
+    def n_partitions(self) -> int:  # type: ignore[override]
+        """Number of partitions."""
+        return self.events.npartitions
+
+    def collect(self, function: PartFunction) -> Iterator[Any]:
+        import dask
+
+        events = self.events.to_delayed()
+        rows = [None] * len(events) if self.rows is None else self.rows.to_delayed()
+        run = dask.delayed(function, pure=False)
+        tasks = zip(range(len(events)), events, rows, strict=True)
+        yield from dask.compute(*(run(*task) for task in tasks))
+
+    def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
+        call = _WithoutNumber(function, empty)
+        if self.rows is None:
+            return self.events.map_partitions(call, meta=empty)
+        return self.events.map_partitions(
+            call, self.rows, meta=empty, align_dataframes=False
+        )
+
+    def join(self, rows: Any, customer: str) -> Self:
+        import dask.dataframe as dd
+
+        if isinstance(rows, pd.DataFrame):
+            rows = dd.from_pandas(rows, npartitions=1, sort=False)
+        _refuse_no_column(rows.columns, customer, "rows")
+        dtype = self.events[self.customer].dtype
+        if rows[customer].dtype != dtype:
+            # Equal ids of two types have different hashes.
+            rows = rows.assign(**{customer: rows[customer].astype(dtype)})
+        return replace(self, rows=rows.shuffle(customer, npartitions=self.n_partitions))
+
+    def head(self) -> pd.DataFrame | None:
+        if self.rows is None:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # fewer rows than asked for
+            return self.rows.head(3, npartitions=-1)
+
+
+@dataclass(frozen=True)
+class _WithoutNumber:
+    """A function of the tables of a partition, for `map_partitions`."""
+
+    function: PartFunction
+    empty: pd.DataFrame
+
+    def __call__(self, events: Any, rows: Any = None) -> pd.DataFrame:
+        return self.function(-1, events, rows)
+
+
+def _refuse_no_column(columns: Any, customer: str, what: str) -> None:
+    if customer not in columns:
+        raise KeyError(
+            f"{what} has no customer column {customer!r}; it has {list(columns)}."
+        )
+
+
+_BUCKET = "__partition"
+_RESULT = "part long, value binary"
+
+
+@dataclass(frozen=True)
+class SparkEngine(Engine):
+    """A Spark DataFrame, grouped by a hash of the customer.
+
+    Times of type ``timestamp`` are instants. They leave Spark as microseconds, because
+    Spark itself hands them over as naive times in the session time zone, in which an
+    hour of every autumn occurs twice.
+    """
+
+    events: Any
+    customer: str
+    n_partitions: int
+    time_zone: str | None
+    instants: tuple[str, ...] = ()
+    rows: Any = None
+    row_instants: tuple[str, ...] = ()
+    row_customer: str | None = None
+    _empty: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, events: Any, customer: str, n_partitions: int | None, time_zone: str | None
+    ) -> Self:
+        """Group a table by customer."""
+        _refuse_no_column(events.columns, customer, "events")
+        n = n_partitions or events.rdd.getNumPartitions()
+        events, instants = _without_instants(events)
+        events = _bucketed(events, customer, n)
+        return cls(events, customer, n, time_zone, instants)
+
+    def collect(self, function: PartFunction) -> Iterator[Any]:
+        pickled = _Pickled(function)
+        result = self._apply(pickled, _RESULT)
+        found = sorted(result.toLocalIterator(), key=lambda row: row["part"])
+        yield from (pickle.loads(row["value"]) for row in found)
+
+    def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
+        return self._apply(function, _spark_schema(empty))
+
+    def _apply(self, function: PartFunction, schema: Any) -> Any:
+        """Apply a function to each group of customers."""
+        convert = _Converter(self.instants, self.row_instants, self.time_zone)
+        by = self.events.groupBy(_BUCKET)
+
+        # Spark looks at the number of parameters, so these are functions.
+        if self.rows is None:
+
+            def one(key: Any, events: pd.DataFrame) -> pd.DataFrame:
+                return function(int(key[0]), convert(events), None)
+
+            return by.applyInPandas(one, schema)
+
+        def two(key: Any, events: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+            return function(int(key[0]), convert(events), convert(rows, True))
+
+        return by.cogroup(self.rows.groupBy(_BUCKET)).applyInPandas(two, schema)
+
+    def join(self, rows: Any, customer: str) -> Self:
+        from pyspark.sql import functions as F
+
+        if isinstance(rows, pd.DataFrame):
+            rows = self._from_pandas(rows)
+        _refuse_no_column(rows.columns, customer, "rows")
+        rows, instants = _without_instants(rows)
+        # Equal ids of two types have different hashes.
+        same = F.col(customer).cast(self.events.schema[self.customer].dataType)
+        rows = _bucketed(rows.withColumn(customer, same), customer, self.n_partitions)
+        return replace(self, rows=rows, row_instants=instants, row_customer=customer)
+
+    def _from_pandas(self, rows: pd.DataFrame) -> Any:
+        """Return a pandas table as one of Spark; naive times stay as they are."""
+        plain = _for_spark(rows)
+        return self.events.sparkSession.createDataFrame(plain, _spark_schema(plain))
+
+    def head(self) -> pd.DataFrame | None:
+        if self.rows is None:
+            return None
+        convert = _Converter(self.instants, self.row_instants, self.time_zone)
+        return convert(self.rows.limit(3).toPandas(), True)
+
+
+def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return a table of Spark whose instants are microseconds, and their columns."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import TimestampType
+
+    names = [f.name for f in table.schema.fields if isinstance(f.dataType, TimestampType)]
+    for name in names:
+        table = table.withColumn(name, F.unix_micros(F.col(name)))
+    return table, tuple(names)
+
+
+def _bucketed(table: Any, customer: str, n: int) -> Any:
+    from pyspark.sql import functions as F
+
+    bucket = F.pmod(F.xxhash64(F.col(customer)), F.lit(n)).cast("long")
+    return table.withColumn(_BUCKET, bucket)
+
+
+@dataclass(frozen=True)
+class _Converter:
+    """Make times of microseconds, in tables that Spark hands over."""
+
+    events: tuple[str, ...]
+    rows: tuple[str, ...]
+    time_zone: str | None
+
+    def __call__(self, table: pd.DataFrame, is_rows: bool = False) -> pd.DataFrame:
+        names = self.rows if is_rows else self.events
+        table = table.drop(columns=_BUCKET)
+        return table.assign(**{name: self._times(table[name]) for name in names})
+
+    def _times(self, micros: pd.Series) -> pd.Series:
+        missing = micros.isna().to_numpy()
+        ticks = micros.where(~missing, 0).to_numpy("int64").view("M8[us]")
+        times = pd.Series(np.where(missing, np.datetime64("NaT"), ticks), micros.index)
+        times = times.dt.as_unit("us").dt.tz_localize("UTC")
+        if self.time_zone is None:
+            return times
+        return times.dt.tz_convert(self.time_zone).dt.tz_localize(None)
+
+
+@dataclass(frozen=True)
+class _Pickled:
+    """A function whose result is a row of bytes."""
+
+    function: PartFunction
+
+    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
+        value = pickle.dumps(self.function(part, events, rows))
+        return pd.DataFrame({"part": [part], "value": [value]})
+
+
+_SPARK_TYPES = {
+    "b": "boolean",
+    "i1": "tinyint",
+    "i2": "smallint",
+    "i4": "int",
+    "i8": "bigint",
+    "u1": "smallint",
+    "u2": "int",
+    "u4": "bigint",
+    "f4": "float",
+    "f8": "double",
+}
+
+
+def _spark_schema(table: pd.DataFrame) -> str:
+    """Return the schema of a result; naive times are ``timestamp_ntz``."""
+    names = [str(name) for name in table.columns]
+    types = [_spark_type(dtype) for dtype in table.dtypes]
+    quoted = [name.replace("`", "``") for name in names]
+    return ", ".join(f"`{n}` {t}" for n, t in zip(quoted, types, strict=True))
+
+
+def _spark_type(dtype: Any) -> str:
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return "timestamp"
+    plain = getattr(dtype, "numpy_dtype", dtype)  # also of pandas' Int64
+    kind = getattr(plain, "kind", "O")
+    if kind == "M":
+        return "timestamp_ntz"
+    name = kind if kind == "b" else f"{kind}{getattr(plain, 'itemsize', '')}"
+    return _SPARK_TYPES.get(name, "string")
+
+
+def _for_spark(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose categories are text, which Spark has no type for."""
+    as_text = {
+        name: column.astype(object).where(column.notna(), None)
+        for name, column in table.items()
+        if _spark_type(column.dtype) == "string"
+    }
+    return table.assign(**as_text)

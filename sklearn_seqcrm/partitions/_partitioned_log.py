@@ -1,0 +1,349 @@
+"""A log in partitions of customers, which are never in one memory together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import Kinds, check_list, exact_ids, find_ids
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.partitions._engines import Engine, engine_of
+from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
+from sklearn_seqcrm.partitions._recipes import Attached, Snapshots
+from sklearn_seqcrm.partitions._schema import (
+    Schema,
+    TableOptions,
+    customer_hashes,
+    shared_customers,
+)
+
+
+class PartitionedLog:
+    """Events of many customers, in partitions that are processed one by one.
+
+    Each partition becomes an ordinary `EventLog` where it is: in a worker of Dask or
+    Spark, or in a process of joblib. Rows, labels, features and scores are made there,
+    and encoders are learned from small summaries of all partitions.
+
+    Parameters
+    ----------
+    events : Dask DataFrame, Spark DataFrame or sequence
+        One row per event. Tables of Dask and Spark are shuffled by customer. A
+        sequence has one item for each partition: a table as `EventLog` takes it, an
+        `EventLog`, the path of a log on disk, or a function without arguments that
+        returns one of these. All events of a customer must be in one item.
+    customer, time : str
+        Columns of customer ids and of times, as in `EventLog`.
+    fields : sequence of str or None, default=None
+        Columns to keep as facts of the event; None: all other columns.
+    categorical : sequence of str, default=()
+        Fields to store as categories, whatever their dtype. All other numbers are
+        quantities.
+    kinds : dict of str to sequence of str, or None, default=None
+        Fields of each kind of events, for a table of several kinds: the result is the
+        log that `EventLog.concat` makes of one log for each kind. Its other fields are
+        missing in events of a kind, whatever the table holds. None: one kind.
+    kind_field : str, default="event"
+        Column that holds the kind, if there are `kinds`.
+    observed_until : datetime, number or None, default=None
+        The last time that all partitions cover. None: the last event of all.
+    time_zone : str or None, default="UTC"
+        For Spark: zone of the wall clock on which columns of type ``timestamp`` become
+        naive times, whatever the session time zone is. None: they become times in UTC
+        with a zone. Columns of type ``timestamp_ntz`` are taken as they are.
+    n_partitions : int or None, default=None
+        Number of partitions of a table of Dask or Spark after the shuffle; None: as
+        many as it has. Choose it so that the events of one fit into the memory of a
+        worker five times.
+    n_jobs : int or None, default=None
+        Number of processes for a sequence, as in joblib; None: 1. Within
+        ``joblib.parallel_config("dask")`` the partitions are processed on a cluster.
+
+    Attributes
+    ----------
+    n_partitions : int
+        Number of partitions.
+    n_events : int
+        Number of events.
+    fields : list of str
+        Names of the fields.
+    observed_until : datetime or number
+        The last time that was observed.
+
+    Raises
+    ------
+    KeyError
+        If a column is missing.
+    TypeError
+        If `events` is none of these, or customers or levels of a field have different
+        types in two partitions.
+    ValueError
+        If there are no events, a customer has events in two partitions, a field or the
+        times have different types in two partitions, or for the reasons of `EventLog`.
+
+    See Also
+    --------
+    sklearn_seqcrm.events.EventLog : A log of one machine.
+    load_rows : Open the parts that `PartitionedRows.to_disk` wrote.
+
+    Notes
+    -----
+    Creating the object takes one pass over the partitions, which decides the type of
+    each field. A partition may have no events, no event of a kind, or only missing
+    values in a column; whole numbers that became floats there stay equal to others.
+
+    A shuffle does not keep the order of events at the same time. Of a sequence, the
+    order within each table is kept, as in `EventLog`.
+
+    Passes read the partitions again. Persist a table of Dask or Spark, or write the
+    rows by `PartitionedRows.to_disk` and open the parts: a list of the paths of their
+    logs makes the same object, whose passes sort nothing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.partitions import PartitionedLog
+    >>> from sklearn_seqcrm.targets import churned
+    >>> visits = pd.DataFrame({"who": list("aabcc"), "day": [1, 9, 3, 2, 4]})
+    >>> log = PartitionedLog([visits[:3], visits[3:]], "who", "day")
+    >>> rows = log.snapshots([5])
+    >>> rows.map(lambda X: churned(X, 4))
+      who  cutoff  churned
+    0   a       5      0.0
+    1   b       5      1.0
+    2   c       5      1.0
+    >>> rfm = rows.fit(RFMFeatures())
+    >>> rows.map(rfm.transform)["history__frequency"].tolist()
+    [1.0, 1.0, 2.0]
+    """
+
+    def __init__(
+        self,
+        events: Any,
+        customer: str,
+        time: str,
+        fields: Sequence[str] | None = None,
+        *,
+        categorical: Sequence[str] = (),
+        kinds: Mapping[str, Sequence[str]] | None = None,
+        kind_field: str = "event",
+        observed_until: Any = None,
+        time_zone: str | None = "UTC",
+        n_partitions: int | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        if n_partitions is not None and n_partitions < 1:
+            raise ValueError(f"n_partitions must be 1 or more; got {n_partitions}.")
+        self._engine = engine_of(events, customer, n_partitions, n_jobs, time_zone)
+        self._options = TableOptions(
+            customer,
+            time,
+            None if fields is None else check_list(fields, "fields", "columns"),
+            check_list(categorical, "categorical", "columns"),
+            None if kinds is None else Kinds.of(kind_field, kinds),
+        )
+        self._schema = self._learn_schema(observed_until)
+
+    def _learn_schema(self, observed_until: Any) -> Schema:
+        """Read each partition once: types of fields, end of observation, customers."""
+        check = not self._engine.is_by_customer
+        found = list(
+            self._engine.collect(partial(_schema_of, self._options, check))
+        )
+        schemas = [schema for schema, _ in found if schema is not None]
+        if not schemas:
+            raise ValueError("events has no rows; a log needs at least one event.")
+        if check:
+            hashes = [own for _, own in found]
+            shared_customers(hashes, partial(_find_customers, self._engine, self._options))
+        schema = reduce(Schema.merge, schemas)
+        return schema if observed_until is None else schema.observed_until(observed_until)
+
+    @property
+    def n_partitions(self) -> int:
+        """Number of partitions."""
+        return self._engine.n_partitions
+
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return self._schema.n_events
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the fields."""
+        return self._schema.template.fields
+
+    @property
+    def observed_until(self) -> Any:
+        """The last time that was observed."""
+        return self._schema.template.observed_until
+
+    def __repr__(self) -> str:
+        """One line: sizes and fields."""
+        return (
+            f"PartitionedLog({self.n_events:,} events, {self.n_partitions} partitions, "
+            f"fields: {', '.join(self.fields) or 'none'})"
+        )
+
+    def snapshots(
+        self,
+        cutoffs: Any,
+        *,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+        statics: Any = None,
+    ) -> PartitionedRows:
+        """Make rows of all customers at given cutoffs.
+
+        Parameters
+        ----------
+        cutoffs, min_events, active_within, lookback, name : object
+            As in `EventLog.snapshots`.
+        statics : table or None, default=None
+            One row per customer, with the customer under the name that it has in the
+            log; its other columns join the rows. Customers without a row have missing
+            values. A table of the same engine, a list of as many tables as there are
+            partitions, or a pandas DataFrame.
+
+        Returns
+        -------
+        PartitionedRows
+            The rows, which are made when they are needed. Within a partition, they have
+            the order of `EventLog.snapshots`.
+
+        Raises
+        ------
+        KeyError
+            If `statics` lacks the customer.
+        TypeError, ValueError
+            As in `EventLog.snapshots`; if `statics` has a customer twice, when rows are
+            made.
+        """
+        cutoffs = list(cutoffs) if isinstance(cutoffs, Iterable) and not isinstance(
+            cutoffs, str
+        ) else cutoffs
+        recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
+        customer = self._options.customer
+        return self._rows(recipe, self._joined(statics, customer))
+
+    def attach(
+        self,
+        rows: Any,
+        customer: str | None = None,
+        cutoff: Any = None,
+        lookback: Any = None,
+        allow_exact_matches: bool = False,
+        name: str = "history",
+    ) -> PartitionedRows:
+        """Attach to each row the history that was known at its cutoff.
+
+        Parameters
+        ----------
+        rows : table
+            One row per prediction, with statics beside customer and cutoff. Customers
+            without events have an empty history. A table of the same engine, a list of
+            as many tables as there are partitions, or a pandas DataFrame.
+        customer, cutoff, lookback, allow_exact_matches, name : object
+            As in `EventLog.attach`.
+
+        Returns
+        -------
+        PartitionedRows
+            The rows, which are made when they are needed.
+
+        Raises
+        ------
+        KeyError
+            If `rows` lacks a column.
+        TypeError, ValueError
+            As in `EventLog.attach`, when rows are made.
+        """
+        key = self._options.customer if customer is None else customer
+        if cutoff is None:
+            # All that is known so far, in every partition.
+            clock = self._schema.template.timeline.clock
+            last = clock.as_scalar(self._schema.last)
+            cutoff, allow_exact_matches = max(self.observed_until, last), True
+        recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
+        return self._rows(recipe, self._joined(rows, key))
+
+    def _rows(self, recipe: Any, engine: Engine) -> PartitionedRows:
+        recipe.make(self._schema.template, engine.head())  # refuses wrong options early
+        return PartitionedRows(engine, self._options, self._schema, recipe)
+
+    def _joined(self, table: Any, customer: str) -> Engine:
+        """Return the engine with a second table, divided as the events are."""
+        if table is None:
+            return self._engine
+        in_list = not self._engine.is_by_customer
+        if in_list and isinstance(table, pd.DataFrame):
+            if customer not in table:
+                raise KeyError(
+                    f"The table has no customer column {customer!r}; it has "
+                    f"{list(table.columns)}."
+                )
+            table = self._divided(table, customer)
+        return self._engine.join(table, customer)
+
+    def _divided(self, table: pd.DataFrame, customer: str) -> list[pd.DataFrame]:
+        """Divide a table: each row goes where its customer has events."""
+        distinct = table[customer].dropna().unique()
+        ids = exact_ids(pd.Index(distinct), f"customers in column {customer!r} of rows")
+        where = np.zeros(len(ids), "int64")  # customers without events: the first part
+        found = self._engine.collect(partial(_known_customers, self._options, ids))
+        for part, known in enumerate(found):
+            where[known] = part
+        of_row = pd.Series(where, index=distinct).reindex(table[customer]).to_numpy()
+        # A missing customer goes to the first part as well, whose error names it.
+        of_row = np.nan_to_num(of_row, nan=0)
+        return [table[of_row == part] for part in range(self.n_partitions)]
+
+
+def _schema_of(
+    options: TableOptions, check: bool, part: int, events: Any, rows: Any
+) -> tuple[Schema | None, np.ndarray | None]:
+    log = options.read(events)
+    return Schema.of(part, log), customer_hashes(log) if check else None
+
+
+def _known_customers(
+    options: TableOptions, ids: pd.Index, part: int, events: Any, rows: Any
+) -> np.ndarray:
+    """Return the positions of the ids that have events in a partition."""
+    log = options.read(events)
+    if log is None:
+        return np.empty(0, "int64")
+    return np.flatnonzero(find_ids(ids, log.customers) >= 0)
+
+
+def _customers_of_hashes(
+    options: TableOptions,
+    wanted: int,
+    hashes: np.ndarray,
+    part: int,
+    events: Any,
+    rows: Any,
+) -> list[Any]:
+    if part != wanted:
+        return []
+    log = options.read(events)
+    assert isinstance(log, EventLog)
+    from sklearn_seqcrm._store import hashed_ids
+
+    return log.customers[np.isin(hashed_ids(log.customers), hashes)].tolist()
+
+
+def _find_customers(
+    engine: Engine, options: TableOptions, part: int, hashes: np.ndarray
+) -> list[Any]:
+    """Return the ids of some hashes in one partition."""
+    function = partial(_customers_of_hashes, options, part, hashes)
+    return [one for ids in engine.collect(function) for one in ids]

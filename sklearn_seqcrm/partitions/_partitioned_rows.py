@@ -1,0 +1,313 @@
+"""Rows with histories, in partitions: map a function, fit a transformer, write files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.partitions._engines import Engine
+from sklearn_seqcrm.partitions._fit import fit_transformer
+from sklearn_seqcrm.partitions._folder import write_folder
+from sklearn_seqcrm.partitions._recipes import Recipe
+from sklearn_seqcrm.partitions._schema import Schema, TableOptions
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Makes the rows of a partition, in the process that has it.
+
+    Parameters
+    ----------
+    options : TableOptions
+        How to read the events.
+    schema : Schema
+        Types of all partitions.
+    recipe : Recipe
+        How to make the rows.
+    """
+
+    options: TableOptions
+    schema: Schema
+    recipe: Recipe
+
+    def __call__(self, events: Any, rows: Any) -> pd.DataFrame:
+        """Return the rows of a partition."""
+        return self.recipe.make(self.log(events), rows)
+
+    def log(self, events: Any) -> Any:
+        """Return the log of a partition."""
+        return self.schema.conform(self.options.read(events))
+
+
+class PartitionedRows:
+    """Rows with histories and statics, which are made partition by partition.
+
+    Made by `PartitionedLog.snapshots` and `PartitionedLog.attach`, not by hand.
+
+    Parameters
+    ----------
+    engine : Engine
+        Where the partitions are.
+    options, schema, recipe : object
+        How the rows of a partition are made.
+
+    Attributes
+    ----------
+    n_partitions : int
+        Number of partitions.
+    """
+
+    def __init__(
+        self, engine: Engine, options: TableOptions, schema: Schema, recipe: Recipe
+    ) -> None:
+        self._engine = engine
+        self._schema = schema
+        self._recipe = recipe
+        self._make = RowMaker(options, schema, recipe)
+
+    @property
+    def n_partitions(self) -> int:
+        """Number of partitions."""
+        return self._engine.n_partitions
+
+    def __repr__(self) -> str:
+        """One line: partitions and columns."""
+        return (
+            f"PartitionedRows({self.n_partitions} partitions, columns: "
+            f"{', '.join(map(str, self._empty().columns))})"
+        )
+
+    def map(
+        self, function: Callable[[pd.DataFrame], Any], meta: pd.DataFrame | None = None
+    ) -> Any:
+        """Apply a function to the rows of each partition.
+
+        Parameters
+        ----------
+        function : callable
+            Takes rows as `EventLog.snapshots` returns them, with statics, and returns
+            plain columns of as many rows: a DataFrame, a Series, or an array of shape
+            (n,) or (n, n_columns). For example a target, the `transform` of a fitted
+            transformer, or the `predict_proba` of a model. It can be pickled. It is not
+            called for partitions without rows.
+        meta : DataFrame or None, default=None
+            A result, of which names and types are taken. None: `function` is called on
+            a few rows of the first partition.
+
+        Returns
+        -------
+        Dask, Spark or pandas DataFrame
+            Customer and ``"cutoff"`` of each row, and the result. A Dask or Spark
+            DataFrame is lazy; a sequence of partitions gives a pandas DataFrame.
+            Columns of an array are called ``"0"``, ``"1"``, ...; in Spark, naive times
+            are ``timestamp_ntz`` and categories text.
+
+        Raises
+        ------
+        TypeError
+            If `function` returns something else, or a partition has values that do not
+            fit the types of `meta`.
+        ValueError
+            If the result has another number of rows, a column called as the customer or
+            ``"cutoff"``, or other columns than in `meta`; or `function` fails on the
+            few rows that it is tried on.
+        """
+        apply = _Mapped(self._make, function)
+        empty = self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
+        return self._engine.frame(replace(apply, empty=empty[:0]), empty[:0])
+
+    def counts(self) -> pd.DataFrame:
+        """Count what the partitions hold.
+
+        Returns
+        -------
+        DataFrame of shape (n_partitions, 5)
+            For each partition that has customers: ``n_events``, ``n_customers`` with
+            events, ``n_rows``, ``n_empty`` (rows without events) and ``n_unmatched``:
+            customers with events and without statics or, of attached rows, customers
+            without events.
+        """
+        found = self._engine.collect(partial(_count, self._make))
+        return pd.DataFrame(list(found)).set_index("partition")
+
+    def fit(self, transformer: Any) -> Any:
+        """Fit a transformer of histories on the rows of all partitions.
+
+        Parameters
+        ----------
+        transformer : HistoryEncoder, HistoryAggregator, RFMFeatures or Pipeline
+            A pipeline of `make_history_pipeline` is fitted up to its last step, the
+            estimator, which stays as it is. Of other pipelines, the first step must be
+            one of these transformers, and the steps up to the last one too.
+
+        Returns
+        -------
+        object
+            The transformer itself, fitted as by ``fit`` on all rows in one process.
+
+        Raises
+        ------
+        TypeError
+            If events would have to be collected to fit a step.
+        ValueError
+            If there are no rows, statics are encoded by the target
+            (``many_levels="target"``), or for the reasons of the transformer's `fit`.
+
+        Notes
+        -----
+        Only summaries leave the partitions: numbers of events of each level, histograms
+        of the leading bits of numbers, sums. Vocabularies, counts, quantiles (by radix
+        selection) and all choices that follow from them are equal to those of one
+        process. Means and standard deviations, of vectors and of row features, add up
+        in another order and agree to about 1e-12 of their size; so `digest` of a layout
+        may differ.
+
+        Statics are no events: customer, cutoff and statics of all rows are collected,
+        and fitted by scikit-learn here. Without statics, nothing is collected.
+
+        A `HistoryEncoder` takes four to nine passes over the partitions: one for
+        counts, one to four for quantiles (one for up to a million numbers of each
+        field), one for the spread of interarrival times, one for levels of baskets, one
+        for row features. A `HistoryAggregator` takes three to six.
+        """
+        return fit_transformer(transformer, self._engine, self._make, self._empty())
+
+    def to_disk(
+        self, folder: Any, y: Callable[[pd.DataFrame], Any] | None = None
+    ) -> None:
+        """Write an on-disk log and the rows of each partition, for training.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            A new folder, which all workers and the training processes can reach.
+        y : callable or None, default=None
+            Takes the rows of a partition and returns their targets, as in `map`.
+
+        Raises
+        ------
+        FileExistsError
+            If `folder` exists and is not empty.
+
+        See Also
+        --------
+        load_rows : Open the parts of one training process.
+
+        Notes
+        -----
+        Each partition is a folder ``part-00003`` that appears when it is complete. If
+        a worker is lost, another one writes its partition again, and what the first one
+        left does not count. ``rows.json`` is written last; without it, `load_rows`
+        refuses the folder.
+        """
+        write_folder(folder, y, self._engine, self._make, self._recipe.name)
+
+    def _empty(self) -> pd.DataFrame:
+        """Return rows of no events: none of snapshots, a few of attached ones."""
+        return self._recipe.make(self._schema.template, self._engine.head())
+
+    def _try(self, apply: _Mapped) -> pd.DataFrame:
+        """Return the result of a function for a few rows."""
+        sample = self._schema.conform(self._schema.sample)
+        recipe: Any = self._recipe
+        if hasattr(recipe, "min_events"):
+            recipe = recipe._replace(min_events=0, active_within=None)
+        X = recipe.make(sample, self._engine.head())
+        try:
+            return apply.result(X)
+        except Exception as error:
+            raise ValueError(
+                f"The function fails on {len(X)} rows of a sample, by which names and "
+                f"types of its columns are found: {error} Give them by meta=, a "
+                "DataFrame of any result."
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """The result of a function for a partition, with the keys of the rows."""
+
+    make: RowMaker
+    function: Callable[[pd.DataFrame], Any]
+    empty: pd.DataFrame | None = None
+
+    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
+        X = self.make(events, rows)
+        assert self.empty is not None
+        if not len(X):
+            return self.empty
+        found = self.result(X)
+        if list(found.columns) != list(self.empty.columns):
+            raise ValueError(
+                f"The function returned the columns {list(found.columns)}, and on a "
+                f"sample {list(self.empty.columns)}; it must return the same for all "
+                "partitions."
+            )
+        return found.astype(
+            {n: d for n, d in self.empty.dtypes.items() if found[n].dtype != d}
+        )
+
+    def result(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return keys and plain columns of rows."""
+        found = as_table(self.function(X))
+        if len(found) != len(X):
+            raise ValueError(
+                f"The function returned {len(found)} rows for {len(X)}; it must return "
+                "one for each."
+            )
+        return self.with_keys(X, found)
+
+    def with_keys(self, X: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+        """Return a result with the customer and the cutoff of each row in front."""
+        name = self.make.recipe.name
+        array = X[name].array
+        assert isinstance(array, HistoryArray)
+        customer = array.dtype.customer
+        keys = {customer: X[customer].reset_index(drop=True), "cutoff": array.cutoffs}
+        repeated = [key for key in keys if key in found.columns]
+        if repeated:
+            raise ValueError(
+                f"The function returned the columns {repeated}, which are names of the "
+                "keys; rename or drop them."
+            )
+        keys = pd.DataFrame(keys)
+        if len(found) != len(X):  # only the types of `found` count
+            keys, found = keys[:0], found[:0]
+        return pd.concat([keys, found.reset_index(drop=True)], axis=1)
+
+
+def as_table(found: Any) -> pd.DataFrame:
+    """Return the result of a user's function as a DataFrame."""
+    if isinstance(found, pd.Series):
+        return found.to_frame("0" if found.name is None else found.name)
+    if isinstance(found, np.ndarray) and found.ndim in (1, 2):
+        found = found[:, None] if found.ndim == 1 else found
+        return pd.DataFrame(found, columns=[str(i) for i in range(found.shape[1])])
+    if not isinstance(found, pd.DataFrame):
+        raise TypeError(
+            "The function must return a DataFrame, a Series or an array; got "
+            f"{type(found).__name__}."
+        )
+    if not found.columns.is_unique:
+        twice = found.columns[found.columns.duplicated()].unique().tolist()
+        raise ValueError(f"The function returned several columns {twice}; rename them.")
+    return found
+
+
+def _count(make: RowMaker, part: int, events: Any, rows: Any) -> dict[str, int]:
+    log = make.log(events)
+    X = make.recipe.make(log, rows)
+    return {
+        "partition": part,
+        "n_events": len(log),
+        "n_customers": log.n_customers,
+        "n_rows": len(X),
+        "n_empty": int((X[make.recipe.name].array.lengths == 0).sum()),
+        "n_unmatched": make.recipe.n_unmatched(log, rows),
+    }

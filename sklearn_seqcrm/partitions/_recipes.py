@@ -1,0 +1,114 @@
+"""How the rows of a partition are made from its log."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import check_none_missing, exact_ids, find_ids, join_ids
+from sklearn_seqcrm.events import EventLog
+
+
+class Recipe(Protocol):
+    """What makes rows."""
+
+    name: str
+
+    def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Return the rows of a log, and of a second table of the same customers."""
+
+    def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
+        """Return the number of customers whose rows lack events, or statics."""
+
+
+class Snapshots(NamedTuple):
+    """Rows of all customers at given cutoffs, see `PartitionedLog.snapshots`."""
+
+    cutoffs: Any
+    min_events: int
+    active_within: Any
+    lookback: Any
+    name: str
+
+    def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Return the rows of a log, with statics."""
+        # The warnings compare with the time span of all events, not of a partition.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            X = log.snapshots(
+                self.cutoffs,
+                min_events=self.min_events,
+                active_within=self.active_within,
+                lookback=self.lookback,
+                name=self.name,
+            )
+        if table is None:
+            return X
+        customer = log.names[0]
+        beside = table.drop(columns=customer)
+        repeated = [name for name in beside if name in X]
+        if repeated:
+            raise ValueError(f"statics repeats the columns {repeated}; rename them.")
+        beside = beside.reset_index(drop=True)
+        place = self._places(pd.Index(X[customer]), table[customer], customer)
+        if (place < 0).any() or not len(beside):
+            beside = beside.reindex(place)  # no row is called -1: missing values
+        else:
+            beside = beside.take(place)
+        beside.index = X.index
+        return pd.concat([X, beside], axis=1)
+
+    def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
+        """Return the number of customers with events and without statics."""
+        if table is None:
+            return 0
+        name = log.names[0]
+        return int((self._places(log.customers, table[name], name) < 0).sum())
+
+    def _places(self, ids: pd.Index, of_table: pd.Series, name: str) -> np.ndarray:
+        """Return the row of each customer in the table of statics, -1 for none."""
+        check_none_missing(of_table, f"customer column {name!r} of statics")
+        what = f"customers in column {name!r} of statics"
+        known = exact_ids(pd.Index(of_table), what)
+        if not known.is_unique:
+            twice = known[known.duplicated()][0]
+            raise ValueError(
+                f"statics has several rows of the customer {twice!r}; keep one for each "
+                "customer, or attach histories to a table of rows."
+            )
+        if len(known) and len(ids):
+            join_ids({"statics": known[:1], "the log": ids[:1]}, "customers")
+        return find_ids(ids, known)
+
+
+class Attached(NamedTuple):
+    """Rows of a table, see `PartitionedLog.attach`."""
+
+    customer: str
+    cutoff: Any
+    lookback: Any
+    allow_exact_matches: bool
+    name: str
+
+    def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Return the table with the histories."""
+        assert table is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return log.attach(
+                table,
+                self.customer,
+                self.cutoff,
+                self.lookback,
+                self.allow_exact_matches,
+                self.name,
+            )
+
+    def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
+        """Return the number of customers with rows and without events."""
+        assert table is not None
+        ids = exact_ids(pd.Index(table[self.customer].unique()), "customers")
+        return int((find_ids(ids, log.customers) < 0).sum())

@@ -1,0 +1,356 @@
+"""One schema for the logs of all partitions, whatever a partition holds.
+
+Each partition is read by itself, so the same field may come out in several types::
+
+    partition    amount        coupon                    time
+    0            float64       categorical (text)        datetimes, us
+    1            float64       numeric, all missing      datetimes, ns
+    2            no events
+    schema       float64       categorical (text)        datetimes, ns
+
+`Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log of
+a partition. The schema is a log without events, `template`, so that all code that asks a
+log for its clock, fields and kinds can ask the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import (
+    TICKS_PER_SECOND,
+    Clock,
+    Column,
+    Kinds,
+    ObservationWindow,
+    Timeline,
+    hashed_ids,
+    is_of_kinds,
+    join_ids,
+)
+from sklearn_seqcrm.events import EventLog
+
+# Levels that the schema holds of a field; of more, it holds one, which has their type.
+_MOST_LEVELS = 10_000
+_SAMPLE = 100  # events of the sample
+
+
+class TableOptions(NamedTuple):
+    """How to read the events of a partition, see `PartitionedLog`."""
+
+    customer: str
+    time: str
+    fields: list[str] | None
+    categorical: list[str]
+    kinds: Kinds | None
+
+    def read(self, source: Any) -> EventLog | None:
+        """Return the log of one partition; None without events.
+
+        Parameters
+        ----------
+        source : table, EventLog, path of a log, or callable
+            The events, or a function without arguments that returns them.
+        """
+        if callable(source):
+            source = source()
+        if isinstance(source, EventLog):
+            return source
+        if isinstance(source, str | PathLike):
+            return EventLog.open(source)
+        if not len(source):
+            return None
+        fields = self.fields
+        if self.kinds is not None:
+            source = self._by_kind(source, self.kinds)
+            own = [name for one in self.kinds.fields.values() for name in one]
+            fields = list(dict.fromkeys([self.kinds.field, *own]))
+        log = EventLog(
+            source, self.customer, self.time, fields, categorical=self.categorical
+        )
+        if self.kinds is None:
+            return log
+        kind = log.column(self.kinds.field)
+        columns = log.columns
+        for name in log.fields[1:]:
+            lacking = is_of_kinds(kind, self.kinds.lacking(name) or [None])
+            if lacking.any():
+                columns[name] = columns[name].missing_where(lacking)
+        return EventLog.of(log.timeline, columns, log.names, self.kinds)
+
+    def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
+        """Order a table by kind: that is the order of events at the same time."""
+        names = list(kinds.fields)
+        if kinds.field not in table:
+            raise KeyError(
+                f"events has no column {kinds.field!r} for kind_field; it has "
+                f"{list(table.columns)}."
+            )
+        rank = pd.Index(names).get_indexer(pd.Index(table[kinds.field].astype(object)))
+        if (rank < 0).any():
+            unknown = table[kinds.field][rank < 0].unique().tolist()[:5]
+            raise ValueError(
+                f"Column {kinds.field!r} of events holds {unknown}, which kinds does "
+                f"not name; it has {names}."
+            )
+        return table.iloc[np.argsort(rank, kind="stable")]
+
+
+class Schema(NamedTuple):
+    """What the logs of some partitions have in common, and how much they hold.
+
+    Parameters
+    ----------
+    part : int
+        The first partition with events, for errors.
+    template : EventLog
+        A log without events: clock, end of observation, names, kinds and fields.
+    known : dict of str to bool
+        Whether some event has a value of the field; if not, its type is open.
+    last : object
+        Time of the last event, in ticks of the clock.
+    n_events : int
+        Number of events.
+    ids : Index
+        Up to one customer, which has the type of all.
+    sample : EventLog
+        Some events of the first partition.
+    """
+
+    part: int
+    template: EventLog
+    known: dict[str, bool]
+    last: Any
+    n_events: int
+    ids: pd.Index
+    sample: EventLog
+
+    @classmethod
+    def of(cls, part: int, log: EventLog | None) -> Schema | None:
+        """Summarize a partition; None without events.
+
+        Parameters
+        ----------
+        part : int
+            Number of the partition.
+        log : EventLog or None
+            Its log.
+        """
+        if log is None or not len(log):
+            return None
+        nothing = np.empty(0, "int64")
+        timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
+        columns = {n: _without_events(one) for n, one in log.columns.items()}
+        few = np.arange(min(_SAMPLE, len(log)))
+        return cls(
+            part,
+            EventLog.of(timeline, columns, log.names, _kinds_of(log)),
+            {name: not one.is_empty() for name, one in log.columns.items()},
+            log.timeline.times.max(),
+            len(log),
+            log.customers[:1],
+            log.take(log.timeline.at(few), few).trimmed(),
+        )
+
+    def merge(self, other: Schema) -> Schema:
+        """Return the schema of both.
+
+        Raises
+        ------
+        TypeError
+            If customers or levels are of different types.
+        ValueError
+            If the partitions have different fields, a field has different types, or
+            times are of different types.
+        """
+        parts = f"partition {self.part}", f"partition {other.part}"
+        a, b = self.template, other.template
+        join_ids(dict(zip(parts, (self.ids, other.ids), strict=True)), "customers")
+        if set(a.fields) != set(b.fields):
+            raise ValueError(
+                f"Partitions have different fields: {parts[0]} {a.fields}, {parts[1]} "
+                f"{b.fields}. Name those of all by fields=[...]."
+            )
+        clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
+        windows = [one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)]
+        window = windows[0]._replace(
+            until=max(one.until for one in windows),
+            in_days=all(one.in_days for one in windows),
+        )
+        times = np.empty(0, clock.dtype)
+        timeline = replace(a.timeline, clock=clock, observation=window, times=times)
+        columns = {
+            name: _joint_column(
+                name,
+                (a.column(name), b.column(name)),
+                (self.known[name], other.known[name]),
+                parts,
+            )
+            for name in a.fields
+        }
+        known = {name: self.known[name] or other.known[name] for name in a.fields}
+        lasts = [_on(one.last, one.template.timeline.clock, clock) for one in (self, other)]
+        kinds = _kinds_of(a)
+        return self._replace(
+            template=EventLog.of(timeline, columns, a.names, kinds),
+            known=known,
+            last=max(lasts),
+            n_events=self.n_events + other.n_events,
+        )
+
+    def observed_until(self, given: Any) -> Schema:
+        """Return the schema with the end of observation that a user gave."""
+        timeline = self.template.timeline
+        window = timeline.observation
+        last = np.array([self.last], timeline.clock.dtype)
+        until = ObservationWindow.of(timeline.clock, last, given).until
+        window = window._replace(until=until)
+        template = self.template.with_events(
+            replace(timeline, observation=window), self.template.columns
+        )
+        return self._replace(template=template)
+
+    def conform(self, log: EventLog | None) -> EventLog:
+        """Return the log of a partition with the types of all partitions."""
+        if log is None or not len(log):
+            return self.template
+        wanted = self.template.timeline
+        what = f"times in column {log.names[1]!r}"
+        timeline, columns = log.timeline.on(wanted.clock, what), log.columns
+        fitting = {
+            name: _converted(name, columns[name], self.template.column(name))
+            for name in self.template.fields
+        }
+        same_fields = list(fitting) == list(columns) and all(
+            fitting[name] is columns[name] for name in fitting
+        )
+        if (
+            same_fields
+            and timeline is log.timeline
+            and timeline.observation == wanted.observation
+            and _kinds_of(log) == _kinds_of(self.template)
+        ):
+            return log  # on the disk, perhaps: nothing is copied
+        timeline = replace(timeline, observation=wanted.observation)
+        return EventLog.of(timeline, fitting, log.names, _kinds_of(self.template))
+
+
+def _kinds_of(log: EventLog) -> Kinds | None:
+    return None if log.kind_field is None else Kinds.of(log.kind_field, log.kinds)
+
+
+def _without_events(column: Column) -> Column:
+    """Return a column of no events that keeps levels: all, or one of many."""
+    levels = column.categories
+    if levels is not None and len(levels) > _MOST_LEVELS:
+        levels = levels[:1]
+    return Column(column.values[:0].copy(), levels)
+
+
+def _on(tick: Any, old: Clock, new: Clock) -> Any:
+    """Return a time on another clock."""
+    return new.read(old.as_index(np.array([tick], old.dtype)), "times")[0]
+
+
+def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
+    """Return the finer one of two clocks of the same type of times."""
+    if str(one) != str(other):
+        raise ValueError(
+            f"The times of {parts[0]} are {one}, those of {parts[1]} {other}; give "
+            "them one type."
+        )
+
+    def resolution(clock: Clock) -> tuple[bool, int]:
+        # Floats can hold whole numbers, not the other way round.
+        return clock.dtype == "float64", TICKS_PER_SECOND.get(str(clock.unit), 0)
+
+    return max(one, other, key=resolution)
+
+
+def _joint_column(
+    name: str,
+    columns: tuple[Column, Column],
+    known: tuple[bool, bool],
+    parts: Sequence[str],
+) -> Column:
+    """Return a column of no events with the type of two others."""
+    one, other = columns
+    if one.type != other.type:
+        if all(known):
+            raise ValueError(
+                f"Field {name!r} is {one.type} in {parts[0]} and {other.type} in "
+                f"{parts[1]}; give it one type, for example by categorical=[{name!r}]."
+            )
+        return one if known[0] else other
+    arrays = one.type.unified(dict(zip(parts, (one.values, other.values))), name)
+    values = np.concatenate(list(arrays.values()))
+    if one.categories is None or other.categories is None:
+        return Column(values)
+    levels = dict(zip(parts, (one.categories, other.categories), strict=True))
+    joined = join_ids(levels, f"levels of field {name!r}").unique()
+    joined = joined.sort_values()
+    return _without_events(Column(values, joined))
+
+
+def _converted(name: str, column: Column, wanted: Column) -> Column:
+    """Return a column with the type of another one."""
+    if column.type != wanted.type:
+        if not column.is_empty():
+            raise ValueError(
+                f"Field {name!r} is {column.type} in a partition that was read again, "
+                f"and was {wanted.type}; partitions must not change."
+            )
+        return wanted.without_values(len(column.values))
+    if column.categories is not None or column.values.dtype == wanted.values.dtype:
+        return column
+    arrays = {"all": wanted.values, "own": column.values}
+    values = column.type.unified(arrays, name)["own"]
+    return Column(values.astype(wanted.values.dtype))
+
+
+def customer_hashes(log: EventLog | None) -> np.ndarray:
+    """Return a hash of each customer of a partition, ascending."""
+    return np.empty(0, "int64") if log is None else np.sort(hashed_ids(log.customers))
+
+
+def shared_customers(
+    hashes: Sequence[np.ndarray], find: Callable[[int, np.ndarray], Any]
+) -> None:
+    """Raise a ValueError if a customer has events in two partitions.
+
+    Parameters
+    ----------
+    hashes : sequence of ndarray
+        `customer_hashes` of each partition.
+    find : callable
+        Takes the number of a partition and hashes, and returns the ids.
+    """
+    every = np.concatenate(hashes)
+    part = np.repeat(np.arange(len(hashes)), [len(one) for one in hashes])
+    order = np.argsort(every, kind="stable")
+    again = np.flatnonzero(every[order][1:] == every[order][:-1])
+    if not len(again):
+        return
+    where = part[order[[again[0], again[0] + 1]]].tolist()
+    twice = every[order[again]]
+    ids = find(where[0], twice)
+    if not set(ids) & set(find(where[1], twice)):
+        return  # two ids of one hash
+    raise ValueError(
+        f"The customer {ids[0]!r} has events in the partitions {where[0]} and "
+        f"{where[1]}, and {len(again)} customers have in several. All events of a "
+        "customer must be in one partition: shuffle the table by customer first."
+    )
+
+
+def timeline_of(customers: pd.Index, template: EventLog) -> Timeline:
+    """Return a timeline of customers without events."""
+    timeline = template.timeline
+    offsets = np.zeros(len(customers) + 1, "int64")
+    return replace(timeline, customers=customers, offsets=offsets)

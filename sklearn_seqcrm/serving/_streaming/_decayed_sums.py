@@ -1,0 +1,95 @@
+"""Exponentially decayed counts and sums, advanced by new events."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_seqcrm._encoding import Layout, symexp
+
+
+class DecayedSums:
+    """Decayed counts and sums of the customers' events.
+
+    Parameters
+    ----------
+    layout : Layout
+        Half-lives, and the channels that are summed.
+    has_sums : bool
+        Whether the facts are also summed in their own units (symexp).
+
+    Attributes
+    ----------
+    shape : tuple of (int, int)
+        Half-lives K, and the numbers that are summed: 1 for the count, the facts, and
+        with `has_sums` the facts in their own units.
+    """
+
+    def __init__(self, layout: Layout, has_sums: bool) -> None:
+        self._layout = layout
+        self._has_sums = has_sums
+        self._rates = np.log(2) / np.asarray(layout.half_lives)
+        self.shape = len(layout.half_lives), 1 + (1 + has_sums) * layout.n_decayed
+
+    def after(
+        self,
+        before: np.ndarray,
+        times: np.ndarray,
+        channels: np.ndarray,
+        last: np.ndarray,
+    ) -> np.ndarray:
+        """Return the counts and sums of B customers after T more events each.
+
+        Parameters
+        ----------
+        before : ndarray of shape (B,), structured
+            Records of the customers, see `StreamedHistory`.
+        times : ndarray of shape (B, T)
+            Times of the events, in ticks.
+        channels : ndarray of shape (B, T, F), float32
+            Channels of the events.
+        last : ndarray of shape (B,)
+            Time of the last event after them.
+
+        Returns
+        -------
+        ndarray of shape (B, K, n_numbers), float64
+            Counts and sums at `last`.
+
+        Notes
+        -----
+        For half-life k with rate r = log(2) / k, events at times t with numbers x (1
+        for the count), and the last time l before and l' after them: ``sums' = exp(-r
+        (l' - l)) sums + sum exp(-r (l' - t)) x``, of which the last sum is a product of
+        matrices.
+        """
+        layout = self._layout
+        facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
+        parts = [np.ones((*times.shape, 1)), facts]
+        if self._has_sums:
+            amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
+            parts.append(amounts.reshape(facts.shape))
+        numbers = np.concatenate(parts, axis=2, dtype="float64")
+        ages = last[:, None] - times  # (B, T)
+        fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
+        since = last - before["last"]
+        # (B, K, T) @ (B, T, n_numbers)
+        return self.faded(before, since) + np.matmul(fade, numbers)
+
+    def faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
+        """Return counts and sums some ticks after the last event.
+
+        Parameters
+        ----------
+        records : ndarray of shape (B,), structured
+            Records of the customers.
+        since : ndarray of shape (B,)
+            Ticks since the last event; any number where there is no event.
+
+        Returns
+        -------
+        ndarray of shape (B, K, n_numbers), float64
+            Counts and sums at that time.
+        """
+        # Without events, `last` is no time: exp could overflow.
+        since = np.where(records["count"] > 0, since, 0)
+        return np.exp(since[:, None] * -self._rates)[:, :, None] * records["sums"]

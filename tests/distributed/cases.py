@@ -1,0 +1,100 @@
+"""Estimators with rows, which one process and two ranks fit."""
+
+import numpy as np
+import pandas as pd
+from ranks import is_mine, journeys, recorded_losses
+
+from sklearn_seqcrm.distributed import fit_rank
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftClassifier,
+)
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import churned
+
+SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
+
+
+def snapshots():
+    """Return rows at several cutoffs with a horizon, which are split forward."""
+    rng = np.random.default_rng(0)
+    n = 1500
+    events = pd.DataFrame(
+        {
+            "who": np.sort(rng.integers(0, 150, n)),
+            "when": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(rng.uniform(0, 365, n), unit="D"),
+            "amount": rng.gamma(2.0, 10.0, n),
+        }
+    )
+    log = EventLog(events, "who", "when", observed_until="2025-01-01")
+    X = log.snapshots(pd.date_range("2024-04-01", periods=6, freq="MS"))
+    X = X.sort_values("who", kind="stable", ignore_index=True)
+    return X[["who", "history"]], churned(X, horizon="30D")
+
+
+def cases():
+    """Return estimator, rows, targets and further arguments of each case."""
+    X, y = journeys()
+    rng = np.random.default_rng(0)
+    weight, spend = rng.uniform(0.0, 2.0, len(y)), rng.gamma(1.0, 10.0, len(y)) * y
+    weight[::7] = 0
+    exposure = X.assign(exposure=rng.uniform(10, 90, len(y)))
+    lasts = pd.DataFrame({"event": y.astype(bool), "time": spend + 1.0})
+    treatment = rng.integers(0, 2, len(y))
+    dates, left = snapshots()
+    pipeline = make_history_pipeline
+    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **SMALL)
+    balanced = LSTMClassifier(class_weight="balanced", n_networks=2, **SMALL)
+    return {
+        "classes": (pipeline(LSTMClassifier(**SMALL)), X, y, {}),
+        "weights": (pipeline(balanced), X, y, {"sample_weight": weight}),
+        "forward": (pipeline(LSTMClassifier(**SMALL)), dates, left, {}),
+        "text": (pipeline(LSTMClassifier(bidirectional=True, **SMALL)), X,
+                 np.where(y, "yes", "not so"), {}),
+        "linear": (pipeline(LSTMRegressor(**SMALL)), X, spend, {}),
+        "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
+        "survival": (pipeline(LSTMSurvival(bins=4, **SMALL)), X, lasts, {}),
+        "effects": (pipeline(LSTMUpliftClassifier(**SMALL)), X, y,
+                    {"treatment": treatment}),
+        "statics": (LSTMClassifier(**SMALL), rng.normal(size=(300, 3)), y, {}),
+        "events": (LSTMEventModel(**SMALL), X, None, {}),
+    }
+
+
+def fit_case(name, rank=None):
+    """Fit in one process, or as one of two ranks; return all that must be equal."""
+    estimator, X, y, beside = cases()[name]
+    if hasattr(estimator, "steps"):
+        estimator[:-1].fit(X, y)
+    with recorded_losses() as losses:
+        if rank is None:
+            step = "estimator__" if hasattr(estimator, "steps") else ""
+            if hasattr(estimator, "steps"):
+                network, rows = estimator[-1], estimator[:-1].transform(X)
+            else:
+                network, rows = estimator, X
+            network.fit(rows, *(() if y is None else (y,)), **beside)
+        else:
+            mine = is_mine(len(X), rank, 2)
+            if "who" in X:
+                mine = (X["who"].to_numpy() < 60) == (rank == 0)
+            own = {key: value[mine] for key, value in beside.items()}
+            fit_rank(estimator, X[mine], None if y is None else y[mine], **own)
+    network = estimator[-1] if hasattr(estimator, "steps") else estimator
+    predict = "score_samples" if y is None else "predict"
+    if hasattr(network, "predict_proba"):
+        predict = "predict_proba"
+    return {
+        "losses": losses,
+        "valid": [net.history[:, "valid_loss"] if "valid_loss" in net.history[-1]
+                  else [] for net in network.nets_],
+        "output": getattr(estimator, predict)(X),
+        "validation": getattr(network, "validation_", None),
+        "left_behind": [name for one in (network, *network.nets_)
+                        for name in vars(one) if "ranks" in name],
+    }

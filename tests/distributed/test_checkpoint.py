@@ -1,0 +1,177 @@
+"""Trainings that are broken off and continued, in a group of one process."""
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ranks import group_of_one, journeys
+from skorch.callbacks import Callback
+
+from sklearn_seqcrm._recurrent.training import HistoryNet
+from sklearn_seqcrm.distributed import fit_rank
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+SMALL = {"hidden_size": 8, "max_epochs": 5, "random_state": 0}
+
+
+class Broken(Exception):
+    """The end of a process."""
+
+
+@pytest.fixture
+def group(tmp_path):
+    with group_of_one(tmp_path):
+        yield
+
+
+def rows(n=300):
+    """Return encoded rows and labels."""
+    X, y = journeys()
+    before = make_history_pipeline(LSTMClassifier())[:-1]
+    return before.fit_transform(X)[:n], y[:n]
+
+
+def break_off(monkeypatch, n_steps):
+    """Let the step after so many raise an exception."""
+    count, step = [0], HistoryNet.train_step_single
+
+    def counted(self, *args, **kwargs):
+        count[0] += 1
+        if count[0] > n_steps:
+            raise Broken
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(HistoryNet, "train_step_single", counted)
+
+
+def weights(model):
+    return [
+        tensor.numpy() for net in model.nets_ for tensor in net.module_.state_dict().values()
+    ]
+
+
+@pytest.mark.parametrize("n_steps", [1, 5, 12])
+def test_broken_training_continues_with_equal_results(
+    group, tmp_path, monkeypatch, n_steps
+):
+    X, y = rows()
+    networks = {"n_networks": 2, "max_epochs": 4, "n_iter_no_change": 2}
+    expected = LSTMClassifier(**SMALL | networks).fit(X, y)
+    path = tmp_path / "checkpoint"
+    model = LSTMClassifier(**SMALL | networks)
+    with monkeypatch.context() as patch:
+        break_off(patch, n_steps)
+        with pytest.raises(Broken):
+            fit_rank(model, X, y, checkpoint=path)
+    assert path.exists() == (n_steps > 1)  # two steps an epoch
+    model = fit_rank(LSTMClassifier(**SMALL | networks), X, y, checkpoint=path)
+    for found, wanted in zip(weights(model), weights(expected), strict=True):
+        assert_array_equal(found, wanted)
+    assert model.n_iter_ == expected.n_iter_
+    losses = [net.history[:, "valid_loss"] for net in model.nets_]
+    assert losses == [net.history[:, "valid_loss"] for net in expected.nets_]
+    assert list(tmp_path.glob("checkpoint*")) == []
+
+
+def test_seed_of_the_start_is_kept(group, tmp_path, monkeypatch):
+    X, y = rows()
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        with pytest.raises(Broken):
+            fit_rank(LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path)
+    before = torch.load(path, weights_only=False)
+    model = fit_rank(
+        LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path
+    )
+    [seeds] = before["values"][0]
+    assert model.net_.shuffle_seed == seeds.batches
+    assert before["current"]["n_epochs"] == 2
+
+
+def test_event_model_continues(group, tmp_path, monkeypatch):
+    X, _ = journeys()
+    expected = LSTMEventModel(**SMALL | {"max_epochs": 2}).fit(X)
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        with pytest.raises(Broken):
+            fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
+    assert path.exists()
+    model = fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
+    assert_array_equal(model.score_samples(X), expected.score_samples(X))
+
+
+def test_other_checkpoints_are_refused(group, tmp_path, monkeypatch):
+    X, y = rows()
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        with pytest.raises(Broken):
+            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+    whole = path.read_bytes()
+    for model, labels in (
+        (LSTMClassifier(**SMALL | {"hidden_size": 9}), y),
+        (LSTMClassifier(**SMALL), 1 - y),
+    ):
+        with pytest.raises(ValueError, match="is the checkpoint of another training"):
+            fit_rank(model, X, labels, checkpoint=path)
+    for content in (whole[: len(whole) // 2], b"", pickle.dumps([1])):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is no checkpoint that can be read"):
+            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+
+
+def test_half_written_file_is_not_left(group, tmp_path, monkeypatch):
+    X, y = rows()
+    path = tmp_path / "checkpoint"
+
+    def fail(file):
+        raise OSError("disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="disk is full"):
+            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+    assert list(tmp_path.glob("checkpoint*")) == []
+
+
+def test_fitted_estimator_is_an_ordinary_one(group):
+    X, y = rows()
+    model = fit_rank(LSTMClassifier(**SMALL), X, y)
+    copied = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copied.predict_proba(X), model.predict_proba(X))
+    assert "_ranks" not in vars(model)
+    assert "ranks" not in vars(model.net_)
+    model.partial_fit(X, y)  # alone
+
+
+def test_a_fit_beside_a_group_is_not_synchronised(group):
+    X, y = rows()
+    inside = LSTMClassifier(**SMALL).fit(X, y)
+    assert inside.net_.ranks.size == 1
+    assert type(inside.net_.ranks).__name__ == "Ranks"
+
+
+def test_arguments_that_ranks_cannot_take(group):
+    X, y = rows(100)
+    with pytest.raises(TypeError, match="LogisticRegression is no recurrent network"):
+        fit_rank(LogisticRegression(), np.zeros((4, 1)), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="LSTMClassifier has callbacks"):
+        fit_rank(LSTMClassifier(callbacks=[Callback()]), X, y)
+    raw, labels = journeys()
+    with pytest.raises(ValueError, match="The steps before LSTMClassifier must be"):
+        fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        fit_rank(LSTMClassifier(), X)

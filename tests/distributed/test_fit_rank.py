@@ -1,0 +1,118 @@
+"""Two ranks against one process on the same rows, and errors on all ranks."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import cases, fit_case
+from ranks import JOURNEYS, on_two_ranks
+
+NAMES = list(cases())
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Fit all cases on two ranks: one start of processes for all."""
+    names = NAMES
+
+    def fit_all(rank):
+        from cases import fit_case
+
+        return {name: fit_case(name, rank) for name in names}
+
+    return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_equal_one_process(two, name):
+    alone = fit_case(name)
+    first, second = (each[name] for each in two)
+    assert len(alone["losses"]) >= 4
+    # float32 sums in another order.
+    assert_allclose(first["losses"], alone["losses"], rtol=0, atol=1e-5)
+    assert_array_equal(first["losses"], second["losses"])
+    for net, other in zip(first["valid"], alone["valid"], strict=True):
+        assert_allclose(net, other, rtol=1e-5)
+    assert_allclose(first["output"], alone["output"], rtol=1e-4, atol=1e-5)
+    assert_array_equal(first["output"], second["output"])
+    assert first["left_behind"] == []
+
+
+def test_forward_validation_is_that_of_all_rows(two):
+    alone, first = fit_case("forward")["validation"], two[0]["forward"]["validation"]
+    assert alone["by"] == first["by"] == "forward"
+    for key in ("since", "n_epochs", "n_train", "n_valid", "n_dropped"):
+        assert first[key] == alone[key]
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """Return the errors of calls whose arguments differ between two ranks."""
+
+    def call_all(rank):
+        import numpy as np
+        from ranks import is_mine, journeys
+
+        from sklearn_seqcrm.distributed import fit_rank
+        from sklearn_seqcrm.neural_network import LSTMClassifier
+        from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+        X, y = journeys()
+        mine = is_mine(len(X), rank, 2)
+
+        def pipeline(n_seen=300, **parameters):
+            small = {"hidden_size": 8, "max_epochs": 1, **parameters}
+            model = make_history_pipeline(LSTMClassifier(**small))
+            model[:-1].fit(X[:n_seen])
+            return model
+
+        overlap = mine | (np.arange(len(X)) == 7)
+        calls = {
+            "customers": lambda: fit_rank(pipeline(), X[overlap], y[overlap]),
+            "parameters": lambda: fit_rank(
+                pipeline(learning_rate=0.01 * (1 + rank)), X[mine], y[mine]
+            ),
+            "encoders": lambda: fit_rank(
+                pipeline(n_seen=200 + 100 * rank), X[mine], y[mine]
+            ),
+            "weights": lambda: fit_rank(
+                pipeline(),
+                X[mine],
+                y[mine],
+                sample_weight=None if rank else np.ones(mine.sum()),
+            ),
+            "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
+        }
+        found = {}
+        for name, call in calls.items():
+            try:
+                call()
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    return on_two_ranks(call_all, tmp_path_factory.mktemp("refusals"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("customers", "1 customers of 'history' have rows on several ranks, such as"),
+        ("parameters", "Ranks [1] of 2 have another estimator or other parameters"),
+        ("encoders", "Ranks [1] of 2 have other fitted steps before the network"),
+        ("weights", "Ranks [1] of 2 have y, treatment or sample_weight where others"),
+        ("one class", "A classifier needs at least 2 classes"),
+    ],
+)
+def test_differences_are_errors_on_all_ranks(refusals, name, message):
+    assert [each[name].startswith(message) for each in refusals] == [True, True]
+
+
+def test_repeated_customer_is_named(refusals):
+    [name] = JOURNEYS.rows["customer_id"].iloc[[7]]
+    assert f"[{name!r}]" in refusals[0]["customers"]

@@ -1,0 +1,123 @@
+"""Figures in prose stand in a table or an output of the same page, or of a benchmark.
+
+Figures are decimals, percentages, numbers with thousands separators, and "7 times". The
+output of a page is not kept, so what prose says of it is asserted by the test that runs
+the page; such figures, and those of runs without a table, are exceptions below.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "benchmark_results"
+NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+"
+FIGURE = (
+    r"(?<![\w.,])"
+    rf"(\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d*\.\d+|\d+(?= ?%| percent| times))"
+)
+
+# Figures without a table, by page and reason.
+EXCEPTIONS = {
+    "README": {
+        "asserted by test_readme.py": ".707",
+        "a company": "84.51",
+        "printed by plot_predict_repurchase.py": "40,153 2,452 .0022 .0061",
+    },
+    "benchmarks": {"another machine, without a table": "222,000 645,000 108"},
+    "explanations": {
+        "the network of the table": ".99997",
+        "errors of sums, beside the table": ".44",
+        "asserted by test_docs_explanations.py": ".20",
+    },
+    "getting_started": {"a company": "84.51"},
+    "models": {"a simulation, described there": "6,000 62"},
+    "moments": {"runs described beside the tables": ".32 .020 13.137 13.158"},
+    "production": {
+        "largest differences, by benchmarks/check_streams.py": (
+            "0.000004 0.00003 0.00009"
+        )
+    },
+    "recommendations": {
+        "a parameter's legal values": ".32",
+        "the simulation of the table": ".525",
+        "asserted by test_predict_next.py": "98",
+        "runs described beside the tables": "4,075 .407 .361 .413",
+    },
+    "statics": {"runs described there": ".56 .686 .712 .703 .705 .603 .736"},
+    "values": {"runs described there": "1.173 1.180 1.167 1.62 2.06"},
+}
+
+# Pages that are reports of measurements: prose describes runs and has their figures.
+NOT_CHECKED = {
+    "bidding",
+    "defaults",
+    "distributed",
+    "event_model_accuracy",
+    "event_model_formulas",
+    "futures",
+    "scale",
+    "whom_to_contact",
+}
+
+
+def blocks(text):
+    """Return the text without its blocks, and the blocks: code, tables, outputs."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    fenced = r"^(`{3,}).*?^\1\s*$"
+    found = [match[0] for match in re.finditer(fenced, text, re.DOTALL | re.MULTILINE)]
+    text = re.sub(fenced, "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = text.splitlines()
+    found += [line for line in lines if line.startswith("|")]
+    return "\n".join(line for line in lines if not line.startswith("|")), found
+
+
+def prose_of(text):
+    """Return prose without code, formulas and addresses."""
+    for pattern in (r"`[^`]*`", r"\$[^$]*\$", r"\]\([^)]*\)", r"https?://\S+"):
+        text = re.sub(pattern, "", text)
+    return text
+
+
+def bare(figure):
+    """Return a figure without its leading zeros: 0.85 is written .85, too."""
+    return figure.lstrip("0")
+
+
+def missing_figures(page, name):
+    """Return figures of prose that stand in no table, output or exception."""
+    prose, found = blocks(page)
+    results = [path.read_text(encoding="utf-8") for path in RESULTS.glob("*.md")]
+    excused = " ".join(EXCEPTIONS.get(name, {}).values())
+    known = re.findall(NUMBER, "\n".join([*found, *results, excused]))
+    figures = re.findall(FIGURE, prose_of(prose))
+    stands = {bare(one) for one in known}
+    return [one for one in figures if bare(one) not in stands]
+
+
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+CHECKED = [page for page in PAGES if page.stem not in NOT_CHECKED]
+
+
+@pytest.mark.parametrize("page", CHECKED, ids=lambda page: page.stem)
+def test_figures_stand_in_a_table(page):
+    assert missing_figures(page.read_text(encoding="utf-8"), page.stem) == []
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_no_exception_is_left_over(name):
+    """Each is a figure of the prose that stands nowhere else."""
+    [page] = [page for page in PAGES if page.stem == name]
+    text = page.read_text(encoding="utf-8")
+    figures = re.findall(FIGURE, prose_of(blocks(text)[0]))
+    excused = " ".join(EXCEPTIONS[name].values()).split()
+    unused = [one for one in excused if bare(one) not in map(bare, figures)]
+    assert unused == []
+
+
+def test_a_figure_that_stands_nowhere_is_found():
+    page = "It is .8123 or 12,345 or 7 times.\n\n| a | .8124 |\n```\n12,345\n```\n"
+    prose, _ = blocks(page)
+    assert re.findall(FIGURE, prose_of(prose)) == [".8123", "12,345", "7"]
+    assert missing_figures(page.replace("7 times", "it"), "") == [".8123"]
