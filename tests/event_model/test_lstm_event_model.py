@@ -124,7 +124,7 @@ def share_of(copies, context, shares, before, day, shop):
 
 
 def with_rate(h, days, unit):
-    """Append the log rate: an interarrival time of k recorded days counts as k - 1/2."""
+    """Append the log rate; interarrival times of k recorded days count as k - 1/2."""
     gaps = days.diff().dt.days.iloc[1:]
     gaps = gaps[gaps > 0] - 0.5
     rate = (len(gaps) + 0.5) / (gaps.sum() / unit + 1)
