@@ -15,7 +15,7 @@ RESULTS = ROOT / "docs" / "benchmark_results"
 NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+"
 FIGURE = (
     r"(?<![\w.,])"
-    rf"(\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d*\.\d+|\d+(?= ?%| percent| times))"
+    r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+(?= ?%| percent| times))"
 )
 
 # Figures without a table, by page and reason.
