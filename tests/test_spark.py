@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.partitions import PartitionedLog, load_rows
 from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.targets import churned
@@ -57,7 +58,7 @@ def spark():
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     # Workers are processes of their own, and import the helpers of the tests.
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     )
@@ -156,33 +157,42 @@ def test_the_session_time_zone_changes_nothing(spark):
 
 
 def test_the_page(spark, tmp_path):
-    """Rows, labels, features, scores and files, as the page on scale shows them."""
-    orders = spark_table(spark, EVENTS, instants=True)
-    people = pd.DataFrame({"who": EVENTS["who"].unique()})
+    """Rows, labels and features by the code of the page; then files and scores."""
+    table = EVENTS.rename(columns={"who": "customer_id", "when": "timestamp"})
+    people = pd.DataFrame({"customer_id": table["customer_id"].unique()})
     people["age"] = np.arange(len(people)) % 50 + 20.0
-    folder = tmp_path / "rows"
+    spark_table(spark, table, instants=True).createOrReplaceTempView("orders")
+    spark_table(spark, people).createOrReplaceTempView("people")
+    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text()
+    [code] = [one for one in page.split("```") if "spark.table" in one]
+    names = {
+        "spark": spark,
+        "churned": churned,
+        "PartitionedLog": PartitionedLog,
+        "HistoryAggregator": HistoryAggregator,
+    }
+    exec(compile(code, "scale.md", "exec"), names)
+    rows, folder = names["rows"], tmp_path / "rows"
 
-    log = PartitionedLog(orders, "who", "when", observed_until=UNTIL, n_partitions=4)
-    rows = log.snapshots(CUTOFFS, statics=spark_table(spark, people))
-    labels = rows.map(lambda X: churned(X, "90D"))
-    features = rows.fit(RFMFeatures())
-    table = rows.map(features.transform)
-    rows.to_disk(folder, y=lambda X: churned(X, "90D"))
-
-    X = EventLog(EVENTS, "who", "when", observed_until=UNTIL).snapshots(CUTOFFS)
-    X = X.merge(people, on="who", how="left")
-    keys, y = X[["who", "cutoff"]], churned(X, "90D")
-    assert_same_rows(collected(labels), keys.assign(churned=y))
-    expected = RFMFeatures().fit_transform(X)
-    assert_same_rows(collected(table), pd.concat([keys, expected], axis=1))
+    log = EventLog(table, "customer_id", "timestamp", observed_until=UNTIL)
+    X = log.snapshots(["2023-09-01", "2023-12-01"])
+    X = X.merge(people, on="customer_id", how="left")
+    by = {"customer_id": "who"}
+    keys, y = X[["customer_id", "cutoff"]].rename(columns=by), churned(X, "30D")
+    labels = collected(names["labels"]).rename(columns=by)
+    assert_same_rows(labels, keys.assign(churned=y))
+    features = collected(names["features"]).rename(columns=by)
+    expected = HistoryAggregator().fit_transform(X)
+    assert_same_rows(features, pd.concat([keys, expected], axis=1))
     assert rows.counts()["n_unmatched"].sum() == 0
+    rows.to_disk(folder, y=lambda X: churned(X, "30D"))
 
     # A model of the parts on disk scores the partitions.
     model = make_pipeline(RFMFeatures(), StandardScaler(), LogisticRegression())
     model.fit(*load_rows(folder))
     scores = rows.map(lambda X: model.predict_proba(X)[:, 1])
     probability = model.predict_proba(X)[:, 1]
-    found = collected(scores).sort_values(["who", "cutoff"])["0"]
+    found = collected(scores).sort_values(["customer_id", "cutoff"])["0"]
     order = keys.sort_values(["who", "cutoff"]).index
     np.testing.assert_allclose(found, probability[order], rtol=1e-12)
 
