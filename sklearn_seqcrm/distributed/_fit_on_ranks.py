@@ -48,9 +48,9 @@ def fit_on_ranks(
 ) -> Any:
     """Fit an estimator by several processes of this machine.
 
-    The processes are started by ``torchrun``, torch's elastic launcher. If one is lost,
-    the launcher starts all again, and training continues after the last epoch that was
-    complete. On several machines, start `run_rank` in each process instead.
+    The processes are started by ``torchrun``. If one is lost, all are started again,
+    and training continues after the last epoch that was complete. On several machines,
+    start `run_rank` in each process instead.
 
     Parameters
     ----------
@@ -120,7 +120,11 @@ def fit_on_ranks(
         }
         (folder / "task.pkl").write_bytes(_dumps(task))
         n_threads = n_threads or max(1, (os.cpu_count() or 1) // n_ranks)
-        _launch(folder, n_ranks, max_restarts, n_threads)
+        # Not by the launcher, whose restarts torch 2.3 refuses (RendezvousClosedError).
+        for _ in range(1 + max_restarts):
+            _launch(folder, n_ranks, n_threads)
+            if any(folder.glob("error-*.pkl")) or (folder / "result.pkl").exists():
+                break
         _raise_error(folder)
         if not (folder / "result.pkl").exists():
             written = (folder / "messages.txt").read_text(errors="replace")
@@ -136,7 +140,7 @@ def _refuse_no_count(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be an integer from {least} on; got {value!r}.")
 
 
-def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> None:
+def _launch(folder: Path, n_ranks: int, n_threads: int) -> None:
     """Run the ranks until there is a result, an error, or no rank any more."""
     command = [
         sys.executable,
@@ -148,7 +152,7 @@ def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> No
         "--local-addr=127.0.0.1",
         "--nnodes=1",
         f"--nproc-per-node={n_ranks}",
-        f"--max-restarts={max_restarts}",
+        "--max-restarts=0",
         "--monitor-interval=0.2",
         "-m",
         "sklearn_seqcrm.distributed",
@@ -166,7 +170,7 @@ def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> No
         try:
             while launcher.poll() is None and n_checks > 0:
                 if any(folder.glob("error-*.pkl")):
-                    break  # the launcher would start the ranks again
+                    break
                 n_checks -= (folder / "result.pkl").exists()
                 time.sleep(_SECONDS_BETWEEN)
         finally:
@@ -215,7 +219,7 @@ def main(folder: Path) -> None:
     try:
         fitted = run_rank(task.pop("estimator"), task.pop("load"), **task)
     except Exception as error:
-        # A lost rank is the launcher's business; another error would come again.
+        # After the loss of a rank, all are started again; another error would recur.
         if _is_lost_peer(error):
             raise
         _write(folder, f"error-{rank}.pkl", (_picklable(error), traceback.format_exc()))

@@ -149,9 +149,11 @@ class ProcessRanks(Ranks):
             keep = np.flatnonzero(np.isin(customers, chosen))
         frame = table.frame.iloc[keep]
         for name, one in table.histories.items():
-            # Of a log on a disk, a pickle has the path only.
-            compact = HistoryArray.of(one[keep].rows.compact(), one.dtype)
-            frame = frame.assign(**{name: compact})
+            # In memory: of a log on a disk, a pickle has the path only.
+            rows = one[keep].rows
+            kept = np.unique(rows.codes[rows.codes >= 0])
+            rows = rows.within(rows.log.subset(kept), kept)
+            frame = frame.assign(**{name: HistoryArray.of(rows, one.dtype)})
         parts = self.gather(frame)
         return Table.of(pd.concat(parts, ignore_index=True))
 

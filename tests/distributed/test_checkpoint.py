@@ -13,9 +13,11 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._base import learn_events
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-from tests.distributed.ranks import group_of_one, journeys
+from tests.distributed.ranks import JOURNEYS, group_of_one, journeys
 
 SMALL = {"hidden_size": 8, "max_epochs": 5, "random_state": 0}
 
@@ -174,3 +176,35 @@ def test_arguments_that_ranks_cannot_take(group):
         fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)
     with pytest.raises(ValueError, match="requires y to be passed"):
         fit_rank(LSTMClassifier(), X)
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_event_model_learns_from_a_sample_of_customers(
+    group, tmp_path, monkeypatch, where
+):
+    log = EventLog(JOURNEYS.events, customer="customer_id", time="timestamp")
+    if where == "disk":
+        log.to_disk(tmp_path / "log")
+        log = EventLog.open(tmp_path / "log")
+    X = log.attach(JOURNEYS.rows, cutoff="cutoff")
+    seen = []
+
+    def learned(table, *args):
+        [array] = table.histories.values()
+        assert not array.log.is_on_disk  # a path would mean nothing to other machines
+        seen.append(int(array.lengths.sum()))
+        return learn_events(table, *args)
+
+    monkeypatch.setattr("sklearn_seqcrm.event_model._base.learn_events", learned)
+    small = SMALL | {"max_epochs": 1}
+    whole = fit_rank(LSTMEventModel(**small), X)
+    raw, _ = journeys()
+    assert_array_equal(
+        whole.score_samples(X), fit_rank(LSTMEventModel(**small), raw).score_samples(X)
+    )
+    monkeypatch.setattr(
+        "sklearn_seqcrm.distributed._process_ranks._EVENTS_TO_LEARN", 500
+    )
+    model = fit_rank(LSTMEventModel(**small), X)
+    assert 400 < seen[-1] < 700 < seen[0]
+    assert np.isfinite(model.score_samples(X)).all()
