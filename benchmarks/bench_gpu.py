@@ -118,7 +118,7 @@ def prefetching(is_on):
     """Return a context that leaves batches to the main thread unless `is_on`."""
     if is_on:
         return nullcontext()
-    return mock.patch.object(_net, "prefetched", lambda batches, _: nullcontext(batches))
+    return mock.patch.object(_net, "prefetched", lambda found, _: nullcontext(found))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from futures import CUTOFFS
+from futures_data import CUTOFFS
 from scipy import stats
 from scipy.optimize import minimize
 from scipy.special import betaln, log_ndtr, log_softmax, logsumexp

@@ -279,14 +279,70 @@ def add_run(path, run):
         file.write(json.dumps(run) + "\n")
 
 
+NAMES = {
+    "network": "network",
+    "lightgbm": "LightGBM, aggregates",
+    "rfm": "boosted trees, RFM",
+}
+
+
 def report(runs, picture):
-    """Print a table for each task."""
+    """Print a table in Markdown for each task, and draw the figure."""
     for task, own in runs.groupby("task", sort=False):
-        groups = own.groupby(["customers", "model"])
-        columns = ["auc", "core_seconds", "megabytes", "n_events"]
-        means = groups[columns].mean()
-        means.insert(1, "sd", groups["auc"].std())
-        print(task, means.round(4).to_string(), sep="\n")
+        print(f"`{task}`:\n")
+        names = " | ".join(NAMES.values())
+        print(
+            f"| training customers | events | {names} |",
+            "|---|---|---|---|---|",
+            sep="\n",
+        )
+        for n, same in own.groupby("customers"):
+            cells = [cell(same[same["model"] == model]) for model in NAMES]
+            events = f"{same['n_events'].mean():,.0f}"
+            print(f"| {n:,} | {events} |", " | ".join(cells), "|")
+        print()
+    if picture:
+        draw(runs, picture)
+
+
+def cell(runs):
+    """Return the mean AUC, its standard deviation, core-seconds and megabytes."""
+    if not len(runs):
+        return ""
+    scores = [runs["auc"].mean()] + [runs["auc"].std()] * (len(runs) > 1)
+    return (
+        " ± ".join(f"{score:.4f}"[1:] for score in scores)
+        + f", {runs['core_seconds'].mean():,.1f} s"
+        + f", {runs['megabytes'].clip(lower=0).mean():,.0f} MB"
+    )
+
+
+def draw(runs, path):
+    """Draw AUC and core-seconds against the number of customers."""
+    import matplotlib.pyplot as plt
+
+    tasks = list(runs["task"].unique())
+    figure, axes = plt.subplots(
+        2,
+        len(tasks),
+        figsize=(4 * len(tasks), 5.5),
+        layout="constrained",
+        squeeze=False,
+    )
+    for (upper, lower), task in zip(axes.T, tasks, strict=True):
+        own = runs[runs["task"] == task]
+        for model, label in NAMES.items():
+            means = (
+                own[own["model"] == model].groupby("customers").mean(numeric_only=True)
+            )
+            upper.plot(means.index, means["auc"], marker="o", label=label)
+            lower.plot(means.index, means["core_seconds"] / 3600, marker="o")
+        upper.set(title=task, xscale="log")
+        lower.set(xscale="log", yscale="log", xlabel="training customers")
+    axes[0, 0].set_ylabel("AUC")
+    axes[1, 0].set_ylabel("core-hours")
+    axes[0, 0].legend(loc="lower right", fontsize="small")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

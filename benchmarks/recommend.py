@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from futures import journey_lines
+from futures_data import journey_lines
 from scipy.sparse import csr_array
 
 from sklearn_seqcrm.event_model import LSTMEventModel

@@ -11,6 +11,7 @@ weights and without calibration.
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.uplift import UpliftClassifier
 
+MINUS = "\N{MINUS SIGN}"
 DOCS = Path(__file__).parent.parent / "docs"
 VERSIONS = ("randomised", "confounded")
 PLAIN = {"overlap_weights": False, "calibrate": False}
@@ -145,7 +147,8 @@ def write_report(runs):
     sections = [version_table(runs, version) for version in VERSIONS]
     sections.append(difference_table(runs))
     path = DOCS / "benchmark_results" / "uplift.md"
-    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    text = re.sub(r"(?<=[ (])-(?=\d)", MINUS, "\n\n".join(sections))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def table_of(header, lines):

@@ -4,9 +4,11 @@ import itertools
 import os
 import pickle
 import signal
+import socket
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from sklearn.dummy import DummyClassifier
@@ -15,13 +17,20 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_seqcrm.distributed import run_rank
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.partitions import PartitionedLog, load_rows
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import predict_partition
+from sklearn_seqcrm.targets import churned
 from sklearn_seqcrm.testing._small_data import make_events
+from tests.partitions.random_tables import N_TABLES, check_case, random_case
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
 
 EVENTS = make_events(300, mean_events=30)
@@ -157,3 +166,90 @@ def test_partitions_are_scored_although_a_worker_was_killed(client, logs, tmp_pa
     assert killed.exists()
     found = found.astype(expected.dtypes).sort_values("who", ignore_index=True)
     assert_frame_equal(found, expected)
+
+
+# Of Dask, where it joins tables of a hundred columns.
+@pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
+@pytest.mark.parametrize("seed", range(N_TABLES or 10))
+def test_random_tables_by_partition_equal_one_process(seed):
+    """Three partitions, of which some may have no event of a kind, or none at all."""
+    case = random_case(seed)
+    # One type for each column, as a table of Dask has.
+    table = pd.concat(case.parts, ignore_index=True)
+    table = table.astype({"flag": "boolean"})  # Dask makes text of objects
+    events = dd.from_pandas(table, npartitions=3, sort=False)
+    with dask.config.set(scheduler="synchronous"):
+        statics = dd.from_pandas(case.statics, npartitions=2)
+        check_case(case, events, statics, lambda table: table.compute())
+
+
+def test_an_encoder_is_fitted_although_a_worker_was_killed(client, tmp_path):
+    killed = tmp_path / "killed"
+    events = EVENTS[["who", "when", "amount", "kind"]]
+
+    def read(part):
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part
+
+    table = dd.from_pandas(events, npartitions=4).map_partitions(read, meta=events[:0])
+    rows = PartitionedLog(table, "who", "when", observed_until=UNTIL).snapshots(
+        ["2023-06-01", "2024-06-01"]
+    )
+    assert killed.exists()
+    found = rows.fit(HistoryEncoder())
+    X = EventLog(events, "who", "when", observed_until=UNTIL).snapshots(
+        ["2023-06-01", "2024-06-01"]
+    )
+    expected = HistoryEncoder().fit(X)
+    assert found.layouts_["history"].channels == expected.layouts_["history"].channels
+    # The rows of each partition, for two training processes.
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, "30D"))
+    parts = [load_rows(tmp_path / "rows", rank, 2) for rank in range(2)]
+    customers = [set(X["who"]) for X, _ in parts]
+    assert not customers[0] & customers[1]
+    assert sum(len(X) for X, _ in parts) == len(X)
+    y = pd.concat([y for _, y in parts])
+    assert y.sum() == churned(X, "30D").sum()
+
+
+def free_address():
+    """Return where ranks can meet on the machine of a worker."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
+
+
+def load_half(rank, n_ranks):
+    """Return the rows of a rank."""
+    X, y = rows_and_target(EventLog(EVENTS, "who", "when", observed_until=UNTIL))
+    customers = pd.factorize(np.asarray(X["history"].array.customers))[0]
+    mine = (customers < 120) == (rank == 0)
+    return X[mine], y[mine]
+
+
+def test_workers_train_one_network(client):
+    X, _ = load_half(0, 1)
+    model = make_history_pipeline(
+        LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0)
+    )
+    model[:-1].fit(X)
+    workers = list(client.scheduler_info()["workers"])
+    meet = client.submit(free_address, workers=workers[:1], pure=False).result()
+    ranks = [
+        client.submit(
+            run_rank,
+            model,
+            load_half,
+            rank=i,
+            n_ranks=len(workers),
+            init_method=meet,
+            timeout=60.0,
+            workers=[worker],
+            pure=False,
+        )
+        for i, worker in enumerate(workers)
+    ]
+    first, second = (one.predict_proba(X) for one in client.gather(ranks))
+    np.testing.assert_array_equal(first, second)

@@ -75,6 +75,10 @@ def test_histories(run):
     rows = recent.groupby("cutoff").size()
     known = page["churned"](recent, "30D", censored="nan").groupby(recent["cutoff"])
     assert known.count().tolist() == [rows.iloc[0], 0]
+    days = page["days"].to_frame()
+    assert days["event"].tolist() == ["order", "cancellation"]
+    assert days["amount"].tolist() == [22, -9]
+    assert days["n_events"].tolist() == [3, 1]
 
 
 def test_the_leak_scores_higher_than_the_truth(run):

@@ -41,6 +41,21 @@ def test_external_links_are_complete_and_use_https(page):
     ] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_statics_are_merged_from_the_left(page):
+    """An inner merge loses customers who are not in the table of statics."""
+    text = page.read_text(encoding="utf-8")
+    merges = re.findall(r"\.merge\(([^()]*people[^()]*|[^()]*customers[^()]*)\)", text)
+    assert [one for one in merges if 'how="left"' not in one] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_extras_are_installed_from_a_checkout(page):
+    """The package index has no release yet."""
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"install\s+['\"`]*sklearn-seqcrm", text) == []
+
+
 def test_every_page_is_in_the_guide_or_on_the_front_page():
     """Otherwise readers cannot find it."""
     text = "".join(

@@ -163,8 +163,7 @@ def _nothing() -> dict[str, Any]:
 
 
 class EpochCheckpoint(Callback):
-    """Write a checkpoint after each epoch; called after early stopping and averaging.
-    """
+    """Write a checkpoint after each epoch, after early stopping and averaging."""
 
     def __init__(self, checkpoint: Checkpoint, ranks: Any) -> None:
         self.checkpoint = checkpoint

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -29,6 +30,9 @@ from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm.distributed._run_rank import run_rank
 
 _SHOWN = 3000  # characters of the messages of ranks in an error
+_SECONDS_BETWEEN = 0.05
+# Time for ranks to end after the result is there; none may keep the caller waiting.
+_SECONDS_TO_LEAVE = 60
 
 
 def fit_on_ranks(
@@ -112,12 +116,13 @@ def fit_on_ranks(
             "checkpoint": folder / "checkpoint" if checkpoint is None else checkpoint,
             "backend": backend,
             "timeout": timeout,
+            "caller": os.getpid(),
         }
         (folder / "task.pkl").write_bytes(_dumps(task))
         n_threads = n_threads or max(1, (os.cpu_count() or 1) // n_ranks)
-        code = _launch(folder, n_ranks, max_restarts, n_threads)
+        _launch(folder, n_ranks, max_restarts, n_threads)
         _raise_error(folder)
-        if code:
+        if not (folder / "result.pkl").exists():
             written = (folder / "messages.txt").read_text(errors="replace")
             raise RuntimeError(
                 f"Ranks were lost more than max_restarts={max_restarts} times. The end "
@@ -131,8 +136,8 @@ def _refuse_no_count(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be an integer from {least} on; got {value!r}.")
 
 
-def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> int:
-    """Run the ranks, and return the exit code of the launcher."""
+def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> None:
+    """Run the ranks until there is a result, an error, or no rank any more."""
     command = [
         sys.executable,
         "-m",
@@ -146,7 +151,7 @@ def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> in
         f"--max-restarts={max_restarts}",
         "--monitor-interval=0.2",
         "-m",
-        "sklearn_seqcrm.distributed._fit_on_ranks",
+        "sklearn_seqcrm.distributed",
         str(folder),
     ]
     environment = {
@@ -157,17 +162,18 @@ def _launch(folder: Path, n_ranks: int, max_restarts: int, n_threads: int) -> in
     }
     with (folder / "messages.txt").open("wb") as messages:
         launcher = subprocess.Popen(command, stderr=messages, env=environment)
+        n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN
         try:
-            while launcher.poll() is None:
+            while launcher.poll() is None and n_checks > 0:
                 if any(folder.glob("error-*.pkl")):
                     break  # the launcher would start the ranks again
-                time.sleep(0.05)
+                n_checks -= (folder / "result.pkl").exists()
+                time.sleep(_SECONDS_BETWEEN)
         finally:
             # Also after a KeyboardInterrupt. The launcher ends the ranks.
             if launcher.poll() is None:
                 launcher.send_signal(signal.SIGTERM)
             launcher.wait()
-    return launcher.returncode
 
 
 def _raise_error(folder: Path) -> None:
@@ -199,10 +205,12 @@ def _is_lost_peer(error: Exception) -> bool:
     )
 
 
-def _main(folder: Path) -> None:
+def main(folder: Path) -> None:
     """Run a rank; torchrun has set its number in the environment."""
     task = pickle.loads((folder / "task.pkl").read_bytes())
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    watch = threading.Thread(target=_end_with, args=[task.pop("caller")], daemon=True)
+    watch.start()
     rank = os.environ["RANK"]
     try:
         fitted = run_rank(task.pop("estimator"), task.pop("load"), **task)
@@ -216,6 +224,16 @@ def _main(folder: Path) -> None:
         _write(folder, "result.pkl", fitted)
 
 
+def _end_with(caller: int) -> None:
+    """End this process when the one that called `fit_on_ranks` was killed."""
+    while os.name == "posix":
+        try:
+            os.kill(caller, 0)  # sends nothing
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(1)
+
+
 def _picklable(error: Exception) -> Exception:
     """Return the exception, or its text in a RuntimeError if pickles lose it."""
     try:
@@ -223,7 +241,3 @@ def _picklable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(repr(error))
     return error
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))

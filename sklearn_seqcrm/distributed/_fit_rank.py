@@ -97,9 +97,9 @@ def fit_rank(
     >>> import tempfile, torch.distributed as dist
     >>> from sklearn_seqcrm.distributed import fit_rank
     >>> from sklearn_seqcrm.neural_network import LSTMClassifier
-    >>> with tempfile.NamedTemporaryFile() as file:  # a group of one, for the example
+    >>> with tempfile.TemporaryDirectory() as name:  # a group of one, for the example
     ...     dist.init_process_group(
-    ...         "gloo", init_method=f"file://{file.name}", rank=0, world_size=1
+    ...         "gloo", init_method=f"file://{name}/group", rank=0, world_size=1
     ...     )
     ...     model = LSTMClassifier(max_epochs=2, random_state=0)
     ...     model = fit_rank(model, [[0.0], [1.0]] * 20, [0, 1] * 20)
@@ -151,7 +151,8 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
     except NotFittedError as error:
         raise NotFittedError(
             f"The steps before {type(network).__name__} must be fitted, on a sample of "
-            "the rows or on partitions, equally on all ranks: pipeline[:-1].fit(sample)."
+            "the rows or on partitions, the same on all ranks: "
+            "pipeline[:-1].fit(sample)."
         ) from error
     return before, network
 

@@ -68,7 +68,10 @@ class ProcessRanks(Ranks):
             return type(array)(*map(self.concatenate, own))
         array = np.ascontiguousarray(array)
         forms = self.gather((array.dtype, array.shape))
-        if len({(dtype, shape[1:]) for dtype, shape in forms}) > 1 or array.dtype == "O":
+        if (
+            len({(dtype, shape[1:]) for dtype, shape in forms}) > 1
+            or array.dtype == "O"
+        ):
             return np.concatenate(self.gather(array))
         counts = [shape[0] for _, shape in forms]
         row = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype="int64"))

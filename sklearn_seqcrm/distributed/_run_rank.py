@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 import torch.distributed as dist
 
 from sklearn_seqcrm.distributed._fit_rank import fit_rank
+
+_SECONDS_TO_FREE = 0.2
 
 
 def run_rank(
@@ -60,6 +63,20 @@ def run_rank(
         As `fit_rank`.
     RuntimeError
         If another rank is lost, or sends nothing within `timeout`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn_seqcrm.distributed import run_rank
+    >>> from sklearn_seqcrm.neural_network import LSTMClassifier
+    >>> def load(rank, n_ranks):
+    ...     return [[0.0], [1.0]] * 20, [0, 1] * 20
+    >>> model = LSTMClassifier(max_epochs=2, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as name:  # a group of one, for the example
+    ...     meet = f"file://{name}/group"
+    ...     fitted = run_rank(model, load, init_method=meet, rank=0, n_ranks=1)
+    >>> fitted.predict_proba([[0.0]]).shape
+    (1, 2)
     """
     if backend == "nccl":
         # device="cuda" is then the GPU of this rank.
@@ -73,8 +90,13 @@ def run_rank(
     )
     try:
         loaded = load(dist.get_rank(), dist.get_world_size())
-        return fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
+        fitted = fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
+        dist.barrier()
+        return fitted
     finally:
+        # torch 2.3 holds the GIL while it waits for the threads of gloo, and these may
+        # need it to free the tensors of the last message: they get it here.
+        time.sleep(_SECONDS_TO_FREE)
         dist.destroy_process_group()
 
 

@@ -41,6 +41,7 @@ from sklearn_seqcrm.event_model._learned import (
     event_counts,
     join_views,
     learn_events,
+    n_statics,
     select_raw,
 )
 from sklearn_seqcrm.event_model._likelihood import (
@@ -249,8 +250,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             criterion=torch.nn.Identity,
             events_in_row=float(event_counts(data).mean()),
             module__learned=self._learned,
-            # The last column is the censoring time, see `split_static`.
-            module__n_static=data.static.shape[1] - 1,
+            module__n_static=n_statics(data.static),
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,

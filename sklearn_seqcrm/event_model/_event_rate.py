@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._recurrent.data import HistorySource
+from sklearn_seqcrm.event_model._segments import sums_before
 
 # Prior number of repeats (r) and units of time (alpha): without a repeat, the rate is
 # above 0.
@@ -46,29 +47,20 @@ class EventRate(NamedTuple):
     elapsed: Any
 
     @classmethod
-    def before_events(
-        cls, row: torch.Tensor, lengths: torch.Tensor, is_new: torch.Tensor
-    ) -> Self:
+    def before_events(cls, lengths: torch.Tensor, is_first: torch.Tensor) -> Self:
         """Return the rate before each event.
 
         Parameters
         ----------
-        row : Tensor of shape (n,), int64
-            Row of each event, ascending.
         lengths : Tensor of shape (n,)
-            Interarrival time that each event ends, in units.
-        is_new : Tensor of shape (n,), bool
-            Whether this time is above 0 and begins with an event of the row.
+            Interarrival time that each event ends, in units; 0 for ties.
+        is_first : Tensor of shape (n,), bool
+            Whether it is the first event of its row.
         """
-        first = torch.searchsorted(row, row)
-
-        def sums_before(numbers: torch.Tensor) -> torch.Tensor:
-            # float64: differences of sums over all rows of a batch.
-            numbers = torch.where(is_new, numbers.double(), 0.0)
-            before = numbers.cumsum(0) - numbers
-            return (before - before[first]).float()
-
-        return cls(sums_before(torch.ones_like(lengths)), sums_before(lengths))
+        # The time before the first event that a row sees does not count.
+        lengths = lengths.masked_fill(is_first, 0.0)
+        terms = torch.stack([(lengths > 0).to(lengths.dtype), lengths], dim=1)
+        return cls(*sums_before(terms, is_first).unbind(1))
 
     @classmethod
     def at_cutoffs(cls, events: HistorySource, lengths: np.ndarray) -> Self:
@@ -81,7 +73,7 @@ class EventRate(NamedTuple):
         lengths : ndarray of shape (n_events,)
             Interarrival time that each event ends, in units; 0 for ties.
         """
-        # The time before the first event that a row sees does not count.
+        # As in `before_events`.
         first = np.minimum(events.start + 1, events.stop)
 
         def sums(numbers: np.ndarray) -> np.ndarray:

@@ -125,6 +125,11 @@ class StaticColumns(NamedTuple):
     log_censoring_time: Any
 
 
+def n_statics(static: Any) -> int:
+    """Return S, the number of encoded statics in `RowData.static`, (n, S + 3)."""
+    return static.shape[1] - 3
+
+
 def split_static(static: Any) -> StaticColumns:
     """Return the parts of `RowData.static`, of shape (n, S + 3)."""
     return StaticColumns(

@@ -232,8 +232,7 @@ class EventNetwork(nn.Module):
         [history] = part.histories
         events = self.states(part)
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
-        is_new = ~(events.is_tie | is_first)
-        rate = EventRate.before_events(events.row, self.grid.lengths(cells), is_new)
+        rate = EventRate.before_events(self.grid.lengths(cells), is_first)
         time = self.time.log_prob(self.time_inputs(events.states, rate), cells)
         time = time.masked_fill(is_first, 0.0)
         own = split_static(part.static)

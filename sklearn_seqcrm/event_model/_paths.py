@@ -84,7 +84,7 @@ class Paths:
         """
         device = self.output.device
         is_tie = torch.from_numpy(interarrival == 0).to(device)
-        lengths = grid.lengths(grid.cells(interarrival, self.times)).float().to(device)
+        lengths = grid.lengths(grid.cells(interarrival, self.times)).to(device)
         # The moment of the last event before the cutoff is over.
         has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
         return replace(

@@ -481,12 +481,12 @@ class HistoryAggregator(BaseHistoryFeatures):
 
 
 def _seen_events(name: Any, X: pd.DataFrame) -> SeenEvents:
-    return SeenEvents.of(X[name].array.rows)  # type: ignore[union-attr]
+    return SeenEvents.of(X[name].array.rows)
 
 
 def _count_known(
     name: Any, chosen: Aggregates, X: pd.DataFrame
 ) -> tuple[pd.Series, int]:
     """Count the rows that have a value of each aggregate, and all rows."""
-    frame = chosen.frame(X[name].array.rows, name)  # type: ignore[union-attr]
+    frame = chosen.frame(X[name].array.rows, name)
     return frame.notna().sum(), len(frame)

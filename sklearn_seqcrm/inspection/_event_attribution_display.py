@@ -29,9 +29,9 @@ class EventAttributionDisplay:
 
     Position 1 is the last event of a history. Each position has a bar, the last event
     on the right, stacked by field. One more bar is the sum over statics and row
-    features; if it is more than 1.5 times as high as the others, it is cut off, with its
-    height above it. Absolute values do not cancel between rows with positive and negative
-    attributions.
+    features; if it is more than 1.5 times as high as the others, it is cut off, with
+    its height above it. Absolute values do not cancel between rows with positive and
+    negative attributions.
 
     Create it with `from_attributions` or `from_estimator`.
 
@@ -198,7 +198,6 @@ class EventAttributionDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-
     def _plot_bar_of_rows(self, ax: Any, height: float, highest: float) -> None:
         """Plot the bar of statics and row features; cut it off if it is far higher.
 
@@ -217,9 +216,7 @@ class EventAttributionDisplay:
             top = _FAR_HIGHER * highest
             ax.set_ylim(0, top)
             text = f"{height:.3g} ↑"
-            ax.annotate(
-                text, (1, top), (0, 3), textcoords="offset points", ha="center"
-            )
+            ax.annotate(text, (1, top), (0, 3), textcoords="offset points", ha="center")
 
 
 def _mean_magnitudes(

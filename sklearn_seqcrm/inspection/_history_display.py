@@ -28,7 +28,7 @@ from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
-_COLORS = "PuOr_r"
+_COLORS, _NEGATIVE, _POSITIVE = "PuOr_r", "#6a4d99", "#c96c0d"  # ends of the map
 _MAX_BARS = 6  # the others are summed
 _SMALLEST, _LARGEST = 30, 220  # areas of dots, in square points
 
@@ -303,11 +303,9 @@ class HistoryDisplay:
     def _plot_bars(self, ax: Any) -> None:
         """Plot the attributions of what is not an event, in the colours of the dots."""
         assert self.beside is not None
-        from matplotlib import colormaps
-
         places, values = np.arange(len(self.beside)), self.beside.to_numpy("float64")
-        ends = colormaps[_COLORS]([0.15, 0.85])  # of negative and positive ones
-        ax.barh(places, values, 0.7, color=ends[(values > 0).astype("int64")])
+        colors = [_POSITIVE if value > 0 else _NEGATIVE for value in values]
+        ax.barh(places, values, 0.7, color=colors)
         ax.axvline(0, color=text_color(), lw=0.8)
         ax.set_yticks(places, [str(label)[:60] for label in self.beside.index])
         ax.set_ylim(len(values) - 0.4, -0.6)
@@ -328,12 +326,12 @@ class HistoryDisplay:
                 some["time"], at, s=size, linewidths=0.7, zorder=3, **style
             )
 
-        handles = [] if self.sizes is None else _dots(*self.sizes, ink)
+        handles = []
         if not known.all():
             # Crosses: a circle without a colour would look like an attribution of 0,
             # or on a dark page like the lowest one.
             crosses = draw(events[~known], c=ink, marker="x", alpha=0.6)
-            handles.append((crosses, "no attribution"))
+            handles = [(crosses, "no attribution")]
         if known.any():
             # Symmetric, so that the neutral colour is an attribution of 0.
             limit = float(strength.max()) or 1.0
@@ -341,6 +339,8 @@ class HistoryDisplay:
             shown = events[known]
             dots = draw(shown, c=shown["attribution"], edgecolors=ink, **colors)
             ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
+        if self.sizes is not None:
+            handles = [*_dots(ax, *self.sizes), *handles]
         if handles and len(events):
             ax.legend(
                 *zip(*handles, strict=True),
@@ -378,18 +378,15 @@ def _split(ax: Any, heights: tuple[float, float]) -> Any:
     return ax.figure.add_subplot(lower)
 
 
-def _dots(field: str, largest: float, ink: str) -> list[tuple[Any, str]]:
+def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
     """Return the dots of the largest value and of 0 for the legend, with their text."""
-    from matplotlib.lines import Line2D
-
-    style = {"linestyle": "none", "marker": "o", "color": "none"}
-    values = ((largest, _LARGEST), (0.0, _SMALLEST))
+    style = {"color": "none", "markeredgecolor": text_color()}
     return [
         (
-            Line2D([], [], markersize=np.sqrt(area), markeredgecolor=ink, **style),
+            ax.plot([], [], "o", markersize=np.sqrt(area), **style)[0],
             f"{field[:20]} = {_number(value)}",
         )
-        for value, area in values
+        for value, area in ((largest, _LARGEST), (0.0, _SMALLEST))
     ]
 
 
@@ -465,7 +462,7 @@ def _value(value: Any) -> str:
 def _number(value: Any) -> str:
     """Return three digits of a number, or all before the point, with a minus sign."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return text.replace("-", "−")
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _refuse_other_events(

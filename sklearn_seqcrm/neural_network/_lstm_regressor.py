@@ -501,9 +501,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             names = self._roles.statics
         n_static = inputs.data.static.shape[1]
         column = exposure_column(self.exposure, names, n_static)
-        self._exposure = learn_exposure(
-            inputs.data, weight, column, self._ranks
-        )
+        self._exposure = learn_exposure(inputs.data, weight, column, self._ranks)
 
     def _with_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:

@@ -1,8 +1,8 @@
 """Apply a function to each partition: in this process, by joblib, in Dask or in Spark.
 
 An engine knows where the partitions are, and nothing about events. A function gets the
-number of a partition, its events and, if a second table was joined, the rows of the same
-customers::
+number of a partition, its events and, if a second table was joined, the rows of the
+same customers::
 
     engine.collect(f)    [f(0, events, rows), f(1, events, rows), ...], here
     engine.frame(f)      the tables that f returns, as a DataFrame of the engine
@@ -16,7 +16,7 @@ import pickle
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -100,8 +100,8 @@ def engine_of(
         )
     if n_partitions not in (None, len(events)):
         raise ValueError(
-            f"n_partitions={n_partitions}, but events is a list of {len(events)}; it is "
-            "not divided again."
+            f"n_partitions={n_partitions}, but events is a list of {len(events)}; it "
+            "is not divided again."
         )
     return ListEngine(list(events), n_jobs)
 
@@ -268,8 +268,6 @@ class SparkEngine(Engine):
     instants: tuple[str, ...] = ()
     rows: Any = None
     row_instants: tuple[str, ...] = ()
-    row_customer: str | None = None
-    _empty: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -319,7 +317,7 @@ class SparkEngine(Engine):
         # Equal ids of two types have different hashes.
         same = F.col(customer).cast(self.events.schema[self.customer].dataType)
         rows = _bucketed(rows.withColumn(customer, same), customer, self.n_partitions)
-        return replace(self, rows=rows, row_instants=instants, row_customer=customer)
+        return replace(self, rows=rows, row_instants=instants)
 
     def _from_pandas(self, rows: pd.DataFrame) -> Any:
         """Return a pandas table as one of Spark; naive times stay as they are."""
@@ -338,7 +336,9 @@ def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
     from pyspark.sql import functions as F
     from pyspark.sql.types import TimestampType
 
-    names = [f.name for f in table.schema.fields if isinstance(f.dataType, TimestampType)]
+    names = [
+        f.name for f in table.schema.fields if isinstance(f.dataType, TimestampType)
+    ]
     for name in names:
         table = table.withColumn(name, F.unix_micros(F.col(name)))
     return table, tuple(names)
@@ -362,13 +362,20 @@ class _Converter:
     def __call__(self, table: pd.DataFrame, is_rows: bool = False) -> pd.DataFrame:
         names = self.rows if is_rows else self.events
         table = table.drop(columns=_BUCKET)
-        return table.assign(**{name: self._times(table[name]) for name in names})
+        times = {name: self._times(table[name]) for name in names}
+        # Microseconds are what Spark stores, and what a log counts in.
+        times |= {
+            str(name): column.dt.as_unit("us")
+            for name, column in table.items()
+            if column.dtype.kind == "M" and name not in times
+        }
+        return table.assign(**times)
 
     def _times(self, micros: pd.Series) -> pd.Series:
         missing = micros.isna().to_numpy()
         ticks = micros.where(~missing, 0).to_numpy("int64").view("M8[us]")
-        times = pd.Series(np.where(missing, np.datetime64("NaT"), ticks), micros.index)
-        times = times.dt.as_unit("us").dt.tz_localize("UTC")
+        ticks = np.where(missing, np.datetime64("NaT", "us"), ticks)
+        times = pd.Series(pd.DatetimeIndex(ticks).tz_localize("UTC"), micros.index)
         if self.time_zone is None:
             return times
         return times.dt.tz_convert(self.time_zone).dt.tz_localize(None)
@@ -421,7 +428,7 @@ def _spark_type(dtype: Any) -> str:
 def _for_spark(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose categories are text, which Spark has no type for."""
     as_text = {
-        name: column.astype(object).where(column.notna(), None)
+        str(name): column.astype(object).where(column.notna(), None)
         for name, column in table.items()
         if _spark_type(column.dtype) == "string"
     }

@@ -1,8 +1,8 @@
 """Fit transformers on the rows of all partitions.
 
-Two things are learned from: events, in passes over the partitions (`Learning`), and
-statics. Statics are collected: `rows_without_events` has all rows, whose histories are
-empty. So roles of columns, imputers and one-hot encoders are fitted by the ordinary code.
+Events are learned from in passes over the partitions (`Learning`). Statics are
+collected: `rows_without_events` has all rows, whose histories are empty. So roles of
+columns, imputers and one-hot encoders are fitted by the ordinary code.
 """
 
 from __future__ import annotations
@@ -143,4 +143,3 @@ def _without_events(
     array = X[name].array
     ids = X[array.dtype.customer].to_numpy(dtype=object)
     return X.drop(columns=name), ids, array.rows.cutoff
-

@@ -60,7 +60,7 @@ def write_folder(
     path.mkdir(exist_ok=True)
     make.schema.conform(make.schema.sample).to_disk(path / "types.log")
     found = list(engine.collect(partial(_write_part, path, make, y)))
-    attrs = next((own for *_, own in found if own), {})
+    attrs: dict[Any, Any] = next((own for *_, own in found if own), {})
     note = {
         "n_partitions": engine.n_partitions,
         "parts": sorted(part for part, *_ in found),
@@ -194,14 +194,15 @@ def load_rows(folder: Any, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
     own = [path / f"part-{part:05d}" for part in note["parts"][rank::n_ranks]]
     types = EventLog.open(path / "types.log")
     X = [_open_rows(one, types, note["history"]) for one in own]
-    filled = [len(rows) > 0 for rows in X]
     joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
     if note["y"] is None:
         return joined, None
-    targets = [
-        pd.read_parquet(one / "y.parquet") for one, has in zip(own, filled) if has
-    ]
-    y: Any = pd.concat(targets, ignore_index=True)
+    written = [one / "y.parquet" for one in own if (one / "y.parquet").exists()]
+    if not written:  # no rows, but the types of other parts
+        every = (path / f"part-{part:05d}" / "y.parquet" for part in note["parts"])
+        written = [next(one for one in every if one.exists())]
+    targets = [pd.read_parquet(one) for one in written]
+    y: Any = pd.concat(targets, ignore_index=True)[: len(joined)]
     if note["y"] == "ndarray":
         values = y.to_numpy()
         return joined, values[:, 0] if values.shape[1] == 1 else values

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Kinds, check_list, exact_ids, find_ids
+from sklearn_seqcrm._store import Kinds, check_list, exact_ids, find_ids, hashed_ids
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions._engines import Engine, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
@@ -112,11 +112,11 @@ class PartitionedLog:
     >>> visits = pd.DataFrame({"who": list("aabcc"), "day": [1, 9, 3, 2, 4]})
     >>> log = PartitionedLog([visits[:3], visits[3:]], "who", "day")
     >>> rows = log.snapshots([5])
-    >>> rows.map(lambda X: churned(X, 4))
+    >>> rows.map(lambda X: churned(X, 5))
       who  cutoff  churned
-    0   a       5      0.0
-    1   b       5      1.0
-    2   c       5      1.0
+    0   a       5        0
+    1   b       5        1
+    2   c       5        1
     >>> rfm = rows.fit(RFMFeatures())
     >>> rows.map(rfm.transform)["history__frequency"].tolist()
     [1.0, 1.0, 2.0]
@@ -152,17 +152,19 @@ class PartitionedLog:
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""
         check = not self._engine.is_by_customer
-        found = list(
-            self._engine.collect(partial(_schema_of, self._options, check))
-        )
+        found = list(self._engine.collect(partial(_schema_of, self._options, check)))
         schemas = [schema for schema, _ in found if schema is not None]
         if not schemas:
             raise ValueError("events has no rows; a log needs at least one event.")
         if check:
             hashes = [own for _, own in found]
-            shared_customers(hashes, partial(_find_customers, self._engine, self._options))
+            shared_customers(
+                hashes, partial(_find_customers, self._engine, self._options)
+            )
         schema = reduce(Schema.merge, schemas)
-        return schema if observed_until is None else schema.observed_until(observed_until)
+        return (
+            schema if observed_until is None else schema.observed_until(observed_until)
+        )
 
     @property
     def n_partitions(self) -> int:
@@ -227,9 +229,11 @@ class PartitionedLog:
             As in `EventLog.snapshots`; if `statics` has a customer twice, when rows are
             made.
         """
-        cutoffs = list(cutoffs) if isinstance(cutoffs, Iterable) and not isinstance(
-            cutoffs, str
-        ) else cutoffs
+        cutoffs = (
+            list(cutoffs)
+            if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
+            else cutoffs
+        )
         recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
         customer = self._options.customer
         return self._rows(recipe, self._joined(statics, customer))
@@ -336,8 +340,6 @@ def _customers_of_hashes(
         return []
     log = options.read(events)
     assert isinstance(log, EventLog)
-    from sklearn_seqcrm._store import hashed_ids
-
     return log.customers[np.isin(hashed_ids(log.customers), hashes)].tolist()
 
 

@@ -1,4 +1,4 @@
-"""Rows with histories, in partitions: map a function, fit a transformer, write files."""
+"""Rows with histories, in partitions: map functions, fit transformers, write files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
+
+_FEW = 20  # rows on which a function is tried
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ class PartitionedRows:
     ----------
     n_partitions : int
         Number of partitions.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.partitions import PartitionedLog
+    >>> visits = pd.DataFrame({"who": list("aabcc"), "day": [1, 9, 3, 2, 4]})
+    >>> log = PartitionedLog([visits[:3], visits[3:]], "who", "day")
+    >>> rows = log.snapshots([5])
+    >>> rows
+    PartitionedRows(2 partitions, columns: who, cutoff, history)
+    >>> rows.map(lambda X: X["history"].array.lengths)
+      who  cutoff  0
+    0   a       5  1
+    1   b       5  1
+    2   c       5  2
     """
 
     def __init__(
@@ -98,7 +115,7 @@ class PartitionedRows:
             called for partitions without rows.
         meta : DataFrame or None, default=None
             A result, of which names and types are taken. None: `function` is called on
-            a few rows of the first partition.
+            a few rows of a sample or, if it fails on those, of each partition.
 
         Returns
         -------
@@ -115,11 +132,13 @@ class PartitionedRows:
             fit the types of `meta`.
         ValueError
             If the result has another number of rows, a column called as the customer or
-            ``"cutoff"``, or other columns than in `meta`; or `function` fails on the
-            few rows that it is tried on.
+            ``"cutoff"``, or other columns than in `meta`; or there are no rows on
+            which `function` could be tried.
         """
         apply = _Mapped(self._make, function)
-        empty = self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
+        empty = (
+            self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
+        )
         return self._engine.frame(replace(apply, empty=empty[:0]), empty[:0])
 
     def counts(self) -> pd.DataFrame:
@@ -218,15 +237,20 @@ class PartitionedRows:
         recipe: Any = self._recipe
         if hasattr(recipe, "min_events"):
             recipe = recipe._replace(min_events=0, active_within=None)
-        X = recipe.make(sample, self._engine.head())
         try:
-            return apply.result(X)
-        except Exception as error:
-            raise ValueError(
-                f"The function fails on {len(X)} rows of a sample, by which names and "
-                f"types of its columns are found: {error} Give them by meta=, a "
-                "DataFrame of any result."
-            ) from error
+            # Here, without a pass: events of few customers, and statics of others.
+            return apply.result(recipe.make(sample, self._engine.head()))
+        except Exception:
+            # A model may refuse such rows. Those of a partition are real.
+            found = self._engine.collect(partial(_try_in_part, apply))
+            result = next((one for one in found if one is not None), None)
+            return self._no_rows() if result is None else result
+
+    def _no_rows(self) -> pd.DataFrame:
+        raise ValueError(
+            "There are no rows, so the columns that the function returns are unknown; "
+            "give them by meta=, a DataFrame of any result."
+        )
 
 
 @dataclass(frozen=True)
@@ -269,14 +293,16 @@ class _Mapped:
         array = X[name].array
         assert isinstance(array, HistoryArray)
         customer = array.dtype.customer
-        keys = {customer: X[customer].reset_index(drop=True), "cutoff": array.cutoffs}
-        repeated = [key for key in keys if key in found.columns]
+        names = [customer, "cutoff"]
+        repeated = [key for key in names if key in found.columns]
         if repeated:
             raise ValueError(
                 f"The function returned the columns {repeated}, which are names of the "
                 "keys; rename or drop them."
             )
-        keys = pd.DataFrame(keys)
+        keys = pd.DataFrame(
+            {customer: X[customer].reset_index(drop=True), "cutoff": array.cutoffs}
+        )
         if len(found) != len(X):  # only the types of `found` count
             keys, found = keys[:0], found[:0]
         return pd.concat([keys, found.reset_index(drop=True)], axis=1)
@@ -298,6 +324,14 @@ def as_table(found: Any) -> pd.DataFrame:
         twice = found.columns[found.columns.duplicated()].unique().tolist()
         raise ValueError(f"The function returned several columns {twice}; rename them.")
     return found
+
+
+def _try_in_part(
+    apply: _Mapped, part: int, events: Any, rows: Any
+) -> pd.DataFrame | None:
+    """Return the result of a function for the first rows of a partition, if any."""
+    X = apply.make(events, rows)[:_FEW]
+    return apply.result(X)[:0] if len(X) else None
 
 
 def _count(make: RowMaker, part: int, events: Any, rows: Any) -> dict[str, int]:

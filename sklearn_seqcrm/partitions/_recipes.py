@@ -76,8 +76,8 @@ class Snapshots(NamedTuple):
         if not known.is_unique:
             twice = known[known.duplicated()][0]
             raise ValueError(
-                f"statics has several rows of the customer {twice!r}; keep one for each "
-                "customer, or attach histories to a table of rows."
+                f"statics has several rows of the customer {twice!r}; keep one for "
+                "each customer, or attach histories to a table of rows."
             )
         if len(known) and len(ids):
             join_ids({"statics": known[:1], "the log": ids[:1]}, "customers")

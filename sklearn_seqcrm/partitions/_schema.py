@@ -8,9 +8,9 @@ Each partition is read by itself, so the same field may come out in several type
     2            no events
     schema       float64       categorical (text)        datetimes, ns
 
-`Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log of
-a partition. The schema is a log without events, `template`, so that all code that asks a
-log for its clock, fields and kinds can ask the schema.
+`Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log
+of a partition. The schema is a log without events, `template`, so that all code that
+asks a log for its clock, fields and kinds can ask the schema.
 """
 
 from __future__ import annotations
@@ -178,7 +178,9 @@ class Schema(NamedTuple):
                 f"{b.fields}. Name those of all by fields=[...]."
             )
         clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
-        windows = [one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)]
+        windows = [
+            one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)
+        ]
         window = windows[0]._replace(
             until=max(one.until for one in windows),
             in_days=all(one.in_days for one in windows),
@@ -195,7 +197,9 @@ class Schema(NamedTuple):
             for name in a.fields
         }
         known = {name: self.known[name] or other.known[name] for name in a.fields}
-        lasts = [_on(one.last, one.template.timeline.clock, clock) for one in (self, other)]
+        lasts = [
+            _on(one.last, one.template.timeline.clock, clock) for one in (self, other)
+        ]
         kinds = _kinds_of(a)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
@@ -288,7 +292,8 @@ def _joint_column(
                 f"{parts[1]}; give it one type, for example by categorical=[{name!r}]."
             )
         return one if known[0] else other
-    arrays = one.type.unified(dict(zip(parts, (one.values, other.values))), name)
+    both = dict(zip(parts, (one.values, other.values), strict=True))
+    arrays = one.type.unified(both, name)
     values = np.concatenate(list(arrays.values()))
     if one.categories is None or other.categories is None:
         return Column(values)

@@ -179,7 +179,8 @@ class HistoryPipeline(Pipeline):
         # A search over the parameters of the network must not leave the encoder behind.
         params = self.get_params()
         for source, value in kwargs.items():
-            step, *_, name = source.split("__")
+            step, _, rest = source.partition("__")  # no rest: steps, or a whole step
+            name = rest.split("__")[-1]
             target = _OF_LEVELS + name
             is_shared = name in ("horizon", "validation_fraction")
             if step == "estimator" and is_shared and target in params.keys() - kwargs:

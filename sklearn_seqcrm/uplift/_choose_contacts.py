@@ -49,11 +49,12 @@ def choose_contacts(
     value : float or array-like of shape (n,), default=1.0
         Value of one outcome, such as the margin of a purchase, of all customers or of
         each; in the unit of `cost`.
-    cost : float or array-like, default=0.0
+    cost : float, mapping or array-like, default=0.0
         Cost of a contact, at least 0: one number, or an array of shape (n_treatments,)
         for each treatment, (n,) or (n, n_treatments) for each customer. With as many
-        customers as treatments, use two dimensions. Costs of treatments in a Series or
-        a DataFrame are found by the labels of the treatments.
+        customers as treatments, use two dimensions. Costs of treatments in a mapping, a
+        Series or a DataFrame are found by the labels of the treatments, and those of an
+        array are in the order of `treatments`, such as an estimator's `treatments_`.
     budget : float or None, default=None
         Largest sum of the costs, at least 0; None for no limit.
     capacity : int, mapping or None, default=None
@@ -177,6 +178,8 @@ def choose_contacts(
     effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"), "effect")
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
+    if isinstance(cost, Mapping):
+        cost = _costs_by_label(cost, labels[1:])
     cost = in_order_of_arms(cost, labels[1:], "cost")
     costs = _costs(cost, n_rows, n_treatments)
     profits = values[:, None] * effects - costs
@@ -302,6 +305,17 @@ def _per_row(value: Any, n_rows: int) -> np.ndarray:
             f"the shape {found.shape}."
         )
     return np.broadcast_to(found, n_rows)
+
+
+def _costs_by_label(cost: Mapping[Any, Any], labels: Any) -> np.ndarray:
+    """Return the costs of a mapping in the order of the labels."""
+    wanted = np.asarray(labels, dtype=object).tolist()
+    if set(cost) != set(wanted):
+        raise ValueError(
+            f"cost names {list(cost)}, and the treatments beside control are {wanted}; "
+            "give each of them a cost."
+        )
+    return _floats([cost[label] for label in wanted], "cost")
 
 
 def _costs(cost: Any, n_rows: int, n_treatments: int) -> np.ndarray:

@@ -170,14 +170,37 @@ class _EffectLearner(Learner):
             For each arm but control: positions of the n_used rows to fit on, their
             pseudo-outcomes and their weights, each of shape (n_used,).
         """
-        group = customer_groups(rows, folds)
+        group = np.zeros(len(rows.arms), dtype="int64")
+        if self.models.calibrates:
+            group = customer_groups(rows, folds)
         jobs = []
         for used, pseudo, weight in targets:
-            own = group[used] if self.models.calibrates else np.zeros(len(used), int)
-            jobs.append(
-                (fit_effect, (self.models, rows.take(used), pseudo, weight, own))
-            )
-        self.effect = _each(jobs, self.models.n_jobs)
+            for train in _training_rows(group[used]):
+                own = None if weight is None else weight[train]
+                given = rows.take(used[train]), pseudo[train], own
+                jobs.append((self.models.fit_effect, given))
+        fitted = iter(_each(jobs, self.models.n_jobs))
+        self.effect = []
+        for used, pseudo, weight in targets:
+            own = [next(fitted) for _ in _training_rows(group[used])]
+            line = self._line(own, rows.take(used), pseudo, weight, group[used])
+            self.effect.append(CrossFittedEffect(own, *line))
+
+    def _line(
+        self,
+        fitted: list[Any],
+        rows: UpliftRows,
+        pseudo: np.ndarray,
+        weight: np.ndarray | None,
+        group: np.ndarray,
+    ) -> tuple[float, float]:
+        """Return the intercept and the slope of the calibration."""
+        if len(fitted) == 1:
+            return 0.0, 1.0
+        each = np.array([self.models.predict_effect(one, rows.X) for one in fitted])
+        _, own = np.unique(group, return_inverse=True)
+        total = rows.weight if weight is None else rows.weight * weight
+        return _calibration(each, own, pseudo, total)
 
     def outcomes(self, X: Any) -> np.ndarray:
         """Return expected outcomes under each arm, shape (n, n_arms)."""
@@ -338,44 +361,12 @@ class CrossFittedEffect(NamedTuple):
         return self.intercept + self.slope * np.mean(each, axis=0)
 
 
-def fit_effect(
-    models: Models,
-    rows: UpliftRows,
-    pseudo: np.ndarray,
-    weight: np.ndarray | None,
-    group: np.ndarray,
-) -> CrossFittedEffect:
-    """Fit a model of effects for each group of customers, on the others.
-
-    Parameters
-    ----------
-    models : Models
-        How to fit and predict.
-    rows : UpliftRows
-        Rows.
-    pseudo, weight : ndarray of shape (n,); weight may be None
-        Pseudo-outcomes, and weights of the method.
-    group : ndarray of shape (n,)
-        Group of the customer of each row. With one group there is one model of all
-        rows, without calibration.
-
-    Returns
-    -------
-    CrossFittedEffect
-        Fitted models.
-    """
-    groups = np.unique(group)
-    if len(groups) < 2:
-        return CrossFittedEffect([models.fit_effect(rows, pseudo, weight)])
-    fitted, each = [], np.empty((len(groups), len(pseudo)))
-    for i, one in enumerate(groups):
-        train = np.flatnonzero(group != one)
-        own = None if weight is None else weight[train]
-        fitted.append(models.fit_effect(rows.take(train), pseudo[train], own))
-        each[i] = models.predict_effect(fitted[-1], rows.X)
-    total = rows.weight if weight is None else rows.weight * weight
-    place = np.searchsorted(groups, group)
-    return CrossFittedEffect(fitted, *_calibration(each, place, pseudo, total))
+def _training_rows(group: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of the other groups for each group, or all of one group."""
+    found = np.unique(group)
+    if len(found) == 1:
+        return [np.arange(len(group))]
+    return [np.flatnonzero(group != one) for one in found]
 
 
 def _calibration(

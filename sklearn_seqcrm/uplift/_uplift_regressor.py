@@ -59,7 +59,7 @@ class UpliftRegressor(BaseUplift):
     calibrate : bool, default=True
         Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
         customers each, and correct the spread of their mean by the other customers, see
-        Notes. False: one model of all rows, in half the time.
+        Notes. False: one model of all rows; a fit then takes two thirds of the time.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.

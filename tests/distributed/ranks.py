@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def group_of_one(tmp_path):
     try:
         yield
     finally:
+        time.sleep(0.2)  # see run_rank
         dist.destroy_process_group()
 
 
@@ -72,7 +74,7 @@ def on_two_ranks(function, folder):
     root = str(script.parents[2])
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, str(script.parent), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
         "OMP_NUM_THREADS": "1",
     }
     processes = [
@@ -103,6 +105,8 @@ def main(rank, folder):
     )
     function = pickle.loads((folder / "function.pkl").read_bytes())
     (folder / f"{rank}.pkl").write_bytes(pickle.dumps(function(rank)))
+    dist.barrier()
+    time.sleep(0.2)  # see run_rank
     dist.destroy_process_group()
 
 

@@ -2,18 +2,12 @@
 
 import os
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.linear_model import LogisticRegression
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ranks import group_of_one, journeys
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.training import HistoryNet
@@ -21,11 +15,12 @@ from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from tests.distributed.ranks import group_of_one, journeys
 
 SMALL = {"hidden_size": 8, "max_epochs": 5, "random_state": 0}
 
 
-class Broken(Exception):
+class BrokenOffError(Exception):
     """The end of a process."""
 
 
@@ -49,7 +44,7 @@ def break_off(monkeypatch, n_steps):
     def counted(self, *args, **kwargs):
         count[0] += 1
         if count[0] > n_steps:
-            raise Broken
+            raise BrokenOffError
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(HistoryNet, "train_step_single", counted)
@@ -57,7 +52,9 @@ def break_off(monkeypatch, n_steps):
 
 def weights(model):
     return [
-        tensor.numpy() for net in model.nets_ for tensor in net.module_.state_dict().values()
+        tensor.numpy()
+        for net in model.nets_
+        for tensor in net.module_.state_dict().values()
     ]
 
 
@@ -72,7 +69,7 @@ def test_broken_training_continues_with_equal_results(
     model = LSTMClassifier(**SMALL | networks)
     with monkeypatch.context() as patch:
         break_off(patch, n_steps)
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenOffError):
             fit_rank(model, X, y, checkpoint=path)
     assert path.exists() == (n_steps > 1)  # two steps an epoch
     model = fit_rank(LSTMClassifier(**SMALL | networks), X, y, checkpoint=path)
@@ -89,8 +86,10 @@ def test_seed_of_the_start_is_kept(group, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     with monkeypatch.context() as patch:
         break_off(patch, 5)
-        with pytest.raises(Broken):
-            fit_rank(LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path)
+        with pytest.raises(BrokenOffError):
+            fit_rank(
+                LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path
+            )
     before = torch.load(path, weights_only=False)
     model = fit_rank(
         LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path
@@ -106,7 +105,7 @@ def test_event_model_continues(group, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     with monkeypatch.context() as patch:
         break_off(patch, 5)
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenOffError):
             fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
     assert path.exists()
     model = fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
@@ -118,7 +117,7 @@ def test_other_checkpoints_are_refused(group, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     with monkeypatch.context() as patch:
         break_off(patch, 5)
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenOffError):
             fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
     whole = path.read_bytes()
     for model, labels in (

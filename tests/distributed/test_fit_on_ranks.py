@@ -1,21 +1,18 @@
 """Processes that are started by torchrun, killed and started again."""
 
+import os
+import subprocess
 import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ranks import journeys
-
 from sklearn_seqcrm.distributed import fit_on_ranks
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-HERE = str(Path(__file__).parent)
+from tests.distributed.ranks import journeys
 
 
 def loader(killed=None, fails=False):
@@ -27,13 +24,10 @@ def loader(killed=None, fails=False):
     def load(rank, n_ranks):
         import os
         import signal
-        import sys
         from pathlib import Path
 
-        sys.path.insert(0, HERE)
-        from ranks import is_mine, journeys
-
         from sklearn_seqcrm._recurrent.training import HistoryNet
+        from tests.distributed.ranks import is_mine, journeys
 
         if fails and rank == 1:
             raise LookupError("no such table")
@@ -95,7 +89,56 @@ def test_result_needs_no_ranks():
     fitted = fit_on_ranks(model(), loader(), n_ranks=1)
     X, y = journeys()
     before = model()
-    assert_array_equal(
-        fitted.predict_proba(X), before.fit(X, y).predict_proba(X)
-    )
+    assert_array_equal(fitted.predict_proba(X), before.fit(X, y).predict_proba(X))
     assert np.isfinite(fitted[-1].net_.history[-1, "train_loss"])
+
+
+CALLER = """
+import os, sys, time
+from pathlib import Path
+from sklearn_seqcrm.distributed import fit_on_ranks
+from sklearn_seqcrm.neural_network import LSTMClassifier
+
+folder = Path(sys.argv[1])
+
+
+def load(rank, n_ranks):
+    (folder / f"{os.getpid()}.pid").touch()
+    time.sleep(600)
+
+
+fit_on_ranks(LSTMClassifier(), load)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ranks_end_with_a_caller_that_is_killed(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(tmp_path)], env=environment
+    )
+    try:
+        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    finally:
+        caller.kill()
+        caller.wait()
+    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
+
+
+def wait_until(condition):
+    """Wait until a condition is true, at most two minutes."""
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never became true")
+
+
+def is_alive(number):
+    """Return whether a process exists."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True

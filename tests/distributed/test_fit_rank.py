@@ -1,16 +1,11 @@
 """Two ranks against one process on the same rows, and errors on all ranks."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cases import cases, fit_case
-from ranks import JOURNEYS, on_two_ranks
+from tests.distributed.cases import cases, fit_case
+from tests.distributed.ranks import JOURNEYS, on_two_ranks
 
 NAMES = list(cases())
 
@@ -21,7 +16,7 @@ def two(tmp_path_factory):
     names = NAMES
 
     def fit_all(rank):
-        from cases import fit_case
+        from tests.distributed.cases import fit_case
 
         return {name: fit_case(name, rank) for name in names}
 
@@ -55,12 +50,10 @@ def refusals(tmp_path_factory):
     """Return the errors of calls whose arguments differ between two ranks."""
 
     def call_all(rank):
-        import numpy as np
-        from ranks import is_mine, journeys
-
         from sklearn_seqcrm.distributed import fit_rank
         from sklearn_seqcrm.neural_network import LSTMClassifier
         from sklearn_seqcrm.preprocessing import make_history_pipeline
+        from tests.distributed.ranks import is_mine, journeys
 
         X, y = journeys()
         mine = is_mine(len(X), rank, 2)

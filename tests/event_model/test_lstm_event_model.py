@@ -59,7 +59,8 @@ def test_likelihood_is_that_of_a_loop():
             h = output + statics.bias + statics.weight[:, 0] * age[i]
             if j:
                 gap = (day - own["day"].iloc[j - 1]).days
-                expected += log_prob_of_days(module, h, gap, unit)
+                inputs = with_rate(h, own["day"].iloc[:j], unit)
+                expected += log_prob_of_days(module, inputs, gap, unit)
             values = torch.tensor(encoded.log.channels[start + j])
             if not j:
                 values[module.blocks.time.start] = 0
@@ -84,8 +85,10 @@ def test_likelihood_is_that_of_a_loop():
         if len(own):
             h = output + statics.bias + statics.weight[:, 0] * age[i]
             silence = (at - own["day"].iloc[-1]).days
+            inputs = with_rate(h, own["day"], unit)
             shares = [
-                np.exp(log_prob_of_days(module, h, gap, unit)) for gap in range(silence)
+                np.exp(log_prob_of_days(module, inputs, gap, unit))
+                for gap in range(silence)
             ]
             expected += np.log(1 - np.sum(shares))
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
@@ -120,9 +123,17 @@ def share_of(copies, context, shares, before, day, shop):
     return share
 
 
-def log_prob_of_days(module, h, gap, unit):
+def with_rate(h, days, unit):
+    """Append the log rate; interarrival times of k recorded days count as k - 1/2."""
+    gaps = days.diff().dt.days.iloc[1:]
+    gaps = gaps[gaps > 0] - 0.5
+    rate = (len(gaps) + 0.5) / (gaps.sum() / unit + 1)
+    return torch.cat([h, torch.tensor([np.log(rate)], dtype=h.dtype)])
+
+
+def log_prob_of_days(module, inputs, gap, unit):
     """Return the log probability of an interarrival time in days, by scipy."""
-    numbers = module.time.output(h).detach().double().numpy()
+    numbers = module.time.output(inputs).detach().double().numpy()
     # A tie, no further event, and four components.
     odds = np.exp(numbers[:6] + module.time.logit_offset.numpy())
     shares = odds / odds.sum()

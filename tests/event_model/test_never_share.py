@@ -102,9 +102,13 @@ def test_the_dead_stay_away():
 
 
 def test_faithful_customers_are_left_alone():
-    _, _, stays, _, found, came = fitted(0.0)
+    model, X, stays, counts, found, came = fitted(0.0)
     assert log_loss(found, came) < log_loss(stays, came) + 0.01
     assert_allclose(found.mean(), stays.mean(), atol=0.01)
+    futures = model.sample(X, HORIZON, n_paths=40, random_state=0)
+    simulated = np.bincount(futures["row"], minlength=N) / 40
+    # Busy customers are not regressed to the mean: 1.5 without the rate as an input.
+    assert np.sqrt(np.mean((simulated - counts) ** 2)) < 1.25
 
 
 # Parts --------------------------------------------------------------------------------

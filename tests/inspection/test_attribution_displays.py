@@ -105,7 +105,7 @@ def test_display_of_a_row(X, lstm):
     np.testing.assert_allclose(events["attribution"], own["attribution"], atol=1e-5)
     value = log_odds(model, X)[row]
     text = f"Customer {one.customer}\nlog odds of 1 = {value:.3g} (probability "
-    text = text.replace("-", "−") + f"{1 / (1 + np.exp(-value)):.0%})"
+    text = text.replace("-", "\N{MINUS SIGN}") + f"{1 / (1 + np.exp(-value)):.0%})"
     assert display.ax_.get_title("left") == text
     display.figure_.canvas.draw()
     _, ax = plt.subplots()
@@ -186,7 +186,7 @@ def test_bars_of_what_is_not_an_event(X, lstm):
     assert bars.sum() == pytest.approx(own["attribution"].sum())
     output, baseline = outputs.loc[row, ["output", "baseline"]].astype(float)
     assert bars.sum() == pytest.approx(output - baseline, abs=1e-3)
-    assert f"baseline = {baseline:.3g}".replace("-", "−") in display.title
+    assert f"baseline = {baseline:.3g}".replace("-", "\N{MINUS SIGN}") in display.title
     assert len(bars) == 1 + 6 + 1
     assert bars.index[-1].startswith("sum of ")
     single = bars.iloc[1:-1].abs()
@@ -230,9 +230,7 @@ def test_axes_placed_by_hand(X, lstm):
 
 
 def test_attributions_of_fewer_rows(X, lstm):
-    found, outputs = event_attributions(
-        lstm, X[:2], "blanking", return_outputs=True
-    )
+    found, outputs = event_attributions(lstm, X[:2], "blanking", return_outputs=True)
     last = int(np.flatnonzero(X["history"].array.lengths)[-1])
     with pytest.raises(ValueError, match=f"and none of row {last} of X"):
         HistoryDisplay.from_attributions(found, X, last)

@@ -12,6 +12,7 @@ from tests.inspection.models import SMALL
 
 HALF_LIVES = {"1D": "1 day", "36h": "1.5 days", "30D": "30 days", "90min": "1.5 hours"}
 
+
 @pytest.fixture(scope="module")
 def orders():
     times = ["2024-03-01 08:00", "2024-03-04 00:00", "2024-03-09 12:30"]

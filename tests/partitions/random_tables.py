@@ -1,5 +1,6 @@
 """Random tables of events in partitions, and what one process makes of them."""
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn_seqcrm.partitions import PartitionedLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import future_count
 
+# 200 tables take minutes in one process, and longer in Spark; 0: a few.
+N_TABLES = int(os.environ.get("SEQCRM_RANDOM_TABLES", 0))
 KINDS = {"order": ["amount", "shop", "flag"], "return": ["amount", "due"]}
 START = pd.Timestamp("2023-01-01")
 
@@ -180,12 +183,13 @@ def assert_same_encoder(found, expected):
     np.testing.assert_allclose(one.interarrival_scale, other.interarrival_scale)
     np.testing.assert_allclose(one.row_scale, other.row_scale, rtol=1e-9, atol=1e-12)
     for name in ("channels", "codes", "n_levels", "time_unit", "calendar", "moments"):
-        assert getattr(one.layout, name) == getattr(other.layout, name)
+        a, b = getattr(one.layout, name), getattr(other.layout, name)
+        assert a == b, name
     assert found.feature_names_in_.tolist() == expected.feature_names_in_.tolist()
 
 
 def check_case(case, events, statics, to_pandas, **options):
-    """Check that labels, features and encoders by partition are those of one process."""
+    """Check that labels, features and encoders are those of one process."""
     rows = case.partitioned(events, statics, **options)
     X, keys, fitted, encoder = expected_of(case)
     models = [

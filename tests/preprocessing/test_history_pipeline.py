@@ -390,6 +390,13 @@ def test_parameters_are_nested():
     assert repr(again["statics"].transformers[1][2]) == "ColumnsOfKind('numeric')"
 
 
+def test_whole_steps_are_set():
+    model, last = make_history_pipeline(Keep()), Keep()
+    assert model.set_params(estimator=last)[-1] is last
+    assert model.set_params(verbose=True).verbose
+    assert len(model.set_params(steps=model.steps[1:]).steps) == 2
+
+
 def test_memory_caches_the_steps(tmp_path):
     X = make_table()
     model = make_history_pipeline(Keep(), memory=str(tmp_path))

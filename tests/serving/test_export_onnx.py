@@ -350,7 +350,7 @@ def test_refusals(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match=r"JSON has no Period.*of the field 'kind'"):
         export_onnx(periods, path)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match="pip install 'onnx>=1.17'"):
+    with pytest.raises(ImportError, match=r"pip install 'onnx>=1\.17'"):
         export_onnx(model, path)
     assert not list(tmp_path.iterdir())
 

@@ -285,3 +285,18 @@ def test_a_plan_beyond_its_limits_or_its_bound_is_an_error(monkeypatch):
     monkeypatch.setattr(_knapsack, "_within_limits", lambda _, choice, prices: choice)
     with pytest.raises(RuntimeError, match="exceed a limit, or their bound: used"):
         choose_contacts([[12.7, 25.4]] * 30, cost=[5, 10], budget=5, capacity=29)
+
+
+def test_costs_of_a_mapping_are_found_by_the_labels():
+    effect = [[0.5, 0.9], [0.4, 0.1]]
+    labels = ["none", "mail", "call"]
+    by_place = choose_contacts(effect, value=10, cost=[1, 8], treatments=labels)
+    by_label = choose_contacts(
+        effect, value=10, cost={"call": 8, "mail": 1}, treatments=labels
+    )
+    assert by_label.treatment.tolist() == by_place.treatment.tolist()
+    assert by_label.profit == by_place.profit
+    with pytest.raises(ValueError, match=r"cost names \['call'\], and the treatments"):
+        choose_contacts(effect, cost={"call": 8}, treatments=labels)
+    with pytest.raises(ValueError, match=r"cost names \['sms'\]"):
+        choose_contacts([0.1], cost={"sms": 8}, treatments=["none", "mail"])

@@ -26,7 +26,11 @@ from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.uplift import UpliftClassifier, UpliftRegressor
-from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, customer_folds
+from sklearn_seqcrm.uplift._cross_fitting import (
+    UpliftRows,
+    customer_folds,
+    customer_groups,
+)
 from sklearn_seqcrm.uplift._models import counterpart
 
 LEARNERS = ["s", "t", "x", "dr", "r"]
@@ -412,3 +416,28 @@ def test_weights_reach_the_last_step(routing, requested):
         model.fit(X, y, treatment=treated)
     assert seen
     assert all(weight is not None and (weight > 0).all() for weight in seen)
+
+
+@pytest.mark.parametrize("cv", [2, 3, 5, CutoffSplit(2, horizon=5)])
+def test_groups_of_the_calibration_are_of_customers(cv):
+    """At most three, each with rows of both arms in the others."""
+    X, treated, _ = journeys(60, 4)
+    customers = X["who"].to_numpy()
+    rows = UpliftRows(
+        X,
+        np.zeros(len(X)),
+        np.arange(len(X)) % 2.0,
+        np.asarray(treated, dtype="int64"),
+        pd.factorize(customers)[0],
+        np.ones(len(X)),
+        np.empty((len(X), 0)),
+        np.arange(len(X)),
+    )
+    folds = customer_folds(rows, cv, 2, np.random.RandomState(0))
+    group = customer_groups(rows, folds)
+    assert (pd.Series(group).groupby(customers).nunique() == 1).all()
+    assert len(np.unique(group)) == (2 if cv == 2 else 3)
+    if cv == 3:
+        for number, (_, test) in enumerate(folds):
+            np.testing.assert_array_equal(group[test], number)
+    assert np.bincount(group).min() >= len(X) // 10

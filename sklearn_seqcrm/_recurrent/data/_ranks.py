@@ -148,8 +148,9 @@ class SharedRows(RowData):
         Position of each row in `own`; -1 for rows of other ranks.
     """
 
-    own: RowData = field(default=None, metadata=OF_ALL_ROWS)  # type: ignore[assignment]
-    place: np.ndarray = field(default=None)  # type: ignore[assignment]
+    # Never None: fields of the base class have defaults, and these need some, too.
+    own: Any = field(default=None, metadata=OF_ALL_ROWS)
+    place: Any = None
 
     @cached_property
     def number(self) -> np.ndarray:

@@ -317,7 +317,8 @@ class HistoryNet(NeuralNet):
         still = copy.copy(self)
         still.callbacks, still.callbacks_ = [], []
         for name in ("_of_readers", "_of_module", "ranks"):
-            vars(still).pop(name, None)
+            if name in vars(still):
+                delattr(still, name)
         return still
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:

