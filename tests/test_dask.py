@@ -183,6 +183,63 @@ def test_random_tables_by_partition_equal_one_process(seed):
         check_case(case, events, statics, lambda table: table.compute())
 
 
+NUMBERED = pd.DataFrame(
+    {"who": np.arange(90) % 30, "day": np.arange(90) / 3, "shop": list("abcxyz") * 15}
+)
+
+
+def numbered_rows(statics=None, **changes):
+    """Return rows of a table whose customers are numbers."""
+    events = dd.from_pandas(NUMBERED.assign(**changes), npartitions=3, sort=False)
+    return PartitionedLog(events, "who", "day").snapshots([20], statics=statics)
+
+
+def test_types_hold_the_values_of_all_partitions():
+    with dask.config.set(scheduler="synchronous"):
+        rows = numbered_rows()
+        people = pd.DataFrame({"who": np.arange(30), "age": np.arange(30)})
+        text = rows.map(lambda X: pd.Series(pd.Categorical("c" + X["who"].astype(str))))
+        text = text.compute()
+        assert text["0"].tolist() == ["c" + str(one) for one in text["who"]]
+        rows = numbered_rows(people[people["who"] != 7])
+        ages = rows.map(lambda X: X["age"]).compute()
+        assert ages["age"].isna().sum() == 1
+        assert (ages["age"] == ages["who"]).sum() == 29
+        halves = rows.map(lambda X: X["age"] / 2, meta=people[["age"]])
+        with pytest.raises(TypeError, match="Column 'age' has the type float64"):
+            halves.compute()
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "message"),
+    [
+        (np.arange(30) + 0.5, ValueError, "customer 0.5 .* does not fit"),
+        (np.arange(30).astype(str), TypeError, "no id would match"),
+        (np.where(np.arange(30) == 3, np.nan, np.arange(30)), ValueError, "missing"),
+    ],
+)
+def test_ids_of_another_type_are_refused(ids, error, message):
+    people = pd.DataFrame({"who": ids, "age": 1})
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(error, match=message),
+    ):
+        numbered_rows(people).counts()
+
+
+def test_ids_of_equal_value_match():
+    people = pd.DataFrame({"who": np.arange(30), "age": 1})
+    with dask.config.set(scheduler="synchronous"):
+        rows = numbered_rows(people.assign(who=people["who"].astype(float)))
+        assert rows.counts()["n_unmatched"].sum() == 0
+        who = "c" + NUMBERED["who"].astype(str)
+        levels = pd.DataFrame({"who": pd.Categorical(who.unique()), "age": 1})
+        for own in (who, who.astype("category")):
+            counts = numbered_rows(levels, who=own).counts()
+            assert counts["n_unmatched"].sum() == 0
+            assert counts["n_customers"].sum() == 30
+
+
 def test_an_encoder_is_fitted_although_a_worker_was_killed(client, tmp_path):
     killed = tmp_path / "killed"
     events = EVENTS[["who", "when", "amount", "kind"]]

@@ -16,7 +16,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.partitions import PartitionedLog, load_rows
 from sklearn_seqcrm.serving import predict_partition
-from sklearn_seqcrm.targets import churned
+from sklearn_seqcrm.targets import churned, next_value
 from sklearn_seqcrm.testing._small_data import make_events
 from tests.partitions.random_tables import (
     N_TABLES,
@@ -187,6 +187,35 @@ def test_the_page(spark, tmp_path):
     found = collected(scores).sort_values(["customer_id", "cutoff"])["0"]
     order = keys.sort_values(["who", "cutoff"]).index
     np.testing.assert_allclose(found, probability[order], rtol=1e-12)
+
+
+def test_types_and_ids_of_partitions(spark):
+    events = pd.DataFrame(
+        {
+            "who": np.arange(90) % 30,
+            "day": np.arange(90) / 3,
+            "shop": np.where(np.arange(90) % 30 < 15, "n", "s"),
+        }
+    )
+    people = pd.DataFrame({"who": np.arange(30), 0: np.arange(30)})
+    log = PartitionedLog(spark_table(spark, events), "who", "day", n_partitions=3)
+    rows = log.snapshots([20], statics=people[people["who"] != 7])
+    found = rows.map(lambda X: X[["0"]]).toPandas()
+    assert found["0"].isna().sum() == 1
+    assert (found["0"] == found["who"]).sum() == 29
+    shops = rows.map(lambda X: next_value(X, "shop")).toPandas()
+    assert (shops.iloc[:, 2] == np.where(shops["who"] < 15, "n", "s")).all()
+    pairs = rows.map(lambda X: pd.DataFrame(np.zeros((len(X), 2)))).toPandas()
+    assert pairs.columns.tolist() == ["who", "cutoff", "0", "1"]
+    halves = rows.map(lambda X: X["0"] / 2, meta=pd.DataFrame({"0": [1]}))
+    with pytest.raises(Exception, match="Column '0' of partition . has the type float"):
+        halves.toPandas()
+    with pytest.raises(ValueError, match=r"customer 0\.5"):
+        log.snapshots([20], statics=people.assign(who=people["who"] + 0.5))
+    with pytest.raises(TypeError, match="no id would match"):
+        log.snapshots([20], statics=people.assign(who=people["who"].astype(str)))
+    with pytest.raises(ValueError, match="rename it"):
+        log.snapshots([20], statics=people.rename(columns={0: "__partition"}))
 
 
 def test_predict_partition_in_a_session_of_another_zone(spark):

@@ -1,7 +1,7 @@
 """Apply a function to each partition: in this process, by joblib, in Dask or in Spark.
 
-An engine knows where the partitions are, and nothing about events. A function gets the
-number of a partition, its events and, if a second table was joined, the rows of the
+An engine runs functions on partitions; it does not interpret events. A function gets
+the number of a partition, its events and, if a second table was joined, the rows of the
 same customers::
 
     engine.collect(f)    [f(0, events, rows), f(1, events, rows), ...], here
@@ -17,11 +17,15 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+
+from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
+from sklearn_seqcrm.partitions._types import plain, plain_ids
 
 PartFunction: TypeAlias = Callable[[int, Any, Any], Any]
 
@@ -55,8 +59,18 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def join(self, rows: Any, customer: str) -> Self:
-        """Return an engine with a second table, partitioned as the events are."""
+    def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
+        """Return an engine with a second table, partitioned as the events are.
+
+        Parameters
+        ----------
+        rows : table
+            The second table.
+        customer : str
+            Its customer column.
+        known : Index
+            A customer of the events, whose type those of `rows` must have.
+        """
 
     @abstractmethod
     def head(self) -> pd.DataFrame | None:
@@ -65,6 +79,11 @@ class Engine(ABC):
     @property
     def is_by_customer(self) -> bool:
         """Whether the engine itself moved each customer into one partition."""
+        return True
+
+    @property
+    def needs_types(self) -> bool:
+        """Whether `frame` must know the types of its columns before it runs."""
         return True
 
 
@@ -143,6 +162,11 @@ class ListEngine(Engine):
         """Nothing was moved."""
         return False
 
+    @property
+    def needs_types(self) -> bool:
+        """The tables are joined here."""
+        return False
+
     def collect(self, function: PartFunction) -> Iterator[Any]:
         rows = [None] * len(self.events) if self.rows is None else self.rows
         tasks = zip(range(len(rows)), self.events, rows, strict=True)
@@ -152,9 +176,13 @@ class ListEngine(Engine):
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
         parts = [part for part in self.collect(function) if len(part)]
-        return pd.concat(parts, ignore_index=True) if parts else empty
+        if not parts:
+            return empty
+        # By column: concat of tables would ignore the types of columns without values.
+        joined = {n: pd.concat([p[n] for p in parts], ignore_index=True) for n in empty}
+        return pd.DataFrame(joined)
 
-    def join(self, rows: Any, customer: str) -> Self:
+    def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
         if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
             raise TypeError(
                 "A table beside a list of partitions must be a list of as many tables, "
@@ -165,6 +193,8 @@ class ListEngine(Engine):
                 f"There are {len(rows)} tables of rows for {len(self.events)} "
                 "partitions of events; give one for each, of the same customers."
             )
+        for part, table in enumerate(rows):
+            check_customer(table.columns, customer, f"Table {part}")
         return replace(self, rows=list(rows))
 
     def head(self) -> pd.DataFrame | None:
@@ -185,7 +215,13 @@ class DaskEngine(Engine):
     def of(cls, events: Any, customer: str, n_partitions: int | None) -> Self:
         """Shuffle a table by customer."""
         n = n_partitions or events.npartitions
-        _refuse_no_column(events.columns, customer, "events")
+        check_customer(events.columns, customer, "events")
+        if isinstance(events[customer].dtype, pd.CategoricalDtype):
+            # Codes depend on the partition; equal values have equal hashes.
+            values = events[customer].astype(
+                events._meta[customer].cat.categories.dtype
+            )
+            events = events.assign(**{customer: values})
         return cls(events.shuffle(customer, npartitions=n), customer)
 
     @property
@@ -210,16 +246,18 @@ class DaskEngine(Engine):
             call, self.rows, meta=empty, align_dataframes=False
         )
 
-    def join(self, rows: Any, customer: str) -> Self:
+    def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
         import dask.dataframe as dd
 
         if isinstance(rows, pd.DataFrame):
             rows = dd.from_pandas(rows, npartitions=1, sort=False)
-        _refuse_no_column(rows.columns, customer, "rows")
+        check_customer(rows.columns, customer, "rows")
         dtype = self.events[self.customer].dtype
         if rows[customer].dtype != dtype:
             # Equal ids of two types have different hashes.
-            rows = rows.assign(**{customer: rows[customer].astype(dtype)})
+            fit = partial(_with_ids, customer=customer, dtype=dtype, known=known)
+            meta = rows._meta.assign(**{customer: pd.Series([], dtype=dtype)})
+            rows = rows.map_partitions(fit, meta=meta)
         return replace(self, rows=rows.shuffle(customer, npartitions=self.n_partitions))
 
     def head(self) -> pd.DataFrame | None:
@@ -228,6 +266,32 @@ class DaskEngine(Engine):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # fewer rows than asked for
             return self.rows.head(3, npartitions=-1)
+
+
+def _with_ids(
+    rows: pd.DataFrame, customer: str, dtype: Any, known: pd.Index
+) -> pd.DataFrame:
+    """Return rows whose ids have the type of those of events, if that changes none."""
+    what = f"customers in column {customer!r} of rows"
+    check_none_missing(rows[customer], f"customer column {customer!r} of rows")
+    ids = exact_ids(pd.Index(plain_ids(rows[customer])), what)
+    check_same_id_type(ids, known, what, "those of events")
+    own = pd.Series(ids, rows.index)
+    try:
+        cast = own.astype(dtype)
+        differs = (cast.astype(object) != own.astype(object)).to_numpy(dtype=bool)
+    except (TypeError, ValueError, OverflowError):
+        differs = np.ones(len(own), bool)
+    if differs.any():
+        raise ValueError(_misfit(customer, own[differs].iloc[0], dtype))
+    return rows.assign(**{customer: cast})
+
+
+def _misfit(customer: str, first: Any, dtype: Any) -> str:
+    return (
+        f"The customer {first!r} in column {customer!r} of rows does not fit the type "
+        f"{dtype} of the customers of events; give ids of one type, none missing."
+    )
 
 
 @dataclass(frozen=True)
@@ -241,7 +305,10 @@ class _WithoutNumber:
         return self.function(-1, events, rows)
 
 
-def _refuse_no_column(columns: Any, customer: str, what: str) -> None:
+def check_customer(columns: Any, customer: str, what: str) -> None:
+    """Raise an error if a table does not have one customer column."""
+    if list(columns).count(customer) > 1:
+        raise ValueError(f"{what} has several columns {customer!r}; drop all but one.")
     if customer not in columns:
         raise KeyError(
             f"{what} has no customer column {customer!r}; it has {list(columns)}."
@@ -274,7 +341,7 @@ class SparkEngine(Engine):
         cls, events: Any, customer: str, n_partitions: int | None, time_zone: str | None
     ) -> Self:
         """Group a table by customer."""
-        _refuse_no_column(events.columns, customer, "events")
+        check_customer(events.columns, customer, "events")
         n = n_partitions or events.rdd.getNumPartitions()
         events, instants = _without_instants(events)
         events = _bucketed(events, customer, n)
@@ -307,16 +374,33 @@ class SparkEngine(Engine):
 
         return by.cogroup(self.rows.groupBy(_BUCKET)).applyInPandas(two, schema)
 
-    def join(self, rows: Any, customer: str) -> Self:
+    def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
         from pyspark.sql import functions as F
 
         if isinstance(rows, pd.DataFrame):
             rows = self._from_pandas(rows)
-        _refuse_no_column(rows.columns, customer, "rows")
+        check_customer(rows.columns, customer, "rows")
         rows, instants = _without_instants(rows)
-        # Equal ids of two types have different hashes.
-        same = F.col(customer).cast(self.events.schema[self.customer].dataType)
-        rows = _bucketed(rows.withColumn(customer, same), customer, self.n_partitions)
+        own, wanted = rows.schema[customer].dataType, self.events.schema[self.customer]
+        families = (
+            _spark_family(own, customer in instants),
+            _spark_family(wanted.dataType, self.customer in self.instants),
+        )
+        if families[0] != families[1]:
+            raise TypeError(
+                f"Customers in column {customer!r} of rows are of the type "
+                f"{families[0]}, but those of events of the type {families[1]}, so "
+                "that no id would match; cast one of them."
+            )
+        if own != wanted.dataType:
+            # Equal ids of two types have different hashes.
+            column = F.col(f"`{customer}`")
+            same = column.cast(wanted.dataType)
+            differs = column.isNull() | ~same.eqNullSafe(column)
+            for row in rows.filter(differs).select(column).limit(1).collect():
+                raise ValueError(_misfit(customer, row[0], wanted.dataType.typeName()))
+            rows = rows.withColumn(customer, same)
+        rows = _bucketed(rows, customer, self.n_partitions)
         return replace(self, rows=rows, row_instants=instants)
 
     def _from_pandas(self, rows: pd.DataFrame) -> Any:
@@ -344,9 +428,23 @@ def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
     return table, tuple(names)
 
 
+def _spark_family(dtype: Any, is_instant: bool) -> str:
+    """Return the name of a type of Spark; numbers of all widths are one."""
+    from pyspark.sql.types import CharType, NumericType, StringType, VarcharType
+
+    if is_instant:
+        return "timestamp"
+    if isinstance(dtype, NumericType):
+        return "number"
+    is_text = isinstance(dtype, StringType | CharType | VarcharType)
+    return "string" if is_text else str(dtype.typeName())
+
+
 def _bucketed(table: Any, customer: str, n: int) -> Any:
     from pyspark.sql import functions as F
 
+    if _BUCKET in table.columns:
+        raise ValueError(f"A table has the column {_BUCKET!r}; rename it.")
     bucket = F.pmod(F.xxhash64(F.col(customer)), F.lit(n)).cast("long")
     return table.withColumn(_BUCKET, bucket)
 
@@ -426,7 +524,8 @@ def _spark_type(dtype: Any) -> str:
 
 
 def _for_spark(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose categories are text, which Spark has no type for."""
+    """Return a table with text as names, and without categories."""
+    table = plain(table.set_axis([str(name) for name in table.columns], axis=1))
     as_text = {
         str(name): column.astype(object).where(column.notna(), None)
         for name, column in table.items()

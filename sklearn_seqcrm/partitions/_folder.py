@@ -2,7 +2,8 @@
 
 Format of the folder::
 
-    rows.json              written last: {"n_partitions", "parts", "history", ...}
+    rows.json              written last: {"n_partitions", "parts", "history", ...};
+                           of each part its number, rows, and which files it has
     types.log/             some events, whose types are those of all parts
     part-00003/            appears when it is complete
         log/               the on-disk log of the partition; missing without events
@@ -17,15 +18,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
+from sklearn_seqcrm.partitions._types import check_count
 
 _NOTE = "rows.json"
 
@@ -60,14 +64,15 @@ def write_folder(
     path.mkdir(exist_ok=True)
     make.schema.conform(make.schema.sample).to_disk(path / "types.log")
     found = list(engine.collect(partial(_write_part, path, make, y)))
-    attrs: dict[Any, Any] = next((own for *_, own in found if own), {})
+    if y is not None and not any(one["n_rows"] for one, _ in found):
+        raise ValueError(
+            "There are no rows, so y returns no targets; choose other cutoffs."
+        )
     note = {
         "n_partitions": engine.n_partitions,
-        "parts": sorted(part for part, *_ in found),
-        "n_rows": sum(n_rows for _, n_rows, _, _ in found),
+        "parts": sorted((one for one, _ in found), key=lambda one: one["part"]),
         "history": history,
-        "y": next((kind for _, _, kind, _ in found if kind), None),
-        "attrs": attrs,
+        "y": next((target for _, target in found if target), None),
     }
     part = path / f".{_NOTE}.{uuid.uuid4().hex}"
     part.write_text(json.dumps(note))
@@ -81,14 +86,15 @@ def _write_part(
     part: int,
     events: Any,
     rows: Any,
-) -> tuple[int, int, str | None, Any]:
-    """Write one partition; return its number, its rows, and what its targets are."""
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Write one partition; return what it has, and what its targets are."""
     log = make.log(events)
     X = make.recipe.make(log, rows)
     name = make.recipe.name
     array = X[name].array
     target = None if y is None or not len(X) else y(X)
-    kind = None if target is None else type(target).__name__
+    if y is not None and target is None and len(X):
+        raise TypeError("y returned None; it must return the targets of the rows.")
     place = folder / f"part-{part:05d}"
     # A lost task runs again, perhaps while the first one is still alive: each writes
     # under a name of its own, and the first that is complete stays.
@@ -96,7 +102,7 @@ def _write_part(
     temporary.mkdir()
     if len(log):
         log.to_disk(temporary / "log")
-    X.drop(columns=name).reset_index(drop=True).to_parquet(temporary / "rows.parquet")
+    _to_parquet(X.drop(columns=name), temporary / "rows.parquet", "rows")
     view = array.rows
     start, stop = view.start, view.stop
     np.savez(temporary / "views.npz", start=start, stop=stop, cutoff=view.cutoff)
@@ -104,8 +110,7 @@ def _write_part(
         table = _as_table(target)
         if len(table) != len(X):
             raise ValueError(f"y returned {len(table)} targets for {len(X)} rows.")
-        table.attrs = {}
-        table.to_parquet(temporary / "y.parquet")
+        _to_parquet(table, temporary / "y.parquet", "y")
     (temporary / "dtype.json").write_text(json.dumps(list(_keys(array.dtype))))
     try:
         temporary.rename(place)
@@ -113,7 +118,58 @@ def _write_part(
         if not place.exists():
             raise
         shutil.rmtree(temporary)
-    return part, len(X), kind, getattr(target, "attrs", {})
+    has = {"has_log": bool(len(log)), "has_y": target is not None}
+    return {"part": part, "n_rows": len(X), **has}, _kind_of(target)
+
+
+def _to_parquet(table: pd.DataFrame, path: Path, what: str) -> None:
+    import pyarrow as pa
+
+    table = table.reset_index(drop=True)
+    table.attrs = {}
+    try:
+        table.to_parquet(path)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise TypeError(
+            f"A column of {what} has values that Parquet cannot store ({error}); "
+            "make text or numbers of them, for example by .astype(str)."
+        ) from error
+
+
+def _kind_of(target: Any) -> dict[str, Any] | None:
+    """Return how `load_rows` makes the targets of the stored table."""
+    if target is None:
+        return None
+    kind: dict[str, Any] = {"attrs": getattr(target, "attrs", {})}
+    if isinstance(target, pd.Series):
+        return kind | {"kind": "Series", "name": _plain_name(target.name)}
+    if isinstance(target, pd.DataFrame):
+        return kind | {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
+    array = np.asarray(target)
+    is_structured = array.dtype.names is not None
+    return kind | {
+        "kind": "structured" if is_structured else "array",
+        "ndim": array.ndim,
+    }
+
+
+def _plain_name(name: Any) -> Any:
+    return name.item() if isinstance(name, np.generic) else name
+
+
+def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
+    """Return targets as the function of the user returned them."""
+    if note["kind"] == "array":
+        values = table.to_numpy()
+        return values[:, 0] if note["ndim"] == 1 else values
+    if note["kind"] == "structured":
+        return np.array(table.to_records(index=False))
+    if note["kind"] == "Series":
+        y: Any = table.iloc[:, 0].rename(note["name"])
+    else:
+        y = table.set_axis(note["names"], axis=1)
+    y.attrs = note["attrs"]
+    return y
 
 
 def _keys(dtype: HistoryDtype) -> tuple[str | None, str | None]:
@@ -125,7 +181,8 @@ def _as_table(target: Any) -> pd.DataFrame:
     if isinstance(target, pd.Series):
         table = target.to_frame("0" if target.name is None else target.name)
     else:
-        table = pd.DataFrame(target)
+        is_table = isinstance(target, pd.DataFrame)
+        table = pd.DataFrame(target if is_table else np.asarray(target))
     return table.set_axis([str(one) for one in table.columns], axis=1).reset_index(
         drop=True
     )
@@ -155,8 +212,11 @@ def load_rows(folder: Any, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
     ------
     FileNotFoundError
         If there is no such folder, or it is not complete.
+    TypeError
+        If `rank` or `n_ranks` is no whole number.
     ValueError
-        If there are fewer parts with customers than processes.
+        If there are fewer parts with customers than processes, or a file is missing or
+        cut off.
 
     See Also
     --------
@@ -183,44 +243,71 @@ def load_rows(folder: Any, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
             f"{folder} has no {_NOTE}: it does not exist, or to_disk did not complete; "
             "remove it and write it again."
         )
-    note = json.loads((path / _NOTE).read_text())
-    if not 0 <= rank < n_ranks:
+    check_count("n_ranks", n_ranks)
+    check_count("rank", rank, 0)
+    if rank >= n_ranks:
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
+    with _damage_of(path / _NOTE):
+        note = json.loads((path / _NOTE).read_text())
     if len(note["parts"]) < n_ranks:
         raise ValueError(
             f"{folder} has {len(note['parts'])} parts with customers for {n_ranks} "
             "processes; use fewer, or write it again from more partitions."
         )
-    own = [path / f"part-{part:05d}" for part in note["parts"][rank::n_ranks]]
-    types = EventLog.open(path / "types.log")
-    X = [_open_rows(one, types, note["history"]) for one in own]
+    own = note["parts"][rank::n_ranks]
+    with _damage_of(path / "types.log"):
+        types = EventLog.open(path / "types.log")
+    X = [_open_rows(path, one, types, note["history"]) for one in own]
     joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
     if note["y"] is None:
         return joined, None
-    written = [one / "y.parquet" for one in own if (one / "y.parquet").exists()]
+    written = [one for one in own if one["has_y"]]
     if not written:  # no rows, but the types of other parts
-        every = (path / f"part-{part:05d}" / "y.parquet" for part in note["parts"])
-        written = [next(one for one in every if one.exists())]
-    targets = [pd.read_parquet(one) for one in written]
-    y: Any = pd.concat(targets, ignore_index=True)[: len(joined)]
-    if note["y"] == "ndarray":
-        values = y.to_numpy()
-        return joined, values[:, 0] if values.shape[1] == 1 else values
-    if note["y"] == "Series":
-        y = y.iloc[:, 0]
-    y.attrs = note["attrs"]
-    return joined, y
+        written = [next(one for one in note["parts"] if one["has_y"])]
+    targets = [_open_targets(path, one) for one in written]
+    y = pd.concat(targets, ignore_index=True)[: len(joined)]
+    return joined, _restored(y, note["y"])
 
 
-def _open_rows(part: Path, types: EventLog, history: str) -> pd.DataFrame:
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """Raise a ValueError for a file or folder that is missing or cut off."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged or missing ({type(error).__name__}: {error}); copy it "
+            "again, or write the folder again by to_disk."
+        ) from error
+
+
+def _open_targets(folder: Path, note: dict[str, Any]) -> pd.DataFrame:
+    part = folder / f"part-{note['part']:05d}"
+    with _damage_of(part / "y.parquet"):
+        table = pd.read_parquet(part / "y.parquet")
+        _check_rows(len(table), note["n_rows"])
+    return table
+
+
+def _check_rows(found: int, written: int) -> None:
+    if found != written:
+        raise ValueError(f"{found} rows, of {written} that were written")
+
+
+def _open_rows(
+    folder: Path, note: dict[str, Any], types: EventLog, history: str
+) -> pd.DataFrame:
     """Open the rows of one part."""
-    log = EventLog.open(part / "log") if (part / "log").exists() else types
-    X = pd.read_parquet(part / "rows.parquet")
-    dtype = HistoryDtype(*json.loads((part / "dtype.json").read_text()))
-    views = np.load(part / "views.npz")
-    what = f"customers in column {dtype.customer!r} of rows"
-    identities = log.timeline.identities_of(X[dtype.customer], what)
-    array = HistoryArray(
-        log, identities, views["start"], views["stop"], views["cutoff"], dtype
-    )
+    part = folder / f"part-{note['part']:05d}"
+    with _damage_of(part):
+        log = EventLog.open(part / "log") if note["has_log"] else types
+        X = pd.read_parquet(part / "rows.parquet")
+        dtype = HistoryDtype(*json.loads((part / "dtype.json").read_text()))
+        with open(part / "views.npz", "rb") as file, np.load(file) as stored:
+            views = [stored[name] for name in ("start", "stop", "cutoff")]
+        for own in (X, *views):
+            _check_rows(len(own), note["n_rows"])
+        what = f"customers in column {dtype.customer!r} of rows"
+        identities = log.timeline.identities_of(X[dtype.customer], what)
+        array = HistoryArray(log, identities, *views, dtype)
     return X.assign(**{history: array})

@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Kinds, check_list, exact_ids, find_ids, hashed_ids
+from sklearn_seqcrm._store import (
+    Kinds,
+    check_list,
+    check_same_id_type,
+    exact_ids,
+    find_ids,
+    hashed_ids,
+    ids_of,
+)
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.partitions._engines import Engine, engine_of
+from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Snapshots
 from sklearn_seqcrm.partitions._schema import (
@@ -20,6 +29,7 @@ from sklearn_seqcrm.partitions._schema import (
     customer_hashes,
     shared_customers,
 )
+from sklearn_seqcrm.partitions._types import check_count, plain_ids
 
 
 class PartitionedLog:
@@ -50,7 +60,8 @@ class PartitionedLog:
     kind_field : str, default="event"
         Column that holds the kind, if there are `kinds`.
     observed_until : datetime, number or None, default=None
-        The last time that all partitions cover. None: the last event of all.
+        The last time that all partitions cover. None: the last event of all, or what
+        logs among the items have in common.
     time_zone : str or None, default="UTC"
         For Spark: zone of the wall clock on which columns of type ``timestamp`` become
         naive times, whatever the session time zone is. None: they become times in UTC
@@ -137,15 +148,15 @@ class PartitionedLog:
         n_partitions: int | None = None,
         n_jobs: int | None = None,
     ) -> None:
-        if n_partitions is not None and n_partitions < 1:
-            raise ValueError(f"n_partitions must be 1 or more; got {n_partitions}.")
+        if n_partitions is not None:
+            check_count("n_partitions", n_partitions)
         self._engine = engine_of(events, customer, n_partitions, n_jobs, time_zone)
         self._options = TableOptions(
             customer,
             time,
             None if fields is None else check_list(fields, "fields", "columns"),
             check_list(categorical, "categorical", "columns"),
-            None if kinds is None else Kinds.of(kind_field, kinds),
+            None if kinds is None else _checked_kinds(kind_field, kinds),
         )
         self._schema = self._learn_schema(observed_until)
 
@@ -154,6 +165,8 @@ class PartitionedLog:
         check = not self._engine.is_by_customer
         found = list(self._engine.collect(partial(_schema_of, self._options, check)))
         schemas = [schema for schema, _ in found if schema is not None]
+        if observed_until is not None:  # what logs say does not count
+            schemas = [schema._replace(is_given=False) for schema in schemas]
         if not schemas:
             raise ValueError("events has no rows; a log needs at least one event.")
         if check:
@@ -161,6 +174,7 @@ class PartitionedLog:
             shared_customers(
                 hashes, partial(_find_customers, self._engine, self._options)
             )
+            self._hashes = hashes
         schema = reduce(Schema.merge, schemas)
         return (
             schema if observed_until is None else schema.observed_until(observed_until)
@@ -213,7 +227,7 @@ class PartitionedLog:
             One row per customer, with the customer under the name that it has in the
             log; its other columns join the rows. Customers without a row have missing
             values. A table of the same engine, a list of as many tables as there are
-            partitions, or a pandas DataFrame.
+            partitions, each of the customers of its partition, or a pandas DataFrame.
 
         Returns
         -------
@@ -226,7 +240,8 @@ class PartitionedLog:
         KeyError
             If `statics` lacks the customer.
         TypeError, ValueError
-            As in `EventLog.snapshots`; if `statics` has a customer twice, when rows are
+            As in `EventLog.snapshots`; if a list has the rows of a customer in another
+            partition than the events; if `statics` has a customer twice, when rows are
             made.
         """
         cutoffs = (
@@ -254,7 +269,8 @@ class PartitionedLog:
         rows : table
             One row per prediction, with statics beside customer and cutoff. Customers
             without events have an empty history. A table of the same engine, a list of
-            as many tables as there are partitions, or a pandas DataFrame.
+            as many tables as there are partitions, each of the customers of its
+            partition, or a pandas DataFrame.
         customer, cutoff, lookback, allow_exact_matches, name : object
             As in `EventLog.attach`.
 
@@ -268,7 +284,8 @@ class PartitionedLog:
         KeyError
             If `rows` lacks a column.
         TypeError, ValueError
-            As in `EventLog.attach`, when rows are made.
+            If a list has the rows of a customer in another partition than the events;
+            as in `EventLog.attach`, when rows are made.
         """
         key = self._options.customer if customer is None else customer
         if cutoff is None:
@@ -289,32 +306,67 @@ class PartitionedLog:
             return self._engine
         in_list = not self._engine.is_by_customer
         if in_list and isinstance(table, pd.DataFrame):
-            if customer not in table:
-                raise KeyError(
-                    f"The table has no customer column {customer!r}; it has "
-                    f"{list(table.columns)}."
-                )
+            check_customer(table.columns, customer, "The table")
             table = self._divided(table, customer)
-        return self._engine.join(table, customer)
+            return self._engine.join(table, customer, self._schema.ids)
+        engine = self._engine.join(table, customer, self._schema.ids)
+        if in_list:
+            self._refuse_misplaced(table, customer)
+        return engine
+
+    def _refuse_misplaced(self, tables: Sequence[Any], customer: str) -> None:
+        """Raise a ValueError if a row is not where the events of its customer are."""
+        hashes = np.concatenate(self._hashes)
+        where = np.repeat(np.arange(len(tables)), [len(one) for one in self._hashes])
+        order = np.argsort(hashes)
+        hashes, where = hashes[order], where[order]
+        for part, table in enumerate(tables):
+            column = ids_of(nw.from_native(table, eager_only=True)[customer]).dropna()
+            what = f"customers in column {customer!r} of rows"
+            ids = exact_ids(pd.Index(plain_ids(column).unique()), what)
+            check_same_id_type(ids, self._schema.ids, what, "those of events")
+            own = hashed_ids(ids)
+            place = np.minimum(np.searchsorted(hashes, own), len(hashes) - 1)
+            wrong = np.flatnonzero((hashes[place] == own) & (where[place] != part))
+            if len(wrong):
+                raise ValueError(
+                    f"Table {part} has a row of the customer {ids[wrong[0]]!r}, whose "
+                    f"events are in partition {where[place[wrong[0]]]}, and "
+                    f"{len(wrong)} such customers in all. Divide the tables as the "
+                    "events, or give one pandas DataFrame, which is divided here."
+                )
 
     def _divided(self, table: pd.DataFrame, customer: str) -> list[pd.DataFrame]:
         """Divide a table: each row goes where its customer has events."""
-        distinct = table[customer].dropna().unique()
+        column = plain_ids(table[customer])
+        distinct = column.dropna().unique()
         ids = exact_ids(pd.Index(distinct), f"customers in column {customer!r} of rows")
         where = np.zeros(len(ids), "int64")  # customers without events: the first part
         found = self._engine.collect(partial(_known_customers, self._options, ids))
         for part, known in enumerate(found):
             where[known] = part
-        of_row = pd.Series(where, index=distinct).reindex(table[customer]).to_numpy()
+        of_row = pd.Series(where, index=distinct).reindex(column).to_numpy()
         # A missing customer goes to the first part as well, whose error names it.
         of_row = np.nan_to_num(of_row, nan=0)
         return [table[of_row == part] for part in range(self.n_partitions)]
 
 
+def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:
+    if not isinstance(kinds, Mapping):
+        raise TypeError(
+            "kinds must be a dict with the list of fields of each kind; got "
+            f"{type(kinds).__name__}."
+        )
+    return Kinds.of(
+        kind_field,
+        {k: check_list(own, f"kinds[{k!r}]", "fields") for k, own in kinds.items()},
+    )
+
+
 def _schema_of(
     options: TableOptions, check: bool, part: int, events: Any, rows: Any
 ) -> tuple[Schema | None, np.ndarray | None]:
-    log = options.read(events)
+    log = options.read(events, part)
     return Schema.of(part, log), customer_hashes(log) if check else None
 
 

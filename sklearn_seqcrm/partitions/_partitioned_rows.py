@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Engine
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
+from sklearn_seqcrm.partitions._types import plain, widened, without_loss
 
 _FEW = 20  # rows on which a function is tried
 
@@ -113,33 +114,42 @@ class PartitionedRows:
             (n,) or (n, n_columns). For example a target, the `transform` of a fitted
             transformer, or the `predict_proba` of a model. It can be pickled. It is not
             called for partitions without rows.
-        meta : DataFrame or None, default=None
-            A result, of which names and types are taken. None: `function` is called on
-            a few rows of a sample or, if it fails on those, of each partition.
+        meta : DataFrame, Series or None, default=None
+            A result, of which names and types are taken. None: a list keeps the types
+            of each partition, and joins them as `pandas.concat` does. For Dask and
+            Spark, `function` is called on a few rows of a sample or, if it fails on
+            those, of each partition; whole numbers and booleans become nullable
+            (``Int64``, ``boolean``).
 
         Returns
         -------
         Dask, Spark or pandas DataFrame
             Customer and ``"cutoff"`` of each row, and the result. A Dask or Spark
             DataFrame is lazy; a sequence of partitions gives a pandas DataFrame.
-            Columns of an array are called ``"0"``, ``"1"``, ...; in Spark, naive times
-            are ``timestamp_ntz`` and categories text.
+            Columns of an array are called ``"0"``, ``"1"``, ... Names are text, and
+            categories are their values, such as text, unless `meta` says otherwise. In
+            Spark, naive times are ``timestamp_ntz``.
 
         Raises
         ------
         TypeError
-            If `function` returns something else, or a partition has values that do not
-            fit the types of `meta`.
+            If `function` returns something else, or a partition has values that the
+            types of `meta`, or of the sample, cannot hold without a change.
         ValueError
             If the result has another number of rows, a column called as the customer or
             ``"cutoff"``, or other columns than in `meta`; or there are no rows on
             which `function` could be tried.
         """
         apply = _Mapped(self._make, function)
-        empty = (
-            self._try(apply) if meta is None else apply.with_keys(self._empty(), meta)
-        )
-        return self._engine.frame(replace(apply, empty=empty[:0]), empty[:0])
+        if meta is None:
+            empty = self._try(apply)[:0]
+            if self._engine.needs_types:
+                empty = widened(empty, list(empty.columns[2:]))
+            else:
+                apply = replace(apply, keeps_types=True)
+        else:
+            empty = apply.with_keys(self._empty(), self._checked(meta))[:0]
+        return self._engine.frame(replace(apply, empty=empty), empty)
 
     def counts(self) -> pd.DataFrame:
         """Count what the partitions hold.
@@ -193,7 +203,7 @@ class PartitionedRows:
         A `HistoryEncoder` takes four to nine passes over the partitions: one for
         counts, one to four for quantiles (one for up to a million numbers of each
         field), one for the spread of interarrival times, one for levels of baskets, one
-        for row features. A `HistoryAggregator` takes three to six.
+        for row features. A `HistoryAggregator` takes four to seven.
         """
         return fit_transformer(transformer, self._engine, self._make, self._empty())
 
@@ -207,12 +217,18 @@ class PartitionedRows:
         folder : str or path-like
             A new folder, which all workers and the training processes can reach.
         y : callable or None, default=None
-            Takes the rows of a partition and returns their targets, as in `map`.
+            Takes the rows of a partition and returns their targets: a Series, a
+            DataFrame, an array (a structured one, too), or a list, which becomes an
+            array.
 
         Raises
         ------
         FileExistsError
             If `folder` exists and is not empty.
+        TypeError
+            If a column has values that Parquet cannot store, such as tuples.
+        ValueError
+            If `y` returns another number of targets than rows, or there are no rows.
 
         See Also
         --------
@@ -230,6 +246,18 @@ class PartitionedRows:
     def _empty(self) -> pd.DataFrame:
         """Return rows of no events: none of snapshots, a few of attached ones."""
         return self._recipe.make(self._schema.template, self._engine.head())
+
+    def _checked(self, meta: Any) -> pd.DataFrame:
+        """Return `meta` as a table without the keys, which an earlier result has."""
+        if not isinstance(meta, pd.DataFrame | pd.Series):
+            raise TypeError(
+                "meta must be a pandas DataFrame or Series, such as a result for a few "
+                f"rows; got {type(meta).__name__}."
+            )
+        table = as_table(meta)
+        keys = [self._empty()[self._recipe.name].dtype.customer, "cutoff"]
+        has_keys = list(table.columns[:2]) == keys
+        return table.drop(columns=keys) if has_keys else table
 
     def _try(self, apply: _Mapped) -> pd.DataFrame:
         """Return the result of a function for a few rows."""
@@ -260,6 +288,7 @@ class _Mapped:
     make: RowMaker
     function: Callable[[pd.DataFrame], Any]
     empty: pd.DataFrame | None = None
+    keeps_types: bool = False
 
     def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
         X = self.make(events, rows)
@@ -273,8 +302,14 @@ class _Mapped:
                 f"sample {list(self.empty.columns)}; it must return the same for all "
                 "partitions."
             )
-        return found.astype(
-            {n: d for n, d in self.empty.dtypes.items() if found[n].dtype != d}
+        if self.keeps_types:
+            return plain(found)
+        return found.assign(
+            **{
+                name: without_loss(found[name], dtype, part, found.iloc[:, 0])
+                for name, dtype in self.empty.dtypes.items()
+                if found[name].dtype != dtype
+            }
         )
 
     def result(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -309,20 +344,27 @@ class _Mapped:
 
 
 def as_table(found: Any) -> pd.DataFrame:
-    """Return the result of a user's function as a DataFrame."""
+    """Return the result of a user's function as a DataFrame with text as names."""
     if isinstance(found, pd.Series):
-        return found.to_frame("0" if found.name is None else found.name)
+        found = found.to_frame("0" if found.name is None else found.name)
     if isinstance(found, np.ndarray) and found.ndim in (1, 2):
-        found = found[:, None] if found.ndim == 1 else found
-        return pd.DataFrame(found, columns=[str(i) for i in range(found.shape[1])])
+        is_one = found.ndim == 1 and found.dtype.names is None
+        found = pd.DataFrame(found[:, None] if is_one else found)
     if not isinstance(found, pd.DataFrame):
         raise TypeError(
             "The function must return a DataFrame, a Series or an array; got "
             f"{type(found).__name__}."
         )
+    found = found.set_axis([str(name) for name in found.columns], axis=1)
     if not found.columns.is_unique:
         twice = found.columns[found.columns.duplicated()].unique().tolist()
         raise ValueError(f"The function returned several columns {twice}; rename them.")
+    histories = [n for n, d in found.dtypes.items() if isinstance(d, HistoryDtype)]
+    if histories:
+        raise TypeError(
+            f"The function returned the histories {histories}; map returns plain "
+            "columns, so drop them. to_disk writes rows with their histories."
+        )
     return found
 
 

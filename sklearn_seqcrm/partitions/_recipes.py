@@ -10,6 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._store import check_none_missing, exact_ids, find_ids, join_ids
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.partitions._types import plain_ids
 
 
 class Recipe(Protocol):
@@ -72,7 +73,7 @@ class Snapshots(NamedTuple):
         """Return the row of each customer in the table of statics, -1 for none."""
         check_none_missing(of_table, f"customer column {name!r} of statics")
         what = f"customers in column {name!r} of statics"
-        known = exact_ids(pd.Index(of_table), what)
+        known = exact_ids(pd.Index(plain_ids(of_table)), what)
         if not known.is_unique:
             twice = known[known.duplicated()][0]
             raise ValueError(
@@ -110,5 +111,6 @@ class Attached(NamedTuple):
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers with rows and without events."""
         assert table is not None
-        ids = exact_ids(pd.Index(table[self.customer].unique()), "customers")
+        column = plain_ids(table[self.customer])
+        ids = exact_ids(pd.Index(column.unique()), "customers")
         return int((find_ids(ids, log.customers) < 0).sum())

@@ -50,20 +50,27 @@ class TableOptions(NamedTuple):
     categorical: list[str]
     kinds: Kinds | None
 
-    def read(self, source: Any) -> EventLog | None:
+    def read(self, source: Any, part: int | None = None) -> EventLog | None:
         """Return the log of one partition; None without events.
 
         Parameters
         ----------
         source : table, EventLog, path of a log, or callable
             The events, or a function without arguments that returns them.
+        part : int or None, default=None
+            Number of the partition, for errors.
         """
         if callable(source):
             source = source()
-        if isinstance(source, EventLog):
-            return source
         if isinstance(source, str | PathLike):
-            return EventLog.open(source)
+            source = EventLog.open(source)
+        if isinstance(source, EventLog):
+            return self._selected(source, part)
+        if source is None:
+            raise TypeError(
+                f"The events of partition {part} are None; give a table without rows "
+                "for a partition without events, and let functions return a table."
+            )
         if not len(source):
             return None
         fields = self.fields
@@ -83,6 +90,43 @@ class TableOptions(NamedTuple):
             if lacking.any():
                 columns[name] = columns[name].missing_where(lacking)
         return EventLog.of(log.timeline, columns, log.names, self.kinds)
+
+    def _selected(self, log: EventLog, part: int | None) -> EventLog:
+        """Return a log with the fields of the options, which must fit it."""
+        where = "an item of events" if part is None else f"partition {part}"
+        if tuple(log.names) != (self.customer, self.time):
+            raise ValueError(
+                f"The log of {where} has the columns {list(log.names)} for customer "
+                f"and time, not {[self.customer, self.time]}."
+            )
+        own = _kinds_of(log)
+        if self.kinds is not None and not _are_equal(self.kinds, own):
+            raise ValueError(
+                f"The log of {where} has the kinds {log.kinds}, not those of kinds=; "
+                "build it by EventLog.concat, or give tables."
+            )
+        unknown = [
+            n for n in (*(self.fields or ()), *self.categorical) if n not in log.fields
+        ]
+        if unknown:
+            raise KeyError(
+                f"The log of {where} has no fields {unknown}; it has {log.fields}."
+            )
+        other = [n for n in self.categorical if log.column(n).categories is None]
+        if other:
+            raise ValueError(
+                f"The fields {other} of categorical= are not categories in the log of "
+                f"{where}; build it by EventLog(..., categorical={other})."
+            )
+        if self.fields is None or self.kinds is not None or self.fields == log.fields:
+            return log
+        columns = {name: log.column(name) for name in self.fields}
+        if own is not None:
+            kept = {
+                k: [n for n in names if n in columns] for k, names in own.fields.items()
+            }
+            own = Kinds.of(own.field, kept) if own.field in columns else None
+        return EventLog.of(log.timeline, columns, log.names, own)
 
     def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
         """Order a table by kind: that is the order of events at the same time."""
@@ -121,6 +165,9 @@ class Schema(NamedTuple):
         Up to one customer, which has the type of all.
     sample : EventLog
         Some events of the first partition.
+    is_given : bool
+        Whether observation ends at another time than the last event, so that a user
+        gave it, or a kind of events limits it.
     """
 
     part: int
@@ -130,6 +177,7 @@ class Schema(NamedTuple):
     n_events: int
     ids: pd.Index
     sample: EventLog
+    is_given: bool
 
     @classmethod
     def of(cls, part: int, log: EventLog | None) -> Schema | None:
@@ -148,14 +196,16 @@ class Schema(NamedTuple):
         timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
         columns = {n: _without_events(one) for n, one in log.columns.items()}
         few = np.arange(min(_SAMPLE, len(log)))
+        last = log.timeline.times.max()
         return cls(
             part,
             EventLog.of(timeline, columns, log.names, _kinds_of(log)),
             {name: not one.is_empty() for name, one in log.columns.items()},
-            log.timeline.times.max(),
+            last,
             len(log),
             log.customers[:1],
             log.take(log.timeline.at(few), few).trimmed(),
+            bool(log.timeline.observation.until != last),
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -166,8 +216,9 @@ class Schema(NamedTuple):
         TypeError
             If customers or levels are of different types.
         ValueError
-            If the partitions have different fields, a field has different types, or
-            times are of different types.
+            If the partitions have different fields or kinds, a field has different
+            types, times are of different types, or logs are observed until different
+            times.
         """
         parts = f"partition {self.part}", f"partition {other.part}"
         a, b = self.template, other.template
@@ -181,6 +232,15 @@ class Schema(NamedTuple):
         windows = [
             one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)
         ]
+        if (self.is_given or other.is_given) and windows[0].until != windows[1].until:
+            ends = [
+                one.timeline.clock.as_scalar(one.timeline.observation.until)
+                for one in (a, b)
+            ]
+            raise ValueError(
+                f"The log of {parts[0]} is observed until {ends[0]}, that of "
+                f"{parts[1]} until {ends[1]}. Give the end of all by observed_until=."
+            )
         window = windows[0]._replace(
             until=max(one.until for one in windows),
             in_days=all(one.in_days for one in windows),
@@ -200,12 +260,13 @@ class Schema(NamedTuple):
         lasts = [
             _on(one.last, one.template.timeline.clock, clock) for one in (self, other)
         ]
-        kinds = _kinds_of(a)
+        kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
             known=known,
             last=max(lasts),
             n_events=self.n_events + other.n_events,
+            is_given=self.is_given or other.is_given,
         )
 
     def observed_until(self, given: Any) -> Schema:
@@ -247,6 +308,36 @@ class Schema(NamedTuple):
 
 def _kinds_of(log: EventLog) -> Kinds | None:
     return None if log.kind_field is None else Kinds.of(log.kind_field, log.kinds)
+
+
+def _are_equal(one: Kinds | None, other: Kinds | None) -> bool:
+    """Return whether two logs have the same kinds, in any order."""
+    if one is None or other is None:
+        return one is other
+    as_sets = [{n: set(f) for n, f in kinds.fields.items()} for kinds in (one, other)]
+    return one.field == other.field and as_sets[0] == as_sets[1]
+
+
+def _joint_kinds(
+    one: Kinds | None, other: Kinds | None, parts: Sequence[str]
+) -> Kinds | None:
+    """Return the kinds of both partitions; a shared kind has the same fields."""
+    if one is None or other is None or one.field != other.field:
+        if one is other:
+            return None
+        fields = [None if kinds is None else kinds.field for kinds in (one, other)]
+        raise ValueError(
+            f"Kinds of events are in the field {fields[0]!r} in {parts[0]}, and in "
+            f"{fields[1]!r} in {parts[1]} (None: one kind); build all logs alike."
+        )
+    for name in one.fields.keys() & other.fields.keys():
+        own = [sorted(kinds.fields[name]) for kinds in (one, other)]
+        if own[0] != own[1]:
+            raise ValueError(
+                f"Events of kind {name!r} have the fields {own[0]} in {parts[0]} and "
+                f"{own[1]} in {parts[1]}; build all logs with the same fields."
+            )
+    return one.joined(other)
 
 
 def _without_events(column: Column) -> Column:
@@ -349,8 +440,8 @@ def shared_customers(
         return  # two ids of one hash
     raise ValueError(
         f"The customer {ids[0]!r} has events in the partitions {where[0]} and "
-        f"{where[1]}, and {len(again)} customers have in several. All events of a "
-        "customer must be in one partition: shuffle the table by customer first."
+        f"{where[1]}, and {len(again)} customers have events in several partitions. "
+        "All events of a customer must be in one partition: shuffle by customer first."
     )
 
 

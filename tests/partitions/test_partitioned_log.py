@@ -1,6 +1,7 @@
 """What a log in partitions accepts, counts and refuses."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.partitions import PartitionedLog, load_rows
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from sklearn_seqcrm.targets import churned
+from sklearn_seqcrm.targets import churned, next_value
 from sklearn_seqcrm.testing._small_data import make_events
 
 VISITS = pd.DataFrame(
@@ -331,3 +332,301 @@ def test_a_part_that_another_attempt_completed_stays(tmp_path):
     for _ in range(2):
         _write_part(tmp_path, rows._make, None, 0, PARTS[0], None)
     assert [one.name for one in tmp_path.iterdir()] == ["part-00000"]
+
+
+def differing_parts():
+    """Two partitions with other levels, and statics of other types."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"who": np.arange(400) % 40, "day": rng.permutation(400) / 4})
+    is_first = table["who"] < 20
+    letters = np.where(is_first, rng.choice(list("abc"), 400), "x")
+    table = table.assign(shop=letters, sku=table["who"] % 7 + 10 * is_first)
+    return table, [table[is_first], table[~is_first]]
+
+
+@pytest.mark.parametrize("field", ["shop", "sku"])
+def test_levels_that_only_one_partition_has_stay(field):
+    table, parts = differing_parts()
+
+    def following(X):
+        return next_value(X, field, censored="nan")
+
+    options = {"categorical": ["sku"]}
+    X = EventLog(table, "who", "day", **options).snapshots([80])
+    found = log_of_parts(parts, **options).snapshots([80]).map(following)
+    expected = following(X).astype(object)
+    assert expected.isna().sum() < 20
+    same = found[found.columns[2]].astype(object).to_numpy()
+    missing = expected.isna().to_numpy()
+    assert (pd.isna(same) == missing).all()
+    assert same[~missing].tolist() == expected[~missing].tolist()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2.5),
+        (np.int8(1), 1000),
+        (True, 7),
+        (True, None),
+        (1, np.nan),
+        (1, "x"),
+        (pd.Categorical(["u"]), pd.Categorical(["v"])),
+    ],
+)
+def test_a_list_keeps_the_values_of_each_partition(one, other):
+    people = [pd.DataFrame({"who": [who]}) for who in "ab"]
+    people = [t.assign(x=x) for t, x in zip(people, (one, other), strict=True)]
+    rows = log_of_parts([VISITS[:2], VISITS[2:4]]).attach(people, cutoff=5)
+    found = rows.map(lambda X: X["x"])["x"].tolist()
+    wanted = [own["x"].tolist()[0] for own in people]
+    assert found == wanted or (found[0] == wanted[0] and pd.isna(found[1]))
+
+
+def test_a_type_that_cannot_hold_the_values_is_refused():
+    people = pd.DataFrame({"who": list("abc"), "age": [1, 2, 3]})
+    rows = log_of_parts().attach(people, cutoff=5)
+    meta = pd.DataFrame({"age": [1]})
+    message = r"Column 'age' of partition 0 has the type float64.*int64.*customer 'a'"
+    with pytest.raises(TypeError, match=message):
+        rows.map(lambda X: X["age"] / 2, meta=meta)
+    with pytest.raises(TypeError, match="partition 2"):
+        rows.map(lambda X: X["age"].where(X["age"] < 3), meta=meta)
+    levels = pd.DataFrame({"age": pd.Categorical(["1", "2"])})
+    with pytest.raises(TypeError, match="partition 2"):
+        rows.map(lambda X: X["age"].astype(str), meta=levels)
+    assert rows.map(lambda X: X["age"] * 1.0, meta=meta)["age"].dtype == "int64"
+
+
+def test_types_of_a_sample_hold_those_of_other_partitions():
+    from sklearn_seqcrm.partitions._types import widened, without_loss
+
+    sample = pd.DataFrame({"n": np.array([1], "int8"), "b": [True], "f": [1.0]})
+    types = widened(sample[:0], ["n", "b", "f"]).dtypes
+    assert types.astype(str).tolist() == ["Int64", "boolean", "float64"]
+    who = pd.Series(["a", "b"])
+    for values, name in [([1000, np.nan], "n"), ([True, None], "b")]:
+        own = pd.Series(values, name=name)
+        found = without_loss(own, types[name], 1, who)
+        assert found[0] == values[0]
+        assert found.isna().tolist() == [False, pd.isna(values[1])]
+    large = pd.Series([1, 2**53 + 1], name="f")
+    with pytest.raises(TypeError, match="customer 'b'"):
+        without_loss(large, types["f"], 1, who)
+
+
+def test_meta_may_be_an_earlier_result_or_a_series():
+    rows = log_of_parts().snapshots([5])
+    first = rows.map(lambda X: churned(X, 4))
+    for meta in (first, first["churned"]):
+        assert_frame_equal(rows.map(lambda X: churned(X, 4), meta=meta), first)
+    with pytest.raises(TypeError, match=r"meta must be .* got dict"):
+        rows.map(lambda X: churned(X, 4), meta={"churned": int})
+    with pytest.raises(TypeError, match=r"returned the histories \['history'\]"):
+        rows.map(lambda X: X[["history"]])
+
+
+def test_names_of_columns_are_text():
+    rows = log_of_parts().snapshots([5])
+    found = rows.map(lambda X: pd.DataFrame(np.zeros((len(X), 2))))
+    assert found.columns.tolist() == ["who", "cutoff", "0", "1"]
+
+
+def kinds_of_events(one, **others):
+    """Return a log of several kinds, each of one customer."""
+    tables = {
+        kind: pd.DataFrame({"who": one, "day": [1, 2, 3], "v": [1.0, 2, 3]})
+        for kind in others.pop("kinds")
+    }
+    logs = {kind: EventLog(table, "who", "day") for kind, table in tables.items()}
+    return EventLog.concat(logs)
+
+
+def test_a_partition_may_lack_a_kind():
+    one = kinds_of_events("a", kinds=["view"])
+    both = kinds_of_events("b", kinds=["view", "order"])
+    names = []
+    for parts in ([one, both], [both, one]):
+        log = log_of_parts(parts)
+        rows = log.snapshots([4])
+        kinds = rows.map(
+            lambda X: np.full(len(X), str(sorted(X["history"].array.log.kinds)))
+        )
+        assert kinds["0"].tolist() == ["['order', 'view']"] * 2
+        found = rows.fit(HistoryAggregator(min_rows=1))
+        names.append(sorted(found.get_feature_names_out()))
+    assert names[0] == names[1]
+    assert any("order" in name for name in names[0])
+
+
+def test_a_kind_has_the_same_fields_in_all_partitions():
+    def log_with(who, fields):
+        table = pd.DataFrame({"who": who, "day": [1, 2], "v": [1.0, 2], "w": [1.0, 2]})
+        both = EventLog(table, "who", "day")
+        return EventLog.concat({"a": EventLog(table, "who", "day", fields), "b": both})
+
+    with pytest.raises(ValueError, match=r"kind 'a' have the fields \['v'\].*\['w'\]"):
+        log_of_parts([log_with("a", ["v"]), log_with("b", ["w"])])
+    plain = EventLog(
+        pd.DataFrame({"who": "c", "day": [1], "v": 1.0, "w": 1.0, "event": "a"}),
+        "who",
+        "day",
+    )
+    with pytest.raises(ValueError, match="field 'event' in partition 0, and in None"):
+        log_of_parts([log_with("a", ["v"]), plain])
+
+
+def test_logs_that_are_observed_until_different_days_are_refused():
+    logs = [
+        EventLog(part, "who", "day", observed_until=until)
+        for part, until in zip(PARTS[:2], (100, 10), strict=True)
+    ]
+    with pytest.raises(ValueError, match="until 100, that of partition 1 until 10"):
+        log_of_parts(logs)
+    with pytest.raises(ValueError, match="observed_until="):
+        log_of_parts([logs[0], PARTS[1]])
+    assert log_of_parts(logs, observed_until=10).observed_until == 10
+
+
+@pytest.mark.parametrize("method", ["snapshots", "attach"])
+def test_tables_in_the_order_of_other_partitions_are_refused(method):
+    people = [pd.DataFrame({"who": [who, f"new {who}"], "age": 1}) for who in "abc"]
+
+    def rows(tables):
+        if method == "attach":
+            return log_of_parts().attach(tables, cutoff=5)
+        return log_of_parts().snapshots([5], statics=tables)
+
+    assert len(rows(people).counts()) == 3
+    message = "Table 1 has a row of the customer 'c', whose events are in partition 2"
+    with pytest.raises(ValueError, match=message):
+        rows([people[0], people[2], people[1]])
+
+
+def test_options_must_fit_logs():
+    log = EventLog(VISITS.assign(n=1), "who", "day")
+    found = log_of_parts([log], fields=["n"])
+    assert found.fields == ["n"]
+    assert found.snapshots([5]).map(lambda X: X["history"].array.lengths).shape == (
+        3,
+        3,
+    )
+    with pytest.raises(ValueError, match=r"not \['id', 'day'\]"):
+        PartitionedLog([log], "id", "day")
+    with pytest.raises(ValueError, match=r"\['n'\] of categorical= are not categories"):
+        log_of_parts([log], categorical=["n"])
+    with pytest.raises(ValueError, match="not those of kinds="):
+        log_of_parts([log], kinds={"order": ["n"]})
+    with pytest.raises(KeyError, match=r"no fields \['x'\]"):
+        log_of_parts([log], fields=["x"])
+
+
+def test_ids_may_be_categories():
+    people = pd.DataFrame({"who": pd.Categorical(list("abc")), "age": [1, 2, 3]})
+    expected = [1, 2, 3]
+    log = log_of_parts()
+    for rows in (
+        log.snapshots([5], statics=people),
+        log.snapshots([5], statics=[people[i : i + 1] for i in range(3)]),
+        log.attach(people, cutoff=5),
+    ):
+        assert rows.map(lambda X: X["age"])["age"].tolist() == expected
+        assert rows.counts()["n_unmatched"].sum() == 0
+
+
+def test_wrong_types_of_options_are_named():
+    for kinds in ({"a": "spend"}, ["a"]):
+        with pytest.raises(TypeError, match="kinds"):
+            log_of_parts(kinds=kinds)
+    with pytest.raises(TypeError, match="n_partitions must be a whole number; got '3'"):
+        log_of_parts(n_partitions="3")
+    for item in (None, lambda: None):
+        with pytest.raises(TypeError, match="partition 1 are None"):
+            log_of_parts([PARTS[0], item])
+    people = pd.DataFrame([["a", "a", 1]], columns=["who", "who", "age"])
+    with pytest.raises(ValueError, match="several columns 'who'"):
+        log_of_parts().snapshots([5], statics=people)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["log", "rows.parquet", "views.npz", "y.parquet", "dtype.json", ""],
+)
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_damaged_folder_is_refused(tmp_path, file, missing):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2))
+    path = tmp_path / "rows" / "part-00001" / file
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif missing:
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"part-00001.*is damaged or missing"):
+        load_rows(tmp_path / "rows")
+
+
+def test_a_part_with_other_rows_is_refused(tmp_path):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2))
+    path = tmp_path / "rows" / "part-00002" / "y.parquet"
+    pd.read_parquet(path)[:0].to_parquet(path)
+    with pytest.raises(ValueError, match=r"part-00002.*0 rows, of 1"):
+        load_rows(tmp_path / "rows")
+    (tmp_path / "rows" / "rows.json").write_text("{")
+    with pytest.raises(ValueError, match=r"rows\.json is damaged"):
+        load_rows(tmp_path / "rows")
+
+
+TARGETS = {
+    "list": lambda X: [1.0] * len(X),
+    "array": lambda X: np.arange(len(X)),
+    "column": lambda X: np.zeros((len(X), 1)),
+    "structured": lambda X: np.array(
+        [(True, 1.5)] * len(X), dtype=[("event", bool), ("time", float)]
+    ),
+    "no name": lambda X: pd.Series(np.arange(len(X))),
+    "number as name": lambda X: pd.Series(np.arange(len(X)), name=3),
+    "table": lambda X: pd.DataFrame({0: np.arange(len(X)), "b": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_targets_are_loaded_as_they_were(tmp_path, kind):
+    y = TARGETS[kind]
+    rows = log_of_parts([VISITS]).snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=y)
+    X, found = load_rows(tmp_path / "rows")
+    expected = y(X)
+    if isinstance(expected, pd.DataFrame):
+        assert_frame_equal(found, expected)
+    elif isinstance(expected, pd.Series):
+        assert_frame_equal(found.to_frame(), expected.to_frame())
+    else:
+        expected = np.asarray(expected)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    rows = log_of_parts().snapshots([0])
+    with pytest.raises(ValueError, match="There are no rows"):
+        rows.to_disk(tmp_path / "none", y=lambda X: churned(X, 2))
+    with pytest.raises(TypeError, match="y returned None"):
+        log_of_parts().snapshots([5]).to_disk(tmp_path / "y", y=lambda X: None)
+    people = pd.DataFrame({"who": list("abc"), "x": [1, "u", 2]})
+    rows = log_of_parts([VISITS]).snapshots([5], statics=people)
+    with pytest.raises(TypeError, match="Parquet cannot store"):
+        rows.to_disk(tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("rank", "n_ranks", "error"),
+    [(0.5, 2, TypeError), ("0", 2, TypeError), (0, 0, ValueError), (-1, 2, ValueError)],
+)
+def test_wrong_ranks(tmp_path, rank, n_ranks, error):
+    log_of_parts().snapshots([5]).to_disk(tmp_path / "rows")
+    with pytest.raises(error, match="rank"):
+        load_rows(tmp_path / "rows", rank, n_ranks)

@@ -1,0 +1,94 @@
+"""Types of columns that all partitions share, and of parameters."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise an error if a parameter is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number; got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more; got {value}.")
+
+
+def plain_ids(ids: pd.Series) -> pd.Series:
+    """Return ids, of categories their values."""
+    is_category = isinstance(ids.dtype, pd.CategoricalDtype)
+    if not is_category:
+        return ids
+    levels = ids.dtype.categories.dtype
+    return ids.astype(nullable(levels) if ids.isna().any() else levels)
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the values of categories, whose levels differ by partition.
+
+    Whole numbers and booleans become nullable: a category may be missing.
+    """
+    changed = {}
+    for name, dtype in table.dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):
+            levels = nullable(dtype.categories.dtype)
+            changed[name] = table[name].astype(levels)
+    return table.assign(**changed)
+
+
+def widened(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return a table without rows whose types hold those of other partitions, too."""
+    table = plain(table)
+    return table.astype({name: nullable(table[name].dtype) for name in names})
+
+
+def nullable(dtype: Any) -> Any:
+    """Return a type that holds missing values and whole numbers of any width."""
+    numpy_type = getattr(dtype, "numpy_dtype", dtype)
+    kind = getattr(numpy_type, "kind", "O")
+    if kind == "u" and numpy_type.itemsize == 8:
+        return "UInt64"
+    return {"i": "Int64", "u": "Int64", "b": "boolean"}.get(kind, dtype)
+
+
+def without_loss(
+    column: pd.Series, dtype: Any, part: int, customers: pd.Series
+) -> pd.Series:
+    """Return a column with another type, or raise an error if a value would change."""
+    own, wanted = (getattr(one, "numpy_dtype", one) for one in (column.dtype, dtype))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # levels that `dtype` lacks: refused below
+            cast = column.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        differs = np.ones(len(column), bool)
+    else:
+        if (
+            isinstance(own, np.dtype)
+            and isinstance(wanted, np.dtype)
+            and own.kind == wanted.kind
+            and own.kind in "biuf"
+            and np.can_cast(own, wanted)
+        ):
+            return cast
+        differs = np.array(column.isna() != cast.isna(), dtype=bool)
+        known = np.flatnonzero(column.notna() & cast.notna())
+        # As objects, whole numbers and floats compare exactly.
+        before, after = (
+            one.iloc[known].to_numpy(dtype=object) for one in (column, cast)
+        )
+        differs[known] = before != after
+    if not differs.any():
+        return cast
+    where = "" if part < 0 else f" of partition {part}"
+    first = int(np.argmax(differs))
+    raise TypeError(
+        f"Column {column.name!r}{where} has the type {column.dtype}, and in others or "
+        f"in meta= {dtype}, which cannot hold its values (here of the customer "
+        f"{customers.iloc[first]!r}). Return one type in all partitions, or give a "
+        "wider one by meta=."
+    )
