@@ -208,7 +208,9 @@ def test_types_and_ids_of_partitions(spark):
     pairs = rows.map(lambda X: pd.DataFrame(np.zeros((len(X), 2)))).toPandas()
     assert pairs.columns.tolist() == ["who", "cutoff", "0", "1"]
     halves = rows.map(lambda X: X["0"] / 2, meta=pd.DataFrame({"0": [1]}))
-    with pytest.raises(Exception, match="Column '0' of partition . has the type float"):
+    with pytest.raises(
+        Exception, match=r"Column '0' of partition . has the type float"
+    ):
         halves.toPandas()
     with pytest.raises(ValueError, match=r"customer 0\.5"):
         log.snapshots([20], statics=people.assign(who=people["who"] + 0.5))

@@ -283,7 +283,7 @@ def _with_ids(
     except (TypeError, ValueError, OverflowError):
         differs = np.ones(len(own), bool)
     if differs.any():
-        raise ValueError(_misfit(customer, own[differs].iloc[0], dtype))
+        raise ValueError(_misfit(customer, own[differs].tolist()[0], dtype))
     return rows.assign(**{customer: cast})
 
 

@@ -330,7 +330,8 @@ class PartitionedLog:
             wrong = np.flatnonzero((hashes[place] == own) & (where[place] != part))
             if len(wrong):
                 raise ValueError(
-                    f"Table {part} has a row of the customer {ids[wrong[0]]!r}, whose "
+                    f"Table {part} has a row of the customer "
+                    f"{ids[wrong].tolist()[0]!r}, whose "
                     f"events are in partition {where[place[wrong[0]]]}, and "
                     f"{len(wrong)} such customers in all. Divide the tables as the "
                     "events, or give one pandas DataFrame, which is divided here."

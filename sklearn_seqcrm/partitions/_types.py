@@ -89,6 +89,6 @@ def without_loss(
     raise TypeError(
         f"Column {column.name!r}{where} has the type {column.dtype}, and in others or "
         f"in meta= {dtype}, which cannot hold its values (here of the customer "
-        f"{customers.iloc[first]!r}). Return one type in all partitions, or give a "
+        f"{customers.tolist()[first]!r}). Return one type in all partitions, or give a "
         "wider one by meta=."
     )
