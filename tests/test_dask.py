@@ -42,8 +42,8 @@ STEPS = [1, 2]
 def client():
     """Start two workers for each test: some tests kill one."""
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    # A peer-to-peer shuffle that loses a worker starts again, and fails if a slow machine
-    # loses another one meanwhile; single tasks are only repeated.
+    # A peer-to-peer shuffle that loses a worker starts again, and fails if a slow
+    # machine loses another one meanwhile; single tasks are only repeated.
     slow = {
         "dataframe.shuffle.method": "tasks",
         "distributed.scheduler.allowed-failures": 10,

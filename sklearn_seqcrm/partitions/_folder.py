@@ -304,10 +304,10 @@ def _open_rows(
         X = pd.read_parquet(part / "rows.parquet")
         dtype = HistoryDtype(*json.loads((part / "dtype.json").read_text()))
         with open(part / "views.npz", "rb") as file, np.load(file) as stored:
-            views = [stored[name] for name in ("start", "stop", "cutoff")]
-        for own in (X, *views):
+            start, stop, cutoff = (stored[n] for n in ("start", "stop", "cutoff"))
+        for own in (X, start, stop, cutoff):
             _check_rows(len(own), note["n_rows"])
         what = f"customers in column {dtype.customer!r} of rows"
         identities = log.timeline.identities_of(X[dtype.customer], what)
-        array = HistoryArray(log, identities, *views, dtype)
+        array = HistoryArray(log, identities, start, stop, cutoff, dtype)
     return X.assign(**{history: array})

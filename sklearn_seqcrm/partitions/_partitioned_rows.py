@@ -255,7 +255,8 @@ class PartitionedRows:
                 f"rows; got {type(meta).__name__}."
             )
         table = as_table(meta)
-        keys = [self._empty()[self._recipe.name].dtype.customer, "cutoff"]
+        dtype: Any = self._empty()[self._recipe.name].dtype
+        keys = [dtype.customer, "cutoff"]
         has_keys = list(table.columns[:2]) == keys
         return table.drop(columns=keys) if has_keys else table
 
@@ -306,7 +307,7 @@ class _Mapped:
             return plain(found)
         return found.assign(
             **{
-                name: without_loss(found[name], dtype, part, found.iloc[:, 0])
+                str(name): without_loss(found[name], dtype, part, found.iloc[:, 0])
                 for name, dtype in self.empty.dtypes.items()
                 if found[name].dtype != dtype
             }

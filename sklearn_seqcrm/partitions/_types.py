@@ -20,10 +20,10 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 def plain_ids(ids: pd.Series) -> pd.Series:
     """Return ids, of categories their values."""
-    is_category = isinstance(ids.dtype, pd.CategoricalDtype)
-    if not is_category:
+    dtype = ids.dtype
+    if not isinstance(dtype, pd.CategoricalDtype):
         return ids
-    levels = ids.dtype.categories.dtype
+    levels: Any = dtype.categories.dtype
     return ids.astype(nullable(levels) if ids.isna().any() else levels)
 
 
@@ -32,11 +32,11 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 
     Whole numbers and booleans become nullable: a category may be missing.
     """
-    changed = {}
+    changed: dict[str, pd.Series] = {}
     for name, dtype in table.dtypes.items():
         if isinstance(dtype, pd.CategoricalDtype):
             levels = nullable(dtype.categories.dtype)
-            changed[name] = table[name].astype(levels)
+            changed[str(name)] = table[name].astype(levels)
     return table.assign(**changed)
 
 
