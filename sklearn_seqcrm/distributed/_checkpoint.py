@@ -48,7 +48,8 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            On all ranks, if the file cannot be read or is of another training.
+            On all ranks, if the file cannot be read or written, or is of another
+            training.
         """
         self._kept["fingerprint"] = fingerprint
         before, error = self._read(fingerprint) if ranks.rank == 0 else (None, None)
@@ -59,7 +60,14 @@ class Checkpoint:
 
     def _read(self, fingerprint: str) -> tuple[dict[str, Any] | None, str | None]:
         """Return the content of the file and an error message, each None if absent."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return None, None
+        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
+            return None, (
+                f"checkpoint={str(self.path)!r} must be a file in a folder that exists "
+                "and can be written by the first rank."
+            )
+        if not self.path.exists():
             return None, None
         try:
             before = torch.load(self.path, map_location="cpu", weights_only=False)
@@ -72,8 +80,8 @@ class Checkpoint:
         if found != fingerprint:
             return None, (
                 f"{self.path} is the checkpoint of another training: the estimator, "
-                "its parameters, the number of ranks or the rows differ. Delete the "
-                "file to train from the start, or name another one."
+                "its parameters, the fitted steps, the number of ranks or the rows "
+                "differ. Delete the file to train from the start, or name another one."
             )
         return before, None
 
