@@ -73,7 +73,7 @@ def test_killed_rank_changes_nothing(tmp_path):
 
 
 def test_lost_ranks_and_errors_end_the_call(tmp_path):
-    with pytest.raises(RuntimeError, match="Ranks were lost, and max_restarts=0 allo"):
+    with pytest.raises(RuntimeError, match="Ranks were lost, and max_restarts=0"):
         fit_on_ranks(model(), loader(str(tmp_path / "killed")), max_restarts=0)
     with pytest.raises(LookupError, match="no such table") as caught:
         fit_on_ranks(model(), loader(fails=True))
