@@ -13,6 +13,17 @@ from sklearn_seqcrm._recurrent.network import Dropout
 from sklearn_seqcrm._recurrent.training import AveragedWeights
 
 
+def check_path(path: Any) -> None:
+    """Raise a ValueError if a checkpoint cannot be written there; None is none."""
+    if path is None:
+        return
+    if Path(path).is_dir() or not os.access(Path(path).parent, os.W_OK):
+        raise ValueError(
+            f"checkpoint={str(path)!r} must be a file in a folder that exists and can "
+            "be written by the first rank."
+        )
+
+
 class Checkpoint:
     """The state of a training, which rank 0 writes and all ranks read.
 
@@ -48,8 +59,7 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            On all ranks, if the file cannot be read or written, or is of another
-            training.
+            On all ranks, if the file cannot be read or is of another training.
         """
         self._kept["fingerprint"] = fingerprint
         before, error = self._read(fingerprint) if ranks.rank == 0 else (None, None)
@@ -60,14 +70,7 @@ class Checkpoint:
 
     def _read(self, fingerprint: str) -> tuple[dict[str, Any] | None, str | None]:
         """Return the content of the file and an error message, each None if absent."""
-        if self.path is None:
-            return None, None
-        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
-            return None, (
-                f"checkpoint={str(self.path)!r} must be a file in a folder that exists "
-                "and can be written by the first rank."
-            )
-        if not self.path.exists():
+        if self.path is None or not self.path.exists():
             return None, None
         try:
             before = torch.load(self.path, map_location="cpu", weights_only=False)

@@ -21,8 +21,9 @@ from sklearn_seqcrm._columns import (
     has_histories,
 )
 from sklearn_seqcrm._recurrent.data import Ranks
+from sklearn_seqcrm._recurrent.training import refuse_absent_device
 from sklearn_seqcrm._sklearn_compat import has_callbacks
-from sklearn_seqcrm.distributed._checkpoint import Checkpoint
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks, in_memory
 
 _MOST_NAMED = 3
@@ -131,6 +132,13 @@ def fit_rank(
     beside = {name: one for name, one in given.items() if one is not None}
     ranks = ProcessRanks(Checkpoint(checkpoint))
     _refuse_differences(before, network, [y is None, *sorted(beside)], ranks)
+
+    def check() -> None:
+        refuse_absent_device(network.device)
+        if ranks.rank == 0:
+            check_path(checkpoint)
+
+    ranks.attempt(check)
     if before is not None:
         raw = X
         X = ranks.attempt(lambda: before.transform(raw))
@@ -252,7 +260,11 @@ def _params_but(network: Any, *names: str) -> dict[str, Any]:
 
 def _refuse_shared_customers(X: Any, ranks: ProcessRanks) -> None:
     """Raise a ValueError if several ranks have rows of a customer."""
-    if not has_histories(X):
+    names = ranks.attempt(
+        lambda: [*Table.of(X).histories] if has_histories(X) else None
+    )
+    ranks.refuse_differences(names, "have other columns of histories in X")
+    if names is None:
         return
     for name, array in Table.of(X).histories.items():
         hashes = np.unique(customer_hashes(array))

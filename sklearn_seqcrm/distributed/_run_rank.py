@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from sklearn_seqcrm._sklearn_compat import Interval
-from sklearn_seqcrm.distributed._checkpoint import Checkpoint
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
 
@@ -143,6 +143,8 @@ def load_and_fit(
 ) -> Any:
     """Fit an estimator on the rows of this rank, in a group."""
     ranks = ProcessRanks(Checkpoint(None))
+    # Reading may take long: errors that are known before come before.
+    ranks.attempt(lambda: None if ranks.rank else check_path(checkpoint))
     arguments = ranks.attempt(lambda: _as_arguments(load(ranks.rank, ranks.size)))
     fitted = fit_rank(estimator, **arguments, checkpoint=checkpoint)
     dist.barrier()

@@ -86,6 +86,11 @@ def refusals(tmp_path_factory):
                 y[mine],
                 sample_weight=None if rank else np.ones(mine.sum()),
             ),
+            "tables": lambda: (
+                fit_rank(LSTMClassifier(), pipeline()[:-1].transform(X)[mine], y[mine])
+                if rank
+                else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
+            ),
             "types": lambda: fit_rank(
                 pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)
             ),
@@ -119,6 +124,7 @@ def refusals(tmp_path_factory):
         ("parameters", "Ranks [1] of 2 have another estimator or other parameters"),
         ("encoders", "Ranks [1] of 2 have other fitted steps before the network"),
         ("weights", "Ranks [1] of 2 have y, treatment or sample_weight where others"),
+        ("tables", "Ranks [1] of 2 have other columns of histories in X"),
         ("types", "y, treatment or sample_weight have different types on ranks: text"),
         ("missing", "Input y contains NaN"),
         ("continued", "Ranks [1] of 2 continue from other numbers of networks"),
