@@ -269,3 +269,21 @@ def test_event_model_learns_from_a_sample_of_customers(
     model = fit_rank(LSTMEventModel(**small), X)
     assert 400 < seen[-1] < 700 < seen[0]
     assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_moments_on_the_disk_are_those_in_memory(group, tmp_path):
+    n = 3 * len(JOURNEYS.events)
+    lines = JOURNEYS.events.loc[JOURNEYS.events.index.repeat(3)]
+    lines = lines.assign(
+        product=np.tile(["cup", "plate", "bowl", "jug"], n // 4 + 1)[:n]
+    )
+    log = EventLog(lines, customer="customer_id", time="timestamp")
+    log.to_disk(tmp_path / "log")
+    outputs = []
+    for one in (log, EventLog.open(tmp_path / "log")):
+        X = one.attach(JOURNEYS.rows, cutoff="cutoff")
+        encoded = make_history_pipeline(LSTMClassifier())[:-1].fit_transform(X)
+        assert encoded["history"].array.log.layout.moments == 0
+        model = fit_rank(LSTMClassifier(**SMALL), encoded, JOURNEYS.target)
+        outputs.append(model.predict_proba(encoded))
+    assert_array_equal(*outputs)

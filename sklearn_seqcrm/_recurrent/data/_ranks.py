@@ -240,9 +240,10 @@ def _shared_source(
     # sequence of its first customer: in one log, that of rank 0.
     is_empty = ranks.concatenate((own.lengths == 0) & (own.sequences == 0))
     sequence = np.where(is_empty, 0, number_of_all(own.sequences, ranks))
+    nothing = np.arange(0)  # stand-ins for arrays take numbers of steps, no slices
     source = HistorySource(
-        channels=own.channels[:0],
-        codes=own.codes[:0],
+        channels=own.channels[nothing],
+        codes=own.codes[nothing],
         times=own.times[:0],
         # The number of a sequence stands for its first step.
         start=sequence,
