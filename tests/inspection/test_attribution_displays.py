@@ -210,6 +210,58 @@ def test_labels_of_bars_have_values(X, boosting):
     assert "age: missing" in display.beside
 
 
+def test_bars_name_their_history_and_are_not_summed(X, lstm):
+    """A static may be called as a row feature, and two histories have the same ones."""
+    row = int(X["history"].array.lengths.argmax())
+    found = event_attributions(lstm, X, "integrated_gradients")
+    of_row = found[found["row"] == row]
+    clicks = {"history": "clicks", "field": "mean of w, half-life 1,240 days"}
+    feature = {"history": "history", "field": "number of events"}
+    static = {"history": None, "field": "number of events"}
+    click = {"history": "clicks", "position": 0.0, "field": "event"}
+    lines = pd.DataFrame(
+        [
+            dict(clicks, value=3.0, attribution=5.0),
+            dict(feature, value=2.0, attribution=4.0),
+            dict(static, value=2.0, attribution=3.0),
+            dict(click, attribution=1.0),
+            dict(click, position=1.0, attribution=1.0),
+        ]
+    ).assign(row=row)
+    events = of_row[of_row["position"].notna()]
+    table = pd.concat([events, lines.astype({"value": object})], ignore_index=True)
+    bars = HistoryDisplay.from_attributions(table, X, row).beside
+    assert bars.to_dict() == {
+        "mean of w, half-life 1,240 days (clicks): 3": 5.0,
+        "number of events (history): 2": 4.0,
+        "number of events: 2": 3.0,
+        "events of clicks": 2.0,
+    }
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_new_plot_replaces_the_old_one(X, lstm, by_hand):
+    figure = plt.figure(layout=None if by_hand else "constrained")
+    if by_hand:
+        ax = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    else:
+        ax = figure.subplots(1, 2)[1]
+    display = HistoryDisplay.from_estimator(lstm, X, 0, ax=ax)
+
+    def drawn():
+        figure.canvas.draw()
+        return [
+            (one.get_position().bounds, len(one.patches), len(one.collections))
+            for one in figure.axes
+        ]
+
+    before = drawn()
+    display.plot(display.ax_)
+    for one, other in zip(before, drawn(), strict=True):
+        assert one[1:] == other[1:]
+        assert one[0] == pytest.approx(other[0])
+
+
 def test_a_legend_of_sizes_and_crosses(X, lstm):
     row = int(X["history"].array.lengths.argmax())
     some = event_attributions(lstm, X, "blanking", last_events=1)
