@@ -379,8 +379,9 @@ def _position(row: int, n_rows: int) -> int:
         raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
     if not -n_rows <= row < n_rows:
         raise IndexError(
-            f"row={row!r} is none of the {n_rows} rows of X: it is a position, from 0 "
-            f"to {n_rows - 1}, not a label of the index."
+            f"row={row} is none of the {n_rows} rows of X: it is a position, from 0 "
+            f"to {n_rows - 1}, not a label of the index and not a customer. For one "
+            "customer, select its row of X before."
         )
     return int(row) % n_rows
 

@@ -443,7 +443,7 @@ def test_the_lookback_of_a_log_of_numbers_is_a_number(lookback):
     log = EventLog(NUMBERS[["customer", "time"]], "customer", "time")
     text = (
         "lookback must be a number, because the times of the log are plain numbers; "
-        f"got {lookback!r}."
+        f"got {lookback!r}. If they are dates, such as 20240131, build the log from"
     )
     with pytest.raises(TypeError, match=re.escape(text)):
         log.attach(NUMBERS[["customer"]], cutoff=2, lookback=lookback)
