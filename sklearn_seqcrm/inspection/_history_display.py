@@ -167,7 +167,7 @@ class HistoryDisplay:
         # Lines of statics and of other histories may have customers of another log.
         of_row = (attributions["row"] == row) & (attributions["history"] == name)
         own = attributions[of_row & attributions["position"].notna()]
-        _refuse_other_events(own, one, row, int(attributions["row"].max()))
+        _refuse_other_events(own, one, row, attributions["row"].max())
         if outputs is not None and len(outputs) != len(array):
             raise ValueError(
                 f"outputs has {len(outputs)} rows, and X has {len(array)}. Pass the X "
@@ -294,8 +294,9 @@ class HistoryDisplay:
             ha="right",
             fontsize="small",
         )
-        # Without events the axis spans a single date.
-        if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
+        if not len(self.events):  # the axis has no extent
+            ax.set_xticks([self.cutoff], [_value(self.cutoff)])
+        elif isinstance(self.cutoff, pd.Timestamp):
             set_date_ticks(ax)
         # The legend is below the title.
         ax.set_title(self.title, loc="left", pad=22, fontsize="medium")
@@ -481,7 +482,7 @@ def _value(value: Any) -> str:
 
 
 def _refuse_other_events(
-    events: pd.DataFrame, one: Any, row: int, last_row: int
+    events: pd.DataFrame, one: Any, row: int, last_row: float
 ) -> None:
     """Raise a ValueError if attributions are not of the events of a history.
 
@@ -495,12 +496,12 @@ def _refuse_other_events(
     row : int
         Position of the row.
     last_row : int
-        Position of the last row that has attributions.
+        Position of the last row that has attributions; NaN if there are none.
     """
-    if row > last_row and len(one):
+    if not row <= last_row and len(one):  # NaN: there are none at all
         raise ValueError(
-            f"There are attributions of the rows 0 to {last_row}, and none of row "
-            f"{row} of X. Pass the X that they were computed for."
+            f"There are no attributions of row {row} of X. Pass the X that they were "
+            "computed for."
         )
     if not len(events):
         return
