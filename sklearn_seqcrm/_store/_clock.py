@@ -316,7 +316,9 @@ class Clock:
         if str(given) == str(self):
             return
         fix = "build both from times of the same type"
-        if dated and self.unit is not None:
+        if dated and self.unit is None:
+            fix += ", for dates such as 20240131 by pd.to_datetime(times.astype(str))"
+        elif dated:
             fix = (
                 "tz_convert(None) makes naive datetimes of aware ones"
                 if aware

@@ -401,7 +401,8 @@ OTHER_CLOCKS = {
     "datetimes, log of numbers": (
         NUMBERS.assign(at=pd.Timestamp(0)), {},
         "cutoffs in 'at' are naive datetimes, but the times of the log are plain "
-        "numbers; build both from times of the same type.",
+        "numbers; build both from times of the same type, for dates such as 20240131 "
+        "by pd.to_datetime(times.astype(str)).",
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},
