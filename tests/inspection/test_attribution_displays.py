@@ -339,6 +339,8 @@ def test_a_high_bar_of_row_features_does_not_flatten_the_others():
     ax = EventAttributionDisplay(means=means, of_rows=3.0).plot().ax_
     assert ax.get_ylim() == (0, pytest.approx(0.3))
     assert "3 ↑" in [text.get_text() for text in ax.texts]
+    ax = EventAttributionDisplay(means=means, of_rows=3000.0).plot().ax_
+    assert "3,000 ↑" in [text.get_text() for text in ax.texts]
     ax = EventAttributionDisplay(means=means, of_rows=0.25).plot().ax_
     assert ax.get_ylim()[1] > 0.25
     assert len(ax.texts) == 0
