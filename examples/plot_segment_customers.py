@@ -193,8 +193,10 @@ for shift, (name, color) in enumerate((("RFM", "tab:orange"), ("states", "tab:bl
     axes[1].barh(places + 0.4 * shift, variance[name], 0.4, color=color, label=name)
 axes[1].set_yticks(places + 0.2, variance.index, fontsize=8)
 axes[1].invert_yaxis()
-axes[1].legend(title="segments by", loc="center right", bbox_to_anchor=(1, 0.33))
-axes[1].set(title=f"What they tell of {N_WEEKS} weeks", xlabel="variance explained")
+axes[1].legend(
+    title="segments by", loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=2
+)
+axes[1].set(title=f"Spend of the next {N_WEEKS} weeks", xlabel="variance explained")
 
 axes[2].boxplot(list(stability.values()), tick_labels=list(stability), widths=0.5)
 axes[2].plot(2, other_seed, "o", color="tab:blue", label="another network")

@@ -72,6 +72,7 @@ __all__ = [
     "check_sample_weight",
     "clone_with_fitted",
     "fit_weighted",
+    "has_callbacks",
     "innermost",
     "is_count",
     "one_task",
@@ -126,6 +127,11 @@ def validate_params(
 def with_callbacks(method: Callable[P, R]) -> Callable[P, R]:
     """Decorate a `fit` so that scikit-learn's callbacks end with it, if it has them."""
     return _with_callbacks(method)
+
+
+def has_callbacks(estimator: Any) -> bool:
+    """Return whether `set_callbacks` of scikit-learn has given an estimator some."""
+    return bool(getattr(estimator, "_skl_callbacks", ()))
 
 
 def output_wanted(estimator: Any) -> str:

@@ -25,3 +25,10 @@ def test_open_baskets_have_two_further_lines(page):
 
 def test_what_is_excluded_is_in_no_list(page):
     assert "shoes" not in set(page["lists"]["value"])
+
+
+def test_lists_are_compared_with_counts(page):
+    (own, of_counts), (network, of_network) = page["printed"][-2:]
+    assert (own, network) == ("own counts", "network")
+    assert 0.2 < of_counts < 0.8
+    assert 0.2 < of_network < 0.8

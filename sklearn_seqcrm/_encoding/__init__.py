@@ -19,10 +19,8 @@ from sklearn_seqcrm._encoding._fields import (
     FIRST_LEVEL,
     MISSING,
     UNSEEN,
-    LevelCounts,
     NumericField,
     NumericScale,
-    Training,
     VectorField,
     Vocabulary,
     fitting_columns,
@@ -37,3 +35,4 @@ from sklearn_seqcrm._encoding._learn import (
     with_half_lives,
     with_row_scale,
 )
+from sklearn_seqcrm._encoding._training import LevelCounts, Training

@@ -15,7 +15,6 @@ from sklearn_seqcrm._encoding._event_encoder import EventEncoder, view_encoded
 from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
-    Training,
     Vocabulary,
     counting,
 )
@@ -27,6 +26,7 @@ from sklearn_seqcrm._encoding._layout import (
     periods_of,
 )
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
+from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     Learning,

@@ -23,7 +23,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from sklearn_seqcrm._encoding._fields import FieldEncoder, LevelCounts, Training
+from sklearn_seqcrm._encoding._fields import FieldEncoder
+from sklearn_seqcrm._encoding._training import LevelCounts, Training
 from sklearn_seqcrm._ragged import Learning, Pass, add_all, is_run_start
 from sklearn_seqcrm._store import Column, find_ids
 

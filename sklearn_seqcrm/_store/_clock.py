@@ -273,7 +273,8 @@ class Clock:
             if isinstance(value, bool) or not _is_number(value):
                 raise TypeError(
                     f"{what} must be a number, because the times of the log are plain "
-                    f"numbers; got {value!r}."
+                    f"numbers; got {value!r}. If they are dates, such as 20240131, "
+                    "build the log from pd.to_datetime(times.astype(str))."
                 )
             # Integers beyond 2**53 stay exact.
             whole = isinstance(value, int | np.integer)
@@ -315,7 +316,9 @@ class Clock:
         if str(given) == str(self):
             return
         fix = "build both from times of the same type"
-        if dated and self.unit is not None:
+        if dated and self.unit is None:
+            fix += ", for dates such as 20240131 by pd.to_datetime(times.astype(str))"
+        elif dated:
             fix = (
                 "tz_convert(None) makes naive datetimes of aware ones"
                 if aware

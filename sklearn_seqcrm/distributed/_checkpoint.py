@@ -13,6 +13,17 @@ from sklearn_seqcrm._recurrent.network import Dropout
 from sklearn_seqcrm._recurrent.training import AveragedWeights
 
 
+def check_path(path: Any) -> None:
+    """Raise a ValueError if a checkpoint cannot be written there; None is none."""
+    if path is None:
+        return
+    if Path(path).is_dir() or not os.access(Path(path).parent, os.W_OK):
+        raise ValueError(
+            f"checkpoint={str(path)!r} must be a file in a folder that exists and can "
+            "be written by the first rank."
+        )
+
+
 class Checkpoint:
     """The state of a training, which rank 0 writes and all ranks read.
 
@@ -72,8 +83,8 @@ class Checkpoint:
         if found != fingerprint:
             return None, (
                 f"{self.path} is the checkpoint of another training: the estimator, "
-                "its parameters, the number of ranks or the rows differ. Delete the "
-                "file to train from the start, or name another one."
+                "its parameters, the fitted steps, the number of ranks or the rows "
+                "differ. Delete the file to train from the start, or name another one."
             )
         return before, None
 

@@ -5,6 +5,7 @@ A folder carries what the processes exchange beside their messages::
     task.pkl        estimator and arguments, for all ranks
     result.pkl      the fitted estimator, from rank 0
     error-<r>.pkl   an exception of rank r, after which no restart helps
+    warnings-<r>.pkl  what rank r warned of
     messages.txt    what the launcher and the ranks wrote to stderr
 """
 
@@ -19,20 +20,28 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import wrap_non_picklable_objects
+from joblib import cpu_count
 
 from sklearn_seqcrm._sklearn_compat import is_count
-from sklearn_seqcrm.distributed._run_rank import run_rank
+from sklearn_seqcrm.distributed._pickles import dumps, picklable
+from sklearn_seqcrm.distributed._run_rank import (
+    check_arguments,
+    joined_group,
+    load_and_fit,
+)
 
 _SHOWN = 3000  # characters of the messages of ranks in an error
 _SECONDS_BETWEEN = 0.05
 # Time for ranks to end after the result is there; none may keep the caller waiting.
 _SECONDS_TO_LEAVE = 60
+_SECONDS_TO_PRINT = 5  # what has been printed before the end
 
 
 def fit_on_ranks(
@@ -70,7 +79,8 @@ def fit_on_ranks(
     max_restarts : int, default=3
         How often lost processes are started again.
     n_threads : int or None, default=None
-        Threads of each process. None: the CPUs over `n_ranks`, 1 at least.
+        Threads of each process. None: the CPUs that this process may use over
+        `n_ranks`, 1 at least.
     backend : {"gloo", "nccl"}, default="gloo"
         As in `run_rank`.
     timeout : float, default=600.0
@@ -84,9 +94,14 @@ def fit_on_ranks(
     Raises
     ------
     TypeError, ValueError
-        As `fit_rank`; other exceptions of `load` and of `fit` are raised as well.
+        As `run_rank`; other exceptions of `load` and of `fit` are raised as well.
     RuntimeError
         If processes were lost more than `max_restarts` times.
+
+    Notes
+    -----
+    What ranks print, as with ``verbose=1``, is printed by this process. Their warnings
+    are repeated at the end, each once. Linux and macOS.
 
     Examples
     --------
@@ -106,8 +121,11 @@ def fit_on_ranks(
     >>> fit_on_ranks(model, load).predict_proba(X).shape
     (200, 2)
     """
-    _refuse_no_count("n_ranks", n_ranks, 1)
-    _refuse_no_count("max_restarts", max_restarts, 0)
+    _check_count("n_ranks", n_ranks, 1)
+    _check_count("max_restarts", max_restarts, 0)
+    if n_threads is not None:
+        _check_count("n_threads", n_threads, 1)
+    check_arguments(estimator, load, backend, timeout)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = {
@@ -118,30 +136,37 @@ def fit_on_ranks(
             "timeout": timeout,
             "caller": os.getpid(),
         }
-        (folder / "task.pkl").write_bytes(_dumps(task))
-        n_threads = n_threads or max(1, (os.cpu_count() or 1) // n_ranks)
+        (folder / "task.pkl").write_bytes(dumps(task))
+        n_threads = n_threads or max(1, cpu_count() // n_ranks)
         # Not by the launcher, whose restarts torch 2.3 refuses (RendezvousClosedError).
         for _ in range(1 + max_restarts):
-            _launch(folder, n_ranks, n_threads)
+            code = _launch(folder, n_ranks, n_threads)
             if any(folder.glob("error-*.pkl")) or (folder / "result.pkl").exists():
                 break
         _raise_error(folder)
         if not (folder / "result.pkl").exists():
             written = (folder / "messages.txt").read_text(errors="replace")
+            what = "Ranks were lost"
+            if code < 0:  # of the launcher, which ends with 1 if a rank was killed
+                what = f"The launcher of the ranks was killed (signal {-code})"
             raise RuntimeError(
-                f"Ranks were lost more than max_restarts={max_restarts} times. The end "
-                f"of their messages:\n{written[-_SHOWN:]}"
+                f"{what}, and max_restarts={max_restarts} allows no further start. The "
+                f"end of the messages:\n{written[-_SHOWN:]}"
             )
+        _repeat_warnings(folder)
         return pickle.loads((folder / "result.pkl").read_bytes())
 
 
-def _refuse_no_count(name: str, value: Any, least: int) -> None:
+def _check_count(name: str, value: Any, least: int) -> None:
     if not is_count(value, least):
         raise ValueError(f"{name} must be an integer from {least} on; got {value!r}.")
 
 
-def _launch(folder: Path, n_ranks: int, n_threads: int) -> None:
-    """Run the ranks until there is a result, an error, or no rank any more."""
+def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
+    """Run the ranks until there is a result, an error, or no rank any more.
+
+    Returns the exit code of the launcher, negative if a signal ended it.
+    """
     command = [
         sys.executable,
         "-m",
@@ -161,11 +186,21 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> None:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(n_threads),
+        "PYTHONUNBUFFERED": "1",  # messages of verbose=1 appear at once
         # What this process can import, ranks can.
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
     with (folder / "messages.txt").open("wb") as messages:
-        launcher = subprocess.Popen(command, stderr=messages, env=environment)
+        launcher = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            env=environment,
+            text=True,
+            errors="replace",
+        )
+        printing = threading.Thread(target=_print_all, args=[launcher], daemon=True)
+        printing.start()
         n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN
         try:
             while launcher.poll() is None and n_checks > 0:
@@ -177,71 +212,103 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> None:
             # Also after a KeyboardInterrupt. The launcher ends the ranks.
             if launcher.poll() is None:
                 launcher.send_signal(signal.SIGTERM)
-            launcher.wait()
+            code = launcher.wait()
+            printing.join(_SECONDS_TO_PRINT)
+    return code
+
+
+def _print_all(launcher: subprocess.Popen[str]) -> None:
+    """Print what ranks print: a notebook does not show the output of processes."""
+    assert launcher.stdout is not None
+    with launcher.stdout as lines:
+        for line in lines:
+            print(line, end="", flush=True)
+
+
+def _repeat_warnings(folder: Path) -> None:
+    """Warn of what ranks warned of, each once."""
+    found = [pickle.loads(one.read_bytes()) for one in folder.glob("warnings-*.pkl")]
+    for category, text in dict.fromkeys(one for of_rank in found for one in of_rank):
+        warnings.warn(text, category, stacklevel=3)
 
 
 def _raise_error(folder: Path) -> None:
     """Raise the exception of a rank, if there is one."""
     for path in sorted(folder.glob("error-*.pkl")):
         error, text = pickle.loads(path.read_bytes())
-        error.add_note(f"Raised on {path.stem.replace('error-', 'rank ')}:\n{text}")
+        if not _is_reported(error):
+            error.add_note(f"Raised on {path.stem.replace('error-', 'rank ')}:\n{text}")
         raise error
 
 
-def _dumps(value: Any) -> bytes:
-    """Pickle a value, with functions and classes of a notebook by their code."""
-    return pickle.dumps(wrap_non_picklable_objects(value, keep_wrapper=False))
+def _is_reported(error: BaseException) -> bool:
+    """Return whether a note has the rank and traceback; see `ProcessRanks.attempt`."""
+    return any(one.startswith("Raised on rank") for one in _notes(error))
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def _write(folder: Path, name: str, value: Any) -> None:
     """Write beside the file and move: the other process never reads a half of it."""
     beside = folder / f"{name}.{os.getpid()}"
-    beside.write_bytes(_dumps(value))
+    beside.write_bytes(dumps(value))
     beside.replace(folder / name)
+
+
+_COLLECTIVES = str(Path(torch.distributed.__file__).parent) + os.sep
 
 
 def _is_lost_peer(error: Exception) -> bool:
     """Return whether an exception came from a collective: another rank is gone."""
+    # Those of `load` may have any traceback.
+    if not isinstance(error, RuntimeError) or _is_reported(error):
+        return False
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, RuntimeError) and any(
-        "distributed" in Path(frame.filename).parts and "torch" in frame.filename
-        for frame in frames[-3:]
-    )
+    return any(frame.filename.startswith(_COLLECTIVES) for frame in frames[-3:])
 
 
 def main(folder: Path) -> None:
     """Run a rank; torchrun has set its number in the environment."""
     task = pickle.loads((folder / "task.pkl").read_bytes())
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    watch = threading.Thread(target=_end_with, args=[task.pop("caller")], daemon=True)
-    watch.start()
+    of_this = task["caller"], os.getppid()
+    threading.Thread(target=_end_with, args=of_this, daemon=True).start()
     rank = os.environ["RANK"]
-    try:
-        fitted = run_rank(task.pop("estimator"), task.pop("load"), **task)
-    except Exception as error:
-        # After the loss of a rank, all are started again; another error would recur.
-        if _is_lost_peer(error):
-            raise
-        _write(folder, f"error-{rank}.pkl", (_picklable(error), traceback.format_exc()))
-        time.sleep(60)  # until the launcher is told to end all ranks
+    with (
+        warnings.catch_warnings(record=True) as warned,
+        joined_group(task["backend"], task["timeout"]),
+        # Within the group: as soon as this rank leaves, the launcher may end it.
+        _reported_errors(folder, rank),
+    ):
+        fitted = load_and_fit(task["estimator"], task["load"], task["checkpoint"])
+    found = [(one.category, str(one.message)) for one in warned]
+    _write(folder, f"warnings-{rank}.pkl", found)
     if rank == "0":
         _write(folder, "result.pkl", fitted)
 
 
-def _end_with(caller: int) -> None:
-    """End this process when the one that called `fit_on_ranks` was killed."""
+@contextmanager
+def _reported_errors(folder: Path, rank: str) -> Iterator[None]:
+    """Write an exception into the folder, unless another rank was lost."""
+    try:
+        yield
+    except Exception as error:
+        # After the loss of a rank, all are started again; another error would recur.
+        if not _is_lost_peer(error):
+            found = picklable(error), traceback.format_exc()
+            _write(folder, f"error-{rank}.pkl", found)
+        raise
+
+
+def _end_with(caller: int, launcher: int) -> None:
+    """End this process when its launcher or the caller of it was killed."""
     while os.name == "posix":
         try:
             os.kill(caller, 0)  # sends nothing
         except ProcessLookupError:
             os._exit(1)
+        if os.getppid() != launcher:
+            os._exit(1)
         time.sleep(1)
-
-
-def _picklable(error: Exception) -> Exception:
-    """Return the exception, or its text in a RuntimeError if pickles lose it."""
-    try:
-        pickle.loads(_dumps(error))
-    except Exception:
-        return RuntimeError(repr(error))
-    return error

@@ -11,14 +11,24 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import Table, customer_hashes, has_histories
+from sklearn_seqcrm._columns import (
+    CustomerTargetEncoder,
+    Table,
+    customer_hashes,
+    has_histories,
+)
 from sklearn_seqcrm._recurrent.data import Ranks
-from sklearn_seqcrm.distributed._checkpoint import Checkpoint
-from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
+from sklearn_seqcrm._recurrent.training import refuse_absent_device
+from sklearn_seqcrm._sklearn_compat import has_callbacks
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
+from sklearn_seqcrm.distributed._process_ranks import ProcessRanks, in_memory
 
 _MOST_NAMED = 3
+# Rows whose events are compared with those of a checkpoint.
+_ROWS_TO_COMPARE = 500
 
 
 def fit_rank(
@@ -33,19 +43,21 @@ def fit_rank(
     """Fit an estimator together with the other ranks of a process group.
 
     All ranks of an initialised group of `torch.distributed` call this function, each
-    with the rows of its own customers. The result is that of ``fit`` on the rows of all
-    ranks, those of rank 0 first, but for the rounding of float32 sums and for dropout,
-    whose masks differ.
+    with the rows of its own customers. The result is that of ``fit`` of the network on
+    the rows of all ranks, those of rank 0 first, but for the rounding of float32 sums
+    and for dropout, whose masks differ.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
         `LSTMClassifier`, `LSTMRegressor`, `LSTMSurvival`, `LSTMUpliftClassifier`,
         `LSTMUpliftRegressor` or `LSTMEventModel`, or a pipeline that ends with one and
-        whose other steps are fitted. Equal on all ranks.
+        whose other steps are fitted, without ``many_levels="target"``. Equal on all
+        ranks.
     X : DataFrame, padded tensors or array
         Rows of this rank, as the estimator takes them; at least one. All rows of a
-        customer are on one rank.
+        customer are on one rank, which is not checked for tensors and arrays, because
+        these have no ids of customers.
     y : array-like or None, default=None
         Targets of the rows, as ``fit`` takes them. None for `LSTMEventModel`.
     treatment : array-like of shape (n,) or None, default=None
@@ -67,9 +79,11 @@ def fit_rank(
     TypeError
         If the estimator is none of these, or as its ``fit`` does.
     ValueError
-        If several ranks have rows of a customer, estimators or columns differ between
-        ranks, `checkpoint` is that of another training or cannot be read, the
-        estimator has `callbacks`, or as its ``fit`` does.
+        If several ranks have rows of a customer, estimators, columns or types of
+        targets differ between ranks, `checkpoint` is that of another training, cannot
+        be read or cannot be written, the estimator has `callbacks` or those of
+        scikit-learn, statics are encoded by the target, or as its ``fit`` does. An
+        error of one rank is raised on all.
     RuntimeError
         If another rank is lost.
 
@@ -85,7 +99,12 @@ def fit_rank(
     In each step, a rank computes its own rows of the batch. Gradients are summed over
     ranks (they are divided by the number of rows of the whole batch), and clipped after
     that. Outputs for validation rows are gathered, so that all ranks see one validation
-    loss, which is that of rank 0. Early stopping and best weights follow from it.
+    loss, which is that of rank 0. Early stopping and best weights follow from it. All
+    ranks start from the weights of rank 0.
+
+    A checkpoint is of another training if the parameters, the fitted steps, the number
+    of ranks, targets, weights, statics, customers or cutoffs differ, or the events of
+    a sample of the rows.
 
     References
     ----------
@@ -107,24 +126,36 @@ def fit_rank(
     >>> model.predict_proba([[0.0]]).shape
     (1, 2)
     """
+    refuse_others(estimator)
     before, network = _split_pipeline(estimator)
-    _refuse_others(network)
     given = {"treatment": treatment, "sample_weight": sample_weight}
     beside = {name: one for name, one in given.items() if one is not None}
     ranks = ProcessRanks(Checkpoint(checkpoint))
     _refuse_differences(before, network, [y is None, *sorted(beside)], ranks)
+
+    def check() -> None:
+        refuse_absent_device(network.device)
+        if ranks.rank == 0:
+            check_path(checkpoint)
+
+    ranks.attempt(check)
     if before is not None:
-        X = before.transform(X)
+        raw = X
+        X = ranks.attempt(lambda: before.transform(raw))
     _refuse_shared_customers(X, ranks)
-    ranks.checkpoint.open(_fingerprint(network, X, y, beside, ranks), ranks)
+    fingerprint = _fingerprint(before, network, X, y, beside, ranks)
+    ranks.checkpoint.open(fingerprint, ranks)
     with _of_ranks(network, ranks):
         network.fit(X, y, **beside)
     ranks.checkpoint.close(ranks)
     return estimator
 
 
-def _refuse_others(network: Any) -> None:
+def refuse_others(estimator: Any) -> None:
     """Raise an error for estimators that ranks cannot fit together."""
+    network = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(network, type):
+        raise TypeError(f"estimator is the class {network.__name__}; pass an instance.")
     name = type(network).__name__
     if not isinstance(getattr(network, "_ranks", None), Ranks):
         raise TypeError(
@@ -137,6 +168,31 @@ def _refuse_others(network: Any) -> None:
             f"{name} has callbacks, which would see the rows of one rank only; leave "
             "them out, set_params(callbacks=None)."
         )
+    if has_callbacks(estimator) or has_callbacks(network):
+        raise ValueError(
+            f"{name} has callbacks of scikit-learn, which would see the rows of one "
+            "rank only; take them off, set_callbacks()."
+        )
+    if isinstance(estimator, Pipeline):
+        _refuse_target_encoders(estimator[:-1])
+
+
+def _refuse_target_encoders(part: Any) -> None:
+    """Raise a ValueError if statics are encoded by the target.
+
+    Training rows must be encoded by the targets of other customers, which is done by
+    ``fit_transform`` on all rows alone.
+    """
+    if isinstance(part, CustomerTargetEncoder | TargetEncoder):
+        raise ValueError(
+            "Statics are encoded by the target, and ranks would train on encodings of "
+            "their own targets. Use many_levels='one-hot'; or fit the steps on "
+            "other customers, let load return the transformed rows, and pass the last "
+            "step alone."
+        )
+    for name in ("steps", "transformers", "transformer_list"):
+        for _, one, *_ in getattr(part, name, ()):
+            _refuse_target_encoders(one)
 
 
 def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
@@ -181,6 +237,11 @@ def _refuse_differences(
     params = _params_but(network, "random_state", "device", "verbose", "pretrained")
     form = type(network).__name__, joblib.hash(params)
     ranks.refuse_differences(form, "have another estimator or other parameters")
+    trained = getattr(network, "nets_", []) if network.warm_start else []
+    ranks.refuse_differences(
+        [len(net.history) for net in trained],
+        "continue from other numbers of networks or epochs (warm_start)",
+    )
     ranks.refuse_differences(
         joblib.hash(before),
         "have other fitted steps before the network: fit them once, and load them on "
@@ -199,7 +260,11 @@ def _params_but(network: Any, *names: str) -> dict[str, Any]:
 
 def _refuse_shared_customers(X: Any, ranks: ProcessRanks) -> None:
     """Raise a ValueError if several ranks have rows of a customer."""
-    if not has_histories(X):
+    names = ranks.attempt(
+        lambda: [*Table.of(X).histories] if has_histories(X) else None
+    )
+    ranks.refuse_differences(names, "have other columns of histories in X")
+    if names is None:
         return
     for name, array in Table.of(X).histories.items():
         hashes = np.unique(customer_hashes(array))
@@ -219,12 +284,25 @@ def _refuse_shared_customers(X: Any, ranks: ProcessRanks) -> None:
 
 
 def _fingerprint(
-    network: Any, X: Any, y: Any, beside: dict[str, Any], ranks: ProcessRanks
+    before: Any,
+    network: Any,
+    X: Any,
+    y: Any,
+    beside: dict[str, Any],
+    ranks: ProcessRanks,
 ) -> str:
     """Return a digest of the estimator and of the rows of all ranks."""
     rows: list[Any] = [len(X), y, beside]
     if has_histories(X):
-        for array in Table.of(X).histories.values():
-            rows += [array.lengths, array.rows.cutoff]
-    own = type(network).__name__, _params_but(network, "device", "verbose"), rows
+        table = Table.of(X)
+        rows.append(table.frame.drop(columns=[*table.histories]))
+        for array in table.histories.values():
+            rows += [array.lengths, array.rows.cutoff, customer_hashes(array)]
+            # Of all, on a disk, it would take as long as an epoch.
+            some = in_memory(array[:: 1 + len(array) // _ROWS_TO_COMPARE])
+            rows.append(some.rows.log)
+    else:
+        rows.append({key: X[key] for key in X} if isinstance(X, dict) else X)
+    params = _params_but(network, "device", "verbose")
+    own = type(network).__name__, params, joblib.hash(before), rows
     return joblib.hash(ranks.gather(joblib.hash(own)))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any
+import pickle
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from numbers import Number
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,7 +27,10 @@ from sklearn_seqcrm._recurrent.data import (
     share_rows,
 )
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, EpochCheckpoint
+from sklearn_seqcrm.distributed._pickles import dumps, picklable
 from sklearn_seqcrm.events import HistoryArray
+
+T = TypeVar("T")
 
 # Events from which an event model learns levels, scales and densities before training.
 # Estimates of that many differ by less than the network can use.
@@ -58,6 +64,26 @@ class ProcessRanks(Ranks):
         """Return the value of rank 0: in a restarted training, that of its start."""
         return self.gather(self.checkpoint.first_value(value))[0]
 
+    def attempt(self, function: Callable[[], T]) -> T:
+        """Return the result of a function; all ranks raise an error of one of them.
+
+        Otherwise the others would only learn that they have lost that one. The error
+        gets a note with the number of the rank and its traceback.
+        """
+        found, own, report = None, None, None
+        try:
+            found = function()
+        except Exception as error:
+            own = error
+            own.add_note(f"Raised on rank {self.rank}:\n{traceback.format_exc()}")
+            report = dumps(picklable(own))
+        reports = [one for one in self.gather(report) if one is not None]
+        if own is not None:
+            raise own
+        if reports:
+            raise pickle.loads(reports[0])
+        return found  # type: ignore[return-value]
+
     def concatenate(self, array: np.ndarray) -> np.ndarray:
         """Return the arrays of all ranks, shape (n, ...), one after the other.
 
@@ -67,7 +93,16 @@ class ProcessRanks(Ranks):
             own = [getattr(array, one.name) for one in fields(array)]
             return type(array)(*map(self.concatenate, own))
         array = np.ascontiguousarray(array)
-        forms = self.gather((array.dtype, array.shape))
+        *forms, types = zip(
+            *self.gather((array.dtype, array.shape, _type_of(array))), strict=True
+        )
+        forms = [*zip(*forms, strict=True)]
+        if len(set(types) - {None}) > 1:
+            raise ValueError(
+                "y, treatment or sample_weight have different types on ranks: "
+                f"{', '.join(f'{one} on rank {i}' for i, one in enumerate(types))}. "
+                "Convert them to one type, such as text."
+            )
         if (
             len({(dtype, shape[1:]) for dtype, shape in forms}) > 1
             or array.dtype == "O"
@@ -107,8 +142,26 @@ class ProcessRanks(Ranks):
 
     # Rows ---------------------------------------------------------------------------
 
+    def join_levels(self, inputs: Inputs) -> Inputs:
+        """Return inputs with the numbers of levels of all ranks, for plain tensors.
+
+        Without an encoder, the number of levels is the largest code of the rows.
+        """
+        levels = [[spec.n_levels for spec in inputs.specs]]
+        of_ranks = self.gather((inputs.encoded, [*map(len, *levels)], *levels))
+        if any(form[:2] != (False, of_ranks[0][1]) for form in of_ranks):
+            return inputs
+        most = [
+            tuple(map(max, zip(*of_column, strict=True)))
+            for of_column in zip(*(one[2] for one in of_ranks), strict=True)
+        ]
+        specs = zip(inputs.specs, most, strict=True)
+        return inputs._replace(
+            specs=tuple(replace(spec, n_levels=n) for spec, n in specs)
+        )
+
     def share(self, inputs: Inputs) -> Inputs:
-        """Return the rows of all ranks; those of others are known in outline."""
+        """Return the rows of all ranks; those of others without steps."""
         data = inputs.data
         self.refuse_differences(
             (inputs.specs, inputs.names, inputs.clocks, data.static.shape[1]),
@@ -137,6 +190,8 @@ class ProcessRanks(Ranks):
         All rows, if they see two million events in total, or else as many customers as
         see about that many.
         """
+        # Drawn by the number of the rank, whatever the random_state: seeds of networks
+        # then have the same levels and scales.
         [array] = table.histories.values()
         n_events = int(self.sum(np.array(array.lengths.sum())))
         keep = np.arange(len(array))
@@ -149,11 +204,7 @@ class ProcessRanks(Ranks):
             keep = np.flatnonzero(np.isin(customers, chosen))
         frame = table.frame.iloc[keep]
         for name, one in table.histories.items():
-            # In memory: of a log on a disk, a pickle has the path only.
-            rows = one[keep].rows
-            kept = np.unique(rows.codes[rows.codes >= 0])
-            rows = rows.within(rows.log.subset(kept), kept)
-            frame = frame.assign(**{name: HistoryArray.of(rows, one.dtype)})
+            frame = frame.assign(**{name: in_memory(one[keep])})
         parts = self.gather(frame)
         return Table.of(pd.concat(parts, ignore_index=True))
 
@@ -230,38 +281,96 @@ class ProcessRanks(Ranks):
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
 
     def resume(self, net: Any) -> bool:
-        """Restore a net from a checkpoint; return whether its training has ended."""
+        """Restore a net from a checkpoint; return whether its training has ended.
+
+        Without one, all ranks start from the net of rank 0: pretrained or earlier
+        weights may differ, and so may the last bits of a regression.
+        """
+        self._send_weights(net)
+        state = [(net.optimizer_.state_dict(), net.last_step)]
+        # In the memory of the processor: ranks may have different GPUs.
+        dist.broadcast_object_list(state, 0, device=torch.device(self._device))
+        if self.rank:
+            optimizer, net.last_step = state[0]
+            net.optimizer_.load_state_dict(optimizer)
         return self.checkpoint.resume(net)
 
-    def begin_epoch(self, net: Any, batches: Any) -> None:
-        """Take notice of the iterator of training batches before an epoch."""
-        self.checkpoint.begin_epoch(net, batches, self)
-
-    def callbacks(self) -> tuple[list[Any], list[Any]]:
-        """Return callbacks of skorch before and after the others of a training."""
-        return [AgreedLoss(self)], [EpochCheckpoint(self.checkpoint, self)]
-
-    def finish(self, net: Any) -> None:
-        """Give all ranks the weights of rank 0, and store them."""
+    def _send_weights(self, net: Any) -> None:
+        """Give all ranks the weights of rank 0."""
         for tensor in net.module_.state_dict().values():
             own = tensor.to(self._device)
             dist.broadcast(own, 0)
             tensor.copy_(own)
+
+    def begin_epoch(self, net: Any, batches: Any) -> None:
+        """Keep the iterator of training batches of an epoch, which begins now."""
+        self.checkpoint.begin_epoch(net, batches, self)
+
+    def callbacks(self) -> tuple[list[Any], list[Any]]:
+        """Return callbacks of skorch before and after the others of a training."""
+        return [AgreedEpochs(self)], [EpochCheckpoint(self.checkpoint, self)]
+
+    def join_largest(self, net: Any) -> None:
+        """Give all ranks the largest totals that any of them has trained on.
+
+        In training a rank needs its own only, see `CopyMechanism.log_gates`.
+        """
+        for name, buffer in net.module_.named_buffers():
+            if name.endswith("most_total"):
+                own = buffer.to(self._device)
+                dist.all_reduce(own, dist.ReduceOp.MAX)
+                buffer.copy_(own)
+
+    def finish(self, net: Any) -> None:
+        """Give all ranks the weights of rank 0, and store them."""
+        self._send_weights(net)
         self.checkpoint.finish(net, self)
 
 
-class AgreedLoss(Callback):
-    """Give all ranks the validation loss of rank 0, so that all stop together.
+class AgreedEpochs(Callback):
+    """Let all ranks validate one network, and see the validation loss of rank 0.
 
-    Each rank computes it from the same outputs, and processors may differ in the last
-    bit.
+    So all stop together: each rank computes the loss from the same outputs, and
+    processors may differ in the last bit.
     """
 
     def __init__(self, ranks: ProcessRanks) -> None:
         self.ranks = ranks
 
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin with training."""
+        self._is_training = True
+
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Join the largest totals before the first batch of validation."""
+        if self._is_training and not training:
+            self.ranks.join_largest(net)
+        self._is_training = training
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Replace the loss of this epoch."""
+        self.ranks.join_largest(net)
         if "valid_loss" in net.history[-1]:
             own = net.history[-1]["valid_loss"]
             net.history[-1]["valid_loss"] = self.ranks.gather(own)[0]
+
+
+def _type_of(array: np.ndarray) -> str | None:
+    """Return "numbers", "text" or another type of values; None without values."""
+    if not array.size:
+        return None
+    if array.dtype == "O":
+        first = array.flat[0]
+        return "numbers" if isinstance(first, Number) else "text"
+    names = {**dict.fromkeys("biuf", "numbers"), **dict.fromkeys("UST", "text")}
+    return names.get(array.dtype.kind, str(array.dtype))
+
+
+def in_memory(array: HistoryArray) -> HistoryArray:
+    """Return the same histories with a log in memory that has their customers only.
+
+    Of a log on a disk, a pickle would have the path only.
+    """
+    rows = array.rows
+    kept = np.unique(rows.codes[rows.codes >= 0])
+    return HistoryArray.of(rows.within(rows.log.subset(kept), kept), array.dtype)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from sklearn_seqcrm.distributed._fit_rank import fit_rank
+from sklearn_seqcrm._sklearn_compat import Interval
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
+from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others
+from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
 
 _SECONDS_TO_FREE = 0.2
 
@@ -42,7 +47,8 @@ def run_rank(
     checkpoint : path-like or None, default=None
         As in `fit_rank`.
     backend : {"gloo", "nccl"}, default="gloo"
-        Library for messages: ``"nccl"`` for GPUs, with ``device="cuda"``.
+        Library for messages: ``"nccl"`` for GPUs, with ``device="cuda"``. With either,
+        ``"cuda"`` is the GPU of the number ``LOCAL_RANK`` of the environment.
     timeout : float, default=600.0
         Seconds after which a message that does not come is an error. A rank may wait so
         long for another one that reads its rows.
@@ -60,7 +66,9 @@ def run_rank(
     Raises
     ------
     TypeError, ValueError
-        As `fit_rank`.
+        As `fit_rank`; if `load` returns something else, `backend` or `timeout` is none
+        of these, or there is no GPU for ``"nccl"``. An error of `load` on one rank is
+        raised on all.
     RuntimeError
         If another rank is lost, or sends nothing within `timeout`.
 
@@ -78,9 +86,42 @@ def run_rank(
     >>> fitted.predict_proba([[0.0]]).shape
     (1, 2)
     """
-    if backend == "nccl":
+    check_arguments(estimator, load, backend, timeout)
+    with joined_group(backend, timeout, init_method, rank, n_ranks):
+        return load_and_fit(estimator, load, checkpoint)
+
+
+def check_arguments(estimator: Any, load: Any, backend: Any, timeout: Any) -> None:
+    """Raise a TypeError or ValueError for invalid arguments, before ranks meet."""
+    refuse_others(estimator)
+    if not callable(load):
+        raise TypeError(
+            "load must be a function of the number of a rank and of all ranks, which "
+            f"returns its rows; got {type(load).__name__}."
+        )
+    if backend not in ("gloo", "nccl"):
+        raise ValueError(f"backend must be 'gloo' or 'nccl'; got {backend!r}.")
+    if backend == "nccl" and not torch.cuda.is_available():
+        raise ValueError("backend='nccl' needs a GPU of CUDA; 'gloo' needs none.")
+    if not Interval(Real, 0, None, closed="neither").is_satisfied_by(timeout):
+        raise ValueError(
+            f"timeout must be a positive number of seconds; got {timeout!r}."
+        )
+
+
+@contextmanager
+def joined_group(
+    backend: str,
+    timeout: float,
+    init_method: str = "env://",
+    rank: int | None = None,
+    n_ranks: int | None = None,
+) -> Iterator[None]:
+    """Join a process group, and leave it at the end."""
+    if torch.cuda.is_available():
         # device="cuda" is then the GPU of this rank.
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        place = int(os.environ.get("LOCAL_RANK", 0))
+        torch.cuda.set_device(place % torch.cuda.device_count())
     given = {"rank": rank, "world_size": n_ranks}
     dist.init_process_group(
         backend,
@@ -89,10 +130,7 @@ def run_rank(
         **{name: value for name, value in given.items() if value is not None},
     )
     try:
-        loaded = load(dist.get_rank(), dist.get_world_size())
-        fitted = fit_rank(estimator, **_as_arguments(loaded), checkpoint=checkpoint)
-        dist.barrier()
-        return fitted
+        yield
     finally:
         # torch 2.3 holds the GIL while it waits for the threads of gloo, and these may
         # need it to free the tensors of the last message: they get it here.
@@ -100,10 +138,39 @@ def run_rank(
         dist.destroy_process_group()
 
 
+def load_and_fit(
+    estimator: Any, load: Callable[[int, int], Any], checkpoint: Any
+) -> Any:
+    """Fit an estimator on the rows of this rank, in a group."""
+    ranks = ProcessRanks(Checkpoint(None))
+    # Reading may take long: errors that are known before come before.
+    ranks.attempt(lambda: None if ranks.rank else check_path(checkpoint))
+    arguments = ranks.attempt(lambda: _as_arguments(load(ranks.rank, ranks.size)))
+    fitted = fit_rank(estimator, **arguments, checkpoint=checkpoint)
+    dist.barrier()
+    return fitted
+
+
+_ARGUMENTS = ("X", "y", "treatment", "sample_weight")
+
+
 def _as_arguments(loaded: Any) -> dict[str, Any]:
     """Return the arguments of `fit_rank` that `load` returned."""
     if isinstance(loaded, dict) and "X" in loaded:
+        unknown = [name for name in loaded if name not in _ARGUMENTS]
+        if unknown:
+            raise TypeError(
+                f"load returned a dict with {unknown}; its keys are those of "
+                f"{list(_ARGUMENTS)}."
+            )
         return loaded
-    if isinstance(loaded, tuple):
+    if isinstance(loaded, tuple) and len(loaded) == 2:
         return dict(zip(("X", "y"), loaded, strict=True))
+    if loaded is None or isinstance(loaded, tuple | list):
+        what = type(loaded).__name__
+        raise TypeError(
+            "load must return X alone, a tuple (X, y), or a dict of arguments with 'X';"
+            f" it returned a {what}"
+            f"{'' if loaded is None else f' of {len(loaded)}'}."
+        )
     return {"X": loaded}

@@ -196,19 +196,24 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         self._validate_params()
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
-        table = Table.of(X)
-        keep_network_parameters(self, is_continuation)
-        if is_continuation:
-            roles = self._learned.roles
-        else:
-            roles = ColumnRoles.of(table)
-            roles.set_names(table.frame, self)
-        table = select_raw(roles, table, self)
+
+        def read() -> tuple[ColumnRoles, Table]:
+            table = Table.of(X)
+            keep_network_parameters(self, is_continuation)
+            if is_continuation:
+                roles = self._learned.roles
+            else:
+                roles = ColumnRoles.of(table)
+                roles.set_names(table.frame, self)
+            return roles, select_raw(roles, table, self)
+
+        roles, table = self._ranks.attempt(read)
         [(name, array)] = table.histories.items()
         rows, row = join_views(array.rows)
-        if not len(row):
+        n_rows, n_seen = self._ranks.sum(np.array([len(array), len(row)])).astype(int)
+        if not n_seen:
             raise ValueError(
-                f"All {len(array)} histories in {name!r} are empty, so that there is "
+                f"All {n_rows} histories in {name!r} are empty, so that there is "
                 "nothing to learn from. Do the customers and cutoffs of the rows fit "
                 "those of the log?"
             )

@@ -16,6 +16,7 @@ from sklearn_seqcrm._plotting import (
 )
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import unit_label
+from sklearn_seqcrm.inspection._row_inputs import spoken_number
 
 # Fields; remaining fields, statics and row features.
 _COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]
@@ -215,7 +216,7 @@ class EventAttributionDisplay:
         if height > _FAR_HIGHER * highest > 0:
             top = _FAR_HIGHER * highest
             ax.set_ylim(0, top)
-            text = f"{height:.3g} ↑"
+            text = f"{spoken_number(height)} ↑"
             ax.annotate(text, (1, top), (0, 3), textcoords="offset points", ha="center")
 
 

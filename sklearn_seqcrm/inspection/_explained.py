@@ -137,9 +137,14 @@ class ExplainedQuantity:
         unit : {"log_odds", "probability"}
             Unit for classifiers.
         """
+        name = type(estimator).__name__
+        if not hasattr(estimator, "predict"):
+            raise TypeError(
+                f"{name} has no predict, and predictions are explained. If it has "
+                "transform, give a fitted pipeline of it and a classifier or regressor."
+            )
         # (1,) for one output, (1, k) for several labels or targets.
         shape = np.shape(estimator.predict(X.iloc[:1]))
-        name = type(estimator).__name__
         if not is_classifier(estimator):
             unit = "prediction"
         elif not hasattr(estimator, "predict_proba") and not (
@@ -310,6 +315,8 @@ def unit_label(estimator: Any, unit: str) -> str:
         Unit for classifiers, as in `ExplainedQuantity.of`.
     """
     if not is_classifier(estimator):
+        if hasattr(_last_step(estimator), "treatments_"):
+            return "effect"
         # `predict` of survival models returns risks, not times.
         is_survival = hasattr(estimator, "predict_survival_function")
         return "risk" if is_survival else "prediction"

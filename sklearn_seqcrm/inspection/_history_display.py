@@ -26,6 +26,7 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
+from sklearn_seqcrm.inspection._row_inputs import spoken_number
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
 _COLORS, _NEGATIVE, _POSITIVE = "PuOr_r", "#6a4d99", "#c96c0d"  # ends of the map
@@ -166,7 +167,7 @@ class HistoryDisplay:
         # Lines of statics and of other histories may have customers of another log.
         of_row = (attributions["row"] == row) & (attributions["history"] == name)
         own = attributions[of_row & attributions["position"].notna()]
-        _refuse_other_events(own, one, row, int(attributions["row"].max()))
+        _refuse_other_events(own, one, row, attributions["row"].max())
         if outputs is not None and len(outputs) != len(array):
             raise ValueError(
                 f"outputs has {len(outputs)} rows, and X has {len(array)}. Pass the X "
@@ -260,18 +261,22 @@ class HistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Axes to plot on, of which the bars take a part; None: new axes.
+            Axes to plot on, of which the bars take a part; None: new axes. In `ax_`, a
+            new plot replaces the old one.
 
         Returns
         -------
         HistoryDisplay
             The display, with `ax_`, `ax_beside_` and `figure_`.
         """
+        if ax is not None and ax is getattr(self, "ax_", None):
+            self._clear(ax)
         lanes = self.events["lane"].value_counts(sort=True).index.tolist()
         n_bars = 0 if self.beside is None else len(self.beside)
         heights = (0.7 + 0.4 * max(1, len(lanes)), 0.5 + 0.25 * n_bars)
         if ax is None:
             ax = new_axes(8, 1.2 + heights[0] + (n_bars > 0) * heights[1])
+        self._place = ax.get_subplotspec(), ax.get_position(original=True)
         self.ax_beside_ = _split(ax, heights) if n_bars else None
         ink = text_color()
         for y in range(len(lanes)):
@@ -289,8 +294,9 @@ class HistoryDisplay:
             ha="right",
             fontsize="small",
         )
-        # Without events the axis spans a single date.
-        if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
+        if not len(self.events):  # the axis has no extent
+            ax.set_xticks([self.cutoff], [_value(self.cutoff)])
+        elif isinstance(self.cutoff, pd.Timestamp):
             set_date_ticks(ax)
         # The legend is below the title.
         ax.set_title(self.title, loc="left", pad=22, fontsize="medium")
@@ -299,6 +305,19 @@ class HistoryDisplay:
             self._plot_bars(self.ax_beside_)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _clear(self, ax: Any) -> None:
+        """Remove what the last plot left in its axes, and give them their old place."""
+        if self._colorbar is not None:
+            self._colorbar.remove()
+        if self.ax_beside_ is not None:
+            self.ax_beside_.remove()
+        ax.clear()
+        spec, position = self._place
+        if spec is None:
+            ax.set_position(position)
+        else:
+            ax.set_subplotspec(spec)
 
     def _plot_bars(self, ax: Any) -> None:
         """Plot the attributions of what is not an event, in the colours of the dots."""
@@ -326,7 +345,7 @@ class HistoryDisplay:
                 some["time"], at, s=size, linewidths=0.7, zorder=3, **style
             )
 
-        handles = []
+        handles, self._colorbar = [], None
         if not known.all():
             # Crosses: a circle without a colour would look like an attribution of 0,
             # or on a dark page like the lowest one.
@@ -338,7 +357,8 @@ class HistoryDisplay:
             colors = {"cmap": _COLORS, "vmin": -limit, "vmax": limit}
             shown = events[known]
             dots = draw(shown, c=shown["attribution"], edgecolors=ink, **colors)
-            ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
+            label = f"attribution\n({self.unit})"
+            self._colorbar = ax.figure.colorbar(dots, ax=ax, label=label)
         if self.sizes is not None:
             handles = [*_dots(ax, *self.sizes), *handles]
         if handles and len(events):
@@ -359,8 +379,9 @@ def _position(row: int, n_rows: int) -> int:
         raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
     if not -n_rows <= row < n_rows:
         raise IndexError(
-            f"row={row!r} is none of the {n_rows} rows of X: it is a position, from 0 "
-            f"to {n_rows - 1}, not a label of the index."
+            f"row={row} is none of the {n_rows} rows of X: it is a position, from 0 "
+            f"to {n_rows - 1}, not a label of the index and not a customer. For one "
+            "customer, select its row of X before."
         )
     return int(row) % n_rows
 
@@ -384,7 +405,7 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
     return [
         (
             ax.plot([], [], "o", markersize=np.sqrt(area), **style)[0],
-            f"{field[:20]} = {_number(value)}",
+            f"{field[:20]} = {spoken_number(value)}",
         )
         for value, area in ((largest, _LARGEST), (0.0, _SMALLEST))
     ]
@@ -396,11 +417,11 @@ def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     if output is None:
         return title
     of = f" of {_value(output['target'])}" if "target" in output else ""
-    title += f"\n{unit}{of} = {_number(output['output'])}"
+    title += f"\n{unit}{of} = {spoken_number(output['output'])}"
     if unit == "log odds":
         title += f" (probability {expit(float(output['output'])):.0%})"
     if pd.notna(output["baseline"]):
-        title += f", baseline = {_number(output['baseline'])}"
+        title += f", baseline = {spoken_number(output['baseline'])}"
     return title
 
 
@@ -422,29 +443,30 @@ def _bars(lines: pd.DataFrame, name: Any, events: pd.DataFrame | None) -> pd.Ser
     Series of float
         The largest ones first, then the sum of the others.
     """
-    label = [
-        _label(line, name) for line in lines.itertuples(index=False)
-    ]  # those of equal labels, such as all events of another history, are summed
-    found = lines["attribution"].astype("float64").groupby(label, sort=False).sum()
-    order = found.abs().sort_values(ascending=False, kind="stable").index
-    top, rest = order[:_MAX_BARS], order[_MAX_BARS:]
-    if len(rest) == 1:
-        top, rest = order, rest[:0]
-    parts = [found[top]]
+    is_event = lines["position"].notna()
+    inputs = lines[~is_event]  # not summed by label: a static may be called as an input
+    labels = [_label(line, name, inputs) for line in inputs.itertuples(index=False)]
+    found = pd.Series(inputs["attribution"].to_numpy("float64"), labels)
+    of_events = lines[is_event].groupby("history", sort=False)["attribution"].sum()
+    found = pd.concat([found, of_events.astype("float64").add_prefix("events of ")])
+    order = np.argsort(-found.abs().to_numpy(), kind="stable")
+    n_top = len(order) if len(order) == _MAX_BARS + 1 else _MAX_BARS
+    top, rest = found.iloc[order[:n_top]], found.iloc[order[n_top:]]
+    parts = [top]
     if len(rest):
-        parts.append(pd.Series({f"sum of {len(rest)} others": found[rest].sum()}))
+        parts.append(pd.Series({f"sum of {len(rest)} others": rest.sum()}))
     if events is not None and len(events) and len(found):
         parts.insert(0, pd.Series({"sum of all events": events["attribution"].sum()}))
     return pd.concat(parts)
 
 
-def _label(line: Any, name: Any) -> str:
-    """Return the label of an input: its name and value, or the other history."""
-    if pd.notna(line.position):
-        return f"events of {line.history}"
-    other = f" of {line.history}" if line.history not in (None, name) else ""
+def _label(line: Any, name: Any, inputs: pd.DataFrame) -> str:
+    """Return the label of an input: its name, its history unless clear, its value."""
+    same = inputs["field"] == line.field
+    is_clear = line.history == name and same.sum() == 1
+    of = "" if pd.isna(line.history) or is_clear else f" ({line.history})"
     value = "" if line.value is None else f": {_value(line.value)}"
-    return f"{line.field}{other}{value}"
+    return f"{line.field}{of}{value}"
 
 
 def _value(value: Any) -> str:
@@ -452,21 +474,15 @@ def _value(value: Any) -> str:
     if pd.isna(value):
         return "missing"
     if isinstance(value, pd.Timedelta):
-        return f"{_number(value / pd.Timedelta('1D'))} days"
+        return f"{spoken_number(value / pd.Timedelta('1D'))} days"
     if isinstance(value, pd.Timestamp):
         return str(value.date() if value == value.normalize() else value)
     is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return _number(value) if is_number else str(value)[:20]
-
-
-def _number(value: Any) -> str:
-    """Return three digits of a number, or all before the point, with a minus sign."""
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return spoken_number(value) if is_number else str(value)[:20]
 
 
 def _refuse_other_events(
-    events: pd.DataFrame, one: Any, row: int, last_row: int
+    events: pd.DataFrame, one: Any, row: int, last_row: float
 ) -> None:
     """Raise a ValueError if attributions are not of the events of a history.
 
@@ -480,12 +496,12 @@ def _refuse_other_events(
     row : int
         Position of the row.
     last_row : int
-        Position of the last row that has attributions.
+        Position of the last row that has attributions; NaN if there are none.
     """
-    if row > last_row and len(one):
+    if not row <= last_row and len(one):  # NaN: there are none at all
         raise ValueError(
-            f"There are attributions of the rows 0 to {last_row}, and none of row "
-            f"{row} of X. Pass the X that they were computed for."
+            f"There are no attributions of row {row} of X. Pass the X that they were "
+            "computed for."
         )
     if not len(events):
         return

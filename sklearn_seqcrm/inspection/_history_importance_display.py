@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
+from sklearn_seqcrm.inspection._row_inputs import spoken_number
 
 _TITLES = {
     "history": "All of the history",
@@ -128,7 +129,8 @@ class HistoryImportanceDisplay:
         ):
             label.set_fontweight("bold" if is_title else "normal")
         ax.set_ylim(len(lines) - 0.4, -0.8)  # the first line on top
-        ax.set_xlabel(f"fall of the score, which is {self.baseline_score:.3g}")
+        score = spoken_number(self.baseline_score)
+        ax.set_xlabel(f"fall of the score, which is {score}")
         hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self

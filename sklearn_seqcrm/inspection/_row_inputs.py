@@ -108,6 +108,12 @@ def sums_of_amounts(
     return [RowInput(*one) for one in _single(found)]
 
 
+def spoken_number(value: Any) -> str:
+    """Return three digits of a number, or all before the point, with a minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def _single(found: list[tuple[str, Any]]) -> Iterator[tuple[str, slice, Any]]:
     """Yield inputs of one column each."""
     for i, (name, values) in enumerate(found):
@@ -146,10 +152,10 @@ def _half_lives(layout: Layout, clock: Clock) -> list[str]:
 def _spoken(length: float, clock: Clock) -> str:
     """Return a duration in its largest unit, such as "30 days"."""
     if clock.unit is None:
-        return f"{length:.3g}"
+        return spoken_number(length)
     seconds = length / TICKS_PER_SECOND[clock.unit]
     unit, size = next((one for one in _UNITS if seconds >= one[1]), _UNITS[-1])
-    number = f"{seconds / size:.3g}"
+    number = spoken_number(seconds / size)
     return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,12 +12,6 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import (
-    ForwardSplit,
-    NoForwardSplitError,
-    known_horizon,
-    split_forward,
-)
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     HistorySpec,
@@ -69,15 +62,11 @@ from sklearn_seqcrm._sklearn_compat import (
     clone_with_fitted,
 )
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
+from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
 # Most epochs with and without early stopping: on few customers networks are best after
 # about eight epochs and overfit soon after; see ``docs/defaults.md``.
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
-
-
-# The whole history of each validation customer is read once more in each epoch. On all
-# 2,000 customers of two tasks that took a third of the time of training.
-_MOST_VALIDATION_CUSTOMERS = 1000
 
 
 class NetworkOutputs(NamedTuple):
@@ -92,7 +81,9 @@ class NetworkOutputs(NamedTuple):
     of_each: list[np.ndarray]
 
 
-class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseLSTM(
+    ValidationMixin, ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC
+):
     """Inputs, training and outputs of a recurrent estimator.
 
     Estimators pass a new objective to `_fit` and `_partial_fit`. Networks that are
@@ -100,7 +91,6 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
     """
 
     nets_: list[HistoryNet]
-    validation_: dict[str, Any]
     _objective: Objective
     _network_parameters: dict[str, Any]
     # Set during a fit of several processes.
@@ -108,8 +98,6 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
-    # Whether rows may have no label, but a time until which there was no event.
-    _may_be_censored: ClassVar[bool] = False
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
@@ -226,115 +214,6 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
             if epochs.stop:
                 break
 
-    # Validation rows --------------------------------------------------------------
-
-    def _choose_validation(
-        self, inputs: Inputs, y: Any, seed: int
-    ) -> ForwardSplit | None:
-        """Return a split forward in time, or None for customers or no validation.
-
-        Sets `validation_`, with the reason if rows are not split forward in time.
-        """
-        self.validation_ = {"by": None, "reason": None}
-        if self.early_stopping is False:
-            self.validation_["reason"] = "early_stopping=False"
-            return None
-        if self.validation == "customers":
-            self.validation_["reason"] = "validation='customers'"
-            return None
-        try:
-            if self.validation == "auto":
-                self._refuse_automatic_split()
-            customers = inputs.customers()
-            split = split_forward(
-                inputs.cutoffs,
-                customers,
-                self._label_delay(inputs, y),
-                self.validation_fraction,
-                may_be_censored=self._may_be_censored,
-            )
-            self._refuse_split(inputs.data.target, split)
-        except NoForwardSplitError as reason:
-            if self.validation == "forward":
-                raise ValueError(
-                    f"validation='forward' is impossible, because {reason}. "
-                    "validation='customers' sets customers aside."
-                ) from None
-            self.validation_["reason"] = str(reason)
-            return None
-        if self.validation_fraction == "auto":
-            split = split.limited(customers, _MOST_VALIDATION_CUSTOMERS, seed)
-        found = {"since": split.since, "n_epochs": None, "losses": None}
-        self.validation_ |= {"by": "forward", **found}
-        return split
-
-    def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
-        """Return the lengths of time from a cutoff until its label is known.
-
-        Warns if `horizon` is shorter than that of `y`.
-        """
-        lengths = known_horizon(y, self.horizon)
-        if not inputs.clocks:
-            return lengths
-        clock = inputs.clocks[0]
-        try:
-            of_y = clock.rounded_up(**known_horizon(y))
-            is_length = of_y > 0
-        except NoForwardSplitError:
-            return lengths  # an array, or another target
-        except (TypeError, ValueError) as error:
-            is_length, reason = False, f"the horizon of y does not fit X: {error}"
-        else:
-            reason = "the horizon of y is not longer than 0"
-        if self.horizon is None:
-            if not is_length:
-                raise NoForwardSplitError(reason)
-        elif is_length and clock.rounded_up(**lengths) < of_y:
-            warnings.warn(
-                f"horizon={self.horizon!r} is shorter than that of y, "
-                f"{known_horizon(y)}: labels of training rows may have been unknown "
-                "at the validation cutoff. horizon=None uses that of y.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return lengths
-
-    def _refuse_automatic_split(self) -> None:
-        """Raise NoForwardSplitError if ``"auto"`` does not split by time."""
-        if self.warm_start:
-            raise NoForwardSplitError(
-                "warm_start=True continues training, and rows of an earlier fit would "
-                "be validation rows"
-            )
-        if self.callbacks:
-            raise NoForwardSplitError(
-                "callbacks may need a validation loss, and the last training, on all "
-                "rows, has none"
-            )
-
-    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
-        """Raise NoForwardSplitError if the training rows lack a class."""
-
-    def _refits(self, split: ForwardSplit | None) -> bool:
-        """Return whether networks are trained again on all rows."""
-        # With `warm_start`, the next fit would validate on rows it was trained on.
-        return split is not None and self.refit and not self.warm_start
-
-    def _describe_validation(
-        self, data: RowData, valid: RowData | None, n_rows: int
-    ) -> None:
-        """Add the numbers of rows to `validation_`."""
-        n_valid = 0 if valid is None else len(valid)
-        if valid is not None and self.validation_["by"] is None:
-            self.validation_["by"] = "customers"
-        elif valid is None and self.early_stopping == "auto":
-            self.validation_["reason"] = "too few customers to set some aside"
-        self.validation_ |= {
-            "n_train": len(data),
-            "n_valid": n_valid,
-            "n_dropped": n_rows - len(data) - n_valid,
-        }
-
     def _partial_fit(
         self,
         X: Any,
@@ -436,14 +315,19 @@ class BaseLSTM(ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC):
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-        inputs = read_inputs(
-            self, X, reset=not is_continuation, sums=objective.is_linear
-        )
-        refuse_untrainable(self, inputs)
-        # Types and missing values first, then lengths: an error names the real cause.
-        y = objective.read(y)
-        check_consistent_length(inputs.data.static, y)
-        y = self._ranks.concatenate(y)
+
+        def read() -> tuple[Inputs, Any]:
+            inputs = read_inputs(
+                self, X, reset=not is_continuation, sums=objective.is_linear
+            )
+            refuse_untrainable(self, inputs)
+            # Types and missing values first, then lengths: an error names the cause.
+            target = objective.read(y)
+            check_consistent_length(inputs.data.static, target)
+            return inputs, target
+
+        inputs, target = self._ranks.attempt(read)
+        inputs, y = self._ranks.join_levels(inputs), self._ranks.concatenate(target)
         weight = self._weight_in_unit(
             sample_weight, inputs.data, is_continuation, is_full_data
         )

@@ -227,7 +227,7 @@ class BaseUplift(BaseEstimator, ABC):
         ndarray of shape (n,), or (n, n_arms - 1) with several treatments
             Expected outcome with the treatment minus that under control, in the order
             ``treatments_[1:]``: in the unit of `y`, or in probability of
-            ``classes_[1]``.
+            ``classes_[1]``. The latter are clipped to -1 and 1.
         """
         check_is_fitted(self, "learner_")
         return self._one_or_several(self._effects(self.learner_, X))
@@ -440,7 +440,9 @@ class BaseUplift(BaseEstimator, ABC):
         )
 
     def _effects(self, learner: Learner, X: Any) -> np.ndarray:
-        return learner.effects(self._checked(X))
+        """Return effects; a model of effects may exceed the range of probabilities."""
+        found = learner.effects(self._checked(X))
+        return np.clip(found, -1, 1) if self._classify else found
 
     def _one_or_several(self, found: np.ndarray) -> np.ndarray:
         """Drop the axis of treatments if there is one treatment beside control."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -56,7 +57,8 @@ def choose_contacts(
         Series or a DataFrame are found by the labels of the treatments, and those of an
         array are in the order of `treatments`, such as an estimator's `treatments_`.
     budget : float or None, default=None
-        Largest sum of the costs, at least 0; None for no limit.
+        Largest sum of the costs, at least 0; None for no limit. For a number of
+        contacts, such as 100 mails, use `capacity`.
     capacity : int, mapping or None, default=None
         Largest number of contacts, at least 0: of all, or a mapping of treatments, or
         of `channels`, to numbers; those that it does not name have no limit. None for
@@ -107,6 +109,11 @@ def choose_contacts(
         treatment or channel, or columns have other names than the treatments.
     TypeError
         If numbers are of another type.
+
+    Warns
+    -----
+    UserWarning
+        If there is a `budget`, and all costs are 0.
 
     See Also
     --------
@@ -348,6 +355,12 @@ def _limits(
     """Return what each contact uses of each limited resource."""
     limits = []
     if budget is not None:
+        if costs.size and not costs.any():
+            warnings.warn(
+                f"budget={budget!r} limits nothing, as all costs are 0. Pass the cost "
+                "of a contact, or limit the number of contacts by capacity=.",
+                stacklevel=3,
+            )
         limits.append(Limit(costs, float(budget)))
     if isinstance(capacity, Mapping):
         channels = in_order_of_arms(channels, treatments, "channels")
@@ -361,7 +374,9 @@ def _limits(
             uses = channel == name
             if not np.any(uses):
                 raise ValueError(
-                    f"capacity names {name!r}, which is none of {channel.tolist()}."
+                    f"capacity names {name!r}, which is none of {channel.tolist()}. "
+                    "Pass one number to limit all contacts, or name the treatments by "
+                    "treatments=, no contact first."
                 )
             if isinstance(most, bool) or not isinstance(most, Integral) or most < 0:
                 raise ValueError(

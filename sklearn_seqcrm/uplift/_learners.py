@@ -139,9 +139,8 @@ class _EffectLearner(Learner):
     """Regress pseudo-outcomes on X; subclasses define these.
 
     With ``models.calibrates`` there is a model of effects for each of three groups of
-    customers, fitted on the others. Its mean over groups is calibrated by customers
-    that a model did not see: ``tau = a + b mean_g tau_g``, of which ``a`` and ``b >=
-    0`` minimise ``sum w (phi - a - b tau_g)**2``, ``g`` being the group of the row.
+    customers, fitted on the others. Their mean is calibrated by customers that a model
+    did not see: ``tau = a + b mean_g tau_g``. `_calibration` has ``a`` and ``b``.
     """
 
     needs_effect = True

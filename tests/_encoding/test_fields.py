@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import VectorField, learn
-from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder

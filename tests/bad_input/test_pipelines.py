@@ -174,7 +174,7 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
     ),
     "zero-inflated log-normal: negative": (
         regress(without(Y, -1, -2), loss="zero_inflated_lognormal"),
-        "not negative; 2 of 48 are. Use loss='squared_error', or count returns as 0",
+        "2 of 48 are. Use loss='squared_error', or set negative ones to 0",
     ),
     "several targets: NaN": (
         regress(np.column_stack([Y, without(Y, np.nan)])),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from skorch.helper import SliceDict
 
 from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -14,7 +15,7 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import churned
-from tests.distributed.ranks import is_mine, journeys, recorded_losses
+from tests.distributed.ranks import JOURNEYS, is_mine, journeys, recorded_losses
 
 SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
 
@@ -44,6 +45,17 @@ def cases():
     weight, spend = rng.uniform(0.0, 2.0, len(y)), rng.gamma(1.0, 10.0, len(y)) * y
     weight[::7] = 0
     exposure = X.assign(exposure=rng.uniform(10, 90, len(y)))
+    half = np.where(np.arange(len(y)) < 120, 0.0, 1.0)
+    late = JOURNEYS.rows.copy()
+    late.loc[half == 0, "cutoff"] = pd.Timestamp("1990-01-01")
+    log = EventLog(JOURNEYS.events, customer="customer_id", time="timestamp")
+    codes = rng.integers(0, 5, (len(y), 4, 1))
+    codes[:120] = np.minimum(codes[:120], 2)
+    tensors = SliceDict(
+        values=rng.normal(size=(len(y), 4, 2)).astype("float32"),
+        codes=codes,
+        lengths=np.full(len(y), 4),
+    )
     lasts = pd.DataFrame({"event": y.astype(bool), "time": spend + 1.0})
     treatment = rng.integers(0, 2, len(y))
     dates, left = snapshots()
@@ -70,6 +82,14 @@ def cases():
             {"treatment": treatment},
         ),
         "statics": (LSTMClassifier(**SMALL), rng.normal(size=(300, 3)), y, {}),
+        "no weight": (pipeline(LSTMClassifier(**SMALL)), X, y, {"sample_weight": half}),
+        "tensors": (LSTMClassifier(**SMALL), tensors, y, {}),
+        "no events": (
+            LSTMEventModel(**SMALL),
+            log.attach(late, cutoff="cutoff"),
+            None,
+            {},
+        ),
         "events": (LSTMEventModel(**SMALL), X, None, {}),
     }
 
@@ -111,3 +131,16 @@ def fit_case(name, rank=None):
             if "ranks" in name
         ],
     }
+
+
+def continue_training(rank=None):
+    """Continue with networks that differ between ranks; return probabilities."""
+    X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+    network = LSTMClassifier(warm_start=True, early_stopping=False, **SMALL)
+    network.set_params(random_state=rank or 0).fit(X, y).set_params(random_state=0)
+    if rank is None:
+        network.fit(X, y)
+    else:
+        mine = is_mine(len(X), rank, 2)
+        fit_rank(network, X[mine], y[mine])
+    return network.predict_proba(X)

@@ -134,6 +134,48 @@ def test_other_checkpoints_are_refused(group, tmp_path, monkeypatch):
             fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
 
 
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_checkpoint_of_other_rows_or_steps(group, tmp_path, monkeypatch, where):
+    events, table = JOURNEYS.events, JOURNEYS.rows.assign(points=np.arange(300) % 9)
+    dearer = events.assign(amount=2 * events["amount"])
+    labels = np.asarray(JOURNEYS.target)
+
+    def read(events, rows):
+        log = EventLog(events, customer="customer_id", time="timestamp")
+        if where == "disk":
+            path = tmp_path / f"{len(list(tmp_path.iterdir()))}.log"
+            log.to_disk(path)
+            log = EventLog.open(path)
+        return log.attach(rows, cutoff="cutoff")
+
+    def pipeline(n_seen=300):
+        model = make_history_pipeline(LSTMClassifier(**SMALL))
+        model[:-1].fit(read(events, table)[:n_seen])
+        return model
+
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        with pytest.raises(BrokenOffError):
+            fit_rank(pipeline(), read(events, table), labels, checkpoint=path)
+    for model, X in (
+        (pipeline(20), read(events, table)),
+        (pipeline(), read(dearer, table)),
+        (pipeline(), read(events, table.assign(points=1.0))),
+    ):
+        with pytest.raises(ValueError, match="is the checkpoint of another training"):
+            fit_rank(model, X, labels, checkpoint=path)
+    fit_rank(pipeline(), read(events, table), labels, checkpoint=path)
+    assert not path.exists()
+
+
+def test_checkpoint_that_cannot_be_written(group, tmp_path):
+    X, y = rows(100)
+    for path in (tmp_path, tmp_path / "absent" / "checkpoint"):
+        with pytest.raises(ValueError, match="must be a file in a folder that exists"):
+            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+
+
 def test_half_written_file_is_not_left(group, tmp_path, monkeypatch):
     X, y = rows()
     path = tmp_path / "checkpoint"
@@ -169,6 +211,8 @@ def test_arguments_that_ranks_cannot_take(group):
     X, y = rows(100)
     with pytest.raises(TypeError, match="LogisticRegression is no recurrent network"):
         fit_rank(LogisticRegression(), np.zeros((4, 1)), [0, 1, 0, 1])
+    with pytest.raises(TypeError, match="is the class LSTMClassifier; pass an"):
+        fit_rank(LSTMClassifier, X, y)
     with pytest.raises(ValueError, match="LSTMClassifier has callbacks"):
         fit_rank(LSTMClassifier(callbacks=[Callback()]), X, y)
     raw, labels = journeys()
@@ -176,6 +220,23 @@ def test_arguments_that_ranks_cannot_take(group):
         fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)
     with pytest.raises(ValueError, match="requires y to be passed"):
         fit_rank(LSTMClassifier(), X)
+
+
+def test_statics_that_are_encoded_by_the_target(group):
+    raw, labels = journeys()
+    raw = raw.assign(shop=[f"shop {i % 60}" for i in range(len(raw))])
+    model = make_history_pipeline(LSTMClassifier(), many_levels="target")
+    model[:-1].fit(raw, labels)
+    with pytest.raises(ValueError, match="Statics are encoded by the target"):
+        fit_rank(model, raw, labels)
+
+
+def test_callbacks_of_scikit_learn(group):
+    callbacks = pytest.importorskip("sklearn.callback")
+    X, y = rows(100)
+    model = LSTMClassifier().set_callbacks(callbacks.ProgressBar())
+    with pytest.raises(ValueError, match="has callbacks of scikit-learn"):
+        fit_rank(model, X, y)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -208,3 +269,21 @@ def test_event_model_learns_from_a_sample_of_customers(
     model = fit_rank(LSTMEventModel(**small), X)
     assert 400 < seen[-1] < 700 < seen[0]
     assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_moments_on_the_disk_are_those_in_memory(group, tmp_path):
+    n = 3 * len(JOURNEYS.events)
+    lines = JOURNEYS.events.loc[JOURNEYS.events.index.repeat(3)]
+    lines = lines.assign(
+        product=np.tile(["cup", "plate", "bowl", "jug"], n // 4 + 1)[:n]
+    )
+    log = EventLog(lines, customer="customer_id", time="timestamp")
+    log.to_disk(tmp_path / "log")
+    outputs = []
+    for one in (log, EventLog.open(tmp_path / "log")):
+        X = one.attach(JOURNEYS.rows, cutoff="cutoff")
+        encoded = make_history_pipeline(LSTMClassifier())[:-1].fit_transform(X)
+        assert encoded["history"].array.log.layout.moments == 0
+        model = fit_rank(LSTMClassifier(**SMALL), encoded, JOURNEYS.target)
+        outputs.append(model.predict_proba(encoded))
+    assert_array_equal(*outputs)

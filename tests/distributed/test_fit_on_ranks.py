@@ -7,9 +7,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm.distributed import fit_on_ranks
+from sklearn_seqcrm.distributed import fit_on_ranks, run_rank
+from sklearn_seqcrm.distributed._fit_on_ranks import _COLLECTIVES, _is_lost_peer
+from sklearn_seqcrm.distributed._run_rank import joined_group
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.distributed.ranks import journeys
@@ -70,19 +73,106 @@ def test_killed_rank_changes_nothing(tmp_path):
 
 
 def test_lost_ranks_and_errors_end_the_call(tmp_path):
-    with pytest.raises(RuntimeError, match="lost more than max_restarts=0 times"):
+    with pytest.raises(RuntimeError, match="Ranks were lost, and max_restarts=0"):
         fit_on_ranks(model(), loader(str(tmp_path / "killed")), max_restarts=0)
     with pytest.raises(LookupError, match="no such table") as caught:
         fit_on_ranks(model(), loader(fails=True))
-    assert "rank 1" in caught.value.__notes__[0]
+    [note] = caught.value.__notes__
+    assert note.startswith("Raised on rank 1")
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_ranks", 0), ("n_ranks", 1.5), ("max_restarts", -1)]
+    ("name", "value"),
+    [
+        ("n_ranks", 0),
+        ("n_ranks", 1.5),
+        ("max_restarts", -1),
+        ("n_threads", 0),
+        ("n_threads", "a"),
+    ],
 )
 def test_numbers_that_are_no_counts(name, value):
     with pytest.raises(ValueError, match=f"{name} must be an integer from"):
         fit_on_ranks(LSTMClassifier(), loader(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("backend", "mpi", ValueError, "backend must be 'gloo' or 'nccl'; got 'mpi'"),
+        ("timeout", 0, ValueError, "timeout must be a positive number"),
+        ("timeout", True, ValueError, "timeout must be a positive number"),
+        ("load", [0], TypeError, "load must be a function"),
+        ("estimator", LSTMClassifier, TypeError, "estimator is the class LSTMClass"),
+    ],
+)
+def test_arguments_that_no_rank_could_use(name, value, error, message):
+    arguments = {"estimator": LSTMClassifier(), "load": loader(), name: value}
+    with pytest.raises(error, match=message):
+        fit_on_ranks(**arguments)
+
+
+def test_nccl_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="backend='nccl' needs a GPU"):
+        fit_on_ranks(LSTMClassifier(), loader(), backend="nccl")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "it returned a NoneType"),
+        ([[0.0], [1]], "it returned a list of 2"),
+        (([0.0], 1, 1), "it returned a tuple of 3"),
+        ({"X": [[0.0]], "weight": 1}, r"a dict with \['weight'\]"),
+    ],
+)
+def test_rows_that_load_cannot_return(tmp_path, found, message):
+    meet = {"init_method": f"file://{tmp_path / 'group'}", "rank": 0, "n_ranks": 1}
+    with pytest.raises(TypeError, match=message):
+        run_rank(LSTMClassifier(), lambda rank, n_ranks: found, **meet)
+
+
+def test_each_rank_has_a_gpu(tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with joined_group("gloo", 60, f"file://{tmp_path / 'group'}", 0, 1):
+        assert chosen == [1]
+
+
+def test_errors_of_load_are_no_lost_ranks():
+    # A path with the names of the package of the collectives.
+    code = compile("raise RuntimeError", "/opt/torch/distributed/read.py", "exec")
+    with pytest.raises(RuntimeError) as caught:
+        exec(code)
+    assert not _is_lost_peer(caught.value)
+    code = compile("raise RuntimeError", f"{_COLLECTIVES}/c10d.py", "exec")
+    with pytest.raises(RuntimeError) as caught:
+        exec(code)
+    assert _is_lost_peer(caught.value)
+    caught.value.add_note("Raised on rank 1:")
+    assert not _is_lost_peer(caught.value)
+
+
+def test_messages_and_warnings_of_ranks_appear(capsys):
+    def load(rank, n_ranks):
+        import warnings
+
+        print("hello from rank", rank)
+        for text in ("amount is missing", f"seen by rank {rank}"):
+            warnings.warn(text, UserWarning, stacklevel=1)
+        return [[0.0], [1.0]] * 20, [0, 1] * 20
+
+    with pytest.warns(UserWarning, match="missing|seen") as warned:
+        fit_on_ranks(LSTMClassifier(max_epochs=2, verbose=1), load, n_threads=1)
+    texts = sorted(str(one.message) for one in warned)
+    assert texts == ["amount is missing", "seen by rank 0", "seen by rank 1"]
+    printed = capsys.readouterr().out
+    assert "hello from rank 1" in printed
+    assert "train_loss" in printed  # of verbose=1
 
 
 def test_result_needs_no_ranks():
@@ -123,6 +213,30 @@ def test_ranks_end_with_a_caller_that_is_killed(tmp_path):
         caller.kill()
         caller.wait()
     ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    folder = str(tmp_path)
+
+    def load(rank, n_ranks):
+        import os
+        import signal
+        import time
+        from pathlib import Path
+
+        Path(folder, f"{os.getpid()}.pid").touch()
+        while len(list(Path(folder).glob("*.pid"))) < 2:
+            time.sleep(0.1)
+        if rank == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+
+    with pytest.raises(RuntimeError, match=r"The launcher .* was killed \(signal 9\)"):
+        fit_on_ranks(LSTMClassifier(), load, n_threads=1, max_restarts=0)
+    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(ranks) == 2
     wait_until(lambda: not any(is_alive(rank) for rank in ranks))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.distributed.cases import cases, fit_case
+from tests.distributed.cases import cases, continue_training, fit_case
 from tests.distributed.ranks import JOURNEYS, on_two_ranks
 
 NAMES = list(cases())
@@ -16,9 +16,10 @@ def two(tmp_path_factory):
     names = NAMES
 
     def fit_all(rank):
-        from tests.distributed.cases import fit_case
+        from tests.distributed.cases import continue_training, fit_case
 
-        return {name: fit_case(name, rank) for name in names}
+        found = {name: fit_case(name, rank) for name in names}
+        return {**found, "continued": continue_training(rank)}
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
 
@@ -43,6 +44,12 @@ def test_forward_validation_is_that_of_all_rows(two):
     assert alone["by"] == first["by"] == "forward"
     for key in ("since", "n_epochs", "n_train", "n_valid", "n_dropped"):
         assert first[key] == alone[key]
+
+
+def test_ranks_start_from_the_weights_of_rank_0(two):
+    first, second = (each["continued"] for each in two)
+    assert_array_equal(first, second)
+    assert_allclose(first, continue_training(), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +86,24 @@ def refusals(tmp_path_factory):
                 y[mine],
                 sample_weight=None if rank else np.ones(mine.sum()),
             ),
+            "tables": lambda: (
+                fit_rank(LSTMClassifier(), pipeline()[:-1].transform(X)[mine], y[mine])
+                if rank
+                else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
+            ),
+            "types": lambda: fit_rank(
+                pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)
+            ),
+            "missing": lambda: fit_rank(
+                pipeline(), X[mine], np.where(rank, np.nan, y[mine])
+            ),
+            "continued": lambda: fit_rank(
+                pipeline(warm_start=True)
+                if rank
+                else pipeline(warm_start=True).fit(X, y),
+                X[mine],
+                y[mine],
+            ),
             "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
         }
         found = {}
@@ -99,6 +124,10 @@ def refusals(tmp_path_factory):
         ("parameters", "Ranks [1] of 2 have another estimator or other parameters"),
         ("encoders", "Ranks [1] of 2 have other fitted steps before the network"),
         ("weights", "Ranks [1] of 2 have y, treatment or sample_weight where others"),
+        ("tables", "Ranks [1] of 2 have other columns of histories in X"),
+        ("types", "y, treatment or sample_weight have different types on ranks: text"),
+        ("missing", "Input y contains NaN"),
+        ("continued", "Ranks [1] of 2 continue from other numbers of networks"),
         ("one class", "A classifier needs at least 2 classes"),
     ],
 )

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from sklearn_seqcrm._encoding import NumericField, Vocabulary
-from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.event_model._copy_counts import copy_candidates

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import NumericField
-from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows

@@ -401,7 +401,8 @@ OTHER_CLOCKS = {
     "datetimes, log of numbers": (
         NUMBERS.assign(at=pd.Timestamp(0)), {},
         "cutoffs in 'at' are naive datetimes, but the times of the log are plain "
-        "numbers; build both from times of the same type.",
+        "numbers; build both from times of the same type, for dates such as 20240131 "
+        "by pd.to_datetime(times.astype(str)).",
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},
@@ -443,7 +444,7 @@ def test_the_lookback_of_a_log_of_numbers_is_a_number(lookback):
     log = EventLog(NUMBERS[["customer", "time"]], "customer", "time")
     text = (
         "lookback must be a number, because the times of the log are plain numbers; "
-        f"got {lookback!r}."
+        f"got {lookback!r}. If they are dates, such as 20240131, build the log from"
     )
     with pytest.raises(TypeError, match=re.escape(text)):
         log.attach(NUMBERS[["customer"]], cutoff=2, lookback=lookback)

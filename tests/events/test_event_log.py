@@ -420,7 +420,8 @@ BAD_INPUT = {
     "observed_until of another kind": (
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
         "observed_until are naive datetimes, but the times of the log are plain "
-        "numbers; build both from times of the same type.",
+        "numbers; build both from times of the same type, for dates such as 20240131 "
+        "by pd.to_datetime(times.astype(str)).",
     ),
 }  # fmt: skip
 

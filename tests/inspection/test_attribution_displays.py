@@ -4,7 +4,11 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
     EventAttributionDisplay,
@@ -13,7 +17,8 @@ from sklearn_seqcrm.inspection import (
 )
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.testing._small_data import make_y
-from tests.inspection.models import log_odds, network
+from sklearn_seqcrm.uplift import UpliftRegressor
+from tests.inspection.models import METHODS, log_odds, network
 
 matplotlib.use("agg")
 
@@ -210,6 +215,97 @@ def test_labels_of_bars_have_values(X, boosting):
     assert "age: missing" in display.beside
 
 
+def test_bars_name_their_history_and_are_not_summed(X, lstm):
+    """A static may be called as a row feature, and two histories have the same ones."""
+    row = int(X["history"].array.lengths.argmax())
+    found = event_attributions(lstm, X, "integrated_gradients")
+    of_row = found[found["row"] == row]
+    clicks = {"history": "clicks", "field": "mean of w, half-life 1,240 days"}
+    feature = {"history": "history", "field": "number of events"}
+    static = {"history": None, "field": "number of events"}
+    click = {"history": "clicks", "position": 0.0, "field": "event"}
+    lines = pd.DataFrame(
+        [
+            dict(clicks, value=3.0, attribution=5.0),
+            dict(feature, value=2.0, attribution=4.0),
+            dict(static, value=2.0, attribution=3.0),
+            dict(click, attribution=1.0),
+            dict(click, position=1.0, attribution=1.0),
+        ]
+    ).assign(row=row)
+    events = of_row[of_row["position"].notna()]
+    table = pd.concat([events, lines.astype({"value": object})], ignore_index=True)
+    bars = HistoryDisplay.from_attributions(table, X, row).beside
+    assert bars.to_dict() == {
+        "mean of w, half-life 1,240 days (clicks): 3": 5.0,
+        "number of events (history): 2": 4.0,
+        "number of events: 2": 3.0,
+        "events of clicks": 2.0,
+    }
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_new_plot_replaces_the_old_one(X, lstm, by_hand):
+    figure = plt.figure(layout=None if by_hand else "constrained")
+    if by_hand:
+        ax = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    else:
+        ax = figure.subplots(1, 2)[1]
+    display = HistoryDisplay.from_estimator(lstm, X, 0, ax=ax)
+
+    def drawn():
+        figure.canvas.draw()
+        return [
+            (one.get_position().bounds, len(one.patches), len(one.collections))
+            for one in figure.axes
+        ]
+
+    before = drawn()
+    display.plot(display.ax_)
+    for one, other in zip(before, drawn(), strict=True):
+        assert one[1:] == other[1:]
+        assert one[0] == pytest.approx(other[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_without_events(X, lstm, method):
+    empty = int(X["history"].array.lengths.argmin())
+    assert X["history"].array.lengths[empty] == 0
+    ax = HistoryDisplay.from_estimator(lstm, X, empty, method=method).ax_
+    ax.figure.canvas.draw()
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert labels == [str(X["history"].array[empty].cutoff.date())]
+    ax = (
+        HistoryDisplay(
+            events=pd.DataFrame(columns=["time", "lane", "size", "attribution"]),
+            cutoff=9,
+        )
+        .plot()
+        .ax_
+    )
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["9"]
+
+
+def test_a_table_without_lines(X, lstm):
+    found = event_attributions(lstm, X, "blanking")[:0]
+    row = int(X["history"].array.lengths.argmax())
+    with pytest.raises(ValueError, match=f"no attributions of row {row} of X"):
+        HistoryDisplay.from_attributions(found, X, row)
+
+
+def test_effects_of_treatments_and_states(X):
+    """Uplift models predict effects, and an event model predicts with another step."""
+    treatment = np.arange(len(X)) % 2
+    model = UpliftRegressor(DummyRegressor(), learner="t")
+    model.fit(X, np.arange(len(X)) * 1.0, treatment=treatment)
+    assert "\neffect = " in HistoryDisplay.from_estimator(model, X).title
+    states = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0)
+    with pytest.raises(TypeError, match="LSTMEventModel has no predict, and"):
+        HistoryDisplay.from_estimator(states.fit(X), X)
+    both = make_pipeline(states, LogisticRegression()).fit(X, make_y(X))
+    assert "\nlog odds of 1 = " in HistoryDisplay.from_estimator(both, X).title
+
+
 def test_a_legend_of_sizes_and_crosses(X, lstm):
     row = int(X["history"].array.lengths.argmax())
     some = event_attributions(lstm, X, "blanking", last_events=1)
@@ -232,7 +328,7 @@ def test_axes_placed_by_hand(X, lstm):
 def test_attributions_of_fewer_rows(X, lstm):
     found, outputs = event_attributions(lstm, X[:2], "blanking", return_outputs=True)
     last = int(np.flatnonzero(X["history"].array.lengths)[-1])
-    with pytest.raises(ValueError, match=f"and none of row {last} of X"):
+    with pytest.raises(ValueError, match=f"no attributions of row {last} of X"):
         HistoryDisplay.from_attributions(found, X, last)
     with pytest.raises(ValueError, match=f"outputs has 2 rows, and X has {len(X)}"):
         HistoryDisplay.from_attributions(found, X, 0, outputs=outputs)
@@ -243,6 +339,8 @@ def test_a_high_bar_of_row_features_does_not_flatten_the_others():
     ax = EventAttributionDisplay(means=means, of_rows=3.0).plot().ax_
     assert ax.get_ylim() == (0, pytest.approx(0.3))
     assert "3 ↑" in [text.get_text() for text in ax.texts]
+    ax = EventAttributionDisplay(means=means, of_rows=3000.0).plot().ax_
+    assert "3,000 ↑" in [text.get_text() for text in ax.texts]
     ax = EventAttributionDisplay(means=means, of_rows=0.25).plot().ax_
     assert ax.get_ylim()[1] > 0.25
     assert len(ax.texts) == 0

@@ -10,7 +10,13 @@ from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.inspection.models import SMALL
 
-HALF_LIVES = {"1D": "1 day", "36h": "1.5 days", "30D": "30 days", "90min": "1.5 hours"}
+HALF_LIVES = {
+    "1D": "1 day",
+    "36h": "1.5 days",
+    "30D": "30 days",
+    "90min": "1.5 hours",
+    "1070D": "1,070 days",
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,8 @@ def test_an_empty_history_has_no_last_event(orders):
 
 def test_times_that_are_numbers(orders):
     numbers = orders.assign(when=[1.0, 3.0, 8.5, 2.0])
-    values, _ = lines_of(numbers, 10, [2.5])
+    values, _ = lines_of(numbers, 10, [2.5, 3100])
     assert values.loc[0, "time since the last event"] == 1.5
     assert "number of events, half-life 2.5" in values
+    assert "number of events, half-life 3,100" in values
     assert not any("cutoff" in name for name in values)

@@ -300,3 +300,10 @@ def test_costs_of_a_mapping_are_found_by_the_labels():
         choose_contacts(effect, cost={"call": 8}, treatments=labels)
     with pytest.raises(ValueError, match=r"cost names \['sms'\]"):
         choose_contacts([0.1], cost={"sms": 8}, treatments=["none", "mail"])
+
+
+def test_a_budget_without_costs_limits_nothing():
+    with pytest.warns(UserWarning, match="budget=2 limits nothing, .* by capacity="):
+        result = choose_contacts([0.1, 0.2, 0.3], budget=2)
+    assert len(result.contacts) == 3
+    assert len(choose_contacts([0.1, 0.2, 0.3], capacity=2).contacts) == 2

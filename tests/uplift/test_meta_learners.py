@@ -631,3 +631,21 @@ def test_the_default_number_of_folds():
         linear(cv=cv, random_state=0).fit(X, y, treatment=treated) for cv in (None, 3)
     )
     np.testing.assert_array_equal(one.predict(X), two.predict(X))
+
+
+@pytest.mark.parametrize("learner", ["x", "dr", "r"])
+def test_effects_on_probabilities_are_at_most_one(learner):
+    rng = np.random.default_rng(0)
+    X, treatment = rng.normal(size=(400, 1)), rng.integers(0, 2, 400)
+    bought = rng.random(400) < 0.4 + 0.2 * treatment * X[:, 0].clip(-1, 1)
+    model = UpliftClassifier(
+        LogisticRegression(),
+        learner=learner,
+        effect_estimator=LinearRegression(),
+        calibrate=False,
+        n_bootstraps=2,
+        random_state=0,
+    ).fit(X, bought, treatment=treatment)
+    far = np.array([[-1000.0], [1000.0]])
+    assert model.predict(far).tolist() == [-1, 1]
+    assert np.abs(model.predict_interval(far)).max() == 1

@@ -15,10 +15,10 @@ batches of the rows of all ranks, and computes its own rows of a batch::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from sklearn_seqcrm._recurrent.data._sources import (
     MomentChannels,
     RowViews,
 )
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -51,6 +53,17 @@ class Ranks:
         """Return the value of rank 0."""
         return value
 
+    def attempt(self, function: Callable[[], T]) -> T:
+        """Return the result of a function; all ranks raise an error of one of them.
+
+        The function must not send messages.
+        """
+        return function()
+
+    def join_levels(self, inputs: Inputs) -> Inputs:
+        """Return inputs with the numbers of levels of all ranks, for plain tensors."""
+        return inputs
+
     def concatenate(self, array: np.ndarray) -> np.ndarray:
         """Return the arrays of all ranks, shape (n, ...), one after the other."""
         return array
@@ -60,7 +73,7 @@ class Ranks:
         return array
 
     def share(self, inputs: Inputs) -> Inputs:
-        """Return the rows of all ranks; those of others are known in outline."""
+        """Return the rows of all ranks; those of others without steps."""
         return inputs
 
     def share_events(
@@ -105,21 +118,21 @@ class Ranks:
         return False
 
     def begin_epoch(self, net: Any, batches: Any) -> None:
-        """Take notice of the iterator of training batches before an epoch."""
+        """Keep the iterator of training batches of an epoch, which begins now."""
 
     def callbacks(self) -> tuple[list[Any], list[Any]]:
         """Return callbacks of skorch before and after the others of a training."""
         return [], []
 
     def finish(self, net: Any) -> None:
-        """Take notice of the end of the training of a net."""
+        """End the training of a net."""
 
 
 ALONE = Ranks()
 
 
-class NoNumbers:
-    """Stand-in for an array of which only the shape is known, (n, n_columns)."""
+class ShapeOnly:
+    """The shape of an array without its numbers, (n, n_columns)."""
 
     def __init__(self, n_rows: int, n_columns: int) -> None:
         self.shape = n_rows, n_columns
@@ -128,14 +141,14 @@ class NoNumbers:
         """Number of rows."""
         return self.shape[0]
 
-    def __getitem__(self, rows: np.ndarray) -> NoNumbers:
+    def __getitem__(self, rows: np.ndarray) -> ShapeOnly:
         """Return the shape of some rows."""
-        return NoNumbers(len(rows), self.shape[1])
+        return ShapeOnly(len(rows), self.shape[1])
 
 
 @dataclass(frozen=True)
 class SharedRows(RowData):
-    """Rows of all ranks: histories in outline, inputs of own rows only.
+    """Rows of all ranks, with the inputs of own rows only.
 
     Targets, weights and offsets are those of all rows. Sources have the lengths of
     histories, cutoffs and numbers of sequences, without steps.
@@ -190,8 +203,8 @@ def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> Sha
     sums, offset = data.sums, data.offset
     return SharedRows(
         tuple(_shared_source(one, ranks, with_events) for one in data.sources),
-        NoNumbers(n_rows, data.static.shape[1]),  # type: ignore[arg-type]
-        sums=None if sums is None else NoNumbers(n_rows, sums.shape[1]),  # type: ignore[arg-type]
+        ShapeOnly(n_rows, data.static.shape[1]),  # type: ignore[arg-type]
+        sums=None if sums is None else ShapeOnly(n_rows, sums.shape[1]),  # type: ignore[arg-type]
         offset=None if offset is None else ranks.concatenate(offset),
         own=data,
         place=place,
@@ -227,9 +240,10 @@ def _shared_source(
     # sequence of its first customer: in one log, that of rank 0.
     is_empty = ranks.concatenate((own.lengths == 0) & (own.sequences == 0))
     sequence = np.where(is_empty, 0, number_of_all(own.sequences, ranks))
+    nothing = np.arange(0)  # stand-ins for arrays take numbers of steps, no slices
     source = HistorySource(
-        channels=own.channels[:0],
-        codes=own.codes[:0],
+        channels=own.channels[nothing],
+        codes=own.codes[nothing],
         times=own.times[:0],
         # The number of a sequence stands for its first step.
         start=sequence,

@@ -355,11 +355,25 @@ def read_weight(
     """
     if sample_weight is None:
         return None
-    weight = check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
-    weight = ranks.concatenate(weight)
+
+    def read() -> np.ndarray:
+        # scikit-learn may refuse weights of zero, and rows of other ranks have others.
+        if ranks.size > 1 and _is_zero(sample_weight, len(data)):
+            return np.zeros(len(data))
+        return check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
+
+    weight = ranks.concatenate(ranks.attempt(read))
     if not weight.any():
         raise ValueError("sample_weight is zero for all rows.")
     return weight.astype("float64")
+
+
+def _is_zero(sample_weight: Any, n_rows: int) -> bool:
+    """Return whether weights are zero for all rows."""
+    weight = np.asarray(sample_weight)
+    return (
+        weight.shape == (n_rows,) and weight.dtype.kind in "biuf" and not weight.any()
+    )
 
 
 def in_unit_of(

@@ -235,6 +235,6 @@ def _refuse_negative(y: np.ndarray) -> None:
     if n_negative:
         raise ValueError(
             "The zero-inflated log-normal loss needs targets that are not negative; "
-            f"{n_negative} of {y.size} are. Use loss='squared_error', or count returns "
-            "as 0."
+            f"{n_negative} of {y.size} are. Use loss='squared_error', or set negative "
+            "ones to 0."
         )

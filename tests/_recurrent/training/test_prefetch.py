@@ -187,7 +187,7 @@ def test_default_devices_of_torch_do_not_matter():
 
 
 class Recorder:
-    """Stands for a stream or event of CUDA, and writes down what it is told."""
+    """A stream or event of CUDA that records its calls."""
 
     def __init__(self, log, name):
         self.log, self.name = log, name
@@ -200,7 +200,7 @@ class Recorder:
         self.log.append(f"{self.name}: wait for {event}")
 
 
-def test_what_cuda_is_told(monkeypatch):
+def test_calls_of_cuda(monkeypatch):
     """The copy is on a stream of its own, for which the computation waits."""
     log = []
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Recorder(log, "copies"))
