@@ -180,7 +180,9 @@ class InterarrivalGrid(NamedTuple):
         `cells` are an array or a tensor of shape (n, 2), as `cells` returns them. The
         result is a tensor.
         """
-        upper, width = torch.as_tensor(cells).unbind(1)
+        if isinstance(cells, np.ndarray):
+            cells = torch.from_numpy(cells)
+        upper, width = cells.unbind(1)
         middle = upper.exp() * (1 + torch.exp(-width)) / 2
         return middle.masked_fill(width == TIE, 0.0)
 
