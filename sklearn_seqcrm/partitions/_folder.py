@@ -92,6 +92,12 @@ def _write_part(
     X = make.recipe.make(log, rows)
     name = make.recipe.name
     array = X[name].array
+    ids = X[array.dtype.customer]
+    if len(ids) and isinstance(ids.iloc[0], tuple):
+        raise TypeError(
+            f"Customers in column {ids.name!r} are tuples, which Parquet cannot store; "
+            "make text of them."
+        )
     target = None if y is None or not len(X) else y(X)
     if y is not None and target is None and len(X):
         raise TypeError("y returned None; it must return the targets of the rows.")

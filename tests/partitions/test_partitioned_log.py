@@ -620,6 +620,10 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     rows = log_of_parts([VISITS]).snapshots([5], statics=people)
     with pytest.raises(TypeError, match="Parquet cannot store"):
         rows.to_disk(tmp_path / "mixed")
+    tuples = VISITS.assign(who=[(one, one) for one in VISITS["who"]])
+    rows = log_of_parts([tuples]).snapshots([5])
+    with pytest.raises(TypeError, match="are tuples"):
+        rows.to_disk(tmp_path / "tuples")
 
 
 @pytest.mark.parametrize(
