@@ -15,7 +15,7 @@ def test_quickstart_runs(capsys):
     scores = {name: float(auc) for name, auc in (x.rsplit(" ", 1) for x in lines[:2])}
     # The text has two figures; networks differ slightly between processors.
     lstm, boosting = re.search(
-        r"AUC of (\.\d+) .* and (\.\d+) for RFM", README
+        r"AUC of (\d\.\d+) .* and (\d\.\d+) for RFM", README
     ).groups()
     assert abs(scores["RFM + boosting"] - float(boosting)) < 0.01
     assert abs(scores["LSTM"] - float(lstm)) < 0.03
