@@ -1,8 +1,8 @@
 """Figures in prose stand in a table or an output of the same page, or of a benchmark.
 
 Figures are decimals, percentages, numbers with thousands separators, and "7 times". The
-output of a page is not kept, so what prose says of it is asserted by the test that runs
-the page; such figures, and those of runs without a table, are exceptions below.
+output of a page is not kept; the test that runs the page asserts what its prose claims.
+Such figures, and those of runs without a table, are exceptions below.
 """
 
 import re

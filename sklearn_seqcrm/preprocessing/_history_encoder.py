@@ -339,14 +339,18 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         check_feature_names_in(self, input_features)
         return self._learned.roles.columns.to_numpy(dtype=object)
 
-    def _learn(self, X: Any) -> pd.DataFrame:
-        """Set fitted attributes, and return the encoded training rows."""
+    def _read_to_fit(self, X: Any) -> tuple[Table, ColumnRoles]:
+        """Validate parameters, and return the training rows and their roles."""
         self._validate_params()
         table = Table.of(X)
         # Keys are recognised by the training rows, before anything is encoded.
         roles = ColumnRoles.of(table)
         roles.set_names(table.frame, self)
-        table = self._read(table, roles)
+        return self._read(table, roles), roles
+
+    def _learn(self, X: Any) -> pd.DataFrame:
+        """Set fitted attributes, and return the encoded training rows."""
+        table, roles = self._read_to_fit(X)
         encoders: dict[Any, EventEncoder] = {}
         known = self._known_encoders(list(table.histories))
         encoded = table.frame.copy(deep=False)
@@ -376,11 +380,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             Takes a pass over a DataFrame of rows, and returns the joint summary of all
             partitions.
         """
-        self._validate_params()
-        table = Table.of(X)
-        roles = ColumnRoles.of(table)
-        roles.set_names(table.frame, self)
-        table = self._read(table, roles)
+        table, roles = self._read_to_fit(X)
         known = self._known_encoders(list(table.histories))
         learning = in_step(
             {
