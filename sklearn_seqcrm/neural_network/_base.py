@@ -143,7 +143,8 @@ class BaseLSTM(
         beside = {"sample_weight": sample_weight, "treatment": treatment}
         task = FitTask(self, X, y, beside, n_steps)
         # Networks must not start from labels that were unknown at the validation.
-        known = inputs if split is None else inputs.take(split.train)
+        first = self._as_known(inputs, split)
+        known = first if split is None else first.take(split.train)
         nets = (
             self.nets_
             if is_continuation
@@ -158,7 +159,7 @@ class BaseLSTM(
                 self,
                 net,
                 batch_size,
-                inputs.data,
+                first.data,
                 customers,
                 split,
                 of_net.split,
@@ -345,7 +346,8 @@ class BaseLSTM(
         target = objective.encode(y, weight)
         inputs = self._ranks.share(inputs)
         warn_if_all_empty(inputs)
-        return inputs._replace(data=replace(inputs.data, target=target, weight=weight))
+        data = replace(inputs.data, target=target, weight=weight)
+        return inputs._replace(data=data, labels=y)
 
     def _weight_in_unit(
         self,

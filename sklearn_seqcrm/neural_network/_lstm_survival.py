@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 
+from sklearn_seqcrm._columns import (
+    ForwardSplit,
+    SurvivalTargets,
+    censor,
+    endless_gap,
+    split_endless,
+    split_forward,
+)
+from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
@@ -213,7 +223,10 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     **Validation forward in time** sets only rows aside whose window was complete when
     the log ended. Later rows are censored, without or with little follow-up; they are
-    in the last training, on all rows.
+    in the last training, on all rows. Windows of `time_to_next` without a horizon have
+    no end. Validation rows are then those at the latest cutoffs that were observed for
+    the median time of the events, and the earlier rows are censored at the first of
+    these cutoffs in the first training.
 
     References
     ----------
@@ -254,7 +267,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     """
 
     _objective: Hazards
-    _may_be_censored = True
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
@@ -387,6 +399,36 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
+
+    def _split_forward(
+        self, inputs: Inputs, customers: np.ndarray, y: Any
+    ) -> ForwardSplit:
+        gap = endless_gap(y) if self.horizon is None else None
+        if gap is None:
+            return split_forward(
+                inputs.cutoffs,
+                customers,
+                self._label_delay(inputs, y),
+                self.validation_fraction,
+                may_be_censored=True,
+            )
+        assert inputs.labels is not None
+        kind, time = inputs.labels.T
+        targets = SurvivalTargets(kind, time, self._objective.in_days)
+        return split_endless(
+            inputs.cutoffs, customers, targets, gap, self.validation_fraction
+        )
+
+    def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:
+        """Censor the rows of the first training where the validation begins."""
+        if split is None or split.observed is None:
+            return inputs
+        assert inputs.labels is not None
+        kind, time = inputs.labels.T
+        labels = np.column_stack(censor(kind, time, split.observed))
+        data = inputs.data
+        target = self._objective.encode(labels, data.weight)
+        return inputs._replace(data=replace(data, target=target), labels=labels)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one more epoch on rows.

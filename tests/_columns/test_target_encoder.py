@@ -163,6 +163,22 @@ def test_validation_rows_of_survival_have_complete_windows():
     assert set(cutoff[equal]) == {5}
 
 
+def test_times_without_a_horizon_are_encoded_as_they_were_known():
+    """Rows at 6 are for validation, when an event 1 after 5 was not known."""
+    X, cutoff = rows_at(np.arange(1, 7))
+    y = pd.DataFrame({"event": np.arange(len(X)) % 2 == 0, "time": 1.0})
+    store_horizon(y, {"horizon": None, "gap": 0})
+    encoder = CustomerTargetEncoder("survival")
+    before, last = encoder.fit_transform(X, y), cutoff == 6
+    y.loc[cutoff == 5, "time"] = 1.5
+    y.loc[cutoff == 5, "event"] = ~y.loc[cutoff == 5, "event"]
+    after = encoder.fit_transform(X, y)
+    assert_allclose(after[last], before[last], rtol=1e-12)
+    assert not np.isclose(after[~last], before[~last]).all(axis=1).any()
+    y.loc[cutoff == 4, "event"] = True
+    assert not np.isclose(encoder.fit_transform(X, y)[last], before[last]).all()
+
+
 @pytest.mark.parametrize("horizon", ["2 days", -1, None])
 def test_horizons_that_do_not_fit_are_left_to_the_estimator(horizon):
     X, cutoff = rows_at(np.arange(1, 7))
