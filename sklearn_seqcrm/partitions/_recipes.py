@@ -16,7 +16,9 @@ from sklearn_seqcrm.partitions._types import plain_ids
 class Recipe(Protocol):
     """What makes rows."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the history column."""
 
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the rows of a log, and of a second table of the same customers."""
