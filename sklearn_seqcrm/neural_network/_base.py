@@ -400,7 +400,8 @@ class BaseLSTM(
 
     def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
-            return automatic_batch_size(data, share=not self.bidirectional)
+            share = not self.bidirectional
+            return automatic_batch_size(data, share, self._ranks.size)
         return int(self.batch_size)
 
     def _max_epochs(self, stops_early: bool) -> int:

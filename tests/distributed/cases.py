@@ -1,10 +1,15 @@
 """Estimators with rows, which one process and two ranks fit."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 from skorch.helper import SliceDict
 
-from sklearn_seqcrm.distributed import fit_rank
+from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm.distributed import _process_ranks, fit_rank
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint
+from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -144,3 +149,27 @@ def continue_training(rank=None):
         mine = is_mine(len(X), rank, 2)
         fit_rank(network, X[mine], y[mine])
     return network.predict_proba(X)
+
+
+def automatic_batches(rank=None):
+    """Return batch size and losses of many rows; one process has that of two ranks."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(16_500, 2)), rng.integers(0, 2, 16_500)
+    small = SMALL | {"max_epochs": 1, "early_stopping": False}
+    with recorded_losses() as losses:
+        if rank is None:
+            network = LSTMClassifier(batch_size=256, **small).fit(X, y)
+        else:
+            mine = is_mine(len(X), rank, 2)
+            network = fit_rank(LSTMClassifier(**small), X[mine], y[mine])
+    return network.batch_size_, losses
+
+
+def sampled_customers(rank=None):
+    """Return the customers from whose events an event model learns, in a group."""
+    X, _ = journeys()
+    mine = slice(None) if rank is None else is_mine(len(X), rank, 2)
+    ranks = ProcessRanks(Checkpoint(None))
+    with mock.patch.object(_process_ranks, "_EVENTS_TO_LEARN", 500):
+        sample = ranks.sample(Table.of(X[mine])).frame
+    return sample["customer_id"].tolist()
