@@ -62,12 +62,15 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose effects are averaged. Networks are trained one
-        after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller, and results with few customers are better. Each takes
-        the time of a training, and prediction takes time in proportion to the number.
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose effects are averaged: they depend less on the seed,
+        and are better with few customers. ``"auto"``: 5 if an epoch has at most 100,000
+        rows and steps of the recurrent cell (each event or moment once, if rows of one
+        customer share a pass), so that training takes seconds; otherwise, with
+        `callbacks`, or in `partial_fit`, 1. Networks are trained one after the other,
+        with other initial weights and other customers set aside. Forward in time, the
+        first one finds the number of epochs for all. Each takes the time of a training,
+        and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -139,6 +142,8 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -268,7 +273,7 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",

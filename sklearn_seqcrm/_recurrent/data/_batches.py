@@ -283,6 +283,34 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     return max(_FEWEST_ROWS, min(wanted, most))
 
 
+# Networks of an automatic ensemble, and the largest epoch for which there are so many,
+# in steps of the cell and rows.
+_NETWORKS, _LARGEST_EPOCH = 5, 100_000
+
+
+def automatic_n_networks(data: RowData, share: bool) -> int:
+    """Return the size of the ensemble for ``n_networks="auto"``.
+
+    Small data give predictions that depend on the seed, and a fit takes seconds. The
+    rule counts what an epoch computes, not seconds: the same rows have the same
+    ensemble on every machine. Figures: "Several networks" in ``docs/defaults.md``.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows of a fit, one at least.
+    share : bool
+        Whether rows that see the same first steps share a sequence.
+
+    Returns
+    -------
+    int
+        5 if an epoch has at most 100,000 rows and steps of the cell, and otherwise 1.
+    """
+    _, _, lengths = _group_rows(data, len(data), share)
+    return _NETWORKS if len(data) + lengths.sum() <= _LARGEST_EPOCH else 1
+
+
 def _group_rows(
     data: RowData, batch_size: int, share: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
