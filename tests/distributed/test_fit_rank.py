@@ -67,7 +67,7 @@ def refusals(tmp_path_factory):
 
         def pipeline(n_seen=300, **parameters):
             small = {"hidden_size": 8, "max_epochs": 1, **parameters}
-            model = make_history_pipeline(LSTMClassifier(**small))
+            model = make_history_pipeline(LSTMClassifier(**small, n_networks=1))
             model[:-1].fit(X[:n_seen])
             return model
 
@@ -87,9 +87,15 @@ def refusals(tmp_path_factory):
                 sample_weight=None if rank else np.ones(mine.sum()),
             ),
             "tables": lambda: (
-                fit_rank(LSTMClassifier(), pipeline()[:-1].transform(X)[mine], y[mine])
+                fit_rank(
+                    LSTMClassifier(n_networks=1),
+                    pipeline()[:-1].transform(X)[mine],
+                    y[mine],
+                )
                 if rank
-                else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
+                else fit_rank(
+                    LSTMClassifier(n_networks=1), np.ones((mine.sum(), 2)), y[mine]
+                )
             ),
             "types": lambda: fit_rank(
                 pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)

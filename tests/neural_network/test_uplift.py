@@ -64,12 +64,12 @@ def test_known_effects_are_found():
     group, arm = rng.integers(0, 2, (2, 2000))
     y = group + 2.0 * group * arm + rng.normal(0, 0.5, 2000)
     Z = np.column_stack([group, rng.normal(size=2000)])
-    model = LSTMUpliftRegressor(max_epochs=15, random_state=0)
+    model = LSTMUpliftRegressor(max_epochs=15, random_state=0, n_networks=1)
     effect = model.fit(Z, y, treatment=arm).predict(Z)
     assert_allclose(effect[group == 1].mean(), 2, atol=0.2)
     assert_allclose(effect[group == 0].mean(), 0, atol=0.2)
 
-    model = LSTMUpliftClassifier(max_epochs=15, random_state=0)
+    model = LSTMUpliftClassifier(max_epochs=15, random_state=0, n_networks=1)
     effect = model.fit(Z, y > 1.5, treatment=arm == 1).predict(Z)
     for one in (0, 1):
         rows = group == one
@@ -83,7 +83,11 @@ def test_order_of_events_is_found():
     log = EventLog(data.events, customer="customer_id", time="timestamp")
     Z = log.attach(data.rows, cutoff="cutoff")
     network = LSTMUpliftClassifier(
-        hidden_size=16, max_epochs=12, early_stopping=False, random_state=0
+        hidden_size=16,
+        max_epochs=12,
+        early_stopping=False,
+        random_state=0,
+        n_networks=1,
     )
     model = make_history_pipeline(network)
     model.fit(Z, data.target, estimator__treatment=data.treatment)
@@ -191,7 +195,7 @@ def test_routing_needs_no_request():
     table = make_table(20)
     y, treatment = np.arange(len(table)) // 2 % 2, np.arange(len(table)) % 2
     params = {"treatment": treatment}
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1))
     rows = model[:-1].fit_transform(table)
     with sklearn.config_context(enable_metadata_routing=True):
         # The score of a pipeline gets no metadata in searches of scikit-learn 1.6.
@@ -223,7 +227,7 @@ def test_copies_predict_alike(kind, y):
 
 def test_effects_are_explained():
     table = make_table()
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1))
     model.fit(table, Y, estimator__treatment=TWO)
     for method in ("occlusion", "integrated_gradients"):
         found = event_attributions(model, table.iloc[:4], method=method)
@@ -306,7 +310,9 @@ def test_parts_of_the_rows(kind, y):
 def test_pretrained_networks():
     table = make_table()
     events = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(table)
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, pretrained=events))
+    model = make_history_pipeline(
+        LSTMUpliftClassifier(**SMALL, pretrained=events, n_networks=1)
+    )
     model.fit(table, Y, estimator__treatment=TWO)
     assert model.predict(table).shape == (N,)
 
@@ -321,7 +327,9 @@ def test_validation_customers_have_all_treatments():
     treatment[[3, 40]] = "call"
     y = np.arange(len(frame)) // 2 % 2
     for seed in range(5):
-        model = LSTMUpliftClassifier(**{**SMALL, "random_state": seed}, control="none")
+        model = LSTMUpliftClassifier(
+            **{**SMALL, "random_state": seed}, control="none", n_networks=1
+        )
         for target in targets_of_both_sides(model, frame, y, treatment):
             assert_array_equal(np.unique(target[:, 1]), [0, 1, 2])
 

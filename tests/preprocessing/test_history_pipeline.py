@@ -205,7 +205,9 @@ def test_aggregates_with_rare_levels_beside_the_history():
     X = log.attach(pd.DataFrame({"who": range(n)}), cutoff=9)
     model = make_pipeline(
         HistoryAggregator(keep_histories=True, max_levels=4),
-        make_history_pipeline(LSTMClassifier(max_epochs=1, hidden_size=2)),
+        make_history_pipeline(
+            LSTMClassifier(max_epochs=1, hidden_size=2, n_networks=1)
+        ),
     )
     model.fit(X, rng.integers(2, size=n))
     statics = model[-1].named_steps["statics"].get_feature_names_out()
@@ -470,8 +472,8 @@ def test_names_of_outputs():
 def test_tags_of_the_pipeline():
     from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 
-    assert get_tags(make_history_pipeline(LSTMClassifier())).classifier_tags
-    assert get_tags(make_history_pipeline(LSTMRegressor())).regressor_tags
+    assert get_tags(make_history_pipeline(LSTMClassifier(n_networks=1))).classifier_tags
+    assert get_tags(make_history_pipeline(LSTMRegressor(n_networks=1))).regressor_tags
 
 
 @pytest.mark.parametrize("statics", [{}, {"age": [1.0, 2.0]}, {"name": ["x", "y"]}])

@@ -20,7 +20,13 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count, stack_horizons
 from sklearn_seqcrm.testing._small_data import make_events, make_table
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 RATE = {**SMALL, "loss": "poisson", "exposure": "days"}
 TABLE = make_table()
 DAYS = np.random.default_rng(0).choice([7.0, 30, 90], len(TABLE))
@@ -67,7 +73,7 @@ def test_it_learns_the_slope_of_the_exposure(loss, power):
     y = rng.poisson(rate * rows[:, 0] ** power)
     options = {**RATE, "max_epochs": 20, "learning_rate": 0.02, "dropout": 0.0}
     options |= {"exposure": 0, "loss": loss}
-    model = LSTMRegressor(**options).fit(rows, y)
+    model = LSTMRegressor(**options, n_networks=1).fit(rows, y)
     found = model.net_.module_.slope[0].item()
     assert_allclose(found, power, atol=0.06)
     assert_allclose(model.predict(rows).mean(), y.mean(), rtol=0.02)
@@ -96,7 +102,7 @@ def test_without_hidden_layers_it_equals_the_glm_of_scikit_learn():
     plain = np.column_stack([DAYS, RNG.normal(size=len(DAYS))])
     options = {**RATE, "exposure": 0, "head_sizes": ()}
     options |= {"learning_rate": 0.05, "averaged_steps": 1, "weight_decay": 0}
-    model = LSTMRegressor(**options, early_stopping=False)
+    model = LSTMRegressor(**options, early_stopping=False, n_networks=1)
     for _ in range(400):  # each is an epoch, and none learns a slope
         model.partial_fit(plain, Y)
     reference = PoissonRegressor(alpha=0, tol=1e-8).fit(plain[:, 1:], Y / DAYS, DAYS)
@@ -268,6 +274,7 @@ def test_repeated_fits_keep_the_slope():
         learning_rate=1e-12,
         warm_start=True,
         random_state=0,
+        n_networks=1,
     )
     slopes = [again.fit(X, y).net_.module_.slope.item() for _ in range(5)]
     assert slopes[0] != 1

@@ -13,7 +13,13 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0, "batch_size": 8}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "random_state": 0,
+    "batch_size": 8,
+    "n_networks": 1,
+}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
 
@@ -46,7 +52,9 @@ class Watch(Callback):
 
 def fit(averaged_steps, watch, **params):
     params = {"early_stopping": False, "max_epochs": 3, **SMALL, **params}
-    model = LSTMClassifier(**params, averaged_steps=averaged_steps, callbacks=[watch])
+    model = LSTMClassifier(
+        **params, averaged_steps=averaged_steps, callbacks=[watch], n_networks=1
+    )
     return model.fit(X, Y)
 
 
@@ -116,7 +124,9 @@ def test_training_interrupted_before_an_epoch_leaves_averaged_weights():
 def test_one_step_is_its_own_mean():
     one = {**SMALL, "batch_size": 1000, "callbacks": None}
     averaged, plain = (
-        LSTMClassifier(**one, averaged_steps=n).partial_fit(X, Y, classes=[0, 1])
+        LSTMClassifier(**one, averaged_steps=n, n_networks=1).partial_fit(
+            X, Y, classes=[0, 1]
+        )
         for n in (200, 1)
     )
     assert_array_equal(weights_of(averaged.net_), weights_of(plain.net_))
