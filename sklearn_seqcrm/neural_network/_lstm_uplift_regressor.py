@@ -64,12 +64,12 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
     n_networks : int or "auto", default="auto"
         Size of the ensemble, whose effects are averaged: they depend less on the seed,
         and are better with few customers. ``"auto"``: 5 if an epoch has at most 100,000
-        rows and steps of the recurrent cell (each event or moment once, if rows of one
-        customer share a pass), so that training takes seconds; otherwise, with
-        `callbacks`, or in `partial_fit`, 1. Networks are trained one after the other,
-        with other initial weights and other customers set aside. Forward in time, the
-        first one finds the number of epochs for all. Each takes the time of a training,
-        and prediction takes time in proportion to the number.
+        rows and steps of the recurrent cell, so that training takes seconds; otherwise,
+        with `callbacks`, or in `partial_fit`, 1. A step is an event or moment, once for
+        all rows of a customer. Networks are trained one after the other, with other
+        initial weights and other customers set aside. Forward in time, the first one
+        finds the number of epochs for all. Each takes the time of a training, and
+        prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of

@@ -33,10 +33,7 @@ from tests.neural_network.small_fits import (
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(
-    "model",
-    [LSTMClassifier(**EXACT, n_networks=1), LSTMRegressor(**EXACT, n_networks=1)],
-)
+@pytest.mark.parametrize("model", [LSTMClassifier(**EXACT), LSTMRegressor(**EXACT)])
 def test_a_batch_in_parts_has_the_same_gradients(model, weighted, monkeypatch):
     weight = np.linspace(0, 3, len(X)) if weighted else None
     whole, seen = fit_and_see(model, X, Y, sample_weight=weight)
@@ -69,9 +66,7 @@ def test_gradients_of_readers_are_clipped(monkeypatch):
     def first(most):
         monkeypatch.setattr(_net, "_MOST_GRADIENT", most)
         seen = []
-        LSTMRegressor(**SMALL, callbacks=[Gradients(seen)], n_networks=1).fit(
-            X, 100 * COUNTS
-        )
+        LSTMRegressor(**SMALL, callbacks=[Gradients(seen)]).fit(X, 100 * COUNTS)
         return seen[0]
 
     whole, *others = first(1e9)
@@ -84,8 +79,8 @@ def test_gradients_of_readers_are_clipped(monkeypatch):
 
 def test_bfloat16_is_refused_on_devices_without_it():
     """Depending on the processor, a fit trains in bfloat16 or raises an error."""
-    plain = LSTMClassifier(**EXACT, n_networks=1).fit(X, Y)
-    model = LSTMClassifier(**EXACT, precision="bfloat16", n_networks=1)
+    plain = LSTMClassifier(**EXACT).fit(X, Y)
+    model = LSTMClassifier(**EXACT, precision="bfloat16")
     if _reader.trains_in_bfloat16("cpu"):
         found = model.fit(X, Y).predict_proba(X)
         assert not np.array_equal(plain.predict_proba(X), found)
@@ -98,9 +93,7 @@ def test_bfloat16_is_refused_on_devices_without_it():
 
 def test_number_of_states_in_memory_is_limited():
     def steps(training, **options):
-        model = LSTMClassifier(
-            **{**SMALL, "hidden_size": 64}, **options, n_networks=1
-        ).fit(X, Y)
+        model = LSTMClassifier(**{**SMALL, "hidden_size": 64}, **options).fit(X, Y)
         return steps_of_parts(model.net_, training)
 
     assert steps(True) == {"steps_at_once": 4096, "most_steps": 2**18}
@@ -127,9 +120,7 @@ class Batches(Watcher):
 def test_each_epoch_draws_its_own_batches():
     def epochs(seed):
         seen = []
-        model = LSTMClassifier(
-            **{**SMALL, "random_state": seed}, batch_size=7, n_networks=1
-        )
+        model = LSTMClassifier(**{**SMALL, "random_state": seed}, batch_size=7)
         model.set_params(callbacks=[Batches(seen)]).fit(X, Y)
         return seen
 
@@ -188,9 +179,7 @@ def test_automatic_batches_have_the_rows_of_32_customers():
 
 
 def test_batch_size_of_a_failed_fit_is_not_that_of_the_network():
-    model = LSTMClassifier(
-        **SMALL, batch_size=np.int64(5), warm_start=True, n_networks=1
-    ).fit(X, Y)
+    model = LSTMClassifier(**SMALL, batch_size=np.int64(5), warm_start=True).fit(X, Y)
     assert type(model.batch_size_) is int
     model.set_params(batch_size=3, early_stopping=True)
     one = X["number"] == 0
@@ -203,9 +192,7 @@ def test_batch_size_of_a_failed_fit_is_not_that_of_the_network():
 
 @pytest.mark.parametrize("batch_size", [7, 256])
 def test_random_state_repeats_batches_dropout_and_split(batch_size):
-    model = LSTMClassifier(
-        **{**SMALL, "dropout": 0.5}, early_stopping=True, n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "dropout": 0.5}, early_stopping=True)
     model.set_params(batch_size=batch_size)
     first = clone(model).fit(X, Y).predict_proba(X)
     assert_array_equal(clone(model).fit(X, Y).predict_proba(X), first)
@@ -215,9 +202,7 @@ def test_random_state_repeats_batches_dropout_and_split(batch_size):
 
 def test_random_state_may_be_a_generator():
     def fit(state):
-        return LSTMClassifier(**{**SMALL, "random_state": state}, n_networks=1).fit(
-            X, Y
-        )
+        return LSTMClassifier(**{**SMALL, "random_state": state}).fit(X, Y)
 
     state = np.random.RandomState(0)
     first, second = fit(state).predict_proba(X), fit(state).predict_proba(X)
@@ -227,7 +212,7 @@ def test_random_state_may_be_a_generator():
 
 @pytest.mark.parametrize("share", [True, False])
 def test_batch_size_of_predictions_does_not_matter(share):
-    model = LSTMClassifier(**SMALL, bidirectional=not share, n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**SMALL, bidirectional=not share).fit(X, Y)
     expected = model.predict_proba(X)
     parts = np.concatenate(
         [model.predict_proba(X.iloc[i : i + 5]) for i in range(0, 48, 5)]

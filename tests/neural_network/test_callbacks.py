@@ -31,9 +31,7 @@ from tests.neural_network.small_fits import (
 def test_callbacks_are_copied():
     stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
     callbacks, before = [stop, ("named", Spy([]))], vars(stop).copy()
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 9}, callbacks=callbacks, n_networks=1
-    ).fit(X, Y)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 9}, callbacks=callbacks).fit(X, Y)
     assert model.n_iter_ == 2
     assert model.callbacks is callbacks
     assert callbacks == [stop, ("named", callbacks[1][1])]
@@ -45,9 +43,7 @@ def test_callbacks_are_copied():
 
 def test_callbacks_see_the_epoch_that_stops_early(capsys):
     noise = np.random.default_rng(0).integers(0, 2, len(X))
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 30, "learning_rate": 0.1}, n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 30, "learning_rate": 0.1})
     model.set_params(early_stopping=True, n_iter_no_change=2)
     model, seen = fit_and_see(model, X, noise)
     assert model.n_iter_ < 30
@@ -62,9 +58,7 @@ def test_scores_of_epochs():
 
     scoring = EpochScoring(accuracy, name="accuracy", lower_is_better=False)
     on_train = EpochScoring(accuracy, name="train_accuracy", on_train=True)
-    model = LSTMClassifier(
-        **SMALL, early_stopping=True, callbacks=[scoring, on_train], n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, early_stopping=True, callbacks=[scoring, on_train])
     model.fit(X, Y)
     scores = model.net_.history[:, ("accuracy", "train_accuracy")]
     assert all(0 <= score <= 1 for pair in scores for score in pair)
@@ -80,9 +74,7 @@ def test_scores_see_rows_in_the_order_of_their_predictions():
 
     seen = []
     scoring = EpochScoring(same, name="same")
-    model = LSTMClassifier(
-        **SMALL, early_stopping=True, validation_fraction=0.4, n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
     model.set_params(callbacks=[scoring]).fit(X, Y)
     assert len(seen) == 2
     for target, y, shares, expected in seen:
@@ -94,16 +86,14 @@ def test_scores_see_rows_in_the_order_of_their_predictions():
 
 def test_learning_rate_schedule():
     schedule = LRScheduler("StepLR", step_size=1, gamma=0.5)
-    model = LSTMRegressor(
-        **{**SMALL, "max_epochs": 3}, callbacks=[schedule], n_networks=1
-    )
+    model = LSTMRegressor(**{**SMALL, "max_epochs": 3}, callbacks=[schedule])
     model.set_params(learning_rate=0.4).fit(X, Y)
     assert model.net_.history[:, "event_lr"] == [0.4, 0.2, 0.1]
 
 
 def test_checkpoints(tmp_path):
     checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_pickle=None)
-    model = LSTMClassifier(**SMALL, callbacks=[checkpoint], n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**SMALL, callbacks=[checkpoint]).fit(X, Y)
     saved = torch.load(tmp_path / "params.pt", weights_only=True)
     for name, tensor in model.net_.module_.state_dict().items():
         assert torch.equal(tensor, saved[name])
@@ -111,7 +101,7 @@ def test_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_progress(early_stopping, capsys):
-    model = LSTMClassifier(**SMALL, early_stopping=early_stopping, n_networks=1)
+    model = LSTMClassifier(**SMALL, early_stopping=early_stopping)
     model.fit(X, Y).predict(X)
     assert capsys.readouterr().out == ""
     model.set_params(verbose=1).fit(X, Y)
@@ -127,9 +117,7 @@ def test_progress(early_stopping, capsys):
 )
 def test_number_of_epochs(early_stopping, max_epochs, n_epochs):
     """Without early stopping, more epochs would overfit few rows."""
-    model = LSTMRegressor(
-        **{**SMALL, "max_epochs": max_epochs}, n_iter_no_change=99, n_networks=1
-    )
+    model = LSTMRegressor(**{**SMALL, "max_epochs": max_epochs}, n_iter_no_change=99)
     model.set_params(early_stopping=early_stopping).fit(X, COUNTS)
     assert model.n_iter_ == n_epochs
 
@@ -142,7 +130,7 @@ class Interrupt(Callback):
 
 
 def test_ctrl_c_is_not_caught_by_fit():
-    model = LSTMClassifier(**SMALL, callbacks=[Interrupt()], n_networks=1)
+    model = LSTMClassifier(**SMALL, callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=2)
@@ -155,9 +143,7 @@ def test_scores_of_a_callback_are_those_of_the_validation_rows(scoring):
     frame, y = make_frame(40), make_y(make_frame(40))
     score = EpochScoring(scoring, name="score", lower_is_better=False)
     seen = []
-    model = LSTMClassifier(
-        **SMALL, early_stopping=True, validation_fraction=0.4, n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
     model.set_params(callbacks=[Spy(seen), score]).fit(frame, y)
     valid = seen[0][1]
     odds = np.exp(model.net_.outputs(valid).astype("float64"))

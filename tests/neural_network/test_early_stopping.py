@@ -18,9 +18,7 @@ from tests.neural_network.small_fits import EXACT, SMALL, X, Y, fit_and_see
 def test_weights_of_either_part_have_a_mean_of_1(size):
     """Otherwise the validation loss would depend on the unit of the weights."""
     weight = size * (1 + X["number"].to_numpy()) ** 2
-    model = LSTMClassifier(
-        **EXACT, early_stopping=True, validation_fraction=0.3, n_networks=1
-    )
+    model = LSTMClassifier(**EXACT, early_stopping=True, validation_fraction=0.3)
     fit, seen = fit_and_see(model, X, Y, sample_weight=weight)
     for part in seen[0]:
         assert np.ptp(part.weight) > 0.1
@@ -38,9 +36,7 @@ def test_weights_of_either_part_have_a_mean_of_1(size):
 
 
 def customers_on_each_side(frame, y, fraction=0.4, seed=0):
-    model = LSTMClassifier(
-        **SMALL, early_stopping=True, validation_fraction=fraction, n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=fraction)
     _, seen = fit_and_see(model.set_params(random_state=seed), frame, y)
     assert len(seen[0][0]) + len(seen[0][1]) == len(frame)
     return tuple(set(part.static[:, -1]) for part in seen[0])
@@ -97,27 +93,23 @@ def test_customers_are_not_split_with_histories_of_several_entities():
 
 
 def test_rows_are_set_aside_only_with_early_stopping(monkeypatch):
-    _, seen = fit_and_see(LSTMClassifier(**SMALL, n_networks=1), X, Y)
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is None
     assert len(seen[0][0]) == len(X)
     monkeypatch.setattr(_batches, "_ROWS_TO_STOP_EARLY", len(X))
-    _, seen = fit_and_see(LSTMClassifier(**SMALL, n_networks=1), X, Y)
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is not None
-    _, seen = fit_and_see(
-        LSTMClassifier(**SMALL, early_stopping=False, n_networks=1), X, Y
-    )
+    _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
     assert seen[0][1] is None
     # With one customer, none is set aside.
     one = X[X["number"] == 3]
-    _, seen = fit_and_see(LSTMClassifier(**SMALL, n_networks=1), one, [0, 1, 0, 1])
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), one, [0, 1, 0, 1])
     assert seen[0][1] is None
 
 
 def test_the_best_epoch_is_restored():
     noise = np.random.default_rng(0).integers(0, 2, len(X))
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 60, "learning_rate": 0.05}, n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 60, "learning_rate": 0.05})
     model.set_params(early_stopping=True, validation_fraction=0.4, n_iter_no_change=4)
     model, seen = fit_and_see(model, X, noise)
     losses, weights = zip(*seen[1:], strict=True)

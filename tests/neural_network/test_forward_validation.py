@@ -66,9 +66,7 @@ def cutoffs_of_rows(data):
 
 
 def test_rows_of_both_trainings():
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 4}, validation="forward", n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 4}, validation="forward")
     model, seen = fit_and_see(model, X, Y)
     (train, valid, losses), (every, nothing, again) = trainings(seen)
     assert cutoffs_of_rows(train) == [20, 30, 40, 50]
@@ -93,7 +91,7 @@ def test_rows_of_both_trainings():
 @pytest.mark.parametrize("gap", [0, 5])
 def test_rows_whose_labels_were_unknown_are_dropped(gap):
     y = churned(RAW, 11, gap=gap)
-    model = LSTMClassifier(**SMALL, validation="forward", refit=False, n_networks=1)
+    model = LSTMClassifier(**SMALL, validation="forward", refit=False)
     model, seen = fit_and_see(model, X, y)
     [(train, valid, _)] = trainings(seen)
     assert cutoffs_of_rows(train) == [20, 30, 40]
@@ -104,10 +102,10 @@ def test_rows_whose_labels_were_unknown_are_dropped(gap):
 
 def test_validation_rows_of_some_customers(monkeypatch):
     monkeypatch.setattr(_validation_mixin, "_MOST_VALIDATION_CUSTOMERS", 50)
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**SMALL).fit(X, Y)
     counts = [model.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
     assert counts == [240, 50, 10]
-    model = LSTMClassifier(**SMALL, validation_fraction=0.1, n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**SMALL, validation_fraction=0.1).fit(X, Y)
     assert model.validation_["n_valid"] == 60
 
 
@@ -116,9 +114,7 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     """With one epoch, validation labels choose nothing; dropped ones never do."""
     is_known = (RAW["cutoff"] <= 40).to_numpy()
     later = Y.where(is_known, 1 - Y)
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 1}, horizon=11, refit=refit, n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=11, refit=refit)
     first, second = (clone(model).fit(X, y).predict_proba(X) for y in (Y, later))
     assert (first == second).all() != refit
 
@@ -145,8 +141,8 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
 
 
 def test_one_network_finds_the_epochs_of_all():
-    options = {**SMALL, "max_epochs": 3, "validation": "forward"}
-    model = LSTMClassifier(**options, n_networks=2)
+    options = {"max_epochs": 3, "validation": "forward", "n_networks": 2}
+    model = LSTMClassifier(**{**SMALL, **options})
     model, seen = fit_and_see(model, X, Y)
     assert [len(train.static) for train, *_ in trainings(seen)] == [240, 300, 300]
     n_epochs = model.validation_["n_epochs"]
@@ -154,7 +150,7 @@ def test_one_network_finds_the_epochs_of_all():
     assert n_epochs == model.n_iter_
     # A network of all rows starts and ends as one without early stopping.
     of_all = {**SMALL, "max_epochs": n_epochs, "early_stopping": False}
-    alone = LSTMClassifier(**of_all, n_networks=1).fit(X, Y)
+    alone = LSTMClassifier(**of_all).fit(X, Y)
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
@@ -197,11 +193,9 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
     within, monkeypatch
 ):
     monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
-    first = LSTMClassifier(
-        **SMALL, validation="forward", refit=False, n_networks=1
-    ).fit(X, Y)
+    first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
     model = LSTMClassifier(
-        **SMALL, validation="forward", callbacks=[EndsSecond(within)], n_networks=1
+        **SMALL, validation="forward", callbacks=[EndsSecond(within)]
     )
     with pytest.raises(KeyboardInterrupt) if within else nullcontext():
         model.fit(X, Y)
@@ -212,8 +206,8 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
 
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
     """Those of all rows replace the first one, which saw fewer rows."""
-    one = LSTMClassifier(**SMALL, validation="forward", n_networks=1).fit(X, Y)
-    several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
+    one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
+    several = LSTMClassifier(**{**SMALL, "n_networks": 3}, validation="forward")
     model = several.set_params(callbacks=[EndsThird([])])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
@@ -236,9 +230,7 @@ def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
     ids=["y", "long", "warm", "callbacks", "customers", "none", "horizon"],
 )
 def test_choice_of_validation_rows(options, y, by, reason):
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, **options, n_networks=1).fit(
-        X, y
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, **options).fit(X, y)
     assert model.validation_["by"] == by
     assert (reason or "None") in str(model.validation_["reason"])
     counts = [model.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
@@ -247,10 +239,10 @@ def test_choice_of_validation_rows(options, y, by, reason):
 
 def test_rows_of_one_cutoff():
     one = X[RAW["cutoff"] == 30]
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(one, Y[one.index])
+    model = LSTMClassifier(**SMALL).fit(one, Y[one.index])
     assert model.validation_["by"] == "customers"
     assert model.validation_["reason"] == "all rows have one cutoff"
-    few = LSTMClassifier(**SMALL, n_networks=1).fit(one[:20], Y[one.index[:20]])
+    few = LSTMClassifier(**SMALL).fit(one[:20], Y[one.index[:20]])
     assert few.validation_["by"] is None
     assert few.validation_["reason"] == "too few customers to set some aside"
 
@@ -264,7 +256,7 @@ def test_rows_of_one_cutoff():
     ids=["horizon", "statics"],
 )
 def test_impossible_wishes(frame, y, reason):
-    model = LSTMClassifier(**SMALL, validation="forward", n_networks=1)
+    model = LSTMClassifier(**SMALL, validation="forward")
     with pytest.raises(ValueError, match=f"impossible, because {reason}"):
         model.fit(frame, y)
 
@@ -284,7 +276,7 @@ def test_attrs_that_are_no_horizon(attrs, reason):
     y.attrs = attrs if isinstance(attrs, dict) else {}
     if not isinstance(attrs, dict):
         store_horizon(y, {"horizon": attrs, "gap": 0})
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, n_networks=1).fit(X, y)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, y)
     assert model.validation_["by"] == "customers"
     assert reason in model.validation_["reason"]
     given = clone(model).set_params(horizon=10).fit(X, y)
@@ -292,9 +284,7 @@ def test_attrs_that_are_no_horizon(attrs, reason):
 
 
 def test_a_shorter_horizon_than_that_of_the_target():
-    model = LSTMClassifier(
-        **{**SMALL, "max_epochs": 1}, horizon=HORIZON - 1, n_networks=1
-    )
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=HORIZON - 1)
     with pytest.warns(UserWarning, match="horizon=9 is shorter than that of y"):
         model.fit(X, Y)
     assert model.validation_["by"] == "forward"
@@ -302,26 +292,23 @@ def test_a_shorter_horizon_than_that_of_the_target():
 
 def test_targets_computed_from_several():
     both = churned(RAW, 5) & (future_count(RAW, HORIZON) == 0)
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, n_networks=1).fit(X, both)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}).fit(X, both)
     assert model.validation_["by"] == "customers"
     assert "computed from several" in model.validation_["reason"]
 
 
 def test_a_horizon_of_another_type():
     with pytest.raises(TypeError, match="horizon must be a number"):
-        LSTMClassifier(**SMALL, horizon="10D", n_networks=1).fit(X, Y)
+        LSTMClassifier(**SMALL, horizon="10D").fit(X, Y)
 
 
 @pytest.mark.parametrize(
     ("model", "target"),
     [
-        (LSTMRegressor(**SMALL, n_networks=1), future_count),
-        (LSTMRegressor(**SMALL, loss="poisson", n_networks=1), future_count),
-        (LSTMSurvival(**SMALL, bins=4, n_networks=1), time_to_next),
-        (
-            LSTMClassifier(**SMALL, n_networks=1),
-            lambda rows, _: churned(rows, [5, HORIZON]),
-        ),
+        (LSTMRegressor(**SMALL), future_count),
+        (LSTMRegressor(**SMALL, loss="poisson"), future_count),
+        (LSTMSurvival(**SMALL, bins=4), time_to_next),
+        (LSTMClassifier(**SMALL), lambda rows, _: churned(rows, [5, HORIZON])),
     ],
     ids=["number", "count", "time", "labels"],
 )
@@ -338,9 +325,7 @@ def test_censored_rows_are_not_validation_rows(moments):
     y = time_to_next(rows, HORIZON, censored="keep")
     frame = HistoryEncoder(moments=moments).fit_transform(rows)[["history"]]
     frame = frame.assign(at=rows["cutoff"] / 10)
-    model, seen = fit_and_see(
-        LSTMSurvival(**SMALL, validation="forward", n_networks=1), frame, y
-    )
+    model, seen = fit_and_see(LSTMSurvival(**SMALL, validation="forward"), frame, y)
     (train, valid, _), (every, _, _) = trainings(seen)
     assert cutoffs_of_rows(train) == [20, 30, 40, 50]
     assert cutoffs_of_rows(valid) == [60]
@@ -349,15 +334,10 @@ def test_censored_rows_are_not_validation_rows(moments):
     # Nothing changes where all windows are complete, also those beyond the last event
     # that a row sees.
     complete = time_to_next(RAW, HORIZON)
-    assert (
-        LSTMSurvival(**SMALL, n_networks=1).fit(X, complete).validation_["since"] == 60
-    )
-    assert (
-        LSTMSurvival(**SMALL, n_networks=1).fit(X, complete).validation_["n_dropped"]
-        == 0
-    )
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["since"] == 60
+    assert LSTMSurvival(**SMALL).fit(X, complete).validation_["n_dropped"] == 0
     # Labels of a classifier may be known from elsewhere.
-    label = LSTMClassifier(**SMALL, horizon=HORIZON, n_networks=1)
+    label = LSTMClassifier(**SMALL, horizon=HORIZON)
     label.fit(frame, y["event"].to_numpy())
     assert label.validation_["since"] == 150
 
@@ -377,16 +357,16 @@ LATEST = (RAW["cutoff"] == 60).to_numpy()
 )
 def test_classes_of_later_rows_only(y, reason):
     """A loss of classes that were never seen would choose too few epochs."""
-    model = LSTMClassifier(**SMALL, horizon=HORIZON, n_networks=1).fit(X, y)
+    model = LSTMClassifier(**SMALL, horizon=HORIZON).fit(X, y)
     assert model.validation_["by"] == "customers"
     assert re.search(reason, model.validation_["reason"])
-    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward", n_networks=1)
+    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
     with pytest.raises(ValueError, match=reason):
         model.fit(X, y)
 
 
 def test_pipelines_searches_and_pickles():
-    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
     search = GridSearchCV(model, {"estimator__hidden_size": [4]}, cv=2).fit(RAW, Y)
     [*_, network] = search.best_estimator_
     assert network.validation_["by"] == "forward"
@@ -400,7 +380,7 @@ def test_pipelines_searches_and_pickles():
 def test_logs_on_disk(tmp_path):
     LOG.to_disk(tmp_path / "log")
     rows = EventLog.open(tmp_path / "log").snapshots(CUTOFFS)
-    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
     fits = [clone(model).fit(one, churned(one, HORIZON)) for one in (rows, RAW)]
     assert fits[0][-1].validation_["by"] == "forward"
     first, second = (fit.predict_proba(RAW) for fit in fits)

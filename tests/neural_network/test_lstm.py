@@ -24,7 +24,7 @@ from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, Spy, X, Y, mak
 )
 def test_labels_of_any_type(classes):
     y = make_y(X, np.array(classes))
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(X, y)
+    model = LSTMClassifier(**SMALL).fit(X, y)
     assert_array_equal(model.classes_, np.unique(y))
     assert model.classes_.dtype == y.dtype
     shares = model.predict_proba(X)
@@ -46,8 +46,8 @@ def test_labels_of_any_type(classes):
 )
 def test_containers_of_labels(container):
     y = make_y(X, ["yes", "no"])
-    expected = LSTMClassifier(**SMALL, n_networks=1).fit(X, y).predict_proba(X)
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(X, container(y.tolist()))
+    expected = LSTMClassifier(**SMALL).fit(X, y).predict_proba(X)
+    model = LSTMClassifier(**SMALL).fit(X, container(y.tolist()))
     assert list(model.classes_) == ["no", "yes"]
     assert_array_equal(model.predict_proba(X), expected)
 
@@ -55,10 +55,8 @@ def test_containers_of_labels(container):
 @pytest.mark.parametrize("dtype", ["int8", "float32", "Int64", "Float64", "boolean"])
 def test_numbers_of_any_type(dtype):
     y = pd.Series(Y).astype(dtype)
-    expected = LSTMRegressor(**SMALL, n_networks=1).fit(X, Y).predict(X)
-    assert_array_equal(
-        LSTMRegressor(**SMALL, n_networks=1).fit(X, y).predict(X), expected
-    )
+    expected = LSTMRegressor(**SMALL).fit(X, Y).predict(X)
+    assert_array_equal(LSTMRegressor(**SMALL).fit(X, y).predict(X), expected)
 
 
 def test_it_learns_from_histories():
@@ -97,7 +95,7 @@ def test_it_learns_the_order_of_events():
 def test_losses_predict_the_mean_or_the_median(loss, expected):
     y = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 24.0])
     model = LSTMRegressor(
-        **{**EXACT, "max_epochs": 150, "learning_rate": 0.02}, loss=loss, n_networks=1
+        **{**EXACT, "max_epochs": 150, "learning_rate": 0.02}, loss=loss
     )
     predicted = model.fit(np.zeros((7, 1)), y).predict(np.zeros((2, 1)))
     assert predicted.dtype == "float64"
@@ -109,7 +107,7 @@ def test_losses_predict_the_mean_or_the_median(loss, expected):
     [("squared_error", -5e6), ("absolute_error", -5e6), ("poisson", 0)],
 )
 def test_predictions_follow_the_unit_and_the_zero_of_the_target(loss, zero):
-    model = LSTMRegressor(**EXACT, loss=loss, n_networks=1)
+    model = LSTMRegressor(**EXACT, loss=loss)
     expected = clone(model).fit(X, COUNTS).predict(X)
     assert loss != "poisson" or (expected > 0).all()
     moved = clone(model).fit(X, 1e6 * COUNTS + zero).predict(X)
@@ -143,9 +141,7 @@ class Means(Objective):
 def test_targets_and_outputs_may_be_several(monkeypatch):
     monkeypatch.setattr(_batches, "_STATES_TO_TRAIN", 80)  # parts of batches
     seen, y = [], np.column_stack([COUNTS, 9 - COUNTS])
-    model = LSTMRegressor(
-        **SMALL, early_stopping=True, callbacks=[Spy(seen)], n_networks=1
-    )
+    model = LSTMRegressor(**SMALL, early_stopping=True, callbacks=[Spy(seen)])
     model._fit(X, y, 1 + X["number"], Means())
     assert_allclose(model.predict(X).mean(axis=0), [2, 7], atol=1)
     rows = seen[0][1]
@@ -157,9 +153,7 @@ def test_targets_and_outputs_may_be_several(monkeypatch):
 def test_a_network_starts_from_the_best_constant_prediction():
     rare = (np.arange(len(X)) < 3).astype(int)
     model = LSTMClassifier(
-        **{**SMALL, "learning_rate": 1e-9, "head_sizes": ()},
-        weight_decay=0,
-        n_networks=1,
+        **{**SMALL, "learning_rate": 1e-9, "head_sizes": ()}, weight_decay=0
     )
     model.fit(X, rare)
     bias = model.net_.module_.head[-1].bias.detach().numpy()
@@ -171,7 +165,7 @@ def test_a_network_starts_from_the_best_constant_prediction():
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_failed_fit_leaves_no_inconsistent_state(before):
-    model = LSTMClassifier(**SMALL, n_networks=1)
+    model = LSTMClassifier(**SMALL)
     if before:
         model.fit(X, Y)
         # Parameters are validated before anything changes.
@@ -189,11 +183,11 @@ def test_a_failed_fit_leaves_no_inconsistent_state(before):
 def test_a_diverging_fit_raises():
     frame = X.assign(number=X["number"] * 1e16)
     with pytest.raises(ValueError, match=r"Training diverged .* Lower learning_rate"):
-        LSTMClassifier(**{**SMALL, "learning_rate": 1e30}, n_networks=1).fit(frame, Y)
+        LSTMClassifier(**{**SMALL, "learning_rate": 1e30}).fit(frame, Y)
 
 
 def test_another_encoder_of_the_same_shape_is_refused():
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**SMALL).fit(X, Y)
     other = make_frame(seed=7)
     spec = X["history"].array.log.layout
     assert other["history"].array.log.layout.channels == spec.channels

@@ -169,7 +169,7 @@ def test_pretrained_weights(monkeypatch):
         with other_device(monkeypatch):
             events = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0)
             events.set_params(device=on).fit(TABLE)
-            model = LSTMClassifier(**SMALL, device=on, pretrained=events, n_networks=1)
+            model = LSTMClassifier(**SMALL, device=on, pretrained=events)
             pipeline = make_history_pipeline(model).fit(TABLE, Y)
             found.append(pipeline.predict_proba(TABLE))
     assert_allclose(*found, **CLOSE)
@@ -191,9 +191,7 @@ def test_explanations(name, monkeypatch):
     found = []
     for on in ("cpu", OTHER):
         with other_device(monkeypatch):
-            model = make_history_pipeline(
-                LSTMClassifier(**SMALL, device=on, n_networks=1)
-            )
+            model = make_history_pipeline(LSTMClassifier(**SMALL, device=on))
             found.append(EXPLANATIONS[name](model.fit(TABLE, Y)))
     one, two = (table.select_dtypes("float").to_numpy("float64") for table in found)
     assert one.size
@@ -201,9 +199,7 @@ def test_explanations(name, monkeypatch):
 
 
 def pipeline_on(device):
-    model = LSTMClassifier(
-        **SMALL, pooling=tuple(POOLINGS), device=device, n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, pooling=tuple(POOLINGS), device=device)
     return make_history_pipeline(model).fit(TABLE, Y)
 
 

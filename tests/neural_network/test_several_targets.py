@@ -79,7 +79,7 @@ def test_a_repeated_target_equals_a_single_one(loss):
     """The loss of a row is the mean of those of its targets."""
     plain = np.ones((len(X), 1))
     options = {**EXACT, "head_sizes": (), "max_epochs": 150, "learning_rate": 0.05}
-    model = LSTMRegressor(**options, loss=loss, early_stopping=False, n_networks=1)
+    model = LSTMRegressor(**options, loss=loss, early_stopping=False)
     once = clone(model).fit(plain, Y[:, 1])
     twice = clone(model).fit(plain, Y[:, [1, 1]])
     assert_allclose(
@@ -240,17 +240,13 @@ def test_class_weights_apply_to_the_loss_of_their_label():
     y, plain = (np.arange(48) % 4 == 0).astype(int), np.zeros((48, 1))
     options = {**EXACT, "max_epochs": 100, "learning_rate": 0.05, "head_sizes": ()}
     for weights in ({0: 1, 1: 3}, "balanced"):
-        model = LSTMClassifier(
-            **options, class_weight=weights, early_stopping=False, n_networks=1
-        )
+        model = LSTMClassifier(**options, class_weight=weights, early_stopping=False)
         one = clone(model).fit(plain, y).predict_proba(plain[:1])[0, 1]
         labels = np.column_stack([y, y])
         both = clone(model).fit(plain, labels).predict_proba(plain[:1])[0]
         assert_allclose(both, one, atol=0.01)
         assert_allclose(one, 0.5, atol=0.01)
-    model = LSTMClassifier(
-        **options, class_weight=[{1: 3}, {}], early_stopping=False, n_networks=1
-    )
+    model = LSTMClassifier(**options, class_weight=[{1: 3}, {}], early_stopping=False)
     shares = model.fit(plain, labels).predict_proba(plain[:1])[0]
     assert_allclose(shares, [0.5, 0.25], atol=0.02)
 

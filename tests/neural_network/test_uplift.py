@@ -195,7 +195,7 @@ def test_routing_needs_no_request():
     table = make_table(20)
     y, treatment = np.arange(len(table)) // 2 % 2, np.arange(len(table)) % 2
     params = {"treatment": treatment}
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1))
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
     rows = model[:-1].fit_transform(table)
     with sklearn.config_context(enable_metadata_routing=True):
         # The score of a pipeline gets no metadata in searches of scikit-learn 1.6.
@@ -227,7 +227,7 @@ def test_copies_predict_alike(kind, y):
 
 def test_effects_are_explained():
     table = make_table()
-    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1))
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL))
     model.fit(table, Y, estimator__treatment=TWO)
     for method in ("occlusion", "integrated_gradients"):
         found = event_attributions(model, table.iloc[:4], method=method)
@@ -310,9 +310,7 @@ def test_parts_of_the_rows(kind, y):
 def test_pretrained_networks():
     table = make_table()
     events = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(table)
-    model = make_history_pipeline(
-        LSTMUpliftClassifier(**SMALL, pretrained=events, n_networks=1)
-    )
+    model = make_history_pipeline(LSTMUpliftClassifier(**SMALL, pretrained=events))
     model.fit(table, Y, estimator__treatment=TWO)
     assert model.predict(table).shape == (N,)
 
@@ -327,9 +325,7 @@ def test_validation_customers_have_all_treatments():
     treatment[[3, 40]] = "call"
     y = np.arange(len(frame)) // 2 % 2
     for seed in range(5):
-        model = LSTMUpliftClassifier(
-            **{**SMALL, "random_state": seed}, control="none", n_networks=1
-        )
+        model = LSTMUpliftClassifier(**{**SMALL, "random_state": seed}, control="none")
         for target in targets_of_both_sides(model, frame, y, treatment):
             assert_array_equal(np.unique(target[:, 1]), [0, 1, 2])
 

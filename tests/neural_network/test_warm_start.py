@@ -14,7 +14,7 @@ from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, Spy, X, Y
 
 
 def test_warm_start_continues_training():
-    model = LSTMClassifier(**EXACT, warm_start=True, n_networks=1).fit(X, Y)
+    model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
     net, first = model.net_, model.predict_proba(X)
     model.set_params(learning_rate=0.02, batch_size=5, max_epochs=3).fit(X, Y)
     assert model.net_ is net
@@ -22,22 +22,20 @@ def test_warm_start_continues_training():
     assert np.abs(model.predict_proba(X) - first).max() > 1e-3
     assert net.optimizer_.param_groups[0]["lr"] == 0.02
     assert net.batch_size == 5
-    cold = LSTMClassifier(**EXACT, n_networks=1).fit(X, Y).fit(X, Y)
+    cold = LSTMClassifier(**EXACT).fit(X, Y).fit(X, Y)
     assert cold.n_iter_ == 2
     assert_array_equal(cold.predict_proba(X), first)
 
 
 def test_two_warm_starts_equal_one_fit():
-    whole = LSTMRegressor(**{**EXACT, "max_epochs": 6}, n_networks=1).fit(X, COUNTS)
-    halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True, n_networks=1)
+    whole = LSTMRegressor(**{**EXACT, "max_epochs": 6}).fit(X, COUNTS)
+    halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True)
     halves.fit(X, COUNTS).fit(X, COUNTS)
     assert_allclose(halves.predict(X), whole.predict(X), rtol=1e-5, atol=1e-5)
 
 
 def test_warm_start_on_other_data():
-    model = LSTMClassifier(**SMALL, warm_start=True, n_networks=1).fit(
-        X, make_y(X, ["a", "b"])
-    )
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, make_y(X, ["a", "b"]))
     with pytest.raises(ValueError, match=r"needs the classes of the last fit, \['a'"):
         model.fit(X, make_y(X, ["a", "c"]))
     with pytest.raises(ValueError, match=r"saw in fit: \['number'\]"):
@@ -47,14 +45,14 @@ def test_warm_start_on_other_data():
 def test_warm_start_sets_the_same_customers_aside():
     """Other customers would have been training customers of the first fit."""
     seen = []
-    model = LSTMClassifier(**SMALL, warm_start=True, early_stopping=True, n_networks=1)
+    model = LSTMClassifier(**SMALL, warm_start=True, early_stopping=True)
     model.set_params(callbacks=[Spy(seen)]).fit(X, Y).fit(X, Y).fit(X, Y)
     first, *others = (set(pair[1].static[:, -1]) for pair in seen[:: 1 + 2])
     assert others == [first, first]
 
 
 def test_continued_training_refuses_other_losses_and_devices():
-    model = LSTMRegressor(**SMALL, warm_start=True, n_networks=1).fit(X, COUNTS)
+    model = LSTMRegressor(**SMALL, warm_start=True).fit(X, COUNTS)
     expected = model.predict(X)
     model.set_params(loss="poisson")
     assert_array_equal(model.predict(X), expected)
@@ -76,8 +74,8 @@ def test_continued_training_refuses_other_losses_and_devices():
 def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
     monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
-    plain = LSTMClassifier(**EXACT, cell=cell, n_networks=1).fit(X, Y)
-    other = LSTMClassifier(**EXACT, cell=cell, **option, n_networks=1).fit(X, Y)
+    plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
+    other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)
     assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
     assert_allclose(plain.predict_proba(X), other.predict_proba(X), atol=0.05)
     # A warm start applies the new option.
@@ -97,7 +95,7 @@ class Fail(Callback):
 
 def test_a_refit_that_fails_before_training_leaves_no_networks():
     """Networks of the last fit must not predict classes of another one."""
-    model = LSTMClassifier(**SMALL, n_networks=1).fit(X, make_y(X, ["a", "b"]))
+    model = LSTMClassifier(**SMALL).fit(X, make_y(X, ["a", "b"]))
     with pytest.raises(ValueError, match="at least 2 classes"):
         model.fit(X, np.zeros(len(X)))
     with pytest.raises(NotFittedError):
@@ -107,9 +105,7 @@ def test_a_refit_that_fails_before_training_leaves_no_networks():
 
 def test_a_refit_that_fails_in_training_has_one_objective():
     labels = ["a", "b", "c"]
-    model = (
-        LSTMClassifier(**SMALL, n_networks=1).fit(X, Y).set_params(callbacks=[Fail()])
-    )
+    model = LSTMClassifier(**SMALL).fit(X, Y).set_params(callbacks=[Fail()])
     with pytest.raises(RuntimeError, match="after an epoch"):
         model.fit(X, make_y(X, labels))
     # The new networks, after one epoch, with the new classes.

@@ -14,10 +14,10 @@ from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, X, Y, fit_and_
 
 WHOLE = {**EXACT, "max_epochs": 8, "early_stopping": False}
 MODELS = {
-    "classifier": LSTMClassifier(**WHOLE, n_networks=1),
-    "squared": LSTMRegressor(**WHOLE, n_networks=1),
-    "absolute": LSTMRegressor(**WHOLE, loss="absolute_error", n_networks=1),
-    "poisson": LSTMRegressor(**WHOLE, loss="poisson", n_networks=1),
+    "classifier": LSTMClassifier(**WHOLE),
+    "squared": LSTMRegressor(**WHOLE),
+    "absolute": LSTMRegressor(**WHOLE, loss="absolute_error"),
+    "poisson": LSTMRegressor(**WHOLE, loss="poisson"),
 }
 
 
@@ -58,9 +58,7 @@ def test_equal_weights_have_no_effect(name):
 
 def test_rows_of_weight_zero_have_no_effect():
     weight = (X["number"] % 2).to_numpy()
-    model = LSTMClassifier(
-        **SMALL, early_stopping=True, validation_fraction=0.5, n_networks=1
-    )
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.5)
     _, seen = fit_and_see(model, X, Y, sample_weight=weight)
     for part in seen[0]:
         assert (part.static[:, -1] % 2 == 1).all()
@@ -70,27 +68,23 @@ def test_rows_of_weight_zero_have_no_effect():
 def test_class_weights_are_weights_of_rows():
     y = (np.arange(len(X)) % 4 == 0).astype(int)
     rows = np.where(y == 1, 3.0, 0.5)
-    by_class = LSTMClassifier(**EXACT, class_weight={0: 0.5, 1: 3.0}, n_networks=1).fit(
-        X, y
-    )
-    by_row = LSTMClassifier(**EXACT, n_networks=1).fit(X, y, sample_weight=rows)
+    by_class = LSTMClassifier(**EXACT, class_weight={0: 0.5, 1: 3.0}).fit(X, y)
+    by_row = LSTMClassifier(**EXACT).fit(X, y, sample_weight=rows)
     assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
-    balanced = LSTMClassifier(**EXACT, class_weight="balanced", n_networks=1).fit(X, y)
+    balanced = LSTMClassifier(**EXACT, class_weight="balanced").fit(X, y)
     n = len(y)
     rows = np.where(y == 1, n / (2 * y.sum()), n / (2 * (n - y.sum())))
-    by_row = LSTMClassifier(**EXACT, n_networks=1).fit(X, y, sample_weight=rows)
+    by_row = LSTMClassifier(**EXACT).fit(X, y, sample_weight=rows)
     assert_array_equal(balanced.predict_proba(X), by_row.predict_proba(X))
     assert balanced.predict_proba(X)[:, 1].mean() > 0.4
-    both = LSTMClassifier(**EXACT, class_weight={0: 2.0, 1: 2.0}, n_networks=1)
+    both = LSTMClassifier(**EXACT, class_weight={0: 2.0, 1: 2.0})
     both.fit(X, y, sample_weight=rows / 2)
     assert_allclose(both.predict_proba(X), by_row.predict_proba(X), rtol=1e-5)
 
 
 def test_class_weights_of_labels():
     y = make_y(X, ["yes", "no"])
-    model = LSTMClassifier(
-        **EXACT, class_weight={"yes": 9.0, "no": 1.0}, n_networks=1
-    ).fit(X, y)
+    model = LSTMClassifier(**EXACT, class_weight={"yes": 9.0, "no": 1.0}).fit(X, y)
     assert model.predict_proba(X)[:, 1].mean() > 0.7
 
 
@@ -98,9 +92,7 @@ def test_a_weighted_median_equals_that_of_copies():
     y, weight = np.array([0.0, 0.0, 0.0, 8.0]), np.array([1, 1, 0, 5])
     rows = np.zeros((4, 1))
     model = LSTMRegressor(
-        **{**EXACT, "max_epochs": 1, "learning_rate": 1e-9},
-        loss="absolute_error",
-        n_networks=1,
+        **{**EXACT, "max_epochs": 1, "learning_rate": 1e-9}, loss="absolute_error"
     )
     weighted = clone(model).fit(rows, y, sample_weight=weight).predict(rows)
     copies = np.repeat(y, weight)
@@ -117,7 +109,7 @@ def test_a_weighted_median_equals_that_of_copies():
 )
 def test_invalid_class_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
-        LSTMClassifier(**SMALL, class_weight=weights, n_networks=1).fit(X, Y)
+        LSTMClassifier(**SMALL, class_weight=weights).fit(X, Y)
 
 
 def test_weights_correlated_with_the_length_count():
@@ -130,7 +122,7 @@ def test_weights_correlated_with_the_length_count():
     flipped = np.where(lengths == 1, sign, -sign)
     frame = HistoryEncoder().fit_transform(table).assign(sign=sign)
     settings = {**SMALL, "head_sizes": (), "batch_size": 16, "max_epochs": 40}
-    model = LSTMClassifier(**settings, dropout=0.0, learning_rate=0.02, n_networks=1)
+    model = LSTMClassifier(**settings, dropout=0.0, learning_rate=0.02)
     at = {}
     for name, long in {"long count": 100.0, "short count": 0.01}.items():
         weight = np.where(lengths == 1, 1.0, long)

@@ -73,7 +73,7 @@ def test_it_learns_the_slope_of_the_exposure(loss, power):
     y = rng.poisson(rate * rows[:, 0] ** power)
     options = {**RATE, "max_epochs": 20, "learning_rate": 0.02, "dropout": 0.0}
     options |= {"exposure": 0, "loss": loss}
-    model = LSTMRegressor(**options, n_networks=1).fit(rows, y)
+    model = LSTMRegressor(**options).fit(rows, y)
     found = model.net_.module_.slope[0].item()
     assert_allclose(found, power, atol=0.06)
     assert_allclose(model.predict(rows).mean(), y.mean(), rtol=0.02)
@@ -102,7 +102,7 @@ def test_without_hidden_layers_it_equals_the_glm_of_scikit_learn():
     plain = np.column_stack([DAYS, RNG.normal(size=len(DAYS))])
     options = {**RATE, "exposure": 0, "head_sizes": ()}
     options |= {"learning_rate": 0.05, "averaged_steps": 1, "weight_decay": 0}
-    model = LSTMRegressor(**options, early_stopping=False, n_networks=1)
+    model = LSTMRegressor(**options, early_stopping=False)
     for _ in range(400):  # each is an epoch, and none learns a slope
         model.partial_fit(plain, Y)
     reference = PoissonRegressor(alpha=0, tol=1e-8).fit(plain[:, 1:], Y / DAYS, DAYS)

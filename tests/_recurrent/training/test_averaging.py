@@ -52,9 +52,7 @@ class Watch(Callback):
 
 def fit(averaged_steps, watch, **params):
     params = {"early_stopping": False, "max_epochs": 3, **SMALL, **params}
-    model = LSTMClassifier(
-        **params, averaged_steps=averaged_steps, callbacks=[watch], n_networks=1
-    )
+    model = LSTMClassifier(**params, averaged_steps=averaged_steps, callbacks=[watch])
     return model.fit(X, Y)
 
 
@@ -124,9 +122,7 @@ def test_training_interrupted_before_an_epoch_leaves_averaged_weights():
 def test_one_step_is_its_own_mean():
     one = {**SMALL, "batch_size": 1000, "callbacks": None}
     averaged, plain = (
-        LSTMClassifier(**one, averaged_steps=n, n_networks=1).partial_fit(
-            X, Y, classes=[0, 1]
-        )
+        LSTMClassifier(**one, averaged_steps=n).partial_fit(X, Y, classes=[0, 1])
         for n in (200, 1)
     )
     assert_array_equal(weights_of(averaged.net_), weights_of(plain.net_))

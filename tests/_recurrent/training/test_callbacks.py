@@ -75,7 +75,7 @@ def test_epochs_are_steps_of_the_fit(kind, early_stopping):
 def test_a_callback_stops_training(early_stopping):
     params = {**SMALL, "max_epochs": 9, "early_stopping": early_stopping}
     score = EpochScoring("neg_log_loss", on_train=True, lower_is_better=False)
-    model = LSTMClassifier(**params, callbacks=[score], n_networks=1)
+    model = LSTMClassifier(**params, callbacks=[score])
     note = Note(last=1)
     model.set_callbacks(note).fit(X, Y)
     assert model.n_iter_ == 2
@@ -122,11 +122,7 @@ def test_epochs_of_a_fit_that_stops_early():
     """The last epoch is a step as well, with the weights of that epoch."""
     note = Note()
     params = {**SMALL, "max_epochs": 20, "learning_rate": 0.3, "n_iter_no_change": 1}
-    model = (
-        LSTMClassifier(**params, early_stopping=True, n_networks=1)
-        .set_callbacks(note)
-        .fit(X, Y)
-    )
+    model = LSTMClassifier(**params, early_stopping=True).set_callbacks(note).fit(X, Y)
     assert model.n_iter_ < 20
     assert note.seen[2:-2] == epochs(*range(model.n_iter_))
 
