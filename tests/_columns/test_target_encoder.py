@@ -312,15 +312,15 @@ def test_pipelines_of_every_task(network, y):
 @pytest.mark.parametrize(
     ("estimator", "task"),
     [
-        (LSTMUpliftClassifier(n_networks=1), "classification"),
-        (GridSearchCV(LSTMUpliftClassifier(n_networks=1), {}), "classification"),
-        (OneVsRestClassifier(LSTMRegressor(n_networks=1)), "classification"),
-        (GridSearchCV(LSTMSurvival(n_networks=1), {}), "survival"),
+        (LSTMUpliftClassifier(), "classification"),
+        (GridSearchCV(LSTMUpliftClassifier(), {}), "classification"),
+        (OneVsRestClassifier(LSTMRegressor()), "classification"),
+        (GridSearchCV(LSTMSurvival(), {}), "survival"),
         (
-            make_history_pipeline(GridSearchCV(LSTMSurvival(n_networks=1), {})),
+            make_history_pipeline(GridSearchCV(LSTMSurvival(), {})),
             "survival",
         ),
-        (GridSearchCV(LSTMRegressor(n_networks=1), {}), "regression"),
+        (GridSearchCV(LSTMRegressor(), {}), "regression"),
     ],
 )
 def test_the_task_is_that_of_the_innermost_estimator(estimator, task):
@@ -338,22 +338,20 @@ def test_options_of_the_validation_are_those_of_the_network():
 
 
 def test_the_encoder_follows_the_parameters_of_the_network():
-    model = make_history_pipeline(LSTMClassifier(n_networks=1), many_levels="target")
+    model = make_history_pipeline(LSTMClassifier(), many_levels="target")
     encoder = "statics__level__customertargetencoder__"
     model.set_params(estimator__horizon="30D", estimator__validation_fraction=0.2)
     assert model.get_params()[encoder + "horizon"] == "30D"
     assert model.get_params()[encoder + "validation_fraction"] == 0.2
     search = make_history_pipeline(
-        GridSearchCV(LSTMClassifier(n_networks=1), {}), many_levels="target"
+        GridSearchCV(LSTMClassifier(), {}), many_levels="target"
     ).set_params(estimator__estimator__horizon="7D")
     assert search.get_params()[encoder + "horizon"] == "7D"
     # An explicit value of the encoder is kept, and other parameters change nothing.
     model.set_params(**{"estimator__horizon": "60D", encoder + "horizon": "90D"})
     model.set_params(estimator__hidden_size=4)
     assert model.get_params()[encoder + "horizon"] == "90D"
-    make_history_pipeline(LSTMClassifier(n_networks=1)).set_params(
-        estimator__horizon="30D"
-    )
+    make_history_pipeline(LSTMClassifier()).set_params(estimator__horizon="30D")
 
 
 def test_effects_on_labels_of_text():
@@ -414,13 +412,11 @@ def test_errors_of_wrong_targets_are_those_of_the_estimator(network, y):
 
 def test_other_encodings_are_refused():
     with pytest.raises(ValueError, match="many_levels must be 'one-hot' or 'target'"):
-        make_history_pipeline(LSTMClassifier(n_networks=1), many_levels="hash")
+        make_history_pipeline(LSTMClassifier(), many_levels="hash")
 
 
 def test_lists_are_refused_by_the_usual_error():
     X, y = many_shops()
     X = X.assign(region=[["a"]] * len(X))
     with pytest.raises(TypeError, match="'region' holds values of the type list"):
-        make_history_pipeline(LSTMClassifier(n_networks=1), many_levels="target").fit(
-            X, y
-        )
+        make_history_pipeline(LSTMClassifier(), many_levels="target").fit(X, y)

@@ -114,7 +114,7 @@ FIT = {
         r"several columns of the names \['age'\]; rename",
     ),
     "a name twice, and no history": (
-        lambda: LSTMClassifier(n_networks=1).fit(X[["age", "age"]].astype(object), Y),
+        lambda: LSTMClassifier().fit(X[["age", "age"]].astype(object), Y),
         r"several columns of the names \['age'\]; rename",
     ),
     "one class": (fit(X, np.ones(len(X))), "2 classes in y; got 1 class, 1.0"),

@@ -35,7 +35,7 @@ def group(tmp_path):
 def rows(n=300):
     """Return encoded rows and labels."""
     X, y = journeys()
-    before = make_history_pipeline(LSTMClassifier(n_networks=1))[:-1]
+    before = make_history_pipeline(LSTMClassifier())[:-1]
     return before.fit_transform(X)[:n], y[:n]
 
 
@@ -225,15 +225,15 @@ def test_arguments_that_ranks_cannot_take(group):
         fit_rank(LSTMClassifier(callbacks=[Callback()], n_networks=1), X, y)
     raw, labels = journeys()
     with pytest.raises(ValueError, match="The steps before LSTMClassifier must be"):
-        fit_rank(make_history_pipeline(LSTMClassifier(n_networks=1)), raw, labels)
+        fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)
     with pytest.raises(ValueError, match="requires y to be passed"):
-        fit_rank(LSTMClassifier(n_networks=1), X)
+        fit_rank(LSTMClassifier(), X)
 
 
 def test_statics_that_are_encoded_by_the_target(group):
     raw, labels = journeys()
     raw = raw.assign(shop=[f"shop {i % 60}" for i in range(len(raw))])
-    model = make_history_pipeline(LSTMClassifier(n_networks=1), many_levels="target")
+    model = make_history_pipeline(LSTMClassifier(), many_levels="target")
     model[:-1].fit(raw, labels)
     with pytest.raises(ValueError, match="Statics are encoded by the target"):
         fit_rank(model, raw, labels)
@@ -242,7 +242,7 @@ def test_statics_that_are_encoded_by_the_target(group):
 def test_callbacks_of_scikit_learn(group):
     callbacks = pytest.importorskip("sklearn.callback")
     X, y = rows(100)
-    model = LSTMClassifier(n_networks=1).set_callbacks(callbacks.ProgressBar())
+    model = LSTMClassifier().set_callbacks(callbacks.ProgressBar())
     with pytest.raises(ValueError, match="has callbacks of scikit-learn"):
         fit_rank(model, X, y)
 
@@ -290,9 +290,7 @@ def test_moments_on_the_disk_are_those_in_memory(group, tmp_path):
     outputs = []
     for one in (log, EventLog.open(tmp_path / "log")):
         X = one.attach(JOURNEYS.rows, cutoff="cutoff")
-        encoded = make_history_pipeline(LSTMClassifier(n_networks=1))[
-            :-1
-        ].fit_transform(X)
+        encoded = make_history_pipeline(LSTMClassifier())[:-1].fit_transform(X)
         assert encoded["history"].array.log.layout.moments == 0
         model = fit_rank(
             LSTMClassifier(**SMALL, n_networks=1), encoded, JOURNEYS.target

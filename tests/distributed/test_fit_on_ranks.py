@@ -93,7 +93,7 @@ def test_lost_ranks_and_errors_end_the_call(tmp_path):
 )
 def test_numbers_that_are_no_counts(name, value):
     with pytest.raises(ValueError, match=f"{name} must be an integer from"):
-        fit_on_ranks(LSTMClassifier(n_networks=1), loader(), **{name: value})
+        fit_on_ranks(LSTMClassifier(), loader(), **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_numbers_that_are_no_counts(name, value):
 )
 def test_arguments_that_no_rank_could_use(name, value, error, message):
     arguments = {
-        "estimator": LSTMClassifier(n_networks=1),
+        "estimator": LSTMClassifier(),
         "load": loader(),
         name: value,
     }
@@ -119,7 +119,7 @@ def test_arguments_that_no_rank_could_use(name, value, error, message):
 def test_nccl_needs_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="backend='nccl' needs a GPU"):
-        fit_on_ranks(LSTMClassifier(n_networks=1), loader(), backend="nccl")
+        fit_on_ranks(LSTMClassifier(), loader(), backend="nccl")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_nccl_needs_a_gpu(monkeypatch):
 def test_rows_that_load_cannot_return(tmp_path, found, message):
     meet = {"init_method": f"file://{tmp_path / 'group'}", "rank": 0, "n_ranks": 1}
     with pytest.raises(TypeError, match=message):
-        run_rank(LSTMClassifier(n_networks=1), lambda rank, n_ranks: found, **meet)
+        run_rank(LSTMClassifier(), lambda rank, n_ranks: found, **meet)
 
 
 def test_each_rank_has_a_gpu(tmp_path, monkeypatch):
@@ -240,7 +240,7 @@ def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
         time.sleep(600)
 
     with pytest.raises(RuntimeError, match=r"The launcher .* was killed \(signal 9\)"):
-        fit_on_ranks(LSTMClassifier(n_networks=1), load, n_threads=1, max_restarts=0)
+        fit_on_ranks(LSTMClassifier(), load, n_threads=1, max_restarts=0)
     ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(ranks) == 2
     wait_until(lambda: not any(is_alive(rank) for rank in ranks))

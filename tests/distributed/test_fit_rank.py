@@ -88,14 +88,12 @@ def refusals(tmp_path_factory):
             ),
             "tables": lambda: (
                 fit_rank(
-                    LSTMClassifier(n_networks=1),
+                    LSTMClassifier(),
                     pipeline()[:-1].transform(X)[mine],
                     y[mine],
                 )
                 if rank
-                else fit_rank(
-                    LSTMClassifier(n_networks=1), np.ones((mine.sum(), 2)), y[mine]
-                )
+                else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
             ),
             "types": lambda: fit_rank(
                 pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)

@@ -463,7 +463,7 @@ def test_parts_by_default_and_as_given():
     given = HistGradientBoostingClassifier()
     assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
     own = Pipeline([("mine", given)])
-    assert make_hybrid(LSTMClassifier(n_networks=1), own).boosting is own
+    assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)
 
 
@@ -484,7 +484,7 @@ HIST = HistGradientBoostingClassifier(max_iter=2)
 def test_wrapped_boosting_of_scikit_learn_takes_many_categories(boosting):
     """Its limit is 255 categories of a column."""
     rows = rows_of(300).assign(city=[f"city {i}" for i in range(300)])
-    part = make_hybrid(LSTMClassifier(n_networks=1), boosting).boosting
+    part = make_hybrid(LSTMClassifier(), boosting).boosting
     assert part[0].max_categories == 255
     assert part.fit(rows, np.arange(300) % 2).predict_proba(rows).shape == (300, 2)
 
@@ -517,10 +517,10 @@ def test_boosting_without_a_limit_gets_all_categories():
         ({}, "What is to be predicted"),
         ({"task": "ranking"}, "task must be one of"),
         (
-            {"lstm": LSTMClassifier(n_networks=1), "boosting": LinearRegression()},
+            {"lstm": LSTMClassifier(), "boosting": LinearRegression()},
             "have one task",
         ),
-        ({"lstm": LSTMClassifier(n_networks=1), "task": "regression"}, "have one task"),
+        ({"lstm": LSTMClassifier(), "task": "regression"}, "have one task"),
         (
             {"boosting": FunctionTransformer()},
             "a classifier, a regressor or a surv",
@@ -548,7 +548,7 @@ def test_splits_without_weight_on_a_side_are_left_out():
 @pytest.mark.parametrize(
     ("part", "quantile"),
     [
-        (LSTMRegressor(n_networks=1), "mean"),
+        (LSTMRegressor(), "mean"),
         (LSTMRegressor(loss="quantile", quantile=0.9, n_networks=1), 0.9),
         (LSTMRegressor(loss="quantile", quantile=[0.1, 0.4, 0.9], n_networks=1), 0.4),
         (LSTMRegressor(loss="absolute_error", n_networks=1), 0.5),

@@ -275,18 +275,18 @@ def test_targets_of_scikit_survival():
 
 
 def test_parts_by_default_and_as_given():
-    model = make_hybrid(LSTMSurvival(n_networks=1))
+    model = make_hybrid(LSTMSurvival())
     assert isinstance(model.boosting[-1], DiscreteTimeSurvival)
     assert model.boosting[-1].classifier.max_leaf_nodes == 5
     assert isinstance(make_hybrid(task="survival").lstm[-1], LSTMSurvival)
     own = make_pipeline(HistoryAggregator(), DiscreteTimeSurvival(LogisticRegression()))
     assert isinstance(make_hybrid(boosting=own), HybridSurvival)
     trees = DiscreteTimeSurvival(HistGradientBoostingClassifier(), bins=5)
-    assert make_hybrid(LSTMSurvival(n_networks=1), trees).boosting[-1] is trees
+    assert make_hybrid(LSTMSurvival(), trees).boosting[-1] is trees
     classifier = make_pipeline(HistoryAggregator(), HistGradientBoostingClassifier())
     for parts in (
-        (LSTMSurvival(n_networks=1), classifier),
-        (LSTMClassifier(n_networks=1), trees),
+        (LSTMSurvival(), classifier),
+        (LSTMClassifier(), trees),
     ):
         with pytest.raises(ValueError, match="All must have one task"):
             make_hybrid(*parts)

@@ -153,7 +153,7 @@ def make_equal_rows(n_customers, n_rows):
 )
 def test_automatic_batch_sizes(n_customers, n_rows, expected):
     X, _ = make_equal_rows(n_customers, n_rows)
-    data = read_inputs(LSTMClassifier(n_networks=1), X, reset=True).data
+    data = read_inputs(LSTMClassifier(), X, reset=True).data
     assert automatic_batch_size(data, share=True) == expected
     batches = BatchIterator(data, expected).plan()
     # A customer with twenty rows or fewer is not split between batches.

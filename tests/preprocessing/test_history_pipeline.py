@@ -472,8 +472,8 @@ def test_names_of_outputs():
 def test_tags_of_the_pipeline():
     from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 
-    assert get_tags(make_history_pipeline(LSTMClassifier(n_networks=1))).classifier_tags
-    assert get_tags(make_history_pipeline(LSTMRegressor(n_networks=1))).regressor_tags
+    assert get_tags(make_history_pipeline(LSTMClassifier())).classifier_tags
+    assert get_tags(make_history_pipeline(LSTMRegressor())).regressor_tags
 
 
 @pytest.mark.parametrize("statics", [{}, {"age": [1.0, 2.0]}, {"name": ["x", "y"]}])

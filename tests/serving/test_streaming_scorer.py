@@ -403,7 +403,7 @@ def test_refusals():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
     numbers = X[["age", "history"]].fillna({"age": 0})
     with pytest.raises(TypeError, match="got LSTMClassifier"):
-        StreamingScorer(LSTMClassifier(n_networks=1), "who", "when")
+        StreamingScorer(LSTMClassifier(), "who", "when")
     other = make_pipeline(HistoryEncoder(), DummyClassifier()).fit(X, y)
     with pytest.raises(TypeError, match=r"got a Pipeline of .*'DummyClassifier'"):
         StreamingScorer(other, "who", "when")

@@ -82,7 +82,7 @@ def test_spend_beyond_the_training_range_is_extrapolated():
 def test_sums_are_those_of_the_raw_numbers():
     amounts = np.array([[1.0, -2.0, 400.0], [5.0, np.nan, 7.0], [2.0, 3.0, 4.0]])
     X = buyers(amounts)
-    encoder = make_history_pipeline(LSTMClassifier(n_networks=1))[:1].fit(X)
+    encoder = make_history_pipeline(LSTMClassifier())[:1].fit(X)
     array = encoder.transform(X)["history"].array
     layout = array.log.layout
     known = np.where(np.isnan(amounts), np.nanmedian(amounts), amounts)
@@ -101,8 +101,8 @@ def test_sums_are_those_of_the_raw_numbers():
 @pytest.mark.parametrize(
     ("model", "has_one"),
     [
-        (LSTMClassifier(n_networks=1), False),
-        (LSTMRegressor(n_networks=1), True),
+        (LSTMClassifier(), False),
+        (LSTMRegressor(), True),
         (LSTMRegressor(loss="absolute_error", n_networks=1), False),
         (LSTMRegressor(loss="poisson", n_networks=1), False),
     ],

@@ -215,4 +215,4 @@ def test_transformers_are_one_task(transformer, rows, method):
 
 def test_not_a_callback():
     with pytest.raises(TypeError, match="FitCallback protocol"):
-        LSTMClassifier(n_networks=1).set_callbacks(EpochScoring("accuracy"))
+        LSTMClassifier().set_callbacks(EpochScoring("accuracy"))
