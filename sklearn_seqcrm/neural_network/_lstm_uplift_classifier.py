@@ -64,13 +64,13 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         Decoupled weight decay of AdamW.
     n_networks : int or "auto", default="auto"
         Size of the ensemble, whose effects are averaged: they depend less on the seed,
-        and are better with few customers. ``"auto"``: 5 if an epoch has at most 100,000
-        rows and steps of the recurrent cell, so that training takes seconds; otherwise,
-        with `callbacks`, or in `partial_fit`, 1. A step is an event or moment, once for
-        all rows of a customer. Networks are trained one after the other, with other
-        initial weights and other customers set aside. Forward in time, the first one
-        finds the number of epochs for all. Each takes the time of a training, and
-        prediction takes time in proportion to the number.
+        and are better with few customers. ``"auto"``: up to 5, as long as an epoch of
+        all of them has at most 200,000 rows and steps of the recurrent cell (a step is
+        an event or moment, once for all rows of a customer), so that training takes
+        seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one after
+        the other, with other initial weights and other customers set aside. Forward in
+        time, the first one finds the number of epochs for all. Each takes the time of a
+        training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -131,7 +131,7 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch of each training.
 
     Attributes
     ----------

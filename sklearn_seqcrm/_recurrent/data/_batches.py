@@ -283,16 +283,15 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     return max(_FEWEST_ROWS, min(wanted, most))
 
 
-# Networks of an automatic ensemble, and the largest epoch for which there are so many,
-# in steps of the cell and rows.
-_NETWORKS, _LARGEST_EPOCH = 5, 100_000
+# Most networks of an automatic ensemble, and rows and steps of an epoch of all of them.
+_MOST_NETWORKS, _LARGEST_EPOCH = 5, 200_000
 
 
 def automatic_n_networks(data: RowData, share: bool) -> int:
     """Return the size of the ensemble for ``n_networks="auto"``.
 
-    Small data give predictions that depend on the seed, and a fit takes seconds. The
-    rule counts what an epoch computes, not seconds: the same rows have the same
+    Predictions from few rows depend on the seed, and their training takes seconds. The
+    rule counts what an epoch computes instead of the time: the same rows have the same
     ensemble on every machine. Figures: "Several networks" in ``docs/defaults.md``.
 
     Parameters
@@ -305,10 +304,12 @@ def automatic_n_networks(data: RowData, share: bool) -> int:
     Returns
     -------
     int
-        5 if an epoch has at most 100,000 rows and steps of the cell, and otherwise 1.
+        From 1 to 5: as many as together have at most 200,000 rows and steps of the
+        recurrent cell in an epoch.
     """
     _, _, lengths = _group_rows(data, len(data), share)
-    return _NETWORKS if len(data) + lengths.sum() <= _LARGEST_EPOCH else 1
+    size = len(data) + int(lengths.sum())
+    return max(1, min(_MOST_NETWORKS, _LARGEST_EPOCH // size))
 
 
 def _group_rows(
