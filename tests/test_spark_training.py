@@ -54,7 +54,9 @@ def test_executors_train_on_logs_on_a_disk(spark, tmp_path):
         )
     log = EventLog(events, "customer_id", "timestamp")
     X = log.attach(rows, cutoff="cutoff")
-    network = LSTMClassifier(hidden_size=8, max_epochs=2, dropout=0.0, random_state=0)
+    network = LSTMClassifier(
+        hidden_size=8, max_epochs=2, dropout=0.0, random_state=0, n_networks=1
+    )
     model = make_history_pipeline(network)
     model[:-1].fit(X)
     distributor = TorchDistributor(num_processes=2, local_mode=False, use_gpu=False)

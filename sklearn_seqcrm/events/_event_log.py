@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sklearn_seqcrm._store import as_list, events_of_kinds
+from sklearn_seqcrm._store import as_list, events_of_kinds, field_of_kinds
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
@@ -13,6 +13,7 @@ from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._time_range import warn_date_like_times
 
 
 class EventLog(StoredLog):
@@ -117,6 +118,7 @@ class EventLog(StoredLog):
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
+        warn_date_like_times(timeline, f"times in column {time!r}")
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:
@@ -321,7 +323,7 @@ class EventLog(StoredLog):
         """
         if len(kinds) == 1:
             kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
-        index = events_of_kinds(self.column(kind_field), kinds, kind_field)
+        index = events_of_kinds(field_of_kinds(self, kind_field), kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         # `append` then accepts tables of the remaining kinds, with their own fields.
         if self._kinds is not None and self._kinds.field == kind_field:

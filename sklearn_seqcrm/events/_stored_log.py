@@ -16,6 +16,7 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._time_range import warn_date_like_times
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
@@ -266,6 +267,7 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
+                    warn_date_like_times(events.timeline, f"times in column {time!r}")
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")

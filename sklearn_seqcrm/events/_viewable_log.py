@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog, events_of_kinds
+from sklearn_seqcrm._store import RawLog, events_of_kinds, field_of_kinds
 from sklearn_seqcrm.events._cut import histories_at, histories_of_rows, read_rows
 from sklearn_seqcrm.events._snapshots import (
     MinimalHistory,
@@ -276,7 +276,9 @@ class ViewableLog(RawLog):
         known = self._minimal_history(name, min_events, active_within)
         chosen = None
         if kinds is not None:
-            chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
+            chosen = events_of_kinds(
+                field_of_kinds(self, kind_field), kinds, kind_field
+            )
         first, last = parse_bounds(self._timeline.clock, start, end)
         snapshots = snapshots_before_events(self._timeline, chosen).within(first, last)
         snapshots = known.among(snapshots, self._timeline)

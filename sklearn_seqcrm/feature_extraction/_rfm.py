@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
-from sklearn_seqcrm._store import check_kinds, rows_of_kinds
+from sklearn_seqcrm._store import check_kinds, field_of_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
@@ -265,7 +265,8 @@ class RFMFeatures(BaseHistoryFeatures):
             having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
             for log in having or logs.values():
-                check_kinds(log.column(self.kind_field), self.kinds, self.kind_field)
+                column = field_of_kinds(log, self.kind_field)
+                check_kinds(column, self.kinds, self.kind_field)
         self._learn_statics(table)
         return self
 

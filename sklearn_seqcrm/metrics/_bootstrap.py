@@ -59,7 +59,8 @@ def bootstrap_interval(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With the attributes:
+        With the attributes below. Printed, it has the number of samples in place of
+        the samples:
 
         score : float
             The metric of all rows.
@@ -132,13 +133,21 @@ def bootstrap_interval(
         samples[i] = _score_or_nan(metric, arrays, weight * counts[code])
     lower, upper = _quantiles(samples, confidence_level, n_customers)
     known = samples[np.isfinite(samples)]
-    return Bunch(
+    return _BootstrapResult(
         score=score,
         standard_error=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
         lower=lower,
         upper=upper,
         samples=samples,
     )
+
+
+class _BootstrapResult(Bunch):
+    """Result whose samples are not printed: they would fill a screen."""
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={self[name]!r}" for name in self if name != "samples"]
+        return f"Bunch({', '.join(shown)}, samples=<{len(self.samples)} values>)"
 
 
 def _number(metric: Callable[..., float], score: Any) -> float:

@@ -23,6 +23,7 @@ from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
     events_of_kinds,
+    field_of_kinds,
     saturating_add,
 )
 
@@ -85,9 +86,9 @@ class Windows:
         end, whether its first event has not been recorded.
     latest : int, float or None
         The latest cutoff with a complete window, on the axis of the log.
-    attrs : dict of str to str or number
-        ``"horizon"`` and ``"gap"``, which `store_horizon` stores in the ``attrs`` of
-        the target; empty for a window without an end.
+    attrs : dict of str to str, number or None
+        ``"horizon"``, None for a window without an end, and ``"gap"``, which
+        `store_horizon` stores in the ``attrs`` of the target.
     """
 
     index: pd.Index
@@ -178,7 +179,7 @@ def windows_after(
     if gap_ticks != wait:
         begin = cutoff + gap_ticks
     length = latest = None
-    attrs: dict[str, Any] = {}
+    attrs = {"horizon": None, "gap": _plain(gap)}
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)
@@ -192,7 +193,7 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
-        events = events_of_kinds(log.column(kind_field), kinds, kind_field)
+        events = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
     if not _is_false(moments):
         events = _first_of_moments(log, events, moments)
     if not isinstance(events, slice):

@@ -65,30 +65,45 @@ def cases():
     treatment = rng.integers(0, 2, len(y))
     dates, left = snapshots()
     pipeline = make_history_pipeline
-    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **SMALL)
+    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **SMALL, n_networks=1)
     balanced = LSTMClassifier(class_weight="balanced", n_networks=2, **SMALL)
     return {
-        "classes": (pipeline(LSTMClassifier(**SMALL)), X, y, {}),
+        "classes": (pipeline(LSTMClassifier(**SMALL, n_networks=1)), X, y, {}),
         "weights": (pipeline(balanced), X, y, {"sample_weight": weight}),
-        "forward": (pipeline(LSTMClassifier(**SMALL)), dates, left, {}),
+        "forward": (pipeline(LSTMClassifier(**SMALL, n_networks=1)), dates, left, {}),
         "text": (
-            pipeline(LSTMClassifier(bidirectional=True, **SMALL)),
+            pipeline(LSTMClassifier(bidirectional=True, **SMALL, n_networks=1)),
             X,
             np.where(y, "yes", "not so"),
             {},
         ),
-        "linear": (pipeline(LSTMRegressor(**SMALL)), X, spend, {}),
+        "linear": (pipeline(LSTMRegressor(**SMALL, n_networks=1)), X, spend, {}),
         "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
-        "survival": (pipeline(LSTMSurvival(bins=4, **SMALL)), X, lasts, {}),
+        "survival": (
+            pipeline(LSTMSurvival(bins=4, **SMALL, n_networks=1)),
+            X,
+            lasts,
+            {},
+        ),
         "effects": (
-            pipeline(LSTMUpliftClassifier(**SMALL)),
+            pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1)),
             X,
             y,
             {"treatment": treatment},
         ),
-        "statics": (LSTMClassifier(**SMALL), rng.normal(size=(300, 3)), y, {}),
-        "no weight": (pipeline(LSTMClassifier(**SMALL)), X, y, {"sample_weight": half}),
-        "tensors": (LSTMClassifier(**SMALL), tensors, y, {}),
+        "statics": (
+            LSTMClassifier(**SMALL, n_networks=1),
+            rng.normal(size=(300, 3)),
+            y,
+            {},
+        ),
+        "no weight": (
+            pipeline(LSTMClassifier(**SMALL, n_networks=1)),
+            X,
+            y,
+            {"sample_weight": half},
+        ),
+        "tensors": (LSTMClassifier(**SMALL, n_networks=1), tensors, y, {}),
         "no events": (
             LSTMEventModel(**SMALL),
             log.attach(late, cutoff="cutoff"),
@@ -141,7 +156,9 @@ def fit_case(name, rank=None):
 def continue_training(rank=None):
     """Continue with networks that differ between ranks; return probabilities."""
     X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
-    network = LSTMClassifier(warm_start=True, early_stopping=False, **SMALL)
+    network = LSTMClassifier(
+        warm_start=True, early_stopping=False, **SMALL, n_networks=1
+    )
     network.set_params(random_state=rank or 0).fit(X, y).set_params(random_state=0)
     if rank is None:
         network.fit(X, y)

@@ -96,7 +96,7 @@ def refusals(tmp_path_factory):
 
         def pipeline(n_seen=300, **parameters):
             small = {"hidden_size": 8, "max_epochs": 1, **parameters}
-            model = make_history_pipeline(LSTMClassifier(**small))
+            model = make_history_pipeline(LSTMClassifier(**small, n_networks=1))
             model[:-1].fit(X[:n_seen])
             return model
 
@@ -116,7 +116,11 @@ def refusals(tmp_path_factory):
                 sample_weight=None if rank else np.ones(mine.sum()),
             ),
             "tables": lambda: (
-                fit_rank(LSTMClassifier(), pipeline()[:-1].transform(X)[mine], y[mine])
+                fit_rank(
+                    LSTMClassifier(),
+                    pipeline()[:-1].transform(X)[mine],
+                    y[mine],
+                )
                 if rank
                 else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
             ),

@@ -287,6 +287,35 @@ def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:
     return max(_FEWEST_ROWS, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
 
 
+# Most networks of an automatic ensemble, and rows and steps of an epoch of all of them.
+_MOST_NETWORKS, _LARGEST_EPOCH = 5, 200_000
+
+
+def automatic_n_networks(data: RowData, share: bool) -> int:
+    """Return the size of the ensemble for ``n_networks="auto"``.
+
+    Predictions from few rows depend on the seed, and their training takes seconds. The
+    rule counts what an epoch computes instead of the time: the same rows have the same
+    ensemble on every machine. Figures: "Several networks" in ``docs/defaults.md``.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows of a fit, one at least.
+    share : bool
+        Whether rows that see the same first steps share a sequence.
+
+    Returns
+    -------
+    int
+        From 1 to 5: as many as together have at most 200,000 rows and steps of the
+        recurrent cell in an epoch.
+    """
+    _, _, lengths = _group_rows(data, len(data), share)
+    size = len(data) + int(lengths.sum())
+    return max(1, min(_MOST_NETWORKS, _LARGEST_EPOCH // size))
+
+
 def _group_rows(
     data: RowData, batch_size: int, share: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
