@@ -42,6 +42,7 @@ TRAINED = {
     "learning_rate": 0.05,
     "max_epochs": 20,
     "random_state": 0,
+    "n_networks": 1,
 }
 FLOAT32 = (
     "The check wants 7 digits in agreement, and a float32 net that adds up the same "

@@ -39,7 +39,7 @@ def main():
     """Fit what has no result yet, and write the table."""
     options = read_options()
     torch.set_num_threads(options.threads)
-    options.folder.mkdir(exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.tasks:
         missing = [s for s in options.seeds if not file_of(options, name, s).exists()]
         if missing:
@@ -56,6 +56,13 @@ def read_options():
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--split", choices=["validation", "test"], default="test")
     parser.add_argument("--customers", type=int, help="a random choice of so many")
+    parser.add_argument("--networks", type=int, help="in an ensemble; their default")
+    parser.add_argument(
+        "--weight",
+        choices=["customers", "forward"],
+        default="customers",
+        help="held-out rows that the weight of the hybrid is learned on",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=HERE / "results_predictions")
     parser.add_argument("--table", type=Path, help="where to write it, in Markdown")
@@ -68,8 +75,10 @@ def read_options():
 
 def file_of(options, name, seed):
     """Return the path of the predictions of a task and a seed."""
-    of = options.customers or "all"
-    return options.folder / f"{name}-{options.split}-{of}-{seed}.npz"
+    of = [name, options.split, options.customers or "all", seed]
+    of += [f"{options.networks}networks"] if options.networks else []
+    of += ["forward"] if options.weight == "forward" else []
+    return options.folder / f"{'-'.join(map(str, of))}.npz"
 
 
 def fit_seeds(options, name, seeds):
@@ -84,10 +93,13 @@ def fit_seeds(options, name, seeds):
     seconds = {"tune": time.perf_counter() - start}
     for seed in seeds:
         start = time.perf_counter()
+        network = lstm(task, seed)
+        if options.networks:
+            network.set_params(estimator__n_networks=options.networks)
         model = make_hybrid(
-            lstm(task, seed),
+            network,
             lightgbm(task, seed, settings),
-            cv=CutoffSplit(1),
+            cv=CutoffSplit(1) if options.weight == "forward" else None,
             random_state=seed,
         ).fit(X, y)
         seconds["fit"] = time.perf_counter() - start

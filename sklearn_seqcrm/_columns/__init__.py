@@ -9,7 +9,9 @@ from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
     NoForwardSplitError,
     cutoffs_of,
+    endless_gap,
     known_horizon,
+    split_endless,
     split_forward,
     store_horizon,
 )
@@ -36,6 +38,7 @@ from sklearn_seqcrm._columns._statics import (
 )
 from sklearn_seqcrm._columns._survival_targets import (
     SurvivalTargets,
+    censor,
     read_survival_targets,
 )
 from sklearn_seqcrm._columns._table import (

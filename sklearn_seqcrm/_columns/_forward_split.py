@@ -10,6 +10,12 @@ were known by then (rolling origin)::
     train        x   x   x   x   x                     5 + 3 <= 8
     dropped                          x   x             6 + 3 >  8
     validation                               x
+
+A time of an event without a horizon (survival analysis) has no window that could end
+later. Its rows are not dropped, but censored at the first validation cutoff::
+
+    cutoffs      1   2   3   4   5   6   7   8
+    observed     1==========================>8         also 7===>8
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns._survival_targets import SurvivalTargets
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.events import HistoryArray
 
@@ -70,11 +77,15 @@ class ForwardSplit(NamedTuple):
         Rows at the latest cutoffs.
     since : Timestamp, int or float
         First validation cutoff.
+    observed : ndarray of shape (n,) or None, default=None
+        If training rows are to be censored at `since`: the time for which the window
+        of each row was observed by then, in ticks. Infinite for other rows.
     """
 
     train: np.ndarray
     valid: np.ndarray
     since: Any
+    observed: np.ndarray | None = None
 
     def limited(self, customers: np.ndarray, most: int, seed: int) -> ForwardSplit:
         """Keep the validation rows of some customers only.
@@ -129,12 +140,28 @@ def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
     y : Series or DataFrame
         The target; its ``attrs`` are changed.
     lengths : dict of str to str or number
-        ``"horizon"`` and ``"gap"``; empty for a window without an end, which deletes
+        ``"horizon"``, None for windows without an end, and ``"gap"``; empty to delete
         what `y` holds.
     """
     y.attrs.pop(_KEY, None)
     if lengths:
         y.attrs[_KEY] = {**lengths, "names": _names(y)}
+
+
+def endless_gap(y: Any) -> Any:
+    """Return the gap of a target whose windows have no end, None for other targets.
+
+    Parameters
+    ----------
+    y : object
+        Targets, such as those of `time_to_next` without a horizon.
+    """
+    stored = y.attrs.get(_KEY) if isinstance(y, pd.DataFrame) else None
+    if not isinstance(stored, Mapping) or stored.get("horizon", 0) is not None:
+        return None
+    gap = stored.get("gap")
+    are_known = set(_names(y)) <= set(stored.get("names", []))
+    return gap if are_known and _is_length(gap) else None
 
 
 def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
@@ -208,6 +235,7 @@ def split_forward(
     share: float | str = "auto",
     *,
     may_be_censored: bool = False,
+    is_endless: bool = False,
 ) -> ForwardSplit:
     """Split rows at their latest cutoffs.
 
@@ -224,6 +252,9 @@ def split_forward(
     may_be_censored : bool, default=False
         Whether windows may be incomplete. Only rows whose window is complete in all
         logs are set aside then. Rows at later cutoffs are in neither part.
+    is_endless : bool, default=False
+        Whether windows have no end. ``lengths["horizon"]`` is then the least time for
+        which validation rows were observed, and training rows are censored.
 
     Returns
     -------
@@ -255,10 +286,20 @@ def split_forward(
     first = distinct[np.flatnonzero(n_from >= least)[-1]]
     since = clock.as_scalar(first)
     valid = np.flatnonzero((ticks >= first) & allowed)
-    train = np.flatnonzero(saturating_add(ticks, delay) <= first)
+    observed = None
+    if is_endless:
+        begin = saturating_add(ticks, clock.rounded_up(gap=lengths["gap"]))
+        train = np.flatnonzero(begin < first)
+        observed = np.full(len(ticks), np.inf)
+        observed[train] = first - begin[train]
+    else:
+        train = np.flatnonzero(saturating_add(ticks, delay) <= first)
     if len(train) < _LEAST_SHARE_TO_TRAIN * len(ticks):
+        known = (
+            "had begun to be observed" if is_endless else "have a label that was known"
+        )
         raise NoForwardSplitError(
-            f"only {len(train)} of {len(ticks)} rows have a label that was known at "
+            f"only {len(train)} of {len(ticks)} rows {known} at "
             f"{since}, the first of the latest cutoffs; rows at earlier cutoffs or a "
             "shorter horizon would leave more"
         )
@@ -268,7 +309,65 @@ def split_forward(
             f"only {n_customers} customers have rows at the latest cutoffs, from "
             f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
         )
-    return ForwardSplit(train, valid, since)
+    return ForwardSplit(train, valid, since, observed)
+
+
+def split_endless(
+    cutoffs: Sequence[Cutoffs],
+    customers: np.ndarray,
+    targets: SurvivalTargets,
+    gap: Any,
+    share: float | str = "auto",
+) -> ForwardSplit:
+    """Split rows of times until events, whose windows have no end.
+
+    Validation rows were observed for the time in which half of the events came, or
+    longer: rows that were observed for less time hold few events.
+
+    Parameters
+    ----------
+    cutoffs, customers, share : object
+        As in `split_forward`.
+    targets : SurvivalTargets of n rows
+        Kinds and times of the events.
+    gap : Timedelta, str or number
+        Time from each cutoff to the begin of its window.
+
+    Returns
+    -------
+    ForwardSplit
+        Positions of the rows, with `observed` in the unit of the times.
+
+    Raises
+    ------
+    NoForwardSplitError
+        As `split_forward`, or if times cannot be compared with those of the log.
+    """
+    usual = float(np.median(targets.time[targets.kind > 0]))
+    if not cutoffs:
+        raise NoForwardSplitError("X has no history column with cutoffs")
+    per_day = cutoffs[0].clock.ticks_per_day()
+    if targets.in_days != (per_day is not None):
+        times, of_log = "durations", "numbers"
+        if not targets.in_days:
+            times, of_log = "plain numbers", "datetimes"
+        raise NoForwardSplitError(
+            f"the unit of the times of y is unknown: they are {times}, and the times "
+            f"of the log are {of_log}"
+        )
+    if not usual > 0:
+        raise NoForwardSplitError("half of the events came at their cutoffs")
+    length = pd.Timedelta(days=usual) if targets.in_days else usual
+    split = split_forward(
+        cutoffs,
+        customers,
+        {"horizon": length, "gap": gap},
+        share,
+        may_be_censored=True,
+        is_endless=True,
+    )
+    assert split.observed is not None
+    return split._replace(observed=split.observed / (per_day or 1.0))
 
 
 def _are_complete(cutoffs: Sequence[Cutoffs], lengths: Mapping[str, Any]) -> np.ndarray:

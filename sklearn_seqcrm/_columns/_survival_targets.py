@@ -62,6 +62,34 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
     return SurvivalTargets(_read_kinds(columns[name]), *_read_times(time))
 
 
+# Times are quotients of ticks, whose rounding errors are a few times 1e-16.
+_JUST_BEFORE = 1 - 1e-12
+
+
+def censor(
+    kind: np.ndarray, time: np.ndarray, observed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kinds and times as they were known earlier.
+
+    Parameters
+    ----------
+    kind : ndarray of shape (n,)
+        Kind of the event, 0 if censored.
+    time : ndarray of shape (n,), float64
+        Time to it, or the censoring time.
+    observed : ndarray of shape (n,), float64
+        Time for which each row had been observed by then. Events at this time or later
+        were not known.
+
+    Returns
+    -------
+    kind, time : ndarray of shape (n,)
+        The new kinds and times.
+    """
+    was_known = time < observed * _JUST_BEFORE
+    return np.where(was_known, kind, 0), np.where(was_known, time, observed)
+
+
 def _read_times_alone(y: Any) -> SurvivalTargets:
     """Convert times of rows that all ended with an event."""
     if np.asarray(y).shape[1:] == (2,):

@@ -11,13 +11,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns._forward_split import (
+    ForwardSplit,
     NoForwardSplitError,
     cutoffs_of,
+    endless_gap,
     known_horizon,
+    split_endless,
     split_forward,
 )
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
-from sklearn_seqcrm._columns._survival_targets import read_survival_targets
+from sklearn_seqcrm._columns._survival_targets import censor, read_survival_targets
 from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
 from sklearn_seqcrm._columns._target_attrs import refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
@@ -132,21 +135,21 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         """
         self.fit(X, y)
         targets, customers = self._read(X, y), customers_of(X)
-        blocks = self._blocks(X, y, customers)
+        blocks = self._blocks(X, y, customers, targets)
         columns = []
         for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
             encoded = np.empty((len(X), targets.shape[1]))
-            for own, others in blocks:
+            for own, others, known in blocks:
                 if not others.any():  # one customer
                     encoded[own] = self.prior_
                     continue
-                prior = _by_customer(customers[others], targets[others])[1].mean(axis=0)
+                prior = _by_customer(customers[others], known[others])[1].mean(axis=0)
                 means = level_means(
                     codes[others],
                     len(levels),
                     customers[others],
-                    targets[others],
+                    known[others],
                     prior,
                 )
                 encoded[own] = means[codes[own]]
@@ -196,38 +199,61 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         return np.array(unique_names(names), dtype=object)
 
     def _blocks(
-        self, X: pd.DataFrame, y: Any, customers: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return masks of rows, each with one of the rows whose labels encode them."""
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray, targets: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return masks of rows, each with one of the rows whose labels encode them.
+
+        The third item are the labels of all rows.
+        """
         fold = _folds(X, customers)
-        is_late, is_known = self._split_by_time(X, y, customers)
+        is_late, is_known, known = self._split_by_time(X, y, customers, targets)
         blocks = []
         for number in np.unique(fold):
             own, others = fold == number, fold != number
-            blocks.append((own & ~is_late, others))
+            blocks.append((own & ~is_late, others, targets))
             if (own & is_late).any():
-                blocks.append((own & is_late, others & is_known))
+                blocks.append((own & is_late, others & is_known, known))
         return blocks
 
     def _split_by_time(
-        self, X: pd.DataFrame, y: Any, customers: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return masks of rows for validation, and of those with labels known then."""
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return masks of rows for validation, and of those with labels known then.
+
+        The third item are the labels as they were known.
+        """
         is_late, is_known = np.zeros((2, len(X)), dtype=bool)
         try:
-            split = split_forward(
-                [cutoffs_of(one) for one in Table.of(X).histories.values()],
-                customers,
-                known_horizon(y, self.horizon),
-                self.validation_fraction,
-                may_be_censored=self.task == "survival",
-            )
+            split = self._split_forward(X, y, customers)
         except (NoForwardSplitError, TypeError, ValueError):
             # The estimator raises an error for a wrong horizon, or does not split.
-            return is_late, is_known
+            return is_late, is_known, targets
         is_late[split.valid] = True
         is_known[split.train] = True
-        return is_late, is_known
+        if split.observed is not None:
+            came, time = targets.T
+            targets = np.column_stack(censor(came, time, split.observed))
+        return is_late, is_known, targets
+
+    def _split_forward(
+        self, X: pd.DataFrame, y: Any, customers: np.ndarray
+    ) -> ForwardSplit:
+        """Return the split that the estimator makes."""
+        cutoffs = [cutoffs_of(one) for one in Table.of(X).histories.values()]
+        is_survival = self.task == "survival"
+        gap = endless_gap(y) if is_survival and self.horizon is None else None
+        if gap is not None:
+            found = read_survival_targets(y)
+            return split_endless(
+                cutoffs, customers, found, gap, self.validation_fraction
+            )
+        return split_forward(
+            cutoffs,
+            customers,
+            known_horizon(y, self.horizon),
+            self.validation_fraction,
+            may_be_censored=is_survival,
+        )
 
     def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
         codes, texts = coded_levels(column)

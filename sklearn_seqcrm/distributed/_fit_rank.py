@@ -46,8 +46,8 @@ def fit_rank(
 
     All ranks of an initialised group of `torch.distributed` call this function, each
     with the rows of its own customers. The result is that of ``fit`` of the network on
-    the rows of all ranks, those of rank 0 first, but for the rounding of float32 sums
-    and for dropout, whose masks differ.
+    the rows of all ranks, those of rank 0 first, with the same `batch_size`, but for
+    the rounding of float32 sums and for dropout, whose masks differ.
 
     Parameters
     ----------
@@ -96,7 +96,11 @@ def fit_rank(
     sequence: 40 to 60 bytes a row. Events, statics and row features stay on their
     rank. `LSTMEventModel` learns its levels, scales and densities from the raw events
     of all ranks, or if these are more than two million, from those of as many customers
-    as have about that many.
+    as have about that many. These customers do not depend on the number of ranks.
+
+    ``batch_size="auto"`` is that of a single process times the number of ranks, as long
+    as an epoch has 64 steps: more ranks take fewer steps, at the same learning rate. A
+    number is the size of the batches of all ranks together.
 
     In each step, a rank computes its own rows of the batch. Gradients are summed over
     ranks (they are divided by the number of rows of the whole batch), and clipped after

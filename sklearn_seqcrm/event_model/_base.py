@@ -237,7 +237,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _batch_size_of(self, data: RowData) -> int:
         if self.batch_size != "auto":
             return int(self.batch_size)
-        return mixed_batch_size(len(data), int(event_counts(data).sum()))
+        n_events = int(event_counts(data).sum())
+        return mixed_batch_size(len(data), n_events, self._ranks.size)
 
     # The net ----------------------------------------------------------------------
 

@@ -79,11 +79,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose predictions are averaged. Networks are trained one
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose predictions are averaged: they depend less on the
+        seed, and are better with few customers. ``"auto"``: up to 5, as long as an
+        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
+        step is an event or moment, once for all rows of a customer), so that training
+        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
         after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller, and results with few customers are better. Each takes
+        Forward in time, the first one finds the number of epochs for all. Each takes
         the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
@@ -156,13 +159,15 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch of each training.
 
     Attributes
     ----------
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -288,7 +293,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",

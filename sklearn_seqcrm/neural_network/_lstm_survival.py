@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -13,6 +14,15 @@ import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
 
+from sklearn_seqcrm._columns import (
+    ForwardSplit,
+    SurvivalTargets,
+    censor,
+    endless_gap,
+    split_endless,
+    split_forward,
+)
+from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
@@ -66,12 +76,15 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose survival curves are averaged. Networks are trained
-        one after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller. Each takes the time of a training, and prediction
-        takes time in proportion to the number.
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose survival curves are averaged: they depend less on
+        the seed, and are better with few customers. ``"auto"``: up to 5, as long as an
+        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
+        step is an event or moment, once for all rows of a customer), so that training
+        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
+        after the other, with other initial weights and other customers set aside.
+        Forward in time, the first one finds the number of epochs for all. Each takes
+        the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -132,7 +145,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch of each training.
 
     Attributes
     ----------
@@ -145,6 +158,8 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -217,7 +232,10 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     **Validation forward in time** sets only rows aside whose window was complete when
     the log ended. Later rows are censored, without or with little follow-up; they are
-    in the last training, on all rows.
+    in the last training, on all rows. Windows of `time_to_next` without a horizon have
+    no end. Validation rows are then those at the latest cutoffs that were observed for
+    the median time of the events, and the earlier rows are censored at the first of
+    these cutoffs in the first training.
 
     References
     ----------
@@ -258,7 +276,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     """
 
     _objective: Hazards
-    _may_be_censored = True
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
@@ -286,7 +303,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
@@ -396,6 +413,36 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
+
+    def _split_forward(
+        self, inputs: Inputs, customers: np.ndarray, y: Any
+    ) -> ForwardSplit:
+        gap = endless_gap(y) if self.horizon is None else None
+        if gap is None:
+            return split_forward(
+                inputs.cutoffs,
+                customers,
+                self._label_delay(inputs, y),
+                self.validation_fraction,
+                may_be_censored=True,
+            )
+        assert inputs.labels is not None
+        kind, time = inputs.labels.T
+        targets = SurvivalTargets(kind, time, self._objective.in_days)
+        return split_endless(
+            inputs.cutoffs, customers, targets, gap, self.validation_fraction
+        )
+
+    def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:
+        """Censor the rows of the first training where the validation begins."""
+        if split is None or split.observed is None:
+            return inputs
+        assert inputs.labels is not None
+        kind, time = inputs.labels.T
+        labels = np.column_stack(censor(kind, time, split.observed))
+        data = inputs.data
+        target = self._objective.encode(labels, data.weight)
+        return inputs._replace(data=replace(data, target=target), labels=labels)
 
     def partial_fit(
         self,

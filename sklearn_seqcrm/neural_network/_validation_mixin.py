@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any
+
+import numpy as np
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
@@ -30,9 +32,6 @@ class ValidationMixin:
     callbacks: Any
     refit: bool
 
-    # Whether rows may have no label, but a time until which there was no event.
-    _may_be_censored: ClassVar[bool] = False
-
     def _choose_validation(
         self, inputs: Inputs, y: Any, seed: int
     ) -> ForwardSplit | None:
@@ -51,13 +50,7 @@ class ValidationMixin:
             if self.validation == "auto":
                 self._refuse_automatic_split()
             customers = inputs.customers()
-            split = split_forward(
-                inputs.cutoffs,
-                customers,
-                self._label_delay(inputs, y),
-                self.validation_fraction,
-                may_be_censored=self._may_be_censored,
-            )
+            split = self._split_forward(inputs, customers, y)
             self._refuse_split(inputs.data.target, split)
         except NoForwardSplitError as reason:
             if self.validation == "forward":
@@ -72,6 +65,21 @@ class ValidationMixin:
         found = {"since": split.since, "n_epochs": None, "losses": None}
         self.validation_ |= {"by": "forward", **found}
         return split
+
+    def _split_forward(
+        self, inputs: Inputs, customers: np.ndarray, y: Any
+    ) -> ForwardSplit:
+        """Return the split at the latest cutoffs, or raise NoForwardSplitError."""
+        return split_forward(
+            inputs.cutoffs,
+            customers,
+            self._label_delay(inputs, y),
+            self.validation_fraction,
+        )
+
+    def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:
+        """Return the rows with the labels that the first training may see."""
+        return inputs
 
     def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
         """Return the lengths of time from a cutoff until its label is known.

@@ -81,9 +81,9 @@ class Windows:
         end, whether its first event has not been recorded.
     latest : int, float or None
         The latest cutoff with a complete window, on the axis of the log.
-    attrs : dict of str to str or number
-        ``"horizon"`` and ``"gap"``, which `store_horizon` stores in the ``attrs`` of
-        the target; empty for a window without an end.
+    attrs : dict of str to str, number or None
+        ``"horizon"``, None for a window without an end, and ``"gap"``, which
+        `store_horizon` stores in the ``attrs`` of the target.
     """
 
     index: pd.Index
@@ -174,7 +174,7 @@ def windows_after(
     if gap_ticks != wait:
         begin = cutoff + gap_ticks
     length = latest = None
-    attrs: dict[str, Any] = {}
+    attrs = {"horizon": None, "gap": _plain(gap)}
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)

@@ -82,6 +82,24 @@ def test_some_validation_customers():
     assert split.limited(CUSTOMERS, 60, seed=0) is split
 
 
+def test_windows_without_an_end():
+    """All earlier rows are for training, each with the time observed by then."""
+    [cutoffs] = at(1, 2, 3, 4, 5, 8, 9)
+    cutoffs, ticks = cutoffs._replace(end=9), cutoffs.ticks
+    split = split_forward(
+        [cutoffs],
+        CUSTOMERS[: len(ticks)],
+        {"horizon": 3, "gap": 1},
+        may_be_censored=True,
+        is_endless=True,
+    )
+    assert split.since == 5  # 8 + 3 + 1 > 9
+    assert_array_equal(np.unique(ticks[split.valid]), [5])
+    assert_array_equal(np.unique(ticks[split.train]), [1, 2, 3])  # 4 + 1 is not before
+    assert_array_equal(split.observed[split.train], 5 - 1 - ticks[split.train])
+    assert np.isinf(np.delete(split.observed, split.train)).all()
+
+
 def test_gap_and_horizon_add_up():
     hours = np.arange(8) * 3600
     [cutoffs] = at(*hours, clock=SECONDS)

@@ -17,7 +17,13 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 def rows_of(n_customers=60, n_rows=3, n_levels=8, seed=0):
@@ -161,6 +167,22 @@ def test_validation_rows_of_survival_have_complete_windows():
     y.loc[cutoff >= 4, "time"] += 100
     equal = np.isclose(encoder.fit_transform(X, y)["shop_1"], before["shop_1"])
     assert set(cutoff[equal]) == {5}
+
+
+def test_times_without_a_horizon_are_encoded_as_they_were_known():
+    """Rows at 6 are for validation, when an event 1 after 5 was not known."""
+    X, cutoff = rows_at(np.arange(1, 7))
+    y = pd.DataFrame({"event": np.arange(len(X)) % 2 == 0, "time": 1.0})
+    store_horizon(y, {"horizon": None, "gap": 0})
+    encoder = CustomerTargetEncoder("survival")
+    before, last = encoder.fit_transform(X, y), cutoff == 6
+    y.loc[cutoff == 5, "time"] = 1.5
+    y.loc[cutoff == 5, "event"] = ~y.loc[cutoff == 5, "event"]
+    after = encoder.fit_transform(X, y)
+    assert_allclose(after[last], before[last], rtol=1e-12)
+    assert not np.isclose(after[~last], before[~last]).all(axis=1).any()
+    y.loc[cutoff == 4, "event"] = True
+    assert not np.isclose(encoder.fit_transform(X, y)[last], before[last]).all()
 
 
 @pytest.mark.parametrize("horizon", ["2 days", -1, None])
@@ -310,7 +332,10 @@ def test_pipelines_of_every_task(network, y):
         (GridSearchCV(LSTMUpliftClassifier(), {}), "classification"),
         (OneVsRestClassifier(LSTMRegressor()), "classification"),
         (GridSearchCV(LSTMSurvival(), {}), "survival"),
-        (make_history_pipeline(GridSearchCV(LSTMSurvival(), {})), "survival"),
+        (
+            make_history_pipeline(GridSearchCV(LSTMSurvival(), {})),
+            "survival",
+        ),
         (GridSearchCV(LSTMRegressor(), {}), "regression"),
     ],
 )
@@ -321,7 +346,7 @@ def test_the_task_is_that_of_the_innermost_estimator(estimator, task):
 
 
 def test_options_of_the_validation_are_those_of_the_network():
-    network = LSTMRegressor(horizon=3, validation_fraction=0.4)
+    network = LSTMRegressor(horizon=3, validation_fraction=0.4, n_networks=1)
     model = make_history_pipeline(GridSearchCV(network, {}), many_levels="target")
     parts = {name: part for name, part, _ in model["statics"].transformers}
     encoder = parts["level"]["customertargetencoder"]

@@ -45,7 +45,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 X = make_table(n_customers=16)
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2}
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "n_networks": 1}
 
 
 class Constant(RegressorMixin, BaseEstimator):
@@ -516,7 +516,10 @@ def test_boosting_without_a_limit_gets_all_categories():
     [
         ({}, "What is to be predicted"),
         ({"task": "ranking"}, "task must be one of"),
-        ({"lstm": LSTMClassifier(), "boosting": LinearRegression()}, "have one task"),
+        (
+            {"lstm": LSTMClassifier(), "boosting": LinearRegression()},
+            "have one task",
+        ),
         ({"lstm": LSTMClassifier(), "task": "regression"}, "have one task"),
         (
             {"boosting": FunctionTransformer()},
@@ -546,9 +549,9 @@ def test_splits_without_weight_on_a_side_are_left_out():
     ("part", "quantile"),
     [
         (LSTMRegressor(), "mean"),
-        (LSTMRegressor(loss="quantile", quantile=0.9), 0.9),
-        (LSTMRegressor(loss="quantile", quantile=[0.1, 0.4, 0.9]), 0.4),
-        (LSTMRegressor(loss="absolute_error"), 0.5),
+        (LSTMRegressor(loss="quantile", quantile=0.9, n_networks=1), 0.9),
+        (LSTMRegressor(loss="quantile", quantile=[0.1, 0.4, 0.9], n_networks=1), 0.4),
+        (LSTMRegressor(loss="absolute_error", n_networks=1), 0.5),
         (HistGradientBoostingRegressor(loss="quantile", quantile=0.2), 0.2),
         (HistGradientBoostingRegressor(loss="poisson"), "mean"),
         (GradientBoostingRegressor(loss="quantile", alpha=0.7), 0.7),
@@ -559,7 +562,10 @@ def test_splits_without_weight_on_a_side_are_left_out():
         (Constant(), None),
         (
             GridSearchCV(
-                make_history_pipeline(LSTMRegressor(loss="quantile", quantile=0.9)), {}
+                make_history_pipeline(
+                    LSTMRegressor(loss="quantile", quantile=0.9, n_networks=1)
+                ),
+                {},
             ),
             0.9,
         ),

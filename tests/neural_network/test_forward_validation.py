@@ -141,8 +141,8 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
 
 
 def test_one_network_finds_the_epochs_of_all():
-    options = {**SMALL, "max_epochs": 3, "validation": "forward"}
-    model = LSTMClassifier(**options, n_networks=2)
+    options = {"max_epochs": 3, "validation": "forward", "n_networks": 2}
+    model = LSTMClassifier(**{**SMALL, **options})
     model, seen = fit_and_see(model, X, Y)
     assert [len(train.static) for train, *_ in trainings(seen)] == [240, 300, 300]
     n_epochs = model.validation_["n_epochs"]
@@ -207,7 +207,7 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
     """Those of all rows replace the first one, which saw fewer rows."""
     one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
-    several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
+    several = LSTMClassifier(**{**SMALL, "n_networks": 3}, validation="forward")
     model = several.set_params(callbacks=[EndsThird([])])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
@@ -340,6 +340,112 @@ def test_censored_rows_are_not_validation_rows(moments):
     label = LSTMClassifier(**SMALL, horizon=HORIZON)
     label.fit(frame, y["event"].to_numpy())
     assert label.validation_["since"] == 150
+
+
+def known_at(since, gap=0):
+    """Return the targets that a log that ends before `since` has, row by row."""
+    table = LOG.to_frame()
+    kinds, times = [], []
+    for who, cutoff in zip(RAW["who"], RAW["cutoff"], strict=True):
+        days = table.loc[table["who"] == who, "day"]
+        begin = cutoff + gap
+        later = days[(days >= begin) & (days < since)]
+        kinds.append(len(later) > 0)
+        times.append(later.min() - begin if len(later) else since - begin)
+    return np.column_stack([kinds, times]).astype("float64")
+
+
+@pytest.mark.parametrize("gap", [0, 5])
+def test_times_without_a_horizon_are_censored_at_the_validation(gap):
+    """The first training sees what was known then, the second one everything."""
+    y = time_to_next(RAW, gap=gap, censored="keep")
+    network = LSTMSurvival(**SMALL, bins=[5, 10, 20, 40, 80])
+    model, seen = fit_and_see(network.set_params(validation="forward"), X, y)
+    (train, valid, _), (every, _, _) = trainings(seen)
+    assert model.validation_["since"] == 60
+    assert model.validation_["n_dropped"] == 0
+    assert cutoffs_of_rows(train) == [20, 30, 40, 50]
+    objective = model._objective
+    earlier = (RAW["cutoff"] < 60).to_numpy()
+    expected = objective.encode(known_at(60, gap))[earlier]
+    assert_array_equal(train.target, expected)
+    now = objective.encode(objective.read(y))
+    assert (train.target != now[earlier]).any()
+    assert_array_equal(every.target, now)
+    assert len(valid) == N_CUSTOMERS
+    assert_array_equal(
+        np.unique(valid.target, axis=0), np.unique(now[~earlier], axis=0)
+    )
+
+
+def test_durations_without_a_horizon():
+    """The unit of the clock is not the unit of the times, which is days."""
+    table = LOG.to_frame()
+    table["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(table["day"], "D")
+    raw = log_of_table(table).snapshots(
+        [pd.Timestamp("2024-01-01") + pd.Timedelta(days=days) for days in CUTOFFS]
+    )
+    frame = HistoryEncoder().fit_transform(raw)[["history"]].assign(at=X["at"])
+    edges = [5, 10, 20, 40, 80]
+    network = LSTMSurvival(**SMALL, bins=edges, validation="forward")
+    model, seen = fit_and_see(network, frame, time_to_next(raw, censored="keep"))
+    (train, _, _), _ = trainings(seen)
+    assert model.validation_["since"] == pd.Timestamp("2024-03-01")
+    earlier = (RAW["cutoff"] < 60).to_numpy()
+    assert_array_equal(train.target, model._objective.encode(known_at(60))[earlier])
+
+
+def test_rows_that_were_observed_for_a_short_time_are_not_validation_rows():
+    rows = LOG.snapshots([*CUTOFFS, 95, 99])
+    y = time_to_next(rows, censored="keep")
+    frame = HistoryEncoder().fit_transform(rows)[["history"]]
+    frame = frame.assign(at=rows["cutoff"] / 10)
+    usual = y.loc[y["event"], "time"].median()
+    assert 5 < usual < 40
+    model, seen = fit_and_see(LSTMSurvival(**SMALL, validation="forward"), frame, y)
+    (train, valid, _), (every, _, _) = trainings(seen)
+    assert cutoffs_of_rows(valid) == [60]
+    assert cutoffs_of_rows(train) == [20, 30, 40, 50]
+    assert len(every) == len(frame)
+    assert model.validation_["n_dropped"] == 2 * N_CUSTOMERS
+
+
+def test_later_events_do_not_change_the_first_network():
+    """Nor its initial biases; with one epoch, validation chooses nothing."""
+    y = time_to_next(RAW, censored="keep")
+    begins = RAW["cutoff"].to_numpy()
+    is_later = (begins + y["time"] >= 60).to_numpy()
+    other = y.copy()
+    other.loc[is_later, "time"] += 1
+    other.loc[is_later, "event"] = ~other.loc[is_later, "event"]
+    edges = [5, 10, 20, 40, 200]
+    model = LSTMSurvival(**{**SMALL, "max_epochs": 1}, bins=edges, validation="forward")
+    for refit in (False, True):
+        one = clone(model).set_params(refit=refit)
+        first, second = (
+            clone(one).fit(X, target).predict_cumulative_hazard_function(X[:1])[0].y
+            for target in (y, other)
+        )
+        assert (first == second).all() != refit
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda y: y.to_records(index=False), "horizon of the target is unknown"),
+        (lambda y: y.assign(time=pd.to_timedelta(y["time"], "D")), "unit of the times"),
+        (lambda y: y.assign(time=0.0), "came at their cutoffs"),
+        (lambda y: y.rename(columns={"time": "day"}), "horizon of the target is unk"),
+    ],
+    ids=["array", "durations", "at once", "renamed"],
+)
+def test_times_that_cannot_be_censored(change, reason):
+    y = change(time_to_next(RAW, censored="keep"))
+    model = LSTMSurvival(**SMALL, bins=[5, 100]).fit(X, y)
+    assert model.validation_["by"] == "customers"
+    assert reason in model.validation_["reason"]
+    with pytest.raises(ValueError, match=reason):
+        model.set_params(validation="forward").fit(X, y)
 
 
 LATEST = (RAW["cutoff"] == 60).to_numpy()

@@ -276,6 +276,8 @@ class Inputs(NamedTuple):
     ends : tuple of int, float or None, default=()
         First moment that the log of each history column has not observed; None for
         histories that were joined from several logs.
+    labels : ndarray of n rows or None, default=None
+        Targets before the objective encodes them.
     """
 
     data: RowData
@@ -285,6 +287,7 @@ class Inputs(NamedTuple):
     encoded: bool = True
     clocks: tuple[Clock, ...] = ()
     ends: tuple[Any, ...] = ()
+    labels: np.ndarray | None = None
 
     @property
     def cutoffs(self) -> list[Cutoffs]:
@@ -304,9 +307,11 @@ class Inputs(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows."""
-        customers = self.customers
+        customers, labels = self.customers, self.labels
         return self._replace(
-            data=self.data.take(rows), customers=lambda: customers()[rows]
+            data=self.data.take(rows),
+            customers=lambda: customers()[rows],
+            labels=None if labels is None else labels[rows],
         )
 
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:

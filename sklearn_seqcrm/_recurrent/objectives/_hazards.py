@@ -314,6 +314,9 @@ class Hazards(Objective):
         # Rows at risk in each bin; censored ones by the share that was observed.
         at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
         rate = events.sum(axis=1, keepdims=True) / at_risk.sum()
+        # Bins that no row has reached, of rows censored early, have the usual rate.
+        events = np.where(at_risk > 0, events, rate)
+        at_risk = np.where(at_risk > 0, at_risk, 1.0)
         left = np.maximum(at_risk - events.sum(axis=0), _LEAST * at_risk)
         return np.log(np.maximum(events, _LEAST * rate * at_risk) / left).ravel()
 

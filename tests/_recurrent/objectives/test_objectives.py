@@ -23,6 +23,7 @@ EXACT = {
     "dropout": 0.0,
     "batch_size": 10_000,
     "learning_rate": 0.01,
+    "n_networks": 1,
 }
 ZILN = LOSSES["zero_inflated_lognormal"]
 RNG = np.random.default_rng(0)
@@ -318,6 +319,7 @@ def recovered():
         learning_rate=0.004,
         max_epochs=20,
         random_state=0,
+        n_networks=1,
     )
     return model.fit(X, y)
 
@@ -336,7 +338,7 @@ def test_a_zero_inflated_log_normal_is_recovered(recovered):
 
 def test_methods_are_available_by_loss():
     for loss in LOSSES:
-        model = LSTMRegressor(loss=loss)
+        model = LSTMRegressor(loss=loss, n_networks=1)
         knows = loss in ("quantile", "zero_inflated_lognormal")
         assert hasattr(model, "predict_quantiles") == knows
         assert hasattr(model, "predict_proba_zero") == (loss == ZILN.name)
@@ -357,6 +359,7 @@ def test_coverage_of_quantiles(seed):
         learning_rate=0.01,
         max_epochs=10,
         random_state=0,
+        n_networks=1,
     )
     found = model.fit(X[:4000], y[:4000]).predict_quantiles(X[4000:])
     covered = (y[4000:, None] <= found).mean(axis=0)
@@ -379,6 +382,7 @@ def test_rows_without_weight_do_not_change_the_start_bias(loss):
         early_stopping=False,
         learning_rate=1e-12,
         random_state=0,
+        n_networks=1,
     )
     expected = network.fit(X, y).predict(X)
     for other in (0.0, 1.0):
@@ -391,7 +395,7 @@ def test_rows_without_weight_do_not_change_the_start_bias(loss):
 @pytest.mark.parametrize("shape", [(60,), (60, 2)])
 def test_counts_that_are_all_0_have_a_small_mean(shape, early_stopping):
     """The start bias assumes half an event in all rows."""
-    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0)
+    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0, n_networks=1)
     plain = RNG.normal(size=(60, 2))
     model.set_params(early_stopping=early_stopping).fit(plain, np.zeros(shape))
     found = model.predict(plain)
