@@ -351,6 +351,7 @@ def mean_reciprocal_rank(
     ----------
     .. [1] Voorhees, E. M. (1999). The TREC-8 question answering track report.
        Proceedings of TREC-8, 77-82.
+       https://trec.nist.gov/pubs/trec8/papers/qa_report.pdf
 
     Examples
     --------

@@ -222,7 +222,7 @@ def uplift_curve(
     ----------
     .. [1] Gutierrez, P. and Gérardy, J.-Y. (2016). Causal inference and uplift
        modelling: a review of the literature. Proceedings of Machine Learning Research
-       67, 1-13.
+       67, 1-13. https://proceedings.mlr.press/v67/gutierrez17a.html
     .. [2] Devriendt, F., Van Belle, J., Guns, T. and Verbeke, W. (2020). Learning to
        rank for uplift modeling. https://arxiv.org/abs/2002.05897
 
