@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -23,6 +24,7 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm._recurrent.data import Ranks
 from sklearn_seqcrm._recurrent.training import refuse_absent_device
 from sklearn_seqcrm._sklearn_compat import has_callbacks
+from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks, in_memory
 
@@ -32,13 +34,13 @@ _ROWS_TO_COMPARE = 500
 
 
 def fit_rank(
-    estimator: Any,
-    X: Any,
-    y: Any = None,
+    estimator: Estimator,
+    X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+    y: ArrayLike | None = None,
     *,
-    treatment: Any = None,
-    sample_weight: Any = None,
-    checkpoint: Any = None,
+    treatment: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    checkpoint: FilePath | None = None,
 ) -> Any:
     """Fit an estimator together with the other ranks of a process group.
 

@@ -18,6 +18,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import (
     simulated_targets,
@@ -86,10 +87,10 @@ class SimulationMixin:
 
     def sample(
         self,
-        X: Any,
-        horizon: Any,
+        X: pd.DataFrame,
+        horizon: Duration,
         n_paths: int = 100,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         *,
         row: str = "row",
         path: str = "path",
@@ -154,11 +155,11 @@ class SimulationMixin:
 
     def simulate_targets(
         self,
-        X: Any,
+        X: pd.DataFrame,
         target: Callable[[pd.DataFrame], Any],
-        horizon: Any,
+        horizon: Duration,
         n_paths: int = 100,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         *,
         interval: float = 0.9,
         return_paths: bool = False,
@@ -242,7 +243,7 @@ class SimulationMixin:
         >>> bool((found["lower"] <= found["median"]).all())
         True
         """
-        given = {"n_paths": n_paths, "random_state": random_state}
+        given: dict[str, Any] = {"n_paths": n_paths, "random_state": random_state}
         given |= {"interval": interval, "return_paths": return_paths}
         _check_arguments("simulate_targets", target=target, **given)
         learned, data, keys = self._rows_and_keys(X, random_state)
@@ -257,16 +258,16 @@ class SimulationMixin:
 
     def demand(
         self,
-        X: Any,
+        X: pd.DataFrame,
         field: str | None,
-        horizon: Any,
+        horizon: Duration,
         *,
-        every: Any = None,
+        every: Duration | None = None,
         value: str | None = None,
-        by: Any = None,
+        by: str | None = None,
         n_paths: int = 100,
         interval: float = 0.9,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> pd.DataFrame:
         """Simulate the total demand of rows, by period and level.
 

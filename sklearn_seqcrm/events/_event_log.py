@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from sklearn_seqcrm._store import as_list, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._typing import Duration, IntoTable, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
@@ -99,11 +100,11 @@ class EventLog(StoredLog):
 
     def __init__(
         self,
-        events: Any,
+        events: IntoTable,
         customer: str,
         time: str,
         fields: Sequence[str] | None = None,
-        observed_until: Any = None,
+        observed_until: Time | None = None,
         categorical: Sequence[str] | None = None,
     ) -> None:
         # A query runs once, here: the check for ids below needs its columns again.
@@ -127,8 +128,8 @@ class EventLog(StoredLog):
 
     def append(
         self,
-        more: Any,
-        observed_until: Any = None,
+        more: IntoTable | EventLog | Mapping[str, IntoTable | EventLog],
+        observed_until: Time | None = None,
         *,
         duplicates: Literal["warn", "keep", "drop", "raise"] = "warn",
         new_kinds: bool = False,
@@ -206,7 +207,7 @@ class EventLog(StoredLog):
         cls,
         logs: Mapping[str, EventLog],
         kind_field: str = "event",
-        observed_until: Any = None,
+        observed_until: Time | None = None,
     ) -> EventLog:
         """Merge logs of different kinds of events into one.
 
@@ -332,10 +333,10 @@ class EventLog(StoredLog):
 
     def resample(
         self,
-        period: Any = None,
+        period: Duration | None = None,
         *,
-        gap: Any = None,
-        offset: Any = None,
+        gap: Duration | None = None,
+        offset: Duration | None = None,
         how: Mapping[str, str] | None = None,
         count_field: str = "n_events",
     ) -> EventLog:

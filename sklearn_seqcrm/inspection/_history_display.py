@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,13 @@ from scipy.special import expit
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
 from sklearn_seqcrm.inspection._row_inputs import spoken_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
 _COLORS, _NEGATIVE, _POSITIVE = "PuOr_r", "#6a4d99", "#c96c0d"  # ends of the map
@@ -94,7 +98,7 @@ class HistoryDisplay:
     """
 
     events: pd.DataFrame
-    cutoff: Any
+    cutoff: pd.Timestamp | float
     title: str = ""
     unit: str = "prediction"
     beside: pd.Series | None = None
@@ -104,16 +108,16 @@ class HistoryDisplay:
     def from_attributions(
         cls,
         attributions: pd.DataFrame,
-        X: Any,
+        X: pd.DataFrame,
         row: int = 0,
         *,
         outputs: pd.DataFrame | None = None,
-        history: Any = None,
+        history: str | None = None,
         kind_field: str | None = None,
         size_field: str | None = None,
         title: str | None = None,
         unit: str = "prediction",
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the attributions of a row.
 
@@ -201,17 +205,17 @@ class HistoryDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: Estimator,
+        X: pd.DataFrame,
         row: int = 0,
         *,
         method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
-        target: Any = None,
+        target: object = None,
         unit: Literal["log_odds", "probability"] = "log_odds",
-        history: Any = None,
+        history: str | None = None,
         kind_field: str | None = None,
         size_field: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Attribute the prediction for a row to its events, and plot them.
 
@@ -256,7 +260,7 @@ class HistoryDisplay:
             ax=ax,
         )
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot the events on lines, the cutoff, and bars for everything else.
 
         Parameters
@@ -279,10 +283,10 @@ class HistoryDisplay:
             ax = new_axes(8, 1.2 + heights[0] + (n_bars > 0) * heights[1])
         self._place = ax.get_subplotspec(), ax.get_position(original=True)
         self.ax_beside_ = _split(ax, heights) if n_bars else None
-        ink = text_color()
+        ink, cutoff = text_color(), cast(Any, self.cutoff)  # matplotlib takes both
         for y in range(len(lanes)):
             ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
-        ax.axvline(self.cutoff, color=ink, lw=2)
+        ax.axvline(cutoff, color=ink, lw=2)
         self._plot_events(ax, lanes, ink)
         ax.set_yticks(range(len(lanes)), [str(lane)[:30] for lane in lanes])
         ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)  # the most frequent lane on top
@@ -296,7 +300,7 @@ class HistoryDisplay:
             fontsize="small",
         )
         if not len(self.events):  # the axis has no extent
-            ax.set_xticks([self.cutoff], [_value(self.cutoff)])
+            ax.set_xticks([cutoff], [_value(self.cutoff)])
         elif isinstance(self.cutoff, pd.Timestamp):
             set_date_ticks(ax)
         # The legend is below the title.

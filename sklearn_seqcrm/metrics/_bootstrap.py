@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Bunch, check_random_state
 
@@ -28,12 +29,12 @@ from sklearn_seqcrm.metrics._read import numbers
 )
 def bootstrap_interval(
     metric: Callable[..., float],
-    *arrays: Any,
-    customers: Any = None,
-    sample_weight: Any = None,
+    *arrays: ArrayLike,
+    customers: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     n_resamples: int = 500,
     confidence_level: float = 0.95,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Compute a metric and its interval over customers, by the bootstrap.
 
@@ -116,7 +117,8 @@ def bootstrap_interval(
     """
     if not arrays:
         raise ValueError("There is no array to score; pass those of the metric.")
-    n_rows = len(arrays[0])
+    first: Any = arrays[0]
+    n_rows = len(first)
     code = np.arange(n_rows)
     if customers is not None:
         code = customer_codes(customers, n_rows)

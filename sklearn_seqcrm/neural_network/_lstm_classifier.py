@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import ForwardSplit, NoForwardSplitError
 from sklearn_seqcrm._recurrent.objectives import (
@@ -19,6 +22,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -275,7 +279,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
@@ -283,10 +287,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         | Sequence[Mapping[Any, float]]
         | Literal["balanced"]
         | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -331,7 +335,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         return tags
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows with known classes.
 
         Parameters
@@ -363,7 +372,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         return self._fit(X, y, sample_weight, Classes())
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train one more epoch on rows.
 
@@ -476,7 +489,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 f"cutoffs, lack {lacking}"
             )
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Probability of each class, or of each label.
 
         Parameters
@@ -492,7 +507,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         return self._combined(self._fitted_objective.predict, X)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
 
         Parameters

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.explain import PathAttributions
@@ -24,6 +27,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -295,7 +299,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
@@ -309,10 +313,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ] = "squared_error",
         quantile: float | Sequence[float] = 0.5,
         exposure: str | int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -349,7 +353,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows with known targets.
 
         Parameters
@@ -381,7 +390,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._check_parameters()
         return self._fit(X, y, sample_weight, self._new_objective())
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one more epoch on rows.
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
@@ -418,7 +432,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, self._new_objective())
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -435,7 +451,11 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._combined(self._fitted_objective.predict, X)
 
     @_predicts("predict_quantiles")
-    def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
+    def predict_quantiles(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        quantiles: ArrayLike | None = None,
+    ) -> np.ndarray:
         """Predict quantiles of the target.
 
         Only for ``loss="quantile"`` and ``"zero_inflated_lognormal"``.
@@ -463,7 +483,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._combined(self._fitted_objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
-    def predict_proba_zero(self, X: Any) -> np.ndarray:
+    def predict_proba_zero(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the probability that the target is 0.
 
         Only for ``loss="zero_inflated_lognormal"``.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
@@ -23,6 +26,7 @@ from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -305,15 +309,15 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
-        bins: Any = 20,
-        callbacks: Sequence[Any] | None = None,
+        bins: int | Duration | ArrayLike = 20,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -365,7 +369,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         return tags
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on times of events, which may be right-censored.
 
         Parameters
@@ -435,7 +444,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         target = self._objective.encode(labels, data.weight)
         return inputs._replace(data=replace(data, target=target), labels=labels)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one more epoch on rows.
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Self
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Number, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
 
@@ -232,19 +237,19 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
-        control: Any = None,
+        control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,
         loss: Literal[
             "squared_error", "poisson", "gamma", "zero_inflated_lognormal"
         ] = "squared_error",
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -285,12 +290,12 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
 
     def partial_fit(
         self,
-        X: Any,
-        y: Any,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
         *,
-        treatment: Any = None,
-        treatments: Any = None,
-        sample_weight: Any = None,
+        treatment: ArrayLike | None = None,
+        treatments: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train one more epoch on rows.
 

@@ -20,6 +20,7 @@ from sklearn_seqcrm._store import (
     hashed_ids,
     ids_of,
 )
+from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
@@ -136,7 +137,7 @@ class PartitionedLog:
 
     def __init__(
         self,
-        events: Any,
+        events: IntoTable | Sequence[IntoTable],
         customer: str,
         time: str,
         fields: Sequence[str] | None = None,
@@ -144,7 +145,7 @@ class PartitionedLog:
         categorical: Sequence[str] = (),
         kinds: Mapping[str, Sequence[str]] | None = None,
         kind_field: str = "event",
-        observed_until: Any = None,
+        observed_until: Time | None = None,
         time_zone: str | None = "UTC",
         n_partitions: int | None = None,
         n_jobs: int | None = None,
@@ -210,13 +211,13 @@ class PartitionedLog:
 
     def snapshots(
         self,
-        cutoffs: Any,
+        cutoffs: Time | ListLike,
         *,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
-        statics: Any = None,
+        statics: IntoTable | None = None,
     ) -> PartitionedRows:
         """Make rows of all customers at given cutoffs.
 
@@ -261,10 +262,10 @@ class PartitionedLog:
 
     def attach(
         self,
-        rows: Any,
+        rows: IntoTable,
         customer: str | None = None,
-        cutoff: Any = None,
-        lookback: Any = None,
+        cutoff: Time | None = None,
+        lookback: Duration | None = None,
         allow_exact_matches: bool = False,
         name: str = "history",
     ) -> PartitionedRows:

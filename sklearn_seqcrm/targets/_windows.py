@@ -26,13 +26,8 @@ from sklearn_seqcrm._store import (
     field_of_kinds,
     saturating_add,
 )
+from sklearn_seqcrm._typing import Duration
 
-# What `pd.Timedelta` takes, or a number where the times of the log are numbers.
-Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
-# Not `Sequence`, which would include text.
-Durations: TypeAlias = (
-    list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
-)
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
@@ -24,16 +25,16 @@ from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
     }
 )
 def choose_contacts(
-    effect: Any,
+    effect: ArrayLike,
     *,
-    value: Any = 1.0,
-    cost: Any = 0.0,
+    value: ArrayLike = 1.0,
+    cost: float | Mapping[str, float] | ArrayLike = 0.0,
     budget: float | None = None,
     capacity: int | Mapping[Any, int] | None = None,
-    treatments: Any = None,
-    channels: Any = None,
-    customers: Any = None,
-    effect_samples: Any = None,
+    treatments: ArrayLike | None = None,
+    channels: ArrayLike | None = None,
+    customers: ArrayLike | None = None,
+    effect_samples: ArrayLike | None = None,
     confidence_level: float = 0.95,
 ) -> Bunch:
     """Choose the contacts with the highest expected profit.
