@@ -172,7 +172,7 @@ def automatic_batches(rank=None):
     """Return batch size and losses of many rows; one process has that of two ranks."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(16_500, 2)), rng.integers(0, 2, 16_500)
-    small = SMALL | {"max_epochs": 1, "early_stopping": False}
+    small = SMALL | {"max_epochs": 1, "early_stopping": False, "n_networks": 1}
     with recorded_losses() as losses:
         if rank is None:
             network = LSTMClassifier(batch_size=256, **small).fit(X, y)

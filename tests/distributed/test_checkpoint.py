@@ -66,17 +66,15 @@ def test_broken_training_continues_with_equal_results(
 ):
     X, y = rows()
     networks = {"n_networks": 2, "max_epochs": 4, "n_iter_no_change": 2}
-    expected = LSTMClassifier(**SMALL | networks, n_networks=1).fit(X, y)
+    expected = LSTMClassifier(**SMALL | networks).fit(X, y)
     path = tmp_path / "checkpoint"
-    model = LSTMClassifier(**SMALL | networks, n_networks=1)
+    model = LSTMClassifier(**SMALL | networks)
     with monkeypatch.context() as patch:
         break_off(patch, n_steps)
         with pytest.raises(BrokenOffError):
             fit_rank(model, X, y, checkpoint=path)
     assert path.exists() == (n_steps > 1)  # two steps an epoch
-    model = fit_rank(
-        LSTMClassifier(**SMALL | networks, n_networks=1), X, y, checkpoint=path
-    )
+    model = fit_rank(LSTMClassifier(**SMALL | networks), X, y, checkpoint=path)
     for found, wanted in zip(weights(model), weights(expected), strict=True):
         assert_array_equal(found, wanted)
     assert model.n_iter_ == expected.n_iter_
