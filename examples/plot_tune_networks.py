@@ -171,6 +171,7 @@ for place, name in enumerate(names):
         right.plot(promised, -place, "*", color=color, fillstyle="none", ms=13)
 right.plot([], [], "o", color="0.4", label="later cutoffs")
 right.plot([], [], "*", color="0.4", fillstyle="none", ms=13, label="promised")
+right.locator_params(axis="x", nbins=4)
 right.set_yticks(-np.arange(len(names)), names)
 right.set(title="What it is worth later", xlabel="AUC", ylim=(-len(names) + 0.5, 0.9))
 right.legend(loc="upper left", ncols=2, fontsize=9)
