@@ -55,19 +55,21 @@ def read_options():
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 128, 256])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--repeat", type=int, default=3)
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    parser.add_argument("--devices", nargs="+", default=there)
     return parser.parse_args()
 
 
 def settings(options):
     """Yield the device, model and parameters of each line."""
-    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    for device in devices:
-        precisions = ["float32"] + ["bfloat16"] * trains_in_bfloat16(device)
+    for device in options.devices:
+        kind = torch.device(device).type
+        precisions = ["float32"] + ["bfloat16"] * trains_in_bfloat16(kind)
         for model in ("classifier", "event model"):
             for hidden in options.hidden:
                 for batch_size in options.batch_sizes:
                     for precision in precisions:
-                        for prefetch in [False] + [True] * (device == "cuda"):
+                        for prefetch in [False] + [True] * (kind == "cuda"):
                             yield {
                                 "device": device,
                                 "model": model,

@@ -78,6 +78,7 @@ def network(cell, pooling="last", n_gates=None, max_epochs=15, learning_rate=0.0
             max_epochs=max_epochs,
             learning_rate=learning_rate,
             averaged_steps=1,
+            n_networks=1,
             batch_size=64,
             early_stopping=False,
             callbacks=callbacks,

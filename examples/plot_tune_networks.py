@@ -60,9 +60,9 @@ print(cv.report(X_search).T.to_string(header=False))
 # What to search
 # --------------
 # Learning rate, size, pooling and dropout. Parameters of a pipeline have the name of
-# their step as a prefix, as usual.
+# their step as a prefix, as usual. A search takes one network for each candidate.
 network = make_history_pipeline(
-    LSTMClassifier(max_epochs=10, batch_size=512, random_state=0)
+    LSTMClassifier(n_networks=1, max_epochs=10, batch_size=512, random_state=0)
 )
 boosting = make_pipeline(
     RFMFeatures(amount="spend"), HistGradientBoostingClassifier(random_state=0)

@@ -203,7 +203,7 @@ def test_scikit_learn_checks(estimator, check):
 
 def lstm(kind, **params):
     small = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
-    return make_history_pipeline(kind(**{**small, **params}))
+    return make_history_pipeline(kind(**{**small, "n_networks": 1, **params}))
 
 
 def with_moments(pipeline, period=True):

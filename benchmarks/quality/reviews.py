@@ -27,6 +27,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
 N_TEST = 4000
+N_HASHES = 3000
 SIZE, WINDOW, FEWEST = 48, 4, 5  # of vectors: components, characters around, occasions
 LEVELS = ["character", "pair"]
 VECTORS = ["vector_of_character", "vector_of_pair"]
@@ -36,6 +37,7 @@ NETWORKS = {
     "characters, defaults": (["character"], {"dropout": 0.3, "category_dropout": 0.0}),
     "characters": (["character"], CLOSELY),
     "characters and pairs": (LEVELS, CLOSELY),
+    "characters and hashed pairs": (["character", "hashed_pair"], CLOSELY),
     "vectors of both": (VECTORS, CLOSELY),
     "levels and vectors": ([*LEVELS, *VECTORS], CLOSELY),
     "levels and vectors, three": ([*LEVELS, *VECTORS], {**CLOSELY, "n_networks": 3}),
@@ -43,9 +45,14 @@ NETWORKS = {
 
 
 def tokens_of(events):
-    """Return the characters, and the pairs of each with the one before it."""
-    before = events.groupby("review")["character"].shift(1).fillna("")
-    return events.assign(pair=before + events["character"])
+    """Return the characters, and the pairs of each with the one before it.
+
+    Hashed pairs need no vocabulary: rare pairs share a code with others.
+    """
+    pair = events.groupby("review")["character"].shift(fill_value="")
+    pair = pair + events["character"]
+    hashed = pd.util.hash_array(pair.to_numpy(dtype=object)) % N_HASHES
+    return events.assign(pair=pair, hashed_pair=hashed.astype(str))
 
 
 def vectors_of(tokens, events, train):
@@ -143,9 +150,12 @@ def main():
     tfidf = counted.decision_function(texts[test])
     shown("TF-IDF", y[test], tfidf, time.perf_counter() - began)
     events = tokens_of(events)
+    names = options.models or list(NETWORKS)
+    used = {field for name in names for field in NETWORKS[name][0]}
     for name in LEVELS:
-        events[f"vector_of_{name}"] = vectors_of(events[name], events, train)
-    for name in options.models or NETWORKS:
+        if f"vector_of_{name}" in used:
+            events[f"vector_of_{name}"] = vectors_of(events[name], events, train)
+    for name in names:
         fields, settings = NETWORKS[name]
         log = EventLog(events, "review", "position", fields=fields)
         X = log.attach(pd.DataFrame({"review": np.arange(len(y))}))

@@ -184,7 +184,9 @@ class SimulationMixin:
         random_state : int, RandomState or None, default=None
             Seed of the draws. With the same seed, paths are those of `sample`.
         interval : float, default=0.9
-            Share of the paths between ``lower`` and ``upper``.
+            Probability that a further path is between ``lower`` and ``upper``. With too
+            few paths for it, they are the least and the largest path: n_paths of 19 are
+            enough for .9 and 39 for .95, ``(1 + interval) / (1 - interval)``.
         return_paths : bool, default=False
             Whether to return the target of each path instead of their summary.
 
@@ -290,7 +292,8 @@ class SimulationMixin:
             Simulated futures of each row. The paths ``k`` of all rows together are one
             future of the total.
         interval : float, default=0.9
-            Share of the futures between ``lower`` and ``upper``.
+            Probability that a further future is between ``lower`` and ``upper``. Few
+            futures as for `simulate_targets`.
         random_state : int, RandomState or None, default=None
             Seed of the draws. The same seed draws the events of `sample`.
 

@@ -182,6 +182,9 @@ class BaseLSTM(
             self.nets_ = nets if is_continuation else nets[: n_done + 1]
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
+            if self.verbose:
+                purpose = ", for the number of epochs" if refits else ""
+                print(f"Network {n_done + 1} of {len(seeds)}{purpose}")
             train(self, net, of_net, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
@@ -211,6 +214,8 @@ class BaseLSTM(
             net.start_linear_part(data)
             # Callbacks see the new network.
             epochs = EpochSteps(task, [*trained, net])
+            if self.verbose:
+                print(f"Network {len(trained) + 1} of {len(seeds)}, on all rows")
             train(self, net, of_net, n_epochs, data, None, epochs)
             if len(net.history) == n_epochs:
                 trained.append(net)

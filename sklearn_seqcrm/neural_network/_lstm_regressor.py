@@ -159,7 +159,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch of each training.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------
@@ -471,7 +471,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Returns
         -------
         ndarray of shape (n, q) or (n, k, q)
-            A quantile in each column, in the units of `y`, which do not cross.
+            A quantile in each column, in the units of `y`, which do not cross. Of
+            several networks, means of their quantiles or, for
+            ``"zero_inflated_lognormal"``, quantiles of their mean distribution.
 
         Raises
         ------

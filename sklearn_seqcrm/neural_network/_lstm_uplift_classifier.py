@@ -135,7 +135,7 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch of each training.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------

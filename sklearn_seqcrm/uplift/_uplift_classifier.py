@@ -148,7 +148,10 @@ class UpliftClassifier(BaseUplift):
     weighted least squares, times ``mean_g v(tau_g) / v(mean_g tau_g)``, where ``v`` is
     the variance over rows; ``a`` makes the mean effect that of ``phi``. This is the
     cross-calibration of [5]_ with a line. If the effects of models are noise, ``b`` is
-    about 0, and all customers get the mean effect.
+    about 0, and all customers get the mean effect. The ratio of variances is at most
+    the number of groups, and ``b > 1`` with the standard error ``s`` over customers
+    becomes ``1 + max(0, d - s**2 / d)``, ``d = b - 1``: with few customers, models that
+    shrink effects would otherwise get slopes of 10 or 30 by chance.
 
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.

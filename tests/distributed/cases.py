@@ -23,6 +23,7 @@ from sklearn_seqcrm.targets import churned
 from tests.distributed.ranks import JOURNEYS, is_mine, journeys, recorded_losses
 
 SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
+ONE = {**SMALL, "n_networks": 1}
 
 
 def snapshots():
@@ -65,45 +66,46 @@ def cases():
     treatment = rng.integers(0, 2, len(y))
     dates, left = snapshots()
     pipeline = make_history_pipeline
-    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **SMALL, n_networks=1)
-    balanced = LSTMClassifier(class_weight="balanced", n_networks=2, **SMALL)
+    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **ONE)
+    # By the rows of all ranks, five networks.
+    balanced = LSTMClassifier(class_weight="balanced", **SMALL)
     return {
-        "classes": (pipeline(LSTMClassifier(**SMALL, n_networks=1)), X, y, {}),
+        "classes": (pipeline(LSTMClassifier(**ONE)), X, y, {}),
         "weights": (pipeline(balanced), X, y, {"sample_weight": weight}),
-        "forward": (pipeline(LSTMClassifier(**SMALL, n_networks=1)), dates, left, {}),
+        "forward": (pipeline(LSTMClassifier(**ONE)), dates, left, {}),
         "text": (
-            pipeline(LSTMClassifier(bidirectional=True, **SMALL, n_networks=1)),
+            pipeline(LSTMClassifier(bidirectional=True, **ONE)),
             X,
             np.where(y, "yes", "not so"),
             {},
         ),
-        "linear": (pipeline(LSTMRegressor(**SMALL, n_networks=1)), X, spend, {}),
+        "linear": (pipeline(LSTMRegressor(**ONE)), X, spend, {}),
         "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
         "survival": (
-            pipeline(LSTMSurvival(bins=4, **SMALL, n_networks=1)),
+            pipeline(LSTMSurvival(bins=4, **ONE)),
             X,
             lasts,
             {},
         ),
         "effects": (
-            pipeline(LSTMUpliftClassifier(**SMALL, n_networks=1)),
+            pipeline(LSTMUpliftClassifier(**ONE)),
             X,
             y,
             {"treatment": treatment},
         ),
         "statics": (
-            LSTMClassifier(**SMALL, n_networks=1),
+            LSTMClassifier(**ONE),
             rng.normal(size=(300, 3)),
             y,
             {},
         ),
         "no weight": (
-            pipeline(LSTMClassifier(**SMALL, n_networks=1)),
+            pipeline(LSTMClassifier(**ONE)),
             X,
             y,
             {"sample_weight": half},
         ),
-        "tensors": (LSTMClassifier(**SMALL, n_networks=1), tensors, y, {}),
+        "tensors": (LSTMClassifier(**ONE), tensors, y, {}),
         "no events": (
             LSTMEventModel(**SMALL),
             log.attach(late, cutoff="cutoff"),
@@ -172,7 +174,7 @@ def automatic_batches(rank=None):
     """Return batch size and losses of many rows; one process has that of two ranks."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(16_500, 2)), rng.integers(0, 2, 16_500)
-    small = SMALL | {"max_epochs": 1, "early_stopping": False}
+    small = ONE | {"max_epochs": 1, "early_stopping": False}
     with recorded_losses() as losses:
         if rank is None:
             network = LSTMClassifier(batch_size=256, **small).fit(X, y)

@@ -269,3 +269,12 @@ def test_other_numbers_of_networks_are_refused():
     for number in (0, "many", 1.5):
         with pytest.raises(ValueError, match="The 'n_networks' parameter"):
             LSTMClassifier(n_networks=number).fit(X, Y)
+
+
+def test_verbose_names_each_training(capsys):
+    model = LSTMClassifier(**SMALL, n_networks=2, verbose=1, early_stopping=False)
+    model.fit(X, Y)
+    printed = [line for line in capsys.readouterr().out.splitlines() if "Net" in line]
+    assert printed == ["Network 1 of 2", "Network 2 of 2"]
+    model.set_params(verbose=0).fit(X, Y)
+    assert capsys.readouterr().out == ""

@@ -164,6 +164,36 @@ def test_a_rate_parameter_is_proportional_to_the_exposure():
     assert_allclose(zero[1], zero[0] ** 2)
 
 
+def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
+    """Of the mixture, by the shares of a sample of it that lie below."""
+    objective = ZILN()
+    objective.learn(np.array([0.0, 1.0, 5.0, 20.0]), None)
+    # A network without amounts, and one with many; in the second row both have some.
+    outputs = [np.array([[-9.0, 0, 0], [1, 0, 0]]), np.array([[3.0, 2, 1], [0, 1, -1]])]
+    levels = [0.9, 0.3, 0.52, 0.6]
+    found = objective.combine(objective.predict_quantiles, outputs, levels)
+    assert found.shape == (2, 4)
+    assert (np.diff(found[:, np.argsort(levels)], axis=1) >= 0).all()
+    zero = objective.combine(objective.predict_proba_zero, outputs)
+    assert_array_equal(found == 0, zero[:, None] >= levels)
+    rng = np.random.default_rng(0)
+    for row in range(2):
+        below = np.zeros(4)
+        for one in outputs:
+            log_some, mean, deviation = (
+                part[row, 0]
+                for part in objective._parameters_of(objective._by_target(one))
+            )
+            amounts = np.exp(rng.normal(mean, deviation, 200_000))
+            amounts[rng.random(200_000) > np.exp(log_some)] = 0
+            below += (amounts[:, None] <= found[row]).mean(axis=0) / 2
+        assert_allclose(below, np.maximum(levels, zero[row]), atol=0.004)
+    # Of equal networks it is that of one of them.
+    one = objective.predict_quantiles(outputs[1], levels)
+    same = objective.combine(objective.predict_quantiles, [outputs[1]] * 2, levels)
+    assert_allclose(same, one, rtol=1e-9)
+
+
 def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
     ziln = learned(ZILN(), make_amounts())
     for rate in (-1e4, -100.0, -10.0, 0.0, 8.0, 100.0, 1e4):
