@@ -97,8 +97,9 @@ searches = {
 }
 for name, search in searches.items():
     scores = search.cv_results_["mean_test_score"]
-    best = {key.split("__")[1]: value for key, value in search.best_params_.items()}
-    print(f"{name}: {scores.min():.4f} to {scores.max():.4f}; best: {best}")
+    print(f"{name}: {scores.min():.4f} to {scores.max():.4f}, the best with")
+    for key, value in search.best_params_.items():
+        print(f"    {key.split('__')[1]} = {value}")
 
 # %%
 # Scores on later cutoffs
