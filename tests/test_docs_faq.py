@@ -37,17 +37,18 @@ FAILURES = {
         "timestamp",
     ),
     "distinct cutoffs": lambda: list(CutoffSplit(5, horizon="30D").split(X)),
+    "with kinds of events": lambda: churned(X, "30D", kinds="shoes", kind_field="type"),
     "saw in fit": lambda: HistoryEncoder().fit(X).transform(X.drop(columns="history")),
 }
 
 
 def test_each_quoted_message_has_a_case():
     page = PAGE.read_text(encoding="utf-8")
-    quoted = re.findall(r"^```text\n(.+)\n```$", page, flags=re.MULTILINE)
+    quoted = re.findall(r"^% A test raises: (.+)$", page, flags=re.MULTILINE)
     assert quoted == list(FAILURES)
 
 
 @pytest.mark.parametrize("message", FAILURES)
 def test_the_message_is_raised(message):
-    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+    with pytest.raises((TypeError, ValueError, KeyError), match=re.escape(message)):
         FAILURES[message]()
