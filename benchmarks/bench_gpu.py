@@ -85,6 +85,7 @@ def rates(setting, options, raw, encoded, y, n_events):
     is_event_model = setting["model"] == "event model"
     kind = LSTMEventModel if is_event_model else LSTMClassifier
     data = (raw,) if is_event_model else (encoded, y)
+    beside = {} if is_event_model else {"n_networks": 1}
 
     def fit(n_epochs):
         model = kind(
@@ -95,6 +96,7 @@ def rates(setting, options, raw, encoded, y, n_events):
             max_epochs=n_epochs,
             early_stopping=False,
             random_state=0,
+            **beside,
         )
         return model.fit(*data)
 

@@ -78,7 +78,7 @@ def record(folder, rank):
 
 def fit(make, n_ranks, folder=None, **parameters):
     """Fit by several ranks; the encoder has seen all rows."""
-    model = make_history_pipeline(LSTMClassifier(**parameters))
+    model = make_history_pipeline(LSTMClassifier(n_networks=1, **parameters))
     model[:-1].fit(make()[0])
     load = loader(make, folder)
     return fit_on_ranks(model, load, n_ranks=n_ranks, n_threads=1)

@@ -86,7 +86,7 @@ class UpliftDisplay:
     ...     [1, 0, 1, 1], [0.3, 0.2, 0.1, -0.1], [1, 0, 1, 0], name="model"
     ... )
     >>> display.line_.get_label()
-    'model (Qini .71)'
+    'model (Qini 0.71)'
     """
 
     fraction: np.ndarray

@@ -194,7 +194,8 @@ def _label(*numbers: float) -> str:
     width = abs(numbers[2] - numbers[1]) or abs(numbers[0])
     exact = width > 0 and np.isfinite(width)
     digits = max(0, 1 - int(np.floor(np.log10(width)))) if exact else 2
-    return "{} ({} to {})".format(*(f"{number:+z.{digits}f}" for number in numbers))
+    texts = (f"{number:+z.{digits}f}".replace("-", "\u2212") for number in numbers)
+    return "{} ({} to {})".format(*texts)
 
 
 def _color(lower: float, upper: float) -> str:

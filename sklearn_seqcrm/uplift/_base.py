@@ -175,8 +175,9 @@ class BaseUplift(BaseEstimator, ABC):
             values; `control` is not set and the labels are not 0 and 1, or booleans;
             there is only one arm, or one is missing in a fold or in all draws of a
             bootstrap sample; a propensity is 0 or 1; histories or a column of `X` show
-            the treatment that is being decided; the default of `effect_estimator` or
-            `propensity_estimator` is not known; or a parameter is out of range.
+            the treatment that is being decided; `estimator` is None and `X` has no
+            histories; the default of `effect_estimator` or `propensity_estimator` is
+            not known; or a parameter is out of range.
         TypeError
             If `learner` is ``"r"``, or `sample_weight` is given, and an estimator takes
             no `sample_weight`.
@@ -377,6 +378,8 @@ class BaseUplift(BaseEstimator, ABC):
                 f"{name} requires y to be passed, but the target y is None."
             )
         refuse_no_treatment(treatment, f"{name}.fit")
+        if self.estimator is None:
+            self._refuse_table(X)
         X, y = indexable(X, y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
@@ -400,6 +403,16 @@ class BaseUplift(BaseEstimator, ABC):
         refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
         refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
         return rows
+
+    def _refuse_table(self, X: Any) -> None:
+        """Raise a ValueError if the default estimator finds no histories to read."""
+        if isinstance(X, pd.DataFrame) and not has_histories(X):
+            boosting = _HIST_BOOSTING[self._classify].__name__
+            raise ValueError(
+                "The default estimator reads histories, and X has none: its columns "
+                f"are {X.columns.tolist()}. Add histories by EventLog.attach, or pass "
+                f"an estimator of tables, such as {type(self).__name__}({boosting}())."
+            )
 
     def _set_names(self, X: Any) -> None:
         """Set `n_features_in_` and `feature_names_in_`."""

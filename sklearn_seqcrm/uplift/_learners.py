@@ -385,9 +385,10 @@ def _calibration(
         slope     = cov(d_own, pseudo) / v(d_own) * mean_g v(d_g) / v(mean_g d_g)
         intercept = mean(pseudo) - slope * mean(mean_g each_g)
 
-    The second factor is between 1 and the number of models. Errors of models cancel in their mean, which varies
-    less between customers and is as correlated with pseudo-outcomes. In simulations the
-    first factor was .64 and .70 where the best slope of the mean was .78 and .91.
+    The second factor is between 1 and the number of models. Errors of models cancel in
+    their mean, which varies less between customers and is as correlated with
+    pseudo-outcomes. In simulations the first factor was .64 and .70 where the best
+    slope of the mean was .78 and .91. See `_shrunken_slope` for slopes above 1.
     """
     weight = weight / weight.sum()
     moved = each - (each @ weight)[:, None]

@@ -93,9 +93,13 @@ def test_control_is_named():
     ("change", "error", "message"),
     [
         ({"treatment": None}, ValueError, "UpliftRegressor.fit needs treatment=.*step"),
-        ({"treatment": "mail"}, TypeError, "a label for each row; got 'mail'"),
+        ({"treatment": "mail"}, TypeError, "a label for each row; got 'mail'.*X.name"),
         ({"treatment": np.zeros(60)}, ValueError, "all 60 rows have 0.0"),
-        ({"treatment": np.r_[np.nan, np.arange(59) % 2]}, ValueError, "in 1 of 60"),
+        (
+            {"treatment": np.r_[np.nan, np.arange(59) % 2]},
+            ValueError,
+            r"in 1 of 60 rows; .*fillna\('none'\), with control='none'",
+        ),
         ({"treatment": np.arange(59) % 2}, ValueError, "inconsistent"),
         ({"treatment": np.arange(60) % 3}, ValueError, "pass control=..., one of"),
         ({"control": 2}, ValueError, "control=2 is none of the labels"),
@@ -255,3 +259,18 @@ def test_the_default_number_of_folds():
         linear(cv=cv, random_state=0).fit(X, y, treatment=treated) for cv in (None, 3)
     )
     np.testing.assert_array_equal(one.predict(X), two.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("learner", "boosting"),
+    [(UpliftClassifier, "Classifier"), (UpliftRegressor, "Regressor")],
+)
+def test_the_default_estimator_needs_histories(learner, boosting):
+    X, y, treated, _ = table(60)
+    frame = pd.DataFrame(X, columns=["age", "spend"])
+    message = (
+        r"its columns are \['age', 'spend'\]\. .* such as "
+        rf"{learner.__name__}\(HistGradientBoosting{boosting}\(\)\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        learner().fit(frame, y > 0, treatment=treated)

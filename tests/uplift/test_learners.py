@@ -163,3 +163,25 @@ def test_effects_on_probabilities_are_at_most_one(learner):
     far = np.array([[-1000.0], [1000.0]])
     assert model.predict(far).tolist() == [-1, 1]
     assert np.abs(model.predict_interval(far)).max() == 1
+
+
+def test_each_model_of_an_effect_on_a_probability_is_limited():
+    """A model that predicts 5 counts as 1 in the weighted mean, not as 5."""
+
+    class Wild(LinearRegression):
+        def fit(self, X, y):
+            self.level_ = 5.0 if len(X) > 75 else 0.0  # of control: 5
+            return self
+
+        def predict(self, X):
+            return np.full(len(X), self.level_)
+
+    X, bought = np.arange(150.0)[:, None], np.arange(150) % 2
+    model = UpliftClassifier(
+        LogisticRegression(),
+        learner="x",
+        effect_estimator=Wild(),
+        propensity="constant",
+        random_state=0,
+    ).fit(X, bought, treatment=(np.arange(150) % 3 == 0).astype(int))
+    np.testing.assert_allclose(model.predict(X), 1 / 3)
