@@ -1,7 +1,7 @@
 """What tests of several pages share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,14 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def one_network() -> Iterator[None]:
+    """Let ``n_networks="auto"`` be 1: with five, pages take three times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_seqcrm._recurrent.data._batches._LARGEST_EPOCH", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 matplotlib.use("agg")
+pytestmark = pytest.mark.usefixtures("one_network")
 
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
