@@ -61,8 +61,8 @@ def read_options():
         "--weight",
         choices=["forward", "customers"],
         default="forward",
-        help="held-out rows for the weight of the hybrid: the latest cutoff, or rows of "
-        "some customers, the default of hybrids",
+        help="rows that the weight of the hybrid is learned on: those of the latest "
+        "cutoff, or of some customers, which is the default of hybrids",
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=HERE / "results_predictions")
