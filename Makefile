@@ -31,7 +31,7 @@ test-dask: .venv-dask/.installed
 
 # Spark needs Java. Without it, the tests are skipped with a message.
 test-spark: .venv-spark/.installed
-	OMP_NUM_THREADS=1 .venv-spark/bin/python -m pytest tests/test_spark.py
+	OMP_NUM_THREADS=1 .venv-spark/bin/python -m pytest tests/test_spark*.py
 
 .venv-spark/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-spark

@@ -161,7 +161,7 @@ def new_network():
 
 
 def profits_of(market):
-    """Return the profits of all bidders, and the fitted network."""
+    """Return profits, win rates and errors of values by bidder, and the network."""
     data, won_before = market.data, market.won & (market.day < 21)
     network = new_network()
     models = {
@@ -182,21 +182,23 @@ def profits_of(market):
         value[f"aggregates and boosting, {name.upper()}"] = market.uplifts(learner)
     value["truth, with the ad"] = data.worth * data.probability
     value["truth"] = data.worth * (data.probability - data.probability_without)
-    profits, shares = {}, {}
+    profits, shares, errors = {}, {}, {}
     for name, one in value.items():
         won = market.week(one)
         profits[name] = market.profit(won)
         shares[name] = won[market.live].mean()
+        error = (one - value["truth"])[market.live]
+        errors[name] = np.sqrt(np.mean(error**2))
     for name in ("network", "truth"):
         for kind in ("none", "hindsight"):
             profits[f"{name}, {kind}"] = market.profit(market.week(value[name], kind))
         for step in (0.1, 0.3, 1.0):
             won = market.week(value[name], "steps", step)
             profits[f"{name}, steps of {step}"] = market.profit(won)
-    return profits, shares, network, value["network"]
+    return profits, shares, errors, network, value["network"]
 
 
-def print_table(profits, shares):
+def print_table(profits, shares, errors):
     """Print means over seeds with 95 % intervals, and paired differences."""
     profits = pd.DataFrame(profits)
     half = student.ppf(0.975, len(profits) - 1) / np.sqrt(len(profits))
@@ -209,6 +211,7 @@ def print_table(profits, shares):
             "+- ": half * less.std(),
             "of truth": profits.mean() / profits["truth"].mean(),
             "win rate": pd.DataFrame(shares).mean(),
+            "RMSE of values": pd.DataFrame(errors).mean(),
         }
     ).reindex(profits.columns)
     print(table.round(3).to_string())
@@ -326,14 +329,14 @@ def main():
     parser.add_argument("--no-freeze", action="store_true", help="no gc.freeze()")
     options = parser.parse_args()
     one_thread()
-    profits, shares = [], []
+    profits, shares, errors = [], [], []
     for seed in range(options.seeds):
         market = Market(options.customers, options.budget, options.organic, seed)
-        found, won, network, value = profits_of(market)
-        profits.append(found), shares.append(won)
+        found, won, error, network, value = profits_of(market)
+        profits.append(found), shares.append(won), errors.append(error)
         print(seed, {name: round(one, 1) for name, one in found.items()}, flush=True)
     if profits:
-        print_table(profits, shares)
+        print_table(profits, shares, errors)
     else:
         market = Market(options.customers, options.budget, options.organic, 0)
         network = market.fit(new_network())

@@ -55,19 +55,21 @@ def read_options():
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 128, 256])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--repeat", type=int, default=3)
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    parser.add_argument("--devices", nargs="+", default=there)
     return parser.parse_args()
 
 
 def settings(options):
     """Yield the device, model and parameters of each line."""
-    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    for device in devices:
-        precisions = ["float32"] + ["bfloat16"] * trains_in_bfloat16(device)
+    for device in options.devices:
+        kind = torch.device(device).type
+        precisions = ["float32"] + ["bfloat16"] * trains_in_bfloat16(kind)
         for model in ("classifier", "event model"):
             for hidden in options.hidden:
                 for batch_size in options.batch_sizes:
                     for precision in precisions:
-                        for prefetch in [False] + [True] * (device == "cuda"):
+                        for prefetch in [False] + [True] * (kind == "cuda"):
                             yield {
                                 "device": device,
                                 "model": model,
@@ -83,6 +85,7 @@ def rates(setting, options, raw, encoded, y, n_events):
     is_event_model = setting["model"] == "event model"
     kind = LSTMEventModel if is_event_model else LSTMClassifier
     data = (raw,) if is_event_model else (encoded, y)
+    beside = {} if is_event_model else {"n_networks": 1}
 
     def fit(n_epochs):
         model = kind(
@@ -93,6 +96,7 @@ def rates(setting, options, raw, encoded, y, n_events):
             max_epochs=n_epochs,
             early_stopping=False,
             random_state=0,
+            **beside,
         )
         return model.fit(*data)
 

@@ -202,8 +202,9 @@ def events_seen(X):
 
 
 def network(X, y, amount, seed):
-    """Fit the network with its defaults."""
-    return make_history_pipeline(LSTMClassifier(random_state=seed)).fit(X, y)
+    """Fit the network with its defaults, but a single one at all sizes."""
+    model = LSTMClassifier(n_networks=1, random_state=seed)
+    return make_history_pipeline(model).fit(X, y)
 
 
 def rfm(X, y, amount, seed):

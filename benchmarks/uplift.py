@@ -158,9 +158,13 @@ def table_of(header, lines):
 
 
 def values_of(runs, name, **wanted):
-    """Return a figure of the runs with these properties, by seed."""
+    """Return a figure of the runs with these properties, by seed.
+
+    Effects that are the same for all customers have the correlation 0.
+    """
     own = [r for r in runs if all(r[key] == value for key, value in wanted.items())]
-    return np.array([r[name] for r in sorted(own, key=lambda r: r["seed"])])
+    found = np.array([r[name] for r in sorted(own, key=lambda r: r["seed"])])
+    return np.nan_to_num(found)
 
 
 def spread(values, form):

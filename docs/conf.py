@@ -55,6 +55,9 @@ os.environ.pop("MPLBACKEND", None)
 # Small networks are as fast on one thread, and much faster if other processes run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Each kernel would warn that it uses TCP without encryption; ours logs errors only.
+os.environ["JUPYTER_PATH"] = str(HERE / "_kernel")
+
 templates_path = ["_templates"]
 # Docstrings have single backticks for names and for parameters: a known name becomes a
 # link, and anything else plain code, without a warning. (scikit-learn has "literal"

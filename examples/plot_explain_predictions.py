@@ -64,7 +64,7 @@ X_train, y_train, X_test, y_test = X[:2000], y[:2000], X[2000:], y[2000:]
 # An explanation is only as good as its model. The simulated probabilities are the
 # best scores: on average over samples, no model has a larger area under the ROC curve.
 network = LSTMClassifier(
-    hidden_size=32, learning_rate=0.01, max_epochs=20, random_state=0
+    hidden_size=32, n_networks=1, learning_rate=0.01, max_epochs=20, random_state=0
 )
 lstm = make_history_pipeline(network).fit(X_train, y_train)
 trees = HistGradientBoostingClassifier(max_iter=60, random_state=0)

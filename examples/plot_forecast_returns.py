@@ -122,6 +122,7 @@ def network():
     return make_history_pipeline(
         LSTMClassifier(
             hidden_size=32,
+            n_networks=1,
             batch_size=512,
             learning_rate=0.004,
             max_epochs=12,

@@ -152,9 +152,7 @@ for place, one in zip(places, table.itertuples(), strict=True):
     left.text(one.high + 0.008, place, f"{one.recall:.3f}", va="center")
 left.set_yticks(places, table["model"])
 left.text(0.005, 0.65, "of the whole basket", va="center", weight="bold")
-left.text(
-    0.005, -3.4, "of what the household had never bought", va="center", weight="bold"
-)
+left.text(0.005, -3.4, "of what it had never bought", va="center", weight="bold")
 left.set(title="Share of the basket in a list of ten", xlim=(0, 0.46), ylim=(-5.7, 1.0))
 left.set_xlabel("recall@10")
 

@@ -78,6 +78,7 @@ def network(cell, pooling="last", n_gates=None, max_epochs=15, learning_rate=0.0
             max_epochs=max_epochs,
             learning_rate=learning_rate,
             averaged_steps=1,
+            n_networks=1,
             batch_size=64,
             early_stopping=False,
             callbacks=callbacks,
@@ -119,7 +120,7 @@ for name, options in networks.items():
 
 # %%
 # The norm of the derivative of the output by the state 50 events before the cutoff,
-# divided by that at the last event, and the AUC on other customers (.5 is chance).
+# divided by that at the last event, and the AUC on other customers (0.5 is chance).
 table = pd.DataFrame(table).T
 print(
     table.to_string(formatters={"AUC": "{:.2f}".format}, float_format="{:.0e}".format)
@@ -150,6 +151,9 @@ for ax, flows, title in zip(
     ax.set_title(title)
 axes[0].get_legend().remove()
 axes[1].set_ylabel("")
+figure.supxlabel(axes[0].get_xlabel(), fontsize="medium")
+for ax in axes:
+    ax.set_xlabel("")
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
 figure.savefig(output / "gradients.png", dpi=120)

@@ -60,9 +60,9 @@ print(cv.report(X_search).T.to_string(header=False))
 # What to search
 # --------------
 # Learning rate, size, pooling and dropout. Parameters of a pipeline have the name of
-# their step as a prefix, as usual.
+# their step as a prefix, as usual. A search takes one network for each candidate.
 network = make_history_pipeline(
-    LSTMClassifier(max_epochs=10, batch_size=512, random_state=0)
+    LSTMClassifier(n_networks=1, max_epochs=10, batch_size=512, random_state=0)
 )
 boosting = make_pipeline(
     RFMFeatures(amount="spend"), HistGradientBoostingClassifier(random_state=0)
@@ -97,8 +97,9 @@ searches = {
 }
 for name, search in searches.items():
     scores = search.cv_results_["mean_test_score"]
-    best = {key.split("__")[1]: value for key, value in search.best_params_.items()}
-    print(f"{name}: {scores.min():.4f} to {scores.max():.4f}; best: {best}")
+    print(f"{name}: {scores.min():.4f} to {scores.max():.4f}, the best with")
+    for key, value in search.best_params_.items():
+        print(f"    {key.split('__')[1]} = {value}")
 
 # %%
 # Scores on later cutoffs
@@ -171,6 +172,7 @@ for place, name in enumerate(names):
         right.plot(promised, -place, "*", color=color, fillstyle="none", ms=13)
 right.plot([], [], "o", color="0.4", label="later cutoffs")
 right.plot([], [], "*", color="0.4", fillstyle="none", ms=13, label="promised")
+right.locator_params(axis="x", nbins=4)
 right.set_yticks(-np.arange(len(names)), names)
 right.set(title="What it is worth later", xlabel="AUC", ylim=(-len(names) + 0.5, 0.9))
 right.legend(loc="upper left", ncols=2, fontsize=9)

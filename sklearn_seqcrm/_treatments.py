@@ -197,7 +197,8 @@ def _column_of(treatment: Any, X: Any) -> pd.Series:
     """Return labels as a column of plain values."""
     if isinstance(treatment, str) or np.ndim(treatment) == 0:
         raise TypeError(
-            f"treatment must be an array with a label for each row; got {treatment!r}."
+            f"treatment must be an array with a label for each row; got {treatment!r}. "
+            "If it is a column of X, pass X[name], and X without this column."
         )
     values = label_array(treatment)  # of a categorical, its labels
     if values.ndim == 2 and values.shape[1] == 1:
@@ -216,6 +217,7 @@ def _without_missing(column: pd.Series) -> pd.Series:
     if n_missing := int(column.isna().sum()):
         raise ValueError(
             f"treatment is missing in {n_missing} of {len(column)} rows; drop these "
-            "rows, or label them."
+            "rows, or, if it means no contact, label them: "
+            "treatment.fillna('none'), with control='none'."
         )
     return column

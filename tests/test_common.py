@@ -42,6 +42,7 @@ TRAINED = {
     "learning_rate": 0.05,
     "max_epochs": 20,
     "random_state": 0,
+    "n_networks": 1,
 }
 FLOAT32 = (
     "The check wants 7 digits in agreement, and a float32 net that adds up the same "
@@ -202,7 +203,7 @@ def test_scikit_learn_checks(estimator, check):
 
 def lstm(kind, **params):
     small = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
-    return make_history_pipeline(kind(**{**small, **params}))
+    return make_history_pipeline(kind(**{**small, "n_networks": 1, **params}))
 
 
 def with_moments(pipeline, period=True):

@@ -292,7 +292,7 @@ def load_half(rank, n_ranks):
 def test_workers_train_one_network(client):
     X, _ = load_half(0, 1)
     model = make_history_pipeline(
-        LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0)
+        LSTMClassifier(hidden_size=8, max_epochs=1, random_state=0, n_networks=1)
     )
     model[:-1].fit(X)
     workers = list(client.scheduler_info()["workers"])

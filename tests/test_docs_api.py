@@ -1,4 +1,5 @@
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -34,3 +35,34 @@ def test_every_package_has_a_section():
 def test_section_lists_the_public_names(package):
     public = importlib.import_module(package).__all__
     assert sorted(documented()[package]) == sorted(public)
+
+
+def public_functions(package):
+    """Yield the name and the function of all that users call, `__init__` included."""
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not inspect.isclass(value):
+            yield name, value
+            continue
+        for attribute, function in inspect.getmembers(value, inspect.isroutine):
+            is_public = attribute == "__init__" or not attribute.startswith("_")
+            if is_public and function.__module__.startswith("sklearn_seqcrm"):
+                yield f"{name}.{attribute}", function
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arguments_have_types(package):
+    untyped = {
+        f"{name}({parameter.name})"
+        for name, function in public_functions(package)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name not in ("self", "cls")
+        and parameter.annotation in (inspect.Parameter.empty, "Any")
+    }
+    # pandas decides what it passes to the methods of an extension array.
+    assert untyped <= {
+        "HistoryArray.astype(dtype)",
+        "HistoryArray.take(indices)",
+        "HistoryArray.take(fill_value)",
+    }

@@ -21,9 +21,9 @@ ROW = pd.DataFrame({"customer_id": ORDERS["customer_id"].head(1).astype(str)})
 ZONED = ROW.assign(day=pd.Timestamp("2024-06-01", tz="UTC"))
 
 FAILURES = {
-    "The histories in 'history' are raw events": lambda: LSTMClassifier().fit(
-        X, churned(X, "30D")
-    ),
+    "The histories in 'history' are raw events": lambda: LSTMClassifier(
+        n_networks=1
+    ).fit(X, churned(X, "30D")),
     "run past the end of the log": lambda: churned(
         LOG.snapshots(["2024-12-20"]), "30D"
     ),

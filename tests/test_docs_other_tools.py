@@ -30,7 +30,7 @@ def page(code_of):
 
 @pytest.fixture(scope="module")
 def model(page):
-    net = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
+    net = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0, n_networks=1)
     april = page["april"]
     return make_history_pipeline(net).fit(april, np.arange(len(april)) % 2)
 
@@ -101,7 +101,7 @@ def test_boosted_trees(name, page):
     assert_allclose(pipeline.predict_proba(X.iloc[[3]]), shares[[3]], **SINGLE)
     unknown = X.assign(income="none of these")
     assert pipeline.predict_proba(unknown).shape == (len(X), 2)
-    net = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
+    net = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0, n_networks=1)
     hybrid = make_hybrid(net, pipeline, random_state=0).fit(X, y)
     assert hybrid.predict(X).shape == (len(X),)
 

@@ -18,7 +18,13 @@ from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogra
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 1, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 1,
+    "random_state": 0,
+    "n_networks": 1,
+}
 DAYS = np.array([0.5, 1.0, 2.0, 5.0, 9.0, 30.0])
 X = np.arange(6.0)[:, None]
 MOMENTS = pd.Timestamp("2024-01-01") + pd.to_timedelta(DAYS, unit="D")

@@ -42,7 +42,13 @@ from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMReg
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 X = make_table()
 Y = make_y(X, ["no", "yes"])
 MODEL = make_history_pipeline(LSTMClassifier(**SMALL))
@@ -352,6 +358,7 @@ def test_return_forecast_without_leakage():
             batch_size=256,
             max_epochs=max_epochs,
             random_state=0,
+            n_networks=1,
         )
         X = log.attach(data.rows, cutoff="timestamp", allow_exact_matches=True)
         return auc(make_history_pipeline(network), X)

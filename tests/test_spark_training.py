@@ -1,8 +1,5 @@
 """Training by two executors of Spark, as on the page about distributed training."""
 
-import os
-import sys
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -12,6 +9,7 @@ from sklearn_seqcrm.distributed import run_rank
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from tests.spark_sessions import spark_session
 
 pytest.importorskip("pyspark")
 # pyspark warns of pandas versions that it does not know yet.
@@ -19,20 +17,9 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture
-def spark(monkeypatch):
-    from pyspark.sql import SparkSession
-
-    root = os.path.dirname(os.path.dirname(__file__))
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    monkeypatch.setenv("PYTHONPATH", root)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    builder = SparkSession.builder.master("local[2]")
-    builder = builder.config("spark.ui.enabled", "false")
-    session = builder.config(
-        "spark.sql.session.timeZone", "America/New_York"
-    ).getOrCreate()
-    yield session
-    session.stop()
+def spark():
+    with spark_session() as session:
+        yield session
 
 
 def loader(folder):
@@ -67,7 +54,9 @@ def test_executors_train_on_logs_on_a_disk(spark, tmp_path):
         )
     log = EventLog(events, "customer_id", "timestamp")
     X = log.attach(rows, cutoff="cutoff")
-    network = LSTMClassifier(hidden_size=8, max_epochs=2, dropout=0.0, random_state=0)
+    network = LSTMClassifier(
+        hidden_size=8, max_epochs=2, dropout=0.0, random_state=0, n_networks=1
+    )
     model = make_history_pipeline(network)
     model[:-1].fit(X)
     distributor = TorchDistributor(num_processes=2, local_mode=False, use_gpu=False)

@@ -4,10 +4,13 @@ No code is run. A line that must be an error ends with a `type: ignore` of that 
 which is itself an error if the line becomes correct.
 """
 
+import datetime
+from pathlib import Path
 from typing import assert_type
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import GroupKFold
 
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.ensemble import (
@@ -19,13 +22,16 @@ from sklearn_seqcrm.ensemble import (
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.inspection import history_importance
+from sklearn_seqcrm.metrics import bootstrap_interval, uplift_at_k
+from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
 )
-from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.targets import (
     churned,
@@ -101,3 +107,28 @@ def blend(X: pd.DataFrame, y: pd.Series) -> HybridClassifier:
     )
     assert_type(scores, pd.DataFrame)
     return make_hybrid(task="classification").fit(X, y)
+
+
+def pass_all_types(X: pd.DataFrame, y: pd.Series, orders: pd.DataFrame) -> None:
+    """Arguments may be of all types that the docstrings name."""
+    log = EventLog(orders, "who", "day", observed_until=pd.Timestamp("2024-02-01"))
+    log.append({"order": orders}, observed_until="2024-02-01").to_parquet(Path("x"))
+    log.snapshots(pd.date_range("2024-01-01", "2024-03-01", freq="MS"))
+    log.snapshots([pd.Timestamp("2024-01-01"), datetime.date(2024, 2, 1)])
+    log.attach(orders, cutoff=np.datetime64("2024-01-01"), lookback=pd.Timedelta("9D"))
+    log.attach(orders, cutoff=None, lookback=30)
+    log.snapshots(["2024-01-01"], active_within=["30D"])  # type: ignore[arg-type]
+    classifier = LSTMClassifier(random_state=np.random.RandomState(0))
+    weights: tuple[list[float], np.ndarray, pd.Series, None]
+    weights = [1.0, 2.0], np.ones(2), y, None
+    for one in weights:
+        classifier.fit(X, y, sample_weight=one)
+    classifier.fit(X.to_numpy(), y.tolist())
+    classifier.fit({"values": np.ones((2, 3, 1))}, ["stays", "leaves"])
+    LSTMClassifier(random_state="0")  # type: ignore[arg-type]
+    pipeline = make_history_pipeline(classifier)
+    for cv in (5, CutoffSplit(3, horizon="30D"), GroupKFold(3), [([0, 1], [2, 3])]):
+        compare_models({"a": pipeline}, X, y, cv=cv, scoring=["roc_auc"])
+    compare_models({"a": "LSTM"}, X, y, cv=3, scoring="roc_auc")  # type: ignore[dict-item]
+    history_importance(pipeline, X, y, "roc_auc", random_state=0)
+    bootstrap_interval(uplift_at_k, y, y.to_numpy(), y.tolist(), customers=X["who"])

@@ -65,6 +65,7 @@ from sklearn_seqcrm._store._raw_log import (
     RawLog,
     check_kinds,
     events_of_kinds,
+    field_of_kinds,
     is_of_kinds,
     rows_of_kinds,
 )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._ragged import NO_ROW
 from sklearn_seqcrm._store._ids import join_ids
@@ -129,7 +130,7 @@ class Log(ABC):
         customers = self._timeline.customers[self.customer_index()]
         return self.frame_of(customers, np.arange(len(self)))
 
-    def frame_of(self, customers: Any, index: np.ndarray) -> pd.DataFrame:
+    def frame_of(self, customers: ArrayLike, index: np.ndarray) -> pd.DataFrame:
         """Return some events as a DataFrame.
 
         Parameters
@@ -150,7 +151,7 @@ class Log(ABC):
         columns = {customer: customers, time: times, **self._columns_at(index)}
         return pd.DataFrame(columns)
 
-    def seen_by(self, code: int, start: int, stop: int, cutoff: Any) -> Self:
+    def seen_by(self, code: int, start: int, stop: int, cutoff: float) -> Self:
         """Return a log of only the events ``start:stop`` of one customer.
 
         Parameters

@@ -88,6 +88,18 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
     return np.flatnonzero(is_of_kinds(column, kinds))
 
 
+def field_of_kinds(log: RawLog, kind_field: str) -> Column:
+    """Return the field whose levels `kinds` chooses; raise a KeyError without it."""
+    if kind_field not in log.fields:
+        columns = {name: log.column(name) for name in log.fields}
+        having = [name for name in columns if columns[name].categories is not None]
+        raise KeyError(
+            f"The log has no field {kind_field!r} with kinds of events. Pass "
+            f"kind_field, one of the categorical fields {having}."
+        )
+    return log.column(kind_field)
+
+
 def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Return which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None

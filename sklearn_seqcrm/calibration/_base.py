@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
@@ -71,7 +72,7 @@ class BaseConformal(BaseEstimator, ABC):
 
     # fit ---------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: pd.DataFrame, y: ArrayLike) -> Self:
         """Fit the estimator, and calibrate the threshold on other rows.
 
         Parameters
@@ -122,7 +123,7 @@ class BaseConformal(BaseEstimator, ABC):
             self._warn_unbounded(scores)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the target by the fitted estimator.
 
         Parameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.utils import check_array, column_or_1d
@@ -12,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
 
 
@@ -130,13 +133,13 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: Estimator | None = None,
         *,
         confidence_level: float = 0.9,
         conformity_score: Literal["lac", "aps"] = "lac",
-        cv: Any = None,
+        cv: int | Splitter | Iterable[Any] | None = None,
         calibration_fraction: float = 0.2,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.confidence_level = confidence_level
@@ -150,7 +153,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         """Labels that the classifier was fitted on."""
         return self.estimator_.classes_
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the probability of each class by the fitted classifier.
 
         Parameters
@@ -166,7 +169,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         check_is_fitted(self)
         return np.asarray(self.estimator_.predict_proba(X))
 
-    def predict_set(self, X: Any) -> np.ndarray:
+    def predict_set(self, X: pd.DataFrame) -> np.ndarray:
         """Predict a set of classes for each row.
 
         Parameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.base import RegressorMixin
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.utils import check_array, column_or_1d
@@ -12,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
 
 
@@ -139,13 +142,13 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: Estimator | None = None,
         *,
         confidence_level: float = 0.9,
         conformity_score: Literal["absolute", "cqr"] = "absolute",
-        cv: Any = None,
+        cv: int | Splitter | Iterable[Any] | None = None,
         calibration_fraction: float = 0.2,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.confidence_level = confidence_level
@@ -154,7 +157,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
 
-    def predict_interval(self, X: Any) -> np.ndarray:
+    def predict_interval(self, X: pd.DataFrame) -> np.ndarray:
         """Predict an interval for the target of each row.
 
         Parameters

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import combinations
 from math import factorial
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +51,7 @@ def make_campaign_journeys(
     *,
     mean_touches: float = 4,
     strength: float = 1.0,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Simulate customers who are touched by channels at random, and convert or not.
 

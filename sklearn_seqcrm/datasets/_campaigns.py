@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +74,7 @@ def make_campaigns(
     n_past_campaigns: int = 0,
     mean_sessions: float = 12,
     order_strength: float = 1.0,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Simulate campaigns whose true effect on each customer is known.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +53,7 @@ def make_customer_journeys(
     n_channels: int = 3,
     mean_events: float = 20,
     order_strength: float = 2.0,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Simulate customers whose true probability to order is known.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +48,7 @@ def make_newsletter_opens(
     *,
     mean_mailings: float = 50,
     drift: float = 3.0,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Simulate newsletters whose true open probability is known for each hour.
 

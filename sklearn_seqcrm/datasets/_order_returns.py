@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +61,7 @@ def make_order_returns(
     mean_baskets: float = 10,
     mean_items: float = 2.0,
     habit_strength: float = 5.0,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Simulate ordered items whose true return probability is known.
 

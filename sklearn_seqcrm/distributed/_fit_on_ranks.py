@@ -30,6 +30,7 @@ import torch
 from joblib import cpu_count
 
 from sklearn_seqcrm._sklearn_compat import is_count
+from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._pickles import dumps, picklable
 from sklearn_seqcrm.distributed._run_rank import (
     check_arguments,
@@ -45,11 +46,11 @@ _SECONDS_TO_PRINT = 5  # what has been printed before the end
 
 
 def fit_on_ranks(
-    estimator: Any,
+    estimator: Estimator,
     load: Callable[[int, int], Any],
     *,
     n_ranks: int = 2,
-    checkpoint: Any = None,
+    checkpoint: FilePath | None = None,
     max_restarts: int = 3,
     n_threads: int | None = None,
     backend: str = "gloo",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -23,6 +24,7 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm._recurrent.data import Ranks
 from sklearn_seqcrm._recurrent.training import refuse_absent_device
 from sklearn_seqcrm._sklearn_compat import has_callbacks
+from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks, in_memory
 
@@ -32,20 +34,20 @@ _ROWS_TO_COMPARE = 500
 
 
 def fit_rank(
-    estimator: Any,
-    X: Any,
-    y: Any = None,
+    estimator: Estimator,
+    X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+    y: ArrayLike | None = None,
     *,
-    treatment: Any = None,
-    sample_weight: Any = None,
-    checkpoint: Any = None,
+    treatment: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    checkpoint: FilePath | None = None,
 ) -> Any:
     """Fit an estimator together with the other ranks of a process group.
 
     All ranks of an initialised group of `torch.distributed` call this function, each
     with the rows of its own customers. The result is that of ``fit`` of the network on
-    the rows of all ranks, those of rank 0 first, but for the rounding of float32 sums
-    and for dropout, whose masks differ.
+    the rows of all ranks, those of rank 0 first, with the same `batch_size`, but for
+    the rounding of float32 sums and for dropout, whose masks differ.
 
     Parameters
     ----------
@@ -94,7 +96,11 @@ def fit_rank(
     sequence: 40 to 60 bytes a row. Events, statics and row features stay on their
     rank. `LSTMEventModel` learns its levels, scales and densities from the raw events
     of all ranks, or if these are more than two million, from those of as many customers
-    as have about that many.
+    as have about that many. These customers do not depend on the number of ranks.
+
+    ``batch_size="auto"`` is that of a single process times the number of ranks, as long
+    as an epoch has 64 steps: more ranks take fewer steps, at the same learning rate. A
+    number is the size of the batches of all ranks together.
 
     In each step, a rank computes its own rows of the batch. Gradients are summed over
     ranks (they are divided by the number of rows of the whole batch), and clipped after

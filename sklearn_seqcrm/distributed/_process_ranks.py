@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._columns import Table, row_customers
+from sklearn_seqcrm._columns import Table, customer_hashes
 from sklearn_seqcrm._recurrent.data import (
     Batch,
     Inputs,
@@ -190,18 +190,16 @@ class ProcessRanks(Ranks):
         All rows, if they see two million events in total, or else as many customers as
         see about that many.
         """
-        # Drawn by the number of the rank, whatever the random_state: seeds of networks
-        # then have the same levels and scales.
+        # Drawn by the hashes of customers: neither the number of ranks nor random_state
+        # changes it, so that all networks have the same levels and scales.
         [array] = table.histories.values()
         n_events = int(self.sum(np.array(array.lengths.sum())))
         keep = np.arange(len(array))
         if n_events > _EVENTS_TO_LEARN:
-            rng = np.random.default_rng(self.rank)
-            customers = row_customers([array])
-            n_customers = customers.max() + 1
-            n_kept = math.ceil(n_customers * _EVENTS_TO_LEARN / n_events)
-            chosen = rng.choice(n_customers, n_kept, replace=False)
-            keep = np.flatnonzero(np.isin(customers, chosen))
+            own = _mixed(customer_hashes(array))
+            every = np.unique(self.concatenate(np.unique(own)))
+            n_kept = math.ceil(len(every) * _EVENTS_TO_LEARN / n_events)
+            keep = np.flatnonzero(own <= every[n_kept - 1])
         frame = table.frame.iloc[keep]
         for name, one in table.histories.items():
             frame = frame.assign(**{name: in_memory(one[keep])})
@@ -353,6 +351,15 @@ class AgreedEpochs(Callback):
         if "valid_loss" in net.history[-1]:
             own = net.history[-1]["valid_loss"]
             net.history[-1]["valid_loss"] = self.ranks.gather(own)[0]
+
+
+def _mixed(hashes: np.ndarray) -> np.ndarray:
+    """Return hashes whose order is unrelated to remainders of the given ones.
+
+    Users may have divided the customers by these (Fibonacci hashing: Knuth, The Art of
+    Computer Programming 3, section 6.4).
+    """
+    return hashes.astype("uint64") * np.uint64(0x9E3779B97F4A7C15)
 
 
 def _type_of(array: np.ndarray) -> str | None:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from sklearn_seqcrm._sklearn_compat import Interval
+from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
@@ -22,10 +23,10 @@ _SECONDS_TO_FREE = 0.2
 
 
 def run_rank(
-    estimator: Any,
+    estimator: Estimator,
     load: Callable[[int, int], Any],
     *,
-    checkpoint: Any = None,
+    checkpoint: FilePath | None = None,
     backend: str = "gloo",
     timeout: float = 600.0,
     init_method: str = "env://",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -29,6 +29,7 @@ from sklearn_seqcrm._sklearn_compat import (
     weight_key,
     with_inputs_of,
 )
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 
@@ -85,14 +86,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def __init__(
         self,
-        lstm: Any = None,
-        boosting: Any = None,
+        lstm: Estimator | None = None,
+        boosting: Estimator | None = None,
         *,
         lstm_weight: float | None = None,
-        cv: Any = None,
+        cv: int | Splitter | Iterable[Any] | None = None,
         validation_fraction: float = 0.2,
         refit: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.lstm = lstm
         self.boosting = boosting

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import check_array, check_random_state
@@ -30,6 +31,7 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm._store import unique_names
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.ensemble._blends import log_probabilities
 from sklearn_seqcrm.ensemble._small_trees import or_small_trees
 
@@ -182,18 +184,23 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def __init__(
         self,
-        classifier: Any = None,
+        classifier: Estimator | None = None,
         *,
-        bins: Any = 20,
+        bins: int | Duration | ArrayLike = 20,
         max_rows: int | None = 200_000,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.classifier = classifier
         self.bins = bins
         self.max_rows = max_rows
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit the classifier on person-periods.
 
         Parameters

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.multioutput import MultiOutputClassifier
@@ -151,7 +152,9 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     _task: ClassVar[str] = "classification"
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: pd.DataFrame, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Learn the weight, and fit both parts.
 
         Parameters
@@ -178,7 +181,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         """
         return self._fit(X, y, sample_weight)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -195,7 +198,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         check_is_fitted(self)
         return self._blended(X).blend(self.weights_["lstm"])
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the most probable class, or the labels more likely than not.
 
         Parameters

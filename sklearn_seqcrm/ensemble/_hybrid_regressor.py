@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
@@ -209,7 +211,9 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     _task: ClassVar[str] = "regression"
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: pd.DataFrame, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Learn the weight, and fit both parts.
 
         Parameters
@@ -239,7 +243,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         self.quantile_ = common_quantile(self._parts())
         return self._fit(X, y, sample_weight)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the target.
 
         Parameters

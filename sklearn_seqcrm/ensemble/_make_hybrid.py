@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 from sklearn_seqcrm.ensemble._hybrid_survival import HybridSurvival
@@ -34,8 +37,8 @@ class _Options(TypedDict, total=False):
 
 @overload
 def make_hybrid(
-    lstm: Any = None,
-    boosting: Any = None,
+    lstm: Estimator | None = None,
+    boosting: Estimator | None = None,
     *,
     task: Literal["classification"],
     **options: Unpack[_Options],
@@ -44,8 +47,8 @@ def make_hybrid(
 
 @overload
 def make_hybrid(
-    lstm: Any = None,
-    boosting: Any = None,
+    lstm: Estimator | None = None,
+    boosting: Estimator | None = None,
     *,
     task: Literal["regression"],
     **options: Unpack[_Options],
@@ -54,8 +57,8 @@ def make_hybrid(
 
 @overload
 def make_hybrid(
-    lstm: Any = None,
-    boosting: Any = None,
+    lstm: Estimator | None = None,
+    boosting: Estimator | None = None,
     *,
     task: Literal["survival"],
     **options: Unpack[_Options],
@@ -64,8 +67,8 @@ def make_hybrid(
 
 @overload
 def make_hybrid(
-    lstm: Any = None,
-    boosting: Any = None,
+    lstm: Estimator | None = None,
+    boosting: Estimator | None = None,
     *,
     task: None = None,
     **options: Unpack[_Options],
@@ -73,15 +76,15 @@ def make_hybrid(
 
 
 def make_hybrid(
-    lstm: Any = None,
-    boosting: Any = None,
+    lstm: Estimator | None = None,
+    boosting: Estimator | None = None,
     *,
     task: Literal["classification", "regression", "survival"] | None = None,
     lstm_weight: float | None = None,
-    cv: Any = None,
+    cv: int | Splitter | Iterable[Any] | None = None,
     validation_fraction: float = 0.2,
     refit: bool = True,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> HybridClassifier | HybridRegressor | HybridSurvival:
     """Blend a network with boosted trees that read the same raw `X`.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import MetadataRouter
@@ -27,6 +28,7 @@ from sklearn_seqcrm._sklearn_compat import (
     safe_indexing,
     with_inputs_of,
 )
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.ensemble._small_trees import or_small_trees
 from sklearn_seqcrm.ensemble._unwrap import loss_of
 
@@ -100,12 +102,14 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     }
 
     def __init__(
-        self, regressor: Any = None, exposure: str | int | None = None
+        self, regressor: Estimator | None = None, exposure: str | int | None = None
     ) -> None:
         self.regressor = regressor
         self.exposure = exposure
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: pd.DataFrame, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Fit the regressor on rates.
 
         Parameters
@@ -160,7 +164,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         self.regressor_ = fit_weighted(self._inner(), others, rates, weight)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Predict the target for the exposure of each row.
 
         Parameters

@@ -6,7 +6,9 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -100,7 +102,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         return {name: self._learned.encoder}
 
     @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> Self:
         """Learn from the events that the rows see.
 
         Parameters
@@ -144,7 +146,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         task.end()
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> Self:
         """Train one more epoch on rows.
 
         No customers are set aside. The shrinkage of the state stays as it is, and so
@@ -235,7 +237,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _batch_size_of(self, data: RowData) -> int:
         if self.batch_size != "auto":
             return int(self.batch_size)
-        return mixed_batch_size(len(data), int(event_counts(data).sum()))
+        n_events = int(event_counts(data).sum())
+        return mixed_batch_size(len(data), n_events, self._ranks.size)
 
     # The net ----------------------------------------------------------------------
 

@@ -217,9 +217,9 @@ class MixedBatches(EventBatches):
         return _cut_where_full(fits)
 
 
-def mixed_batch_size(n_rows: int, n_events: int) -> int:
-    """Return the rows of a training step for a number of rows and events, 8 to 512."""
+def mixed_batch_size(n_rows: int, n_events: int, n_ranks: int = 1) -> int:
+    """Return the rows of a training step, from 8 to 512 for each of several ranks."""
     least, most = _FEWEST_ROWS
     enough = -(-_FEWEST_EVENTS * n_rows // max(n_events, 1))
     fewest = max(least, min(most, enough))
-    return max(fewest, min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH))
+    return max(fewest, min(_MOST_ROWS * n_ranks, n_rows // _STEPS_IN_EPOCH))

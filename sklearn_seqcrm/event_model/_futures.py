@@ -184,15 +184,23 @@ def _by_path(
 def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarray]:
     """Return mean, median and two quantiles over paths, each of shape (n,).
 
-    Quantiles are interpolated as `numpy.quantile` does. Paths with NaN are left out;
-    a row in which all are NaN has NaN.
+    The quantile ``q`` of ``m`` paths is at the place ``q (m + 1)`` of the sorted paths,
+    counted from 1, interpolated, and at least the first and at most the last one
+    (``method="weibull"`` of `numpy.quantile`; definition 6 of Hyndman and Fan, "Sample
+    Quantiles in Statistical Packages", The American Statistician 50(4), 1996,
+    https://doi.org/10.2307/2684934). A further value that is drawn like the paths is
+    equally likely in each of the ``m + 1`` gaps between them, so that the interval
+    holds it with its nominal probability. Between the places ``1 + q (m - 1)``, the
+    default of NumPy, intervals of 90% would hold 74% with 10 paths and 81% with 20.
+
+    Paths with NaN are left out; a row in which all are NaN has NaN.
 
     Parameters
     ----------
     values : ndarray of shape (n, n_paths), float64
         Values of the paths of each row.
     interval : float
-        Share of the paths between the quantiles.
+        Probability between the quantiles.
     """
     ordered = np.sort(values, axis=1)  # NaN last
     n_valid = (~np.isnan(ordered)).sum(axis=1)
@@ -200,7 +208,7 @@ def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarra
     with np.errstate(invalid="ignore"):  # 0 / 0, and infinities of both signs
         found = {"mean": np.nansum(ordered, axis=1) / n_valid}
         for name, share in _shares(interval).items():
-            place = share * last
+            place = np.clip(share * (n_valid + 1) - 1, 0, last)
             low = np.floor(place).astype("int64")
             high = np.minimum(low + 1, last)
             below, above = (

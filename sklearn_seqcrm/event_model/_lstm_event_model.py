@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._likelihood import (
@@ -265,9 +268,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         early_stopping: bool | Literal["auto"] = "auto",
         validation_fraction: float | Literal["auto"] = "auto",
         n_iter_no_change: int = 5,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -298,7 +301,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
     # Likelihood -------------------------------------------------------------------
 
-    def score_samples(self, X: Any, *, time_unit: Any = None) -> np.ndarray:
+    def score_samples(
+        self, X: pd.DataFrame, *, time_unit: Duration | None = None
+    ) -> np.ndarray:
         """Return the log likelihood of each history.
 
         Parameters
@@ -332,7 +337,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         of_times = log_width * timed_event_counts(self.net_, data)
         return -self.net_.outputs(data)[:, 0].astype("float64") - of_times
 
-    def score(self, X: Any, y: Any = None, *, time_unit: Any = None) -> float:
+    def score(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike | None = None,
+        *,
+        time_unit: Duration | None = None,
+    ) -> float:
         """Return the mean log likelihood of an event.
 
         Parameters
@@ -361,7 +372,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             raise ValueError("No row of X sees an event, so that there is no mean.")
         return float(self.score_samples(X, time_unit=time_unit).sum() / counts.sum())
 
-    def score_events(self, X: Any, *, time_unit: Any = None) -> pd.DataFrame:
+    def score_events(
+        self, X: pd.DataFrame, *, time_unit: Duration | None = None
+    ) -> pd.DataFrame:
         """Return the log likelihood of each event; low values are surprises.
 
         Parameters
@@ -432,7 +445,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     # Survival ---------------------------------------------------------------------
 
     def predict_survival_function(
-        self, X: Any, return_array: bool = False
+        self, X: pd.DataFrame, return_array: bool = False
     ) -> np.ndarray:
         """Return the probability of no event before each time after the cutoff.
 
@@ -484,7 +497,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
         def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
-    def transform(self, X: Any) -> pd.DataFrame:
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return the state of the network after each history.
 
         Parameters
@@ -503,7 +516,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(states, index, self.get_feature_names_out())
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the output columns.
 
         Parameters

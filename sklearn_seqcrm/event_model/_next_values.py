@@ -19,6 +19,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._basket_simulator import (
     BasketSimulator,
     OpenBasketSimulator,
@@ -61,16 +62,16 @@ class NextValuesMixin(SimulationMixin):
 
     def predict_next(
         self,
-        X: Any,
+        X: pd.DataFrame,
         field: str,
         n: int = 10,
         *,
-        within: Any = None,
+        within: Duration | None = None,
         basket: bool = False,
         open_basket: bool = False,
         exclude_seen: bool = False,
-        candidates: Any = None,
-        exclude: Any = None,
+        candidates: object = None,
+        exclude: object = None,
         n_draws: int | None = None,
     ) -> pd.DataFrame:
         """Return the most likely next values of a categorical field.

@@ -18,6 +18,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import (
     simulated_targets,
@@ -86,10 +87,10 @@ class SimulationMixin:
 
     def sample(
         self,
-        X: Any,
-        horizon: Any,
+        X: pd.DataFrame,
+        horizon: Duration,
         n_paths: int = 100,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         *,
         row: str = "row",
         path: str = "path",
@@ -154,11 +155,11 @@ class SimulationMixin:
 
     def simulate_targets(
         self,
-        X: Any,
+        X: pd.DataFrame,
         target: Callable[[pd.DataFrame], Any],
-        horizon: Any,
+        horizon: Duration,
         n_paths: int = 100,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         *,
         interval: float = 0.9,
         return_paths: bool = False,
@@ -183,7 +184,9 @@ class SimulationMixin:
         random_state : int, RandomState or None, default=None
             Seed of the draws. With the same seed, paths are those of `sample`.
         interval : float, default=0.9
-            Share of the paths between ``lower`` and ``upper``.
+            Probability that a further path is between ``lower`` and ``upper``. With too
+            few paths for it, they are the least and the largest path: n_paths of 19 are
+            enough for .9 and 39 for .95, ``(1 + interval) / (1 - interval)``.
         return_paths : bool, default=False
             Whether to return the target of each path instead of their summary.
 
@@ -240,7 +243,7 @@ class SimulationMixin:
         >>> bool((found["lower"] <= found["median"]).all())
         True
         """
-        given = {"n_paths": n_paths, "random_state": random_state}
+        given: dict[str, Any] = {"n_paths": n_paths, "random_state": random_state}
         given |= {"interval": interval, "return_paths": return_paths}
         _check_arguments("simulate_targets", target=target, **given)
         learned, data, keys = self._rows_and_keys(X, random_state)
@@ -255,16 +258,16 @@ class SimulationMixin:
 
     def demand(
         self,
-        X: Any,
+        X: pd.DataFrame,
         field: str | None,
-        horizon: Any,
+        horizon: Duration,
         *,
-        every: Any = None,
+        every: Duration | None = None,
         value: str | None = None,
-        by: Any = None,
+        by: str | None = None,
         n_paths: int = 100,
         interval: float = 0.9,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> pd.DataFrame:
         """Simulate the total demand of rows, by period and level.
 
@@ -289,7 +292,8 @@ class SimulationMixin:
             Simulated futures of each row. The paths ``k`` of all rows together are one
             future of the total.
         interval : float, default=0.9
-            Share of the futures between ``lower`` and ``upper``.
+            Probability that a further future is between ``lower`` and ``upper``. Few
+            futures as for `simulate_targets`.
         random_state : int, RandomState or None, default=None
             Seed of the draws. The same seed draws the events of `sample`.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from sklearn_seqcrm._store import as_list, events_of_kinds
+from sklearn_seqcrm._store import as_list, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._typing import Duration, IntoTable, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
@@ -13,6 +14,7 @@ from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._time_range import warn_date_like_times
 
 
 class EventLog(StoredLog):
@@ -98,11 +100,11 @@ class EventLog(StoredLog):
 
     def __init__(
         self,
-        events: Any,
+        events: IntoTable,
         customer: str,
         time: str,
         fields: Sequence[str] | None = None,
-        observed_until: Any = None,
+        observed_until: Time | None = None,
         categorical: Sequence[str] | None = None,
     ) -> None:
         # A query runs once, here: the check for ids below needs its columns again.
@@ -117,6 +119,7 @@ class EventLog(StoredLog):
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
+        warn_date_like_times(timeline, f"times in column {time!r}")
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:
@@ -125,8 +128,8 @@ class EventLog(StoredLog):
 
     def append(
         self,
-        more: Any,
-        observed_until: Any = None,
+        more: IntoTable | EventLog | Mapping[str, IntoTable | EventLog],
+        observed_until: Time | None = None,
         *,
         duplicates: Literal["warn", "keep", "drop", "raise"] = "warn",
         new_kinds: bool = False,
@@ -204,7 +207,7 @@ class EventLog(StoredLog):
         cls,
         logs: Mapping[str, EventLog],
         kind_field: str = "event",
-        observed_until: Any = None,
+        observed_until: Time | None = None,
     ) -> EventLog:
         """Merge logs of different kinds of events into one.
 
@@ -321,7 +324,7 @@ class EventLog(StoredLog):
         """
         if len(kinds) == 1:
             kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
-        index = events_of_kinds(self.column(kind_field), kinds, kind_field)
+        index = events_of_kinds(field_of_kinds(self, kind_field), kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         # `append` then accepts tables of the remaining kinds, with their own fields.
         if self._kinds is not None and self._kinds.field == kind_field:
@@ -330,10 +333,10 @@ class EventLog(StoredLog):
 
     def resample(
         self,
-        period: Any = None,
+        period: Duration | None = None,
         *,
-        gap: Any = None,
-        offset: Any = None,
+        gap: Duration | None = None,
+        offset: Duration | None = None,
         how: Mapping[str, str] | None = None,
         count_field: str = "n_events",
     ) -> EventLog:

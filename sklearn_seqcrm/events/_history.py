@@ -52,7 +52,9 @@ class History:
 
     __slots__ = ("_code", "_cutoff", "_log", "_start", "_stop")
 
-    def __init__(self, log: Log, code: int, start: int, stop: int, cutoff: Any) -> None:
+    def __init__(
+        self, log: Log, code: int, start: int, stop: int, cutoff: float
+    ) -> None:
         self._log = log
         self._code = code
         self._start = start

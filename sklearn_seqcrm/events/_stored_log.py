@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from sklearn_seqcrm._store import Kinds, get_entry
+from sklearn_seqcrm._typing import FilePath, IntoTable, Time
 from sklearn_seqcrm.events._disk import new_log, open_log
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._parquet import (
@@ -16,13 +17,14 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._time_range import warn_date_like_times
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
 class StoredLog(ViewableLog):
     """A raw log with the methods that write and read files."""
 
-    def to_parquet(self, path: Any) -> None:
+    def to_parquet(self, path: FilePath) -> None:
         """Write the log to a parquet file; needs pyarrow.
 
         Parameters
@@ -57,7 +59,7 @@ class StoredLog(ViewableLog):
         write_log(columns, self._names, note, path)
 
     @classmethod
-    def from_parquet(cls, path: Any) -> Self:
+    def from_parquet(cls, path: FilePath) -> Self:
         """Read a log that `to_parquet` wrote; needs pyarrow.
 
         Parameters
@@ -86,7 +88,7 @@ class StoredLog(ViewableLog):
         kinds = None if kinds is None else Kinds.of(*kinds)
         return cls.of(timeline, columns, names, kinds)
 
-    def to_disk(self, path: Any) -> None:
+    def to_disk(self, path: FilePath) -> None:
         """Write the log into a new folder, from which `open` reads it in pieces.
 
         Parameters
@@ -123,7 +125,7 @@ class StoredLog(ViewableLog):
             writer.finish(self._kinds)
 
     @classmethod
-    def open(cls, path: Any, *, verify: bool = False) -> Self:
+    def open(cls, path: FilePath, *, verify: bool = False) -> Self:
         """Open a log that `to_disk` or `from_parts` wrote, and leave it on the disk.
 
         Parameters
@@ -185,12 +187,12 @@ class StoredLog(ViewableLog):
     @classmethod
     def from_parts(
         cls,
-        parts: Iterable[Any],
-        path: Any,
+        parts: Iterable[IntoTable],
+        path: FilePath,
         customer: str,
         time: str,
         fields: Sequence[str] | None = None,
-        observed_until: Any = None,
+        observed_until: Time | None = None,
         categorical: Sequence[str] | None = None,
     ) -> Self:
         """Build a log on the disk from tables, one of which is in memory at a time.
@@ -266,6 +268,7 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
+                    warn_date_like_times(events.timeline, f"times in column {time!r}")
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")

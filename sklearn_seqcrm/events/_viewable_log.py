@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog, events_of_kinds
+from sklearn_seqcrm._store import RawLog, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._cut import histories_at, histories_of_rows, read_rows
 from sklearn_seqcrm.events._snapshots import (
     MinimalHistory,
@@ -27,10 +29,10 @@ class ViewableLog(RawLog):
 
     def attach(
         self,
-        rows: Any,
+        rows: IntoTable,
         customer: str | None = None,
-        cutoff: Any = None,
-        lookback: Any = None,
+        cutoff: Time | None = None,
+        lookback: Duration | None = None,
         allow_exact_matches: bool = False,
         name: str = "history",
     ) -> pd.DataFrame:
@@ -91,11 +93,11 @@ class ViewableLog(RawLog):
 
     def snapshots(
         self,
-        cutoffs: Any,
+        cutoffs: Time | ListLike,
         *,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
     ) -> pd.DataFrame:
         """Make rows of all customers at given cutoffs.
@@ -165,13 +167,13 @@ class ViewableLog(RawLog):
 
     def snapshots_every(
         self,
-        step: Any,
+        step: Duration,
         *,
-        start: Any = None,
-        end: Any = None,
+        start: Time | None = None,
+        end: Time | None = None,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
     ) -> pd.DataFrame:
         """Make rows of all customers at regular cutoffs.
@@ -226,16 +228,16 @@ class ViewableLog(RawLog):
         kinds: str | Sequence[str] | None = None,
         *,
         kind_field: str = "event",
-        start: Any = None,
-        end: Any = None,
+        start: Time | None = None,
+        end: Time | None = None,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
     ) -> pd.DataFrame:
         """Make a row of each customer right before each of their events.
 
-        Several events at the same time have one row, which sees none of them.
+        ListLike events at the same time have one row, which sees none of them.
 
         Parameters
         ----------
@@ -276,7 +278,9 @@ class ViewableLog(RawLog):
         known = self._minimal_history(name, min_events, active_within)
         chosen = None
         if kinds is not None:
-            chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
+            chosen = events_of_kinds(
+                field_of_kinds(self, kind_field), kinds, kind_field
+            )
         first, last = parse_bounds(self._timeline.clock, start, end)
         snapshots = snapshots_before_events(self._timeline, chosen).within(first, last)
         snapshots = known.among(snapshots, self._timeline)
@@ -285,12 +289,12 @@ class ViewableLog(RawLog):
     def snapshots_at_random(
         self,
         *,
-        start: Any = None,
-        end: Any = None,
-        random_state: Any = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        random_state: int | np.random.RandomState | None = None,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
     ) -> pd.DataFrame:
         """Make a row of each customer at one cutoff, drawn uniformly.

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import (
@@ -21,6 +22,7 @@ from sklearn_seqcrm._ragged import (
     over,
 )
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, SeenEvents
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
@@ -271,7 +273,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         max_levels: int = 10,
         max_features: int | None = 100,
         min_rows: int = 10,
-        time_unit: Any = None,
+        time_unit: Duration | None = None,
         remainder: Literal["passthrough", "drop"] = "passthrough",
         max_categories: int | None = 255,
         keep_histories: bool = False,
@@ -288,7 +290,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         self.keep_histories = keep_histories
 
     @one_task
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Choose lookbacks, levels and units, and learn categories of other columns.
 
         Parameters
@@ -317,7 +319,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         return self
 
     @one_task
-    def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
+    def fit_transform(self, X: pd.DataFrame, y: object = None) -> pd.DataFrame:
         """Fit, and compute the aggregates of the same rows.
 
         `fit` computes them anyway, so that this takes hardly longer.
@@ -405,7 +407,7 @@ class HistoryAggregator(BaseHistoryFeatures):
             for name, one in self._fitted.items()
         }
 
-    def transform(self, X: Any) -> pd.DataFrame:
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Compute the aggregates of each row.
 
         Parameters
@@ -451,7 +453,9 @@ class HistoryAggregator(BaseHistoryFeatures):
             table.frame.index
         )
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the output columns.
 
         Parameters

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
-from sklearn_seqcrm._store import check_kinds, rows_of_kinds
+from sklearn_seqcrm._store import check_kinds, field_of_kinds, rows_of_kinds
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
@@ -197,10 +199,10 @@ class RFMFeatures(BaseHistoryFeatures):
         amount: str | None = "auto",
         *,
         dialect: Literal["marketing", "btyd"] = "marketing",
-        time_unit: Any = None,
-        period: Any = None,
-        moments: Any = True,
-        kinds: Any = None,
+        time_unit: Duration | None = None,
+        period: Duration | None = None,
+        moments: bool | Duration = True,
+        kinds: str | Sequence[str] | None = None,
         kind_field: str = "event",
         remainder: Literal["passthrough", "drop"] = "passthrough",
         max_categories: int | None = 255,
@@ -220,7 +222,7 @@ class RFMFeatures(BaseHistoryFeatures):
         def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
     @one_task
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Find the fields of the amounts, and learn categories of other columns.
 
         Parameters
@@ -252,7 +254,7 @@ class RFMFeatures(BaseHistoryFeatures):
         table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
-        self.time_units_ = dict.fromkeys(logs, self.time_unit)
+        self.time_units_: dict[str, Any] = dict.fromkeys(logs, self.time_unit)
         if self.time_unit is None:
             self.time_units_ = {
                 name: 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
@@ -265,11 +267,12 @@ class RFMFeatures(BaseHistoryFeatures):
             having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
             for log in having or logs.values():
-                check_kinds(log.column(self.kind_field), self.kinds, self.kind_field)
+                column = field_of_kinds(log, self.kind_field)
+                check_kinds(column, self.kinds, self.kind_field)
         self._learn_statics(table)
         return self
 
-    def transform(self, X: Any) -> pd.DataFrame:
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Compute the features of each row.
 
         Parameters

@@ -6,13 +6,14 @@ from functools import partial
 from itertools import product
 from math import comb
 from numbers import Integral
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, ExplainedRows
 from sklearn_seqcrm.inspection._perturbations import RowEvents
@@ -32,17 +33,17 @@ from sklearn_seqcrm.inspection._touch_rules import Touches
     prefer_skip_nested_validation=False,
 )
 def channel_attribution(
-    estimator: Any,
-    X: Any,
+    estimator: Estimator,
+    X: pd.DataFrame,
     field: str,
     *,
-    history: Any = None,
-    target: Any = None,
+    history: str | None = None,
+    target: object = None,
     unit: Literal["log_odds", "probability"] = "probability",
     max_exact: int = 6,
     n_orders: int = 50,
     n_jobs: int | None = None,
-    random_state: Any = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Bunch:
     """Compute the credit of each channel for the prediction of each row.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from sklearn_seqcrm._plotting import (
     legend_on_the_right,
     new_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ChannelAttributionDisplay:
@@ -57,7 +60,7 @@ class ChannelAttributionDisplay:
         self.shares = shares
 
     @classmethod
-    def from_credit(cls, credit: Mapping[str, Any], *, ax: Any = None) -> Self:
+    def from_credit(cls, credit: Mapping[str, Any], *, ax: Axes | None = None) -> Self:
         """Plot the credit of channels.
 
         Parameters
@@ -91,7 +94,7 @@ class ChannelAttributionDisplay:
         order = [*first, *(one for one in shares.index if one not in first)]
         return cls(shares=shares.loc[order].fillna(0.0)).plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot the shares.
 
         Parameters

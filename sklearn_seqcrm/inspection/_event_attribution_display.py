@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,13 @@ from sklearn_seqcrm._plotting import (
     legend_on_the_right,
     new_axes,
 )
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import unit_label
 from sklearn_seqcrm.inspection._row_inputs import spoken_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Fields; remaining fields, statics and row features.
 _COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]
@@ -88,7 +92,7 @@ class EventAttributionDisplay:
         *,
         max_events: int = 15,
         unit: str = "prediction",
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot attributions.
 
@@ -114,16 +118,16 @@ class EventAttributionDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: Estimator,
+        X: pd.DataFrame,
         *,
         method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
         by: Literal["event", "field"] = "event",
-        target: Any = None,
+        target: object = None,
         unit: Literal["log_odds", "probability"] = "log_odds",
         max_events: int = 15,
         n_jobs: int | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot attributions of a fitted estimator.
 
@@ -160,7 +164,7 @@ class EventAttributionDisplay:
         label = unit_label(estimator, unit)
         return cls.from_attributions(found, max_events=max_events, unit=label, ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot a stack of bars for each position.
 
         Parameters

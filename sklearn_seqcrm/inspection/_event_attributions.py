@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._attribution_table import as_table
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_attributions import (
@@ -40,19 +41,19 @@ from sklearn_seqcrm.inspection._occlusion import occlusion
     prefer_skip_nested_validation=False,
 )
 def event_attributions(
-    estimator: Any,
-    X: Any,
+    estimator: Estimator,
+    X: pd.DataFrame,
     method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
     *,
     by: Literal["event", "field"] = "event",
     fields: Sequence[str] | None = None,
-    target: Any = None,
+    target: object = None,
     unit: Literal["log_odds", "probability"] = "log_odds",
     last_events: int | None = None,
     n_steps: int = 32,
     n_baselines: int = 0,
     n_jobs: int | None = None,
-    random_state: Any = 0,
+    random_state: int | np.random.RandomState | None = 0,
     return_outputs: bool = False,
 ) -> Any:
     """Attribute the prediction of each row to its events, or to their fields.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
+from sklearn_seqcrm._typing import ListLike
 from sklearn_seqcrm.inspection._network_signals import lstm_gates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _GATES = ("input", "forget", "output", "reset", "update")
 
@@ -58,7 +63,9 @@ class GateDisplay:
         self.gates = gates
 
     @classmethod
-    def from_gates(cls, gates: pd.DataFrame, row: int = 0, *, ax: Any = None) -> Self:
+    def from_gates(
+        cls, gates: pd.DataFrame, row: int = 0, *, ax: Axes | ListLike | None = None
+    ) -> Self:
         """Plot gates.
 
         Parameters
@@ -87,7 +94,13 @@ class GateDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, row: int = 0, *, layer: int = -1, ax: Any = None
+        cls,
+        estimator: Pipeline,
+        X: pd.DataFrame,
+        row: int = 0,
+        *,
+        layer: int = -1,
+        ax: Axes | ListLike | None = None,
     ) -> Self:
         """Plot gates of a fitted pipeline.
 
@@ -112,7 +125,7 @@ class GateDisplay:
         found = lstm_gates(estimator, X.iloc[[row]], layer=layer)
         return cls.from_gates(found, ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | ListLike | None = None) -> Self:
         """Plot a line for each gate.
 
         Parameters
@@ -130,7 +143,7 @@ class GateDisplay:
         if ax is None:
             n = len(names)
             ax = new_axes(7.5, 0.6 + 1.2 * n, n, sharex=True, squeeze=False)
-        axes, ink = np.ravel(ax), text_color()
+        axes, ink = np.ravel(np.asarray(ax, dtype=object)), text_color()
         for name, one in zip(names, axes, strict=True):
             by_event = self.gates.groupby("position")[name]  # over the units
             at = 1 + np.arange(by_event.ngroups)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._plotting import (
     OKABE_ITO,
@@ -14,6 +15,9 @@ from sklearn_seqcrm._plotting import (
     new_axes,
 )
 from sklearn_seqcrm.inspection._network_signals import gradient_flow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLORS = OKABE_ITO[:7]  # yellow lines are too faint
 _LINES = ("-", "--", "-.", ":")
@@ -65,7 +69,7 @@ class GradientFlowDisplay:
         flows: Mapping[str, pd.DataFrame],
         *,
         max_age: int | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot results of `gradient_flow`.
 
@@ -102,12 +106,12 @@ class GradientFlowDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: Pipeline,
+        X: pd.DataFrame,
         *,
         name: str | None = None,
         max_age: int | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the gradient flow of a fitted pipeline.
 
@@ -138,7 +142,7 @@ class GradientFlowDisplay:
         """Norms, divided by the norm at the last event."""
         return self.norms.div(self.norms.iloc[0])
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot a line for each model.
 
         Parameters

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,13 @@ from scipy.special import expit
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
 from sklearn_seqcrm.inspection._row_inputs import spoken_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
 _COLORS, _NEGATIVE, _POSITIVE = "PuOr_r", "#6a4d99", "#c96c0d"  # ends of the map
@@ -38,8 +42,9 @@ _SMALLEST, _LARGEST = 30, 220  # areas of dots, in square points
 class HistoryDisplay:
     """Plot of the events of one row up to its cutoff, coloured by their attributions.
 
-    Bars below the events show the attributions of everything else: row features,
-    statics and other histories.
+    Events of a line at one time, such as the lines of an invoice, are one above the
+    other. Bars below the events show the attributions of everything else: row
+    features, statics and other histories.
 
     Create it with `from_estimator` or `from_attributions`.
 
@@ -93,7 +98,7 @@ class HistoryDisplay:
     """
 
     events: pd.DataFrame
-    cutoff: Any
+    cutoff: pd.Timestamp | float
     title: str = ""
     unit: str = "prediction"
     beside: pd.Series | None = None
@@ -103,16 +108,16 @@ class HistoryDisplay:
     def from_attributions(
         cls,
         attributions: pd.DataFrame,
-        X: Any,
+        X: pd.DataFrame,
         row: int = 0,
         *,
         outputs: pd.DataFrame | None = None,
-        history: Any = None,
+        history: str | None = None,
         kind_field: str | None = None,
         size_field: str | None = None,
         title: str | None = None,
         unit: str = "prediction",
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the attributions of a row.
 
@@ -200,17 +205,17 @@ class HistoryDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: Estimator,
+        X: pd.DataFrame,
         row: int = 0,
         *,
         method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
-        target: Any = None,
+        target: object = None,
         unit: Literal["log_odds", "probability"] = "log_odds",
-        history: Any = None,
+        history: str | None = None,
         kind_field: str | None = None,
         size_field: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Attribute the prediction for a row to its events, and plot them.
 
@@ -255,7 +260,7 @@ class HistoryDisplay:
             ax=ax,
         )
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot the events on lines, the cutoff, and bars for everything else.
 
         Parameters
@@ -278,10 +283,10 @@ class HistoryDisplay:
             ax = new_axes(8, 1.2 + heights[0] + (n_bars > 0) * heights[1])
         self._place = ax.get_subplotspec(), ax.get_position(original=True)
         self.ax_beside_ = _split(ax, heights) if n_bars else None
-        ink = text_color()
+        ink, cutoff = text_color(), cast(Any, self.cutoff)  # matplotlib takes both
         for y in range(len(lanes)):
             ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
-        ax.axvline(self.cutoff, color=ink, lw=2)
+        ax.axvline(cutoff, color=ink, lw=2)
         self._plot_events(ax, lanes, ink)
         ax.set_yticks(range(len(lanes)), [str(lane)[:30] for lane in lanes])
         ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)  # the most frequent lane on top
@@ -295,7 +300,7 @@ class HistoryDisplay:
             fontsize="small",
         )
         if not len(self.events):  # the axis has no extent
-            ax.set_xticks([self.cutoff], [_value(self.cutoff)])
+            ax.set_xticks([cutoff], [_value(self.cutoff)])
         elif isinstance(self.cutoff, pd.Timestamp):
             set_date_ticks(ax)
         # The legend is below the title.
@@ -335,11 +340,12 @@ class HistoryDisplay:
     def _plot_events(self, ax: Any, lanes: list[Any], ink: str) -> None:
         """Plot dots, strong attributions on top, on a colour scale centred at 0."""
         strength = self.events["attribution"].abs().fillna(0.0).to_numpy()
-        events = self.events.iloc[np.argsort(strength, kind="stable")]
+        events = self.events.assign(offset=_offsets(self.events))
+        events = events.iloc[np.argsort(strength, kind="stable")]
         known = events["attribution"].notna()
 
         def draw(some: pd.DataFrame, **style: Any) -> Any:
-            at = [lanes.index(lane) for lane in some["lane"]]
+            at = [lanes.index(lane) for lane in some["lane"]] + some["offset"]
             size = _SMALLEST + (_LARGEST - _SMALLEST) * some["size"].fillna(0.0)
             return ax.scatter(
                 some["time"], at, s=size, linewidths=0.7, zorder=3, **style
@@ -371,6 +377,15 @@ class HistoryDisplay:
                 frameon=False,
                 fontsize="small",
             )
+
+
+def _offsets(events: pd.DataFrame) -> pd.Series:
+    """Return heights in a lane, one above the other for the events of one moment."""
+    moments = events.groupby(["lane", "time"], sort=False)["size"]
+    last = moments.transform("size") - 1
+    # Lanes are 1 apart, and those of many lines of an invoice must not touch.
+    step = np.minimum(0.3, 0.7 / np.maximum(last, 1))
+    return (moments.cumcount() - last / 2) * step
 
 
 def _position(row: int, n_rows: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import check_scoring
@@ -24,6 +25,7 @@ from sklearn_seqcrm._sklearn_compat import (
     validate_params,
 )
 from sklearn_seqcrm._stored_outputs import StoredOutputs
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._explained import ExplainedRows, with_column
 from sklearn_seqcrm.inspection._perturbations import (
@@ -71,12 +73,12 @@ class Aspect(NamedTuple):
     prefer_skip_nested_validation=False,
 )
 def history_importance(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    scoring: Any,
+    estimator: Estimator,
+    X: pd.DataFrame,
+    y: ArrayLike,
+    scoring: str | Callable[..., float],
     *,
-    history: Any = None,
+    history: str | None = None,
     fields: Sequence[str] | None = None,
     kind_field: str | None = None,
     last_events: Sequence[int] = (1, 2, 5, 10, 20, 50),
@@ -84,8 +86,8 @@ def history_importance(
     n_repeats: int = 5,
     confidence_level: float = 0.95,
     n_jobs: int | None = None,
-    random_state: Any = 0,
-    sample_weight: Any = None,
+    random_state: int | np.random.RandomState | None = 0,
+    sample_weight: ArrayLike | None = None,
 ) -> Bunch:
     """Compute the permutation importance of parts of histories.
 
@@ -219,8 +221,7 @@ def history_importance(
     explained = ExplainedRows.of(estimator, X, history, "history_importance")
     array = explained.array
     check_consistent_length(explained.frame, y, sample_weight)
-    if sample_weight is not None:
-        sample_weight = column_or_1d(sample_weight)
+    weight = None if sample_weight is None else column_or_1d(sample_weight)
     kind_field = array.log.kind_field if kind_field is None else kind_field
     aspects = list(_aspects(array, fields, kind_field, last_events, last_time))
     rng = check_random_state(random_state)
@@ -229,7 +230,7 @@ def history_importance(
         explained,
         y,
         check_scoring(estimator, scoring),
-        sample_weight,
+        weight,
         _subsets(row_customers([array]), rng),
         kind_field,
     )

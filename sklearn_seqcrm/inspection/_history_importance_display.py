@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,9 @@ from sklearn.utils import Bunch
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
 from sklearn_seqcrm.inspection._row_inputs import spoken_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TITLES = {
     "history": "All of the history",
@@ -72,7 +75,7 @@ class HistoryImportanceDisplay:
         self.baseline_score = baseline_score
 
     @classmethod
-    def from_importance(cls, importance: Bunch, *, ax: Any = None) -> Self:
+    def from_importance(cls, importance: Bunch, *, ax: Axes | None = None) -> Self:
         """Plot importances.
 
         Parameters
@@ -100,7 +103,7 @@ class HistoryImportanceDisplay:
         display = cls(table=importance.table, baseline_score=importance.baseline_score)
         return display.plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot a bar for each importance, and a line for its interval.
 
         Parameters

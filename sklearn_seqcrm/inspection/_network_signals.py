@@ -106,10 +106,10 @@ class InspectedNetwork(NamedTuple):
     prefer_skip_nested_validation=False,
 )
 def lstm_gates(
-    estimator: Any,
-    X: Any,
+    estimator: Pipeline,
+    X: pd.DataFrame,
     *,
-    history: Any = None,
+    history: str | None = None,
     layer: int = -1,
     network: int = 0,
     as_frame: bool = True,
@@ -227,11 +227,11 @@ def lstm_gates(
     prefer_skip_nested_validation=False,
 )
 def gradient_flow(
-    estimator: Any,
-    X: Any,
+    estimator: Pipeline,
+    X: pd.DataFrame,
     *,
-    history: Any = None,
-    target: Any = None,
+    history: str | None = None,
+    target: object = None,
     unit: Literal["log_odds", "probability"] = "log_odds",
     network: int = 0,
 ) -> pd.DataFrame:

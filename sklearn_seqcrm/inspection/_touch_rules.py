@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import check_raw, one_history
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
@@ -62,7 +64,12 @@ class Touches(NamedTuple):
         )
 
 
-def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+def first_touch_credit(
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    field: str,
+    *,
+    history: str | None = None,
+) -> pd.DataFrame:
     """Give all credit of a row to the channel of its first touch.
 
     Parameters
@@ -98,7 +105,12 @@ def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFra
     return _divide_credit(X, field, history, lambda place, n, age: (place == 0) * 1.0)
 
 
-def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+def last_touch_credit(
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    field: str,
+    *,
+    history: str | None = None,
+) -> pd.DataFrame:
     """Give all credit of a row to the channel of its last touch.
 
     Parameters
@@ -131,7 +143,12 @@ def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFram
     )
 
 
-def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+def linear_credit(
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    field: str,
+    *,
+    history: str | None = None,
+) -> pd.DataFrame:
     """Give each of the n touches of a row the same credit, 1 / n.
 
     Parameters
@@ -163,7 +180,11 @@ def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
 
 
 def time_decay_credit(
-    X: Any, field: str, half_life: Any, *, history: Any = None
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    field: str,
+    half_life: Duration,
+    *,
+    history: str | None = None,
 ) -> pd.DataFrame:
     """Give a touch half the credit of one that came a half-life later.
 
@@ -207,12 +228,12 @@ def time_decay_credit(
 
 
 def position_based_credit(
-    X: Any,
+    X: pd.DataFrame | pd.Series | HistoryArray,
     field: str,
     *,
     first: float = 0.4,
     last: float = 0.4,
-    history: Any = None,
+    history: str | None = None,
 ) -> pd.DataFrame:
     """Give fixed shares to the first and the last touch, and the rest to those between.
 
@@ -271,7 +292,11 @@ def position_based_credit(
 
 
 def markov_credit(
-    X: Any, field: str, converted: Any, *, history: Any = None
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    field: str,
+    converted: ArrayLike,
+    *,
+    history: str | None = None,
 ) -> pd.Series:
     """Compute shares of channels from removal effects in a Markov chain of touches.
 
@@ -327,8 +352,8 @@ def markov_credit(
     dtype: float64
     """
     array = _raw_history(X, history)
-    converted = column_or_1d(converted).astype(bool)
-    check_consistent_length(array, converted)
+    is_converted = column_or_1d(converted).astype(bool)
+    check_consistent_length(array, is_converted)
     touches = Touches.of(array, field)
     row, channel, n = touches.row, touches.channel, len(touches.channels)
     # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
@@ -339,7 +364,7 @@ def markov_credit(
     steps = np.zeros((n + 1, n + 2))
     np.add.at(steps, (start, channel[first]), 1)
     np.add.at(steps, (channel[~last], channel[~first]), 1)
-    np.add.at(steps, (channel[last], np.where(converted[row[last]], end, lost)), 1)
+    np.add.at(steps, (channel[last], np.where(is_converted[row[last]], end, lost)), 1)
     steps /= np.maximum(steps.sum(axis=1, keepdims=True), 1)
     full = _conversion_probability(steps, np.arange(n))
     without = [

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Bunch, check_random_state
 
@@ -28,12 +29,12 @@ from sklearn_seqcrm.metrics._read import numbers
 )
 def bootstrap_interval(
     metric: Callable[..., float],
-    *arrays: Any,
-    customers: Any = None,
-    sample_weight: Any = None,
+    *arrays: ArrayLike,
+    customers: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     n_resamples: int = 500,
     confidence_level: float = 0.95,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Compute a metric and its interval over customers, by the bootstrap.
 
@@ -59,7 +60,8 @@ def bootstrap_interval(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With the attributes:
+        With the attributes below. Printed, it has the number of samples in place of
+        the samples:
 
         score : float
             The metric of all rows.
@@ -115,7 +117,8 @@ def bootstrap_interval(
     """
     if not arrays:
         raise ValueError("There is no array to score; pass those of the metric.")
-    n_rows = len(arrays[0])
+    first: Any = arrays[0]
+    n_rows = len(first)
     code = np.arange(n_rows)
     if customers is not None:
         code = customer_codes(customers, n_rows)
@@ -132,13 +135,21 @@ def bootstrap_interval(
         samples[i] = _score_or_nan(metric, arrays, weight * counts[code])
     lower, upper = _quantiles(samples, confidence_level, n_customers)
     known = samples[np.isfinite(samples)]
-    return Bunch(
+    return _BootstrapResult(
         score=score,
         standard_error=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
         lower=lower,
         upper=upper,
         samples=samples,
     )
+
+
+class _BootstrapResult(Bunch):
+    """Result whose samples are not printed: they would fill a screen."""
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={self[name]!r}" for name in self if name != "samples"]
+        return f"Bunch({', '.join(shown)}, samples=<{len(self.samples)} values>)"
 
 
 def _number(metric: Callable[..., float], score: Any) -> float:

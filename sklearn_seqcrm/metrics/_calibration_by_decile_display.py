@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._deciles import table_of
 from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._scorers import response
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -63,15 +68,15 @@ class CalibrationByDecileDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
+        estimator: Estimator,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
         *,
         n_bins: int = 10,
-        sample_weight: Any = None,
-        pos_label: Any = None,
+        sample_weight: ArrayLike | None = None,
+        pos_label: int | float | bool | str | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the deciles of a fitted model.
 
@@ -123,14 +128,14 @@ class CalibrationByDecileDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_pred: Any,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
         *,
         n_bins: int = 10,
-        sample_weight: Any = None,
-        pos_label: Any = None,
+        sample_weight: ArrayLike | None = None,
+        pos_label: int | float | bool | str | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the deciles of predictions.
 
@@ -164,7 +169,7 @@ class CalibrationByDecileDisplay:
         rows = read_rows(y_true, y_pred, sample_weight, pos_label=pos_label)
         return cls(table=table_of(rows, n_bins), name=name).plot(ax)
 
-    def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
+    def plot(self, ax: Axes | None = None, *, name: str | None = None) -> Self:
         """Plot bars and line.
 
         Parameters

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
@@ -17,7 +17,11 @@ _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 
 @validate_params(_N_BINS)
 def decile_table(
-    y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    n_bins: int = 10,
+    sample_weight: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Compare mean predictions and mean targets in deciles by prediction.
 
@@ -114,7 +118,11 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
 
 @validate_params(_N_BINS)
 def decile_mape(
-    y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    n_bins: int = 10,
+    sample_weight: ArrayLike | None = None,
 ) -> float:
     """Compute the mean absolute percentage error over deciles by prediction.
 
@@ -187,7 +195,9 @@ def decile_mape(
     return float(table["bias"].abs().mean())  # |P / T - 1| = |P - T| / |T|
 
 
-def aggregate_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+def aggregate_bias(
+    y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the relative error of the total of predictions.
 
     Parameters

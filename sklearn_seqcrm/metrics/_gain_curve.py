@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
@@ -13,7 +13,11 @@ from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 
 
 def cumulative_gain_curve(
-    y_true: Any, y_score: Any, *, sample_weight: Any = None, pos_label: Any = None
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the share of the total in the rows with the highest scores.
 
@@ -93,12 +97,12 @@ def gain_curve(rows: ScoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @validate_params({"fraction": [Interval(Real, 0, 1, closed="right")]})
 def lift_at(
-    y_true: Any,
-    y_score: Any,
+    y_true: ArrayLike,
+    y_score: ArrayLike,
     fraction: float = 0.1,
     *,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> float:
     """Compute the mean target of the top rows relative to that of all rows.
 
@@ -169,7 +173,9 @@ def lift_at(
     return float(reached / total[-1] / fraction)
 
 
-def normalized_gini(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+def normalized_gini(
+    y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the Gini coefficient of predictions, relative to a perfect order.
 
     Parameters

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._gain_curve import gain_curve, normalized_gini
 from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._scorers import response
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -54,7 +60,7 @@ class GainDisplay:
     ...     [60, 30, 10, 0], [0.9, 0.5, 0.5, 0.1], name="model"
     ... )
     >>> display.line_.get_label()
-    'model (Gini .90)'
+    'model (Gini 0.90)'
     """
 
     fraction: np.ndarray
@@ -67,14 +73,14 @@ class GainDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
+        estimator: Estimator,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
         *,
-        sample_weight: Any = None,
-        pos_label: Any = None,
+        sample_weight: ArrayLike | None = None,
+        pos_label: int | float | bool | str | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         plot_references: bool = True,
         curve_kwargs: dict[str, Any] | None = None,
     ) -> Self:
@@ -128,13 +134,13 @@ class GainDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_score: Any,
+        y_true: ArrayLike,
+        y_score: ArrayLike,
         *,
-        sample_weight: Any = None,
-        pos_label: Any = None,
+        sample_weight: ArrayLike | None = None,
+        pos_label: int | float | bool | str | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         plot_references: bool = True,
         curve_kwargs: dict[str, Any] | None = None,
     ) -> Self:
@@ -190,7 +196,7 @@ class GainDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: Axes | None = None,
         *,
         name: str | None = None,
         plot_references: bool = True,
@@ -220,8 +226,7 @@ class GainDisplay:
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         name = self.name if name is None else name
-        # No leading zero: "Gini .90".
-        gini = f"Gini {self.gini:.2f}".replace("0.", ".")
+        gini = f"Gini {self.gini:.2f}"
         options = {"label": gini if name is None else f"{name} ({gini})"}
         (self.line_,) = ax.plot(
             self.fraction, self.gain, **{**options, **(curve_kwargs or {})}

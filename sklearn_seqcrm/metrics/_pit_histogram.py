@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
 
 @validate_params({"n_bins": [Interval(Integral, 1, None, closed="left")]})
-def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarray:
+def pit_histogram(
+    y_true: ArrayLike, simulated: ArrayLike, *, n_bins: int = 10
+) -> np.ndarray:
     """Compute the histogram of the probability integral transform (PIT).
 
     Parameters

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
@@ -29,19 +30,19 @@ _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
     }
 )
 def policy_value(
-    y_true: Any,
-    policy: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    policy: ArrayLike,
+    treatment: ArrayLike,
     *,
-    control: Any = None,
-    treatments: Any = None,
-    baseline: Any = None,
-    propensity: Any = None,
-    outcomes: Any = None,
+    control: int | float | bool | str | None = None,
+    treatments: ArrayLike | None = None,
+    baseline: ArrayLike | None = None,
+    propensity: ArrayLike | None = None,
+    outcomes: ArrayLike | None = None,
     method: Literal["ipw", "snipw", "dr"] | None = None,
-    customers: Any = None,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    customers: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
     confidence_level: float = 0.95,
 ) -> Bunch:
     """Estimate the mean outcome if a policy had chosen the treatments.

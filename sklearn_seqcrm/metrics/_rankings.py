@@ -27,8 +27,8 @@ _check_params = validate_params(_PARAMS)
 
 @_check_params
 def recall_at_k(
-    bought: Any,
-    recommended: Any,
+    bought: pd.DataFrame | pd.Series,
+    recommended: pd.DataFrame,
     k: int = 10,
     *,
     per_row: bool = False,
@@ -116,8 +116,8 @@ def recall_at_k(
 
 @_check_params
 def ndcg_at_k(
-    bought: Any,
-    recommended: Any,
+    bought: pd.DataFrame | pd.Series,
+    recommended: pd.DataFrame,
     k: int = 10,
     *,
     per_row: bool = False,
@@ -209,8 +209,8 @@ def ndcg_at_k(
 
 @_check_params
 def hit_rate_at_k(
-    bought: Any,
-    recommended: Any,
+    bought: pd.DataFrame | pd.Series,
+    recommended: pd.DataFrame,
     k: int = 10,
     *,
     per_row: bool = False,
@@ -289,8 +289,8 @@ def hit_rate_at_k(
 
 @validate_params({**_PARAMS, "k": [*_PARAMS["k"], None]})
 def mean_reciprocal_rank(
-    bought: Any,
-    recommended: Any,
+    bought: pd.DataFrame | pd.Series,
+    recommended: pd.DataFrame,
     k: int | None = None,
     *,
     per_row: bool = False,
@@ -351,6 +351,7 @@ def mean_reciprocal_rank(
     ----------
     .. [1] Voorhees, E. M. (1999). The TREC-8 question answering track report.
        Proceedings of TREC-8, 77-82.
+       https://trec.nist.gov/pubs/trec8/papers/qa_report.pdf
 
     Examples
     --------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm.metrics._effects import ArmSums, TwoArms, read_effects
 
@@ -57,14 +58,14 @@ def rows_of_gain(pair: TwoArms, curve: str) -> float:
 
 
 def qini_curve(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    effect: ArrayLike,
+    treatment: ArrayLike,
     *,
-    control: Any = None,
-    arm: Any = None,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    control: int | float | bool | str | None = None,
+    arm: int | float | bool | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the incremental outcomes of contacting those with the highest effects.
 
@@ -150,14 +151,14 @@ def qini_curve(
 
 
 def uplift_curve(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    effect: ArrayLike,
+    treatment: ArrayLike,
     *,
-    control: Any = None,
-    arm: Any = None,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    control: int | float | bool | str | None = None,
+    arm: int | float | bool | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the mean uplift of those with the highest effects, times their number.
 
@@ -221,7 +222,7 @@ def uplift_curve(
     ----------
     .. [1] Gutierrez, P. and Gérardy, J.-Y. (2016). Causal inference and uplift
        modelling: a review of the literature. Proceedings of Machine Learning Research
-       67, 1-13.
+       67, 1-13. https://proceedings.mlr.press/v67/gutierrez17a.html
     .. [2] Devriendt, F., Van Belle, J., Guns, T. and Verbeke, W. (2020). Learning to
        rank for uplift modeling. https://arxiv.org/abs/2002.05897
 

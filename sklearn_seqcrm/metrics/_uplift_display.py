@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._bootstrap import expanded_tail
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
 from sklearn_seqcrm.metrics._policy_value import customer_codes
@@ -21,6 +24,9 @@ from sklearn_seqcrm.metrics._uplift_curves import (
     curve_of,
     rows_of_gain,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Shares of the rows at which the band is computed.
 _GRID = np.linspace(0, 1, 101)
@@ -80,7 +86,7 @@ class UpliftDisplay:
     ...     [1, 0, 1, 1], [0.3, 0.2, 0.1, -0.1], [1, 0, 1, 0], name="model"
     ... )
     >>> display.line_.get_label()
-    'model (Qini .71)'
+    'model (Qini 0.71)'
     """
 
     fraction: np.ndarray
@@ -93,20 +99,20 @@ class UpliftDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
-        treatment: Any,
+        estimator: Estimator,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        treatment: ArrayLike,
         *,
         curve: str = "qini",
-        arm: Any = None,
-        sample_weight: Any = None,
-        customers: Any = None,
+        arm: int | float | bool | str | None = None,
+        sample_weight: ArrayLike | None = None,
+        customers: ArrayLike | None = None,
         n_resamples: int = 0,
         confidence_level: float = 0.95,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         plot_references: bool = True,
         curve_kwargs: dict[str, Any] | None = None,
     ) -> Self:
@@ -157,11 +163,12 @@ class UpliftDisplay:
         ValueError
             For arguments that `qini_curve` refuses.
         """
-        fitted = fitted_uplift_of(estimator)
+        model: Any = estimator
+        fitted = fitted_uplift_of(model)
         classes = getattr(fitted, "classes_", None)
         return cls.from_predictions(
             y,
-            estimator.predict(X),
+            model.predict(X),
             treatment,
             curve=curve,
             treatments=getattr(fitted, "treatments_", None),
@@ -189,22 +196,22 @@ class UpliftDisplay:
     )
     def from_predictions(
         cls,
-        y_true: Any,
-        effect: Any,
-        treatment: Any,
+        y_true: ArrayLike,
+        effect: ArrayLike,
+        treatment: ArrayLike,
         *,
         curve: str = "qini",
-        control: Any = None,
-        treatments: Any = None,
-        arm: Any = None,
-        sample_weight: Any = None,
-        pos_label: Any = None,
-        customers: Any = None,
+        control: int | float | bool | str | None = None,
+        treatments: ArrayLike | None = None,
+        arm: int | float | bool | str | None = None,
+        sample_weight: ArrayLike | None = None,
+        pos_label: int | float | bool | str | None = None,
+        customers: ArrayLike | None = None,
         n_resamples: int = 0,
         confidence_level: float = 0.95,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         plot_references: bool = True,
         curve_kwargs: dict[str, Any] | None = None,
     ) -> Self:
@@ -297,7 +304,7 @@ class UpliftDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: Axes | None = None,
         *,
         name: str | None = None,
         plot_references: bool = True,
@@ -324,12 +331,10 @@ class UpliftDisplay:
         if ax is None:
             ax = new_axes(6.4, 4.8)
         name = self.name if name is None else name
-        # No leading zero: "Qini .07", "Qini -.02".
-        auc = f"{self.curve.capitalize()} {self.auc:.2f}".replace("0.", ".", 1)
-        options = {"label": auc if name is None else f"{name} ({auc})"}
-        (self.line_,) = ax.plot(
-            self.fraction, self.gain, **{**options, **(curve_kwargs or {})}
-        )
+        auc = f"{self.curve.capitalize()} {self.auc:.2f}"
+        options: dict[str, Any] = {"label": auc if name is None else f"{name} ({auc})"}
+        options |= curve_kwargs or {}
+        self.line_: Any = ax.plot(self.fraction, self.gain, **options)[0]
         self.band_ = None
         if self.band is not None:
             color = self.line_.get_color()

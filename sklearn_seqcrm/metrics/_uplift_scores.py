@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
@@ -15,16 +16,16 @@ from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, rows_of_gain
 
 @validate_params({"normalize": ["boolean"]})
 def qini_auc_score(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    effect: ArrayLike,
+    treatment: ArrayLike,
     *,
-    control: Any = None,
-    treatments: Any = None,
-    arm: Any = None,
+    control: int | float | bool | str | None = None,
+    treatments: ArrayLike | None = None,
+    arm: int | float | bool | str | None = None,
     normalize: bool = True,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> float:
     """Compute the area between the Qini curve and the diagonal.
 
@@ -135,16 +136,16 @@ def qini_auc_score(
 
 @validate_params({"normalize": ["boolean"]})
 def uplift_auc_score(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    effect: ArrayLike,
+    treatment: ArrayLike,
     *,
-    control: Any = None,
-    treatments: Any = None,
-    arm: Any = None,
+    control: int | float | bool | str | None = None,
+    treatments: ArrayLike | None = None,
+    arm: int | float | bool | str | None = None,
     normalize: bool = True,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> float:
     """Compute the area between the uplift curve and the diagonal.
 
@@ -257,17 +258,17 @@ def _area_score(pair: TwoArms, curve: str, normalize: bool) -> float:
     }
 )
 def uplift_at_k(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
+    y_true: ArrayLike,
+    effect: ArrayLike,
+    treatment: ArrayLike,
     *,
     k: float = 0.3,
     strategy: Literal["overall", "by_group"] = "overall",
-    control: Any = None,
-    treatments: Any = None,
-    arm: Any = None,
-    sample_weight: Any = None,
-    pos_label: Any = None,
+    control: int | float | bool | str | None = None,
+    treatments: ArrayLike | None = None,
+    arm: int | float | bool | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    pos_label: int | float | bool | str | None = None,
 ) -> float:
     """Compute the uplift of the rows with the highest effects.
 

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
@@ -38,12 +39,12 @@ _LogOf = tuple[RawLog, list[str]]
     prefer_skip_nested_validation=False,
 )
 def check_no_leakage(
-    fitted: Any,
-    X: Any,
+    fitted: Estimator,
+    X: pd.DataFrame,
     *,
     n_cutoffs: int | None = 20,
     rtol: float = 1e-5,
-    random_state: Any = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> None:
     """Raise an error if an output depends on events at or after the cutoff of a row.
 

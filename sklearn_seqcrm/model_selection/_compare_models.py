@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_consistent_length, check_random_state, indexable
@@ -21,6 +22,7 @@ import sklearn_seqcrm
 from sklearn_seqcrm._columns import customers_of
 from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
 from sklearn_seqcrm.model_selection._runs import Job, Run, params_of, read_run
@@ -44,21 +46,21 @@ from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
     prefer_skip_nested_validation=False,
 )
 def compare_models(
-    models: Mapping[str, Any],
-    X: Any,
-    y: Any,
+    models: Mapping[str, Estimator],
+    X: pd.DataFrame,
+    y: ArrayLike,
     *,
-    cv: Any,
-    scoring: Any,
+    cv: int | Splitter | Iterable[Any],
+    scoring: str | Callable[..., float] | Sequence[str] | Mapping[str, Any],
     reference: str | None = None,
     history: str | None = None,
-    groups: Any = None,
+    groups: ArrayLike | None = None,
     params: Mapping[str, Any] | None = None,
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
     n_jobs: int | None = None,
     cache: str | PathLike[str] | None = None,
-    random_state: Any = 0,
+    random_state: int | np.random.RandomState | None = 0,
     verbose: int = 0,
 ) -> ModelComparison:
     """Fit several models on the same folds, and compare them by paired bootstrap.

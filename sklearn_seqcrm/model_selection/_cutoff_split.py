@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
@@ -22,6 +23,7 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 
 # Role of a row in a fold; each row has one.
@@ -137,13 +139,13 @@ class CutoffSplit(BaseCrossValidator):
         self,
         n_splits: int = 3,
         *,
-        horizon: Any = None,
-        gap: Any = 0,
+        horizon: Duration | None = None,
+        gap: Duration = 0,
         test_size: int = 1,
-        train_window: Any = None,
+        train_window: Duration | None = None,
         holdout_customers: float | None = None,
         history: str | int | None = None,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_splits = n_splits
         self.horizon = horizon
@@ -154,7 +156,9 @@ class CutoffSplit(BaseCrossValidator):
         self.history = history
         self.random_state = random_state
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
         """Return the number of folds.
 
         Parameters
@@ -174,7 +178,10 @@ class CutoffSplit(BaseCrossValidator):
         return self.n_splits
 
     def split(
-        self, X: Any, y: Any = None, groups: Any = None
+        self,
+        X: pd.DataFrame | pd.Series | HistoryArray,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Generate the rows of each fold.
 
@@ -207,7 +214,9 @@ class CutoffSplit(BaseCrossValidator):
         for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
 
-    def report(self, X: Any, y: Any = None) -> pd.DataFrame:
+    def report(
+        self, X: pd.DataFrame | pd.Series | HistoryArray, y: pd.Series | None = None
+    ) -> pd.DataFrame:
         """Describe the folds: when each trains and tests, and which rows it drops.
 
         Parameters

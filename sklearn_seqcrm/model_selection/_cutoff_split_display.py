@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import one_history
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
 _BAR = 0.34  # height; folds are 1 apart
@@ -62,7 +66,12 @@ class CutoffSplitDisplay:
 
     @classmethod
     def from_splitter(
-        cls, splitter: CutoffSplit, X: Any, y: Any = None, *, ax: Any = None
+        cls,
+        splitter: CutoffSplit,
+        X: pd.DataFrame | pd.Series | HistoryArray,
+        y: pd.Series | None = None,
+        *,
+        ax: Axes | None = None,
     ) -> Self:
         """Split rows and plot the folds.
 
@@ -98,7 +107,7 @@ class CutoffSplitDisplay:
         cutoffs = array.log.timeline.clock.as_index(np.unique(array.rows.cutoff))
         return cls(report=report, cutoffs=cutoffs).plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Plot the folds, the first one on top.
 
         Parameters

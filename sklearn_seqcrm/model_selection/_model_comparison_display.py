@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes
 from sklearn_seqcrm._store import check_list
+from sklearn_seqcrm._typing import ListLike
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BETTER, _WORSE, _UNDECIDED = "tab:blue", "tab:orange", "0.55"
 
@@ -72,7 +76,7 @@ class ModelComparisonDisplay:
         comparison: ModelComparison,
         *,
         metrics: Sequence[str] | None = None,
-        axes: Any = None,
+        axes: Axes | ListLike | None = None,
     ) -> Self:
         """Plot a comparison.
 
@@ -120,7 +124,7 @@ class ModelComparisonDisplay:
         )
         return display.plot(axes)
 
-    def plot(self, axes: Any = None) -> Self:
+    def plot(self, axes: Axes | ListLike | None = None) -> Self:
         """Plot the intervals, a row for each model and axes for each metric.
 
         Parameters
@@ -143,17 +147,17 @@ class ModelComparisonDisplay:
         if axes is None:
             n, height = len(metrics), 1.6 + 0.4 * len(models)
             axes = new_axes(1.5 + 3.6 * n, height, n_columns=n, sharey=True)
-        axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
-        if len(axes) != len(metrics):
+        panels = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+        if len(panels) != len(metrics):
             raise ValueError(
-                f"{len(metrics)} metrics need as many axes; got {len(axes)}."
+                f"{len(metrics)} metrics need as many axes; got {len(panels)}."
             )
-        for ax, metric in zip(axes, metrics, strict=True):
+        for ax, metric in zip(panels, metrics, strict=True):
             of_metric = self.differences[self.differences["metric"] == metric]
             self._plot_metric(ax, of_metric.set_index("model").loc[models])
             ax.set_title(metric)
-        axes[0].set_yticks(range(len(models)), models)
-        self.axes_, self.figure_ = axes, axes[0].figure
+        panels[0].set_yticks(range(len(models)), models)
+        self.axes_, self.figure_ = panels, panels[0].figure
         return self
 
     def _plot_metric(self, ax: Any, found: pd.DataFrame) -> None:
@@ -190,7 +194,8 @@ def _label(*numbers: float) -> str:
     width = abs(numbers[2] - numbers[1]) or abs(numbers[0])
     exact = width > 0 and np.isfinite(width)
     digits = max(0, 1 - int(np.floor(np.log10(width)))) if exact else 2
-    return "{} ({} to {})".format(*(f"{number:+z.{digits}f}" for number in numbers))
+    texts = (f"{number:+z.{digits}f}".replace("-", "\u2212") for number in numbers)
+    return "{} ({} to {})".format(*texts)
 
 
 def _color(lower: float, upper: float) -> str:

@@ -19,6 +19,7 @@ from sklearn_seqcrm._recurrent.data import (
     Ranks,
     RowData,
     automatic_batch_size,
+    automatic_n_networks,
     read_inputs,
     refuse_untrainable,
     warn_if_all_empty,
@@ -110,8 +111,13 @@ class BaseLSTM(
 
     @property
     def net_(self) -> HistoryNet:
-        """First of the `n_networks` trained nets."""
+        """First of the trained nets."""
         return self.nets_[0]
+
+    @property
+    def n_networks_(self) -> int:
+        """Number of trained nets."""
+        return len(self.nets_)
 
     def _fit(
         self,
@@ -127,9 +133,9 @@ class BaseLSTM(
         inputs = self._start(
             X, targets, sample_weight, objective, is_continuation, is_full_data=True
         )
-        seeds = self._draw_seeds(is_continuation)
-        # Initial biases and batch sizes depend on rows with a weight only.
+        # Seeds, initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
+        seeds = self._draw_seeds(is_continuation, self._n_networks(inputs.data))
         # With a split forward in time, one network finds the number of epochs, and all
         # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
@@ -176,6 +182,9 @@ class BaseLSTM(
             self.nets_ = nets if is_continuation else nets[: n_done + 1]
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
+            if self.verbose:
+                purpose = ", for the number of epochs" if refits else ""
+                print(f"Network {n_done + 1} of {len(seeds)}{purpose}")
             train(self, net, of_net, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
@@ -205,6 +214,8 @@ class BaseLSTM(
             net.start_linear_part(data)
             # Callbacks see the new network.
             epochs = EpochSteps(task, [*trained, net])
+            if self.verbose:
+                print(f"Network {len(trained) + 1} of {len(seeds)}, on all rows")
             train(self, net, of_net, n_epochs, data, None, epochs)
             if len(net.history) == n_epochs:
                 trained.append(net)
@@ -233,7 +244,9 @@ class BaseLSTM(
         inputs = self._start(
             X, targets, sample_weight, objective, is_continuation, is_full_data=False
         )
-        seeds = self._draw_seeds(is_continuation)
+        # A part of the rows does not show how long an epoch of all rows is.
+        n_networks = 1 if self.n_networks == "auto" else self.n_networks
+        seeds = self._draw_seeds(is_continuation, n_networks)
         inputs = self._drop_weightless(inputs, is_continuation)
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
@@ -388,19 +401,28 @@ class BaseLSTM(
             self._mean_weight = mean_weight(inputs.data)
         return inputs
 
-    def _draw_seeds(self, is_continuation: bool) -> list[Seeds]:
+    def _n_networks(self, data: RowData) -> int:
+        if self.n_networks != "auto":
+            return int(self.n_networks)
+        # Callbacks of skorch observe one training, and may store its net.
+        if self.callbacks:
+            return 1
+        return automatic_n_networks(data, share=not self.bidirectional)
+
+    def _draw_seeds(self, is_continuation: bool, n_networks: int) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
         # Epochs trained before: a continuation draws other batches and dropout.
         n_before = (
             [len(net.history) for net in self.nets_]
             if is_continuation
-            else [0] * self.n_networks
+            else [0] * n_networks
         )
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
     def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
-            return automatic_batch_size(data, share=not self.bidirectional)
+            share = not self.bidirectional
+            return automatic_batch_size(data, share, self._ranks.size)
         return int(self.batch_size)
 
     def _max_epochs(self, stops_early: bool) -> int:

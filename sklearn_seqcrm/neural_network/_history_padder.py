@@ -6,6 +6,8 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -112,7 +114,7 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         def fit_transform(self, X: Any, y: Any = None) -> PaddedHistories: ...
 
     @one_task
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> Self:
         """Learn the number of steps.
 
         Parameters
@@ -141,7 +143,7 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         self.max_length_ = int(max(1, self.max_length or longest))
         return self
 
-    def transform(self, X: Any) -> PaddedHistories:
+    def transform(self, X: pd.DataFrame) -> PaddedHistories:
         """Pad the histories of some rows.
 
         Parameters

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import ForwardSplit, NoForwardSplitError
 from sklearn_seqcrm._recurrent.objectives import (
@@ -19,6 +22,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -67,11 +71,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose probabilities are averaged. Networks are trained one
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose probabilities are averaged: they depend less on the
+        seed, and are better with few customers. ``"auto"``: up to 5, as long as an
+        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
+        step is an event or moment, once for all rows of a customer), so that training
+        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
         after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller, and results with few customers are better. Each takes
+        Forward in time, the first one finds the number of epochs for all. Each takes
         the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
@@ -131,7 +138,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------
@@ -142,6 +149,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -264,13 +273,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
@@ -278,10 +287,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         | Sequence[Mapping[Any, float]]
         | Literal["balanced"]
         | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -326,7 +335,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         return tags
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows with known classes.
 
         Parameters
@@ -358,7 +372,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         return self._fit(X, y, sample_weight, Classes())
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train one more epoch on rows.
 
@@ -471,7 +489,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 f"cutoffs, lack {lacking}"
             )
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Probability of each class, or of each label.
 
         Parameters
@@ -487,7 +507,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         return self._combined(self._fitted_objective.predict, X)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
 
         Parameters

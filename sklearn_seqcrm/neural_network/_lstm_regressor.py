@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.explain import PathAttributions
@@ -24,6 +27,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -75,11 +79,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose predictions are averaged. Networks are trained one
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose predictions are averaged: they depend less on the
+        seed, and are better with few customers. ``"auto"``: up to 5, as long as an
+        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
+        step is an event or moment, once for all rows of a customer), so that training
+        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
         after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller, and results with few customers are better. Each takes
+        Forward in time, the first one finds the number of epochs for all. Each takes
         the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
@@ -152,13 +159,15 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -284,13 +293,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
@@ -304,10 +313,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ] = "squared_error",
         quantile: float | Sequence[float] = 0.5,
         exposure: str | int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -344,7 +353,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows with known targets.
 
         Parameters
@@ -376,7 +390,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._check_parameters()
         return self._fit(X, y, sample_weight, self._new_objective())
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one more epoch on rows.
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
@@ -413,7 +432,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, self._new_objective())
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -430,7 +451,11 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._combined(self._fitted_objective.predict, X)
 
     @_predicts("predict_quantiles")
-    def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
+    def predict_quantiles(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        quantiles: ArrayLike | None = None,
+    ) -> np.ndarray:
         """Predict quantiles of the target.
 
         Only for ``loss="quantile"`` and ``"zero_inflated_lognormal"``.
@@ -446,7 +471,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Returns
         -------
         ndarray of shape (n, q) or (n, k, q)
-            A quantile in each column, in the units of `y`, which do not cross.
+            A quantile in each column, in the units of `y`, which do not cross. Of
+            several networks, means of their quantiles or, for
+            ``"zero_inflated_lognormal"``, quantiles of their mean distribution.
 
         Raises
         ------
@@ -458,7 +485,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._combined(self._fitted_objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
-    def predict_proba_zero(self, X: Any) -> np.ndarray:
+    def predict_proba_zero(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the probability that the target is 0.
 
         Only for ``loss="zero_inflated_lognormal"``.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
@@ -23,6 +26,7 @@ from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -72,12 +76,15 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose survival curves are averaged. Networks are trained
-        one after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller. Each takes the time of a training, and prediction
-        takes time in proportion to the number.
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose survival curves are averaged: they depend less on
+        the seed, and are better with few customers. ``"auto"``: up to 5, as long as an
+        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
+        step is an event or moment, once for all rows of a customer), so that training
+        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
+        after the other, with other initial weights and other customers set aside.
+        Forward in time, the first one finds the number of epochs for all. Each takes
+        the time of a training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -138,7 +145,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------
@@ -151,6 +158,8 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -294,21 +303,21 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
-        bins: Any = 20,
-        callbacks: Sequence[Any] | None = None,
+        bins: int | Duration | ArrayLike = 20,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -360,7 +369,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         return tags
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on times of events, which may be right-censored.
 
         Parameters
@@ -430,7 +444,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         target = self._objective.encode(labels, data.weight)
         return inputs._replace(data=replace(data, target=target), labels=labels)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one more epoch on rows.
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows

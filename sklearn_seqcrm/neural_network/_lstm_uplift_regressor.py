@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Self
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Number, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
 
@@ -61,12 +66,15 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    n_networks : int, default=1
-        Size of the ensemble, whose effects are averaged. Networks are trained one
-        after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. The variance
-        between seeds is smaller, and results with few customers are better. Each takes
-        the time of a training, and prediction takes time in proportion to the number.
+    n_networks : int or "auto", default="auto"
+        Size of the ensemble, whose effects are averaged: they depend less on the seed,
+        and are better with few customers. ``"auto"``: up to 5, as long as an epoch of
+        all of them has at most 200,000 rows and steps of the recurrent cell (a step is
+        an event or moment, once for all rows of a customer), so that training takes
+        seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one after
+        the other, with other initial weights and other customers set aside. Forward in
+        time, the first one finds the number of epochs for all. Each takes the time of a
+        training, and prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -131,7 +139,7 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         Architecture and number of the networks, loss, weight decay and device must not
         change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each training, and one for each of its epochs.
 
     Attributes
     ----------
@@ -140,6 +148,8 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
     nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
+    n_networks_ : int
+        Number of these nets.
     net_ : skorch.NeuralNet
         First of the nets; ``net_.history`` has the losses of each epoch of its last
         training, and ``validation_["losses"]`` the validation losses of the first.
@@ -221,25 +231,25 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        n_networks: int = 1,
+        n_networks: int | Literal["auto"] = "auto",
         averaged_steps: int = 200,
         batch_size: int | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool | Literal["auto"] = "auto",
         validation: Literal["auto", "forward", "customers"] = "auto",
-        horizon: Any = None,
+        horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
-        control: Any = None,
+        control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,
         loss: Literal[
             "squared_error", "poisson", "gamma", "zero_inflated_lognormal"
         ] = "squared_error",
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
-        random_state: Any = None,
-        pretrained: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        pretrained: Estimator | None = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -280,12 +290,12 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
 
     def partial_fit(
         self,
-        X: Any,
-        y: Any,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
         *,
-        treatment: Any = None,
-        treatments: Any = None,
-        sample_weight: Any = None,
+        treatment: ArrayLike | None = None,
+        treatments: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train one more epoch on rows.
 

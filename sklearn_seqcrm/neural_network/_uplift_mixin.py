@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 
 from sklearn_seqcrm._columns import (
@@ -66,7 +68,12 @@ class UpliftMixin(ABC):
 
     @with_callbacks
     def fit(
-        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        *,
+        treatment: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train on rows with known treatments and outcomes.
 
@@ -169,7 +176,9 @@ class UpliftMixin(ABC):
                     f"treatments {self.treatments_[absent].tolist()}"
                 )
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the effect of each treatment against the control.
 
         Parameters
@@ -185,7 +194,9 @@ class UpliftMixin(ABC):
         """
         return self._combined(self._fitted_objective.predict, X)
 
-    def predict_outcomes(self, X: Any) -> np.ndarray:
+    def predict_outcomes(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict the expected outcome under each treatment.
 
         Parameters
@@ -201,7 +212,9 @@ class UpliftMixin(ABC):
         """
         return self._combined(self._fitted_objective.outcomes, X)
 
-    def predict_interval(self, X: Any) -> np.ndarray:
+    def predict_interval(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict an interval for the effect of each treatment, from the networks.
 
         Parameters
@@ -234,7 +247,9 @@ class UpliftMixin(ABC):
         mean, reach = each.mean(axis=0), q * each.std(axis=0, ddof=1)
         return np.stack([mean - reach, mean + reach], axis=-1)
 
-    def predict_samples(self, X: Any) -> np.ndarray:
+    def predict_samples(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict effects by each network.
 
         Parameters
@@ -253,7 +268,12 @@ class UpliftMixin(ABC):
         return np.stack([objective.predict(one) for one in self._outputs(X)])
 
     def score(
-        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        *,
+        treatment: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> float:
         """Return the Qini coefficient of the predicted effects.
 
@@ -281,6 +301,7 @@ class UpliftMixin(ABC):
             If treatments are missing, or were not among those of `fit`.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
+        assert treatment is not None
         classes = getattr(self, "classes_", None)
         return qini_auc_score(
             y,

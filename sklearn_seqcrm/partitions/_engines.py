@@ -354,7 +354,7 @@ class SparkEngine(Engine):
         yield from (pickle.loads(row["value"]) for row in found)
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
-        return self._apply(function, _spark_schema(empty))
+        return self._apply(_WithText(function), _spark_schema(empty))
 
     def _apply(self, function: PartFunction, schema: Any) -> Any:
         """Apply a function to each group of customers."""
@@ -523,9 +523,38 @@ def _spark_type(dtype: Any) -> str:
     return _SPARK_TYPES.get(name, "string")
 
 
+@dataclass(frozen=True)
+class _WithText:
+    """A function whose result has text wherever its schema has."""
+
+    function: PartFunction
+
+    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
+        table = self.function(part, events, rows)
+        _refuse_other_objects(table)
+        return table
+
+
+def _refuse_other_objects(table: pd.DataFrame) -> None:
+    """Raise a TypeError for a column of objects that are not text."""
+    for name, column in table.items():
+        if _spark_type(column.dtype) != "string" or pd.api.types.infer_dtype(
+            column, skipna=True
+        ) in ("string", "empty"):
+            continue
+        types = sorted({type(one).__name__ for one in column.dropna()})
+        raise TypeError(
+            f"Column {name!r} holds values of the types {', '.join(types)}, and Spark "
+            "stores text, numbers, booleans or times, one type in a column. Convert it "
+            "before, for example by .astype(str) or, for numbers and booleans beside "
+            "missing values, by .convert_dtypes()."
+        )
+
+
 def _for_spark(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with text as names, and without categories."""
     table = plain(table.set_axis([str(name) for name in table.columns], axis=1))
+    _refuse_other_objects(table)
     as_text = {
         str(name): column.astype(object).where(column.notna(), None)
         for name, column in table.items()

@@ -28,6 +28,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._types import check_count
 
@@ -194,7 +195,7 @@ def _as_table(target: Any) -> pd.DataFrame:
     )
 
 
-def load_rows(folder: Any, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
+def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
     """Open the rows of one of several training processes, and their targets.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -19,10 +20,11 @@ from sklearn_seqcrm._store import (
     hashed_ids,
     ids_of,
 )
+from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
-from sklearn_seqcrm.partitions._recipes import Attached, Snapshots
+from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
 from sklearn_seqcrm.partitions._schema import (
     Schema,
     TableOptions,
@@ -135,7 +137,7 @@ class PartitionedLog:
 
     def __init__(
         self,
-        events: Any,
+        events: IntoTable | Sequence[IntoTable],
         customer: str,
         time: str,
         fields: Sequence[str] | None = None,
@@ -143,7 +145,7 @@ class PartitionedLog:
         categorical: Sequence[str] = (),
         kinds: Mapping[str, Sequence[str]] | None = None,
         kind_field: str = "event",
-        observed_until: Any = None,
+        observed_until: Time | None = None,
         time_zone: str | None = "UTC",
         n_partitions: int | None = None,
         n_jobs: int | None = None,
@@ -209,13 +211,13 @@ class PartitionedLog:
 
     def snapshots(
         self,
-        cutoffs: Any,
+        cutoffs: Time | ListLike,
         *,
         min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
+        active_within: Duration | None = None,
+        lookback: Duration | None = None,
         name: str = "history",
-        statics: Any = None,
+        statics: IntoTable | None = None,
     ) -> PartitionedRows:
         """Make rows of all customers at given cutoffs.
 
@@ -243,6 +245,11 @@ class PartitionedLog:
             As in `EventLog.snapshots`; if a list has the rows of a customer in another
             partition than the events; if `statics` has a customer twice, when rows are
             made.
+
+        Warns
+        -----
+        UserWarning
+            As in `EventLog.snapshots`, of the events of all partitions.
         """
         cutoffs = (
             list(cutoffs)
@@ -251,14 +258,14 @@ class PartitionedLog:
         )
         recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
         customer = self._options.customer
-        return self._rows(recipe, self._joined(statics, customer))
+        return self._rows(recipe, self._joined(statics, customer), statics)
 
     def attach(
         self,
-        rows: Any,
+        rows: IntoTable,
         customer: str | None = None,
-        cutoff: Any = None,
-        lookback: Any = None,
+        cutoff: Time | None = None,
+        lookback: Duration | None = None,
         allow_exact_matches: bool = False,
         name: str = "history",
     ) -> PartitionedRows:
@@ -286,6 +293,12 @@ class PartitionedLog:
         TypeError, ValueError
             If a list has the rows of a customer in another partition than the events;
             as in `EventLog.attach`, when rows are made.
+
+        Warns
+        -----
+        UserWarning
+            If cutoffs lie long after the end of observation, as in `EventLog.attach`.
+            Cutoffs in a column of a Dask or Spark DataFrame are not compared.
         """
         key = self._options.customer if customer is None else customer
         if cutoff is None:
@@ -294,10 +307,15 @@ class PartitionedLog:
             last = clock.as_scalar(self._schema.last)
             cutoff, allow_exact_matches = max(self.observed_until, last), True
         recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
-        return self._rows(recipe, self._joined(rows, key))
+        return self._rows(recipe, self._joined(rows, key), rows)
 
-    def _rows(self, recipe: Any, engine: Engine) -> PartitionedRows:
+    def _rows(self, recipe: Recipe, engine: Engine, table: Any) -> PartitionedRows:
         recipe.make(self._schema.template, engine.head())  # refuses wrong options early
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            recipe.check_cutoffs(self._schema.outline(), table)
+        for one in caught:
+            warnings.warn(one.message, stacklevel=3)
         return PartitionedRows(engine, self._options, self._schema, recipe)
 
     def _joined(self, table: Any, customer: str) -> Engine:

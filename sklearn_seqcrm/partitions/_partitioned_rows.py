@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Engine
 from sklearn_seqcrm.partitions._fit import fit_transformer
@@ -165,7 +166,7 @@ class PartitionedRows:
         found = self._engine.collect(partial(_count, self._make))
         return pd.DataFrame(list(found)).set_index("partition")
 
-    def fit(self, transformer: Any) -> Any:
+    def fit(self, transformer: Estimator) -> Any:
         """Fit a transformer of histories on the rows of all partitions.
 
         Parameters
@@ -208,7 +209,7 @@ class PartitionedRows:
         return fit_transformer(transformer, self._engine, self._make, self._empty())
 
     def to_disk(
-        self, folder: Any, y: Callable[[pd.DataFrame], Any] | None = None
+        self, folder: FilePath, y: Callable[[pd.DataFrame], Any] | None = None
     ) -> None:
         """Write an on-disk log and the rows of each partition, for training.
 

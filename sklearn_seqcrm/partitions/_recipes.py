@@ -16,13 +16,21 @@ from sklearn_seqcrm.partitions._types import plain_ids
 class Recipe(Protocol):
     """What makes rows."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the history column."""
 
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the rows of a log, and of a second table of the same customers."""
 
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers whose rows lack events, or statics."""
+
+    def check_cutoffs(self, log: EventLog, table: Any) -> None:
+        """Warn of cutoffs too early or too late for a log of one customer.
+
+        `table` is the second table as the user gave it.
+        """
 
 
 class Snapshots(NamedTuple):
@@ -36,7 +44,8 @@ class Snapshots(NamedTuple):
 
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the rows of a log, with statics."""
-        # The warnings compare with the time span of all events, not of a partition.
+        # The warnings compare with the span of a partition; `check_cutoffs` has that of
+        # all events.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             X = log.snapshots(
@@ -68,6 +77,10 @@ class Snapshots(NamedTuple):
             return 0
         name = log.names[0]
         return int((self._places(log.customers, table[name], name) < 0).sum())
+
+    def check_cutoffs(self, log: EventLog, table: Any) -> None:
+        """Warn of cutoffs too early or too late for a log of one customer."""
+        log.snapshots(self.cutoffs, min_events=min(1, self.min_events))
 
     def _places(self, ids: pd.Index, of_table: pd.Series, name: str) -> np.ndarray:
         """Return the row of each customer in the table of statics, -1 for none."""
@@ -114,3 +127,20 @@ class Attached(NamedTuple):
         column = plain_ids(table[self.customer])
         ids = exact_ids(pd.Index(column.unique()), "customers")
         return int((find_ids(ids, log.customers) < 0).sum())
+
+    def check_cutoffs(self, log: EventLog, table: Any) -> None:
+        """Warn of cutoffs too late for a log of one customer.
+
+        Cutoffs in a column of Dask or Spark are unknown here.
+        """
+        rows = pd.DataFrame({self.customer: log.customers})
+        if isinstance(self.cutoff, str):
+            tables = table if isinstance(table, list) else [table]
+            columns = [one[self.cutoff] for one in tables if self.cutoff in one.columns]
+            if not all(isinstance(one, pd.Series) for one in columns):
+                return
+            if columns:
+                cutoffs = pd.concat(columns, ignore_index=True)
+                rows = rows.loc[rows.index.repeat(len(cutoffs))].reset_index(drop=True)
+                rows[self.cutoff] = cutoffs
+        log.attach(rows, self.customer, self.cutoff)

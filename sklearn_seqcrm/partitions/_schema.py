@@ -157,8 +157,8 @@ class Schema(NamedTuple):
         A log without events: clock, end of observation, names, kinds and fields.
     known : dict of str to bool
         Whether some event has a value of the field; if not, its type is open.
-    last : object
-        Time of the last event, in ticks of the clock.
+    first, last : object
+        Times of the first and the last event, in ticks of the clock.
     n_events : int
         Number of events.
     ids : Index
@@ -173,6 +173,7 @@ class Schema(NamedTuple):
     part: int
     template: EventLog
     known: dict[str, bool]
+    first: Any
     last: Any
     n_events: int
     ids: pd.Index
@@ -201,6 +202,7 @@ class Schema(NamedTuple):
             part,
             EventLog.of(timeline, columns, log.names, _kinds_of(log)),
             {name: not one.is_empty() for name, one in log.columns.items()},
+            log.timeline.times.min(),
             last,
             len(log),
             log.customers[:1],
@@ -257,13 +259,14 @@ class Schema(NamedTuple):
             for name in a.fields
         }
         known = {name: self.known[name] or other.known[name] for name in a.fields}
-        lasts = [
-            _on(one.last, one.template.timeline.clock, clock) for one in (self, other)
-        ]
+        own = [(one, one.template.timeline.clock) for one in (self, other)]
+        firsts = [_on(one.first, old, clock) for one, old in own]
+        lasts = [_on(one.last, old, clock) for one, old in own]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
             known=known,
+            first=min(firsts),
             last=max(lasts),
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
@@ -280,6 +283,22 @@ class Schema(NamedTuple):
             replace(timeline, observation=window), self.template.columns
         )
         return self._replace(template=template)
+
+    def outline(self) -> EventLog:
+        """Return a log of one customer with the time span of all events.
+
+        Its cutoffs are too early or too late where those of all partitions together
+        are.
+        """
+        times = np.full(min(self.n_events, _SAMPLE), self.first)
+        times[-1] = self.last
+        timeline = replace(
+            self.template.timeline,
+            customers=self.ids,
+            offsets=np.array([0, len(times)]),
+            times=times,
+        )
+        return EventLog.of(timeline, {}, self.template.names, None)
 
     def conform(self, log: EventLog | None) -> EventLog:
         """Return the log of a partition with the types of all partitions."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -41,6 +42,7 @@ from sklearn_seqcrm._sklearn_compat import (
     one_task,
     output_wanted,
 )
+from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -209,8 +211,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         max_categories: int | Literal["auto"] | None = "auto",
         half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
-        moments: Any = "auto",
-        pretrained: Any = None,
+        moments: bool | Duration = "auto",
+        pretrained: Estimator | None = None,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_categories = max_categories
@@ -223,7 +225,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         return clone_with_fitted(self, "pretrained")
 
     @one_task
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> Self:
         """Learn scales, levels and units from the visible events of the rows.
 
         Parameters
@@ -251,7 +253,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         return self
 
     @one_task
-    def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
+    def fit_transform(
+        self, X: pd.DataFrame, y: ArrayLike | None = None
+    ) -> pd.DataFrame:
         """Learn, and encode the same rows.
 
         It takes hardly longer than `fit`, which encodes the rows as well, to scale row
@@ -282,7 +286,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         self._refuse_polars()
         return self._learn(X)
 
-    def transform(self, X: Any) -> pd.DataFrame:
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Replace each history column by views of an encoded log.
 
         Parameters
@@ -322,7 +326,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         table = roles.select(X, self).refuse_no_rows("HistoryEncoder")
         return table.refuse_encoded("HistoryEncoder").refuse_missing()
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the columns, which do not change.
 
         Parameters

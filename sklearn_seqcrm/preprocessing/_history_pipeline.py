@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+from joblib import Memory
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -15,14 +16,15 @@ from sklearn_seqcrm._columns import (
     static_parts,
 )
 from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 
 def make_history_pipeline(
-    estimator: Any,
+    estimator: Estimator,
     *,
     many_levels: Literal["one-hot", "target"] = "one-hot",
-    memory: Any = None,
+    memory: str | Memory | None = None,
 ) -> Pipeline:
     """Make a pipeline that prepares raw `X` for an estimator of histories.
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import CensoredData, ecdf
 
 # Multipliers of values at which the expected cost is computed; 1 is a bid of the value.
@@ -84,7 +85,7 @@ class WinRateCurve:
     array([0.   , 0.25 , 1.375])
     """
 
-    def __init__(self, bids: Any, prices: Any) -> None:
+    def __init__(self, bids: ArrayLike, prices: ArrayLike) -> None:
         bids, prices = _numbers(bids, "bids"), np.asarray(prices, dtype="float64")
         if bids.shape != prices.shape or bids.ndim != 1 or not len(bids):
             raise ValueError(
@@ -110,7 +111,7 @@ class WinRateCurve:
         costs = self.prices * np.diff(self._win_rates)
         self._costs = np.append(0, np.cumsum(costs))
 
-    def win_rate(self, bids: Any) -> np.ndarray:
+    def win_rate(self, bids: ArrayLike) -> np.ndarray:
         """Return the probability that the price is below a bid.
 
         Parameters
@@ -125,7 +126,7 @@ class WinRateCurve:
         """
         return self._win_rates[np.searchsorted(self.prices, _numbers(bids, "bids"))]
 
-    def expected_cost(self, bids: Any) -> np.ndarray:
+    def expected_cost(self, bids: ArrayLike) -> np.ndarray:
         """Return the expected payment for an auction, which is 0 if it is lost.
 
         Parameters
@@ -239,8 +240,8 @@ class BudgetPacer:
     def __init__(
         self,
         budget: float,
-        times: Any,
-        values: Any,
+        times: ArrayLike,
+        values: ArrayLike,
         curve: WinRateCurve,
         *,
         n_periods: int = 1,

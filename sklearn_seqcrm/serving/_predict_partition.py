@@ -10,20 +10,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._typing import Estimator, Time
 from sklearn_seqcrm.events import EventLog
 
 
 def predict_partition(
-    events: Any,
+    events: pd.DataFrame | Iterable[pd.DataFrame],
     rows: pd.DataFrame | None = None,
     *,
-    model: Any,
+    model: Estimator,
     customer: str,
     time: str,
-    cutoff: Any,
+    cutoff: Time,
     fields: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
-    observed_until: Any = None,
+    observed_until: Time | None = None,
     method: Literal["predict", "predict_proba", "decision_function"] = "predict",
     time_zone: str | None = "UTC",
 ) -> pd.DataFrame:

@@ -8,12 +8,12 @@ from typing import Any, Unpack, overload
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._typing import Duration, ListLike
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.targets._horizons import over_horizons
 from sklearn_seqcrm.targets._windows import (
     Censored,
     CountOptions,
-    Duration,
-    Durations,
     WindowOptions,
     Windows,
     check_target_params,
@@ -31,14 +31,14 @@ def churned(
 
 @overload
 def churned(
-    X: Any, horizon: Durations, **options: Unpack[WindowOptions]
+    X: Any, horizon: ListLike, **options: Unpack[WindowOptions]
 ) -> pd.DataFrame: ...
 
 
 @check_target_params
 def churned(
-    X: Any,
-    horizon: Duration | Durations,
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    horizon: Duration | ListLike,
     *,
     gap: Duration = 0,
     censored: Censored = "raise",
@@ -160,14 +160,14 @@ def future_count(
 
 @overload
 def future_count(
-    X: Any, horizon: Durations, **options: Unpack[CountOptions]
+    X: Any, horizon: ListLike, **options: Unpack[CountOptions]
 ) -> pd.DataFrame: ...
 
 
 @check_target_params
 def future_count(
-    X: Any,
-    horizon: Duration | Durations,
+    X: pd.DataFrame | pd.Series | HistoryArray,
+    horizon: Duration | ListLike,
     *,
     gap: Duration = 0,
     censored: Censored = "raise",

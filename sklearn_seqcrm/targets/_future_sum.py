@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import event_blocks
+from sklearn_seqcrm._typing import Duration, ListLike
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.targets._horizons import over_horizons
 from sklearn_seqcrm.targets._windows import (
     Censored,
-    Duration,
-    Durations,
     WindowOptions,
     Windows,
     check_target_params,
@@ -29,15 +29,15 @@ def future_sum(
 
 @overload
 def future_sum(
-    X: Any, field: str, horizon: Durations, **options: Unpack[WindowOptions]
+    X: Any, field: str, horizon: ListLike, **options: Unpack[WindowOptions]
 ) -> pd.DataFrame: ...
 
 
 @check_target_params
 def future_sum(
-    X: Any,
+    X: pd.DataFrame | pd.Series | HistoryArray,
     field: str,
-    horizon: Duration | Durations,
+    horizon: Duration | ListLike,
     *,
     gap: Duration = 0,
     censored: Censored = "raise",

@@ -10,10 +10,11 @@ import pandas as pd
 
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
+from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.targets._windows import (
     TARGET_PARAMS,
     Censored,
-    Duration,
     Windows,
     check_target_params,
     to_target,
@@ -23,7 +24,7 @@ from sklearn_seqcrm.targets._windows import (
 
 @check_target_params
 def next_value(
-    X: Any,
+    X: pd.DataFrame | pd.Series | HistoryArray,
     field: str,
     horizon: Duration | None = None,
     *,
@@ -149,7 +150,7 @@ def next_value(
     {**TARGET_PARAMS, "censored": [StrOptions({"raise", "drop", "nan", "keep"})]}
 )
 def time_to_next(
-    X: Any,
+    X: pd.DataFrame | pd.Series | HistoryArray,
     horizon: Duration | None = None,
     *,
     gap: Duration = 0,

@@ -23,15 +23,11 @@ from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
     events_of_kinds,
+    field_of_kinds,
     saturating_add,
 )
+from sklearn_seqcrm._typing import Duration
 
-# What `pd.Timedelta` takes, or a number where the times of the log are numbers.
-Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
-# Not `Sequence`, which would include text.
-Durations: TypeAlias = (
-    list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
-)
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
 
@@ -192,7 +188,7 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
-        events = events_of_kinds(log.column(kind_field), kinds, kind_field)
+        events = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
     if not _is_false(moments):
         events = _first_of_moments(log, events, moments)
     if not isinstance(events, slice):

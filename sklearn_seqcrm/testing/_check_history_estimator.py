@@ -14,6 +14,7 @@ from unittest import SkipTest
 from sklearn.base import BaseEstimator, clone
 
 import sklearn_seqcrm
+from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.testing import _laws
 
 
@@ -52,7 +53,7 @@ _MAX_LENGTH = 100  # of an id: the parameters of nested estimators fill pages
 
 
 def check_history_estimator(
-    estimator: Any,
+    estimator: Estimator,
     *,
     on_fail: Literal["raise", "warn"] | None = "raise",
     expected_failed_checks: Mapping[str, str] | None = None,
@@ -158,7 +159,7 @@ def check_history_estimator(
 
 
 def parametrize_with_history_checks(
-    estimators: Iterable[Any],
+    estimators: Iterable[Estimator],
     *,
     expected_failed_checks: Callable[[Any], Mapping[str, str]] | None = None,
 ) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import islice
 from numbers import Integral, Real
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -48,6 +49,7 @@ from sklearn_seqcrm._treatments import (
     read_treatments,
     refuse_no_treatment,
 )
+from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, customer_folds
@@ -96,21 +98,21 @@ class BaseUplift(BaseEstimator, ABC):
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: Estimator | None = None,
         *,
         learner: Literal["s", "t", "x", "dr", "r"] = "dr",
-        effect_estimator: Any = None,
+        effect_estimator: Estimator | None = None,
         propensity: Literal["learned", "constant"] = "learned",
-        propensity_estimator: Any = None,
-        control: Any = None,
-        cv: Any = 3,
+        propensity_estimator: Estimator | None = None,
+        control: int | float | bool | str | None = None,
+        cv: int | Splitter | Iterable[Any] | None = 3,
         min_propensity: float = 0.05,
         overlap_weights: bool = True,
         calibrate: bool = True,
         n_bootstraps: int = 0,
         confidence_level: float = 0.9,
         n_jobs: int | None = None,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.learner = learner
@@ -135,12 +137,12 @@ class BaseUplift(BaseEstimator, ABC):
 
     def fit(
         self,
-        X: Any,
-        y: Any,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
         *,
-        treatment: Any = None,
-        sample_weight: Any = None,
-        propensity: Any = None,
+        treatment: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        propensity: ArrayLike | None = None,
     ) -> Self:
         """Fit the models of outcomes, treatments and effects.
 
@@ -173,8 +175,9 @@ class BaseUplift(BaseEstimator, ABC):
             values; `control` is not set and the labels are not 0 and 1, or booleans;
             there is only one arm, or one is missing in a fold or in all draws of a
             bootstrap sample; a propensity is 0 or 1; histories or a column of `X` show
-            the treatment that is being decided; the default of `effect_estimator` or
-            `propensity_estimator` is not known; or a parameter is out of range.
+            the treatment that is being decided; `estimator` is None and `X` has no
+            histories; the default of `effect_estimator` or `propensity_estimator` is
+            not known; or a parameter is out of range.
         TypeError
             If `learner` is ``"r"``, or `sample_weight` is given, and an estimator takes
             no `sample_weight`.
@@ -214,7 +217,7 @@ class BaseUplift(BaseEstimator, ABC):
             for number, seed in enumerate(seeds[1:], start=1)
         )
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: pd.DataFrame | ArrayLike) -> np.ndarray:
         """Predict the effect of the treatments on the outcome of each row.
 
         Parameters
@@ -232,7 +235,7 @@ class BaseUplift(BaseEstimator, ABC):
         check_is_fitted(self, "learner_")
         return self._one_or_several(self._effects(self.learner_, X))
 
-    def predict_outcomes(self, X: Any) -> np.ndarray:
+    def predict_outcomes(self, X: pd.DataFrame | ArrayLike) -> np.ndarray:
         """Predict the outcome of each row under each treatment.
 
         Parameters
@@ -251,7 +254,7 @@ class BaseUplift(BaseEstimator, ABC):
         found = self.learner_.outcomes(self._checked(X))
         return np.clip(found, 0, 1) if self._classify else found
 
-    def predict_interval(self, X: Any) -> np.ndarray:
+    def predict_interval(self, X: pd.DataFrame | ArrayLike) -> np.ndarray:
         """Predict an interval for the effect of the treatments on each row.
 
         Parameters
@@ -280,7 +283,7 @@ class BaseUplift(BaseEstimator, ABC):
         ends = np.quantile(effects, [tail, 1 - tail], axis=0)
         return np.moveaxis(ends, 0, -1)
 
-    def predict_samples(self, X: Any) -> np.ndarray:
+    def predict_samples(self, X: pd.DataFrame | ArrayLike) -> np.ndarray:
         """Predict effects by the models of each sample of customers.
 
         Parameters
@@ -308,7 +311,12 @@ class BaseUplift(BaseEstimator, ABC):
         return np.stack([self._one_or_several(one) for one in each])
 
     def score(
-        self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None
+        self,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        *,
+        treatment: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> float:
         """Return the Qini coefficient of the predicted effects.
 
@@ -336,6 +344,7 @@ class BaseUplift(BaseEstimator, ABC):
             If `treatment` is missing or has labels that `fit` did not see.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
+        assert treatment is not None
         return qini_auc_score(
             y,
             self.predict(X),
@@ -369,6 +378,8 @@ class BaseUplift(BaseEstimator, ABC):
                 f"{name} requires y to be passed, but the target y is None."
             )
         refuse_no_treatment(treatment, f"{name}.fit")
+        if self.estimator is None:
+            self._refuse_table(X)
         X, y = indexable(X, y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
@@ -392,6 +403,16 @@ class BaseUplift(BaseEstimator, ABC):
         refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
         refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
         return rows
+
+    def _refuse_table(self, X: Any) -> None:
+        """Raise a ValueError if the default estimator finds no histories to read."""
+        if isinstance(X, pd.DataFrame) and not has_histories(X):
+            boosting = _HIST_BOOSTING[self._classify].__name__
+            raise ValueError(
+                "The default estimator reads histories, and X has none: its columns "
+                f"are {X.columns.tolist()}. Add histories by EventLog.attach, or pass "
+                f"an estimator of tables, such as {type(self).__name__}({boosting}())."
+            )
 
     def _set_names(self, X: Any) -> None:
         """Set `n_features_in_` and `feature_names_in_`."""

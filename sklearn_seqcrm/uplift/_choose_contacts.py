@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
@@ -24,16 +25,16 @@ from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
     }
 )
 def choose_contacts(
-    effect: Any,
+    effect: ArrayLike,
     *,
-    value: Any = 1.0,
-    cost: Any = 0.0,
+    value: ArrayLike = 1.0,
+    cost: float | Mapping[str, float] | ArrayLike = 0.0,
     budget: float | None = None,
     capacity: int | Mapping[Any, int] | None = None,
-    treatments: Any = None,
-    channels: Any = None,
-    customers: Any = None,
-    effect_samples: Any = None,
+    treatments: ArrayLike | None = None,
+    channels: ArrayLike | None = None,
+    customers: ArrayLike | None = None,
+    effect_samples: ArrayLike | None = None,
     confidence_level: float = 0.95,
 ) -> Bunch:
     """Choose the contacts with the highest expected profit.
@@ -55,7 +56,8 @@ def choose_contacts(
         for each treatment, (n,) or (n, n_treatments) for each customer. With as many
         customers as treatments, use two dimensions. Costs of treatments in a mapping, a
         Series or a DataFrame are found by the labels of the treatments, and those of an
-        array are in the order of `treatments`, such as an estimator's `treatments_`.
+        array are in the order of `treatments`, such as an estimator's `treatments_`. A
+        mapping may also name no contact, with the cost 0.
     budget : float or None, default=None
         Largest sum of the costs, at least 0; None for no limit. For a number of
         contacts, such as 100 mails, use `capacity`.
@@ -186,7 +188,7 @@ def choose_contacts(
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
     if isinstance(cost, Mapping):
-        cost = _costs_by_label(cost, labels[1:])
+        cost = _costs_by_label(cost, labels)
     cost = in_order_of_arms(cost, labels[1:], "cost")
     costs = _costs(cost, n_rows, n_treatments)
     profits = values[:, None] * effects - costs
@@ -270,7 +272,8 @@ def _labels(treatments: Any, n_treatments: int) -> np.ndarray:
     if len(labels) != n_treatments + 1 or len(set(labels.tolist())) < len(labels):
         raise ValueError(
             f"treatments must have {n_treatments + 1} different labels, that of no "
-            f"contact and one for each column of effect; got {labels.tolist()}."
+            f"contact and one for each column of effect; got {labels.tolist()}. Pass "
+            "effects, as predict returns them, and not the outcomes of all arms."
         )
     return labels
 
@@ -298,7 +301,7 @@ def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
     if again.any():
         raise ValueError(
             f"{what} has {int(again.sum())} rows of customers who have a row already, "
-            f"such as {names[again].iloc[0]!r}; keep one row of each customer, the "
+            f"such as {names[again].tolist()[0]!r}; keep one row of each customer, the "
             "latest one for example, or pass customers=, the names of customers."
         )
     return names.to_numpy()
@@ -314,13 +317,23 @@ def _per_row(value: Any, n_rows: int) -> np.ndarray:
     return np.broadcast_to(found, n_rows)
 
 
-def _costs_by_label(cost: Mapping[Any, Any], labels: Any) -> np.ndarray:
-    """Return the costs of a mapping in the order of the labels."""
-    wanted = np.asarray(labels, dtype=object).tolist()
-    if set(cost) != set(wanted):
+def _costs_by_label(cost: Mapping[Any, Any], labels: np.ndarray) -> np.ndarray:
+    """Return the costs of a mapping in the order of the treatments.
+
+    No contact, the first of the labels, may be among them if it costs nothing.
+    """
+    none, *wanted = np.asarray(labels, dtype=object).tolist()
+    given = {label: one for label, one in cost.items() if label != none}
+    if set(given) != set(wanted):
         raise ValueError(
-            f"cost names {list(cost)}, and the treatments beside control are {wanted}; "
-            "give each of them a cost."
+            f"cost names {list(cost)}, and the treatments beside {none!r} are "
+            f"{wanted}; give each of them a cost, and pass the labels of all arms as "
+            "treatments=, no contact first."
+        )
+    if np.any(_floats(cost.get(none, 0), "cost")):
+        raise ValueError(
+            f"cost of {none!r}, the first of treatments, must be 0, because it is no "
+            f"contact; got {cost[none]!r}. Subtract it from the others."
         )
     return _floats([cost[label] for label in wanted], "cost")
 
@@ -335,7 +348,8 @@ def _costs(cost: Any, n_rows: int, n_treatments: int) -> np.ndarray:
     elif found.shape not in {(), (n_rows, n_treatments), (n_rows, 1)}:
         raise ValueError(
             f"cost must be a number, have one for each of {n_treatments} treatments or "
-            f"{n_rows} customers, or both; got the shape {found.shape}."
+            f"{n_rows} customers, or both; got the shape {found.shape}. No contact "
+            "costs nothing, and has no cost of its own."
         )
     if (found < 0).any():
         raise ValueError(

@@ -267,8 +267,14 @@ class Models:
             )
 
     def predict_effect(self, model: Any, X: Any) -> np.ndarray:
-        """Return effects, shape (n,)."""
-        return np.asarray(model.predict(X), dtype="float64").ravel()
+        """Return effects, shape (n,); those on a probability are between -1 and 1.
+
+        The linear part of a network extrapolates from rows with extreme sums. Without
+        the limits, one model could outweigh the others in their mean, and few rows
+        could determine the slope of a calibration.
+        """
+        found = np.asarray(model.predict(X), dtype="float64").ravel()
+        return found if self.positive is None else np.clip(found, -1, 1)
 
     def _weight(self, rows: UpliftRows) -> np.ndarray | None:
         return rows.weight if self.is_weighted else None

@@ -145,7 +145,10 @@ class UpliftRegressor(BaseUplift):
     weighted least squares, times ``mean_g v(tau_g) / v(mean_g tau_g)``, where ``v`` is
     the variance over rows; ``a`` makes the mean effect that of ``phi``. This is the
     cross-calibration of [5]_ with a line. If the effects of models are noise, ``b`` is
-    about 0, and all customers get the mean effect.
+    about 0, and all customers get the mean effect. The ratio of variances is at most
+    the number of groups, and ``b > 1`` with the standard error ``s`` over customers
+    becomes ``1 + max(0, d - s**2 / d)``, ``d = b - 1``: with few customers, models that
+    shrink effects would otherwise get slopes of 10 or 30 by chance.
 
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.
@@ -161,10 +164,11 @@ class UpliftRegressor(BaseUplift):
 
     **Intervals.** A sample draws customers with replacement, each with all of their
     rows, and all models are fitted again with other seeds. A sample without an arm is
-    drawn again. The intervals cover the
-    sampling of customers and the seeds of networks, not the bias of estimators that
-    shrink effects. ``n_networks`` of networks averages seeds: the variance is smaller,
-    in predictions and in intervals.
+    drawn again. The intervals cover the sampling of customers and the seeds of
+    networks, not the bias of estimators that shrink effects: with boosted trees,
+    intervals of 90% contained 90% of the true effects with ``"t"`` in simulations, and
+    75% with ``"dr"``, which is more accurate. ``n_networks`` of networks averages
+    seeds: the variance is smaller, in predictions and in intervals.
 
     **Weights.** `sample_weight` is passed to the last step of each pipeline, by a
     request of metadata routing where there is one, and else by the name of the step.

@@ -17,7 +17,13 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 def rows_of(n_customers=60, n_rows=3, n_levels=8, seed=0):
@@ -326,7 +332,10 @@ def test_pipelines_of_every_task(network, y):
         (GridSearchCV(LSTMUpliftClassifier(), {}), "classification"),
         (OneVsRestClassifier(LSTMRegressor()), "classification"),
         (GridSearchCV(LSTMSurvival(), {}), "survival"),
-        (make_history_pipeline(GridSearchCV(LSTMSurvival(), {})), "survival"),
+        (
+            make_history_pipeline(GridSearchCV(LSTMSurvival(), {})),
+            "survival",
+        ),
         (GridSearchCV(LSTMRegressor(), {}), "regression"),
     ],
 )
@@ -337,7 +346,7 @@ def test_the_task_is_that_of_the_innermost_estimator(estimator, task):
 
 
 def test_options_of_the_validation_are_those_of_the_network():
-    network = LSTMRegressor(horizon=3, validation_fraction=0.4)
+    network = LSTMRegressor(horizon=3, validation_fraction=0.4, n_networks=1)
     model = make_history_pipeline(GridSearchCV(network, {}), many_levels="target")
     parts = {name: part for name, part, _ in model["statics"].transformers}
     encoder = parts["level"]["customertargetencoder"]

@@ -125,8 +125,10 @@ def test_a_log_on_another_clock_is_encoded_in_memory(tables, tmp_path):
 @pytest.mark.parametrize(
     "estimator",
     [
-        LSTMClassifier(max_epochs=2, random_state=0, hidden_size=4),
-        LSTMRegressor(max_epochs=2, random_state=0, hidden_size=4, loss="poisson"),
+        LSTMClassifier(max_epochs=2, random_state=0, hidden_size=4, n_networks=1),
+        LSTMRegressor(
+            max_epochs=2, random_state=0, hidden_size=4, loss="poisson", n_networks=1
+        ),
     ],
 )
 def test_networks_are_the_same(estimator, tables):
@@ -166,7 +168,7 @@ def test_a_stream_warms_up_from_a_disk(tables):
         pytest.skip("StreamingScorer refuses histories that a lookback cuts off")
     y = np.arange(len(tables[0])) % 2
     model = make_history_pipeline(
-        LSTMClassifier(max_epochs=1, random_state=0, hidden_size=4)
+        LSTMClassifier(max_epochs=1, random_state=0, hidden_size=4, n_networks=1)
     ).fit(tables[1], y)
     logs = [X["history"].array.log for X in tables]
     scorers = [StreamingScorer(model, "who", "when") for _ in logs]

@@ -19,7 +19,13 @@ from sklearn_seqcrm.testing._small_data import (
     make_y,
 )
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 EVENTS = make_events()
 ROWS = make_rows()
 LOG = EventLog(EVENTS, "who", "when")

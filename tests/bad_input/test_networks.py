@@ -198,7 +198,12 @@ PARAMETERS = {
             "'hidden_size' .* must be an int",
         ),
         (CLASSIFIER, "hidden_size", True, r"int in the range \[1, inf\). Got True"),
-        (CLASSIFIER, "n_networks", True, r"int in the range \[1, inf\). Got True"),
+        (
+            CLASSIFIER,
+            "n_networks",
+            True,
+            r"\[1, inf\) or a str among {'auto'}. Got True",
+        ),
         (CLASSIFIER, "num_layers", 0, r"int in the range \[1, inf\). Got 0"),
         (
             CLASSIFIER,

@@ -1,10 +1,15 @@
 """Estimators with rows, which one process and two ranks fit."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 from skorch.helper import SliceDict
 
-from sklearn_seqcrm.distributed import fit_rank
+from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm.distributed import _process_ranks, fit_rank
+from sklearn_seqcrm.distributed._checkpoint import Checkpoint
+from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -18,6 +23,7 @@ from sklearn_seqcrm.targets import churned
 from tests.distributed.ranks import JOURNEYS, is_mine, journeys, recorded_losses
 
 SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
+ONE = {**SMALL, "n_networks": 1}
 
 
 def snapshots():
@@ -60,30 +66,46 @@ def cases():
     treatment = rng.integers(0, 2, len(y))
     dates, left = snapshots()
     pipeline = make_history_pipeline
-    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **SMALL)
-    balanced = LSTMClassifier(class_weight="balanced", n_networks=2, **SMALL)
+    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **ONE)
+    # By the rows of all ranks, five networks.
+    balanced = LSTMClassifier(class_weight="balanced", **SMALL)
     return {
-        "classes": (pipeline(LSTMClassifier(**SMALL)), X, y, {}),
+        "classes": (pipeline(LSTMClassifier(**ONE)), X, y, {}),
         "weights": (pipeline(balanced), X, y, {"sample_weight": weight}),
-        "forward": (pipeline(LSTMClassifier(**SMALL)), dates, left, {}),
+        "forward": (pipeline(LSTMClassifier(**ONE)), dates, left, {}),
         "text": (
-            pipeline(LSTMClassifier(bidirectional=True, **SMALL)),
+            pipeline(LSTMClassifier(bidirectional=True, **ONE)),
             X,
             np.where(y, "yes", "not so"),
             {},
         ),
-        "linear": (pipeline(LSTMRegressor(**SMALL)), X, spend, {}),
+        "linear": (pipeline(LSTMRegressor(**ONE)), X, spend, {}),
         "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
-        "survival": (pipeline(LSTMSurvival(bins=4, **SMALL)), X, lasts, {}),
+        "survival": (
+            pipeline(LSTMSurvival(bins=4, **ONE)),
+            X,
+            lasts,
+            {},
+        ),
         "effects": (
-            pipeline(LSTMUpliftClassifier(**SMALL)),
+            pipeline(LSTMUpliftClassifier(**ONE)),
             X,
             y,
             {"treatment": treatment},
         ),
-        "statics": (LSTMClassifier(**SMALL), rng.normal(size=(300, 3)), y, {}),
-        "no weight": (pipeline(LSTMClassifier(**SMALL)), X, y, {"sample_weight": half}),
-        "tensors": (LSTMClassifier(**SMALL), tensors, y, {}),
+        "statics": (
+            LSTMClassifier(**ONE),
+            rng.normal(size=(300, 3)),
+            y,
+            {},
+        ),
+        "no weight": (
+            pipeline(LSTMClassifier(**ONE)),
+            X,
+            y,
+            {"sample_weight": half},
+        ),
+        "tensors": (LSTMClassifier(**ONE), tensors, y, {}),
         "no events": (
             LSTMEventModel(**SMALL),
             log.attach(late, cutoff="cutoff"),
@@ -136,7 +158,9 @@ def fit_case(name, rank=None):
 def continue_training(rank=None):
     """Continue with networks that differ between ranks; return probabilities."""
     X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
-    network = LSTMClassifier(warm_start=True, early_stopping=False, **SMALL)
+    network = LSTMClassifier(
+        warm_start=True, early_stopping=False, **SMALL, n_networks=1
+    )
     network.set_params(random_state=rank or 0).fit(X, y).set_params(random_state=0)
     if rank is None:
         network.fit(X, y)
@@ -144,3 +168,27 @@ def continue_training(rank=None):
         mine = is_mine(len(X), rank, 2)
         fit_rank(network, X[mine], y[mine])
     return network.predict_proba(X)
+
+
+def automatic_batches(rank=None):
+    """Return batch size and losses of many rows; one process has that of two ranks."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(16_500, 2)), rng.integers(0, 2, 16_500)
+    small = ONE | {"max_epochs": 1, "early_stopping": False}
+    with recorded_losses() as losses:
+        if rank is None:
+            network = LSTMClassifier(batch_size=256, **small).fit(X, y)
+        else:
+            mine = is_mine(len(X), rank, 2)
+            network = fit_rank(LSTMClassifier(**small), X[mine], y[mine])
+    return network.batch_size_, losses
+
+
+def sampled_customers(rank=None):
+    """Return the customers from whose events an event model learns, in a group."""
+    X, _ = journeys()
+    mine = slice(None) if rank is None else is_mine(len(X), rank, 2)
+    ranks = ProcessRanks(Checkpoint(None))
+    with mock.patch.object(_process_ranks, "_EVENTS_TO_LEARN", 500):
+        sample = ranks.sample(Table.of(X[mine])).frame
+    return sample["customer_id"].tolist()

@@ -20,6 +20,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.distributed.ranks import JOURNEYS, group_of_one, journeys
 
 SMALL = {"hidden_size": 8, "max_epochs": 5, "random_state": 0}
+ONE = {**SMALL, "n_networks": 1}
 
 
 class BrokenOffError(Exception):
@@ -90,11 +91,11 @@ def test_seed_of_the_start_is_kept(group, tmp_path, monkeypatch):
         break_off(patch, 5)
         with pytest.raises(BrokenOffError):
             fit_rank(
-                LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path
+                LSTMClassifier(**ONE | {"random_state": None}), X, y, checkpoint=path
             )
     before = torch.load(path, weights_only=False)
     model = fit_rank(
-        LSTMClassifier(**SMALL | {"random_state": None}), X, y, checkpoint=path
+        LSTMClassifier(**ONE | {"random_state": None}), X, y, checkpoint=path
     )
     [seeds] = before["values"][0]
     assert model.net_.shuffle_seed == seeds.batches
@@ -120,18 +121,18 @@ def test_other_checkpoints_are_refused(group, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         break_off(patch, 5)
         with pytest.raises(BrokenOffError):
-            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
     whole = path.read_bytes()
     for model, labels in (
-        (LSTMClassifier(**SMALL | {"hidden_size": 9}), y),
-        (LSTMClassifier(**SMALL), 1 - y),
+        (LSTMClassifier(**ONE | {"hidden_size": 9}), y),
+        (LSTMClassifier(**ONE), 1 - y),
     ):
         with pytest.raises(ValueError, match="is the checkpoint of another training"):
             fit_rank(model, X, labels, checkpoint=path)
     for content in (whole[: len(whole) // 2], b"", pickle.dumps([1])):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="is no checkpoint that can be read"):
-            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -149,7 +150,7 @@ def test_checkpoint_of_other_rows_or_steps(group, tmp_path, monkeypatch, where):
         return log.attach(rows, cutoff="cutoff")
 
     def pipeline(n_seen=300):
-        model = make_history_pipeline(LSTMClassifier(**SMALL))
+        model = make_history_pipeline(LSTMClassifier(**ONE))
         model[:-1].fit(read(events, table)[:n_seen])
         return model
 
@@ -173,7 +174,7 @@ def test_checkpoint_that_cannot_be_written(group, tmp_path):
     X, y = rows(100)
     for path in (tmp_path, tmp_path / "absent" / "checkpoint"):
         with pytest.raises(ValueError, match="must be a file in a folder that exists"):
-            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
 
 
 def test_half_written_file_is_not_left(group, tmp_path, monkeypatch):
@@ -186,13 +187,13 @@ def test_half_written_file_is_not_left(group, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match="disk is full"):
-            fit_rank(LSTMClassifier(**SMALL), X, y, checkpoint=path)
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
     assert list(tmp_path.glob("checkpoint*")) == []
 
 
 def test_fitted_estimator_is_an_ordinary_one(group):
     X, y = rows()
-    model = fit_rank(LSTMClassifier(**SMALL), X, y)
+    model = fit_rank(LSTMClassifier(**ONE), X, y)
     copied = pickle.loads(pickle.dumps(model))
     assert_array_equal(copied.predict_proba(X), model.predict_proba(X))
     assert "_ranks" not in vars(model)
@@ -202,7 +203,7 @@ def test_fitted_estimator_is_an_ordinary_one(group):
 
 def test_a_fit_beside_a_group_is_not_synchronised(group):
     X, y = rows()
-    inside = LSTMClassifier(**SMALL).fit(X, y)
+    inside = LSTMClassifier(**ONE).fit(X, y)
     assert inside.net_.ranks.size == 1
     assert type(inside.net_.ranks).__name__ == "Ranks"
 
@@ -214,7 +215,7 @@ def test_arguments_that_ranks_cannot_take(group):
     with pytest.raises(TypeError, match="is the class LSTMClassifier; pass an"):
         fit_rank(LSTMClassifier, X, y)
     with pytest.raises(ValueError, match="LSTMClassifier has callbacks"):
-        fit_rank(LSTMClassifier(callbacks=[Callback()]), X, y)
+        fit_rank(LSTMClassifier(callbacks=[Callback()], n_networks=1), X, y)
     raw, labels = journeys()
     with pytest.raises(ValueError, match="The steps before LSTMClassifier must be"):
         fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)
@@ -284,6 +285,6 @@ def test_moments_on_the_disk_are_those_in_memory(group, tmp_path):
         X = one.attach(JOURNEYS.rows, cutoff="cutoff")
         encoded = make_history_pipeline(LSTMClassifier())[:-1].fit_transform(X)
         assert encoded["history"].array.log.layout.moments == 0
-        model = fit_rank(LSTMClassifier(**SMALL), encoded, JOURNEYS.target)
+        model = fit_rank(LSTMClassifier(**ONE), encoded, JOURNEYS.target)
         outputs.append(model.predict_proba(encoded))
     assert_array_equal(*outputs)

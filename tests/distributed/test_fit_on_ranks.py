@@ -53,7 +53,7 @@ def loader(killed=None, fails=False):
 
 
 def model():
-    network = LSTMClassifier(hidden_size=8, max_epochs=4, random_state=0)
+    network = LSTMClassifier(hidden_size=8, max_epochs=4, random_state=0, n_networks=1)
     pipeline = make_history_pipeline(network)
     pipeline[:-1].fit(journeys()[0])
     return pipeline
@@ -107,7 +107,11 @@ def test_numbers_that_are_no_counts(name, value):
     ],
 )
 def test_arguments_that_no_rank_could_use(name, value, error, message):
-    arguments = {"estimator": LSTMClassifier(), "load": loader(), name: value}
+    arguments = {
+        "estimator": LSTMClassifier(),
+        "load": loader(),
+        name: value,
+    }
     with pytest.raises(error, match=message):
         fit_on_ranks(**arguments)
 
@@ -167,7 +171,9 @@ def test_messages_and_warnings_of_ranks_appear(capsys):
         return [[0.0], [1.0]] * 20, [0, 1] * 20
 
     with pytest.warns(UserWarning, match="missing|seen") as warned:
-        fit_on_ranks(LSTMClassifier(max_epochs=2, verbose=1), load, n_threads=1)
+        fit_on_ranks(
+            LSTMClassifier(max_epochs=2, verbose=1, n_networks=1), load, n_threads=1
+        )
     texts = sorted(str(one.message) for one in warned)
     assert texts == ["amount is missing", "seen by rank 0", "seen by rank 1"]
     printed = capsys.readouterr().out

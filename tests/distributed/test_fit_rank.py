@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.distributed.cases import cases, continue_training, fit_case
-from tests.distributed.ranks import JOURNEYS, on_two_ranks
+from tests.distributed.cases import (
+    automatic_batches,
+    cases,
+    continue_training,
+    fit_case,
+    sampled_customers,
+)
+from tests.distributed.ranks import JOURNEYS, group_of_one, on_two_ranks
 
 NAMES = list(cases())
 
@@ -16,10 +22,18 @@ def two(tmp_path_factory):
     names = NAMES
 
     def fit_all(rank):
-        from tests.distributed.cases import continue_training, fit_case
+        from tests.distributed.cases import (
+            automatic_batches,
+            continue_training,
+            fit_case,
+            sampled_customers,
+        )
 
-        found = {name: fit_case(name, rank) for name in names}
-        return {**found, "continued": continue_training(rank)}
+        return {name: fit_case(name, rank) for name in names} | {
+            "automatic": automatic_batches(rank),
+            "continued": continue_training(rank),
+            "sample": sampled_customers(rank),
+        }
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
 
@@ -52,6 +66,21 @@ def test_ranks_start_from_the_weights_of_rank_0(two):
     assert_allclose(first, continue_training(), atol=1e-5)
 
 
+def test_automatic_batches_of_two_ranks_are_twice_as_large(two):
+    size, losses = automatic_batches()
+    assert [each["automatic"][0] for each in two] == [size, size]
+    assert len(losses) == 65
+    assert_allclose(two[0]["automatic"][1], losses, rtol=0, atol=1e-5)
+
+
+def test_sample_of_customers_does_not_depend_on_the_number_of_ranks(two, tmp_path):
+    with group_of_one(tmp_path):
+        alone = sampled_customers()
+    first, second = (each["sample"] for each in two)
+    assert first == second == alone
+    assert 40 < len(alone) < 150
+
+
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
     """Return the errors of calls whose arguments differ between two ranks."""
@@ -67,7 +96,7 @@ def refusals(tmp_path_factory):
 
         def pipeline(n_seen=300, **parameters):
             small = {"hidden_size": 8, "max_epochs": 1, **parameters}
-            model = make_history_pipeline(LSTMClassifier(**small))
+            model = make_history_pipeline(LSTMClassifier(**small, n_networks=1))
             model[:-1].fit(X[:n_seen])
             return model
 
@@ -87,7 +116,11 @@ def refusals(tmp_path_factory):
                 sample_weight=None if rank else np.ones(mine.sum()),
             ),
             "tables": lambda: (
-                fit_rank(LSTMClassifier(), pipeline()[:-1].transform(X)[mine], y[mine])
+                fit_rank(
+                    LSTMClassifier(),
+                    pipeline()[:-1].transform(X)[mine],
+                    y[mine],
+                )
                 if rank
                 else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
             ),

@@ -22,7 +22,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.testing._small_data import make_table
 
 X = make_table(n_customers=24)
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2}
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "n_networks": 1}
 Y = np.random.default_rng(0).integers(0, 2, (len(X), 3))
 
 

@@ -22,7 +22,7 @@ from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMSurvival
 from sklearn_seqcrm.targets import time_to_next
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2}
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "n_networks": 1}
 
 
 def rows(n=80):

@@ -16,7 +16,13 @@ from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_table
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 class Keeps(RegressorMixin, BaseEstimator):

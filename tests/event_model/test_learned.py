@@ -189,3 +189,8 @@ def test_batches_are_mixed_and_parts_alike():
     assert of_few_events == [64, 312, 512]
     assert [mixed_batch_size(400, 400 * n) for n in (16, 100, 5000)] == [64, 11, 8]
     assert mixed_batch_size(2400, 2400 * 100) == 37
+    assert [mixed_batch_size(n, 3 * n, 4) for n in (10, 10**5, 10**6)] == [
+        64,
+        1562,
+        2048,
+    ]

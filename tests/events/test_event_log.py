@@ -457,3 +457,28 @@ def test_a_log_copies_its_table(events):
     before = log.to_frame()
     events.loc[:, "x"] = -1.0
     pd.testing.assert_frame_equal(log.to_frame(), before)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_dates_as_numbers_are_a_warning(dtype, tmp_path):
+    events = pd.DataFrame({"who": "a", "day": [20231130, 20240131, 20240201]})
+    events["day"] = events["day"].astype(dtype)
+    with pytest.warns(UserWarning, match="'day' .* 20231130 to 20240201.*to_datetime"):
+        EventLog(events, "who", "day")
+    with pytest.warns(UserWarning, match="look like dates"):
+        EventLog.from_parts([events], tmp_path / "log", "who", "day")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [20240131, 20240132],  # no such day
+        [20240131.5, 20240201],
+        [0, 20240131],
+        [20240131, 1706659200],  # seconds since 1970
+        [-20240131, 20240131],
+        pd.to_datetime(["20240131", "20240201"]).astype("datetime64[s]"),
+    ],
+)
+def test_other_times_are_no_dates(times):
+    EventLog(pd.DataFrame({"who": "a", "day": times}), "who", "day")

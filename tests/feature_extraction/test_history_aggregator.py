@@ -524,7 +524,7 @@ def test_columns_that_few_rows_have_are_left_out():
 def test_a_network_reads_histories_and_aggregates():
     X = make_table(n_customers=10)
     y = make_y(X)
-    network = LSTMClassifier(hidden_size=2, max_epochs=1, random_state=0)
+    network = LSTMClassifier(hidden_size=2, max_epochs=1, random_state=0, n_networks=1)
     model = make_pipeline(
         HistoryAggregator(keep_histories=True, max_features=5),
         make_history_pipeline(network),

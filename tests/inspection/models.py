@@ -6,7 +6,13 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_y
 
-SMALL = {"hidden_size": 6, "head_sizes": (8,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 6,
+    "head_sizes": (8,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 METHODS = ["occlusion", "blanking", "integrated_gradients"]
 COLUMNS = ["row", "history", "position", "customer", "time", "field", "value"]
 

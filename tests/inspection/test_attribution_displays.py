@@ -344,3 +344,18 @@ def test_a_high_bar_of_row_features_does_not_flatten_the_others():
     ax = EventAttributionDisplay(means=means, of_rows=0.25).plot().ax_
     assert ax.get_ylim()[1] > 0.25
     assert len(ax.texts) == 0
+
+
+def test_events_of_one_moment_are_one_above_the_other():
+    events = pd.DataFrame(
+        {
+            "time": [1, 1, 1, 1, 5],
+            "lane": ["buy", "buy", "buy", "visit", "buy"],
+            "size": [1.0, np.nan, 0.0, 0.5, 0.5],
+            "attribution": [0.3, 0.1, 0.2, 0.1, 0.4],
+        }
+    )
+    display = HistoryDisplay(events=events, cutoff=9).plot()
+    dots = display.ax_.collections[0].get_offsets()
+    found = sorted((x, round(y, 3)) for x, y in dots.tolist())
+    assert found == [(1, -0.3), (1, 0), (1, 0.3), (1, 1), (5, 0)]

@@ -18,7 +18,8 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 matplotlib.use("agg")
 LENGTHS = [4, 0, 7, 1, 2]
-SMALL = {"hidden_size": 3, "head_sizes": (), "max_epochs": 1, "random_state": 0}
+SIZES = {"hidden_size": 3, "head_sizes": (), "n_networks": 1}
+SMALL = {**SIZES, "max_epochs": 1, "random_state": 0}
 
 
 @pytest.fixture(scope="module", name="X")

@@ -42,7 +42,7 @@ def test_gain():
     gini = normalized_gini(Y, X[:, 0], sample_weight=WEIGHT)
     assert display.gini == gini
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == [f"net (Gini .{100 * gini:.0f})", "best order", "random order"]
+    assert labels == [f"net (Gini {gini:.2f})", "best order", "random order"]
 
 
 def test_calibration():

@@ -373,3 +373,15 @@ def test_bootstrap_samples_without_an_arm_are_left_out():
         bootstrap_interval(
             qini_auc_score, Y, TIED, T, customers=missing(range(20), [0, 1])
         )
+
+
+def test_the_samples_of_an_interval_are_not_printed():
+    result = bootstrap_interval(
+        lambda y, sample_weight: float(np.average(y, weights=sample_weight)),
+        np.arange(10.0),
+        n_resamples=200,
+        random_state=0,
+    )
+    assert repr(result).startswith("Bunch(score=4.5, standard_error=")
+    assert repr(result).endswith(", samples=<200 values>)")
+    assert len(result.samples) == 200

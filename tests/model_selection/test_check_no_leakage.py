@@ -30,7 +30,13 @@ from tests.model_selection.leaks import (
     who_will_come,
 )
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 def add_clicks(X, **options):

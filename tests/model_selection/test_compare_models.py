@@ -509,7 +509,12 @@ def test_survival_models():
     y = time_to_next(table, censored="keep")
     y["time"] /= pd.Timedelta("1D")
     network = LSTMSurvival(
-        hidden_size=4, head_sizes=(4,), bins=4, max_epochs=2, random_state=0
+        hidden_size=4,
+        head_sizes=(4,),
+        bins=4,
+        max_epochs=2,
+        random_state=0,
+        n_networks=1,
     )
     models = {
         "LSTM": make_history_pipeline(network),

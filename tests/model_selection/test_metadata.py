@@ -86,7 +86,7 @@ def test_networks_of_effects_beside_others(tmp_path):
     n_rows = len(table)
     treatment = np.arange(n_rows) % 2
     network = LSTMUpliftRegressor(
-        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0
+        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0, n_networks=1
     )
     for _ in range(2):  # the second time from the cache
         found = compare_models(

@@ -141,20 +141,25 @@ def make_equal_rows(n_customers, n_rows):
 
 
 @pytest.mark.parametrize(
-    ("n_customers", "n_rows", "expected"),
+    ("n_customers", "n_rows", "n_ranks", "expected"),
     [
-        (600, 600, 128),
-        (500, 10_000, 156),  # a 64th
-        (4000, 40_000, 320),  # of 32 customers
-        (3400, 36_000, 338),
-        (20_000, 20_000, 128),
-        (1, 270_000, 4096),
+        (600, 600, 1, 128),
+        (600, 600, 4, 128),
+        (500, 10_000, 1, 156),  # a 64th
+        (500, 10_000, 4, 156),
+        (4000, 40_000, 1, 320),  # of 32 customers
+        (4000, 40_000, 2, 625),  # a 64th
+        (3400, 36_000, 1, 338),
+        (20_000, 20_000, 1, 128),
+        (20_000, 20_000, 2, 256),  # 128 for each rank
+        (20_000, 20_000, 4, 312),
+        (1, 270_000, 1, 4096),
     ],
 )
-def test_automatic_batch_sizes(n_customers, n_rows, expected):
+def test_automatic_batch_sizes(n_customers, n_rows, n_ranks, expected):
     X, _ = make_equal_rows(n_customers, n_rows)
     data = read_inputs(LSTMClassifier(), X, reset=True).data
-    assert automatic_batch_size(data, share=True) == expected
+    assert automatic_batch_size(data, share=True, n_ranks=n_ranks) == expected
     batches = BatchIterator(data, expected).plan()
     # A customer with twenty rows or fewer is not split between batches.
     longest = max(sum(map(len, parts)) for parts in batches)

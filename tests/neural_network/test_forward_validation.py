@@ -141,8 +141,8 @@ def test_the_middle_of_a_flat_minimum(losses, n_epochs):
 
 
 def test_one_network_finds_the_epochs_of_all():
-    options = {**SMALL, "max_epochs": 3, "validation": "forward"}
-    model = LSTMClassifier(**options, n_networks=2)
+    options = {"max_epochs": 3, "validation": "forward", "n_networks": 2}
+    model = LSTMClassifier(**{**SMALL, **options})
     model, seen = fit_and_see(model, X, Y)
     assert [len(train.static) for train, *_ in trainings(seen)] == [240, 300, 300]
     n_epochs = model.validation_["n_epochs"]
@@ -207,7 +207,7 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
     """Those of all rows replace the first one, which saw fewer rows."""
     one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
-    several = LSTMClassifier(**SMALL, validation="forward", n_networks=3)
+    several = LSTMClassifier(**{**SMALL, "n_networks": 3}, validation="forward")
     model = several.set_params(callbacks=[EndsThird([])])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)

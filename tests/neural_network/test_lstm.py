@@ -63,7 +63,7 @@ def test_it_learns_from_histories():
     table = make_table(n_customers=40, seed=2)
     y = np.array([len(h) > 3 for h in table["history"]])
     model = LSTMClassifier(
-        hidden_size=8, learning_rate=0.02, max_epochs=50, random_state=0
+        hidden_size=8, learning_rate=0.02, max_epochs=50, random_state=0, n_networks=1
     )
     model = make_history_pipeline(model).fit(table[["history"]], y)
     assert model.score(table[["history"]], y) > 0.95
@@ -82,7 +82,7 @@ def test_it_learns_the_order_of_events():
     )
     y = np.arange(n) >= n // 2
     model = LSTMClassifier(
-        hidden_size=8, head_sizes=(), learning_rate=0.05, random_state=0
+        hidden_size=8, head_sizes=(), learning_rate=0.05, random_state=0, n_networks=1
     )
     model = make_history_pipeline(model).fit(table, y)
     assert model.score(table, y) == 1

@@ -17,7 +17,13 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import DAY, make_table
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 TABLE = make_table()
 X = HistoryEncoder().fit_transform(TABLE)[["history"]]
 Y = time_to_next(TABLE, censored="keep")
@@ -133,7 +139,9 @@ def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
     time = np.where(event, time, np.minimum(time + 1, 4))
     event[0], time[0] = True, 4.0
     y = pd.DataFrame({"event": event, "time": pd.to_timedelta(time, unit="D")})
-    model = LSTMSurvival(bins=bins, head_sizes=(), max_epochs=1, early_stopping=False)
+    model = LSTMSurvival(
+        bins=bins, head_sizes=(), max_epochs=1, early_stopping=False, n_networks=1
+    )
     model.set_params(learning_rate=1e-9).fit(np.zeros((2000, 1)), y)
     assert_array_equal(model.unique_times_, edges)
     before = [1 - model.predict_proba_before([[0.0]], edge)[0] for edge in edges]
@@ -154,7 +162,9 @@ def test_kaplan_meier_of_another_library_agrees():
     time = np.where(event, time, time + 1)
     assert_allclose(left_before(event, time, moments + 1), left)
     y = pd.DataFrame({"event": event, "time": time})
-    model = LSTMSurvival(bins=np.arange(1, 7), head_sizes=(), max_epochs=1)
+    model = LSTMSurvival(
+        bins=np.arange(1, 7), head_sizes=(), max_epochs=1, n_networks=1
+    )
     model.set_params(learning_rate=1e-9, early_stopping=False)
     [survival] = model.fit(np.zeros((500, 1)), y).predict_survival_function([[0.0]])
     assert_allclose(survival(moments + 1.0), left, rtol=1e-5, atol=0.01)
@@ -216,6 +226,7 @@ def test_hazard_with_a_weekly_cycle_is_recovered():
         max_epochs=25,
         early_stopping=False,
         random_state=0,
+        n_networks=1,
     )
     encoded = HistoryEncoder().fit_transform(rows)[["history"]]
     model.fit(encoded, y)
@@ -358,7 +369,9 @@ def test_incidence_without_inputs_is_the_aalen_johansen_estimate():
     rng = np.random.default_rng(0)
     time, kind = rng.integers(0, 10, 4000) * 1.0, rng.integers(0, 3, 4000)
     y = pd.DataFrame({"event": kind, "time": time})
-    model = LSTMSurvival(bins=np.arange(1, 10), head_sizes=(), max_epochs=1)
+    model = LSTMSurvival(
+        bins=np.arange(1, 10), head_sizes=(), max_epochs=1, n_networks=1
+    )
     model.set_params(learning_rate=1e-9, early_stopping=False)
     found = model.fit(np.zeros((4000, 1)), y).predict_cumulative_incidence([[0.0]])[0]
     left, incidence = 1.0, np.zeros(2)

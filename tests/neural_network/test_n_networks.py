@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
+from sklearn_seqcrm._recurrent.data import _batches, automatic_n_networks
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -193,3 +194,87 @@ def test_callbacks_of_scikit_learn_see_the_networks_so_far():
     assert len(stop.seen) == 4
     assert len(model.nets_) == 2
     assert_allclose(model.predict(X), look.seen[3][1], rtol=1e-6)
+
+
+# The automatic number ------------------------------------------------------------
+
+
+def size_of_an_epoch(frame, share):
+    """Rows, and the events of the longest row of each customer or of every row."""
+    lengths = np.array([len(history) for history in frame["history"]])
+    if not share:
+        return len(frame) + lengths.sum()
+    customers = read_inputs(LSTMClassifier(), frame, reset=True).customers()
+    return len(frame) + sum(lengths[customers == one].max() for one in set(customers))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_automatic_number_follows_from_rows_and_steps(share, monkeypatch):
+    size = size_of_an_epoch(X, share)
+    assert size != size_of_an_epoch(X, not share)
+    data = read_inputs(LSTMClassifier(), X, reset=True).data
+    for most, expected in [
+        (100 * size, 5),
+        (5 * size, 5),
+        (5 * size - 1, 4),
+        (2 * size, 2),
+        (2 * size - 1, 1),
+        (1, 1),
+    ]:
+        monkeypatch.setattr(_batches, "_LARGEST_EPOCH", most)
+        assert automatic_n_networks(data, share) == expected
+
+
+def test_by_default_few_rows_have_five_networks():
+    model = LSTMClassifier(**SMALL).fit(X, Y)
+    assert model.n_networks_ == len(model.nets_) == 5
+    five = clone(model).set_params(n_networks=5).fit(X, Y)
+    assert_array_equal(model.predict_proba(X), five.predict_proba(X))
+    assert model.n_networks == "auto"
+
+
+def test_of_rows_without_a_history_only_rows_count(monkeypatch):
+    plain = X[["number"]].to_numpy()
+    monkeypatch.setattr(_batches, "_LARGEST_EPOCH", 3 * len(plain))
+    assert LSTMRegressor(**SMALL).fit(plain, COUNTS).n_networks_ == 3
+
+
+def test_rows_of_weight_0_do_not_change_the_number(monkeypatch):
+    weight = (np.arange(len(X)) % 3 > 0).astype(float)
+    kept = X[weight > 0]
+    size = size_of_an_epoch(kept, share=True)
+    assert size < size_of_an_epoch(X, share=True)
+    monkeypatch.setattr(_batches, "_LARGEST_EPOCH", 2 * size)
+    model = LSTMRegressor(**SMALL, early_stopping=False)
+    assert model.fit(X, COUNTS, weight).n_networks_ == 2
+    assert model.fit(kept, COUNTS[weight > 0]).n_networks_ == 2
+
+
+def test_one_network_if_the_rows_are_a_part_or_a_callback_observes():
+    assert LSTMRegressor(**SMALL).partial_fit(X, COUNTS).n_networks_ == 1
+    assert LSTMRegressor(**SMALL, callbacks=[Watch()]).fit(X, COUNTS).n_networks_ == 1
+
+
+def test_a_continued_training_keeps_its_networks(monkeypatch):
+    model = LSTMRegressor(**SMALL, warm_start=True).fit(X, COUNTS)
+    nets = [*model.nets_]
+    monkeypatch.setattr(_batches, "_LARGEST_EPOCH", 1)
+    for again in (model.fit, model.partial_fit):
+        assert [*map(id, again(X, COUNTS).nets_)] == [*map(id, nets)]
+    with pytest.raises(ValueError, match="continues with n_networks='auto'; got 5"):
+        model.set_params(n_networks=5).fit(X, COUNTS)
+
+
+def test_other_numbers_of_networks_are_refused():
+    for number in (0, "many", 1.5):
+        with pytest.raises(ValueError, match="The 'n_networks' parameter"):
+            LSTMClassifier(n_networks=number).fit(X, Y)
+
+
+def test_verbose_names_each_training(capsys):
+    model = LSTMClassifier(**SMALL, n_networks=2, verbose=1, early_stopping=False)
+    model.fit(X, Y)
+    printed = [line for line in capsys.readouterr().out.splitlines() if "Net" in line]
+    assert printed == ["Network 1 of 2", "Network 2 of 2"]
+    model.set_params(verbose=0).fit(X, Y)
+    assert capsys.readouterr().out == ""

@@ -14,7 +14,13 @@ from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0}
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0, "n_networks": 1}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X, ["no", "yes"])
 NUMBERS = make_y(X, [1.0, 2.0, 7.0])

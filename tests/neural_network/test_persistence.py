@@ -25,7 +25,13 @@ from sklearn_seqcrm.testing._small_data import (
     make_y,
 )
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 3, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 3,
+    "random_state": 0,
+    "n_networks": 1,
+}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
 PAGE = Path(__file__).parents[2] / "docs" / "persistence.md"

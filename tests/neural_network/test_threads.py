@@ -35,6 +35,7 @@ DRAWS = {
     "batch_size": 7,
     "max_epochs": 3,
     "early_stopping": True,
+    "n_networks": 1,
 }
 
 

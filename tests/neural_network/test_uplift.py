@@ -64,12 +64,12 @@ def test_known_effects_are_found():
     group, arm = rng.integers(0, 2, (2, 2000))
     y = group + 2.0 * group * arm + rng.normal(0, 0.5, 2000)
     Z = np.column_stack([group, rng.normal(size=2000)])
-    model = LSTMUpliftRegressor(max_epochs=15, random_state=0)
+    model = LSTMUpliftRegressor(max_epochs=15, random_state=0, n_networks=1)
     effect = model.fit(Z, y, treatment=arm).predict(Z)
     assert_allclose(effect[group == 1].mean(), 2, atol=0.2)
     assert_allclose(effect[group == 0].mean(), 0, atol=0.2)
 
-    model = LSTMUpliftClassifier(max_epochs=15, random_state=0)
+    model = LSTMUpliftClassifier(max_epochs=15, random_state=0, n_networks=1)
     effect = model.fit(Z, y > 1.5, treatment=arm == 1).predict(Z)
     for one in (0, 1):
         rows = group == one
@@ -83,7 +83,11 @@ def test_order_of_events_is_found():
     log = EventLog(data.events, customer="customer_id", time="timestamp")
     Z = log.attach(data.rows, cutoff="cutoff")
     network = LSTMUpliftClassifier(
-        hidden_size=16, max_epochs=12, early_stopping=False, random_state=0
+        hidden_size=16,
+        max_epochs=12,
+        early_stopping=False,
+        random_state=0,
+        n_networks=1,
     )
     model = make_history_pipeline(network)
     model.fit(Z, data.target, estimator__treatment=data.treatment)

@@ -32,7 +32,7 @@ EXACT = {"rtol": 1e-5, "atol": 1e-5}
 def model():
     X = make_table(n_components=3)
     network = LSTMClassifier(
-        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0
+        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0, n_networks=1
     )
     return make_history_pipeline(network).fit(X, make_y(X))
 
@@ -46,7 +46,7 @@ def test_a_network_learns_from_vectors_only():
     X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": range(300)}))
     y = vectors[:, 2].reshape(300, 4).sum(axis=1) > 0
     network = LSTMClassifier(
-        hidden_size=8, max_epochs=10, learning_rate=0.02, random_state=0
+        hidden_size=8, max_epochs=10, learning_rate=0.02, random_state=0, n_networks=1
     )
     model = make_history_pipeline(network).fit(X.iloc[:200], y[:200])
     assert model.score(X.iloc[200:], y[200:]) > 0.85

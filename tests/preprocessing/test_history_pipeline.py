@@ -205,7 +205,9 @@ def test_aggregates_with_rare_levels_beside_the_history():
     X = log.attach(pd.DataFrame({"who": range(n)}), cutoff=9)
     model = make_pipeline(
         HistoryAggregator(keep_histories=True, max_levels=4),
-        make_history_pipeline(LSTMClassifier(max_epochs=1, hidden_size=2)),
+        make_history_pipeline(
+            LSTMClassifier(max_epochs=1, hidden_size=2, n_networks=1)
+        ),
     )
     model.fit(X, rng.integers(2, size=n))
     statics = model[-1].named_steps["statics"].get_feature_names_out()

@@ -25,7 +25,9 @@ def model(tmp_path_factory):
     """Return the file of a model, and the model."""
     X = log_of_events(map(event, range(N_EVENTS))).attach(PEOPLE, cutoff=CUTOFF)
     X["age"] = [30.0, 40, 50, 60, 70]
-    estimator = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
+    estimator = LSTMClassifier(
+        hidden_size=4, max_epochs=1, random_state=0, n_networks=1
+    )
     fitted = make_history_pipeline(estimator).fit(X, np.arange(5) % 2)
     path = tmp_path_factory.mktemp("service") / "model.joblib"
     joblib.dump(fitted, path)

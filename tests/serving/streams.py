@@ -26,15 +26,17 @@ EXACT = {"rtol": 1e-5, "atol": 1e-5}
 MODELS = {
     **{
         f"{cell}-{layers}": LSTMClassifier(
-            cell=cell, num_layers=layers, pooling=POOLINGS, **SMALL
+            cell=cell, num_layers=layers, pooling=POOLINGS, **SMALL, n_networks=1
         )
         for cell, layers in itertools.product(("lstm", "gru", "rnn"), (1, 2))
     },
     "several": LSTMClassifier(n_networks=2, **SMALL),
-    "max": LSTMClassifier(pooling="max", **SMALL),
-    "counts": LSTMRegressor(loss="poisson", exposure="age", **SMALL),
-    "two targets": LSTMRegressor(loss="quantile", quantile=[0.1, 0.9], **SMALL),
-    "amounts": LSTMRegressor(**SMALL),
+    "max": LSTMClassifier(pooling="max", **SMALL, n_networks=1),
+    "counts": LSTMRegressor(loss="poisson", exposure="age", **SMALL, n_networks=1),
+    "two targets": LSTMRegressor(
+        loss="quantile", quantile=[0.1, 0.9], **SMALL, n_networks=1
+    ),
+    "amounts": LSTMRegressor(**SMALL, n_networks=1),
     "two amounts": LSTMRegressor(n_networks=2, **SMALL),
     "two rates": LSTMRegressor(
         loss="zero_inflated_lognormal", exposure="age", n_networks=2, **SMALL
@@ -57,10 +59,10 @@ BASKETS = make_baskets()
 # Parameter `moments` of the encoder of networks that read baskets.
 MOMENTS = {"baskets": True, "days": "1D", "half days": "12h", "daily amounts": "1D"}
 MODELS |= {
-    "baskets": LSTMClassifier(pooling=POOLINGS, num_layers=2, **SMALL),
+    "baskets": LSTMClassifier(pooling=POOLINGS, num_layers=2, **SMALL, n_networks=1),
     "days": LSTMClassifier(cell="gru", n_networks=2, **SMALL),
-    "half days": LSTMClassifier(cell="rnn", pooling=POOLINGS, **SMALL),
-    "daily amounts": LSTMRegressor(**SMALL),
+    "half days": LSTMClassifier(cell="rnn", pooling=POOLINGS, **SMALL, n_networks=1),
+    "daily amounts": LSTMRegressor(**SMALL, n_networks=1),
 }
 
 

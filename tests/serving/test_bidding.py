@@ -243,7 +243,7 @@ def test_values_of_a_stream_equal_those_of_a_batch():
     X = EventLog(market.events, *keys).attach(rows, cutoff="timestamp")
     is_live = (rows["timestamp"] >= split).to_numpy()
     model = make_history_pipeline(
-        LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0)
+        LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, n_networks=1)
     )
     ad = np.arange(len(rows)) % 2.0
     y = np.arange(len(rows)) % 3 == 0

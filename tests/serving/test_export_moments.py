@@ -47,7 +47,9 @@ def fit_moments(estimator, lookback=None, moments=True):
     [("lstm", 2, True), ("gru", 1, "1D"), ("rnn", 1, "400D"), ("lstm", 1, "6h")],
 )
 def test_every_cell(cell, num_layers, moments, tmp_path):
-    network = LSTMClassifier(cell=cell, num_layers=num_layers, pooling=POOLINGS)
+    network = LSTMClassifier(
+        cell=cell, num_layers=num_layers, pooling=POOLINGS, n_networks=1
+    )
     model = fit_moments(network.set_params(**SMALL), moments=moments)
     X = LINES_LOG.attach(SOME, cutoff=AFTER)
     expected = {"probabilities": model.predict_proba(X)}
@@ -66,7 +68,7 @@ def test_events_without_fields(tmp_path):
     events = LINES[["who", "when"]]
     log = EventLog(events, "who", "when", observed_until=AFTER)
     X = log.attach(PEOPLE[["who"]], cutoff=AFTER)
-    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
     model.set_params(encoder__moments=True).fit(X, np.arange(len(X)) % 2)
     expected = {"probabilities": model.predict_proba(X)}
     check(model, tmp_path, rows_of(events, PEOPLE[["who"]], AFTER), X, expected)
@@ -111,7 +113,7 @@ def test_periods_in_local_time(tmp_path):
     X = EventLog(events, "who", "when", observed_until=after).attach(
         people, cutoff=after
     )
-    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
     model.set_params(encoder__moments="1D", encoder__time_zone="Asia/Tokyo")
     model.fit(X, np.arange(len(X)) % 2)
     expected = {"probabilities": model.predict_proba(X)}
@@ -126,7 +128,9 @@ def test_periods_in_local_time(tmp_path):
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_moments_are_cut_and_padded(bidirectional, tmp_path):
     """Rows see a part of a first or last moment; padding has no effect."""
-    network = LSTMClassifier(pooling=POOLINGS, bidirectional=bidirectional, **SMALL)
+    network = LSTMClassifier(
+        pooling=POOLINGS, bidirectional=bidirectional, **SMALL, n_networks=1
+    )
     model = fit_moments(network, lookback="240D", moments="1D")
     path = export_onnx(model, tmp_path / "model.onnx")[0]
     cut = LINES["when"].sort_values().iloc[len(LINES) // 2] + pd.Timedelta("1h")
@@ -187,7 +191,7 @@ def test_one_of_two_history_columns_has_moments(tmp_path):
 
 def test_lines_of_a_moment_in_any_order(tmp_path):
     """In floating point, sums of a graph depend a little on the order."""
-    model = fit_moments(LSTMClassifier(pooling=POOLINGS, **SMALL))
+    model = fit_moments(LSTMClassifier(pooling=POOLINGS, **SMALL, n_networks=1))
     path = export_onnx(model, tmp_path / "model.onnx")[0]
     X = LINES_LOG.attach(SOME, cutoff=AFTER)
     expected = run(path, tensors_of(model, X))["probabilities"]

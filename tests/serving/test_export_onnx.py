@@ -59,7 +59,9 @@ ort = pytest.importorskip("onnxruntime")
 )
 def test_every_cell(cell, num_layers, tmp_path):
     model = fit(
-        LSTMClassifier(cell=cell, num_layers=num_layers, pooling=POOLINGS, **SMALL)
+        LSTMClassifier(
+            cell=cell, num_layers=num_layers, pooling=POOLINGS, **SMALL, n_networks=1
+        )
     )
     X = LOG.attach(SOME, cutoff=AFTER)
     expected = {"probabilities": model.predict_proba(X)}
@@ -86,7 +88,12 @@ def test_bidirectional_networks_have_no_step_graph(cell, tmp_path):
     old.write_text("of another model")
     model = fit(
         LSTMClassifier(
-            cell=cell, num_layers=2, bidirectional=True, pooling=POOLINGS, **SMALL
+            cell=cell,
+            num_layers=2,
+            bidirectional=True,
+            pooling=POOLINGS,
+            **SMALL,
+            n_networks=1,
         )
     )
     X = LOG.attach(SOME, cutoff=AFTER)
@@ -97,7 +104,7 @@ def test_bidirectional_networks_have_no_step_graph(cell, tmp_path):
 
 
 def test_histories_with_a_lookback_have_no_step_graph(tmp_path):
-    model = fit(LSTMClassifier(**SMALL), lookback="300D")
+    model = fit(LSTMClassifier(**SMALL, n_networks=1), lookback="300D")
     files = export_onnx(model, tmp_path / "model.onnx")
     assert [one.name for one in files] == ["model.onnx", "model.json"]
     X = LOG.attach(PEOPLE, cutoff=AFTER, lookback="300D")
@@ -139,7 +146,7 @@ def test_several_history_columns(n_networks, tmp_path):
 
 
 def test_any_number_of_rows_and_steps(tmp_path):
-    model = fit(LSTMClassifier(pooling=POOLINGS, **SMALL))
+    model = fit(LSTMClassifier(pooling=POOLINGS, **SMALL, n_networks=1))
     session = session_of(export_onnx(model, tmp_path / "model.onnx")[0])
     tensors = tensors_of(model, LOG.attach(PEOPLE, cutoff=AFTER))
     expected = ask(session, tensors)["probabilities"]
@@ -153,7 +160,11 @@ def test_any_number_of_rows_and_steps(tmp_path):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_values_in_padding_have_no_effect(bidirectional, tmp_path):
-    model = fit(LSTMClassifier(pooling=POOLINGS, bidirectional=bidirectional, **SMALL))
+    model = fit(
+        LSTMClassifier(
+            pooling=POOLINGS, bidirectional=bidirectional, **SMALL, n_networks=1
+        )
+    )
     path = export_onnx(model, tmp_path / "model.onnx")[0]
     tensors = tensors_of(model, LOG.attach(PEOPLE, cutoff=AFTER))
     expected = run(path, tensors)["probabilities"]
@@ -206,7 +217,9 @@ def test_outputs_equal_the_pipeline(name, tmp_path):
 
 def test_small_purchase_probabilities_keep_their_digits(tmp_path):
     """For one buyer in a million, 1 - exp(-rate) has no correct digit in float32."""
-    model = fit(LSTMRegressor(loss="zero_inflated_lognormal", **SMALL), NUMBER % 4)
+    model = fit(
+        LSTMRegressor(loss="zero_inflated_lognormal", **SMALL, n_networks=1), NUMBER % 4
+    )
     X = LOG.attach(PEOPLE, cutoff=AFTER)
     head = model[-1].net_.module_.head[-1]
     for bias in (-20.0, -6.0, -4.5, -3.0, 12.0):
@@ -263,14 +276,14 @@ def test_times_of_any_type(kind, tmp_path):
     people = PEOPLE[["who", "age", "city"]]
     log = EventLog(events, "who", "when", observed_until=after)
     X = log.attach(people, cutoff=after)
-    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
     model.set_params(encoder__time_zone=zone).fit(X, np.arange(len(X)) % 2)
     expected = {"probabilities": model.predict_proba(X)}
     check(model, tmp_path, rows_of(events, people, after), X, expected)
 
 
 def test_unusual_values(tmp_path):
-    model = fit(LSTMClassifier(**SMALL))
+    model = fit(LSTMClassifier(**SMALL, n_networks=1))
     events = EVENTS[EVENTS["who"] == "c1"].assign(kind="never seen", amount=-1e160)
     people = PEOPLE.iloc[:1].assign(who="c1", city="Bern", age=np.inf)
     log = EventLog(events, "who", "when", observed_until=AFTER)
@@ -280,7 +293,7 @@ def test_unusual_values(tmp_path):
 
 
 def test_times_may_be_text(tmp_path):
-    model = fit(LSTMClassifier(**SMALL))
+    model = fit(LSTMClassifier(**SMALL, n_networks=1))
     files = export_onnx(model, tmp_path / "model.onnx")
     exported = reference_reader()(files[-1])
     as_text = json.loads(json.dumps(SOME_ROWS, default=lambda time: time.isoformat()))
@@ -294,7 +307,9 @@ def test_custom_steps_for_statics_are_not_exported(tmp_path):
         ("passthrough", ["history"]),
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
-    model = make_pipeline(HistoryEncoder(), doubled, LSTMClassifier(**SMALL))
+    model = make_pipeline(
+        HistoryEncoder(), doubled, LSTMClassifier(**SMALL, n_networks=1)
+    )
     rows = ROWS[["who", "at", "age"]].assign(age=ROWS["age"].fillna(40))
     model.fit(LOG.attach(rows, cutoff="at"), NUMBER % 2)
     people = SOME[["who", "age"]].assign(age=SOME["age"].fillna(40))
@@ -312,7 +327,7 @@ def test_custom_steps_for_statics_are_not_exported(tmp_path):
 def test_files_share_a_digest_and_are_replaced_together(tmp_path):
     import onnx
 
-    model = fit(LSTMClassifier(**SMALL))
+    model = fit(LSTMClassifier(**SMALL, n_networks=1))
     files = export_onnx(model, str(tmp_path / "model.onnx"))
     assert [f.name for f in files] == ["model.onnx", "model.step.onnx", "model.json"]
     digest = json.loads(files[-1].read_text())["digest"]
@@ -324,7 +339,7 @@ def test_files_share_a_digest_and_are_replaced_together(tmp_path):
     before = files[0].read_bytes()
     files[2].unlink()
     files[2].mkdir()
-    other = fit(LSTMClassifier(**{**SMALL, "random_state": 1}))
+    other = fit(LSTMClassifier(**{**SMALL, "random_state": 1}, n_networks=1))
     with pytest.raises(ValueError, match="not a regular file"):
         export_onnx(other, files[0])
     assert files[0].read_bytes() == before
@@ -333,7 +348,7 @@ def test_files_share_a_digest_and_are_replaced_together(tmp_path):
 
 def test_refusals(tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
-    model = fit(LSTMClassifier(**SMALL))
+    model = fit(LSTMClassifier(**SMALL, n_networks=1))
     with pytest.raises(ValueError, match=r"must end with \.onnx; got 'model'"):
         export_onnx(model, tmp_path / "model")
     with pytest.raises(
@@ -343,10 +358,12 @@ def test_refusals(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match="got LSTMEventModel"):
         export_onnx(LSTMEventModel(), path)
     with pytest.raises(ValueError, match=r"exceed the range of float32"):
-        export_onnx(fit(LSTMRegressor(**SMALL), NUMBER * 1e60), path)
+        export_onnx(fit(LSTMRegressor(**SMALL, n_networks=1), NUMBER * 1e60), path)
     events = EVENTS.assign(kind=EVENTS["due"].dt.to_period("M").astype("category"))
     X = EventLog(events, "who", "when").attach(ROWS, cutoff="at")
-    periods = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, NUMBER % 2)
+    periods = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(
+        X, NUMBER % 2
+    )
     with pytest.raises(TypeError, match=r"JSON has no Period.*of the field 'kind'"):
         export_onnx(periods, path)
     monkeypatch.setitem(sys.modules, "onnx", None)

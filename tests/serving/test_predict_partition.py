@@ -54,7 +54,7 @@ def test_pieces_of_a_partition_are_joined(boosted):
 
 @pytest.mark.parametrize("moments", [False, "60D"])
 def test_rows_keep_their_index_and_may_have_different_cutoffs(moments):
-    network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
+    network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0, n_networks=1)
     model = make_history_pipeline(network).set_params(encoder__moments=moments)
     X = LOG.attach(ROWS, "who", "at")
     model.fit(X, np.arange(len(X)) % 5)
@@ -95,7 +95,7 @@ def test_a_partition_without_events_has_the_columns(events, boosted):
 def test_columns_of_several_labels_are_numbered():
     X = LOG.snapshots([UNTIL])[["history"]]
     labels = np.column_stack([np.arange(len(X)) % 2, np.arange(len(X)) % 3 == 0])
-    network = LSTMClassifier(max_epochs=1, hidden_size=4, random_state=0)
+    network = LSTMClassifier(max_epochs=1, hidden_size=4, random_state=0, n_networks=1)
     model = make_history_pipeline(network).fit(X, labels)
     options = {**WHERE, "model": model, "cutoff": UNTIL, "method": "predict_proba"}
     for events in (EVENTS, EVENTS[:0]):
@@ -120,7 +120,7 @@ def test_a_partition_in_which_a_field_has_no_value():
     vectors = [[1.0, 2.0]] * len(events)
     events["vector"] = pd.Series(vectors).where(events["who"] != "c3", None)
     X = EventLog(events, "who", "when").snapshots([UNTIL])[["history"]]
-    network = LSTMRegressor(hidden_size=2, max_epochs=1, random_state=0)
+    network = LSTMRegressor(hidden_size=2, max_epochs=1, random_state=0, n_networks=1)
     model = make_history_pipeline(network).fit(X, np.arange(len(X)))
     options = {**WHERE, "model": model, "cutoff": UNTIL}
     whole = predict_partition(events, **options).set_index("who")

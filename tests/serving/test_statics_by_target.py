@@ -27,7 +27,9 @@ def model_and_people(n_classes):
     log = log_until(events, events["when"].max())
     X = log.attach(rows, cutoff="at")
     y = np.arange(len(X)) * 7 % 60 * n_classes // 60
-    pipeline = make_history_pipeline(LSTMClassifier(**SMALL), many_levels="target")
+    pipeline = make_history_pipeline(
+        LSTMClassifier(**SMALL, n_networks=1), many_levels="target"
+    )
     people = make_rows(10).drop_duplicates("who").drop(columns="at")
     people = people.reset_index(drop=True)
     people["shop"] = (["shop 7", "new", None] * len(people))[: len(people)]

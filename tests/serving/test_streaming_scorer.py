@@ -67,10 +67,18 @@ def test_every_prediction_method():
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
     rows = log.attach(PEOPLE, cutoff=AFTER)
     for estimator, target, methods in (
-        (LSTMClassifier(**SMALL), np.array(["no", "yes"])[y % 2], ["predict"]),
-        (LSTMClassifier(**SMALL), np.eye(3, dtype=int)[y % 3], ["predict"]),
         (
-            LSTMRegressor(loss="zero_inflated_lognormal", **SMALL),
+            LSTMClassifier(**SMALL, n_networks=1),
+            np.array(["no", "yes"])[y % 2],
+            ["predict"],
+        ),
+        (
+            LSTMClassifier(**SMALL, n_networks=1),
+            np.eye(3, dtype=int)[y % 3],
+            ["predict"],
+        ),
+        (
+            LSTMRegressor(loss="zero_inflated_lognormal", **SMALL, n_networks=1),
             y % 4,
             ["predict", "predict_quantiles", "predict_proba_zero"],
         ),
@@ -208,7 +216,7 @@ def test_times_and_ids_of_any_type(kind):
     people["age"] += np.arange(len(people))
     log = EventLog(events, "who", "when", observed_until=after)
     X = log.attach(people, cutoff=after)
-    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))
     if kind == "aware":
         model.set_params(encoder__time_zone="Europe/Berlin")
     model.fit(X, people["age"] % 2)
@@ -399,14 +407,18 @@ def test_refusals():
     other = make_pipeline(HistoryEncoder(), DummyClassifier()).fit(X, y)
     with pytest.raises(TypeError, match=r"got a Pipeline of .*'DummyClassifier'"):
         StreamingScorer(other, "who", "when")
-    both = make_history_pipeline(LSTMClassifier(bidirectional=True, **SMALL))
+    both = make_history_pipeline(
+        LSTMClassifier(bidirectional=True, **SMALL, n_networks=1)
+    )
     with pytest.raises(ValueError, match="bidirectional network cannot be streamed"):
         StreamingScorer(both.fit(X, y), "who", "when")
     window = LOG.attach(ROWS, cutoff="at", lookback="90D")
-    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(window, y)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(window, y)
     with pytest.raises(ValueError, match=r"\['history'\] were cut off by a lookback"):
         StreamingScorer(model, "who", "when")
-    padded = make_pipeline(HistoryEncoder(), HistoryPadder(5), LSTMClassifier(**SMALL))
+    padded = make_pipeline(
+        HistoryEncoder(), HistoryPadder(5), LSTMClassifier(**SMALL, n_networks=1)
+    )
     with pytest.raises(TypeError, match="HistoryPadder, which may read events"):
         StreamingScorer(padded.fit(numbers, y), "who", "when")
 
@@ -418,7 +430,9 @@ def test_refusals():
         ("passthrough", ["history"]),
         verbose_feature_names_out=False,
     )
-    model = make_pipeline(HistoryEncoder(), reads, LSTMClassifier(**SMALL))
+    model = make_pipeline(
+        HistoryEncoder(), reads, LSTMClassifier(**SMALL, n_networks=1)
+    )
     with pytest.raises(TypeError, match="reads the histories"):
         StreamingScorer(model.fit(numbers, y), "who", "when")
 
@@ -431,7 +445,9 @@ def test_other_steps_for_statics():
         (FunctionTransformer(lambda frame: 2 * frame), ["age"]),
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
-    model = make_pipeline(HistoryEncoder(), doubled, LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_pipeline(
+        HistoryEncoder(), doubled, LSTMClassifier(**SMALL, n_networks=1)
+    ).fit(X, y)
     scorer, people = StreamingScorer(model, "who", "when"), PEOPLE.fillna({"age": 0})
     scorer.update(EVENTS)
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER)

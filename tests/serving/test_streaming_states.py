@@ -74,7 +74,9 @@ def test_max_customers_limits_the_number_of_states():
     log = EventLog(events, "who", "day")
     rows = events[["who"]].assign(age=np.arange(1000) % 7)
     X = log.attach(rows.iloc[:50], cutoff=1001)
-    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, np.arange(50) % 2)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(
+        X, np.arange(50) % 2
+    )
     scorer = StreamingScorer(model, "who", "day", max_customers=640)
     scorer.update(log)
     assert scorer.n_customers == {"history": 630}
@@ -166,7 +168,7 @@ def test_threads():
 
 def test_further_training_does_not_change_the_scorer():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
-    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(X, y)
     scorer = StreamingScorer(model, "who", "when")
     scorer.update(EVENTS)
     before = scorer.predict_proba(PEOPLE, AFTER)
@@ -180,7 +182,7 @@ def test_float16_does_not_lose_events(pooling):
     n = 3_000
     events = pd.DataFrame({"who": ["a", "b"], "day": [0, 1], "kind": ["x", "y"]})
     X = EventLog(events, "who", "day").attach(events[["who"]], cutoff=2)
-    estimator = LSTMClassifier(pooling=pooling, **SMALL)
+    estimator = LSTMClassifier(pooling=pooling, **SMALL, n_networks=1)
     model = make_history_pipeline(estimator).fit(X[["history"]], [0, 1])
     states = []
     for dtype in ("float32", "float16"):

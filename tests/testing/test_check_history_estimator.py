@@ -344,7 +344,7 @@ def test_other_correct_estimators_pass(estimator):
 
 def with_moments(kind, period=True, **params):
     small = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
-    pipeline = make_history_pipeline(kind(**{**small, **params}))
+    pipeline = make_history_pipeline(kind(**{**small, "n_networks": 1, **params}))
     return pipeline.set_params(encoder__moments=period)
 
 

@@ -188,6 +188,13 @@ def test_bad_input():
         ({"treatments": "none"}, TypeError, "treatments must be a list of labels"),
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
+        ({"treatments": [0, 1]}, ValueError, "as predict .* not the outcomes of all"),
+        ({"cost": np.ones(4)}, ValueError, r"got the shape \(4,\). No contact costs"),
+        (
+            {"customers": np.array([7.0, 7.0, 8.0])},
+            ValueError,
+            r"such as 7\.0; keep one row",
+        ),
         (
             {"customers": ["a", "b", "a"]},
             ValueError,
@@ -298,6 +305,16 @@ def test_costs_of_a_mapping_are_found_by_the_labels():
     assert by_label.profit == by_place.profit
     with pytest.raises(ValueError, match=r"cost names \['call'\], and the treatments"):
         choose_contacts(effect, cost={"call": 8}, treatments=labels)
+    with_none = choose_contacts(
+        effect, value=10, cost={"none": 0, "call": 8, "mail": 1}, treatments=labels
+    )
+    assert with_none.profit == by_place.profit
+    with pytest.raises(ValueError, match=r"cost of 'none', .* must be 0, .*; got 2"):
+        choose_contacts(
+            effect, cost={"none": 2, "call": 8, "mail": 1}, treatments=labels
+        )
+    with pytest.raises(ValueError, match=r"beside 0 are \[1, 2\]; .* treatments="):
+        choose_contacts(effect, cost={"mail": 1, "call": 8})
     with pytest.raises(ValueError, match=r"cost names \['sms'\]"):
         choose_contacts([0.1], cost={"sms": 8}, treatments=["none", "mail"])
 

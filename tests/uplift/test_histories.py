@@ -34,7 +34,13 @@ from sklearn_seqcrm.uplift._cross_fitting import (
 from sklearn_seqcrm.uplift._models import counterpart
 
 LEARNERS = ["s", "t", "x", "dr", "r"]
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 
 
 def journeys(n_customers=40, n_cutoffs=2, seed=0, **attach):

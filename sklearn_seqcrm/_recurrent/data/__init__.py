@@ -6,6 +6,7 @@ from sklearn_seqcrm._recurrent.data._batches import (
     BatchIterator,
     BatchPart,
     automatic_batch_size,
+    automatic_n_networks,
     set_customers_aside,
     steps_of_parts,
 )

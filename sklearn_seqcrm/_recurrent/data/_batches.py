@@ -30,8 +30,8 @@ _FEWEST_SEQUENCES = 8
 # largest has rows, so that one customer of many rows among many of one row needs many:
 # 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has 128 rows, or the rows of 32 sequences if these are more; at
-# most 4,096, and few enough for 64 steps in an epoch.
+# An automatic batch has, for each rank, 128 rows or the rows of 32 sequences if these
+# are more, at most 4,096. All ranks together leave 64 steps in an epoch.
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 _SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
@@ -254,33 +254,66 @@ class BatchIterator:
             cuts.append(first)
 
 
-def automatic_batch_size(data: RowData, share: bool) -> int:
+def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:
     """Return the number of rows of a training step for ``batch_size="auto"``.
 
     The more rows share a sequence, the less information a batch of a given size has,
     and the more steps an epoch has, each with a fixed cost. Batches that grow with the
     number of rows cost at most .001 of AUC: "Several rows of a customer" in
-    ``docs/benchmarks.md``.
+    ``docs/benchmarks.md``. With several ranks, each has as many rows of a batch as a
+    single process would: half a batch takes an LSTM nearly as long as a whole one.
 
     Parameters
     ----------
     data : RowData
-        Rows, one at least.
+        Rows of all ranks, one at least.
+    share : bool
+        Whether rows that see the same first steps share a sequence.
+    n_ranks : int, default=1
+        Number of processes that compute a batch together.
+
+    Returns
+    -------
+    int
+        From 128 to ``4096 * n_ranks``.
+    """
+    n_rows, of_rank = len(data), _FEWEST_ROWS
+    if share and data.sources:
+        # Rows that see the same first steps of the first history column share a
+        # sequence.
+        n_sequences = len(np.unique(data.sources[0].sequences))
+        wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
+        of_rank = min(max(_FEWEST_ROWS, wanted), _MOST_ROWS)
+    return max(_FEWEST_ROWS, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
+
+
+# Most networks of an automatic ensemble, and rows and steps of an epoch of all of them.
+_MOST_NETWORKS, _LARGEST_EPOCH = 5, 200_000
+
+
+def automatic_n_networks(data: RowData, share: bool) -> int:
+    """Return the size of the ensemble for ``n_networks="auto"``.
+
+    Predictions from few rows depend on the seed, and their training takes seconds. The
+    rule counts what an epoch computes instead of the time: the same rows have the same
+    ensemble on every machine. Figures: "Several networks" in ``docs/defaults.md``.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows of a fit, one at least.
     share : bool
         Whether rows that see the same first steps share a sequence.
 
     Returns
     -------
     int
-        From 128 to 4,096.
+        From 1 to 5: as many as together have at most 200,000 rows and steps of the
+        recurrent cell in an epoch.
     """
-    if not share or not data.sources:
-        return _FEWEST_ROWS
-    # Rows that see the same first steps of the first history column share a sequence.
-    n_rows, n_sequences = len(data), len(np.unique(data.sources[0].sequences))
-    wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
-    most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
-    return max(_FEWEST_ROWS, min(wanted, most))
+    _, _, lengths = _group_rows(data, len(data), share)
+    size = len(data) + int(lengths.sum())
+    return max(1, min(_MOST_NETWORKS, _LARGEST_EPOCH // size))
 
 
 def _group_rows(

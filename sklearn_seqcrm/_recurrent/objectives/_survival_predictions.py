@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
 from sklearn_seqcrm._ragged import concordance
@@ -16,6 +19,7 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     time_at_hazard,
 )
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
+from sklearn_seqcrm._typing import Duration
 
 
 class SurvivalPredictionsMixin:
@@ -33,7 +37,9 @@ class SurvivalPredictionsMixin:
 
         def _combined(self, predict: Any, X: Any, *args: Any) -> np.ndarray: ...
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+    ) -> np.ndarray:
         """Predict risks, which are higher for earlier events.
 
         Parameters
@@ -50,7 +56,9 @@ class SurvivalPredictionsMixin:
         return self._combined(self._fitted_objective.predict, X)
 
     def predict_survival_function(
-        self, X: Any, return_array: bool = False
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        return_array: bool = False,
     ) -> np.ndarray:
         """Predict the probability of no event before each time.
 
@@ -70,7 +78,9 @@ class SurvivalPredictionsMixin:
         return np.exp(-hazard) if return_array else self._curves(hazard, True)
 
     def predict_cumulative_hazard_function(
-        self, X: Any, return_array: bool = False
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        return_array: bool = False,
     ) -> np.ndarray:
         """Predict the cumulative hazard at each time.
 
@@ -89,7 +99,11 @@ class SurvivalPredictionsMixin:
         hazard = self._cumulative_hazard(X)
         return hazard if return_array else self._curves(hazard, False)
 
-    def predict_cumulative_incidence(self, X: Any, times: Any = None) -> np.ndarray:
+    def predict_cumulative_incidence(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        times: Duration | ArrayLike | None = None,
+    ) -> np.ndarray:
         """Predict the probabilities of no event and of each kind before each time.
 
         Parameters
@@ -116,7 +130,9 @@ class SurvivalPredictionsMixin:
         at = None if times is None else objective.times(times, "times")
         return self._combined(objective.incidence, X, at)
 
-    def predict_quantile(self, X: Any, q: Any = 0.5) -> np.ndarray:
+    def predict_quantile(
+        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike, q: ArrayLike = 0.5
+    ) -> np.ndarray:
         """Predict the time by which an event has occurred with some probability.
 
         Parameters
@@ -144,7 +160,11 @@ class SurvivalPredictionsMixin:
         times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
         return np.column_stack(times) if np.ndim(q) else times[0]
 
-    def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
+    def predict_proba_before(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        horizon: Duration | ArrayLike,
+    ) -> np.ndarray:
         """Predict the probability of an event before the horizon.
 
         Parameters
@@ -181,7 +201,12 @@ class SurvivalPredictionsMixin:
         # 1 - S(t), without the loss of digits for small hazards.
         return -np.expm1(-hazard_at_own_time(hazard, objective.edges, times))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(
+        self,
+        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return Harrell's concordance index (ties in risk count 1/2).
 
         Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 
 from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -29,6 +29,9 @@ _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
 # Rates are exp(z), and continue linearly from here on, where the probability of no
 # purchase, exp(-exp(8)), is 0 anyway: gradients stay finite.
 _STEEPEST = 8.0
+# Quantiles of several networks: deviations below the mean of a logarithm at which a
+# search starts, and halvings of its range, after which it is as exact as float64.
+_FARTHEST, _HALVINGS = 40.0, 60
 
 
 class ZeroInflatedLognormal(Number):
@@ -185,6 +188,44 @@ class ZeroInflatedLognormal(Number):
         below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return self._by_row(np.exp(logs))
+
+    def combine(
+        self, predict: Callable[..., Array], outputs: Sequence[Array], *args: Any
+    ) -> Array:
+        if len(outputs) > 1 and predict == self.predict_quantiles:
+            return self._quantiles_of_mixture(outputs, *args)
+        return super().combine(predict, outputs, *args)
+
+    def _quantiles_of_mixture(
+        self, outputs: Sequence[np.ndarray], levels: Any
+    ) -> np.ndarray:
+        """Return quantiles of the networks' mean distribution, (n, q) or (n, k, q).
+
+        Means of quantiles would contradict the mean probability of 0: a median is 0
+        where that is above one half. The quantile lies between those of the networks,
+        where bisection finds it.
+        """
+        levels = check_quantiles(levels, any_order=True)
+        each = [self._parameters_of(self._by_target(one)) for one in outputs]
+        # (J, n, k, 1) of J networks, against the quantiles (q,).
+        log_some, mean, deviation = (
+            np.stack(one)[..., None] for one in zip(*each, strict=True)
+        )
+        below = 1 - np.minimum((1 - levels) / np.exp(log_some), 1)
+        logs = mean + deviation * ndtri(below)  # minus infinity for a quantile of 0
+        lowest = (mean - _FARTHEST * deviation).min(axis=0)
+        low, high = np.maximum(logs.min(axis=0), lowest), logs.max(axis=0)
+        high = np.maximum(high, low)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2  # (n, k, q)
+            tail = ndtr((mean - middle) / deviation)
+            is_below = (np.exp(log_some) * tail).mean(axis=0) > 1 - levels
+            low, high = (
+                np.where(is_below, middle, low),
+                np.where(is_below, high, middle),
+            )
+        is_zero = np.exp(log_some).mean(axis=0) <= 1 - levels
+        return self._by_row(np.where(is_zero, 0.0, np.exp(high)))
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:

@@ -51,7 +51,10 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "head_sizes": ["array-like"],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
-    "n_networks": [Interval(Integral, 1, None, closed="left")],
+    "n_networks": [
+        Interval(Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
     "averaged_steps": [Interval(Integral, 1, None, closed="left")],
     "batch_size": [
         Interval(Integral, 1, None, closed="left"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._encoding import (
     CALENDAR_WEIGHT,
@@ -29,6 +30,7 @@ from sklearn_seqcrm._encoding import (
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
 from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
+from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
     StateStart,
@@ -171,7 +173,7 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
     return {"name": name, "kind": its_type.numbers_are, **field.scale._asdict()}
 
 
-def export_onnx(pipeline: Any, path: Any) -> list[Path]:
+def export_onnx(pipeline: Pipeline, path: FilePath) -> list[Path]:
     """Write a fitted pipeline for services without torch, or without Python.
 
     Parameters

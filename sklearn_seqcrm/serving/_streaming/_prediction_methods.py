@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
+from sklearn_seqcrm._typing import Duration, Time
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 
 
@@ -37,7 +39,7 @@ class PredictionsMixin(ABC):
             Further arguments of the method.
         """
 
-    def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+    def predict(self, rows: pd.DataFrame, cutoff: Time | None = None) -> np.ndarray:
         """Predict the target of rows, their risks or the effects of treatments.
 
         Parameters
@@ -71,7 +73,9 @@ class PredictionsMixin(ABC):
         return self._predict("predict", rows, cutoff)
 
     @_if_estimator_has("predict_proba")
-    def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+    def predict_proba(
+        self, rows: pd.DataFrame, cutoff: Time | None = None
+    ) -> np.ndarray:
         """Predict the probability of each class, or of each of several labels.
 
         Parameters
@@ -90,7 +94,9 @@ class PredictionsMixin(ABC):
         return self._predict("predict_proba", rows, cutoff)
 
     @_if_estimator_has("predict_outcomes")
-    def predict_outcomes(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+    def predict_outcomes(
+        self, rows: pd.DataFrame, cutoff: Time | None = None
+    ) -> np.ndarray:
         """Predict the expected outcome under each treatment.
 
         Parameters
@@ -108,7 +114,9 @@ class PredictionsMixin(ABC):
         return self._predict("predict_outcomes", rows, cutoff)
 
     @_if_estimator_has("predict_interval")
-    def predict_interval(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+    def predict_interval(
+        self, rows: pd.DataFrame, cutoff: Time | None = None
+    ) -> np.ndarray:
         """Predict an interval for the effect of each treatment.
 
         Parameters
@@ -127,7 +135,10 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_quantiles")
     def predict_quantiles(
-        self, rows: pd.DataFrame, cutoff: Any = None, quantiles: Any = None
+        self,
+        rows: pd.DataFrame,
+        cutoff: Time | None = None,
+        quantiles: ArrayLike | None = None,
     ) -> np.ndarray:
         """Predict quantiles of the target.
 
@@ -148,7 +159,9 @@ class PredictionsMixin(ABC):
         return self._predict("predict_quantiles", rows, cutoff, quantiles)
 
     @_if_estimator_has("predict_proba_zero")
-    def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+    def predict_proba_zero(
+        self, rows: pd.DataFrame, cutoff: Time | None = None
+    ) -> np.ndarray:
         """Predict the probability that the target is 0.
 
         Parameters
@@ -167,7 +180,11 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_proba_before")
     def predict_proba_before(
-        self, rows: pd.DataFrame, cutoff: Any = None, *, horizon: Any
+        self,
+        rows: pd.DataFrame,
+        cutoff: Time | None = None,
+        *,
+        horizon: Duration | ArrayLike,
     ) -> np.ndarray:
         """Predict the probability of an event before the horizon.
 
@@ -190,7 +207,11 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_survival_function")
     def predict_survival_function(
-        self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
+        self,
+        rows: pd.DataFrame,
+        cutoff: Time | None = None,
+        *,
+        return_array: bool = False,
     ) -> np.ndarray:
         """Predict the probability of no event before each time.
 
@@ -213,7 +234,11 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_cumulative_hazard_function")
     def predict_cumulative_hazard_function(
-        self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
+        self,
+        rows: pd.DataFrame,
+        cutoff: Time | None = None,
+        *,
+        return_array: bool = False,
     ) -> np.ndarray:
         """Predict the cumulative hazard at each time.
 
@@ -237,7 +262,11 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_cumulative_incidence")
     def predict_cumulative_incidence(
-        self, rows: pd.DataFrame, cutoff: Any = None, *, times: Any = None
+        self,
+        rows: pd.DataFrame,
+        cutoff: Time | None = None,
+        *,
+        times: Duration | ArrayLike | None = None,
     ) -> np.ndarray:
         """Predict the probabilities of no event and of each kind before each time.
 
@@ -260,7 +289,7 @@ class PredictionsMixin(ABC):
 
     @_if_estimator_has("predict_quantile")
     def predict_quantile(
-        self, rows: pd.DataFrame, cutoff: Any = None, *, q: Any = 0.5
+        self, rows: pd.DataFrame, cutoff: Time | None = None, *, q: ArrayLike = 0.5
     ) -> np.ndarray:
         """Predict the time by which an event has occurred with some probability.
 

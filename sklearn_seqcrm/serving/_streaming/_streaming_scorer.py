@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from pandas.api.types import is_list_like
+from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import as_list, check_none_missing
+from sklearn_seqcrm._typing import Duration, FilePath, IntoTable, Time
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import NetworkOutputs
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
@@ -144,7 +148,7 @@ class StreamingScorer(PredictionsMixin):
 
     def __init__(
         self,
-        pipeline: Any,
+        pipeline: Pipeline,
         customer: str | Mapping[str, str],
         time: str | Mapping[str, str],
         *,
@@ -225,8 +229,8 @@ class StreamingScorer(PredictionsMixin):
 
     def update(
         self,
-        events: Any,
-        history: Any = None,
+        events: IntoTable | EventLog | Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        history: str | None = None,
         *,
         on_accept: Callable[[], Any] | None = None,
     ) -> int:
@@ -280,9 +284,11 @@ class StreamingScorer(PredictionsMixin):
         with self._lock:
             stream = self._stream(history)
             # As a table, a single event would take sixty times as long.
-            is_single = isinstance(events, list) and len(events) == 1
-            if is_single and isinstance(events[0], Mapping):
-                return self._single_customer_scorer.take(events[0], stream, on_accept)
+            single = (
+                events[0] if isinstance(events, list) and len(events) == 1 else None
+            )
+            if isinstance(single, Mapping):
+                return self._single_customer_scorer.take(single, stream, on_accept)
             with isolated_torch_settings("cpu"), torch.no_grad():
                 return self._take(
                     Arrivals.of(events, *stream.keys, stream.encoder, stream.name),
@@ -334,12 +340,12 @@ class StreamingScorer(PredictionsMixin):
 
     def score_one(
         self,
-        customer: Any,
+        customer: Hashable | Mapping[str, Hashable],
         event: Mapping[str, Any] | None = None,
         statics: Mapping[str, Any] | None = None,
-        cutoff: Any = None,
-        history: Any = None,
-        horizon: Any = None,
+        cutoff: Time | None = None,
+        history: str | None = None,
+        horizon: Duration | ArrayLike | None = None,
         *,
         on_accept: Callable[[], Any] | None = None,
     ) -> Any:
@@ -403,7 +409,9 @@ class StreamingScorer(PredictionsMixin):
 
     # Forgetting -----------------------------------------------------------------------
 
-    def forget(self, customers: Any, history: Any = None) -> int:
+    def forget(
+        self, customers: Hashable | Iterable[Hashable], history: str | None = None
+    ) -> int:
         """Forget customers. They are treated as new at their next event.
 
         Parameters
@@ -433,7 +441,7 @@ class StreamingScorer(PredictionsMixin):
             known = [ids_like(ids, one.any_customer, what) for one in all_states]
             return sum(map(CustomerStateTable.forget, all_states, known))
 
-    def forget_before(self, moment: Any, history: Any = None) -> int:
+    def forget_before(self, moment: Time, history: str | None = None) -> int:
         """Forget the customers whose last event is before a time.
 
         Parameters
@@ -459,7 +467,7 @@ class StreamingScorer(PredictionsMixin):
 
     # Files ----------------------------------------------------------------------------
 
-    def to_parquet(self, path: Any) -> None:
+    def to_parquet(self, path: FilePath) -> None:
         """Write all states to a Parquet file.
 
         It holds states and ids, and not the pipeline. An existing file is replaced once
@@ -482,8 +490,8 @@ class StreamingScorer(PredictionsMixin):
     @classmethod
     def from_parquet(
         cls,
-        path: Any,
-        pipeline: Any,
+        path: FilePath,
+        pipeline: Pipeline,
         customer: str | Mapping[str, str],
         time: str | Mapping[str, str],
         *,

@@ -54,7 +54,7 @@ def source_of(X, **options):
 def network(**options):
     """Return a small pipeline that is trained for two epochs."""
     small = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
-    return make_history_pipeline(LSTMClassifier(**{**small, **options}))
+    return make_history_pipeline(LSTMClassifier(**{**small, **options}, n_networks=1))
 
 
 def labels_of(X):
@@ -221,7 +221,9 @@ def test_padded_tensors_have_the_moments_of_the_frame(moments, padding):
     X = rows_of(basket_lines(), lookback="100h")
     encoded = HistoryEncoder(moments=moments).fit_transform(X)
     tensors = HistoryPadder(padding=padding).fit_transform(encoded)
-    model = LSTMClassifier(hidden_size=6, max_epochs=2).fit(encoded, labels_of(X))
+    model = LSTMClassifier(hidden_size=6, max_epochs=2, n_networks=1).fit(
+        encoded, labels_of(X)
+    )
     expected = model.predict_proba(encoded)
     np.testing.assert_allclose(model.predict_proba(tensors), expected, atol=1e-6)
     half = model.predict_proba(tensors[::2])

@@ -70,7 +70,9 @@ def test_spend_beyond_the_training_range_is_extrapolated():
     rng = np.random.default_rng(0)
     amounts = np.exp(1.5 * rng.normal(size=(300, 3)))
     X, y = buyers(amounts), amounts.sum(axis=1)
-    model = make_history_pipeline(LSTMRegressor(max_epochs=5, random_state=0))
+    model = make_history_pipeline(
+        LSTMRegressor(max_epochs=5, random_state=0, n_networks=1)
+    )
     largest = 10 * amounts[y.argmax()]
     found = model.fit(X, y).predict(buyers([largest]))
     # A network without the linear part predicted a thirtieth of that.
@@ -101,8 +103,8 @@ def test_sums_are_those_of_the_raw_numbers():
     [
         (LSTMClassifier(), False),
         (LSTMRegressor(), True),
-        (LSTMRegressor(loss="absolute_error"), False),
-        (LSTMRegressor(loss="poisson"), False),
+        (LSTMRegressor(loss="absolute_error", n_networks=1), False),
+        (LSTMRegressor(loss="poisson", n_networks=1), False),
     ],
 )
 def test_only_squared_errors_have_a_linear_part(model, has_one):

@@ -20,7 +20,13 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count, stack_horizons
 from sklearn_seqcrm.testing._small_data import make_events, make_table
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 2,
+    "random_state": 0,
+    "n_networks": 1,
+}
 RATE = {**SMALL, "loss": "poisson", "exposure": "days"}
 TABLE = make_table()
 DAYS = np.random.default_rng(0).choice([7.0, 30, 90], len(TABLE))
@@ -268,6 +274,7 @@ def test_repeated_fits_keep_the_slope():
         learning_rate=1e-12,
         warm_start=True,
         random_state=0,
+        n_networks=1,
     )
     slopes = [again.fit(X, y).net_.module_.slope.item() for _ in range(5)]
     assert slopes[0] != 1

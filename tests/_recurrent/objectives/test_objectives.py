@@ -23,6 +23,7 @@ EXACT = {
     "dropout": 0.0,
     "batch_size": 10_000,
     "learning_rate": 0.01,
+    "n_networks": 1,
 }
 ZILN = LOSSES["zero_inflated_lognormal"]
 RNG = np.random.default_rng(0)
@@ -161,6 +162,36 @@ def test_a_rate_parameter_is_proportional_to_the_exposure():
     assert_allclose(ziln.predict(twice), 2 * ziln.predict(outputs))
     zero = [ziln.predict_proba_zero(one) for one in (outputs, twice)]
     assert_allclose(zero[1], zero[0] ** 2)
+
+
+def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
+    """Of the mixture, by the shares of a sample of it that lie below."""
+    objective = ZILN()
+    objective.learn(np.array([0.0, 1.0, 5.0, 20.0]), None)
+    # A network without amounts, and one with many; in the second row both have some.
+    outputs = [np.array([[-9.0, 0, 0], [1, 0, 0]]), np.array([[3.0, 2, 1], [0, 1, -1]])]
+    levels = [0.9, 0.3, 0.52, 0.6]
+    found = objective.combine(objective.predict_quantiles, outputs, levels)
+    assert found.shape == (2, 4)
+    assert (np.diff(found[:, np.argsort(levels)], axis=1) >= 0).all()
+    zero = objective.combine(objective.predict_proba_zero, outputs)
+    assert_array_equal(found == 0, zero[:, None] >= levels)
+    rng = np.random.default_rng(0)
+    for row in range(2):
+        below = np.zeros(4)
+        for one in outputs:
+            log_some, mean, deviation = (
+                part[row, 0]
+                for part in objective._parameters_of(objective._by_target(one))
+            )
+            amounts = np.exp(rng.normal(mean, deviation, 200_000))
+            amounts[rng.random(200_000) > np.exp(log_some)] = 0
+            below += (amounts[:, None] <= found[row]).mean(axis=0) / 2
+        assert_allclose(below, np.maximum(levels, zero[row]), atol=0.004)
+    # Of equal networks it is that of one of them.
+    one = objective.predict_quantiles(outputs[1], levels)
+    same = objective.combine(objective.predict_quantiles, [outputs[1]] * 2, levels)
+    assert_allclose(same, one, rtol=1e-9)
 
 
 def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
@@ -318,6 +349,7 @@ def recovered():
         learning_rate=0.004,
         max_epochs=20,
         random_state=0,
+        n_networks=1,
     )
     return model.fit(X, y)
 
@@ -336,7 +368,7 @@ def test_a_zero_inflated_log_normal_is_recovered(recovered):
 
 def test_methods_are_available_by_loss():
     for loss in LOSSES:
-        model = LSTMRegressor(loss=loss)
+        model = LSTMRegressor(loss=loss, n_networks=1)
         knows = loss in ("quantile", "zero_inflated_lognormal")
         assert hasattr(model, "predict_quantiles") == knows
         assert hasattr(model, "predict_proba_zero") == (loss == ZILN.name)
@@ -357,6 +389,7 @@ def test_coverage_of_quantiles(seed):
         learning_rate=0.01,
         max_epochs=10,
         random_state=0,
+        n_networks=1,
     )
     found = model.fit(X[:4000], y[:4000]).predict_quantiles(X[4000:])
     covered = (y[4000:, None] <= found).mean(axis=0)
@@ -379,6 +412,7 @@ def test_rows_without_weight_do_not_change_the_start_bias(loss):
         early_stopping=False,
         learning_rate=1e-12,
         random_state=0,
+        n_networks=1,
     )
     expected = network.fit(X, y).predict(X)
     for other in (0.0, 1.0):
@@ -391,7 +425,7 @@ def test_rows_without_weight_do_not_change_the_start_bias(loss):
 @pytest.mark.parametrize("shape", [(60,), (60, 2)])
 def test_counts_that_are_all_0_have_a_small_mean(shape, early_stopping):
     """The start bias assumes half an event in all rows."""
-    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0)
+    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0, n_networks=1)
     plain = RNG.normal(size=(60, 2))
     model.set_params(early_stopping=early_stopping).fit(plain, np.zeros(shape))
     found = model.predict(plain)

@@ -13,7 +13,13 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0, "batch_size": 8}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "random_state": 0,
+    "batch_size": 8,
+    "n_networks": 1,
+}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
 

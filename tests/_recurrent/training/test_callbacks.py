@@ -16,7 +16,13 @@ from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 callback = pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
 
-SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 3, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (4,),
+    "max_epochs": 3,
+    "random_state": 0,
+    "n_networks": 1,
+}
 RAW = make_table()
 X = HistoryEncoder().fit_transform(RAW)[["history"]]
 Y = make_y(X)

@@ -64,7 +64,9 @@ def test_pretrained_weights_are_copied_and_trained(X, event_model, network):
 
 def test_pooled_outputs_equal_the_states_of_the_event_model(X, event_model):
     """The pooled last output of a row is the result of `transform`."""
-    network = LSTMClassifier(pretrained=event_model, pooling="last", **STILL)
+    network = LSTMClassifier(
+        pretrained=event_model, pooling="last", **STILL, n_networks=1
+    )
     model = make_history_pipeline(network).fit(X, make_y(X, [0, 1]))
     encoded = model[:-1].transform(X)
     net = model[-1].net_
@@ -91,7 +93,7 @@ def test_partial_fit_and_every_network_copy_the_weights(X, event_model):
         first.head[0].weight.detach().numpy(), second.head[0].weight.detach().numpy()
     )
     # Continued training does not copy the weights again.
-    trained = LSTMClassifier(pretrained=event_model, **SIZES).partial_fit(
+    trained = LSTMClassifier(pretrained=event_model, **SIZES, n_networks=1).partial_fit(
         encoded, y, [0, 1]
     )
     before = weights_of(trained.net_.module_.readers[0])
@@ -102,7 +104,7 @@ def test_partial_fit_and_every_network_copy_the_weights(X, event_model):
 def test_padded_tensors_use_pretrained_weights(X, event_model):
     encoded = HistoryEncoder(pretrained=event_model).fit_transform(X)[["history"]]
     padded = HistoryPadder().fit_transform(encoded)
-    model = LSTMClassifier(pretrained=event_model, **STILL).fit(
+    model = LSTMClassifier(pretrained=event_model, **STILL, n_networks=1).fit(
         padded, make_y(X, [0, 1])
     )
     assert_allclose(
@@ -114,7 +116,9 @@ def test_padded_tensors_use_pretrained_weights(X, event_model):
 
 def test_clones_and_searches_keep_the_pretrained_model_fitted(X, event_model):
     y = make_y(X, [0, 1])
-    model = make_history_pipeline(LSTMClassifier(pretrained=event_model, **SMALL))
+    model = make_history_pipeline(
+        LSTMClassifier(pretrained=event_model, **SMALL, n_networks=1)
+    )
     cloned = clone(model)
     assert cloned[-1].pretrained is event_model
     assert cloned[0].pretrained is event_model
@@ -128,10 +132,10 @@ def test_clones_and_searches_keep_the_pretrained_model_fitted(X, event_model):
 
 def test_pickles_hold_the_pretrained_model_once(X, event_model):
     y = make_y(X, [0, 1])
-    model = make_history_pipeline(LSTMClassifier(pretrained=event_model, **SMALL)).fit(
-        X, y
-    )
-    without = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_history_pipeline(
+        LSTMClassifier(pretrained=event_model, **SMALL, n_networks=1)
+    ).fit(X, y)
+    without = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(X, y)
     whole, alone, other = (
         len(pickle.dumps(one)) for one in (model, event_model, without)
     )
@@ -149,7 +153,7 @@ def test_other_history_columns_are_trained_from_scratch(X, event_model):
     who = pd.DataFrame({"who": np.arange(len(X)) % 4}, X.index)
     visits = EventLog(events, "who", "at").attach(who, cutoff=10, name="visits")
     both = X[["history"]].assign(visits=visits["visits"])
-    network = LSTMClassifier(pretrained=event_model, **STILL)
+    network = LSTMClassifier(pretrained=event_model, **STILL, n_networks=1)
     model = make_history_pipeline(network).fit(both, make_y(X, [0, 1]))
     known, new = model[-1].net_.module_.readers
     learned = weights_of(event_model.net_.module_.reader)
@@ -170,14 +174,16 @@ def test_other_history_columns_are_trained_from_scratch(X, event_model):
     ],
 )
 def test_other_sizes_are_refused(X, event_model, parameters, message):
-    model = LSTMClassifier(**{"pretrained": event_model, **SMALL, **parameters})
+    model = LSTMClassifier(
+        **{"pretrained": event_model, **SMALL, **parameters}, n_networks=1
+    )
     with pytest.raises(ValueError, match=message):
         make_history_pipeline(model).fit(X, make_y(X, [0, 1]))
 
 
 def test_other_encodings_are_refused(X, event_model):
     y = make_y(X, [0, 1])
-    model = LSTMClassifier(pretrained=event_model, **SMALL)
+    model = LSTMClassifier(pretrained=event_model, **SMALL, n_networks=1)
     # Ten rows have other levels and scales.
     encoded = HistoryEncoder().fit_transform(X[:10])[["history"]]
     with pytest.raises(ValueError, match=r"HistoryEncoder\(pretrained=event_model\)"):
@@ -191,9 +197,9 @@ def test_unfitted_models_are_refused(X):
     with pytest.raises(
         NotFittedError, match=r"needs pretrained to be a fitted LSTMEventModel"
     ):
-        make_history_pipeline(LSTMClassifier(pretrained=pretrained, **SMALL)).fit(
-            X, make_y(X, [0, 1])
-        )
+        make_history_pipeline(
+            LSTMClassifier(pretrained=pretrained, **SMALL, n_networks=1)
+        ).fit(X, make_y(X, [0, 1]))
     with pytest.raises(
         NotFittedError, match="pretrained=LSTMEventModel must have been fit"
     ):
@@ -204,7 +210,9 @@ def test_other_models_are_refused(X, event_model):
     y = make_y(X, [0, 1])
     encoder = HistoryEncoder().fit(X)
     with pytest.raises(TypeError, match="a fitted LSTMEventModel or None; got History"):
-        make_history_pipeline(LSTMClassifier(pretrained=encoder, **SMALL)).fit(X, y)
+        make_history_pipeline(
+            LSTMClassifier(pretrained=encoder, **SMALL, n_networks=1)
+        ).fit(X, y)
     with pytest.raises(TypeError, match="or HistoryEncoder; got Pipeline"):
         HistoryEncoder(pretrained=make_pipeline(encoder)).fit(X)
     renamed = X.rename(columns={"history": "orders"})

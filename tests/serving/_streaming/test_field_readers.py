@@ -52,7 +52,7 @@ def model():
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER, categorical=levels)
     X = log.attach(pd.DataFrame({"who": list("abcd")}), cutoff=AFTER)
     estimator = LSTMClassifier(
-        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0
+        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0, n_networks=1
     )
     return make_history_pipeline(estimator).fit(X, [0, 1, 0, 1])
 

@@ -49,7 +49,7 @@ def merged(parts):
 @functools.cache
 def model():
     estimator = LSTMClassifier(
-        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0
+        hidden_size=4, head_sizes=(4,), max_epochs=1, random_state=0, n_networks=1
     )
     X = merged(PARTS).attach(PEOPLE, cutoff=AFTER)
     return make_history_pipeline(estimator).fit(X, [0, 1, 0, 1])
@@ -156,7 +156,9 @@ def test_invalid_events_by_kind_are_refused():
 
 def test_a_log_without_kinds_refuses_a_dict_by_kind():
     X = as_log(ORDERS).attach(PEOPLE)
-    estimator = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
+    estimator = LSTMClassifier(
+        hidden_size=4, max_epochs=1, random_state=0, n_networks=1
+    )
     other = make_history_pipeline(estimator).fit(X, np.arange(4) % 2)
     with pytest.raises(TypeError, match="has no kinds"):
         new_scorer(other).update(PARTS)

@@ -30,7 +30,13 @@ from tests.serving.streams import (
 # Clocks are set back from 3 to 2 at 01:00 UTC.
 EVENING = pd.Timestamp("2024-10-26 22:00", tz="UTC")
 CUSTOMERS = pd.DataFrame({"who": [0, 1, 2]})
-SMALL = {"hidden_size": 4, "head_sizes": (), "max_epochs": 1, "random_state": 0}
+SMALL = {
+    "hidden_size": 4,
+    "head_sizes": (),
+    "max_epochs": 1,
+    "random_state": 0,
+    "n_networks": 1,
+}
 STEP = {"integers": 1, "floats": 0.25, "local": pd.Timedelta("15min")}
 CASES = [
     ("integers", True),

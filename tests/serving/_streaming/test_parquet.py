@@ -25,7 +25,9 @@ EVENTS = pd.DataFrame(
 @pytest.fixture(scope="module")
 def model():
     X = EventLog(EVENTS, "who", "when").snapshots([4, 9])
-    net = LSTMClassifier(hidden_size=2, head_sizes=(), max_epochs=1, random_state=0)
+    net = LSTMClassifier(
+        hidden_size=2, head_sizes=(), max_epochs=1, random_state=0, n_networks=1
+    )
     return make_history_pipeline(net).fit(X, np.arange(len(X)) % 2)
 
 

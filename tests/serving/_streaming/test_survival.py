@@ -116,7 +116,7 @@ def test_a_bad_horizon_changes_no_state(fitted, scorer):
 
 def test_only_survival_models_take_a_horizon():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
-    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1)).fit(X, y)
     scorer = StreamingScorer(model, "who", "when")
     with pytest.raises(TypeError, match=r"horizon=7 is for LSTMSurvival"):
         scorer.score_one("c1", None, as_row(PEOPLE.iloc[0]), AFTER, horizon=7)

@@ -1,0 +1,145 @@
+"""Parts that are written to a disk, and opened by rank."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.partitions import load_rows
+from sklearn_seqcrm.targets import churned
+from tests.partitions.visits import PARTS, VISITS, log_of_parts, rows_before_all_events
+
+
+def test_parts_are_written_once_and_opened_by_rank(tmp_path):
+    parts = [*PARTS, VISITS[:0]]
+    rows = log_of_parts(parts).snapshots([5, 7])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2))
+    with pytest.raises(FileExistsError, match="is not empty"):
+        rows.to_disk(tmp_path / "rows")
+    X, y = load_rows(tmp_path / "rows")
+    expected = rows.map(lambda X: churned(X, 2))
+    assert X["who"].tolist() == expected["who"].tolist()
+    assert y.tolist() == expected["churned"].tolist()
+    assert y.attrs["sklearn_seqcrm"]["horizon"] == 2
+    own, _ = load_rows(tmp_path / "rows", 1, 4)
+    assert own["history"].array.log.is_on_disk
+    assert own["who"].unique().tolist() == ["b"]
+    # The part without events has no rows, and the fields of the others.
+    none, _ = load_rows(tmp_path / "rows", 3, 4)
+    assert len(none) == 0
+    assert none["history"].array.log.fields == ["spend"]
+    for rank, n_ranks, message in [(2, 2, "rank must be"), (0, 5, "4 parts")]:
+        with pytest.raises(ValueError, match=message):
+            load_rows(tmp_path / "rows", rank, n_ranks)
+
+
+def test_a_folder_that_is_not_complete_is_refused(tmp_path):
+    def fail(X):
+        if "c" in X["who"].to_numpy():
+            raise RuntimeError("no disk")
+        return churned(X, 2)
+
+    rows = log_of_parts().snapshots([5])
+    with pytest.raises(RuntimeError, match="no disk"):
+        rows.to_disk(tmp_path / "rows", y=fail)
+    with pytest.raises(FileNotFoundError, match="did not complete"):
+        load_rows(tmp_path / "rows")
+
+
+def test_a_part_that_another_attempt_completed_stays(tmp_path):
+    from sklearn_seqcrm.partitions._folder import _write_part
+
+    rows = log_of_parts().snapshots([5])
+    for _ in range(2):
+        _write_part(tmp_path, rows._make, None, 0, PARTS[0], None)
+    assert [one.name for one in tmp_path.iterdir()] == ["part-00000"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["log", "rows.parquet", "views.npz", "y.parquet", "dtype.json", ""],
+)
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_damaged_folder_is_refused(tmp_path, file, missing):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2))
+    path = tmp_path / "rows" / "part-00001" / file
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif missing:
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"part-00001.*is damaged or missing"):
+        load_rows(tmp_path / "rows")
+
+
+def test_a_part_with_other_rows_is_refused(tmp_path):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2))
+    path = tmp_path / "rows" / "part-00002" / "y.parquet"
+    pd.read_parquet(path)[:0].to_parquet(path)
+    with pytest.raises(ValueError, match=r"part-00002.*0 rows, of 1"):
+        load_rows(tmp_path / "rows")
+    (tmp_path / "rows" / "rows.json").write_text("{")
+    with pytest.raises(ValueError, match=r"rows\.json is damaged"):
+        load_rows(tmp_path / "rows")
+
+
+TARGETS = {
+    "list": lambda X: [1.0] * len(X),
+    "array": lambda X: np.arange(len(X)),
+    "column": lambda X: np.zeros((len(X), 1)),
+    "structured": lambda X: np.array(
+        [(True, 1.5)] * len(X), dtype=[("event", bool), ("time", float)]
+    ),
+    "no name": lambda X: pd.Series(np.arange(len(X))),
+    "number as name": lambda X: pd.Series(np.arange(len(X)), name=3),
+    "table": lambda X: pd.DataFrame({0: np.arange(len(X)), "b": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_targets_are_loaded_as_they_were(tmp_path, kind):
+    y = TARGETS[kind]
+    rows = log_of_parts([VISITS]).snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=y)
+    X, found = load_rows(tmp_path / "rows")
+    expected = y(X)
+    if isinstance(expected, pd.DataFrame):
+        assert_frame_equal(found, expected)
+    elif isinstance(expected, pd.Series):
+        assert_frame_equal(found.to_frame(), expected.to_frame())
+    else:
+        expected = np.asarray(expected)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    rows = rows_before_all_events()
+    with pytest.raises(ValueError, match="There are no rows"):
+        rows.to_disk(tmp_path / "none", y=lambda X: churned(X, 2))
+    with pytest.raises(TypeError, match="y returned None"):
+        log_of_parts().snapshots([5]).to_disk(tmp_path / "y", y=lambda X: None)
+    people = pd.DataFrame({"who": list("abc"), "x": [1, "u", 2]})
+    rows = log_of_parts([VISITS]).snapshots([5], statics=people)
+    with pytest.raises(TypeError, match="Parquet cannot store"):
+        rows.to_disk(tmp_path / "mixed")
+    tuples = VISITS.assign(who=[(one, one) for one in VISITS["who"]])
+    rows = log_of_parts([tuples]).snapshots([5])
+    with pytest.raises(TypeError, match="are tuples"):
+        rows.to_disk(tmp_path / "tuples")
+
+
+@pytest.mark.parametrize(
+    ("rank", "n_ranks", "error"),
+    [(0.5, 2, TypeError), ("0", 2, TypeError), (0, 0, ValueError), (-1, 2, ValueError)],
+)
+def test_wrong_ranks(tmp_path, rank, n_ranks, error):
+    log_of_parts().snapshots([5]).to_disk(tmp_path / "rows")
+    with pytest.raises(error, match="rank"):
+        load_rows(tmp_path / "rows", rank, n_ranks)

@@ -1,0 +1,117 @@
+"""What functions of rows by partition may return."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.targets import churned
+from tests.partitions.visits import VISITS, log_of_parts, rows_before_all_events
+
+
+def test_map_checks_what_a_function_returns():
+    rows = log_of_parts().snapshots([5])
+    with pytest.raises(ValueError, match="returned 1 rows for 2"):
+        log_of_parts().snapshots([5, 7]).map(lambda X: np.zeros(1))
+    with pytest.raises(ValueError, match="names of the keys"):
+        rows.map(lambda X: X[["who"]])
+    with pytest.raises(TypeError, match="must return a DataFrame"):
+        rows.map(len)
+    with pytest.raises(ZeroDivisionError):
+        rows.map(lambda X: 1 / 0)
+    with pytest.raises(ValueError, match="several columns"):
+        rows.map(lambda X: pd.concat([X["who"].rename("x")] * 2, axis=1))
+    with pytest.raises(ValueError, match="must return the same"):
+        rows.map(lambda X: pd.Series(1.0, X.index, name=f"of_{X['who'].iloc[0]}"))
+
+
+def test_a_function_that_fails_on_a_sample_is_tried_on_partitions():
+    """A sample has customers without statics; a model may refuse their rows."""
+    people = pd.DataFrame({"who": list("abc"), "age": [1.0, 2, 3]})
+
+    def double(X):
+        assert X["age"].notna().all()
+        return 2 * X["age"]
+
+    rows = log_of_parts([VISITS[4:], VISITS[:4]]).snapshots([5], statics=people)
+    assert rows.map(double)["age"].tolist() == [6, 2, 4]
+
+
+def test_meta_gives_names_and_types():
+    rows = log_of_parts().snapshots([5])
+    meta = pd.DataFrame({"one": [1.0]})
+    found = rows.map(lambda X: pd.Series(1, X.index, name="one"), meta=meta)
+    assert found["one"].tolist() == [1.0] * 3
+    assert found["one"].dtype == "float64"
+    with pytest.raises(ValueError, match="There are no rows"):
+        rows_before_all_events().map(lambda X: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2.5),
+        (np.int8(1), 1000),
+        (True, 7),
+        (True, None),
+        (1, np.nan),
+        (1, "x"),
+        (pd.Categorical(["u"]), pd.Categorical(["v"])),
+    ],
+)
+def test_a_list_keeps_the_values_of_each_partition(one, other):
+    people = [pd.DataFrame({"who": [who]}) for who in "ab"]
+    people = [t.assign(x=x) for t, x in zip(people, (one, other), strict=True)]
+    rows = log_of_parts([VISITS[:2], VISITS[2:4]]).attach(people, cutoff=5)
+    found = rows.map(lambda X: X["x"])["x"].tolist()
+    wanted = [own["x"].tolist()[0] for own in people]
+    assert found == wanted or (found[0] == wanted[0] and pd.isna(found[1]))
+
+
+def test_a_type_that_cannot_hold_the_values_is_refused():
+    people = pd.DataFrame({"who": list("abc"), "age": [1, 2, 3]})
+    rows = log_of_parts().attach(people, cutoff=5)
+    meta = pd.DataFrame({"age": [1]})
+    message = r"Column 'age' of partition 0 has the type float64.*int64.*customer 'a'"
+    with pytest.raises(TypeError, match=message):
+        rows.map(lambda X: X["age"] / 2, meta=meta)
+    with pytest.raises(TypeError, match="partition 2"):
+        rows.map(lambda X: X["age"].where(X["age"] < 3), meta=meta)
+    levels = pd.DataFrame({"age": pd.Categorical(["1", "2"])})
+    with pytest.raises(TypeError, match="partition 2"):
+        rows.map(lambda X: X["age"].astype(str), meta=levels)
+    assert rows.map(lambda X: X["age"] * 1.0, meta=meta)["age"].dtype == "int64"
+
+
+def test_types_of_a_sample_hold_those_of_other_partitions():
+    from sklearn_seqcrm.partitions._types import widened, without_loss
+
+    sample = pd.DataFrame({"n": np.array([1], "int8"), "b": [True], "f": [1.0]})
+    types = widened(sample[:0], ["n", "b", "f"]).dtypes
+    assert types.astype(str).tolist() == ["Int64", "boolean", "float64"]
+    who = pd.Series(["a", "b"])
+    for values, name in [([1000, np.nan], "n"), ([True, None], "b")]:
+        own = pd.Series(values, name=name)
+        found = without_loss(own, types[name], 1, who)
+        assert found[0] == values[0]
+        assert found.isna().tolist() == [False, pd.isna(values[1])]
+    large = pd.Series([1, 2**53 + 1], name="f")
+    with pytest.raises(TypeError, match="customer 'b'"):
+        without_loss(large, types["f"], 1, who)
+
+
+def test_meta_may_be_an_earlier_result_or_a_series():
+    rows = log_of_parts().snapshots([5])
+    first = rows.map(lambda X: churned(X, 4))
+    for meta in (first, first["churned"]):
+        assert_frame_equal(rows.map(lambda X: churned(X, 4), meta=meta), first)
+    with pytest.raises(TypeError, match=r"meta must be .* got dict"):
+        rows.map(lambda X: churned(X, 4), meta={"churned": int})
+    with pytest.raises(TypeError, match=r"returned the histories \['history'\]"):
+        rows.map(lambda X: X[["history"]])
+
+
+def test_names_of_columns_are_text():
+    rows = log_of_parts().snapshots([5])
+    found = rows.map(lambda X: pd.DataFrame(np.zeros((len(X), 2))))
+    assert found.columns.tolist() == ["who", "cutoff", "0", "1"]

@@ -1,0 +1,95 @@
+"""Intervals of effects from samples of the customers."""
+
+import numpy as np
+import pytest
+
+from sklearn_seqcrm.uplift import choose_contacts
+from tests.uplift.small_tables import (
+    LEARNERS,
+    POINTS,
+    effect,
+    linear,
+    table,
+    three_folds,
+)
+
+
+def test_intervals_contain_the_truth():
+    """Of linear models without bias: 90% of the intervals, here of 4 points."""
+    covered = []
+    for seed in range(8):
+        X, y, treated, propensity = table(300, seed)
+        model = linear(n_bootstraps=30, random_state=seed)
+        model.fit(X, y, treatment=treated, propensity=propensity)
+        interval = model.predict_interval(POINTS)
+        assert interval.shape == (4, 2)
+        covered.append(
+            (interval[:, 0] < effect(POINTS)) & (effect(POINTS) < interval[:, 1])
+        )
+    assert 0.7 < np.mean(covered) <= 1
+
+
+def test_samples_have_the_given_folds():
+    """Folds by masks and positions, which count the rows that fit gets."""
+    X, y, treated, propensity = table(90)
+    masks = [(np.arange(90) % 3 != i, np.arange(90) % 3 == i) for i in range(3)]
+    one, two = (
+        linear(cv=cv, n_bootstraps=2, random_state=0)
+        .fit(X, y, treatment=treated, propensity=propensity)
+        .predict_interval(X)
+        for cv in (three_folds(90), iter(masks))
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_intervals_of_several_treatments_and_processes():
+    X, y, _, _ = table(90)
+    arm = np.arange(90) % 3
+    one, two = (
+        linear(control=0, n_bootstraps=3, n_jobs=n, random_state=0).fit(
+            X, y, treatment=arm
+        )
+        for n in (1, 2)
+    )
+    assert one.predict_interval(X).shape == (90, 2, 2)
+    np.testing.assert_array_equal(one.predict_interval(X), two.predict_interval(X))
+    assert (np.diff(one.predict_interval(X)) >= 0).all()
+    samples = one.predict_samples(X)
+    assert samples.shape == (3, 90, 2)
+    ends = np.moveaxis(np.quantile(samples, [0.05, 0.95], axis=0), 0, -1)
+    np.testing.assert_allclose(one.predict_interval(X), ends)
+    plan = choose_contacts(one.predict(X), value=1, effect_samples=samples)
+    assert plan.lower <= plan.upper
+    # The effects themselves do not depend on the number of samples.
+    none = linear(control=0, random_state=0).fit(X, y, treatment=arm)
+    np.testing.assert_array_equal(none.predict(X), one.predict(X))
+    with pytest.raises(ValueError, match="set n_bootstraps to 50 or more"):
+        none.predict_interval(X)
+    with pytest.raises(ValueError, match="set n_bootstraps to 50 or more"):
+        none.predict_samples(X)
+
+
+def rare(n_rare):
+    """Rows of three arms, of which one has few rows."""
+    X, y, treated, _ = table(200)
+    arm = treated.astype(object)
+    arm[:n_rare] = 2
+    return X, y, arm
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_samples_have_rows_of_a_rare_arm(learner):
+    """One draw in 50 or so of customers lacks an arm of 4, or has it in one fold."""
+    X, y, arm = rare(4)
+    model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
+    model.set_params(random_state=0).fit(X, y, treatment=arm)
+    assert model.predict_interval(X).shape == (200, 2, 2)
+
+
+@pytest.mark.parametrize("learner", ["s", "dr"])
+def test_an_arm_that_samples_lack_is_named(learner, monkeypatch):
+    monkeypatch.setattr("sklearn_seqcrm.uplift._base._MOST_DRAWS", 1)
+    X, y, arm = rare(2)
+    model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
+    with pytest.raises(ValueError, match=r"Bootstrap sample \d+ .* 2: 2}\. Leave"):
+        model.set_params(random_state=0).fit(X, y, treatment=arm)

@@ -1,0 +1,117 @@
+"""Calibration of the effects of DR- and R-learners."""
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+
+from sklearn_seqcrm.uplift import UpliftRegressor
+from sklearn_seqcrm.uplift._learners import _calibration, _shrunken_slope
+from tests.uplift.small_tables import (
+    POINTS,
+    linear,
+    pseudo_outcomes,
+    table,
+    three_folds,
+)
+
+
+def test_calibration_by_a_loop():
+    """Models of two thirds of the customers, and a line on the others."""
+    X, y, treated, propensity = table(300)
+    model = linear(cv=three_folds(300)).fit(
+        X, y, treatment=treated, propensity=propensity
+    )
+    pseudo = pseudo_outcomes(X, y, treated, propensity)
+    weight = propensity * (1 - propensity)
+
+    def mean(values):
+        return np.average(values, weights=weight)
+
+    def variance(values):
+        return mean((values - mean(values)) ** 2)
+
+    each, own = [], np.zeros(300)
+    for train, test in three_folds(300):
+        line = LinearRegression().fit(X[train], pseudo[train], weight[train])
+        each.append(line)
+        own[test] = line.predict(X[test]) - mean(line.predict(X))
+    of_each = np.array([one.predict(X) for one in each])
+    slope = mean(own * (pseudo - mean(pseudo))) / mean(own**2)
+    slope *= np.mean([variance(one) for one in of_each])
+    slope /= variance(of_each.mean(axis=0))
+    intercept = mean(pseudo) - slope * mean(of_each.mean(axis=0))
+    found = np.mean([one.predict(POINTS) for one in each], axis=0)
+    np.testing.assert_allclose(
+        model.predict(POINTS), intercept + slope * found, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("learner", ["dr", "r"])
+def test_calibration_shrinks_noise(learner):
+    """Deep trees find effects that are not there; their slope is about 0."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(900, 3)), rng.normal(size=900)
+    treated = rng.integers(0, 2, 900)
+    trees = HistGradientBoostingRegressor(max_iter=50, random_state=0)
+    plain, calibrated = (
+        UpliftRegressor(trees, learner=learner, calibrate=value, random_state=0)
+        .fit(X, y, treatment=treated)
+        .predict(X)
+        for value in (False, True)
+    )
+    assert plain.std() > 0.5
+    assert calibrated.std() < 0.2
+
+
+@pytest.mark.parametrize("learner", ["dr", "r"])
+def test_constant_effects_have_slope_zero(learner):
+    X, y, treated, _ = table(300)
+    model = linear(
+        learner, effect_estimator=DummyRegressor(), propensity="constant"
+    ).fit(X, y, treatment=treated)
+    [found] = model.learner_.effect
+    assert len(found.models) == 3
+    assert found.slope == 0
+    np.testing.assert_allclose(model.predict(X), found.intercept)
+
+
+def test_slopes_above_one_are_shrunken_by_their_error():
+    assert _shrunken_slope(0.7, 9.0) == 0.7
+    assert _shrunken_slope(-1.0, 0.0) == 0.0
+    assert _shrunken_slope(3.0, 0.0) == 3.0
+    assert _shrunken_slope(3.0, 1.0) == 2.5  # 1 + 2 - 1 / 2
+    assert _shrunken_slope(3.0, 5.0) == 1.0
+
+
+def test_the_error_of_a_slope_is_over_customers_by_a_loop():
+    """Models that halve the effect, and rows of a customer that err together."""
+    rng = np.random.default_rng(0)
+    customers = np.repeat(np.arange(40), 5)
+    effects = rng.normal(size=200)
+    pseudo = effects + rng.normal(size=40)[customers] * np.sign(effects)
+    each, weight = np.tile(effects / 2, (3, 1)), rng.uniform(0.5, 1, 200)
+    intercept, slope = _calibration(each, customers % 3, pseudo, weight, customers)
+    centre = np.average(effects / 2, weights=weight)
+    moved, mean = effects / 2 - centre, np.average(pseudo, weights=weight)
+    raw = np.sum(weight * moved * (pseudo - mean)) / np.sum(weight * moved**2)
+    squares = 0.0
+    for who in range(40):
+        own = customers == who
+        residual = pseudo[own] - mean - raw * moved[own]
+        squares += np.sum(weight[own] * moved[own] * residual) ** 2
+    error = np.sqrt(squares) / np.sum(weight * moved**2)
+    assert 0 < error < raw - 1
+    assert slope == pytest.approx(raw - error**2 / (raw - 1))
+    assert intercept == pytest.approx(mean - slope * centre)
+
+
+def test_models_that_cancel_have_a_bounded_slope():
+    """Their mean hardly varies: the ratio of variances is 600 for three models."""
+    pseudo = np.random.default_rng(0).normal(size=300)
+    each = np.array([pseudo, -pseudo, 0.1 * pseudo])
+    assert each.var(axis=1).mean() > 500 * each.mean(axis=0).var()
+    own = np.zeros(300, dtype=int)  # the model that is right has not seen them
+    _, slope = _calibration(each, own, pseudo, np.ones(300), np.arange(300))
+    assert slope == pytest.approx(3)
