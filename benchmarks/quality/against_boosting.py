@@ -59,9 +59,10 @@ def read_options():
     parser.add_argument("--networks", type=int, help="in an ensemble; their default")
     parser.add_argument(
         "--weight",
-        choices=["customers", "forward"],
-        default="customers",
-        help="held-out rows that the weight of the hybrid is learned on",
+        choices=["forward", "customers"],
+        default="forward",
+        help="rows that the weight of the hybrid is learned on: those of the latest "
+        "cutoff, or of some customers, which is the default of hybrids",
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=HERE / "results_predictions")
@@ -77,7 +78,7 @@ def file_of(options, name, seed):
     """Return the path of the predictions of a task and a seed."""
     of = [name, options.split, options.customers or "all", seed]
     of += [f"{options.networks}networks"] if options.networks else []
-    of += ["forward"] if options.weight == "forward" else []
+    of += ["customers"] if options.weight == "customers" else []
     return options.folder / f"{'-'.join(map(str, of))}.npz"
 
 
