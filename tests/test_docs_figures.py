@@ -21,7 +21,7 @@ FIGURE = (
 # Figures without a table, by page and reason.
 EXCEPTIONS = {
     "README": {
-        "asserted by test_readme.py": "0.768 0.707",
+        "asserted by test_readme.py": "0.771 0.707",
         "a company": "84.51",
         "printed by plot_predict_repurchase.py": "40,153 2,452 0.0022 0.0061",
     },
@@ -35,11 +35,13 @@ EXCEPTIONS = {
     "getting_started": {"a company": "84.51"},
     "how_much_data": {"processor times of the table over its customers": "3.7"},
     "models": {"a simulation, described there": "6,000 62"},
-    "moments": {"runs described beside the tables": ".32 .020 13.137 13.158"},
+    "moments": {"runs described beside the tables": ".32 .020 13.137 13.158 0.8110"},
+    "performance": {"a run described there": "4.4"},
     "production": {
         "largest differences, by benchmarks/check_streams.py": (
             "0.000004 0.00003 0.00009"
-        )
+        ),
+        "a run described there": "0.45",
     },
     "recommendations": {
         "a parameter's legal values": ".32",
