@@ -276,6 +276,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     """
 
     _objective: Hazards
+    _censors = True
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
