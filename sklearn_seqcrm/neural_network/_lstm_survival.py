@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import (
     ForwardSplit,
+    NoForwardSplitError,
     SurvivalTargets,
     censor,
     endless_gap,
@@ -446,6 +447,17 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
             self.horizon,
             self.validation_fraction,
         )
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        # An unknown kind has a smaller loss the less a network has learned.
+        kinds = self._objective.kinds
+        known = target[split.train, 1].astype("int64")  # 0 is censored
+        unknown = np.delete(kinds, np.unique(known[known > 0]) - 1)
+        if len(unknown):
+            raise NoForwardSplitError(
+                f"no event of the kinds {unknown.tolist()} was known at {split.since}, "
+                "the first of the latest cutoffs, in the rows to train on"
+            )
 
     def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:
         """Censor the rows of the first training where the validation begins."""

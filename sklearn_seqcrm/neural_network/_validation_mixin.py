@@ -53,7 +53,8 @@ class ValidationMixin:
                 self._refuse_automatic_split()
             customers = inputs.customers()
             split = self._split_forward(inputs, customers, y)
-            self._refuse_split(inputs.data.target, split)
+            known = self._as_known(inputs, split)
+            self._refuse_split(known.data.target, split)
         except NoForwardSplitError as reason:
             if self.validation == "forward":
                 raise ValueError(

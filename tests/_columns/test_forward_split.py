@@ -162,7 +162,7 @@ def test_rescaled_times_have_another_unit(factor):
             "unit of the times of y may",
         ),
         ({"time": lambda targets, _: 0 * targets.time}, "came at their cutoffs"),
-        # Censored rows of one cutoff end at one moment in any unit, and each window of a
+        # Censored rows of one cutoff end at one moment in any unit; each window of a
         # customer ends with another event.
         (
             {

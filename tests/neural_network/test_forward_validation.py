@@ -452,6 +452,26 @@ def test_times_that_cannot_be_censored(change, reason):
         model.set_params(validation="forward").fit(X, y)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_kinds_that_were_unknown_at_the_validation(is_late):
+    """Of two kinds one, or the only one, has events from 60 on, or a day before."""
+    y = time_to_next(RAW, censored="keep")
+    later = RAW["cutoff"] + y["time"] >= 60 - (not is_late)
+    both = y.assign(event=np.where(later, 2, 1) * y["event"])
+    only = y.assign(event=y["event"] & later)
+    only.loc[~later, "time"] = 99 - RAW["cutoff"]
+    edges = [5, 10, 20, 40, 80]
+    for kinds, lacking in ((both, [2]), (only, [1])):
+        model = LSTMSurvival(**SMALL, bins=edges, n_iter_no_change=1).fit(X, kinds)
+        assert model.validation_["by"] == ("customers" if is_late else "forward")
+        assert np.isfinite(model.predict(X)).all()
+        if is_late:
+            reason = f"no event of the kinds {lacking} was known at 60"
+            assert reason in model.validation_["reason"]
+            with pytest.raises(ValueError, match=re.escape(reason)):
+                model.set_params(validation="forward").fit(X, kinds)
+
+
 LATEST = (RAW["cutoff"] == 60).to_numpy()
 
 

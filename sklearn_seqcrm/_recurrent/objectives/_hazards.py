@@ -170,8 +170,12 @@ def event_mass(
     return np.diff(fallen) / fallen[-1]
 
 
-# Initial hazards: a bin without events starts with this share of the usual rate, and a
-# bin in which all rows had their event with this share of them left over.
+# Pseudo-count of rows at risk at the usual rate in each bin, as a share of all rows: a
+# weight of 2 remains equal to two copies of a row.
+_PSEUDO_SHARE = 1e-3
+# Initial hazards: a bin has at least this share of the usual rate, a kind at least this
+# share of the pseudo-count as events, and a bin in which all rows had their event this
+# share of them left over.
 _LEAST = 0.01
 
 
@@ -313,10 +317,12 @@ class Hazards(Objective):
         events = events.reshape(n_kinds, n_bins)
         # Rows at risk in each bin; censored ones by the share that was observed.
         at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
-        rate = events.sum(axis=1, keepdims=True) / at_risk.sum()
-        # Bins that no row has reached, of rows censored early, have the usual rate.
-        events = np.where(at_risk > 0, events, rate)
-        at_risk = np.where(at_risk > 0, at_risk, 1.0)
+        few = _PSEUDO_SHARE * weight.sum()
+        # A kind that only other rows have also has a hazard.
+        total = np.maximum(events.sum(axis=1, keepdims=True), _LEAST * few)
+        rate = total / (at_risk.sum() + few)
+        # Of rows that were censored early, few or none reach the last bins.
+        events, at_risk = events + rate * few, at_risk + few
         left = np.maximum(at_risk - events.sum(axis=0), _LEAST * at_risk)
         return np.log(np.maximum(events, _LEAST * rate * at_risk) / left).ravel()
 
