@@ -12,7 +12,7 @@ from scipy.stats import lognorm, norm
 from sklearn.base import clone
 from sklearn.metrics import mean_gamma_deviance, mean_pinball_loss
 
-from sklearn_seqcrm._recurrent.objectives import LOSSES, Quantiles
+from sklearn_seqcrm._recurrent.objectives import LOSSES, Quantiles, _zero_inflated
 from sklearn_seqcrm.neural_network import LSTMRegressor
 
 EXACT = {
@@ -162,6 +162,35 @@ def test_a_rate_parameter_is_proportional_to_the_exposure():
     assert_allclose(ziln.predict(twice), 2 * ziln.predict(outputs))
     zero = [ziln.predict_proba_zero(one) for one in (outputs, twice)]
     assert_allclose(zero[1], zero[0] ** 2)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_quantiles_of_many_rows_are_exact(several, monkeypatch):
+    """The probability below a quantile is its level, whatever the size of blocks."""
+    y = make_amounts()
+    objective = learned(ZILN(), np.column_stack([y, 2 * y]) if several else y)
+    rng = np.random.default_rng(0)
+    outputs = [rng.normal(size=(50, objective.n_outputs)) for _ in range(3)]
+    levels = np.array([0.2, 0.95, 0.6])
+    found = objective.combine(objective.predict_quantiles, outputs, levels)
+    log_some, mean, deviation = (
+        np.stack(part)[..., None]
+        for part in zip(
+            *(objective._parameters_of(objective._by_target(one)) for one in outputs),
+            strict=True,
+        )
+    )
+    amounts = found.reshape(50, -1, 3)
+    with np.errstate(divide="ignore"):
+        above = norm.sf(np.log(amounts), mean, deviation)
+    below = 1 - (np.exp(log_some) * above).mean(axis=0)
+    some = amounts > 0
+    assert 0.2 < some.mean() < 1
+    assert_allclose(below[some], np.broadcast_to(levels, some.shape)[some], atol=1e-6)
+    assert (below >= levels - 1e-6).all()
+    monkeypatch.setattr(_zero_inflated, "_BLOCK", 21)
+    again = objective.combine(objective.predict_quantiles, outputs, levels)
+    assert_allclose(again, found, rtol=2e-7)
 
 
 def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
