@@ -210,20 +210,22 @@ class ZeroInflatedLognormal(Number):
         """
         levels = check_quantiles(levels, any_order=True)
         each = [self._parameters_of(self._by_target(one)) for one in outputs]
-        # (J, n, k, 1) of J networks, against the quantiles (q,).
+        # (J, n * k) of J networks, against the quantiles (q,).
         log_some, mean, deviation = (
-            np.stack(one)[..., None] for one in zip(*each, strict=True)
+            np.stack(one).reshape(len(each), -1) for one in zip(*each, strict=True)
         )
-        upper = np.broadcast_to(1 - levels, log_some.shape[1:-1] + levels.shape)
-        quantiles = np.zeros(upper.shape)
-        # Only those above 0 are searched for, (m,) each.
-        positive = np.nonzero(np.exp(log_some).mean(axis=0) > upper)
-        size = max(1, _BLOCK // len(outputs))
-        for begin in range(0, len(positive[0]), size):
-            some = tuple(at[begin : begin + size] for at in positive)
-            of_rows = (one[:, *some[:-1], 0] for one in (log_some, mean, deviation))
-            quantiles[some] = _mixture_quantiles(*of_rows, upper[some])
-        return self._by_row(quantiles)
+        # Only quantiles above 0 are searched for, (m,).
+        share = np.exp(log_some).mean(axis=0)
+        positive = np.flatnonzero(share[:, None] > 1 - levels)
+        quantiles = np.zeros(len(share) * len(levels))
+        size = max(1, _BLOCK // len(each))
+        for begin in range(0, len(positive), size):
+            some = positive[begin : begin + size]
+            row, level = np.divmod(some, len(levels))
+            quantiles[some] = _mixture_quantiles(
+                log_some[:, row], mean[:, row], deviation[:, row], 1 - levels[level]
+            )
+        return self._by_row(quantiles.reshape(*each[0][0].shape, len(levels)))
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
