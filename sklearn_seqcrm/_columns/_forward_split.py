@@ -156,7 +156,7 @@ def endless_gap(y: Any) -> Any:
     y : object
         Targets, such as those of `time_to_next` without a horizon.
     """
-    stored = _stored(y)
+    stored = stored_lengths(y)
     # A single column lacks the events or the times.
     if not isinstance(y, pd.DataFrame) or stored.get("horizon", 0) is not None:
         return None
@@ -187,7 +187,7 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """
     if horizon is not None:
         return {"horizon": horizon}
-    stored = _stored(y)
+    stored = stored_lengths(y)
     if stored.get("horizon") is None:
         raise NoForwardSplitError(
             "the horizon of the target is unknown: y is no target of "
@@ -211,8 +211,8 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     return lengths
 
 
-def _stored(y: Any) -> Mapping[str, Any]:
-    """Return what the ``attrs`` of a target hold; empty for other objects."""
+def stored_lengths(y: Any) -> Mapping[str, Any]:
+    """Return what `store_horizon` stored in a target; empty for other objects."""
     stored = y.attrs.get(_KEY) if isinstance(y, pd.Series | pd.DataFrame) else None
     return stored if isinstance(stored, Mapping) else {}
 

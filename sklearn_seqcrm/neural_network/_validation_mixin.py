@@ -12,8 +12,9 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     known_horizon,
     split_forward,
+    stored_lengths,
 )
-from sklearn_seqcrm._recurrent.data import Inputs, RowData
+from sklearn_seqcrm._recurrent.data import Inputs, Ranks, RowData
 
 # The whole history of each validation customer is read once more in each epoch. On all
 # 2,000 customers of two tasks that took a third of the time of training.
@@ -31,6 +32,7 @@ class ValidationMixin:
     warm_start: bool
     callbacks: Any
     refit: bool
+    _ranks: Ranks
     # Whether the first training may censor labels at the first validation cutoff.
     _censors: ClassVar[bool] = False
 
@@ -48,6 +50,12 @@ class ValidationMixin:
         if self.validation == "customers":
             self.validation_["reason"] = "validation='customers'"
             return None
+        if self.horizon is None or self._censors:
+            self._ranks.refuse_differences(
+                stored_lengths(y),
+                "have y with other attrs or without attrs, and they have the horizon: "
+                "pass targets of sklearn_seqcrm.targets on all ranks or on none",
+            )
         try:
             if self.validation == "auto":
                 self._refuse_automatic_split()

@@ -14,7 +14,8 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from skorch.history import History
 
-from sklearn_seqcrm._columns import store_horizon
+from sklearn_seqcrm._columns import store_horizon, stored_lengths
+from sklearn_seqcrm._recurrent.data import Ranks
 from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -470,6 +471,29 @@ def test_kinds_that_were_unknown_at_the_validation(is_late):
             assert reason in model.validation_["reason"]
             with pytest.raises(ValueError, match=re.escape(reason)):
                 model.set_params(validation="forward").fit(X, kinds)
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "horizon", "n_seen"),
+    [
+        (LSTMClassifier, Y, None, 1),
+        (LSTMClassifier, Y, HORIZON, 0),
+        (LSTMSurvival, time_to_next(RAW, censored="keep"), 5, 1),
+    ],
+)
+def test_ranks_compare_the_horizons_of_their_targets(model, y, horizon, n_seen):
+    """Where these are used, as ranks would otherwise train on other rows."""
+    seen = []
+
+    class Comparing(Ranks):
+        def refuse_differences(self, value, what):
+            seen.append(value)
+
+    network = model(**{**SMALL, "max_epochs": 1}, horizon=horizon)
+    network._ranks = Comparing()
+    network.fit(X, y)
+    assert seen == n_seen * [stored_lengths(y)]
+    assert stored_lengths(y)
 
 
 LATEST = (RAW["cutoff"] == 60).to_numpy()

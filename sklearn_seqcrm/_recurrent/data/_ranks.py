@@ -60,6 +60,9 @@ class Ranks:
         """
         return function()
 
+    def refuse_differences(self, value: Any, what: str) -> None:
+        """Raise a ValueError on all ranks if a value is not the same on all."""
+
     def join_levels(self, inputs: Inputs) -> Inputs:
         """Return inputs with the numbers of levels of all ranks, for plain tensors."""
         return inputs
