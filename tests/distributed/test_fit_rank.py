@@ -86,6 +86,9 @@ def refusals(tmp_path_factory):
     """Return the errors of calls whose arguments differ between two ranks."""
 
     def call_all(rank):
+        import pandas as pd
+
+        from sklearn_seqcrm._columns import store_horizon
         from sklearn_seqcrm.distributed import fit_rank
         from sklearn_seqcrm.neural_network import LSTMClassifier
         from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -93,6 +96,11 @@ def refusals(tmp_path_factory):
 
         X, y = journeys()
         mine = is_mine(len(X), rank, 2)
+
+        def with_horizon(labels):
+            labels = pd.Series(labels, name="churned")
+            store_horizon(labels, {"horizon": "90D", "gap": 0})
+            return labels
 
         def pipeline(n_seen=300, **parameters):
             small = {"hidden_size": 8, "max_epochs": 1, **parameters}
@@ -138,6 +146,9 @@ def refusals(tmp_path_factory):
                 y[mine],
             ),
             "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
+            "horizons": lambda: fit_rank(
+                pipeline(), X[mine], y[mine] if rank else with_horizon(y[mine])
+            ),
         }
         found = {}
         for name, call in calls.items():
@@ -161,6 +172,7 @@ def refusals(tmp_path_factory):
         ("types", "y, treatment or sample_weight have different types on ranks: text"),
         ("missing", "Input y contains NaN"),
         ("continued", "Ranks [1] of 2 continue from other numbers of networks"),
+        ("horizons", "Ranks [1] of 2 have y with other attrs or without attrs"),
         ("one class", "A classifier needs at least 2 classes"),
     ],
 )
