@@ -100,7 +100,7 @@ class BaseUplift(BaseEstimator, ABC):
         self,
         estimator: Estimator | None = None,
         *,
-        learner: Literal["s", "t", "x", "dr", "r"] = "dr",
+        learner: Literal["s", "t", "x", "dr", "r"] = "x",
         effect_estimator: Estimator | None = None,
         propensity: Literal["learned", "constant"] = "learned",
         propensity_estimator: Estimator | None = None,
