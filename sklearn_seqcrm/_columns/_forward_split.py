@@ -156,8 +156,9 @@ def endless_gap(y: Any) -> Any:
     y : object
         Targets, such as those of `time_to_next` without a horizon.
     """
-    stored = y.attrs.get(_KEY) if isinstance(y, pd.DataFrame) else None
-    if not isinstance(stored, Mapping) or stored.get("horizon", 0) is not None:
+    stored = _stored(y)
+    # A single column lacks the events or the times.
+    if not isinstance(y, pd.DataFrame) or stored.get("horizon", 0) is not None:
         return None
     gap = stored.get("gap")
     are_known = set(_names(y)) <= set(stored.get("names", []))
@@ -186,10 +187,8 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """
     if horizon is not None:
         return {"horizon": horizon}
-    stored = None
-    if isinstance(y, pd.Series | pd.DataFrame):
-        stored = y.attrs.get(_KEY)
-    if not isinstance(stored, Mapping) or stored.get("horizon") is None:
+    stored = _stored(y)
+    if stored.get("horizon") is None:
         raise NoForwardSplitError(
             "the horizon of the target is unknown: y is no target of "
             "sklearn_seqcrm.targets with a horizon, whose attrs have it"
@@ -210,6 +209,12 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
             "set horizon to the longest of them"
         )
     return lengths
+
+
+def _stored(y: Any) -> Mapping[str, Any]:
+    """Return what the ``attrs`` of a target hold; empty for other objects."""
+    stored = y.attrs.get(_KEY) if isinstance(y, pd.Series | pd.DataFrame) else None
+    return stored if isinstance(stored, Mapping) else {}
 
 
 def _names(y: Any) -> list[str]:
@@ -235,7 +240,7 @@ def split_forward(
     share: float | str = "auto",
     *,
     may_be_censored: bool = False,
-    is_endless: bool = False,
+    gap: Any = None,
 ) -> ForwardSplit:
     """Split rows at their latest cutoffs.
 
@@ -252,9 +257,10 @@ def split_forward(
     may_be_censored : bool, default=False
         Whether windows may be incomplete. Only rows whose window is complete in all
         logs are set aside then. Rows at later cutoffs are in neither part.
-    is_endless : bool, default=False
-        Whether windows have no end. ``lengths["horizon"]`` is then the least time for
-        which validation rows were observed, and training rows are censored.
+    gap : Timedelta, str, number or None, default=None
+        Gap of windows without an end; None if windows end. `lengths` add up to the
+        least time from the cutoff of a validation row to the end of the record, and
+        training rows are censored.
 
     Returns
     -------
@@ -266,12 +272,17 @@ def split_forward(
     NoForwardSplitError
         If there are too few cutoffs, customers or rows.
     TypeError, ValueError
-        If a length does not fit the times of the log, or all are 0.
+        If a length does not fit the times of the log, or all are 0, or not longer than
+        `gap`.
     """
     clock, ticks, _ = _common(cutoffs)
     delay = clock.rounded_up(**lengths)
-    if not delay > 0:
-        raise ValueError(f"horizon must be longer than 0; got {lengths['horizon']!r}.")
+    until_begin = 0 if gap is None else clock.rounded_up(gap=gap)
+    if not delay > until_begin:
+        least = f"the gap of y, {gap}" if until_begin else 0
+        raise ValueError(
+            f"horizon must be longer than {least}; got {lengths['horizon']!r}."
+        )
     if (ticks == ticks[0]).all():
         raise NoForwardSplitError("all rows have one cutoff")
     # At the end of the log, censored rows have no follow-up, and their loss is nearly
@@ -287,8 +298,8 @@ def split_forward(
     since = clock.as_scalar(first)
     valid = np.flatnonzero((ticks >= first) & allowed)
     observed = None
-    if is_endless:
-        begin = saturating_add(ticks, clock.rounded_up(gap=lengths["gap"]))
+    if gap is not None:
+        begin = saturating_add(ticks, until_begin)
         train = np.flatnonzero(begin < first)
         observed = np.full(len(ticks), np.inf)
         observed[train] = first - begin[train]
@@ -296,7 +307,7 @@ def split_forward(
         train = np.flatnonzero(saturating_add(ticks, delay) <= first)
     if len(train) < _LEAST_SHARE_TO_TRAIN * len(ticks):
         known = (
-            "had begun to be observed" if is_endless else "have a label that was known"
+            "have a label that was known" if gap is None else "had begun to be observed"
         )
         raise NoForwardSplitError(
             f"only {len(train)} of {len(ticks)} rows {known} at "
@@ -317,12 +328,10 @@ def split_endless(
     customers: np.ndarray,
     targets: SurvivalTargets,
     gap: Any,
+    horizon: Any = None,
     share: float | str = "auto",
 ) -> ForwardSplit:
     """Split rows of times until events, whose windows have no end.
-
-    Validation rows were observed for the time in which half of the events came, or
-    longer: rows that were observed for less time hold few events.
 
     Parameters
     ----------
@@ -332,6 +341,10 @@ def split_endless(
         Kinds and times of the events.
     gap : Timedelta, str or number
         Time from each cutoff to the begin of its window.
+    horizon : Timedelta, str, number or None, default=None
+        Least time from the cutoff of a validation row to the end of the record. None:
+        the gap and the median time of the events, because rows that were observed for
+        less time hold few events.
 
     Returns
     -------
@@ -341,12 +354,13 @@ def split_endless(
     Raises
     ------
     NoForwardSplitError
-        As `split_forward`, or if times cannot be compared with those of the log.
+        As `split_forward`, or if no row has an event, or times cannot be compared with
+        those of the log.
     """
-    usual = float(np.median(targets.time[targets.kind > 0]))
-    if not cutoffs:
-        raise NoForwardSplitError("X has no history column with cutoffs")
-    per_day = cutoffs[0].clock.ticks_per_day()
+    if not targets.kind.any():
+        raise NoForwardSplitError("no row has an event")
+    clock, ticks, _ = _common(cutoffs)
+    per_day = clock.ticks_per_day()
     if targets.in_days != (per_day is not None):
         times, of_log = "durations", "numbers"
         if not targets.in_days:
@@ -355,19 +369,51 @@ def split_endless(
             f"the unit of the times of y is unknown: they are {times}, and the times "
             f"of the log are {of_log}"
         )
-    if not usual > 0:
-        raise NoForwardSplitError("half of the events came at their cutoffs")
-    length = pd.Timedelta(days=usual) if targets.in_days else usual
+    lengths = {"horizon": horizon}
+    if horizon is None:
+        median_time = float(np.median(targets.time[targets.kind > 0]))
+        if not median_time > 0:
+            raise NoForwardSplitError("half of the events came at their cutoffs")
+        is_duration = targets.in_days
+        length = pd.Timedelta(days=median_time) if is_duration else median_time
+        lengths = {"horizon": length, "gap": gap}
     split = split_forward(
-        cutoffs,
-        customers,
-        {"horizon": length, "gap": gap},
-        share,
-        may_be_censored=True,
-        is_endless=True,
+        cutoffs, customers, lengths, share, may_be_censored=True, gap=gap
     )
     assert split.observed is not None
+    if not targets.in_days:
+        begin = saturating_add(ticks, clock.rounded_up(gap=gap))
+        latest = min(one.end for one in cutoffs)
+        _refuse_rescaled_times(begin, customers, targets, latest)
     return split._replace(observed=split.observed / (per_day or 1.0))
+
+
+def _refuse_rescaled_times(
+    begin: np.ndarray, customers: np.ndarray, targets: SurvivalTargets, latest: Any
+) -> None:
+    """Raise NoForwardSplitError if times are not in the unit of their log.
+
+    Numbers that were rescaled still have the attrs of the target. Two windows of a
+    customer that begin at ``b1 < b2`` and end with the same event ``e`` show it: with
+    the factor c, ``b1 + c * (e - b1)`` is ``b2 + c * (e - b2)`` only if c is 1. Of
+    different events ``e1 < e2``, the former is smaller if c is less than 1; if c is
+    larger, windows end after the record, whose end is `latest`. Censored rows of all
+    customers share the end of the record.
+    """
+    end = (begin + targets.time).astype("float64")
+    is_censored = (targets.kind == 0) & (targets.time > 0)
+    last = end[is_censored].max(initial=-np.inf)
+    precision = 1e-9 * np.abs(end).max()
+    who = np.where(is_censored & (end >= last - precision), -1, customers)
+    order = np.lexsort((begin, end, who))
+    who, end, begin = who[order], end[order], begin[order]
+    is_shared = (np.diff(who) == 0) & (np.diff(end) <= precision)
+    if end.max() > latest + precision or not (is_shared & (np.diff(begin) != 0)).any():
+        raise NoForwardSplitError(
+            "the unit of the times of y may not be that of the log, in which windows "
+            "of one customer would end with the same event, and censored ones at the "
+            "end of the record"
+        )
 
 
 def _are_complete(cutoffs: Sequence[Cutoffs], lengths: Mapping[str, Any]) -> np.ndarray:

@@ -73,6 +73,9 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     of the variance within levels and the variance between them, by the method of
     moments. Customers count once per level, however many rows they have.
 
+    Rows for validation are chosen without sample weights, so that they differ from
+    those of the estimator if rows have the weight 0.
+
     References
     ----------
     .. [1] Micci-Barreca, D. (2001). A preprocessing scheme for high-cardinality
@@ -203,7 +206,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return masks of rows, each with one of the rows whose labels encode them.
 
-        The third item are the labels of all rows.
+        The third item holds the labels of all rows.
         """
         fold = _folds(X, customers)
         is_late, is_known, known = self._split_by_time(X, y, customers, targets)
@@ -220,7 +223,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return masks of rows for validation, and of those with labels known then.
 
-        The third item are the labels as they were known.
+        The third item holds the labels as they were known.
         """
         is_late, is_known = np.zeros((2, len(X)), dtype=bool)
         try:
@@ -241,11 +244,11 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         """Return the split that the estimator makes."""
         cutoffs = [cutoffs_of(one) for one in Table.of(X).histories.values()]
         is_survival = self.task == "survival"
-        gap = endless_gap(y) if is_survival and self.horizon is None else None
+        gap = endless_gap(y) if is_survival else None
         if gap is not None:
             found = read_survival_targets(y)
             return split_endless(
-                cutoffs, customers, found, gap, self.validation_fraction
+                cutoffs, customers, found, gap, self.horizon, self.validation_fraction
             )
         return split_forward(
             cutoffs,

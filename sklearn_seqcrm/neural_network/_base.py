@@ -360,7 +360,7 @@ class BaseLSTM(
         inputs = self._ranks.share(inputs)
         warn_if_all_empty(inputs)
         data = replace(inputs.data, target=target, weight=weight)
-        return inputs._replace(data=data, labels=y)
+        return inputs._replace(data=data, labels=y if self._censors else None)
 
     def _weight_in_unit(
         self,

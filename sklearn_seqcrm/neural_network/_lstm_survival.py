@@ -107,7 +107,9 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
         target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
-        it to the longest one if `y` was computed from several targets.
+        it to the longest one if `y` was computed from several targets. If windows have
+        no end: least time from the cutoff of a validation row to the end of the record;
+        None: the gap and the median time of the events.
     validation_fraction : float or "auto", default="auto"
         Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
         customers, up to 0.2. Forward in time: least share of the rows at the latest
@@ -235,7 +237,13 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     in the last training, on all rows. Windows of `time_to_next` without a horizon have
     no end. Validation rows are then those at the latest cutoffs that were observed for
     the median time of the events, and the earlier rows are censored at the first of
-    these cutoffs in the first training.
+    these cutoffs in the first training. Times that were rescaled, or are numbers where
+    the log has datetimes, cannot be censored: customers are set aside. Customers are
+    also set aside if a kind of event was unknown at the first of these cutoffs. The
+    edges of an int as `bins` and `event_types_` come from the labels of all rows, also
+    of those set aside. With ``refit=False``, curves are extrapolated after the longest
+    time that the first training observed, ``validation_["since"]`` minus the first
+    cutoff: later bins have the usual hazard of earlier ones.
 
     References
     ----------
@@ -276,6 +284,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     """
 
     _objective: Hazards
+    _censors = True
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
@@ -417,7 +426,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _split_forward(
         self, inputs: Inputs, customers: np.ndarray, y: Any
     ) -> ForwardSplit:
-        gap = endless_gap(y) if self.horizon is None else None
+        gap = endless_gap(y)
         if gap is None:
             return split_forward(
                 inputs.cutoffs,
@@ -430,7 +439,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         kind, time = inputs.labels.T
         targets = SurvivalTargets(kind, time, self._objective.in_days)
         return split_endless(
-            inputs.cutoffs, customers, targets, gap, self.validation_fraction
+            inputs.cutoffs,
+            customers,
+            targets,
+            gap,
+            self.horizon,
+            self.validation_fraction,
         )
 
     def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:

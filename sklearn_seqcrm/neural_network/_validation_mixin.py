@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class ValidationMixin:
     warm_start: bool
     callbacks: Any
     refit: bool
+    # Whether the first training may censor labels at the first validation cutoff.
+    _censors: ClassVar[bool] = False
 
     def _choose_validation(
         self, inputs: Inputs, y: Any, seed: int

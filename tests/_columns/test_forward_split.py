@@ -10,7 +10,9 @@ from numpy.testing import assert_array_equal
 from sklearn_seqcrm._columns import (
     Cutoffs,
     NoForwardSplitError,
+    SurvivalTargets,
     known_horizon,
+    split_endless,
     split_forward,
     store_horizon,
 )
@@ -91,13 +93,90 @@ def test_windows_without_an_end():
         CUSTOMERS[: len(ticks)],
         {"horizon": 3, "gap": 1},
         may_be_censored=True,
-        is_endless=True,
+        gap=1,
     )
     assert split.since == 5  # 8 + 3 + 1 > 9
     assert_array_equal(np.unique(ticks[split.valid]), [5])
     assert_array_equal(np.unique(ticks[split.train]), [1, 2, 3])  # 4 + 1 is not before
     assert_array_equal(split.observed[split.train], 5 - 1 - ticks[split.train])
     assert np.isinf(np.delete(split.observed, split.train)).all()
+
+
+def endless_of(gap=0, horizon=None, **changes):
+    """Split rows at 1 to 8 in a record up to 20; each third row is censored there."""
+    [cutoffs] = at(1, 2, 3, 4, 5, 6, 7, 8)
+    cutoffs, n = cutoffs._replace(end=21), len(cutoffs.ticks)
+    kind = (np.arange(n) % 3 > 0).astype("int64")
+    time = np.where(kind, 5.0, 20.0 - gap - cutoffs.ticks)
+    targets = SurvivalTargets(kind, time, False)
+    found = {name: change(targets, cutoffs.ticks) for name, change in changes.items()}
+    return split_endless(
+        [cutoffs], CUSTOMERS[:n], targets._replace(**found), gap, horizon
+    )
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_follow_up_of_validation_rows(gap):
+    """The gap and the median time by default; `horizon` includes the gap."""
+    assert endless_of(gap).since == 8
+    assert endless_of(gap, horizon=15).since == 6
+    split = endless_of(gap, horizon=15)
+    assert set(split.observed[split.train]) == set(range(1, 6 - gap))
+
+
+def test_a_horizon_within_the_gap():
+    with pytest.raises(ValueError, match="longer than the gap of y, 3; got 3"):
+        endless_of(3, horizon=3)
+
+
+@pytest.mark.parametrize("factor", [1 / 7, 1.5, 1])
+def test_rescaled_times_have_another_unit(factor):
+    """With the right one, rows may also be censored before the record ends."""
+
+    def rescaled(targets, _):
+        early = (targets.kind == 0) & (np.arange(len(targets.time)) % 4 == 0)
+        return np.where(early, 1.0, targets.time) * factor
+
+    def of_events(targets, ticks):
+        """Every window ends with an event, at 12 or 20."""
+        return (np.where(ticks < 6, 12, 20) - ticks) * factor
+
+    always = {"kind": lambda targets, _: 0 * targets.kind + 1, "time": of_events}
+    for changes in ({"time": rescaled}, always):
+        if factor == 1:
+            assert endless_of(**changes).since == 8
+            continue
+        with pytest.raises(NoForwardSplitError, match="unit of the times of y may not"):
+            endless_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": lambda targets, _: 0 * targets.kind}, "no row has an event"),
+        (
+            {
+                "kind": lambda targets, _: 0 * targets.kind + 1,
+                "time": lambda targets, _: 0 * targets.time + 5,
+            },
+            "unit of the times of y may",
+        ),
+        ({"time": lambda targets, _: 0 * targets.time}, "came at their cutoffs"),
+        # Censored rows of one cutoff end at one moment in any unit, and each window of a
+        # customer ends with another event.
+        (
+            {
+                "kind": lambda _, ticks: (ticks != 5).astype("int64"),
+                "time": lambda _, ticks: np.where(ticks == 5, 15.0, 5.0),
+            },
+            "unit of the times of y may",
+        ),
+    ],
+    ids=["no events", "events", "at once", "one cutoff"],
+)
+def test_times_that_cannot_be_compared(changes, reason):
+    with pytest.raises(NoForwardSplitError, match=reason):
+        endless_of(**changes)
 
 
 def test_gap_and_horizon_add_up():

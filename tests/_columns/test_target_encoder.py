@@ -169,19 +169,22 @@ def test_validation_rows_of_survival_have_complete_windows():
     assert set(cutoff[equal]) == {5}
 
 
-def test_times_without_a_horizon_are_encoded_as_they_were_known():
+@pytest.mark.parametrize("horizon", [None, 1])
+def test_times_without_a_horizon_are_encoded_as_they_were_known(horizon):
     """Rows at 6 are for validation, when an event 1 after 5 was not known."""
     X, cutoff = rows_at(np.arange(1, 7))
-    y = pd.DataFrame({"event": np.arange(len(X)) % 2 == 0, "time": 1.0})
+    event = np.arange(len(X)) % 2 == 0
+    # Others are censored at the end of the record, 6.5.
+    y = pd.DataFrame({"event": event, "time": np.where(event, 1.0, 6.5 - cutoff)})
     store_horizon(y, {"horizon": None, "gap": 0})
-    encoder = CustomerTargetEncoder("survival")
+    encoder = CustomerTargetEncoder("survival", horizon=horizon)
     before, last = encoder.fit_transform(X, y), cutoff == 6
     y.loc[cutoff == 5, "time"] = 1.5
     y.loc[cutoff == 5, "event"] = ~y.loc[cutoff == 5, "event"]
     after = encoder.fit_transform(X, y)
     assert_allclose(after[last], before[last], rtol=1e-12)
     assert not np.isclose(after[~last], before[~last]).all(axis=1).any()
-    y.loc[cutoff == 4, "event"] = True
+    y.loc[cutoff == 4, ["event", "time"]] = True, 1.0
     assert not np.isclose(encoder.fit_transform(X, y)[last], before[last]).all()
 
 

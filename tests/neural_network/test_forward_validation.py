@@ -400,8 +400,8 @@ def test_rows_that_were_observed_for_a_short_time_are_not_validation_rows():
     y = time_to_next(rows, censored="keep")
     frame = HistoryEncoder().fit_transform(rows)[["history"]]
     frame = frame.assign(at=rows["cutoff"] / 10)
-    usual = y.loc[y["event"], "time"].median()
-    assert 5 < usual < 40
+    median_time = y.loc[y["event"], "time"].median()
+    assert 5 < median_time < 40
     model, seen = fit_and_see(LSTMSurvival(**SMALL, validation="forward"), frame, y)
     (train, valid, _), (every, _, _) = trainings(seen)
     assert cutoffs_of_rows(valid) == [60]
@@ -410,16 +410,19 @@ def test_rows_that_were_observed_for_a_short_time_are_not_validation_rows():
     assert model.validation_["n_dropped"] == 2 * N_CUSTOMERS
 
 
-def test_later_events_do_not_change_the_first_network():
+@pytest.mark.parametrize("horizon", [None, 5])
+def test_later_events_do_not_change_the_first_network(horizon):
     """Nor its initial biases; with one epoch, validation chooses nothing."""
     y = time_to_next(RAW, censored="keep")
     begins = RAW["cutoff"].to_numpy()
     is_later = (begins + y["time"] >= 60).to_numpy()
     other = y.copy()
-    other.loc[is_later, "time"] += 1
-    other.loc[is_later, "event"] = ~other.loc[is_later, "event"]
+    # Half of them have their event on the last day, the others are censored then.
+    other.loc[is_later, "event"] = np.arange(is_later.sum()) % 2 == 0
+    other.loc[is_later, "time"] = 99.0 - begins[is_later]
     edges = [5, 10, 20, 40, 200]
     model = LSTMSurvival(**{**SMALL, "max_epochs": 1}, bins=edges, validation="forward")
+    model.set_params(horizon=horizon)
     for refit in (False, True):
         one = clone(model).set_params(refit=refit)
         first, second = (
@@ -434,10 +437,11 @@ def test_later_events_do_not_change_the_first_network():
     [
         (lambda y: y.to_records(index=False), "horizon of the target is unknown"),
         (lambda y: y.assign(time=pd.to_timedelta(y["time"], "D")), "unit of the times"),
+        (lambda y: y.assign(time=y["time"] / 7), "unit of the times of y may not be"),
         (lambda y: y.assign(time=0.0), "came at their cutoffs"),
         (lambda y: y.rename(columns={"time": "day"}), "horizon of the target is unk"),
     ],
-    ids=["array", "durations", "at once", "renamed"],
+    ids=["array", "durations", "rescaled", "at once", "renamed"],
 )
 def test_times_that_cannot_be_censored(change, reason):
     y = change(time_to_next(RAW, censored="keep"))

@@ -360,6 +360,11 @@ def test_validation_forward_in_time():
     model = fit(X=rows, y=y, treatment=treatment, horizon=10, n_networks=2)
     assert model.validation_["by"] == "forward"
     assert len(model.nets_) == 2
+    weight = (np.arange(len(rows)) % 9 > 0) * 1.0
+    some = fit(X=rows, y=y, treatment=treatment, weight=weight, horizon=10)
+    counts = [some.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
+    assert some.validation_["by"] == "forward"
+    assert sum(counts) == weight.sum()
 
     # Before the last cutoffs, or at them, all rows have one treatment.
     for arms, which in (

@@ -277,7 +277,7 @@ class Inputs(NamedTuple):
         First moment that the log of each history column has not observed; None for
         histories that were joined from several logs.
     labels : ndarray of n rows or None, default=None
-        Targets before the objective encodes them.
+        Targets before the objective encodes them, if rows may be censored later.
     """
 
     data: RowData
