@@ -21,7 +21,7 @@ from sklearn_seqcrm._store import (
     ids_of,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_rows
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
@@ -217,7 +217,7 @@ class PartitionedLog:
         active_within: Duration | None = None,
         lookback: Duration | None = None,
         name: str = "history",
-        statics: IntoTable | None = None,
+        statics: IntoTable | Sequence[IntoTable] | None = None,
     ) -> PartitionedRows:
         """Make rows of all customers at given cutoffs.
 
@@ -242,9 +242,9 @@ class PartitionedLog:
         KeyError
             If `statics` lacks the customer.
         TypeError, ValueError
-            As in `EventLog.snapshots`; if a list has the rows of a customer in another
-            partition than the events; if `statics` has a customer twice, when rows are
-            made.
+            As in `EventLog.snapshots`; if a list holds anything but tables, or has the
+            rows of a customer in another partition than the events; if `statics` has a
+            customer twice, when rows are made.
 
         Warns
         -----
@@ -257,12 +257,13 @@ class PartitionedLog:
             else cutoffs
         )
         recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
+        statics = _in_memory(statics)
         customer = self._options.customer
         return self._rows(recipe, self._joined(statics, customer), statics)
 
     def attach(
         self,
-        rows: IntoTable,
+        rows: IntoTable | Sequence[IntoTable],
         customer: str | None = None,
         cutoff: Time | None = None,
         lookback: Duration | None = None,
@@ -291,8 +292,9 @@ class PartitionedLog:
         KeyError
             If `rows` lacks a column.
         TypeError, ValueError
-            If a list has the rows of a customer in another partition than the events;
-            as in `EventLog.attach`, when rows are made.
+            If a list holds anything but tables, or has the rows of a customer in
+            another partition than the events; as in `EventLog.attach`, when rows are
+            made.
 
         Warns
         -----
@@ -307,6 +309,7 @@ class PartitionedLog:
             last = clock.as_scalar(self._schema.last)
             cutoff, allow_exact_matches = max(self.observed_until, last), True
         recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
+        rows = _in_memory(rows)
         return self._rows(recipe, self._joined(rows, key), rows)
 
     def _rows(self, recipe: Recipe, engine: Engine, table: Any) -> PartitionedRows:
@@ -323,6 +326,11 @@ class PartitionedLog:
         if table is None:
             return self._engine
         in_list = not self._engine.is_by_customer
+        if isinstance(table, list) and not in_list:
+            raise TypeError(
+                "A list of tables needs a list of events; a table beside events of "
+                "Dask or Spark must be one of theirs, or a pandas DataFrame."
+            )
         if in_list and isinstance(table, pd.DataFrame):
             check_customer(table.columns, customer, "The table")
             table = self._divided(table, customer)
@@ -368,6 +376,13 @@ class PartitionedLog:
         # A missing customer goes to the first part as well, whose error names it.
         of_row = np.nan_to_num(of_row, nan=0)
         return [table[of_row == part] for part in range(self.n_partitions)]
+
+
+def _in_memory(table: Any) -> Any:
+    """Return a list of tables as pandas DataFrames, anything else as it is."""
+    if isinstance(table, str | bytes) or not isinstance(table, Sequence):
+        return table
+    return [read_rows(one, f"Table {part}") for part, one in enumerate(table)]
 
 
 def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:

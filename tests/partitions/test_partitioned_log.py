@@ -173,6 +173,34 @@ def test_late_cutoffs_of_attached_rows_are_one_warning(divided):
         log.attach(table, cutoff="2024-06-01")
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_tables_of_partitions_may_be_of_any_library(kind, library):
+    people = pd.DataFrame({"who": [0, 1, 2], "at": DAYS[[1, 6, 9]], "age": [3, 4, 5]})
+    people.loc[2, "at"] = pd.Timestamp("2024-06-01")
+    parts = [people[:1], people[1:2], people[2:]]
+    if library == "polars":
+        parts = [*map(pytest.importorskip("polars").from_pandas, parts)]
+    elif library == "pyarrow":
+        parts = [*map(pytest.importorskip("pyarrow").Table.from_pandas, parts)]
+    log = log_of_parts([DATED[:4], DATED[4:8], DATED[8:]])
+    with pytest.warns(UserWarning, match="1 of 3 cutoffs lie after 2024-01-12"):
+        rows = log.attach(kind(parts), cutoff="at")
+    found = rows.map(lambda X: X["history"].array.lengths)
+    assert found["0"].tolist() == [1, 2, 4]
+    rows = log.snapshots(["2024-01-12"], statics=kind(parts))
+    assert rows.map(lambda X: X["age"])["age"].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("item", ["rows.parquet", lambda: VISITS])
+@pytest.mark.parametrize("method", ["snapshots", "attach"])
+def test_items_of_rows_must_be_tables(method, item):
+    tables = [VISITS[:2], VISITS[2:4], item]
+    log = log_of_parts()
+    with pytest.raises(TypeError, match="Table 2 must be a pandas, polars or pyarrow"):
+        log.attach(tables) if method == "attach" else log.snapshots([5], statics=tables)
+
+
 def test_kinds_that_are_not_named_are_refused():
     parts = [part.assign(event="view") for part in PARTS]
     with pytest.raises(ValueError, match=r"holds \['view'\], which kinds does not"):
