@@ -79,23 +79,37 @@ def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> 
     stacklevel : int, default=3
         That of `warnings.warn`.
     """
-    clock, (low, high) = timeline.clock, timeline.span
-    # The span decides about most logs, without a pass over their times.
-    if clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:
+    if not are_date_like(timeline):
         return
-    times = pd.unique(timeline.times)
-    if (times % 1).any():
-        return
-    dates = pd.Series(times.astype("int64")).astype(str)
-    if pd.to_datetime(dates, format="%Y%m%d", errors="coerce").isna().any():
-        return
+    low, high = timeline.span
+    # Of floats, text would be "20240131.0"; numbers with a format are deprecated in
+    # pandas 3.
     warnings.warn(
         f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
-        " Differences between them are no number of days. Convert them before, by "
-        "pd.to_datetime(times.astype(str)).",
+        " Differences between them are not numbers of days. Convert them first, with "
+        "pd.to_datetime(times.astype('int64').astype(str)).",
         UserWarning,
         stacklevel=stacklevel,
     )
+
+
+def are_date_like(timeline: Timeline) -> bool:
+    """Return whether all times are integers that are written like dates.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log with events.
+    """
+    low, high = timeline.span
+    # The span decides about most logs, without a pass over their times.
+    if timeline.clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:
+        return False
+    times = pd.unique(timeline.times)
+    if (times % 1).any():
+        return False
+    dates = pd.Series(times.astype("int64")).astype(str)
+    return bool(pd.to_datetime(dates, format="%Y%m%d", errors="coerce").notna().all())
 
 
 def _longest_span(clock: Clock) -> str:
