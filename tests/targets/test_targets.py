@@ -277,9 +277,9 @@ def test_kinds_need_a_categorical_field():
     rows = pd.DataFrame({"id": ["a"], "at": [4]})
     X = EventLog(events, "id", "day").attach(rows, cutoff="at")
     with pytest.raises(KeyError, match=r"no categorical field.*categorical=\[name\]"):
-        future_count(X, 5, kinds=2.0)
+        future_count(X, 6, kinds=2.0)
     X = EventLog(events, "id", "day", categorical=["amount"]).attach(rows, cutoff="at")
-    assert future_count(X, 5, kinds=2.0, kind_field="amount").tolist() == [1]
+    assert future_count(X, 6, kinds=2.0, kind_field="amount").tolist() == [1]
 
 
 def test_events_at_the_cutoff_belong_to_the_history():
