@@ -161,7 +161,9 @@ def test_dates_as_numbers_are_one_warning(as_functions):
     with pytest.warns(UserWarning, match="'day' .* 20240105 to 20240229") as found:
         log = PartitionedLog(parts, "who", "day")
     assert [one.filename for one in found] == [__file__]
-    log.snapshots([20240202]).map(lambda X: X["history"].array.lengths)  # without a warning
+    log.snapshots([20240202]).map(
+        lambda X: X["history"].array.lengths
+    )  # without a warning
 
 
 def test_times_that_are_dates_in_one_partition_are_no_warning():
