@@ -19,6 +19,7 @@ from sklearn_seqcrm._store import (
     find_ids,
     hashed_ids,
     ids_of,
+    warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import EventLog, read_rows
@@ -98,6 +99,11 @@ class PartitionedLog:
         If there are no events, a customer has events in two partitions, a field or the
         times have different types in two partitions, or for the reasons of `EventLog`.
 
+    Warns
+    -----
+    UserWarning
+        If all times are integers that are written like dates, such as 20240131.
+
     See Also
     --------
     sklearn_seqcrm.events.EventLog : A log of one machine.
@@ -161,6 +167,9 @@ class PartitionedLog:
             None if kinds is None else _checked_kinds(kind_field, kinds),
         )
         self._schema = self._learn_schema(observed_until)
+        if self._schema.is_date_like:
+            timeline = self._schema.outline().timeline
+            warn_date_like_times(timeline, f"times in column {time!r}")
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""

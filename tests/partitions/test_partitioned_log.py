@@ -1,6 +1,7 @@
 """What a log in partitions accepts, counts and refuses."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -148,6 +149,28 @@ def test_cutoffs_outside_of_all_partitions_are_one_warning(table, cutoffs, messa
     rows.map(lambda X: X["history"].array.lengths)  # without a warning
     with pytest.warns(UserWarning, match=message.split("cutoffs ")[-1]):
         EventLog(table, "who", "day").snapshots(cutoffs)
+
+
+@pytest.mark.parametrize("as_functions", [False, True])
+def test_dates_as_numbers_are_one_warning(as_functions):
+    day = [20240131, 20240201, 20240229, 20240105]
+    table = pd.DataFrame({"who": [0, 0, 1, 1], "day": day})
+    parts = [table[:2], table[2:], table[:0]]
+    if as_functions:
+        parts = [partial(pd.DataFrame, part) for part in parts]
+    with pytest.warns(UserWarning, match="'day' .* 20240105 to 20240229") as found:
+        log = PartitionedLog(parts, "who", "day")
+    assert [one.filename for one in found] == [__file__]
+    log.snapshots([20240202]).map(
+        lambda X: X["history"].array.lengths
+    )  # without a warning
+
+
+def test_times_that_are_dates_in_one_partition_are_no_warning():
+    # The first and the last of all times are dates.
+    times = [20240131, 20240132, 20240105, 20240201]
+    table = pd.DataFrame({"who": [0, 0, 1, 1], "day": times})
+    PartitionedLog([table[:2], table[2:]], "who", "day")
 
 
 def test_cutoffs_of_one_partition_are_no_warning():
