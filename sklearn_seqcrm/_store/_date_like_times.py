@@ -6,6 +6,7 @@ import warnings
 
 import pandas as pd
 
+from sklearn_seqcrm._store._clock import DATES_OF_NUMBERS
 from sklearn_seqcrm._store._timeline import Timeline
 
 
@@ -27,12 +28,10 @@ def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> 
     if not are_date_like(timeline):
         return
     low, high = timeline.span
-    # Of floats, text would be "20240131.0"; numbers with a format are deprecated in
-    # pandas 3.
     warnings.warn(
         f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
         " Differences between them are not numbers of days. Convert them first, with "
-        "pd.to_datetime(times.astype('int64').astype(str)).",
+        f"{DATES_OF_NUMBERS}.",
         UserWarning,
         stacklevel=stacklevel,
     )

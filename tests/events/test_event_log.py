@@ -421,7 +421,7 @@ BAD_INPUT = {
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
         "observed_until are naive datetimes, but the times of the log are plain "
         "numbers; build both from times of the same type, for dates such as 20240131 "
-        "by pd.to_datetime(times.astype(str)).",
+        "by pd.to_datetime(times.astype('int64').astype(str)).",
     ),
 }  # fmt: skip
 
