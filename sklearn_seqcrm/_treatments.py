@@ -218,6 +218,6 @@ def _without_missing(column: pd.Series) -> pd.Series:
         raise ValueError(
             f"treatment is missing in {n_missing} of {len(column)} rows; drop these "
             "rows, or, if it means no contact, label them: "
-            "treatment.fillna('none'), with control='none'."
+            "pd.Series(treatment).astype(object).fillna('none'), with control='none'."
         )
     return column

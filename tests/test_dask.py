@@ -213,6 +213,8 @@ def test_types_hold_the_values_of_all_partitions():
         ages = rows.map(lambda X: X["age"]).compute()
         assert ages["age"].isna().sum() == 1
         assert (ages["age"] == ages["who"]).sum() == 29
+        with pytest.raises(TypeError, match="A list of tables needs a list of events"):
+            numbered_rows([people])
         halves = rows.map(lambda X: X["age"] / 2, meta=people[["age"]])
         with pytest.raises(TypeError, match="Column 'age' has the type float64"):
             halves.compute()

@@ -20,6 +20,10 @@ from sklearn_seqcrm._store._columns import (
     scatter,
     to_series,
 )
+from sklearn_seqcrm._store._date_like_times import (
+    are_date_like,
+    warn_date_like_times,
+)
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
     NUMBER_OBJECTS,

@@ -39,6 +39,9 @@ _EARLIEST = int(np.iinfo("int64").min)
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2**53  # up to here, a float can hold every integer
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+# How users convert dates such as 20240131. As text, floats would be "20240131.0", and
+# pandas 3 deprecates a format for numbers.
+DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,7 @@ class Clock:
                 raise TypeError(
                     f"{what} must be a number, because the times of the log are plain "
                     f"numbers; got {value!r}. If they are dates, such as 20240131, "
-                    "build the log from pd.to_datetime(times.astype(str))."
+                    f"build the log from {DATES_OF_NUMBERS}."
                 )
             # Integers beyond 2**53 stay exact.
             whole = isinstance(value, int | np.integer)
@@ -317,7 +320,7 @@ class Clock:
             return
         fix = "build both from times of the same type"
         if dated and self.unit is None:
-            fix += ", for dates such as 20240131 by pd.to_datetime(times.astype(str))"
+            fix += f", for dates such as 20240131 by {DATES_OF_NUMBERS}"
         elif dated:
             fix = (
                 "tz_convert(None) makes naive datetimes of aware ones"

@@ -93,9 +93,14 @@ def field_of_kinds(log: RawLog, kind_field: str) -> Column:
     if kind_field not in log.fields:
         columns = {name: log.column(name) for name in log.fields}
         having = [name for name in columns if columns[name].categories is not None]
+        advice = (
+            f"Pass kind_field, one of the categorical fields {having}."
+            if having
+            else "It has no categorical field either; declare one by "
+            "EventLog(..., categorical=[name])."
+        )
         raise KeyError(
-            f"The log has no field {kind_field!r} with kinds of events. Pass "
-            f"kind_field, one of the categorical fields {having}."
+            f"The log has no field {kind_field!r} with kinds of events. {advice}"
         )
     return log.column(kind_field)
 

@@ -185,8 +185,8 @@ class SimulationMixin:
             Seed of the draws. With the same seed, paths are those of `sample`.
         interval : float, default=0.9
             Probability that a further path is between ``lower`` and ``upper``. With too
-            few paths for it, they are the least and the largest path: n_paths of 19 are
-            enough for .9 and 39 for .95, ``(1 + interval) / (1 - interval)``.
+            few paths for it, they are the smallest and the largest path: n_paths of
+            19 are enough for .9 and 39 for .95, ``(1 + interval) / (1 - interval)``.
         return_paths : bool, default=False
             Whether to return the target of each path instead of their summary.
 

@@ -1,5 +1,7 @@
 """Event logs, and histories as a column of a DataFrame."""
 
+# For other packages, as those below.
+from sklearn_seqcrm.events._cut import read_rows as read_rows
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype

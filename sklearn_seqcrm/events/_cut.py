@@ -128,13 +128,15 @@ def _starts(
 # The rows of a user -----------------------------------------------------------------
 
 
-def read_rows(rows: Any) -> pd.DataFrame:
+def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
     """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
     Parameters
     ----------
     rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
         Any table of `read_table`.
+    what : str, default="rows"
+        How an error names it.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def read_rows(rows: Any) -> pd.DataFrame:
     """
     if isinstance(rows, pd.DataFrame):
         return rows
-    table = read_table(rows, "rows")
+    table = read_table(rows, what)
     return pd.DataFrame({name: to_series(table[name]) for name in table.columns})
 
 

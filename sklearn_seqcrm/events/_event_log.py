@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from sklearn_seqcrm._store import as_list, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._store import (
+    as_list,
+    events_of_kinds,
+    field_of_kinds,
+    warn_date_like_times,
+)
 from sklearn_seqcrm._typing import Duration, IntoTable, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
@@ -14,7 +19,6 @@ from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog
-from sklearn_seqcrm.events._time_range import warn_date_like_times
 
 
 class EventLog(StoredLog):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from sklearn_seqcrm._store import Kinds, get_entry
+from sklearn_seqcrm._store import Kinds, get_entry, warn_date_like_times
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
 from sklearn_seqcrm.events._disk import new_log, open_log
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
@@ -17,7 +17,6 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import Events, read_events, read_table
-from sklearn_seqcrm.events._time_range import warn_date_like_times
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 

@@ -64,40 +64,6 @@ def check_time_range(
         )
 
 
-def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> None:
-    """Warn if all times are integers that are written like dates, such as 20240131.
-
-    From the end of January to the first of February they are 70 apart, and not 1, so
-    that no duration is right.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    what : str
-        How the warning names the times.
-    stacklevel : int, default=3
-        That of `warnings.warn`.
-    """
-    clock, (low, high) = timeline.clock, timeline.span
-    # The span decides about most logs, without a pass over their times.
-    if clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:
-        return
-    times = pd.unique(timeline.times)
-    if (times % 1).any():
-        return
-    dates = pd.Series(times.astype("int64")).astype(str)
-    if pd.to_datetime(dates, format="%Y%m%d", errors="coerce").isna().any():
-        return
-    warnings.warn(
-        f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
-        " Differences between them are no number of days. Convert them before, by "
-        "pd.to_datetime(times.astype(str)).",
-        UserWarning,
-        stacklevel=stacklevel,
-    )
-
-
 def _longest_span(clock: Clock) -> str:
     """Describe the largest difference on an axis."""
     if clock.dtype == "float64":

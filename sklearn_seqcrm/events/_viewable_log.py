@@ -237,7 +237,7 @@ class ViewableLog(RawLog):
     ) -> pd.DataFrame:
         """Make a row of each customer right before each of their events.
 
-        ListLike events at the same time have one row, which sees none of them.
+        Several events at the same time have one row, which sees none of them.
 
         Parameters
         ----------

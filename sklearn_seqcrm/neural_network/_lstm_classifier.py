@@ -75,11 +75,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Size of the ensemble, whose probabilities are averaged: they depend less on the
         seed, and are better with few customers. ``"auto"``: up to 5, as long as an
         epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
-        step is an event or moment, once for all rows of a customer), so that training
-        takes seconds; 1 with `callbacks` and in `partial_fit`. Networks are trained one
-        after the other, with other initial weights and other customers set aside.
-        Forward in time, the first one finds the number of epochs for all. Each takes
-        the time of a training, and prediction takes time in proportion to the number.
+        step is an event or moment of a history column, once for all rows of a
+        customer): with the default sizes, training then takes seconds. It is 1 with
+        `callbacks` and in `partial_fit`. Networks are trained one after the other, with
+        other initial weights and other customers set aside. Forward in time, the first
+        one finds the number of epochs for all. Each takes the time of a training, and
+        prediction takes time in proportion to the number.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of

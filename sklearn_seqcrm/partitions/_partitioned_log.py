@@ -19,9 +19,10 @@ from sklearn_seqcrm._store import (
     find_ids,
     hashed_ids,
     ids_of,
+    warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_rows
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
@@ -98,6 +99,11 @@ class PartitionedLog:
         If there are no events, a customer has events in two partitions, a field or the
         times have different types in two partitions, or for the reasons of `EventLog`.
 
+    Warns
+    -----
+    UserWarning
+        If all times are integers that are written like dates, such as 20240131.
+
     See Also
     --------
     sklearn_seqcrm.events.EventLog : A log of one machine.
@@ -161,6 +167,9 @@ class PartitionedLog:
             None if kinds is None else _checked_kinds(kind_field, kinds),
         )
         self._schema = self._learn_schema(observed_until)
+        if self._schema.is_date_like:
+            timeline = self._schema.outline().timeline
+            warn_date_like_times(timeline, f"times in column {time!r}")
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""
@@ -217,7 +226,7 @@ class PartitionedLog:
         active_within: Duration | None = None,
         lookback: Duration | None = None,
         name: str = "history",
-        statics: IntoTable | None = None,
+        statics: IntoTable | Sequence[IntoTable] | None = None,
     ) -> PartitionedRows:
         """Make rows of all customers at given cutoffs.
 
@@ -242,9 +251,9 @@ class PartitionedLog:
         KeyError
             If `statics` lacks the customer.
         TypeError, ValueError
-            As in `EventLog.snapshots`; if a list has the rows of a customer in another
-            partition than the events; if `statics` has a customer twice, when rows are
-            made.
+            As in `EventLog.snapshots`; if a list holds anything but tables, or has the
+            rows of a customer in another partition than the events; if `statics` has a
+            customer twice, when rows are made.
 
         Warns
         -----
@@ -257,12 +266,13 @@ class PartitionedLog:
             else cutoffs
         )
         recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
+        statics = _in_memory(statics)
         customer = self._options.customer
         return self._rows(recipe, self._joined(statics, customer), statics)
 
     def attach(
         self,
-        rows: IntoTable,
+        rows: IntoTable | Sequence[IntoTable],
         customer: str | None = None,
         cutoff: Time | None = None,
         lookback: Duration | None = None,
@@ -291,8 +301,9 @@ class PartitionedLog:
         KeyError
             If `rows` lacks a column.
         TypeError, ValueError
-            If a list has the rows of a customer in another partition than the events;
-            as in `EventLog.attach`, when rows are made.
+            If a list holds anything but tables, or has the rows of a customer in
+            another partition than the events; as in `EventLog.attach`, when rows are
+            made.
 
         Warns
         -----
@@ -307,6 +318,7 @@ class PartitionedLog:
             last = clock.as_scalar(self._schema.last)
             cutoff, allow_exact_matches = max(self.observed_until, last), True
         recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
+        rows = _in_memory(rows)
         return self._rows(recipe, self._joined(rows, key), rows)
 
     def _rows(self, recipe: Recipe, engine: Engine, table: Any) -> PartitionedRows:
@@ -323,6 +335,11 @@ class PartitionedLog:
         if table is None:
             return self._engine
         in_list = not self._engine.is_by_customer
+        if isinstance(table, list) and not in_list:
+            raise TypeError(
+                "A list of tables needs a list of events; a table beside events of "
+                "Dask or Spark must be one of theirs, or a pandas DataFrame."
+            )
         if in_list and isinstance(table, pd.DataFrame):
             check_customer(table.columns, customer, "The table")
             table = self._divided(table, customer)
@@ -368,6 +385,13 @@ class PartitionedLog:
         # A missing customer goes to the first part as well, whose error names it.
         of_row = np.nan_to_num(of_row, nan=0)
         return [table[of_row == part] for part in range(self.n_partitions)]
+
+
+def _in_memory(table: Any) -> Any:
+    """Return a list of tables as pandas DataFrames, anything else as it is."""
+    if isinstance(table, str | bytes) or not isinstance(table, Sequence):
+        return table
+    return [read_rows(one, f"Table {part}") for part, one in enumerate(table)]
 
 
 def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:

@@ -15,6 +15,7 @@ asks a log for its clock, fields and kinds can ask the schema.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -30,6 +31,7 @@ from sklearn_seqcrm._store import (
     Kinds,
     ObservationWindow,
     Timeline,
+    are_date_like,
     hashed_ids,
     is_of_kinds,
     join_ids,
@@ -78,9 +80,12 @@ class TableOptions(NamedTuple):
             source = self._by_kind(source, self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
-        log = EventLog(
-            source, self.customer, self.time, fields, categorical=self.categorical
-        )
+        with warnings.catch_warnings():
+            # `PartitionedLog` warns once, of the times of all partitions.
+            warnings.filterwarnings("ignore", ".*look like dates", UserWarning)
+            log = EventLog(
+                source, self.customer, self.time, fields, categorical=self.categorical
+            )
         if self.kinds is None:
             return log
         kind = log.column(self.kinds.field)
@@ -168,6 +173,8 @@ class Schema(NamedTuple):
     is_given : bool
         Whether observation ends at another time than the last event, so that a user
         gave it, or a kind of events limits it.
+    is_date_like : bool
+        Whether all times are integers that are written like dates.
     """
 
     part: int
@@ -179,6 +186,7 @@ class Schema(NamedTuple):
     ids: pd.Index
     sample: EventLog
     is_given: bool
+    is_date_like: bool
 
     @classmethod
     def of(cls, part: int, log: EventLog | None) -> Schema | None:
@@ -208,6 +216,7 @@ class Schema(NamedTuple):
             log.customers[:1],
             log.take(log.timeline.at(few), few).trimmed(),
             bool(log.timeline.observation.until != last),
+            are_date_like(log.timeline),
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -270,6 +279,7 @@ class Schema(NamedTuple):
             last=max(lasts),
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
+            is_date_like=self.is_date_like and other.is_date_like,
         )
 
     def observed_until(self, given: Any) -> Schema:

@@ -100,7 +100,7 @@ class BaseUplift(BaseEstimator, ABC):
         self,
         estimator: Estimator | None = None,
         *,
-        learner: Literal["s", "t", "x", "dr", "r"] = "dr",
+        learner: Literal["s", "t", "x", "dr", "r"] = "x",
         effect_estimator: Estimator | None = None,
         propensity: Literal["learned", "constant"] = "learned",
         propensity_estimator: Estimator | None = None,
@@ -406,13 +406,19 @@ class BaseUplift(BaseEstimator, ABC):
 
     def _refuse_table(self, X: Any) -> None:
         """Raise a ValueError if the default estimator finds no histories to read."""
-        if isinstance(X, pd.DataFrame) and not has_histories(X):
-            boosting = _HIST_BOOSTING[self._classify].__name__
-            raise ValueError(
-                "The default estimator reads histories, and X has none: its columns "
-                f"are {X.columns.tolist()}. Add histories by EventLog.attach, or pass "
-                f"an estimator of tables, such as {type(self).__name__}({boosting}())."
-            )
+        if has_histories(X):
+            return
+        names = getattr(X, "columns", None)
+        if names is None:
+            found = f"its type is {type(X).__name__}"
+        else:
+            found = f"its columns are {list(names)}"
+        boosting = _HIST_BOOSTING[self._classify].__name__
+        raise ValueError(
+            f"The default estimator reads histories, and X has none: {found}. Add "
+            "histories by EventLog.attach, or pass an estimator of tables, such as "
+            f"{type(self).__name__}({boosting}())."
+        )
 
     def _set_names(self, X: Any) -> None:
         """Set `n_features_in_` and `feature_names_in_`."""

@@ -28,7 +28,7 @@ def choose_contacts(
     effect: ArrayLike,
     *,
     value: ArrayLike = 1.0,
-    cost: float | Mapping[str, float] | ArrayLike = 0.0,
+    cost: float | Mapping[Any, float] | ArrayLike = 0.0,
     budget: float | None = None,
     capacity: int | Mapping[Any, int] | None = None,
     treatments: ArrayLike | None = None,
@@ -56,8 +56,8 @@ def choose_contacts(
         for each treatment, (n,) or (n, n_treatments) for each customer. With as many
         customers as treatments, use two dimensions. Costs of treatments in a mapping, a
         Series or a DataFrame are found by the labels of the treatments, and those of an
-        array are in the order of `treatments`, such as an estimator's `treatments_`. A
-        mapping may also name no contact, with the cost 0.
+        array are in the order of `treatments`, such as an estimator's `treatments_`.
+        Those with labels may also name no contact, with the cost 0.
     budget : float or None, default=None
         Largest sum of the costs, at least 0; None for no limit. For a number of
         contacts, such as 100 mails, use `capacity`.
@@ -187,10 +187,7 @@ def choose_contacts(
     effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"), "effect")
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
-    if isinstance(cost, Mapping):
-        cost = _costs_by_label(cost, labels)
-    cost = in_order_of_arms(cost, labels[1:], "cost")
-    costs = _costs(cost, n_rows, n_treatments)
+    costs = _costs(_of_treatments(cost, labels, n_rows), n_rows, n_treatments)
     profits = values[:, None] * effects - costs
     limits = _limits(costs, budget, capacity, labels[1:], channels)
     plan = solve(profits, limits)
@@ -317,12 +314,20 @@ def _per_row(value: Any, n_rows: int) -> np.ndarray:
     return np.broadcast_to(found, n_rows)
 
 
-def _costs_by_label(cost: Mapping[Any, Any], labels: np.ndarray) -> np.ndarray:
-    """Return the costs of a mapping in the order of the treatments.
+def _of_treatments(cost: Any, labels: np.ndarray, n_rows: int) -> Any:
+    """Return costs in the order of the treatments, those with labels without control.
 
     No contact, the first of the labels, may be among them if it costs nothing.
     """
     none, *wanted = np.asarray(labels, dtype=object).tolist()
+    if isinstance(cost, pd.Series | pd.DataFrame):
+        names = cost.axes[-1].tolist()
+        has_all = len(names) == len(labels) and set(names) == {none, *wanted}
+        # A Series with a number for each customer may have any index.
+        if has_all and cost.shape != (n_rows,):
+            cost = dict(cost.items())
+    if not isinstance(cost, Mapping):
+        return in_order_of_arms(cost, wanted, "cost")
     given = {label: one for label, one in cost.items() if label != none}
     if set(given) != set(wanted):
         raise ValueError(
@@ -330,12 +335,14 @@ def _costs_by_label(cost: Mapping[Any, Any], labels: np.ndarray) -> np.ndarray:
             f"{wanted}; give each of them a cost, and pass the labels of all arms as "
             "treatments=, no contact first."
         )
-    if np.any(_floats(cost.get(none, 0), "cost")):
+    free = _floats(cost.get(none, 0), "cost")
+    if np.any(free):
         raise ValueError(
             f"cost of {none!r}, the first of treatments, must be 0, because it is no "
-            f"contact; got {cost[none]!r}. Subtract it from the others."
+            f"contact; got {free[free != 0].flat[0]:g}. Subtract it from the others."
         )
-    return _floats([cost[label] for label in wanted], "cost")
+    # A number for each treatment, or (n, n_treatments) of columns.
+    return _floats([cost[label] for label in wanted], "cost").T
 
 
 def _costs(cost: Any, n_rows: int, n_treatments: int) -> np.ndarray:

@@ -24,7 +24,7 @@ class UpliftClassifier(BaseUplift):
         A classifier with ``predict_proba``, pipeline or search that takes `X`: the
         model of outcomes. It is cloned. None: `HistoryAggregator` and small trees of
         ``HistGradientBoostingClassifier``.
-    learner : {"s", "t", "x", "dr", "r"}, default="dr"
+    learner : {"s", "t", "x", "dr", "r"}, default="x"
         Meta-learner. ``"s"``: one model of outcomes, which reads the treatment as
         columns of `X`. ``"t"``: a model of outcomes for each treatment. ``"x"``:
         effects imputed by these models, regressed on `X`. ``"dr"``: doubly robust
@@ -116,7 +116,9 @@ class UpliftClassifier(BaseUplift):
     outcomes that shrinks differences between arms, as boosted trees and networks do,
     makes ``"s"`` conservative. In ``"t"``, the errors of separate models add up.
     ``"dr"`` has the right mean effect if either outcomes or propensities are right, and
-    ``"r"`` is less sensitive to propensities near 0 and 1.
+    ``"r"`` is less sensitive to propensities near 0 and 1. In simulations ``"x"`` had
+    the smallest errors of effects and the best order of customers. Where customers were
+    chosen by a rule, its mean effect was less right than that of ``"dr"``.
 
     **Cross-fitting.** ``m`` and ``e`` of a row come from models that saw no row of its
     customer: the outcome of a row would otherwise be in its own pseudo-outcome. They

@@ -402,7 +402,7 @@ OTHER_CLOCKS = {
         NUMBERS.assign(at=pd.Timestamp(0)), {},
         "cutoffs in 'at' are naive datetimes, but the times of the log are plain "
         "numbers; build both from times of the same type, for dates such as 20240131 "
-        "by pd.to_datetime(times.astype(str)).",
+        "by pd.to_datetime(times.astype('int64').astype(str)).",
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},

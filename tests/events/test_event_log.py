@@ -421,7 +421,7 @@ BAD_INPUT = {
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
         "observed_until are naive datetimes, but the times of the log are plain "
         "numbers; build both from times of the same type, for dates such as 20240131 "
-        "by pd.to_datetime(times.astype(str)).",
+        "by pd.to_datetime(times.astype('int64').astype(str)).",
     ),
 }  # fmt: skip
 
@@ -459,12 +459,15 @@ def test_a_log_copies_its_table(events):
     pd.testing.assert_frame_equal(log.to_frame(), before)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "float64"])
+@pytest.mark.parametrize("dtype", ["int64", "float64", "Int64"])
 def test_dates_as_numbers_are_a_warning(dtype, tmp_path):
     events = pd.DataFrame({"who": "a", "day": [20231130, 20240131, 20240201]})
     events["day"] = events["day"].astype(dtype)
-    with pytest.warns(UserWarning, match="'day' .* 20231130 to 20240201.*to_datetime"):
+    with pytest.warns(UserWarning, match="'day' .* 20231130 to 20240201") as found:
         EventLog(events, "who", "day")
+    advice = str(found[0].message).split("with ")[1].removesuffix(".")
+    dates = eval(advice, {"pd": pd, "times": events["day"]})
+    assert dates.dt.strftime("%Y%m%d").astype("int64").tolist() == list(events["day"])
     with pytest.warns(UserWarning, match="look like dates"):
         EventLog.from_parts([events], tmp_path / "log", "who", "day")
 

@@ -225,6 +225,30 @@ def test_automatic_number_follows_from_rows_and_steps(share, monkeypatch):
         assert automatic_n_networks(data, share) == expected
 
 
+def n_steps(table, share):
+    """Events of rows; of rows of a customer that start at the same event, the most."""
+    found = {}
+    for row, (who, history) in enumerate(
+        zip(table["who"], table["history"], strict=True)
+    ):
+        first = history.times[0] if len(history) and share else row
+        found[who, first] = max(len(history), found.get((who, first), 0))
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_steps_of_all_history_columns_count(share, monkeypatch):
+    recent = make_table(lookback="300D")
+    size = len(RAW) + n_steps(RAW, share) + n_steps(recent, share)
+    both = RAW[["history"]].assign(recent=recent["history"])
+    both = HistoryEncoder().fit_transform(both)
+    for frame in (both, both[["recent", "history"]]):
+        data = read_inputs(LSTMClassifier(), frame, reset=True).data
+        for most, expected in [(2 * size, 2), (2 * size - 1, 1)]:
+            monkeypatch.setattr(_batches, "_LARGEST_EPOCH", most)
+            assert automatic_n_networks(data, share) == expected
+
+
 def test_by_default_few_rows_have_five_networks():
     model = LSTMClassifier(**SMALL).fit(X, Y)
     assert model.n_networks_ == len(model.nets_) == 5

@@ -1,6 +1,7 @@
 """What a log in partitions accepts, counts and refuses."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -150,6 +151,28 @@ def test_cutoffs_outside_of_all_partitions_are_one_warning(table, cutoffs, messa
         EventLog(table, "who", "day").snapshots(cutoffs)
 
 
+@pytest.mark.parametrize("as_functions", [False, True])
+def test_dates_as_numbers_are_one_warning(as_functions):
+    day = [20240131, 20240201, 20240229, 20240105]
+    table = pd.DataFrame({"who": [0, 0, 1, 1], "day": day})
+    parts = [table[:2], table[2:], table[:0]]
+    if as_functions:
+        parts = [partial(pd.DataFrame, part) for part in parts]
+    with pytest.warns(UserWarning, match="'day' .* 20240105 to 20240229") as found:
+        log = PartitionedLog(parts, "who", "day")
+    assert [one.filename for one in found] == [__file__]
+    log.snapshots([20240202]).map(
+        lambda X: X["history"].array.lengths
+    )  # without a warning
+
+
+def test_times_that_are_dates_in_one_partition_are_no_warning():
+    # The first and the last of all times are dates.
+    times = [20240131, 20240132, 20240105, 20240201]
+    table = pd.DataFrame({"who": [0, 0, 1, 1], "day": times})
+    PartitionedLog([table[:2], table[2:]], "who", "day")
+
+
 def test_cutoffs_of_one_partition_are_no_warning():
     # Before all events of the last partition, and long after those of the first.
     parts = [DATED[:4], DATED[4:8].assign(day=DAYS[4:8] + pd.Timedelta("300D"))]
@@ -171,6 +194,34 @@ def test_late_cutoffs_of_attached_rows_are_one_warning(divided):
         log.attach(table, cutoff="at")
     with pytest.warns(UserWarning, match="1 of 1 cutoffs lie after 2024-01-12"):
         log.attach(table, cutoff="2024-06-01")
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_tables_of_partitions_may_be_of_any_library(kind, library):
+    people = pd.DataFrame({"who": [0, 1, 2], "at": DAYS[[1, 6, 9]], "age": [3, 4, 5]})
+    people.loc[2, "at"] = pd.Timestamp("2024-06-01")
+    parts = [people[:1], people[1:2], people[2:]]
+    if library == "polars":
+        parts = [*map(pytest.importorskip("polars").from_pandas, parts)]
+    elif library == "pyarrow":
+        parts = [*map(pytest.importorskip("pyarrow").Table.from_pandas, parts)]
+    log = log_of_parts([DATED[:4], DATED[4:8], DATED[8:]])
+    with pytest.warns(UserWarning, match="1 of 3 cutoffs lie after 2024-01-12"):
+        rows = log.attach(kind(parts), cutoff="at")
+    found = rows.map(lambda X: X["history"].array.lengths)
+    assert found["0"].tolist() == [1, 2, 4]
+    rows = log.snapshots(["2024-01-12"], statics=kind(parts))
+    assert rows.map(lambda X: X["age"])["age"].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("item", ["rows.parquet", lambda: VISITS])
+@pytest.mark.parametrize("method", ["snapshots", "attach"])
+def test_items_of_rows_must_be_tables(method, item):
+    tables = [VISITS[:2], VISITS[2:4], item]
+    log = log_of_parts()
+    with pytest.raises(TypeError, match="Table 2 must be a pandas, polars or pyarrow"):
+        log.attach(tables) if method == "attach" else log.snapshots([5], statics=tables)
 
 
 def test_kinds_that_are_not_named_are_refused():

@@ -272,6 +272,16 @@ def test_kinds_of_any_categorical_field():
         assert future_count(X, "9D", kinds=kinds, kind_field="size").tolist() == [n]
 
 
+def test_kinds_need_a_categorical_field():
+    events = pd.DataFrame({"id": "a", "day": [1, 5, 9], "amount": [2.0, 3.0, 2.0]})
+    rows = pd.DataFrame({"id": ["a"], "at": [4]})
+    X = EventLog(events, "id", "day").attach(rows, cutoff="at")
+    with pytest.raises(KeyError, match=r"no categorical field.*categorical=\[name\]"):
+        future_count(X, 6, kinds=2.0)
+    X = EventLog(events, "id", "day", categorical=["amount"]).attach(rows, cutoff="at")
+    assert future_count(X, 6, kinds=2.0, kind_field="amount").tolist() == [1]
+
+
 def test_events_at_the_cutoff_belong_to_the_history():
     rows = pd.DataFrame({"id": ["a"]})
     X = shop_log().attach(rows, cutoff=days(3)[0], allow_exact_matches=True)

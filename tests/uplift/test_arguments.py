@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -98,7 +99,7 @@ def test_control_is_named():
         (
             {"treatment": np.r_[np.nan, np.arange(59) % 2]},
             ValueError,
-            r"in 1 of 60 rows; .*fillna\('none'\), with control='none'",
+            r"in 1 of 60 rows; .*\.fillna\('none'\), with control='none'",
         ),
         ({"treatment": np.arange(59) % 2}, ValueError, "inconsistent"),
         ({"treatment": np.arange(60) % 3}, ValueError, "pass control=..., one of"),
@@ -261,6 +262,30 @@ def test_the_default_number_of_folds():
     np.testing.assert_array_equal(one.predict(X), two.predict(X))
 
 
+MAILED = np.array(["mail", None] * 30, dtype=object)
+
+
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        MAILED,
+        MAILED.tolist(),
+        pd.Series(MAILED, index=range(5, 65)),
+        pd.Series(pd.Categorical(MAILED)),
+        pd.Series(MAILED, dtype="string"),
+        np.where(MAILED == "mail", 1.0, np.nan),
+    ],
+)
+def test_the_advice_for_missing_treatments_works(treatment):
+    X, y, _, _ = table(60)
+    with pytest.raises(ValueError, match="in 30 of 60 rows") as error:
+        linear().fit(X, y, treatment=treatment)
+    advice = str(error.value).split("label them: ")[1].split(", with")[0]
+    labels = eval(advice, {"pd": pd, "treatment": treatment})
+    model = linear(control="none").fit(X, y, treatment=labels)
+    assert model.treatments_[0] == "none"
+
+
 @pytest.mark.parametrize(
     ("learner", "boosting"),
     [(UpliftClassifier, "Classifier"), (UpliftRegressor, "Regressor")],
@@ -268,9 +293,15 @@ def test_the_default_number_of_folds():
 def test_the_default_estimator_needs_histories(learner, boosting):
     X, y, treated, _ = table(60)
     frame = pd.DataFrame(X, columns=["age", "spend"])
-    message = (
-        r"its columns are \['age', 'spend'\]\. .* such as "
-        rf"{learner.__name__}\(HistGradientBoosting{boosting}\(\)\)"
-    )
-    with pytest.raises(ValueError, match=message):
-        learner().fit(frame, y > 0, treatment=treated)
+    found = r"its columns are \['age', 'spend'\]"
+    way = rf"\. .* such as {learner.__name__}\(HistGradientBoosting{boosting}\(\)\)"
+    inputs = [
+        (frame, found),
+        (pl.DataFrame(frame.to_dict("list")), found),
+        (X, "its type is ndarray"),
+        (X.astype(object), "its type is ndarray"),
+        (X.tolist(), "its type is list"),
+    ]
+    for one, found in inputs:
+        with pytest.raises(ValueError, match=found + way):
+            learner().fit(one, y > 0, treatment=treated)

@@ -319,6 +319,32 @@ def test_costs_of_a_mapping_are_found_by_the_labels():
         choose_contacts([0.1], cost={"sms": 8}, treatments=["none", "mail"])
 
 
+def test_costs_with_labels_may_name_no_contact():
+    labels = ["none", "mail", "call"]
+    effect = [[0.5, 0.9], [0.4, 0.1]]
+    costs = pd.DataFrame({"call": [8, 7], "none": [0, 0], "mail": [1, 2]})
+    expected = choose_contacts(
+        effect, value=10, cost=[[1, 8], [2, 7]], treatments=labels
+    )
+    found = choose_contacts(effect, value=10, cost=costs, treatments=labels)
+    pd.testing.assert_frame_equal(found.contacts, expected.contacts)
+    expected = choose_contacts(effect, value=10, cost=[1, 8], treatments=labels)
+    for cost in (costs.iloc[0], costs.iloc[0].to_dict()):
+        found = choose_contacts(effect, value=10, cost=cost, treatments=labels)
+        pd.testing.assert_frame_equal(found.contacts, expected.contacts)
+    costs.loc[1, "none"] = 3
+    for cost in (costs, costs.iloc[1]):
+        with pytest.raises(ValueError, match=r"cost of 'none', .*; got 3\. Subtract"):
+            choose_contacts(effect, cost=cost, treatments=labels)
+    # Three customers, whose index looks like the labels: each has a cost of their own.
+    by_customer = pd.Series([5.0, 6.0, 7.0], index=[2, 0, 1])
+    found = choose_contacts([[9, 8]] * 3, cost=by_customer)
+    assert found.contacts.sort_values("row")["cost"].tolist() == [5, 6, 7]
+    arms = pd.Series([1.0, 0.0], index=[True, False])
+    found = choose_contacts([3, 3, 3], cost=arms, treatments=[False, True])
+    assert found.cost == 3
+
+
 def test_a_budget_without_costs_limits_nothing():
     with pytest.warns(UserWarning, match="budget=2 limits nothing, .* by capacity="):
         result = choose_contacts([0.1, 0.2, 0.3], budget=2)

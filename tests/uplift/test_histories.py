@@ -143,6 +143,7 @@ def test_nuisances_never_saw_the_customer(cv):
     X, treated, _ = journeys(30, 4)
     model = UpliftRegressor(
         Memory(),
+        learner="dr",
         effect_estimator=Effect(),
         propensity="constant",
         cv=cv,
@@ -315,7 +316,7 @@ def test_models_of_treatments_know_the_horizon():
     pipeline = network(
         early_stopping=True, validation="forward", refit=False, max_epochs=1
     )
-    model = UpliftRegressor(pipeline, random_state=0, cv=2)
+    model = UpliftRegressor(pipeline, learner="dr", random_state=0, cv=2)
     model.fit(X, y, treatment=treated)
     effects = model.learner_.effect[0].models
     for one in (model.learner_.propensity._models, effects):

@@ -18,7 +18,7 @@ from sklearn_seqcrm._recurrent.data._rows import (
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._sources import TensorFields
+from sklearn_seqcrm._recurrent.data._sources import HistorySource, TensorFields
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # small enough for stochastic training, large enough for little padding.
@@ -294,9 +294,10 @@ _MOST_NETWORKS, _LARGEST_EPOCH = 5, 200_000
 def automatic_n_networks(data: RowData, share: bool) -> int:
     """Return the size of the ensemble for ``n_networks="auto"``.
 
-    Predictions from few rows depend on the seed, and their training takes seconds. The
-    rule counts what an epoch computes instead of the time: the same rows have the same
-    ensemble on every machine. Figures: "Several networks" in ``docs/defaults.md``.
+    Predictions from few rows depend on the seed, and with the default sizes their
+    training takes seconds. The rule counts what an epoch computes instead of the time:
+    the same rows have the same ensemble on every machine. Figures: "Several networks"
+    in ``docs/defaults.md``.
 
     Parameters
     ----------
@@ -311,9 +312,21 @@ def automatic_n_networks(data: RowData, share: bool) -> int:
         From 1 to 5: as many as together have at most 200,000 rows and steps of the
         recurrent cell in an epoch.
     """
-    _, _, lengths = _group_rows(data, len(data), share)
-    size = len(data) + int(lengths.sum())
+    size = len(data)
+    # More rows have one network, whatever their steps, which take seconds to count.
+    if 2 * size <= _LARGEST_EPOCH:
+        size += sum(_n_steps(source, share) for source in data.sources)
     return max(1, min(_MOST_NETWORKS, _LARGEST_EPOCH // size))
+
+
+def _n_steps(source: HistorySource, share: bool) -> int:
+    """Return the number of steps of all sequences of a history column."""
+    if not share:
+        return int(source.lengths.sum())
+    _, sequence = np.unique(source.sequences, return_inverse=True)
+    longest = np.zeros(len(sequence), dtype="int64")
+    np.maximum.at(longest, sequence.reshape(-1), source.lengths)
+    return int(longest.sum())
 
 
 def _group_rows(
