@@ -294,6 +294,12 @@ def test_a_continued_training_keeps_its_networks(monkeypatch):
     assert model.n_networks_ == 2
 
 
+@pytest.mark.parametrize("name", ["n_networks_", "net_"])
+def test_before_fit_the_error_names_the_attribute(name):
+    with pytest.raises(AttributeError, match=f"'LSTMClassifier'.* attribute '{name}'"):
+        getattr(LSTMClassifier(), name)
+
+
 def test_other_numbers_of_networks_are_refused():
     for number in (0, "many", 1.5):
         with pytest.raises(ValueError, match="The 'n_networks' parameter"):
