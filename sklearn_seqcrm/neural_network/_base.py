@@ -112,12 +112,12 @@ class BaseLSTM(
     @property
     def net_(self) -> HistoryNet:
         """First of the trained nets."""
-        return self.nets_[0]
+        return self._learned("net_", of="nets_")[0]
 
     @property
     def n_networks_(self) -> int:
         """Number of trained nets."""
-        return len(self.nets_)
+        return len(self._learned("n_networks_", of="nets_"))
 
     def _fit(
         self,
@@ -135,7 +135,8 @@ class BaseLSTM(
         )
         # Seeds, initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
-        seeds = self._draw_seeds(is_continuation, self._n_networks(inputs.data))
+        n_networks = self._n_networks(inputs.data, is_full_data=True)
+        seeds = self._draw_seeds(is_continuation, n_networks)
         # With a split forward in time, one network finds the number of epochs, and all
         # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
@@ -244,8 +245,7 @@ class BaseLSTM(
         inputs = self._start(
             X, targets, sample_weight, objective, is_continuation, is_full_data=False
         )
-        # A part of the rows does not show how long an epoch of all rows is.
-        n_networks = 1 if self.n_networks == "auto" else self.n_networks
+        n_networks = self._n_networks(inputs.data, is_full_data=False)
         seeds = self._draw_seeds(is_continuation, n_networks)
         inputs = self._drop_weightless(inputs, is_continuation)
         if not is_continuation:
@@ -265,13 +265,13 @@ class BaseLSTM(
         """Number of targets of a row."""
         return self._learned("n_outputs_").n_targets
 
-    def _learned(self, attribute: str) -> Any:
-        """Return the objective, whose properties fitted attributes are."""
-        if not hasattr(self, "_objective"):
+    def _learned(self, attribute: str, of: str = "_objective") -> Any:
+        """Return the objective, or the nets, whose properties an attribute shows."""
+        if not hasattr(self, of):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {attribute!r}"
             )
-        return self._objective
+        return getattr(self, of)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Share the objective with the nets: pickles of skorch hold a copy."""
@@ -401,11 +401,12 @@ class BaseLSTM(
             self._mean_weight = mean_weight(inputs.data)
         return inputs
 
-    def _n_networks(self, data: RowData) -> int:
+    def _n_networks(self, data: RowData, is_full_data: bool) -> int:
         if self.n_networks != "auto":
             return int(self.n_networks)
-        # Callbacks of skorch observe one training, and may store its net.
-        if self.callbacks:
+        # A part of the rows does not show how long an epoch of all rows is. Callbacks
+        # of skorch observe one training, and may store its net.
+        if self.callbacks or not is_full_data:
             return 1
         return automatic_n_networks(data, share=not self.bidirectional)
 

@@ -7,6 +7,7 @@ import pandas as pd
 from skorch.helper import SliceDict
 
 from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._recurrent.data import _batches
 from sklearn_seqcrm.distributed import _process_ranks, fit_rank
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
@@ -67,7 +68,7 @@ def cases():
     dates, left = snapshots()
     pipeline = make_history_pipeline
     poisson = LSTMRegressor(loss="poisson", exposure="exposure", **ONE)
-    # By the rows of all ranks, five networks.
+    # By default, five networks.
     balanced = LSTMClassifier(class_weight="balanced", **SMALL)
     return {
         "classes": (pipeline(LSTMClassifier(**ONE)), X, y, {}),
@@ -182,6 +183,22 @@ def automatic_batches(rank=None):
             mine = is_mine(len(X), rank, 2)
             network = fit_rank(LSTMClassifier(**small), X[mine], y[mine])
     return network.batch_size_, losses
+
+
+def automatic_networks(rank=None):
+    """Return the number of networks of a group, or of one process with half its rows.
+
+    The limit on an epoch is such that all rows have two, and half of them four.
+    """
+    X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+    network = LSTMClassifier(**SMALL | {"max_epochs": 1})
+    mine = slice(100) if rank is None else is_mine(len(X), rank, 2)
+    with mock.patch.object(_batches, "_LARGEST_EPOCH", 2 * len(X)):
+        if rank is None:
+            network.fit(X[mine], y[mine])
+        else:
+            fit_rank(network, X[mine], y[mine])
+    return network.n_networks_
 
 
 def sampled_customers(rank=None):

@@ -215,7 +215,7 @@ def test_arguments_that_ranks_cannot_take(group):
     with pytest.raises(TypeError, match="is the class LSTMClassifier; pass an"):
         fit_rank(LSTMClassifier, X, y)
     with pytest.raises(ValueError, match="LSTMClassifier has callbacks"):
-        fit_rank(LSTMClassifier(callbacks=[Callback()], n_networks=1), X, y)
+        fit_rank(LSTMClassifier(callbacks=[Callback()]), X, y)
     raw, labels = journeys()
     with pytest.raises(ValueError, match="The steps before LSTMClassifier must be"):
         fit_rank(make_history_pipeline(LSTMClassifier()), raw, labels)

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.distributed.cases import (
     automatic_batches,
+    automatic_networks,
     cases,
     continue_training,
     fit_case,
@@ -24,6 +25,7 @@ def two(tmp_path_factory):
     def fit_all(rank):
         from tests.distributed.cases import (
             automatic_batches,
+            automatic_networks,
             continue_training,
             fit_case,
             sampled_customers,
@@ -32,6 +34,7 @@ def two(tmp_path_factory):
         return {name: fit_case(name, rank) for name in names} | {
             "automatic": automatic_batches(rank),
             "continued": continue_training(rank),
+            "networks": automatic_networks(rank),
             "sample": sampled_customers(rank),
         }
 
@@ -71,6 +74,11 @@ def test_automatic_batches_of_two_ranks_are_twice_as_large(two):
     assert [each["automatic"][0] for each in two] == [size, size]
     assert len(losses) == 65
     assert_allclose(two[0]["automatic"][1], losses, rtol=0, atol=1e-5)
+
+
+def test_automatic_networks_follow_from_the_rows_of_all_ranks(two):
+    assert [each["networks"] for each in two] == [2, 2]
+    assert automatic_networks() == 4
 
 
 def test_sample_of_customers_does_not_depend_on_the_number_of_ranks(two, tmp_path):

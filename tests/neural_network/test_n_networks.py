@@ -285,8 +285,19 @@ def test_a_continued_training_keeps_its_networks(monkeypatch):
     monkeypatch.setattr(_batches, "_LARGEST_EPOCH", 1)
     for again in (model.fit, model.partial_fit):
         assert [*map(id, again(X, COUNTS).nets_)] == [*map(id, nets)]
-    with pytest.raises(ValueError, match="continues with n_networks='auto'; got 5"):
-        model.set_params(n_networks=5).fit(X, COUNTS)
+    for number in (5, "auto"):
+        model.set_params(n_networks=number).fit(X, COUNTS)
+    with pytest.raises(ValueError, match="continues with n_networks=5; got 4"):
+        model.set_params(n_networks=4).fit(X, COUNTS)
+    model = LSTMRegressor(**SMALL, n_networks=2, warm_start=True).fit(X, COUNTS)
+    model.set_params(n_networks="auto").fit(X, COUNTS)
+    assert model.n_networks_ == 2
+
+
+@pytest.mark.parametrize("name", ["n_networks_", "net_"])
+def test_before_fit_the_error_names_the_attribute(name):
+    with pytest.raises(AttributeError, match=f"'LSTMClassifier'.* attribute '{name}'"):
+        getattr(LSTMClassifier(), name)
 
 
 def test_other_numbers_of_networks_are_refused():

@@ -136,7 +136,14 @@ def keep_network_parameters(estimator: Any, is_continuation: bool) -> None:
     now = _network_parameters(estimator)
     if is_continuation:
         _refuse_other_device(estimator.device, estimator.net_.device)
-        refuse_changes(estimator._network_parameters, now)
+        before = estimator._network_parameters
+        # "auto" and the number that it led to are equal.
+        n_networks = len(estimator.nets_)
+        if now.get("n_networks") in ("auto", n_networks):
+            now["n_networks"] = before["n_networks"]
+        elif before.get("n_networks") == "auto":
+            before = before | {"n_networks": n_networks}
+        refuse_changes(before, now)
         return
     if hasattr(estimator, "nets_"):
         del estimator.nets_
