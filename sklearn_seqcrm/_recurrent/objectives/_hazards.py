@@ -170,12 +170,12 @@ def event_mass(
     return np.diff(fallen) / fallen[-1]
 
 
-# Pseudo-count of rows at risk at the usual rate in each bin, as a share of all rows: a
-# weight of 2 remains equal to two copies of a row.
-_PSEUDO_SHARE = 1e-3
+# Least share of all rows at risk in a bin: others are a pseudo-count at the usual rate.
+# A share, so that a weight of 2 remains equal to two copies of a row.
+_LEAST_AT_RISK = 0.01
 # Initial hazards: a bin has at least this share of the usual rate, a kind at least this
-# share of the pseudo-count as events, and a bin in which all rows had their event this
-# share of them left over.
+# share of the least rows at risk as events, and a bin in which all rows had their event
+# this share of them left over.
 _LEAST = 0.01
 
 
@@ -317,12 +317,13 @@ class Hazards(Objective):
         events = events.reshape(n_kinds, n_bins)
         # Rows at risk in each bin; censored ones by the share that was observed.
         at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
-        few = _PSEUDO_SHARE * weight.sum()
+        few = _LEAST_AT_RISK * weight.sum()
         # A kind that only other rows have also has a hazard.
         total = np.maximum(events.sum(axis=1, keepdims=True), _LEAST * few)
-        rate = total / (at_risk.sum() + few)
+        rate = total / max(at_risk.sum(), few)
         # Of rows that were censored early, few or none reach the last bins.
-        events, at_risk = events + rate * few, at_risk + few
+        pseudo = np.maximum(few - at_risk, 0)
+        events, at_risk = events + rate * pseudo, at_risk + pseudo
         left = np.maximum(at_risk - events.sum(axis=0), _LEAST * at_risk)
         return np.log(np.maximum(events, _LEAST * rate * at_risk) / left).ravel()
 
