@@ -82,30 +82,15 @@ def cases():
         ),
         "linear": (pipeline(LSTMRegressor(**ONE)), X, spend, {}),
         "poisson": (pipeline(poisson), exposure, np.round(spend), {}),
-        "survival": (
-            pipeline(LSTMSurvival(bins=4, **ONE)),
-            X,
-            lasts,
-            {},
-        ),
+        "survival": (pipeline(LSTMSurvival(bins=4, **ONE)), X, lasts, {}),
         "effects": (
             pipeline(LSTMUpliftClassifier(**ONE)),
             X,
             y,
             {"treatment": treatment},
         ),
-        "statics": (
-            LSTMClassifier(**ONE),
-            rng.normal(size=(300, 3)),
-            y,
-            {},
-        ),
-        "no weight": (
-            pipeline(LSTMClassifier(**ONE)),
-            X,
-            y,
-            {"sample_weight": half},
-        ),
+        "statics": (LSTMClassifier(**ONE), rng.normal(size=(300, 3)), y, {}),
+        "no weight": (pipeline(LSTMClassifier(**ONE)), X, y, {"sample_weight": half}),
         "tensors": (LSTMClassifier(**ONE), tensors, y, {}),
         "no events": (
             LSTMEventModel(**SMALL),
@@ -159,9 +144,7 @@ def fit_case(name, rank=None):
 def continue_training(rank=None):
     """Continue with networks that differ between ranks; return probabilities."""
     X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
-    network = LSTMClassifier(
-        warm_start=True, early_stopping=False, **SMALL, n_networks=1
-    )
+    network = LSTMClassifier(warm_start=True, early_stopping=False, **ONE)
     network.set_params(random_state=rank or 0).fit(X, y).set_params(random_state=0)
     if rank is None:
         network.fit(X, y)
