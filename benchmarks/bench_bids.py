@@ -156,7 +156,7 @@ def trees(features):
 
 def new_network():
     return make_history_pipeline(
-        LSTMClassifier(hidden_size=32, horizon="7D", random_state=0)
+        LSTMClassifier(hidden_size=32, n_networks=1, horizon="7D", random_state=0)
     )
 
 

@@ -126,7 +126,7 @@ def work(path, n_rows, in_memory):
         y = y[X.index]
     n_events = X["history"].array.lengths.sum()
     model = make_history_pipeline(
-        LSTMClassifier(max_epochs=1, early_stopping=False, random_state=0)
+        LSTMClassifier(n_networks=1, max_epochs=1, early_stopping=False, random_state=0)
     )
     model.fit(X, y)
     watch.tell(f"fit, {n_events / 1e6:.0f} million", n_events)

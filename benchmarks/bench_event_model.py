@@ -47,6 +47,7 @@ def classifier():
     model = LSTMClassifier(
         pooling="last",
         head_sizes=(),
+        n_networks=1,
         max_epochs=1,
         early_stopping=True,
         random_state=0,

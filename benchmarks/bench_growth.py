@@ -32,6 +32,7 @@ def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
     encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)[["history"]]
     model = LSTMClassifier(
         hidden_size=hidden,
+        n_networks=1,
         max_epochs=1 + repeat if n_events < 5e6 else 2,
         early_stopping=False,
         random_state=0,

@@ -33,7 +33,13 @@ def report(name, X, y, **options):
 def fit(name, X, y, options):
     """Print the peak of memory and the speed of a fit."""
     model = make_history_pipeline(
-        LSTMClassifier(max_epochs=1, early_stopping=False, random_state=0, **options)
+        LSTMClassifier(
+            n_networks=1,
+            max_epochs=1,
+            early_stopping=False,
+            random_state=0,
+            **options,
+        )
     )
     peak, (elapsed, _) = peak_memory(lambda: seconds(lambda: model.fit(X, y)))
     n_events = X["history"].array.lengths.sum()

@@ -85,7 +85,9 @@ def ratio_of(call, repeat, n_lines):
 
 def network():
     """Make a network that is trained for one epoch."""
-    return LSTMClassifier(max_epochs=1, early_stopping=False, random_state=0)
+    return LSTMClassifier(
+        n_networks=1, max_epochs=1, early_stopping=False, random_state=0
+    )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def epoch_seconds(X, pooling, repeat):
     """Return the median seconds of an epoch."""
     model = LSTMClassifier(
         pooling=pooling,
+        n_networks=1,
         max_epochs=1 + repeat,
         early_stopping=False,
         random_state=0,

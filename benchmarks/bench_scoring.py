@@ -18,7 +18,7 @@ CUTOFF = pd.Timestamp("2022-06-01")
 
 def classifier(**options):
     """Make a network of the default size, trained for a moment."""
-    options = {"max_epochs": 1, "early_stopping": False, **options}
+    options = {"max_epochs": 1, "early_stopping": False, "n_networks": 1} | options
     return LSTMClassifier(random_state=0, **options)
 
 

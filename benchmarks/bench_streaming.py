@@ -27,7 +27,7 @@ def fitted(log, n_rows=500, moments=False, **options):
     people = pd.DataFrame(
         {"customer": log.customers[number], "age": 30.0 + number % 40, "city": cities}
     )
-    options = {"max_epochs": 1, "early_stopping": False, **options}
+    options = {"max_epochs": 1, "early_stopping": False, "n_networks": 1} | options
     model = make_history_pipeline(LSTMClassifier(random_state=0, **options))
     model.set_params(encoder__moments=moments)
     return model.fit(log.attach(people, cutoff=CUTOFF), number % 2), people

@@ -73,6 +73,7 @@ def main():
             hidden_size=options.hidden,
             pooling="last",
             head_sizes=(),
+            n_networks=1,
             max_epochs=1,
             early_stopping=True,
             random_state=0,

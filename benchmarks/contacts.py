@@ -72,7 +72,7 @@ def boosting(seed):
 
 def network(seed):
     """Make a network."""
-    return make_history_pipeline(LSTMClassifier(random_state=seed))
+    return make_history_pipeline(LSTMClassifier(n_networks=1, random_state=seed))
 
 
 def outcomes_by_arm(make_model, X, data, test, seed):

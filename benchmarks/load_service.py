@@ -47,7 +47,9 @@ def train(folder, n_customers, rng):
     log = EventLog(events, "customer_id", "timestamp")
     X = log.attach(pd.DataFrame({"customer_id": log.customers[:500]}))
     X["age"] = 30.0 + np.arange(len(X)) % 40
-    model = make_history_pipeline(LSTMClassifier(max_epochs=1, random_state=0))
+    model = make_history_pipeline(
+        LSTMClassifier(n_networks=1, max_epochs=1, random_state=0)
+    )
     joblib.dump(model.fit(X, np.arange(len(X)) % 2), folder / "model.joblib")
     return model
 

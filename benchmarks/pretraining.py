@@ -103,9 +103,11 @@ def models(event_model, seed):
         categorical_features="from_dtype", random_state=seed
     )
     return {
-        "network": make_history_pipeline(LSTMClassifier(random_state=seed)),
+        "network": make_history_pipeline(
+            LSTMClassifier(n_networks=1, random_state=seed)
+        ),
         "from event model": make_history_pipeline(
-            LSTMClassifier(pretrained=event_model, random_state=seed)
+            LSTMClassifier(n_networks=1, pretrained=event_model, random_state=seed)
         ),
         "boosting": make_pipeline(RFMFeatures(amount="spend"), boosting),
     }

@@ -50,7 +50,9 @@ def network():
     Its loss has a plateau before the order of events is found: with the default
     patience of 5 epochs, training often ends there.
     """
-    return make_history_pipeline(LSTMClassifier(hidden_size=16, n_iter_no_change=15))
+    return make_history_pipeline(
+        LSTMClassifier(hidden_size=16, n_networks=1, n_iter_no_change=15)
+    )
 
 
 def boosting():

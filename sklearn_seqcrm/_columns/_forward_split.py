@@ -340,7 +340,7 @@ def split_endless(
     targets : SurvivalTargets of n rows
         Kinds and times of the events.
     gap : Timedelta, str or number
-        Time from each cutoff to the begin of its window.
+        Time from each cutoff to the start of its window.
     horizon : Timedelta, str, number or None, default=None
         Least time from the cutoff of a validation row to the end of the record. None:
         the gap and the median time of the events, because rows that were observed for

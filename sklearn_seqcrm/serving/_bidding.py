@@ -156,7 +156,7 @@ class BudgetPacer:
     budget : float
         Budget of the period, above 0.
     times : array-like of shape (n,)
-        Times of past auctions since the begin of their period, in any unit, such as
+        Times of past auctions since the start of their period, in any unit, such as
         hours since midnight.
     values : array-like of shape (n,)
         Values of the impressions in these auctions, won or lost, in the currency of the
@@ -273,7 +273,7 @@ class BudgetPacer:
         value : float
             Value of the impression.
         time : float
-            Time since the begin of the period, in the unit of `times`.
+            Time since the start of the period, in the unit of `times`.
 
         Returns
         -------
