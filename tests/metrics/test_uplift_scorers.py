@@ -185,7 +185,7 @@ def test_display(curve):
     assert_allclose(random.get_xydata(), [[0, 0], [1, gain[-1] / scale]], atol=1e-12)
     assert display.auc == pytest.approx(score(Y, model.predict(X), MAILED, **given))
     assert display.figure_ is figure
-    label = f"Contrasts ({curve.capitalize()} {display.auc:.2f})".replace("0.", ".")
+    label = f"Contrasts ({curve.capitalize()} {display.auc:.2f})"
     assert line.get_label() == label
     assert display.band_ is None
     other = display.plot(name="other", curve_kwargs={"color": "red"})
