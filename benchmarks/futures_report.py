@@ -1,5 +1,6 @@
 """Tables and pictures of the runs of `futures.py`, for the docs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def write_report(runs):
     if of_demand:
         sections.append(demand_table(of_demand))
     path = DOCS / "benchmark_results" / "futures.md"
-    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    text = re.sub(r"(?<=[ (])-(?=\d)", "\N{MINUS SIGN}", "\n\n".join(sections))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def table_of(caption, header, lines):
