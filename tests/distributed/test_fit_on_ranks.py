@@ -165,7 +165,7 @@ def test_messages_and_warnings_of_ranks_appear(capsys):
     def load(rank, n_ranks):
         import warnings
 
-        print("hello from rank", rank)
+        print(f"hello from rank {rank}")  # one write; other ranks print as well
         for text in ("amount is missing", f"seen by rank {rank}"):
             warnings.warn(text, UserWarning, stacklevel=1)
         return [[0.0], [1.0]] * 20, [0, 1] * 20
