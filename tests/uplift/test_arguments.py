@@ -146,7 +146,7 @@ def test_an_arm_missing_in_a_fold():
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_an_arm_of_one_class(learner):
-    """Nobody of control has bought: the classifier of this arm has one class."""
+    """No customer of the control arm bought: its classifier has one class."""
     X, _, treated, _ = table(120)
     model = UpliftClassifier(
         LogisticRegression(),
