@@ -323,6 +323,44 @@ def split_forward(
     return ForwardSplit(train, valid, since, observed)
 
 
+def split_survival(
+    cutoffs: Sequence[Cutoffs],
+    customers: np.ndarray,
+    y: Any,
+    targets: SurvivalTargets,
+    horizon: Any = None,
+    share: float | str = "auto",
+) -> ForwardSplit:
+    """Split rows of times until events, with or without a horizon.
+
+    Parameters
+    ----------
+    cutoffs, customers, share : object
+        As in `split_forward`.
+    y : object
+        Targets, whose ``attrs`` have the horizon and the gap.
+    targets : SurvivalTargets of n rows
+        Kinds and times of the events of `y`.
+    horizon : Timedelta, str, number or None, default=None
+        Parameter of an estimator; see `known_horizon` and `split_endless`.
+
+    Returns
+    -------
+    ForwardSplit
+        Positions of the rows.
+
+    Raises
+    ------
+    NoForwardSplitError
+        As `split_forward` and `split_endless`.
+    """
+    gap = endless_gap(y)
+    if gap is not None:
+        return split_endless(cutoffs, customers, targets, gap, horizon, share)
+    lengths = known_horizon(y, horizon)
+    return split_forward(cutoffs, customers, lengths, share, may_be_censored=True)
+
+
 def split_endless(
     cutoffs: Sequence[Cutoffs],
     customers: np.ndarray,

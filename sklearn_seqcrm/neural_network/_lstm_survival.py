@@ -19,9 +19,7 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     SurvivalTargets,
     censor,
-    endless_gap,
-    split_endless,
-    split_forward,
+    split_survival,
 )
 from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -428,23 +426,14 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _split_forward(
         self, inputs: Inputs, customers: np.ndarray, y: Any
     ) -> ForwardSplit:
-        gap = endless_gap(y)
-        if gap is None:
-            return split_forward(
-                inputs.cutoffs,
-                customers,
-                self._label_delay(inputs, y),
-                self.validation_fraction,
-                may_be_censored=True,
-            )
         assert inputs.labels is not None
         kind, time = inputs.labels.T
         targets = SurvivalTargets(kind, time, self._objective.in_days)
-        return split_endless(
+        return split_survival(
             inputs.cutoffs,
             customers,
+            y,
             targets,
-            gap,
             self.horizon,
             self.validation_fraction,
         )
