@@ -15,7 +15,6 @@ asks a log for its clock, fields and kinds can ask the schema.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -36,7 +35,7 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
     join_ids,
 )
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_events, read_table
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
 _MOST_LEVELS = 10_000
@@ -80,12 +79,12 @@ class TableOptions(NamedTuple):
             source = self._by_kind(source, self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
-        with warnings.catch_warnings():
-            # `PartitionedLog` warns once, of the times of all partitions.
-            warnings.filterwarnings("ignore", ".*look like dates", UserWarning)
-            log = EventLog(
-                source, self.customer, self.time, fields, categorical=self.categorical
-            )
+        # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
+        names = self.customer, self.time
+        events = read_events(
+            read_table(source), *names, fields, categorical=self.categorical
+        )
+        log = EventLog.of(*events, names)
         if self.kinds is None:
             return log
         kind = log.column(self.kinds.field)
