@@ -136,10 +136,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     exposure : str, int or None, default=None
         Column of `X` with the exposure of each row, larger than 0: the length of time
         over which its target was counted, or another quantity that the target is
-        proportional to; for arrays and padded tensors its position. A prediction is for
-        the exposure of its row: ``X.assign(days=90)``. Durations become days; after
-        durations in `fit`, numbers are days. For ``"poisson"``, ``"gamma"`` and
-        ``"zero_inflated_lognormal"``. None: all rows have the same exposure.
+        proportional to. For arrays its position; for padded tensors the position in
+        ``static``, where statics follow row features: -1 is the last static. A
+        prediction is for the exposure of its row: ``X.assign(days=90)``. Durations
+        become days, also in padded tensors; after durations in `fit`, numbers are days.
+        Arrays and tensors have no unit: predict with the unit of `fit`. For
+        ``"poisson"``, ``"gamma"`` and ``"zero_inflated_lognormal"``. None: all rows
+        have the same exposure.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit uses copies. Callbacks that monitor the
         validation loss need ``early_stopping=True`` and, forward in time,

@@ -439,7 +439,10 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         )
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
-        # An unknown kind has a smaller loss the less a network has learned.
+        # An unknown kind has a smaller loss the less a network has learned. Networks
+        # that are trained further have learned from events of all kinds before.
+        if self.warm_start and hasattr(self, "nets_"):
+            return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored
         unknown = np.delete(kinds, np.unique(known[known > 0]) - 1)
