@@ -167,12 +167,6 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._hazards.kinds
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
-        return tags
-
     # Predictions, see SurvivalPredictionsMixin ----------------------------------------
 
     @property

@@ -370,13 +370,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._learned("event_types_").kinds
 
-    def __sklearn_tags__(self) -> Any:
-        """A target is needed, and times are not negative."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
-        return tags
-
     @with_callbacks
     def fit(
         self,

@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import (
-    TICKS_PER_SECOND,
     Clock,
     Column,
     Kinds,
@@ -388,12 +387,7 @@ def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
             f"The times of {parts[0]} are {one}, those of {parts[1]} {other}; give "
             "them one type."
         )
-
-    def resolution(clock: Clock) -> tuple[bool, int]:
-        # Floats can hold whole numbers, not the other way round.
-        return clock.dtype == "float64", TICKS_PER_SECOND.get(str(clock.unit), 0)
-
-    return max(one, other, key=resolution)
+    return max(one, other, key=lambda clock: clock.fineness)
 
 
 def _joint_column(
