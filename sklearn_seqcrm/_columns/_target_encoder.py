@@ -360,7 +360,7 @@ def level_means(
     found = np.empty((n_levels, targets.shape[1]))
     for i, mean in enumerate(means.T):
         total = np.bincount(level, mean, n_levels)
-        pseudo = _pseudo_count(mean, level, total, count, prior[i])
+        pseudo = _pseudo_count(mean, level, total, count)
         if np.isinf(pseudo):
             found[:, i] = prior[i]
         else:
@@ -374,7 +374,6 @@ def _pseudo_count(
     level: np.ndarray,
     total: np.ndarray,
     count: np.ndarray,
-    prior: float,
 ) -> float:
     """Return the variance within levels over that between them, both unbiased.
 
