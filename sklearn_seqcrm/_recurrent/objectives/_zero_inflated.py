@@ -59,7 +59,7 @@ class ZeroInflatedLognormal(Number):
     ----------
     largest : ndarray of shape (k,)
         Upper bound of the logarithm of the mean of an amount.
-    level : ndarray of shape (k,)
+    factor : ndarray of shape (k,)
         Calibration factor of the means.
 
     References
@@ -73,7 +73,7 @@ class ZeroInflatedLognormal(Number):
     offset_parameters = (0,)
     adjusts = True
     largest: np.ndarray
-    level: np.ndarray
+    factor: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
@@ -83,7 +83,7 @@ class ZeroInflatedLognormal(Number):
         # A mean is at most the largest target, with a margin of one deviation for rows
         # that are larger than the training rows.
         self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
-        self.level = np.ones(len(self.scale))
+        self.factor = np.ones(len(self.scale))
 
     def _learn_one(
         self, y: np.ndarray, weight: np.ndarray | None
@@ -144,7 +144,7 @@ class ZeroInflatedLognormal(Number):
         shrunken towards 1 by its standard error: if a few rows have most of the total,
         predictions do not add up to it.
         """
-        self.level = shrunken_calibration_factor(
+        self.factor = shrunken_calibration_factor(
             *self._targets_and_means(outputs, target), weight
         )
 
@@ -159,7 +159,7 @@ class ZeroInflatedLognormal(Number):
         return np.exp(logs - most), np.exp(found - most)
 
     def _predict_by_target(self, outputs: Array) -> Array:
-        return np.exp(self._log_means(outputs)) * self.level
+        return np.exp(self._log_means(outputs)) * self.factor
 
     def _log_means(self, outputs: Array) -> Array:
         """Return the logarithm of the uncalibrated mean, shape (n, k)."""
@@ -180,14 +180,14 @@ class ZeroInflatedLognormal(Number):
         rate, _, _ = purchase_process(self._by_target(outputs)[..., 0])
         return self._by_row(np.exp(-rate))
 
-    def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
+    def predict_quantiles(self, outputs: np.ndarray, q: Any) -> np.ndarray:
         """Return quantiles, shape (n, q) or (n, k, q)."""
-        levels = check_quantiles(levels, any_order=True)
+        q = check_quantiles(q, any_order=True)
         log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
         # Quantile within the amounts: P(Y <= y) = 1 - p + p * F(y), and so
         # 1 - F(y) = (1 - q) / p; a quantile up to 1 - p is 0.
         # (n, k, 1) against the quantiles (q,).
-        below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
+        below = 1 - np.minimum((1 - q) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return self._by_row(np.exp(logs))
 
@@ -199,7 +199,7 @@ class ZeroInflatedLognormal(Number):
         return super().combine(predict, outputs, *args)
 
     def _quantiles_of_mixture(
-        self, outputs: Sequence[np.ndarray], levels: Any
+        self, outputs: Sequence[np.ndarray], q: Any
     ) -> np.ndarray:
         """Return quantiles of the networks' mean distribution, (n, q) or (n, k, q).
 
@@ -207,7 +207,7 @@ class ZeroInflatedLognormal(Number):
         where that is above one half. The quantile lies between those of the networks,
         where a search finds it with a relative error of 1e-7.
         """
-        levels = check_quantiles(levels, any_order=True)
+        q = check_quantiles(q, any_order=True)
         each = [self._parameters_of(self._by_target(one)) for one in outputs]
         # (J, n * k) of J networks, against the quantiles (q,).
         log_some, mean, deviation = (
@@ -215,16 +215,16 @@ class ZeroInflatedLognormal(Number):
         )
         # Only quantiles above 0 are searched for, (m,).
         share = np.exp(log_some).mean(axis=0)
-        positive = np.flatnonzero(share[:, None] > 1 - levels)
-        quantiles = np.zeros(len(share) * len(levels))
+        positive = np.flatnonzero(share[:, None] > 1 - q)
+        quantiles = np.zeros(len(share) * len(q))
         size = max(1, _BLOCK // len(each))
         for begin in range(0, len(positive), size):
             some = positive[begin : begin + size]
-            row, level = np.divmod(some, len(levels))
+            row, which = np.divmod(some, len(q))
             quantiles[some] = _mixture_quantiles(
-                log_some[:, row], mean[:, row], deviation[:, row], 1 - levels[level]
+                log_some[:, row], mean[:, row], deviation[:, row], 1 - q[which]
             )
-        return self._by_row(quantiles.reshape(*each[0][0].shape, len(levels)))
+        return self._by_row(quantiles.reshape(*each[0][0].shape, len(q)))
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
@@ -235,7 +235,7 @@ class ZeroInflatedLognormal(Number):
         self, graph: Graph, outputs: Sequence[str]
     ) -> dict[str, GraphTensor]:
         with np.errstate(over="ignore"):
-            largest = np.exp(self.largest) * self.level
+            largest = np.exp(self.largest) * self.factor
             refuse_infinite(largest, largest.astype("float32"))
         return super().onnx_outputs(graph, outputs)
 

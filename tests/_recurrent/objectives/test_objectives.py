@@ -274,11 +274,11 @@ def test_the_calibration_factor_of_a_mean_minimises_its_loss(name):
     outputs = np.repeat(RNG.normal(0.3, 0.5, (80, 1)), 1000, axis=0)
     before = objective.predict(outputs)
     objective.adjust([outputs], objective.encode(y, None), None)
-    levels = np.array([0.98, 1, 1.02]) * objective.level
+    levels = np.array([0.98, 1, 1.02]) * objective.factor
     losses = [losses_of(objective, outputs + np.log(one), y).sum() for one in levels]
     assert np.argmin(losses) == 1
-    assert abs(objective.level[0] - 1) > 0.02
-    assert_allclose(objective.predict(outputs), before * objective.level)
+    assert abs(objective.factor[0] - 1) > 0.02
+    assert_allclose(objective.predict(outputs), before * objective.factor)
 
 
 def test_start_bias_of_networks_without_inputs():
@@ -497,7 +497,7 @@ def test_predictions_for_training_rows_add_up_as_documented(loss, n_networks):
     elif loss == "poisson":
         assert_allclose(found.sum(), y.sum(), rtol=1e-5)
     else:
-        means = found / model._objective.level
+        means = found / model._objective.factor
         ratio = y.sum() / means.sum()
         error = np.sqrt(((y - means) ** 2).sum()) / means.sum()
         level = ratio ** (0.04 / (0.04 + error**2))
