@@ -36,7 +36,7 @@ from sklearn_seqcrm.events import HistoryArray
 _LEAST_SHARE = 0.05
 # With fewer customers, the validation loss is too noisy to compare epochs.
 _FEWEST_CUSTOMERS = 50
-# With less to learn from, what is chosen would be the best for another problem.
+# With fewer rows to train on, the number of epochs would suit another problem.
 _LEAST_SHARE_TO_TRAIN = 0.3
 
 
@@ -61,7 +61,7 @@ class Cutoffs(NamedTuple):
 def cutoffs_of(array: HistoryArray) -> Cutoffs:
     """Return the cutoffs of a history column of n rows."""
     timeline = array.log.timeline
-    # Logs that were joined may end at different times, as targets say, too.
+    # Logs that were joined may end at different times.
     end = timeline.end if timeline.customers.is_unique else None
     return Cutoffs(timeline.clock, array.rows.cutoff, end)
 

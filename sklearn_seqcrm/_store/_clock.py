@@ -69,7 +69,7 @@ class Clock:
 
     @property
     def fineness(self) -> tuple[bool, int]:
-        """Of clocks of one type, the finest has the largest: it holds all times."""
+        """Sort key: the largest of several clocks of one type is the finest one."""
         # Floats can hold whole numbers, not the other way round.
         return self.dtype == "float64", TICKS_PER_SECOND.get(str(self.unit), 0)
 

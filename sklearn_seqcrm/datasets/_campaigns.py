@@ -46,7 +46,7 @@ REGION_EFFECT = {"north": 0.5, "south": -0.5, "east": 0.0, "west": 0.0}
 RECENCY_SLOPE, MAX_RECENCY = -1.0, 90 * DAY
 BASELINE_ORDER = 1.5
 CARRY_OVER, CARRY_OVER_HALF_LIFE = 0.8, 30 * DAY
-# Logits of the arms that contact somebody, per unit of the baseline score.
+# Logits of the arms other than control, per unit of the baseline score.
 TARGETING = np.array([1.5, -1.5, 0.75])
 LEAST_PROPENSITY = 0.1  # of all arms together
 MEAN_LOG_AMOUNT, SD_LOG_AMOUNT = 3.5, 0.6

@@ -268,7 +268,7 @@ def _end_of(part: Any, X: Any) -> float:
 def _call(part: Any, method: str, X: Any, *args: Any) -> Any:
     """Call a method of a part.
 
-    Pipelines and searches of scikit-learn have only the methods that it knows.
+    Pipelines and searches of scikit-learn lack the methods of survival models.
     """
     part = getattr(part, "best_estimator_", part)
     if isinstance(part, Pipeline) and not hasattr(part, method):

@@ -111,7 +111,7 @@ def rows_of_snapshots(
         The rows.
     """
     timeline = log.timeline
-    # They were found in the timeline, and so have the end of each history already.
+    # The search in the timeline has found the end of each history.
     codes, cutoff, stop = snapshots
     times = timeline.clock.as_index(cutoff)
     start = _starts(timeline, codes, times, "cutoffs", lookback)

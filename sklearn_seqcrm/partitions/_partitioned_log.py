@@ -175,7 +175,7 @@ class PartitionedLog:
         check = not self._engine.is_by_customer
         found = list(self._engine.collect(partial(_schema_of, self._options, check)))
         schemas = [schema for schema, _ in found if schema is not None]
-        if observed_until is not None:  # what logs say does not count
+        if observed_until is not None:  # in place of the ends of logs
             schemas = [schema._replace(is_given=False) for schema in schemas]
         if not schemas:
             raise ValueError("events has no rows; a log needs at least one event.")

@@ -20,7 +20,7 @@ from sklearn_seqcrm.partitions._types import plain_ids
 
 
 class Recipe(Protocol):
-    """What makes rows."""
+    """Recipe for the rows of a partition."""
 
     @property
     def name(self) -> str:

@@ -9,8 +9,8 @@ Each partition is read by itself, so the same field may come out in several type
     schema       float64       categorical (text)        datetimes, ns
 
 `Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log
-of a partition. The schema is a log without events, `template`, so that all code that
-asks a log for its clock, fields and kinds can ask the schema.
+of a partition. The schema is a log without events, `template`, so that code
+which needs the clock, fields and kinds of a log can use that of the schema.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class TableOptions(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """What the logs of some partitions have in common, and how much they hold.
+    """Types, sizes and the observed time of the logs of some partitions.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class Schema(NamedTuple):
         if set(a.fields) != set(b.fields):
             raise ValueError(
                 f"Partitions have different fields: {parts[0]} {a.fields}, {parts[1]} "
-                f"{b.fields}. Name those of all by fields=[...]."
+                f"{b.fields}. Choose common ones with fields=[...]."
             )
         clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
         windows = [
@@ -248,7 +248,7 @@ class Schema(NamedTuple):
             ]
             raise ValueError(
                 f"The log of {parts[0]} is observed until {ends[0]}, that of "
-                f"{parts[1]} until {ends[1]}. Give the end of all by observed_until=."
+                f"{parts[1]} until {ends[1]}. Pass their common end as observed_until=."
             )
         window = windows[0]._replace(
             until=max(one.until for one in windows),
