@@ -1,4 +1,4 @@
-"""Validation rows of a recurrent estimator, and what is known of their choice."""
+"""Validation rows of a recurrent estimator, and the description of their choice."""
 
 from __future__ import annotations
 

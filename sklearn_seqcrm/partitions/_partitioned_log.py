@@ -312,7 +312,7 @@ class PartitionedLog:
         """
         key = self._options.customer if customer is None else customer
         if cutoff is None:
-            # All that is known so far, in every partition.
+            # All events so far, in every partition.
             clock = self._schema.template.timeline.clock
             last = clock.as_scalar(self._schema.last)
             cutoff, allow_exact_matches = max(self.observed_until, last), True
