@@ -5,8 +5,8 @@ What is each customer worth next?
 A budget goes to the customers who will spend most, and its total must be right. So two
 properties of predictions matter: the ranking of customers, and the calibration for
 those who spend much and those who spend nothing. The data are real grocery baskets of a
-year (the Complete Journey data of 84.51°), with one row for each household and date,
-and its spend in the four weeks after.
+year (the Complete Journey data of 84.51°), of half of the households, with one row for
+each household and date, and its spend in the four weeks after.
 
 All models take the same `X`: gradient boosting on recency, frequency and monetary value
 (RFM), gradient boosting on window aggregates of all fields, and a recurrent network on
@@ -49,7 +49,9 @@ torch.set_num_threads(1)
 HORIZON = pd.Timedelta("28D")
 TEST_CUTOFF = pd.Timestamp("2017-11-01")
 
-log = EventLog(load_complete_journey().events, customer="household_id", time="day")
+days = load_complete_journey().events
+days = days[days["household_id"] % 2 == 0]
+log = EventLog(days, customer="household_id", time="day")
 cutoffs = pd.date_range("2017-03-01", TEST_CUTOFF - HORIZON, freq="14D")
 X = log.snapshots([*cutoffs, TEST_CUTOFF])
 y = future_sum(X, "spend", HORIZON).to_numpy()
@@ -86,7 +88,7 @@ def boosting(loss="poisson", **options):
 def network(loss, **options):
     """Make a network with its preprocessing."""
     return make_history_pipeline(
-        LSTMRegressor(loss=loss, max_epochs=8, random_state=0, **options)
+        LSTMRegressor(loss=loss, n_networks=1, max_epochs=8, random_state=0, **options)
     )
 
 
