@@ -175,16 +175,11 @@ for name, (low, middle, high) in {n: r.T for n, r in ranges.items()}.items():
     }
 table = pd.DataFrame(coverage).T
 print(table.to_string(float_format="{:.2f}".format))
-lowest = table["pinball loss"].idxmin()
-print(
-    f"Lowest loss: {lowest}\nShare of the households at or below the median: "
-    f"{table.loc['LSTM, log-normal', 'to the median']:.0%} with the log-normal "
-    f"network, {table.loc['LSTM, quantile', 'to the median']:.0%} with the quantiles"
-)
+print(f"Lowest loss: {table['pinball loss'].idxmin()}")
 
 # %%
-# A share that is not a half shows that spend does not follow the assumed distribution.
-# The quantile loss assumes none.
+# The first column should be a half. If it is not, spend does not follow the distribution
+# that the loss assumes. The quantile loss assumes none.
 
 # %%
 # Which model is calibrated, and which ranks well?
