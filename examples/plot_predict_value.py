@@ -203,6 +203,7 @@ for name in list(models)[1:]:
         plot_references=name == list(models)[-1],
     )
 right.set(title="Whom to call first", ylim=(0, 1.01))
+right.legend(loc="lower right", fontsize="small", frameon=False)
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
