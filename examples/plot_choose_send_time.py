@@ -225,8 +225,8 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     at = times.dt.hour + times.dt.minute / 60
     panel.plot(at, np.full(len(at), -0.02), "|", color="tab:green", markersize=9)
     panel.set(title=f"Customer {customer}", xlabel="hour", xticks=range(0, 25, 6))
+    panel.set_ylim(-0.05, 1)  # with room for the legend
 panels[0].set_ylabel("probability to open")
-panels[1].sharey(panels[0])
 panels[0].legend(loc="upper right", fontsize="small")
 
 output = Path("demo_output")

@@ -173,8 +173,8 @@ some = slice(None, None, 20)
 right.plot(lengths[some], 1000 * took[some], ".", color="tab:blue", alpha=0.3, ms=4)
 right.plot([], [], "o", color="tab:blue", label="network, streamed")
 for name, marker, seconds in (
-    ("network, read again", "^", again[0]),
-    ("boosting, read again", "s", again[1]),
+    ("network, whole history", "^", again[0]),
+    ("boosting, whole history", "s", again[1]),
 ):
     color = "tab:gray" if marker == "^" else "tab:orange"
     right.plot(lengths[shown], 1000 * seconds, marker, color=color, ms=5, label=name)
