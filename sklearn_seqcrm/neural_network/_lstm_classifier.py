@@ -472,7 +472,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # A row of an unseen class has a smaller loss the less a network has learned, so
-        # that such rows would choose too few epochs.
+        # that such rows would choose too few epochs. Networks that are trained further
+        # have learned from rows of all classes before.
+        if self._is_continuation:
+            return
         train, valid = target[split.train], target[split.valid]
         if isinstance(self._objective, Labels):  # (n, k) of 0 and 1
             constant = (train == train[0]).all(axis=0)

@@ -434,7 +434,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # An unknown kind has a smaller loss the less a network has learned. Networks
         # that are trained further have learned from events of all kinds before.
-        if self.warm_start and hasattr(self, "nets_"):
+        if self._is_continuation:
             return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored

@@ -530,6 +530,15 @@ def test_classes_of_later_rows_only(y, reason):
         model.fit(X, y)
 
 
+def test_a_continued_training_may_lack_a_class():
+    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
+    model.set_params(warm_start=True).fit(X, np.where(Y, "z", "w"))
+    n_iter = model.n_iter_
+    model.fit(X, np.where(LATEST & Y, "z", "w"))
+    assert model.validation_["by"] == "forward"
+    assert model.n_iter_ > n_iter
+
+
 def test_pipelines_searches_and_pickles():
     model = make_history_pipeline(LSTMClassifier(**SMALL))
     search = GridSearchCV(model, {"estimator__hidden_size": [4]}, cv=2).fit(RAW, Y)
