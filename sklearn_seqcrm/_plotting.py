@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Distinguishable with every kind of colour vision (Okabe and Ito, "Color Universal
+# Distinguishable with every type of colour vision (Okabe and Ito, "Color Universal
 # Design", 2008); yellow, which is faint on white, comes last.
 OKABE_ITO = (
     "#0072B2",
