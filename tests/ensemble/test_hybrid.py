@@ -223,7 +223,7 @@ def test_one_customer_and_one_class_leave_one_half():
 
 
 def test_a_class_that_a_part_has_not_seen():
-    """Its probability is about 0, and all classes keep their columns."""
+    """The class has a probability of about 0, and all classes keep their columns."""
     shares = np.array([[0.6, 0.2, 0.2]] * 6)
     y, splits = np.array([0, 1, 0, 1, 2, 0]), [(np.arange(4), np.arange(4, 6))]
     model = HybridClassifier(Shares(), DummyClassifier(), cv=splits, refit=False)
@@ -353,7 +353,7 @@ HIST = HistGradientBoostingClassifier(max_iter=2)
     ids=lambda boosting: type(boosting).__name__,
 )
 def test_wrapped_boosting_of_scikit_learn_takes_many_categories(boosting):
-    """Its limit is 255 categories of a column."""
+    """Boosting of scikit-learn takes at most 255 categories of a column."""
     rows = rows_of(300).assign(city=[f"city {i}" for i in range(300)])
     part = make_hybrid(LSTMClassifier(), boosting).boosting
     assert part[0].max_categories == 255
