@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     VotingClassifier,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -95,6 +96,14 @@ def test_it_is_the_blend_of_its_parts():
     numbers.fit(X, np.arange(len(X)))
     expected = 0.3 * numbers.lstm_.predict(X) + 0.7 * numbers.boosting_.predict(X)
     assert_allclose(numbers.predict(X), expected)
+
+
+def test_a_frozen_part_is_not_fitted_again():
+    y = make_y(X, ("a", "b"))
+    network = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_hybrid(FrozenEstimator(network), random_state=0).fit(X, y)
+    assert model.lstm_.estimator is network
+    assert 0 < model.weights_["lstm"] < 1
 
 
 @pytest.mark.parametrize("n_known", [10, 1])
