@@ -272,9 +272,9 @@ def _share_beyond(ended: np.ndarray, censored: np.ndarray) -> float:
         Times since the last event.
     """
     times, n_ended = np.unique(ended, return_counts=True)
-    every = np.sort(np.concatenate([ended, censored]))
-    at_risk = len(every) - np.searchsorted(every, times)
-    counted = at_risk >= max(2, len(every) / 100)
+    at_risk = n_ended[::-1].cumsum()[::-1]
+    at_risk = at_risk + len(censored) - np.searchsorted(np.sort(censored), times)
+    counted = at_risk >= max(2, (len(ended) + len(censored)) / 100)
     share = np.prod(1 - n_ended[counted] / at_risk[counted])
     return float(np.clip(share, _LEAST_NEVER, _MOST_NEVER))
 

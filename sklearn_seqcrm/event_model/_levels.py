@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
 from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
@@ -325,8 +326,12 @@ def _cast_exactly(values: pd.Index, dtype: Any) -> pd.Index:
 def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
     """Return whether two events of a moment have the same level."""
     is_level = levels >= FIRST_LEVEL
-    pairs = moment[is_level] * (levels.max(initial=0) + 1) + levels[is_level]
-    return len(np.unique(pairs)) < len(pairs)
+    levels, moment = levels[is_level], moment[is_level]
+    # Moments of a single event, mostly all of them, need not be sorted.
+    begins = is_run_start(moment)
+    some = ~(begins & np.append(begins, True)[1:])
+    pairs = np.sort(moment[some] * (levels.max(initial=0) + 1) + levels[some])
+    return bool((pairs[1:] == pairs[:-1]).any())
 
 
 def repeat_purchase_lift(
@@ -365,25 +370,26 @@ def repeat_purchase_lift(
     levels = levels[is_level]
     moment, customer = events.moment[is_level], events.customer[is_level]
     # Moments in which an event has a level, numbered from 0 on.
-    moment_index = np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
-    order = np.lexsort((levels, customer))  # events of a level stay in their order
-    is_first_of_level = np.ones(len(levels), dtype=bool)
-    is_first_of_level[1:] = (np.diff(levels[order]) != 0) | (
-        np.diff(customer[order]) != 0
-    )
-    is_repeat = ~is_first_of_level
-    is_repeat[1:] &= np.diff(moment_index[order]) != 0
+    is_moment = is_run_start(moment)
+    moment_index = np.cumsum(is_moment) - 1
+    # By level, then by customer; events of a level stay in their order. Small integers
+    # are sorted by radix, in a quarter of the time.
+    order = levels.astype(np.min_scalar_type(n_levels)).argsort(kind="stable")
+    is_first_of_level = is_run_start(levels[order]) | is_run_start(customer[order])
+    is_repeat = ~is_first_of_level & is_run_start(moment[order])
     repeats = order[is_repeat]
     # R_m / n(m) of each moment, (n_moments,).
-    moment_begin = np.flatnonzero(np.diff(moment_index, prepend=-1))
+    moment_begin = np.flatnonzero(is_moment)
     n_repeats = np.bincount(moment_index[repeats], minlength=len(moment_begin))
-    history_begin = np.searchsorted(customer, customer[moment_begin])
+    owner = customer[moment_begin]
+    owner_begin = np.flatnonzero(is_run_start(owner))
+    n_moments = np.diff(owner_begin, append=len(owner))  # of each customer
+    history_begin = moment_begin[owner_begin].repeat(n_moments)
     share = n_repeats / np.maximum(moment_begin - history_begin, 1)
     # E_c, summed by event: an event of level c adds 1 to n_c(m) at each later moment m
     # of its customer, so that its part is the sum of R_m / n(m) over these moments.
     after = share[::-1].cumsum()[::-1] - share
-    owner = customer[moment_begin]
-    last_moment = np.searchsorted(owner, owner, side="right") - 1
+    last_moment = (owner_begin + n_moments - 1).repeat(n_moments)
     expected = np.bincount(levels, (after - after[last_moment])[moment_index], n_levels)
     observed = np.bincount(levels[repeats], minlength=n_levels)
     lift = (observed + _PSEUDO_COUNT) / (np.maximum(expected, 0) + _PSEUDO_COUNT)

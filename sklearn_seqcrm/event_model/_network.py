@@ -368,7 +368,7 @@ class EventNetwork(nn.Module):
 
     def time_inputs_at_cutoffs(self, part: BatchPart) -> torch.Tensor:
         """Return `time_inputs` after the last event of rows."""
-        states = self.final_states(part).output + self.static_effect(part.static)
+        states = self.last_outputs(part) + self.static_effect(part.static)
         return self.time_inputs(states, split_static(part.static).rate)
 
     def static_effect(self, static: torch.Tensor) -> torch.Tensor:
