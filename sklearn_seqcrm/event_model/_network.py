@@ -281,14 +281,12 @@ class EventNetwork(nn.Module):
             states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
         is_tie = self.is_tie(events.values) & (events.position > 0)
-        ties = events.padded(is_tie, n)
         candidates = {
             key: copy_candidates(
-                events.padded(events.codes[:, density.level], n),
+                density.own_target(events.values, events.codes),
                 density.copies.lift,
-                ties,
+                is_tie,
                 events.row,
-                events.position,
             )
             for key, density in self.fields.items()
             if density.copies is not None

@@ -207,11 +207,13 @@ def sums_before(
 def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
     """Return S[i] = kept[i] S[i - 1] + added[i], shape (n, k); overwrites both.
 
+    `kept` has k columns or one; where its last column is 0, the others are 0 as well.
+
     A parallel scan (Blelloch, "Prefix Sums and Their Applications", 1990): after the
     pass with a span, S[i] covers 2 * span terms. It ends when all segments have begun.
     """
     span = 1
-    while kept.any():
+    while kept[:, -1].any():
         added[span:] += kept[span:] * added[:-span]
         kept[span:] = kept[span:] * kept[:-span]
         span *= 2

@@ -272,7 +272,7 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     is_tie = torch.tensor([[False, False, False, False, True, False, True]])
     is_tie = is_tie.expand(6, 7)
     row, step = torch.ones(6, 7).nonzero(as_tuple=True)
-    candidates = copy_candidates(seen, lift, is_tie, row, step)
+    candidates = copy_candidates(seen[row, step], lift, is_tie[row, step], row)
     context = torch.randn(1, 4, generator=generator(1))
     one, tie = state.take(np.array([0])), torch.ones(n, dtype=torch.bool)
     with torch.no_grad():
