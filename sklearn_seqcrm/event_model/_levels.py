@@ -142,11 +142,11 @@ class LevelDensity(FieldDensity):
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the log probability of levels, shape (n,); see `FieldDensity`."""
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         is_new = target >= self.n_levels
         level = target.masked_fill(is_new, MISSING)
         code = level.clamp(max=self.n_codes - 1)
-        log_prob = self._log_generated(softmax_input, code)
+        log_prob = self._log_generated(softmax_input, is_new_moment, code)
         if len(self.rare_shares):
             rare = (level - self.n_codes + 1).clamp(min=0)
             log_share = self.rare_shares[rare].log()
@@ -155,7 +155,7 @@ class LevelDensity(FieldDensity):
         if self.copies is not None and candidates is not None:
             popularity = self.popularity[level] * ~is_new
             log_prob = self.copies.log_prob(
-                gate_input, candidates, log_prob, popularity
+                gate_input, is_new_moment, candidates, log_prob, popularity
             )
         # A new level is drawn for the first time, or copied.
         unseen = torch.full_like(log_prob, self.log_unseen)
@@ -182,8 +182,8 @@ class LevelDensity(FieldDensity):
         is_tie : Tensor of shape (n,), bool, or None, default=None
             As in `log_prob`.
         """
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
-        logits = self.output(softmax_input)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
+        logits = self.output(torch.cat([softmax_input, is_new_moment], dim=1))
         logits[:, : self.first_drawable] = -torch.inf
         generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
@@ -191,6 +191,7 @@ class LevelDensity(FieldDensity):
         new = (0, state.observed.n_levels - self.n_levels)
         found = self.copies.probabilities(
             gate_input,
+            is_new_moment,
             state,
             nn.functional.pad(generated, new),
             nn.functional.pad(self.popularity, new),
@@ -231,10 +232,11 @@ class LevelDensity(FieldDensity):
         is_tie: torch.Tensor | None,
     ) -> torch.Tensor:
         """Draw levels, also those that the moment has already, shape (n,), int64."""
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
+        softmax_input = torch.cat([softmax_input, is_new_moment], dim=1)
         if self.copies is None or state is None:
             return self._draw_generated(softmax_input, draws)
-        source = self.copies.draw_source(gate_input, state, draws)
+        source = self.copies.draw_source(gate_input, is_new_moment, state, draws)
         levels = torch.zeros_like(source)
         generated, popular, copied = (
             some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)
@@ -264,32 +266,26 @@ class LevelDensity(FieldDensity):
         codes[:, self.level] = column.values + FIRST_LEVEL
         codes[:, self.code] = encoded[0]
 
-    def _shrunken_inputs(
+    def _shrunken(
         self, context: torch.Tensor, is_tie: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the inputs of softmax and gates, two of shape (n, size + 1).
-
-        The last column is 1[new moment], which is not shrunk.
-        """
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the contexts of softmax and gates, (n, size), and 1[new moment], (n, 1)."""
         if is_tie is None:
             is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
-        is_new_moment = (~is_tie).to(context.dtype)[:, None]  # (n, 1)
+        is_new_moment = (~is_tie).to(context.dtype)[:, None]
         if self.training or (self.shrinkage == 1).all():
-            whole = torch.cat([context, is_new_moment], dim=1)
-            return whole, whole
+            return context, context, is_new_moment
         factors = self.shrinkage[:, is_tie.long(), None]  # (2, n, 1)
-        softmax_input, gate_input = (
-            torch.cat([context * factor, is_new_moment], dim=1) for factor in factors
-        )
-        return softmax_input, gate_input
+        softmax_input, gate_input = (context * factor for factor in factors)
+        return softmax_input, gate_input, is_new_moment
 
     def _log_generated(
-        self, context: torch.Tensor, codes: torch.Tensor
+        self, context: torch.Tensor, is_new_moment: torch.Tensor, codes: torch.Tensor
     ) -> torch.Tensor:
         """Return log G of codes that training saw, shape (n,)."""
         known = (codes - MISSING).clamp(min=0)
         weight, bias = self.output.weight[MISSING:], self.output.bias[MISSING:]
-        return log_softmax_of(context, weight, bias, known)
+        return log_softmax_of(context, is_new_moment, weight, bias, known)
 
     def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw levels from the softmax, (n,), int64; rare ones by their shares."""
