@@ -25,8 +25,8 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
     start = torch.full((5,), 0.3, requires_grad=True)
     row, step = (torch.arange(80) < lengths[:, None]).nonzero(as_tuple=True)
 
-    def embed(rows, steps):
-        return reader.embed(values[rows, steps], codes[rows, steps])
+    def embed(segments):
+        return [reader.embed(values[at], codes[at]) for at in segments]
 
     states = read_in_segments(reader, embed, lengths, start)
     rows = torch.cat([row, torch.arange(len(lengths))])
@@ -60,8 +60,8 @@ def test_states_after_each_step_are_those_of_shorter_sequences(cell):
     codes = torch.zeros(4, 7, 0, dtype=torch.int64)
     reader = HistoryReader(HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0)
 
-    def embed(rows, steps):
-        return reader.embed(values[rows, steps], codes[rows, steps])
+    def embed(segments):
+        return [reader.embed(values[at], codes[at]) for at in segments]
 
     found = read_in_segments(reader, embed, lengths, torch.zeros(5), with_layers=True)
     weights = list(reader.parameters())
