@@ -24,6 +24,7 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_logits,
     new_output,
 )
+from sklearn_seqcrm.event_model._joint_linear import joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where
@@ -87,12 +88,8 @@ class CopyMechanism(nn.Module):
         if self.training and len(total):
             self.most_total = torch.maximum(self.most_total, total.amax(dim=0))
         known = torch.minimum(total, self.most_total).log1p_()
-        weight, size = self.gates.weight, context.shape[1]
-        # Two products: the gradient of the inputs is that of the context alone.
-        logits = torch.addmm(
-            self.gates.bias, torch.cat([is_new_moment, known], dim=1), weight[:, size:].T
-        )
-        logits = torch.addmm(logits, context, weight[:, :size].T)
+        facts = torch.cat([is_new_moment, known], dim=1)
+        logits = joint_linear(context, facts, self.gates.weight, self.gates.bias)
         return logits.masked_fill(nn.functional.pad(total <= 0, (2, 0)), -torch.inf)
 
     def log_prob(

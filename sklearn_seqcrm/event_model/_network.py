@@ -59,6 +59,7 @@ from sklearn_seqcrm.event_model._event_batches import (
 )
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
+from sklearn_seqcrm.event_model._joint_linear import joint_linear
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
@@ -355,7 +356,8 @@ class EventNetwork(nn.Module):
         times : Tensor of shape (n, n_times)
             Channels of the event in the block `time`.
         """
-        return self.from_state(states) + self.from_time(times)
+        weight = torch.cat([self.from_state.weight, self.from_time.weight], dim=1)
+        return joint_linear(states, times, weight, self.from_state.bias)
 
     def time_inputs(self, states: torch.Tensor, rate: EventRate) -> torch.Tensor:
         """Return the inputs of the distribution of the next time, (n, H + 1).
