@@ -422,8 +422,8 @@ class MixtureDensity(nn.Module):
     def mixture(self, context: torch.Tensor) -> AtomMixture:
         """Return the mixtures given contexts of shape (n, size)."""
         n = self.n_components
-        parts = self._outputs(context).split([self.n_atoms + n, n, n], dim=1)
-        logits, mean, raw = parts
+        outputs = nn.functional.linear(context, self.output.weight, self._bias())
+        logits, mean, raw = outputs.split([self.n_atoms + n, n, n], dim=1)
         logits = torch.log_softmax(logits, dim=1)
         log_atoms, log_weights = logits.split([self.n_atoms, n], dim=1)
         return AtomMixture(log_atoms, log_weights, mean, log_std_of(raw).exp())
@@ -441,13 +441,20 @@ class MixtureDensity(nn.Module):
         `context` has the shape (n, size); the others are as in the function of the same
         name.
         """
-        outputs, n = self._outputs(context), self.n_components
-        return log_mixture(outputs, n, atom, upper, width, has_cell)
+        # A multiple of 16 outputs takes half the time of 14.
+        missing = -len(self.output.weight) % 16
+        outputs = nn.functional.linear(
+            context,
+            nn.functional.pad(self.output.weight, (0, 0, 0, missing)),
+            nn.functional.pad(self._bias(), (0, missing)),
+        )
+        sizes = self.n_atoms, self.n_components
+        return log_mixture(outputs, *sizes, atom, upper, width, has_cell)
 
-    def _outputs(self, context: torch.Tensor) -> torch.Tensor:
-        """Return logits, means and unscaled standard deviations, shape (n, A + 3 K)."""
-        offset = nn.functional.pad(self.logit_offset, (0, 2 * self.n_components))
-        return self.output(context) + offset
+    def _bias(self) -> torch.Tensor:
+        """Return the bias of the outputs, offsets of logits included."""
+        n_others = 2 * self.n_components
+        return self.output.bias + nn.functional.pad(self.logit_offset, (0, n_others))
 
 
 def truncated_normal(

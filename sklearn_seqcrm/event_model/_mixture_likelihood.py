@@ -48,6 +48,7 @@ class LogCells(NamedTuple):
 
 def log_mixture(
     outputs: torch.Tensor,
+    n_atoms: int,
     n_components: int,
     atom: torch.Tensor,
     upper: torch.Tensor,
@@ -67,10 +68,10 @@ def log_mixture(
 
     Parameters
     ----------
-    outputs : Tensor of shape (n, A + 3 K)
+    outputs : Tensor of shape (n, A + 3 K) or with further columns, which are ignored
         Logits of atoms and components, means, and unscaled standard deviations.
-    n_components : int
-        Number of components, K.
+    n_atoms, n_components : int
+        Number of atoms, A, and of components, K.
     atom : Tensor of shape (n,), int64
         Atom of each row; -1 for none.
     upper, width : Tensor of shape (n,)
@@ -78,73 +79,72 @@ def log_mixture(
     has_cell : Tensor of shape (n,), bool
         Whether the components give probability to a row. They cost time only there.
     """
-    return _LogMixture.apply(outputs, n_components, atom, upper, width, has_cell)
+    sizes = n_atoms, n_components
+    return _LogMixture.apply(outputs, sizes, atom, upper, width, has_cell)
 
 
 class _LogMixture(torch.autograd.Function):
-    """The function and its gradient."""
+    """The function and its gradient.
+
+    Parameters and components are rows of arrays of shape (..., n): a softmax over a few
+    columns takes twenty times as long as one over rows.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         outputs: torch.Tensor,
-        n_components: int,
+        sizes: tuple[int, int],
         atom: torch.Tensor,
         upper: torch.Tensor,
         width: torch.Tensor,
         has_cell: torch.Tensor,
     ) -> torch.Tensor:
-        n, n_logits = n_components, outputs.shape[1] - 2 * n_components
-        log_p = torch.log_softmax(outputs[:, :n_logits], dim=1)
-        some = None if has_cell.all() else has_cell.nonzero()[:, 0]
-        log_weights, mean, raw = (
-            one if some is None else one.index_select(1, some)
-            for one in (  # (K, n): reductions and broadcasts along rows are slow
-                log_p[:, -n:].T.contiguous(),
-                outputs[:, n_logits:-n].T.contiguous(),
-                outputs[:, -n:].T.contiguous(),
-            )
+        n_atoms, n = sizes
+        logits, mean, raw, _ = outputs.T.contiguous().split(
+            [n_atoms + n, n, n, outputs.shape[1] - n_atoms - 3 * n]
         )
+        log_p = torch.log_softmax(logits, dim=0)  # (A + K, n)
+        log_weights = log_p[n_atoms:]
+        some = None if has_cell.all() else has_cell.nonzero()[:, 0]
         if some is not None:
             upper, width = upper[some], width[some]
+            log_weights, mean, raw = (
+                one.index_select(1, some) for one in (log_weights, mean, raw)
+            )
         cells = log_normal_cells(upper, width, mean, log_std_of(raw).exp())
-        terms = log_weights + cells.log_prob
+        terms = log_weights + cells.log_prob  # (K, n_some)
         inside = torch.logsumexp(terms, dim=0)
         if some is not None:
-            inside = torch.full_like(log_p[:, 0], -torch.inf).index_copy(
-                0, some, inside
-            )
-        own = log_p.gather(1, atom.clamp(min=0)[:, None])[:, 0]
+            nothing = torch.full_like(log_p[0], -torch.inf)
+            inside = nothing.index_copy_(0, some, inside)
+        own = log_p.gather(0, atom.clamp(min=0)[None])[0]
         own = own.masked_fill(atom < 0, -torch.inf)
         log_prob = torch.logaddexp(own, inside)
         if ctx.needs_input_grad[0]:
-            of_outputs = torch.zeros_like(outputs)
-            of_logits = of_outputs[:, :n_logits]
-            torch.exp(log_p, out=log_p)
-            of_logits -= log_p
-            shares = (own - log_prob).exp()  # 0 without an atom
-            of_logits.scatter_add_(1, atom.clamp(min=0)[:, None], shares[:, None])
-            total = log_prob if some is None else log_prob[some]
-            shares = (terms - total).exp()
-            of_components = torch.cat(
-                [
-                    shares,
-                    shares * cells.of_mean,
-                    shares * cells.of_log_std * (raw - LEAST_LOG_STD).sigmoid(),
-                ]
-            ).T  # (n, 3 K)
-            own_columns = of_outputs[:, n_logits - n :]
+            shares = terms.sub_(log_prob if some is None else log_prob[some]).exp_()
+            of_components = [
+                shares,
+                shares * cells.of_mean,
+                shares * cells.of_log_std * (raw - LEAST_LOG_STD).sigmoid(),
+            ]
+            found = torch.zeros_like(outputs.T, memory_format=torch.contiguous_format)
+            components = found[n_atoms : n_atoms + 3 * n]  # (3 K, n)
             if some is None:
-                own_columns += of_components
+                torch.cat(of_components, out=components)
             else:
-                own_columns.index_add_(0, some, of_components)
-            ctx.save_for_backward(of_outputs)
+                components.index_copy_(1, some, torch.cat(of_components))
+            found[: n_atoms + n] -= log_p.exp_()
+            share = (own - log_prob).exp_()  # 0 without an atom
+            found.scatter_add_(0, atom.clamp(min=0)[None], share[None])
+            ctx.save_for_backward(found)
         return log_prob
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        [of_outputs] = ctx.saved_tensors
-        return of_outputs * gradients[0][:, None], None, None, None, None, None
+        [found] = ctx.saved_tensors
+        of_outputs = (found * gradients[0]).T.contiguous()
+        return of_outputs, None, None, None, None, None
 
 
 def log_normal_cells(
