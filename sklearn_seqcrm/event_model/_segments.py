@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,11 @@ from sklearn_seqcrm.event_model._cell_states import cell_states
 # Segments of steps -------------------------------------------------------------------
 
 # A call of the layers takes as long as this many padded steps.
-_STEPS_OF_A_CALL = 256
+_STEPS_OF_A_CALL = 128
+# oneDNN prepares a kernel for each new shape, which takes as long as 200 steps. So ends
+# of segments and numbers of sequences have three leading binary digits, and most shapes
+# come again.
+_DIGITS = 3
 # States (steps times units) that a CPU reads at once. With twice as many, an LSTM took
 # half as much time again for each: malloc requests such arrays from the system each
 # time.
@@ -33,7 +37,10 @@ _STATES_AT_ONCE = 2**18
 
 
 class Segment(NamedTuple):
-    """Steps from `first` up to `last` of the `n` longest sequences."""
+    """Steps from `first` up to `last` of the `n` longest sequences.
+
+    Some of the sequences may have ended before.
+    """
 
     first: int
     last: int
@@ -191,19 +198,24 @@ def cut_segments(
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])
-    ends = {
-        min(-(-end // unit) * unit, longest) for end in _worth_cutting(lengths[::-1])
-    }
+    ends = _worth_cutting(_round_up(lengths[::-1]))
+    ends = [min(-(-end // unit) * unit, longest) for end in ends]
     segments = []
     for first, last in pairwise(sorted({0, *ends})):
-        n = int(np.count_nonzero(lengths > first))
-        most = last - first
+        n = int(_round_up(np.count_nonzero(lengths > first)))
+        n, most = min(n, len(lengths)), last - first
         if steps_at_once is not None:
             most = max(1, steps_at_once // (n * unit)) * unit
         segments += [
             Segment(at, min(at + most, last), n) for at in range(first, last, most)
         ]
     return segments
+
+
+def _round_up(numbers: Any) -> Any:
+    """Return the next integers of `_DIGITS` leading binary digits, from 0 on."""
+    exponent = np.maximum(np.frexp(np.maximum(numbers, 1))[1] - _DIGITS, 0)
+    return -(-numbers >> exponent) << exponent
 
 
 def _worth_cutting(lengths: np.ndarray) -> list[int]:
