@@ -156,7 +156,10 @@ class _LogGated(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: torch.Tensor, log_generated: torch.Tensor, shares: torch.Tensor
+        ctx: Any,
+        logits: torch.Tensor,
+        log_generated: torch.Tensor,
+        shares: torch.Tensor,
     ) -> torch.Tensor:
         gates = torch.softmax(logits, dim=1)
         parts = torch.cat([log_generated.exp()[:, None], shares], dim=1).mul_(gates)
@@ -172,5 +175,7 @@ class _LogGated(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         gates, parts = ctx.saved_tensors
         gradient = gradients[0][:, None]
-        of_logits = torch.addcmul(parts, gates, parts.sum(dim=1, keepdim=True), value=-1)
+        of_logits = torch.addcmul(
+            parts, gates, parts.sum(dim=1, keepdim=True), value=-1
+        )
         return of_logits.mul_(gradient), parts[:, 0] * gradients[0], None

@@ -23,8 +23,8 @@ def log_softmax_of(
 ) -> torch.Tensor:
     """Return the log probability of one class of each row, shape (n,).
 
-    Equal to ``log_softmax([inputs, flag] @ weight.T + bias)`` at `classes`, in less than
-    half the time: logits are computed portion by portion, and changed in place.
+    Equal to ``log_softmax([inputs, flag] @ weight.T + bias)`` at `classes`, in less
+    than half the time: logits are computed portion by portion, and changed in place.
 
     Parameters
     ----------

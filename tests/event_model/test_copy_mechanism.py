@@ -306,7 +306,9 @@ def test_likelihood_of_a_copy_is_its_share():
         none = torch.softmax(logits[1, :2], dim=0)
     copies.eval()
     generated, popular = torch.tensor([0.1, 0.2]).log(), torch.tensor([0.05, 0.4])
-    found = copies.log_prob(states, CopyCandidates(own, total), generated, popular)
+    found = copies.log_prob(
+        states[:, :2], states[:, 2:], CopyCandidates(own, total), generated, popular
+    )
     expected = some @ torch.tensor([0.1, 0.05, 1 / 2, 3 / 4])
     expected = [expected, none @ torch.tensor([0.2, 0.4])]
     assert_allclose(found.exp().detach(), expected, rtol=1e-5)
@@ -326,5 +328,7 @@ def test_sources_with_almost_nothing_left_are_empty():
     copies = CopyMechanism(3, ALIKE.numpy(), generator())
     states = torch.randn(1, 3, generator=generator(1))
     unlikely = torch.tensor([-18.0])
-    copies.log_prob(states, last, unlikely, unlikely.exp()).sum().backward()
+    copies.log_prob(
+        states[:, :2], states[:, 2:], last, unlikely, unlikely.exp()
+    ).sum().backward()
     assert all(one.grad.isfinite().all() for one in copies.parameters())
