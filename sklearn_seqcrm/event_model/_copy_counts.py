@@ -277,7 +277,7 @@ def _habits_before(
 
 
 def _last_habits(k: torch.Tensor, n: int) -> torch.Tensor:
-    """Return the largest N at which k + 1 events are enough for each habit, (n, n_habits).
+    """Return the largest N at which k + 1 events are habits, shape (n, n_habits).
 
     It is any number, `n`, for a share of 0.
     """

@@ -269,7 +269,7 @@ class LevelDensity(FieldDensity):
     def _shrunken(
         self, context: torch.Tensor, is_tie: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return contexts of softmax and gates, (n, size), and 1[new moment], (n, 1)."""
+        """Return contexts of softmax and gates, (n, size), and the new-moment flag."""
         if is_tie is None:
             is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
         is_new_moment = (~is_tie).to(context.dtype)[:, None]

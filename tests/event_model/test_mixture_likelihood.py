@@ -35,7 +35,8 @@ def plain_mixture(outputs, atom, upper, width, has_cell):
         std = (nn.functional.softplus(raw - LEAST_LOG_STD) + LEAST_LOG_STD).exp()
         total = share[atom[i]] if atom[i] >= 0 else 0.0
         if has_cell[i]:
-            high, low = (upper[i] - mean) / std, (upper[i] - width[i] - mean) / std
+            lower = upper[i] - width[i].clamp(max=1e4)  # gradients at -inf are nan
+            high, low = (upper[i] - mean) / std, (lower - mean) / std
             # By symmetry, on the side where both tails are small.
             high, low = torch.where(
                 high + low > 0, torch.stack([-low, -high]), torch.stack([high, low])
