@@ -166,7 +166,10 @@ def gather_segments(
     index = []
     for rows, some in segments:
         step = torch.arange(some.start, some.stop, device=steps.device)[:, None]
-        index.append(begin[rows] + torch.minimum(step, lengths[rows] - 1))
+        last = lengths[rows].clamp(min=1) - 1
+        # An empty sequence behind the last step has none of its own to repeat.
+        place = (begin[rows] + torch.minimum(step, last)).clamp(max=len(steps) - 1)
+        index.append(place)
     # All at once: the gradient of each gathering has the size of all steps.
     every = torch.cat([one.flatten() for one in index])
     parts = nn.functional.embedding(every, steps).split([one.numel() for one in index])

@@ -9,14 +9,19 @@ from numpy.testing import assert_allclose
 
 from sklearn_seqcrm._recurrent.data._sources import HistorySpec
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
-from sklearn_seqcrm.event_model._segments import cut_segments, read_in_segments
+from sklearn_seqcrm.event_model._segments import (
+    cut_segments,
+    gather_segments,
+    read_in_segments,
+)
 
 
+@pytest.mark.parametrize("is_padded", [True, False])
 @pytest.mark.parametrize("bptt_steps", [None, 7])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
+def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps, is_padded):
     rng = np.random.default_rng(0)
-    lengths = torch.tensor([0, 45, 3, 20, 1, 3, 0, 80, *rng.integers(1, 9, 60)])
+    lengths = torch.tensor([0, 45, 3, 20, 1, 3, 0, 80, *rng.integers(1, 9, 60), 0])
     values = torch.tensor(rng.normal(size=(len(lengths), 80, 2)).astype("float32"))
     codes = torch.zeros(len(lengths), 80, 0, dtype=torch.int64)
     reader = HistoryReader(
@@ -24,9 +29,12 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
     )
     start = torch.full((5,), 0.3, requires_grad=True)
     row, step = (torch.arange(80) < lengths[:, None]).nonzero(as_tuple=True)
+    begin = lengths.cumsum(dim=0) - lengths
 
     def embed(segments):
-        return [reader.embed(values[at], codes[at]) for at in segments]
+        if is_padded:
+            return [reader.embed(values[at], codes[at]) for at in segments]
+        return gather_segments(values[row, step], begin, lengths, segments)
 
     states = read_in_segments(reader, embed, lengths, start)
     rows = torch.cat([row, torch.arange(len(lengths))])
