@@ -108,8 +108,8 @@ class EventBatch(Batch):
         [source] = self._data.sources
         if source.levels is None:
             for rows in self.parts:
-                part = cast("EventPart", EventPart.of(self._data, rows, []))
-                yield replace(part, events=VisibleEvents.of(source, rows))
+                bare = cast("EventPart", EventPart.of(self._data, rows, []))
+                yield replace(bare, events=VisibleEvents.of(source, rows))
             return
         for rows, part in zip(self.parts, super().__iter__(), strict=True):
             own = {one.name: getattr(part, one.name) for one in fields(part)}

@@ -94,8 +94,10 @@ def calibrate_never_share(
     if len(kept):
         later, horizon = rows.select(lambda column: column[kept]), horizons[landmark, 0]
         before = _at_landmarks(later, horizon)
-        parts = _log_survival(net, learned, table, before, row[kept], horizon)
-        found = _losses(*parts, before.stop < later.stop)
+        log_never, known, until = _log_survival(
+            net, learned, table, before, row[kept], horizon
+        )
+        found = _losses(log_never, known, until, before.stop < later.stop)
         for number in range(len(horizons)):
             some = landmark == number
             loss[kept[some]] += found[some]
