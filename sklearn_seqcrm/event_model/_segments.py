@@ -163,6 +163,8 @@ def gather_segments(
     segments : list of (Tensor of shape (n,), slice)
         Sequences and steps. Beyond its end, the last step of a sequence is repeated.
     """
+    if not segments:  # all sequences are empty
+        return []
     index = []
     for rows, some in segments:
         step = torch.arange(some.start, some.stop, device=steps.device)[:, None]

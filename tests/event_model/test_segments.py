@@ -115,3 +115,16 @@ def test_segments_pad_little_and_are_few():
     assert len(shapes) < 200
     assert cut_segments(np.zeros(3, "int64"), None, 4096) == []
     assert {one.last % 10 for one in cut_segments(lengths, 10, 40)[:-1]} == {0}
+
+
+def test_empty_sequences_have_no_segments():
+    reader = HistoryReader(HistorySpec(2, (), ()), "lstm", 5, 1, False, ("last",), 0.0)
+    none, start = torch.zeros(3, dtype=torch.int64), torch.full((5,), 0.3)
+
+    def embed(segments):
+        return gather_segments(torch.zeros(0, 2), none, none, segments)
+
+    found = read_in_segments(reader, embed, none, start)
+    assert torch.equal(
+        found.outputs[found.place(torch.arange(3), none)], start.expand(3, 5)
+    )
