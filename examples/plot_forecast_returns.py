@@ -202,7 +202,7 @@ figure, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.2), width_ratios=[1, 1.15], layout="constrained"
 )
 LEFT_OF = {"ha": "right", "va": "center"}
-ladder = {**auc, "reads the future": leaky_auc}
+ladder = {**auc, "uses the future": leaky_auc}
 colors = ["tab:gray", "tab:orange", "tab:blue", "tab:purple", "tab:red"]
 for place, value, color in zip(count(), ladder.values(), colors, strict=False):
     left.plot(value, -place, "o", color=color, markersize=9)
