@@ -265,9 +265,7 @@ left.set_yticks(places, [*found.index[:-1], "taken over\n(no labels)"])
 left.invert_yaxis()
 left.set(title="What is found, by kind of fraud", xlim=(-0.03, 1.03))
 left.set_xlabel("average precision")
-left.legend(
-    fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2
-)
+left.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 # Of the cards with some payments, the one whose fraud has the highest anomaly score.
 at = payments.assign(surprise=in_all)
