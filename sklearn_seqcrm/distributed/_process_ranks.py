@@ -33,7 +33,7 @@ from sklearn_seqcrm.events import HistoryArray
 T = TypeVar("T")
 
 # Events from which an event model learns levels, scales and densities before training.
-# Estimates of that many differ by less than the network can use.
+# Estimates of more events differ from these by less than matters to the network.
 _EVENTS_TO_LEARN = 2_000_000
 
 
@@ -267,7 +267,8 @@ class ProcessRanks(Ranks):
         for one, gradient, count in zip(
             parameters, gradients, counts.tolist(), strict=True
         ):
-            # A parameter that no row uses has none, and the optimizer leaves it alone.
+            # Without a row that uses it, a parameter has no gradient and does not
+            # change.
             if count:
                 one.grad = gradient.reshape(one.shape)
         return total[0]
@@ -311,7 +312,7 @@ class ProcessRanks(Ranks):
     def join_largest(self, net: Any) -> None:
         """Give all ranks the largest totals that any of them has trained on.
 
-        In training a rank needs its own only, see `CopyMechanism.log_gates`.
+        In training a rank needs its own only, see `CopyMechanism.gate_logits`.
         """
         for name, buffer in net.module_.named_buffers():
             if name.endswith("most_total"):

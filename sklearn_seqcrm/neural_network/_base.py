@@ -128,7 +128,7 @@ class BaseLSTM(
         treatment: Any = None,
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
-        is_continuation = self.warm_start and hasattr(self, "nets_")
+        is_continuation = self._is_continuation
         targets = _with_treatment(y, treatment)
         inputs = self._start(
             X, targets, sample_weight, objective, is_continuation, is_full_data=True
@@ -157,7 +157,7 @@ class BaseLSTM(
             if is_continuation
             else [self._build(known, one) for one in of_first]
         )
-        # The same for all networks: it depends on all rows, also those set aside.
+        # One size for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         strata = self._objective.strata(inputs.data.target)

@@ -19,9 +19,7 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     SurvivalTargets,
     censor,
-    endless_gap,
-    split_endless,
-    split_forward,
+    split_survival,
 )
 from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -241,11 +239,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     the median time of the events, and the earlier rows are censored at the first of
     these cutoffs in the first training. Times that were rescaled, or are numbers where
     the log has datetimes, cannot be censored: customers are set aside. Customers are
-    also set aside if a kind of event was unknown at the first of these cutoffs. The
-    edges of an int as `bins` and `event_types_` come from the labels of all rows, also
-    of those set aside. With ``refit=False``, curves are extrapolated after the longest
-    time that the first training observed, ``validation_["since"]`` minus the first
-    cutoff: later bins have the usual hazard of earlier ones.
+    also set aside if a kind of event was unknown at the first of these cutoffs, unless
+    `warm_start` continues a training. The edges of an int as `bins` and `event_types_`
+    come from the labels of all rows, also of those set aside. With ``refit=False``,
+    curves are extrapolated after the longest time that the first training observed,
+    ``validation_["since"]`` minus the first cutoff: later bins have the usual hazard of
+    earlier ones.
 
     References
     ----------
@@ -372,13 +371,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._learned("event_types_").kinds
 
-    def __sklearn_tags__(self) -> Any:
-        """A target is needed, and times are not negative."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
-        return tags
-
     @with_callbacks
     def fit(
         self,
@@ -428,29 +420,23 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _split_forward(
         self, inputs: Inputs, customers: np.ndarray, y: Any
     ) -> ForwardSplit:
-        gap = endless_gap(y)
-        if gap is None:
-            return split_forward(
-                inputs.cutoffs,
-                customers,
-                self._label_delay(inputs, y),
-                self.validation_fraction,
-                may_be_censored=True,
-            )
         assert inputs.labels is not None
         kind, time = inputs.labels.T
         targets = SurvivalTargets(kind, time, self._objective.in_days)
-        return split_endless(
+        return split_survival(
             inputs.cutoffs,
             customers,
+            y,
             targets,
-            gap,
             self.horizon,
             self.validation_fraction,
         )
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
-        # An unknown kind has a smaller loss the less a network has learned.
+        # An unknown kind has a smaller loss the less a network has learned. Networks
+        # that are trained further have learned from events of all kinds before.
+        if self._is_continuation:
+            return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored
         unknown = np.delete(kinds, np.unique(known[known > 0]) - 1)

@@ -118,7 +118,7 @@ def test_one_model_reads_the_treatment(estimator, n_arms):
 
 
 class Memory(RegressorMixin, BaseEstimator):
-    """Remembers its training customers, and predicts whether it knows a customer."""
+    """Predict 1 for training customers, and 0 for others."""
 
     def fit(self, X, y, sample_weight=None):
         self.known_ = set(X["who"])
@@ -130,7 +130,7 @@ class Memory(RegressorMixin, BaseEstimator):
 
 @pytest.mark.parametrize("cv", [3, CutoffSplit(2, horizon=5)])
 def test_nuisances_never_saw_the_customer(cv):
-    """Outcomes that are predicted for a row of a known customer would be 1."""
+    """Predicted outcomes of training customers would be 1."""
 
     class Effect(LinearRegression):
         def fit(self, X, y, sample_weight=None):
@@ -427,7 +427,7 @@ def test_weights_reach_the_last_step(routing, requested):
 
 @pytest.mark.parametrize("cv", [2, 3, 5, CutoffSplit(2, horizon=5)])
 def test_groups_of_the_calibration_are_of_customers(cv):
-    """At most three, each with rows of both arms in the others."""
+    """There are at most three groups, and both arms outside of each."""
     X, treated, _ = journeys(60, 4)
     customers = X["who"].to_numpy()
     rows = UpliftRows(

@@ -55,7 +55,7 @@ def test_the_gamma_loss_is_half_of_the_deviance():
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_losses_of_means_have_slopes_of_one_size(loss):
-    """Whatever the share of rows that have anything, so that few are shortened."""
+    """With any share of large targets, so that few gradients are clipped."""
     for share in (0.5, 0.01):
         y = 1e-3 + (RNG.random(20_000) < share)
         objective = learned(LOSSES[loss](), np.column_stack([y, y]))
@@ -194,7 +194,7 @@ def test_quantiles_of_many_rows_are_exact(several, monkeypatch):
 
 
 def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
-    """Of the mixture, by the shares of a sample of it that lie below."""
+    """A sample of the mixture has these shares below its quantiles."""
     objective = ZILN()
     objective.learn(np.array([0.0, 1.0, 5.0, 20.0]), None)
     # A network without amounts, and one with many; in the second row both have some.
@@ -221,6 +221,25 @@ def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
     one = objective.predict_quantiles(outputs[1], levels)
     same = objective.combine(objective.predict_quantiles, [outputs[1]] * 2, levels)
     assert_allclose(same, one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("distance", [0.1, 3, 30])
+def test_quantiles_of_networks_that_disagree_are_those_of_bisection(distance):
+    """With modes far apart, between which the probability hardly changes."""
+    rng = np.random.default_rng(0)
+    some = rng.beta(0.3, 0.3, (3, 500)).clip(1e-12)
+    mean = rng.normal(0, distance, (3, 500))
+    deviation = np.exp(rng.uniform(-3, 1, (3, 500)))
+    upper = some.mean(axis=0) * (1 - 10.0 ** rng.uniform(-9, -1e-3, 500))
+    found = np.log(
+        _zero_inflated._mixture_quantiles(np.log(some), mean, deviation, upper)
+    )
+    low, high = np.full((2, 500), [[-1e3], [1e3]])
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_below = (some * norm.sf(middle, mean, deviation)).mean(axis=0) > upper
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    assert_allclose(found, high, rtol=0, atol=2e-7)
 
 
 def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
@@ -255,11 +274,11 @@ def test_the_calibration_factor_of_a_mean_minimises_its_loss(name):
     outputs = np.repeat(RNG.normal(0.3, 0.5, (80, 1)), 1000, axis=0)
     before = objective.predict(outputs)
     objective.adjust([outputs], objective.encode(y, None), None)
-    levels = np.array([0.98, 1, 1.02]) * objective.level
+    levels = np.array([0.98, 1, 1.02]) * objective.factor
     losses = [losses_of(objective, outputs + np.log(one), y).sum() for one in levels]
     assert np.argmin(losses) == 1
-    assert abs(objective.level[0] - 1) > 0.02
-    assert_allclose(objective.predict(outputs), before * objective.level)
+    assert abs(objective.factor[0] - 1) > 0.02
+    assert_allclose(objective.predict(outputs), before * objective.factor)
 
 
 def test_start_bias_of_networks_without_inputs():
@@ -478,7 +497,7 @@ def test_predictions_for_training_rows_add_up_as_documented(loss, n_networks):
     elif loss == "poisson":
         assert_allclose(found.sum(), y.sum(), rtol=1e-5)
     else:
-        means = found / model._objective.level
+        means = found / model._objective.factor
         ratio = y.sum() / means.sum()
         error = np.sqrt(((y - means) ** 2).sum()) / means.sum()
         level = ratio ** (0.04 / (0.04 + error**2))
