@@ -1,4 +1,9 @@
-"""Run the pages of the guide that have no test file of their own."""
+"""Run the pages of the guide that have no test file of their own.
+
+To save time, networks with the default `n_networks` are single here, and so are those
+of the other tests of pages with the fixture `one_network`. `make docs` runs the pages
+with the default ensembles.
+"""
 
 import re
 import warnings
