@@ -88,7 +88,11 @@ def test_histories(run):
 
 
 def test_the_leak_scores_higher_than_the_truth(run):
-    auc = run("late_facts.md")["auc"]
+    page = run("late_facts.md")
+    auc = page["auc"]
+    # Flags of an order are final, and known to the log, when its window is over.
+    assert (page["final"]["timestamp"] < page["shop"].observed_until).all()
+    assert len(page["final"]) < len(page["flagged"])
     assert auc["honest"] < auc["true probability"] < auc["leaky"] - 0.02
 
 
