@@ -68,6 +68,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     ],
     "max_categories": [Interval(Integral, 1, None, closed="left"), None],
     "moments": ["boolean", StrOptions({"auto"})],
+    "yearly_seasonality": ["boolean", StrOptions({"auto"})],
 }
 
 
@@ -230,6 +231,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self.max_categories,
                 self.n_components,
                 self.moments,
+                self.yearly_seasonality,
             )
         data = self._learned.encode(table, rows, row)
         return self._ranks.share_events(data, row_customers([array])[row])

@@ -76,6 +76,10 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         Whether the recurrent cell takes one step for all events of a customer at one
         time, such as the lines of a basket, instead of one for each event. ``"auto"``:
         if at least 30% of the training events are at the time of another one.
+    yearly_seasonality : bool or "auto", default="auto"
+        Whether more events come at some times of the year than at others, for all
+        customers alike. ``"auto"``: if the times are datetimes, the training record has
+        at least 65 weeks, and the season is significant (see Notes).
     bptt_steps : int or None, default=None
         Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
@@ -138,6 +142,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         values are multiples of; where there is none, a millionth of a typical
         interarrival time, or of the scale of the numbers. The likelihood of a time is
         the mean density in its step, that of a number the probability of its step.
+    yearly_season_ : ndarray of shape (365,) or None
+        Rates of events on the days from 1 January to 31 December, relative to their
+        mean; None without a season.
     n_features_in_ : int
         Number of columns seen in `fit`, the key columns included.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -172,7 +179,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     the lines before it as well, by a mean over learned vectors of them and by the last
     one.
 
-    **Weekdays.** Where weekday rates raise the cross-validated likelihood by .02 nats
+    **Days.** Where weekday rates raise the cross-validated likelihood by .02 nats
     an event or more (with training events of at least 8 weeks and 500 moments), times
     are measured in operational time, which passes on each weekday in proportion to its
     events: a shop that is closed on Sundays gets no events on Sundays. Only naive
@@ -257,6 +264,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         moments: bool | Literal["auto"] = "auto",
+        yearly_seasonality: bool | Literal["auto"] = "auto",
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.1,
@@ -282,6 +290,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.moments = moments
+        self.yearly_seasonality = yearly_seasonality
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
@@ -441,6 +450,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             if isinstance(one, NumberField)
         }
         return {self._learned.names[1]: step, **numbers}
+
+    @property
+    def yearly_season_(self) -> np.ndarray | None:
+        """Rates of events on the days of a year, relative to their mean."""
+        check_is_fitted(self, "nets_")
+        time = self._learned.grid.operational_time
+        return None if time is None else time.days_of_year()
 
     # Survival ---------------------------------------------------------------------
 
