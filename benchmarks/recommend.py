@@ -5,8 +5,9 @@ basket. Models are trained on the events before the cutoff, and list ten items f
 first basket of each customer after it. ``--task journey``: categories of products of
 the Complete Journey; ``retail``: stock codes of Online Retail II, with
 ``online_retail_II.parquet`` in the folder ``--data``. ``--share 4`` takes each fourth
-customer. The model has its default parameters and ranks by the next event; with
-``--basket``, the same model also ranks by the whole next basket.
+customer, and ``--each 2`` scores the lists of each second one. The model has its
+default parameters and ranks by the next event; with ``--basket``, the same model also
+ranks by the whole next basket.
 
 The baselines are the items of most baskets (``global``), of most of the customer's own
 baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
@@ -50,7 +51,8 @@ def main():
     lines, cutoff = TASKS[options.task](options)
     cutoff = options.cutoff or cutoff
     known, bought = split(lines, cutoff)
-    options.buyers = bought["row"].unique()
+    options.buyers = bought["row"].unique()[:: options.each]
+    bought = bought[bought["row"].isin(options.buyers)]
     n_items = known["item"].nunique()
     print(
         f"{known['customer'].nunique():,} customers, {len(known):,} lines of "
@@ -82,6 +84,7 @@ def read_options():
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--each", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--cutoff", type=pd.Timestamp)
     parser.add_argument("--basket", action="store_true")

@@ -12,7 +12,11 @@ from sklearn.base import clone
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._operational_time import OperationalTime, fourier_terms
-from sklearn_seqcrm.event_model._yearly_season import WeeklyEvents, yearly_season
+from sklearn_seqcrm.event_model._yearly_season import (
+    HistoryDays,
+    WeeklyEvents,
+    yearly_season,
+)
 from sklearn_seqcrm.events import EventLog
 
 US = 86_400_000_000
@@ -75,7 +79,7 @@ def test_weekly_events_are_those_of_a_loop_over_days():
         histories.append(np.sort(rng.choice(np.arange(300, last + 1), 9, False)))
     histories[1] = histories[1][:1]
     offsets = np.cumsum([0, *map(len, histories)])
-    found = WeeklyEvents.of(np.concatenate(histories), offsets, last_days)
+    found = WeeklyEvents.of(HistoryDays(np.concatenate(histories), offsets, last_days))
     exposure, n_events = np.zeros((2, *found.exposure.shape))
     for own, last in zip(histories, last_days, strict=True):
         for day in range(own[0] + 1, last + 1):
@@ -94,14 +98,15 @@ def test_days_of_a_wrong_date_are_no_part_of_the_record():
     days = np.concatenate([[-9000], np.tile(np.arange(700, 800, 9), 60)])
     offsets = np.append(0, np.arange(1, 62) * 12 - 11)
     last_days = np.full(61, 800)
-    found = WeeklyEvents.of(days, offsets, last_days)
+    found = WeeklyEvents.of(HistoryDays(days, offsets, last_days))
     # One of 61 customers is known all the time: a share of more than .01.
     assert found.exposure.shape[1] > 1000
-    many = WeeklyEvents.of(
+    more = HistoryDays(
         np.concatenate([days, np.tile(days[1:], 2)]),
         np.append(offsets, offsets[-1] + 12 * np.arange(1, 121)),
         np.full(181, 800),
     )
+    many = WeeklyEvents.of(more)
     assert many.first == 100
     assert many.exposure.shape[1] == 800 // 7 - 99
 
@@ -143,12 +148,13 @@ def test_no_season_is_found_where_there_is_none():
     assert np.sqrt(np.mean([np.square(one).sum() for one in wanted])) < 0.1
 
 
-def test_short_records_and_numbers_have_no_season():
+def test_short_records_few_events_and_numbers_have_no_season():
     assert season_of(1.1) == ()
-    with pytest.raises(
-        ValueError, match=r"record of 65 weeks, .* have one of 57: with"
-    ):
+    with pytest.raises(ValueError, match=r"record of 65 weeks .* in 57 weeks: with"):
         season_of(1.1, True)
+    assert season_of(2, n=20) == ()
+    with pytest.raises(ValueError, match=r"with 500 events .* have \d{2,3} in 10\d w"):
+        season_of(2, True, n=20)
     assert season_of(3, clock=Clock("int64")) == ()
     with pytest.raises(ValueError, match="yearly_seasonality=True needs datetimes"):
         season_of(3, True, clock=Clock("int64"))
@@ -156,7 +162,8 @@ def test_short_records_and_numbers_have_no_season():
 
 
 def test_an_event_at_the_end_of_its_record_has_no_exposure_after_it():
-    found = WeeklyEvents.of(np.array([10, 14]), np.array([0, 1, 2]), np.array([20, 13]))
+    one_each = HistoryDays(np.array([10, 14]), np.arange(3), np.array([20, 13]))
+    found = WeeklyEvents.of(one_each)
     assert_allclose(found.exposure.sum(), 10 / 7)
     assert found.n_events.sum() == 0
 
@@ -167,7 +174,7 @@ def test_an_event_at_the_end_of_its_record_has_no_exposure_after_it():
 @pytest.fixture(scope="module")
 def shop():
     """A log of three years, and a model of it."""
-    days, offsets, n_days = histories(3, n=400, season=(0.0, 0.0, 0.8, 0.0))
+    days, offsets, _ = histories(3, n=400, season=(0.0, 0.0, 0.8, 0.0))
     events = pd.DataFrame(
         {
             "customer": np.repeat(np.arange(400), np.diff(offsets)),
