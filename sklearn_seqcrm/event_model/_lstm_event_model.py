@@ -78,8 +78,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         if at least 30% of the training events are at the time of another one.
     yearly_seasonality : bool or "auto", default="auto"
         Whether more events come at some times of the year than at others, for all
-        customers alike. ``"auto"``: if the times are datetimes, the training record has
-        at least 65 weeks, and the season is significant (see Notes).
+        customers alike. ``"auto"``: if the times are datetimes, the record of the
+        training rows has at least 65 weeks, and the season is significant (see Notes).
+        True: also if it is not significant.
     bptt_steps : int or None, default=None
         Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
@@ -179,12 +180,21 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     the lines before it as well, by a mean over learned vectors of them and by the last
     one.
 
-    **Days.** Where weekday rates raise the cross-validated likelihood by .02 nats
+    **Weekdays.** Where weekday rates raise the cross-validated likelihood by .02 nats
     an event or more (with training events of at least 8 weeks and 500 moments), times
     are measured in operational time, which passes on each weekday in proportion to its
     events: a shop that is closed on Sundays gets no events on Sundays. Only naive
     datetimes have weekdays: times with a zone are stored as UTC, whose days differ. For
     local weekdays, build the log from ``times.dt.tz_localize(None)``.
+
+    **Seasons.** With `yearly_seasonality`, operational time also passes faster at the
+    times of the year at which more events come, so that simulations and survival
+    functions move along the year. The logarithm of the rate has two Fourier pairs. They
+    are fitted to the events of all weeks, beside a trend and the rates of classes of
+    customers by the time since their last event and the number of their events, and are
+    shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
+    needs ``F > 3`` and a record of 65 weeks with 500 interarrival times.
+    The trend is not used.
 
     **Fields.** Fields are predicted one after the other, in the order of the log, after
     the kind of the event, each given ``h``, the time and the fields before it.
@@ -217,9 +227,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     **Limits.** Simulated numbers lie within their range in training, and a path with
     more than twice the events that any customer had in so long a time ends with a
     warning. No input grows with time, so that simulations can be longer than training
-    histories; but
-    effects absent from training, such as a season or the end of a contract, are not
-    simulated.
+    histories; but effects absent from training, such as the end of a contract, or a
+    season where the record is shorter than 65 weeks, are not simulated.
 
     References
     ----------
