@@ -2,9 +2,9 @@
 
 ``retail``: 13 weeks of Online Retail II from six cutoffs, of which the first has 61
 weeks of record. ``simulated``: customers who join over three years, buy at rates of
-their own times ``exp(.5 cos)`` of the time of year, and leave; 13 weeks from the trough
-and from the peak of the last year, and from the middle between them. Each line has the
-bias of the total, the mean absolute error of the totals of weeks, relative to their
+their own times ``exp(.5 cos)`` of the time of year, and leave; 13 weeks from April
+2022, in the low season, from July, and from October, in the high season. Each line has
+the bias of the total, the mean absolute error of the totals of weeks, relative to their
 mean, and the Brier score of any event, for models without a season (``False``), with
 one (``True``) and by default (``auto``).
 
@@ -67,7 +67,7 @@ def simulated(options, n=3000, seed=0):
 
 
 def scores(events, cutoff, seed, season):
-    """Return bias, weekly error, Brier score and ROC AUC."""
+    """Return bias, relative error of weeks and Brier score."""
     model, X = fitted(events, cutoff, seed, yearly_seasonality=season)
     futures = model.sample(X, HORIZON, N_PATHS, 0)
     own = events[events["customer"].isin(X["customer"])]
