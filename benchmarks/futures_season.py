@@ -54,7 +54,7 @@ def simulated(options, n=3000, seed=0):
     """Return the days of customers whose rates have a yearly season."""
     rng, first_day = np.random.default_rng(seed), pd.Timestamp("2020-01-06")
     days = first_day + pd.to_timedelta(np.arange(3 * 365 + 91), unit="D")
-    season = np.exp(0.5 * np.cos(2 * np.pi * (days.dayofyear - 330) / 365.25))
+    season = np.exp(0.5 * np.cos(2 * np.pi * (days.day_of_year - 330) / 365.25))
     tables = []
     for customer, rate in enumerate(rng.gamma(1.0, 1 / 40, n)):
         first = int(rng.integers(3 * 365))
