@@ -168,4 +168,4 @@ for name, score in orders.items():
 ax.axhline(0, color="0.6", lw=1)
 ax.set(xlabel="share of customers who are mailed", ylabel="true profit")
 ax.set_xlim(0, 1)
-ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+_ = ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -41,7 +41,7 @@ torch.set_num_threads(1)
 KEYS = ["customer_id", "timestamp"]
 SEED = 0
 
-data = make_newsletter_opens(1500, mean_mailings=100, random_state=SEED)
+data = make_newsletter_opens(800, mean_mailings=100, random_state=SEED)
 end = {"observed_until": data.observed_until}
 sent = EventLog(data.mailings, *KEYS, fields=[], **end)
 opened = EventLog(data.opens, *KEYS, **end)
@@ -225,9 +225,9 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     at = times.dt.hour + times.dt.minute / 60
     panel.plot(at, np.full(len(at), -0.02), "|", color="tab:green", markersize=9)
     panel.set(title=f"Customer {customer}", xlabel="hour", xticks=range(0, 25, 6))
+    panel.set_ylim(-0.05, 1)  # with room for the legend
 panels[0].set_ylabel("probability to open")
-panels[1].sharey(panels[0])
-panels[0].legend(loc="upper right", fontsize=8)
+panels[0].legend(loc="upper right", fontsize="small")
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)

@@ -163,14 +163,14 @@ scores = pd.DataFrame(
     }
 ).T
 print(scores.round(3))
-print((scores["AUC"] - scores.loc["TF-IDF", "AUC"]).map("{:+.3f} in AUC".format))
+difference = scores["AUC"] - scores.loc["TF-IDF", "AUC"]
+print(f"Difference to TF-IDF in AUC\n{difference.map('{:+.3f}'.format).to_string()}")
 
 # %%
 # What helps
 # ----------
-# The last column is the difference to TF-IDF. A network that sees levels has to learn
-# the meaning of each character from the labels; with vectors it knows which characters
-# are alike. Where two models make different errors, their mean is better than either.
+# A network that sees levels has to learn the meaning of each character from the
+# labels; with vectors it knows which characters are alike. Where two models make different errors, their mean is better than either.
 #
 # The next table is for 12,000 labels, 4,000 test reviews, the first 200 characters of
 # each, and vectors from the same 12,000 reviews (``benchmarks/quality/reviews.py``; one

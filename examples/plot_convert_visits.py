@@ -135,7 +135,7 @@ print(f"{(~is_test).sum():,} training rows, {is_test.sum():,} test rows")
 def network():
     """Make a network with its preprocessing."""
     return make_history_pipeline(
-        LSTMClassifier(hidden_size=32, max_epochs=12, random_state=0)
+        LSTMClassifier(hidden_size=32, n_networks=1, max_epochs=12, random_state=0)
     )
 
 

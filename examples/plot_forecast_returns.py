@@ -66,7 +66,8 @@ print(log)
 # outcomes of this basket are later events.
 X = log.attach(data.rows, **AS_OF_ORDER)
 y = data.target
-print(X.iloc[[0, 30_000, 59_000]].to_string(index=False))
+shown = ["customer_id", "timestamp", "category", "price", "history"]
+print(X.loc[[0, 30_000, 59_000], shown].to_string(index=False))
 
 # %%
 # The split respects the time of labels, too: on the first of September, the outcomes of
@@ -76,7 +77,8 @@ is_train = (X["timestamp"] + data.return_window <= SPLIT).to_numpy()
 n_unknown = (~is_test & ~is_train).sum()
 print(
     f"{is_train.sum():,} training rows, {is_test.sum():,} test rows, {n_unknown:,} "
-    f"rows between them whose outcome was open; {y[is_test].mean():.0%} come back"
+    f"rows between them whose outcome was open\n{y[is_test].mean():.0%} of the test "
+    "rows come back"
 )
 
 # %%

@@ -84,7 +84,7 @@ y = (churned(X, "21D") == 0).astype(int).to_numpy()
 X = of_shops.attach(X, customer="shop", cutoff="cutoff", lookback="28D", name="visits")
 is_test = (X["cutoff"] >= SPLIT).to_numpy()
 is_train = (X["cutoff"] <= SPLIT - pd.Timedelta("21D")).to_numpy()
-print(X.iloc[[0, 9_000]].to_string(index=False))
+print(X.iloc[9_000].to_string())
 print(f"{is_train.sum():,} training rows, {is_test.sum():,} test rows")
 
 
@@ -94,7 +94,7 @@ print(f"{is_train.sum():,} training rows, {is_test.sum():,} test rows")
 def network():
     """Make a network with its preprocessing."""
     return make_history_pipeline(
-        LSTMClassifier(hidden_size=16, max_epochs=6, random_state=0)
+        LSTMClassifier(hidden_size=16, n_networks=1, max_epochs=6, random_state=0)
     )
 
 
@@ -151,7 +151,7 @@ for what, color in COLORS.items():
 left.set_yticks([*places.values()], [*places])
 left.set(title="Who is back within three weeks?", xlim=(0.765, 0.865), ylim=(-0.6, 1.9))
 left.set_xlabel("area under the ROC curve")
-left.legend(loc="upper left", fontsize=9)
+left.legend(loc="upper left", fontsize="small")
 
 fifth = pd.qcut(mood[shop[own], days], 5, labels=["worst", "2", "3", "4", "best"])
 means = pd.DataFrame(
@@ -170,7 +170,7 @@ right.set(
     ylabel="back within three weeks",
 )
 right.yaxis.set_major_formatter(PercentFormatter(1))
-right.legend(loc="upper left", fontsize=9)
+right.legend(loc="upper left", fontsize="small")
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)

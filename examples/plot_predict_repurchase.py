@@ -108,12 +108,12 @@ print(table.to_string(float_format="{:.3f}".format, formatters=formats))
 # households, with all rows of each. They do not include what the seed of the network
 # changes.
 differences = comparison.differences.query("metric == 'roc_auc'").set_index("model")
+print(f"AUC minus that of {comparison.reference}, with 95% intervals:")
 for model, found in differences.iterrows():
     lower, upper = found["lower"], found["upper"]
     verdict = "better" if lower > 0 else "worse" if upper < 0 else "equal"
     print(
-        f"{model}: {verdict}, {found['difference']:+.4f} in AUC compared with "
-        f"{comparison.reference}, 95% interval {lower:+.4f} to {upper:+.4f}"
+        f"{model}: {verdict}, {found['difference']:+.4f} ({lower:+.4f} to {upper:+.4f})"
     )
 
 # %%

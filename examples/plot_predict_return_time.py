@@ -136,7 +136,7 @@ left.set(
     ylabel="probability of no purchase yet",
     ylim=(0, 1.02),
 )
-left.legend(title="median time to return", fontsize=8, title_fontsize=8)
+left.legend(title="median time to return", fontsize="small", title_fontsize="small")
 
 for horizon, panel in zip((3, 7, 21), panels, strict=True):
     back = came & (waited < horizon)
@@ -148,7 +148,7 @@ for horizon, panel in zip((3, 7, 21), panels, strict=True):
     panel.plot([0, 1], [0, 1], color="grey", lw=1, zorder=0)
     panel.set(title=f"back before {horizon} days", xlabel="predicted probability")
 panels[0].set_ylabel("share that came")
-panels[-1].legend(fontsize=8)
+panels[-1].legend(fontsize="small")
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)

@@ -47,14 +47,14 @@ SPLIT, END = pd.Timestamp("2017-10-01"), pd.Timestamp("2018-01-01")
 
 receipts = load_complete_journey(level="basket", time_zone="America/New_York").events
 receipts = receipts[[*KEYS, "spend", "n_items", "discount", "department"]]
-receipts = receipts[receipts["household_id"] % 2 == 0]
+receipts = receipts[receipts["household_id"] % 4 == 0]
 is_known = receipts["timestamp"] < SPLIT
 known, later = receipts[is_known], receipts[~is_known].sort_values("timestamp")
 log = EventLog(known, *KEYS, observed_until=SPLIT)
 X = log.snapshots(pd.date_range("2017-03-01", SPLIT - pd.Timedelta("14D"), freq="14D"))
 y = churned(X, "14D")
 model = make_history_pipeline(
-    LSTMClassifier(hidden_size=32, max_epochs=10, random_state=0)
+    LSTMClassifier(hidden_size=32, n_networks=1, max_epochs=10, random_state=0)
 )
 model.fit(X, y)
 boosting = make_pipeline(
@@ -173,8 +173,8 @@ some = slice(None, None, 20)
 right.plot(lengths[some], 1000 * took[some], ".", color="tab:blue", alpha=0.3, ms=4)
 right.plot([], [], "o", color="tab:blue", label="network, streamed")
 for name, marker, seconds in (
-    ("network, read again", "^", again[0]),
-    ("boosting, read again", "s", again[1]),
+    ("network, whole history", "^", again[0]),
+    ("boosting, whole history", "s", again[1]),
 ):
     color = "tab:gray" if marker == "^" else "tab:orange"
     right.plot(lengths[shown], 1000 * seconds, marker, color=color, ms=5, label=name)
@@ -185,7 +185,7 @@ right.set(
     xscale="log",
     yscale="log",
 )
-right.legend(loc="center left", fontsize=9)
+right.legend(loc="center left", fontsize="small")
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)

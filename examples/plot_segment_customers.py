@@ -177,7 +177,7 @@ figure, axes = plt.subplots(
 order = share.mean().sort_values(ascending=False).index
 lift = share.groupby(segments["states"]).mean()[order] / share.mean()[order]
 image = axes[0].imshow(np.log2(lift), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-axes[0].set_xticks(range(len(order)), order, rotation=45, ha="right", fontsize=8)
+axes[0].set_xticks(range(len(order)), order, rotation=45, ha="right", fontsize="small")
 spend = profile["dollars a week"].groupby(segments["states"])
 names = [
     f"{n} households,\n${mean:.0f} a week"
@@ -191,7 +191,7 @@ bar.ax.set_yticklabels(["half", "as all", "double"])
 places = np.arange(len(variance))
 for shift, (name, color) in enumerate((("RFM", "tab:orange"), ("states", "tab:blue"))):
     axes[1].barh(places + 0.4 * shift, variance[name], 0.4, color=color, label=name)
-axes[1].set_yticks(places + 0.2, variance.index, fontsize=8)
+axes[1].set_yticks(places + 0.2, variance.index, fontsize="small")
 axes[1].invert_yaxis()
 axes[1].legend(
     title="segments by", loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=2

@@ -121,9 +121,10 @@ print(later.round(4))
 for name in models:
     gain = later.loc[f"{name}, tuned", "mean"] - later.loc[f"{name}, default", "mean"]
     promised = searches[name].best_score_ - later.loc[f"{name}, tuned", "mean"]
+    more_or_less = "more" if promised > 0 else "less"
     print(
         f"{name}: {gain:+.4f} by tuning, on later cutoffs; the search promised "
-        f"{promised:+.4f} more than that"
+        f"{abs(promised):.4f} {more_or_less}"
     )
 
 # %%
@@ -175,7 +176,7 @@ right.plot([], [], "*", color="0.4", fillstyle="none", ms=13, label="promised")
 right.locator_params(axis="x", nbins=4)
 right.set_yticks(-np.arange(len(names)), names)
 right.set(title="What it is worth later", xlabel="AUC", ylim=(-len(names) + 0.5, 0.9))
-right.legend(loc="upper left", ncols=2, fontsize=9)
+right.legend(loc="upper left", ncols=2, fontsize="small")
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)

@@ -53,7 +53,7 @@ def client():
         distributed.LocalCluster(n_workers=2, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
-        # It would take copies away that nobody uses, until a worker is lost.
+        # It would delete unused copies, until a worker is lost.
         client.amm.stop()
         yield client
 

@@ -51,7 +51,7 @@ def run(code_of, tmp_path, monkeypatch):
 
 
 def test_getting_started(run):
-    """Boosting and the network are equally good; the saved model scores everybody."""
+    """Boosting and the network are equally good; the saved model scores all."""
     page = run("getting_started.md")
     scores = page["comparison"].summary.set_index("model")["score"]
     assert scores.min() > 0.8

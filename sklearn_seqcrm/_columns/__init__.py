@@ -9,10 +9,9 @@ from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
     NoForwardSplitError,
     cutoffs_of,
-    endless_gap,
     known_horizon,
-    split_endless,
     split_forward,
+    split_survival,
     store_horizon,
     stored_lengths,
 )

@@ -36,7 +36,7 @@ from sklearn_seqcrm.events import HistoryArray
 _LEAST_SHARE = 0.05
 # With fewer customers, the validation loss is too noisy to compare epochs.
 _FEWEST_CUSTOMERS = 50
-# With less to learn from, what is chosen would be the best for another problem.
+# With fewer rows to train on, the number of epochs would suit another problem.
 _LEAST_SHARE_TO_TRAIN = 0.3
 
 
@@ -61,7 +61,7 @@ class Cutoffs(NamedTuple):
 def cutoffs_of(array: HistoryArray) -> Cutoffs:
     """Return the cutoffs of a history column of n rows."""
     timeline = array.log.timeline
-    # Logs that were joined may end at different times, as targets say, too.
+    # Logs that were joined may end at different times.
     end = timeline.end if timeline.customers.is_unique else None
     return Cutoffs(timeline.clock, array.rows.cutoff, end)
 
@@ -321,6 +321,44 @@ def split_forward(
             f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
         )
     return ForwardSplit(train, valid, since, observed)
+
+
+def split_survival(
+    cutoffs: Sequence[Cutoffs],
+    customers: np.ndarray,
+    y: Any,
+    targets: SurvivalTargets,
+    horizon: Any = None,
+    share: float | str = "auto",
+) -> ForwardSplit:
+    """Split rows of times until events, with or without a horizon.
+
+    Parameters
+    ----------
+    cutoffs, customers, share : object
+        As in `split_forward`.
+    y : object
+        Targets, whose ``attrs`` have the horizon and the gap.
+    targets : SurvivalTargets of n rows
+        Kinds and times of the events of `y`.
+    horizon : Timedelta, str, number or None, default=None
+        Parameter of an estimator; see `known_horizon` and `split_endless`.
+
+    Returns
+    -------
+    ForwardSplit
+        Positions of the rows.
+
+    Raises
+    ------
+    NoForwardSplitError
+        As `split_forward` and `split_endless`.
+    """
+    gap = endless_gap(y)
+    if gap is not None:
+        return split_endless(cutoffs, customers, targets, gap, horizon, share)
+    lengths = known_horizon(y, horizon)
+    return split_forward(cutoffs, customers, lengths, share, may_be_censored=True)
 
 
 def split_endless(

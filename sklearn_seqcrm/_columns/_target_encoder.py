@@ -14,13 +14,16 @@ from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
     NoForwardSplitError,
     cutoffs_of,
-    endless_gap,
     known_horizon,
-    split_endless,
     split_forward,
+    split_survival,
 )
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
-from sklearn_seqcrm._columns._survival_targets import censor, read_survival_targets
+from sklearn_seqcrm._columns._survival_targets import (
+    SurvivalTargets,
+    censor,
+    read_survival_targets,
+)
 from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
 from sklearn_seqcrm._columns._target_attrs import refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
@@ -108,8 +111,13 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         CustomerTargetEncoder
             The fitted encoder.
         """
-        targets = self._read(X, y)
-        customers = customers_of(X)
+        self._learn(X, self._read(X, y)[0], customers_of(X))
+        return self
+
+    def _learn(
+        self, X: pd.DataFrame, targets: np.ndarray, customers: np.ndarray
+    ) -> None:
+        """Set the attributes from targets of shape (n, n_targets)."""
         self.feature_names_in_ = np.array(X.columns, dtype=object)
         self.categories_: list[np.ndarray] = []
         self.encodings_: list[np.ndarray] = []
@@ -119,7 +127,6 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             self.categories_.append(levels)
             found = level_means(codes, len(levels), customers, targets, self.prior_)
             self.encodings_.append(found)
-        return self
 
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
         """Learn the encodings, and encode each customer by those of others.
@@ -136,9 +143,10 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         DataFrame of shape (n, n_columns * n_targets)
             Encodings.
         """
-        self.fit(X, y)
-        targets, customers = self._read(X, y), customers_of(X)
-        blocks = self._blocks(X, y, customers, targets)
+        (targets, survival), customers = self._read(X, y), customers_of(X)
+        self._learn(X, targets, customers)
+        split = self._split_forward(X, y, customers, survival)
+        blocks = _blocks(_folds(X, customers), targets, split)
         columns = []
         for _, column in _levels_of(X).items():
             codes, levels = _codes_of(column)
@@ -201,62 +209,30 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             names = [f"{name}_{i}" for name in names for i in range(n_targets)]
         return np.array(unique_names(names), dtype=object)
 
-    def _blocks(
-        self, X: pd.DataFrame, y: Any, customers: np.ndarray, targets: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return masks of rows, each with one of the rows whose labels encode them.
-
-        The third item holds the labels of all rows.
-        """
-        fold = _folds(X, customers)
-        is_late, is_known, known = self._split_by_time(X, y, customers, targets)
-        blocks = []
-        for number in np.unique(fold):
-            own, others = fold == number, fold != number
-            blocks.append((own & ~is_late, others, targets))
-            if (own & is_late).any():
-                blocks.append((own & is_late, others & is_known, known))
-        return blocks
-
-    def _split_by_time(
-        self, X: pd.DataFrame, y: Any, customers: np.ndarray, targets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return masks of rows for validation, and of those with labels known then.
-
-        The third item holds the labels as they were known.
-        """
-        is_late, is_known = np.zeros((2, len(X)), dtype=bool)
+    def _split_forward(
+        self,
+        X: pd.DataFrame,
+        y: Any,
+        customers: np.ndarray,
+        survival: SurvivalTargets | None,
+    ) -> ForwardSplit | None:
+        """Return the split that the estimator makes, None if it makes none."""
+        cutoffs = [cutoffs_of(one) for one in Table.of(X).histories.values()]
         try:
-            split = self._split_forward(X, y, customers)
+            if survival is not None:
+                return split_survival(
+                    cutoffs,
+                    customers,
+                    y,
+                    survival,
+                    self.horizon,
+                    self.validation_fraction,
+                )
+            lengths = known_horizon(y, self.horizon)
+            return split_forward(cutoffs, customers, lengths, self.validation_fraction)
         except (NoForwardSplitError, TypeError, ValueError):
             # The estimator raises an error for a wrong horizon, or does not split.
-            return is_late, is_known, targets
-        is_late[split.valid] = True
-        is_known[split.train] = True
-        if split.observed is not None:
-            came, time = targets.T
-            targets = np.column_stack(censor(came, time, split.observed))
-        return is_late, is_known, targets
-
-    def _split_forward(
-        self, X: pd.DataFrame, y: Any, customers: np.ndarray
-    ) -> ForwardSplit:
-        """Return the split that the estimator makes."""
-        cutoffs = [cutoffs_of(one) for one in Table.of(X).histories.values()]
-        is_survival = self.task == "survival"
-        gap = endless_gap(y) if is_survival else None
-        if gap is not None:
-            found = read_survival_targets(y)
-            return split_endless(
-                cutoffs, customers, found, gap, self.horizon, self.validation_fraction
-            )
-        return split_forward(
-            cutoffs,
-            customers,
-            known_horizon(y, self.horizon),
-            self.validation_fraction,
-            may_be_censored=is_survival,
-        )
+            return None
 
     def _encode_column(self, column: pd.Series, i: int) -> np.ndarray:
         codes, texts = coded_levels(column)
@@ -269,14 +245,18 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         names = self.get_feature_names_out()
         return pd.DataFrame(np.hstack(columns), index=index, columns=names)
 
-    def _read(self, X: Any, y: Any) -> np.ndarray:
-        """Return the targets as columns of numbers, shape (n, n_targets)."""
+    def _read(self, X: Any, y: Any) -> tuple[np.ndarray, SurvivalTargets | None]:
+        """Return the targets as columns of numbers, shape (n, n_targets).
+
+        The second item holds events and times, if that is what the targets are.
+        """
         if y is None:
             raise ValueError("Target encoding needs y in fit.")
         check_consistent_length(X, y)
         if self.task == "survival":
             found = read_survival_targets(y)
-            return np.column_stack([found.kind > 0, found.time]).astype("float64")
+            columns = np.column_stack([found.kind > 0, found.time])
+            return columns.astype("float64"), found
         is_classes = self.task == "classification"
         values = np.asarray(y) if is_classes else as_quantities(y, "y")
         refuse_not_finite(values)
@@ -284,8 +264,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             check_classification_targets(values)
             classes, codes = np.unique(values.ravel(), return_inverse=True)
             shares = np.eye(len(classes))[codes]
-            return shares[:, -1:] if len(classes) <= 2 else shares
-        return values.astype("float64").reshape(len(values), -1)
+            return shares[:, -1:] if len(classes) <= 2 else shares, None
+        return values.astype("float64").reshape(len(values), -1), None
 
 
 def _levels_of(X: pd.DataFrame) -> pd.DataFrame:
@@ -304,6 +284,31 @@ def _folds(X: pd.DataFrame, customers: np.ndarray) -> np.ndarray:
     by_id = pd.Series(ranked_customers(history)).groupby(customers).transform("min")
     distinct, place = np.unique(by_id, return_inverse=True)
     return np.random.default_rng(0).permutation(len(distinct))[place] % _N_FOLDS
+
+
+def _blocks(
+    fold: np.ndarray, targets: np.ndarray, split: ForwardSplit | None
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return masks of rows, each with one of the rows whose labels encode them.
+
+    The third item holds the labels of all rows; for validation rows, as they were known
+    at the first validation cutoff.
+    """
+    is_late, is_known = np.zeros((2, len(fold)), dtype=bool)
+    known = targets
+    if split is not None:
+        is_late[split.valid] = True
+        is_known[split.train] = True
+        if split.observed is not None:
+            came, time = targets.T
+            known = np.column_stack(censor(came, time, split.observed))
+    blocks = []
+    for number in np.unique(fold):
+        own, others = fold == number, fold != number
+        blocks.append((own & ~is_late, others, targets))
+        if (own & is_late).any():
+            blocks.append((own & is_late, others & is_known, known))
+    return blocks
 
 
 def _codes_of(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -355,7 +360,7 @@ def level_means(
     found = np.empty((n_levels, targets.shape[1]))
     for i, mean in enumerate(means.T):
         total = np.bincount(level, mean, n_levels)
-        pseudo = _pseudo_count(mean, level, total, count, prior[i])
+        pseudo = _pseudo_count(mean, level, total, count)
         if np.isinf(pseudo):
             found[:, i] = prior[i]
         else:
@@ -369,7 +374,6 @@ def _pseudo_count(
     level: np.ndarray,
     total: np.ndarray,
     count: np.ndarray,
-    prior: float,
 ) -> float:
     """Return the variance within levels over that between them, both unbiased.
 

@@ -38,7 +38,6 @@ from sklearn_seqcrm._ragged._passes import (
     in_step,
     learn_by,
     learn_from,
-    order_statistics,
     over,
     selection,
 )

@@ -264,38 +264,6 @@ class Moments(NamedTuple):
         return np.sqrt(self.squares / self.n.clip(1))
 
 
-def order_statistics(
-    blocks: Iterable[np.ndarray], n: int, ranks: Sequence[int]
-) -> np.ndarray:
-    """Return order statistics of blocks of numbers, see `selection`.
-
-    Parameters
-    ----------
-    blocks : iterable of ndarray of float64
-        All numbers, none of them NaN. Iterated up to four times.
-    n : int
-        Number of all numbers.
-    ranks : sequence of int
-        Ranks; the smallest number has rank 0.
-
-    Returns
-    -------
-    ndarray of shape (n_ranks,), float64
-        The numbers at these ranks, exactly.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> order_statistics([np.array([5.0, -1.0]), np.array([2.5])], 3, [0, 1])
-    array([-1. ,  2.5])
-    """
-    return learn_from(selection(_same, n, ranks), blocks)
-
-
-def _same(blocks: Any) -> Any:
-    return blocks
-
-
 def selection(
     numbers: Callable[[Any], Iterable[np.ndarray]], n: int, ranks: Sequence[int]
 ) -> Learning[np.ndarray]:

@@ -67,6 +67,12 @@ class Clock:
             return "plain numbers"
         return "time-zone aware datetimes" if self.aware else "naive datetimes"
 
+    @property
+    def fineness(self) -> tuple[bool, int]:
+        """Sort key: the largest of several clocks of one type is the finest one."""
+        # Floats can hold whole numbers, not the other way round.
+        return self.dtype == "float64", TICKS_PER_SECOND.get(str(self.unit), 0)
+
     @classmethod
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
         """Read the times of a new log, and find the clock that fits them.

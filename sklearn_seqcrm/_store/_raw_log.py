@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -276,14 +277,22 @@ class RawLog(Log):
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
-        """One line: sizes, time span and fields; moments if they are fewer."""
+        """Sizes, time span and fields, in lines of 88; moments if they are fewer."""
         n_events, n_moments = len(self), self.timeline.n_moments
         moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
-        return (
-            f"{type(self).__name__}({n_events:,} events{moments}, "
-            f"{self.n_customers:,} customers, {span}, "
-            f"fields: {', '.join(self.fields) or 'none'})"
+        name = type(self).__name__
+        text = (
+            f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
+            f"{span}, fields: {', '.join(self.fields) or 'none'})"
+        )
+        indent = " " * (len(name) + 1)
+        return fill(
+            text,
+            88,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
 
     @property

@@ -9,9 +9,16 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.datasets._customer_journeys import draw_lengths, draw_times
+from sklearn_seqcrm.datasets._customer_journeys import (
+    DAY,
+    FIRST_CUTOFF,
+    N_CUTOFF_DAYS,
+    draw_lengths,
+    draw_rows,
+    draw_times,
+)
 
-HOUR, DAY = 3600, 24 * 3600  # all times below are whole seconds
+HOUR = 3600  # all times below are whole seconds
 
 KINDS = ("visit", "cart", "purchase", "return")
 VISIT, CART, PURCHASE, RETURN = range(len(KINDS))
@@ -26,8 +33,6 @@ BASELINE, SINGLE = len(CONTACTS), len(PAIRS)
 SESSION_SHARES = np.array([0.30, 0.15, 0.15, 0.20, 0.20])
 KEEPS_ORDER = 0.85  # probability that a session has the customer's usual order
 
-FIRST_CUTOFF = np.datetime64("2024-01-01", "s")
-N_CUTOFF_DAYS = 365
 HORIZON = 30 * DAY
 CAMPAIGN_PERIOD = 30 * DAY
 
@@ -41,7 +46,7 @@ REGION_EFFECT = {"north": 0.5, "south": -0.5, "east": 0.0, "west": 0.0}
 RECENCY_SLOPE, MAX_RECENCY = -1.0, 90 * DAY
 BASELINE_ORDER = 1.5
 CARRY_OVER, CARRY_OVER_HALF_LIFE = 0.8, 30 * DAY
-# Logits of the arms that contact somebody, per unit of the baseline score.
+# Logits of the arms other than control, per unit of the baseline score.
 TARGETING = np.array([1.5, -1.5, 0.75])
 LEAST_PROPENSITY = 0.1  # of all arms together
 MEAN_LOG_AMOUNT, SD_LOG_AMOUNT = 3.5, 0.6
@@ -218,7 +223,7 @@ def make_campaigns(
     ((200, 3), [0.33, 0.33, 0.33])
     """
     rng = check_random_state(random_state)
-    rows = _draw_rows(rng, n_customers)
+    rows = draw_rows(rng, n_customers, REGION_EFFECT)
     cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
     sessions = _draw_sessions(rng, cutoff, mean_sessions)
     past = _session_events(rng, sessions)
@@ -268,19 +273,6 @@ def make_campaigns(
 
 def _expit(logit: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * np.tanh(logit / 2)  # 1 / (1 + exp(-logit)), no overflow
-
-
-def _draw_rows(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
-    width = len(str(n_customers - 1))
-    days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
-    return pd.DataFrame(
-        {
-            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
-            "cutoff": (FIRST_CUTOFF + days * DAY).astype("datetime64[us]"),
-            "age": rng.normal(45, 15, size=n_customers).clip(18, 90).round(),
-            "region": rng.choice(list(REGION_EFFECT), size=n_customers),
-        }
-    )
 
 
 def _draw_sessions(

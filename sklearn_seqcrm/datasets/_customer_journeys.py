@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -163,7 +164,7 @@ def make_customer_journeys(
     ['static', 'recency', 'spend', 'order']
     """
     rng = check_random_state(random_state)
-    rows = _draw_rows(rng, n_customers)
+    rows = draw_rows(rng, n_customers, REGION_EFFECT)
     cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
     past = _draw_past(rng, cutoff, mean_events)
 
@@ -185,7 +186,10 @@ def make_customer_journeys(
     )
 
 
-def _draw_rows(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
+def draw_rows(
+    rng: np.random.RandomState, n_customers: int, regions: Iterable[str]
+) -> pd.DataFrame:
+    """Draw one row for each customer, with a cutoff within a year and two statics."""
     width = len(str(n_customers - 1))
     days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
     return pd.DataFrame(
@@ -193,7 +197,7 @@ def _draw_rows(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
             "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
             "cutoff": (FIRST_CUTOFF + days * DAY).astype("datetime64[us]"),
             "age": rng.normal(45, 15, size=n_customers).clip(18, 90).round(),
-            "region": rng.choice(list(REGION_EFFECT), size=n_customers),
+            "region": rng.choice(list(regions), size=n_customers),
         }
     )
 

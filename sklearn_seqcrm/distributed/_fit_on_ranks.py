@@ -188,7 +188,7 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
         **os.environ,
         "OMP_NUM_THREADS": str(n_threads),
         "PYTHONUNBUFFERED": "1",  # messages of verbose=1 appear at once
-        # What this process can import, ranks can.
+        # Ranks can import the modules that this process can.
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
     with (folder / "messages.txt").open("wb") as messages:
@@ -219,7 +219,7 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
 
 
 def _print_all(launcher: subprocess.Popen[str]) -> None:
-    """Print what ranks print: a notebook does not show the output of processes."""
+    """Print the output of ranks: a notebook does not show that of processes."""
     assert launcher.stdout is not None
     with launcher.stdout as lines:
         for line in lines:
@@ -227,7 +227,7 @@ def _print_all(launcher: subprocess.Popen[str]) -> None:
 
 
 def _repeat_warnings(folder: Path) -> None:
-    """Warn of what ranks warned of, each once."""
+    """Repeat the warnings of ranks, each once."""
     found = [pickle.loads(one.read_bytes()) for one in folder.glob("warnings-*.pkl")]
     for category, text in dict.fromkeys(one for of_rank in found for one in of_rank):
         warnings.warn(text, category, stacklevel=3)

@@ -304,7 +304,7 @@ def _fingerprint(
         rows.append(table.frame.drop(columns=[*table.histories]))
         for array in table.histories.values():
             rows += [array.lengths, array.rows.cutoff, customer_hashes(array)]
-            # Of all, on a disk, it would take as long as an epoch.
+            # Reading all events from a disk would take as long as an epoch.
             some = in_memory(array[:: 1 + len(array) // _ROWS_TO_COMPARE])
             rows.append(some.rows.log)
     else:

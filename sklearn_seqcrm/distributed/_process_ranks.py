@@ -33,7 +33,7 @@ from sklearn_seqcrm.events import HistoryArray
 T = TypeVar("T")
 
 # Events from which an event model learns levels, scales and densities before training.
-# Estimates of that many differ by less than the network can use.
+# Estimates of more events differ from these by less than matters to the network.
 _EVENTS_TO_LEARN = 2_000_000
 
 
@@ -267,7 +267,8 @@ class ProcessRanks(Ranks):
         for one, gradient, count in zip(
             parameters, gradients, counts.tolist(), strict=True
         ):
-            # A parameter that no row uses has none, and the optimizer leaves it alone.
+            # Without a row that uses it, a parameter has no gradient and does not
+            # change.
             if count:
                 one.grad = gradient.reshape(one.shape)
         return total[0]

@@ -144,7 +144,7 @@ def load_and_fit(
 ) -> Any:
     """Fit an estimator on the rows of this rank, in a group."""
     ranks = ProcessRanks(Checkpoint(None))
-    # Reading may take long: errors that are known before come before.
+    # Reading may take long: errors that do not need the rows come first.
     ranks.attempt(lambda: None if ranks.rank else check_path(checkpoint))
     arguments = ranks.attempt(lambda: _as_arguments(load(ranks.rank, ranks.size)))
     fitted = fit_rank(estimator, **arguments, checkpoint=checkpoint)

@@ -131,7 +131,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def _cannot_fit(self) -> str:
-        """Error if they can be fitted on no rows."""
+        """Message of the error if the parts cannot be fitted on any split."""
         raise NotImplementedError
 
     # fit and predict ---------------------------------------------------------------

@@ -281,8 +281,6 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = with_inputs_of(super().__sklearn_tags__(), [self._inner()])
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
         tags.input_tags.sparse = False
         return tags
 

@@ -167,12 +167,6 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._hazards.kinds
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
-        return tags
-
     # Predictions, see SurvivalPredictionsMixin ----------------------------------------
 
     @property
@@ -274,7 +268,7 @@ def _end_of(part: Any, X: Any) -> float:
 def _call(part: Any, method: str, X: Any, *args: Any) -> Any:
     """Call a method of a part.
 
-    Pipelines and searches of scikit-learn have only the methods that it knows.
+    Pipelines and searches of scikit-learn lack the methods of survival models.
     """
     part = getattr(part, "best_estimator_", part)
     if isinstance(part, Pipeline) and not hasattr(part, method):

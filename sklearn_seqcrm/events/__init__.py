@@ -1,15 +1,19 @@
 """Event logs, and histories as a column of a DataFrame."""
 
-# For other packages, as those below.
+# Names with `as` are for other packages; no part of the public interface.
+from sklearn_seqcrm.events._cut import histories_of_rows as histories_of_rows
 from sklearn_seqcrm.events._cut import read_rows as read_rows
+from sklearn_seqcrm.events._cut import rows_at_cutoffs as rows_at_cutoffs
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-
-# For other packages of the library; no part of its public interface.
 from sklearn_seqcrm.events._read import read_column as read_column
+from sklearn_seqcrm.events._read import read_events as read_events
 from sklearn_seqcrm.events._read import read_table as read_table
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
+from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
+from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs
+from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
 
 __all__ = [
     "EventLog",

@@ -20,8 +20,6 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import inverse_permutation, sort_events
 from sklearn_seqcrm._store import (
-    TICKS_PER_SECOND,
-    Clock,
     Column,
     Kinds,
     ObservationWindow,
@@ -173,12 +171,7 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
                 f"The times of {name!r} are {clock}, those of {first_name!r} {first}; "
                 "build both from times of the same type."
             )
-
-    def resolution(clock: Clock) -> tuple[bool, int]:
-        # Floats can hold whole numbers, not the other way round.
-        return clock.dtype == "float64", TICKS_PER_SECOND.get(str(clock.unit), 0)
-
-    clock = max(clocks.values(), key=resolution)
+    clock = max(clocks.values(), key=lambda one: one.fineness)
     return {
         name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
     }

@@ -27,8 +27,12 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._read import read_table
-from sklearn_seqcrm.events._snapshots import Snapshots
-from sklearn_seqcrm.events._time_range import check_time_range, warn_late_cutoffs
+from sklearn_seqcrm.events._snapshots import (
+    MinimalHistory,
+    Snapshots,
+    snapshots_at_cutoffs,
+)
+from sklearn_seqcrm.events._time_range import check_time_range
 
 # Fewer customers may all be new: that none is known is then no sign of wrong ids.
 _FEW = 10
@@ -57,14 +61,13 @@ def histories_of_rows(
     Returns
     -------
     HistoryArray of shape (n,)
-        The histories.
+        The histories, without the warnings of `EventLog.attach`.
     """
     check_name_free(name, rows.columns, "rows", "name")
     timeline, clock = log.timeline, log.timeline.clock
     key = log.names[0] if customer is None else customer
     ids = _column_of(rows, key, "customer")
     identities = timeline.identities_of(ids, f"customers in column {key!r} of rows")
-    _warn_unknown_customers(ids, identities, log.customers)
     by_column = isinstance(cutoff, str) and cutoff in rows.columns
     if cutoff is None:
         # With kinds, the last event may lie after the end of observation.
@@ -80,15 +83,16 @@ def histories_of_rows(
     # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
-    warn_late_cutoffs(timeline, cutoffs, stacklevel=3)
     start = _starts(timeline, codes, times, what, lookback)
     stop = timeline.positions(codes, cutoffs, after=exact)
     dtype = HistoryDtype(key, cutoff if by_column else None)
     return HistoryArray(log, identities, start, stop, cutoffs, dtype)
 
 
-def histories_at(log: RawLog, snapshots: Snapshots, lookback: Any) -> HistoryArray:
-    """Cut the histories of customers at chosen times.
+def rows_of_snapshots(
+    log: RawLog, snapshots: Snapshots, lookback: Any, name: str
+) -> pd.DataFrame:
+    """Return customers, cutoffs and histories at chosen times.
 
     Parameters
     ----------
@@ -98,20 +102,70 @@ def histories_at(log: RawLog, snapshots: Snapshots, lookback: Any) -> HistoryArr
         Customers and cutoffs.
     lookback : Timedelta, str, number or None
         Length of the histories before the cutoff; None: from the first event on.
+    name : str
+        Name of the history column.
 
     Returns
     -------
-    HistoryArray of shape (n,)
-        The histories.
+    DataFrame of shape (n, 3)
+        The rows.
     """
     timeline = log.timeline
-    # They were found in the timeline, and so have the end of each history already.
+    # The search in the timeline has found the end of each history.
     codes, cutoff, stop = snapshots
-    warn_late_cutoffs(timeline, cutoff, stacklevel=4)
     times = timeline.clock.as_index(cutoff)
     start = _starts(timeline, codes, times, "cutoffs", lookback)
     dtype = HistoryDtype(log.names[0], "cutoff")
-    return HistoryArray(log, codes, start, stop, cutoff, dtype)
+    array = HistoryArray(log, codes, start, stop, cutoff, dtype)
+    # The columns are new, so that the frame need not copy them. Only the cutoffs are
+    # shared with the array of histories.
+    columns = {
+        log.names[0]: log.customers[codes],
+        "cutoff": timeline.clock.as_index(cutoff.copy()),
+    }
+    return pd.DataFrame({**columns, name: array}, copy=False)
+
+
+def rows_at_cutoffs(
+    log: RawLog,
+    cutoffs: np.ndarray,
+    min_events: Any,
+    active_within: Any,
+    lookback: Any,
+    name: str,
+) -> pd.DataFrame:
+    """Return the rows of `EventLog.snapshots`, without its warnings.
+
+    Parameters
+    ----------
+    log : RawLog
+        The log that holds the events.
+    cutoffs : ndarray of shape (n_cutoffs,)
+        Ascending cutoffs in ticks, from `parse_cutoffs`.
+    min_events, active_within, lookback, name
+        Arguments of `EventLog.snapshots`.
+
+    Returns
+    -------
+    DataFrame of shape (n, 3)
+        Customers, cutoffs and histories.
+    """
+    known = minimal_history(log, name, min_events, active_within)
+    snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
+    return rows_of_snapshots(log, snapshots, lookback, name)
+
+
+def minimal_history(
+    log: RawLog, name: str, min_events: Any, active_within: Any
+) -> MinimalHistory:
+    """Check the options that all snapshots have; return the minimal history."""
+    customer = log.names[0]
+    if len({customer, "cutoff", name}) < 3:
+        raise ValueError(
+            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
+            "choose another with name=..., or rename the log's customer column."
+        )
+    return MinimalHistory.of(log.timeline.clock, min_events, active_within)
 
 
 def _starts(
@@ -165,8 +219,17 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
     return column
 
 
-def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
-    """Warn if none of many customers is in the log; a few may all be new."""
+def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
+    """Warn if none of many customers is in the log; a few may all be new.
+
+    Parameters
+    ----------
+    ids : Series of shape (n,)
+        Ids of the customers in the rows of a user.
+    array : HistoryArray of shape (n,)
+        Their histories.
+    """
+    codes, known = array.rows.codes, array.log.customers
     if not len(codes) or (codes >= 0).any() or not len(known):
         return
     unknown = pd.Series(ids.unique())
@@ -178,7 +241,7 @@ def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) 
         f"in the log, so that all histories are empty: {shown[0]}, ... in rows, "
         f"and {shown[1]}, ... in the log. Are their ids written differently?",
         UserWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
 
 

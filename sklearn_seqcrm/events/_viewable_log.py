@@ -10,9 +10,15 @@ import pandas as pd
 
 from sklearn_seqcrm._store import RawLog, events_of_kinds, field_of_kinds
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
-from sklearn_seqcrm.events._cut import histories_at, histories_of_rows, read_rows
+from sklearn_seqcrm.events._cut import (
+    histories_of_rows,
+    minimal_history,
+    read_rows,
+    rows_at_cutoffs,
+    rows_of_snapshots,
+    warn_unknown_customers,
+)
 from sklearn_seqcrm.events._snapshots import (
-    MinimalHistory,
     Snapshots,
     parse_bounds,
     parse_cutoffs,
@@ -21,7 +27,7 @@ from sklearn_seqcrm.events._snapshots import (
     snapshots_at_random_times,
     snapshots_before_events,
 )
-from sklearn_seqcrm.events._time_range import warn_early_cutoffs
+from sklearn_seqcrm.events._time_range import warn_early_cutoffs, warn_late_cutoffs
 
 
 class ViewableLog(RawLog):
@@ -89,6 +95,8 @@ class ViewableLog(RawLog):
         array = histories_of_rows(
             self, rows, customer, cutoff, lookback, allow_exact_matches, name
         )
+        warn_unknown_customers(rows[array.dtype.customer], array)
+        warn_late_cutoffs(self._timeline, array.rows.cutoff, stacklevel=2)
         return rows.assign(**{name: array})
 
     def snapshots(
@@ -157,11 +165,10 @@ class ViewableLog(RawLog):
         0   a       5      1 event 1
         1   a      10  2 events 1..9
         """
-        known = self._minimal_history(name, min_events, active_within)
         ticks = parse_cutoffs(self._timeline, cutoffs)
-        snapshots = snapshots_at_cutoffs(self._timeline, ticks, known)
-        rows = self._rows_at(snapshots, lookback, name)
-        if known.min_events and len(self):
+        rows = rows_at_cutoffs(self, ticks, min_events, active_within, lookback, name)
+        warn_late_cutoffs(self._timeline, rows[name].array.rows.cutoff, stacklevel=2)
+        if min_events and len(self):
             warn_early_cutoffs(self._timeline, ticks, stacklevel=2)
         return rows
 
@@ -217,7 +224,7 @@ class ViewableLog(RawLog):
         >>> log.snapshots_every(4)["cutoff"].tolist()
         [5, 9]
         """
-        known = self._minimal_history(name, min_events, active_within)
+        known = minimal_history(self, name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         cutoffs = regular_cutoffs(self._timeline, step, first, last)
         snapshots = snapshots_at_cutoffs(self._timeline, cutoffs, known)
@@ -275,7 +282,7 @@ class ViewableLog(RawLog):
         >>> log.snapshots_before_events(min_events=0)["cutoff"].tolist()
         [1, 9, 12]
         """
-        known = self._minimal_history(name, min_events, active_within)
+        known = minimal_history(self, name, min_events, active_within)
         chosen = None
         if kinds is not None:
             chosen = events_of_kinds(
@@ -335,32 +342,15 @@ class ViewableLog(RawLog):
         >>> log.snapshots_at_random(random_state=0)["cutoff"].between(2, 20).tolist()
         [True, True]
         """
-        known = self._minimal_history(name, min_events, active_within)
+        known = minimal_history(self, name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         # Filters follow the draws, so that they do not change the cutoffs of others.
         snapshots = snapshots_at_random_times(self._timeline, random_state, first, last)
         snapshots = known.among(snapshots, self._timeline)
         return self._rows_at(snapshots, lookback, name)
 
-    def _minimal_history(
-        self, name: str, min_events: Any, active_within: Any
-    ) -> MinimalHistory:
-        """Check the options that all snapshots have; return the minimal history."""
-        customer = self._names[0]
-        if len({customer, "cutoff", name}) < 3:
-            raise ValueError(
-                f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-                "choose another with name=..., or rename the log's customer column."
-            )
-        return MinimalHistory.of(self._timeline.clock, min_events, active_within)
-
     def _rows_at(self, snapshots: Snapshots, lookback: Any, name: str) -> pd.DataFrame:
-        """Return customers, cutoffs and histories at chosen times."""
-        array = histories_at(self, snapshots, lookback)
-        # The columns are new, so that the frame need not copy them. Only the cutoffs
-        # are shared with the array of histories.
-        columns = {
-            self._names[0]: self.customers[snapshots.codes],
-            "cutoff": self._timeline.clock.as_index(snapshots.cutoff.copy()),
-        }
-        return pd.DataFrame({**columns, name: array}, copy=False)
+        """Return the rows of snapshots; warn of late cutoffs."""
+        rows = rows_of_snapshots(self, snapshots, lookback, name)
+        warn_late_cutoffs(self._timeline, snapshots.cutoff, stacklevel=3)
+        return rows

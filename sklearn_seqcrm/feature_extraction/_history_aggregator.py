@@ -394,7 +394,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         return chosen
 
     def _set_chosen(self) -> None:
-        """Set the public attributes that say what was chosen."""
+        """Set the public attributes with the chosen lookbacks, half-lives and units."""
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}

@@ -109,8 +109,14 @@ def sums_of_amounts(
 
 
 def spoken_number(value: Any) -> str:
-    """Return three digits of a number, or all before the point, with a minus sign."""
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Return three digits of a number, or all before the point, with a minus sign.
+
+    Thousands are separated from five digits on: four may be a year.
+    """
+    if abs(value) < 100:
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:.0f}" if abs(value) < 9_999.5 else f"{value:,.0f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

@@ -176,8 +176,8 @@ def _score_or_nan(
         try:
             return float(metric(*arrays, sample_weight=weight))
         except ValueError:
-            # All rows were scored before: what is wrong is that an arm or a class was
-            # not drawn.
+            # All rows were scored before, so that the reason is an arm or a class
+            # that was not drawn.
             return math.nan
 
 

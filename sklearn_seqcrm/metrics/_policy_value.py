@@ -111,8 +111,8 @@ def policy_value(
     ------
     ValueError
         If lengths differ, a value is missing or infinite, a weight is negative, labels
-        are missing or unknown, an arm has no row with weight, `control` is needed to
-        tell it, propensities are not above 0 and below 1 or probabilities of the arms
+        are missing or unknown, an arm has no row with weight, `control` is needed and
+        not given, propensities are not above 0 and below 1 or probabilities of the arms
         do not sum to 1, columns have other names than the arms, no row agrees with the
         policy, `outcomes` are missing for "dr", or a parameter is out of range.
     TypeError

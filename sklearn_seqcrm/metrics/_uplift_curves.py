@@ -104,8 +104,8 @@ def qini_curve(
     ------
     ValueError
         If lengths differ, a value is missing or infinite, a weight is negative, labels
-        are missing or unknown, an arm has no row with weight, `control` is needed to
-        tell it, or `arm` is none of several treatments.
+        are missing or unknown, an arm has no row with weight, `control` is needed and
+        not given, or `arm` is none of several treatments.
     TypeError
         If `y_true` or `effect` hold anything but numbers or durations.
 
@@ -198,8 +198,8 @@ def uplift_curve(
     ------
     ValueError
         If lengths differ, a value is missing or infinite, a weight is negative, labels
-        are missing or unknown, an arm has no row with weight, `control` is needed to
-        tell it, or `arm` is none of several treatments.
+        are missing or unknown, an arm has no row with weight, `control` is needed and
+        not given, or `arm` is none of several treatments.
     TypeError
         If `y_true` or `effect` hold anything but numbers or durations.
 

@@ -69,8 +69,8 @@ def qini_auc_score(
     ------
     ValueError
         If lengths differ, a value is missing or infinite, a weight is negative, labels
-        are missing or unknown, an arm has no row with weight, `control` is needed to
-        tell it, or `arm` is none of the treatments.
+        are missing or unknown, an arm has no row with weight, `control` is needed and
+        not given, or `arm` is none of the treatments.
     TypeError
         If `y_true` or `effect` hold anything but numbers or durations, or `treatments`
         is not a list.
@@ -188,8 +188,8 @@ def uplift_auc_score(
     ------
     ValueError
         If lengths differ, a value is missing or infinite, a weight is negative, labels
-        are missing or unknown, an arm has no row with weight, `control` is needed to
-        tell it, or `arm` is none of the treatments.
+        are missing or unknown, an arm has no row with weight, `control` is needed and
+        not given, or `arm` is none of the treatments.
     TypeError
         If `y_true` or `effect` hold anything but numbers or durations, or `treatments`
         is not a list.
@@ -312,7 +312,8 @@ def uplift_at_k(
     ValueError
         If `k` or `strategy` is out of range, lengths differ, a value is missing or
         infinite, a weight is negative, labels are missing or unknown, an arm has no row
-        with weight, `control` is needed to tell it, or `arm` is none of the treatments.
+        with weight, `control` is needed and not given, or `arm` is none of the
+        treatments.
     TypeError
         If `y_true` or `effect` hold anything but numbers or durations, or `treatments`
         is not a list.

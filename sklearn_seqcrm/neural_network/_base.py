@@ -157,7 +157,7 @@ class BaseLSTM(
             if is_continuation
             else [self._build(known, one) for one in of_first]
         )
-        # The same for all networks: it depends on all rows, also those set aside.
+        # One size for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         strata = self._objective.strata(inputs.data.target)

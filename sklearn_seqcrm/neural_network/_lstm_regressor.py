@@ -136,10 +136,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     exposure : str, int or None, default=None
         Column of `X` with the exposure of each row, larger than 0: the length of time
         over which its target was counted, or another quantity that the target is
-        proportional to; for arrays and padded tensors its position. A prediction is for
-        the exposure of its row: ``X.assign(days=90)``. Durations become days; after
-        durations in `fit`, numbers are days. For ``"poisson"``, ``"gamma"`` and
-        ``"zero_inflated_lognormal"``. None: all rows have the same exposure.
+        proportional to. For arrays its position; for padded tensors the position in
+        ``static``, where statics follow row features: -1 is the last static. A
+        prediction is for the exposure of its row: ``X.assign(days=90)``. Durations
+        become days, also in padded tensors; after durations in `fit`, numbers are days.
+        Arrays and tensors have no unit: predict with the unit of `fit`. For
+        ``"poisson"``, ``"gamma"`` and ``"zero_inflated_lognormal"``. None: all rows
+        have the same exposure.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit uses copies. Callbacks that monitor the
         validation loss need ``early_stopping=True`` and, forward in time,
@@ -221,18 +224,18 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     deviations from proportionality, for predictions within the range of known
     exposures, add the column a second time under another name.
 
-    **Poisson and gamma**: `predict` returns ``level * mean``. The calibration factor
-    ``level``, one number close to 1, is learned at the end of `fit` from all rows. With
+    **Poisson and gamma**: `predict` returns ``c * mean``. The calibration factor
+    ``c``, one number close to 1, is learned at the end of `fit` from all rows. With
     it, as at the minimum of the loss, their predictions add up to their targets (gamma:
     targets over predictions have the mean 1), to about 1e-6 of the total.
 
     **Zero-inflated log-normal**: with probability ``p`` a target is an amount whose
     logarithm is normal with mean ``m`` and standard deviation ``s``, and otherwise 0.
-    `predict` returns ``level * p * exp(m + s**2 / 2)``. This mean depends on a tail
-    with few training rows. The calibration factor ``level``, learned at the end of
+    `predict` returns ``c * p * exp(m + s**2 / 2)``. This mean depends on a tail
+    with few training rows. The calibration factor ``c``, learned at the end of
     `fit`, corrects it. Predictions of the training rows need not add up to their
     targets: with the total ``r`` of the targets over the total of the means, and the
-    standard error ``e`` of ``log(r)``, ``level = r ** (0.04 / (0.04 + e**2))``, which
+    standard error ``e`` of ``log(r)``, ``c = r ** (0.04 / (0.04 + e**2))``, which
     is shrunken towards 1 where few rows have most of the total. In simulations with
     log-normal amounts the totals differed by 0.2 to 21% with 500 rows, and by 0.1 to 2%
     with 5,000. ``s`` is at most twice the standard deviation of the logarithms of all
@@ -481,9 +484,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ValueError
             If quantiles are not between 0 and 1, or were not learned.
         """
-        levels = self.quantile if quantiles is None else quantiles
-        check_quantiles(levels, any_order=True)
-        return self._combined(self._fitted_objective.predict_quantiles, X, levels)
+        q = self.quantile if quantiles is None else quantiles
+        check_quantiles(q, any_order=True)
+        return self._combined(self._fitted_objective.predict_quantiles, X, q)
 
     @_predicts("predict_proba_zero")
     def predict_proba_zero(

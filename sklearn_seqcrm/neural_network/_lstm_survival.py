@@ -19,9 +19,7 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     SurvivalTargets,
     censor,
-    endless_gap,
-    split_endless,
-    split_forward,
+    split_survival,
 )
 from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
@@ -372,13 +370,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._learned("event_types_").kinds
 
-    def __sklearn_tags__(self) -> Any:
-        """A target is needed, and times are not negative."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.positive_only = True
-        return tags
-
     @with_callbacks
     def fit(
         self,
@@ -428,29 +419,23 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _split_forward(
         self, inputs: Inputs, customers: np.ndarray, y: Any
     ) -> ForwardSplit:
-        gap = endless_gap(y)
-        if gap is None:
-            return split_forward(
-                inputs.cutoffs,
-                customers,
-                self._label_delay(inputs, y),
-                self.validation_fraction,
-                may_be_censored=True,
-            )
         assert inputs.labels is not None
         kind, time = inputs.labels.T
         targets = SurvivalTargets(kind, time, self._objective.in_days)
-        return split_endless(
+        return split_survival(
             inputs.cutoffs,
             customers,
+            y,
             targets,
-            gap,
             self.horizon,
             self.validation_fraction,
         )
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
-        # An unknown kind has a smaller loss the less a network has learned.
+        # An unknown kind has a smaller loss the less a network has learned. Networks
+        # that are trained further have learned from events of all kinds before.
+        if self.warm_start and hasattr(self, "nets_"):
+            return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored
         unknown = np.delete(kinds, np.unique(known[known > 0]) - 1)

@@ -1,4 +1,4 @@
-"""Validation rows of a recurrent estimator, and what is known of their choice."""
+"""Validation rows of a recurrent estimator, and the description of their choice."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class ValidationMixin:
         try:
             if self.validation == "auto":
                 self._refuse_automatic_split()
+            self._check_horizon(inputs, y)
             customers = inputs.customers()
             split = self._split_forward(inputs, customers, y)
             known = self._as_known(inputs, split)
@@ -84,7 +85,7 @@ class ValidationMixin:
         return split_forward(
             inputs.cutoffs,
             customers,
-            self._label_delay(inputs, y),
+            known_horizon(y, self.horizon),
             self.validation_fraction,
         )
 
@@ -92,20 +93,16 @@ class ValidationMixin:
         """Return the rows with the labels that the first training may see."""
         return inputs
 
-    def _label_delay(self, inputs: Inputs, y: Any) -> dict[str, Any]:
-        """Return the lengths of time from a cutoff until its label is known.
-
-        Warns if `horizon` is shorter than that of `y`.
-        """
-        lengths = known_horizon(y, self.horizon)
+    def _check_horizon(self, inputs: Inputs, y: Any) -> None:
+        """Warn if `horizon` is shorter than that of `y`; raise if that does not fit."""
         if not inputs.clocks:
-            return lengths
+            return
         clock = inputs.clocks[0]
         try:
             of_y = clock.rounded_up(**known_horizon(y))
             is_length = of_y > 0
         except NoForwardSplitError:
-            return lengths  # an array, or another target
+            return  # an array, or another target
         except (TypeError, ValueError) as error:
             is_length, reason = False, f"the horizon of y does not fit X: {error}"
         else:
@@ -113,15 +110,14 @@ class ValidationMixin:
         if self.horizon is None:
             if not is_length:
                 raise NoForwardSplitError(reason)
-        elif is_length and clock.rounded_up(**lengths) < of_y:
+        elif is_length and clock.rounded_up(horizon=self.horizon) < of_y:
             warnings.warn(
                 f"horizon={self.horizon!r} is shorter than that of y, "
                 f"{known_horizon(y)}: labels of training rows may have been unknown "
                 "at the validation cutoff. horizon=None uses that of y.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
-        return lengths
 
     def _refuse_automatic_split(self) -> None:
         """Raise NoForwardSplitError if ``"auto"`` does not split by time."""

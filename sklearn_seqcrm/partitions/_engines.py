@@ -83,7 +83,7 @@ class Engine(ABC):
 
     @property
     def needs_types(self) -> bool:
-        """Whether `frame` must know the types of its columns before it runs."""
+        """Whether `frame` needs the types of its columns before it runs."""
         return True
 
 

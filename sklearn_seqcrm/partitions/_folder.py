@@ -88,7 +88,7 @@ def _write_part(
     events: Any,
     rows: Any,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Write one partition; return what it has, and what its targets are."""
+    """Write one partition; return the notes on its rows and on its targets."""
     log = make.log(events)
     X = make.recipe.make(log, rows)
     name = make.recipe.name

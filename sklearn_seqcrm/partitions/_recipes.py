@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import check_none_missing, exact_ids, find_ids, join_ids
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import (
+    EventLog,
+    histories_of_rows,
+    parse_cutoffs,
+    rows_at_cutoffs,
+    warn_early_cutoffs,
+    warn_late_cutoffs,
+)
 from sklearn_seqcrm.partitions._types import plain_ids
 
 
 class Recipe(Protocol):
-    """What makes rows."""
+    """Recipe for the rows of a partition."""
 
     @property
     def name(self) -> str:
@@ -44,17 +50,16 @@ class Snapshots(NamedTuple):
 
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the rows of a log, with statics."""
-        # The warnings compare with the span of a partition; `check_cutoffs` has that of
-        # all events.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            X = log.snapshots(
-                self.cutoffs,
-                min_events=self.min_events,
-                active_within=self.active_within,
-                lookback=self.lookback,
-                name=self.name,
-            )
+        # `EventLog.snapshots` would compare with the span of a partition and warn;
+        # `check_cutoffs` has that of all events.
+        X = rows_at_cutoffs(
+            log,
+            parse_cutoffs(log.timeline, self.cutoffs),
+            self.min_events,
+            self.active_within,
+            self.lookback,
+            self.name,
+        )
         if table is None:
             return X
         customer = log.names[0]
@@ -80,7 +85,10 @@ class Snapshots(NamedTuple):
 
     def check_cutoffs(self, log: EventLog, table: Any) -> None:
         """Warn of cutoffs too early or too late for a log of one customer."""
-        log.snapshots(self.cutoffs, min_events=min(1, self.min_events))
+        ticks = parse_cutoffs(log.timeline, self.cutoffs)
+        warn_late_cutoffs(log.timeline, ticks, stacklevel=4)
+        if self.min_events and len(log):
+            warn_early_cutoffs(log.timeline, ticks, stacklevel=4)
 
     def _places(self, ids: pd.Index, of_table: pd.Series, name: str) -> np.ndarray:
         """Return the row of each customer in the table of statics, -1 for none."""
@@ -110,16 +118,16 @@ class Attached(NamedTuple):
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the table with the histories."""
         assert table is not None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return log.attach(
-                table,
-                self.customer,
-                self.cutoff,
-                self.lookback,
-                self.allow_exact_matches,
-                self.name,
-            )
+        array = histories_of_rows(
+            log,
+            table,
+            self.customer,
+            self.cutoff,
+            self.lookback,
+            self.allow_exact_matches,
+            self.name,
+        )
+        return table.assign(**{self.name: array})
 
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers with rows and without events."""
@@ -143,4 +151,7 @@ class Attached(NamedTuple):
                 cutoffs = pd.concat(columns, ignore_index=True)
                 rows = rows.loc[rows.index.repeat(len(cutoffs))].reset_index(drop=True)
                 rows[self.cutoff] = cutoffs
-        log.attach(rows, self.customer, self.cutoff)
+        array = histories_of_rows(
+            log, rows, self.customer, self.cutoff, None, False, self.name
+        )
+        warn_late_cutoffs(log.timeline, array.rows.cutoff, stacklevel=4)

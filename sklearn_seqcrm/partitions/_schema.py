@@ -9,13 +9,12 @@ Each partition is read by itself, so the same field may come out in several type
     schema       float64       categorical (text)        datetimes, ns
 
 `Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log
-of a partition. The schema is a log without events, `template`, so that all code that
-asks a log for its clock, fields and kinds can ask the schema.
+of a partition. The schema is a log without events, `template`, so that code
+which needs the clock, fields and kinds of a log can use that of the schema.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -25,7 +24,6 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import (
-    TICKS_PER_SECOND,
     Clock,
     Column,
     Kinds,
@@ -36,7 +34,7 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
     join_ids,
 )
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_events, read_table
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
 _MOST_LEVELS = 10_000
@@ -80,12 +78,12 @@ class TableOptions(NamedTuple):
             source = self._by_kind(source, self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
-        with warnings.catch_warnings():
-            # `PartitionedLog` warns once, of the times of all partitions.
-            warnings.filterwarnings("ignore", ".*look like dates", UserWarning)
-            log = EventLog(
-                source, self.customer, self.time, fields, categorical=self.categorical
-            )
+        # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
+        names = self.customer, self.time
+        events = read_events(
+            read_table(source), *names, fields, categorical=self.categorical
+        )
+        log = EventLog.of(*events, names)
         if self.kinds is None:
             return log
         kind = log.column(self.kinds.field)
@@ -152,7 +150,7 @@ class TableOptions(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """What the logs of some partitions have in common, and how much they hold.
+    """Types, sizes and the observed time of the logs of some partitions.
 
     Parameters
     ----------
@@ -237,7 +235,7 @@ class Schema(NamedTuple):
         if set(a.fields) != set(b.fields):
             raise ValueError(
                 f"Partitions have different fields: {parts[0]} {a.fields}, {parts[1]} "
-                f"{b.fields}. Name those of all by fields=[...]."
+                f"{b.fields}. Choose common ones with fields=[...]."
             )
         clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
         windows = [
@@ -250,7 +248,7 @@ class Schema(NamedTuple):
             ]
             raise ValueError(
                 f"The log of {parts[0]} is observed until {ends[0]}, that of "
-                f"{parts[1]} until {ends[1]}. Give the end of all by observed_until=."
+                f"{parts[1]} until {ends[1]}. Pass their common end as observed_until=."
             )
         window = windows[0]._replace(
             until=max(one.until for one in windows),
@@ -389,12 +387,7 @@ def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
             f"The times of {parts[0]} are {one}, those of {parts[1]} {other}; give "
             "them one type."
         )
-
-    def resolution(clock: Clock) -> tuple[bool, int]:
-        # Floats can hold whole numbers, not the other way round.
-        return clock.dtype == "float64", TICKS_PER_SECOND.get(str(clock.unit), 0)
-
-    return max(one, other, key=resolution)
+    return max(one, other, key=lambda clock: clock.fineness)
 
 
 def _joint_column(

@@ -20,9 +20,9 @@ PSEUDO_AUCTIONS = 50
 class WinRateCurve:
     """Win rate and expected cost of bids in second-price auctions, from past bids.
 
-    The highest bid of the others is the price. The winner pays it, and so knows it. Of
-    a lost auction only a lower bound of the price is known, the own bid: such prices
-    are right-censored. The curve is the Kaplan-Meier estimate of their distribution.
+    The price is the highest bid of the others, which is known if the auction was won.
+    The own bid of a lost auction is a lower bound of its price: such prices are
+    right-censored. The curve is the Kaplan-Meier estimate of their distribution.
 
     Parameters
     ----------

@@ -578,8 +578,8 @@ def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarra
     if n_certain:
         raise ValueError(
             f"propensity must be between 0 and 1, both excluded, and {n_certain} of "
-            f"{n_rows} rows have others: where everybody or nobody is treated, no "
-            "effect can be learned. Leave out these rows."
+            f"{n_rows} rows have others: where all or no customers are treated, "
+            "no effect can be learned. Leave out these rows."
         )
     if not np.allclose(found.sum(axis=1), 1, atol=1e-6):
         raise ValueError("propensity must sum to 1 in each row.")

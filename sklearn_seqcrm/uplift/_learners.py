@@ -319,7 +319,7 @@ class RLearner(_EffectLearner):
             treated = (rows.arms == k) - e[:, k] / (e[:, 0] + e[:, k])
             in_pair = (rows.arms == 0) | (rows.arms == k)
             used = np.flatnonzero(in_pair & ~np.isnan(m + treated))
-            # Not near 0: |t - p| is p or 1 - p, of which both are clipped.
+            # Not near 0: |t - p| is p or 1 - p, and both are clipped.
             pseudo = ((rows.outcome - m) / treated)[used]
             targets.append((used, pseudo, treated[used] ** 2))
         self._fit_effects(rows, folds, targets)

@@ -12,10 +12,10 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     SurvivalTargets,
     known_horizon,
-    split_endless,
     split_forward,
     store_horizon,
 )
+from sklearn_seqcrm._columns._forward_split import split_endless
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.targets import (
     churned,

@@ -188,6 +188,15 @@ def test_times_without_a_horizon_are_encoded_as_they_were_known(horizon):
     assert not np.isclose(encoder.fit_transform(X, y)[last], before[last]).all()
 
 
+def test_targets_are_read_once():
+    X, _ = rows_at(np.arange(1, 7))
+    y = pd.Series(np.arange(len(X)) % 2)
+    store_horizon(y, {"horizon": None, "gap": 0})
+    with pytest.warns(UserWarning, match="0 and 1 alone") as found:
+        CustomerTargetEncoder("survival").fit_transform(X, y)
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("horizon", ["2 days", -1, None])
 def test_horizons_that_do_not_fit_are_left_to_the_estimator(horizon):
     X, cutoff = rows_at(np.arange(1, 7))

@@ -78,6 +78,17 @@ def test_properties_of_a_log(log):
     )
 
 
+def test_repr_of_many_fields_has_lines_of_88_characters():
+    names = [f"amount_in_{k}" for k in range(20)]
+    events = pd.DataFrame({"customer": ["a"], "time": [1], **dict.fromkeys(names, 0.5)})
+    first, *others = repr(EventLog(events, "customer", "time")).splitlines()
+    assert others
+    assert all(len(line) <= 88 for line in (first, *others))
+    assert all(line.startswith("         amount_in_") for line in others)
+    found = " ".join([first, *(line.strip() for line in others)])
+    assert found.endswith(f"fields: {', '.join(names)})")
+
+
 @pytest.mark.parametrize(
     ("times", "span"),
     [([1_700_000_000, 5], "5..1700000000"), ([0.5, 0.25], "0.25..0.5")],

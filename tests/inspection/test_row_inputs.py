@@ -6,6 +6,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import event_attributions
+from sklearn_seqcrm.inspection._row_inputs import spoken_number
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.inspection.models import SMALL
@@ -15,7 +16,7 @@ HALF_LIVES = {
     "36h": "1.5 days",
     "30D": "30 days",
     "90min": "1.5 hours",
-    "1070D": "1,070 days",
+    "1070D": "1070 days",
 }
 
 
@@ -83,5 +84,21 @@ def test_times_that_are_numbers(orders):
     values, _ = lines_of(numbers, 10, [2.5, 3100])
     assert values.loc[0, "time since the last event"] == 1.5
     assert "number of events, half-life 2.5" in values
-    assert "number of events, half-life 3,100" in values
+    assert "number of events, half-life 3100" in values
     assert not any("cutoff" in name for name in values)
+
+
+@pytest.mark.parametrize(
+    ("value", "spoken"),
+    [
+        (1984.0, "1984"),
+        (-2000.4, "\N{MINUS SIGN}2000"),
+        (9_999.6, "10,000"),
+        (1_234_567.0, "1,234,567"),
+        (0.12345, "0.123"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_thousands_are_separated_from_five_digits_on(value, spoken):
+    """A number of four digits may be a year."""
+    assert spoken_number(value) == spoken

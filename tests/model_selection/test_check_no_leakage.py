@@ -248,7 +248,7 @@ def test_leaks_fail(leak, case):
     assert "fine" not in str(caught.value)
 
 
-# Who is known from later on only shows at cutoffs before a customer's first event.
+# Customers who appear later show only at cutoffs before their first event.
 @pytest.mark.parametrize("leak", [leak for leak in LEAKS if leak is not who_will_come])
 def test_leaks_fail_with_few_cutoffs(leak):
     with pytest.raises(AssertionError, match="transform, 'leak'"):
@@ -355,7 +355,7 @@ def test_each_row_has_its_own_cutoff():
         upto = log.timeline.positions(rows.codes, np.full(len(X), 5))
         return pd.DataFrame({"n": upto - rows.start})
 
-    # Rows at 2 and 4 leak, those at 6 may know it.
+    # Rows at 2 and 4 leak, those at 6 may see them.
     message = r"n': 4 of 6 rows, where events are .*added; rows 'u', 'v', 'w', \.\.\.$"
     with pytest.raises(AssertionError, match=message):
         check_no_leakage(FunctionTransformer(knows_day_four), X)

@@ -99,7 +99,7 @@ def test_models_on_histories(histories):
     assert_allclose(differences["difference"], (means - means[1])[[0, 2]].ravel())
     assert (differences["lower"] <= differences["upper"]).all()
     tested = table.iloc[np.concatenate([test for _, test in folds])]
-    assert tested["who"].isin(["new1", "new2"]).sum() > 2  # whom the log does not know
+    assert tested["who"].isin(["new1", "new2"]).sum() > 2  # not in the log
     assert found.n_customers == tested["who"].nunique()
     assert_array_equal(found.runs["n_test"], [len(test) for _, test in folds] * 3)
     assert_array_equal(found.runs["n_train"], [len(train) for train, _ in folds] * 3)

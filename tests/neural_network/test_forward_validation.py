@@ -473,6 +473,17 @@ def test_kinds_that_were_unknown_at_the_validation(is_late):
                 model.set_params(validation="forward").fit(X, kinds)
 
 
+def test_a_continued_training_may_lack_a_kind():
+    y = time_to_next(RAW, censored="keep")
+    both = y.assign(event=np.where(np.arange(len(y)) % 2, 2, 1) * y["event"])
+    model = LSTMSurvival(**SMALL, validation="forward", warm_start=True).fit(X, both)
+    n_iter = model.n_iter_
+    model.fit(X, y)  # events of kind 1 only
+    assert model.validation_["by"] == "forward"
+    assert model.n_iter_ > n_iter
+    assert model.event_types_.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("model", "y", "horizon", "n_seen"),
     [

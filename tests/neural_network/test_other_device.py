@@ -245,7 +245,7 @@ def test_a_network_of_another_device_in_a_file(warm_start, monkeypatch):
 
 
 def test_bfloat16(monkeypatch):
-    """The device is asked whether it trains in bfloat16, and not the CPU."""
+    """Support of bfloat16 in training is that of the device, not of the CPU."""
     asked = []
 
     def answer(device_type):

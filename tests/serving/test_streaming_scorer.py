@@ -296,7 +296,7 @@ def test_without_a_cutoff_rows_see_all_events(name):
 
 
 def test_a_list_of_one_event_is_a_table_of_one():
-    """Late events, customers who are forgotten, and errors are the same."""
+    """Late events, forgotten customers and errors are those of a table."""
     event, old = as_event(EVENTS.iloc[-1]), as_event(EVENTS.iloc[0])
     old["who"] = event["who"]
     for as_input in (lambda one: [one], lambda one: pd.DataFrame([one])):

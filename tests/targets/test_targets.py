@@ -515,7 +515,7 @@ def test_encoded_histories():
 
 
 def test_histories_of_several_logs():
-    # One log ends on day 9, the other knows nothing after day 1.
+    # One log ends on day 9, the other on day 1.
     short = log_of_table(pd.DataFrame({"id": ["a"], "day": days(1)}))
     rows = pd.DataFrame({"id": ["a"]})
     parts = [log.attach(rows, cutoff=days(1)[0]) for log in (small_log(), short)]

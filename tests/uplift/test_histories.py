@@ -118,7 +118,7 @@ def test_one_model_reads_the_treatment(estimator, n_arms):
 
 
 class Memory(RegressorMixin, BaseEstimator):
-    """Remembers its training customers, and predicts whether it knows a customer."""
+    """Predict 1 for training customers, and 0 for others."""
 
     def fit(self, X, y, sample_weight=None):
         self.known_ = set(X["who"])
@@ -130,7 +130,7 @@ class Memory(RegressorMixin, BaseEstimator):
 
 @pytest.mark.parametrize("cv", [3, CutoffSplit(2, horizon=5)])
 def test_nuisances_never_saw_the_customer(cv):
-    """Outcomes that are predicted for a row of a known customer would be 1."""
+    """Predicted outcomes of training customers would be 1."""
 
     class Effect(LinearRegression):
         def fit(self, X, y, sample_weight=None):

@@ -541,7 +541,7 @@ def _keep_exposure_unit(estimator: Any, statics: pd.DataFrame, reset: bool) -> N
     if reset:
         estimator._exposure_in_days = in_days
         return
-    # A fit on padded tensors does not know the unit.
+    # After a fit on padded tensors, the unit is unknown.
     known = getattr(estimator, "_exposure_in_days", True)
     refuse_new_durations(in_days, known, f"The exposures {name!r}")
 

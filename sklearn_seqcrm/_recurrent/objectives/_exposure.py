@@ -84,7 +84,8 @@ def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> in
     Parameters
     ----------
     name : str or int
-        Name of its column; for arrays and padded tensors its position.
+        Name of its column; for arrays and padded tensors its position, which may be
+        negative to count from the end.
     names : sequence or None
         Names of the statics, which follow the row features. None: unknown.
     n_static : int
@@ -105,7 +106,8 @@ def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> in
     if isinstance(name, str):
         raise ValueError(
             f"exposure={name!r} is the name of a column, and this X has no names. Give "
-            "a DataFrame, or the position of the column."
+            "a DataFrame, or the position of the column; in padded tensors that in "
+            "'static', such as -1 for the last one."
         )
     if not -n_static <= name < n_static:
         raise ValueError(

@@ -36,14 +36,14 @@ class LogMean(Number):
     ----------
     spread : ndarray of shape (k,)
         Standard deviation of encoded targets, at least 1.
-    level : ndarray of shape (k,)
+    factor : ndarray of shape (k,)
         Calibration factor of the means.
     """
 
     offset_parameters = (0,)
     adjusts = True
     spread: np.ndarray
-    level: np.ndarray
+    factor: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self._refuse(y)
@@ -55,7 +55,7 @@ class LogMean(Number):
         # Encoded targets have the mean 1.
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)
-        self.level = np.ones(len(self.spread))
+        self.factor = np.ones(len(self.spread))
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if not self.shape:
@@ -95,7 +95,7 @@ class LogMean(Number):
         At its minimum the loss would make predictions add up to the targets by itself,
         but early stopping ends training sooner.
         """
-        self.level = calibration_factor(
+        self.factor = calibration_factor(
             *self._targets_and_means(outputs, target), weight
         )
 
@@ -115,7 +115,7 @@ class LogMean(Number):
         return np.exp(np.minimum(outputs[..., 0], _LARGEST_LOGARITHM))
 
     def _predict_by_target(self, outputs: Array) -> Array:
-        return self._to_units(self._uncalibrated_means(outputs) * self.level)
+        return self._to_units(self._uncalibrated_means(outputs) * self.factor)
 
 
 class Poisson(LogMean):

@@ -281,7 +281,7 @@ def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
             f"{s[0]} columns" if s else "1 column" for s in (shape, y.shape[1:])
         )
         raise ValueError(
-            f"y has {now}, and had {then} in the first call. Give the same, or fit "
+            f"y has {now}, and had {then} in the first call. Give as many, or fit "
             "from the start."
         )
 

@@ -87,24 +87,20 @@ class Quantiles(Number):
         """Return outputs for the quantiles of all targets, shape (n_outputs,)."""
         bias = []
         for column in target.reshape(len(target), -1).T:
-            found = [
-                weighted_quantile(column, weight, level) for level in self.quantiles
-            ]
+            found = [weighted_quantile(column, weight, one) for one in self.quantiles]
             apart = np.maximum(np.diff(found), _LEAST_START)
             # softplus(log(expm1(apart))) = apart
             bias += [found[self._middle], *np.log(np.expm1(apart))]
         return np.array(bias)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        levels = torch.tensor(
-            self.quantiles, dtype=outputs.dtype, device=outputs.device
-        )
+        q = torch.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
         if self.n_parameters > 1:
-            steps = torch.tensor(self._steps, dtype=levels.dtype, device=levels.device)
+            steps = torch.tensor(self._steps, dtype=q.dtype, device=q.device)
             outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
             target = target.unsqueeze(-1)  # (n, [k,] 1) against (n, [k,] q)
         beyond = target - outputs
-        losses = torch.maximum(levels * beyond, (levels - 1) * beyond)
+        losses = torch.maximum(q * beyond, (q - 1) * beyond)
         return losses.mean(dim=-1) if self.n_parameters > 1 else losses
 
     def adjust(
@@ -128,8 +124,8 @@ class Quantiles(Number):
         self.shift = np.array(
             [
                 [
-                    weighted_quantile(one, weight, level)
-                    for one, level in zip(of_target, self.quantiles, strict=True)
+                    weighted_quantile(values, weight, one)
+                    for values, one in zip(of_target, self.quantiles, strict=True)
                 ]
                 for of_target in beyond
             ]
@@ -156,18 +152,18 @@ class Quantiles(Number):
         bounded = scaled.clip(-_LARGEST_OUTPUT, _LARGEST_OUTPUT)
         return np.maximum(super()._to_units(np.sinh(bounded)), self.least)
 
-    def predict_quantiles(self, outputs: Array, levels: Any = None) -> Array:
-        """Return quantiles `levels`, or all, shape (n, q) or (n, k, q)."""
+    def predict_quantiles(self, outputs: Array, q: Any = None) -> Array:
+        """Return quantiles `q`, or all, shape (n, q) or (n, k, q)."""
         quantiles = self._by_row(self._quantiles_of(self._by_target(outputs)))
-        if levels is None:
+        if q is None:
             return quantiles
         apart = np.abs(
-            np.subtract.outer(check_quantiles(levels, any_order=True), self.quantiles)
+            np.subtract.outer(check_quantiles(q, any_order=True), self.quantiles)
         )
         if (apart.min(axis=1) > 1e-9).any():
             raise ValueError(
                 f"The network has learned the quantiles {self.quantiles.tolist()}; "
-                f"got {levels!r}. Name others in quantile= and fit again."
+                f"got {q!r}. Name others in quantile= and fit again."
             )
         return quantiles[..., apart.argmin(axis=1)]
 
@@ -189,23 +185,23 @@ def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     any_order : bool, default=False
         Whether they may be in any order and repeated.
     """
-    levels = np.atleast_1d(np.asarray(quantile, dtype="float64"))
-    if levels.ndim > 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
+    q = np.atleast_1d(np.asarray(quantile, dtype="float64"))
+    if q.ndim > 1 or not q.size or not ((q > 0) & (q < 1)).all():
         raise ValueError(
             "Quantiles must be one or several numbers between 0 and 1, neither of them "
             f"included; got {quantile!r}."
         )
-    if not any_order and (np.diff(levels) <= 0).any():
+    if not any_order and (np.diff(q) <= 0).any():
         raise ValueError(
             f"quantile must ascend, each once; got {quantile!r}. Write "
-            f"{np.unique(levels).tolist()}."
+            f"{np.unique(q).tolist()}."
         )
-    return levels
+    return q
 
 
-def _steps(n_levels: int, middle: int) -> np.ndarray:
+def _steps(n_quantiles: int, middle: int) -> np.ndarray:
     """Return the sign with which each step enters each quantile, (q, q - 1)."""
-    level, step = np.arange(n_levels)[:, None], np.arange(1, n_levels)
-    return 1.0 * ((middle < step) & (step <= level)) - 1.0 * (
-        (level < step) & (step <= middle)
+    place, step = np.arange(n_quantiles)[:, None], np.arange(1, n_quantiles)
+    return 1.0 * ((middle < step) & (step <= place)) - 1.0 * (
+        (place < step) & (step <= middle)
     )

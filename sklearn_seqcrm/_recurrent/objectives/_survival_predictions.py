@@ -37,6 +37,13 @@ class SurvivalPredictionsMixin:
 
         def _combined(self, predict: Any, X: Any, *args: Any) -> np.ndarray: ...
 
+    def __sklearn_tags__(self) -> Any:
+        """A target is needed, and times are not negative."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.target_tags.required = True
+        tags.target_tags.positive_only = True
+        return tags
+
     def predict(
         self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
     ) -> np.ndarray:

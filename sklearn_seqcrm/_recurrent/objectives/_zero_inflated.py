@@ -29,12 +29,11 @@ _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
 # Rates are exp(z), and continue linearly from here on, where the probability of no
 # purchase, exp(-exp(8)), is 0 anyway: gradients stay finite.
 _STEEPEST = 8.0
-# Quantiles of several networks: deviations below the mean of a logarithm at which a
-# search starts, the most halvings of its range, and the width in logarithms at which it
-# ends, because outputs are float32.
-_FARTHEST, _HALVINGS, _PRECISION = 40.0, 60, 1e-7
-# Numbers in an array of the search, so that it takes 2 MB and stays in the cache.
-_BLOCK = 2**18
+# Quantiles of several networks: the most steps of a search, and the length of its last
+# halving in logarithms, because outputs are float32.
+_MOST_STEPS, _PRECISION = 120, 1e-7
+# Numbers in an array of the search, so that it takes 256 kB and stays in the cache.
+_BLOCK = 2**15
 
 
 class ZeroInflatedLognormal(Number):
@@ -60,7 +59,7 @@ class ZeroInflatedLognormal(Number):
     ----------
     largest : ndarray of shape (k,)
         Upper bound of the logarithm of the mean of an amount.
-    level : ndarray of shape (k,)
+    factor : ndarray of shape (k,)
         Calibration factor of the means.
 
     References
@@ -74,7 +73,7 @@ class ZeroInflatedLognormal(Number):
     offset_parameters = (0,)
     adjusts = True
     largest: np.ndarray
-    level: np.ndarray
+    factor: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
@@ -84,7 +83,7 @@ class ZeroInflatedLognormal(Number):
         # A mean is at most the largest target, with a margin of one deviation for rows
         # that are larger than the training rows.
         self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
-        self.level = np.ones(len(self.scale))
+        self.factor = np.ones(len(self.scale))
 
     def _learn_one(
         self, y: np.ndarray, weight: np.ndarray | None
@@ -145,7 +144,7 @@ class ZeroInflatedLognormal(Number):
         shrunken towards 1 by its standard error: if a few rows have most of the total,
         predictions do not add up to it.
         """
-        self.level = shrunken_calibration_factor(
+        self.factor = shrunken_calibration_factor(
             *self._targets_and_means(outputs, target), weight
         )
 
@@ -160,7 +159,7 @@ class ZeroInflatedLognormal(Number):
         return np.exp(logs - most), np.exp(found - most)
 
     def _predict_by_target(self, outputs: Array) -> Array:
-        return np.exp(self._log_means(outputs)) * self.level
+        return np.exp(self._log_means(outputs)) * self.factor
 
     def _log_means(self, outputs: Array) -> Array:
         """Return the logarithm of the uncalibrated mean, shape (n, k)."""
@@ -181,14 +180,14 @@ class ZeroInflatedLognormal(Number):
         rate, _, _ = purchase_process(self._by_target(outputs)[..., 0])
         return self._by_row(np.exp(-rate))
 
-    def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
+    def predict_quantiles(self, outputs: np.ndarray, q: Any) -> np.ndarray:
         """Return quantiles, shape (n, q) or (n, k, q)."""
-        levels = check_quantiles(levels, any_order=True)
+        q = check_quantiles(q, any_order=True)
         log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
         # Quantile within the amounts: P(Y <= y) = 1 - p + p * F(y), and so
         # 1 - F(y) = (1 - q) / p; a quantile up to 1 - p is 0.
         # (n, k, 1) against the quantiles (q,).
-        below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
+        below = 1 - np.minimum((1 - q) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return self._by_row(np.exp(logs))
 
@@ -200,15 +199,15 @@ class ZeroInflatedLognormal(Number):
         return super().combine(predict, outputs, *args)
 
     def _quantiles_of_mixture(
-        self, outputs: Sequence[np.ndarray], levels: Any
+        self, outputs: Sequence[np.ndarray], q: Any
     ) -> np.ndarray:
         """Return quantiles of the networks' mean distribution, (n, q) or (n, k, q).
 
         Means of quantiles would contradict the mean probability of 0: a median is 0
         where that is above one half. The quantile lies between those of the networks,
-        where bisection finds it with a relative error of 1e-7.
+        where a search finds it with a relative error of 1e-7.
         """
-        levels = check_quantiles(levels, any_order=True)
+        q = check_quantiles(q, any_order=True)
         each = [self._parameters_of(self._by_target(one)) for one in outputs]
         # (J, n * k) of J networks, against the quantiles (q,).
         log_some, mean, deviation = (
@@ -216,16 +215,16 @@ class ZeroInflatedLognormal(Number):
         )
         # Only quantiles above 0 are searched for, (m,).
         share = np.exp(log_some).mean(axis=0)
-        positive = np.flatnonzero(share[:, None] > 1 - levels)
-        quantiles = np.zeros(len(share) * len(levels))
+        positive = np.flatnonzero(share[:, None] > 1 - q)
+        quantiles = np.zeros(len(share) * len(q))
         size = max(1, _BLOCK // len(each))
         for begin in range(0, len(positive), size):
             some = positive[begin : begin + size]
-            row, level = np.divmod(some, len(levels))
+            row, which = np.divmod(some, len(q))
             quantiles[some] = _mixture_quantiles(
-                log_some[:, row], mean[:, row], deviation[:, row], 1 - levels[level]
+                log_some[:, row], mean[:, row], deviation[:, row], 1 - q[which]
             )
-        return self._by_row(quantiles.reshape(*each[0][0].shape, len(levels)))
+        return self._by_row(quantiles.reshape(*each[0][0].shape, len(q)))
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
@@ -236,7 +235,7 @@ class ZeroInflatedLognormal(Number):
         self, graph: Graph, outputs: Sequence[str]
     ) -> dict[str, GraphTensor]:
         with np.errstate(over="ignore"):
-            largest = np.exp(self.largest) * self.level
+            largest = np.exp(self.largest) * self.factor
             refuse_infinite(largest, largest.astype("float32"))
         return super().onnx_outputs(graph, outputs)
 
@@ -244,7 +243,13 @@ class ZeroInflatedLognormal(Number):
 def _mixture_quantiles(
     log_some: np.ndarray, mean: np.ndarray, deviation: np.ndarray, upper: np.ndarray
 ) -> np.ndarray:
-    """Return quantiles of mean distributions by bisection, shape (m,).
+    """Return quantiles of mean distributions, shape (m,).
+
+    Newton's method within a range that is halved where a step leaves it. With the
+    probability ``P(x)`` of an amount below ``exp(x)`` if there is any, steps are those
+    for ``ndtri(P(x))``, which is linear in ``x`` if networks agree: then two steps
+    suffice. At the ends of the first range, ``P(x)`` is at most and at least the wanted
+    probability in each network.
 
     Parameters
     ----------
@@ -254,18 +259,41 @@ def _mixture_quantiles(
         Probability above each quantile, less than that of an amount.
     """
     some = np.exp(log_some)
-    below = 1 - np.minimum(upper / some, 1)
-    logs = mean + deviation * ndtri(below)  # minus infinity for a quantile of 0
-    lowest = (mean - _FARTHEST * deviation).min(axis=0)
-    low, high = np.maximum(logs.min(axis=0), lowest), logs.max(axis=0)
-    high = np.maximum(high, low)
-    for _ in range(_HALVINGS):
-        if not (high - low > _PRECISION).any():
+    share = some.mean(axis=0)
+    # Rounding may leave a probability of 0.
+    wanted = ndtri(np.maximum((share - upper) / share, np.finfo("float64").tiny))
+    logs = mean + deviation * wanted
+    low, high = logs.min(axis=0), logs.max(axis=0)
+    found = (some * logs).mean(axis=0) / share
+    left = np.arange(len(found))  # places that are not found yet
+    last = before_last = np.full(len(found), np.inf)  # lengths of steps
+    for _ in range(_MOST_STEPS):
+        x = found[left]
+        distance = (mean - x) / deviation
+        above = (some * ndtr(distance)).mean(axis=0)
+        slope = (some / deviation * np.exp(-(distance**2) / 2)).mean(axis=0)
+        is_below = above > upper
+        low, high = np.where(is_below, x, low), np.where(is_below, high, x)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            score = -ndtri(above / share)
+            step = (wanted - score) * share * np.exp(-(score**2) / 2) / slope
+        # Halve the range where a step is NaN or leaves it, or steps do not become
+        # shorter.
+        is_inside = (x + step > low - _PRECISION) & (x + step < high + _PRECISION)
+        is_safe = is_inside & (np.abs(step) < 0.75 * before_last)
+        step = np.where(is_safe, step, (low + high) / 2 - x)
+        before_last, last = last, np.abs(step)
+        found[left] = x + step
+        # Newton's error falls with the square of the step.
+        go_on = last > np.where(is_safe, 1e-4 * deviation.min(axis=0), _PRECISION)
+        if not go_on.any():
             break
-        middle = (low + high) / 2
-        is_below = (some * ndtr((mean - middle) / deviation)).mean(axis=0) > upper
-        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    return np.exp(high)
+        left, low, high, last, before_last = (
+            one[go_on] for one in (left, low, high, last, before_last)
+        )
+        some, mean, deviation = (one[:, go_on] for one in (some, mean, deviation))
+        share, upper, wanted = (one[go_on] for one in (share, upper, wanted))
+    return np.exp(found)
 
 
 def _deviation(spread: Any) -> Any:

@@ -246,7 +246,7 @@ def refuse_other_architecture(estimator: Any) -> None:
     if other:
         raise ValueError(
             f"{name} cannot start from pretrained: it has {', '.join(other)}. Give "
-            "both the same."
+            "both the same values."
         )
 
 

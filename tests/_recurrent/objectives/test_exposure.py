@@ -131,7 +131,9 @@ def test_the_exposure_is_found_in_every_form_of_x():
     place = (
         padded["static"].shape[1] - 1 - list(reversed(encoded.columns)).index("days")
     )
-    with pytest.raises(ValueError, match="'days' is the name of a column, and this X"):
+    with pytest.raises(
+        ValueError, match=r"'days' is the name .* no names.* in 'static'"
+    ):
         LSTMRegressor(**RATE).fit(padded, Y)
     by_place = LSTMRegressor(**{**RATE, "exposure": place}).fit(padded, Y)
     assert by_place.predict(padded).shape == (len(Y),)
@@ -181,6 +183,15 @@ def test_units_of_exposures_stay_as_in_fit():
         numbers.predict(lengths)
     days = clone(model).fit(lengths, Y)
     assert_array_equal(days.predict(lengths), days.predict(X))  # numbers are days
+    # Padded tensors have no unit, nor has a network that was trained on them.
+    encoded, with_lengths = (numbers[:-1].transform(one) for one in (X, lengths))
+    statics = [one for one in encoded if one != "history"]
+    padded = HistoryPadder().fit_transform(encoded)
+    place = statics.index("days") - len(statics)
+    refitted = numbers[-1].set_params(exposure=place).fit(padded, Y)
+    found = refitted.predict(HistoryPadder().fit_transform(with_lengths))
+    assert_array_equal(found, refitted.predict(padded))
+    assert_allclose(refitted.predict(with_lengths), found, rtol=1e-4)
     # Tables without histories.
     names = ["member", "days"]
     table = X[names]

@@ -223,6 +223,25 @@ def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
     assert_allclose(same, one, rtol=1e-9)
 
 
+@pytest.mark.parametrize("distance", [0.1, 3, 30])
+def test_quantiles_of_networks_that_disagree_are_those_of_bisection(distance):
+    """With modes far apart, between which the probability hardly changes."""
+    rng = np.random.default_rng(0)
+    some = rng.beta(0.3, 0.3, (3, 500)).clip(1e-12)
+    mean = rng.normal(0, distance, (3, 500))
+    deviation = np.exp(rng.uniform(-3, 1, (3, 500)))
+    upper = some.mean(axis=0) * (1 - 10.0 ** rng.uniform(-9, -1e-3, 500))
+    found = np.log(
+        _zero_inflated._mixture_quantiles(np.log(some), mean, deviation, upper)
+    )
+    low, high = np.full((2, 500), [[-1e3], [1e3]])
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_below = (some * norm.sf(middle, mean, deviation)).mean(axis=0) > upper
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    assert_allclose(found, high, rtol=0, atol=2e-7)
+
+
 def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
     ziln = learned(ZILN(), make_amounts())
     for rate in (-1e4, -100.0, -10.0, 0.0, 8.0, 100.0, 1e4):
@@ -255,11 +274,11 @@ def test_the_calibration_factor_of_a_mean_minimises_its_loss(name):
     outputs = np.repeat(RNG.normal(0.3, 0.5, (80, 1)), 1000, axis=0)
     before = objective.predict(outputs)
     objective.adjust([outputs], objective.encode(y, None), None)
-    levels = np.array([0.98, 1, 1.02]) * objective.level
+    levels = np.array([0.98, 1, 1.02]) * objective.factor
     losses = [losses_of(objective, outputs + np.log(one), y).sum() for one in levels]
     assert np.argmin(losses) == 1
-    assert abs(objective.level[0] - 1) > 0.02
-    assert_allclose(objective.predict(outputs), before * objective.level)
+    assert abs(objective.factor[0] - 1) > 0.02
+    assert_allclose(objective.predict(outputs), before * objective.factor)
 
 
 def test_start_bias_of_networks_without_inputs():
@@ -478,7 +497,7 @@ def test_predictions_for_training_rows_add_up_as_documented(loss, n_networks):
     elif loss == "poisson":
         assert_allclose(found.sum(), y.sum(), rtol=1e-5)
     else:
-        means = found / model._objective.level
+        means = found / model._objective.factor
         ratio = y.sum() / means.sum()
         error = np.sqrt(((y - means) ** 2).sum()) / means.sum()
         level = ratio ** (0.04 / (0.04 + error**2))
