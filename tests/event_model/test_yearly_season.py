@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._operational_time import OperationalTime, fourier_terms
 from sklearn_seqcrm.event_model._yearly_season import (
     HistoryDays,
@@ -238,3 +239,18 @@ def test_a_wrong_value_is_refused(shop):
     X, _ = shop
     with pytest.raises(ValueError, match="'yearly_seasonality' parameter"):
         LSTMEventModel(yearly_seasonality="yes").fit(X)
+
+
+def test_weeks_as_steps_keep_the_season_without_weekdays():
+    steps = np.arange(1, 120)
+    starts, week = np.full(119, 20 * US), 7 * US
+    time = OperationalTime(RATES, US, SEASON)
+    args = steps * week, starts, np.array([30 * week]), starts[:1], 3.0 * week, 3
+    grid = InterarrivalGrid.of(*args, time)
+    assert grid.operational_time == OperationalTime((1.0,) * 7, US, SEASON)
+    flat = InterarrivalGrid.of(*args, OperationalTime(RATES, US))
+    assert flat.operational_time is None
+    upper, width = grid.cells(steps * week, starts).T
+    assert_allclose((upper - width)[1:], upper[:-1], atol=1e-5)
+    drawn = grid.ticks(upper.astype("float64") - 1e-5, 200.0 * week, starts)
+    assert_allclose(drawn, steps * week)
