@@ -90,9 +90,12 @@ def test_histories(run):
 def test_the_leak_scores_higher_than_the_truth(run):
     page = run("late_facts.md")
     auc = page["auc"]
-    # Flags of an order are final, and known to the log, when its window is over.
-    assert (page["final"]["timestamp"] < page["shop"].observed_until).all()
-    assert len(page["final"]) < len(page["flagged"])
+    # A flag is in the log once it is final, and never before the outcome is known.
+    final, outcomes = page["final"], page["shop"].outcomes
+    assert (final["timestamp"] < page["shop"].observed_until).all()
+    known = final.loc[outcomes.index]
+    assert (known["returned"] == outcomes["returned"]).all()
+    assert (known["timestamp"] >= outcomes["timestamp"]).all()
     assert auc["honest"] < auc["true probability"] < auc["leaky"] - 0.02
 
 
