@@ -54,7 +54,8 @@ class ViewableLog(RawLog):
             Customers who are not in the log get an empty history, with a warning if
             there are ten or more and all are unknown.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` with the cutoff of each row, or one cutoff for all rows.
+            Column of `rows` with the cutoff of each row, or one cutoff for all rows,
+            which may be text in ISO 8601.
             None: everything known so far. Events *at* the cutoff belong to the future.
             A cutoff between two ticks of the log's unit of time is rounded up; with
             `allow_exact_matches`, down.
@@ -113,7 +114,7 @@ class ViewableLog(RawLog):
         Parameters
         ----------
         cutoffs : datetime, number or sequence of them
-            Times at which all customers are viewed.
+            Times at which all customers are viewed; as text, in ISO 8601.
         min_events : int, default=1
             Leave out customers with fewer events before the cutoff. With 0, there are
             also rows of customers whose first event is still to come, and who were
@@ -190,7 +191,7 @@ class ViewableLog(RawLog):
         step : Timedelta, str or number
             Distance between the cutoffs.
         start : datetime or number, default=None
-            First cutoff; None: one step after the first event.
+            First cutoff, as text in ISO 8601; None: one step after the first event.
         end : datetime or number, default=None
             Bound of the last cutoff; None: `observed_until` of the log.
         min_events, active_within, lookback, name : object
