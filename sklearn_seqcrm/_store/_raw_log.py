@@ -171,6 +171,7 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
 _OF_WHOLE_LOGS = (
     "append",
     "attach",
+    "for_customers",
     "only",
     "resample",
     "snapshots",

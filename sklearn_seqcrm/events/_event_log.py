@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+import pandas as pd
+
 from sklearn_seqcrm._store import (
     as_list,
+    check_none_missing,
     events_of_kinds,
     field_of_kinds,
     warn_date_like_times,
 )
-from sklearn_seqcrm._typing import Duration, IntoTable, Time
+from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
@@ -334,6 +338,56 @@ class EventLog(StoredLog):
         if self._kinds is not None and self._kinds.field == kind_field:
             log._kinds = self._kinds.only(kinds)
         return log
+
+    def for_customers(self, customers: ListLike) -> EventLog:
+        """Return a log of the events of some customers.
+
+        It divides a log into parts, such as those of the processes that train together.
+
+        Parameters
+        ----------
+        customers : sequence of shape (n,)
+            Ids of the type of the log's customers, in any order; an id may be repeated.
+            Customers who are not in the log have no events, and are left out.
+
+        Returns
+        -------
+        EventLog
+            All events of these customers, with the kinds of events, the fields and the
+            `observed_until` of this log.
+
+        Raises
+        ------
+        TypeError
+            If ids are of another type than those of the log.
+        ValueError
+            If an id is missing, or no customer is in the log.
+
+        See Also
+        --------
+        only : Events of some kinds.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, "who", "day", observed_until=20)
+        >>> part = log.for_customers(["a"])
+        >>> part, part.observed_until
+        (EventLog(2 events, 1 customers, 1..9, fields: none), 20)
+        """
+        is_array = getattr(customers, "ndim", 0) == 1
+        ids = pd.Series(customers if is_array else as_list(customers, "customers"))
+        check_none_missing(ids, "sequence customers")
+        codes = np.unique(self._timeline.identities_of(ids, "customers"))
+        codes = codes[codes >= 0]  # unknown ids have negative numbers
+        if not len(codes):
+            raise ValueError(
+                f"None of the {len(ids):,} customers is in the log, and a log needs at "
+                "least one event."
+            )
+        return self.subset(codes)
 
     def resample(
         self,

@@ -320,7 +320,8 @@ BAD_INPUT = {
     ),
     "no rows": (
         (frame().iloc[:0], "customer", "time"), ValueError,
-        "events has no rows; a log needs at least one event.",
+        "events has no rows; a log needs at least one event. Where a source may have "
+        "none, leave it out; append to a log accepts an empty table.",
     ),
     "no customer column": (
         (frame(), "who", "time"), KeyError,
