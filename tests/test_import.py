@@ -38,7 +38,7 @@ def test_import_is_light():
 
 
 def test_the_version_is_later_than_the_last_release():
-    """The pages say which files of the last release can be read: not of this version."""
+    """Pages say which files of the last release can be read: this is not the one."""
     changelog = Path(__file__).parents[1].joinpath("CHANGELOG.md").read_text("utf-8")
     released = re.findall(r"^## ([\d.]+) ", changelog, re.MULTILINE)
     ours = Version(sklearn_seqcrm.__version__)

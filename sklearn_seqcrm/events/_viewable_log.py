@@ -51,8 +51,7 @@ class ViewableLog(RawLog):
             of DuckDB, or any other object with ``__arrow_c_stream__``.
         customer : str or None, default=None
             Column of `rows` with the customer; None: the same name as in the log.
-            Customers who are not in the log get an empty history, with a warning if
-            there are ten or more and all are unknown.
+            Customers who are not in the log get an empty history.
         cutoff : str, datetime, number or None, default=None
             Column of `rows` with the cutoff of each row, or one cutoff for all rows,
             which may be text in ISO 8601.
@@ -90,7 +89,9 @@ class ViewableLog(RawLog):
         UserWarning
             If a cutoff lies so long after the end of observation that it is probably a
             mistake: by more than a tenth of the time span of the log and 31 days or,
-            for plain numbers, by more than the whole span and 20.
+            for plain numbers, by more than the whole span and 20. If ten or more
+            customers are in `rows` and none of them in the log, or some are not in the
+            log because their ids have other leading zeros.
         """
         rows = read_rows(rows)
         array = histories_of_rows(
