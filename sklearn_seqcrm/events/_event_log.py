@@ -23,6 +23,10 @@ from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._time_range import (
+    warn_far_observation,
+    warn_isolated_events,
+)
 
 
 class EventLog(StoredLog):
@@ -84,6 +88,12 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
+        If dates are probably wrong: one event of a hundred or more, or a thousandth of
+        all, come after a silence of more than a tenth of the time span before it (for
+        plain numbers, all of it), 31 days, and ten times any earlier silence; or
+        `observed_until` is more than three years after the last event, and more than
+        the time span.
+
     Examples
     --------
     >>> import pandas as pd
@@ -128,6 +138,8 @@ class EventLog(StoredLog):
         if categorical is None:
             warn_id_like_fields(columns, table)
         warn_date_like_times(timeline, f"times in column {time!r}")
+        warn_isolated_events(timeline, time, stacklevel=2)
+        warn_far_observation(timeline, stacklevel=2)
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:
@@ -205,6 +217,9 @@ class EventLog(StoredLog):
         joint = self.of(*events, self._names, kinds)
         # Without new events, kinds or observation, the log itself: its rows and those
         # of the result then share a log, and can be concatenated without a copy.
+        last = self.timeline.times.max(initial=joint.timeline.times.min())
+        warn_isolated_events(joint.timeline, self._names[1], stacklevel=2, since=last)
+        warn_far_observation(joint.timeline, stacklevel=2)
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self
@@ -289,6 +304,8 @@ class EventLog(StoredLog):
         """
         check_mergeable(logs, kind_field, cls)
         events, kinds = merge_logs(logs, kind_field, observed_until)
+        if observed_until is not None:
+            warn_far_observation(events.timeline, stacklevel=2)
         first = next(iter(logs.values()))
         return cls.of(*events, first._names, kinds)
 

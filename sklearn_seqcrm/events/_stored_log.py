@@ -17,6 +17,10 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._time_range import (
+    warn_far_observation,
+    warn_isolated_events,
+)
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
@@ -272,4 +276,7 @@ class StoredLog(ViewableLog):
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
             writer.finish(None, observed_until)
-        return open_log(cls, path)
+        log = open_log(cls, path)
+        warn_isolated_events(log.timeline, time, stacklevel=2)
+        warn_far_observation(log.timeline, stacklevel=2)
+        return log

@@ -442,7 +442,7 @@ def test_a_few_new_customers_are_no_warning(who):
     assert len(log.attach(pd.DataFrame({"who": who}))) == len(who)
 
 
-LONG = [f"{i:06}" for i in range(1, 30_000)]
+PADDED = [f"{i:06}" for i in range(1, 30_000)]
 
 
 @pytest.mark.parametrize(
@@ -452,7 +452,7 @@ LONG = [f"{i:06}" for i in range(1, 30_000)]
         (["123", "10000"], ["00123", "10000"], "00123", "123"),
         (["7", "8"], ["7.0"], "7.0", "7"),
         (["007", "123"], ["7.0", "x"], "7.0", "007"),
-        (LONG, [one.lstrip("0") for one in LONG], "1", "000001"),
+        (PADDED, [one.lstrip("0") for one in PADDED], "1", "000001"),
     ],
 )
 def test_ids_without_their_leading_zeros_are_a_warning(known, given, one, other):
