@@ -18,6 +18,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
@@ -88,6 +89,9 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
+        If most levels of a field look like numbers with decimal commas, "12,50", and it
+        is not in `categorical`.
+
         If dates are probably wrong: one event of a hundred or more, or a thousandth of
         all, come after a silence of more than a tenth of the time span before it (for
         plain numbers, all of it), 31 days, and ten times any earlier silence; or
@@ -107,7 +111,7 @@ class EventLog(StoredLog):
     ... )
     >>> log = EventLog(orders, customer="customer", time="day")
     >>> log
-    EventLog(3 events, 2 customers, 2024-01-02..2024-03-05, fields: amount)
+    EventLog(3 events, 2 customers, 2024-01-02..2024-03-05, numeric: amount)
     >>> rows = pd.DataFrame({"customer": ["ann", "bob", "eve"]})
     >>> log.attach(rows, cutoff="2024-03-05")
       customer             history
@@ -127,16 +131,18 @@ class EventLog(StoredLog):
     ) -> None:
         # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
+        declared = () if categorical is None else categorical
         timeline, columns = read_events(
             table,
             customer,
             time,
             fields,
-            categorical=() if categorical is None else categorical,
+            categorical=declared,
             observed_until=observed_until,
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
+        warn_decimal_commas(columns, declared)
         warn_date_like_times(timeline, f"times in column {time!r}")
         warn_isolated_events(timeline, time, stacklevel=2)
         warn_far_observation(timeline, stacklevel=2)
@@ -209,7 +215,7 @@ class EventLog(StoredLog):
         >>> april = pd.DataFrame({"who": ["b", "b"], "day": [2, 35], "price": [8, 9]})
         >>> log = EventLog(march, "who", "day", observed_until=31)
         >>> log.append(april, observed_until=61, duplicates="drop")
-        EventLog(3 events, 2 customers, 1..35, fields: price)
+        EventLog(3 events, 2 customers, 1..35, numeric: price)
         """
         events, kinds = append_events(
             self, self._kinds, more, observed_until, duplicates, new_kinds

@@ -74,7 +74,7 @@ def test_properties_of_a_log(log):
     assert log.time_span == (pd.Timestamp("2024-01-01"), pd.Timestamp("2024-03-01"))
     assert log.observed_until == pd.Timestamp("2024-03-01")
     assert repr(log) == (
-        "EventLog(6 events, 3 customers, 2024-01-01..2024-03-01, fields: x)"
+        "EventLog(6 events, 3 customers, 2024-01-01..2024-03-01, numeric: x)"
     )
 
 
@@ -86,7 +86,14 @@ def test_repr_of_many_fields_has_lines_of_88_characters():
     assert all(len(line) <= 88 for line in (first, *others))
     assert all(line.startswith("         amount_in_") for line in others)
     found = " ".join([first, *(line.strip() for line in others)])
-    assert found.endswith(f"fields: {', '.join(names)})")
+    assert found.endswith(f"numeric: {', '.join(names)})")
+
+
+def test_repr_names_the_types_of_fields(events):
+    fields = {"shop": "s", "due": events["day"], "y": 1.0, "v": list(np.ones((6, 2)))}
+    found = repr(EventLog(events.assign(**fields), "customer", "day"))
+    types = "numeric: x, y; categorical: shop; datetime: due; vector: v)"
+    assert " ".join(found.split()).endswith(types)
 
 
 @pytest.mark.parametrize(
