@@ -274,7 +274,7 @@ def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str]
             number = digits.lstrip("0")
             for text in (digits, number, *map(number.zfill, widths)):
                 others[text] = one
-    is_known = known.get_indexer(list(others)) >= 0
+    is_known = known.get_indexer(pd.Index(list(others), dtype=object)) >= 0
     found = [text for text, yes in zip(others, is_known, strict=True) if yes]
     return (others[found[0]], found[0]) if found else None
 
