@@ -434,7 +434,7 @@ BAD_INPUT = {
     ),
     "observed_until too early": (
         (frame(), "customer", "time", None, 1), ValueError,
-        "observed_until=1 lies before the last event at 2.",
+        "observed_until=1 lies before the last event at 2; leave out later events,",
     ),
     "observed_until of another kind": (
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
