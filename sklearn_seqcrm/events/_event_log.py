@@ -95,8 +95,8 @@ class EventLog(StoredLog):
         If dates are probably wrong: one event of a hundred or more, or a thousandth of
         all, come after a silence of more than a tenth of the time span before it (for
         plain numbers, all of it), 31 days, and ten times any earlier silence; or
-        `observed_until` is more than three years after the last event, and more than
-        the time span.
+        `observed_until` is more than three years after the last of a hundred events or
+        more, and more than their time span.
 
     Examples
     --------

@@ -27,7 +27,8 @@ from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
 _LATE, _LATE_DAYS = 0.1, 31
 # One kind of events may end earlier than the others by this share of the span, or days.
 _EARLY, _EARLY_DAYS = 0.1, 7
-# Late events, of a wrong date, are at most this share of all, or one of this many.
+# Late events, of a wrong date, are at most this share of all, or one of this many. The
+# last event of fewer is no scale for the end of observation, either.
 _ISOLATED, _MANY = 0.001, 100
 # No earlier silence of the log may be longer than this share of the one before them: a
 # shop of one season is silent each year.
@@ -266,7 +267,7 @@ def warn_far_observation(timeline: Timeline, stacklevel: int) -> None:
         Stack level of the caller, as in `warnings.warn`.
     """
     clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
-    if per_day is None or not len(timeline.times):
+    if per_day is None or len(timeline.times) < _MANY:
         return
     first, last = int(timeline.times.min()), int(timeline.times.max())
     silence = int(timeline.observed_until) - last
