@@ -8,6 +8,7 @@ from sklearn_seqcrm._store._clock import (
     days_between,
     days_between_ticks,
     format_time,
+    parse_iso,
     saturating_add,
     saturating_subtract,
 )

@@ -171,6 +171,7 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
 _OF_WHOLE_LOGS = (
     "append",
     "attach",
+    "for_customers",
     "only",
     "resample",
     "snapshots",
@@ -277,14 +278,18 @@ class RawLog(Log):
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
-        """Sizes, time span and fields, in lines of 88; moments if they are fewer."""
+        """Sizes, time span, fields by type, in lines of 88; moments if fewer."""
         n_events, n_moments = len(self), self.timeline.n_moments
         moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         name = type(self).__name__
+        by_type: dict[str, list[str]] = {}
+        for field, column in self._columns.items():
+            by_type.setdefault(column.type.name, []).append(field)
+        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
         text = (
             f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
-            f"{span}, fields: {', '.join(self.fields) or 'none'})"
+            f"{span}, {fields or 'fields: none'})"
         )
         indent = " " * (len(name) + 1)
         return fill(

@@ -51,10 +51,10 @@ class ViewableLog(RawLog):
             of DuckDB, or any other object with ``__arrow_c_stream__``.
         customer : str or None, default=None
             Column of `rows` with the customer; None: the same name as in the log.
-            Customers who are not in the log get an empty history, with a warning if
-            there are ten or more and all are unknown.
+            Customers who are not in the log get an empty history.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` with the cutoff of each row, or one cutoff for all rows.
+            Column of `rows` with the cutoff of each row, or one cutoff for all rows,
+            which may be text in ISO 8601.
             None: everything known so far. Events *at* the cutoff belong to the future.
             A cutoff between two ticks of the log's unit of time is rounded up; with
             `allow_exact_matches`, down.
@@ -89,7 +89,9 @@ class ViewableLog(RawLog):
         UserWarning
             If a cutoff lies so long after the end of observation that it is probably a
             mistake: by more than a tenth of the time span of the log and 31 days or,
-            for plain numbers, by more than the whole span and 20.
+            for plain numbers, by more than the whole span and 20. If ten or more
+            customers are in `rows` and none of them in the log, or some are not in the
+            log because their ids have other leading zeros.
         """
         rows = read_rows(rows)
         array = histories_of_rows(
@@ -113,7 +115,7 @@ class ViewableLog(RawLog):
         Parameters
         ----------
         cutoffs : datetime, number or sequence of them
-            Times at which all customers are viewed.
+            Times at which all customers are viewed; as text, in ISO 8601.
         min_events : int, default=1
             Leave out customers with fewer events before the cutoff. With 0, there are
             also rows of customers whose first event is still to come, and who were
@@ -190,7 +192,7 @@ class ViewableLog(RawLog):
         step : Timedelta, str or number
             Distance between the cutoffs.
         start : datetime or number, default=None
-            First cutoff; None: one step after the first event.
+            First cutoff, as text in ISO 8601; None: one step after the first event.
         end : datetime or number, default=None
             Bound of the last cutoff; None: `observed_until` of the log.
         min_events, active_within, lookback, name : object
