@@ -25,6 +25,7 @@ from sklearn_seqcrm._store import (
     events_of_kinds,
     field_of_kinds,
     saturating_add,
+    warn_all_kinds,
 )
 from sklearn_seqcrm._typing import Duration
 
@@ -203,6 +204,25 @@ def windows_after(
     return Windows(
         index, log, events, first, last, begin, length, censored, latest, attrs
     )
+
+
+def warn_without_kinds(
+    X: Any, history: Any, kinds: Any, what: str, field: str | None = None
+) -> None:
+    """Warn if `kinds` is None and several kinds of a merged log count.
+
+    Parameters
+    ----------
+    X, history, kinds : object
+        As in `windows_after`.
+    what : str
+        The target and its verb, as the beginning of the warning.
+    field : str or None, default=None
+        Only kinds with this field matter; None for all.
+    """
+    if kinds is None:
+        log = one_history(X, history).log
+        warn_all_kinds(log, what, field, stacklevel=4)  # a target is wrapped
 
 
 def _plain(length: Any) -> str | int | float:

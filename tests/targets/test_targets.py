@@ -231,13 +231,14 @@ def test_events_after_the_end_of_the_record_are_not_counted():
         }
     )
     X = log.snapshots([10, 40, 55], min_events=0)
-    y = time_to_next(X, censored="keep")
+    both = ["order", "return"]
+    y = time_to_next(X, censored="keep", kinds=both)
     assert y["event"].tolist() == [True, False, False, False, False, False]
     assert y["time"].tolist() == [10, 40, 10, 10, 0, 0]
-    y = time_to_next(X, 25, censored="keep")
+    y = time_to_next(X, 25, censored="keep", kinds=both)
     assert y["event"].tolist() == [True, False, False, False, False, False]
     assert y["time"].tolist() == [10, 25, 10, 10, 0, 0]
-    assert next_value(X, "price", censored="nan").isna().all()
+    assert next_value(X, "price", censored="nan", kinds=both).isna().all()
     assert_array_equal(
         future_sum(X, "price", 41, censored="nan"), [0, 0, *[np.nan] * 4]
     )
