@@ -21,7 +21,12 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 import sklearn_seqcrm
 from sklearn_seqcrm._columns import customers_of
 from sklearn_seqcrm._durations import refuse_times
-from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
+from sklearn_seqcrm._sklearn_compat import (
+    Interval,
+    safe_indexing,
+    split_by,
+    validate_params,
+)
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
@@ -291,13 +296,10 @@ def _folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return training and test positions of each fold, none of them empty."""
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
-    # A splitter that ignores groups warns about them; its routing has no groups.
-    routing = getattr(splitter, "get_metadata_routing", None)
-    ignored = routing is not None and not routing().split.requests.get("groups")
     everyone = np.arange(len(y))
     folds = [
         (everyone[train], everyone[test])  # masks become positions
-        for train, test in splitter.split(X, y, None if ignored else customers)
+        for train, test in split_by(splitter, X, y, customers)
     ]
     if not folds:
         raise ValueError("cv makes no fold.")

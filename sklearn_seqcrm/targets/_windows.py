@@ -362,6 +362,8 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         latest //= 1  # a cutoff is a whole tick
     earlier = ""
     if len(timeline.times) and latest >= timeline.times.min():
+        if second:
+            latest = latest // second * second  # not 00:00:00.000001
         earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "
     raise ValueError(
         f"The windows of {which} run past the end of the log, the first in the rows "

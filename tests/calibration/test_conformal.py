@@ -337,6 +337,8 @@ def test_errors(shop):
         ConformalRegressor(base).fit(one, y[one.index])
     with pytest.raises(ValueError, match=r"(?s)cv must make one split.* makes 3"):
         ConformalRegressor(base, cv=GroupShuffleSplit(3)).fit(X, y)
+    with pytest.raises(ValueError, match="makes 5"):  # and no warning of groups
+        ConformalRegressor(base, cv=5).fit(X, y)
     frozen = FrozenEstimator(clone(base).fit(X, y))
     with pytest.raises(ValueError, match=r"leave cv=None"):
         ConformalRegressor(frozen, cv=GroupShuffleSplit(1)).fit(X, y)
