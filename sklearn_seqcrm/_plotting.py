@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Distinguishable with every kind of colour vision (Okabe and Ito, "Color Universal
+# Distinguishable with every type of colour vision (Okabe and Ito, "Color Universal
 # Design", 2008); yellow, which is faint on white, comes last.
 OKABE_ITO = (
     "#0072B2",
@@ -22,12 +22,16 @@ OKABE_ITO = (
 
 
 def new_axes(
-    width: float, height: float, n_rows: int = 1, n_columns: int = 1, **options: Any
+    width: float | None = None,
+    height: float | None = None,
+    n_rows: int = 1,
+    n_columns: int = 1,
+    **options: Any,
 ) -> Any:
-    """Return the axes of a new figure, whose size is in inches."""
+    """Return the axes of a new figure; its size is in inches, None for the usual."""
     from matplotlib import pyplot as plt
 
-    size, layout = (width, height), "constrained"
+    size, layout = None if width is None else (width, height), "constrained"
     return plt.subplots(n_rows, n_columns, figsize=size, layout=layout, **options)[1]
 
 

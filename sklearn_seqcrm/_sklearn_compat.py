@@ -270,7 +270,8 @@ def seeded(part: Any, rng: np.random.RandomState) -> Any:
         if name.split("__")[-1] == "random_state" and params[name] is None
     ]
     seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
-    return part.set_params(**dict(zip(unset, seeds, strict=True)))
+    part.set_params(**dict(zip(unset, seeds, strict=True)))
+    return part  # not the result of `set_params`: FrozenEstimator returns None
 
 
 def weight_key(part: Any) -> str:

@@ -63,7 +63,7 @@ class StoredOutputs:
             many = isinstance(output, list)
             return [one[rows] for one in output] if many else output[rows]
 
-        # scikit-learn infers from the name which kind of output it gets.
+        # scikit-learn infers from the name which type of output it gets.
         call.__name__ = name
         return call
 

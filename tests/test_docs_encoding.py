@@ -26,7 +26,7 @@ def test_a_pair_has_the_word_before_it(page):
 
 
 def test_texts_are_joined_row_by_row(page):
-    """Also with an empty text, and in the order of the rows."""
+    """Empty texts are kept, and texts are in the order of the rows."""
     reviews, texts = page["reviews"], np.array(page["texts"])
     rows = reviews.iloc[[3, 1, 3]]
     assert_array_equal(page["join_words"](rows), texts[[3, 1, 3]])

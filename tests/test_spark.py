@@ -103,7 +103,7 @@ def test_random_tables_by_partition_equal_one_process(spark, seed):
 
 
 def test_the_session_time_zone_changes_nothing(spark):
-    """Of instants, in the hour of autumn that New York has twice as well."""
+    """Instants stay, also in the hour of autumn that New York has twice."""
     events = pd.DataFrame(
         {
             "who": ["a", "a", "b", "b"],

@@ -89,11 +89,11 @@ def fit_seeds(options, name, seeds):
     """
     task = TASKS[name]
     ((X, y, X_judged, y_judged),) = task.folds(options.split, None, options)
-    start = time.perf_counter()
+    start = time.process_time()
     settings = settings_of(options, task, name, X, y)
-    seconds = {"tune": time.perf_counter() - start}
+    seconds = {"tune": time.process_time() - start}
     for seed in seeds:
-        start = time.perf_counter()
+        start = time.process_time()
         network = lstm(task, seed)
         if options.networks:
             network.set_params(estimator__n_networks=options.networks)
@@ -103,7 +103,7 @@ def fit_seeds(options, name, seeds):
             cv=CutoffSplit(1) if options.weight == "forward" else None,
             random_state=seed,
         ).fit(X, y)
-        seconds["fit"] = time.perf_counter() - start
+        seconds["fit"] = time.process_time() - start
         # Its parts were fitted again on all rows, so they are the single models.
         parts = {"boosting": model.boosting_, "lstm": model.lstm_, "hybrid": model}
         predicted = {part: output(task, parts[part], X_judged) for part in MODELS}

@@ -312,7 +312,7 @@ class ProcessRanks(Ranks):
     def join_largest(self, net: Any) -> None:
         """Give all ranks the largest totals that any of them has trained on.
 
-        In training a rank needs its own only, see `CopyMechanism.log_gates`.
+        In training a rank needs its own only, see `CopyMechanism.gate_logits`.
         """
         for name, buffer in net.module_.named_buffers():
             if name.endswith("most_total"):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import segment_numbers
+from sklearn_seqcrm._ragged import first_at_or_after
 
 _N_LENGTHS = 12
 # A simulated customer may be busier than any in training, by this factor.
@@ -51,15 +51,23 @@ class BusiestWindows(NamedTuple):
         """
         since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
         longest = float(since.max(initial=1.0))
-        # All histories are shifted on one time axis, so far apart that no window has
-        # events of two of them. One search then counts for all.
-        history = segment_numbers(offsets)
+        stop = offsets[1:].repeat(np.diff(offsets))
         lengths = [longest / 2.0**k for k in reversed(range(_N_LENGTHS))]
-        counts = []
+        counts: list[int] = []
+        most = 1
         for length in lengths:
-            shifted = since + history * (longest + 2 * length)
-            stop = np.searchsorted(shifted, shifted + length, side="right")
-            counts.append(int((stop - np.arange(len(shifted))).max(initial=1)))
+            # Only windows of more events than the shorter ones matter: those of an
+            # event and the `most`-th after it. They are few.
+            later = np.arange(most, len(since))
+            begin = np.flatnonzero(
+                (later < stop[: len(later)])
+                & (since[most:] - since[: len(later)] <= length)
+            )
+            end = first_at_or_after(
+                since, begin, stop[begin], since[begin] + length, after=True
+            )
+            most = int((end - begin).max(initial=most))
+            counts.append(most)
         return cls(tuple(lengths), tuple(counts))
 
     def bound(self, length: float) -> int:

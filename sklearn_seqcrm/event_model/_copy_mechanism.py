@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from sklearn_seqcrm.event_model._copy_counts import (
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
-    draw_categorical,
+    draw_logits,
     new_output,
 )
+from sklearn_seqcrm.event_model._joint_linear import joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where
@@ -66,41 +68,52 @@ class CopyMechanism(nn.Module):
         most = torch.zeros(N_SOURCES, dtype=torch.float32, device="cpu")
         self.register_buffer("most_total", most)
 
-    def log_gates(self, context: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        """Return log g_gen, log g_pop and log g_j, shape (n, 2 + N_SOURCES).
+    def gate_logits(
+        self, context: torch.Tensor, is_new_moment: torch.Tensor, total: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits of g_gen, g_pop and g_j, shape (n, 2 + N_SOURCES).
 
-        `context` has the shape (n, size), and `total` holds N_j, shape (n, N_SOURCES):
-        sources with nothing get no probability. Totals beyond all of training count as
-        the largest one there: shares of copies that grow with log N_j without a limit
-        led to simulated favourites with .55 of the mass after a year instead of .52.
+        Parameters
+        ----------
+        context : Tensor of shape (n, size)
+            State, time and fields before this one.
+        is_new_moment : Tensor of shape (n, 1)
+            1 at a new moment, 0 at the one of the previous event.
+        total : Tensor of shape (n, N_SOURCES)
+            N_j: sources with nothing get no probability. Totals beyond all of training
+            count as the largest one there: shares of copies that grow with log N_j
+            without a limit led to simulated favourites with .55 of the mass after a
+            year instead of .52.
         """
         if self.training and len(total):
             self.most_total = torch.maximum(self.most_total, total.amax(dim=0))
-        nothing = nn.functional.pad(total <= 0, (2, 0))
-        known = torch.minimum(total, self.most_total)
-        logits = self.gates(torch.cat([context, known.log1p()], dim=1))
-        return torch.log_softmax(logits.masked_fill(nothing, -torch.inf), dim=1)
+        known = torch.minimum(total, self.most_total).log1p_()
+        facts = torch.cat([is_new_moment, known], dim=1)
+        logits = joint_linear(context, facts, self.gates.weight, self.gates.bias)
+        return logits.masked_fill(nn.functional.pad(total <= 0, (2, 0)), -torch.inf)
 
     def log_prob(
         self,
         context: torch.Tensor,
+        is_new_moment: torch.Tensor,
         candidates: CopyCandidates,
         log_generated: torch.Tensor,
         popularity: torch.Tensor,
     ) -> torch.Tensor:
         """Return the log probability of known levels, shape (n,).
 
-        `log_generated` and `popularity`, of shape (n,), are log G and S of the levels.
+        `log_generated` and `popularity`, of shape (n,), are log G and S of the levels;
+        the others are as in `gate_logits` and `CopyCandidates`.
         """
-        gates = self.log_gates(context, candidates.total)
+        logits = self.gate_logits(context, is_new_moment, candidates.total)
         shares = candidates.count / candidates.total.clamp(min=LEAST_TOTAL)
         shares = torch.cat([popularity[:, None], shares], dim=1)
-        copied = (gates[:, 1:].exp() * shares).sum(dim=1).clamp(min=_LEAST_PROB)
-        return torch.logaddexp(gates[:, 0] + log_generated, copied.log())
+        return _LogGated.apply(logits, log_generated, shares)
 
     def probabilities(
         self,
         context: torch.Tensor,
+        is_new_moment: torch.Tensor,
         state: CopyState,
         generated: torch.Tensor,
         popularity: torch.Tensor,
@@ -111,14 +124,58 @@ class CopyMechanism(nn.Module):
         (n_levels,), is S.
         """
         total = state.remaining()
-        gates = self.log_gates(context, total).exp()
+        gates = torch.softmax(self.gate_logits(context, is_new_moment, total), dim=1)
         weights = torch.where(total > 0, gates[:, 2:] / total, 0.0)
         generated.mul_(gates[:, :1]).addr_(gates[:, 1], popularity)
         return state.add_counts(weights, generated)
 
     def draw_source(
-        self, context: torch.Tensor, state: CopyState, draws: PathDraws
+        self,
+        context: torch.Tensor,
+        is_new_moment: torch.Tensor,
+        state: CopyState,
+        draws: PathDraws,
     ) -> torch.Tensor:
         """Draw 0 (generated), 1 (popular) or 2 + source of a copy, shape (n,)."""
-        gates = self.log_gates(context, state.remaining()).exp()
-        return draw_categorical(gates, draws)
+        logits = self.gate_logits(context, is_new_moment, state.remaining())
+        return draw_logits(logits, draws)
+
+
+class _LogGated(torch.autograd.Function):
+    """The log probability of the mixture, and its gradient in one pass.
+
+    With logits ``l`` of the gates, ``g = softmax(l)``, and what each component gives to
+    the level, ``a = (G, S, n_1 / N_1, ...)``::
+
+        P                   = sum_j g_j a_j
+        d log P / d l_j     = r_j - g_j sum_i r_i,        r_j = g_j a_j / P
+        d log P / d log G   = r_gen
+
+    All but the generated part is at least 1e-30; where it is less, it has no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: torch.Tensor,
+        log_generated: torch.Tensor,
+        shares: torch.Tensor,
+    ) -> torch.Tensor:
+        gates = torch.softmax(logits, dim=1)
+        parts = torch.cat([log_generated.exp()[:, None], shares], dim=1).mul_(gates)
+        copied = parts[:, 1:].sum(dim=1)
+        prob = parts[:, 0] + copied.clamp(min=_LEAST_PROB)
+        if any(ctx.needs_input_grad):
+            parts /= prob[:, None]
+            parts[:, 1:] *= (copied >= _LEAST_PROB)[:, None]
+            ctx.save_for_backward(gates, parts)
+        return prob.log()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+        gates, parts = ctx.saved_tensors
+        gradient = gradients[0][:, None]
+        of_logits = torch.addcmul(
+            parts, gates, parts.sum(dim=1, keepdim=True), value=-1
+        )
+        return of_logits.mul_(gradient), parts[:, 0] * gradients[0], None

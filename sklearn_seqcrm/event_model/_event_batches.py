@@ -11,8 +11,8 @@ rows are padded by moments, and their events stand one after the other::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class VisibleEvents(TensorFields):
         Channels of all blocks.
     codes : Tensor of shape (n_events, C), int64
         Codes.
+    n_steps : Tensor of shape (B,), int64
+        Number of steps of each row.
     """
 
     row: torch.Tensor
@@ -49,43 +51,45 @@ class VisibleEvents(TensorFields):
     n_before: torch.Tensor
     values: torch.Tensor
     codes: torch.Tensor
+    n_steps: torch.Tensor
 
     @classmethod
     def of(cls, source: HistorySource, rows: np.ndarray) -> Self:
         """Gather the events that some rows see."""
         events = source.events
-        index, step = source.visible_events(rows)
         offsets = np.append(0, np.cumsum(events.lengths[rows]))
         first = offsets[:-1][np.diff(offsets) > 0]
         row = segment_numbers(offsets)
-        at = np.arange(len(index))
-        is_new = is_run_start(step, first)
-        # A step of more events begins at the last event before that is new.
-        n_before = at - np.maximum.accumulate(np.where(is_new, at, 0))
+        at = np.arange(len(row))
+        position = at - offsets[row]
+        if source.levels is None:  # each event is a step
+            index, step = position + events.start[rows][row], position
+            n_before = np.zeros_like(position)
+        else:
+            index, step = source.visible_events(rows)
+            is_new = is_run_start(step, first)
+            # A step of more events begins at the last event before that is new.
+            n_before = at - np.maximum.accumulate(np.where(is_new, at, 0))
         channels = events.channels[index]
         # The first event that a row may see has no predecessor.
         channels[first, source.gap] = 0
         arrays = (
             row,
-            at - offsets[row],
+            position,
             step,
             n_before,
             channels,
             events.codes[index].astype("int64"),
+            source.lengths[rows],
         )
         return cls(*map(torch.from_numpy, arrays))
-
-    def padded(self, numbers: torch.Tensor, n_rows: int) -> torch.Tensor:
-        """Return numbers of the events, (n_events,), as (n_rows, T), padded with 0."""
-        n_positions = 1 + int(self.position.max()) if len(self.position) else 0
-        found = numbers.new_zeros((n_rows, n_positions))
-        found[self.row, self.position] = numbers
-        return found
 
 
 @dataclass(frozen=True)
 class EventPart(BatchPart):
     """A `BatchPart` of rows with a sequence each, and their events.
+
+    It has padded histories only if steps are moments: otherwise the events have all.
 
     Parameters
     ----------
@@ -102,6 +106,11 @@ class EventBatch(Batch):
     def __iter__(self) -> Iterator[EventPart]:
         """Gather a part at a time, in the order of `rows`."""
         [source] = self._data.sources
+        if source.levels is None:
+            for rows in self.parts:
+                bare = cast("EventPart", EventPart.of(self._data, rows, []))
+                yield replace(bare, events=VisibleEvents.of(source, rows))
+            return
         for rows, part in zip(self.parts, super().__iter__(), strict=True):
             own = {one.name: getattr(part, one.name) for one in fields(part)}
             yield EventPart(**own, events=VisibleEvents.of(source, rows))

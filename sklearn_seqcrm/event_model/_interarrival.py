@@ -22,6 +22,7 @@ import torch
 
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._distributions import (
+    NO_ATOM,
     AtomMixture,
     MixtureDensity,
     PathDraws,
@@ -272,9 +273,9 @@ def _share_beyond(ended: np.ndarray, censored: np.ndarray) -> float:
         Times since the last event.
     """
     times, n_ended = np.unique(ended, return_counts=True)
-    every = np.sort(np.concatenate([ended, censored]))
-    at_risk = len(every) - np.searchsorted(every, times)
-    counted = at_risk >= max(2, len(every) / 100)
+    at_risk = n_ended[::-1].cumsum()[::-1]
+    at_risk = at_risk + len(censored) - np.searchsorted(np.sort(censored), times)
+    counted = at_risk >= max(2, (len(ended) + len(censored)) / 100)
     share = np.prod(1 - n_ended[counted] / at_risk[counted])
     return float(np.clip(share, _LEAST_NEVER, _MOST_NEVER))
 
@@ -363,13 +364,10 @@ class TimeDensity(MixtureDensity):
         Tensor of shape (n,)
             Log probabilities.
         """
-        mixture = self.mixture(states)
         upper, width = cells.unbind(1)
-        some = (width != TIE).nonzero()[:, 0]
-        log_tie = mixture.log_atoms[:, _TIE_ATOM]
-        if len(some) < len(upper):  # components cost time only where there is no tie
-            upper, width, mixture = upper[some], width[some], mixture.take(some)
-        return log_tie.index_copy(0, some, mixture.log_cell(upper, width))
+        is_tie = width == TIE
+        atom = torch.where(is_tie, _TIE_ATOM, NO_ATOM)
+        return self.log_mixture(states, atom, upper, width, ~is_tie)
 
     def log_survival(
         self, states: torch.Tensor, log_censoring_time: torch.Tensor

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
 from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
@@ -141,11 +142,11 @@ class LevelDensity(FieldDensity):
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the log probability of levels, shape (n,); see `FieldDensity`."""
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         is_new = target >= self.n_levels
         level = target.masked_fill(is_new, MISSING)
         code = level.clamp(max=self.n_codes - 1)
-        log_prob = self._log_generated(softmax_input, code)
+        log_prob = self._log_generated(softmax_input, is_new_moment, code)
         if len(self.rare_shares):
             rare = (level - self.n_codes + 1).clamp(min=0)
             log_share = self.rare_shares[rare].log()
@@ -154,7 +155,7 @@ class LevelDensity(FieldDensity):
         if self.copies is not None and candidates is not None:
             popularity = self.popularity[level] * ~is_new
             log_prob = self.copies.log_prob(
-                gate_input, candidates, log_prob, popularity
+                gate_input, is_new_moment, candidates, log_prob, popularity
             )
         # A new level is drawn for the first time, or copied.
         unseen = torch.full_like(log_prob, self.log_unseen)
@@ -181,8 +182,8 @@ class LevelDensity(FieldDensity):
         is_tie : Tensor of shape (n,), bool, or None, default=None
             As in `log_prob`.
         """
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
-        logits = self.output(softmax_input)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
+        logits = self.output(torch.cat([softmax_input, is_new_moment], dim=1))
         logits[:, : self.first_drawable] = -torch.inf
         generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
@@ -190,6 +191,7 @@ class LevelDensity(FieldDensity):
         new = (0, state.observed.n_levels - self.n_levels)
         found = self.copies.probabilities(
             gate_input,
+            is_new_moment,
             state,
             nn.functional.pad(generated, new),
             nn.functional.pad(self.popularity, new),
@@ -230,10 +232,11 @@ class LevelDensity(FieldDensity):
         is_tie: torch.Tensor | None,
     ) -> torch.Tensor:
         """Draw levels, also those that the moment has already, shape (n,), int64."""
-        softmax_input, gate_input = self._shrunken_inputs(context, is_tie)
+        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
+        softmax_input = torch.cat([softmax_input, is_new_moment], dim=1)
         if self.copies is None or state is None:
             return self._draw_generated(softmax_input, draws)
-        source = self.copies.draw_source(gate_input, state, draws)
+        source = self.copies.draw_source(gate_input, is_new_moment, state, draws)
         levels = torch.zeros_like(source)
         generated, popular, copied = (
             some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)
@@ -263,32 +266,26 @@ class LevelDensity(FieldDensity):
         codes[:, self.level] = column.values + FIRST_LEVEL
         codes[:, self.code] = encoded[0]
 
-    def _shrunken_inputs(
+    def _shrunken(
         self, context: torch.Tensor, is_tie: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the inputs of softmax and gates, two of shape (n, size + 1).
-
-        The last column is 1[new moment], which is not shrunk.
-        """
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return contexts of softmax and gates, (n, size), and the new-moment flag."""
         if is_tie is None:
             is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
-        is_new_moment = (~is_tie).to(context.dtype)[:, None]  # (n, 1)
+        is_new_moment = (~is_tie).to(context.dtype)[:, None]
         if self.training or (self.shrinkage == 1).all():
-            whole = torch.cat([context, is_new_moment], dim=1)
-            return whole, whole
+            return context, context, is_new_moment
         factors = self.shrinkage[:, is_tie.long(), None]  # (2, n, 1)
-        softmax_input, gate_input = (
-            torch.cat([context * factor, is_new_moment], dim=1) for factor in factors
-        )
-        return softmax_input, gate_input
+        softmax_input, gate_input = (context * factor for factor in factors)
+        return softmax_input, gate_input, is_new_moment
 
     def _log_generated(
-        self, context: torch.Tensor, codes: torch.Tensor
+        self, context: torch.Tensor, is_new_moment: torch.Tensor, codes: torch.Tensor
     ) -> torch.Tensor:
         """Return log G of codes that training saw, shape (n,)."""
         known = (codes - MISSING).clamp(min=0)
         weight, bias = self.output.weight[MISSING:], self.output.bias[MISSING:]
-        return log_softmax_of(context, weight, bias, known)
+        return log_softmax_of(context, is_new_moment, weight, bias, known)
 
     def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw levels from the softmax, (n,), int64; rare ones by their shares."""
@@ -325,8 +322,12 @@ def _cast_exactly(values: pd.Index, dtype: Any) -> pd.Index:
 def _has_repeats(levels: np.ndarray, moment: np.ndarray) -> bool:
     """Return whether two events of a moment have the same level."""
     is_level = levels >= FIRST_LEVEL
-    pairs = moment[is_level] * (levels.max(initial=0) + 1) + levels[is_level]
-    return len(np.unique(pairs)) < len(pairs)
+    levels, moment = levels[is_level], moment[is_level]
+    # Moments of a single event, mostly all of them, need not be sorted.
+    begins = is_run_start(moment)
+    some = ~(begins & np.append(begins, True)[1:])
+    pairs = np.sort(moment[some] * (levels.max(initial=0) + 1) + levels[some])
+    return bool((pairs[1:] == pairs[:-1]).any())
 
 
 def repeat_purchase_lift(
@@ -365,25 +366,26 @@ def repeat_purchase_lift(
     levels = levels[is_level]
     moment, customer = events.moment[is_level], events.customer[is_level]
     # Moments in which an event has a level, numbered from 0 on.
-    moment_index = np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
-    order = np.lexsort((levels, customer))  # events of a level stay in their order
-    is_first_of_level = np.ones(len(levels), dtype=bool)
-    is_first_of_level[1:] = (np.diff(levels[order]) != 0) | (
-        np.diff(customer[order]) != 0
-    )
-    is_repeat = ~is_first_of_level
-    is_repeat[1:] &= np.diff(moment_index[order]) != 0
+    is_moment = is_run_start(moment)
+    moment_index = np.cumsum(is_moment) - 1
+    # By level, then by customer; events of a level stay in their order. Small integers
+    # are sorted by radix, in a quarter of the time.
+    order = levels.astype(np.min_scalar_type(n_levels)).argsort(kind="stable")
+    is_first_of_level = is_run_start(levels[order]) | is_run_start(customer[order])
+    is_repeat = ~is_first_of_level & is_run_start(moment[order])
     repeats = order[is_repeat]
     # R_m / n(m) of each moment, (n_moments,).
-    moment_begin = np.flatnonzero(np.diff(moment_index, prepend=-1))
+    moment_begin = np.flatnonzero(is_moment)
     n_repeats = np.bincount(moment_index[repeats], minlength=len(moment_begin))
-    history_begin = np.searchsorted(customer, customer[moment_begin])
+    owner = customer[moment_begin]
+    owner_begin = np.flatnonzero(is_run_start(owner))
+    n_moments = np.diff(owner_begin, append=len(owner))  # of each customer
+    history_begin = moment_begin[owner_begin].repeat(n_moments)
     share = n_repeats / np.maximum(moment_begin - history_begin, 1)
     # E_c, summed by event: an event of level c adds 1 to n_c(m) at each later moment m
     # of its customer, so that its part is the sum of R_m / n(m) over these moments.
     after = share[::-1].cumsum()[::-1] - share
-    owner = customer[moment_begin]
-    last_moment = np.searchsorted(owner, owner, side="right") - 1
+    last_moment = (owner_begin + n_moments - 1).repeat(n_moments)
     expected = np.bincount(levels, (after - after[last_moment])[moment_index], n_levels)
     observed = np.bincount(levels[repeats], minlength=n_levels)
     lift = (observed + _PSEUDO_COUNT) / (np.maximum(expected, 0) + _PSEUDO_COUNT)

@@ -107,7 +107,7 @@ def cumulative_hazards(
     last, elapsed = last_times(source)
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
-        for rows, part in net.parts(data):
+        for rows, part in net.parts(data, share=True):
             states = module.time_inputs_at_cutoffs(part)
             log_censoring_time = split_static(part.static).log_censoring_time
             known = module.time.log_survival(states, log_censoring_time)

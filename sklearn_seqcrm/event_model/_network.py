@@ -38,7 +38,6 @@ from sklearn_seqcrm._recurrent.data import (
     Batch,
     BatchIterator,
     BatchPart,
-    HistoryBatch,
     RowData,
     steps_of_parts,
 )
@@ -60,6 +59,7 @@ from sklearn_seqcrm.event_model._event_batches import (
 )
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
+from sklearn_seqcrm.event_model._joint_linear import joint_linear
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
@@ -67,7 +67,7 @@ from sklearn_seqcrm.event_model._open_moments import (
     join_lines_before,
     open_outputs,
 )
-from sklearn_seqcrm.event_model._segments import read_in_segments
+from sklearn_seqcrm.event_model._segments import gather_segments, read_in_segments
 
 
 class EventLogProbs(NamedTuple):
@@ -229,7 +229,7 @@ class EventNetwork(nn.Module):
 
     def log_probs(self, part: EventPart) -> EventLogProbs:
         """Return log probabilities of events, and of no further one before cutoffs."""
-        [history] = part.histories
+        assert part.events is not None
         events = self.states(part)
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
         rate = EventRate.before_events(self.grid.lengths(cells), is_first)
@@ -238,7 +238,7 @@ class EventNetwork(nn.Module):
         own = split_static(part.static)
         inputs = self.time_inputs(events.last, own.rate)
         survival = self.time.log_survival(inputs, own.log_censoring_time)
-        survival = survival.masked_fill(history.lengths == 0, 0.0)
+        survival = survival.masked_fill(part.events.n_steps == 0, 0.0)
         fields = [
             self.field_log_prob(key, context, events)
             for key, context in self.field_contexts(events)
@@ -247,9 +247,9 @@ class EventNetwork(nn.Module):
 
     def states(self, part: EventPart) -> EventStates:
         """Return the states before the events of rows with a sequence each."""
-        [history], events = part.histories, part.events
+        events = part.events
         assert events is not None
-        n, device = len(history.lengths), history.lengths.device
+        n, device = len(events.n_steps), events.row.device
         opened = None
         if self.lines_before is not None and events.n_before.any():
             values = events.values[:, self.blocks.network]
@@ -258,13 +258,13 @@ class EventNetwork(nn.Module):
             opened = join_lines_before(self.reader, lines, encoded, events.n_before)
         found = read_in_segments(
             self.reader,
-            self._embedding_of(history),
-            history.lengths,
+            self._embedding_of(part),
+            events.n_steps,
             self.initial_output,
             with_layers=opened is not None,
         )
         row = torch.cat([events.row, torch.arange(n, device=device)])
-        place = found.place(row, torch.cat([events.step, history.lengths]))
+        place = found.place(row, torch.cat([events.step, events.n_steps]))
         table = found.outputs
         later, of_lines = events.row[:0], None
         if opened is not None and self.lines_before is not None:
@@ -281,14 +281,12 @@ class EventNetwork(nn.Module):
             states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
         is_tie = self.is_tie(events.values) & (events.position > 0)
-        ties = events.padded(is_tie, n)
         candidates = {
             key: copy_candidates(
-                events.padded(events.codes[:, density.level], n),
+                density.own_target(events.values, events.codes),
                 density.copies.lift,
-                ties,
+                is_tie,
                 events.row,
-                events.position,
             )
             for key, density in self.fields.items()
             if density.copies is not None
@@ -307,14 +305,20 @@ class EventNetwork(nn.Module):
             states[n_events:],
         )
 
-    def _embedding_of(self, history: HistoryBatch) -> Any:
-        """Return a function that embeds a slice of the steps of some sequences."""
-        if history.levels is None:
-            return lambda rows, steps: self.reader.embed(
-                history.values[rows, steps], history.codes[rows, steps]
+    def _embedding_of(self, part: EventPart) -> Any:
+        """Return a function that embeds the steps of segments."""
+        events = part.events
+        assert events is not None
+        if not part.histories:
+            values = events.values[:, self.blocks.network]
+            steps = embed_lines(self.reader, values, events.codes)
+            begin = events.n_steps.cumsum(dim=0) - events.n_steps
+            return lambda segments: gather_segments(
+                steps, begin, events.n_steps, segments
             )
+        [history] = part.histories
         embedded = self.reader.embed(history.values, history.codes, history.levels)
-        return lambda rows, steps: embedded[rows, steps]
+        return lambda segments: [embedded[rows, steps] for rows, steps in segments]
 
     def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
@@ -352,7 +356,8 @@ class EventNetwork(nn.Module):
         times : Tensor of shape (n, n_times)
             Channels of the event in the block `time`.
         """
-        return self.from_state(states) + self.from_time(times)
+        weight = torch.cat([self.from_state.weight, self.from_time.weight], dim=1)
+        return joint_linear(states, times, weight, self.from_state.bias)
 
     def time_inputs(self, states: torch.Tensor, rate: EventRate) -> torch.Tensor:
         """Return the inputs of the distribution of the next time, (n, H + 1).
@@ -368,7 +373,7 @@ class EventNetwork(nn.Module):
 
     def time_inputs_at_cutoffs(self, part: BatchPart) -> torch.Tensor:
         """Return `time_inputs` after the last event of rows."""
-        states = self.final_states(part).output + self.static_effect(part.static)
+        states = self.last_outputs(part) + self.static_effect(part.static)
         return self.time_inputs(states, split_static(part.static).rate)
 
     def static_effect(self, static: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
@@ -87,18 +88,19 @@ def calibrate_never_share(
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
     length = _record_length(ranks.concatenate(rows.cutoff - first))
-    for share in _HORIZONS:
-        horizon = np.asarray(share * length).astype(first.dtype)
-        kept = np.flatnonzero(first < rows.cutoff - horizon)
-        if not horizon or not len(kept):
-            continue
-        later = Rows(rows.log, *(column[kept] for column in rows[1:]))
+    horizons = np.multiply(_HORIZONS, length).astype(first.dtype)[:, None]
+    # All landmarks at once: rows of a customer share a pass over the events.
+    landmark, kept = np.nonzero((horizons > 0) & (first < rows.cutoff - horizons))
+    if len(kept):
+        later, horizon = rows.select(lambda column: column[kept]), horizons[landmark, 0]
         before = _at_landmarks(later, horizon)
         log_never, known, until = _log_survival(
             net, learned, table, before, row[kept], horizon
         )
-        came = before.stop < later.stop
-        loss[kept] += _losses(log_never, known, until, came)
+        found = _losses(log_never, known, until, before.stop < later.stop)
+        for number in range(len(horizons)):
+            some = landmark == number
+            loss[kept[some]] += found[some]
     density.offset_never(_choose_offset(ranks.concatenate(loss)))
 
 
@@ -109,11 +111,9 @@ def _record_length(lengths: np.ndarray) -> Any:
 
 
 def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
-    """Return the rows as they were a horizon before their cutoffs."""
-    cutoff = rows.cutoff - horizon
-    times, stop = rows.log.timeline.times, rows.stop.copy()
-    for i, (first, last) in enumerate(zip(rows.start, rows.stop, strict=True)):
-        stop[i] = first + np.searchsorted(times[first:last], cutoff[i])
+    """Return the rows as they were a horizon, one for each, before their cutoffs."""
+    cutoff, times = rows.cutoff - horizon, rows.log.timeline.times
+    stop = first_at_or_after(times, rows.start, rows.stop, cutoff)
     return Rows(rows.log, rows.codes, rows.start, stop, cutoff)
 
 
@@ -129,11 +129,12 @@ def _log_survival(
     data = learned.encode(table, rows, table_row)
     grid: InterarrivalGrid = learned.grid
     last, elapsed = last_times(data.sources[0])
-    until = grid.log_censoring_time(elapsed + float(horizon), last).astype("float32")
+    later_than = elapsed + horizon.astype("float64")
+    until = grid.log_censoring_time(later_than, last).astype("float32")
     module = net.module_
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():
-        for own, part in net.parts(data):
+        for own, part in net.parts(data, share=True):
             states = module.time_inputs_at_cutoffs(part)
             known = split_static(part.static).log_censoring_time
             later = torch.from_numpy(until[own]).to(known.device)

@@ -17,7 +17,6 @@ from sklearn_seqcrm.event_model._distributions import (
     NO_ATOM,
     MixtureDensity,
     PathDraws,
-    pick,
     start_of_components,
 )
 from sklearn_seqcrm.event_model._fields import (
@@ -106,13 +105,9 @@ class NumberDensity(MixtureDensity, FieldDensity):
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the log probability of `NumberField.targets`, shape (n,)."""
-        mixture = self.mixture(context)
         upper, width, atom = target.unbind(1)
-        inside = mixture.log_cell(upper, width)
-        own = pick(mixture.log_atoms, atom.long().clamp(min=0))
         # A component may give the value of an atom, too.
-        value = torch.where(atom != NO_ATOM, torch.logaddexp(own, inside), inside)
-        return torch.where(atom == _MISSING, own, value)
+        return self.log_mixture(context, atom.long(), upper, width, atom != _MISSING)
 
     def draw(
         self,

@@ -11,12 +11,13 @@ first, and rows that have ended leave the batch (an `s` is a step)::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from sklearn_seqcrm._recurrent.network import HistoryReader
 from sklearn_seqcrm.event_model._cell_states import cell_states
@@ -24,7 +25,11 @@ from sklearn_seqcrm.event_model._cell_states import cell_states
 # Segments of steps -------------------------------------------------------------------
 
 # A call of the layers takes as long as this many padded steps.
-_STEPS_OF_A_CALL = 256
+_STEPS_OF_A_CALL = 128
+# oneDNN prepares a kernel for each new shape, which takes as long as 200 steps. So ends
+# of segments and numbers of sequences have three leading binary digits, and most shapes
+# come again.
+_DIGITS = 3
 # States (steps times units) that a CPU reads at once. With twice as many, an LSTM took
 # half as much time again for each: malloc requests such arrays from the system each
 # time.
@@ -32,7 +37,10 @@ _STATES_AT_ONCE = 2**18
 
 
 class Segment(NamedTuple):
-    """Steps from `first` up to `last` of the `n` longest sequences."""
+    """Steps from `first` up to `last` of the `n` longest sequences.
+
+    Some of the sequences may have ended before.
+    """
 
     first: int
     last: int
@@ -42,9 +50,9 @@ class Segment(NamedTuple):
 class StepStates(NamedTuple):
     """Outputs and states of a reader after the steps of B ragged sequences.
 
-    All segments stand one after the other in tables, each by sequence and step. The
+    All segments stand one after the other in tables, each by step and sequence. The
     first entry is that before any step. After step s - 1 of the k-th longest sequence
-    the entry is ``offset[s] + k * stride[s]``.
+    the entry is ``offset[s] + k``.
 
     Parameters
     ----------
@@ -52,7 +60,7 @@ class StepStates(NamedTuple):
         Outputs of the last layer.
     layers : list of tuple of Tensor of shape (n_entries, H)
         State of the cell of each layer; empty if they were not asked for.
-    offset, stride : Tensor of shape (T + 1,), int64
+    offset : Tensor of shape (T + 1,), int64
         Where the entries stand.
     rank : Tensor of shape (B,), int64
         Rank k of each sequence by length, from 0 on.
@@ -61,17 +69,17 @@ class StepStates(NamedTuple):
     outputs: torch.Tensor
     layers: list[tuple[torch.Tensor, ...]]
     offset: torch.Tensor
-    stride: torch.Tensor
     rank: torch.Tensor
 
     def place(self, row: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """Return the entries before some steps of sequences, shape (n,), int64."""
-        return self.offset[step] + self.rank[row] * self.stride[step]
+        # The rank before any step, of which there is one entry for all, is that of 0.
+        return self.offset[step] + self.rank[row] * (step > 0)
 
 
 def read_in_segments(
     reader: HistoryReader,
-    embed: Callable[[torch.Tensor, slice], torch.Tensor],
+    embed: Callable[[list[tuple[torch.Tensor, slice]]], Sequence[torch.Tensor]],
     lengths: torch.Tensor,
     start: torch.Tensor,
     with_layers: bool = False,
@@ -83,8 +91,8 @@ def read_in_segments(
     reader : HistoryReader
         Reads forwards.
     embed : callable
-        Takes sequences, (n,), and a slice of steps, and returns the embedded steps,
-        shape (n, n_steps, D).
+        Takes the sequences, (n,), and the slice of steps of each segment. Returns the
+        embedded steps of each, shape (n, n_steps, D).
     lengths : Tensor of shape (B,), int64
         Number of steps of each sequence.
     start : Tensor of shape (H,)
@@ -101,27 +109,25 @@ def read_in_segments(
         at_once = 1  # a segment has one stretch, at whose ends gradients stop
     sorted_lengths = lengths[order].cpu().numpy()
     segments = cut_segments(sorted_lengths, reader.bptt_steps, at_once)
-    offset, stride = np.zeros((2, int(sorted_lengths[0]) + 1), "int64")
+    offset = np.zeros(int(sorted_lengths[0]) + 1, "int64")
     n_tables = len(reader.layers) * reader.cell.n_states if with_layers else 0
     tables = [[start.new_zeros(1, len(start))] for _ in range(n_tables)]
     outputs, state, at = [start[None]], None, 1
-    for first, last, n in segments:
-        rows = order[:n]
-        steps = embed(rows, slice(first, last))
+    inputs = embed([(order[:n], slice(first, last)) for first, last, n in segments])
+    for (first, last, n), steps in zip(segments, inputs, strict=True):
         if state is not None:
             state = state.take(slice(n))
             if reader.bptt_steps is not None:
                 state = state.map(torch.Tensor.detach)
         traced: list[tuple[torch.Tensor, torch.Tensor]] = []
         before = state
-        output, state = reader.read(steps, lengths[rows], state, traced)
-        outputs.append(output.flatten(0, 1))  # (n, last - first, H) to rows of H
+        output, state = reader.read(steps, lengths[order[:n]], state, traced)
+        outputs.append(_by_step(output))
         if with_layers:
             found = cell_states(reader, traced, before)
             for table, one in zip(tables, found, strict=True):
-                table.append(one.flatten(0, 1))
-        offset[first + 1 : last + 1] = at + np.arange(last - first)
-        stride[first + 1 : last + 1] = last - first
+                table.append(_by_step(one))
+        offset[first + 1 : last + 1] = at + n * np.arange(last - first)
         at += n * (last - first)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=device)
@@ -131,9 +137,49 @@ def read_in_segments(
         torch.cat(outputs),
         [tuple(joined[i : i + n_states]) for i in range(0, n_tables, n_states)],
         torch.from_numpy(offset).to(device),
-        torch.from_numpy(stride).to(device),
         rank,
     )
+
+
+def _by_step(states: torch.Tensor) -> torch.Tensor:
+    """Return states (n, n_steps, H) as a table by step and sequence, as layers do."""
+    return states.transpose(0, 1).flatten(0, 1)
+
+
+def gather_segments(
+    steps: torch.Tensor,
+    begin: torch.Tensor,
+    lengths: torch.Tensor,
+    segments: list[tuple[torch.Tensor, slice]],
+) -> list[torch.Tensor]:
+    """Return the steps of segments, each of shape (n, n_steps, D).
+
+    Parameters
+    ----------
+    steps : Tensor of shape (n_steps, D)
+        Steps of sequences, one sequence after the other.
+    begin, lengths : Tensor of shape (B,), int64
+        First step of each sequence, and its number of steps.
+    segments : list of (Tensor of shape (n,), slice)
+        Sequences and steps. Beyond its end, the last step of a sequence is repeated.
+    """
+    if not segments:  # all sequences are empty
+        return []
+    index = []
+    for rows, some in segments:
+        step = torch.arange(some.start, some.stop, device=steps.device)[:, None]
+        last = lengths[rows].clamp(min=1) - 1
+        # An empty sequence behind the last step has none of its own to repeat.
+        place = (begin[rows] + torch.minimum(step, last)).clamp(max=len(steps) - 1)
+        index.append(place)
+    # All at once: the gradient of each gathering has the size of all steps.
+    every = torch.cat([one.flatten() for one in index])
+    parts = nn.functional.embedding(every, steps).split([one.numel() for one in index])
+    # Layers take in steps by step and sequence, so that these are not copied.
+    return [
+        part.view(*one.shape, -1).transpose(0, 1)
+        for part, one in zip(parts, index, strict=True)
+    ]
 
 
 def cut_segments(
@@ -157,19 +203,24 @@ def cut_segments(
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])
-    ends = {
-        min(-(-end // unit) * unit, longest) for end in _worth_cutting(lengths[::-1])
-    }
+    ends = _worth_cutting(_round_up(lengths[::-1]))
+    ends = [min(-(-end // unit) * unit, longest) for end in ends]
     segments = []
     for first, last in pairwise(sorted({0, *ends})):
-        n = int(np.count_nonzero(lengths > first))
-        most = last - first
+        n = int(_round_up(np.count_nonzero(lengths > first)))
+        n, most = min(n, len(lengths)), last - first
         if steps_at_once is not None:
             most = max(1, steps_at_once // (n * unit)) * unit
         segments += [
             Segment(at, min(at + most, last), n) for at in range(first, last, most)
         ]
     return segments
+
+
+def _round_up(numbers: Any) -> Any:
+    """Return the next integers of `_DIGITS` leading binary digits, from 0 on."""
+    exponent = np.maximum(np.frexp(np.maximum(numbers, 1))[1] - _DIGITS, 0)
+    return -(-numbers >> exponent) << exponent
 
 
 def _worth_cutting(lengths: np.ndarray) -> list[int]:
@@ -207,11 +258,13 @@ def sums_before(
 def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
     """Return S[i] = kept[i] S[i - 1] + added[i], shape (n, k); overwrites both.
 
+    `kept` has k columns or one; where its last column is 0, the others are 0 as well.
+
     A parallel scan (Blelloch, "Prefix Sums and Their Applications", 1990): after the
     pass with a span, S[i] covers 2 * span terms. It ends when all segments have begun.
     """
     span = 1
-    while kept.any():
+    while kept[:, -1].any():
         added[span:] += kept[span:] * added[:-span]
         kept[span:] = kept[span:] * kept[:-span]
         span *= 2

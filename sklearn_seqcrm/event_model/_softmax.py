@@ -16,27 +16,30 @@ _MOST_KEPT = 2**24
 
 def log_softmax_of(
     inputs: torch.Tensor,
+    flag: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
     classes: torch.Tensor,
 ) -> torch.Tensor:
     """Return the log probability of one class of each row, shape (n,).
 
-    Equal to ``log_softmax(inputs @ weight.T + bias)`` at `classes`, in less than half
-    the time: logits are computed portion by portion, and changed in place.
+    Equal to ``log_softmax([inputs, flag] @ weight.T + bias)`` at `classes`, in less
+    than half the time: logits are computed portion by portion, and changed in place.
 
     Parameters
     ----------
     inputs : Tensor of shape (n, D), float32
         Inputs of a linear layer.
-    weight : Tensor of shape (n_classes, D), float32
+    flag : Tensor of shape (n, 1), float32
+        The last input, which needs no gradient.
+    weight : Tensor of shape (n_classes, D + 1), float32
         Its weights.
     bias : Tensor of shape (n_classes,), float32
         Its bias.
     classes : Tensor of shape (n,), int64
         A class for each row.
     """
-    return _LogSoftmaxOf.apply(inputs, weight, bias, classes)
+    return _LogSoftmaxOf.apply(inputs, flag, weight, bias, classes)
 
 
 class _LogSoftmaxOf(torch.autograd.Function):
@@ -52,6 +55,7 @@ class _LogSoftmaxOf(torch.autograd.Function):
     def forward(
         ctx: Any,
         inputs: torch.Tensor,
+        flag: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
         classes: torch.Tensor,
@@ -62,49 +66,52 @@ class _LogSoftmaxOf(torch.autograd.Function):
         is_kept = any(ctx.needs_input_grad) and len(inputs) * len(weight) <= _MOST_KEPT
         ctx.kept = []
         found = []
-        for some, own in _pairs(ctx.at_once, inputs, classes):
-            exps, log_prob = _exponentials(some, weight, bias, own)
+        for some, column, own in _portions(ctx.at_once, inputs, flag, classes):
+            exps, log_prob = _exponentials(some, column, weight, bias, own)
             found.append(log_prob)
             if is_kept:
                 ctx.kept.append(exps)
-        ctx.save_for_backward(inputs, weight, bias, classes)
+        ctx.save_for_backward(inputs, flag, weight, bias, classes)
         return torch.cat(found)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        inputs, weight, bias, classes = ctx.saved_tensors
+        inputs, flag, weight, bias, classes = ctx.saved_tensors
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         of_inputs = torch.empty_like(inputs)
         at = 0
-        triples = _pairs(ctx.at_once, inputs, classes, gradients[0])
-        for number, (some, own, gradient) in enumerate(triples):
+        portions = _portions(ctx.at_once, inputs, flag, classes, gradients[0])
+        for number, (some, column, own, gradient) in enumerate(portions):
             if ctx.kept:
                 exps, ctx.kept[number] = ctx.kept[number], None
             else:
-                exps, _ = _exponentials(some, weight, bias, own)
+                exps, _ = _exponentials(some, column, weight, bias, own)
             # (n, n_classes): gradient times 1[c] - p
             exps.mul_((-gradient / exps.sum(dim=1))[:, None])
-            exps[torch.arange(len(own), device=own.device), own] += gradient
-            torch.mm(exps, weight, out=of_inputs[at : at + len(some)])
-            of_weight.addmm_(exps.T, some)
+            exps.scatter_add_(1, own[:, None], gradient[:, None])
+            torch.mm(exps, weight[:, :-1], out=of_inputs[at : at + len(some)])
+            of_weight[:, :-1].addmm_(exps.T, some)
+            of_weight[:, -1] += exps.T.mv(column[:, 0])
             of_bias += exps.sum(dim=0)
             at += len(some)
-        return of_inputs, of_weight, of_bias, None
+        return of_inputs, None, of_weight, of_bias, None
 
 
-def _pairs(at_once: int, *tensors: torch.Tensor) -> Any:
+def _portions(at_once: int, *tensors: torch.Tensor) -> Any:
     """Yield portions of some tensors of equal length."""
     return zip(*(one.split(at_once) for one in tensors), strict=True)
 
 
 def _exponentials(
     inputs: torch.Tensor,
+    flag: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
     classes: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``exp(logits - max)``, (n, n_classes), and log p of the classes, (n,)."""
-    logits = torch.addmm(bias, inputs, weight.T)
+    logits = torch.addmm(bias, inputs, weight[:, :-1].T)
+    logits.addcmul_(flag, weight[:, -1])  # an outer product takes six times as long
     logits -= logits.amax(dim=1, keepdim=True)
     own = logits.gather(1, classes[:, None])[:, 0]
     exps = logits.exp_()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._deciles import table_of
 from sklearn_seqcrm.metrics._read import read_rows
@@ -184,20 +185,14 @@ class CalibrationByDecileDisplay:
         CalibrationByDecileDisplay
             The display, with `bars_`, `line_`, `ax_` and `figure_`.
         """
-        # Imported here, so that metrics work without matplotlib.
-        from matplotlib import pyplot as plt
-
         if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+            ax = new_axes()
         name = self.name if name is None else name
         table = self.table
         self.bars_ = ax.bar(table.index, table["mean_target"], color="0.8", label="was")
-        (self.line_,) = ax.plot(
-            table.index,
-            table["mean_prediction"],
-            marker="o",
-            label="predicted" if name is None else f"predicted by {name}",
-        )
+        label = "predicted" if name is None else f"predicted by {name}"
+        predicted = table["mean_prediction"]
+        self.line_: Any = ax.plot(table.index, predicted, marker="o", label=label)[0]
         ax.set_xticks(table.index)
         ax.set(xlabel="part of the rows, highest predictions first", ylabel="mean")
         ax.legend(frameon=False)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._gain_curve import gain_curve, normalized_gini
 from sklearn_seqcrm.metrics._read import read_rows
@@ -220,17 +221,13 @@ class GainDisplay:
         GainDisplay
             The display, with `line_`, `ax_` and `figure_`.
         """
-        # Imported here, so that metrics work without matplotlib.
-        from matplotlib import pyplot as plt
-
         if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+            ax = new_axes()
         name = self.name if name is None else name
         gini = f"Gini {self.gini:.2f}"
-        options = {"label": gini if name is None else f"{name} ({gini})"}
-        (self.line_,) = ax.plot(
-            self.fraction, self.gain, **{**options, **(curve_kwargs or {})}
-        )
+        label = gini if name is None else f"{name} ({gini})"
+        options = {"label": label, **(curve_kwargs or {})}
+        self.line_: Any = ax.plot(self.fraction, self.gain, **options)[0]
         if plot_references:
             best = (self.best_fraction, self.best_gain)
             ax.plot(*best, color="0.6", ls="--", lw=1, label="best order")

@@ -329,7 +329,7 @@ class UpliftDisplay:
             The display, with `line_`, `band_`, `ax_` and `figure_`.
         """
         if ax is None:
-            ax = new_axes(6.4, 4.8)
+            ax = new_axes()
         name = self.name if name is None else name
         auc = f"{self.curve.capitalize()} {self.auc:.2f}"
         options: dict[str, Any] = {"label": auc if name is None else f"{name} ({auc})"}

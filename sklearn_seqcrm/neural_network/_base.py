@@ -128,7 +128,7 @@ class BaseLSTM(
         treatment: Any = None,
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
-        is_continuation = self.warm_start and hasattr(self, "nets_")
+        is_continuation = self._is_continuation
         targets = _with_treatment(y, treatment)
         inputs = self._start(
             X, targets, sample_weight, objective, is_continuation, is_full_data=True

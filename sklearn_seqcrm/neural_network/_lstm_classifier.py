@@ -207,12 +207,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     future_count(X, "30D")`` has the name of both. Set `horizon` to the longest one
     there. Then a new network is trained on all rows, because the dropped and the latest
     rows are the most like those to come. Customers are set aside if all rows have one
-    cutoff, less than three tenths of the rows are left to learn from, they lack a
-    class, or fewer than 50 customers have rows at the latest cutoffs; `validation_` has
-    the reason. ``class_weight="balanced"``, like the scales of targets in
-    `LSTMRegressor` and the bins of `LSTMSurvival`, is learned from the labels of all
-    rows once, so that the first training uses these totals of labels that were unknown
-    at its validation cutoff.
+    cutoff, less than three tenths of the rows are left to learn from, they lack a class
+    (unless `warm_start` continues a training), or fewer than 50 customers have rows at
+    the latest cutoffs; `validation_` has the reason. ``class_weight="balanced"``, like
+    the scales of targets in `LSTMRegressor` and the bins of `LSTMSurvival`, is learned
+    from the labels of all rows once, so that the first training uses these totals of
+    labels that were unknown at its validation cutoff.
 
     With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
     new. Events must be encoded as for the event model, because weights for other levels
@@ -472,7 +472,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # A row of an unseen class has a smaller loss the less a network has learned, so
-        # that such rows would choose too few epochs.
+        # that such rows would choose too few epochs. Networks that are trained further
+        # have learned from rows of all classes before.
+        if self._is_continuation:
+            return
         train, valid = target[split.train], target[split.valid]
         if isinstance(self._objective, Labels):  # (n, k) of 0 and 1
             constant = (train == train[0]).all(axis=0)

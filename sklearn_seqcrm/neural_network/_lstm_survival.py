@@ -239,11 +239,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     the median time of the events, and the earlier rows are censored at the first of
     these cutoffs in the first training. Times that were rescaled, or are numbers where
     the log has datetimes, cannot be censored: customers are set aside. Customers are
-    also set aside if a kind of event was unknown at the first of these cutoffs. The
-    edges of an int as `bins` and `event_types_` come from the labels of all rows, also
-    of those set aside. With ``refit=False``, curves are extrapolated after the longest
-    time that the first training observed, ``validation_["since"]`` minus the first
-    cutoff: later bins have the usual hazard of earlier ones.
+    also set aside if a kind of event was unknown at the first of these cutoffs, unless
+    `warm_start` continues a training. The edges of an int as `bins` and `event_types_`
+    come from the labels of all rows, also of those set aside. With ``refit=False``,
+    curves are extrapolated after the longest time that the first training observed,
+    ``validation_["since"]`` minus the first cutoff: later bins have the usual hazard of
+    earlier ones.
 
     References
     ----------
@@ -434,7 +435,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # An unknown kind has a smaller loss the less a network has learned. Networks
         # that are trained further have learned from events of all kinds before.
-        if self.warm_start and hasattr(self, "nets_"):
+        if self._is_continuation:
             return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored

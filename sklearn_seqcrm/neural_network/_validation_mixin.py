@@ -132,6 +132,11 @@ class ValidationMixin:
                 "rows, has none"
             )
 
+    @property
+    def _is_continuation(self) -> bool:
+        """Whether `fit` trains existing networks further."""
+        return self.warm_start and hasattr(self, "nets_")
+
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         """Raise NoForwardSplitError if the training rows lack a class."""
 

@@ -10,7 +10,7 @@ Each partition is read by itself, so the same field may come out in several type
 
 `Schema.of` summarizes one partition, `merge` joins two, and `conform` converts the log
 of a partition. The schema is a log without events, `template`, so that code
-which needs the clock, fields and kinds of a log can use that of the schema.
+that needs the clock, fields and kinds of a log can use those of the schema.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 from typing import Any
 
@@ -61,9 +60,7 @@ def without_loss(
     """Return a column with another type, or raise an error if a value would change."""
     own, wanted = (getattr(one, "numpy_dtype", one) for one in (column.dtype, dtype))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # levels that `dtype` lacks: refused below
-            cast = column.astype(dtype)
+        cast = _cast(column, dtype)
     except (TypeError, ValueError, OverflowError):
         differs = np.ones(len(column), bool)
     else:
@@ -92,3 +89,18 @@ def without_loss(
         f"{customers.tolist()[first]!r}). Return one type in all partitions, or give a "
         "wider one by meta=."
     )
+
+
+def _cast(column: pd.Series, dtype: Any) -> pd.Series:
+    """Convert a column; levels that the type lacks become missing.
+
+    Without filters of warnings, which would hold for the threads of other partitions.
+    """
+    levels = getattr(dtype, "categories", None)
+    if levels is None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return column.astype(dtype)
+    # `astype` warns of the levels that `dtype` lacks.
+    codes = levels.get_indexer(column.to_numpy(dtype=object))
+    values = pd.Categorical.from_codes(codes, dtype=dtype)
+    return pd.Series(values, column.index, name=column.name)

@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     VotingClassifier,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -95,6 +96,14 @@ def test_it_is_the_blend_of_its_parts():
     numbers.fit(X, np.arange(len(X)))
     expected = 0.3 * numbers.lstm_.predict(X) + 0.7 * numbers.boosting_.predict(X)
     assert_allclose(numbers.predict(X), expected)
+
+
+def test_a_frozen_part_is_not_fitted_again():
+    y = make_y(X, ("a", "b"))
+    network = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_hybrid(FrozenEstimator(network), random_state=0).fit(X, y)
+    assert model.lstm_.estimator is network
+    assert 0 < model.weights_["lstm"] < 1
 
 
 @pytest.mark.parametrize("n_known", [10, 1])
@@ -223,7 +232,7 @@ def test_one_customer_and_one_class_leave_one_half():
 
 
 def test_a_class_that_a_part_has_not_seen():
-    """Its probability is about 0, and all classes keep their columns."""
+    """The class has a probability of about 0, and all classes keep their columns."""
     shares = np.array([[0.6, 0.2, 0.2]] * 6)
     y, splits = np.array([0, 1, 0, 1, 2, 0]), [(np.arange(4), np.arange(4, 6))]
     model = HybridClassifier(Shares(), DummyClassifier(), cv=splits, refit=False)
@@ -353,7 +362,7 @@ HIST = HistGradientBoostingClassifier(max_iter=2)
     ids=lambda boosting: type(boosting).__name__,
 )
 def test_wrapped_boosting_of_scikit_learn_takes_many_categories(boosting):
-    """Its limit is 255 categories of a column."""
+    """Boosting of scikit-learn takes at most 255 categories of a column."""
     rows = rows_of(300).assign(city=[f"city {i}" for i in range(300)])
     part = make_hybrid(LSTMClassifier(), boosting).boosting
     assert part[0].max_categories == 255

@@ -177,7 +177,7 @@ def test_held_out_rows_may_be_later_than_all_others():
 
 @pytest.mark.parametrize("bins", [20, "7D"])
 def test_without_refit_the_bins_end_with_the_rows_fitted_on(bins):
-    """Of six seeds, some hold out the row with the longest time."""
+    """Some of six seeds hold out the row with the longest time."""
     trees = HistGradientBoostingClassifier(max_iter=2)
     y = Y.assign(time=Y["time"].where(np.arange(len(Y)) != 3, pd.Timedelta("400D")))
     ends = []

@@ -96,7 +96,7 @@ def test_no_target_and_no_other_column():
 
 
 def test_it_is_a_poisson_regression_with_an_offset():
-    """Its score equations: residuals are orthogonal to the features."""
+    """The score equations hold: residuals are orthogonal to the features."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"x": rng.normal(size=400), "days": rng.uniform(1, 50, 400)})
     y = rng.poisson(X["days"] * np.exp(0.5 * X["x"] - 2))

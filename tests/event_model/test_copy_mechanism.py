@@ -69,7 +69,7 @@ def test_candidates_match_a_loop(sequences):
     codes, ties = sequences
     lengths = torch.tensor([40, 0, 1, 13, 40])
     row, step = (torch.arange(40) < lengths[:, None]).nonzero(as_tuple=True)
-    found = copy_candidates(codes, LIFT, ties, row, step)
+    found = copy_candidates(codes[row, step], LIFT, ties[row, step], row)
     for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
         counts = counts_by_loop(codes[b].tolist(), ties[b].tolist(), t)
         total = [sum(kind.values()) for kind in counts]
@@ -80,18 +80,17 @@ def test_candidates_match_a_loop(sequences):
 
 
 def test_no_events_have_no_candidates():
-    none = torch.zeros((3, 0), dtype=torch.int64)
-    nowhere = none[0]
-    found = copy_candidates(none, LIFT, none.bool(), nowhere, nowhere)
+    nowhere = torch.zeros(0, dtype=torch.int64)
+    found = copy_candidates(nowhere, LIFT, nowhere.bool(), nowhere)
     assert found.count.shape == found.total.shape == (0, N_SOURCES)
 
 
 def test_counts_do_not_overflow_on_long_sequences():
     """The first of 5,000 moments has decayed to 0, or not at all."""
-    codes = torch.full((1, 5000), 3)
-    codes[0, 0] = codes[0, -1] = 2
-    row, step = torch.ones(1, 5000).nonzero(as_tuple=True)
-    found = copy_candidates(codes, ALIKE, torch.zeros(1, 5000) > 0, row, step)
+    codes = torch.full((5000,), 3)
+    codes[0] = codes[-1] = 2
+    row = torch.zeros_like(codes)
+    found = copy_candidates(codes, ALIKE, row > 0, row)
     # One of 4,999 is no habit, but for the share of 0.
     expected = [0, 0, 0, 0, 0, 1, 1, *[0] * (len(HABIT_SHARES) - 1)]
     assert_allclose(found.count[-1], expected, atol=1e-12)
@@ -108,8 +107,9 @@ def test_candidates_do_not_depend_on_other_sequences():
     ties[1, 52] = True
     lengths = torch.tensor([3000, 53])
     row, step = (torch.arange(3000) < lengths[:, None]).nonzero(as_tuple=True)
-    many = copy_candidates(codes, ALIKE, ties, row, step)
-    alone = copy_candidates(codes[1:], ALIKE, ties[1:], row[-53:] - 1, step[-53:])
+    codes, ties = codes[row, step], ties[row, step]
+    many = copy_candidates(codes, ALIKE, ties, row)
+    alone = copy_candidates(codes[-53:], ALIKE, ties[-53:], row[-53:])
     assert_array_equal(many.total[-1], torch.eye(N_SOURCES)[0])
     assert_allclose(many.total[-53:], alone.total, rtol=1e-5)
     assert_allclose(many.count[-53:], alone.count, rtol=1e-5)
@@ -178,7 +178,7 @@ def test_counts_event_by_event_are_those_at_once(events, cut):
     n_before = 1 + int(cut * (len(events) - 1))
     ties[0, 0] = ties[0, n_before] = False
     row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
-    at_once = copy_candidates(codes, LIFT, ties, row, step)
+    at_once = copy_candidates(codes[row, step], LIFT, ties[row, step], row)
     observed = observed_of(codes, ties, np.array([n_before]))
     state = CopyState.at_cutoff(observed, torch.tensor([0]))
     for k in range(n_before, len(events)):
@@ -306,7 +306,9 @@ def test_likelihood_of_a_copy_is_its_share():
         none = torch.softmax(logits[1, :2], dim=0)
     copies.eval()
     generated, popular = torch.tensor([0.1, 0.2]).log(), torch.tensor([0.05, 0.4])
-    found = copies.log_prob(states, CopyCandidates(own, total), generated, popular)
+    found = copies.log_prob(
+        states[:, :2], states[:, 2:], CopyCandidates(own, total), generated, popular
+    )
     expected = some @ torch.tensor([0.1, 0.05, 1 / 2, 3 / 4])
     expected = [expected, none @ torch.tensor([0.2, 0.4])]
     assert_allclose(found.exp().detach(), expected, rtol=1e-5)
@@ -320,11 +322,13 @@ def test_sources_with_almost_nothing_left_are_empty():
     ties = torch.zeros(codes.shape) > 0
     ties[0, -2:] = True
     row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
-    found = copy_candidates(codes, ALIKE, ties, row, step)
+    found = copy_candidates(codes[row, step], ALIKE, ties[row, step], row)
     last = CopyCandidates(found.count[-1:], found.total[-1:])
     assert (last.count[last.total == 0] == 0).all()
     copies = CopyMechanism(3, ALIKE.numpy(), generator())
     states = torch.randn(1, 3, generator=generator(1))
     unlikely = torch.tensor([-18.0])
-    copies.log_prob(states, last, unlikely, unlikely.exp()).sum().backward()
+    copies.log_prob(
+        states[:, :2], states[:, 2:], last, unlikely, unlikely.exp()
+    ).sum().backward()
     assert all(one.grad.isfinite().all() for one in copies.parameters())

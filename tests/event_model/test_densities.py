@@ -272,7 +272,7 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     is_tie = torch.tensor([[False, False, False, False, True, False, True]])
     is_tie = is_tie.expand(6, 7)
     row, step = torch.ones(6, 7).nonzero(as_tuple=True)
-    candidates = copy_candidates(seen, lift, is_tie, row, step)
+    candidates = copy_candidates(seen[row, step], lift, is_tie[row, step], row)
     context = torch.randn(1, 4, generator=generator(1))
     one, tie = state.take(np.array([0])), torch.ones(n, dtype=torch.bool)
     with torch.no_grad():
@@ -282,8 +282,9 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
         whole = density.log_prob(
             context.expand(42, 4), seen.flatten(), candidates, is_tie.flatten()
         )
-        shrunken = torch.cat([shrinkage[1] * context, torch.zeros(1, 1)], dim=1)
-        gates = density.copies.log_gates(shrunken, one.remaining())[0].exp()
+        gates = density.copies.gate_logits(
+            shrinkage[1] * context, torch.zeros(1, 1), one.remaining()
+        ).softmax(dim=1)[0]
     assert_allclose(shares.sum(), 1, rtol=1e-5)
     assert_allclose(whole[step == 6].exp(), shares[1:], rtol=1e-4)
     assert_draws_follow(drawn.numpy(), shares.numpy())

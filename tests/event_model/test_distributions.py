@@ -12,10 +12,10 @@ from sklearn_seqcrm.event_model._distributions import (
     AtomMixture,
     MixtureDensity,
     PathDraws,
-    log_normal_cell,
     path_keys,
     truncated_normal,
 )
+from sklearn_seqcrm.event_model._mixture_likelihood import log_normal_cells
 from tests.event_model.draws import seeded_draws
 
 N = 20_000
@@ -97,46 +97,12 @@ def test_equal_rows_have_different_keys_if_they_are_counted():
 # Mixtures -----------------------------------------------------------------------------
 
 
-def test_cells_are_differences_of_distribution_functions():
-    upper = np.array([-3.0, 0.0, 0.5, 4.0, 9.0, 2.0])
-    width = np.array([1e-5, 0.01, 0.3, 2.0, 3.0, np.inf])
-    mean, std = np.array([0.0, 1.5]), np.array([0.7, 2.0])
-    tensors = [torch.tensor(x, dtype=torch.float32) for x in (upper, width)]
-    components = [
-        torch.tensor(x, dtype=torch.float32).expand(6, 2).clone().requires_grad_()
-        for x in (mean, std)
-    ]
-    found = log_normal_cell(*tensors, *components)
-    high = (upper[:, None] - mean) / std
-    low = (upper[:, None] - width[:, None] - mean) / std
-    # The side where both tails are small, in float64.
-    upper_tails = stats.norm.sf(low) - stats.norm.sf(high)
-    lower_tails = stats.norm.cdf(high) - stats.norm.cdf(low)
-    expected = np.log(np.where(high + low > 0, upper_tails, lower_tails))
-    assert_allclose(found.detach(), expected, rtol=1e-4, atol=1e-3)
-    found.sum().backward()
-    assert all(one.grad.isfinite().all() for one in components)
-
-
 def mixture_density(shares, quantiles, spread):
     is_possible = [True] * (len(shares) + len(quantiles))
     generator = torch.Generator().manual_seed(0)
     return MixtureDensity(
         1, np.array(shares), quantiles, spread, is_possible, generator
     )
-
-
-def test_extreme_cells_have_finite_gradients():
-    """Numbers a million times as large and as small as a narrow component expects."""
-    density = mixture_density([0.5], [0.0], 1.0)
-    with torch.no_grad():
-        density.output.bias[-1] = -20.0
-    upper = torch.tensor([-14.0, 14.0, 0.0, -14.0])
-    width = torch.tensor([0.7, 1e-6, torch.inf, torch.inf])
-    found = density.mixture(torch.zeros(4, 1)).log_cell(upper, width)
-    found.sum().backward()
-    assert found.isfinite().all()
-    assert density.output.bias.grad.isfinite().all()
 
 
 def test_mixtures_start_where_they_are_set():
@@ -162,7 +128,8 @@ def test_atoms_cells_and_tail_add_up_to_1(logits, mean, std):
     upper = torch.linspace(-3, 3, 121)
     width = torch.full((121,), 0.05)
     width[0] = torch.inf  # the first cell has no lower end
-    cells = mixture.log_cell(upper, width).exp()
+    inside = log_normal_cells(upper, width, mixture.mean.T, mixture.std.T).log_prob
+    cells = (mixture.log_weights.T + inside).logsumexp(dim=0).exp()
     survival = mixture.log_survival(upper).exp()
     assert (survival.diff() <= 1e-6).all()
     total = mixture.log_atoms[:, 0].exp() + cells.cumsum(0) + survival

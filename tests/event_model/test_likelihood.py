@@ -101,12 +101,13 @@ def test_training_does_not_shrink():
     things = module.fields["0"]
     states, is_tie = torch.ones(2, 16), torch.tensor([False, True])
     things.shrinkage.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
-    found = things.eval()._shrunken_inputs(states, is_tie)
+    *found, is_new_moment = things.eval()._shrunken(states, is_tie)
     for one, factor in zip(found, things.shrinkage, strict=True):
-        assert_array_equal(one[:, :16], factor[:, None].expand(2, 16))
-        assert_array_equal(one[:, 16], [1.0, 0.0])
-    for one in things.train()._shrunken_inputs(states, is_tie):
-        assert_array_equal(one[:, :16], states)
+        assert_array_equal(one, factor[:, None].expand(2, 16))
+    assert_array_equal(is_new_moment, [[1.0], [0.0]])
+    *found, _ = things.train()._shrunken(states, is_tie)
+    for one in found:
+        assert_array_equal(one, states)
 
 
 class SeenShrinkage(Callback):

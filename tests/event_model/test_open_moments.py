@@ -267,6 +267,4 @@ def test_events_of_rows_stand_row_by_row():
     assert_array_equal(events.n_before, np.concatenate(n_before))
     position = np.concatenate([np.arange(len(own)) for own in days])
     assert_array_equal(events.position, position)
-    assert_array_equal(
-        events.padded(events.position, 2)[1, : len(days[1])], np.arange(len(days[1]))
-    )
+    assert_array_equal(events.n_steps, [len(np.unique(own)) for own in days])

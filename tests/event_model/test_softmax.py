@@ -19,14 +19,16 @@ def test_values_and_gradients_are_those_of_a_log_softmax(
     monkeypatch.setattr(_softmax, "_MOST_KEPT", most_kept)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(17, 4, generator=generator).requires_grad_()
-    layer = nn.Linear(4, 7)
+    flag = (torch.rand(17, 1, generator=generator) < 0.5).float()
+    layer = nn.Linear(5, 7)
     with torch.no_grad():
         layer.weight.normal_(generator=generator).mul_(30)  # some are far apart
     classes = torch.randint(0, 7, (17,), generator=generator)
     gradient = torch.randn(17, generator=generator)
     tensors = inputs, layer.weight, layer.bias
-    found = log_softmax_of(*tensors, classes)
-    expected = layer(inputs).log_softmax(dim=1)[torch.arange(17), classes]
+    found = log_softmax_of(inputs, flag, *tensors[1:], classes)
+    joined = torch.cat([inputs, flag], dim=1)
+    expected = layer(joined).log_softmax(dim=1)[torch.arange(17), classes]
     assert_allclose(found.detach(), expected.detach(), rtol=1e-5, atol=1e-5)
     pairs = zip(
         torch.autograd.grad(found, tensors, gradient),
@@ -38,7 +40,7 @@ def test_values_and_gradients_are_those_of_a_log_softmax(
 
 
 def test_no_events_have_no_log_probability():
-    empty = log_softmax_of(
-        torch.zeros(0, 4), torch.zeros(3, 4), torch.zeros(3), torch.zeros(0).long()
-    )
+    nothing = torch.zeros(0, 4), torch.zeros(0, 1)
+    layer = torch.zeros(3, 5), torch.zeros(3)
+    empty = log_softmax_of(*nothing, *layer, torch.zeros(0).long())
     assert empty.shape == (0,)

@@ -288,7 +288,7 @@ def test_unreadable_runs_are_repeated(content, tmp_path):
 
 
 def test_keys_of_the_cache_are_equal_in_another_process():
-    """Also for rows with histories."""
+    """The keys of rows with histories, too."""
     code = (
         "import joblib\n"
         "from sklearn_seqcrm.feature_extraction import RFMFeatures\n"

@@ -206,7 +206,7 @@ def test_the_first_network_is_kept_until_the_second_one_is_complete(
 
 
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
-    """Those of all rows replace the first one, which saw fewer rows."""
+    """Networks of all rows replace the first one, which was trained on fewer."""
     one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
     several = LSTMClassifier(**{**SMALL, "n_networks": 3}, validation="forward")
     model = several.set_params(callbacks=[EndsThird([])])
@@ -272,7 +272,7 @@ def test_impossible_wishes(frame, y, reason):
     ],
 )
 def test_attrs_that_are_no_horizon(attrs, reason):
-    """They are not the fault of the user: customers are set aside."""
+    """Such attrs are not the fault of the user: customers are set aside."""
     y = Y.copy()
     y.attrs = attrs if isinstance(attrs, dict) else {}
     if not isinstance(attrs, dict):
@@ -455,7 +455,7 @@ def test_times_that_cannot_be_censored(change, reason):
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_kinds_that_were_unknown_at_the_validation(is_late):
-    """Of two kinds one, or the only one, has events from 60 on, or a day before."""
+    """The second of two kinds, or the only kind, begins at 60, or a day before."""
     y = time_to_next(RAW, censored="keep")
     later = RAW["cutoff"] + y["time"] >= 60 - (not is_late)
     both = y.assign(event=np.where(later, 2, 1) * y["event"])
@@ -493,7 +493,7 @@ def test_a_continued_training_may_lack_a_kind():
     ],
 )
 def test_ranks_compare_the_horizons_of_their_targets(model, y, horizon, n_seen):
-    """Where these are used, as ranks would otherwise train on other rows."""
+    """Ranks with other horizons would train on other rows."""
     seen = []
 
     class Comparing(Ranks):
@@ -528,6 +528,15 @@ def test_classes_of_later_rows_only(y, reason):
     model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
     with pytest.raises(ValueError, match=reason):
         model.fit(X, y)
+
+
+def test_a_continued_training_may_lack_a_class():
+    model = LSTMClassifier(**SMALL, horizon=HORIZON, validation="forward")
+    model.set_params(warm_start=True).fit(X, np.where(Y, "z", "w"))
+    n_iter = model.n_iter_
+    model.fit(X, np.where(LATEST & Y, "z", "w"))
+    assert model.validation_["by"] == "forward"
+    assert model.n_iter_ > n_iter
 
 
 def test_pipelines_searches_and_pickles():

@@ -62,7 +62,7 @@ def assert_same(monkeypatch, kind, y, ask="predict", **options):
 
 
 def test_the_device_of_these_tests(monkeypatch):
-    """What is an error on a GPU is one here."""
+    """Errors on a GPU are errors here."""
     with other_device(monkeypatch):
         there = torch.ones(3, device=OTHER)
         assert there.device == OTHER
@@ -228,7 +228,7 @@ def test_export_onnx(monkeypatch, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU.")
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_a_network_of_another_device_in_a_file(warm_start, monkeypatch):
-    """It is loaded on a machine that has the CPU only, and goes on there."""
+    """A machine with a CPU only loads it and trains it further."""
     expected = fit(LSTMClassifier, Y, "cpu", warm_start=warm_start).predict_proba(X)
     with other_device(monkeypatch):
         model = fit(LSTMClassifier, Y, warm_start=warm_start)

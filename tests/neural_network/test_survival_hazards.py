@@ -131,7 +131,7 @@ def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
 
 
 def test_kaplan_meier_of_another_library_agrees():
-    """It includes events at a time: its value at a day equals ours a day later."""
+    """scikit-survival includes events at a time: its value equals ours a day later."""
     nonparametric = pytest.importorskip("sksurv.nonparametric")
     rng = np.random.default_rng(1)
     event, time = rng.random(500) < 0.7, rng.integers(0, 6, 500) * 1.0

@@ -15,7 +15,7 @@ from tests.uplift.small_tables import (
 
 
 def test_intervals_contain_the_truth():
-    """Of linear models without bias: 90% of the intervals, here of 4 points."""
+    """90% of the intervals of linear models without bias, here at 4 points."""
     covered = []
     for seed in range(8):
         X, y, treated, propensity = table(300, seed)

@@ -427,7 +427,7 @@ def test_weights_reach_the_last_step(routing, requested):
 
 @pytest.mark.parametrize("cv", [2, 3, 5, CutoffSplit(2, horizon=5)])
 def test_groups_of_the_calibration_are_of_customers(cv):
-    """At most three, each with rows of both arms in the others."""
+    """There are at most three groups, and both arms outside of each."""
     X, treated, _ = journeys(60, 4)
     customers = X["who"].to_numpy()
     rows = UpliftRows(

@@ -19,11 +19,11 @@ from tests.uplift.small_tables import (
 
 
 def test_econml_has_the_same_effects():
-    """Of econml 0.17: DRLearner, NonParamDML (the R-learner), XLearner, TLearner.
+    """Those of DRLearner, NonParamDML (the R-learner), XLearner and TLearner.
 
-    With linear models, the known propensity and these folds. The data of a seed and
-    least squares are the same to about 12 digits everywhere. XLearner of econml is not
-    cross-fitted: two thirds of the rows instead of all move its effects by .01.
+    Of econml 0.17, with linear models, the known propensity and these folds. The data
+    of a seed and least squares agree to about 12 digits everywhere. XLearner of econml
+    is not cross-fitted: two thirds of the rows instead of all move its effects by .01.
     """
     X, y, treated, propensity = table()
     figures = {

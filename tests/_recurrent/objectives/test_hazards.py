@@ -31,7 +31,7 @@ def test_first_hazards_of_bins_that_few_rows_reach():
 
 
 def test_first_hazards_of_a_kind_without_events():
-    """Of customers set aside; the network must be able to learn it later."""
+    """Customers set aside may have its events: the network must be able to learn it."""
     objective = learned([2.0, 4.0], [1, 2, 0], [1.0, 3.0, 3.0])
     for kind in ([1, 0, 0], [0, 0, 0]):
         y = np.column_stack([kind, [1.0, 3.0, 0.0]])

@@ -55,7 +55,7 @@ def test_the_gamma_loss_is_half_of_the_deviance():
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_losses_of_means_have_slopes_of_one_size(loss):
-    """Whatever the share of rows that have anything, so that few are shortened."""
+    """With any share of large targets, so that few gradients are clipped."""
     for share in (0.5, 0.01):
         y = 1e-3 + (RNG.random(20_000) < share)
         objective = learned(LOSSES[loss](), np.column_stack([y, y]))
@@ -194,7 +194,7 @@ def test_quantiles_of_many_rows_are_exact(several, monkeypatch):
 
 
 def test_quantiles_of_several_networks_are_those_of_their_mean_distribution():
-    """Of the mixture, by the shares of a sample of it that lie below."""
+    """A sample of the mixture has these shares below its quantiles."""
     objective = ZILN()
     objective.learn(np.array([0.0, 1.0, 5.0, 20.0]), None)
     # A network without amounts, and one with many; in the second row both have some.
