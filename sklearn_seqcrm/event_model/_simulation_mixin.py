@@ -53,10 +53,10 @@ def _refuse_repeated_customers(
     again = pd.DataFrame({"customer": customers, "group": group}).duplicated()
     if again.any():
         raise ValueError(
-            f"X has {int(again.sum())} rows of customers who have a row already, such as "
-            f"row {index[again][0]!r}, so that their demand would count twice. Keep one "
-            "row of each customer, such as that at the latest cutoff, or group by the "
-            "cutoff with by=..."
+            f"X has {int(again.sum())} rows of customers who have a row already, such "
+            f"as row {index[again][0]!r}, so that their demand would count twice. Keep "
+            "one row of each customer, such as that at the latest cutoff, or group by "
+            "the cutoff with by=..."
         )
 
 
@@ -326,9 +326,10 @@ class SimulationMixin:
         TypeError
             If a duration does not fit the times of the log.
         ValueError
-            If a customer has several rows in a group, whose demand would count as often,
-            `field` is no categorical field, `value` no numeric one, `by` no column,
-            `horizon` no multiple of `every`, or another argument is out of range.
+            If a customer has several rows in a group, so that the demand would count
+            several times, `field` is no categorical field, `value` no numeric one, `by`
+            no column, `horizon` no multiple of `every`, or another argument is out of
+            range.
 
         Warns
         -----

@@ -237,7 +237,7 @@ def test_starts_of_days_are_added_to_a_cutoff_with_a_zone():
 
 def test_a_customer_counts_once_in_a_group(model, X):
     twice = pd.concat([X, X.iloc[[3]].rename({X.index[3]: "again"})])
-    with pytest.raises(ValueError, match="X has 1 rows of customers .* row 'again'"):
+    with pytest.raises(ValueError, match=r"X has 1 rows of customers .* row 'again'"):
         model.demand(twice, None, "30D", n_paths=2)
     with pytest.raises(ValueError, match="X has 1 rows of customers"):
         model.demand(twice, None, "30D", by="who", n_paths=2)
