@@ -10,13 +10,14 @@ the size of ours, Adam with a learning rate of .005, and the same number of epoc
 times, whole days between the days of a customer: log probabilities for a quarter of the
 customers who are not in training, compared with simpler models. All likelihoods include
 the censoring time up to the end of the log. Two simulated sets with a known truth come
-first.
+first. ``--components 4 16`` compares models with more components in their mixtures.
 """
 
 import argparse
 import importlib.util
 import os
 from collections import namedtuple
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,7 +63,7 @@ def self_exciting(rng, n):
     return gaps, logs
 
 
-def event_model(train, test, seed):
+def event_model(train, test, seed, n_components=4):
     """Return the log density of test interarrival times by the event model."""
 
     def rows(gaps):
@@ -76,7 +77,11 @@ def event_model(train, test, seed):
         return log.attach(cutoffs, cutoff="at")
 
     model = LSTMEventModel(
-        hidden_size=HIDDEN, max_epochs=EPOCHS, learning_rate=RATE, random_state=seed
+        hidden_size=HIDDEN,
+        max_epochs=EPOCHS,
+        learning_rate=RATE,
+        n_components=n_components,
+        random_state=seed,
     ).fit(rows(train))
     found = model.score_events(rows(test))
     logs = found.loc[found["event"] > 0, "log_prob_time"]
@@ -231,9 +236,9 @@ def by_customer(log_prob, log_survival):
     return score
 
 
-def event_model_of_days(X, X_test, seed):
+def event_model_of_days(X, X_test, seed, n_components):
     """Score by the event model, which also has the spend as a field."""
-    model = LSTMEventModel(random_state=seed).fit(X)
+    model = LSTMEventModel(n_components=n_components, random_state=seed).fit(X)
     found = model.score_events(X_test).groupby("row")
     silence = model.score_samples(X_test) - found["log_prob"].sum().to_numpy()
     return found["log_prob_time"].sum().to_numpy(), silence
@@ -342,7 +347,11 @@ def real(options):
             is_test = rng.random(len(X)) < 0.25
             train, test = (days_of(X[own], events, end) for own in (~is_test, is_test))
             scores = {
-                "LSTMEventModel": event_model_of_days(X[~is_test], X[is_test], seed),
+                f"LSTMEventModel, {n}": event_model_of_days(
+                    X[~is_test], X[is_test], seed, n
+                )
+                for n in options.components
+            } | {
                 "four log-normals": mixture_of_days(train)(test),
                 "exponential gaps": exponential_of_days(train)(test),
                 "a rate of each customer": own_rates(train)(test),
@@ -381,6 +390,7 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--sets", nargs="+", help="which of the sets of --real")
+    parser.add_argument("--components", nargs="+", type=int, default=[4])
     parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -388,7 +398,9 @@ def main():
         real(options)
         return
     ways = {
-        "LSTMEventModel": event_model,
+        f"LSTMEventModel, {n}": partial(event_model, n_components=n)
+        for n in options.components
+    } | {
         "mixture of four log-normals": unconditional,
         "exponential": exponential,
     }

@@ -12,6 +12,7 @@ on CDNOW; the package lifetimes 0.11.3 has it.
   weeks, as long as the log until then, compared with BG/NBD.
 - ``active_cdnow``, ``active_retail`` and others: the probability of an event
   within three horizons, beside BG/NBD and MBG/CNBD-k.
+- ``ensemble``: these 39 weeks by the mean of the networks of all seeds of ``cdnow``.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
 - ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
 - ``demand``, ``demand_retail``: units of each department of Complete Journey, and
@@ -51,7 +52,7 @@ def main():
     torch.set_num_threads(1)
     done = {(run["task"], run["seed"]) for run in read_runs(options)}
     for task in options.tasks:
-        for seed in [0] if task == "rivals" else options.seeds:
+        for seed in [0] if task in ONCE else options.seeds:
             if (task, seed) not in done:
                 start = time.process_time()
                 run = {"task": task, "seed": seed, **TASKS[task](options, seed)}
@@ -93,7 +94,7 @@ def next_weeks(name):
         model, X = fitted(events, cutoff, seed)
         run = calibration(model, X, events, cutoff)
         if name == "cdnow":
-            run["long"] = long_weeks(model, X, events, options.sample)
+            run["long"] = long_weeks(model, X, events, options, seed)
         return run
 
     return run
@@ -103,28 +104,54 @@ def with_dropout(options, seed):
     """Simulate the 39 weeks of CDNOW with three times the default dropout."""
     events = cdnow_days(options)
     model, X = fitted(events, SPLIT, seed, dropout=0.3)
-    return {"long": long_weeks(model, X, events, options.sample)}
+    return {"long": long_weeks(model, X, events, options)}
 
 
-def long_weeks(model, X, events, path):
-    """Compare 39 weeks of CDNOW with BG/NBD."""
+def long_weeks(model, X, events, options, seed=None):
+    """Compare 39 weeks of CDNOW with BG/NBD; with a seed, store the predictions."""
     n = model.sample(X, END - SPLIT, N_PATHS_LONG, 0).groupby(["row", "path"]).size()
     counts = on_grid(n, len(X), N_PATHS_LONG)
+    own = np.column_stack([counts.mean(axis=1), (counts > 0).mean(axis=1)])
+    if seed is not None:
+        np.save(stored(options, seed), own)
+    return of_groups(X, events, options, {"event model": own})
+
+
+def of_groups(X, events, options, ways):
+    """Return scores of all customers and of those of the papers.
+
+    `ways` has, for each model, means of the number of purchases and probabilities of
+    any purchase, of shape (n, 2).
+    """
     real = real_counts(X, events, SPLIT, END)
-    buyers = bg_nbd(X, events, SPLIT, END)
+    ways = ways | {"BG/NBD": bg_nbd(X, events, SPLIT, END)[:, None]}
     groups = {"all": np.ones(len(X), dtype=bool)}
-    if path:
-        sample = pd.read_csv(path, sep=r"\s+", header=None)[0]
+    if options.sample:
+        sample = pd.read_csv(options.sample, sep=r"\s+", header=None)[0]
         groups["papers"] = X["customer"].isin(sample).to_numpy()
-    found = {}
-    for name, own in groups.items():
-        simulated = counts[own]
-        share = (simulated > 0).mean(axis=1)
-        found[name] = {
-            "event model": long_scores(real[own], simulated.mean(axis=1), share),
-            "BG/NBD": long_scores(real[own], buyers[own], buyers[own]),
+    return {
+        name: {
+            way: long_scores(real[own], found[own, 0], found[own, -1])
+            for way, found in ways.items()
         }
-    return found
+        for name, own in groups.items()
+    }
+
+
+def stored(options, seed):
+    """Return the file of the predictions of a seed, beside the results."""
+    return options.results.with_name(f"{options.results.stem}_cdnow_{seed}.npy")
+
+
+def ensemble(options, seed):
+    """Score the mean of the networks of all seeds, and of it and BG/NBD."""
+    events = cdnow_days(options)
+    X = known_rows(events, SPLIT)
+    mean = np.mean([np.load(stored(options, seed)) for seed in options.seeds], axis=0)
+    buyers = bg_nbd(X, events, SPLIT, END)
+    both = np.column_stack([(mean[:, 0] + buyers) / 2, mean[:, 1]])
+    ways = {"event model": mean, "mean with BG/NBD": both}
+    return {"long": of_groups(X, events, options, ways)}
 
 
 def long_scores(real, predicted, share_active):
@@ -445,7 +472,9 @@ def smoothed(past):
 TASKS = {name: next_weeks(name) for name in CUTOFFS}
 TASKS |= {name: active_within(name) for name in ACTIVE}
 TASKS |= {name: weekly_demand(name) for name in DEMANDS}
-TASKS |= {"dropout": with_dropout, "rivals": rivals}
+TASKS |= {"dropout": with_dropout, "ensemble": ensemble, "rivals": rivals}
+# Tasks without a seed.
+ONCE = ("ensemble", "rivals")
 
 
 if __name__ == "__main__":

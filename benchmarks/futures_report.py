@@ -106,6 +106,8 @@ def long_table(runs):
     """Compare 39 weeks of CDNOW with BG/NBD."""
     ways = {
         "event model": ("cdnow", "event model"),
+        "mean of the five networks": ("ensemble", "event model"),
+        "mean of the five networks and BG/NBD": ("ensemble", "mean with BG/NBD"),
         "event model, dropout=.3": ("dropout", "event model"),
         "BG/NBD": ("cdnow", "BG/NBD"),
     }

@@ -56,7 +56,7 @@ for arm, name in enumerate(data.treatments):
 # ----------------------
 # `UpliftClassifier` is a meta-learner around any pipeline. Here it fits a model of
 # purchases to each arm (``learner="t"``); the difference of their probabilities is the
-# effect. Two kinds of models do that: networks, which read the order of events, and
+# effect. Two kinds of models do that: networks, which take events in order, and
 # boosted trees on counts, sums and times.
 network = make_history_pipeline(LSTMClassifier(hidden_size=32, random_state=0))
 boosting = make_pipeline(

@@ -191,8 +191,8 @@ print(table.to_string(float_format="{:.3f}".format))
 # -------------
 # The curves are predictions for a Wednesday and two customers with different habits. A
 # dot is the hour that the network chooses; marks at the bottom are the opens of the
-# customer. Predictions are flatter than the truth, because they average over all habits
-# that are compatible with these opens.
+# customer. So few opens do not determine a habit: a predicted peak may be lower than
+# the true one, or higher.
 figure, (left, *panels) = plt.subplots(
     1, 3, figsize=(13, 4), width_ratios=[1.3, 1, 1], layout="constrained"
 )

@@ -238,7 +238,7 @@ print(found.idxmax(axis=1).to_string())
 # On the left, all models and kinds of fraud. On the right, the payments of one card by
 # amount; the color is the anomaly score.
 figure, (left, right) = plt.subplots(
-    1, 2, figsize=(12.5, 4.6), width_ratios=[1, 1.25], layout="constrained"
+    1, 2, figsize=(12.5, 5), width_ratios=[1, 1.25], layout="constrained"
 )
 STYLES = {
     "isolation forest": ("0.6", "s"),
@@ -265,7 +265,7 @@ left.set_yticks(places, [*found.index[:-1], "taken over\n(no labels)"])
 left.invert_yaxis()
 left.set(title="What is found, by kind of fraud", xlim=(-0.03, 1.03))
 left.set_xlabel("average precision")
-left.legend(fontsize="small", loc="lower right")
+left.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 # Of the cards with some payments, the one whose fraud has the highest anomaly score.
 at = payments.assign(surprise=in_all)

@@ -199,10 +199,10 @@ print(
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
 figure, (left, right) = plt.subplots(
-    1, 2, figsize=(11, 4.2), width_ratios=[1, 1.15], layout="constrained"
+    1, 2, figsize=(12.5, 4.4), width_ratios=[1, 1.4], layout="constrained"
 )
 LEFT_OF = {"ha": "right", "va": "center"}
-ladder = {**auc, "reads the future": leaky_auc}
+ladder = {**auc, "uses the future": leaky_auc}
 colors = ["tab:gray", "tab:orange", "tab:blue", "tab:purple", "tab:red"]
 for place, value, color in zip(count(), ladder.values(), colors, strict=False):
     left.plot(value, -place, "o", color=color, markersize=9)

@@ -178,8 +178,8 @@ print(table.to_string(float_format="{:.2f}".format))
 print(f"Lowest loss: {table['pinball loss'].idxmin()}")
 
 # %%
-# The first column should be a half. If it is not, spend does not follow the distribution
-# that the loss assumes. The quantile loss assumes none.
+# The first column should be a half. If it is not, spend does not follow the
+# distribution that the loss assumes. The quantile loss assumes none.
 
 # %%
 # Which model is calibrated, and which ranks well?

@@ -68,6 +68,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     ],
     "max_categories": [Interval(Integral, 1, None, closed="left"), None],
     "moments": ["boolean", StrOptions({"auto"})],
+    "yearly_seasonality": ["boolean", StrOptions({"auto"})],
 }
 
 
@@ -124,7 +125,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         ValueError
             If there are several history columns or none, no row sees an event, events
             have a field of vectors (which cannot be drawn), a parameter is out of
-            range, or the machine lacks `device` or `precision`.
+            range, the machine lacks `device` or `precision`, or
+            ``yearly_seasonality=True`` and the record is too short for a season.
         """
         is_continuation = self.warm_start and hasattr(self, "nets_")
         data, customers = self._start(X, is_continuation)
@@ -152,8 +154,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         No customers are set aside. The shrinkage of the state stays as it is, and so
         does the calibration of the probability that no further event ever comes. The
         first call fixes the estimates that precede the training of the network: levels,
-        repeats, scales, weekdays and the resolution of times. Its rows should be like
-        those to come.
+        repeats, scales, weekdays, the season and the resolution of times. Its rows
+        should be like those to come.
 
         Parameters
         ----------
@@ -230,6 +232,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self.max_categories,
                 self.n_components,
                 self.moments,
+                self.yearly_seasonality,
             )
         data = self._learned.encode(table, rows, row)
         return self._ranks.share_events(data, row_customers([array])[row])

@@ -105,7 +105,8 @@ class InterarrivalGrid(NamedTuple):
         n_components : int
             Number of quantiles.
         operational_time : OperationalTime or None
-            Rates of weekdays; dropped if a day is not a whole number of steps.
+            Rates of days; those of weekdays are dropped if a day is not a whole number
+            of steps.
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
@@ -114,7 +115,7 @@ class InterarrivalGrid(NamedTuple):
         if step is None:
             step = 1.0 if is_lattice else _FINE * unit
         if operational_time is not None and operational_time.day % step:
-            operational_time = None
+            operational_time = operational_time.without_weekdays()
         # A pseudo-count of half a tie and half an interarrival time above 0.
         tie_share = (len(interarrival) - len(positive) + 0.5) / (len(interarrival) + 1)
         # A censored time counts as twice the time so far: the expected total if the
@@ -229,7 +230,7 @@ class InterarrivalGrid(NamedTuple):
         """
         # No more operational time than this passes in `most` ticks.
         time = self.operational_time
-        fastest = 1.0 if time is None else max(time.rates)
+        fastest = 1.0 if time is None else time.fastest
         bound = np.log(most * fastest / self.unit)
         ticks = np.exp(np.minimum(logs, bound)) * self.unit
         if time is not None:

@@ -58,6 +58,7 @@ from sklearn_seqcrm.event_model._interarrival import (
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
+from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
 
 # The `LearnedField` of each type of encoder.
@@ -372,6 +373,7 @@ def learn_events(
     max_categories: int | None,
     n_components: int,
     moments: Any = "auto",
+    yearly_seasonality: Any = "auto",
 ) -> LearnedEvents:
     """Learn from training rows.
 
@@ -383,7 +385,7 @@ def learn_events(
         Roles of their columns.
     rows : Rows of n
         Views of their events, each with one event at least, each event in one view.
-    min_frequency, max_categories, n_components, moments
+    min_frequency, max_categories, n_components, moments, yearly_seasonality
         As in `LSTMEventModel`.
     """
     statics = StaticEncoder().fit(table)
@@ -402,6 +404,14 @@ def learn_events(
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
     last = times[offsets[1:] - 1]
+    is_new = is_first | (interarrival > 0)
+    season = yearly_season(
+        times[is_new],
+        np.concatenate([[0], np.cumsum(is_new)])[offsets],
+        encoded.cutoff,
+        encoder.clock,
+        yearly_seasonality,
+    )
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
         (times - interarrival)[~is_first],
@@ -409,7 +419,7 @@ def learn_events(
         last,
         encoder.layout.time_unit,
         n_components,
-        OperationalTime.of(times[interarrival > 0], encoder.clock),
+        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
     )
     events = TrainingEvents(
         times,

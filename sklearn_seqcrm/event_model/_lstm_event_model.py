@@ -76,6 +76,11 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         Whether the recurrent cell takes one step for all events of a customer at one
         time, such as the lines of a basket, instead of one for each event. ``"auto"``:
         if at least 30% of the training events are at the time of another one.
+    yearly_seasonality : bool or "auto", default="auto"
+        Whether more events come at some times of the year than at others, for all
+        customers alike. ``"auto"``: if the times are datetimes, the record of the
+        training rows has at least 65 weeks, and the season is significant (see Notes).
+        True: also if it is not significant.
     bptt_steps : int or None, default=None
         Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
@@ -138,6 +143,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         values are multiples of; where there is none, a millionth of a typical
         interarrival time, or of the scale of the numbers. The likelihood of a time is
         the mean density in its step, that of a number the probability of its step.
+    yearly_season_ : ndarray of shape (365,) or None
+        Rates of events on the days from 1 January to 31 December, relative to their
+        mean; None without a season.
     n_features_in_ : int
         Number of columns seen in `fit`, the key columns included.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -179,6 +187,15 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     datetimes have weekdays: times with a zone are stored as UTC, whose days differ. For
     local weekdays, build the log from ``times.dt.tz_localize(None)``.
 
+    **Seasons.** With `yearly_seasonality`, operational time also passes faster at the
+    times of the year at which more events come, so that simulations and survival
+    functions move along the year. The logarithm of the rate has two Fourier pairs. They
+    are fitted to the events of all weeks, beside a trend and the rates of classes of
+    customers by the time since their last event and the number of their events, and are
+    shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
+    needs ``F > 3`` and a record of 65 weeks with 500 interarrival times.
+    The trend is not used.
+
     **Fields.** Fields are predicted one after the other, in the order of the log, after
     the kind of the event, each given ``h``, the time and the fields before it.
 
@@ -210,9 +227,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     **Limits.** Simulated numbers lie within their range in training, and a path with
     more than twice the events that any customer had in so long a time ends with a
     warning. No input grows with time, so that simulations can be longer than training
-    histories; but
-    effects absent from training, such as a season or the end of a contract, are not
-    simulated.
+    histories; but effects absent from training, such as the end of a contract, or a
+    season where the record is shorter than 65 weeks, are not simulated.
 
     References
     ----------
@@ -257,6 +273,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         moments: bool | Literal["auto"] = "auto",
+        yearly_seasonality: bool | Literal["auto"] = "auto",
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.1,
@@ -282,6 +299,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.moments = moments
+        self.yearly_seasonality = yearly_seasonality
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
@@ -441,6 +459,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             if isinstance(one, NumberField)
         }
         return {self._learned.names[1]: step, **numbers}
+
+    @property
+    def yearly_season_(self) -> np.ndarray | None:
+        """Rates of events on the days of a year, relative to their mean."""
+        check_is_fitted(self, "nets_")
+        time = self._learned.grid.operational_time
+        return None if time is None else time.days_of_year()
 
     # Survival ---------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
-"""Operational time, which passes on each weekday as fast as events come."""
+"""Operational time, which passes on each day as fast as events come."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,15 +16,34 @@ _FEWEST_MOMENTS, _FEWEST_WEEKS = 500, 8
 # logs gained nothing: CDNOW .003 and Complete Journey -.004, Online Retail II .15.
 _LEAST_GAIN = 0.02
 _MONDAY = 3  # 1 January 1970 was a Thursday
+_DAYS_OF_YEAR = 365.25
+# Days after which weekdays and seasons repeat: 28 years are whole weeks.
+_CYCLE_OF_YEARS = 28 * 365 + 7
+
+
+def fourier_terms(days: np.ndarray, n_pairs: int) -> np.ndarray:
+    """Return sines and cosines of the time of year, shape (n, 2 * n_pairs).
+
+    Parameters
+    ----------
+    days : ndarray of shape (n,)
+        Days since 1970.
+    n_pairs : int
+        Pairs with 1, 2, ... cycles a year.
+    """
+    angle = 2 * np.pi / _DAYS_OF_YEAR * np.outer(days, np.arange(1, n_pairs + 1))
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
 
 @dataclass(frozen=True)
 class OperationalTime:
-    """A time that passes on each weekday as fast as events come (time warping).
+    """A time that passes on each day as fast as events come (time warping).
 
-    With the rate ``r(t)`` of the weekday of ``t``, operational time is its integral::
+    With the rate ``r(t)`` of the day of ``t``, operational time is its integral. A rate
+    is that of the weekday, times that of the time of year ``x(t)``, in Fourier terms::
 
         W(s, t) = integral of r(u) du from s to t
+        r(t)    = weekday(t) * exp(sum_k a_k sin(2 pi k x) + b_k cos(2 pi k x)) / mean
 
     An inhomogeneous Poisson process with rate r is homogeneous in operational time
     (time-rescaling theorem: Daley and Vere-Jones, "An Introduction to the Theory of
@@ -35,14 +56,20 @@ class OperationalTime:
         mean 1, so that weeks keep their length.
     day : int
         Ticks of a day. Days begin at midnight; tick 0 is that of 1 January 1970.
+    season : tuple of float, default=()
+        Coefficients of `fourier_terms` in the logarithm of the rate; empty without a
+        yearly season.
     """
 
     rates: tuple[float, ...]
     day: int
+    season: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, times: np.ndarray, clock: Clock) -> OperationalTime | None:
-        """Learn rates from the moments of events.
+    def of(
+        cls, times: np.ndarray, clock: Clock, season: tuple[float, ...] = ()
+    ) -> OperationalTime | None:
+        """Learn rates of weekdays from the moments of events.
 
         Parameters
         ----------
@@ -50,27 +77,40 @@ class OperationalTime:
             Ticks of the moments, in any order.
         clock : Clock
             Unit and zone of the times.
+        season : tuple of float, default=()
+            As the attribute; only for datetimes.
 
         Returns
         -------
         OperationalTime or None
-            None if weekdays do not differ or cannot be compared: with fewer than 500
-            moments or 8 weeks, for plain numbers, and for times with a zone, which are
-            stored as UTC, whose days are not those of the zone.
+            None if all days are alike.
         """
-        per_day = clock.ticks_per_day()
-        if per_day is None or clock.aware or len(times) < _FEWEST_MOMENTS:
+        week = _weekday_rates(times, clock)
+        if week is None and not season:
             return None
-        day = int(per_day)
-        if float(times.max()) - float(times.min()) < _FEWEST_WEEKS * 7 * day:
+        return cls(week or (1.0,) * 7, int(clock.ticks_per_day() or 0), season)
+
+    def without_weekdays(self) -> OperationalTime | None:
+        """Return the season alone, if there is one."""
+        return replace(self, rates=(1.0,) * 7) if self.season else None
+
+    def days_of_year(self) -> np.ndarray | None:
+        """Return the rates of the season on the days of a year, (365,), of mean 1."""
+        if not self.season:
             return None
-        weeks, weekdays = np.divmod(times // day + _MONDAY, 7)
-        counts = np.bincount(weeks % 2 * 7 + weekdays, minlength=14).reshape(2, 7)
-        if _cross_validated_gain(counts) < _LEAST_GAIN:
-            return None
-        # A pseudo-count of half an event: a weekday without events may have some yet.
-        events = counts.sum(axis=0) + 0.5
-        return cls(tuple((events / events.mean()).tolist()), day)
+        days = np.arange(365) + 0.5  # 1970 had no leap day
+        rates = np.exp(fourier_terms(days, len(self.season) // 2) @ self.season)
+        return np.asarray(rates / rates.mean())
+
+    @property
+    def fastest(self) -> float:
+        """Most operational ticks that pass in a tick."""
+        return self._cycle.fastest
+
+    @property
+    def _cycle(self) -> _Cycle:
+        # Not kept with the object: a model is stored with 11 numbers, not with 10,227.
+        return _cycle_of(self.rates, self.season)
 
     def warp(self, start: np.ndarray, ticks: np.ndarray) -> np.ndarray:
         """Return the operational time W(start, start + ticks).
@@ -87,16 +127,16 @@ class OperationalTime:
         ndarray of shape (n,), float64
             Operational ticks.
         """
-        weekday, since = self._weekday(start)
-        rates, before = self._days()
-        weeks, rest = np.divmod(np.asarray(ticks, dtype="float64"), 7.0 * self.day)
+        first, since = self._place(start)
+        rates, before, cycle, _ = self._cycle
+        cycles, rest = np.divmod(np.asarray(ticks, dtype="float64"), cycle * self.day)
         ahead, until = np.divmod(since + rest, float(self.day))
-        last = weekday + ahead.astype("int64")
+        last = first + ahead.astype("int64")
         # A sum of positive parts: a difference of ticks since 1970 has no digits left.
-        days = self.day * (before[last] - before[weekday + 1])
-        parts = (self.day - since) * rates[weekday] + until * rates[last]
-        within = np.where(ahead > 0, parts + days, rest * rates[weekday])
-        return weeks * (7.0 * self.day) + within
+        days = self.day * (before[last] - before[first + 1])
+        parts = (self.day - since) * rates[first] + until * rates[last]
+        within = np.where(ahead > 0, parts + days, rest * rates[first])
+        return cycles * (cycle * self.day) + within
 
     def unwarp(self, start: np.ndarray, operational: np.ndarray) -> np.ndarray:
         """Return the duration whose operational time is given: the inverse of `warp`.
@@ -113,28 +153,71 @@ class OperationalTime:
         ndarray of shape (n,), float64
             Ticks, not rounded.
         """
-        weekday, since = self._weekday(start)
-        rates, before = self._days()
-        weeks, rest = np.divmod(operational, 7.0 * self.day)
-        today = (self.day - since) * rates[weekday]
-        # In operational days since the Monday before.
-        until = before[weekday + 1] + (rest - today) / self.day
+        first, since = self._place(start)
+        rates, before, cycle, _ = self._cycle
+        cycles, rest = np.divmod(operational, cycle * self.day)
+        today = (self.day - since) * rates[first]
+        # In operational days since the beginning of the cycle.
+        until = before[first + 1] + (rest - today) / self.day
         last = np.searchsorted(before, until) - 1
         part = (until - before[last]) / rates[last]
-        later_days = (last - weekday + part) * self.day - since
-        within = np.where(rest > today, later_days, rest / rates[weekday])
-        return weeks * (7.0 * self.day) + within
+        later_days = (last - first + part) * self.day - since
+        within = np.where(rest > today, later_days, rest / rates[first])
+        return cycles * (cycle * self.day) + within
 
-    def _weekday(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weekday, 0 for Monday, and ticks since midnight, both int64."""
+    def _place(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the day in the cycle, and ticks since midnight, both int64."""
         days, since = np.divmod(times, self.day)
-        return (days + _MONDAY) % 7, since
+        return (days + _MONDAY) % self._cycle.n_days, since
 
-    def _days(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return rates of days from a Monday on, and operational days before each."""
-        # Three weeks: a week may begin on a Sunday, and rounding may add a day.
-        rates = np.tile(self.rates, 3)
-        return rates, np.concatenate([[0.0], np.cumsum(rates)])
+
+class _Cycle(NamedTuple):
+    """Rates of days from a Monday on, and operational days before each.
+
+    A cycle of `n_days` stands in the arrays three times: durations may begin on its
+    last day, and rounding may add a day. `fastest` is the largest rate.
+    """
+
+    rates: np.ndarray
+    before: np.ndarray
+    n_days: int
+    fastest: float
+
+
+@lru_cache(maxsize=8)
+def _cycle_of(week: tuple[float, ...], season: tuple[float, ...]) -> _Cycle:
+    """Return a week or, with a season, 28 years of days whose mean rate is 1."""
+    rates = np.array(week)
+    if season:
+        days = np.arange(_CYCLE_OF_YEARS)
+        terms = fourier_terms(days - _MONDAY + 0.5, len(season) // 2)
+        rates = rates[days % 7] * np.exp(terms @ np.array(season))
+        rates /= rates.mean()
+    repeated = np.tile(rates, 3)
+    before = np.concatenate([[0.0], np.cumsum(repeated)])
+    return _Cycle(repeated, before, len(rates), float(rates.max()))
+
+
+def _weekday_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
+    """Return the rates of weekdays, of mean 1.
+
+    None if weekdays do not differ or cannot be compared: with fewer than 500 moments or
+    8 weeks, for plain numbers, and for times with a zone, which are stored as UTC,
+    whose days are not those of the zone.
+    """
+    per_day = clock.ticks_per_day()
+    if per_day is None or clock.aware or len(times) < _FEWEST_MOMENTS:
+        return None
+    day = int(per_day)
+    if float(times.max()) - float(times.min()) < _FEWEST_WEEKS * 7 * day:
+        return None
+    weeks, weekdays = np.divmod(times // day + _MONDAY, 7)
+    counts = np.bincount(weeks % 2 * 7 + weekdays, minlength=14).reshape(2, 7)
+    if _cross_validated_gain(counts) < _LEAST_GAIN:
+        return None
+    # A pseudo-count of half an event: a weekday without events may have some yet.
+    events = counts.sum(axis=0) + 0.5
+    return tuple((events / events.mean()).tolist())
 
 
 def _cross_validated_gain(counts: np.ndarray) -> float:
