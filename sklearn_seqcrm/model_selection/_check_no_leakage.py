@@ -218,8 +218,8 @@ def _hold_the_same(column: pd.Series, target: pd.Series) -> bool:
     # Values that differ from row to row always correspond one to one, in some order.
     if not all(pd.api.types.is_numeric_dtype(one) for one in (column, target)):
         return False
-    ranks, of_target = column.rank().to_numpy(), target.rank().to_numpy()
-    return any(np.array_equal(one, of_target) for one in (ranks, n + 1 - ranks))
+    ranks, wanted = column.rank().to_numpy(), target.rank().to_numpy()
+    return any(np.array_equal(one, wanted) for one in (ranks, n + 1 - ranks))
 
 
 class _Findings:
