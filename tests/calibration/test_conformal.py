@@ -253,7 +253,7 @@ def test_calibration_forward_in_time(shop):
     alone = clone(base).fit(X[early], y[early])
     assert_allclose(model.predict(X), alone.predict(X))
     split = CutoffSplit(1, horizon="20D")
-    by_split = ConformalRegressor(base, cv=split).fit(X, y)
+    by_split = ConformalRegressor(base, cv=split).fit(X, y.to_numpy())
     assert by_split.threshold_ == model.threshold_
 
 
