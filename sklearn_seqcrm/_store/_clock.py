@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -40,6 +41,7 @@ _EARLIEST = int(np.iinfo("int64").min)
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2**53  # up to here, a float can hold every integer
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+_CALENDAR_LENGTH = re.compile(r"\s*\d*\s*(M[SE]?|[QYA]\w*|mon\w*|quarter\w*|year\w*)")
 # How users convert dates such as 20240131. As text, floats would be "20240131.0", and
 # pandas 3 deprecates a format for numbers.
 DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
@@ -311,8 +313,14 @@ class Clock:
         try:
             delta = pd.Timedelta(value)
         except (ValueError, TypeError) as error:
+            varies = ""
+            if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
+                varies = (
+                    " Months and years differ in length: write days, such as '30D', or "
+                    "list the cutoffs."
+                )
             raise ValueError(
-                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}."
+                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}.{varies}"
             ) from error
         if delta is pd.NaT:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")

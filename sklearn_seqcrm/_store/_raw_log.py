@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple, Self
@@ -130,6 +131,38 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
             f"There are no events of the kinds {absent}; field {name!r} has "
             f"{list(column.categories)}."
         )
+
+
+def warn_all_kinds(
+    log: Any, what: str, field: str | None = None, *, stacklevel: int
+) -> None:
+    """Warn that events of several kinds count, as `kinds` is None.
+
+    Only for the kinds that `concat` merged: a field of a single table, such as the
+    event of a click stream, often has levels that all count.
+
+    Parameters
+    ----------
+    log : Log
+        The log that holds the events.
+    what : str
+        What the events of all kinds do, as the beginning of the warning.
+    field : str or None, default=None
+        Only events of the kinds that have this field count; None for all.
+    stacklevel : int
+        As in `warnings.warn`, from the caller of this function on.
+    """
+    kinds = getattr(log, "kinds", {})  # an encoded log has none
+    counted = [name for name, own in kinds.items() if field is None or field in own]
+    if len(counted) < 2:
+        return
+    also = "" if log.kind_field == "event" else f", kind_field={log.kind_field!r}"
+    warnings.warn(
+        f"{what} events of all kinds, {counted}, because kinds is None. Choose some "
+        f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
 
 
 def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:

@@ -23,6 +23,8 @@ from sklearn_seqcrm._store import (
     Timeline,
     check_name_free,
     check_none_missing,
+    events_of_kinds,
+    field_of_kinds,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -135,6 +137,8 @@ def rows_at_cutoffs(
     active_within: Any,
     lookback: Any,
     name: str,
+    kinds: Any = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
@@ -144,7 +148,7 @@ def rows_at_cutoffs(
         The log that holds the events.
     cutoffs : ndarray of shape (n_cutoffs,)
         Ascending cutoffs in ticks, from `parse_cutoffs`.
-    min_events, active_within, lookback, name
+    min_events, active_within, lookback, name, kinds, kind_field
         Arguments of `EventLog.snapshots`.
 
     Returns
@@ -152,13 +156,18 @@ def rows_at_cutoffs(
     DataFrame of shape (n, 3)
         Customers, cutoffs and histories.
     """
-    known = minimal_history(log, name, min_events, active_within)
+    known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
     return rows_of_snapshots(log, snapshots, lookback, name)
 
 
 def minimal_history(
-    log: RawLog, name: str, min_events: Any, active_within: Any
+    log: RawLog,
+    name: str,
+    min_events: Any,
+    active_within: Any,
+    kinds: Any = None,
+    kind_field: str = "event",
 ) -> MinimalHistory:
     """Check the options that all snapshots have; return the minimal history."""
     customer = log.names[0]
@@ -167,7 +176,10 @@ def minimal_history(
             f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
             "choose another with name=..., or rename the log's customer column."
         )
-    return MinimalHistory.of(log.timeline.clock, min_events, active_within)
+    counted = None
+    if kinds is not None:
+        counted = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
+    return MinimalHistory.of(log.timeline.clock, min_events, active_within, counted)
 
 
 def _starts(
