@@ -52,7 +52,9 @@ log = EventLog(journey.events, customer="household_id", time="day")
 print(log)
 
 cutoffs = [*pd.date_range("2017-03-01", "2017-10-11", freq="14D"), TEST_CUTOFF]
-X = log.snapshots(cutoffs).merge(journey.customers, on="household_id", how="left")
+X = log.snapshots(cutoffs).merge(
+    journey.customers, on="household_id", how="left", validate="m:1"
+)
 y = (churned(X, HORIZON) == 0).astype(int).to_numpy()
 print(X[["household_id", "cutoff", "history", "age", "income"]].iloc[[0, 1, 40_000]])
 

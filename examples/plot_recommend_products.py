@@ -156,7 +156,9 @@ left.text(0.005, -3.4, "of what it had never bought", va="center", weight="bold"
 left.set(title="Share of the basket in a list of ten", xlim=(0, 0.46), ylim=(-5.7, 1.0))
 left.set_xlabel("recall@10")
 
-hits = lists["all", "network"].merge(bought, on=["household_id", "value"])
+hits = lists["all", "network"].merge(
+    bought, on=["household_id", "value"], validate="m:1"
+)
 n_baskets = known.groupby("household_id")["day"].nunique()
 n_hits = hits.groupby("household_id").size()
 household = n_hits.index[(n_hits == 5) & n_baskets[n_hits.index].between(30, 60)][0]

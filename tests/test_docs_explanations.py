@@ -65,3 +65,12 @@ def test_statements_about_channels_hold(page):
         "last touch": pytest.approx(0.20, abs=0.011),
         "Markov": pytest.approx(0.15, abs=0.011),
     }
+
+
+def test_orders_take_no_credit(page):
+    """The last touch divides the orders that have touches, the model all orders."""
+    found = page["credits_of_kinds"]
+    assert list(found.index) == ["mailing", "visit"]
+    with_touches = (page["paths"]["history"].array.lengths > 0) & page["has_order"]
+    assert found["last touch"].sum() == with_touches.sum()
+    assert found["model"].sum() < page["has_order"].sum()

@@ -1,4 +1,9 @@
-"""Run the pages of the guide that have no test file of their own."""
+"""Run the pages of the guide that have no test file of their own.
+
+To save time, networks with the default `n_networks` are single here, and so are those
+of the other tests of pages with the fixture `one_network`. `make docs` runs the pages
+with the default ensembles.
+"""
 
 import re
 import warnings
@@ -83,7 +88,14 @@ def test_histories(run):
 
 
 def test_the_leak_scores_higher_than_the_truth(run):
-    auc = run("late_facts.md")["auc"]
+    page = run("late_facts.md")
+    auc = page["auc"]
+    # A flag is in the log once it is final, and never before the outcome is known.
+    final, outcomes = page["final"], page["shop"].outcomes
+    assert (final["timestamp"] < page["shop"].observed_until).all()
+    known = final.loc[outcomes.index]
+    assert (known["returned"] == outcomes["returned"]).all()
+    assert (known["timestamp"] >= outcomes["timestamp"]).all()
     assert auc["honest"] < auc["true probability"] < auc["leaky"] - 0.02
 
 

@@ -2,20 +2,29 @@
 
 import pickle
 
+import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import churned
 
+matplotlib.use("agg")
+
 
 @pytest.fixture(scope="module")
-def page(code_of):
+def page(code_of, tmp_path_factory):
     code = code_of("scoring.md")
     names = {"print": lambda *values: names.setdefault("printed", values)}
-    exec(compile(code, "scoring.md", "exec"), names)
-    return names
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("scoring")
+        patch.chdir(folder)
+        exec(compile(code, "scoring.md", "exec"), names)
+    plt.close("all")
+    return names | {"folder": folder}
 
 
 def test_the_three_ways_agree(page):
@@ -40,3 +49,18 @@ def test_scores_rank_the_churners_of_may(page, model):
     y = churned(future.attach(page["people"], cutoff="2024-05-01"), "30D")
     scores = page[model].predict_proba(page["rows"])[:, 1]
     assert roc_auc_score(y, scores) > 0.55
+
+
+def test_the_script_scores_everyone_and_counts_each_event_once(page):
+    scores = pd.read_csv(page["folder"] / "scores.csv")
+    assert scores["customer_id"].tolist() == page["people"]["customer_id"].tolist()
+    assert scores["risk"].between(0, 1).all()
+    log = EventLog.from_parquet(page["folder"] / "log.parquet")
+    until = page["orders"][page["orders"]["timestamp"] < page["today"]]
+    lines = until.drop_duplicates()
+    assert len(log.to_frame()) >= len(lines)
+    assert log.observed_until == page["today"]
+    before = page["orders"]["timestamp"] < "2024-05-01"
+    n_may = (page["orders"]["timestamp"] < page["today"]).sum() - before.sum()
+    assert n_may <= page["is_new"].sum()
+    assert len(log.to_frame()) <= len(until)

@@ -10,7 +10,8 @@ PAGE = (Path(__file__).parents[1] / "docs" / "values.md").read_text(encoding="ut
 def test_the_page_runs(code_of):
     code = code_of("values.md")
     printed = []
-    exec(compile(code, "values.md", "exec"), {"print": lambda *a: printed.append(a)})
+    page = {"print": lambda *a: printed.append(a)}
+    exec(compile(code, "values.md", "exec"), page)
     (shape, zero), ratios, numbers, labels = printed
     assert shape[1] == 3
     assert zero
@@ -18,6 +19,10 @@ def test_the_page_runs(code_of):
     assert ratios[0] == ratios[1]
     assert 0.8 * 365 / 30 < ratios[0] < 1.2 * 365 / 30
     assert numbers[0] == labels[0] == shape
+    absolute, cqr = page["lines"]["absolute"], page["lines"]["cqr"]
+    assert absolute["lower ends below 0"] > 0.5 > cqr["lower ends below 0"]
+    for line in (absolute, cqr):
+        assert line["coverage"] == line["coverage with low.clip(0)"] > 0.85
 
 
 def test_the_page_names_all_losses():

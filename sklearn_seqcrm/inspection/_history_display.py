@@ -4,7 +4,7 @@ Below the events are bars for what the prediction depends on beside them. They o
 matter more than single events::
 
     Customer ann
-    log odds of 1 = 0.52 (probability 63%), baseline = −0.31
+    log odds of class 1 = 0.52 (probability 63%), baseline = −0.31
     o amount = 812   . amount = 0          cutoff
     buy     ---o------------O---------------|
     visit   -------o------------------------|
@@ -302,7 +302,7 @@ class HistoryDisplay:
         if not len(self.events):  # the axis has no extent
             ax.set_xticks([cutoff], [_value(self.cutoff)])
         elif isinstance(self.cutoff, pd.Timestamp):
-            set_date_ticks(ax)
+            set_date_ticks(ax, maxticks=7)  # labels of more would touch
         # The legend is below the title.
         ax.set_title(self.title, loc="left", pad=22, fontsize="medium")
         hide_frame(ax, y_axis=False)
@@ -431,7 +431,9 @@ def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     title = "Unknown customer" if customer is None else f"Customer {customer}"
     if output is None:
         return title
-    of = f" of {_value(output['target'])}" if "target" in output else ""
+    # An effect has the name of its treatment, a prediction the position of a target.
+    what = {"effect": "", "prediction": "target "}.get(unit, "class ")
+    of = f" of {what}{_value(output['target'])}" if "target" in output else ""
     title += f"\n{unit}{of} = {spoken_number(output['output'])}"
     if unit == "log odds":
         title += f" (probability {expit(float(output['output'])):.0%})"

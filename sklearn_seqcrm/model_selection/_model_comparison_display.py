@@ -145,8 +145,8 @@ class ModelComparisonDisplay:
         metrics = self.differences["metric"].unique()
         models = self.differences["model"].unique()
         if axes is None:
-            n, height = len(metrics), 1.6 + 0.4 * len(models)
-            axes = new_axes(1.5 + 3.6 * n, height, n_columns=n, sharey=True)
+            n, height = len(metrics), 1.6 + 0.35 * len(models)
+            axes = new_axes(1.5 + 4.2 * n, height, n_columns=n, sharey=True)
         panels = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
         if len(panels) != len(metrics):
             raise ValueError(
@@ -169,17 +169,17 @@ class ModelComparisonDisplay:
             ax.plot(row["difference"], y, c=color, marker="o", ms=7, ls="none")
             ax.annotate(
                 _label(row["difference"], row["lower"], row["upper"]),
-                (row["difference"], y),
-                xytext=(0, 7),
+                # Beside the axes, where neither intervals nor the line at zero are.
+                (1, y),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
                 textcoords="offset points",
-                ha="center",
+                va="center",
                 fontsize="small",
                 color=color if color != _UNDECIDED else "0.3",
-                # On a white box, or the line at zero would cross it out.
-                bbox={"fc": "white", "ec": "none", "alpha": 0.85, "pad": 0.5},
             )
-        ax.set_ylim(len(found) - 0.5, -0.7)
-        ax.margins(x=0.3)
+        ax.set_ylim(len(found) - 0.4, -0.6)
+        ax.margins(x=0.1)
         ax.locator_params(axis="x", nbins=5)
         ax.set_xlabel(
             f"difference from {self.reference},\n"

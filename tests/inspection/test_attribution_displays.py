@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -91,7 +93,7 @@ def test_displays_name_the_explained_quantity(X, lstm):
     amounts = pd.DataFrame({"a": np.arange(len(X)), "b": 1.0}).to_numpy()
     several = network(X, amounts, LSTMRegressor)
     assert (
-        "prediction of 0 = "
+        "prediction of target 0 = "
         in HistoryDisplay.from_estimator(several, X, target=0).title
     )
 
@@ -109,7 +111,7 @@ def test_display_of_a_row(X, lstm):
     own = found[(found["row"] == row) & found["position"].notna()]
     np.testing.assert_allclose(events["attribution"], own["attribution"], atol=1e-5)
     value = log_odds(model, X)[row]
-    text = f"Customer {one.customer}\nlog odds of 1 = {value:.3g} (probability "
+    text = f"Customer {one.customer}\nlog odds of class 1 = {value:.3g} (probability "
     text = text.replace("-", "\N{MINUS SIGN}") + f"{1 / (1 + np.exp(-value)):.0%})"
     assert display.ax_.get_title("left") == text
     display.figure_.canvas.draw()
@@ -303,7 +305,7 @@ def test_effects_of_treatments_and_states(X):
     with pytest.raises(TypeError, match="LSTMEventModel has no predict, and"):
         HistoryDisplay.from_estimator(states.fit(X), X)
     both = make_pipeline(states, LogisticRegression()).fit(X, make_y(X))
-    assert "\nlog odds of 1 = " in HistoryDisplay.from_estimator(both, X).title
+    assert "\nlog odds of class 1 = " in HistoryDisplay.from_estimator(both, X).title
 
 
 def test_a_legend_of_sizes_and_crosses(X, lstm):
@@ -359,3 +361,19 @@ def test_events_of_one_moment_are_one_above_the_other():
     dots = display.ax_.collections[0].get_offsets()
     found = sorted((x, round(y, 3)) for x, y in dots.tolist())
     assert found == [(1, -0.3), (1, 0), (1, 0.3), (1, 1), (5, 0)]
+
+
+def test_labels_of_dates_do_not_touch():
+    """Each month of two years would have a label as wide as the distance of ticks."""
+    times = pd.date_range("2023-01-05", "2024-10-01", freq="7D")
+    events = pd.DataFrame(
+        {"time": times, "lane": "open", "size": 0.3, "attribution": 0.1}
+    )
+    display = HistoryDisplay(events=events, cutoff=pd.Timestamp("2024-10-01")).plot()
+    display.figure_.set_size_inches(6.4, 3)
+    display.figure_.canvas.draw()
+    labels = [one for one in display.ax_.get_xticklabels() if one.get_text()]
+    boxes = sorted((one.get_window_extent() for one in labels), key=lambda box: box.x0)
+    assert len(boxes) > 3
+    between = [right.x0 - left.x1 for left, right in pairwise(boxes)]
+    assert min(between) > 10  # pixels

@@ -94,6 +94,20 @@ def test_display_protocol(comparison):
     display.figure_.canvas.draw()
 
 
+def test_labels_cross_no_line(comparison):
+    display = ModelComparisonDisplay.from_comparison(comparison)
+    display.figure_.canvas.draw()
+    for ax in display.axes_:
+        assert len(ax.texts) == 3
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert box.x0 > ax.bbox.x1
+            assert box.x1 <= display.figure_.bbox.x1
+    first, second = display.axes_
+    widest = max(text.get_window_extent().x1 for text in first.texts)
+    assert widest < second.bbox.x0
+
+
 def test_errors(comparison):
     show = ModelComparisonDisplay.from_comparison
     with pytest.raises(
