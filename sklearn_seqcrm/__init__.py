@@ -10,4 +10,4 @@ is loaded only with packages that train networks, such as
 ``sklearn_seqcrm.neural_network``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -82,6 +82,7 @@ __all__ = [
     "route_fits",
     "safe_indexing",
     "seeded",
+    "split_by",
     "takes_weights",
     "unwrapped",
     "validate_parameter_constraints",
@@ -113,6 +114,18 @@ class Interval(_Interval):
 def is_count(value: Any, least: int = 1) -> bool:
     """Return whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
+
+
+def split_by(
+    splitter: Any, X: Any, y: Any, groups: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the folds of a splitter, with groups only if it does not ignore them.
+
+    A splitter that ignores groups warns about them; its routing has no groups.
+    """
+    routing = getattr(splitter, "get_metadata_routing", None)
+    ignored = routing is not None and not routing().split.requests.get("groups")
+    return list(splitter.split(X, y, None if ignored else groups))
 
 
 def validate_params(

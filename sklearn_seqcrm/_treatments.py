@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_consistent_length
 
+# An error lists at most so many labels.
+_MOST_SHOWN = 10
+
 
 def read_treatments(
     treatment: Any, control: Any, X: Any = None, weight: np.ndarray | None = None
@@ -62,17 +65,22 @@ def read_treatments(
 def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
     """Return the distinct labels, control first; errors end with `left_out`."""
     found = column.unique().tolist()
+    shown = str(found)
+    if len(found) > _MOST_SHOWN:
+        shown = f"{len(found)} such as {found[:3]}"
+        if column.dtype.kind == "f":
+            shown += " (are treatment and effect swapped?)"
     if control is None:
         if len(found) == 2 and not set(found) - {0, 1}:
             control = next(label for label in found if label == 0)
         elif not (len(found) == 1 and found[0] in (0, 1)):
             raise ValueError(
                 "control must name the label of rows without treatment, because the "
-                f"labels are not 0 and 1; pass control=..., one of {found}.{left_out}"
+                f"labels are not 0 and 1; pass control=..., one of {shown}.{left_out}"
             )
     elif control not in found:
         raise ValueError(
-            f"control={control!r} is none of the labels of treatment, {found}."
+            f"control={control!r} is none of the labels of treatment, {shown}."
             f"{left_out}"
         )
     if len(found) < 2:

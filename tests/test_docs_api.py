@@ -66,3 +66,17 @@ def test_arguments_have_types(package):
         "HistoryArray.take(indices)",
         "HistoryArray.take(fill_value)",
     }
+
+
+def test_what_packages_ask_of_a_log_is_not_documented():
+    """Their arguments have types that users cannot make, such as a timeline."""
+    page = API_PAGE.parent / "_templates" / "autosummary" / "class.rst"
+    (line,) = re.findall(r"^   :exclude-members: (.+)$", page.read_text(), re.MULTILINE)
+    shown = {
+        name: str(inspect.signature(function))
+        for name, function in public_functions("sklearn_seqcrm.events")
+        if name.partition(".")[2] not in line.split(", ")
+    }
+    assert "EventLog.append" in shown
+    inner = re.compile(r"\b(Timeline|Column|Rows|RawLog|Kinds)\b")
+    assert [name for name, text in shown.items() if inner.search(text)] == []

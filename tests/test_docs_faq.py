@@ -36,6 +36,7 @@ FAILURES = {
         "customer_id",
         "timestamp",
     ),
+    "must be in ISO 8601 where times are text": lambda: LOG.snapshots(["05.12.2024"]),
     "distinct cutoffs": lambda: list(CutoffSplit(5, horizon="30D").split(X)),
     "with kinds of events": lambda: churned(X, "30D", kinds="shoes", kind_field="type"),
     "saw in fit": lambda: HistoryEncoder().fit(X).transform(X.drop(columns="history")),

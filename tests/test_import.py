@@ -1,5 +1,11 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+from packaging.version import Version
+
+import sklearn_seqcrm
 
 LIGHT = [
     "calibration",
@@ -29,3 +35,15 @@ def test_import_is_light():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "[]"
+
+
+def test_the_version_is_later_than_the_last_release():
+    """Pages say which files of the last release can be read: this is not the one."""
+    changelog = Path(__file__).parents[1].joinpath("CHANGELOG.md").read_text("utf-8")
+    released = re.findall(r"^## ([\d.]+) ", changelog, re.MULTILINE)
+    ours = Version(sklearn_seqcrm.__version__)
+    if "\n## Unreleased" in changelog:
+        assert ours > Version(released[0])
+        assert ours.is_devrelease
+    else:
+        assert ours == Version(released[0])

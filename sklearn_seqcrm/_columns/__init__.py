@@ -14,6 +14,7 @@ from sklearn_seqcrm._columns._forward_split import (
     split_survival,
     store_horizon,
     stored_lengths,
+    warn_short_horizon,
 )
 from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns._static_types import (

@@ -21,6 +21,7 @@ later. Its rows are not dropped, but censored at the first validation cutoff::
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -209,6 +210,39 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
             "set horizon to the longest of them"
         )
     return lengths
+
+
+def warn_short_horizon(
+    clock: Clock, lengths: Mapping[str, Any], y: Any, when: str, *, stacklevel: int
+) -> None:
+    """Warn if lengths that a user gave are shorter than those that `y` holds.
+
+    Parameters
+    ----------
+    clock : Clock
+        Time axis of the cutoffs.
+    lengths : dict of str to Timedelta, str or number
+        Horizon, and possibly gap, that the user gave.
+    y : object
+        Targets; silent if they hold no lengths, or some that do not fit the clock.
+    when : str
+        The time at which labels may be unknown, for the warning.
+    stacklevel : int
+        As in `warnings.warn`, from the caller of this function on.
+    """
+    try:
+        of_y = known_horizon(y)
+        is_short = clock.rounded_up(**lengths) < clock.rounded_up(**of_y)
+    except (NoForwardSplitError, TypeError, ValueError):
+        return
+    if is_short:
+        given = " and ".join(f"{name}={length!r}" for name, length in lengths.items())
+        warnings.warn(
+            f"{given} is shorter than that of y, {of_y}: labels of training rows may "
+            f"have been unknown {when}. horizon=None uses that of y.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def stored_lengths(y: Any) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._durations import durations_in_days
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store import days_between
+from sklearn_seqcrm._store import days_between, parse_iso
 
 # The square of a larger number overflows, and with it the variance of its column.
 _HUGE = 1e150
@@ -104,7 +104,7 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
     Parameters
     ----------
     column : Series of shape (n,)
-        Datetimes, which may be missing, or objects of this type.
+        Datetimes, which may be missing, objects of this type, or text in ISO 8601.
     cutoffs : Index of shape (n,)
         Cutoffs of the rows.
 
@@ -116,8 +116,8 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the cutoffs are plain numbers, only one of the two has a time zone, or
-        values are not datetimes.
+        If the cutoffs are plain numbers, only one of the two has a time zone, values
+        are not datetimes, or text is not in ISO 8601.
 
     Examples
     --------
@@ -131,11 +131,15 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             f"The cutoffs are plain numbers, so that the datetimes in {column.name!r} "
             "have no distance from them; drop that column, or make numbers of it."
         )
+    if column.dtype.kind == "O":  # objects, and pandas' types of text and categories
+        # pandas would read the month first, or as the first value suggests.
+        for text in {one for one in column if isinstance(one, str)} - {"", "NaT"}:
+            parse_iso(text, f"Column {column.name!r}")
     try:
         # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
         if column.dtype.kind in "biuf" and column.notna().any():
             raise TypeError(f"its type is {column.dtype}")
-        moments = pd.DatetimeIndex(pd.to_datetime(column))
+        moments = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Column {column.name!r} must hold datetimes of one time zone ({error}); "

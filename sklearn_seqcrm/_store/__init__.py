@@ -8,6 +8,7 @@ from sklearn_seqcrm._store._clock import (
     days_between,
     days_between_ticks,
     format_time,
+    parse_iso,
     saturating_add,
     saturating_subtract,
 )
@@ -72,5 +73,6 @@ from sklearn_seqcrm._store._raw_log import (
     field_of_kinds,
     is_of_kinds,
     rows_of_kinds,
+    warn_all_kinds,
 )
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen

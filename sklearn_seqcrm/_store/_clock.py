@@ -25,7 +25,9 @@ delay would vary by that much, and a scale learned from it would be that of roun
 
 from __future__ import annotations
 
+import datetime
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -39,6 +41,7 @@ _EARLIEST = int(np.iinfo("int64").min)
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2**53  # up to here, a float can hold every integer
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+_CALENDAR_LENGTH = re.compile(r"\s*\d*\s*(M[SE]?|[QYA]\w*|mon\w*|quarter\w*|year\w*)")
 # How users convert dates such as 20240131. As text, floats would be "20240131.0", and
 # pandas 3 deprecates a format for numbers.
 DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
@@ -107,7 +110,7 @@ class Clock:
         Parameters
         ----------
         values : Series, array or scalar
-            Datetimes or numbers; a scalar may be text that ``pd.Timestamp`` parses.
+            Datetimes or numbers; a scalar may be text in ISO 8601.
         what : str
             How an error names the values.
         up : bool, default=True
@@ -223,8 +226,8 @@ class Clock:
             The point in time.
         """
         if self.unit is not None and isinstance(value, str):
-            text, value = value, pd.Timestamp(value)
-            if value is not pd.NaT and (value.tz is not None) != self.aware:
+            text, value = value, parse_iso(value, what)
+            if (value.tz is not None) != self.aware:
                 raise ValueError(f"{what} hold {text!r}, {self._zone_of_text(value)}.")
         if pd.isna(value):
             raise ValueError(f"{what} must be a time; got {value!r}.")
@@ -310,8 +313,14 @@ class Clock:
         try:
             delta = pd.Timedelta(value)
         except (ValueError, TypeError) as error:
+            varies = ""
+            if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
+                varies = (
+                    " Months and years differ in length: write days, such as '30D', or "
+                    "list the cutoffs."
+                )
             raise ValueError(
-                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}."
+                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}.{varies}"
             ) from error
         if delta is pd.NaT:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")
@@ -337,6 +346,42 @@ class Clock:
         raise ValueError(
             f"{what} are {given}, but the times of the log are {self}; {fix}."
         )
+
+
+def parse_iso(text: str, what: str) -> pd.Timestamp:
+    """Parse a time that is text in ISO 8601, such as "2024-12-31 18:30".
+
+    pandas reads other notations as well: "05.12.2024" with the month first, and "now"
+    or "10:00" differently on each day. Both would be wrong without a warning.
+
+    Parameters
+    ----------
+    text : str
+        A date, and perhaps a time of day and an offset from UTC.
+    what : str
+        How an error names it.
+
+    Returns
+    -------
+    Timestamp
+        The time.
+
+    Raises
+    ------
+    ValueError
+        If the text has another notation, or no day.
+    """
+    try:
+        # Of the notations of ISO 8601, only this module reads "2024-W01-1", which
+        # pandas refuses, and cuts off nanoseconds, which pandas keeps.
+        datetime.datetime.fromisoformat(text)
+        return pd.Timestamp(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} must be in ISO 8601 where times are text, such as '2024-12-31' or "
+            f"'2024-12-31 18:30'; got {text!r}. Write it so, or pass "
+            "pd.to_datetime(..., dayfirst=True) if the day comes first."
+        ) from error
 
 
 def saturating_add(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
@@ -365,7 +410,8 @@ def _as_series(values: Any, what: str) -> pd.Series:
     if len(series) and series.dtype.kind not in "Miuf":
         raise TypeError(
             f"{what} must be datetimes or numbers; got the type {series.dtype}. "
-            "pd.to_datetime reads dates written as text."
+            "pd.to_datetime reads dates written as text; where the day comes first, "
+            "as in '05.12.2024', with dayfirst=True."
         )
     return series
 

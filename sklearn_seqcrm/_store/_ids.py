@@ -43,7 +43,8 @@ _CONVERSIONS = {
     ("text", "UUID"): ".map(uuid.UUID) makes UUIDs of text",
     ("naive datetime", "date"): ".dt.date makes dates of datetimes",
     ("number", "text"): (
-        ".astype(str) makes text of integers (and of floats '7.0', not '7')"
+        ".astype(str) makes text of integers (and of floats '7.0', not '7'); ids with "
+        "leading zeros have lost them, and need pd.read_csv(..., dtype={'id': str})"
     ),
     ("text", "number"): ".astype('int64') makes numbers of text",
     ("boolean", "number"): ".astype('int64') makes numbers of booleans",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple, Self
@@ -132,6 +133,38 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
         )
 
 
+def warn_all_kinds(
+    log: Any, what: str, field: str | None = None, *, stacklevel: int
+) -> None:
+    """Warn that events of several kinds count, as `kinds` is None.
+
+    Only for the kinds that `concat` merged: a field of a single table, such as the
+    event of a click stream, often has levels that all count.
+
+    Parameters
+    ----------
+    log : Log
+        The log that holds the events.
+    what : str
+        What the events of all kinds do, as the beginning of the warning.
+    field : str or None, default=None
+        Only events of the kinds that have this field count; None for all.
+    stacklevel : int
+        As in `warnings.warn`, from the caller of this function on.
+    """
+    kinds = getattr(log, "kinds", {})  # an encoded log has none
+    counted = [name for name, own in kinds.items() if field is None or field in own]
+    if len(counted) < 2:
+        return
+    also = "" if log.kind_field == "event" else f", kind_field={log.kind_field!r}"
+    warnings.warn(
+        f"{what} events of all kinds, {counted}, because kinds is None. Choose some "
+        f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     """Return the same views of a log without the events of other kinds.
 
@@ -171,6 +204,7 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
 _OF_WHOLE_LOGS = (
     "append",
     "attach",
+    "for_customers",
     "only",
     "resample",
     "snapshots",
@@ -277,14 +311,18 @@ class RawLog(Log):
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
-        """Sizes, time span and fields, in lines of 88; moments if they are fewer."""
+        """Sizes, time span, fields by type, in lines of 88; moments if fewer."""
         n_events, n_moments = len(self), self.timeline.n_moments
         moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         name = type(self).__name__
+        by_type: dict[str, list[str]] = {}
+        for field, column in self._columns.items():
+            by_type.setdefault(column.type.name, []).append(field)
+        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
         text = (
             f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
-            f"{span}, fields: {', '.join(self.fields) or 'none'})"
+            f"{span}, {fields or 'fields: none'})"
         )
         indent = " " * (len(name) + 1)
         return fill(

@@ -113,7 +113,8 @@ class ObservationWindow(NamedTuple):
         if until < last and not early:
             raise ValueError(
                 f"observed_until={given} lies before the last event at "
-                f"{clock.as_scalar(last)}."
+                f"{clock.as_scalar(last)}; leave out later events, or correct their "
+                "times, or choose a later observed_until."
             )
         step = _step(clock)
         in_days = not (times[:_FEW] % step).any() and not (times % step).any()

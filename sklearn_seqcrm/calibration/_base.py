@@ -24,6 +24,7 @@ from sklearn_seqcrm._sklearn_compat import (
     HasMethods,
     Interval,
     safe_indexing,
+    split_by,
     with_inputs_of,
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
@@ -187,7 +188,7 @@ class BaseConformal(BaseEstimator, ABC):
             return split_customers(
                 customers, self.calibration_fraction, self.random_state
             )
-        folds = list(check_cv(self.cv).split(X, y, customers))
+        folds = split_by(check_cv(self.cv), X, y, customers)
         if len(folds) != 1:
             raise ValueError(
                 f"cv must make one split, into training and calibration rows; "

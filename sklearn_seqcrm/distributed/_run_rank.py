@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from sklearn.utils import get_tags
 
 from sklearn_seqcrm._sklearn_compat import Interval
 from sklearn_seqcrm._typing import Estimator, FilePath
@@ -146,7 +147,9 @@ def load_and_fit(
     ranks = ProcessRanks(Checkpoint(None))
     # Reading may take long: errors that do not need the rows come first.
     ranks.attempt(lambda: None if ranks.rank else check_path(checkpoint))
-    arguments = ranks.attempt(lambda: _as_arguments(load(ranks.rank, ranks.size)))
+    arguments = ranks.attempt(
+        lambda: _as_arguments(load(ranks.rank, ranks.size), estimator)
+    )
     fitted = fit_rank(estimator, **arguments, checkpoint=checkpoint)
     dist.barrier()
     return fitted
@@ -155,8 +158,19 @@ def load_and_fit(
 _ARGUMENTS = ("X", "y", "treatment", "sample_weight")
 
 
-def _as_arguments(loaded: Any) -> dict[str, Any]:
-    """Return the arguments of `fit_rank` that `load` returned."""
+def _as_arguments(loaded: Any, estimator: Any) -> dict[str, Any]:
+    """Return the arguments of `fit_rank` that `load` returned; with `y` if needed."""
+    arguments = _named(loaded)
+    if arguments.get("y") is None and get_tags(estimator).target_tags.required:
+        raise TypeError(
+            f"load returned X alone, and {type(estimator).__name__} needs y, too: "
+            "return (X, y)."
+        )
+    return arguments
+
+
+def _named(loaded: Any) -> dict[str, Any]:
+    """Return what `load` returned by the names of the arguments of `fit_rank`."""
     if isinstance(loaded, dict) and "X" in loaded:
         unknown = [name for name in loaded if name not in _ARGUMENTS]
         if unknown:

@@ -141,6 +141,12 @@ class NextValuesMixin(SimulationMixin):
         (Latin hypercube sampling), and each adds the probabilities that the network
         gives at its events, which vary less than drawn values.
 
+        In a log of several kinds, the next event may be of a kind without `field`, such
+        as a newsletter: probabilities of a row add up to the probability that it has a
+        value. Ask for all values, ``n=len(log.column(field).categories)``, and divide
+        by ``found.groupby("row")["probability"].transform("sum")``: these are the
+        probabilities given that the next event has a value, such as an order.
+
         Mean and largest absolute error of the ten most probable values of a row with
         the default number of draws, beside thousands of draws: of the next event .0000
         and .0007 in simulated baskets of 1 to 15 lines, and the same in Online Retail

@@ -13,7 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._columns import Table, customers_of
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
@@ -44,6 +44,20 @@ def _check_arguments(method: str, **given: Any) -> None:
     scikit-learn's decorator would rename errors of a target that a user passes.
     """
     validate_parameter_constraints(_CONSTRAINTS, given, f"LSTMEventModel.{method}")
+
+
+def _refuse_repeated_customers(
+    customers: np.ndarray, group: np.ndarray, index: pd.Index
+) -> None:
+    """Raise a ValueError if totals would count the demand of a customer twice."""
+    again = pd.DataFrame({"customer": customers, "group": group}).duplicated()
+    if again.any():
+        raise ValueError(
+            f"X has {int(again.sum())} rows of customers who have a row already, such "
+            f"as row {index[again][0]!r}, so that their demand would count twice. Keep "
+            "one row of each customer, such as that at the latest cutoff, or group by "
+            "the cutoff with by=..."
+        )
 
 
 def insert_customers(
@@ -274,7 +288,7 @@ class SimulationMixin:
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows as in `fit`, one for each customer.
+            Rows as in `fit`, one for each customer, or for each customer of a group.
         field : str or None
             Categorical field, such as the product, by whose levels demand is split.
             None: all events together.
@@ -312,8 +326,10 @@ class SimulationMixin:
         TypeError
             If a duration does not fit the times of the log.
         ValueError
-            If `field` is no categorical field, `value` no numeric one, `by` no column,
-            `horizon` no multiple of `every`, or another argument is out of range.
+            If a customer has several rows in a group, so that the demand would count
+            several times, `field` is no categorical field, `value` no numeric one, `by`
+            no column, `horizon` no multiple of `every`, or another argument is out of
+            range.
 
         Warns
         -----
@@ -356,6 +372,7 @@ class SimulationMixin:
         # The column of groups need not be a feature, nor exist in the training rows.
         frame = Table.of(X).frame
         cells = DemandCells.of(learned, frame, field, horizon, every, value, by)
+        _refuse_repeated_customers(customers_of(frame), cells.group, frame.index)
         totals, _ = self._simulate(learned, data, keys, horizon, n_paths, cells.add_up)
         return cells.table(totals, interval)
 

@@ -23,6 +23,8 @@ from sklearn_seqcrm._store import (
     Timeline,
     check_name_free,
     check_none_missing,
+    events_of_kinds,
+    field_of_kinds,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -36,6 +38,8 @@ from sklearn_seqcrm.events._time_range import check_time_range
 
 # Fewer customers may all be new: that none is known is then no sign of wrong ids.
 _FEW = 10
+# Ids that are compared with others in search of leading zeros.
+_SOME_IDS = 10_000
 
 
 def histories_of_rows(
@@ -133,6 +137,8 @@ def rows_at_cutoffs(
     active_within: Any,
     lookback: Any,
     name: str,
+    kinds: Any = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
@@ -142,7 +148,7 @@ def rows_at_cutoffs(
         The log that holds the events.
     cutoffs : ndarray of shape (n_cutoffs,)
         Ascending cutoffs in ticks, from `parse_cutoffs`.
-    min_events, active_within, lookback, name
+    min_events, active_within, lookback, name, kinds, kind_field
         Arguments of `EventLog.snapshots`.
 
     Returns
@@ -150,13 +156,18 @@ def rows_at_cutoffs(
     DataFrame of shape (n, 3)
         Customers, cutoffs and histories.
     """
-    known = minimal_history(log, name, min_events, active_within)
+    known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
     return rows_of_snapshots(log, snapshots, lookback, name)
 
 
 def minimal_history(
-    log: RawLog, name: str, min_events: Any, active_within: Any
+    log: RawLog,
+    name: str,
+    min_events: Any,
+    active_within: Any,
+    kinds: Any = None,
+    kind_field: str = "event",
 ) -> MinimalHistory:
     """Check the options that all snapshots have; return the minimal history."""
     customer = log.names[0]
@@ -165,7 +176,10 @@ def minimal_history(
             f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
             "choose another with name=..., or rename the log's customer column."
         )
-    return MinimalHistory.of(log.timeline.clock, min_events, active_within)
+    counted = None
+    if kinds is not None:
+        counted = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
+    return MinimalHistory.of(log.timeline.clock, min_events, active_within, counted)
 
 
 def _starts(
@@ -220,7 +234,7 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
 
 
 def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
-    """Warn if none of many customers is in the log; a few may all be new.
+    """Warn of customers who seem to be unknown because ids are written differently.
 
     Parameters
     ----------
@@ -229,20 +243,52 @@ def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
     array : HistoryArray of shape (n,)
         Their histories.
     """
-    codes, known = array.rows.codes, array.log.customers
-    if not len(codes) or (codes >= 0).any() or not len(known):
+    is_unknown, known = array.rows.codes < 0, array.log.customers
+    if not is_unknown.any() or not len(known):
         return
-    unknown = pd.Series(ids.unique())
-    if len(unknown) < _FEW:
+    unknown = pd.Series(ids[is_unknown].unique())
+    alike = _written_differently(unknown, known)
+    if alike is not None:
+        message = (
+            f"{len(unknown):,} customers in column {ids.name!r} of rows are not in the "
+            "log, and some of them only because their ids are written differently: "
+            f"{alike[0]!r} in rows, {alike[1]!r} in the log. Their histories are empty."
+            " Read the ids of both tables as text, for example by pd.read_csv(..., "
+            f"dtype={{{ids.name!r}: str}}), or restore leading zeros by .str.zfill(n)."
+        )
+    elif is_unknown.all() and len(unknown) >= _FEW:  # a few may all be new
+        shown = [", ".join(map(repr, some[:3].tolist())) for some in (unknown, known)]
+        message = (
+            f"None of the {len(unknown):,} customers in column {ids.name!r} of rows is "
+            f"in the log, so that all histories are empty: {shown[0]}, ... in rows, "
+            f"and {shown[1]}, ... in the log. Are their ids written differently?"
+        )
+    else:
         return
-    shown = [", ".join(map(repr, some[:3].tolist())) for some in (unknown, known)]
-    warnings.warn(
-        f"None of the {len(unknown):,} customers in column {ids.name!r} of rows is "
-        f"in the log, so that all histories are empty: {shown[0]}, ... in rows, "
-        f"and {shown[1]}, ... in the log. Are their ids written differently?",
-        UserWarning,
-        stacklevel=3,
-    )
+    warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str] | None:
+    """Return an unknown id and a known one with the same number, both text.
+
+    Numbers that were read as integers have lost leading zeros, and those that were
+    read as floats end in ".0".
+    """
+    if not isinstance(known[0], str):
+        return None
+    # A sample: a table with many new customers would take seconds.
+    some = unknown[:: len(unknown) // _SOME_IDS + 1]
+    widths = {len(one) for one in known[:: len(known) // _SOME_IDS + 1]}
+    others = {}  # other notation: id as it is
+    for one in some:
+        digits = one.removesuffix(".0")
+        if digits.isdecimal():
+            number = digits.lstrip("0")
+            for text in (digits, number, *map(number.zfill, widths)):
+                others[text] = one
+    is_known = known.get_indexer(pd.Index(list(others), dtype=object)) >= 0
+    found = [text for text, yes in zip(others, is_known, strict=True) if yes]
+    return (others[found[0]], found[0]) if found else None
 
 
 def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:

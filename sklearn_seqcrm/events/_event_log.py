@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+import pandas as pd
+
 from sklearn_seqcrm._store import (
     as_list,
+    check_none_missing,
     events_of_kinds,
     field_of_kinds,
     warn_date_like_times,
 )
-from sklearn_seqcrm._typing import Duration, IntoTable, Time
+from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._time_range import (
+    warn_far_observation,
+    warn_isolated_events,
+)
 
 
 class EventLog(StoredLog):
@@ -53,7 +62,7 @@ class EventLog(StoredLog):
         from customers who were no longer observed. None: the last event. For a table of
         March it is the midnight after it, ``"2024-04-01"``, or its last second,
         ``"2024-03-31 23:59:59"``, which counts to its end. Where all times are
-        midnights, a day is covered to its end: ``"2024-03-31"``.
+        midnights, a day is covered to its end: ``"2024-03-31"``. Text is in ISO 8601.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their dtype: ids of products, shops or
         baskets are not quantities, even if they are numbers. None: fields that are not
@@ -80,6 +89,15 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
+        If most levels of a field look like numbers with decimal commas, "12,50", and it
+        is not in `categorical`.
+
+        If dates are probably wrong: one event of a hundred or more, or a thousandth of
+        all, come after a silence of more than a tenth of the time span before it (for
+        plain numbers, all of it), 31 days, and ten times any earlier silence; or
+        `observed_until` is more than three years after the last of a hundred events or
+        more, and more than their time span.
+
     Examples
     --------
     >>> import pandas as pd
@@ -93,7 +111,7 @@ class EventLog(StoredLog):
     ... )
     >>> log = EventLog(orders, customer="customer", time="day")
     >>> log
-    EventLog(3 events, 2 customers, 2024-01-02..2024-03-05, fields: amount)
+    EventLog(3 events, 2 customers, 2024-01-02..2024-03-05, numeric: amount)
     >>> rows = pd.DataFrame({"customer": ["ann", "bob", "eve"]})
     >>> log.attach(rows, cutoff="2024-03-05")
       customer             history
@@ -113,17 +131,21 @@ class EventLog(StoredLog):
     ) -> None:
         # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
+        declared = () if categorical is None else categorical
         timeline, columns = read_events(
             table,
             customer,
             time,
             fields,
-            categorical=() if categorical is None else categorical,
+            categorical=declared,
             observed_until=observed_until,
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
+        warn_decimal_commas(columns, declared)
         warn_date_like_times(timeline, f"times in column {time!r}")
+        warn_isolated_events(timeline, time, stacklevel=2)
+        warn_far_observation(timeline, stacklevel=2)
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:
@@ -193,7 +215,7 @@ class EventLog(StoredLog):
         >>> april = pd.DataFrame({"who": ["b", "b"], "day": [2, 35], "price": [8, 9]})
         >>> log = EventLog(march, "who", "day", observed_until=31)
         >>> log.append(april, observed_until=61, duplicates="drop")
-        EventLog(3 events, 2 customers, 1..35, fields: price)
+        EventLog(3 events, 2 customers, 1..35, numeric: price)
         """
         events, kinds = append_events(
             self, self._kinds, more, observed_until, duplicates, new_kinds
@@ -201,6 +223,9 @@ class EventLog(StoredLog):
         joint = self.of(*events, self._names, kinds)
         # Without new events, kinds or observation, the log itself: its rows and those
         # of the result then share a log, and can be concatenated without a copy.
+        last = self.timeline.times.max(initial=joint.timeline.times.min())
+        warn_isolated_events(joint.timeline, self._names[1], stacklevel=2, since=last)
+        warn_far_observation(joint.timeline, stacklevel=2)
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self
@@ -285,6 +310,8 @@ class EventLog(StoredLog):
         """
         check_mergeable(logs, kind_field, cls)
         events, kinds = merge_logs(logs, kind_field, observed_until)
+        if observed_until is not None:
+            warn_far_observation(events.timeline, stacklevel=2)
         first = next(iter(logs.values()))
         return cls.of(*events, first._names, kinds)
 
@@ -334,6 +361,56 @@ class EventLog(StoredLog):
         if self._kinds is not None and self._kinds.field == kind_field:
             log._kinds = self._kinds.only(kinds)
         return log
+
+    def for_customers(self, customers: ListLike) -> EventLog:
+        """Return a log of the events of some customers.
+
+        It divides a log into parts, such as those of the processes that train together.
+
+        Parameters
+        ----------
+        customers : sequence of shape (n,)
+            Ids of the type of the log's customers, in any order; an id may be repeated.
+            Customers who are not in the log have no events, and are left out.
+
+        Returns
+        -------
+        EventLog
+            All events of these customers, with the kinds of events, the fields and the
+            `observed_until` of this log.
+
+        Raises
+        ------
+        TypeError
+            If ids are of another type than those of the log.
+        ValueError
+            If an id is missing, or no customer is in the log.
+
+        See Also
+        --------
+        only : Events of some kinds.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, "who", "day", observed_until=20)
+        >>> part = log.for_customers(["a"])
+        >>> part, part.observed_until
+        (EventLog(2 events, 1 customers, 1..9, fields: none), 20)
+        """
+        is_array = getattr(customers, "ndim", 0) == 1
+        ids = pd.Series(customers if is_array else as_list(customers, "customers"))
+        check_none_missing(ids, "sequence customers")
+        codes = np.unique(self._timeline.identities_of(ids, "customers"))
+        codes = codes[codes >= 0]  # unknown ids have negative numbers
+        if not len(codes):
+            raise ValueError(
+                f"None of the {len(ids):,} customers is in the log, and a log needs at "
+                "least one event."
+            )
+        return self.subset(codes)
 
     def resample(
         self,

@@ -129,7 +129,10 @@ def read_events(
     names = field_names(table.columns, customer, time, fields, what)
     as_categories = chosen_among(categorical, names, what, "categorical")
     if not len(table):
-        raise ValueError(f"{what} has no rows; a log needs at least one event.")
+        raise ValueError(
+            f"{what} has no rows; a log needs at least one event. Where a source may "
+            "have none, leave it out; append to a log accepts an empty table."
+        )
     ids, values = ids_of(table[customer]), to_series(table[time])
     check_none_missing(ids, f"customer column {customer!r} of {what}")
     check_none_missing(values, f"time column {time!r} of {what}")

@@ -55,13 +55,22 @@ class MinimalHistory(NamedTuple):
         Minimal number of events before the cutoff.
     active_within : float or None
         Maximal number of ticks from the last of them to the cutoff.
+    counted : ndarray of int64, or None, default=None
+        Positions in the log of the events that count, ascending; None for all.
     """
 
     min_events: int
     active_within: float | None
+    counted: np.ndarray | None = None
 
     @classmethod
-    def of(cls, clock: Clock, min_events: Any, active_within: Any) -> MinimalHistory:
+    def of(
+        cls,
+        clock: Clock,
+        min_events: Any,
+        active_within: Any,
+        counted: np.ndarray | None = None,
+    ) -> MinimalHistory:
         """Validate and convert the parameters of a user."""
         is_whole = isinstance(min_events, int | np.integer)
         if not is_whole or isinstance(min_events, bool) or min_events < 0:
@@ -70,19 +79,23 @@ class MinimalHistory(NamedTuple):
             )
         if active_within is not None:
             active_within = clock.duration(active_within, "active_within")
-        return cls(int(min_events), active_within)
+        return cls(int(min_events), active_within, counted)
 
     def among(self, snapshots: Snapshots, timeline: Timeline) -> Snapshots:
         """Keep the snapshots at which the customer has enough history."""
-        n_events = (
-            snapshots.stop - timeline.offsets[snapshots.codes]
-        )  # before the cutoff
+        start, stop = timeline.offsets[snapshots.codes], snapshots.stop
+        if self.counted is not None:
+            # From positions among all events to positions among those that count.
+            start, stop = (np.searchsorted(self.counted, at) for at in (start, stop))
+        n_events = stop - start  # before the cutoff
         keep = n_events >= self.min_events
         if self.active_within is not None:
-            keep &= n_events > 0
-            # Without events before the cutoff, it is one of another customer.
-            last = timeline.times[np.maximum(snapshots.stop - 1, 0)]
-            keep &= snapshots.cutoff - last <= self.active_within
+            keep &= n_events > 0  # otherwise, the last event is of another customer
+            last = stop[keep] - 1
+            if self.counted is not None:
+                last = self.counted[last]
+            since = snapshots.cutoff[keep] - timeline.times[last]
+            keep[keep] = since <= self.active_within
         return snapshots if keep.all() else snapshots.keep(keep)
 
 

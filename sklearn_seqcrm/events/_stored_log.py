@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sklearn_seqcrm._store import Kinds, get_entry, warn_date_like_times
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
+from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
 from sklearn_seqcrm.events._disk import new_log, open_log
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._parquet import (
@@ -17,6 +18,10 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._time_range import (
+    warn_far_observation,
+    warn_isolated_events,
+)
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
@@ -267,9 +272,13 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
+                    warn_decimal_commas(events.columns, as_categories)
                     warn_date_like_times(events.timeline, f"times in column {time!r}")
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
             writer.finish(None, observed_until)
-        return open_log(cls, path)
+        log = open_log(cls, path)
+        warn_isolated_events(log.timeline, time, stacklevel=2)
+        warn_far_observation(log.timeline, stacklevel=2)
+        return log

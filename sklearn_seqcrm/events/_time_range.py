@@ -6,7 +6,8 @@
     |----------- span -------|------------|---- late? ------|
 
 A cutoff that is late by more than a tenth of the span, and by a month, is a warning:
-all customers look inactive only because the log ends early.
+all customers look inactive only because the log ends early. So is an event that late
+after all others: the log then counts as observed until its wrong date.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
 _LATE, _LATE_DAYS = 0.1, 31
 # One kind of events may end earlier than the others by this share of the span, or days.
 _EARLY, _EARLY_DAYS = 0.1, 7
+# Late events, of a wrong date, are at most this share of all, or one of this many. The
+# last event of fewer is no scale for the end of observation, either.
+_ISOLATED, _MANY = 0.001, 100
+# No earlier silence of the log may be longer than this share of the one before them: a
+# shop of one season is silent each year.
+_LONGEST_SILENCE = 0.1
+# An end of observation this long after the last event, and after a longer time than all
+# events span, is a wrong date. Rare kinds of events often end a year before it.
+_FAR_DAYS = 3 * 365
+# Times from which the bulk of the times is estimated.
+_SOME_TIMES = 100_000
 # A span of plain numbers this short, or of this few events, is too short to judge by.
 _FEW = 20
 
@@ -173,3 +185,99 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
 def _as_code(time: Any) -> str:
     """Return a time as the user would write it in code."""
     return repr(str(time)) if isinstance(time, pd.Timestamp) else repr(time)
+
+
+def warn_isolated_events(
+    timeline: Timeline, time: str, stacklevel: int, since: Any = None
+) -> None:
+    """Warn of one or a few events long after all others, which have a wrong date.
+
+    ::
+
+        first of the bulk            last of the bulk         isolated
+        |-|--|-|||--|-||-|--|-||---|-|----------- silence -------|
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log.
+    time : str
+        Name of their column.
+    stacklevel : int
+        Stack level of the caller, as in `warnings.warn`.
+    since : int, float or None, default=None
+        Warn only if the events are later than this time; None: always.
+    """
+    late = _first_isolated(timeline)
+    if late is None or (since is not None and late <= since):
+        return
+    times, clock = timeline.times, timeline.clock
+    where = np.flatnonzero(times >= late)
+    bulk = times[times < late].max()
+    code = timeline.codes_of(where[[np.argmin(times[where])]])
+    (one,) = timeline.customers[code].tolist()
+    warnings.warn(
+        f"{len(where)} of {len(times):,} events are long after all others, the first "
+        f"of them at {clock.as_scalar(late)}, of customer {one!r}; the others end at "
+        f"{clock.as_scalar(bulk)}. The log counts as observed until the last event, so "
+        "that no target before it is censored. If dates are wrong, correct or drop the "
+        f"rows with events[{time!r}] >= {_as_code(clock.as_scalar(late))}.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def _first_isolated(timeline: Timeline) -> Any:
+    """Return the time of the first isolated event, None if there is none."""
+    times, per_day = timeline.times, timeline.clock.ticks_per_day()
+    n = len(times)
+    if n < _MANY:
+        return None
+    # A sample decides about most logs, without a sort.
+    some = np.sort(times[:: n // _SOME_TIMES + 1])
+    margin = int(_ISOLATED * len(some)) + 1
+    low, high = some[margin], some[-1 - margin]
+    if low == high:
+        return None
+    # The last events of the bulk, and those after it.
+    tail = np.append(high, np.sort(times[times > high]))
+    silence = np.diff(tail)
+    span = tail[:-1] - low
+    if per_day is None:
+        is_long = silence > np.maximum(span, _FEW)
+    else:
+        is_long = silence > np.maximum(_LATE * span, _LATE_DAYS * per_day)
+    if not is_long.any():
+        return None
+    first = int(np.argmax(is_long))
+    bulk = np.sort(times[(times >= low) & (times <= tail[first])])
+    if np.diff(bulk).max() > _LONGEST_SILENCE * silence[first]:
+        return None
+    return tail[first + 1]
+
+
+def warn_far_observation(timeline: Timeline, stacklevel: int) -> None:
+    """Warn of an end of observation years after the last event.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of a log of datetimes; other logs pass.
+    stacklevel : int
+        Stack level of the caller, as in `warnings.warn`.
+    """
+    clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
+    if per_day is None or len(timeline.times) < _MANY:
+        return
+    first, last = int(timeline.times.min()), int(timeline.times.max())
+    silence = int(timeline.observed_until) - last
+    if silence <= max(last - first, _FAR_DAYS * per_day):
+        return
+    warnings.warn(
+        f"observed_until is {clock.as_scalar(timeline.observed_until)}, "
+        f"{silence / per_day / 365.25:.0f} years after the last event at "
+        f"{clock.as_scalar(last)}, so that all customers look inactive in between. If "
+        "that is a wrong date, correct it.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )

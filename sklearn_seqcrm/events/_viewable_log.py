@@ -51,10 +51,10 @@ class ViewableLog(RawLog):
             of DuckDB, or any other object with ``__arrow_c_stream__``.
         customer : str or None, default=None
             Column of `rows` with the customer; None: the same name as in the log.
-            Customers who are not in the log get an empty history, with a warning if
-            there are ten or more and all are unknown.
+            Customers who are not in the log get an empty history.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` with the cutoff of each row, or one cutoff for all rows.
+            Column of `rows` with the cutoff of each row, or one cutoff for all rows,
+            which may be text in ISO 8601.
             None: everything known so far. Events *at* the cutoff belong to the future.
             A cutoff between two ticks of the log's unit of time is rounded up; with
             `allow_exact_matches`, down.
@@ -89,7 +89,9 @@ class ViewableLog(RawLog):
         UserWarning
             If a cutoff lies so long after the end of observation that it is probably a
             mistake: by more than a tenth of the time span of the log and 31 days or,
-            for plain numbers, by more than the whole span and 20.
+            for plain numbers, by more than the whole span and 20. If ten or more
+            customers are in `rows` and none of them in the log, or some are not in the
+            log because their ids have other leading zeros.
         """
         rows = read_rows(rows)
         array = histories_of_rows(
@@ -107,13 +109,15 @@ class ViewableLog(RawLog):
         active_within: Duration | None = None,
         lookback: Duration | None = None,
         name: str = "history",
+        kinds: str | Sequence[str] | None = None,
+        kind_field: str = "event",
     ) -> pd.DataFrame:
         """Make rows of all customers at given cutoffs.
 
         Parameters
         ----------
         cutoffs : datetime, number or sequence of them
-            Times at which all customers are viewed.
+            Times at which all customers are viewed; as text, in ISO 8601.
         min_events : int, default=1
             Leave out customers with fewer events before the cutoff. With 0, there are
             also rows of customers whose first event is still to come, and who were
@@ -122,9 +126,15 @@ class ViewableLog(RawLog):
             Leave out customers without an event in ``[cutoff - active_within,
             cutoff)``; None keeps them.
         lookback : Timedelta, str or number, default=None
-            As in `attach`; the two filters above count all events.
+            As in `attach`; the two filters above also count earlier events.
         name : str, default="history"
             Name of the history column.
+        kinds : str, sequence of str or None, default=None
+            Kinds of events that count for `min_events` and `active_within`, such as
+            the orders in a log with newsletters; None: all. The histories hold all
+            kinds in either case.
+        kind_field : str, default="event"
+            Name of the categorical field that holds the kinds.
 
         Returns
         -------
@@ -134,13 +144,15 @@ class ViewableLog(RawLog):
 
         Raises
         ------
+        KeyError
+            If `kinds` are given, and the log has no field `kind_field`.
         TypeError
             If `active_within` or `lookback` is a plain number and the times are
             datetimes, or the other way round.
         ValueError
             If there is no cutoff, one is missing or does not suit the times of the log,
-            a number is out of its range, or two of the three columns have the same
-            name.
+            a number is out of its range, there is no event of one of `kinds`, or two of
+            the three columns have the same name.
 
         Warns
         -----
@@ -166,7 +178,9 @@ class ViewableLog(RawLog):
         1   a      10  2 events 1..9
         """
         ticks = parse_cutoffs(self._timeline, cutoffs)
-        rows = rows_at_cutoffs(self, ticks, min_events, active_within, lookback, name)
+        rows = rows_at_cutoffs(
+            self, ticks, min_events, active_within, lookback, name, kinds, kind_field
+        )
         warn_late_cutoffs(self._timeline, rows[name].array.rows.cutoff, stacklevel=2)
         if min_events and len(self):
             warn_early_cutoffs(self._timeline, ticks, stacklevel=2)
@@ -182,6 +196,8 @@ class ViewableLog(RawLog):
         active_within: Duration | None = None,
         lookback: Duration | None = None,
         name: str = "history",
+        kinds: str | Sequence[str] | None = None,
+        kind_field: str = "event",
     ) -> pd.DataFrame:
         """Make rows of all customers at regular cutoffs.
 
@@ -190,10 +206,10 @@ class ViewableLog(RawLog):
         step : Timedelta, str or number
             Distance between the cutoffs.
         start : datetime or number, default=None
-            First cutoff; None: one step after the first event.
+            First cutoff, as text in ISO 8601; None: one step after the first event.
         end : datetime or number, default=None
             Bound of the last cutoff; None: `observed_until` of the log.
-        min_events, active_within, lookback, name : object
+        min_events, active_within, lookback, name, kinds, kind_field : object
             As in `snapshots`.
 
         Returns
@@ -203,6 +219,8 @@ class ViewableLog(RawLog):
 
         Raises
         ------
+        KeyError
+            As in `snapshots`.
         TypeError
             As in `snapshots`, also for `step`.
         ValueError
@@ -224,7 +242,9 @@ class ViewableLog(RawLog):
         >>> log.snapshots_every(4)["cutoff"].tolist()
         [5, 9]
         """
-        known = minimal_history(self, name, min_events, active_within)
+        known = minimal_history(
+            self, name, min_events, active_within, kinds, kind_field
+        )
         first, last = parse_bounds(self._timeline.clock, start, end)
         cutoffs = regular_cutoffs(self._timeline, step, first, last)
         snapshots = snapshots_at_cutoffs(self._timeline, cutoffs, known)
@@ -256,8 +276,8 @@ class ViewableLog(RawLog):
         start, end : datetime or number, default=None
             Earliest and latest cutoff; None: no bound.
         min_events, active_within, lookback, name : object
-            As in `snapshots`. With ``min_events=0`` there is also a row before the
-            first event of a customer.
+            As in `snapshots`, of events of all kinds. With ``min_events=0`` there is
+            also a row before the first event of a customer.
 
         Returns
         -------
@@ -303,6 +323,8 @@ class ViewableLog(RawLog):
         active_within: Duration | None = None,
         lookback: Duration | None = None,
         name: str = "history",
+        kinds: str | Sequence[str] | None = None,
+        kind_field: str = "event",
     ) -> pd.DataFrame:
         """Make a row of each customer at one cutoff, drawn uniformly.
 
@@ -315,7 +337,7 @@ class ViewableLog(RawLog):
             Latest cutoff; None: `observed_until` of the log.
         random_state : int, RandomState or None, default=None
             Source of the cutoffs.
-        min_events, active_within, lookback, name : object
+        min_events, active_within, lookback, name, kinds, kind_field : object
             As in `snapshots`.
 
         Returns
@@ -325,7 +347,7 @@ class ViewableLog(RawLog):
 
         Raises
         ------
-        TypeError, ValueError
+        KeyError, TypeError, ValueError
             As in `snapshots`.
 
         Warns
@@ -342,7 +364,9 @@ class ViewableLog(RawLog):
         >>> log.snapshots_at_random(random_state=0)["cutoff"].between(2, 20).tolist()
         [True, True]
         """
-        known = minimal_history(self, name, min_events, active_within)
+        known = minimal_history(
+            self, name, min_events, active_within, kinds, kind_field
+        )
         first, last = parse_bounds(self._timeline.clock, start, end)
         # Filters follow the draws, so that they do not change the cutoffs of others.
         snapshots = snapshots_at_random_times(self._timeline, random_state, first, last)

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
-from sklearn_seqcrm._store import check_kinds, field_of_kinds, rows_of_kinds
+from sklearn_seqcrm._store import (
+    check_kinds,
+    field_of_kinds,
+    rows_of_kinds,
+    warn_all_kinds,
+)
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
@@ -250,6 +255,12 @@ class RFMFeatures(BaseHistoryFeatures):
             If `X` has no history column, no log has the amount or events of one of
             `kinds`, a length of time is not longer than 0, or an output has the name
             of another column.
+
+        Warns
+        -----
+        UserWarning
+            If `kinds` is None and a log was merged from several kinds by
+            `EventLog.concat`, or ``amount="auto"`` finds several numeric fields.
         """
         table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
@@ -263,7 +274,10 @@ class RFMFeatures(BaseHistoryFeatures):
         # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
-        if self.kinds is not None:
+        if self.kinds is None:
+            for name, log in logs.items():
+                warn_all_kinds(log, f"RFMFeatures counts in {name!r}", stacklevel=4)
+        else:
             having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
             for log in having or logs.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from math import comb
@@ -23,6 +24,7 @@ from sklearn_seqcrm.inspection._touch_rules import Touches
 @validate_params(
     {
         "field": [str],
+        "kind_field": [str],
         "unit": [StrOptions({"log_odds", "probability"})],
         "max_exact": [Interval(Integral, 1, 12, closed="both")],
         "n_orders": [Interval(Integral, 1, None, closed="left")],
@@ -38,6 +40,8 @@ def channel_attribution(
     field: str,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
     target: object = None,
     unit: Literal["log_odds", "probability"] = "probability",
     max_exact: int = 6,
@@ -69,6 +73,11 @@ def channel_attribution(
         are never removed.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events that can be touches, as `EventLog.concat` named them; None: all.
+        Events of other kinds are never removed.
+    kind_field : str, default="event"
+        Name of the categorical field that holds the kinds.
     target : object, default=None
         As in `event_attributions`.
     unit : {"log_odds", "probability"}, default="probability"
@@ -97,11 +106,12 @@ def channel_attribution(
     Raises
     ------
     KeyError
-        If there is no such field or column.
+        If there is no such field or column, or no field `kind_field` for `kinds`.
     TypeError
         If histories are encoded.
     ValueError
-        If the field is not categorical, or a parameter is out of range.
+        If the field is not categorical, there are no events of one of `kinds`, or a
+        parameter is out of range.
 
     See Also
     --------
@@ -147,7 +157,7 @@ def channel_attribution(
     """
     explained = ExplainedRows.of(estimator, X, history, "channel_attribution")
     frame, name, array = explained
-    touches = Touches.of(array, field)
+    touches = Touches.of(array, field, kinds, kind_field)
     quantity = ExplainedQuantity.of(estimator, frame, target, unit)
     rng = check_random_state(random_state)
     credit = np.zeros((len(frame), len(touches.channels)))

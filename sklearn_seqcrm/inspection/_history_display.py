@@ -431,7 +431,7 @@ def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     title = "Unknown customer" if customer is None else f"Customer {customer}"
     if output is None:
         return title
-    # An effect is of a treatment, and a prediction of a target at a position.
+    # An effect has the name of its treatment, a prediction the position of a target.
     what = {"effect": "", "prediction": "target "}.get(unit, "class ")
     of = f" of {what}{_value(output['target'])}" if "target" in output else ""
     title += f"\n{unit}{of} = {spoken_number(output['output'])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import check_raw, one_history
+from sklearn_seqcrm._store import check_kinds, field_of_kinds, is_of_kinds
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowEvents
@@ -38,15 +40,17 @@ class Touches(NamedTuple):
     channel: np.ndarray
 
     @classmethod
-    def of(cls, array: HistoryArray, field: str) -> Touches:
-        """Find the touches of rows.
+    def of(
+        cls, array: HistoryArray, field: str, kinds: Any, kind_field: str
+    ) -> Touches:
+        """Find the touches of rows, of some kinds (None for all).
 
         Raises
         ------
         KeyError
-            If the log has no such field.
+            If the log has no such field, or no field of kinds.
         ValueError
-            If the field is not categorical.
+            If the field is not categorical, or there are no events of one of `kinds`.
         """
         column = array.log.column(field)
         if column.categories is None:
@@ -57,6 +61,10 @@ class Touches(NamedTuple):
         events = RowEvents.of(array)
         codes = column.values[events.event]
         is_touch = codes >= 0  # code -1: events without a channel
+        if kinds is not None:
+            of_event = field_of_kinds(array.log, kind_field)
+            check_kinds(of_event, kinds, kind_field)
+            is_touch &= is_of_kinds(of_event.take(events.event), kinds)
         used, channel = np.unique(codes[is_touch], return_inverse=True)
         channels = column.categories[used].tolist()
         return cls(
@@ -69,6 +77,8 @@ def first_touch_credit(
     field: str,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Give all credit of a row to the channel of its first touch.
 
@@ -81,6 +91,11 @@ def first_touch_credit(
         are not touches.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events that can be touches, as `EventLog.concat` named them: without
+        the orders, for example. None: all.
+    kind_field : str, default="event"
+        Name of the categorical field that holds the kinds.
 
     Returns
     -------
@@ -102,7 +117,9 @@ def first_touch_credit(
          a    b
     0  1.0  0.0
     """
-    return _divide_credit(X, field, history, lambda place, n, age: (place == 0) * 1.0)
+    return _divide_credit(
+        X, field, history, kinds, kind_field, lambda place, n, age: (place == 0) * 1.0
+    )
 
 
 def last_touch_credit(
@@ -110,12 +127,14 @@ def last_touch_credit(
     field: str,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Give all credit of a row to the channel of its last touch.
 
     Parameters
     ----------
-    X, field, history : object
+    X, field, history, kinds, kind_field : object
         As in `first_touch_credit`.
 
     Returns
@@ -139,7 +158,12 @@ def last_touch_credit(
     0  0.0  1.0
     """
     return _divide_credit(
-        X, field, history, lambda place, n, age: (place == n - 1) * 1.0
+        X,
+        field,
+        history,
+        kinds,
+        kind_field,
+        lambda place, n, age: (place == n - 1) * 1.0,
     )
 
 
@@ -148,12 +172,14 @@ def linear_credit(
     field: str,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Give each of the n touches of a row the same credit, 1 / n.
 
     Parameters
     ----------
-    X, field, history : object
+    X, field, history, kinds, kind_field : object
         As in `first_touch_credit`.
 
     Returns
@@ -176,7 +202,9 @@ def linear_credit(
            a      b
     0  0.333  0.667
     """
-    return _divide_credit(X, field, history, lambda place, n, age: np.ones(len(place)))
+    return _divide_credit(
+        X, field, history, kinds, kind_field, lambda place, n, age: np.ones(len(place))
+    )
 
 
 def time_decay_credit(
@@ -185,6 +213,8 @@ def time_decay_credit(
     half_life: Duration,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Give a touch half the credit of one that came a half-life later.
 
@@ -199,6 +229,8 @@ def time_decay_credit(
         The half-life.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds, kind_field : object
+        As in `first_touch_credit`.
 
     Returns
     -------
@@ -224,7 +256,9 @@ def time_decay_credit(
     ticks = clock.duration(half_life, "half_life", positive=True)
     # Ages are counted from the last touch: counted from the cutoff, all weights of an
     # old history would underflow to 0. The ratio is the same.
-    return _divide_credit(X, field, history, lambda place, n, age: 0.5 ** (age / ticks))
+    return _divide_credit(
+        X, field, history, kinds, kind_field, lambda place, n, age: 0.5 ** (age / ticks)
+    )
 
 
 def position_based_credit(
@@ -234,6 +268,8 @@ def position_based_credit(
     first: float = 0.4,
     last: float = 0.4,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.DataFrame:
     """Give fixed shares to the first and the last touch, and the rest to those between.
 
@@ -248,6 +284,8 @@ def position_based_credit(
         and at most 1.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds, kind_field : object
+        As in `first_touch_credit`.
 
     Returns
     -------
@@ -288,7 +326,7 @@ def position_based_credit(
         weight = np.where(place == n - 1, last, weight)
         return np.where(n == 1, 1.0, weight)
 
-    return _divide_credit(X, field, history, weigh)
+    return _divide_credit(X, field, history, kinds, kind_field, weigh)
 
 
 def markov_credit(
@@ -297,6 +335,8 @@ def markov_credit(
     converted: ArrayLike,
     *,
     history: str | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
 ) -> pd.Series:
     """Compute shares of channels from removal effects in a Markov chain of touches.
 
@@ -314,6 +354,8 @@ def markov_credit(
         Whether each row converted.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds, kind_field : object
+        As in `first_touch_credit`.
 
     Returns
     -------
@@ -354,7 +396,7 @@ def markov_credit(
     array = _raw_history(X, history)
     is_converted = column_or_1d(converted).astype(bool)
     check_consistent_length(array, is_converted)
-    touches = Touches.of(array, field)
+    touches = Touches.of(array, field, kinds, kind_field)
     row, channel, n = touches.row, touches.channel, len(touches.channels)
     # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
     start, end, lost = n, n, n + 1
@@ -387,12 +429,14 @@ def _raw_history(X: Any, history: Any) -> HistoryArray:
     return check_raw(one_history(X, history), "Credit of channels")
 
 
-def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame:
+def _divide_credit(
+    X: Any, field: str, history: Any, kinds: Any, kind_field: str, weigh: Any
+) -> pd.DataFrame:
     """Divide the credit of each row among its touches in proportion to weights.
 
     Parameters
     ----------
-    X, field, history : object
+    X, field, history, kinds, kind_field : object
         As in `first_touch_credit`.
     weigh : callable
         ``weigh(place, n, age)`` returns weights of touches. Its arguments have the
@@ -400,7 +444,7 @@ def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame
         last of them.
     """
     array = _raw_history(X, history)
-    touches = Touches.of(array, field)
+    touches = Touches.of(array, field, kinds, kind_field)
     row, times = touches.row, touches.times
     counts = np.bincount(row, minlength=len(array))
     stop = np.cumsum(counts)  # touches of row i: stop[i] - counts[i] : stop[i]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
+from numpy.typing import ArrayLike
+from sklearn.utils import check_consistent_length, check_random_state
 
-from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm._typing import Estimator
@@ -24,6 +25,8 @@ from sklearn_seqcrm.model_selection._outputs import (
 )
 
 _N_ROWS_SHOWN = 3
+# In fewer rows, a column of two values may equal the labels by chance.
+_FEWEST_ROWS_WITH_LABELS = 20
 _EVENTS = "events are "
 # A log, and the names of the columns with histories of it.
 _LogOf = tuple[RawLog, list[str]]
@@ -41,6 +44,7 @@ _LogOf = tuple[RawLog, list[str]]
 def check_no_leakage(
     fitted: Estimator,
     X: pd.DataFrame,
+    y: ArrayLike | None = None,
     *,
     n_cutoffs: int | None = 20,
     rtol: float = 1e-5,
@@ -68,6 +72,11 @@ def check_no_leakage(
         ``score_samples`` are checked, as far as it has these methods.
     X : DataFrame of shape (n, n_columns)
         Rows with one or more columns of raw histories, which `fitted` takes.
+    y : array-like of shape (n,) or (n, k), default=None
+        Targets of the rows. If they are given, columns of `X` that hold them are found,
+        too: those whose values correspond one to one to the values of `y`, in 20 rows
+        or more. Of numbers that mostly differ from row to row, they are those with the
+        same order as `y`, or the reverse.
     n_cutoffs : int or None, default=20
         Number of distinct cutoffs to check; None: all. If there are more, they are
         drawn at random, but the last one is always checked. If all histories are of one
@@ -88,12 +97,12 @@ def check_no_leakage(
     AssertionError
         If an output changes. The message names each such column or class, the number of
         its changed rows, and the changes of the log that caused it. Also if two calls
-        with the same `X` differ.
+        with the same `X` differ, or columns of `X` that `fitted` takes hold `y`.
     TypeError
         If `X` is not a DataFrame, its histories are encoded, or `fitted` has none of
         the methods.
     ValueError
-        If `X` has no rows or no history column.
+        If `X` has no rows or no history column, or `y` has another number of rows.
 
     See Also
     --------
@@ -107,9 +116,9 @@ def check_no_leakage(
     `EventLog.attach`). If a row has several histories of one log, it may depend on the
     events of each of them.
 
-    Two leaks are not found: statics of `X` that were computed from later events, and
-    parameters that were learned from them. For the latter, fit on rows of the past
-    (`CutoffSplit`).
+    Two leaks are not found: statics of `X` that were computed from later events, unless
+    they hold `y`, and parameters that were learned from such events. For the latter,
+    fit on rows of the past (`CutoffSplit`).
 
     The id of a customer without an earlier event is the future, too, if it comes from
     the log, as ``HistoryArray.customers`` does, and not from a column of `X`:
@@ -147,6 +156,9 @@ def check_no_leakage(
     table.refuse_encoded("check_no_leakage")
     if all(array.isna().all() for array in table.histories.values()):
         raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
+    if y is not None:
+        check_consistent_length(X, y)
+        _refuse_labels(table, y, getattr(fitted, "feature_names_in_", X.columns))
     X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
     findings = _Findings(type(fitted).__name__, X.index, rtol)
@@ -171,6 +183,43 @@ def check_no_leakage(
         "uses the future",
         "depend on events at or after the cutoffs, or on later rows of X",
     )
+
+
+def _refuse_labels(table: Table, y: Any, used: Iterable[Any]) -> None:
+    """Raise an AssertionError if a used column of X beside the histories holds `y`."""
+    statics = [name for name in ColumnRoles.of(table).statics if name in set(used)]
+    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
+    of_target = [
+        (name, target)
+        for name in statics
+        for target in targets
+        if _hold_the_same(table.frame[name], targets[target])
+    ]
+    if of_target:
+        names = list(dict.fromkeys(name for name, _ in of_target))
+        raise AssertionError(
+            f"The columns {names} of X hold y: in {len(targets)} rows, their values "
+            "correspond one to one to those of y. Leave them out of X."
+        )
+
+
+def _hold_the_same(column: pd.Series, target: pd.Series) -> bool:
+    """Return whether the values of two columns correspond one to one."""
+    n = len(target)
+    if n < _FEWEST_ROWS_WITH_LABELS:
+        return False
+    codes, levels = pd.factorize(column, use_na_sentinel=False)
+    of_target, labels = pd.factorize(target, use_na_sentinel=False)
+    n_pairs = len(np.unique(codes * len(labels) + of_target))
+    if not 1 < len(labels) == len(levels) == n_pairs:
+        return False
+    if len(labels) <= n / 2:
+        return True
+    # Values that differ from row to row always correspond one to one, in some order.
+    if not all(pd.api.types.is_numeric_dtype(one) for one in (column, target)):
+        return False
+    ranks, wanted = column.rank().to_numpy(), target.rank().to_numpy()
+    return any(np.array_equal(one, wanted) for one in (ranks, n + 1 - ranks))
 
 
 class _Findings:

@@ -19,9 +19,21 @@ from sklearn.utils import check_consistent_length, check_random_state, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 import sklearn_seqcrm
-from sklearn_seqcrm._columns import customers_of
+from sklearn_seqcrm._columns import (
+    NoForwardSplitError,
+    Table,
+    customers_of,
+    has_histories,
+    known_horizon,
+)
 from sklearn_seqcrm._durations import refuse_times
-from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
+from sklearn_seqcrm._sklearn_compat import (
+    Interval,
+    safe_indexing,
+    split_by,
+    validate_params,
+)
+from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
@@ -138,7 +150,9 @@ def compare_models(
     Warns
     -----
     UserWarning
-        If it was interrupted, and only some of the folds are compared.
+        If it was interrupted, and only some of the folds are compared. If a fold tests
+        rows that it trains on or, with customers in both parts, trains on labels that
+        were not known at its first test cutoff.
 
     See Also
     --------
@@ -147,6 +161,11 @@ def compare_models(
 
     Notes
     -----
+    Two kinds of splits are fair: `CutoffSplit`, whose training labels are known before
+    the test, as in production; and splits of customers, such as an int or GroupKFold,
+    which estimate the score on other customers at the same dates. KFold or
+    TimeSeriesSplit of rows at several cutoffs are neither.
+
     A score is the mean over the folds. Its interval comes from a cluster bootstrap:
     customers are drawn with replacement, each with all of their test rows in all folds,
     and all scores are computed again from the stored predictions, without a refit. A
@@ -224,10 +243,12 @@ def compare_models(
     customers = customers_of(X, history)
     if groups is not None:
         customers = _group_codes(groups, len(customers))
+    splits = _folds(cv, X, y, customers)
+    _warn_known_futures(splits, X, y, customers, history)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
-        for number, fold in enumerate(_folds(cv, X, y, customers))
+        for number, fold in enumerate(splits)
         for name, model in models.items()
     ]
     runs, interrupt = _finished(jobs, X, y, params, metrics, n_jobs, cache, verbose)
@@ -291,13 +312,10 @@ def _folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return training and test positions of each fold, none of them empty."""
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
-    # A splitter that ignores groups warns about them; its routing has no groups.
-    routing = getattr(splitter, "get_metadata_routing", None)
-    ignored = routing is not None and not routing().split.requests.get("groups")
     everyone = np.arange(len(y))
     folds = [
         (everyone[train], everyone[test])  # masks become positions
-        for train, test in splitter.split(X, y, None if ignored else customers)
+        for train, test in split_by(splitter, X, y, customers)
     ]
     if not folds:
         raise ValueError("cv makes no fold.")
@@ -306,6 +324,66 @@ def _folds(
             if not len(side):
                 raise ValueError(f"The fold {number} that cv makes has no {name} rows.")
     return folds
+
+
+def _warn_known_futures(
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    X: Any,
+    y: Any,
+    customers: np.ndarray,
+    history: str | None,
+) -> None:
+    """Warn if a model is tested on rows, or on times, that it was trained on.
+
+    Folds of different customers are tested at the dates of training by choice.
+    """
+    cutoffs = _cutoffs_and_delay(X, y, history)
+    for number, (train, test) in enumerate(folds, start=1):
+        found = f"Fold {number} of {len(folds)} "
+        n_shared = int(np.isin(test, train).sum())
+        if n_shared:
+            found += f"tests {n_shared} rows that it also trains on"
+        elif cutoffs is None or not np.isin(customers[test], customers[train]).any():
+            continue
+        else:
+            ticks, delay, clock = cutoffs
+            known, first = saturating_add(ticks[train].max(), delay), ticks[test].min()
+            if known <= first:
+                continue
+            found += (
+                f"trains on labels of up to {clock.as_scalar(known)}, tests from the "
+                f"cutoff {clock.as_scalar(first)} on, and customers are in both parts"
+            )
+        warnings.warn(
+            f"{found}: scores may be better than those of later predictions. "
+            "CutoffSplit trains on labels that are known before the test, and an int "
+            "or GroupKFold on other customers.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return
+
+
+def _cutoffs_and_delay(
+    X: Any, y: Any, history: str | None
+) -> tuple[np.ndarray, float, Clock] | None:
+    """Return cutoffs, (n,), the time until labels are known, and the clock of both.
+
+    None without histories of all rows. Labels of unknown horizon count as known at
+    the cutoff.
+    """
+    if not has_histories(X):
+        return None
+    histories = Table.of(X).histories
+    array = histories.get(history, next(iter(histories.values())))
+    clock, rows = array.log.timeline.clock, array.rows
+    if (rows.start < 0).any():  # missing histories have no cutoff
+        return None
+    try:
+        delay = clock.rounded_up(**known_horizon(y))
+    except (NoForwardSplitError, TypeError, ValueError):
+        delay = 0
+    return rows.cutoff, delay, clock
 
 
 # Runs ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from sklearn_seqcrm._columns import (
     known_horizon,
     one_history,
     ranked_customers,
+    warn_short_horizon,
 )
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
@@ -210,6 +211,11 @@ class CutoffSplit(BaseCrossValidator):
         ValueError
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
+
+        Warns
+        -----
+        UserWarning
+            If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`.
         """
         for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
@@ -241,6 +247,11 @@ class CutoffSplit(BaseCrossValidator):
         Raises
         ------
         TypeError, KeyError, ValueError
+            As `split` does.
+
+        Warns
+        -----
+        UserWarning
             As `split` does.
         """
         array, lengths = self._read(X, y)
@@ -281,6 +292,14 @@ class CutoffSplit(BaseCrossValidator):
                     f"CutoffSplit needs a horizon, and {reason}. Pass horizon=..."
                 ) from None
         clock.duration(lengths["horizon"], "horizon", positive=True)
+        if self.horizon is not None:
+            given = (
+                lengths
+                if clock.duration(self.gap, "gap")
+                else {"horizon": self.horizon}
+            )
+            when = "at the first cutoff of the test"
+            warn_short_horizon(clock, given, y, when, stacklevel=3)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
         return array, lengths

@@ -33,7 +33,16 @@ from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 def _predicts(method: str) -> Any:
     """Make a method available for losses whose objective has it."""
-    return available_if(lambda model: hasattr(LOSSES.get(model.loss), method))
+
+    def check(model: LSTMRegressor) -> bool:
+        having = [name for name, loss in LOSSES.items() if hasattr(loss, method)]
+        if model.loss not in having:
+            raise AttributeError(
+                f"loss={model.loss!r} has no {method}; the losses {having} have it"
+            )
+        return True
+
+    return available_if(check)
 
 
 class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):

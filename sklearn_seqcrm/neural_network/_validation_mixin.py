@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn_seqcrm._columns import (
     known_horizon,
     split_forward,
     stored_lengths,
+    warn_short_horizon,
 )
 from sklearn_seqcrm._recurrent.data import Inputs, Ranks, RowData
 
@@ -99,8 +99,7 @@ class ValidationMixin:
             return
         clock = inputs.clocks[0]
         try:
-            of_y = clock.rounded_up(**known_horizon(y))
-            is_length = of_y > 0
+            is_length = clock.rounded_up(**known_horizon(y)) > 0
         except NoForwardSplitError:
             return  # an array, or another target
         except (TypeError, ValueError) as error:
@@ -110,14 +109,10 @@ class ValidationMixin:
         if self.horizon is None:
             if not is_length:
                 raise NoForwardSplitError(reason)
-        elif is_length and clock.rounded_up(horizon=self.horizon) < of_y:
-            warnings.warn(
-                f"horizon={self.horizon!r} is shorter than that of y, "
-                f"{known_horizon(y)}: labels of training rows may have been unknown "
-                "at the validation cutoff. horizon=None uses that of y.",
-                UserWarning,
-                stacklevel=4,
-            )
+        elif is_length:
+            given = {"horizon": self.horizon}
+            when = "at the validation cutoff"
+            warn_short_horizon(clock, given, y, when, stacklevel=4)
 
     def _refuse_automatic_split(self) -> None:
         """Raise NoForwardSplitError if ``"auto"`` does not split by time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, Literal, Self
 
 from joblib import Memory
@@ -117,6 +119,11 @@ def make_history_pipeline(
     by_target = _encoder_for(estimator) if many_levels == "target" else None
     # The exposure is an offset of the estimator, in its own unit: it is not scaled.
     exposure = getattr(estimator, "exposure", None)
+    if not isinstance(exposure, str | Integral | None):
+        raise TypeError(
+            "exposure must be the name of a column of X, such as exposure='days'; got "
+            f"a {type(exposure).__name__}."
+        )
     parts = [("history", "passthrough", ColumnsOfKind("history"))]
     if exposure is not None:
         parts.append(("exposure", "passthrough", ColumnsOfKind("exposure", exposure)))
@@ -177,6 +184,7 @@ class HistoryPipeline(Pipeline):
         HistoryPipeline
             The pipeline.
         """
+        self._refuse_unknown_params(kwargs)
         super().set_params(**kwargs)
         # A search over the parameters of the network must not leave the encoder behind.
         params = self.get_params()
@@ -189,18 +197,32 @@ class HistoryPipeline(Pipeline):
                 super().set_params(**{target: value})
         return self
 
+    def _refuse_unknown_params(self, names: Iterable[str]) -> None:
+        """Raise a ValueError without the long repr that scikit-learn's would have."""
+        steps = [step for step, _ in self.steps]
+        for name in names:
+            if name.partition("__")[0] in {*self.get_params(deep=False), *steps}:
+                continue
+            params = self.get_params()
+            similar = [one for one in params if one.endswith(f"__{name}")]
+            hint = f"Those of its steps begin with one of {steps} and two underscores."
+            if similar:
+                hint = f"Did you mean {' or '.join(map(repr, similar))}?"
+            raise ValueError(f"Invalid parameter {name!r} for the pipeline. {hint}")
+
     def __getattr__(self, name: str) -> Any:
         """Return a ``predict_...`` method of the last step, for raw rows."""
+        lacks = f"{type(self).__name__!r} object has no attribute {name!r}"
         # While it is unpickled, the pipeline has no steps yet.
         steps = self.__dict__.get("steps")
-        if (
-            not name.startswith("predict_")
-            or not steps
-            or not hasattr(steps[-1][1], name)
-        ):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}"
-            )
+        if not name.startswith("predict_") or not steps:
+            raise AttributeError(lacks)
+        try:
+            getattr(steps[-1][1], name)
+        except AttributeError as error:
+            # `available_if` has the reason as the cause: the loss, for example.
+            reason = f": {error.__cause__}" if error.__cause__ else ""
+            raise AttributeError(f"{lacks}{reason}") from error
 
         # Further arguments, such as `q` or `horizon`, are not transformed.
         def method(X: Any, *args: Any, **kwargs: Any) -> Any:

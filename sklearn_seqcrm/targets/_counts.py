@@ -17,6 +17,7 @@ from sklearn_seqcrm.targets._windows import (
     WindowOptions,
     Windows,
     check_target_params,
+    warn_without_kinds,
     windows_after,
 )
 
@@ -94,6 +95,12 @@ def churned(
         are missing or were joined from several logs, or `censored` is "drop" and the
         index repeats a label.
 
+    Warns
+    -----
+    UserWarning
+        If `kinds` is None and the log was merged from several kinds by
+        `EventLog.concat`.
+
     See Also
     --------
     stack_horizons : One row per row and horizon, with the horizon as exposure.
@@ -143,6 +150,7 @@ def churned(
     2             1         1
     3             1         1
     """
+    warn_without_kinds(X, history, kinds, "churned looks for")
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)
@@ -229,6 +237,12 @@ def future_count(
         are missing or were joined from several logs, or `censored` is "drop" and the
         index repeats a label.
 
+    Warns
+    -----
+    UserWarning
+        If `kinds` is None and the log was merged from several kinds by
+        `EventLog.concat`.
+
     See Also
     --------
     stack_horizons : One row per row and horizon, with the horizon as exposure.
@@ -274,6 +288,7 @@ def future_count(
     8        0  0  0
     9        0  0  0
     """
+    warn_without_kinds(X, history, kinds, "future_count counts")
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(

@@ -17,6 +17,7 @@ from sklearn_seqcrm.targets._windows import (
     WindowOptions,
     Windows,
     check_target_params,
+    warn_without_kinds,
     windows_after,
 )
 
@@ -95,6 +96,13 @@ def future_sum(
         column or several, histories are missing or were joined from several logs, or
         `censored` is "drop" and the index repeats a label.
 
+    Warns
+    -----
+    UserWarning
+        If `kinds` is None and the log was merged from several kinds by
+        `EventLog.concat`, and more than one
+        of them has the field.
+
     See Also
     --------
     stack_horizons : One row per row and horizon, with the horizon as exposure.
@@ -140,6 +148,7 @@ def future_sum(
     0        20.0  25.0
     1         0.0   8.0
     """
+    warn_without_kinds(X, history, kinds, f"future_sum adds {field!r} of", field)
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)

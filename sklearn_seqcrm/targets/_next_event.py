@@ -18,6 +18,7 @@ from sklearn_seqcrm.targets._windows import (
     Windows,
     check_target_params,
     to_target,
+    warn_without_kinds,
     windows_after,
 )
 
@@ -80,6 +81,13 @@ def next_value(
         column or several, histories are missing or were joined from several logs, or
         `censored` is "drop" and the index repeats a label.
 
+    Warns
+    -----
+    UserWarning
+        If `kinds` is None and the log was merged from several kinds by
+        `EventLog.concat`, unless `field` holds
+        the kinds.
+
     See Also
     --------
     time_to_next : The time until that event.
@@ -130,6 +138,8 @@ def next_value(
     >>> next_value(X, "price", gap=2, censored="drop").to_dict()
     {1: 8.0}
     """
+    if field != kind_field:  # "which kind comes next?" is about all kinds
+        warn_without_kinds(X, history, kinds, "next_value looks for")
     windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     column = windows.log.column(field)
     if column.type.encoding == "vectors":
@@ -215,6 +225,12 @@ def time_to_next(
         are missing or were joined from several logs, or `censored` is "drop" and the
         index repeats a label.
 
+    Warns
+    -----
+    UserWarning
+        If `kinds` is None and the log was merged from several kinds by
+        `EventLog.concat`.
+
     See Also
     --------
     churned : Whether there is no event in the window.
@@ -269,6 +285,7 @@ def time_to_next(
     >>> time_to_next(X, censored="drop")["time"].dt.days.tolist()
     [2, 20, 7]
     """
+    warn_without_kinds(X, history, kinds, "time_to_next looks for")
     windows = windows_after(
         X, horizon, gap, history, kinds, kind_field, endless=True, moments=moments
     )

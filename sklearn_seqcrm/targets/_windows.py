@@ -25,6 +25,7 @@ from sklearn_seqcrm._store import (
     events_of_kinds,
     field_of_kinds,
     saturating_add,
+    warn_all_kinds,
 )
 from sklearn_seqcrm._typing import Duration
 
@@ -205,6 +206,25 @@ def windows_after(
     )
 
 
+def warn_without_kinds(
+    X: Any, history: Any, kinds: Any, what: str, field: str | None = None
+) -> None:
+    """Warn if `kinds` is None and several kinds of a merged log count.
+
+    Parameters
+    ----------
+    X, history, kinds : object
+        As in `windows_after`.
+    what : str
+        The target and its verb, as the beginning of the warning.
+    field : str or None, default=None
+        Only kinds with this field matter; None for all.
+    """
+    if kinds is None:
+        log = one_history(X, history).log
+        warn_all_kinds(log, what, field, stacklevel=4)  # a target is wrapped
+
+
 def _plain(length: Any) -> str | int | float:
     """Return a length of time as text or a number, which any file format stores.
 
@@ -342,6 +362,8 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         latest //= 1  # a cutoff is a whole tick
     earlier = ""
     if len(timeline.times) and latest >= timeline.times.min():
+        if second:
+            latest = latest // second * second  # not 00:00:00.000001
         earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "
     raise ValueError(
         f"The windows of {which} run past the end of the log, the first in the rows "

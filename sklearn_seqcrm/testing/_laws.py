@@ -52,8 +52,11 @@ def check_clone_and_params(estimator: Any) -> None:
     """
     params = {k: repr(v) for k, v in estimator.get_params().items()}
     copy = clone(estimator)
-    assert {k: repr(v) for k, v in copy.get_params().items()} == params, (
-        "A clone has other parameters: __init__ must assign its arguments as they are."
+    copied = {k: repr(v) for k, v in copy.get_params().items()}
+    others = [k for k in {**params, **copied} if params.get(k) != copied.get(k)]
+    assert not others, (
+        f"A clone has other parameters, {others}: __init__ must assign its arguments "
+        "as they are, and a copy of each must have the same repr, without an address."
     )
     copy.set_params(**copy.get_params())
     X = standard_rows().copy()

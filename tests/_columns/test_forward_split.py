@@ -268,7 +268,9 @@ def test_targets_hold_their_horizon(target):
     """pandas keeps `attrs` through arithmetic, comparisons and selections."""
     numbers = target(rows_of([1, 2, 3], [2, 4]), 5, gap=np.int64(1))
     assert known_horizon(numbers) == {"horizon": 5, "gap": 1}
-    days = log_of(pd.to_datetime(["2024-01-01", "2024-01-05"]), observed_until="2025")
+    days = log_of(
+        pd.to_datetime(["2024-01-01", "2024-01-05"]), observed_until="2025-01-01"
+    )
     y = target(days.snapshots(["2024-01-02", "2024-01-04"]), np.timedelta64(9, "D"))
     assert known_horizon(y) == {"horizon": "9 days 00:00:00", "gap": 0}
     assert set(y.attrs) == {"sklearn_seqcrm"}

@@ -168,12 +168,28 @@ def test_text_with_a_zone_on_a_log_without():
         )
 
 
+@pytest.mark.parametrize("text", ["05.12.2024", "12/05/2024", "2024-12", "today"])
+def test_times_as_text_must_be_in_iso_8601(text):
+    """pandas would take 05.12.2024 for the 12th of May."""
+    days = pd.to_datetime(["2024-05-01", "2024-06-01"])
+    log = numbered_log(days)
+    for read, what in (
+        (lambda: log.attach(ROW, cutoff=text), "cutoffs"),
+        (lambda: log.snapshots([text]), "cutoffs"),
+        (lambda: log.snapshots_every("7D", start=text), "start"),
+        (lambda: log.snapshots_before_events(end=text), "end"),
+        (lambda: numbered_log(days, observed_until=text), "observed_until"),
+    ):
+        with pytest.raises(ValueError, match=rf"{what} must be in ISO 8601 .*{text}.*"):
+            read()
+
+
 @pytest.mark.parametrize("cutoff", ["", "NaT", "nan"])
 def test_text_that_is_no_time(cutoff):
     log = numbered_log(pd.to_datetime(["2024-05-01"]))
     with pytest.raises(KeyError, match="neither a column of rows"):
         log.attach(ROW, cutoff=cutoff)
-    with pytest.raises(ValueError, match="cutoffs must be a time; got"):
+    with pytest.raises(ValueError, match="cutoffs must be in ISO 8601"):
         log.snapshots(cutoff)
 
 

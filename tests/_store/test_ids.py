@@ -440,3 +440,39 @@ def test_ten_unknown_customers_are_a_warning():
 def test_a_few_new_customers_are_no_warning(who):
     log = EventLog(events_of(["a", "b"]), "who", "time")
     assert len(log.attach(pd.DataFrame({"who": who}))) == len(who)
+
+
+PADDED = [f"{i:06}" for i in range(1, 30_000)]
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "one", "other"),
+    [
+        (["00123", "10000"], ["123", "10000", "20000"], "123", "00123"),
+        (["123", "10000"], ["00123", "10000"], "00123", "123"),
+        (["7", "8"], ["7.0"], "7.0", "7"),
+        (["007", "123"], ["7.0", "x"], "7.0", "007"),
+        (PADDED, [one.lstrip("0") for one in PADDED], "1", "000001"),
+    ],
+)
+def test_ids_without_their_leading_zeros_are_a_warning(known, given, one, other):
+    log = EventLog(events_of(known), "who", "time")
+    text = (
+        "because their ids are written differently: "
+        f"{one!r} in rows, {other!r} in the log. Their histories are empty. Read"
+    )
+    with pytest.warns(UserWarning, match=re.escape(text)):
+        log.attach(pd.DataFrame({"who": given}, index=np.arange(len(given)) + 5))
+
+
+@pytest.mark.parametrize(
+    ("known", "given"),
+    [
+        (["00123", "10000"], ["124", "00124", "x123", "12.30", "", "0", "-123"]),
+        (["00123", "0x7"], ["00123", "0x7"]),
+        ([123, 7], [124, 8]),
+    ],
+)
+def test_new_customers_with_zeros_are_no_warning(known, given):
+    log = EventLog(events_of(known), "who", "time")
+    log.attach(pd.DataFrame({"who": given}))

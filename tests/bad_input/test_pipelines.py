@@ -133,6 +133,11 @@ FIT = {
     ),
     "numbers as classes": (fit(X, Y + 0.5 * (Y > 0)), "Unknown label type"),
     "no y": (fit(X, None), "requires y to be passed, but the target y is None"),
+    "a survival target": (
+        fit(X, pd.DataFrame({"event": Y > 0, "time": pd.to_timedelta(Y, "D")})),
+        r"durations, in the columns \['event', 'time'\].*LSTMSurvival learns",
+        TypeError,
+    ),
     "two columns of classes": (fit(X, np.c_[Y, Y + 1]), "must be 0 or 1 each; got"),
     "short y": (fit(X, Y[1:]), rf"inconsistent numbers of samples: \[{len(X)}"),
     "one customer and early stopping": (

@@ -253,7 +253,7 @@ def test_calibration_forward_in_time(shop):
     alone = clone(base).fit(X[early], y[early])
     assert_allclose(model.predict(X), alone.predict(X))
     split = CutoffSplit(1, horizon="20D")
-    by_split = ConformalRegressor(base, cv=split).fit(X, y)
+    by_split = ConformalRegressor(base, cv=split).fit(X, y.to_numpy())
     assert by_split.threshold_ == model.threshold_
 
 
@@ -337,6 +337,8 @@ def test_errors(shop):
         ConformalRegressor(base).fit(one, y[one.index])
     with pytest.raises(ValueError, match=r"(?s)cv must make one split.* makes 3"):
         ConformalRegressor(base, cv=GroupShuffleSplit(3)).fit(X, y)
+    with pytest.raises(ValueError, match="makes 5"):  # and no warning of groups
+        ConformalRegressor(base, cv=5).fit(X, y)
     frozen = FrozenEstimator(clone(base).fit(X, y))
     with pytest.raises(ValueError, match=r"leave cv=None"):
         ConformalRegressor(frozen, cv=GroupShuffleSplit(1)).fit(X, y)

@@ -129,6 +129,8 @@ def test_nccl_needs_a_gpu(monkeypatch):
         ([[0.0], [1]], "it returned a list of 2"),
         (([0.0], 1, 1), "it returned a tuple of 3"),
         ({"X": [[0.0]], "weight": 1}, r"a dict with \['weight'\]"),
+        (np.zeros((4, 1)), r"X alone, and LSTMClassifier needs y.*return \(X, y\)"),
+        ({"X": np.zeros((4, 1))}, "X alone, and LSTMClassifier needs y"),
     ],
 )
 def test_rows_that_load_cannot_return(tmp_path, found, message):

@@ -19,8 +19,8 @@ WEEK = pd.Timedelta(days=7)
 
 @pytest.fixture(scope="module", name="X")
 def rows():
-    """Return rows with several cutoffs, of customers with and without events."""
-    return make_table(20)
+    """Return rows at several cutoffs, one for each customer, with or without events."""
+    return make_table(40).sample(frac=1, random_state=0).drop_duplicates("who")
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +233,14 @@ def test_starts_of_days_are_added_to_a_cutoff_with_a_zone():
     for start, mean in zip(today + found["start"], found["mean"], strict=True):
         own = futures["day"].between(start, start + WEEK, inclusive="left")
         assert_allclose(mean, own.sum() / 3)
+
+
+def test_a_customer_counts_once_in_a_group(model, X):
+    twice = pd.concat([X, X.iloc[[3]].rename({X.index[3]: "again"})])
+    with pytest.raises(ValueError, match=r"X has 1 rows of customers .* row 'again'"):
+        model.demand(twice, None, "30D", n_paths=2)
+    with pytest.raises(ValueError, match="X has 1 rows of customers"):
+        model.demand(twice, None, "30D", by="who", n_paths=2)
+    twice = twice.assign(part=twice.index == "again")
+    found = model.demand(twice, None, "30D", by="part", n_paths=2)
+    assert found["group"].tolist() == [False, True]

@@ -306,7 +306,8 @@ BAD_ROWS = {
         "customers in column 'customer' of rows are of the type int64, but the "
         "customers of the log are of the type str, so that no id "
         "would match; cast them: .astype(str) makes text of integers (and of floats "
-        "'7.0', not '7').",
+        "'7.0', not '7'); ids with leading zeros have lost them, and need "
+        "pd.read_csv(..., dtype={'id': str}).",
     ),
     "categories of another type": (
         ROWS.assign(customer=pd.Categorical([1, 2])), {}, TypeError,

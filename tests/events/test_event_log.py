@@ -74,7 +74,7 @@ def test_properties_of_a_log(log):
     assert log.time_span == (pd.Timestamp("2024-01-01"), pd.Timestamp("2024-03-01"))
     assert log.observed_until == pd.Timestamp("2024-03-01")
     assert repr(log) == (
-        "EventLog(6 events, 3 customers, 2024-01-01..2024-03-01, fields: x)"
+        "EventLog(6 events, 3 customers, 2024-01-01..2024-03-01, numeric: x)"
     )
 
 
@@ -86,7 +86,14 @@ def test_repr_of_many_fields_has_lines_of_88_characters():
     assert all(len(line) <= 88 for line in (first, *others))
     assert all(line.startswith("         amount_in_") for line in others)
     found = " ".join([first, *(line.strip() for line in others)])
-    assert found.endswith(f"fields: {', '.join(names)})")
+    assert found.endswith(f"numeric: {', '.join(names)})")
+
+
+def test_repr_names_the_types_of_fields(events):
+    fields = {"shop": "s", "due": events["day"], "y": 1.0, "v": list(np.ones((6, 2)))}
+    found = repr(EventLog(events.assign(**fields), "customer", "day"))
+    types = "numeric: x, y; categorical: shop; datetime: due; vector: v)"
+    assert " ".join(found.split()).endswith(types)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +327,8 @@ BAD_INPUT = {
     ),
     "no rows": (
         (frame().iloc[:0], "customer", "time"), ValueError,
-        "events has no rows; a log needs at least one event.",
+        "events has no rows; a log needs at least one event. Where a source may have "
+        "none, leave it out; append to a log accepts an empty table.",
     ),
     "no customer column": (
         (frame(), "who", "time"), KeyError,
@@ -426,7 +434,7 @@ BAD_INPUT = {
     ),
     "observed_until too early": (
         (frame(), "customer", "time", None, 1), ValueError,
-        "observed_until=1 lies before the last event at 2.",
+        "observed_until=1 lies before the last event at 2; leave out later events,",
     ),
     "observed_until of another kind": (
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,

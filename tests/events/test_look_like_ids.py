@@ -123,3 +123,43 @@ def test_only_fields_that_look_like_ids_are_named():
     columns = {"who": "a", "time": range(N), "id": range(N), "n": 1, "key": range(N)}
     with pytest.warns(UserWarning, match=r"fields \['id', 'key'\] look like ids"):
         EventLog(pd.DataFrame(columns), "who", "time")
+
+
+# --- Decimal commas ---------------------------------------------------------------
+
+PRICES = [f"{cents // 100},{cents % 100:02}" for cents in range(990, 3990, 50)]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        PRICES,
+        [*PRICES, "unknown", None],
+        [f"-1.{one.zfill(6)}" for one in PRICES],
+        [f" {one} " for one in PRICES] * 100,
+        [f"{i},5" for i in range(5000)],
+    ],
+)
+def test_decimal_commas_are_a_warning(levels, tmp_path):
+    match = r"fields \['x'\] are text that looks like .*','.*categorical=\['x'\]"
+    with pytest.warns(UserWarning, match=match):
+        log = log_of_values(levels)
+    assert log.column("x").type.name == "categorical"
+    log_of_values(levels, categorical=["x"])
+    with pytest.warns(UserWarning, match=match):
+        EventLog.from_parts([log.to_frame()], tmp_path / "log", "who", "time")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [f"{size}{half}" for size in range(20, 50) for half in ("", ",5")],  # shoes
+        [one.replace(",", ".") for one in PRICES],  # also versions: 2.10
+        [f"{i:05}" for i in range(100)],
+        [f"{i},{i}a" for i in range(100)],
+        [f"{i},{i},{i}" for i in range(100)],
+        PRICES[:19],
+    ],
+)
+def test_other_text_with_commas_is_no_warning(levels):
+    log_of_values(levels)

@@ -60,7 +60,10 @@ def test_rows_of_unknown_customers_pickle_no_events(big_log):
     assert len(back.log) == 0
     assert back.lengths.tolist() == [0, 0]
     assert back.isna().tolist() == [False, True]
-    assert repr(back.log) == "EventLog(0 events, 0 customers, no time, fields: x, item)"
+    assert (
+        repr(back.log)
+        == "EventLog(0 events, 0 customers, no time, numeric: x; categorical: item)"
+    )
 
 
 def test_rows_of_all_customers_pickle_the_log(big_log):

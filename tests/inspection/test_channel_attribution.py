@@ -256,3 +256,53 @@ def test_display(X):
     with pytest.raises(TypeError, match="must be a dict"):
         ChannelAttributionDisplay.from_credit(found)
     plt.close("all")
+
+
+class Sum(RegressorMixin, BaseEstimator):
+    """Predicts the number of events."""
+
+    def fit(self, X, y=None):
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X):
+        return X["history"].array.lengths.astype(float)
+
+
+def test_only_some_kinds_are_touches():
+    """In a merged log, orders are events like others, but no touches."""
+    log = EventLog.concat(
+        {
+            "mail": EventLog(
+                pd.DataFrame({"who": [0, 0], "day": [1, 3]}), "who", "day"
+            ),
+            "visit": EventLog(pd.DataFrame({"who": [0], "day": [2]}), "who", "day"),
+            "order": EventLog(pd.DataFrame({"who": [0], "day": [4]}), "who", "day"),
+        }
+    )
+    X = log.attach(pd.DataFrame({"who": [0]}))
+    assert last_touch_credit(X, "event").loc[0].to_dict() == {
+        "mail": 0,
+        "order": 1,
+        "visit": 0,
+    }
+    touches = {"kinds": ["mail", "visit"]}
+    thirds = {"mail": 2 / 3, "visit": 1 / 3}
+    for rule, expected in (
+        (first_touch_credit, {"mail": 1, "visit": 0}),
+        (last_touch_credit, {"mail": 1, "visit": 0}),
+        (linear_credit, thirds),
+        (lambda X, *args, **o: time_decay_credit(X, *args, 1e9, **o), thirds),
+        (position_based_credit, {"mail": 0.8, "visit": 0.2}),
+    ):
+        credit = rule(X, "event", **touches)
+        assert credit.loc[0].to_dict() == pytest.approx(expected)
+    assert list(markov_credit(X, "event", [1], **touches).index) == ["mail", "visit"]
+    found = channel_attribution(Sum().fit(X), X, "event", **touches)
+    # Orders are never removed, so that they are in the baseline.
+    assert found.credit.loc[0].to_dict() == {"mail": 2, "visit": 1}
+    assert found.baseline.tolist() == [1]
+    with pytest.raises(ValueError, match=r"no events of the kinds \['call'\]"):
+        linear_credit(X, "event", kinds="call")
+    with pytest.raises(KeyError, match="no field 'what'"):
+        linear_credit(X, "event", kinds="mail", kind_field="what")

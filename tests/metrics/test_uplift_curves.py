@@ -265,6 +265,10 @@ def test_bad_input(metric):
             {"treatment": T + 1},
             r"control must name .* pass control=..., one of \[2, 1\]",
         ),
+        (
+            {"treatment": np.arange(20) / 20},
+            r"one of 20 such as \[0.0, 0.05, 0.1\] \(are treatment and effect swapped",
+        ),
         ({"treatment": np.zeros(20)}, r"treated and of untreated rows; all 20"),
         ({"treatment": np.ones(20)}, r"treated and of untreated rows; all 20"),
         ({"control": "none"}, r"control='none' is none of the labels of treatment"),

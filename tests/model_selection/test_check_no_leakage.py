@@ -505,3 +505,53 @@ def test_errors_with_another_future_have_a_note():
         "after the events at and after the cutoffs had been deleted"
         in (caught.value.__notes__[0])
     )
+
+
+# The labels in X ----------------------------------------------------------------------
+
+
+def labelled_rows(n=40):
+    events = pd.DataFrame({"who": range(n), "day": 1})
+    X = EventLog(events, "who", "day").snapshots([3])
+    return X, np.random.default_rng(0).random(n)
+
+
+@pytest.mark.parametrize(
+    ("column", "y"),
+    {
+        "the same": (lambda y: y > 0.5, lambda y: y > 0.5),
+        "text": (lambda y: np.where(y > 0.5, "no", "yes"), lambda y: (y > 0.5) * 1),
+        "with missing values": (
+            lambda y: np.where(y > 0.5, np.nan, 1.0),
+            lambda y: pd.Series(y > 0.5, name="late"),
+        ),
+        "numbers": (lambda y: y, lambda y: y),
+        "numbers in the reverse order": (lambda y: -(y**3), lambda y: y),
+        "one of two targets": (lambda y: y > 0.5, lambda y: np.c_[y, y > 0.5]),
+    }.values(),
+)
+def test_columns_that_hold_the_labels_are_named(column, y):
+    X, numbers = labelled_rows()
+    X = X.assign(label=column(numbers), noise=numbers.round(1) > 0.3)
+    rfm = RFMFeatures().fit(X)
+    with pytest.raises(AssertionError, match=r"The columns \['label'\] of X hold y"):
+        check_no_leakage(rfm, X, y(numbers))
+    # A column that the model does not take is no leak.
+    check_no_leakage(RFMFeatures().fit(X.drop(columns="label")), X, y(numbers))
+    check_no_leakage(rfm, X)
+    few = X[:19]
+    check_no_leakage(rfm, few, y(numbers)[:19])
+
+
+def test_columns_that_only_explain_the_labels_pass():
+    X, numbers = labelled_rows()
+    X = X.assign(
+        other=np.random.default_rng(1).random(40),  # differs from row to row, as y
+        finer=numbers.round(1),  # y is a function of it, not the reverse
+        near=(numbers > 0.5) ^ (np.arange(40) == 3),
+    )
+    rfm = RFMFeatures().fit(X)
+    for y in (numbers > 0.5, numbers, np.ones(40)):
+        check_no_leakage(rfm, X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        check_no_leakage(rfm, X, numbers[:3])

@@ -54,6 +54,65 @@ class Offset(RegressorMixin, BaseEstimator):
         return np.asarray(X)[:, 0] + self.offset
 
 
+# Folds that look into the future ------------------------------------------------------
+
+
+def rows_at_cutoffs(horizon):
+    events = pd.DataFrame(
+        {"who": np.repeat(list("abcdefgh"), 3), "time": np.tile([0, 1, 2], 8)}
+    )
+    X = EventLog(events, "who", "time").snapshots([3, 5, 7, 9])
+    y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
+    if horizon:
+        store_horizon(y, {"horizon": horizon, "gap": 0})
+    return X, y
+
+
+AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
+
+
+@pytest.mark.parametrize(
+    ("horizon", "train", "test", "says"),
+    [
+        (None, AT < 3, AT == 3, None),
+        (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
+        (None, AT < 3, AT >= 2, "Fold 1 of 1 tests 8 rows that it also trains on"),
+        (2, AT < 3, AT == 3, None),
+        (3, AT < 3, AT == 3, "labels of up to 10, tests from the cutoff 9 on"),
+        (4, AT < 2, AT == 3, None),
+    ],
+)
+def test_a_warning_of_known_futures(horizon, train, test, says):
+    X, y = rows_at_cutoffs(horizon)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+
+    def compare(X):
+        folds = [(np.flatnonzero(train), np.flatnonzero(test))]
+        compare_models(models, X, y, cv=folds, scoring="accuracy", n_resamples=5)
+
+    # Without histories, rows have neither cutoffs nor customers in common.
+    if says is None or "tests from" in says:
+        compare(np.zeros((len(X), 1)))
+    if says is None:
+        compare(X)
+        return
+    with pytest.warns(UserWarning, match=says) as caught:
+        compare(X)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("cv", "warns"),
+    [(2, 0), (GroupKFold(2), 0), (CutoffSplit(2), 0), (KFold(2, shuffle=True), 1)],
+)
+def test_splits_of_customers_and_of_time_are_fair(cv, warns, recwarn):
+    X, y = rows_at_cutoffs(2)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+    compare_models(models, X, y, cv=cv, scoring="accuracy", n_resamples=5)
+    assert len(recwarn) == warns
+
+
 # Comparisons --------------------------------------------------------------------------
 
 
@@ -175,6 +234,7 @@ def test_intervals_of_better_and_worse_models_exclude_zero():
     assert (right.better, far.better) == (1, 0)
 
 
+@pytest.mark.filterwarnings("ignore:Fold 1 of")
 def test_samples_without_a_class_are_left_out():
     """One positive row: a third of the draws are without it."""
     y = np.zeros(N, dtype=int)
@@ -358,6 +418,7 @@ def test_errors_name_model_and_fold():
     assert caught.value.__notes__ == ["compare_models: 'bad', fold 1."]
 
 
+@pytest.mark.filterwarnings("ignore:Fold 1 of")
 @pytest.mark.parametrize("name", ["roc_auc", "roc_auc_ovr"])
 def test_undefined_scores_raise(name, tmp_path):
     """In the fast formula, in the scorer, and from a cache of other scores."""
@@ -381,6 +442,7 @@ def test_several_targets():
         assert row.score == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Fold 1 of")
 @pytest.mark.parametrize(
     ("splitter", "same"), [(KFold(3), lambda X: KFold(3).split(X)), (GroupKFold(3), 3)]
 )
@@ -447,9 +509,9 @@ def test_targets_keep_their_horizon(histories, tmp_path):
     assert_frame_equal(found.scores, again.scores)
     assert SeesHorizon.seen == ["30D"]  # read from the cache
     # Models may depend on the horizon: another one is another run.
-    store_horizon(y, {"horizon": "31D"})
+    store_horizon(y, {"horizon": "29D"})
     compare_models({"a": SeesHorizon()}, table, y, **options)
-    assert SeesHorizon.seen == ["30D", "31D"]
+    assert SeesHorizon.seen == ["30D", "29D"]
 
 
 def test_models_get_all_attrs_of_a_series():

@@ -396,6 +396,33 @@ def test_the_horizon_of_the_target():
             next(of_target.split(X, unknown))
 
 
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [
+        ({"horizon": 2}, r"^horizon=2 is shorter than that of y, .*'gap': 1"),
+        ({"horizon": 3}, "^horizon=3 is shorter than that of y"),
+        ({"horizon": 2, "gap": 1}, "^horizon=2 and gap=1 is shorter than that of y"),
+        ({"horizon": 3, "gap": 1}, None),
+        ({"horizon": 4}, None),
+        ({}, None),
+    ],
+)
+def test_a_shorter_horizon_than_that_of_the_target(lengths, says):
+    X = rows_at([2, 4, 6, 8, 10, 12])
+    y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
+    store_horizon(y, {"horizon": 3, "gap": 1})
+    split = CutoffSplit(1, **lengths)
+    for use in (lambda: list(split.split(X, y)), lambda: split.report(X, y)):
+        if says is None:  # warnings are errors
+            use()
+            continue
+        with pytest.warns(UserWarning, match=says) as caught:
+            use()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    assert len(list(split.split(X, y.to_numpy() if lengths else y))) == 1
+
+
 def test_repr():
     shown = repr(CutoffSplit(2, horizon="14D"))
     assert shown.startswith("CutoffSplit(")

@@ -17,7 +17,7 @@ from sklearn.utils import get_tags
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 
@@ -390,6 +390,28 @@ def test_parameters_are_nested():
     assert again["encoder"].max_categories == 3
     assert again.get_params()["statics__category__onehotencoder__min_frequency"] is None
     assert repr(again["statics"].transformers[1][2]) == "ColumnsOfKind('numeric')"
+
+
+def test_unknown_parameters_and_methods_get_short_hints():
+    model = make_history_pipeline(LSTMRegressor())
+    with pytest.raises(ValueError, match="mean 'estimator__dropout'") as caught:
+        model.set_params(dropout=0.1)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match=r"one of .'encoder', 'statics', 'estimator'"):
+        model.set_params(drop_out=0.1)
+    with pytest.raises(ValueError, match="'drop_out' for estimator LSTMRegressor"):
+        model.set_params(estimator__drop_out=0.1)
+    hint = "'squared_error' has no predict_quantiles; .*'quantile'"
+    with pytest.raises(AttributeError, match=hint):
+        model.predict_quantiles  # noqa: B018
+    assert not hasattr(model, "predict_quantiles")
+    model.set_params(estimator__loss="quantile")
+    assert hasattr(model, "predict_quantiles")
+
+
+def test_an_exposure_is_a_name():
+    with pytest.raises(TypeError, match=r"name of a column of X.*got a Series"):
+        make_history_pipeline(LSTMRegressor(exposure=pd.Series([1.0])))
 
 
 def test_whole_steps_are_set():

@@ -220,6 +220,15 @@ def test_a_part_of_a_log_keeps_the_end_of_the_record(kind, in_days):
         assert_array_equal(y, expected)
 
 
+def test_the_latest_cutoff_of_an_error_has_whole_seconds():
+    log = log_of_table(
+        pd.DataFrame({"id": ["a"], "day": pd.to_datetime(["2024-01-01"])}),
+        observed_until="2024-03-01 00:00:00.000001",
+    )
+    with pytest.raises(ValueError, match="Use cutoffs up to 2024-02-20 00:00:00, "):
+        churned(log.snapshots(["2024-02-28"]), "10D")
+
+
 def test_events_after_the_end_of_the_record_are_not_counted():
     """Some kinds may have been recorded for longer than others."""
     orders = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 60, 100], "price": 7.0})
@@ -231,13 +240,14 @@ def test_events_after_the_end_of_the_record_are_not_counted():
         }
     )
     X = log.snapshots([10, 40, 55], min_events=0)
-    y = time_to_next(X, censored="keep")
+    both = ["order", "return"]
+    y = time_to_next(X, censored="keep", kinds=both)
     assert y["event"].tolist() == [True, False, False, False, False, False]
     assert y["time"].tolist() == [10, 40, 10, 10, 0, 0]
-    y = time_to_next(X, 25, censored="keep")
+    y = time_to_next(X, 25, censored="keep", kinds=both)
     assert y["event"].tolist() == [True, False, False, False, False, False]
     assert y["time"].tolist() == [10, 25, 10, 10, 0, 0]
-    assert next_value(X, "price", censored="nan").isna().all()
+    assert next_value(X, "price", censored="nan", kinds=both).isna().all()
     assert_array_equal(
         future_sum(X, "price", 41, censored="nan"), [0, 0, *[np.nan] * 4]
     )
@@ -414,7 +424,8 @@ TARGETS = {
     [
         ({"horizon": "0D"}, ValueError, "horizon must be longer than 0; got '0D'"),
         ({"horizon": 14}, TypeError, "horizon must be a length of time"),
-        ({"horizon": "soon"}, ValueError, "horizon must be a length .* got 'soon'"),
+        ({"horizon": "soon"}, ValueError, r"horizon must be a length .* got 'soon'\.$"),
+        ({"horizon": "2M"}, ValueError, "got '2M'. Months and years differ in length"),
         ({"gap": "-1D"}, ValueError, "gap must be .* not negative; got '-1D'"),
         ({"gap": 3}, TypeError, "gap must be a length of time.*bare number 3"),
         ({"censored": "no"}, ValueError, "'censored' parameter of {} .* 'no'"),

@@ -342,6 +342,16 @@ def test_other_correct_estimators_pass(estimator):
     assert set(names_of(results, "skipped")) <= {"check_object_array"}
 
 
+def test_a_parameter_that_a_clone_changes_is_named():
+    class Callback:  # its repr has an address
+        pass
+
+    with pytest.raises(
+        AssertionError, match=r"other parameters, \['power'\]: __init__"
+    ):
+        _laws.check_clone_and_params(Counts(power=Callback()))
+
+
 def with_moments(kind, period=True, **params):
     small = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
     pipeline = make_history_pipeline(kind(**{**small, "n_networks": 1, **params}))

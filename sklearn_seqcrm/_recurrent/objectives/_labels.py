@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import issparse
 from scipy.special import logit
@@ -68,6 +69,12 @@ class Labels(Objective):
         return np.tile([0, 1], (self.n_targets, 1))
 
     def read(self, y: Any) -> np.ndarray:
+        if isinstance(y, pd.DataFrame) and "m" in {one.kind for one in y.dtypes}:
+            raise TypeError(
+                f"y has durations, in the columns {list(y)}, and a classifier learns "
+                "classes. LSTMSurvival learns from the targets of time_to_next, and "
+                "LSTMClassifier from those of churned."
+            )
         y = np.asarray(y.toarray() if issparse(y) else y)
         refuse_not_finite(y)
         others = [label for label in np.unique(y).tolist() if label not in (0, 1)]

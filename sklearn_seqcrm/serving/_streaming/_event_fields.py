@@ -66,6 +66,7 @@ class EventFields:
             if kind is None:
                 raise ValueError(f"An event has no kind in {self._kinds.field!r}.")
             needed = self._fields_of(kind)
+            self._refuse_misspelt(kind, [name for name in needed if name not in event])
         refuse_lost(event, needed, what)
         # Fields of other kinds are None, in the order of the encoder.
         found = dict.fromkeys(self._readers)
@@ -174,6 +175,15 @@ class EventFields:
         own = self._kinds.fields[kind]
         return [self._kinds.field, *(name for name in own if name in self._readers)]
 
+    def _refuse_misspelt(self, kind: Any, lost: list[str]) -> None:
+        """Raise a KeyError if an unknown kind lacks fields: it is hardly a new one."""
+        assert self._kinds is not None
+        if lost and kind not in self._kinds.fields:
+            raise KeyError(
+                f"The kind {kind!r} is unknown; known are {list(self._kinds.fields)}. "
+                f"An event of a new kind needs all fields, and this one lacks {lost}."
+            )
+
     def _foreign(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
@@ -191,6 +201,7 @@ class EventFields:
         occurs = np.isin(np.arange(len(has)), kinds.values)
         if (has & occurs).any() and name not in columns:
             kind = kinds.categories[int((has & occurs).argmax())]
+            self._refuse_misspelt(kind, [name])
             raise KeyError(
                 f"The table of {what} has events of the kind {kind!r}, and has no "
                 f"columns {[name]}, which that kind has; it has {list(columns)}."

@@ -104,6 +104,7 @@ class SingleCustomerScorer:
         tick: Any = None
         values: dict[str, Any] = {}
         if stream is not None and event is not None:
+            _refuse_other_customer(event, stream, ids[stream.name])
             tick, values = self._read_event(event, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
         cutoffs = {
@@ -220,7 +221,7 @@ class SingleCustomerScorer:
             # `span` does not include the event yet, which may be the latest one.
             now = now if tick is None else max(now, tick)
         else:
-            now = tick_of(clock, cutoff, "cutoff", up=not exact)
+            now = tick_of(clock, cutoff, "cutoffs", up=not exact)
         if tick is not None and (tick > now if exact else tick >= now):
             raise ValueError(
                 f"cutoff={cutoff!r} is not after the event at {clock.as_scalar(tick)}, "
@@ -266,6 +267,18 @@ class SingleCustomerScorer:
         return static[len(static) - len(parts.estimator._roles.statics) :]
 
 
+def _refuse_other_customer(
+    event: Mapping[str, Any], stream: StreamedHistory, customer: Any
+) -> None:
+    """Raise a ValueError if an event names another customer than the one scored."""
+    key = stream.keys[0]
+    if key in event and _id_of(event[key], stream) != customer:
+        raise ValueError(
+            f"event[{key!r}] is {event[key]!r}, but the customer to score is "
+            f"{customer!r}; update(event) takes events of others."
+        )
+
+
 def _id_of(customer: Any, stream: StreamedHistory) -> Any:
     """Return a customer in the form of the states of a history column."""
     if is_missing(customer):
@@ -276,4 +289,4 @@ def _id_of(customer: Any, stream: StreamedHistory) -> Any:
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):
         return customer
-    return one_id_like(customer, known, "customer")
+    return one_id_like(customer, known, "customers")

@@ -284,8 +284,10 @@ def test_times_as_text(times):
     assert_allclose(state_of(table), state_of(scorer), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("time", ["now", "10:00", "today", "5 May", ["2024-01-01"]])
-def test_times_relative_to_today_are_refused(time):
+@pytest.mark.parametrize(
+    "time", ["now", "10:00", "today", "5 May", "05.03.2025", ["2024-01-01"]]
+)
+def test_times_that_are_not_in_iso_8601_are_refused(time):
     scorer, event = new_scorer(), {"who": "a", "when": time, **PLAIN}
     for read in (
         lambda: scorer.score_one("a", event, None, AFTER),
@@ -293,6 +295,16 @@ def test_times_relative_to_today_are_refused(time):
     ):
         with pytest.raises((TypeError, ValueError), match=r"ISO 8601|one time"):
             read()
+
+
+def test_cutoffs_that_are_not_in_iso_8601_are_refused():
+    scorer, event = new_scorer(), {"who": "a", "when": AFTER, **PLAIN}
+    with pytest.raises(ValueError, match=r"cutoff must be in ISO 8601 .*'05.03.2030'"):
+        scorer.score_one("a", event, None, "05.03.2030")
+    with pytest.raises(ValueError, match=r"a column of rows.* in ISO 8601"):
+        scorer.predict(pd.DataFrame({"who": ["a"]}), cutoff="05.03.2030")
+    with pytest.raises(ValueError, match=r"moment must be in ISO 8601"):
+        scorer.forget_before("05.03.2030")
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,11 @@ def test_invalid_events_by_kind_are_refused():
         (nameless, KeyError, r"\['event'\]"),
         ({**order, "event": None}, ValueError, "no kind in 'event'"),
         ({**order, "event": 3}, TypeError, "'event' has the value 3"),
-        ({**order, "event": "visit"}, KeyError, r"\['reason'\]"),
+        (
+            {**order, "event": "ordr"},
+            KeyError,
+            r"kind 'ordr' is unknown; known are \['order', 'return'\].*\['reason'\]",
+        ),
     ):
         table = pd.DataFrame([event]).astype(object)
         for read in (
@@ -152,6 +156,24 @@ def test_invalid_events_by_kind_are_refused():
     with pytest.raises(TypeError, match="'event' has the value 3"):
         scorer.update({3: ORDERS})
     assert scorer.n_customers == {"history": 0}
+
+
+def test_an_event_of_another_customer_is_not_scored():
+    scorer, order = new_scorer(), in_order()[0]
+    with pytest.raises(ValueError, match=r"event\['who'\] is 'a', but .* is 'b'"):
+        scorer.score_one("b", order, None, AFTER)
+    assert scorer.n_customers == {"history": 0}
+    scorer.score_one("a", order, None, AFTER)
+    assert scorer.n_customers == {"history": 1}
+
+
+def test_messages_about_one_customer_are_plural():
+    scorer = new_scorer()
+    scorer.update(in_order())
+    with pytest.raises(TypeError, match=r"^customers are of the type int"):
+        scorer.score_one(7, None, None, AFTER)
+    with pytest.raises(ValueError, match=r"^cutoffs (are|hold) "):
+        scorer.score_one("a", None, None, AFTER.tz_localize("UTC"))
 
 
 def test_a_log_without_kinds_refuses_a_dict_by_kind():

@@ -1,0 +1,112 @@
+"""Warnings of dates that are probably wrong: single late events, a late end."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from tests.logs import log_of
+
+RNG = np.random.default_rng(0)
+TWO_YEARS = pd.Timestamp("2023-01-01") + pd.to_timedelta(RNG.uniform(0, 730, 2000), "D")
+WHO = RNG.integers(0, 50, 2001)
+LATE = "events are long after all others"
+
+
+def with_late(times, *late):
+    """Times of customers, and late ones of customer 7 in the first rows."""
+    times = pd.DatetimeIndex([*map(pd.Timestamp, late), *times])
+    return times, np.append([7] * len(late), WHO[: len(times) - len(late)])
+
+
+@pytest.mark.parametrize(
+    ("times", "late", "n"),
+    [
+        (TWO_YEARS, ["2204-01-01"], 1),
+        (TWO_YEARS, ["2050-01-01", "2204-01-01"], 2),
+        (TWO_YEARS, ["2025-06-01"], 1),
+        (TWO_YEARS[:99], ["2034-01-01"], 1),
+        # A wrong early date, too, does not hide it.
+        ([*TWO_YEARS, pd.Timestamp("1970-01-01")], ["2034-01-01"], 1),
+    ],
+)
+def test_a_late_event_is_a_warning(times, late, n):
+    times, who = with_late(times, *late)
+    match = rf"^{n} of {len(times):,} {LATE}.* {late[0]} .* customer 7; the others .*"
+    with pytest.warns(UserWarning, match=match + rf"events\['time'\] >= '{late[0]} "):
+        log_of(times, who)
+
+
+def test_a_late_number_is_a_warning():
+    numbers = [*range(200), 500]
+    with pytest.warns(UserWarning, match=rf"1 of 201 {LATE}.* at 500, .* end at 199"):
+        log_of(numbers, "a")
+
+
+SEASONS = [
+    pd.Timestamp(f"{year}-06-01") + pd.Timedelta(hours=hour)
+    for year in range(2020, 2024)
+    for hour in range(0, 2000, 30)
+]
+HONEST = {
+    "evenly spread": TWO_YEARS,
+    "a month later": [*TWO_YEARS, pd.Timestamp("2025-01-31")],
+    "few events": [*TWO_YEARS[:90], pd.Timestamp("2034-01-01")],
+    "a season": [*SEASONS, pd.Timestamp("2024-06-01")],
+    "a new period": [*TWO_YEARS, *(TWO_YEARS[:10] + pd.Timedelta("1000D"))],
+    "ever fewer": pd.Timestamp("2020-01-01")
+    + pd.to_timedelta(1.003 ** np.arange(2000), "D"),
+    "one time": [pd.Timestamp("2024-01-01")] * 200 + [pd.Timestamp("2024-05-01")],
+    "numbers": [*range(200), 390],
+    "floats": np.append(RNG.exponential(30.0, 2000), 400.0),
+}
+
+
+@pytest.mark.parametrize("case", HONEST)
+def test_other_last_events_are_no_warning(case):
+    log_of(HONEST[case], "a")
+
+
+@pytest.mark.parametrize("kinds", [False, True])
+def test_an_appended_late_event_is_one_warning(kinds):
+    log = log_of(TWO_YEARS, WHO[:2000])
+    more = pd.DataFrame({"who": [3], "time": pd.to_datetime(["2204-01-01"])})
+    later = more.assign(time=pd.to_datetime(["2025-01-01"]))
+    if kinds:
+        log = EventLog.concat({"order": log})
+        more, later = {"order": more}, {"order": later}
+    with pytest.warns(UserWarning, match=rf"1 of 2,001 {LATE}.* customer 3; "):
+        late = log.append(more)
+    # Whoever has accepted it is not warned again.
+    assert len(late.append(later)) == 2002
+
+
+def test_parts_on_disk_are_checked_together(tmp_path):
+    times, who = with_late(TWO_YEARS, "2204-01-01")
+    table = pd.DataFrame({"who": who, "time": times})
+    parts = [table[table["who"] < 9], table[table["who"] >= 9]]
+    with pytest.warns(UserWarning, match=rf"1 of 2,001 {LATE}.* customer 7; "):
+        EventLog.from_parts(parts, tmp_path / "log", "who", "time")
+
+
+def test_observed_until_years_later_is_a_warning(tmp_path):
+    far = "2034-06-01"
+    match = r"observed_until is 2034-06-01 .*, (9|10) years after the last event"
+    log = log_of(TWO_YEARS, WHO[:2000])
+    more = pd.DataFrame({"who": 3, "time": TWO_YEARS[:100]})
+    for build in (
+        lambda: log_of(TWO_YEARS, WHO[:2000], observed_until=far),
+        lambda: log.append(more, observed_until=far, duplicates="keep"),
+        lambda: EventLog.concat({"order": log}, observed_until=far),
+        lambda: EventLog.from_parts(
+            [more], tmp_path / "log", "who", "time", observed_until=far
+        ),
+    ):
+        with pytest.warns(UserWarning, match=match):
+            build()
+
+
+def test_rare_kinds_may_end_long_before_they_were_observed():
+    log_of(TWO_YEARS, "a", observed_until="2026-12-31")
+    log_of(TWO_YEARS[:99], "a", observed_until="2034-01-01")
+    log_of([1, 2, 3], "a", observed_until=5000)
