@@ -89,8 +89,8 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
-        If most levels of a field look like numbers with decimal commas, "12,50", and it
-        is not in `categorical`.
+        If most levels of a field look like numbers with decimal commas, "12,50", or
+        with commas between thousands, "1,024", and it is not in `categorical`.
 
         If dates are probably wrong: `observed_until` is None, and one event of a
         hundred or more, or a thousandth of all, come after a silence of more than a
