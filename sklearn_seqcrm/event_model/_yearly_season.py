@@ -11,8 +11,9 @@ at the part ``x`` of the year::
 
 (a piecewise exponential model of hazards: Holford, "The Analysis of Rates and of
 Survivorship Using Log-Linear Models", Biometrics 36(2), 1980). Without the trend, the
-season would follow it; it is piecewise linear, as a parabola cannot follow a step. It is
-not used itself: mostly it shows that the customers in a young record come often.
+season would follow it. It is piecewise linear, as a parabola cannot follow a step. The
+trend itself is not used: mostly it shows that the customers in a young record are those
+who come often.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ class WeeklyEvents(NamedTuple):
         days, offsets, last_days = histories
         history = segment_numbers(offsets)
         so_far = np.arange(len(days)) - offsets[history]
-        first, n_weeks = _record(days[so_far > 0])
+        first, n_weeks, last_day = _record(days[so_far > 0])
         is_last = np.append(history[1:] != history[:-1], True)
         until = np.where(is_last, last_days[history], np.roll(days, -1))
         until = np.maximum(until, days)  # an event may be at the end of its record
@@ -188,7 +189,8 @@ class WeeklyEvents(NamedTuple):
         line, within = _lines((last_line - first_line + 1).clip(0))
         week = first_line[line] + within
         # In days: from the day after an event up to the next one, or to the last day.
-        begin, end = np.maximum(days[line] + 1, 7 * week), 7 * week + 6
+        begin = np.maximum(days[line] + 1, 7 * week)
+        end = np.minimum(7 * week + 6, last_day)
         exposure = (np.minimum(until[line], end) - begin + 1).clip(0) / 7
         ended = (week == until[line] // 7) & ~is_last[line]
         waited = _operational_weeks(days[line] / 7, week + 0.5, season).clip(0)
@@ -216,15 +218,18 @@ class WeeklyEvents(NamedTuple):
         )
 
 
-def _record(days: np.ndarray) -> tuple[int, int]:
-    """Return the first week with events, and the number of weeks up to the last one."""
+def _record(days: np.ndarray) -> tuple[int, int, int]:
+    """Return the first week, the number of weeks and the last day of the record.
+
+    It ends with the last event: silence after it would be taken for a season.
+    """
     if not len(days):
-        return 0, 0
+        return 0, 0, 0
     start = int(days.min()) // 7
     per_week = np.bincount(days // 7 - start)
     least = _LEAST_SHARE * per_week[per_week > 0].mean()
-    known = np.flatnonzero(per_week >= least)
-    return start + int(known[0]), int(known[-1] - known[0]) + 1
+    first, last = start + np.flatnonzero(per_week >= least)[[0, -1]]
+    return int(first), int(last - first) + 1, int(days[days // 7 <= last].max())
 
 
 def _lines(n_lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +260,7 @@ class LogLinearFit(NamedTuple):
     Parameters
     ----------
     weights : ndarray of shape (n_inputs,)
-        Coefficients of the inputs. NaN if the fit did not converge.
+        Coefficients of the inputs. All is NaN if the fit did not converge.
     expected : ndarray of shape (n_weeks,)
         Expected events of all classes.
     deviance : float
@@ -358,6 +363,6 @@ def _fit(weekly: WeeklyEvents, inputs: np.ndarray) -> LogLinearFit:
                 break
         weights, value = weights + step, after
     else:
-        weights = np.full_like(weights, np.nan)
+        weights, expected = weights * np.nan, expected * np.nan
     deviance = 2 * (xlogy(came, came / np.maximum(expected, 1e-9)) - came + expected)
     return LogLinearFit(weights, expected, float(deviance.sum()))
