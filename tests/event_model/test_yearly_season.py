@@ -266,8 +266,7 @@ def test_a_shop_that_is_closed_has_a_season_only_on_request():
     found = yearly_season(*args, True)
     assert 0.5 < np.abs(found).max() < 5
     rates = OperationalTime((1.0,) * 7, US, found).days_of_year()
-    assert rates[340] == rates.max()
-    assert rates[180] < 0.02 * rates.max()
+    assert rates[340] > 10 * rates[180]
 
 
 def test_a_fit_that_does_not_converge_has_no_season(monkeypatch):
@@ -395,13 +394,10 @@ def test_times_of_curves_are_at_most_a_month_apart_with_a_season(shop):
 @pytest.mark.filterwarnings("ignore:observed_until is")
 def test_events_of_six_weeks_in_four_years_can_be_learned():
     """Weeks without events separated the terms, and training diverged."""
-    days = np.sort(np.random.default_rng(0).integers(18_262, 18_302, (200, 9)), axis=1)
-    events = pd.DataFrame(
-        {
-            "customer": np.repeat(np.arange(200), 9),
-            "time": pd.to_datetime(days.ravel(), unit="D"),
-        }
-    )
+    came = np.random.default_rng(0).random((600, 40)) < 0.98
+    customer, day = np.nonzero(came)
+    time = pd.to_datetime(18_262 + day, unit="D")
+    events = pd.DataFrame({"customer": customer, "time": time})
     log = EventLog(events, "customer", "time", observed_until="2024-06-01")
     X = log.snapshots(["2023-12-31"])
     model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
