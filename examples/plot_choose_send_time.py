@@ -56,12 +56,12 @@ print(f"{len(X):,} newsletters, {y.mean():.0%} of them opened")
 # %%
 # A rule first: the own most frequent hour
 # ----------------------------------------
-# Before any model, count the hours at which a customer has opened, and write at the most
-# frequent one. Customers without an open get the hour that is best for all. Here the
-# true probabilities show what the rule is worth: 0 is the best hour that is the same
-# for all customers, and 1 is the best hour of each customer and day, which no model can
-# reach, because there are few opens to learn from. On data of your own, compare the
-# rule with a model in an experiment.
+# Before any model, count the hours at which a customer has opened, and write at the
+# most frequent one. Customers without an open get the hour with the most opens of all
+# customers. Here the true probabilities show what the rule is worth: 0 is the best hour
+# that is the same for all customers, and 1 is the best hour of each customer and day,
+# which no model can reach, because there are few opens to learn from. On data of your
+# own, compare the rule with a model in an experiment.
 truth = data.next_probability
 least, most = truth.mean(axis=0).max(), truth.max(axis=1).mean()
 

@@ -28,7 +28,7 @@ def new_axes(
     n_columns: int = 1,
     **options: Any,
 ) -> Any:
-    """Return the axes of a new figure; its size is in inches, None for the usual."""
+    """Return the axes of a new figure, by default of Matplotlib's size in inches."""
     from matplotlib import pyplot as plt
 
     size, layout = None if width is None else (width, height), "constrained"

@@ -4,6 +4,9 @@
 from sklearn_seqcrm.events._cut import histories_of_rows as histories_of_rows
 from sklearn_seqcrm.events._cut import read_rows as read_rows
 from sklearn_seqcrm.events._cut import rows_at_cutoffs as rows_at_cutoffs
+from sklearn_seqcrm.events._decimal_commas import (
+    warn_decimal_commas as warn_decimal_commas,
+)
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype

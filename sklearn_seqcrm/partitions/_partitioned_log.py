@@ -21,7 +21,7 @@ from sklearn_seqcrm._store import (
     warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
-from sklearn_seqcrm.events import EventLog, read_rows
+from sklearn_seqcrm.events import EventLog, read_rows, warn_decimal_commas
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
@@ -169,6 +169,7 @@ class PartitionedLog:
         if self._schema.is_date_like:
             timeline = self._schema.outline().timeline
             warn_date_like_times(timeline, f"times in column {time!r}")
+        warn_decimal_commas(self._schema.sample.columns, self._options.categorical)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""

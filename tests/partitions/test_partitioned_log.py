@@ -166,6 +166,20 @@ def test_dates_as_numbers_are_one_warning(as_functions):
     )  # without a warning
 
 
+def test_decimal_commas_are_one_warning():
+    def prices(first):
+        ids = np.arange(first, first + 30)
+        text = [f"{one},50" for one in ids]
+        return pd.DataFrame({"customer": ids, "time": ids, "price": text})
+
+    parts = [prices(0), prices(100)]
+    with pytest.warns(UserWarning, match="price.* decimal commas") as found:
+        PartitionedLog(parts, "customer", "time")
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    PartitionedLog(parts, "customer", "time", categorical=["price"])
+
+
 def test_times_that_are_dates_in_one_partition_are_no_warning():
     # The first and the last of all times are dates.
     times = [20240131, 20240132, 20240105, 20240201]
