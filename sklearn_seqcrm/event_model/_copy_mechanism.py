@@ -24,6 +24,7 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_logits,
     new_output,
 )
+from sklearn_seqcrm.event_model._first_order import first_order_only
 from sklearn_seqcrm.event_model._joint_linear import joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
@@ -172,6 +173,7 @@ class _LogGated(torch.autograd.Function):
         return prob.log()
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         gates, parts = ctx.saved_tensors
         gradient = gradients[0][:, None]

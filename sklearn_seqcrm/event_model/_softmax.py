@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from sklearn_seqcrm.event_model._first_order import first_order_only
+
 # Logits at once: 512 KiB, so that all passes over them are in the cache of a CPU. On
 # other devices each call has a latency, and memory is what limits.
 _AT_ONCE, _AT_ONCE_ELSEWHERE = 2**17, 2**23
@@ -75,6 +77,7 @@ class _LogSoftmaxOf(torch.autograd.Function):
         return torch.cat(found)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         inputs, flag, weight, bias, classes = ctx.saved_tensors
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
