@@ -89,7 +89,8 @@ class VisibleEvents(TensorFields):
 class EventPart(BatchPart):
     """A `BatchPart` of rows with a sequence each, and their events.
 
-    It has padded histories only if steps are moments: otherwise the events have all.
+    It has padded histories only if steps are moments: otherwise `events` holds every
+    step.
 
     Parameters
     ----------

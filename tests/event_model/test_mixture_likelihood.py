@@ -201,15 +201,21 @@ def test_second_derivatives_raise_instead_of_being_wrong():
 
 
 @pytest.mark.parametrize("n", [0, 7])
-@pytest.mark.parametrize("n_facts", [0, 3])
-def test_joint_linear_layers_have_the_gradient_of_a_linear_layer(n, n_facts):
-    facts = numbers(n, n_facts, seed=1)
+@pytest.mark.parametrize("n_constants", [0, 3])
+def test_joint_linear_layers_have_the_gradient_of_a_linear_layer(n, n_constants):
+    constants = numbers(n, n_constants, seed=1)
     tensors = [
         one.requires_grad_()
-        for one in (numbers(n, 4), numbers(5, 4 + n_facts, seed=2), numbers(5, seed=3))
+        for one in (
+            numbers(n, 4),
+            numbers(5, 4 + n_constants, seed=2),
+            numbers(5, seed=3),
+        )
     ]
     inputs, weight, bias = tensors
-    assert torch.autograd.gradcheck(joint_linear, (inputs, facts, weight, bias))
-    found = joint_linear(inputs, facts, weight, bias)
-    expected = nn.functional.linear(torch.cat([inputs, facts], dim=1), weight, bias)
+    assert torch.autograd.gradcheck(joint_linear, (inputs, constants, weight, bias))
+    found = joint_linear(inputs, constants, weight, bias)
+    expected = nn.functional.linear(torch.cat([inputs, constants], dim=1), weight, bias)
     assert_allclose(found.detach(), expected.detach(), rtol=1e-12)
+    with pytest.raises(AssertionError):  # a gradient that would be missing
+        joint_linear(inputs, constants.requires_grad_(), weight, bias)
