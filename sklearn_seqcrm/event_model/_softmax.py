@@ -118,9 +118,8 @@ def _exponentials(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``exp(logits - max)``, (n, n_classes), and log p of the classes, (n,)."""
     logits = torch.addmm(bias, inputs, weight[:, :-1].T)
-    logits.addcmul_(
-        constants, weight[:, -1]
-    )  # an outer product takes six times as long
+    # An outer product takes six times as long.
+    logits.addcmul_(constants, weight[:, -1])
     logits -= logits.amax(dim=1, keepdim=True)
     own = logits.gather(1, classes[:, None])[:, 0]
     exps = logits.exp_()
