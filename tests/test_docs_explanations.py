@@ -3,6 +3,10 @@
 import matplotlib
 import pytest
 from matplotlib import pyplot as plt
+from sklearn.metrics import roc_auc_score
+
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 matplotlib.use("agg")
 
@@ -74,3 +78,19 @@ def test_orders_take_no_credit(page):
     with_touches = (page["paths"]["history"].array.lengths > 0) & page["has_order"]
     assert found["last touch"].sum() == with_touches.sum()
     assert found["model"].sum() < page["has_order"].sum()
+
+
+def test_ends_of_paths_do_not_predict_conversion(page):
+    """Without touches, a network has the hour and the weekday of the end only."""
+    paths, y = page["paths"], page["has_order"]
+    ends = paths[["customer_id", "end"]]
+    empty = page["touches_only"].attach(ends, cutoff="end", lookback="1ns")
+    network = LSTMClassifier(hidden_size=8, max_epochs=15, n_networks=1, random_state=0)
+    fitted = make_history_pipeline(network).fit(paths[["history"]], y)
+    with_touches, without = (
+        roc_auc_score(y, fitted.predict_proba(rows[["history"]])[:, 1])
+        for rows in (paths, empty)
+    )
+    assert not empty["history"].array.lengths.any()
+    assert with_touches == pytest.approx(0.78, abs=0.05)
+    assert without == pytest.approx(0.5, abs=0.05)

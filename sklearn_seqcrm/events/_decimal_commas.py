@@ -1,4 +1,4 @@
-"""Warning about text fields of a new log that are numbers with decimal commas."""
+"""Warning about text fields of a new log that are numbers with commas."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from collections.abc import Collection, Mapping
 
 from sklearn_seqcrm._store import Column
 
-# 12,50 or 1.234,5 or 7: sizes such as 38,5 have fewer levels than prices.
-_NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+# Ways to read numbers by pandas. Those like 1,024 match both; 0,250 and 12,5 are not
+# thousands, and 1,024,000 and 1,024.50 are nothing else.
+_NUMBERS = {
+    "decimal": re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"),
+    "thousands": re.compile(r"[-+]?(0|[1-9]\d{0,2}(,\d{3})*)(\.\d+)?"),
+}
+_MEANING = {
+    "decimal": "pd.read_csv(..., decimal=',') if the commas are decimal commas",
+    "thousands": "pd.read_csv(..., thousands=',') if they separate thousands",
+}
+# Sizes such as 38,5 have fewer levels than prices.
 _FEWEST, _SOME = 20, 1000  # levels: fewer are not conclusive, more are sampled
 _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma
 
@@ -17,7 +26,7 @@ _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma
 def warn_decimal_commas(
     columns: Mapping[str, Column], declared: Collection[str], stacklevel: int = 3
 ) -> None:
-    """Warn if levels of fields look like numbers with decimal commas.
+    """Warn if levels of fields look like numbers with decimal commas or thousands separators.
 
     Parameters
     ----------
@@ -29,30 +38,42 @@ def warn_decimal_commas(
         That of `warnings.warn`.
     """
     found = {
-        name: example
+        name: matches
         for name, column in columns.items()
-        if name not in declared and (example := _decimal_comma(column))
+        if name not in declared and (matches := _numbers_with_commas(column))
     }
-    if found:
-        examples = ", ".join(map(repr, found.values()))
-        warnings.warn(
-            f"The fields {list(found)} are text that looks like numbers with decimal "
-            f"commas, such as {examples}, and are stored as categories. To make "
-            "numbers of them, read the file by pd.read_csv(..., decimal=','); "
-            f"categorical={list(found)} keeps them as categories.",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+    if not found:
+        return
+    examples = ", ".join(repr(next(iter(one.values()))) for one in found.values())
+    ways = [way for way in _NUMBERS if any(way in one for one in found.values())]
+    if ways == ["decimal"]:
+        what, how = "decimal commas", "pd.read_csv(..., decimal=',')"
+    elif ways == ["thousands"]:
+        what, how = "commas between thousands", "pd.read_csv(..., thousands=',')"
+    else:
+        what, how = "commas", ", or by ".join(_MEANING[way] for way in ways)
+    warnings.warn(
+        f"The fields {list(found)} are text that looks like numbers with {what}, such "
+        f"as {examples}, and are stored as categories. To make numbers of them, read "
+        f"the file by {how}; categorical={[*declared, *found]} keeps them as "
+        "categories.",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
 
 
-def _decimal_comma(column: Column) -> str | None:
-    """Return a level that is a number with a decimal comma, if most levels are."""
+def _numbers_with_commas(column: Column) -> dict[str, str]:
+    """Return a level with a comma for each way to read most levels as numbers."""
     levels = column.categories
     if levels is None or len(levels) < _FEWEST or not isinstance(levels[0], str):
-        return None
+        return {}
     some = levels[:: len(levels) // _SOME + 1].tolist()
-    numbers = [one for one in some if _NUMBER.fullmatch(one.strip())]
-    with_comma = [one for one in numbers if "," in one]
-    if len(numbers) < _ALMOST_ALL * len(some) or len(with_comma) <= _MOST * len(some):
-        return None
-    return with_comma[0]
+    found = {}
+    for way, pattern in _NUMBERS.items():
+        numbers = [one for one in some if pattern.fullmatch(one.strip())]
+        with_comma = [one for one in numbers if "," in one]
+        if len(numbers) >= _ALMOST_ALL * len(some) and (
+            len(with_comma) > _MOST * len(some)
+        ):
+            found[way] = with_comma[0]
+    return found

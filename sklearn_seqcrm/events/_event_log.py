@@ -89,14 +89,14 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
-        If most levels of a field look like numbers with decimal commas, "12,50", and it
-        is not in `categorical`.
+        If most levels of a field look like numbers with decimal commas, "12,50", or
+        with commas between thousands, "1,024", and it is not in `categorical`.
 
-        If dates are probably wrong: one event of a hundred or more, or a thousandth of
-        all, come after a silence of more than a tenth of the time span before it (for
-        plain numbers, all of it), 31 days, and ten times any earlier silence; or
-        `observed_until` is more than three years after the last of a hundred events or
-        more, and more than their time span.
+        If dates are probably wrong: `observed_until` is None, and one event of a
+        hundred or more, or a thousandth of all, come after a silence of more than a
+        tenth of the time span before it (for plain numbers, all of it), 31 days, and
+        ten times any earlier silence; or `observed_until` is more than three years
+        after the last of a hundred events or more, and more than their time span.
 
     Examples
     --------
@@ -144,7 +144,8 @@ class EventLog(StoredLog):
             warn_id_like_fields(columns, table)
         warn_decimal_commas(columns, declared)
         warn_date_like_times(timeline, f"times in column {time!r}")
-        warn_isolated_events(timeline, time, stacklevel=2)
+        if observed_until is None:
+            warn_isolated_events(timeline, time, stacklevel=2)
         warn_far_observation(timeline, stacklevel=2)
         super().__init__(timeline, columns, (customer, time))
 
@@ -223,9 +224,12 @@ class EventLog(StoredLog):
         joint = self.of(*events, self._names, kinds)
         # Without new events, kinds or observation, the log itself: its rows and those
         # of the result then share a log, and can be concatenated without a copy.
-        last = self.timeline.times.max(initial=joint.timeline.times.min())
-        warn_isolated_events(joint.timeline, self._names[1], stacklevel=2, since=last)
-        warn_far_observation(joint.timeline, stacklevel=2)
+        timeline, until = joint.timeline, joint.timeline.observed_until
+        last = self.timeline.times.max(initial=timeline.times.min())
+        if observed_until is None:
+            warn_isolated_events(timeline, self._names[1], stacklevel=2, since=last)
+        elif until != self.timeline.observed_until:
+            warn_far_observation(timeline, stacklevel=2)
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

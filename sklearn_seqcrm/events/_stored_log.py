@@ -279,6 +279,7 @@ class StoredLog(ViewableLog):
                 raise ValueError("There are no events; a log needs at least one.")
             writer.finish(None, observed_until)
         log = open_log(cls, path)
-        warn_isolated_events(log.timeline, time, stacklevel=2)
+        if observed_until is None:
+            warn_isolated_events(log.timeline, time, stacklevel=2)
         warn_far_observation(log.timeline, stacklevel=2)
         return log

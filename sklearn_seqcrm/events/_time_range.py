@@ -190,7 +190,10 @@ def _as_code(time: Any) -> str:
 def warn_isolated_events(
     timeline: Timeline, time: str, stacklevel: int, since: Any = None
 ) -> None:
-    """Warn of one or a few events long after all others, which have a wrong date.
+    """Warn of one or a few events long after all others, which may have a wrong date.
+
+    For logs without a given end of observation: if the user gives it, events after it
+    are an error already.
 
     ::
 
@@ -208,6 +211,8 @@ def warn_isolated_events(
     since : int, float or None, default=None
         Warn only if the events are later than this time; None: always.
     """
+    if timeline.observed_until > timeline.times.max():  # of an appended log
+        return
     late = _first_isolated(timeline)
     if late is None or (since is not None and late <= since):
         return
@@ -221,7 +226,9 @@ def warn_isolated_events(
         f"of them at {clock.as_scalar(late)}, of customer {one!r}; the others end at "
         f"{clock.as_scalar(bulk)}. The log counts as observed until the last event, so "
         "that no target before it is censored. If dates are wrong, correct or drop the "
-        f"rows with events[{time!r}] >= {_as_code(clock.as_scalar(late))}.",
+        f"rows with events[{time!r}] >= {_as_code(clock.as_scalar(late))}. If they are "
+        "right, confirm them by observed_until=..., the last time that the events "
+        "cover.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

@@ -45,6 +45,25 @@ def test_a_length_keeps_its_last_tick(clock, length, ticks):
     assert type(found) is type(ticks)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["6MS", " 1 MS", "2ME", "M", "P6M", "1y", "1Y", "2 Months", "3mo", "1 quarter"],
+)
+def test_months_and_years_are_no_length(text):
+    """pandas reads "6MS" as milliseconds, and "P6M" as minutes."""
+    text = f"got {text!r}. Months and years differ in length: write days"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        Clock("int64", "ns").duration(text.split("'")[1], "horizon")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5m", 300), ("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
+)
+def test_minutes_and_milliseconds_are_lengths(text, seconds):
+    assert Clock("int64", "s").duration(text, "horizon") == seconds
+
+
 def test_a_day_and_a_nanosecond_ago():
     """Floats have room for 104 days of nanoseconds."""
     now = pd.Timestamp("2024-08-01").as_unit("ns")

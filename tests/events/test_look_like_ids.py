@@ -151,6 +151,32 @@ def test_decimal_commas_are_a_warning(levels, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("levels", "match"),
+    [
+        # 1,024 may be 1024 or 1.024: a wrong advice would be wrong by a factor of 1000.
+        (
+            [f"{i // 1000},{i % 1000:03}" for i in range(1024, 9999, 97)],
+            r"numbers with commas, such as '1,024'.*decimal=','.*thousands=','\) if",
+        ),
+        ([f"{i:,}" for i in range(10**6, 2 * 10**6, 9999)], r"by .*\(..., thousands"),
+        ([f"{i / 7:,.2f}" for i in range(9999, 99999, 999)], r"by .*\(..., thousands"),
+        ([f"0,{i}" for i in range(100, 999, 9)], r"by .*\(..., decimal=','\); cat"),
+    ],
+)
+def test_advice_for_thousands_separators(levels, match):
+    with pytest.warns(UserWarning, match=match) as found:
+        log_of_values(levels)
+    assert ("decimal" in str(found[0].message)) == ("decimal" in match)
+
+
+def test_advice_keeps_declared_categories():
+    table = pd.DataFrame({"who": "a", "time": range(60), "size": PRICES, "n": 1})
+    match = r"fields \['size'\] .* categorical=\['n', 'size'\] keeps"
+    with pytest.warns(UserWarning, match=match):
+        EventLog(table, "who", "time", categorical=["n"])
+
+
+@pytest.mark.parametrize(
     "levels",
     [
         [f"{size}{half}" for size in range(20, 50) for half in ("", ",5")],  # shoes

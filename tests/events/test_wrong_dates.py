@@ -81,6 +81,21 @@ def test_an_appended_late_event_is_one_warning(kinds):
     assert len(late.append(later)) == 2002
 
 
+def test_observed_until_confirms_late_events(tmp_path):
+    times, who = with_late(TWO_YEARS, "2025-06-01")
+    table = pd.DataFrame({"who": who, "time": times})
+    until = {"observed_until": "2025-06-01"}
+    with pytest.warns(UserWarning, match=r"confirm them by observed_until=\.\.\.,"):
+        EventLog(table, "who", "time")
+    EventLog(table, "who", "time", **until)
+    parts = [table.sort_values(["who", "time"])]
+    EventLog.from_parts(parts, tmp_path / "log", "who", "time", **until)
+    # In `append`, also the end of observation of an appended log.
+    log = EventLog(table[1:], "who", "time")
+    log.append(table[:1], **until)
+    log.append(EventLog(table[:1], "who", "time", observed_until="2025-06-02"))
+
+
 def test_parts_on_disk_are_checked_together(tmp_path):
     times, who = with_late(TWO_YEARS, "2204-01-01")
     table = pd.DataFrame({"who": who, "time": times})
@@ -104,6 +119,17 @@ def test_observed_until_years_later_is_a_warning(tmp_path):
     ):
         with pytest.warns(UserWarning, match=match):
             build()
+
+
+def test_an_accepted_observed_until_is_not_warned_of_again():
+    with pytest.warns(UserWarning, match="years after the last event"):
+        log = log_of(TWO_YEARS, WHO[:2000], observed_until="2034-06-01")
+    more = pd.DataFrame({"who": [3], "time": pd.to_datetime(["2025-01-01"])})
+    log.append(more)
+    log.append(more[:0])
+    log.append(more, observed_until="2034-06-01")
+    with pytest.warns(UserWarning, match="observed_until is 2044-06-01"):
+        log.append(more, observed_until="2044-06-01")
 
 
 def test_rare_kinds_may_end_long_before_they_were_observed():
