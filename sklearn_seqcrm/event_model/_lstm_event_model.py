@@ -195,9 +195,10 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     that a change of level is less often taken for a season) and the rates of classes of
     customers by the time since their last event and the number of their events, and are
     shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
-    needs ``F > 4`` and a record of 104 weeks, from the first to the last week with
-    events, with 500 interarrival times and events in 40 of the 52 weeks of the year.
-    The logarithm of the rate is bounded by 3 on both sides. The trend is not used.
+    needs ``F > 4``, also beside the step of the level that fits best, and a record of
+    104 weeks, from the first to the last week with events, with 500 interarrival times
+    and events in 40 of the 52 weeks of the year. The logarithm of the rate is
+    bounded by 3 on both sides. The trend is not used.
 
     **Fields.** Fields are predicted one after the other, in the order of the log, after
     the kind of the event, each given ``h``, the time and the fields before it.

@@ -31,6 +31,8 @@ from sklearn_seqcrm.event_model._operational_time import fourier_terms, log_seas
 _N_TERMS = 4  # two Fourier pairs
 # Least weeks from one knot of the trend to the next.
 _KNOT_WEEKS = 26
+# A step of the level is sought this far from both ends, and at each half of it.
+_STEP_WEEKS = 6
 # Standard deviation of the normal prior of the coefficients of season and trend: weeks
 # without events would separate them perfectly, and no maximum would exist.
 _PRIOR_SD = 1.0
@@ -101,7 +103,8 @@ def yearly_season(
     days = HistoryDays(times[index] // day, own, (cutoff[some] - 1) // day)
     weekly = WeeklyEvents.of(days)
     if is_auto:
-        return _shrunken_season(days, weekly, _LEAST_F) if weekly.is_enough() else ()
+        is_sought = weekly.is_enough() and _f_beside_a_step(weekly) > _LEAST_F
+        return _shrunken_season(days, weekly, _LEAST_F) if is_sought else ()
     n_weeks, n_events = weekly.exposure.shape[1], int(weekly.n_events.sum())
     if n_weeks < _FEWEST_WEEKS or n_events < _FEWEST_EVENTS:
         raise ValueError(
@@ -281,10 +284,8 @@ def _shrunken_season(
     coefficients are shrunk by the factor ``1 - 1 / F`` (positive-part James-Stein: the
     expected share of their squares that is not noise).
     """
-    n_weeks = weekly.exposure.shape[1]
-    trend = _trend_terms(n_weeks)
-    terms = fourier_terms(7 * (weekly.first + np.arange(n_weeks)) + 3.5, _N_TERMS // 2)
-    inputs = np.column_stack([trend, terms])
+    trend = _trend_terms(weekly.exposure.shape[1])
+    inputs = _with_season(weekly, trend)
     found = _fit(weekly, inputs)
     f = _f_statistic(weekly.n_events.sum(axis=0), _fit(weekly, trend), found)
     if not f > least_f:  # also without convergence, where it is NaN
@@ -295,6 +296,26 @@ def _shrunken_season(
         if not np.isfinite(found.weights).all():
             return ()
     return tuple(((1 - 1 / f) * found.weights[-_N_TERMS:]).tolist())
+
+
+def _f_beside_a_step(weekly: WeeklyEvents) -> float:
+    """Return F beside the trend and the step that fits best.
+
+    A trend without a step follows none that is large, and its residuals are a season.
+    """
+    pieces = _trend_terms(weekly.exposure.shape[1])
+    week = np.arange(len(pieces))
+    ends = range(_STEP_WEEKS, len(week) - _STEP_WEEKS + 1, _STEP_WEEKS // 2)
+    fits = ((_fit(weekly, np.column_stack([pieces, week >= end])), end) for end in ends)
+    without, end = min(fits, key=lambda one: one[0].deviance)
+    inputs = _with_season(weekly, np.column_stack([pieces, week >= end]))
+    return _f_statistic(weekly.n_events.sum(axis=0), without, _fit(weekly, inputs))
+
+
+def _with_season(weekly: WeeklyEvents, trend: np.ndarray) -> np.ndarray:
+    """Return the inputs of a fit: a trend, and the Fourier terms of the weeks."""
+    days = 7 * (weekly.first + np.arange(len(trend))) + 3.5  # at the middle of each
+    return np.column_stack([trend, fourier_terms(days, _N_TERMS // 2)])
 
 
 def _trend_terms(n_weeks: int) -> np.ndarray:
