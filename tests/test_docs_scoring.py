@@ -60,6 +60,8 @@ def test_the_script_scores_everyone_and_counts_each_event_once(page):
     lines = until.drop_duplicates()
     assert len(log.to_frame()) >= len(lines)
     assert log.observed_until == page["today"]
+    delivered = page["orders"].loc[page["is_new"], "timestamp"]
+    assert delivered.max() >= page["today"]
     before = page["orders"]["timestamp"] < "2024-05-01"
     n_may = (page["orders"]["timestamp"] < page["today"]).sum() - before.sum()
     assert n_may <= page["is_new"].sum()

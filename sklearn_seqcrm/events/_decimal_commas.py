@@ -26,7 +26,7 @@ _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma
 def warn_decimal_commas(
     columns: Mapping[str, Column], declared: Collection[str], stacklevel: int = 3
 ) -> None:
-    """Warn if levels of fields look like numbers with decimal commas or thousands separators.
+    """Warn if levels of fields look like numbers with decimal or thousands commas.
 
     Parameters
     ----------

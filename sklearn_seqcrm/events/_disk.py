@@ -208,7 +208,7 @@ class LogWriter:
             self._customers.append(customers)
             self._counts.append(counts)
 
-    def finish(self, kinds: Kinds | None, observed_until: Any = None) -> None:
+    def finish(self, kinds: Kinds | None, observed_until: Any = None) -> Events:
         """Write ids, offsets and the note, after which the log can be opened.
 
         Parameters
@@ -217,6 +217,11 @@ class LogWriter:
             The kinds of events that the log was merged from.
         observed_until : datetime, number or None, default=None
             The last time that was observed; None: the latest of all parts.
+
+        Returns
+        -------
+        Events
+            All events, mapped from the files.
         """
         assert self._clock is not None
         times, clock, observation = self._times.finish(), self._clock, self._observation
@@ -231,6 +236,7 @@ class LogWriter:
         timeline = Timeline(customers, offsets, times, clock, observation)
         check_time_range(timeline, f"times in column {self._names[1]!r}")
         np.save(self._folder / "offsets.npy", offsets)
+        fields = [field.finish() for field in self._fields.values()]
         note = {
             "key": secrets.token_hex(16),
             "names": self._names,
@@ -240,12 +246,14 @@ class LogWriter:
             "customers": _write_index(
                 customers, self._folder / "customers.parquet", self._names[0]
             ),
-            "fields": [field.finish() for field in self._fields.values()],
+            "fields": fields,
         }
         # All files so far; the note has a seal of its own.
         files = sorted(self._folder.iterdir())
         checksums = {one.name: Checksums.of(one)._asdict() for one in files}
         write_sealed_json({**note, "files": checksums}, self._folder / _NOTE)
+        columns = {one["name"]: _read_column(self._folder, one) for one in fields}
+        return Events(timeline, columns)
 
 
 class Checksums(NamedTuple):

@@ -13,17 +13,15 @@ from sklearn_seqcrm._store import (
     check_none_missing,
     events_of_kinds,
     field_of_kinds,
-    warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
-from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._read import read_events, read_table
+from sklearn_seqcrm.events._read import Events, read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
-from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
 from sklearn_seqcrm.events._time_range import (
     warn_far_observation,
     warn_isolated_events,
@@ -142,11 +140,7 @@ class EventLog(StoredLog):
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
-        warn_decimal_commas(columns, declared)
-        warn_date_like_times(timeline, f"times in column {time!r}")
-        if observed_until is None:
-            warn_isolated_events(timeline, time, stacklevel=2)
-        warn_far_observation(timeline, stacklevel=2)
+        warn_about_events(Events(timeline, columns), time, declared, observed_until)
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:

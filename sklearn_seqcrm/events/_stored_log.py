@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -23,6 +23,30 @@ from sklearn_seqcrm.events._time_range import (
     warn_isolated_events,
 )
 from sklearn_seqcrm.events._viewable_log import ViewableLog
+
+
+def warn_about_events(
+    events: Events, time: str, declared: Collection[str], observed_until: Any
+) -> None:
+    """Warn of probable errors in the events of a new log; the caller's caller is named.
+
+    Parameters
+    ----------
+    events : Events
+        All events of the log.
+    time : str
+        Name of the column of times.
+    declared : collection of str
+        Fields that the user declared categorical.
+    observed_until : object
+        What the user gave; None: nothing, so that nothing confirms late events.
+    """
+    timeline = events.timeline
+    warn_decimal_commas(events.columns, declared, stacklevel=4)
+    warn_date_like_times(timeline, f"times in column {time!r}", stacklevel=4)
+    if observed_until is None:
+        warn_isolated_events(timeline, time, stacklevel=3)
+    warn_far_observation(timeline, stacklevel=3)
 
 
 class StoredLog(ViewableLog):
@@ -235,7 +259,8 @@ class StoredLog(ViewableLog):
         Warns
         -----
         UserWarning
-            If numbers of the first part look like ids, as in `EventLog`.
+            If numbers of the first part look like ids, and for the other reasons of
+            `EventLog`, which are checked for all parts together.
 
         See Also
         --------
@@ -272,14 +297,12 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
-                    warn_decimal_commas(events.columns, as_categories)
-                    warn_date_like_times(events.timeline, f"times in column {time!r}")
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
-            writer.finish(None, observed_until)
-        log = open_log(cls, path)
-        if observed_until is None:
-            warn_isolated_events(log.timeline, time, stacklevel=2)
-        warn_far_observation(log.timeline, stacklevel=2)
-        return log
+            events = writer.finish(None, observed_until)
+            # Before the folder appears: a warning may be an error, and a second try
+            # would then find the folder.
+            warn_about_events(events, time, as_categories, observed_until)
+            del events  # closes its files
+        return open_log(cls, path)

@@ -150,6 +150,16 @@ def test_decimal_commas_are_a_warning(levels, tmp_path):
         EventLog.from_parts([log.to_frame()], tmp_path / "log", "who", "time")
 
 
+def test_decimal_commas_of_any_part_are_a_warning(tmp_path):
+    parts = [
+        pd.DataFrame({"who": who, "time": range(len(levels)), "x": levels})
+        for who, levels in [("a", PRICES[:10]), ("b", PRICES)]
+    ]
+    with pytest.warns(UserWarning, match="decimal commas") as found:
+        EventLog.from_parts(parts, tmp_path / "log", "who", "time")
+    assert [one.filename for one in found] == [__file__]
+
+
 @pytest.mark.parametrize(
     ("levels", "match"),
     [

@@ -1,5 +1,7 @@
 """Warnings of dates that are probably wrong: single late events, a late end."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +106,19 @@ def test_parts_on_disk_are_checked_together(tmp_path):
         EventLog.from_parts(parts, tmp_path / "log", "who", "time")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_warning_as_error_leaves_no_folder(tmp_path):
+    times, who = with_late(TWO_YEARS, "2025-06-01")
+    table = pd.DataFrame({"who": who, "time": times}).sort_values(["who", "time"])
+    for _ in range(2):
+        with pytest.raises(UserWarning, match=LATE):
+            EventLog.from_parts([table], tmp_path / "log", "who", "time")
+        assert not list(tmp_path.iterdir())
+    EventLog.from_parts(
+        [table], tmp_path / "log", "who", "time", observed_until="2025-06-01"
+    )
+
+
 def test_observed_until_years_later_is_a_warning(tmp_path):
     far = "2034-06-01"
     match = r"observed_until is 2034-06-01 .*, (9|10) years after the last event"
@@ -117,8 +132,9 @@ def test_observed_until_years_later_is_a_warning(tmp_path):
             [more], tmp_path / "log", "who", "time", observed_until=far
         ),
     ):
-        with pytest.warns(UserWarning, match=match):
+        with pytest.warns(UserWarning, match=match) as found:
             build()
+        assert "tests" in Path(found[0].filename).parts
 
 
 def test_an_accepted_observed_until_is_not_warned_of_again():
