@@ -203,7 +203,7 @@ def test_times_as_text_must_be_in_iso_8601(text):
         (lambda: numbered_log(days, observed_until=text), "observed_until"),
     ):
         with pytest.raises(
-            ValueError, match=f"{what} must be in ISO 8601 with year.*{text}"
+            ValueError, match=f"{what} must be in ISO 8601 .*, with year.*{text}"
         ):
             read()
 
