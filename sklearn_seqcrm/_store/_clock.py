@@ -377,9 +377,9 @@ def parse_iso(text: str, what: str) -> pd.Timestamp:
         return pd.Timestamp(text)
     except ValueError as error:
         raise ValueError(
-            f"{what} must be in ISO 8601 where times are text, such as '2024-12-31' or "
-            f"'2024-12-31 18:30'; got {text!r}. Write it so, or pass "
-            "pd.to_datetime(..., dayfirst=True) if the day comes first."
+            f"{what} must be in ISO 8601 where times are text, with year, month and "
+            f"day, such as '2024-12-31' or '2024-12-31 18:30'; got {text!r}. Write it "
+            "so, or pass pd.to_datetime(..., dayfirst=True) if the day comes first."
         ) from error
 
 

@@ -187,7 +187,10 @@ def test_text_with_a_zone_on_a_log_without():
         )
 
 
-@pytest.mark.parametrize("text", ["05.12.2024", "12/05/2024", "2024-12", "today"])
+@pytest.mark.parametrize(
+    "text",
+    ["05.12.2024", "12/05/2024", "2024-12", "2024", "today"],
+)
 def test_times_as_text_must_be_in_iso_8601(text):
     """pandas would take 05.12.2024 for the 12th of May."""
     days = pd.to_datetime(["2024-05-01", "2024-06-01"])
@@ -199,8 +202,17 @@ def test_times_as_text_must_be_in_iso_8601(text):
         (lambda: log.snapshots_before_events(end=text), "end"),
         (lambda: numbered_log(days, observed_until=text), "observed_until"),
     ):
-        with pytest.raises(ValueError, match=rf"{what} must be in ISO 8601 .*{text}.*"):
+        with pytest.raises(
+            ValueError, match=f"{what} must be in ISO 8601 .*, with year.*{text}"
+        ):
             read()
+
+
+@pytest.mark.parametrize("text", ["2024-W05-1", "2024-032", "2024Q1"])
+def test_weeks_and_days_of_the_year_are_no_cutoffs(text):
+    log = numbered_log(pd.to_datetime(["2024-05-01"]))
+    with pytest.raises(ValueError, match=f"cutoffs must be in ISO 8601 .*{text}"):
+        log.snapshots([text])
 
 
 @pytest.mark.parametrize("cutoff", ["", "NaT", "nan"])
