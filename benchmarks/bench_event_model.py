@@ -10,7 +10,8 @@ thread; the table has medians of real (not padded) events per CPU second, and me
 the ratios.
 
 Simulations are of 200 rows with 100 paths each and a horizon of half a year. Lists are
-the ten most probable of 10,000 levels for 10,000 customers, by `predict_next`.
+the ten most probable of 10,000 levels for 10,000 customers, by `predict_next`. All
+times are CPU seconds.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 CUTOFF = pd.Timestamp("2023-01-01")
 
 
-def seconds(function):
+def cpu_seconds(function):
     """Return the CPU seconds of a call, and its result."""
     start = time.process_time()
     result = function()
@@ -71,8 +72,8 @@ def event_model(**changed):
 
 
 def training(n_customers, repeat):
-    """Print events per second of both, and the ratio."""
-    print(f"{'fit, one epoch':44s}{'events/s':>12s}{'of the classifier':>20s}")
+    """Print events per CPU second of both, and the ratio."""
+    print(f"{'fit, one epoch':44s}{'events/CPU s':>12s}{'of the classifier':>20s}")
     some = make_rows(np.full(100, 20), 50, np.random.default_rng(0))
     classifier().fit(some, np.arange(100) % 2)  # once to warm up
     event_model().fit(some)
@@ -88,7 +89,7 @@ def training(n_customers, repeat):
         found = {way: [] for way in ways}
         for _ in range(repeat):
             for way, fit in ways.items():
-                found[way].append(n_events / seconds(fit)[0])
+                found[way].append(n_events / cpu_seconds(fit)[0])
         for way, speeds in found.items():
             ratio = statistics.median(np.divide(speeds, found["LSTMClassifier"]))
             print(f"{f'{way}, {name}':44s}{statistics.median(speeds):12,.0f}", end="")
@@ -96,31 +97,31 @@ def training(n_customers, repeat):
 
 
 def simulation(n_customers, repeat):
-    """Print simulated events per second."""
+    """Print simulated events per CPU second."""
     rng = np.random.default_rng(0)
     X = make_rows(lognormal_lengths(n_customers, rng), 50, rng)
     model, some = event_model().fit(X), X.iloc[:200]
     speeds = []
     for _ in range(repeat):
-        spent, futures = seconds(
+        spent, futures = cpu_seconds(
             lambda: model.sample(some, "182D", n_paths=100, random_state=0)
         )
         speeds.append(len(futures) / spent)
     name = f"sample, {len(futures):,} simulated events"
-    print(f"{name:44s}{statistics.median(speeds):12,.0f} events/s")
+    print(f"{name:44s}{statistics.median(speeds):12,.0f} events/CPU s")
 
 
 def recommendation(n_customers, n_levels, repeat):
-    """Print the time of ten products for each customer."""
+    """Print the CPU time of ten products for each customer."""
     rng = np.random.default_rng(0)
     X = make_rows(lognormal_lengths(n_customers, rng), n_levels, rng)
     model = event_model(max_categories=None).fit(X.iloc[:1000])
     n = len(model.predict_next(X.iloc[:1], "category", n=n_levels))
     found = statistics.median(
-        seconds(lambda: model.predict_next(X, "category"))[0] for _ in range(repeat)
+        cpu_seconds(lambda: model.predict_next(X, "category"))[0] for _ in range(repeat)
     )
     name = f"predict_next, 10 of {n:,} for {n_customers:,}"
-    print(f"{name:44s}{found:12.1f} s")
+    print(f"{name:44s}{found:12.1f} CPU s")
 
 
 def main():

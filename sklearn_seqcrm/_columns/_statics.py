@@ -132,14 +132,12 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             "have no distance from them; drop that column, or make numbers of it."
         )
     if column.dtype.kind == "O":  # objects, and pandas' types of text and categories
-        # pandas would read the month first, or as the first value suggests.
-        for text in {one for one in column if isinstance(one, str)} - {"", "NaT"}:
-            parse_iso(text, f"Column {column.name!r}")
+        column = _with_texts_parsed(column)
     try:
         # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
         if column.dtype.kind in "biuf" and column.notna().any():
             raise TypeError(f"its type is {column.dtype}")
-        moments = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
+        moments = pd.DatetimeIndex(pd.to_datetime(column))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Column {column.name!r} must hold datetimes of one time zone ({error}); "
@@ -151,6 +149,18 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             "time-zone aware; tz_localize or tz_convert one of them."
         )
     return days_between(_naive(moments), _naive(cutoffs))
+
+
+def _with_texts_parsed(column: pd.Series) -> pd.Series:
+    """Return a column with a Timestamp in place of each text."""
+    # pandas would read the month first, or as the first value suggests.
+    what = f"Column {column.name!r}"
+    times = {
+        text: pd.NaT if text in ("", "NaT") else parse_iso(text, what)
+        for text in dict.fromkeys(one for one in column if isinstance(one, str))
+    }
+    values = [times[one] if isinstance(one, str) else one for one in column]
+    return pd.Series(values, index=column.index, name=column.name, dtype=object)
 
 
 def _naive(moments: pd.DatetimeIndex) -> np.ndarray:

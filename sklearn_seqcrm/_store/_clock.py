@@ -41,7 +41,8 @@ _EARLIEST = int(np.iinfo("int64").min)
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2**53  # up to here, a float can hold every integer
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
-_CALENDAR_LENGTH = re.compile(r"\s*\d*\s*(M[SE]?|[QYA]\w*|mon\w*|quarter\w*|year\w*)")
+# pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
+_CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
 # How users convert dates such as 20240131. As text, floats would be "20240131.0", and
 # pandas 3 deprecates a format for numbers.
 DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
@@ -310,18 +311,16 @@ class Clock:
             )
         if isinstance(value, str) and _is_decimal(value):
             raise ValueError(f"{what} must have a unit, {_EXAMPLE}; got {value!r}.")
+        wanted = f"{what} must be a length of time, {_EXAMPLE}; got {value!r}."
+        if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
+            raise ValueError(
+                f"{wanted} Months and years differ in length: write days, such as "
+                "'30D', or list the cutoffs."
+            )
         try:
             delta = pd.Timedelta(value)
         except (ValueError, TypeError) as error:
-            varies = ""
-            if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
-                varies = (
-                    " Months and years differ in length: write days, such as '30D', or "
-                    "list the cutoffs."
-                )
-            raise ValueError(
-                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}.{varies}"
-            ) from error
+            raise ValueError(wanted) from error
         if delta is pd.NaT:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")
         return delta
@@ -378,9 +377,9 @@ def parse_iso(text: str, what: str) -> pd.Timestamp:
         return pd.Timestamp(text)
     except ValueError as error:
         raise ValueError(
-            f"{what} must be in ISO 8601 where times are text, such as '2024-12-31' or "
-            f"'2024-12-31 18:30'; got {text!r}. Write it so, or pass "
-            "pd.to_datetime(..., dayfirst=True) if the day comes first."
+            f"{what} must be in ISO 8601 where times are text, with year, month and "
+            f"day, such as '2024-12-31' or '2024-12-31 18:30'; got {text!r}. Write it "
+            "so, or pass pd.to_datetime(..., dayfirst=True) if the day comes first."
         ) from error
 
 

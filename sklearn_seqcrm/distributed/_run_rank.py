@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from sklearn.utils import get_tags
 
-from sklearn_seqcrm._sklearn_compat import Interval
+from sklearn_seqcrm._sklearn_compat import Interval, innermost
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others
@@ -161,9 +161,10 @@ _ARGUMENTS = ("X", "y", "treatment", "sample_weight")
 def _as_arguments(loaded: Any, estimator: Any) -> dict[str, Any]:
     """Return the arguments of `fit_rank` that `load` returned; with `y` if needed."""
     arguments = _named(loaded)
-    if arguments.get("y") is None and get_tags(estimator).target_tags.required:
+    network = innermost(estimator)  # pipelines lack this tag
+    if arguments.get("y") is None and get_tags(network).target_tags.required:
         raise TypeError(
-            f"load returned X alone, and {type(estimator).__name__} needs y, too: "
+            f"load returned X alone, and {type(network).__name__} needs y, too: "
             "return (X, y)."
         )
     return arguments

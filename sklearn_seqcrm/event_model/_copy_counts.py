@@ -197,7 +197,8 @@ def _stable_order(levels: torch.Tensor) -> torch.Tensor:
     """Return the order that sorts levels; equal ones stay in their order, (n,)."""
     if levels.device.type != "cpu":
         return levels.argsort(stable=True)
-    # NumPy sorts small integers by radix, in a tenth of the time.
+    # NumPy sorts integers of 8 and 16 bits (levels up to 65,535) by radix, in a tenth
+    # of the time of others.
     own = levels.numpy()
     order = own.astype(np.min_scalar_type(own.max(initial=0))).argsort(kind="stable")
     return torch.from_numpy(order)

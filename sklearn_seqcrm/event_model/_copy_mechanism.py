@@ -24,6 +24,7 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_logits,
     new_output,
 )
+from sklearn_seqcrm.event_model._first_order import first_order_only
 from sklearn_seqcrm.event_model._joint_linear import joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
@@ -42,7 +43,7 @@ class CopyMechanism(nn.Module):
     Parameters
     ----------
     size : int
-        Length of a context.
+        Length of a context, without the flag of a new moment.
     lift : ndarray of shape (n_levels,)
         Weight of each level among repeats, see `repeat_purchase_lift`.
     generator : torch.Generator
@@ -60,11 +61,12 @@ class CopyMechanism(nn.Module):
         new = 1 - _START_SHARE
         bias = [new * (1 - _START_POPULAR), new * _START_POPULAR]
         bias += [_START_SHARE * share for share in shares]
-        # Inputs: the context, then log(1 + N_j), which starts without effect.
+        # Inputs: the context, the flag of a new moment, and log(1 + N_j), which start
+        # without effect.
         logits = [math.log(share) for share in bias]
-        self.gates = new_output(size + N_SOURCES, logits, generator)
+        self.gates = new_output(size + 1 + N_SOURCES, logits, generator)
         with torch.no_grad():
-            self.gates.weight[:, size:] = 0.0
+            self.gates.weight[:, size + 1 :] = 0.0
         most = torch.zeros(N_SOURCES, dtype=torch.float32, device="cpu")
         self.register_buffer("most_total", most)
 
@@ -88,8 +90,8 @@ class CopyMechanism(nn.Module):
         if self.training and len(total):
             self.most_total = torch.maximum(self.most_total, total.amax(dim=0))
         known = torch.minimum(total, self.most_total).log1p_()
-        facts = torch.cat([is_new_moment, known], dim=1)
-        logits = joint_linear(context, facts, self.gates.weight, self.gates.bias)
+        constants = torch.cat([is_new_moment, known], dim=1)
+        logits = joint_linear(context, constants, self.gates.weight, self.gates.bias)
         return logits.masked_fill(nn.functional.pad(total <= 0, (2, 0)), -torch.inf)
 
     def log_prob(
@@ -172,6 +174,7 @@ class _LogGated(torch.autograd.Function):
         return prob.log()
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         gates, parts = ctx.saved_tensors
         gradient = gradients[0][:, None]

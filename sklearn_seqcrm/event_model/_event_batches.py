@@ -11,8 +11,8 @@ rows are padded by moments, and their events stand one after the other::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Self, cast
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -89,7 +89,8 @@ class VisibleEvents(TensorFields):
 class EventPart(BatchPart):
     """A `BatchPart` of rows with a sequence each, and their events.
 
-    It has padded histories only if steps are moments: otherwise the events have all.
+    It has padded histories only if steps are moments: otherwise `events` holds every
+    step.
 
     Parameters
     ----------
@@ -98,6 +99,14 @@ class EventPart(BatchPart):
     """
 
     events: VisibleEvents | None = None
+
+    @classmethod
+    def with_events(
+        cls, part: BatchPart, source: HistorySource, rows: np.ndarray
+    ) -> Self:
+        """Return a part with the events that its rows see."""
+        own = {one.name: getattr(part, one.name) for one in fields(part)}
+        return cls(**own, events=VisibleEvents.of(source, rows))
 
 
 class EventBatch(Batch):
@@ -108,12 +117,11 @@ class EventBatch(Batch):
         [source] = self._data.sources
         if source.levels is None:
             for rows in self.parts:
-                bare = cast("EventPart", EventPart.of(self._data, rows, []))
-                yield replace(bare, events=VisibleEvents.of(source, rows))
+                part = BatchPart.of(self._data, rows, [])
+                yield EventPart.with_events(part, source, rows)
             return
         for rows, part in zip(self.parts, super().__iter__(), strict=True):
-            own = {one.name: getattr(part, one.name) for one in fields(part)}
-            yield EventPart(**own, events=VisibleEvents.of(source, rows))
+            yield EventPart.with_events(part, source, rows)
 
 
 class EventBatches(BatchIterator):

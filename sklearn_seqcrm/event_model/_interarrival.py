@@ -172,7 +172,8 @@ class InterarrivalGrid(NamedTuple):
             last = self._warp_steps(last, starts + before)
         upper = np.log(warped * (self.step / self.unit))
         with np.errstate(divide="ignore"):
-            width = -np.log1p(-last / warped)
+            # Rounding may make the last step longer than all of them.
+            width = -np.log1p(-np.minimum(last / warped, 1.0))
         width[~some] = TIE
         return np.column_stack([upper, width]).astype("float32")
 

@@ -113,7 +113,7 @@ class LevelDensity(FieldDensity):
         self.first_drawable = MISSING if field.some_missing else FIRST_LEVEL
         self.has_repeats = field.has_repeats
         self.log_unseen = -float(np.log(field.n_events + 1))
-        self.copies = CopyMechanism(size + 1, field.lift, generator) if copies else None
+        self.copies = CopyMechanism(size, field.lift, generator) if copies else None
         popularity = field.of_levels(field.shares)
         popularity[: self.first_drawable] = 0.0
         popularity /= popularity.sum()
@@ -183,7 +183,7 @@ class LevelDensity(FieldDensity):
             As in `log_prob`.
         """
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
-        logits = self.output(torch.cat([softmax_input, is_new_moment], dim=1))
+        logits = self._logits(softmax_input, is_new_moment)
         logits[:, : self.first_drawable] = -torch.inf
         generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
@@ -233,17 +233,16 @@ class LevelDensity(FieldDensity):
     ) -> torch.Tensor:
         """Draw levels, also those that the moment has already, shape (n,), int64."""
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
-        softmax_input = torch.cat([softmax_input, is_new_moment], dim=1)
         if self.copies is None or state is None:
-            return self._draw_generated(softmax_input, draws)
+            logits = self._logits(softmax_input, is_new_moment)
+            return self._draw_generated(logits, draws)
         source = self.copies.draw_source(gate_input, is_new_moment, state, draws)
         levels = torch.zeros_like(source)
         generated, popular, copied = (
             some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)
         )
-        levels[generated] = self._draw_generated(
-            softmax_input[generated], draws.take(generated)
-        )
+        logits = self._logits(softmax_input[generated], is_new_moment[generated])
+        levels[generated] = self._draw_generated(logits, draws.take(generated))
         levels[popular] = draw_shared(self.popularity.double(), draws.take(popular))
         levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
         return levels
@@ -279,6 +278,12 @@ class LevelDensity(FieldDensity):
         softmax_input, gate_input = (context * factor for factor in factors)
         return softmax_input, gate_input, is_new_moment
 
+    def _logits(
+        self, context: torch.Tensor, is_new_moment: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits of the codes, shape (n, n_codes)."""
+        return self.output(torch.cat([context, is_new_moment], dim=1))
+
     def _log_generated(
         self, context: torch.Tensor, is_new_moment: torch.Tensor, codes: torch.Tensor
     ) -> torch.Tensor:
@@ -287,9 +292,9 @@ class LevelDensity(FieldDensity):
         weight, bias = self.output.weight[MISSING:], self.output.bias[MISSING:]
         return log_softmax_of(context, is_new_moment, weight, bias, known)
 
-    def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    def _draw_generated(self, logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw levels from the softmax, (n,), int64; rare ones by their shares."""
-        levels = draw_logits(self.output(context)[:, self.first_drawable :], draws)
+        levels = draw_logits(logits[:, self.first_drawable :], draws)
         levels += self.first_drawable
         if len(self.rare_shares):
             rare = (levels == self.n_codes - 1).nonzero()[:, 0]
@@ -368,8 +373,8 @@ def repeat_purchase_lift(
     # Moments in which an event has a level, numbered from 0 on.
     is_moment = is_run_start(moment)
     moment_index = np.cumsum(is_moment) - 1
-    # By level, then by customer; events of a level stay in their order. Small integers
-    # are sorted by radix, in a quarter of the time.
+    # By level, then by customer; events of a level stay in their order. Integers of 8
+    # and 16 bits are sorted by radix, in a quarter of the time.
     order = levels.astype(np.min_scalar_type(n_levels)).argsort(kind="stable")
     is_first_of_level = is_run_start(levels[order]) | is_run_start(customer[order])
     is_repeat = ~is_first_of_level & is_run_start(moment[order])

@@ -79,8 +79,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     yearly_seasonality : bool or "auto", default="auto"
         Whether more events come at some times of the year than at others, for all
         customers alike. ``"auto"``: if the times are datetimes, the record of the
-        training rows has at least 65 weeks, and the season is significant (see Notes).
-        True: also if it is not significant.
+        training rows has at least 104 weeks, and the season is significant (see Notes).
+        True: from 65 weeks on, and also if it is not significant; none, with a warning,
+        if it is not larger than chance. After a lasting change of level, set False.
     bptt_steps : int or None, default=None
         Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
@@ -134,7 +135,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         Number of epochs run.
     batch_size_ : int
         Histories in a step of the last training.
-    unique_times_ : ndarray of shape (64,)
+    unique_times_ : ndarray of shape (n_times,)
         Times after the cutoff at which `predict_survival_function` is computed, in
         days, or in the unit of numeric times.
     resolutions_ : dict of str to Timedelta or float
@@ -190,11 +191,14 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     **Seasons.** With `yearly_seasonality`, operational time also passes faster at the
     times of the year at which more events come, so that simulations and survival
     functions move along the year. The logarithm of the rate has two Fourier pairs. They
-    are fitted to the events of all weeks, beside a trend and the rates of classes of
+    are fitted to the events of all weeks, beside a trend with knots each half year (so
+    that a change of level is less often taken for a season) and the rates of classes of
     customers by the time since their last event and the number of their events, and are
     shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
-    needs ``F > 3`` and a record of 65 weeks with 500 interarrival times.
-    The trend is not used.
+    needs ``F > 4``, also beside the step of the level that fits best, and a record of
+    104 weeks, from the first to the last week with events, with 500 interarrival times
+    and events in 40 of the 52 weeks of the year. The logarithm of the rate is
+    bounded by 3 on both sides. The trend is not used.
 
     **Fields.** Fields are predicted one after the other, in the order of the log, after
     the kind of the event, each given ``h``, the time and the fields before it.
@@ -228,7 +232,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     more than twice the events that any customer had in so long a time ends with a
     warning. No input grows with time, so that simulations can be longer than training
     histories; but effects absent from training, such as the end of a contract, or a
-    season where the record is shorter than 65 weeks, are not simulated.
+    season where the record is shorter than two years, are not simulated.
 
     References
     ----------
@@ -483,7 +487,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
 
         Returns
         -------
-        ndarray of n SurvivalCurve, or of shape (n, 64)
+        ndarray of n SurvivalCurve, or of shape (n, n_times)
             Functions of time, called like the step functions of scikit-survival. They
             are 1 for an empty history: the time of a first event is not modelled.
         """
@@ -508,13 +512,17 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         )
 
     def _ticks_of_times(self) -> np.ndarray:
-        """Return 0 and times from the step of the log to the longest history."""
-        longest = max(
-            self._learned.most_events.lengths[-1], 2 * self._learned.grid.step
-        )
-        return np.append(
-            0.0, np.geomspace(self._learned.grid.step, longest, _N_TIMES - 1)
-        )
+        """Return 0 and times from the step of the log to the longest history.
+
+        64 times; with a season, more, so that they are at most 30 days apart.
+        """
+        grid = self._learned.grid
+        longest = max(self._learned.most_events.lengths[-1], 2 * grid.step)
+        times = np.append(0.0, np.geomspace(grid.step, longest, _N_TIMES - 1))
+        if grid.operational_time is not None and grid.operational_time.season:
+            month = 30.0 * grid.operational_time.day
+            times = np.union1d(times, np.arange(month, longest, month))
+        return times
 
     # States -----------------------------------------------------------------------
 

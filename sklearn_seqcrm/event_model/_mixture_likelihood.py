@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from sklearn_seqcrm.event_model._first_order import first_order_only
+
 # Narrower cells, in standard deviations, have the density at the middle times the
 # width: a difference of two float32 numbers that agree in most digits is worse. The
 # relative error is at most 1e-4.
 NARROW = 0.03
 # Standard deviations of a component are at least the exponential of this.
 LEAST_LOG_STD = -4.6
-# Standard deviations below the upper end of a cell at which a cell without a lower end
-# is cut off.
-_FAR = 40.0
+# Lower end of a cell without one, in standard deviations: finite, as its product with a
+# density of 0 is 0.
+_FAR = 1e30
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -141,6 +143,7 @@ class _LogMixture(torch.autograd.Function):
         return log_prob
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         [found] = ctx.saved_tensors
         of_outputs = (found * gradients[0]).T.contiguous()
@@ -169,37 +172,53 @@ def log_normal_cells(
     middle = high - wide / 2
     squares = middle.square()
     log_prob = wide.log() - squares / 2 - _LOG_ROOT_TWO_PI
+    # d log C / dm times s, and d log C / d log s
+    of_mean, of_log_std = middle, squares.sub_(1)
     is_narrow = wide < NARROW
     # Times with a fine resolution are narrow; the others take most of the time.
     if not is_narrow.all():
         some = (~is_narrow).flatten().nonzero()[:, 0]
         parts = _wide_cells(high.flatten()[some], wide.flatten()[some])
-        middle, squares, log_prob = (
+        log_prob, of_mean, of_log_std = (
             whole.flatten().index_copy_(0, some, part).view_as(mean)
-            for whole, part in zip((middle, squares, log_prob), parts, strict=True)
+            for whole, part in zip((log_prob, of_mean, of_log_std), parts, strict=True)
         )
-    return LogCells(log_prob, middle.div_(std), squares.sub_(1))
+    return LogCells(log_prob, of_mean.div_(std), of_log_std)
 
 
 def _wide_cells(
     high: torch.Tensor, wide: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what stands for middle, squares and log C of cells that are not narrow.
+    """Return log C, s d log C / dm and d log C / d log s of cells that are not narrow.
+
+    Cells with their middle above 0 are reflected: ``near`` and ``far`` are then the
+    upper and the lower end. ``E(z) = erfcx(-z / sqrt(2))`` is proportional to
+    ``Phi(z) / f(z)``. In ratios of it no rounded squares are subtracted::
+
+        f(far) / f(near)     = decay = exp(-|high + low| wide / 2)
+        Phi(far) / Phi(near) = E(far) / E(near) decay
+        C                    = Phi(near) (1 - Phi(far) / Phi(near))
+        f(near) / C          = sqrt(2 / pi) / (E(near) (1 - Phi(far) / Phi(near)))
+
+    Differences of logarithms take as long, but in float32 their derivatives are wrong
+    by 3% at 1,000 standard deviations, by 15% at 3,000, and by 90% at 10,000.
 
     Upper ends and widths are standard deviations, shape (n,); widths may be infinite.
     """
-    is_open = wide.isinf()
-    low = torch.where(is_open, high.clamp(max=0) - _FAR, high - wide)
-    # Differences on the side where both tails are small keep their digits.
-    turned = (high + low > 0) & ~is_open
-    larger = torch.special.log_ndtr(torch.where(turned, -low, high))
-    smaller = torch.special.log_ndtr(torch.where(turned, -high, low))
-    log_prob = larger + torch.log(-torch.expm1(smaller - larger))
-
-    def density(z: torch.Tensor) -> torch.Tensor:
-        """Return f(z) / C; the bound excludes rounding errors of large squares."""
-        log_density = -z.square() / 2 - log_prob - _LOG_ROOT_TWO_PI
-        return torch.minimum(log_density.exp(), z.abs() + 2 / NARROW)
-
-    of_high, of_low = density(high), density(low)
-    return of_low - of_high, 1 + of_low * low - of_high * high, log_prob
+    low = (high - wide).clamp_(min=-_FAR)
+    twice_middle = high + low
+    near, far = torch.minimum(high, -low), torch.minimum(low, -high)
+    decay = (twice_middle.abs() * wide).mul_(-0.5).exp_()
+    tail = torch.special.erfcx(near * -math.sqrt(0.5))  # inf far above 0: f(near) is 0
+    ratio = torch.special.erfcx(far * -math.sqrt(0.5)).div_(tail).mul_(decay)
+    rest = 1 - ratio  # at least .02
+    log_near = torch.where(
+        near < 0,
+        (tail / 2).log_().sub_(near.square().div_(2)),
+        torch.special.ndtr(near).log_(),
+    )
+    log_prob = log_near.add_(rest.log())
+    density = math.sqrt(2 / math.pi) / tail.mul_(rest)  # f(near) / C
+    of_log_std = (decay * far).sub_(near).mul_(density)
+    of_mean = density.mul_(1 - decay).mul_(twice_middle.sign_())
+    return log_prob, of_mean, of_log_std

@@ -67,7 +67,11 @@ from sklearn_seqcrm.event_model._open_moments import (
     join_lines_before,
     open_outputs,
 )
-from sklearn_seqcrm.event_model._segments import gather_segments, read_in_segments
+from sklearn_seqcrm.event_model._segments import (
+    EmbedSegments,
+    gather_segments,
+    read_in_segments,
+)
 
 
 class EventLogProbs(NamedTuple):
@@ -305,7 +309,7 @@ class EventNetwork(nn.Module):
             states[n_events:],
         )
 
-    def _embedding_of(self, part: EventPart) -> Any:
+    def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
         events = part.events
         assert events is not None

@@ -92,15 +92,15 @@ def calibrate_never_share(
     # All landmarks at once: rows of a customer share a pass over the events.
     landmark, kept = np.nonzero((horizons > 0) & (first < rows.cutoff - horizons))
     if len(kept):
-        later, horizon = rows.select(lambda column: column[kept]), horizons[landmark, 0]
-        before = _at_landmarks(later, horizon)
-        log_never, known, until = _log_survival(
+        at_cutoff = rows.select(lambda column: column[kept])
+        horizon = horizons[landmark, 0]
+        before = _at_landmarks(at_cutoff, horizon)
+        log_never, until_landmark, until_cutoff = _log_survival(
             net, learned, table, before, row[kept], horizon
         )
-        found = _losses(log_never, known, until, before.stop < later.stop)
-        for number in range(len(horizons)):
-            some = landmark == number
-            loss[kept[some]] += found[some]
+        came = before.stop < at_cutoff.stop
+        found = _losses(log_never, until_landmark, until_cutoff, came)
+        np.add.at(loss, kept, found)
     density.offset_never(_choose_offset(ranks.concatenate(loss)))
 
 
@@ -129,29 +129,41 @@ def _log_survival(
     data = learned.encode(table, rows, table_row)
     grid: InterarrivalGrid = learned.grid
     last, elapsed = last_times(data.sources[0])
-    later_than = elapsed + horizon.astype("float64")
-    until = grid.log_censoring_time(later_than, last).astype("float32")
+    silence = elapsed + horizon.astype("float64")  # from the last event to the cutoff
+    log_time = grid.log_censoring_time(silence, last).astype("float32")
     module = net.module_
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for own, part in net.parts(data, share=True):
             states = module.time_inputs_at_cutoffs(part)
-            known = split_static(part.static).log_censoring_time
-            later = torch.from_numpy(until[own]).to(known.device)
-            parts = module.time.log_never_and_later(states, [known, later])
+            at_landmark = split_static(part.static).log_censoring_time
+            at_cutoff = torch.from_numpy(log_time[own]).to(at_landmark.device)
+            times = [at_landmark, at_cutoff]
+            parts = module.time.log_never_and_later(states, times)
             found[:, own] = parts.cpu().numpy()
     return found
 
 
 def _losses(
-    log_never: np.ndarray, known: np.ndarray, until: np.ndarray, came: np.ndarray
+    log_never: np.ndarray,
+    until_landmark: np.ndarray,
+    until_cutoff: np.ndarray,
+    came: np.ndarray,
 ) -> np.ndarray:
-    """Return losses with each offset, up to a constant of the row, (n, n_offsets)."""
+    """Return losses with each offset, up to a constant of the row, (n, n_offsets).
+
+    Parameters
+    ----------
+    log_never, until_landmark, until_cutoff : ndarray of shape (n,)
+        log p, log S(c) and log S(c + h).
+    came : ndarray of shape (n,), bool
+        Whether an event came within the horizon.
+    """
     shifted = log_never[:, None] + _OFFSETS
     # log(S(c) - S(c + h)), the numerator where an event came, does not depend on them.
-    stayed = np.logaddexp(shifted, until[:, None])
+    stayed = np.logaddexp(shifted, until_cutoff[:, None])
     numerator = np.where(came[:, None], 0.0, stayed)
-    return np.logaddexp(shifted, known[:, None]) - numerator
+    return np.logaddexp(shifted, until_landmark[:, None]) - numerator
 
 
 def _choose_offset(loss: np.ndarray) -> float:

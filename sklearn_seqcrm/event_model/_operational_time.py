@@ -19,6 +19,9 @@ _MONDAY = 3  # 1 January 1970 was a Thursday
 _DAYS_OF_YEAR = 365.25
 # Days after which weekdays and seasons repeat: 28 years are whole weeks.
 _CYCLE_OF_YEARS = 28 * 365 + 7
+# Bound of the logarithm of the rates of a season. Where a shop closes each year, they
+# would be so small that time does not pass, and events there would be impossible.
+_LARGEST_LOG = 3.0
 
 
 def fourier_terms(days: np.ndarray, n_pairs: int) -> np.ndarray:
@@ -33,6 +36,20 @@ def fourier_terms(days: np.ndarray, n_pairs: int) -> np.ndarray:
     """
     angle = 2 * np.pi / _DAYS_OF_YEAR * np.outer(days, np.arange(1, n_pairs + 1))
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def log_season(days: np.ndarray, season: tuple[float, ...]) -> np.ndarray:
+    """Return the logarithm of the rates of a season, within -3 and 3, shape (n,).
+
+    Parameters
+    ----------
+    days : ndarray of shape (n,)
+        Days since 1970.
+    season : tuple of float
+        Coefficients of `fourier_terms`.
+    """
+    logs = fourier_terms(days, len(season) // 2) @ np.array(season)
+    return np.asarray(logs.clip(-_LARGEST_LOG, _LARGEST_LOG))
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class OperationalTime:
         if not self.season:
             return None
         days = np.arange(365) + 0.5  # 1970 had no leap day
-        rates = np.exp(fourier_terms(days, len(self.season) // 2) @ self.season)
+        rates = np.exp(log_season(days, self.season))
         return np.asarray(rates / rates.mean())
 
     @property
@@ -184,14 +201,13 @@ class _Cycle(NamedTuple):
     fastest: float
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _cycle_of(week: tuple[float, ...], season: tuple[float, ...]) -> _Cycle:
     """Return a week or, with a season, 28 years of days whose mean rate is 1."""
     rates = np.array(week)
     if season:
         days = np.arange(_CYCLE_OF_YEARS)
-        terms = fourier_terms(days - _MONDAY + 0.5, len(season) // 2)
-        rates = rates[days % 7] * np.exp(terms @ np.array(season))
+        rates = rates[days % 7] * np.exp(log_season(days - _MONDAY + 0.5, season))
         rates /= rates.mean()
     repeated = np.tile(rates, 3)
     before = np.concatenate([[0.0], np.cumsum(repeated)])

@@ -22,6 +22,10 @@ from torch import nn
 from sklearn_seqcrm._recurrent.network import HistoryReader
 from sklearn_seqcrm.event_model._cell_states import cell_states
 
+# Takes the sequences, (n,), and the slice of steps of each segment. Returns embedded
+# steps of each, shape (n, n_steps, D).
+EmbedSegments = Callable[[list[tuple[torch.Tensor, slice]]], Sequence[torch.Tensor]]
+
 # Segments of steps -------------------------------------------------------------------
 
 # A call of the layers takes as long as this many padded steps.
@@ -79,7 +83,7 @@ class StepStates(NamedTuple):
 
 def read_in_segments(
     reader: HistoryReader,
-    embed: Callable[[list[tuple[torch.Tensor, slice]]], Sequence[torch.Tensor]],
+    embed: EmbedSegments,
     lengths: torch.Tensor,
     start: torch.Tensor,
     with_layers: bool = False,
@@ -91,8 +95,7 @@ def read_in_segments(
     reader : HistoryReader
         Reads forwards.
     embed : callable
-        Takes the sequences, (n,), and the slice of steps of each segment. Returns the
-        embedded steps of each, shape (n, n_steps, D).
+        As in `EmbedSegments`.
     lengths : Tensor of shape (B,), int64
         Number of steps of each sequence.
     start : Tensor of shape (H,)

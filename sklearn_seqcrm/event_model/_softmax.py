@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from sklearn_seqcrm.event_model._first_order import first_order_only
+
 # Logits at once: 512 KiB, so that all passes over them are in the cache of a CPU. On
 # other devices each call has a latency, and memory is what limits.
 _AT_ONCE, _AT_ONCE_ELSEWHERE = 2**17, 2**23
@@ -16,22 +18,22 @@ _MOST_KEPT = 2**24
 
 def log_softmax_of(
     inputs: torch.Tensor,
-    flag: torch.Tensor,
+    constants: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
     classes: torch.Tensor,
 ) -> torch.Tensor:
     """Return the log probability of one class of each row, shape (n,).
 
-    Equal to ``log_softmax([inputs, flag] @ weight.T + bias)`` at `classes`, in less
-    than half the time: logits are computed portion by portion, and changed in place.
+    Equal to ``log_softmax([inputs, constants] @ weight.T + bias)`` at `classes`. Logits
+    are computed portion by portion, and changed in place.
 
     Parameters
     ----------
     inputs : Tensor of shape (n, D), float32
         Inputs of a linear layer.
-    flag : Tensor of shape (n, 1), float32
-        The last input, which needs no gradient.
+    constants : Tensor of shape (n, 1), float32
+        The last input, which must not require a gradient.
     weight : Tensor of shape (n_classes, D + 1), float32
         Its weights.
     bias : Tensor of shape (n_classes,), float32
@@ -39,9 +41,12 @@ def log_softmax_of(
     classes : Tensor of shape (n,), int64
         A class for each row.
     """
-    return _LogSoftmaxOf.apply(inputs, flag, weight, bias, classes)
+    return _LogSoftmaxOf.apply(inputs, constants, weight, bias, classes)
 
 
+# With both passes, 2,000 or 8,000 rows take .5 to .6 of the time of torch's log_softmax
+# with 500 classes, and of 5,000 as far as they are kept; as long with 50 classes, and
+# where logits are computed again. Then they take less memory.
 class _LogSoftmaxOf(torch.autograd.Function):
     """The function and its gradient.
 
@@ -55,32 +60,34 @@ class _LogSoftmaxOf(torch.autograd.Function):
     def forward(
         ctx: Any,
         inputs: torch.Tensor,
-        flag: torch.Tensor,
+        constants: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
         classes: torch.Tensor,
     ) -> torch.Tensor:
+        assert not ctx.needs_input_grad[1]
         most = _AT_ONCE if inputs.device.type == "cpu" else _AT_ONCE_ELSEWHERE
         ctx.at_once = max(1, most // max(len(weight), 1))
         # Without gradients there is nothing to keep.
         is_kept = any(ctx.needs_input_grad) and len(inputs) * len(weight) <= _MOST_KEPT
         ctx.kept = []
         found = []
-        for some, column, own in _portions(ctx.at_once, inputs, flag, classes):
+        for some, column, own in _portions(ctx.at_once, inputs, constants, classes):
             exps, log_prob = _exponentials(some, column, weight, bias, own)
             found.append(log_prob)
             if is_kept:
                 ctx.kept.append(exps)
-        ctx.save_for_backward(inputs, flag, weight, bias, classes)
+        ctx.save_for_backward(inputs, constants, weight, bias, classes)
         return torch.cat(found)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        inputs, flag, weight, bias, classes = ctx.saved_tensors
+        inputs, constants, weight, bias, classes = ctx.saved_tensors
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         of_inputs = torch.empty_like(inputs)
         at = 0
-        portions = _portions(ctx.at_once, inputs, flag, classes, gradients[0])
+        portions = _portions(ctx.at_once, inputs, constants, classes, gradients[0])
         for number, (some, column, own, gradient) in enumerate(portions):
             if ctx.kept:
                 exps, ctx.kept[number] = ctx.kept[number], None
@@ -104,14 +111,15 @@ def _portions(at_once: int, *tensors: torch.Tensor) -> Any:
 
 def _exponentials(
     inputs: torch.Tensor,
-    flag: torch.Tensor,
+    constants: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
     classes: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``exp(logits - max)``, (n, n_classes), and log p of the classes, (n,)."""
     logits = torch.addmm(bias, inputs, weight[:, :-1].T)
-    logits.addcmul_(flag, weight[:, -1])  # an outer product takes six times as long
+    # An outer product takes six times as long.
+    logits.addcmul_(constants, weight[:, -1])
     logits -= logits.amax(dim=1, keepdim=True)
     own = logits.gather(1, classes[:, None])[:, 0]
     exps = logits.exp_()

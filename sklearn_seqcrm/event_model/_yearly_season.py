@@ -3,20 +3,22 @@
 Counts by month are no season: customers come less often the longer ago their last event
 is, and more often if they have come often. So each week of each history is in a class
 by the time since the last event and the number of events so far. With exposures ``E``
-(customer-weeks) and numbers of events ``N`` of class ``c`` in week ``w``, which is at
-``t`` years from the middle of the record and at the part ``x`` of the year::
+(customer-weeks) and numbers of events ``N`` of class ``c`` in week ``w``, which is
+at the part ``x`` of the year::
 
-    N[c, w] ~ Poisson(E[c, w] * rate[c] * exp(c_1 t + c_2 t^2 + season(x)))
+    N[c, w] ~ Poisson(E[c, w] * rate[c] * exp(trend(w) + season(x)))
     season(x) = sum_k a_k sin(2 pi k x) + b_k cos(2 pi k x)
 
 (a piecewise exponential model of hazards: Holford, "The Analysis of Rates and of
 Survivorship Using Log-Linear Models", Biometrics 36(2), 1980). Without the trend, the
-season would follow it. The trend itself is not used: mostly it shows that the customers
-in a young record are those who come often.
+season would follow it. It is piecewise linear, as a parabola cannot follow a step. The
+trend itself is not used: mostly it shows that the customers in a young record are those
+who come often.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,26 +26,35 @@ from scipy.special import xlogy
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.event_model._operational_time import fourier_terms
+from sklearn_seqcrm.event_model._operational_time import fourier_terms, log_season
 
-_N_PAIRS, _N_TREND = 2, 2
+_N_TERMS = 4  # two Fourier pairs
+# Least weeks from one knot of the trend to the next.
+_KNOT_WEEKS = 26
+# A step of the level is sought this far from both ends, and at each half of it.
+_STEP_WEEKS = 6
+# Standard deviation of the normal prior of the coefficients of season and trend: weeks
+# without events would separate them perfectly, and no maximum would exist.
+_PRIOR_SD = 1.0
 # Classes by powers of 2: of weeks since the last event, and of events so far.
 _N_AGES, _N_COUNTS = 7, 6
-_WEEKS_OF_YEAR = 52.18
 # Newton steps of a fit, which are fewer than ten as a rule.
 _N_STEPS = 50
 # The first fit measures times since the last event in calendar time, further ones in
 # operational time of the fit before: those who come in the low season have waited long.
 # A simulated season of .40 was found to be .28, .37 and .41 by the first three fits.
 _N_FITS = 3
-# Least length of the record, number of events and F statistic of a season that is used
-# by default. Of 144 simulated sets without a season, 9 had a larger one.
-_FEWEST_WEEKS, _FEWEST_EVENTS, _LEAST_F = 65, 500, 3.0
+# Least length of the record of a season, of one by default, and number of events.
+_FEWEST_WEEKS, _FEWEST_WEEKS_AUTO, _FEWEST_EVENTS = 65, 104, 500
+# Of the 52 weeks of a year, those with events, by default: a shop may be closed.
+_FEWEST_OF_YEAR = 40
+# Least F statistic of a season by default.
+_LEAST_F = 4.0
 # Histories that are enough to learn from.
 _MOST_ROWS = 2**14
-# Weeks at both ends with less than this share of the largest exposure are no part of
-# the record, such as those after a wrong date.
-_LEAST_EXPOSURE = 0.01
+# Weeks at both ends with less than this share of the mean number of events are no part
+# of the record, such as those of a wrong date.
+_LEAST_SHARE = 0.01
 
 
 def yearly_season(
@@ -74,26 +85,28 @@ def yearly_season(
         If `yearly_seasonality` is True, and times are plain numbers or the record is
         too short.
     """
-    if yearly_seasonality is False:
+    # A NumPy bool is neither True nor False by identity.
+    is_auto = isinstance(yearly_seasonality, str)
+    if not (is_auto or yearly_seasonality):
         return ()
     per_day = clock.ticks_per_day()
     if per_day is None:
-        if yearly_seasonality is True:
-            raise ValueError(
-                "yearly_seasonality=True needs datetimes, and the times of these "
-                "events are plain numbers. Set yearly_seasonality='auto', or build "
-                "the log from datetimes."
-            )
-        return ()
-    day, some = int(per_day), np.arange(0, len(cutoff), 1 + len(cutoff) // _MOST_ROWS)
+        if is_auto:
+            return ()
+        raise ValueError(
+            "yearly_seasonality=True needs datetimes, and the times of these events "
+            "are plain numbers. Set yearly_seasonality='auto', or build the log from "
+            "datetimes."
+        )
+    day, some = int(per_day), _some_rows(len(cutoff))
     index, own = ranges(offsets[some], offsets[some + 1])
     days = HistoryDays(times[index] // day, own, (cutoff[some] - 1) // day)
     weekly = WeeklyEvents.of(days)
+    if is_auto:
+        is_sought = weekly.is_enough() and _f_beside_a_step(weekly) > _LEAST_F
+        return _shrunken_season(days, weekly, _LEAST_F) if is_sought else ()
     n_weeks, n_events = weekly.exposure.shape[1], int(weekly.n_events.sum())
-    if n_weeks >= _FEWEST_WEEKS and n_events >= _FEWEST_EVENTS:
-        least_f = 1.0 if yearly_seasonality is True else _LEAST_F
-        return _shrunken_season(days, weekly, least_f)
-    if yearly_seasonality is True:
+    if n_weeks < _FEWEST_WEEKS or n_events < _FEWEST_EVENTS:
         raise ValueError(
             f"yearly_seasonality=True needs a record of {_FEWEST_WEEKS} weeks with "
             f"{_FEWEST_EVENTS} events after the first ones of customers, and the "
@@ -101,7 +114,26 @@ def yearly_season(
             "cannot be told from a trend or from chance. Set yearly_seasonality="
             "'auto', which uses none here."
         )
-    return ()
+    season = _shrunken_season(days, weekly, 1.0)
+    if not season:
+        warnings.warn(
+            "yearly_seasonality=True: the season of the training rows is not larger "
+            "than chance (F is not above 1), so the model has none.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return season
+
+
+def _some_rows(n: int) -> np.ndarray:
+    """Return the rows to learn from, sorted.
+
+    Random ones: the windows of a customer alternate, so that each second row may be at
+    one time of the year.
+    """
+    if n <= _MOST_ROWS:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, _MOST_ROWS, replace=False))
 
 
 # Counts ------------------------------------------------------------------------------
@@ -150,16 +182,18 @@ class WeeklyEvents(NamedTuple):
         days, offsets, last_days = histories
         history = segment_numbers(offsets)
         so_far = np.arange(len(days)) - offsets[history]
+        first, n_weeks, last_day = _record(days[so_far > 0])
         is_last = np.append(history[1:] != history[:-1], True)
         until = np.where(is_last, last_days[history], np.roll(days, -1))
         until = np.maximum(until, days)  # an event may be at the end of its record
-        # A time between events has a line for each week that it is in.
-        n_lines = until // 7 - days // 7 + 1
-        line = np.repeat(np.arange(len(days)), n_lines)
-        within = np.arange(len(line)) - np.repeat(np.cumsum(n_lines) - n_lines, n_lines)
-        week = days[line] // 7 + within
+        # A time between events has a line for each week of the record that it is in.
+        first_line = np.maximum(days // 7, first)
+        last_line = np.minimum(until // 7, first + n_weeks - 1)
+        line, within = _lines((last_line - first_line + 1).clip(0))
+        week = first_line[line] + within
         # In days: from the day after an event up to the next one, or to the last day.
-        begin, end = np.maximum(days[line] + 1, 7 * week), 7 * week + 6
+        begin = np.maximum(days[line] + 1, 7 * week)
+        end = np.minimum(7 * week + 6, last_day)
         exposure = (np.minimum(until[line], end) - begin + 1).clip(0) / 7
         ended = (week == until[line] // 7) & ~is_last[line]
         waited = _operational_weeks(days[line] / 7, week + 0.5, season).clip(0)
@@ -167,23 +201,44 @@ class WeeklyEvents(NamedTuple):
             np.log2(one + 1).astype("int64").clip(max=n_classes - 1)
             for one, n_classes in ((waited, _N_AGES), (so_far[line], _N_COUNTS))
         )
-        first, n_weeks = _record(week, exposure)
         shape = (_N_AGES * _N_COUNTS, n_weeks)
-        kept = (week >= first) & (week < first + n_weeks)
-        cell = ((age * _N_COUNTS + count) * n_weeks + week - first)[kept]
+        cell = (age * _N_COUNTS + count) * n_weeks + week - first
         of_exposure, of_events = (
-            np.bincount(cell, one[kept], shape[0] * n_weeks).reshape(shape)
+            np.bincount(cell, one, shape[0] * n_weeks).reshape(shape)
             for one in (exposure, ended)
         )
         return cls(of_exposure, of_events, first)
 
+    def is_enough(self) -> bool:
+        """Return whether a season is sought by default."""
+        per_week = self.n_events.sum(axis=0)
+        middles = 7 * (self.first + np.flatnonzero(per_week)) + 3.5
+        of_year = np.unique((middles % 365.25 * (52 / 365.25)).astype("int64"))
+        return bool(
+            len(per_week) >= _FEWEST_WEEKS_AUTO
+            and per_week.sum() >= _FEWEST_EVENTS
+            and len(of_year) >= _FEWEST_OF_YEAR
+        )
 
-def _record(week: np.ndarray, exposure: np.ndarray) -> tuple[int, int]:
-    """Return the first week of the record, and the number of its weeks."""
-    start = int(week.min())
-    per_week = np.bincount(week - start, exposure)
-    known = np.flatnonzero(per_week >= _LEAST_EXPOSURE * per_week.max())
-    return start + int(known[0]), int(known[-1] - known[0]) + 1
+
+def _record(days: np.ndarray) -> tuple[int, int, int]:
+    """Return the first week, the number of weeks and the last day of the record.
+
+    It ends with the last event: silence after it would be taken for a season.
+    """
+    if not len(days):
+        return 0, 0, 0
+    start = int(days.min()) // 7
+    per_week = np.bincount(days // 7 - start)
+    least = _LEAST_SHARE * per_week[per_week > 0].mean()
+    first, last = start + np.flatnonzero(per_week >= least)[[0, -1]]
+    return int(first), int(last - first) + 1, int(days[days // 7 <= last].max())
+
+
+def _lines(n_lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of the interval of each line, and of the line within it."""
+    line = np.repeat(np.arange(len(n_lines)), n_lines)
+    return line, np.arange(len(line)) - (np.cumsum(n_lines) - n_lines)[line]
 
 
 def _operational_weeks(
@@ -192,29 +247,23 @@ def _operational_weeks(
     """Return operational weeks from start to stop, both in weeks since 1970."""
     if not season:
         return stop - start
-    first = int(start.min())
-    weeks = np.arange(first, int(stop.max()) + 1)
-    rates = np.exp(_week_terms(weeks) @ np.array(season))
+    weeks = np.arange(int(np.floor(start.min())), int(stop.max()) + 1)
+    rates = np.exp(log_season(7 * weeks + 3.5, season))  # of the middle of each
     until = np.concatenate([[0.0], np.cumsum(rates / rates.mean())])
     ends = np.append(weeks, weeks[-1] + 1)
     return np.interp(stop, ends, until) - np.interp(start, ends, until)
-
-
-def _week_terms(weeks: np.ndarray) -> np.ndarray:
-    """Return Fourier terms of numbers of weeks since 1970, shape (n, 2 * n_pairs)."""
-    return fourier_terms(7 * weeks + 3.5, _N_PAIRS)  # at the middle of each
 
 
 # The fit -----------------------------------------------------------------------------
 
 
 class LogLinearFit(NamedTuple):
-    """Maximum likelihood fit of weekly events.
+    """Penalized maximum likelihood fit of weekly events.
 
     Parameters
     ----------
     weights : ndarray of shape (n_inputs,)
-        Coefficients of the inputs.
+        Coefficients of the inputs. All is NaN if the fit did not converge.
     expected : ndarray of shape (n_weeks,)
         Expected events of all classes.
     deviance : float
@@ -235,19 +284,45 @@ def _shrunken_season(
     coefficients are shrunk by the factor ``1 - 1 / F`` (positive-part James-Stein: the
     expected share of their squares that is not noise).
     """
-    n_weeks = weekly.exposure.shape[1]
-    time = (np.arange(n_weeks) - (n_weeks - 1) / 2) / _WEEKS_OF_YEAR
-    trend = time[:, None] ** np.arange(1, _N_TREND + 1)
-    terms = _week_terms(weekly.first + np.arange(n_weeks))
-    inputs = np.column_stack([trend, terms])
+    trend = _trend_terms(weekly.exposure.shape[1])
+    inputs = _with_season(weekly, trend)
     found = _fit(weekly, inputs)
     f = _f_statistic(weekly.n_events.sum(axis=0), _fit(weekly, trend), found)
-    if f <= least_f:
+    if not f > least_f:  # also without convergence, where it is NaN
         return ()
     for _ in range(1, _N_FITS):
-        season = tuple(found.weights[_N_TREND:])
+        season = tuple(found.weights[-_N_TERMS:].tolist())
         found = _fit(WeeklyEvents.of(histories, season), inputs)
-    return tuple(((1 - 1 / f) * found.weights[_N_TREND:]).tolist())
+        if not np.isfinite(found.weights).all():
+            return ()
+    return tuple(((1 - 1 / f) * found.weights[-_N_TERMS:]).tolist())
+
+
+def _f_beside_a_step(weekly: WeeklyEvents) -> float:
+    """Return F beside the trend and the step that fits best.
+
+    A trend without a step follows none that is large, and its residuals are a season.
+    """
+    pieces = _trend_terms(weekly.exposure.shape[1])
+    week = np.arange(len(pieces))
+    ends = range(_STEP_WEEKS, len(week) - _STEP_WEEKS + 1, _STEP_WEEKS // 2)
+    fits = ((_fit(weekly, np.column_stack([pieces, week >= end])), end) for end in ends)
+    without, end = min(fits, key=lambda one: one[0].deviance)
+    inputs = _with_season(weekly, np.column_stack([pieces, week >= end]))
+    return _f_statistic(weekly.n_events.sum(axis=0), without, _fit(weekly, inputs))
+
+
+def _with_season(weekly: WeeklyEvents, trend: np.ndarray) -> np.ndarray:
+    """Return the inputs of a fit: a trend, and the Fourier terms of the weeks."""
+    days = 7 * (weekly.first + np.arange(len(trend))) + 3.5  # at the middle of each
+    return np.column_stack([trend, fourier_terms(days, _N_TERMS // 2)])
+
+
+def _trend_terms(n_weeks: int) -> np.ndarray:
+    """Return the inputs of a piecewise linear trend, with knots at equal distances."""
+    n_pieces = max(n_weeks // _KNOT_WEEKS, 1)
+    knots = np.arange(n_pieces) * n_weeks / n_pieces
+    return np.maximum(np.arange(n_weeks)[:, None] - knots, 0) / _KNOT_WEEKS
 
 
 def _f_statistic(came: np.ndarray, without: LogLinearFit, found: LogLinearFit) -> float:
@@ -270,24 +345,45 @@ def _f_statistic(came: np.ndarray, without: LogLinearFit, found: LogLinearFit) -
 
 
 def _fit(weekly: WeeklyEvents, inputs: np.ndarray) -> LogLinearFit:
-    """Fit coefficients of inputs of the weeks, shape (n_weeks, n_inputs).
+    """Fit coefficients of inputs of the weeks, shape (n_weeks, n_inputs), by Newton.
 
-    The rates of the classes are in closed form given the coefficients, which take a
-    Newton step given the rates, in turn.
+    The rates of the classes are in closed form given the coefficients, so that they
+    have no coefficients of their own. The penalized log likelihood is concave: halving
+    a step that does not raise it leads to the maximum.
     """
     exposure, n_events, _ = weekly
-    weights, came = np.zeros(inputs.shape[1]), n_events.sum(axis=0)
+    came = n_events.sum(axis=0)
+    # Half an event in as much exposure: classes without events have a rate.
+    of_class = n_events.sum(axis=1) + 0.5
+    precision = _PRIOR_SD**-2
+
+    def objective(weights: np.ndarray) -> float:
+        logs = inputs @ weights
+        exposed = exposure @ np.exp(logs) + 0.5
+        penalty = precision * np.square(weights).sum() / 2
+        return float(came @ logs - of_class @ np.log(exposed) - penalty)
+
+    weights = np.zeros(inputs.shape[1])
+    value = objective(weights)
     for _ in range(_N_STEPS):
-        factor = np.exp(inputs @ weights)
-        # Half an event in as much exposure: classes without events have a rate.
-        rates = (n_events.sum(axis=1) + 0.5) / (exposure @ factor + 0.5)
-        expected = (rates @ exposure) * factor
-        centred = inputs - expected @ inputs / expected.sum()
-        hessian = (centred * expected[:, None]).T @ centred
-        hessian += 1e-6 * expected.sum() * np.eye(len(weights))
-        step = np.linalg.solve(hessian, centred.T @ (came - expected))
-        weights = weights + step.clip(-1, 1)  # the first one may be far too long
-        if np.abs(step).max() < 1e-4:
+        exposed = exposure * np.exp(inputs @ weights)
+        rates = of_class / (exposed.sum(axis=1) + 0.5)
+        expected = rates @ exposed
+        of_rates = rates[:, None] * (exposed @ inputs)
+        hessian = (inputs * expected[:, None]).T @ inputs
+        hessian += precision * np.eye(len(weights))
+        hessian -= of_rates.T @ (of_rates / of_class[:, None])
+        gradient = inputs.T @ (came - expected) - precision * weights
+        step = np.linalg.solve(hessian, gradient)
+        step /= max(np.abs(step).max(), 1.0)  # the first one may be far too long
+        if np.abs(step).max() < 1e-6:
             break
+        while not (after := objective(weights + step)) >= value:
+            step = step / 2
+            if np.abs(step).max() < 1e-6:
+                break
+        weights, value = weights + step, after
+    else:
+        weights, expected = weights * np.nan, expected * np.nan
     deviance = 2 * (xlogy(came, came / np.maximum(expected, 1e-9)) - came + expected)
     return LogLinearFit(weights, expected, float(deviance.sum()))

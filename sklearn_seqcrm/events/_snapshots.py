@@ -276,6 +276,9 @@ def _tick_of(cutoff: Any, clock: Clock) -> Any:
     """Parse a cutoff that is text; refuse text that is not a time."""
     if not isinstance(cutoff, str):
         return cutoff
+    if clock.unit is not None and cutoff[:4].isdecimal():
+        # First: pandas refuses "2024-W05-1", and its error names no notation.
+        return clock.parse(cutoff, "cutoffs")
     try:
         time = pd.Timestamp(cutoff)
     except ValueError as error:

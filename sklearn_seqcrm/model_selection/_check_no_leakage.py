@@ -75,8 +75,9 @@ def check_no_leakage(
     y : array-like of shape (n,) or (n, k), default=None
         Targets of the rows. If they are given, columns of `X` that hold them are found,
         too: those whose values correspond one to one to the values of `y`, in 20 rows
-        or more. Of numbers that mostly differ from row to row, they are those with the
-        same order as `y`, or the reverse.
+        or more, and on which an output depends. Of numbers, durations and times that
+        mostly differ from row to row, they are those with the same order as `y`, or the
+        reverse.
     n_cutoffs : int or None, default=20
         Number of distinct cutoffs to check; None: all. If there are more, they are
         drawn at random, but the last one is always checked. If all histories are of one
@@ -97,7 +98,7 @@ def check_no_leakage(
     AssertionError
         If an output changes. The message names each such column or class, the number of
         its changed rows, and the changes of the log that caused it. Also if two calls
-        with the same `X` differ, or columns of `X` that `fitted` takes hold `y`.
+        with the same `X` differ, or outputs depend on columns of `X` that hold `y`.
     TypeError
         If `X` is not a DataFrame, its histories are encoded, or `fitted` has none of
         the methods.
@@ -158,7 +159,6 @@ def check_no_leakage(
         raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
     if y is not None:
         check_consistent_length(X, y)
-        _refuse_labels(table, y, getattr(fitted, "feature_names_in_", X.columns))
     X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
     findings = _Findings(type(fitted).__name__, X.index, rtol)
@@ -167,6 +167,8 @@ def check_no_leakage(
     findings.compare(baseline, compute_outputs(fitted, X), all_rows, "called twice")
     # Otherwise every random output would be reported as a leak.
     findings.raise_if_any("is not deterministic", "differ between two calls")
+    if y is not None:
+        _refuse_labels(fitted, X, y, baseline, rtol)
     for futures, rows in _futures(X, logs, n_cutoffs, rng):
         expected = {name: output.take(rows) for name, output in baseline.items()}
         without_later_rows = compute_outputs(fitted, X[rows])
@@ -185,22 +187,41 @@ def check_no_leakage(
     )
 
 
-def _refuse_labels(table: Table, y: Any, used: Iterable[Any]) -> None:
-    """Raise an AssertionError if a used column of X beside the histories holds `y`."""
-    statics = [name for name in ColumnRoles.of(table).statics if name in set(used)]
+def _refuse_labels(
+    fitted: Any, X: pd.DataFrame, y: Any, baseline: dict[str, Output], rtol: float
+) -> None:
+    """Raise an AssertionError if outputs depend on a static of `X` that holds `y`."""
     targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
-    of_target = [
-        (name, target)
-        for name in statics
-        for target in targets
-        if _hold_the_same(table.frame[name], targets[target])
+    columns = [targets.iloc[:, i] for i in range(targets.shape[1])]
+    names = [
+        name
+        for name in ColumnRoles.of(Table.of(X)).statics
+        if any(_hold_the_same(X[name], column) for column in columns)
+        and _depend_on(fitted, X, name, baseline, rtol)
     ]
-    if of_target:
-        names = list(dict.fromkeys(name for name, _ in of_target))
+    if names:
         raise AssertionError(
             f"The columns {names} of X hold y: in {len(targets)} rows, their values "
             "correspond one to one to those of y. Leave them out of X."
         )
+
+
+def _depend_on(
+    fitted: Any, X: pd.DataFrame, name: Any, baseline: dict[str, Output], rtol: float
+) -> bool:
+    """Return whether an output changes if rows exchange their values of a column.
+
+    A fitted estimator may have seen a column that none of its parts takes.
+    """
+    order = np.argsort(pd.factorize(X[name], use_na_sentinel=False)[0], kind="stable")
+    donor = np.empty_like(order)
+    donor[order] = np.roll(order, len(order) // 2)  # a row of another value, if any
+    changed = X.copy()
+    changed[name] = X[name].take(donor).set_axis(X.index)
+    findings = _Findings(type(fitted).__name__, X.index, rtol)
+    rows = np.ones(len(X), bool)
+    findings.compare(baseline, compute_outputs(fitted, changed), rows, "exchanged")
+    return bool(findings.rows)
 
 
 def _hold_the_same(column: pd.Series, target: pd.Series) -> bool:
@@ -216,10 +237,18 @@ def _hold_the_same(column: pd.Series, target: pd.Series) -> bool:
     if len(labels) <= n / 2:
         return True
     # Values that differ from row to row always correspond one to one, in some order.
-    if not all(pd.api.types.is_numeric_dtype(one) for one in (column, target)):
+    if not all(one.dtype.kind in "biufmM" for one in (column, target)):
         return False
-    ranks, wanted = column.rank().to_numpy(), target.rank().to_numpy()
-    return any(np.array_equal(one, wanted) for one in (ranks, n + 1 - ranks))
+    wanted = _ranks(target)
+    return any(
+        np.array_equal(_ranks(column, ascending), wanted, equal_nan=True)
+        for ascending in (True, False)
+    )
+
+
+def _ranks(column: pd.Series, ascending: bool = True) -> np.ndarray:
+    """Return the ranks of numbers or times, NaN where a value is missing."""
+    return column.rank(ascending=ascending).to_numpy("float64", na_value=np.nan)
 
 
 class _Findings:

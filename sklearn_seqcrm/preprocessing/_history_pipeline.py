@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -197,14 +197,15 @@ class HistoryPipeline(Pipeline):
                 super().set_params(**{target: value})
         return self
 
-    def _refuse_unknown_params(self, names: Iterable[str]) -> None:
+    def _refuse_unknown_params(self, params: Mapping[str, Any]) -> None:
         """Raise a ValueError without the long repr that scikit-learn's would have."""
-        steps = [step for step, _ in self.steps]
-        for name in names:
+        # scikit-learn sets the steps first: other parameters may be those of new steps.
+        steps = [step for step, _ in params.get("steps", self.steps)]
+        for name in params:
             if name.partition("__")[0] in {*self.get_params(deep=False), *steps}:
                 continue
-            params = self.get_params()
-            similar = [one for one in params if one.endswith(f"__{name}")]
+            known = self.get_params()
+            similar = [one for one in known if one.endswith(f"__{name}")]
             hint = f"Those of its steps begin with one of {steps} and two underscores."
             if similar:
                 hint = f"Did you mean {' or '.join(map(repr, similar))}?"

@@ -277,7 +277,7 @@ def test_days_before_a_cutoff_are_exact():
 
 def test_datetimes_as_text_must_be_in_iso_8601():
     """Both of pandas' readings of 05.03.2024 would move scores, without a warning."""
-    texts = ["2024-01-01", None, "2024-01-02 12:00", ""]
+    texts = ["2024-01-01", None, "2024-01-02 12:00:00,0", ""]
     cutoffs = pd.DatetimeIndex(["2024-01-10"] * 4)
     for dtype in (object, "string", "category"):
         days = days_before(pd.Series(texts, dtype=dtype), cutoffs)
@@ -286,6 +286,9 @@ def test_datetimes_as_text_must_be_in_iso_8601():
         column = pd.Series(["2024-01-01", text, None, None], name="v")
         with pytest.raises(ValueError, match=rf"'v' must be in ISO 8601 .*'{text}'"):
             days_before(column, cutoffs)
+    column = pd.Series(["1.1.2024", "2.1.2024", "3.1.2024", "4.1.2024"])
+    with pytest.raises(ValueError, match=r"got '1\.1\.2024'"):  # the first one
+        days_before(column, cutoffs)
 
 
 def test_values_of_another_type_than_in_fit():

@@ -45,6 +45,25 @@ def test_a_length_keeps_its_last_tick(clock, length, ticks):
     assert type(found) is type(ticks)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["6MS", " 1 MS", "2ME", "M", "P6M", "1y", "1Y", "2 Months", "3mo", "1 quarter"],
+)
+def test_months_and_years_are_no_length(text):
+    """pandas reads "6MS" as milliseconds, and "P6M" as minutes."""
+    text = f"got {text!r}. Months and years differ in length: write days"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        Clock("int64", "ns").duration(text.split("'")[1], "horizon")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5m", 300), ("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
+)
+def test_minutes_and_milliseconds_are_lengths(text, seconds):
+    assert Clock("int64", "s").duration(text, "horizon") == seconds
+
+
 def test_a_day_and_a_nanosecond_ago():
     """Floats have room for 104 days of nanoseconds."""
     now = pd.Timestamp("2024-08-01").as_unit("ns")
@@ -168,7 +187,10 @@ def test_text_with_a_zone_on_a_log_without():
         )
 
 
-@pytest.mark.parametrize("text", ["05.12.2024", "12/05/2024", "2024-12", "today"])
+@pytest.mark.parametrize(
+    "text",
+    ["05.12.2024", "12/05/2024", "2024-12", "2024", "today"],
+)
 def test_times_as_text_must_be_in_iso_8601(text):
     """pandas would take 05.12.2024 for the 12th of May."""
     days = pd.to_datetime(["2024-05-01", "2024-06-01"])
@@ -180,8 +202,17 @@ def test_times_as_text_must_be_in_iso_8601(text):
         (lambda: log.snapshots_before_events(end=text), "end"),
         (lambda: numbered_log(days, observed_until=text), "observed_until"),
     ):
-        with pytest.raises(ValueError, match=rf"{what} must be in ISO 8601 .*{text}.*"):
+        with pytest.raises(
+            ValueError, match=f"{what} must be in ISO 8601 .*, with year.*{text}"
+        ):
             read()
+
+
+@pytest.mark.parametrize("text", ["2024-W05-1", "2024-032", "2024Q1"])
+def test_weeks_and_days_of_the_year_are_no_cutoffs(text):
+    log = numbered_log(pd.to_datetime(["2024-05-01"]))
+    with pytest.raises(ValueError, match=f"cutoffs must be in ISO 8601 .*{text}"):
+        log.snapshots([text])
 
 
 @pytest.mark.parametrize("cutoff", ["", "NaT", "nan"])

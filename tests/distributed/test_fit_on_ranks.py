@@ -135,8 +135,9 @@ def test_nccl_needs_a_gpu(monkeypatch):
 )
 def test_rows_that_load_cannot_return(tmp_path, found, message):
     meet = {"init_method": f"file://{tmp_path / 'group'}", "rank": 0, "n_ranks": 1}
-    with pytest.raises(TypeError, match=message):
-        run_rank(LSTMClassifier(), lambda rank, n_ranks: found, **meet)
+    for model in (LSTMClassifier(), make_history_pipeline(LSTMClassifier())):
+        with pytest.raises(TypeError, match=message):
+            run_rank(model, lambda rank, n_ranks: found, **meet)
 
 
 def test_each_rank_has_a_gpu(tmp_path, monkeypatch):

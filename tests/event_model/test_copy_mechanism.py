@@ -290,7 +290,7 @@ def test_a_joined_path_excludes_levels_of_its_moment():
 
 def test_likelihood_of_a_copy_is_its_share():
     """Two sources with counts, computed by hand; empty sources get no gate."""
-    copies = CopyMechanism(3, ALIKE.numpy(), generator())
+    copies = CopyMechanism(2, ALIKE.numpy(), generator())
     states = torch.randn(2, 3, generator=generator(1))
     total, own = torch.zeros(2, 2, N_SOURCES)
     total[0, [2, 5]], own[0, [2, 5]] = torch.tensor([[2.0, 4.0], [1.0, 3.0]])
@@ -325,7 +325,7 @@ def test_sources_with_almost_nothing_left_are_empty():
     found = copy_candidates(codes[row, step], ALIKE, ties[row, step], row)
     last = CopyCandidates(found.count[-1:], found.total[-1:])
     assert (last.count[last.total == 0] == 0).all()
-    copies = CopyMechanism(3, ALIKE.numpy(), generator())
+    copies = CopyMechanism(2, ALIKE.numpy(), generator())
     states = torch.randn(1, 3, generator=generator(1))
     unlikely = torch.tensor([-18.0])
     copies.log_prob(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import special, stats
 from torch import nn
 
 from sklearn_seqcrm.event_model._copy_mechanism import _LEAST_PROB, _LogGated
@@ -14,6 +14,7 @@ from sklearn_seqcrm.event_model._mixture_likelihood import (
     log_mixture,
     log_normal_cells,
 )
+from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 N, N_ATOMS, N_COMPONENTS = 60, 3, 4
 
@@ -104,13 +105,41 @@ def test_cells_are_differences_of_distribution_functions():
     assert_allclose(found.log_prob, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_extreme_cells_have_finite_gradients():
+def density_over_cell(z, upper, width):
+    """Return f(z) / C from logarithms in float64, and log C."""
+    turned = 2 * upper > width
+    near = np.where(turned, width - upper, upper)
+    far = np.where(turned, -upper, upper - width)
+    near, far = special.log_ndtr(near), special.log_ndtr(far)
+    log_prob = near + np.log(-np.expm1(far - near))
+    return np.exp(stats.norm.logpdf(z) - log_prob), log_prob
+
+
+@pytest.mark.parametrize("width", [0.031, 0.5, 7.0, 70.0, 1e4, np.inf])
+def test_derivatives_of_far_cells_keep_their_digits(width):
+    """In float32, whose squares of such numbers have no digit after the point."""
+    ends = np.concatenate([np.linspace(0, 9, 40), np.logspace(1, 4.5, 300)])
+    upper = np.concatenate([-ends, ends]).astype("float32").astype("float64")
+    zero, one = torch.zeros(1, len(upper)), torch.ones(1, len(upper))
+    ends = torch.tensor(upper, dtype=torch.float32)
+    found = log_normal_cells(ends, torch.full_like(ends, width), zero, one)
+    of_high, log_prob = density_over_cell(upper, upper, width)
+    lower = np.maximum(upper - width, -1e5)  # 0 times infinity
+    of_low, _ = density_over_cell(lower, upper, width)
+    assert_allclose(found.log_prob[0], log_prob, rtol=2e-5, atol=2e-5)
+    assert_allclose(found.of_mean[0], of_low - of_high, rtol=2e-5, atol=2e-5)
+    of_log_std = of_low * lower - of_high * upper
+    assert_allclose(found.of_log_std[0], of_log_std, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("width", [1e-6, 3.05e-4, 0.7, torch.inf])
+def test_extreme_cells_have_finite_gradients(width):
     """Numbers a million times as large and as small as a narrow component expects."""
-    outputs = torch.tensor([[0.0, 0.0, 0.0, -20.0]]).repeat(6, 1).requires_grad_()
-    upper = torch.tensor([-14.0, 14.0, 0.0, -14.0, 3e6, -3e6])
-    width = torch.tensor([0.7, 1e-6, torch.inf, torch.inf, 0.7, torch.inf])
-    none = torch.full((6,), -1)
-    found = log_mixture(outputs, 1, 1, none, upper, width, none < 0)
+    ends = torch.cat([torch.zeros(1), torch.logspace(-2, 6, 500)])
+    upper = torch.cat([-ends, ends])
+    outputs = torch.tensor([[0.0, 0.0, 0.0, -20.0]]).repeat(len(upper), 1)
+    none, width = torch.full((len(upper),), -1), torch.full_like(upper, width)
+    found = log_mixture(outputs.requires_grad_(), 1, 1, none, upper, width, none < 0)
     found.sum().backward()
     assert found.isfinite().all()
     assert outputs.grad.isfinite().all()
@@ -133,9 +162,10 @@ def test_gates_have_the_gradient_of_their_formula():
     logits = numbers(30, 5)
     logits[::3, 3] = -torch.inf  # a source with nothing
     log_generated = numbers(30, seed=1) - 3
-    log_generated[4] = -torch.inf  # a new level
+    log_generated[4:6] = -torch.inf  # new levels
     shares = torch.rand(30, 4, generator=generator(2), dtype=torch.float64)
     shares[::4] = 0.0  # no copy gives the level
+    shares[5] *= 1e-32  # nor does any by more than 1e-30: no gradient
     tensors = logits.requires_grad_(), log_generated.requires_grad_()
     found = _LogGated.apply(*tensors, shares)
     gates = logits.softmax(dim=1)
@@ -153,16 +183,39 @@ def test_gates_have_the_gradient_of_their_formula():
         assert_allclose(own, other, rtol=1e-9, atol=1e-12)
 
 
+def test_second_derivatives_raise_instead_of_being_wrong():
+    """Backward passes hold constants that depend on the inputs."""
+    ends, none = torch.zeros(3), torch.full((3,), -1)
+    outputs = torch.zeros(3, 4, requires_grad=True)
+    weight = torch.zeros(3, 5, requires_grad=True)
+    logits, bias = torch.zeros(3, 2, requires_grad=True), torch.zeros(3)
+    some = torch.ones(3, 1)
+    found = [
+        (log_mixture(outputs, 1, 1, none, ends, ends + 1, none < 0), outputs),
+        (_LogGated.apply(logits, ends, some), logits),
+        (log_softmax_of(torch.zeros(3, 4), some, weight, bias, none + 1), weight),
+    ]
+    for log_prob, of in found:
+        with pytest.raises(RuntimeError, match="has first derivatives only"):
+            torch.autograd.grad(log_prob.sum(), of, create_graph=True)
+
+
 @pytest.mark.parametrize("n", [0, 7])
-@pytest.mark.parametrize("n_facts", [0, 3])
-def test_joint_linear_layers_have_the_gradient_of_a_linear_layer(n, n_facts):
-    facts = numbers(n, n_facts, seed=1)
+@pytest.mark.parametrize("n_constants", [0, 3])
+def test_joint_linear_layers_have_the_gradient_of_a_linear_layer(n, n_constants):
+    constants = numbers(n, n_constants, seed=1)
     tensors = [
         one.requires_grad_()
-        for one in (numbers(n, 4), numbers(5, 4 + n_facts, seed=2), numbers(5, seed=3))
+        for one in (
+            numbers(n, 4),
+            numbers(5, 4 + n_constants, seed=2),
+            numbers(5, seed=3),
+        )
     ]
     inputs, weight, bias = tensors
-    assert torch.autograd.gradcheck(joint_linear, (inputs, facts, weight, bias))
-    found = joint_linear(inputs, facts, weight, bias)
-    expected = nn.functional.linear(torch.cat([inputs, facts], dim=1), weight, bias)
+    assert torch.autograd.gradcheck(joint_linear, (inputs, constants, weight, bias))
+    found = joint_linear(inputs, constants, weight, bias)
+    expected = nn.functional.linear(torch.cat([inputs, constants], dim=1), weight, bias)
     assert_allclose(found.detach(), expected.detach(), rtol=1e-12)
+    with pytest.raises(AssertionError):  # a gradient that would be missing
+        joint_linear(inputs, constants.requires_grad_(), weight, bias)

@@ -19,15 +19,15 @@ def test_values_and_gradients_are_those_of_a_log_softmax(
     monkeypatch.setattr(_softmax, "_MOST_KEPT", most_kept)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(17, 4, generator=generator).requires_grad_()
-    flag = (torch.rand(17, 1, generator=generator) < 0.5).float()
+    constants = (torch.rand(17, 1, generator=generator) < 0.5).float()
     layer = nn.Linear(5, 7)
     with torch.no_grad():
         layer.weight.normal_(generator=generator).mul_(30)  # some are far apart
     classes = torch.randint(0, 7, (17,), generator=generator)
     gradient = torch.randn(17, generator=generator)
     tensors = inputs, layer.weight, layer.bias
-    found = log_softmax_of(inputs, flag, *tensors[1:], classes)
-    joined = torch.cat([inputs, flag], dim=1)
+    found = log_softmax_of(inputs, constants, *tensors[1:], classes)
+    joined = torch.cat([inputs, constants], dim=1)
     expected = layer(joined).log_softmax(dim=1)[torch.arange(17), classes]
     assert_allclose(found.detach(), expected.detach(), rtol=1e-5, atol=1e-5)
     pairs = zip(
@@ -37,6 +37,8 @@ def test_values_and_gradients_are_those_of_a_log_softmax(
     )
     for one, other in pairs:
         assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    with pytest.raises(AssertionError):  # a gradient that would be missing
+        log_softmax_of(inputs, constants.requires_grad_(), *tensors[1:], classes)
 
 
 def test_no_events_have_no_log_probability():

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -527,6 +528,14 @@ def labelled_rows(n=40):
         ),
         "numbers": (lambda y: y, lambda y: y),
         "numbers in the reverse order": (lambda y: -(y**3), lambda y: y),
+        "numbers, some missing": (
+            lambda y: np.where(y > 0.8, np.nan, -y),
+            lambda y: np.where(y > 0.8, np.nan, y),
+        ),
+        "durations": (
+            lambda y: np.where(y == y[3], np.nan, y * 9),
+            lambda y: pd.Series(pd.to_timedelta(y * 9, unit="D")).mask(y == y[3]),
+        ),
         "one of two targets": (lambda y: y > 0.5, lambda y: np.c_[y, y > 0.5]),
     }.values(),
 )
@@ -541,6 +550,21 @@ def test_columns_that_hold_the_labels_are_named(column, y):
     check_no_leakage(rfm, X)
     few = X[:19]
     check_no_leakage(rfm, few, y(numbers)[:19])
+
+
+def test_columns_that_no_output_depends_on_pass():
+    X, numbers = labelled_rows()
+    X = X.assign(label=numbers > 0.5)
+    model = make_column_transformer((RFMFeatures(), ["history"])).fit(X)
+    assert "label" in model.feature_names_in_
+    check_no_leakage(model, X, X["label"])
+
+
+def test_one_label_of_another_value_is_found():
+    X, _ = labelled_rows()
+    X = X.assign(label=np.arange(40) == 7)
+    with pytest.raises(AssertionError, match=r"\['label'\] of X hold y"):
+        check_no_leakage(RFMFeatures().fit(X), X, X["label"])
 
 
 def test_columns_that_only_explain_the_labels_pass():

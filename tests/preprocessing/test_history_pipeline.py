@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -419,6 +419,14 @@ def test_whole_steps_are_set():
     assert model.set_params(estimator=last)[-1] is last
     assert model.set_params(verbose=True).verbose
     assert len(model.set_params(steps=model.steps[1:]).steps) == 2
+
+
+def test_new_steps_are_set_with_their_parameters():
+    model = make_history_pipeline(Keep())
+    steps = [*model.steps[:-1], ("ridge", Ridge())]
+    assert model.set_params(steps=steps, ridge__alpha=3.0)["ridge"].alpha == 3
+    with pytest.raises(ValueError, match=r"'estimator__x' .*'statics', 'ridge'\]"):
+        model.set_params(steps=steps, estimator__x=1)
 
 
 def test_memory_caches_the_steps(tmp_path):

@@ -92,6 +92,7 @@ _OF_THE_NETWORK = (
     "moments",
     "min_frequency",
     "max_categories",
+    "yearly_seasonality",
     "exposure",
 )
 
