@@ -310,19 +310,23 @@ class RawLog(Log):
         # Arrays from a pickle are writeable; `of` makes them read-only again.
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
+    def describe_fields(self) -> str:
+        """Return the names of the fields of each type, as text."""
+        by_type: dict[str, list[str]] = {}
+        for field, column in self._columns.items():
+            by_type.setdefault(column.type.name, []).append(field)
+        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
+        return fields or "fields: none"
+
     def __repr__(self) -> str:
         """Sizes, time span, fields by type, in lines of 88; moments if fewer."""
         n_events, n_moments = len(self), self.timeline.n_moments
         moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         name = type(self).__name__
-        by_type: dict[str, list[str]] = {}
-        for field, column in self._columns.items():
-            by_type.setdefault(column.type.name, []).append(field)
-        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
         text = (
             f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
-            f"{span}, {fields or 'fields: none'})"
+            f"{span}, {self.describe_fields()})"
         )
         indent = " " * (len(name) + 1)
         return fill(

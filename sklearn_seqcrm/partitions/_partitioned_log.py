@@ -212,10 +212,10 @@ class PartitionedLog:
         return self._schema.template.observed_until
 
     def __repr__(self) -> str:
-        """One line: sizes and fields."""
+        """One line: sizes and fields by type."""
         return (
             f"PartitionedLog({self.n_events:,} events, {self.n_partitions} partitions, "
-            f"fields: {', '.join(self.fields) or 'none'})"
+            f"{self._schema.template.describe_fields()})"
         )
 
     def snapshots(
