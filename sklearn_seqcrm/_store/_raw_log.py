@@ -310,14 +310,6 @@ class RawLog(Log):
         # Arrays from a pickle are writeable; `of` makes them read-only again.
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
-    def describe_fields(self) -> str:
-        """Return the names of the fields of each type, as text."""
-        by_type: dict[str, list[str]] = {}
-        for field, column in self._columns.items():
-            by_type.setdefault(column.type.name, []).append(field)
-        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
-        return fields or "fields: none"
-
     def __repr__(self) -> str:
         """Sizes, time span, fields by type, in lines of 88; moments if fewer."""
         n_events, n_moments = len(self), self.timeline.n_moments
@@ -326,7 +318,7 @@ class RawLog(Log):
         name = type(self).__name__
         text = (
             f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
-            f"{span}, {self.describe_fields()})"
+            f"{span}, {describe_fields(self._columns)})"
         )
         indent = " " * (len(name) + 1)
         return fill(
@@ -469,3 +461,18 @@ class RawLog(Log):
 
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         return {name: column.to_pandas(index) for name, column in self._columns.items()}
+
+
+def describe_fields(columns: Mapping[str, Column]) -> str:
+    """Return the names of the fields of each type, for the repr of a log.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        The fields of the log.
+    """
+    by_type: dict[str, list[str]] = {}
+    for field, column in columns.items():
+        by_type.setdefault(column.type.name, []).append(field)
+    fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
+    return fields or "fields: none"

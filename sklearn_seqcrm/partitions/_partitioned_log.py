@@ -14,6 +14,7 @@ from sklearn_seqcrm._store import (
     Kinds,
     check_list,
     check_same_id_type,
+    describe_fields,
     exact_ids,
     find_ids,
     hashed_ids,
@@ -213,9 +214,11 @@ class PartitionedLog:
 
     def __repr__(self) -> str:
         """One line: sizes and fields by type."""
+        log = self._schema.template
+        columns = {name: log.column(name) for name in log.fields}
         return (
             f"PartitionedLog({self.n_events:,} events, {self.n_partitions} partitions, "
-            f"{self._schema.template.describe_fields()})"
+            f"{describe_fields(columns)})"
         )
 
     def snapshots(
