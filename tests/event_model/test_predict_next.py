@@ -188,7 +188,7 @@ def test_excluded_values_may_be_newer_than_the_rows(model, X):
     array = X["history"].array
     newer = array.to_frame().iloc[:1].assign(kind="postage")
     newer["when"] += pd.Timedelta("9000D")
-    log = array.log.append(newer)
+    log = array.log.append(newer, observed_until=newer["when"].max())
     rows = log.attach(X.drop(columns="history"), customer="who", cutoff="at")
     found = model.predict_next(rows, "kind", exclude=["order", "postage"])
     assert_frame_equal(found, expected)
