@@ -140,6 +140,12 @@ def test_own_modules(run):
     tensors = page["tensors"]
     shown = (tensors["codes"][:, :, 0] > 0).sum(axis=1)
     assert (shown == tensors["lengths"]).all()
+    # A second call of `partial_fit` trains the same module; larger codes have a vector.
+    net = page["net"].set_params(max_epochs=1)
+    module = net.fit(tensors, page["y"]).module_
+    assert net.partial_fit(tensors, page["y"]).module_ is module
+    unseen = {**tensors, "codes": tensors["codes"] + 5}
+    assert net.predict_proba(unseen).shape == (len(page["y"]), 2)
 
 
 def test_a_random_split_is_too_optimistic(run):

@@ -69,6 +69,7 @@ from sklearn_seqcrm._store._raw_log import (
     Kinds,
     RawLog,
     check_kinds,
+    describe_fields,
     events_of_kinds,
     field_of_kinds,
     is_of_kinds,

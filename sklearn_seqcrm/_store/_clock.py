@@ -371,8 +371,8 @@ def parse_iso(text: str, what: str) -> pd.Timestamp:
         If the text has another notation, or no day.
     """
     try:
-        # Of the notations of ISO 8601, only this module reads "2024-W01-1", which
-        # pandas refuses, and cuts off nanoseconds, which pandas keeps.
+        # Both check the text: datetime accepts "2024-W01-1", which pandas refuses, and
+        # cuts off nanoseconds, which pandas keeps.
         datetime.datetime.fromisoformat(text)
         return pd.Timestamp(text)
     except ValueError as error:
@@ -409,8 +409,8 @@ def _as_series(values: Any, what: str) -> pd.Series:
     if len(series) and series.dtype.kind not in "Miuf":
         raise TypeError(
             f"{what} must be datetimes or numbers; got the type {series.dtype}. "
-            "pd.to_datetime reads dates written as text; where the day comes first, "
-            "as in '05.12.2024', with dayfirst=True."
+            "pd.to_datetime reads dates written as text, with dayfirst=True those like "
+            "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods."
         )
     return series
 

@@ -316,13 +316,9 @@ class RawLog(Log):
         moments = f" at {n_moments:,} moments" if n_moments < n_events else ""
         span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         name = type(self).__name__
-        by_type: dict[str, list[str]] = {}
-        for field, column in self._columns.items():
-            by_type.setdefault(column.type.name, []).append(field)
-        fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
         text = (
             f"{name}({n_events:,} events{moments}, {self.n_customers:,} customers, "
-            f"{span}, {fields or 'fields: none'})"
+            f"{span}, {describe_fields(self._columns)})"
         )
         indent = " " * (len(name) + 1)
         return fill(
@@ -465,3 +461,18 @@ class RawLog(Log):
 
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         return {name: column.to_pandas(index) for name, column in self._columns.items()}
+
+
+def describe_fields(columns: Mapping[str, Column]) -> str:
+    """Return the names of the fields of each type, for the repr of a log.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        The fields of the log.
+    """
+    by_type: dict[str, list[str]] = {}
+    for field, column in columns.items():
+        by_type.setdefault(column.type.name, []).append(field)
+    fields = "; ".join(f"{one}: {', '.join(own)}" for one, own in by_type.items())
+    return fields or "fields: none"

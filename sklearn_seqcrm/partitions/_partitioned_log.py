@@ -14,6 +14,7 @@ from sklearn_seqcrm._store import (
     Kinds,
     check_list,
     check_same_id_type,
+    describe_fields,
     exact_ids,
     find_ids,
     hashed_ids,
@@ -212,10 +213,12 @@ class PartitionedLog:
         return self._schema.template.observed_until
 
     def __repr__(self) -> str:
-        """One line: sizes and fields."""
+        """One line: sizes and fields by type."""
+        log = self._schema.template
+        columns = {name: log.column(name) for name in log.fields}
         return (
             f"PartitionedLog({self.n_events:,} events, {self.n_partitions} partitions, "
-            f"fields: {', '.join(self.fields) or 'none'})"
+            f"{describe_fields(columns)})"
         )
 
     def snapshots(

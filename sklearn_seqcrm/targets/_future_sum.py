@@ -100,8 +100,7 @@ def future_sum(
     -----
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
-        `EventLog.concat`, and more than one
-        of them has the field.
+        `EventLog.concat`, and more than one of them has the field.
 
     See Also
     --------

@@ -85,8 +85,7 @@ def next_value(
     -----
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
-        `EventLog.concat`, unless `field` holds
-        the kinds.
+        `EventLog.concat`, unless `field` holds the kinds.
 
     See Also
     --------

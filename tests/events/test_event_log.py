@@ -382,6 +382,14 @@ BAD_INPUT = {
         TypeError,
         "times in column 'time' must be datetimes or numbers; got the type",
     ),
+    "times that are periods": (
+        (frame(time=pd.PeriodIndex(["2024-01-01", "2024-01-02"], freq="D")),
+         "customer", "time"),
+        TypeError,
+        "got the type period[D]. pd.to_datetime reads dates written as text, with "
+        "dayfirst=True those like '05.12.2024', and .dt.to_timestamp() makes datetimes "
+        "of periods.",
+    ),
     "times that are true or false": (
         (frame(time=[True, False]), "customer", "time"), TypeError,
         "times in column 'time' must be datetimes or numbers; got the type bool",

@@ -180,6 +180,15 @@ def test_decimal_commas_are_one_warning():
     PartitionedLog(parts, "customer", "time", categorical=["price"])
 
 
+def test_the_repr_names_the_fields_of_each_type():
+    table = DATED.assign(n=1.0, city="Rome")
+    log = PartitionedLog([table[:8], table[8:]], "who", "day")
+    assert repr(log) == (
+        "PartitionedLog(12 events, 2 partitions, numeric: n; categorical: city)"
+    )
+    assert "fields: none" in repr(PartitionedLog([DATED], "who", "day"))
+
+
 def test_times_that_are_dates_in_one_partition_are_no_warning():
     # The first and the last of all times are dates.
     times = [20240131, 20240132, 20240105, 20240201]
