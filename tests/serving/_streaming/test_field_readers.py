@@ -297,6 +297,12 @@ def test_times_that_are_not_in_iso_8601_are_refused(time):
             read()
 
 
+def test_an_event_without_a_customer_is_named():
+    scorer, event = new_scorer(), {"who": None, "when": AFTER, **PLAIN}
+    with pytest.raises(ValueError, match=r"event\['who'\] must not be missing"):
+        scorer.score_one("a", event, None, AFTER)
+
+
 def test_cutoffs_that_are_not_in_iso_8601_are_refused():
     scorer, event = new_scorer(), {"who": "a", "when": AFTER, **PLAIN}
     with pytest.raises(ValueError, match=r"cutoffs must be in ISO 8601 .*'05.03.2030'"):
