@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns._survival_targets import SurvivalTargets
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.events import HistoryArray
 
@@ -213,7 +214,7 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
 
 
 def warn_short_horizon(
-    clock: Clock, lengths: Mapping[str, Any], y: Any, when: str, *, stacklevel: int
+    clock: Clock, lengths: Mapping[str, Any], y: Any, when: str
 ) -> None:
     """Warn if lengths that a user gave are shorter than those that `y` holds.
 
@@ -227,8 +228,6 @@ def warn_short_horizon(
         Targets; silent if they hold no lengths, or some that do not fit the clock.
     when : str
         The time at which labels may be unknown, for the warning.
-    stacklevel : int
-        As in `warnings.warn`, from the caller of this function on.
     """
     try:
         of_y = known_horizon(y)
@@ -238,10 +237,11 @@ def warn_short_horizon(
     if is_short:
         given = " and ".join(f"{name}={length!r}" for name, length in lengths.items())
         warnings.warn(
-            f"{given} is shorter than that of y, {of_y}: labels of training rows may "
-            f"have been unknown {when}. horizon=None uses that of y.",
+            f"{given} is shorter than horizon and gap of y, {of_y}: labels of "
+            f"training rows may have been unknown {when}. horizon=None uses those of "
+            "y.",
             UserWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=user_stacklevel(),
         )
 
 

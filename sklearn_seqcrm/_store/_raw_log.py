@@ -17,6 +17,7 @@ from sklearn_seqcrm._ragged import (
     starts_in_segments,
     visible_segments,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store._clock import Clock, format_time
 from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log, Rows
@@ -133,9 +134,7 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
         )
 
 
-def warn_all_kinds(
-    log: Any, what: str, field: str | None = None, *, stacklevel: int
-) -> None:
+def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
     """Warn that events of several kinds count, as `kinds` is None.
 
     Only for the kinds that `concat` merged: a field of a single table, such as the
@@ -149,8 +148,6 @@ def warn_all_kinds(
         What the events of all kinds do, as the beginning of the warning.
     field : str or None, default=None
         Only events of the kinds that have this field count; None for all.
-    stacklevel : int
-        As in `warnings.warn`, from the caller of this function on.
     """
     kinds = getattr(log, "kinds", {})  # an encoded log has none
     counted = [name for name, own in kinds.items() if field is None or field in own]
@@ -161,7 +158,7 @@ def warn_all_kinds(
         f"{what} events of all kinds, {counted}, because kinds is None. Choose some "
         f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}.",
         UserWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )
 
 

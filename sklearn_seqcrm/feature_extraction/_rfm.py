@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
     check_kinds,
     field_of_kinds,
@@ -276,7 +277,7 @@ class RFMFeatures(BaseHistoryFeatures):
             self._lengths(name, log)
         if self.kinds is None:
             for name, log in logs.items():
-                warn_all_kinds(log, f"RFMFeatures counts in {name!r}", stacklevel=4)
+                warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
         else:
             having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
@@ -389,7 +390,7 @@ def _only_numeric(name: Any, log: Any) -> str | None:
             f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
             f"example RFMFeatures(amount={example!r}), or none by amount=None.",
             UserWarning,
-            stacklevel=6,  # the caller of fit, which scikit-learn wraps
+            stacklevel=user_stacklevel(),
         )
     return numeric[0] if len(numeric) == 1 else None
 

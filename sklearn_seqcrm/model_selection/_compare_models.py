@@ -36,8 +36,15 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
+from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
-from sklearn_seqcrm.model_selection._runs import Job, Run, params_of, read_run
+from sklearn_seqcrm.model_selection._runs import (
+    Job,
+    Run,
+    each_warning_once,
+    params_of,
+    read_run,
+)
 from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
 
 
@@ -244,14 +251,15 @@ def compare_models(
     if groups is not None:
         customers = _group_codes(groups, len(customers))
     splits = _folds(cv, X, y, customers)
-    _warn_known_futures(splits, X, y, customers, history)
+    _warn_known_futures(splits, X, y, customers, history, cv)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
         for number, fold in enumerate(splits)
         for name, model in models.items()
     ]
-    runs, interrupt = _finished(jobs, X, y, params, metrics, n_jobs, cache, verbose)
+    with each_warning_once():
+        runs, interrupt = _finished(jobs, X, y, params, metrics, n_jobs, cache, verbose)
     complete = _complete_folds(runs, len(models), len(jobs), interrupt)
     tests = {job.fold: job.test for job in jobs if job.fold in complete}
     folds, n_customers = _scores_of(
@@ -332,12 +340,15 @@ def _warn_known_futures(
     y: Any,
     customers: np.ndarray,
     history: str | None,
+    cv: Any,
 ) -> None:
     """Warn if a model is tested on rows, or on times, that it was trained on.
 
     Folds of different customers are tested at the dates of training by choice.
     """
-    cutoffs = _cutoffs_and_delay(X, y, history)
+    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
+    of_time = isinstance(cv, CutoffSplit)
+    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
     for number, (train, test) in enumerate(folds, start=1):
         found = f"Fold {number} of {len(folds)} "
         n_shared = int(np.isin(test, train).sum())

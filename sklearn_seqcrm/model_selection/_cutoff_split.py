@@ -299,7 +299,7 @@ class CutoffSplit(BaseCrossValidator):
                 else {"horizon": self.horizon}
             )
             when = "at the first cutoff of the test"
-            warn_short_horizon(clock, given, y, when, stacklevel=3)
+            warn_short_horizon(clock, given, y, when)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
         return array, lengths

@@ -6,7 +6,9 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -276,3 +278,20 @@ def _resident() -> float:
     except (OSError, ValueError, IndexError):
         return np.nan
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def each_warning_once() -> Iterator[None]:
+    """Show each warning of this process once, although every fit raises it."""
+    seen = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_new(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
+            key = (category, str(message))
+            if key not in seen:
+                seen.add(key)
+                show(message, category, *args, **kwargs)
+
+        warnings.showwarning = show_new
+        yield

@@ -112,7 +112,7 @@ class ValidationMixin:
         elif is_length:
             given = {"horizon": self.horizon}
             when = "at the validation cutoff"
-            warn_short_horizon(clock, given, y, when, stacklevel=4)
+            warn_short_horizon(clock, given, y, when)
 
     def _refuse_automatic_split(self) -> None:
         """Raise NoForwardSplitError if ``"auto"`` does not split by time."""

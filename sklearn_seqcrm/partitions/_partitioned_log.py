@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial, reduce
+from os import PathLike
 from typing import Any
 
 import narwhals.stable.v1 as nw
@@ -102,7 +103,9 @@ class PartitionedLog:
     Warns
     -----
     UserWarning
-        If all times are integers that are written like dates, such as 20240131.
+        If all times are integers that are written like dates, such as 20240131, or
+        fields of text look like numbers with decimal commas. The latter is decided by
+        the first partition, and logs among the items have warned when they were made.
 
     See Also
     --------
@@ -170,7 +173,10 @@ class PartitionedLog:
         if self._schema.is_date_like:
             timeline = self._schema.outline().timeline
             warn_date_like_times(timeline, f"times in column {time!r}")
-        warn_decimal_commas(self._schema.sample.columns, self._options.categorical)
+        # Logs among the items warned when they were made.
+        if not any(map(_is_log, events if isinstance(events, Sequence) else ())):
+            sample = self._schema.sample
+            warn_decimal_commas(sample.columns, self._options.categorical)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""
@@ -384,6 +390,11 @@ class PartitionedLog:
         # A missing customer goes to the first part as well, whose error names it.
         of_row = np.nan_to_num(of_row, nan=0)
         return [table[of_row == part] for part in range(self.n_partitions)]
+
+
+def _is_log(item: Any) -> bool:
+    """Return whether an item is a log, or the path of one."""
+    return isinstance(item, EventLog | str | PathLike)
 
 
 def _in_memory(table: Any) -> Any:

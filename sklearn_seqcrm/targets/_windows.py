@@ -222,7 +222,7 @@ def warn_without_kinds(
     """
     if kinds is None:
         log = one_history(X, history).log
-        warn_all_kinds(log, what, field, stacklevel=4)  # a target is wrapped
+        warn_all_kinds(log, what, field)
 
 
 def _plain(length: Any) -> str | int | float:

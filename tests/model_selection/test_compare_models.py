@@ -102,6 +102,28 @@ def test_a_warning_of_known_futures(horizon, train, test, says):
     assert caught[0].filename == __file__
 
 
+def test_a_split_and_its_comparison_warn_once():
+    X, y = rows_at_cutoffs(3)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+    few = {"scoring": "accuracy", "n_resamples": 5}
+    with pytest.warns(UserWarning, match="^horizon=2 is shorter") as caught:
+        compare_models(models, X, y, cv=CutoffSplit(1, horizon=2), **few)
+    assert [one.filename for one in caught] == [__file__]
+
+
+def test_each_warning_of_a_fit_is_shown_once():
+    kinds = {"visit": pd.DataFrame({"who": list("abcd"), "time": 0})}
+    kinds["order"] = kinds["visit"].assign(time=1)
+    logs = {name: EventLog(table, "who", "time") for name, table in kinds.items()}
+    X, y = EventLog.concat(logs).snapshots([2]), np.array([0, 1, 0, 1])
+    groups = np.array([0, 0, 1, 1])
+    one = make_pipeline(RFMFeatures(), DummyClassifier())
+    models, few = {"a": one, "b": clone(one)}, {"scoring": "accuracy", "n_resamples": 5}
+    with pytest.warns(UserWarning, match="RFMFeatures counts in") as caught:
+        compare_models(models, X, y, cv=2, groups=groups, **few)
+    assert [one.filename for one in caught] == [__file__]
+
+
 @pytest.mark.parametrize(
     ("cv", "warns"),
     [(2, 0), (GroupKFold(2), 0), (CutoffSplit(2), 0), (KFold(2, shuffle=True), 1)],

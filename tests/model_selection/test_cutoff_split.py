@@ -399,9 +399,15 @@ def test_the_horizon_of_the_target():
 @pytest.mark.parametrize(
     ("lengths", "says"),
     [
-        ({"horizon": 2}, r"^horizon=2 is shorter than that of y, .*'gap': 1"),
-        ({"horizon": 3}, "^horizon=3 is shorter than that of y"),
-        ({"horizon": 2, "gap": 1}, "^horizon=2 and gap=1 is shorter than that of y"),
+        (
+            {"horizon": 2},
+            r"^horizon=2 is shorter than horizon and gap of y, .*'gap': 1",
+        ),
+        ({"horizon": 3}, "^horizon=3 is shorter than horizon and gap of y"),
+        (
+            {"horizon": 2, "gap": 1},
+            "^horizon=2 and gap=1 is shorter than horizon and gap of y",
+        ),
         ({"horizon": 3, "gap": 1}, None),
         ({"horizon": 4}, None),
         ({}, None),

@@ -286,7 +286,9 @@ def test_attrs_that_are_no_horizon(attrs, reason):
 
 def test_a_shorter_horizon_than_that_of_the_target():
     model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=HORIZON - 1)
-    with pytest.warns(UserWarning, match="horizon=9 is shorter than that of y"):
+    with pytest.warns(
+        UserWarning, match="horizon=9 is shorter than horizon and gap of y"
+    ):
         model.fit(X, Y)
     assert model.validation_["by"] == "forward"
 

@@ -189,6 +189,16 @@ def test_the_repr_names_the_fields_of_each_type():
     assert "fields: none" in repr(PartitionedLog([DATED], "who", "day"))
 
 
+def test_logs_do_not_warn_again_of_decimal_commas(tmp_path):
+    ids = np.arange(30)
+    table = pd.DataFrame({"customer": ids, "time": ids})
+    table["price"] = [f"{one},50" for one in ids]
+    log = EventLog(table, "customer", "time", categorical=["price"])
+    PartitionedLog([log], "customer", "time")
+    log.to_disk(tmp_path / "log")
+    PartitionedLog([tmp_path / "log"], "customer", "time")
+
+
 def test_times_that_are_dates_in_one_partition_are_no_warning():
     # The first and the last of all times are dates.
     times = [20240131, 20240132, 20240105, 20240201]

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
@@ -33,6 +35,9 @@ TARGETS = {
     "next_value": lambda X, **options: next_value(X, "value", 2, **options),
     "time_to_next": lambda X, **options: time_to_next(X, 2, **options),
     "RFMFeatures": lambda X, **options: RFMFeatures(**options).fit(X),
+    "RFMFeatures in a pipeline": lambda X, **options: make_pipeline(
+        RFMFeatures(**options), DummyClassifier()
+    ).fit(X, np.zeros(len(X))),
     "RFMFeatures for BTYD": lambda X, **options: RFMFeatures(
         dialect="btyd", **options
     ).fit(X),

@@ -160,7 +160,8 @@ class SingleCustomerScorer:
             1, or 0 for a late event that is left out.
         """
         refuse_lost(event, stream.keys, "event")
-        customer = _id_of(event[stream.keys[0]], stream)
+        key = stream.keys[0]
+        customer = _id_of(event[key], stream, f"event[{key!r}]")
         slot = stream.states.find_one(customer)
         tick, values = self._read_event(event, stream, slot)
         if tick is None:
@@ -272,19 +273,19 @@ def _refuse_other_customer(
 ) -> None:
     """Raise a ValueError if an event names another customer than the one scored."""
     key = stream.keys[0]
-    if key in event and _id_of(event[key], stream) != customer:
+    if key in event and _id_of(event[key], stream, f"event[{key!r}]") != customer:
         raise ValueError(
             f"event[{key!r}] is {event[key]!r}, but the customer to score is "
             f"{customer!r}; update(event) takes events of others."
         )
 
 
-def _id_of(customer: Any, stream: StreamedHistory) -> Any:
+def _id_of(customer: Any, stream: StreamedHistory, what: str = "customer") -> Any:
     """Return a customer in the form of the states of a history column."""
     if is_missing(customer):
-        raise ValueError(f"customer must not be missing; got {customer!r}.")
+        raise ValueError(f"{what} must not be missing; got {customer!r}.")
     if isinstance(customer, str):
-        refuse_surrogates(customer, "customer")
+        refuse_surrogates(customer, what)
     known = stream.states.any_customer
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):

@@ -297,9 +297,15 @@ def test_times_that_are_not_in_iso_8601_are_refused(time):
             read()
 
 
+def test_an_event_without_a_customer_is_named():
+    scorer, event = new_scorer(), {"who": None, "when": AFTER, **PLAIN}
+    with pytest.raises(ValueError, match=r"event\['who'\] must not be missing"):
+        scorer.score_one("a", event, None, AFTER)
+
+
 def test_cutoffs_that_are_not_in_iso_8601_are_refused():
     scorer, event = new_scorer(), {"who": "a", "when": AFTER, **PLAIN}
-    with pytest.raises(ValueError, match=r"cutoff must be in ISO 8601 .*'05.03.2030'"):
+    with pytest.raises(ValueError, match=r"cutoffs must be in ISO 8601 .*'05.03.2030'"):
         scorer.score_one("a", event, None, "05.03.2030")
     with pytest.raises(ValueError, match=r"a column of rows.* in ISO 8601"):
         scorer.predict(pd.DataFrame({"who": ["a"]}), cutoff="05.03.2030")
