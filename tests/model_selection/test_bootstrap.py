@@ -209,6 +209,7 @@ def test_one_customer_has_no_interval():
     rows = log.attach(pd.DataFrame({"who": ["a"] * N, "x": X[:, 0]}), cutoff=9)
     models = {"one": DummyRegressor(), "other": DummyRegressor(strategy="median")}
     args = {"cv": [(np.arange(9), np.arange(N))], "scoring": "r2", "n_resamples": 9}
-    found = compare_models(models, rows, X[:, 1], **args)
+    with pytest.warns(UserWarning, match="tests 9 rows that it also trains on"):
+        found = compare_models(models, rows, X[:, 1], **args)
     assert found.summary["score"].notna().all()
     assert found.differences[["lower", "upper"]].isna().all(axis=None)

@@ -67,7 +67,16 @@ class Case(NamedTuple):
 
     def labels(self, X):
         """Return the number of events in a horizon, as floats."""
-        return future_count(X, self.horizon).astype("float64")
+        return future_count(X, self.horizon, kinds=self.kinds).astype("float64")
+
+    @property
+    def kinds(self):
+        """All kinds of a merged log, which count; None if there are none."""
+        return list(self.options["kinds"]) if "kinds" in self.options else None
+
+    def rfm(self):
+        """Make the features that partitions learn and compute."""
+        return RFMFeatures(amount="amount", kinds=self.kinds)
 
 
 def random_case(seed, *, ties=False):
@@ -156,7 +165,7 @@ def expected_of(case):
     """Return labels and features of one process, with the fitted transformers."""
     X = case.in_one_process()
     keys = pd.DataFrame({"who": X["who"], "cutoff": X["history"].array.cutoffs})
-    fitted = [RFMFeatures(amount="amount").fit(X), HistoryAggregator().fit(X)]
+    fitted = [case.rfm().fit(X), HistoryAggregator().fit(X)]
     return X, keys, fitted, HistoryEncoder().fit(X)
 
 
@@ -193,7 +202,7 @@ def check_case(case, events, statics, to_pandas, **options):
     rows = case.partitioned(events, statics, **options)
     X, keys, fitted, encoder = expected_of(case)
     models = [
-        rows.fit(RFMFeatures(amount="amount")),
+        rows.fit(case.rfm()),
         rows.fit(HistoryAggregator()),
     ]
 
