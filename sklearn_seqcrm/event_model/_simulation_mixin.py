@@ -55,8 +55,8 @@ def _refuse_repeated_customers(
         raise ValueError(
             f"X has {int(again.sum())} rows of customers who have a row already, such "
             f"as row {index[again].tolist()[0]!r}, so that their demand would count "
-            "twice. Keep one row of each customer, such as that at the latest cutoff, or "
-            "group by the cutoff with by=..."
+            "twice. Keep one row of each customer, such as that at the latest cutoff, "
+            "or group by the cutoff with by=..."
         )
 
 
