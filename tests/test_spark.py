@@ -124,6 +124,14 @@ def test_the_session_time_zone_changes_nothing(spark):
     assert str(found.schema["cutoff"].dataType.typeName()) == "timestamp_ntz"
 
 
+def test_names_that_spark_takes_for_paths_are_refused(spark):
+    table = spark.createDataFrame(
+        [(1, 2.5, 3)], "`customer.id` int, when double, `a`` ` int"
+    )
+    with pytest.raises(ValueError, match=r"dots or backticks.*'customer.id', 'a` '"):
+        PartitionedLog(table, "customer.id", "when")
+
+
 def test_the_page(spark, tmp_path):
     """Rows, labels and features by the code of the page; then files and scores."""
     table = EVENTS.rename(columns={"who": "customer_id", "when": "timestamp"})

@@ -416,10 +416,22 @@ class SparkEngine(Engine):
 
 
 def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return a table of Spark whose instants are microseconds, and their columns."""
+    """Return a table of Spark whose instants are microseconds, and their columns.
+
+    Raises
+    ------
+    ValueError
+        If Spark would take the name of a column for a path into a structure.
+    """
     from pyspark.sql import functions as F
     from pyspark.sql.types import TimestampType
 
+    paths = [name for name in table.columns if "." in name or "`" in name]
+    if paths:
+        raise ValueError(
+            f"Spark does not group tables with dots or backticks in names; {paths} "
+            "have them. Rename these columns, for example by .withColumnRenamed."
+        )
     names = [
         f.name for f in table.schema.fields if isinstance(f.dataType, TimestampType)
     ]
