@@ -267,6 +267,7 @@ def test_impossible_wishes(frame, y, reason):
     [
         ({"horizon": "1 month", "gap": None}, "the horizon of the target is unknown"),
         ("1 month", "no length of time"),
+        ("6MS", "no length of time"),
         ("10D", "does not fit X: horizon must be a number"),
         (0, "not longer than 0"),
     ],
