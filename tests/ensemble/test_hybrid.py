@@ -486,9 +486,11 @@ def test_hybrids_of_quantiles():
 def test_the_way_to_several_quantiles():
     model = make_hybrid(LSTMRegressor(loss="quantile"))
     assert not hasattr(model, "predict_quantiles")
-    with pytest.raises(AttributeError, match="Fit a hybrid for each, .*quantile=q"):
+    with pytest.raises(AttributeError, match=r"Fit a hybrid for each, .*quantile=q"):
         model.predict_quantiles  # noqa: B018
-    with pytest.raises(AttributeError, match="^'HybridRegressor' .* attribute 'other'"):
+    with pytest.raises(
+        AttributeError, match=r"^'HybridRegressor' .* attribute 'other'"
+    ):
         model.other  # noqa: B018
 
 
