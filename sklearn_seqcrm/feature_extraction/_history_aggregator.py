@@ -50,10 +50,12 @@ class HistoryAggregator(BaseHistoryFeatures):
     +---------------------------+------------------------------------------+----------+
     | ``active_days``           | days (`time_unit`) with an event         | each     |
     +---------------------------+------------------------------------------+----------+
-    | ``gap_mean``, ``_std``,   | interarrival times of active days, and   |          |
-    | ``_max``, ``_last``       | the last of them                         |          |
+    | ``interarrival_mean``,    | interarrival times of active days, and   |          |
+    | ``_std``, ``_max``,       | the last of them                         |          |
+    | ``_last``                 |                                          |          |
     +---------------------------+------------------------------------------+----------+
-    | ``gaps_since_last``       | recency / ``gap_mean``: 2 is overdue     |          |
+    | ``interarrivals_since_last| recency / ``interarrival_mean``: 2 is    |          |
+    | ``                        | overdue                                  |          |
     +---------------------------+------------------------------------------+----------+
     | ``<field>_sum``,          | of a numeric field; datetimes as days    | each     |
     | ``_mean``, ``_std``,      | after their event                        |          |
