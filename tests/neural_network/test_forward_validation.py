@@ -28,7 +28,8 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
-from tests.neural_network.small_fits import SMALL, Spy, Watcher, fit_and_see
+from tests.neural_network.small_fits import Spy, Watcher, fit_and_see
+from tests.small_networks import SMALL
 
 N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
 
