@@ -273,7 +273,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
         values = column_or_1d(y, warn=True)
-        target = as_quantities(values, "y")
+        target = as_quantities(values)
         target = check_array(target, ensure_2d=False, input_name="y")
         return with_attrs_of(y, values), target
 

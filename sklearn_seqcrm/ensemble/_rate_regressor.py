@@ -139,7 +139,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         """
         self._validate_params()
         refuse_no_target(self, y)
-        targets = as_quantities(column_or_1d(y, warn=True), "y")
+        targets = as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None
         if sample_weight is not None or self.exposure is not None:

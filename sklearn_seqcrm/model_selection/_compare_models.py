@@ -249,7 +249,7 @@ def compare_models(
     check_consistent_length(X, *params.values())
     _refuse_unused(params, models, metrics)
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
-        refuse_times(y, "y")
+        refuse_times(y)
     customers = customers_of(X, history)
     if groups is not None:
         customers = _group_codes(groups, len(customers))
