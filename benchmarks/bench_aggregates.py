@@ -63,10 +63,10 @@ def _at(events, cutoff, levels):
         *_of_window("", levels),
         _days(cutoff - time.last()).alias("recency"),
         _days(cutoff - time.first()).alias("tenure"),
-        gap.mean().alias("gap_mean"),
-        gap.std().alias("gap_std"),
-        gap.max().alias("gap_max"),
-        gap.drop_nulls().last().alias("gap_last"),
+        gap.mean().alias("interarrival_mean"),
+        gap.std().alias("interarrival_std"),
+        gap.max().alias("interarrival_max"),
+        gap.drop_nulls().last().alias("interarrival_last"),
         amount.last().alias("amount_last"),
         *(
             _days(cutoff - time.filter(pl.col("category") == level).last()).alias(
@@ -85,7 +85,9 @@ def _at(events, cutoff, levels):
     zero += [f"category_n_levels{suffix}" for suffix in WINDOWS]
     return table.with_columns(pl.col(zero).fill_null(0)).with_columns(
         pl.lit(cutoff).alias("cutoff"),
-        (pl.col("recency") / pl.col("gap_mean")).alias("gaps_since_last"),
+        (pl.col("recency") / pl.col("interarrival_mean")).alias(
+            "interarrivals_since_last"
+        ),
         *_trends("n_events"),
         *_trends("amount"),
     )
@@ -145,10 +147,10 @@ def _of_customer(events, cutoff, levels):
     found["amount_last"] = events["amount"].iloc[-1]
     begins = events["time"].dt.floor("D").diff() > pd.Timedelta(0)
     gaps = events["time"].diff()[begins] / DAY
-    found["gap_mean"], found["gap_std"] = gaps.mean(), gaps.std()
-    found["gap_max"] = gaps.max()
-    found["gap_last"] = gaps.iloc[-1] if len(gaps) else np.nan
-    found["gaps_since_last"] = found["recency"] / found["gap_mean"]
+    found["interarrival_mean"], found["interarrival_std"] = gaps.mean(), gaps.std()
+    found["interarrival_max"] = gaps.max()
+    found["interarrival_last"] = gaps.iloc[-1] if len(gaps) else np.nan
+    found["interarrivals_since_last"] = found["recency"] / found["interarrival_mean"]
     for suffix, length in WINDOWS.items():
         inside = events if length is None else events[age <= length]
         found[f"n_events{suffix}"] = len(inside)

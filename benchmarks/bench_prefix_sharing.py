@@ -82,9 +82,9 @@ def compare_scores(what, kind, rows, tested, y_tested, seeds, **options):
         model = make_history_pipeline(kind(random_state=seed, **options))
         score = model.fit(*rows).predict_proba(tested[["history"]])[:, 1]
         scores.append(roc_auc_score(y_tested, score))
-    each = " ".join(f"{score:.4f}" for score in scores)
     error = np.std(scores, ddof=1) / len(scores) ** 0.5
-    print(f"{what:32s}{np.mean(scores):8.4f}{error:8.4f}   {each}")
+    lowest, highest = min(scores), max(scores)
+    print(f"{what:32s}{np.mean(scores):8.4f}{error:8.4f}{lowest:8.4f}{highest:9.4f}")
 
 
 def main():
@@ -107,7 +107,8 @@ def main():
     tested = log.snapshots([TESTED])
     y_tested = churned(tested, horizon=HORIZON)
     print("\nAUC in the last month")
-    print(f"{'rows, batch size, reading':32s}{'mean':>8s}{'+-':>8s}   of each seed")
+    columns = "    mean      +-  lowest  highest"
+    print(f"{'rows, batch size, reading':32s}{columns}")
     for n, batch_size, kind, precision in (
         (12, "auto", LSTMClassifier, "float32"),
         (12, "auto", RowByRow, "float32"),

@@ -4,7 +4,7 @@ Customers have 7 random numbers for each event, and a row before each of their e
 so there are as many rows as events, and all rows share one pass over a history. The
 table has the events per second of an epoch for several poolings, compared with one row
 per customer, without the first epoch; then the default for increasing lengths of
-histories with an equal number of events. The last line is for customers of 20 to 30
+histories with an equal number of events. The last lines are for customers of 20 to 30
 events: rows at twelve cutoffs, and before each event, as a multiple of one row.
 `--picture` is the file of the picture.
 """
@@ -112,7 +112,7 @@ def compare_cutoffs(repeat):
     )
     print(
         f"\n3,000 customers of 20 to 30 events: 1 row {one:.2f} s, 12 rows "
-        f"{twelve:.2f} s, {twelve / one:.1f} x; a row before each event "
+        f"{twelve:.2f} s, {twelve / one:.1f} x;\na row before each event "
         f"{before_each:.2f} s, {n_events / before_each:,.0f}/s"
     )
 

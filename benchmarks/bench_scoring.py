@@ -76,7 +76,7 @@ def search(n_customers, repeat):
     one, two = (statistics.median(times) for times in found.values())
     gain = statistics.median(a / b for a, b in zip(*found.values(), strict=True))
     name = "GridSearchCV of 20 fits, two jobs and one"
-    print(f"{name:44s}{two:7.0f} s and {one:.0f} s: {gain:.2f} times the throughput")
+    print(f"{name:44s}{two:7.0f} s and {one:.0f} s: throughput x {gain:.2f}")
 
 
 def main():

@@ -103,15 +103,13 @@ def as_floats(
     return numbers.reshape(array.shape), found == "duration"
 
 
-def as_quantities(y: Any, name: str) -> np.ndarray:
+def as_quantities(y: Any) -> np.ndarray:
     """Read the targets of a regression as floats; refuse durations.
 
     Parameters
     ----------
     y : array-like of shape (n,) or (n, k)
         Targets.
-    name : str
-        How an error names them.
 
     Returns
     -------
@@ -123,8 +121,8 @@ def as_quantities(y: Any, name: str) -> np.ndarray:
     TypeError
         If targets are durations, datetimes or text.
     """
-    refuse_times(y, name)
-    return as_floats(y, name, text_hint=_NUMBER_HINT)[0]
+    refuse_times(y)
+    return as_floats(y, "y", text_hint=_NUMBER_HINT)[0]
 
 
 def refuse_new_durations(in_days: bool, in_days_before: bool, name: str) -> None:
@@ -153,7 +151,7 @@ def durations_in_days(column: pd.Series) -> pd.Series:
     return _in_days(column) if _type_of(column) == "duration" else column
 
 
-def refuse_times(y: Any, name: str) -> None:
+def refuse_times(y: Any) -> None:
     """Raise a TypeError for durations and datetimes as targets of a regression.
 
     scikit-learn's metrics convert them to numbers, in a unit that depends on their
@@ -163,8 +161,6 @@ def refuse_times(y: Any, name: str) -> None:
     ----------
     y : array-like of shape (n,) or (n, k)
         Targets of any dtype.
-    name : str
-        How the error names them.
     """
     if isinstance(y, pd.DataFrame):
         columns = [y.iloc[:, i] for i in range(y.shape[1])]
@@ -175,14 +171,14 @@ def refuse_times(y: Any, name: str) -> None:
     types = {_type_of(column) for column in columns}
     if "duration" in types:
         raise TypeError(
-            f"{name} holds durations, which scikit-learn's metrics would compare as "
-            f"counts of their own unit. Make numbers of them, such as days: {name} / "
+            "y holds durations, which scikit-learn's metrics would compare as counts "
+            "of their own unit. Make numbers of them, such as days: y / "
             "pd.Timedelta(days=1)."
         )
     if "datetimes" in types:
         raise TypeError(
-            f"{name} holds datetimes, which are no quantities. Make days of them that "
-            f"count from a moment: ({name} - moment) / pd.Timedelta(days=1)."
+            "y holds datetimes, which are no quantities. Make days of them that count "
+            "from a moment: (y - moment) / pd.Timedelta(days=1)."
         )
 
 

@@ -78,6 +78,8 @@ __all__ = [
     "one_task",
     "output_wanted",
     "parse_version",
+    "read_sample_weight",
+    "refuse_no_target",
     "response_values",
     "route_fits",
     "safe_indexing",
@@ -114,6 +116,21 @@ class Interval(_Interval):
 def is_count(value: Any, least: int = 1) -> bool:
     """Return whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
+
+
+def refuse_no_target(estimator: Any, y: Any) -> None:
+    """Raise the error that scikit-learn's checks expect of a `fit` without `y`."""
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+
+
+def read_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
+    """Return weights of rows, 1 for None; refuse negative ones, and only zeros."""
+    weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for all rows.")
+    return weight
 
 
 def split_by(

@@ -41,14 +41,8 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.small_networks import SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 X = make_table()
 Y = make_y(X, ["no", "yes"])
 MODEL = make_history_pipeline(LSTMClassifier(**SMALL))

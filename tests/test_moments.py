@@ -25,14 +25,8 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
+from tests.small_networks import SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 LINES = make_events(12)
 LINES["when"] = LINES["when"].dt.floor("120D") + pd.Timedelta("9h")
 ROWS = make_rows(12)

@@ -30,7 +30,7 @@ import pandas as pd
 
 from sklearn_seqcrm._columns._survival_targets import SurvivalTargets
 from sklearn_seqcrm._stacklevel import user_stacklevel
-from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._store import Clock, parse_timedelta, saturating_add
 from sklearn_seqcrm.events import HistoryArray
 
 # The fewest latest cutoffs that have this share of the rows: usually one. Each further
@@ -260,9 +260,10 @@ def _is_length(length: Any) -> bool:
     """Return whether text or a number is a length of time, of any clock."""
     if isinstance(length, str):
         try:
-            return not pd.isna(pd.Timedelta(length))
+            parse_timedelta(length, "length")
         except ValueError:
             return False
+        return True
     is_number = isinstance(length, int | float) and not isinstance(length, bool)
     return is_number and math.isfinite(length)
 

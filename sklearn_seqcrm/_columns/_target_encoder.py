@@ -258,7 +258,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             columns = np.column_stack([found.kind > 0, found.time])
             return columns.astype("float64"), found
         is_classes = self.task == "classification"
-        values = np.asarray(y) if is_classes else as_quantities(y, "y")
+        values = np.asarray(y) if is_classes else as_quantities(y)
         refuse_not_finite(values)
         if is_classes and values.shape[1:] in ((), (1,)):
             check_classification_targets(values)

@@ -2,11 +2,11 @@
 
 Channels of an event, in this order; codes are an array of their own:
 
-    | amount | due | amount_missing | text_missing | text_0 | text_1 | time_gap | ...
+    | amount | due | amount_missing | text_missing | text_0 | text_1 | interarrival_...
     |    facts     |            marks              |     vectors     |  times
                    ^ n_decayed                  interarrival_channel ^
 
-"times" are the interarrival time, `time_gap`, and the calendar: `hour_sin1`, ...
+"times" are the interarrival time (`interarrival_time`) and the calendar (`hour_sin1`).
 Ask a `Layout` for positions (`of_fields`, `interarrival_channel`); do not count.
 """
 

@@ -398,7 +398,7 @@ def _describe(
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
     components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
-    made = [*marks, *components, "time_gap", *cycle_names(calendar)]
+    made = [*marks, *components, "interarrival_time", *cycle_names(calendar)]
     # The log has a column of each field; other channels must not be called like one.
     made = unique_names(made, [*names, *fields])
     return Layout(

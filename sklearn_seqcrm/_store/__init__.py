@@ -1,14 +1,12 @@
 """The store of events: a timeline, columns, and logs of them."""
 
 from sklearn_seqcrm._store._clock import (
-    MAX_TICK,
     TICKS_PER_SECOND,
     Clock,
     datetimes_after,
     days_between,
     days_between_ticks,
     format_time,
-    parse_iso,
     saturating_add,
     saturating_subtract,
 )
@@ -76,4 +74,5 @@ from sklearn_seqcrm._store._raw_log import (
     rows_of_kinds,
     warn_all_kinds,
 )
+from sklearn_seqcrm._store._time_values import MAX_TICK, parse_iso, parse_timedelta
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen

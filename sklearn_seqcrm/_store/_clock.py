@@ -25,9 +25,7 @@ delay would vary by that much, and a scale learned from it would be that of roun
 
 from __future__ import annotations
 
-import datetime
 import math
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -35,17 +33,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MAX_TICK = int(np.iinfo("int64").max)
+from sklearn_seqcrm._store._time_values import (
+    DATES_OF_NUMBERS,
+    LENGTH_EXAMPLE,
+    MAX_TICK,
+    as_time_series,
+    finite_floats,
+    int64_of,
+    is_number,
+    parse_iso,
+    parse_timedelta,
+    refuse_beyond_integers,
+    rounded_floats,
+    whole_numbers,
+)
+
 _EARLIEST = int(np.iinfo("int64").min)
 # From the coarsest unit to the finest.
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_EXACT = 2**53  # up to here, a float can hold every integer
-_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
-# pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
-_CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
-# How users convert dates such as 20240131. As text, floats would be "20240131.0", and
-# pandas 3 deprecates a format for numbers.
-DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,13 @@ class Clock:
         times : ndarray of shape (n,)
             The ticks, of dtype ``clock.dtype``.
         """
-        values = _as_series(values, what)
+        values = as_time_series(values, what)
         if values.dtype.kind == "M":
             aware = isinstance(values.dtype, pd.DatetimeTZDtype)
-            return cls("int64", values.dt.unit, aware), _int64_of(values)
+            return cls("int64", values.dt.unit, aware), int64_of(values)
         if values.dtype.kind in "iu":
-            return cls("int64"), _whole_numbers(values, what)
-        return cls("float64"), _finite_floats(values, what)
+            return cls("int64"), whole_numbers(values, what)
+        return cls("float64"), finite_floats(values, what)
 
     def read(
         self, values: Any, what: str, *, up: bool = True, back: Any = None
@@ -127,13 +132,13 @@ class Clock:
         """
         if np.ndim(values) == 0:
             values = [self.parse(values, what)]
-        values = _as_series(values, what)
+        values = as_time_series(values, what)
         length = 0 if back is None else self._length(back, "lookback")
         if not len(values):
             return np.zeros(0, dtype=self.dtype)
         self._check_same_type(values, what)
         if self.dtype == "float64":
-            return _as_floats(values, what, up) - float(length)
+            return rounded_floats(values, what, up) - float(length)
         ticks, rest, parts = self._split(values, what)
         whole = math.floor(length)
         ticks = saturating_subtract(ticks, min(whole, MAX_TICK))
@@ -252,15 +257,15 @@ class Clock:
     def _split(self, values: pd.Series, what: str) -> tuple[np.ndarray, Any, int]:
         """Return ticks, rounded down, the rest, and the units of the rest in a tick."""
         if self.unit is None and values.dtype.kind == "f":
-            numbers = _finite_floats(values, what)
+            numbers = finite_floats(values, what)
             # 2**63 - 1 is not a float: the bound is exclusive.
             beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
-            _refuse_beyond_integers(numbers, beyond, what)
+            refuse_beyond_integers(numbers, beyond, what)
             whole = np.floor(numbers)
             return whole.astype("int64"), numbers - whole, 1
         if self.unit is None:
-            return _whole_numbers(values, what), 0, 1
-        moments = _int64_of(values)
+            return whole_numbers(values, what), 0, 1
+        moments = int64_of(values)
         parts = TICKS_PER_SECOND[values.dt.unit] // TICKS_PER_SECOND[self.unit]
         if parts > 1:
             return *np.divmod(moments, parts), parts
@@ -271,7 +276,7 @@ class Clock:
     def _refine(self, values: pd.Series, what: str) -> np.ndarray:
         """Convert datetimes of a coarser unit to ticks."""
         try:
-            return _int64_of(values.dt.as_unit(self.unit))
+            return int64_of(values.dt.as_unit(self.unit))
         except pd.errors.OutOfBoundsDatetime as error:
             raise ValueError(
                 f"{what} lie outside the years that times of the log's unit "
@@ -283,7 +288,7 @@ class Clock:
         """Return a length of time in ticks, exactly."""
         wanted = f"must be finite and not negative; got {value!r}."
         if self.unit is None:
-            if isinstance(value, bool) or not _is_number(value):
+            if isinstance(value, bool) or not is_number(value):
                 raise TypeError(
                     f"{what} must be a number, because the times of the log are plain "
                     f"numbers; got {value!r}. If they are dates, such as 20240131, "
@@ -295,35 +300,18 @@ class Clock:
             if not 0 <= number < math.inf:
                 raise ValueError(f"{what} {wanted}")
             return Fraction(number)
+        # pandas would read a number as nanoseconds; 0 needs no unit.
+        if is_number(value) and value != 0:
+            raise TypeError(
+                f"{what} must be a length of time, {LENGTH_EXAMPLE}, because the times "
+                f"of the log are datetimes; got the bare number {value!r}."
+            )
         # A Timedelta has a unit of its own: ticks may be a fraction of this axis's.
-        delta = self._timedelta(value, what)
+        delta = parse_timedelta(value, what)
         ticks = int(delta.asm8.view("int64")) * TICKS_PER_SECOND[self.unit]
         if ticks < 0:
             raise ValueError(f"{what} {wanted}")
         return Fraction(ticks, TICKS_PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
-
-    def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
-        # pandas would read a number as nanoseconds; 0 needs no unit.
-        if _is_number(value) and value != 0:
-            raise TypeError(
-                f"{what} must be a length of time, {_EXAMPLE}, because the times of "
-                f"the log are datetimes; got the bare number {value!r}."
-            )
-        if isinstance(value, str) and _is_decimal(value):
-            raise ValueError(f"{what} must have a unit, {_EXAMPLE}; got {value!r}.")
-        wanted = f"{what} must be a length of time, {_EXAMPLE}; got {value!r}."
-        if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
-            raise ValueError(
-                f"{wanted} Months and years differ in length: write days, such as "
-                "'30D', or list the cutoffs."
-            )
-        try:
-            delta = pd.Timedelta(value)
-        except (ValueError, TypeError) as error:
-            raise ValueError(wanted) from error
-        if delta is pd.NaT:
-            raise ValueError(f"{what} must be a length of time; got {value!r}.")
-        return delta
 
     def _check_same_type(self, values: pd.Series, what: str) -> None:
         """Raise a ValueError for numbers on an axis of datetimes, and so on."""
@@ -347,42 +335,6 @@ class Clock:
         )
 
 
-def parse_iso(text: str, what: str) -> pd.Timestamp:
-    """Parse a time that is text in ISO 8601, such as "2024-12-31 18:30".
-
-    pandas reads other notations as well: "05.12.2024" with the month first, and "now"
-    or "10:00" differently on each day. Both would be wrong without a warning.
-
-    Parameters
-    ----------
-    text : str
-        A date, and perhaps a time of day and an offset from UTC.
-    what : str
-        How an error names it.
-
-    Returns
-    -------
-    Timestamp
-        The time.
-
-    Raises
-    ------
-    ValueError
-        If the text has another notation, or no day.
-    """
-    try:
-        # Both check the text: datetime accepts "2024-W01-1", which pandas refuses, and
-        # cuts off nanoseconds, which pandas keeps.
-        datetime.datetime.fromisoformat(text)
-        return pd.Timestamp(text)
-    except ValueError as error:
-        raise ValueError(
-            f"{what} must be in ISO 8601 where times are text, with year, month and "
-            f"day, such as '2024-12-31' or '2024-12-31 18:30'; got {text!r}. Write it "
-            "so, or pass pd.to_datetime(..., dayfirst=True) if the day comes first."
-        ) from error
-
-
 def saturating_add(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     """Return ``times + length``, at most the end of the axis.
 
@@ -397,102 +349,6 @@ def saturating_add(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
 def saturating_subtract(times: Any, length: int) -> Any:
     """Return ``times - length`` of integers, at least the beginning of the axis."""
     return np.maximum(times, _EARLIEST + length) - length
-
-
-def _as_series(values: Any, what: str) -> pd.Series:
-    """Return times as a Series of datetimes or numbers; refuse anything else."""
-    series = values if isinstance(values, pd.Series) else pd.Series(values)
-    if isinstance(series.dtype, pd.ArrowDtype):
-        series = pd.Series(series.array.to_numpy())
-    if series.dtype == object and len(series):
-        series = _infer_times(series, what)
-    if len(series) and series.dtype.kind not in "Miuf":
-        raise TypeError(
-            f"{what} must be datetimes or numbers; got the type {series.dtype}. "
-            "pd.to_datetime reads dates written as text, with dayfirst=True those like "
-            "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods."
-        )
-    return series
-
-
-def _infer_times(series: pd.Series, what: str) -> pd.Series:
-    """Convert datetimes that are objects, as pandas keeps those of several zones."""
-    zones = {getattr(value, "tzinfo", None) is None for value in series}
-    if len(zones) > 1:
-        raise ValueError(
-            f"{what} mix naive and time-zone aware datetimes; "
-            "pd.to_datetime(..., utc=True) makes all of them aware."
-        )
-    if all(hasattr(value, "year") for value in series):
-        try:
-            return pd.to_datetime(series, utc=zones == {False})
-        except (pd.errors.OutOfBoundsDatetime, OverflowError):
-            # pandas before version 3 converts objects to nanoseconds, which end in
-            # 2262. A single Timestamp has its own unit.
-            stamps = [pd.Timestamp(value).as_unit("us") for value in series]
-            found = pd.Series(np.array([one.asm8 for one in stamps]), series.index)
-            return found.dt.tz_localize("UTC") if zones == {False} else found
-    return series.infer_objects()
-
-
-def _int64_of(values: pd.Series) -> np.ndarray:
-    """Return datetimes as numbers of their unit since 1970, aware ones in UTC."""
-    return np.asarray(values.array.asi8)
-
-
-def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
-    """Return integers as int64; refuse those of uint64 that would become negative."""
-    if values.dtype.kind == "u":
-        numbers = values.to_numpy()
-        _refuse_beyond_integers(numbers, numbers > MAX_TICK, what)
-    return values.to_numpy(dtype="int64")
-
-
-def _as_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
-    """Return numbers as floats; round an integer between two floats up or down."""
-    numbers = _finite_floats(values, what)
-    # The cast rounds to the nearest float. Where that is the wrong side, take the next.
-    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
-        exact = [int(number) for number in values]
-        rounded = [int(number) for number in numbers]
-        wrong = [a < b if up else a > b for a, b in zip(rounded, exact, strict=True)]
-        toward = np.inf if up else -np.inf
-        numbers[wrong] = np.nextafter(numbers[wrong], toward)
-    return numbers
-
-
-def _is_decimal(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value is a number; ``np.timedelta64`` is an ``np.integer``."""
-    return isinstance(value, int | float | np.number) and not isinstance(
-        value, np.timedelta64
-    )
-
-
-def _finite_floats(values: pd.Series, what: str) -> np.ndarray:
-    """Return numbers as floats; raise a ValueError if one is NaN or infinite."""
-    times = values.to_numpy(dtype="float64", na_value=np.nan)
-    n_bad = int((~np.isfinite(times)).sum())
-    if n_bad:
-        how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
-        raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")
-    return times
-
-
-def _refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> None:
-    if bad.any():
-        raise ValueError(
-            f"{what} hold {int(bad.sum())} values beyond the range of int64, the first "
-            f"of them {numbers[bad][0]}; drop those rows, or use numbers of a coarser "
-            "unit."
-        )
 
 
 def format_time(time: Any) -> str:

@@ -6,7 +6,7 @@ import warnings
 
 import pandas as pd
 
-from sklearn_seqcrm._store._clock import DATES_OF_NUMBERS
+from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS
 from sklearn_seqcrm._store._timeline import Timeline
 
 

@@ -101,8 +101,10 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
 
     Examples
     --------
-    >>> unique_names(["time_gap", "hour_sin1"], ["amount", "time_gap"])
-    ['time_gap_', 'hour_sin1']
+    >>> unique_names(
+    ...     ["interarrival_time", "hour_sin1"], ["amount", "interarrival_time"]
+    ... )
+    ['interarrival_time_', 'hour_sin1']
     """
     used, found = set(taken), []
     # New names are in use for those that follow: ["a", "a"] becomes ["a", "a_"].

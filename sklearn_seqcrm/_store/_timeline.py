@@ -26,12 +26,7 @@ from sklearn_seqcrm._ragged import (
     ranges,
     starts_of_nonempty,
 )
-from sklearn_seqcrm._store._clock import (
-    MAX_TICK,
-    TICKS_PER_SECOND,
-    Clock,
-    saturating_subtract,
-)
+from sklearn_seqcrm._store._clock import TICKS_PER_SECOND, Clock, saturating_subtract
 from sklearn_seqcrm._store._columns import ids_of
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
@@ -39,6 +34,7 @@ from sklearn_seqcrm._store._ids import (
     find_ids,
     hashed_ids,
 )
+from sklearn_seqcrm._store._time_values import MAX_TICK
 
 # Times that are checked first: in most logs without whole days, they suffice.
 _FEW = 1000

@@ -23,6 +23,7 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
     Interval,
+    refuse_no_target,
     safe_indexing,
     split_by,
     with_inputs_of,
@@ -100,11 +101,7 @@ class BaseConformal(BaseEstimator, ABC):
         self._validate_params()
         estimator = self._estimator()
         self._check_estimator(estimator)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
+        refuse_no_target(self, y)
         X, y = indexable(X, y)
         values = self._validate_target(y)
         check_consistent_length(X, values)

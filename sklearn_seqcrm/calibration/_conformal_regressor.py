@@ -189,7 +189,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
             )
 
     def _validate_target(self, y: Any) -> np.ndarray:
-        numbers = as_quantities(column_or_1d(y, warn=True), "y")
+        numbers = as_quantities(column_or_1d(y, warn=True))
         return check_array(numbers, ensure_2d=False, input_name="y")
 
     def _levels(self) -> list[float]:

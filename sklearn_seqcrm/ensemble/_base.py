@@ -22,7 +22,8 @@ from sklearn_seqcrm._sklearn_compat import (
     CallbackSupportMixin,
     FitTask,
     Interval,
-    check_sample_weight,
+    read_sample_weight,
+    refuse_no_target,
     route_fits,
     safe_indexing,
     seeded,
@@ -205,20 +206,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
+        refuse_no_target(self, y)
         X, y = indexable(X, y)
         y, target = self._read_target(y)
         check_consistent_length(X, target)
         given = sample_weight is not None
         weight = np.ones(len(target))
         if given:
-            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            if not weight.any():
-                raise ValueError("sample_weight is zero for all rows.")
+            weight = read_sample_weight(sample_weight, X)
         return _Rows(X, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:

@@ -23,8 +23,9 @@ from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMix
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     Interval,
-    check_sample_weight,
     fit_weighted,
+    read_sample_weight,
+    refuse_no_target,
     route_fits,
     safe_indexing,
     seeded,
@@ -228,18 +229,12 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
             columns of which either may be the event, or a parameter is out of range.
         """
         self._validate_params()
-        if y is None:
-            raise ValueError(
-                "DiscreteTimeSurvival requires y to be passed, but the target y is "
-                "None."
-            )
+        refuse_no_target(self, y)
         X = self._table(X, reset=True)
         objective = Hazards(self.bins)
         targets = objective.read(y)
         check_consistent_length(X, targets)
-        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight is zero for all rows.")
+        weight = read_sample_weight(sample_weight, X)
         used = np.flatnonzero(weight)
         X, targets, weight = safe_indexing(X, used), targets[used], weight[used]
         objective.learn(targets, weight)

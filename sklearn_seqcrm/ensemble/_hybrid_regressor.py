@@ -210,6 +210,18 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     _task: ClassVar[str] = "regression"
 
+    def __getattr__(self, name: str) -> Any:
+        """Explain the way to quantiles; Python calls it for attributes that lack."""
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name == "predict_quantiles":
+            text += (
+                ": most trees predict one quantile. Fit a hybrid for each, whose "
+                "`predict` returns it: make_hybrid(LSTMRegressor(loss='quantile', "
+                "quantile=q), HistGradientBoostingRegressor(loss='quantile', "
+                "quantile=q))"
+            )
+        raise AttributeError(text)
+
     @with_callbacks
     def fit(
         self, X: pd.DataFrame, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -261,7 +273,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
         values = column_or_1d(y, warn=True)
-        target = as_quantities(values, "y")
+        target = as_quantities(values)
         target = check_array(target, ensure_2d=False, input_name="y")
         return with_attrs_of(y, values), target
 

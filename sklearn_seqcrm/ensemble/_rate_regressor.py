@@ -21,9 +21,10 @@ from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
-    check_sample_weight,
     fit_weighted,
     innermost,
+    read_sample_weight,
+    refuse_no_target,
     route_fits,
     safe_indexing,
     with_inputs_of,
@@ -137,17 +138,12 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             weights are 0.
         """
         self._validate_params()
-        if y is None:
-            raise ValueError(
-                "RateRegressor requires y to be passed, but the target y is None."
-            )
-        targets = as_quantities(column_or_1d(y, warn=True), "y")
+        refuse_no_target(self, y)
+        targets = as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None
         if sample_weight is not None or self.exposure is not None:
-            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            if not weight.any():
-                raise ValueError("sample_weight is zero for all rows.")
+            weight = read_sample_weight(sample_weight, X)
         validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
         if self.exposure is not None:
             # The exposure of a row of weight 0 may be 0, and has no influence.

@@ -16,6 +16,12 @@ from sklearn_seqcrm.events._read import read_table as read_table
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs
+from sklearn_seqcrm.events._time_range import (
+    warn_far_observation as warn_far_observation,
+)
+from sklearn_seqcrm.events._time_range import (
+    warn_isolated_times as warn_isolated_times,
+)
 from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
 
 __all__ = [

@@ -18,6 +18,9 @@ _MEANING = {
     "decimal": "pd.read_csv(..., decimal=',') if the commas are decimal commas",
     "thousands": "pd.read_csv(..., thousands=',') if they separate thousands",
 }
+# Pairs of sizes, such as 28,30: waist and length. Prices from 10 to 99 nearly always
+# have some cents below 10, such as 12,00.
+_PAIR = re.compile(r"[1-9]\d,[1-9]\d")
 # Sizes such as 38,5 have fewer levels than prices.
 _FEWEST, _SOME = 20, 1000  # levels: fewer are not conclusive, more are sampled
 _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma
@@ -72,8 +75,9 @@ def _numbers_with_commas(column: Column) -> dict[str, str]:
     for way, pattern in _NUMBERS.items():
         numbers = [one for one in some if pattern.fullmatch(one.strip())]
         with_comma = [one for one in numbers if "," in one]
-        if len(numbers) >= _ALMOST_ALL * len(some) and (
-            len(with_comma) > _MOST * len(some)
-        ):
+        if len(numbers) < _ALMOST_ALL * len(some):
+            continue
+        are_pairs = all(_PAIR.fullmatch(one.strip()) for one in with_comma)
+        if len(with_comma) > _MOST * len(some) and not are_pairs:
             found[way] = with_comma[0]
     return found

@@ -414,7 +414,7 @@ class EventLog(StoredLog):
         self,
         period: Duration | None = None,
         *,
-        gap: Duration | None = None,
+        timeout: Duration | None = None,
         offset: Duration | None = None,
         how: Mapping[str, str] | None = None,
         count_field: str = "n_events",
@@ -434,11 +434,11 @@ class EventLog(StoredLog):
             begin at whole multiples of their length from the epoch of the log's times,
             1970-01-01 00:00 or 0: days begin at midnight (of UTC, if times have a time
             zone), weeks on Thursdays; see `offset`.
-        gap : Timedelta, str or number, default=None
+        timeout : Timedelta, str or number, default=None
             Merge the events of each customer within sessions: an event belongs to the
-            session of the event before if it comes at most `gap` later. With 0, only
-            events at the same time are merged. Exactly one of `period` and `gap` is
-            required.
+            session of the event before if it comes at most `timeout` later, such as the
+            session timeout of web analytics. With 0, only events at the same time are
+            merged. Exactly one of `period` and `timeout` is required.
         offset : Timedelta, str or number, default=None
             Shift the beginning of all periods by this length: ``"4D"`` makes weeks from
             Monday to Sunday, ``"5h"`` days from 05:00 to 05:00.
@@ -473,11 +473,12 @@ class EventLog(StoredLog):
             If a length of time does not fit the times of the log (a number for
             datetimes), or `how` is not a dict.
         ValueError
-            If neither or both of `period` and `gap` are given, or `offset` with `gap`;
-            a length is negative, cannot be parsed, or varies with the calendar, such as
-            a month; `period` is 0 or would end between two ticks of the log; `how` does
-            not suit the type of a field; the log has a field `count_field`; or merged
-            events would lie further apart than its numbers can count.
+            If neither or both of `period` and `timeout` are given, or `offset` with
+            `timeout`; a length is negative, cannot be parsed, or varies with the
+            calendar, such as a month; `period` is 0 or would end between two ticks of
+            the log; `how` does not suit the type of a field; the log has a field
+            `count_field`; or merged events would lie further apart than its numbers can
+            count.
 
         See Also
         --------
@@ -494,7 +495,7 @@ class EventLog(StoredLog):
         - A cutoff at midnight sees the days before it, the last one included, although
           only events strictly before the cutoff count: a day ends at its last tick,
           such as 23:59:59.999999. A cutoff at noon does not see the morning.
-        - A session ends `gap` after its last event; later cutoffs see it.
+        - A session ends `timeout` after its last event; later cutoffs see it.
         - In a log of days (all its times are midnights) and in a log of whole numbers,
           the time of a merged event is the last *day* or *number* at which another
           event could have joined it. ``"1D"`` leaves events at their day: as in the log
@@ -532,13 +533,13 @@ class EventLog(StoredLog):
           who  cutoff       history
         0   a      24  1 event 23
         1   b      24  1 event 23
-        >>> log.resample(gap=10, how={"price": "max"}).to_frame()
+        >>> log.resample(timeout=10, how={"price": "max"}).to_frame()
           who  hour  price   shop  n_events
         0   a    27    3.0  north       2.0
         1   a    42    4.0  south       1.0
         2   b    22    8.0  north       1.0
         """
         events, kinds = resample_events(
-            self, self._kinds, period, gap, offset, how, count_field
+            self, self._kinds, period, timeout, offset, how, count_field
         )
         return self.of(*events, self._names, kinds)

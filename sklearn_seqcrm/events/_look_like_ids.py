@@ -16,10 +16,8 @@ _FEWEST = 1000  # different values of a field; fewer are not conclusive
 _MANY = 10_000  # different values; few quantities have so many in such a sample
 
 
-def warn_id_like_fields(
-    columns: Mapping[str, Column], table: nw.DataFrame, stacklevel: int = 3
-) -> None:
-    """Warn if numeric fields look like ids.
+def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
+    """Warn if numeric fields look like ids; the caller's caller is named.
 
     Parameters
     ----------
@@ -27,8 +25,6 @@ def warn_id_like_fields(
         The fields of the log, sorted by customer and time.
     table : narwhals.DataFrame
         The table that they were read from.
-    stacklevel : int, default=3
-        That of `warnings.warn`.
     """
     found = []
     for name, column in columns.items():
@@ -49,7 +45,7 @@ def warn_id_like_fields(
             "categories, or fields=[...] without them to leave them out; with "
             "categorical=[] they are quantities.",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=3,
         )
 
 

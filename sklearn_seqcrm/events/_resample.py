@@ -5,8 +5,8 @@
                 period 1       |     period 2      |   period 3
 
     events      x  x x            x x
-    merged             X              X            session: `gap` after its last event
-                     |gap|          |gap|
+    merged             X              X            session: `timeout` after its last
+                     |-|            |-|            event
 
 The time of a merged event is the last one at which another event could still join it,
 its limit. So a later cutoff sees it complete, and an earlier one does not see it at
@@ -46,7 +46,7 @@ def resample_events(
     log: Any,
     kinds: Kinds | None,
     period: Any,
-    gap: Any,
+    timeout: Any,
     offset: Any,
     how: Any,
     count_field: str,
@@ -59,7 +59,7 @@ def resample_events(
         The log.
     kinds : Kinds or None
         Its kinds of events, if it has kinds.
-    period, gap, offset : Timedelta, str, number or None
+    period, timeout, offset : Timedelta, str, number or None
         Parameters of `EventLog.resample`.
     how : mapping of str to str, or None
         How to summarise the values of a field.
@@ -75,7 +75,7 @@ def resample_events(
     """
     timeline = log.timeline
     summaries = _summaries(log, kinds, how, count_field)
-    limits = _limits(timeline, period, gap, offset)
+    limits = _limits(timeline, period, timeout, offset)
     check_time_range(timeline, "merged events", limits)
     if kinds is None:
         events = Events(timeline, log.columns)
@@ -205,18 +205,18 @@ def _summaries(
     return summaries
 
 
-def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarray:
+def _limits(timeline: Timeline, period: Any, timeout: Any, offset: Any) -> np.ndarray:
     """Return the last time at which another event joins each, shape (n_events,).
 
     It depends only on the event's own time, and is not before it. Therefore no later
     event can change what has been merged by then.
     """
     clock, times, tick = timeline.clock, timeline.times, _tick(timeline)
-    if (period is None) == (gap is None):
+    if (period is None) == (timeout is None):
         raise ValueError(
-            "resample needs either a period, such as '1D', or the gap after which a "
-            "session is over, such as gap='30min' (numbers in a log of numbers); got "
-            f"{'neither' if period is None else 'both'}."
+            "resample needs either a period, such as '1D', or the timeout after which "
+            "a session is over, such as timeout='30min' (numbers in a log of numbers); "
+            f"got {'neither' if period is None else 'both'}."
         )
     if period is None:
         if offset is not None:
@@ -224,7 +224,7 @@ def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarra
                 f"offset={offset!r} shifts periods, but sessions begin with their "
                 "first event; leave it out."
             )
-        length = clock.duration(gap, "gap")
+        length = clock.duration(timeout, "timeout")
         if clock.dtype == "int64":
             length = math.floor(length)
         limits = saturating_add(times, length)

@@ -213,30 +213,68 @@ def warn_isolated_events(
     """
     if timeline.observed_until > timeline.times.max():  # of an appended log
         return
-    late = _first_isolated(timeline)
+    times, clock = timeline.times, timeline.clock
+    late = _first_isolated(times, clock)
     if late is None or (since is not None and late <= since):
         return
-    times, clock = timeline.times, timeline.clock
     where = np.flatnonzero(times >= late)
     bulk = times[times < late].max()
     code = timeline.codes_of(where[[np.argmin(times[where])]])
     (one,) = timeline.customers[code].tolist()
-    warnings.warn(
-        f"{len(where)} of {len(times):,} events are long after all others, the first "
-        f"of them at {clock.as_scalar(late)}, of customer {one!r}; the others end at "
+    share = f"{len(where)} of {len(times):,}"
+    text = _about_isolated(clock, late, bulk, time, share, f", of customer {one!r}")
+    warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+
+
+def warn_isolated_times(
+    clock: Clock, times: np.ndarray, counts: np.ndarray, time: str, stacklevel: int
+) -> None:
+    """Warn as `warn_isolated_events` does, of distinct times and their counts.
+
+    Parameters
+    ----------
+    clock : Clock
+        The axis of the times.
+    times : ndarray of shape (n,)
+        Ascending times.
+    counts : ndarray of shape (n,), int64
+        Number of events at each.
+    time : str
+        Name of the column of times.
+    stacklevel : int
+        Stack level of the caller, as in `warnings.warn`.
+    """
+    n_events = int(counts.sum())
+    # Rounded up: a rare time stays one of the times.
+    share = min(1.0, _SOME_TIMES / n_events)
+    repeats = np.ceil(counts * share).astype("int64")
+    late = _first_isolated(np.repeat(times, repeats), clock)
+    if late is None:
+        return
+    place = int(np.searchsorted(times, late))
+    share_of = f"{int(counts[place:].sum())} of {n_events:,}"
+    text = _about_isolated(clock, late, times[place - 1], time, share_of)
+    warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+
+
+def _about_isolated(
+    clock: Clock, late: Any, bulk: Any, time: str, share: str, customer: str = ""
+) -> str:
+    """Return the text of the warning about isolated events."""
+    return (
+        f"{share} events are long after all others, the first of them at "
+        f"{clock.as_scalar(late)}{customer}; the others end at "
         f"{clock.as_scalar(bulk)}. The log counts as observed until the last event, so "
         "that no target before it is censored. If dates are wrong, correct or drop the "
         f"rows with events[{time!r}] >= {_as_code(clock.as_scalar(late))}. If they are "
         "right, confirm them by observed_until=..., the last time that the events "
-        "cover.",
-        UserWarning,
-        stacklevel=stacklevel + 1,
+        "cover."
     )
 
 
-def _first_isolated(timeline: Timeline) -> Any:
+def _first_isolated(times: np.ndarray, clock: Clock) -> Any:
     """Return the time of the first isolated event, None if there is none."""
-    times, per_day = timeline.times, timeline.clock.ticks_per_day()
+    per_day = clock.ticks_per_day()
     n = len(times)
     if n < _MANY:
         return None

@@ -36,45 +36,47 @@ class HistoryAggregator(BaseHistoryFeatures):
     parameter needs to be set: lookbacks, levels and units are chosen by the events that
     the training rows see. Fitted on the same `X`, it is the baseline of a network.
 
-    +---------------------------+------------------------------------------+----------+
-    | columns                   | meaning                                  | lookbacks|
-    +===========================+==========================================+==========+
-    | ``recency``, ``tenure``   | time since the last and the first event  |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``n_events``              | number of events                         | each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``n_events_trend``        | recent against earlier rate, from -1 to 1| each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``n_moments``,            | the same of moments: all events at one   | each     |
-    | ``n_moments_trend``       | time, such as an invoice                 |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``active_days``           | days (`time_unit`) with an event         | each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``gap_mean``, ``_std``,   | interarrival times of active days, and   |          |
-    | ``_max``, ``_last``       | the last of them                         |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``gaps_since_last``       | recency / ``gap_mean``: 2 is overdue     |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>_sum``,          | of a numeric field; datetimes as days    | each     |
-    | ``_mean``, ``_std``,      | after their event                        |          |
-    | ``_min``, ``_max``        |                                          |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>_last``          | the last number or level                 |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>_moment_mean``,  | mean and last of the sums over moments   |          |
-    | ``<field>_moment_last``   |                                          |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>_trend``         | recent against earlier rate of the sum   | each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>_n_levels``      | number of distinct levels                | each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``<field>=<level>_share`` | share of a frequent level                | each     |
-    +---------------------------+------------------------------------------+----------+
-    | ``..._since_last``        | time since the last event with the level |          |
-    +---------------------------+------------------------------------------+----------+
-    | ``n_events_decayed``,     | sums with a weight of one half after each|          |
-    | ``<field>_decayed_sum``   | half-life                                |          |
-    +---------------------------+------------------------------------------+----------+
+    +------------------------------+----------------------------------------+----------+
+    | columns                      | meaning                                | lookbacks|
+    +==============================+========================================+==========+
+    | ``recency``, ``tenure``      | time since the last and the first event|          |
+    +------------------------------+----------------------------------------+----------+
+    | ``n_events``                 | number of events                       | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``n_events_trend``           | recent against earlier rate, -1 to 1   | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``n_moments``,               | the same of moments: all events at one | each     |
+    | ``n_moments_trend``          | time, such as an invoice               |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``active_days``              | days (`time_unit`) with an event       | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``interarrival_mean``,       | interarrival times of active days, and |          |
+    | ``_std``, ``_max``,          | the last of them                       |          |
+    | ``_last``                    |                                        |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``interarrivals_since_last`` | recency / ``interarrival_mean``: 2 is  |          |
+    |                              | overdue                                |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>_sum``,             | of a numeric field; datetimes as days  | each     |
+    | ``_mean``, ``_std``,         | after their event                      |          |
+    | ``_min``, ``_max``           |                                        |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>_last``             | the last number or level               |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>_moment_mean``,     | mean and last of the sums over moments |          |
+    | ``<field>_moment_last``      |                                        |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>_trend``            | recent against earlier rate of the sum | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>_n_levels``         | number of distinct levels              | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``<field>=<level>_share``    | share of a frequent level              | each     |
+    +------------------------------+----------------------------------------+----------+
+    | ``..._since_last``           | time since the last event of the level |          |
+    +------------------------------+----------------------------------------+----------+
+    | ``n_events_decayed``,        | sums with weight one half after each   |          |
+    | ``<field>_decayed_sum``      | half-life                              |          |
+    +------------------------------+----------------------------------------+----------+
 
     A column without a lookback in its name, such as ``history__spend_sum``, is over the
     whole history; ``history__spend_sum_90D`` is over the 90 days before the cutoff.

@@ -12,7 +12,7 @@ from sklearn_seqcrm._treatments import (
     in_order_of_arms,
     read_treatments,
 )
-from sklearn_seqcrm.metrics._read import numbers, read_rows
+from sklearn_seqcrm.metrics._read import check_length, numbers, read_rows
 
 
 class EffectRows(NamedTuple):
@@ -206,11 +206,7 @@ def read_effects(
         score_name="effect",
     )
     kept = rows.score.astype(np.int64)
-    if len(arm) != len(effects):
-        raise ValueError(
-            f"y_true has {len(effects)} rows, but treatment has {len(arm)}; there must "
-            "be one label for each row."
-        )
+    check_length(len(arm), len(effects), "treatment")
     if effects.shape[1] != len(labels) - 1:
         raise ValueError(
             f"effect has {effects.shape[1]} columns, but there are {len(labels) - 1} "

@@ -18,7 +18,7 @@ from sklearn_seqcrm.metrics._effects import (
     read_arms,
     require_all_arms,
 )
-from sklearn_seqcrm.metrics._read import flat, numbers, read_rows
+from sklearn_seqcrm.metrics._read import check_length, flat, numbers, read_rows
 
 _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
 
@@ -314,11 +314,7 @@ def _standard_error(
 def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
     """Return the number of the customer of each row, (n,)."""
     column = pd.Series(flat(customers, "customers"))
-    if len(column) != n_rows:
-        raise ValueError(
-            f"customers has {len(column)} rows, but y_true has {n_rows}; there must be "
-            "one customer for each row."
-        )
+    check_length(len(column), n_rows, "customers")
     n_missing = int(column.isna().sum())
     if n_missing:
         raise ValueError(
@@ -338,7 +334,7 @@ def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.n
         place = np.full(n_rows, labels.index(policy))
     else:
         column = pd.Series(flat(policy, name)).astype(object)
-        _check_length(len(column), n_rows, name)
+        check_length(len(column), n_rows, name, "treatment")
         place = pd.Index(labels, dtype=object).get_indexer(
             pd.Index(column, dtype=object)
         )
@@ -403,16 +399,8 @@ def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarra
             f"{name} has {frame.shape[1]} columns; there must be one for each of the "
             f"arms {labels}."
         )
-    _check_length(len(frame), n_rows, name)
+    check_length(len(frame), n_rows, name, "treatment")
     return np.column_stack([numbers(frame[i], name) for i in range(len(labels))])
-
-
-def _check_length(length: int, n_rows: int, name: str) -> None:
-    if length != n_rows:
-        raise ValueError(
-            f"{name} has {length} rows, but treatment has {n_rows}; there must be one "
-            "value for each row."
-        )
 
 
 def policy_score(

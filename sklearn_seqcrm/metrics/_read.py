@@ -74,11 +74,7 @@ def read_rows(
     if sample_weight is not None:
         weight = numbers(sample_weight, "sample_weight")
     for name, values in ((score_name, score), ("sample_weight", weight)):
-        if len(values) != len(y):
-            raise ValueError(
-                f"y_true has {len(y)} rows, but {name} has {len(values)}; there must "
-                "be one value for each row."
-            )
+        check_length(len(values), len(y), name)
     n_negative = int((weight < 0).sum())
     if n_negative:
         raise ValueError(f"sample_weight has {n_negative} negative values.")
@@ -140,6 +136,15 @@ def numbers(values: Any, name: str) -> np.ndarray:
             "those rows out, or replace the values."
         )
     return found
+
+
+def check_length(n: int, n_rows: int, name: str, of_rows: str = "y_true") -> None:
+    """Raise a ValueError if there is not one value for each row."""
+    if n != n_rows:
+        raise ValueError(
+            f"{name} has {n} rows, but {of_rows} has {n_rows}; there must be one value "
+            "for each row."
+        )
 
 
 def flat(values: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -33,6 +34,7 @@ from sklearn_seqcrm._sklearn_compat import (
     split_by,
     validate_params,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
@@ -44,6 +46,7 @@ from sklearn_seqcrm.model_selection._runs import (
     each_warning_once,
     params_of,
     read_run,
+    run_in_worker,
 )
 from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
 
@@ -246,7 +249,7 @@ def compare_models(
     check_consistent_length(X, *params.values())
     _refuse_unused(params, models, metrics)
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
-        refuse_times(y, "y")
+        refuse_times(y)
     customers = customers_of(X, history)
     if groups is not None:
         customers = _group_codes(groups, len(customers))
@@ -439,11 +442,15 @@ def _finished(
                 beside = params_of(params, job.test)
                 run = read_run(job, path, metrics, X_test, y_test, beside)
             if run is None:
-                to_do.append(joblib.delayed(job.run)(X, y, metrics, path, params))
+                args = X, y, metrics, path, params
+                to_do.append(joblib.delayed(run_in_worker)(os.getpid(), job, *args))
             else:
                 add(run, "read from cache")
         # A generator: each run is reported and kept as soon as it is done.
-        for run in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(to_do):
+        done = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(to_do)
+        for run, own in done:
+            for text, category in own:
+                warnings.warn(text, category, stacklevel=user_stacklevel())
             add(run, "done")
     except KeyboardInterrupt as interrupt:
         return runs, interrupt

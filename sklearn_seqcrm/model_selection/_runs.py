@@ -182,6 +182,21 @@ class Job(NamedTuple):
         return folder / f"{key}.run"
 
 
+def run_in_worker(
+    caller: int, job: Job, *args: Any
+) -> tuple[Run, list[tuple[str, type[Warning]]]]:
+    """Run a job; return the warnings of a process that is not the caller's.
+
+    The caller shows each of them once. A worker would print them, whatever the filters
+    of the caller are, and so would each of the others.
+    """
+    if os.getpid() == caller:
+        return job.run(*args), []
+    with warnings.catch_warnings(record=True) as found:
+        run = job.run(*args)
+    return run, [(str(one.message), one.category) for one in found]
+
+
 # A file of a run is a pickle of the Run by joblib. It holds the outputs of the test
 # rows by method, with classes and tags, and no model and no rows of X.
 

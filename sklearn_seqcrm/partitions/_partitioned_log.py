@@ -23,7 +23,13 @@ from sklearn_seqcrm._store import (
     warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
-from sklearn_seqcrm.events import EventLog, read_rows, warn_decimal_commas
+from sklearn_seqcrm.events import (
+    EventLog,
+    read_rows,
+    warn_decimal_commas,
+    warn_far_observation,
+    warn_isolated_times,
+)
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
@@ -103,9 +109,10 @@ class PartitionedLog:
     Warns
     -----
     UserWarning
-        If all times are integers that are written like dates, such as 20240131, or
-        fields of text look like numbers with decimal commas. The latter is decided by
-        the first partition, and logs among the items have warned when they were made.
+        If all times are integers that are written like dates, such as 20240131; if
+        fields of text look like numbers with decimal commas, by the first partition; if
+        one event, or a few, are long after all others, or `observed_until` is. Logs
+        among the items have warned of their fields and events when they were made.
 
     See Also
     --------
@@ -170,13 +177,18 @@ class PartitionedLog:
             None if kinds is None else _checked_kinds(kind_field, kinds),
         )
         self._schema = self._learn_schema(observed_until)
+        timeline = self._schema.outline().timeline
         if self._schema.is_date_like:
-            timeline = self._schema.outline().timeline
             warn_date_like_times(timeline, f"times in column {time!r}")
+        if observed_until is not None:
+            warn_far_observation(timeline, stacklevel=2)
         # Logs among the items warned when they were made.
-        if not any(map(_is_log, events if isinstance(events, Sequence) else ())):
-            sample = self._schema.sample
-            warn_decimal_commas(sample.columns, self._options.categorical)
+        if any(map(_is_log, events if isinstance(events, Sequence) else ())):
+            return
+        sample = self._schema.sample
+        warn_decimal_commas(sample.columns, self._options.categorical)
+        if observed_until is None:
+            warn_isolated_times(timeline.clock, *self._schema.times, time, stacklevel=2)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""
@@ -236,6 +248,8 @@ class PartitionedLog:
         lookback: Duration | None = None,
         name: str = "history",
         statics: IntoTable | Sequence[IntoTable] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        kind_field: str = "event",
     ) -> PartitionedRows:
         """Make rows of all customers at given cutoffs.
 
@@ -248,6 +262,8 @@ class PartitionedLog:
             log; its other columns join the rows. Customers without a row have missing
             values. A table of the same engine, a list of as many tables as there are
             partitions, each of the customers of its partition, or a pandas DataFrame.
+        kinds, kind_field : object
+            As in `EventLog.snapshots`. A kind may have no events in some partitions.
 
         Returns
         -------
@@ -258,7 +274,7 @@ class PartitionedLog:
         Raises
         ------
         KeyError
-            If `statics` lacks the customer.
+            If `statics` lacks the customer, or the log the field `kind_field`.
         TypeError, ValueError
             As in `EventLog.snapshots`; if a list holds anything but tables, or has the
             rows of a customer in another partition than the events; if `statics` has a
@@ -274,7 +290,9 @@ class PartitionedLog:
             if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
             else cutoffs
         )
-        recipe = Snapshots(cutoffs, min_events, active_within, lookback, name)
+        recipe = Snapshots(
+            cutoffs, min_events, active_within, lookback, name, kinds, kind_field
+        )
         statics = _in_memory(statics)
         customer = self._options.customer
         return self._rows(recipe, self._joined(statics, customer), statics)

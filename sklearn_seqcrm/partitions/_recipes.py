@@ -47,6 +47,8 @@ class Snapshots(NamedTuple):
     active_within: Any
     lookback: Any
     name: str
+    kinds: Any
+    kind_field: str
 
     def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return the rows of a log, with statics."""
@@ -59,6 +61,8 @@ class Snapshots(NamedTuple):
             self.active_within,
             self.lookback,
             self.name,
+            self.kinds,
+            self.kind_field,
         )
         if table is None:
             return X

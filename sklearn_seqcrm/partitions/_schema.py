@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store import (
     Clock,
     Column,
@@ -35,6 +36,7 @@ from sklearn_seqcrm._store import (
     join_ids,
 )
 from sklearn_seqcrm.events import EventLog, read_events, read_table
+from sklearn_seqcrm.partitions._time_counts import TimeCounts
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
 _MOST_LEVELS = 10_000
@@ -173,6 +175,8 @@ class Schema(NamedTuple):
         gave it, or a kind of events limits it.
     is_date_like : bool
         Whether all times are integers that are written like dates.
+    times : TimeCounts
+        Some times of events, with the number of events.
     """
 
     part: int
@@ -185,6 +189,7 @@ class Schema(NamedTuple):
     sample: EventLog
     is_given: bool
     is_date_like: bool
+    times: TimeCounts
 
     @classmethod
     def of(cls, part: int, log: EventLog | None) -> Schema | None:
@@ -215,6 +220,7 @@ class Schema(NamedTuple):
             log.take(log.timeline.at(few), few).trimmed(),
             bool(log.timeline.observation.until != last),
             are_date_like(log.timeline),
+            TimeCounts.of(log.timeline.times),
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -267,8 +273,12 @@ class Schema(NamedTuple):
         }
         known = {name: self.known[name] or other.known[name] for name in a.fields}
         own = [(one, one.template.timeline.clock) for one in (self, other)]
-        firsts = [_on(one.first, old, clock) for one, old in own]
-        lasts = [_on(one.last, old, clock) for one, old in own]
+        firsts = [_on([one.first], old, clock)[0] for one, old in own]
+        lasts = [_on([one.last], old, clock)[0] for one, old in own]
+        counts = [
+            one.times._replace(times=_on(one.times.times, old, clock))
+            for one, old in own
+        ]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
@@ -278,6 +288,7 @@ class Schema(NamedTuple):
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
+            times=counts[0].merge(counts[1]),
         )
 
     def observed_until(self, given: Any) -> Schema:
@@ -375,9 +386,9 @@ def _without_events(column: Column) -> Column:
     return Column(column.values[:0].copy(), levels)
 
 
-def _on(tick: Any, old: Clock, new: Clock) -> Any:
-    """Return a time on another clock."""
-    return new.read(old.as_index(np.array([tick], old.dtype)), "times")[0]
+def _on(ticks: Any, old: Clock, new: Clock) -> np.ndarray:
+    """Return times on another clock."""
+    return new.read(old.as_index(np.asarray(ticks, old.dtype)), "times")
 
 
 def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
@@ -425,11 +436,28 @@ def _converted(name: str, column: Column, wanted: Column) -> Column:
                 f"and was {wanted.type}; partitions must not change."
             )
         return wanted.without_values(len(column.values))
-    if column.categories is not None or column.values.dtype == wanted.values.dtype:
+    if column.categories is not None and wanted.categories is not None:
+        return _with_levels(name, column, wanted.categories)
+    if column.values.dtype == wanted.values.dtype:
         return column
     arrays = {"all": wanted.values, "own": column.values}
     values = column.type.unified(arrays, name)["own"]
     return Column(values.astype(wanted.values.dtype))
+
+
+def _with_levels(name: str, column: Column, wanted: pd.Index) -> Column:
+    """Return a column with the levels of all partitions that the schema holds.
+
+    A kind of events without any event in a partition is still a kind there.
+    """
+    own = column.categories
+    assert own is not None
+    if wanted.isin(own).all():
+        return column
+    both = {"this partition": own, "others": wanted}
+    levels = join_ids(both, f"levels of field {name!r}").unique().sort_values()
+    codes = look_up(levels.get_indexer(own), column.values, missing=-1)
+    return Column(codes.astype("int32"), levels)
 
 
 def customer_hashes(log: EventLog | None) -> np.ndarray:

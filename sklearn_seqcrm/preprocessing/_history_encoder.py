@@ -177,9 +177,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     >>> X = EventLog(orders, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
     >>> encoder = HistoryEncoder().fit(X)
     >>> encoder.layouts_["history"].channels
-    ('amount', 'time_gap')
+    ('amount', 'interarrival_time')
     >>> encoder.transform(X)["history"].array.to_frame().round(2)
-      who  time  amount  time_gap
+      who  time  amount  interarrival_time
     0   a     0   -0.85       0.0
     0   a     2    0.85       0.0
     1   b     1    0.00       0.0

@@ -41,7 +41,8 @@ from sklearn_seqcrm._sklearn_compat import (
     HasMethods,
     Interval,
     StrOptions,
-    check_sample_weight,
+    read_sample_weight,
+    refuse_no_target,
     with_inputs_of,
 )
 from sklearn_seqcrm._treatments import (
@@ -372,21 +373,15 @@ class BaseUplift(BaseEstimator, ABC):
         self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
     ) -> UpliftRows:
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
-        name = type(self).__name__
-        if y is None:
-            raise ValueError(
-                f"{name} requires y to be passed, but the target y is None."
-            )
-        refuse_no_treatment(treatment, f"{name}.fit")
+        refuse_no_target(self, y)
+        refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
         if self.estimator is None:
             self._refuse_table(X)
         X, y = indexable(X, y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
         self._set_names(X)
-        weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight is zero for all rows.")
+        weight = read_sample_weight(sample_weight, X)
         self.treatments_, arms = read_treatments(treatment, self.control, X, weight)
         rows = UpliftRows(
             X,

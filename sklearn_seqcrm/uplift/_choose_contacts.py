@@ -182,9 +182,9 @@ def choose_contacts(
     >>> result.treatment.tolist(), result.profit, result.optimality_gap
     (['mail', 'call', 'none'], 21.0, 0.0)
     """
-    n_rows, n_treatments = _matrix(effect, "effect").shape
+    n_rows, n_treatments = _matrix(effect).shape
     labels = _labels(treatments, n_treatments)
-    effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"), "effect")
+    effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"))
     names = _customers(customers, effect, n_rows)
     values = _per_row(value, n_rows)
     costs = _costs(_of_treatments(cost, labels, n_rows), n_rows, n_treatments)
@@ -229,15 +229,15 @@ def _optimality_gap(plan: Plan, profit: float) -> float:
     return float(difference) if difference > 1e-9 * max(1.0, abs(profit)) else 0.0
 
 
-def _matrix(values: Any, name: str) -> np.ndarray:
+def _matrix(effect: Any) -> np.ndarray:
     """Return finite floats of shape (n, n_treatments)."""
-    found = _floats(values, name)
+    found = _floats(effect, "effect")
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2 or not found.shape[1]:
         raise ValueError(
-            f"{name} must have a row for each customer and a column for each "
-            f"treatment; got the shape {found.shape}."
+            "effect must have a row for each customer and a column for each treatment; "
+            f"got the shape {found.shape}."
         )
     return found
 

@@ -227,5 +227,5 @@ class UpliftRegressor(BaseUplift):
 
     def _read_outcomes(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         y = column_or_1d(y, warn=True)
-        outcome = check_array(as_quantities(y, "y"), ensure_2d=False, input_name="y")
+        outcome = check_array(as_quantities(y), ensure_2d=False, input_name="y")
         return y, outcome

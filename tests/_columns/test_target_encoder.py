@@ -16,14 +16,7 @@ from sklearn_seqcrm.neural_network import (
     LSTMUpliftClassifier,
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
+from tests.small_networks import SMALL
 
 
 def rows_of(n_customers=60, n_rows=3, n_levels=8, seed=0):

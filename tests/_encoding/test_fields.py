@@ -80,7 +80,7 @@ def test_positions_of_channels():
     # A field may have the name of a component.
     assert layout.channels == (
         "text_0", "amount", "text_0_missing", "amount_missing", "text_missing",
-        "text_0_", "text_1", "time_gap",
+        "text_0_", "text_1", "interarrival_time",
     )  # fmt: skip
     assert layout.sources == [
         "text_0", "amount", "text_0", "amount", "text", "text", "text", None,

@@ -18,14 +18,8 @@ from sklearn_seqcrm.testing._small_data import (
     make_table,
     make_y,
 )
+from tests.small_networks import SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 EVENTS = make_events()
 ROWS = make_rows()
 LOG = EventLog(EVENTS, "who", "when")

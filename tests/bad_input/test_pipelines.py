@@ -181,6 +181,10 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
         regress(without(Y, -1, -2), loss="zero_inflated_lognormal"),
         "2 of 48 are. Use loss='squared_error', or set negative ones to 0",
     ),
+    "one amount of 1e300": (
+        regress(without(Y, 1e300), loss="zero_inflated_lognormal"),
+        r"y holds amounts of up to 1e\+300, .*divide y by a constant, and multiply",
+    ),
     "several targets: NaN": (
         regress(np.column_stack([Y, without(Y, np.nan)])),
         r"Input y contains NaN: 1 of 48 targets are missing in the columns \[1\]; drop",

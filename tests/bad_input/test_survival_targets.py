@@ -137,7 +137,16 @@ SURVIVAL_TARGETS = {
     ),
     "a curve at a bare number as text": (
         partial(SURVIVAL.predict_survival_function(ENCODED)[0], "7"),
-        "time must be a number or a length of time, for example .*'14D'; got '7'",
+        "time must have a unit, for example .*'14D'; got '7'",
+    ),
+    # pandas reads "6MS" as milliseconds.
+    "bins of months": (
+        survive(WHEN, bins="6MS"),
+        "bins must be a number or a length of time, .*'6MS'. Months and years differ",
+    ),
+    "a curve at months": (
+        partial(SURVIVAL.predict_survival_function(ENCODED)[0], "6MS"),
+        "time must be a number or a length of time, .*'6MS'. Months and years differ",
     ),
     "a curve at durations of numbers": (
         partial(SURVIVAL_IN_NUMBERS.predict_survival_function(ENCODED)[0], "7D"),

@@ -483,6 +483,15 @@ def test_hybrids_of_quantiles():
             make_hybrid(lstm, other).fit(X, y)
 
 
+def test_the_way_to_several_quantiles():
+    model = make_hybrid(LSTMRegressor(loss="quantile"))
+    assert not hasattr(model, "predict_quantiles")
+    with pytest.raises(AttributeError, match=r"Fit a hybrid for each, .*quantile=q"):
+        model.predict_quantiles  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        model.other  # noqa: B018
+
+
 def test_several_splits_without_a_refit_are_refused_before_any_fit():
     class Untouched(Constant):
         def fit(self, X, y, sample_weight=None):

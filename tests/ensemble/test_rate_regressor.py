@@ -15,14 +15,7 @@ from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_table
-
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
+from tests.small_networks import SMALL
 
 
 class Keeps(RegressorMixin, BaseEstimator):

@@ -193,7 +193,9 @@ def test_json_of_encoded_histories_and_of_plain_times():
     )
     encoded = HistoryEncoder().fit_transform(X)[["history"]]
     [[history]] = json.loads(encoded.to_json(orient="values"))
-    assert [set(event) for event in history["events"]] == [{"day", "x", "time_gap"}]
+    assert [set(event) for event in history["events"]] == [
+        {"day", "x", "interarrival_time"}
+    ]
 
 
 def test_no_public_attribute_leads_beyond_the_cutoff(guarded):

@@ -190,6 +190,7 @@ def test_advice_keeps_declared_categories():
     "levels",
     [
         [f"{size}{half}" for size in range(20, 50) for half in ("", ",5")],  # shoes
+        [f"{waist},{length}" for waist in range(26, 44) for length in (28, 30, 32)],
         [one.replace(",", ".") for one in PRICES],  # also versions: 2.10
         [f"{i:05}" for i in range(100)],
         [f"{i},{i}a" for i in range(100)],

@@ -81,7 +81,7 @@ def numbers(times, kind):
     return [int(since / pd.Timedelta(milliseconds=1)) for since in naive - EPOCH]
 
 
-def in_groups(log, kind, period=None, offset=0, gap=None):
+def in_groups(log, kind, period=None, offset=0, timeout=None):
     """Lists of events that are merged, and the time of each list."""
     groups, tick, frame = [], TICK[kind], log.to_frame()
     for time, event in zip(
@@ -93,12 +93,14 @@ def in_groups(log, kind, period=None, offset=0, gap=None):
             limit = offset + (key + 1) * period
             limit = limit - 1 if tick else np.nextafter(limit, -np.inf)
         else:
-            key, limit = None, time + gap
+            key, limit = None, time + timeout
         if tick:
             limit = limit // tick * tick
         if groups and groups[-1][0][-1].who == event.who:
             events, last_key, last_time, _ = groups[-1]
-            joins = key == last_key if period is not None else time - last_time <= gap
+            joins = (
+                key == last_key if period is not None else time - last_time <= timeout
+            )
             if joins:
                 groups[-1] = ([*events, event], key, time, limit)
                 continue
@@ -133,7 +135,7 @@ events_of = st.lists(
     min_size=1,
     max_size=15,
 )
-lengths = st.tuples(st.sampled_from(["period", "gap"]), st.integers(1, 7))
+lengths = st.tuples(st.sampled_from(["period", "timeout"]), st.integers(1, 7))
 
 
 def options_of(chosen, offset, kind):
@@ -244,12 +246,12 @@ def test_floats_end_right_before_the_next_period():
     ends = np.nextafter([17 * 0.1, 43 * 0.1, 44 * 0.1], 0.0)
     # No float lies between the last and the end of its period.
     assert found["t"].tolist() == [*ends, 2.0**60]
-    assert log.resample(gap=0.1).to_frame()["n_events"].tolist() == [2.0, 3.0, 1.0]
+    assert log.resample(timeout=0.1).to_frame()["n_events"].tolist() == [2, 3, 1]
 
 
-def test_with_gap_0_only_events_at_one_time_merge():
+def test_with_timeout_0_only_events_at_one_time_merge():
     lines = pd.DataFrame({"who": list("aab"), "t": [1.5, 1.5, 1.5], "x": [1, 2, 4]})
-    found = EventLog(lines, "who", "t").resample(gap=0).to_frame()
+    found = EventLog(lines, "who", "t").resample(timeout=0).to_frame()
     assert found["t"].tolist() == [1.5, 1.5]
     assert found["x"].tolist() == [3.0, 4.0]
 
@@ -278,7 +280,7 @@ def test_kinds_stay_apart():
             lines.assign(**{field: rng.integers(1, 4, 40)}), "who", "t",
             categorical=["page"] if field == "page" else [], observed_until=60,
         )  # fmt: skip
-    for options in ({"period": 7}, {"gap": 3}):
+    for options in ({"period": 7}, {"timeout": 3}):
         how = {"page": "count_distinct"}
         both = EventLog.concat(logs).resample(**options, how=how)
         visits = logs["visit"].resample(**options, how=how)
@@ -317,12 +319,12 @@ def test_float32_stays_and_overflows_to_infinity():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, ValueError, "needs either a period.* or the gap .*; got neither"),
-        ({"period": "1D", "gap": "1h"}, ValueError, "; got both"),
-        ({"gap": "1h", "offset": "1h"}, ValueError, "sessions begin .*; leave it out"),
+        ({}, ValueError, "needs either a period.* or the timeout .*; got neither"),
+        ({"period": "1D", "timeout": "1h"}, ValueError, "; got both"),
+        ({"timeout": "1h", "offset": "1h"}, ValueError, "begin .*; leave it out"),
         ({"period": 1}, TypeError, "period must be a length of time, .*number 1"),
         ({"period": "0h"}, ValueError, "period must be longer than 0; got '0h'"),
-        ({"gap": "-1h"}, ValueError, "gap must be finite and not negative"),
+        ({"timeout": "-1h"}, ValueError, "timeout must be finite and not negative"),
         ({"period": "2MS"}, ValueError, "calendar period.*such as '30D'"),
         ({"period": "much"}, ValueError, "period must be a length of time"),
         ({"period": "1ns"}, ValueError, "period is 0.001 ticks.*whole number of us"),
@@ -360,6 +362,6 @@ def test_times_at_the_end_of_the_axis_do_not_overflow():
     log = EventLog(lines, "who", "t")
     period = 2**62 + 2**61
     assert log.resample(period).to_frame()["t"].tolist() == [period - 1, 2**63 - 1]
-    assert log.resample(gap=2**62).to_frame()["t"].tolist() == [2**63 - 1]
+    assert log.resample(timeout=2**62).to_frame()["t"].tolist() == [2**63 - 1]
     with pytest.raises(ValueError, match="merged events make the log span"):
-        EventLog(lines.assign(t=[-1, 5]), "who", "t").resample(gap=2**63 - 1)
+        EventLog(lines.assign(t=[-1, 5]), "who", "t").resample(timeout=2**63 - 1)

@@ -40,9 +40,10 @@ def slow_aggregates(history, lookbacks, half_lives, unit, levels):
     gaps = [
         a - b for (a, b), begins in zip(pairwise(ages), new[1:], strict=True) if begins
     ]
-    found |= {f"gap_{name}": value for name, value in _summary(gaps).items()}
-    found["gap_last"] = gaps[-1] if gaps else np.nan
-    found["gaps_since_last"] = _divide(found["recency"], found["gap_mean"])
+    found |= {f"interarrival_{name}": value for name, value in _summary(gaps).items()}
+    found["interarrival_last"] = gaps[-1] if gaps else np.nan
+    mean = found["interarrival_mean"]
+    found["interarrivals_since_last"] = _divide(found["recency"], mean)
     windows = {"": np.inf, **{f"_{label_of(x)}": x / unit for x in lookbacks}}
     reach = [x / unit for x in lookbacks] + [np.inf]
     finite = events["amount"].where(np.isfinite(events["amount"]))
@@ -168,7 +169,7 @@ def compare(events, rows, axis, unit, lookbacks, half_lives, *, moments=True, **
         ],
         index=X.index,
     )
-    expected = expected.drop(columns=["gap_sum", "gap_min"])
+    expected = expected.drop(columns=["interarrival_sum", "interarrival_min"])
     if "n_events_now" not in found:
         expected = expected.drop(
             columns=expected.columns[expected.columns.str.contains("now|past")]

@@ -62,11 +62,11 @@ def test_by_eye():
         "n_events_decayed_15D": [
             2**-6 + 2 * 2**-2 + 2 ** (-6 / 15), 2 ** (-1 / 15), 0, 0
         ],
-        "gap_mean": [42, nan, nan, nan],
-        "gap_std": [18 * 2**0.5, nan, nan, nan],
-        "gap_max": [60, nan, nan, nan],
-        "gap_last": [24, nan, nan, nan],
-        "gaps_since_last": [1 / 7, nan, nan, nan],
+        "interarrival_mean": [42, nan, nan, nan],
+        "interarrival_std": [18 * 2**0.5, nan, nan, nan],
+        "interarrival_max": [60, nan, nan, nan],
+        "interarrival_last": [24, nan, nan, nan],
+        "interarrivals_since_last": [1 / 7, nan, nan, nan],
         "spend_sum": [60, 8, 0, 0],
         "spend_sum_30D": [50, 8, 0, 0],
         "spend_mean": [20, 8, nan, nan],

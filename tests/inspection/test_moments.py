@@ -19,7 +19,13 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_y
-from tests.inspection.models import METHODS, SMALL, assert_complete, log_odds
+from tests.inspection.models import (
+    METHODS,
+    SMALL,
+    assert_complete,
+    assert_complete_by_field,
+    log_odds,
+)
 
 EVENTS = make_events(6).assign(
     when=lambda table: table["when"].dt.floor("60D") + pd.Timedelta("9h")
@@ -62,17 +68,7 @@ def lstm():
 def test_completeness(moments, lookback, options):
     X = attach(LINES, lookback=lookback)
     model = network(X, moments=moments, learning_rate=0.1, **options)
-    found, outputs = event_attributions(
-        model, X, "integrated_gradients", by="field", return_outputs=True
-    )
-    np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
-    assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
-    assert_complete(found, outputs)
-    by_event = event_attributions(model, X, "integrated_gradients")
-    events = found[found["position"].notna()].groupby(["row", "position"])
-    whole = by_event[by_event["position"].notna()]
-    assert len(whole) == X["history"].array.lengths.sum()
-    np.testing.assert_allclose(whole["attribution"], events["attribution"].sum())
+    assert_complete_by_field(model, X)
 
 
 @pytest.mark.parametrize("n_baselines", [0, 3])

@@ -198,7 +198,7 @@ def test_bad_input():
         ({"treatment": holed}, "treatment is missing in 1 of 6 rows"),
         ({"treatment": [1] * 6}, r"No row with weight has the treatment \[0\]|all 6"),
         ({"y_true": holed}, "y_true has 1 missing or infinite"),
-        ({"y_true": Y[1:]}, "y_true has 5 rows, but treatment has 6"),
+        ({"y_true": Y[1:]}, "treatment has 6 rows, but y_true has 5"),
         ({"propensity": T}, "propensity is 0 or 1 in 6 of 6 rows"),
         ({"propensity": holed}, "propensity has 1 missing or infinite"),
         ({"propensity": E[1:]}, "propensity has 5 rows, but treatment has 6"),

@@ -260,7 +260,7 @@ def missing(values, position, value=None):
 def test_bad_input(metric):
     cases = [
         ({"treatment": missing(T, [2, 3])}, "treatment is missing in 2 of 20 rows"),
-        ({"treatment": T[1:]}, "y_true has 20 rows, but treatment has 19"),
+        ({"treatment": T[1:]}, "treatment has 19 rows, but y_true has 20"),
         (
             {"treatment": T + 1},
             r"control must name .* pass control=..., one of \[2, 1\]",
@@ -274,7 +274,7 @@ def test_bad_input(metric):
         ({"control": "none"}, r"control='none' is none of the labels of treatment"),
         ({"arm": 2}, r"arm=2 is none of the treatments, \[1\]"),
         ({"effect": missing(TIED, 0, np.nan)}, "effect has 1 missing or infinite"),
-        ({"effect": TIED[1:]}, "y_true has 20 rows, but effect has 19"),
+        ({"effect": TIED[1:]}, "effect has 19 rows, but y_true has 20"),
         ({"effect": np.ones((20, 2))}, "effect has 2 columns, but there are 1 treat"),
         ({"y_true": missing(Y, 0, np.nan)}, "y_true has 1 missing or infinite"),
         ({"sample_weight": -np.ones(20)}, "sample_weight has 20 negative values"),

@@ -256,8 +256,8 @@ def test_forms(metric, form):
         (([1, 2], [1, 2], [1, NAN]), ValueError, "sample_weight has 1 missing"),
         (([1, 2], [1, 2], [1, -1]), ValueError, "sample_weight has 1 negative"),
         (([1, 2], [1, 2], [0, 0]), ValueError, "no row with a weight above 0"),
-        (([1, 2], [1, 2], [1]), ValueError, "2 rows, but sample_weight has 1"),
-        (([1, 2], [1, 2, 3]), ValueError, "y_true has 2 rows, but y_.* has 3"),
+        (([1, 2], [1, 2], [1]), ValueError, "weight has 1 rows, but y_true has 2"),
+        (([1, 2], [1, 2, 3]), ValueError, r"y_.* has 3 rows, but y_true has 2"),
         (([], []), ValueError, "y_true has no row"),
         (([1, 2], [[1, 2], [3, 4]]), ValueError, r"got the shape \(2, 2\).*second"),
         (

@@ -30,14 +30,7 @@ from tests.model_selection.leaks import (
     views,
     who_will_come,
 )
-
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
+from tests.small_networks import SMALL
 
 
 def add_clicks(X, **options):

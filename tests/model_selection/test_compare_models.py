@@ -1,6 +1,4 @@
-import subprocess
-import sys
-from pathlib import Path
+"""Scores, differences and intervals of models, and errors."""
 
 import joblib
 import numpy as np
@@ -8,7 +6,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import (
@@ -26,116 +24,11 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
-from sklearn_seqcrm.model_selection._runs import PeakMemory
 from sklearn_seqcrm.neural_network import LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import make_table, make_y
-
-RNG = np.random.default_rng(0)
-N = 60
-X, Y = RNG.normal(size=(N, 3)), RNG.integers(2, size=N)
-
-
-class Offset(RegressorMixin, BaseEstimator):
-    """Predicts the first column plus a number; fit number `fails` + 1 interrupts."""
-
-    def __init__(self, offset=0.0, fails=None):
-        self.offset = offset
-        self.fails = fails
-
-    def fit(self, X, y):
-        Offset.n_fits = getattr(Offset, "n_fits", 0) + 1
-        if self.fails is not None and Offset.n_fits > self.fails:
-            raise KeyboardInterrupt
-        return self
-
-    def predict(self, X):
-        return np.asarray(X)[:, 0] + self.offset
-
-
-# Folds that look into the future ------------------------------------------------------
-
-
-def rows_at_cutoffs(horizon):
-    events = pd.DataFrame(
-        {"who": np.repeat(list("abcdefgh"), 3), "time": np.tile([0, 1, 2], 8)}
-    )
-    X = EventLog(events, "who", "time").snapshots([3, 5, 7, 9])
-    y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
-    if horizon:
-        store_horizon(y, {"horizon": horizon, "gap": 0})
-    return X, y
-
-
-AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
-
-
-@pytest.mark.parametrize(
-    ("horizon", "train", "test", "says"),
-    [
-        (None, AT < 3, AT == 3, None),
-        (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
-        (None, AT < 3, AT >= 2, "Fold 1 of 1 tests 8 rows that it also trains on"),
-        (2, AT < 3, AT == 3, None),
-        (3, AT < 3, AT == 3, "labels of up to 10, tests from the cutoff 9 on"),
-        (4, AT < 2, AT == 3, None),
-    ],
-)
-def test_a_warning_of_known_futures(horizon, train, test, says):
-    X, y = rows_at_cutoffs(horizon)
-    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
-
-    def compare(X):
-        folds = [(np.flatnonzero(train), np.flatnonzero(test))]
-        compare_models(models, X, y, cv=folds, scoring="accuracy", n_resamples=5)
-
-    # Without histories, rows have neither cutoffs nor customers in common.
-    if says is None or "tests from" in says:
-        compare(np.zeros((len(X), 1)))
-    if says is None:
-        compare(X)
-        return
-    with pytest.warns(UserWarning, match=says) as caught:
-        compare(X)
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
-
-
-def test_a_split_and_its_comparison_warn_once():
-    X, y = rows_at_cutoffs(3)
-    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
-    few = {"scoring": "accuracy", "n_resamples": 5}
-    with pytest.warns(UserWarning, match="^horizon=2 is shorter") as caught:
-        compare_models(models, X, y, cv=CutoffSplit(1, horizon=2), **few)
-    assert [one.filename for one in caught] == [__file__]
-
-
-def test_each_warning_of_a_fit_is_shown_once():
-    kinds = {"visit": pd.DataFrame({"who": list("abcd"), "time": 0})}
-    kinds["order"] = kinds["visit"].assign(time=1)
-    logs = {name: EventLog(table, "who", "time") for name, table in kinds.items()}
-    X, y = EventLog.concat(logs).snapshots([2]), np.array([0, 1, 0, 1])
-    groups = np.array([0, 0, 1, 1])
-    one = make_pipeline(RFMFeatures(), DummyClassifier())
-    models, few = {"a": one, "b": clone(one)}, {"scoring": "accuracy", "n_resamples": 5}
-    with pytest.warns(UserWarning, match="RFMFeatures counts in") as caught:
-        compare_models(models, X, y, cv=2, groups=groups, **few)
-    assert [one.filename for one in caught] == [__file__]
-
-
-@pytest.mark.parametrize(
-    ("cv", "warns"),
-    [(2, 0), (GroupKFold(2), 0), (CutoffSplit(2), 0), (KFold(2, shuffle=True), 1)],
-)
-def test_splits_of_customers_and_of_time_are_fair(cv, warns, recwarn):
-    X, y = rows_at_cutoffs(2)
-    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
-    compare_models(models, X, y, cv=cv, scoring="accuracy", n_resamples=5)
-    assert len(recwarn) == warns
-
-
-# Comparisons --------------------------------------------------------------------------
+from tests.model_selection.offset import RNG, N, Offset, X, Y
 
 
 @pytest.fixture(scope="module")
@@ -279,127 +172,6 @@ def test_ranking_by_decision_functions():
     models = {"ridge": RidgeClassifier(), "logistic": LogisticRegression()}
     found = compare_models(models, X, Y, cv=2, scoring="roc_auc", n_resamples=5)
     assert found.scores["score"].between(0, 1).all()
-
-
-# Runs: time, memory, cache, interruptions ---------------------------------------------
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_peak_memory():
-    with PeakMemory() as memory:
-        held = np.ones(2**24)  # 128 MiB
-        del held
-    # What the process had freed before may be used again, if it was that much at all.
-    assert 100 < memory.peak < 160
-
-
-def test_verbose(capsys):
-    compare_models(
-        {"one": Offset(), "other": Offset(1.0)},
-        X,
-        Y,
-        cv=2,
-        scoring="r2",
-        verbose=1,
-        n_resamples=2,
-    )
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    assert lines[2].startswith("[3/4] one, fold 2 done: fit 0.0 s")
-
-
-def test_runs_are_read_from_the_cache(tmp_path):
-    def compare(models, y=Y, scoring="r2"):
-        before = getattr(Offset, "n_fits", 0)
-        found = compare_models(
-            models, X, y, cv=3, scoring=scoring, cache=tmp_path / "runs", n_resamples=9
-        )
-        return found, Offset.n_fits - before
-
-    models = {"one": Offset(), "other": Offset(1.0)}
-    first, n_fits = compare(models)
-    assert n_fits == 6
-    again, n_fits = compare(models)
-    assert n_fits == 0
-    for name in ("differences", "scores", "runs"):
-        assert_frame_equal(getattr(again, name), getattr(first, name))
-    # Other metrics of the same predictions, and other names of the same models.
-    renamed = {"a": Offset(1.0), "b": Offset()}
-    other, n_fits = compare(renamed, scoring="neg_mean_absolute_error")
-    assert n_fits == 0
-    assert other.runs["model"].unique().tolist() == ["a", "b"]
-    assert compare({**models, "new": Offset(2.0)})[1] == 3
-    assert compare(models, y=1 - Y)[1] == 6
-    assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".run"}
-
-
-def test_new_score_that_needs_other_outputs_is_a_new_run(tmp_path):
-    args = {"cv": 2, "cache": tmp_path, "n_resamples": 2}
-    models = {"one": LogisticRegression()}
-    compare_models(models, X, Y, scoring="accuracy", **args)
-    found = compare_models(models, X, Y, scoring="neg_log_loss", **args)
-    assert np.isfinite(found.scores["score"]).all()
-
-
-def test_keys_do_not_depend_on_earlier_use(tmp_path):
-    """pandas pickles a table differently after rows were taken of it, and copies."""
-    table = make_table()
-    args = {"cv": 2, "scoring": "accuracy", "n_resamples": 2, "cache": tmp_path}
-    for X in (table, table, table.copy()):
-        compare_models({"a": DummyClassifier()}, X, make_y(X), **args)
-        assert len(list(tmp_path.iterdir())) == 2
-    # And what a model was fitted on before is no parameter of it.
-    fitted = {"a": DummyClassifier().fit(table, make_y(table))}
-    compare_models(fitted, table, make_y(table), **args)
-    assert len(list(tmp_path.iterdir())) == 2
-    other = table.assign(age=table["age"] + 1)
-    compare_models({"a": DummyClassifier()}, other, make_y(table), **args)
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-@pytest.mark.parametrize("content", [b"", b"no pickle", None])
-def test_unreadable_runs_are_repeated(content, tmp_path):
-    args = {"cv": 2, "scoring": "r2", "cache": tmp_path, "n_resamples": 2}
-    first = compare_models({"one": Offset()}, X, Y, **args)
-    [path, _] = tmp_path.iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    again = compare_models({"one": Offset()}, X, Y, **args)
-    assert_frame_equal(again.scores, first.scores)
-    assert len(path.read_bytes()) > len(whole) / 2
-
-
-def test_keys_of_the_cache_are_equal_in_another_process():
-    """The keys of rows with histories, too."""
-    code = (
-        "import joblib\n"
-        "from sklearn_seqcrm.feature_extraction import RFMFeatures\n"
-        "from sklearn_seqcrm.testing._small_data import make_table\n"
-        "print(joblib.hash((make_table().iloc[3:], RFMFeatures())))"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == joblib.hash((make_table().iloc[3:], RFMFeatures()))
-
-
-def test_interruption_keeps_complete_folds(tmp_path):
-    Offset.n_fits = 0
-    models = {"one": Offset(), "other": Offset(1.0, fails=5)}
-    args = {"cv": 4, "scoring": "r2", "n_resamples": 9}
-    with pytest.warns(UserWarning, match="after 5 of 8 runs: compared are the 2 folds"):
-        found = compare_models(models, X, Y, cache=tmp_path, **args)
-    assert found.unfinished == [("other", 3), ("one", 4), ("other", 4)]
-    assert sorted(found.scores["fold"].unique()) == [1, 2]
-    Offset.n_fits = -100
-    whole = compare_models(models, X, Y, cache=tmp_path, **args)
-    assert Offset.n_fits == -97
-    assert_frame_equal(
-        whole.scores[whole.scores["fold"] <= 2].reset_index(drop=True), found.scores
-    )
-    Offset.n_fits = 0
-    with pytest.raises(KeyboardInterrupt):
-        compare_models({"one": Offset(fails=0)}, X, Y, **args)
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,6 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
-# Whole batches and no dropout: then the order of rows makes no difference.
-EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
-
 
 def make_frame(n_customers=10, **options):
     """Return encoded histories, and the customer number as the last static."""

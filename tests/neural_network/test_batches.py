@@ -19,15 +19,8 @@ from sklearn_seqcrm._recurrent.training import _net
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from tests.neural_network.small_fits import (
-    COUNTS,
-    EXACT,
-    SMALL,
-    Watcher,
-    X,
-    Y,
-    fit_and_see,
-)
+from tests.neural_network.small_fits import COUNTS, Watcher, X, Y, fit_and_see
+from tests.small_networks import EXACT, SMALL
 
 # Parts of batches ---------------------------------------------------------------------
 

@@ -17,15 +17,8 @@ from skorch.callbacks import (
 
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_y
-from tests.neural_network.small_fits import (
-    COUNTS,
-    SMALL,
-    Spy,
-    X,
-    Y,
-    fit_and_see,
-    make_frame,
-)
+from tests.neural_network.small_fits import COUNTS, Spy, X, Y, fit_and_see, make_frame
+from tests.small_networks import SMALL
 
 
 def test_callbacks_are_copied():

@@ -11,7 +11,8 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
-from tests.neural_network.small_fits import EXACT, SMALL, X, Y, fit_and_see
+from tests.neural_network.small_fits import X, Y, fit_and_see
+from tests.small_networks import EXACT, SMALL
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])

@@ -28,7 +28,8 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
-from tests.neural_network.small_fits import SMALL, Spy, Watcher, fit_and_see
+from tests.neural_network.small_fits import Spy, Watcher, fit_and_see
+from tests.small_networks import SMALL
 
 N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
 
@@ -267,6 +268,7 @@ def test_impossible_wishes(frame, y, reason):
     [
         ({"horizon": "1 month", "gap": None}, "the horizon of the target is unknown"),
         ("1 month", "no length of time"),
+        ("6MS", "no length of time"),
         ("10D", "does not fit X: horizon must be a number"),
         (0, "not longer than 0"),
     ],

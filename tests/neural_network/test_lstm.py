@@ -13,7 +13,8 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
-from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, Spy, X, Y, make_frame
+from tests.neural_network.small_fits import COUNTS, Spy, X, Y, make_frame
+from tests.small_networks import EXACT, SMALL
 
 # Targets ------------------------------------------------------------------------------
 

@@ -14,14 +14,8 @@ from sklearn_seqcrm.neural_network import LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import DAY, make_table
+from tests.small_networks import SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 TABLE = make_table()
 X = HistoryEncoder().fit_transform(TABLE)[["history"]]
 Y = time_to_next(TABLE, censored="keep")

@@ -28,8 +28,9 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer, export_onnx
 from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import make_events, make_table
-from tests.neural_network.small_fits import COUNTS, SMALL, X, Y
+from tests.neural_network.small_fits import COUNTS, X, Y
 from tests.other_device import OTHER, OtherTensor, other_device
+from tests.small_networks import SMALL
 
 TABLE = make_table(10)
 N = len(X)

@@ -11,16 +11,10 @@ from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.small_networks import SMALL
 
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,8 @@ from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.small_networks import EXACT, SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
-EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
 TABLE = make_table()
 X = HistoryEncoder().fit_transform(TABLE)[["history"]]
 RNG = np.random.default_rng(0)

@@ -27,7 +27,8 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 from tests.logs import log_of
-from tests.neural_network.small_fits import COUNTS, SMALL, X, Y, make_frame
+from tests.neural_network.small_fits import COUNTS, X, Y, make_frame
+from tests.small_networks import SMALL
 
 N = len(X)
 TWO = np.arange(N) % 2

@@ -10,7 +10,8 @@ from sklearn_seqcrm._recurrent.network import _reader
 from sklearn_seqcrm._recurrent.training import _training
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_y
-from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, Spy, X, Y
+from tests.neural_network.small_fits import COUNTS, Spy, X, Y
+from tests.small_networks import EXACT, SMALL
 
 
 def test_warm_start_continues_training():

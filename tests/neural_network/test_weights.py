@@ -10,7 +10,8 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_y
-from tests.neural_network.small_fits import COUNTS, EXACT, SMALL, X, Y, fit_and_see
+from tests.neural_network.small_fits import COUNTS, X, Y, fit_and_see
+from tests.small_networks import EXACT, SMALL
 
 WHOLE = {**EXACT, "max_epochs": 8, "early_stopping": False}
 MODELS = {

@@ -378,3 +378,40 @@ def test_wrong_types_of_options_are_named():
     people = pd.DataFrame([["a", "a", 1]], columns=["who", "who", "age"])
     with pytest.raises(ValueError, match="several columns 'who'"):
         log_of_parts().snapshots([5], statics=people)
+
+
+KINDS = pd.DataFrame(
+    {"who": list("aabccc"), "day": [1, 9, 3, 2, 4, 4], "event": list("ommmmr")}
+)
+
+
+@pytest.mark.parametrize("kinds", [None, {"o": [], "m": [], "r": []}])
+def test_kinds_without_events_in_some_partitions(kinds, tmp_path):
+    """For snapshots and targets, against one process."""
+    options = {"observed_until": 12, "kinds": kinds}
+    parts = [KINDS[:2], KINDS[2:3], KINDS[3:]]
+    log = PartitionedLog(parts, "who", "day", **options)
+    whole = EventLog(KINDS, "who", "day", observed_until=12)
+    for chosen in ("o", ["r", "o"]):
+        rows = log.snapshots([3, 5], kinds=chosen, active_within=9)
+        X = whole.snapshots([3, 5], kinds=chosen, active_within=9)
+        found = rows.map(lambda X, chosen=chosen: churned(X, 5, kinds=chosen))
+        found = found.sort_values(["cutoff", "who"], ignore_index=True)
+        y = churned(X, 5, kinds=chosen)
+        assert_frame_equal(found, X[["who", "cutoff"]].assign(churned=y))
+    with pytest.raises(ValueError, match=r"no events of the kinds \['x'\]; .*'o', 'r'"):
+        log.snapshots([3], kinds="x")
+    with pytest.raises(KeyError, match="no field 'type' with kinds"):
+        log.snapshots([3], kinds="o", kind_field="type")
+
+
+def test_a_log_on_disk_has_the_levels_of_all_partitions(tmp_path):
+    EventLog(KINDS[:2], "who", "day").to_disk(tmp_path / "log")
+    log = PartitionedLog([tmp_path / "log", KINDS[2:]], "who", "day")
+    rows = log.snapshots([5])
+    events = pd.concat(
+        X["history"].array.to_frame()
+        for X in (rows._make(tmp_path / "log", None), rows._make(KINDS[2:], None))
+    )
+    expected = KINDS[KINDS["day"] < 5]
+    assert events["event"].tolist() == expected["event"].tolist()

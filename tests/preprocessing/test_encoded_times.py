@@ -31,7 +31,9 @@ def test_interarrival_times_are_within_customers():
     logs = np.log1p(np.array(known) / unit)
     all_logs = np.log1p(np.array(gaps, dtype="float64") / unit)
     expected = np.nan_to_num((all_logs - logs.mean()) / logs.std())
-    assert_allclose(encoded(encoder, X)["time_gap"], expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(
+        encoded(encoder, X)["interarrival_time"], expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_the_interarrival_time_to_a_hidden_event_is_missing():
@@ -39,7 +41,7 @@ def test_the_interarrival_time_to_a_hidden_event_is_missing():
     encoder = HistoryEncoder().fit(attach(events))
     for lookback, gaps in ((None, [0, 1, -1]), (5, [0, -1])):
         there = encoded(encoder, attach(events, cutoff=10, lookback=lookback))
-        assert there["time_gap"].round(3).tolist() == gaps
+        assert there["interarrival_time"].round(3).tolist() == gaps
 
 
 def test_a_strict_rhythm_does_not_magnify_another_interarrival_time():
@@ -49,7 +51,7 @@ def test_a_strict_rhythm_does_not_magnify_another_interarrival_time():
     other = attach(pd.DataFrame({"who": "a", "time": [0.0, 0.0, 0.7], "x": 0.0}))
     encoder = HistoryEncoder().fit(regular)
     expected = [0.0, -math.log(2), math.log1p(7) - math.log(2)]
-    assert_allclose(encoded(encoder, other)["time_gap"], expected, atol=1e-6)
+    assert_allclose(encoded(encoder, other)["interarrival_time"], expected, atol=1e-6)
 
 
 def test_without_any_interarrival_time():
@@ -57,7 +59,7 @@ def test_without_any_interarrival_time():
         X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
         encoder = HistoryEncoder().fit(X)
         assert encoder.layouts_["history"].time_unit == 1
-        assert_allclose(encoded(encoder, X)["time_gap"], np.log1p(0))
+        assert_allclose(encoded(encoder, X)["interarrival_time"], np.log1p(0))
 
 
 @pytest.mark.parametrize(

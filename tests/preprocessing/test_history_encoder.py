@@ -92,7 +92,7 @@ def test_missing_and_infinite_numbers_are_marked_if_training_had_some():
     assert_array_equal(there["x_missing"], [0, 1, 0, 1])
     assert there["x"][1] == there["x"][3] == 0
     encoder = HistoryEncoder().fit(none)
-    assert encoder.layouts_["history"].channels == ("x", "time_gap")
+    assert encoder.layouts_["history"].channels == ("x", "interarrival_time")
     assert encoded(encoder, some)["x"][1] == 0
 
 
@@ -101,7 +101,7 @@ def test_channels_are_float32_and_codes_int32():
     log = HistoryEncoder().fit_transform(X)["history"].array.log
     assert log.channels.dtype == "float32"
     assert log.codes.dtype == "int32"
-    assert log.fields == ["x", "time_gap", "kind"]
+    assert log.fields == ["x", "interarrival_time", "kind"]
 
 
 # Categories ---------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_the_input_stays_raw(keys):
 
 
 @pytest.mark.parametrize(
-    "field", ["time_gap", "hour_sin1", "amount_missing", "weekday_cos1"]
+    "field", ["interarrival_time", "hour_sin1", "amount_missing", "weekday_cos1"]
 )
 @pytest.mark.parametrize("text", [False, True])
 def test_names_of_channels_are_unique(field, text):
@@ -331,17 +331,20 @@ def test_names_of_channels_are_unique(field, text):
     assert len(set(names)) == len(names)
     assert field in (encoding.codes if text else encoding.channels[:2])
     assert f"{field}_" in encoding.channels
-    assert encoding.channels[encoding.interarrival_channel].rstrip("_") == "time_gap"
+    assert (
+        encoding.channels[encoding.interarrival_channel].rstrip("_")
+        == "interarrival_time"
+    )
     # None is hidden where channels are looked at one by one.
     assert list(encoded(encoder, X)) == ["who", "when", *names]
 
 
 def test_time_column_with_the_name_of_a_channel():
-    events = make_events().rename(columns={"when": "time_gap"})
-    X = EventLog(events, "who", "time_gap").attach(make_rows(), cutoff="at")
+    events = make_events().rename(columns={"when": "interarrival_time"})
+    X = EventLog(events, "who", "interarrival_time").attach(make_rows(), cutoff="at")
     frame = encoded(HistoryEncoder().fit(X), X)
-    assert pd.api.types.is_datetime64_any_dtype(frame["time_gap"])
-    assert frame["time_gap_"].dtype == np.float32
+    assert pd.api.types.is_datetime64_any_dtype(frame["interarrival_time"])
+    assert frame["interarrival_time_"].dtype == np.float32
 
 
 def test_names_of_row_features_are_unique():

@@ -21,6 +21,9 @@ EVENTS = make_events(10).sort_values("when", kind="stable", ignore_index=True)
 ROWS = make_rows(10)
 AFTER = EVENTS["when"].max() + pd.Timedelta("9D")
 LOG = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+VISITS = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
+VISITS = VISITS[["city", "when", "amount"]]
+CITIES = EventLog(VISITS, "city", "when", observed_until=AFTER)
 PEOPLE = ROWS.drop_duplicates("who").drop(columns="at").reset_index(drop=True)
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 1, "random_state": 0}
 NUMBER = np.arange(len(ROWS))
@@ -115,6 +118,32 @@ def check(model, tmp_path, rows, X, expected):
             assert_allclose(answers[name], wanted, **CLOSE)
     assert set(expected) == set(found[0])
     return files
+
+
+def attach_both(log, rows, cutoff):
+    """Attach the history of the customer, and that of the city."""
+    rows = rows.assign(place=rows["city"].fillna("Rome"))
+    X = log.attach(rows, cutoff=cutoff)
+    return CITIES.attach(X, customer="place", cutoff=cutoff, name="visits")
+
+
+def check_both(model, tmp_path, log, events):
+    """Compare the graphs of two histories with the pipeline."""
+    some = PEOPLE.iloc[:3]
+    X = attach_both(log, some, AFTER)
+    people = some.assign(place=some["city"].fillna("Rome"))
+    visits = VISITS.rename(columns={"city": "place"})
+    others = rows_of(visits, people, AFTER, "visits", "place")
+    rows = zip(rows_of(events, people, AFTER), others, strict=True)
+    rows = [{**one, **other} for one, other in rows]
+    files = export_onnx(model, tmp_path / "model.onnx")
+    exported = reference_reader()(files[-1])
+    for answers in (
+        run(files[0], tensors_of(model, X)),
+        run(files[0], exported.padded(rows)),
+        run_steps(files[1], exported, rows, ("visits", "history")),
+    ):
+        assert_allclose(answers["prediction"], model.predict(X), **CLOSE)
 
 
 SOME = PEOPLE.iloc[::3].reset_index(drop=True)

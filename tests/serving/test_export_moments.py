@@ -19,11 +19,11 @@ from tests.serving.exports import (
     ROWS,
     SMALL,
     SOME,
+    attach_both,
     check,
-    reference_reader,
+    check_both,
     rows_of,
     run,
-    run_steps,
     tensors_of,
 )
 
@@ -155,38 +155,15 @@ def test_moments_are_cut_and_padded(bidirectional, tmp_path):
 
 
 def test_one_of_two_history_columns_has_moments(tmp_path):
-    visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
-    visits = visits[["city", "when", "amount"]]
-    cities = EventLog(visits, "city", "when", observed_until=AFTER)
-
-    def attach(rows, cutoff):
-        rows = rows.assign(place=rows["city"].fillna("Rome"))
-        X = LINES_LOG.attach(rows, cutoff=cutoff)
-        return cities.attach(X, customer="place", cutoff=cutoff, name="visits")
-
     network = LSTMRegressor(cell="gru", n_networks=2, pooling=POOLINGS, **SMALL)
     model = make_history_pipeline(network)
     # "auto": most events of one log stand with others, and few of the other.
     model.set_params(encoder__moments="auto")
-    model.fit(attach(ROWS, "at"), NUMBER % 5)
+    model.fit(attach_both(LINES_LOG, ROWS, "at"), NUMBER % 5)
     layouts = model[0].layouts_
     assert layouts["history"].moments == 0
     assert layouts["visits"].moments is None
-    some = PEOPLE.iloc[:3]
-    X = attach(some, AFTER)
-    people = some.assign(place=some["city"].fillna("Rome"))
-    rows = rows_of(LINES, people, AFTER)
-    visits = visits.rename(columns={"city": "place"})
-    others = rows_of(visits, people, AFTER, "visits", "place")
-    rows = [{**one, **other} for one, other in zip(rows, others, strict=True)]
-    files = export_onnx(model, tmp_path / "model.onnx")
-    exported = reference_reader()(files[-1])
-    for answers in (
-        run(files[0], tensors_of(model, X)),
-        run(files[0], exported.padded(rows)),
-        run_steps(files[1], exported, rows, ("visits", "history")),
-    ):
-        assert_allclose(answers["prediction"], model.predict(X), **CLOSE)
+    check_both(model, tmp_path, LINES_LOG, LINES)
 
 
 def test_lines_of_a_moment_in_any_order(tmp_path):

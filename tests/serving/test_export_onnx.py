@@ -38,12 +38,13 @@ from tests.serving.exports import (
     SOME,
     SOME_ROWS,
     ask,
+    attach_both,
     check,
+    check_both,
     fit,
     reference_reader,
     rows_of,
     run,
-    run_steps,
     session_of,
     tensors_of,
 )
@@ -114,35 +115,11 @@ def test_histories_with_a_lookback_have_no_step_graph(tmp_path):
 
 @pytest.mark.parametrize("n_networks", [1, 2])
 def test_several_history_columns(n_networks, tmp_path):
-    visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
-    visits = visits[["city", "when", "amount"]]
-    cities = EventLog(visits, "city", "when", observed_until=AFTER)
-
-    def attach(rows, cutoff):
-        rows = rows.assign(place=rows["city"].fillna("Rome"))
-        X = LOG.attach(rows, cutoff=cutoff)
-        return cities.attach(X, customer="place", cutoff=cutoff, name="visits")
-
     model = make_history_pipeline(
         LSTMRegressor(cell="gru", n_networks=n_networks, pooling=POOLINGS, **SMALL)
     )
-    model.fit(attach(ROWS, "at"), NUMBER % 5)
-    some = PEOPLE.iloc[:3]
-    X = attach(some, AFTER)
-    people = some.assign(place=some["city"].fillna("Rome"))
-    rows = rows_of(EVENTS, people, AFTER)
-    others = rows_of(
-        visits.rename(columns={"city": "place"}), people, AFTER, "visits", "place"
-    )
-    rows = [{**one, **other} for one, other in zip(rows, others, strict=True)]
-    files = export_onnx(model, tmp_path / "model.onnx")
-    exported = reference_reader()(files[-1])
-    for answers in (
-        run(files[0], tensors_of(model, X)),
-        run(files[0], exported.padded(rows)),
-        run_steps(files[1], exported, rows, ("visits", "history")),
-    ):
-        assert_allclose(answers["prediction"], model.predict(X), **CLOSE)
+    model.fit(attach_both(LOG, ROWS, "at"), NUMBER % 5)
+    check_both(model, tmp_path, LOG, EVENTS)
 
 
 def test_any_number_of_rows_and_steps(tmp_path):

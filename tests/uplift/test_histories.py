@@ -32,15 +32,9 @@ from sklearn_seqcrm.uplift._cross_fitting import (
     customer_groups,
 )
 from sklearn_seqcrm.uplift._models import counterpart
+from tests.small_networks import SMALL
 
 LEARNERS = ["s", "t", "x", "dr", "r"]
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 
 
 def journeys(n_customers=40, n_cutoffs=2, seed=0, **attach):

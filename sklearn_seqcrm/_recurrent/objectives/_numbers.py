@@ -161,7 +161,7 @@ class Number(Objective):
 
     def read(self, y: Any) -> np.ndarray:
         # Each column of a DataFrame has its own type, which its array would lose.
-        y = as_quantities(y if is_multioutput(y) else column_or_1d(y, warn=True), "y")
+        y = as_quantities(y if is_multioutput(y) else column_or_1d(y, warn=True))
         refuse_not_finite(y)
         return y
 

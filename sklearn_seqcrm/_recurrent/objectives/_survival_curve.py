@@ -19,9 +19,7 @@ import pandas as pd
 
 from sklearn_seqcrm._durations import DAY
 from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._store import as_list
-
-_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+from sklearn_seqcrm._store import as_list, parse_timedelta
 
 
 def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
@@ -57,31 +55,13 @@ def duration_as_number(value: Any, what: str, in_days: bool) -> float:
         value, bool | np.timedelta64
     ):
         return float(_finite(np.array([value], dtype="float64"), what)[0])
-    try:
-        if isinstance(value, bool | np.bool_) or _is_decimal(value):
-            raise ValueError("a length of time has a unit")
-        length = pd.Timedelta(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{what} must be a number or a length of time, {_EXAMPLE}; got {value!r}."
-        ) from error
+    length = parse_timedelta(value, what, "a number or a length of time")
     if not in_days:
         raise TypeError(
             f"{what} must be a number, because the times of y were plain numbers; got "
             f"{value!r}. time_to_next gives durations, if the log has datetimes."
         )
     return float(_finite(np.array([length / DAY]), what)[0])
-
-
-def _is_decimal(value: Any) -> bool:
-    """Return whether text is a bare number, which pandas reads as nanoseconds."""
-    if not isinstance(value, str):
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _finite(numbers: np.ndarray, what: str) -> np.ndarray:

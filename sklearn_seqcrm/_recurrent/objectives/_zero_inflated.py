@@ -26,6 +26,8 @@ from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
 # Bounds of the standard deviation of a row's logarithm, in units of that of all rows.
 # Typical rows have a half to one of it, and seldom more than two.
 _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
+# Quantiles are at most this many such units above the largest amount.
+_MARGIN = 8
 # Rates are exp(z), and continue linearly from here on, where the probability of no
 # purchase, exp(-exp(8)), is 0 anyway: gradients stay finite.
 _STEEPEST = 8.0
@@ -82,7 +84,9 @@ class ZeroInflatedLognormal(Number):
         most = used.reshape(len(used), -1).max(axis=0)
         # A mean is at most the largest target, with a margin of one deviation for rows
         # that are larger than the training rows.
-        self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
+        logs = np.log(np.where(most > 0, most, 1.0))
+        _refuse_overflow(logs, self.scale, most)
+        self.largest = logs + self.scale
         self.factor = np.ones(len(self.scale))
 
     def _learn_one(
@@ -324,6 +328,21 @@ def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
     log_some = xp.log(-xp.expm1(-xp.where(rare, 1.0, rate)))
     log_some = xp.where(rare, log_rate, log_some)
     return rate, log_some, low + xp.log1p(beyond) - log_some
+
+
+def _refuse_overflow(logs: np.ndarray, scale: np.ndarray, most: np.ndarray) -> None:
+    """Raise a ValueError if means or quantiles may exceed float64.
+
+    Quantiles may be several deviations above the largest logarithm.
+    """
+    beyond = logs + _MARGIN * scale > np.log(np.finfo("float64").max)
+    if beyond.any():
+        raise ValueError(
+            f"y holds amounts of up to {most[beyond].max():g}, beyond which the "
+            "zero-inflated log-normal loss could predict more than a float can hold. "
+            "Drop these rows if the amounts are wrong; if not, divide y by a constant, "
+            "and multiply predictions by it."
+        )
 
 
 def _refuse_negative(y: np.ndarray) -> None:

@@ -121,7 +121,7 @@ class Block:
             return self._of_numbers(feature, field)
         if isinstance(field, CategoricalField):
             return self._of_levels(feature, field)
-        if feature.statistic.startswith("gap"):
+        if feature.statistic.startswith("interarrival"):
             return self._of_interarrival_times(feature.statistic)
         return self._of_events(feature)
 
@@ -156,14 +156,14 @@ class Block:
         rows, field = self._rows, self._events.interarrival_field
         # The interarrival time of the first event in a history began before it.
         begin = rows.start + 1
-        if statistic == "gap_last":
+        if statistic == "interarrival_last":
             return field.last(begin, rows.stop)
         if self._summarised[0] is not field:
             bands = Bands(self._events.chunks, rows.codes, np.array([rows.stop, begin]))
             self._summarised = field, bands.summary(field.numbers).at(0)
         summary: Summary = self._summarised[1]
-        if statistic != "gaps_since_last":
-            return _STATISTICS[statistic.removeprefix("gap_")](summary)
+        if statistic != "interarrivals_since_last":
+            return _STATISTICS[statistic.removeprefix("interarrival_")](summary)
         # 1: the time since the last event is the mean interarrival time; 2: twice that.
         recency = self._events.ages(rows.cutoff, rows.stop - 1)
         return _ratio(recency, summary.mean())

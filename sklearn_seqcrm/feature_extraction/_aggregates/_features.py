@@ -28,7 +28,10 @@ _OF_MOMENTS = {
 # validation cutoffs of three shops; see Notes of HistoryAggregator.
 _ROUNDS: tuple[tuple[str, ...], ...] = (
     ("recency", "tenure", "n_events", "n_moments", "active"),
-    ("gap_mean", "gaps_since_last", "gap_last", "gap_std", "gap_max"),
+    (
+        *("interarrival_mean", "interarrivals_since_last", "interarrival_last"),
+        *("interarrival_std", "interarrival_max"),
+    ),
     ("n_events_now", "recency_past", "now_ratio", "now_zscore", "now_share"),
     (
         *("n_events in", "n_moments in", "active in", "n_events_decayed in"),
@@ -142,8 +145,8 @@ def all_features(
     trends = ("n_events_trend", *["n_moments_trend"] * has_moments)
     found += _in_each(lookbacks, *trends)
     found += _in_each(decays, "n_events_decayed")
-    gaps = ("gap_mean", "gap_std", "gap_max", "gap_last", "gaps_since_last")
-    found += [Feature(name) for name in gaps]
+    times = [f"interarrival_{name}" for name in ("mean", "std", "max", "last")]
+    found += [Feature(name) for name in (*times, "interarrivals_since_last")]
     if sees_own:
         found += [Feature("n_events_now"), Feature("recency_past")]
     for field in numeric:

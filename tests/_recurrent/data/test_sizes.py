@@ -8,19 +8,11 @@ from sklearn.base import clone
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.small_networks import EXACT, SMALL
 
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
 COUNTS = np.random.default_rng(0).poisson(2, len(X)).astype(float)
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
-# Without dropout, and in one batch.
-EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
 
 
 def outputs(model, X):

@@ -19,14 +19,8 @@ from sklearn_seqcrm.neural_network import HistoryPadder, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count, stack_horizons
 from sklearn_seqcrm.testing._small_data import make_events, make_table
+from tests.small_networks import SMALL
 
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 RATE = {**SMALL, "loss": "poisson", "exposure": "days"}
 TABLE = make_table()
 DAYS = np.random.default_rng(0).choice([7.0, 30, 90], len(TABLE))

@@ -21,17 +21,11 @@ from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.small_networks import SMALL
 
 TABLE = make_table(30)
 X = HistoryEncoder().fit_transform(TABLE)[["history"]]
 Y = make_y(X)
-SMALL = {
-    "hidden_size": 4,
-    "head_sizes": (4,),
-    "max_epochs": 2,
-    "random_state": 0,
-    "n_networks": 1,
-}
 
 
 class OnCPU:

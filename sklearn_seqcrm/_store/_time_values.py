@@ -1,0 +1,192 @@
+"""Read times and lengths of time of the user: datetimes, numbers, and text."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MAX_TICK = int(np.iinfo("int64").max)
+_EXACT = 2**53  # up to here, a float can hold every integer
+LENGTH_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+# pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
+_CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
+# How users convert dates such as 20240131. As text, floats would be "20240131.0", and
+# pandas 3 deprecates a format for numbers.
+DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
+
+
+def parse_iso(text: str, what: str) -> pd.Timestamp:
+    """Parse a time that is text in ISO 8601, such as "2024-12-31 18:30".
+
+    pandas reads other notations as well: "05.12.2024" with the month first, and "now"
+    or "10:00" differently on each day. Both would be wrong without a warning.
+
+    Parameters
+    ----------
+    text : str
+        A date, and perhaps a time of day and an offset from UTC.
+    what : str
+        How an error names it.
+
+    Returns
+    -------
+    Timestamp
+        The time.
+
+    Raises
+    ------
+    ValueError
+        If the text has another notation, or no day.
+    """
+    try:
+        # Both check the text: datetime accepts "2024-W01-1", which pandas refuses, and
+        # cuts off nanoseconds, which pandas keeps.
+        datetime.datetime.fromisoformat(text)
+        return pd.Timestamp(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} must be in ISO 8601 where times are text, with year, month and "
+            f"day, such as '2024-12-31' or '2024-12-31 18:30'; got {text!r}. Write it "
+            "so, or pass pd.to_datetime(..., dayfirst=True) if the day comes first."
+        ) from error
+
+
+def parse_timedelta(
+    value: Any, what: str, wanted: str = "a length of time"
+) -> pd.Timedelta:
+    """Read a length of time in any form that ``pd.Timedelta`` takes, but with a unit.
+
+    Parameters
+    ----------
+    value : Timedelta, timedelta64, timedelta or str
+        The length.
+    what : str
+        How an error names it.
+    wanted : str
+        What an error asks for.
+
+    Returns
+    -------
+    Timedelta
+        The length, perhaps negative.
+
+    Raises
+    ------
+    ValueError
+        If the value is no length of time, or text without a unit, or months or years.
+    """
+    if isinstance(value, str) and _is_decimal(value):
+        raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
+    wanted = f"{what} must be {wanted}, {LENGTH_EXAMPLE}; got {value!r}."
+    if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
+        raise ValueError(
+            f"{wanted} Months and years differ in length: write days, such as "
+            "'30D', or list the cutoffs."
+        )
+    try:
+        delta = pd.Timedelta(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(wanted) from error
+    if delta is pd.NaT:
+        raise ValueError(wanted)
+    return delta
+
+
+def as_time_series(values: Any, what: str) -> pd.Series:
+    """Return times as a Series of datetimes or numbers; refuse anything else."""
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if isinstance(series.dtype, pd.ArrowDtype):
+        series = pd.Series(series.array.to_numpy())
+    if series.dtype == object and len(series):
+        series = _infer_times(series, what)
+    if len(series) and series.dtype.kind not in "Miuf":
+        raise TypeError(
+            f"{what} must be datetimes or numbers; got the type {series.dtype}. "
+            "pd.to_datetime reads dates written as text, with dayfirst=True those like "
+            "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods."
+        )
+    return series
+
+
+def _infer_times(series: pd.Series, what: str) -> pd.Series:
+    """Convert datetimes that are objects, as pandas keeps those of several zones."""
+    zones = {getattr(value, "tzinfo", None) is None for value in series}
+    if len(zones) > 1:
+        raise ValueError(
+            f"{what} mix naive and time-zone aware datetimes; "
+            "pd.to_datetime(..., utc=True) makes all of them aware."
+        )
+    if all(hasattr(value, "year") for value in series):
+        try:
+            return pd.to_datetime(series, utc=zones == {False})
+        except (pd.errors.OutOfBoundsDatetime, OverflowError):
+            # pandas before version 3 converts objects to nanoseconds, which end in
+            # 2262. A single Timestamp has its own unit.
+            stamps = [pd.Timestamp(value).as_unit("us") for value in series]
+            found = pd.Series(np.array([one.asm8 for one in stamps]), series.index)
+            return found.dt.tz_localize("UTC") if zones == {False} else found
+    return series.infer_objects()
+
+
+def int64_of(values: pd.Series) -> np.ndarray:
+    """Return datetimes as numbers of their unit since 1970, aware ones in UTC."""
+    return np.asarray(values.array.asi8)
+
+
+def whole_numbers(values: pd.Series, what: str) -> np.ndarray:
+    """Return integers as int64; refuse those of uint64 that would become negative."""
+    if values.dtype.kind == "u":
+        numbers = values.to_numpy()
+        refuse_beyond_integers(numbers, numbers > MAX_TICK, what)
+    return values.to_numpy(dtype="int64")
+
+
+def rounded_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
+    """Return numbers as floats; round an integer between two floats up or down."""
+    numbers = finite_floats(values, what)
+    # The cast rounds to the nearest float. Where that is the wrong side, take the next.
+    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
+        exact = [int(number) for number in values]
+        rounded = [int(number) for number in numbers]
+        wrong = [a < b if up else a > b for a, b in zip(rounded, exact, strict=True)]
+        toward = np.inf if up else -np.inf
+        numbers[wrong] = np.nextafter(numbers[wrong], toward)
+    return numbers
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number; ``np.timedelta64`` is an ``np.integer``."""
+    return isinstance(value, int | float | np.number) and not isinstance(
+        value, np.timedelta64
+    )
+
+
+def finite_floats(values: pd.Series, what: str) -> np.ndarray:
+    """Return numbers as floats; raise a ValueError if one is NaN or infinite."""
+    times = values.to_numpy(dtype="float64", na_value=np.nan)
+    n_bad = int((~np.isfinite(times)).sum())
+    if n_bad:
+        how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
+        raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")
+    return times
+
+
+def refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{what} hold {int(bad.sum())} values beyond the range of int64, the first "
+            f"of them {numbers[bad][0]}; drop those rows, or use numbers of a coarser "
+            "unit."
+        )

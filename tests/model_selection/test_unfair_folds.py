@@ -1,0 +1,76 @@
+"""Warnings of compare_models about folds that look into the future."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GroupKFold, KFold
+
+from sklearn_seqcrm._columns import store_horizon
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
+
+
+def rows_at_cutoffs(horizon):
+    events = pd.DataFrame(
+        {"who": np.repeat(list("abcdefgh"), 3), "time": np.tile([0, 1, 2], 8)}
+    )
+    X = EventLog(events, "who", "time").snapshots([3, 5, 7, 9])
+    y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
+    if horizon:
+        store_horizon(y, {"horizon": horizon, "gap": 0})
+    return X, y
+
+
+AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
+
+
+@pytest.mark.parametrize(
+    ("horizon", "train", "test", "says"),
+    [
+        (None, AT < 3, AT == 3, None),
+        (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
+        (None, AT < 3, AT >= 2, "Fold 1 of 1 tests 8 rows that it also trains on"),
+        (2, AT < 3, AT == 3, None),
+        (3, AT < 3, AT == 3, "labels of up to 10, tests from the cutoff 9 on"),
+        (4, AT < 2, AT == 3, None),
+    ],
+)
+def test_a_warning_of_known_futures(horizon, train, test, says):
+    X, y = rows_at_cutoffs(horizon)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+
+    def compare(X):
+        folds = [(np.flatnonzero(train), np.flatnonzero(test))]
+        compare_models(models, X, y, cv=folds, scoring="accuracy", n_resamples=5)
+
+    # Without histories, rows have neither cutoffs nor customers in common.
+    if says is None or "tests from" in says:
+        compare(np.zeros((len(X), 1)))
+    if says is None:
+        compare(X)
+        return
+    with pytest.warns(UserWarning, match=says) as caught:
+        compare(X)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_a_split_and_its_comparison_warn_once():
+    X, y = rows_at_cutoffs(3)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+    few = {"scoring": "accuracy", "n_resamples": 5}
+    with pytest.warns(UserWarning, match="^horizon=2 is shorter") as caught:
+        compare_models(models, X, y, cv=CutoffSplit(1, horizon=2), **few)
+    assert [one.filename for one in caught] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("cv", "warns"),
+    [(2, 0), (GroupKFold(2), 0), (CutoffSplit(2), 0), (KFold(2, shuffle=True), 1)],
+)
+def test_splits_of_customers_and_of_time_are_fair(cv, warns, recwarn):
+    X, y = rows_at_cutoffs(2)
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+    compare_models(models, X, y, cv=cv, scoring="accuracy", n_resamples=5)
+    assert len(recwarn) == warns

@@ -1,0 +1,70 @@
+"""Times of all partitions, thinned, and the warnings of dates by them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.partitions import PartitionedLog
+from sklearn_seqcrm.partitions._time_counts import TimeCounts
+from tests.events.test_wrong_dates import HONEST, LATE, TWO_YEARS
+
+
+def log_of_times(times, **options):
+    """Return a log of 30 customers in three partitions."""
+    table = pd.DataFrame({"who": np.arange(len(times)) % 30, "time": times})
+    parts = [table[table["who"] % 3 == part] for part in range(3)]
+    return PartitionedLog(parts, "who", "time", **options)
+
+
+@pytest.mark.parametrize("n", [2_000, 200_000])
+def test_late_events_of_all_partitions_are_one_warning(n):
+    first, late = (
+        pd.Timestamp("2023-01-01"),
+        pd.to_datetime(["2050-01-01", "2204-01-01"]),
+    )
+    times = first + pd.to_timedelta(np.linspace(0, 730, n), "D")
+    match = rf"^2 of {n + 2:,} {LATE}.* 2050-01-01 [^,]*; the others end at 2024-12-31"
+    with pytest.warns(UserWarning, match=match) as found:
+        log_of_times(times.append(late))
+    assert [one.filename for one in found] == [__file__]
+    log_of_times(times.append(late), observed_until="2204-01-01")
+
+
+@pytest.mark.parametrize("case", HONEST)
+def test_other_last_events_are_no_warning(case):
+    log_of_times(HONEST[case])
+
+
+def test_logs_among_the_items_have_warned(recwarn):
+    table = pd.DataFrame({"who": 1, "time": [*TWO_YEARS, pd.Timestamp("2050-01-01")]})
+    log = EventLog(table, "who", "time")
+    assert len(recwarn) == 1
+    PartitionedLog([log], "who", "time")
+    assert len(recwarn) == 1
+
+
+def test_observed_until_years_later_is_a_warning():
+    with pytest.warns(UserWarning, match=r"2034-06-01 .*years after the last") as found:
+        log_of_times(TWO_YEARS, observed_until="2034-06-01")
+    assert [one.filename for one in found] == [__file__]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_thinned_times(dtype):
+    """Against the events themselves: counts, the ends, and long silences."""
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.integers(-(2**62), 2**62, 30_000)).astype(dtype)
+    times = times[(times < 2**60) | (times > 2**61)]
+    parts = [TimeCounts.of(times[part::4]) for part in range(4)]
+    found = parts[0].merge(parts[1]).merge(parts[2].merge(parts[3]))
+    assert len(found.times) <= 4000
+    assert np.isin(found.times, times).all()
+    assert found.counts.sum() == len(times)
+    assert (found.times[0], found.times[-1]) == (times[0], times[-1])
+    # From each kept time on, exactly as many events as there are.
+    until = np.append(0, np.cumsum(found.counts))[:-1]
+    place = int(np.argmax(np.diff(found.times)))
+    silence = np.diff(times)
+    assert np.diff(found.times)[place] == silence.max()
+    assert until[place + 1] == np.argmax(silence) + 1
