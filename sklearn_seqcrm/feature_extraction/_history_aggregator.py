@@ -50,8 +50,8 @@ class HistoryAggregator(BaseHistoryFeatures):
     +---------------------------+------------------------------------------+----------+
     | ``active_days``           | days (`time_unit`) with an event         | each     |
     +---------------------------+------------------------------------------+----------+
-    | ``gap_mean``, ``_std``,   | interarrival times of active days, and   |          |
-    | ``_max``, ``_last``       | the last of them                         |          |
+    | ``gap_mean``, ``_std``,   | times from the event before to the first |          |
+    | ``_max``, ``_last``       | event of each active day, and the last   |          |
     +---------------------------+------------------------------------------+----------+
     | ``gaps_since_last``       | recency / ``gap_mean``: 2 is overdue     |          |
     +---------------------------+------------------------------------------+----------+
