@@ -10,7 +10,12 @@ import pandas as pd
 
 from sklearn_seqcrm._durations import durations_in_days
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store import days_between, parse_iso
+from sklearn_seqcrm._store import (
+    are_datetimes,
+    datetimes_of_objects,
+    days_between,
+    parse_iso,
+)
 
 # The square of a larger number overflows, and with it the variance of its column.
 _HUGE = 1e150
@@ -133,16 +138,19 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
         )
     if column.dtype.kind == "O":  # objects, and pandas' types of text and categories
         column = _with_texts_parsed(column)
-    try:
-        # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
-        if column.dtype.kind in "biuf" and column.notna().any():
-            raise TypeError(f"its type is {column.dtype}")
-        moments = pd.DatetimeIndex(pd.to_datetime(column))
-    except (TypeError, ValueError) as error:
+    if column.dtype == object and are_datetimes(column):
+        column = datetimes_of_objects(column, f"datetimes in column {column.name!r}")
+    is_missing = column.isna().to_numpy()
+    if is_missing.all():  # without a value, no dtype shows that a column has a zone
+        return np.full(len(column), np.nan)
+    # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
+    if column.dtype.kind != "M":
+        shown = column[~is_missing].iloc[:2].tolist()
         raise ValueError(
-            f"Column {column.name!r} must hold datetimes of one time zone ({error}); "
-            "pd.to_datetime(..., utc=True) makes them of dates in several."
-        ) from error
+            f"Column {column.name!r} must hold datetimes; its type is {column.dtype}, "
+            f"with values such as {shown}."
+        )
+    moments = pd.DatetimeIndex(pd.to_datetime(column))
     if (moments.tz is None) != (cutoffs.tz is None):
         raise ValueError(
             f"Column {column.name!r} and the cutoffs are not both naive or both "
