@@ -170,12 +170,13 @@ AWARE = NOONS.dt.tz_localize("Asia/Tokyo")
         (AWARE, NOONS, r"\['due'\] hold datetimes without a time zone, but the times"),
     ],
 )
-def test_fields_of_another_time_zone_than_the_times(time, due, match, dtype):
+def test_fields_of_another_time_zone_than_the_times(time, due, match, dtype, tmp_path):
     due = due if dtype is None else due.astype(dtype)
     events = pd.DataFrame({"who": ["a", "b"], "time": time, "due": due})
     with pytest.warns(UserWarning, match=match) as found:
         EventLog(events, "who", "time")
-    assert [one.filename for one in found] == [__file__]
+        EventLog.from_parts([events[:1], events[1:]], tmp_path / "log", "who", "time")
+    assert [one.filename for one in found] == [__file__] * 2
 
 
 @pytest.mark.parametrize(
