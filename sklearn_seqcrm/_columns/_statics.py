@@ -74,6 +74,13 @@ def _floats(column: pd.Series) -> np.ndarray:
         if column.notna().any():
             raise TypeError("datetimes and complex numbers are not quantities")
         return np.full(len(column), np.nan)
+    if column.dtype == object:
+        # NumPy makes numbers of its datetimes, and of NaT the least integer.
+        values = column.to_numpy(object, copy=True)
+        values[column.isna().to_numpy()] = np.nan
+        if any(isinstance(one, np.datetime64) for one in values):
+            raise TypeError("datetimes are not quantities")
+        column = pd.Series(values, column.index, dtype=object)
     return durations_in_days(column).to_numpy("float64", na_value=np.nan)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
+
+_DATETIMES = (datetime.date, np.datetime64)
 
 
 def are_datetimes(values: pd.Series) -> bool:
@@ -15,6 +19,8 @@ def are_datetimes(values: pd.Series) -> bool:
         The values.
     """
     inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred == "mixed":  # such as NumPy's datetimes beside those of Python
+        return all(isinstance(one, _DATETIMES) for one in values.dropna())
     return inferred in ("date", "datetime", "datetime64")
 
 

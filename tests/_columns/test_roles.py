@@ -253,7 +253,28 @@ def test_missing_values_of_any_type(missing):
     assert as_levels(column).tolist() == [None, None]
 
 
-@pytest.mark.parametrize("column", [DATES, [1j, 2.0]])
+@pytest.mark.parametrize(
+    "day",
+    [pd.Timedelta("1D"), pd.Timedelta("1D").to_pytimedelta(), np.timedelta64(24, "h")],
+)
+def test_durations_alone_and_beside_numbers(day):
+    """A row is read the same alone and in company."""
+    for values in ([day, None], [day, 2.5], [day, np.timedelta64("NaT"), True, None]):
+        column = pd.Series(values, dtype=object)
+        alone = [as_numbers(column.iloc[[i]])[0] for i in range(len(values))]
+        assert_array_equal(as_numbers(column), alone)
+        assert alone[0] == 1
+
+
+def test_datetimes_of_numpy_beside_those_of_python():
+    column = pd.Series([np.datetime64("2024-01-01"), date(2024, 1, 2)], dtype=object)
+    cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
+    assert_array_equal(days_before(column, cutoffs), [9, 8])
+
+
+@pytest.mark.parametrize(
+    "column", [DATES, [1j, 2.0], pd.Series([np.datetime64(9, "D"), 1.0], dtype=object)]
+)
 def test_columns_that_are_no_quantities(column):
     with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
         as_numbers(pd.Series(column, name="v"))
