@@ -393,7 +393,7 @@ BAD_INPUT = {
     ),
     "lengths of time as objects": (
         (
-            frame(wait=np.array([pd.Timedelta("1D").to_pytimedelta(), None])),
+            frame(wait=pd.Series([datetime.timedelta(1), None], dtype=object)),
             "customer", "time",
         ), TypeError,
         "Field 'wait' holds lengths of time; make numbers of them, for example "
