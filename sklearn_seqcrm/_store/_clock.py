@@ -465,6 +465,8 @@ def _finite_floats(values: pd.Series, what: str) -> np.ndarray:
     """Return numbers as floats; raise a ValueError if one is NaN or infinite."""
     times = values.to_numpy(dtype="float64", na_value=np.nan)
     n_bad = int((~np.isfinite(times)).sum())
+    if n_bad and len(times) == 1:  # such as one cutoff for all rows
+        raise ValueError(f"{what} must be finite; got {times[0]}.")
     if n_bad:
         how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
         raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")

@@ -407,11 +407,11 @@ OTHER_CLOCKS = {
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},
-        "cutoffs in 'at' hold 1 infinite values; drop those rows.",
+        "cutoffs in 'at' must be finite; got inf.",
     ),
     "infinite cutoffs, float log": (
         NUMBERS.assign(time=1.0, at=-np.inf), {},
-        "cutoffs in 'at' hold 1 infinite values; drop those rows.",
+        "cutoffs in 'at' must be finite; got -inf.",
     ),
     "cutoffs beyond all integers": (
         NUMBERS.assign(at=1e300), {},

@@ -445,6 +445,10 @@ BAD_INPUT = {
         (frame(time=[np.inf, 1.0]), "customer", "time"), ValueError,
         "times in column 'time' hold 1 infinite values; drop those rows.",
     ),
+    "an infinite end of observation": (
+        (frame(), "customer", "time", None, np.inf), ValueError,
+        "observed_until must be finite; got inf.",
+    ),
     "naive and aware times": (
         (
             frame(time=[pd.Timestamp(0), pd.Timestamp(0, tz="UTC")]),
