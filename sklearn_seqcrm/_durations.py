@@ -15,12 +15,14 @@ In targets of a regression, durations are a TypeError as well; see `as_quantitie
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 DAY = np.timedelta64(1, "D")
+_DURATIONS = (datetime.timedelta, np.timedelta64)
 _TEXT_HINT = "pd.to_timedelta makes durations of text such as '3 days'"
 _NUMBER_HINT = "pd.to_numeric makes numbers of text such as '1.5'"
 _DATETIME_HINT = (
@@ -147,8 +149,12 @@ def refuse_new_durations(in_days: bool, in_days_before: bool, name: str) -> None
 
 
 def durations_in_days(column: pd.Series) -> pd.Series:
-    """Return a column of durations, also as objects, in days; others unchanged."""
-    return _in_days(column) if _type_of(column) == "duration" else column
+    """Return durations, also as objects beside numbers, in days; others unchanged."""
+    if _type_of(column) == "duration":
+        return _in_days(column)
+    if column.dtype == object and any(isinstance(one, _DURATIONS) for one in column):
+        return column.map(_days_of)
+    return column
 
 
 def refuse_times(y: Any) -> None:
@@ -191,6 +197,11 @@ def _column_of(array: np.ndarray | pd.Series) -> pd.Series:
 
 def _in_days(durations: pd.Series) -> pd.Series:
     return pd.to_timedelta(durations) / pd.Timedelta(DAY)
+
+
+def _days_of(one: Any) -> Any:
+    """Return a duration in days, and any other value as it is."""
+    return pd.Timedelta(one) / pd.Timedelta(DAY) if isinstance(one, _DURATIONS) else one
 
 
 def _type_of(column: pd.Series) -> str:

@@ -10,7 +10,12 @@ import pandas as pd
 
 from sklearn_seqcrm._durations import durations_in_days
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store import days_between, parse_iso
+from sklearn_seqcrm._store import (
+    are_datetimes,
+    datetimes_of_objects,
+    days_between,
+    parse_iso,
+)
 
 # The square of a larger number overflows, and with it the variance of its column.
 _HUGE = 1e150
@@ -69,6 +74,13 @@ def _floats(column: pd.Series) -> np.ndarray:
         if column.notna().any():
             raise TypeError("datetimes and complex numbers are not quantities")
         return np.full(len(column), np.nan)
+    if column.dtype == object:
+        # NumPy makes numbers of its datetimes, and of NaT the least integer.
+        values = column.to_numpy(object, copy=True)
+        values[column.isna().to_numpy()] = np.nan
+        if any(isinstance(one, np.datetime64) for one in values):
+            raise TypeError("datetimes are not quantities")
+        column = pd.Series(values, column.index, dtype=object)
     return durations_in_days(column).to_numpy("float64", na_value=np.nan)
 
 
@@ -133,16 +145,19 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
         )
     if column.dtype.kind == "O":  # objects, and pandas' types of text and categories
         column = _with_texts_parsed(column)
-    try:
-        # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
-        if column.dtype.kind in "biuf" and column.notna().any():
-            raise TypeError(f"its type is {column.dtype}")
-        moments = pd.DatetimeIndex(pd.to_datetime(column))
-    except (TypeError, ValueError) as error:
+    if column.dtype == object and are_datetimes(column):
+        column = datetimes_of_objects(column, f"datetimes in column {column.name!r}")
+    is_missing = column.isna().to_numpy()
+    if is_missing.all():  # without a value, no dtype shows that a column has a zone
+        return np.full(len(column), np.nan)
+    # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
+    if column.dtype.kind != "M":
+        shown = column[~is_missing].iloc[:2].tolist()
         raise ValueError(
-            f"Column {column.name!r} must hold datetimes of one time zone ({error}); "
-            "pd.to_datetime(..., utc=True) makes them of dates in several."
-        ) from error
+            f"Column {column.name!r} must hold datetimes; its type is {column.dtype}, "
+            f"with values such as {shown}."
+        )
+    moments = pd.DatetimeIndex(pd.to_datetime(column))
     if (moments.tz is None) != (cutoffs.tz is None):
         raise ValueError(
             f"Column {column.name!r} and the cutoffs are not both naive or both "

@@ -63,6 +63,7 @@ from sklearn_seqcrm._store._names import (
     check_name_free,
     unique_names,
 )
+from sklearn_seqcrm._store._object_datetimes import are_datetimes, datetimes_of_objects
 from sklearn_seqcrm._store._raw_log import (
     Kinds,
     RawLog,

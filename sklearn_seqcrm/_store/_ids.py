@@ -293,7 +293,22 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
     if ids.inferred_type == "datetime":
         zones = {value.tzinfo is None for value in ids}
         return pd.to_datetime(ids, utc=zones == {False}) if len(zones) == 1 else ids
+    if ids.inferred_type == "string":
+        _refuse_surrogates(ids, what)
     return ids.infer_objects()
+
+
+def _refuse_surrogates(ids: pd.Index, what: str) -> None:
+    """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold."""
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError as error:
+        halves = error.object[error.start : error.end]
+        text = next(one for one in ids if halves[0] in one)
+        raise ValueError(
+            f"{what} have the text {text!r}, which is no valid Unicode: it has half of "
+            "a surrogate pair. Decode it with errors='replace'."
+        ) from None
 
 
 def _is_number(one: type) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store._object_datetimes import are_datetimes, datetimes_of_objects
+
 MAX_TICK = int(np.iinfo("int64").max)
 _EXACT = 2**53  # up to here, a float can hold every integer
 LENGTH_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
@@ -102,7 +104,10 @@ def as_time_series(values: Any, what: str) -> pd.Series:
     if isinstance(series.dtype, pd.ArrowDtype):
         series = pd.Series(series.array.to_numpy())
     if series.dtype == object and len(series):
-        series = _infer_times(series, what)
+        if are_datetimes(series):
+            series = datetimes_of_objects(series, what)
+        else:
+            series = series.infer_objects()
     if len(series) and series.dtype.kind not in "Miuf":
         raise TypeError(
             f"{what} must be datetimes or numbers; got the type {series.dtype}. "
@@ -110,26 +115,6 @@ def as_time_series(values: Any, what: str) -> pd.Series:
             "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods."
         )
     return series
-
-
-def _infer_times(series: pd.Series, what: str) -> pd.Series:
-    """Convert datetimes that are objects, as pandas keeps those of several zones."""
-    zones = {getattr(value, "tzinfo", None) is None for value in series}
-    if len(zones) > 1:
-        raise ValueError(
-            f"{what} mix naive and time-zone aware datetimes; "
-            "pd.to_datetime(..., utc=True) makes all of them aware."
-        )
-    if all(hasattr(value, "year") for value in series):
-        try:
-            return pd.to_datetime(series, utc=zones == {False})
-        except (pd.errors.OutOfBoundsDatetime, OverflowError):
-            # pandas before version 3 converts objects to nanoseconds, which end in
-            # 2262. A single Timestamp has its own unit.
-            stamps = [pd.Timestamp(value).as_unit("us") for value in series]
-            found = pd.Series(np.array([one.asm8 for one in stamps]), series.index)
-            return found.dt.tz_localize("UTC") if zones == {False} else found
-    return series.infer_objects()
 
 
 def int64_of(values: pd.Series) -> np.ndarray:
@@ -177,6 +162,8 @@ def finite_floats(values: pd.Series, what: str) -> np.ndarray:
     """Return numbers as floats; raise a ValueError if one is NaN or infinite."""
     times = values.to_numpy(dtype="float64", na_value=np.nan)
     n_bad = int((~np.isfinite(times)).sum())
+    if n_bad and len(times) == 1:  # such as one cutoff for all rows
+        raise ValueError(f"{what} must be finite; got {times[0]}.")
     if n_bad:
         how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
         raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")

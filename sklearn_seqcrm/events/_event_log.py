@@ -19,7 +19,12 @@ from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._read import (
+    Events,
+    read_events,
+    read_table,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
 from sklearn_seqcrm.events._time_range import (
@@ -90,6 +95,9 @@ class EventLog(StoredLog):
         If most levels of a field look like numbers with decimal commas, "12,50", or
         with commas between thousands, "1,024", and it is not in `categorical`.
 
+        If datetimes of a field have a time zone and the times have none, or the other
+        way round, dates without a time of day aside: both are compared as UTC.
+
         If dates are probably wrong: `observed_until` is None, and one event of a
         hundred or more, or a thousandth of all, come after a silence of more than a
         tenth of the time span before it (for plain numbers, all of it), 31 days, and
@@ -140,7 +148,9 @@ class EventLog(StoredLog):
         )
         if categorical is None:
             warn_id_like_fields(columns, table)
-        warn_about_events(Events(timeline, columns), time, declared, observed_until)
+        found = Events(timeline, columns)
+        warn_other_zone(table, found)
+        warn_about_events(found, time, declared, observed_until)
         super().__init__(timeline, columns, (customer, time))
 
     def _repr_html_(self) -> str:

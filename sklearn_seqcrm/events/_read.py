@@ -15,6 +15,7 @@ text, everything else, `categorical`            int32 codes into ascending level
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,14 +25,17 @@ import pandas as pd
 from narwhals.exceptions import DuplicateError
 
 from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
     NUMBER_OBJECTS,
     Clock,
     Column,
     ObservationWindow,
     Timeline,
+    are_datetimes,
     check_list,
     check_none_missing,
+    datetimes_of_objects,
     factorize,
     ids_of,
     scalar_values,
@@ -39,6 +43,9 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
 from sklearn_seqcrm.events._time_range import check_time_range
+
+# Names in pandas of objects that have a dtype, which no field takes.
+_NO_NUMBERS = ("complex", "timedelta", "timedelta64")
 
 
 class Events(NamedTuple):
@@ -156,6 +163,56 @@ def read_events(
     return Events(timeline, {name: columns[name] for name in names})
 
 
+def warn_other_zone(table: nw.DataFrame, events: Events) -> None:
+    """Warn if datetimes of a field have a time zone and times have none, or vice versa.
+
+    Parameters
+    ----------
+    table : narwhals.DataFrame
+        Table of the events.
+    events : Events
+        What was read from it.
+    """
+    clock = events.timeline.clock
+    if clock.unit is None:
+        return
+    found = [
+        name
+        for name, column in events.columns.items()
+        if column.type.is_relative
+        and not column.is_empty()
+        and _has_zone(table[name]) != clock.aware
+        # A date, which is midnight, has no zone.
+        and not (clock.aware and column.type.scalar.are_days(column.values))
+    ]
+    if not found:
+        return
+    example = f"events[{found[0]!r}].dt"
+    if clock.aware:
+        problem = "without a time zone, but the times have one"
+        remedy = f"{example}.tz_localize('Europe/Berlin') names the zone of others"
+    else:
+        problem = "with a time zone, but the times have none"
+        remedy = (
+            f"{example}.tz_convert('Europe/Berlin').dt.tz_localize(None) makes local "
+            "times, like those of the events"
+        )
+    warnings.warn(
+        f"The fields {found} hold datetimes {problem}. Both are compared as UTC, so "
+        f"that the days between them may be off by the offset of a zone; {remedy}.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
+
+
+def _has_zone(column: nw.Series) -> bool:
+    """Return whether datetimes, which may be objects, have a time zone."""
+    if isinstance(column.dtype, nw.Datetime):
+        return column.dtype.time_zone is not None
+    known = column.drop_nulls()
+    return bool(len(known)) and getattr(known[0], "tzinfo", None) is not None
+
+
 def field_names(
     columns: Iterable[str],
     customer: str,
@@ -220,26 +277,36 @@ def read_column(
         return Column(read_vectors(column, name, what))
     if column.dtype == nw.Decimal:
         column = column.cast(nw.Float64)
-    series = _from_objects(to_series(column))
+    series = _from_objects(to_series(column), name)
+    _refuse_no_numbers(series, name, what)
     values = scalar_values(series)
     if values is not None:
         return Column(values)
+    return Column(*factorize(series, name, what))
+
+
+def _from_objects(series: pd.Series, name: str) -> pd.Series:
+    """Convert numbers and dates that are objects, as database drivers return them."""
+    if series.dtype != object:
+        return series
+    if are_datetimes(series):
+        return datetimes_of_objects(series, f"values of the field {name!r}")
+    # Drivers return Decimal and datetime.date; text beside numbers stays text.
+    inferred = pd.api.types.infer_dtype(series, skipna=True)
+    if inferred in NUMBER_OBJECTS:
+        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+    return series.infer_objects() if inferred in _NO_NUMBERS else series
+
+
+def _refuse_no_numbers(series: pd.Series, name: str, what: str) -> None:
+    """Raise a TypeError for values that are like numbers, but no quantities."""
     if pd.api.types.is_timedelta64_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
             f"{what}[{name!r}] / pd.Timedelta(days=1)."
         )
-    return Column(*factorize(series, name, what))
-
-
-def _from_objects(series: pd.Series) -> pd.Series:
-    """Convert numbers and dates that are objects, as database drivers return them."""
-    if series.dtype != object:
-        return series
-    # Drivers return Decimal and datetime.date; text beside numbers stays text.
-    inferred = pd.api.types.infer_dtype(series, skipna=True)
-    if inferred in ("date", "datetime"):
-        return pd.to_datetime(series)
-    if inferred in NUMBER_OBJECTS:
-        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
-    return series
+    if pd.api.types.is_complex_dtype(series.dtype):
+        raise TypeError(
+            f"Field {name!r} holds complex numbers; make fields of their parts, such "
+            f"as {what}[{name!r}].to_numpy().real."
+        )

@@ -17,7 +17,12 @@ from sklearn_seqcrm.events._parquet import (
     read_log,
     write_log,
 )
-from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._read import (
+    Events,
+    read_events,
+    read_table,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._time_range import (
     warn_far_observation,
     warn_isolated_events,
@@ -259,8 +264,9 @@ class StoredLog(ViewableLog):
         Warns
         -----
         UserWarning
-            If numbers of the first part look like ids, and for the other reasons of
-            `EventLog`, which are checked for all parts together.
+            If numbers of the first part look like ids, its fields have another time
+            zone than its times, and for the other reasons of `EventLog`, which are
+            checked for all parts together.
 
         See Also
         --------
@@ -297,6 +303,7 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
+                    warn_other_zone(table, events)
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")

@@ -50,9 +50,9 @@ class HistoryAggregator(BaseHistoryFeatures):
     +------------------------------+----------------------------------------+----------+
     | ``active_days``              | days (`time_unit`) with an event       | each     |
     +------------------------------+----------------------------------------+----------+
-    | ``interarrival_mean``,       | interarrival times of active days, and |          |
-    | ``_std``, ``_max``,          | the last of them                       |          |
-    | ``_last``                    |                                        |          |
+    | ``interarrival_mean``,       | times from the event before to the     |          |
+    | ``_std``, ``_max``,          | first event of each active day, and    |          |
+    | ``_last``                    | the last of them                       |          |
     +------------------------------+----------------------------------------+----------+
     | ``interarrivals_since_last`` | recency / ``interarrival_mean``: 2 is  |          |
     |                              | overdue                                |          |

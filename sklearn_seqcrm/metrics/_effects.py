@@ -182,7 +182,7 @@ def read_effects(
     treatment : array-like of shape (n,)
         Labels of the arms.
     control : object, default=None
-        Label of control; None for 0 or False.
+        Label of control; None for 0 or False where the labels are 0 and 1 or booleans.
     treatments : array-like of shape (n_arms,) or None, default=None
         Labels of the arms, control first; None for those that occur.
     sample_weight : array-like of shape (n,) or None, default=None

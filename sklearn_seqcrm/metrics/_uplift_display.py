@@ -228,7 +228,8 @@ class UpliftDisplay:
         curve : {"qini", "uplift"}, default="qini"
             Which curve.
         control : object, default=None
-            Label of the rows that were not contacted; None for 0 or False.
+            Label of the rows that were not contacted. None: 0 or False, where the
+            labels are 0 and 1 or booleans.
         treatments : array-like of shape (n_arms,) or None, default=None
             Labels of all arms, control first; None for those that occur.
         arm : object, default=None

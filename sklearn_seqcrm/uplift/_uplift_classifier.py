@@ -45,7 +45,8 @@ class UpliftClassifier(BaseUplift):
         Classifier of the treatment, with ``predict_proba``. None: like
         `estimator`.
     control : object, default=None
-        Label of rows that were not treated. None: 0 or False; other labels need it.
+        Label of rows that were not treated. None: 0 or False, where the labels are 0
+        and 1 or booleans; other labels need it, also 0, 1 and 2.
     cv : int, splitter, iterable of splits or None, default=3
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
         customers, each row of a table without histories being one; None: 3. A splitter

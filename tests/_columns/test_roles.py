@@ -253,17 +253,56 @@ def test_missing_values_of_any_type(missing):
     assert as_levels(column).tolist() == [None, None]
 
 
-@pytest.mark.parametrize("column", [DATES, [1j, 2.0]])
+@pytest.mark.parametrize(
+    "day",
+    [pd.Timedelta("1D"), pd.Timedelta("1D").to_pytimedelta(), np.timedelta64(24, "h")],
+)
+def test_durations_alone_and_beside_numbers(day):
+    """A row is read the same alone and in company."""
+    for values in ([day, None], [day, 2.5], [day, np.timedelta64("NaT"), True, None]):
+        column = pd.Series(values, dtype=object)
+        alone = [as_numbers(column.iloc[[i]])[0] for i in range(len(values))]
+        assert_array_equal(as_numbers(column), alone)
+        assert alone[0] == 1
+
+
+def test_datetimes_of_numpy_beside_those_of_python():
+    column = pd.Series([np.datetime64("2024-01-01"), date(2024, 1, 2)], dtype=object)
+    cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
+    assert_array_equal(days_before(column, cutoffs), [9, 8])
+
+
+@pytest.mark.parametrize(
+    "column", [DATES, [1j, 2.0], pd.Series([np.datetime64(9, "D"), 1.0], dtype=object)]
+)
 def test_columns_that_are_no_quantities(column):
     with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
         as_numbers(pd.Series(column, name="v"))
 
 
+@pytest.mark.parametrize("dtype", [None, object])
 @pytest.mark.parametrize("column", [[20240109, 20240110], [2024.0, NAN], [True, False]])
-def test_numbers_are_no_datetimes(column):
+def test_numbers_are_no_datetimes(column, dtype):
     """The unit of a time since 1970 would be unknown."""
     with pytest.raises(ValueError, match="'v' must hold datetimes"):
-        days_before(pd.Series(column, name="v"), DATES[[0, 0]])
+        days_before(pd.Series(column, name="v", dtype=dtype), DATES[[0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [object, "datetime64[s]", "float64"])
+def test_days_of_missing_datetimes(dtype):
+    """Without a value, a column has no zone: a row alone equals it in company."""
+    missing = pd.Series([None, None], dtype=dtype)
+    for cutoffs in (DATES[[0, 0]], DATES[[0, 0]].tz_localize("UTC")):
+        assert_array_equal(days_before(missing, cutoffs), [NAN, NAN])
+
+
+def test_days_before_a_cutoff_in_several_time_zones():
+    """A driver returns the offset of each time, which daylight saving changes."""
+    texts = ["2024-03-30 12:00+01:00", None, "2024-03-31 12:00+02:00"]
+    stamps = pd.Series(texts, dtype=object).map(pd.Timestamp, na_action="ignore")
+    cutoffs = pd.DatetimeIndex(["2024-04-01 10:00+00:00"] * 3)
+    for column in (stamps, pd.Series(texts)):
+        assert_array_equal(days_before(column, cutoffs), [1 + 23 / 24, NAN, 1])
 
 
 def test_days_before_a_cutoff_are_exact():
@@ -294,8 +333,8 @@ def test_datetimes_as_text_must_be_in_iso_8601():
 def test_values_of_another_type_than_in_fit():
     with pytest.raises(TypeError, match=r"'v' held numbers in fit, but now.*soon"):
         as_numbers(pd.Series(["soon"], name="v"))
-    zones = pd.Series([DATES[0].tz_localize(zone) for zone in ("UTC", "Asia/Tokyo")])
-    with pytest.raises(ValueError, match=r"of one time zone.*utc=True"):
-        days_before(zones, DATES.tz_localize("UTC"))
+    mixed = pd.Series([DATES[0], DATES[0].tz_localize("UTC")], name="v", dtype=object)
+    with pytest.raises(ValueError, match=r"'v' mix naive and .*utc=True"):
+        days_before(mixed, DATES.tz_localize("UTC"))
     with pytest.raises(TypeError, match=r"'v' holds values of the type list"):
         as_levels(pd.Series([["a"], None], name="v"))

@@ -95,7 +95,7 @@ LOGS = {
         "Field 'amount' has the types .*'more': 'categorical'.*; give it one type",
     ),
     "concat: other times": (
-        lambda: EventLog.concat({"a": LOG, "b": build(when=AWARE)()}),
+        lambda: EventLog.concat({"a": LOG, "b": build(when=AWARE, due=AWARE)()}),
         "times of 'b' are time-zone aware .* of 'a' naive .*; build both from times",
     ),
     "attach: missing ids": (

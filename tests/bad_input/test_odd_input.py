@@ -115,7 +115,7 @@ def test_odd_times_in_several_zones():
     """Read as the moments that they are."""
     zones = ["Asia/Tokyo", "Europe/Paris", "America/Lima"]
     there = [t.tz_convert(zones[i % 3]) for i, t in enumerate(AWARE)]
-    log = build(when=pd.Series(there, dtype=object))()
+    log = build(when=pd.Series(there, dtype=object), due=AWARE)()
     rows = ROWS.assign(at=ROWS["at"].dt.tz_localize("UTC"))
     same = log.attach(rows, cutoff="at")["history"]
     assert same.array.lengths.tolist() == X["history"].array.lengths.tolist()

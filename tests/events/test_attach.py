@@ -374,7 +374,8 @@ BAD_ROWS = {
     ),
     "a missing lookback": (
         ROWS, {"cutoff": "at", "lookback": pd.NaT}, ValueError,
-        "lookback must be a length of time; got NaT.",
+        "lookback must be a length of time, for example pd.Timedelta(days=14) or "
+        "'14D'; got NaT.",
     ),
     "a negative lookback": (
         ROWS, {"cutoff": "at", "lookback": "-1D"}, ValueError,
@@ -407,11 +408,11 @@ OTHER_CLOCKS = {
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},
-        "cutoffs in 'at' hold 1 infinite values; drop those rows.",
+        "cutoffs in 'at' must be finite; got inf.",
     ),
     "infinite cutoffs, float log": (
         NUMBERS.assign(time=1.0, at=-np.inf), {},
-        "cutoffs in 'at' hold 1 infinite values; drop those rows.",
+        "cutoffs in 'at' must be finite; got -inf.",
     ),
     "cutoffs beyond all integers": (
         NUMBERS.assign(at=1e300), {},

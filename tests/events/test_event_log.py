@@ -267,6 +267,24 @@ def test_kinds_of_fields(library, case):
     )
 
 
+def test_datetimes_that_are_objects_of_several_zones():
+    """A driver returns the offset of each time, which daylight saving changes."""
+    due = ["2024-03-30 12:00+01:00", None, "2024-03-31 12:00+02:00"]
+    stamps = [None if text is None else pd.Timestamp(text) for text in due]
+    in_utc = [pd.Timestamp("2024-03-30 11:00"), NAT, pd.Timestamp("2024-03-31 10:00")]
+    objects = {
+        "pandas": stamps,
+        "Python": [one and one.to_pydatetime() for one in stamps],
+        "NumPy": [one and one.tz_convert(None).to_datetime64() for one in stamps],
+    }
+    for values in objects.values():
+        events = pd.DataFrame({"customer": ["a"] * 3, "time": [1, 2, 3]})
+        events["due"] = pd.Series(values, dtype=object)
+        found = EventLog(events, "customer", "time").to_frame()["due"]
+        assert found.dtype.kind == "M"
+        assert found.astype(object).tolist() == in_utc
+
+
 def test_float32_stays_and_levels_are_in_ascending_order():
     events = pd.DataFrame(
         {
@@ -373,6 +391,35 @@ BAD_INPUT = {
         "Field 'wait' holds lengths of time; make numbers of them, for example "
         "events['wait'] / pd.Timedelta(days=1).",
     ),
+    "lengths of time as objects": (
+        (
+            frame(wait=pd.Series([datetime.timedelta(1), None], dtype=object)),
+            "customer", "time",
+        ), TypeError,
+        "Field 'wait' holds lengths of time; make numbers of them, for example "
+        "events['wait'] / pd.Timedelta(days=1).",
+    ),
+    "half of a surrogate pair": (
+        (
+            frame(item=pd.Series(["hat", "h\ud800"], dtype=object)),
+            "customer", "time",
+        ), ValueError,
+        "values in column 'item' of events have the text 'h\\ud800', which is no valid "
+        "Unicode: it has half of a surrogate pair. Decode it with errors='replace'.",
+    ),
+    "complex numbers": (
+        (frame(phase=[1j, 2]), "customer", "time"), TypeError,
+        "Field 'phase' holds complex numbers; make fields of their parts, such as "
+        "events['phase'].to_numpy().real.",
+    ),
+    "a field of naive and aware datetimes": (
+        (
+            frame(due=[pd.Timestamp(0), pd.Timestamp(0, tz="UTC")]),
+            "customer", "time",
+        ), ValueError,
+        "values of the field 'due' mix naive and time-zone aware datetimes; "
+        "pd.to_datetime(..., utc=True) makes all of them aware.",
+    ),
     "times as text": (
         (frame(time=["2024-01-01", "2024-01-02"]), "customer", "time"), TypeError,
         "times in column 'time' must be datetimes or numbers; got the type",
@@ -397,6 +444,10 @@ BAD_INPUT = {
     "infinite times": (
         (frame(time=[np.inf, 1.0]), "customer", "time"), ValueError,
         "times in column 'time' hold 1 infinite values; drop those rows.",
+    ),
+    "an infinite end of observation": (
+        (frame(), "customer", "time", None, np.inf), ValueError,
+        "observed_until must be finite; got inf.",
     ),
     "naive and aware times": (
         (

@@ -152,3 +152,46 @@ def test_rare_kinds_may_end_long_before_they_were_observed():
     log_of(TWO_YEARS, "a", observed_until="2026-12-31")
     log_of(TWO_YEARS[:99], "a", observed_until="2034-01-01")
     log_of([1, 2, 3], "a", observed_until=5000)
+
+
+NOONS = pd.Series(pd.to_datetime(["2024-01-02 12:00", "2024-01-05 12:00"]))
+AWARE = NOONS.dt.tz_localize("Asia/Tokyo")
+
+
+@pytest.mark.parametrize("dtype", [None, object])
+@pytest.mark.parametrize(
+    ("time", "due", "match"),
+    [
+        (
+            NOONS,
+            AWARE,
+            r"\['due'\] hold datetimes with a time zone, but the times have",
+        ),
+        (AWARE, NOONS, r"\['due'\] hold datetimes without a time zone, but the times"),
+    ],
+)
+def test_fields_of_another_time_zone_than_the_times(time, due, match, dtype, tmp_path):
+    due = due if dtype is None else due.astype(dtype)
+    events = pd.DataFrame({"who": ["a", "b"], "time": time, "due": due})
+    with pytest.warns(UserWarning, match=match) as found:
+        EventLog(events, "who", "time")
+    assert [one.filename for one in found] == [__file__]
+    with pytest.warns(UserWarning, match=match):
+        EventLog.from_parts([events[:1], events[1:]], tmp_path / "log", "who", "time")
+
+
+@pytest.mark.parametrize(
+    ("time", "due"),
+    [
+        (NOONS, NOONS),
+        (AWARE, AWARE.dt.tz_convert("Europe/Berlin")),
+        (AWARE, AWARE.astype(object)),
+        (AWARE, NOONS.dt.date),  # a date has no zone
+        (AWARE, NOONS.dt.normalize()),
+        (NOONS, AWARE.where([False, False])),  # nothing is known
+        (pd.Series([1, 2]), AWARE),  # days since 1970
+    ],
+)
+def test_fields_with_the_time_zone_of_the_times(time, due):
+    """Warnings are errors in the tests."""
+    EventLog(pd.DataFrame({"who": ["a", "b"], "time": time, "due": due}), "who", "time")

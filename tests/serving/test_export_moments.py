@@ -107,6 +107,7 @@ def test_periods_in_local_time(tmp_path):
     # 15:00 in UTC is the next day in Tokyo, and 13:00 is not.
     events, after = LINES.copy(), AFTER.tz_localize("UTC")
     events["when"] = LINES["when"].dt.tz_localize("UTC")
+    events["due"] = LINES["due"].dt.tz_localize("UTC")
     events.loc[::3, "when"] -= pd.Timedelta("2h")
     events = events.sort_values("when", kind="stable")
     people = SOME[["who", "age", "city"]]

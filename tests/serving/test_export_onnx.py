@@ -244,6 +244,7 @@ def test_times_of_any_type(kind, tmp_path):
             utc.dt.tz_convert("Asia/Tokyo"),
             after.tz_localize("UTC"),
         )
+        events["due"] = events["due"].dt.tz_localize("UTC")
         zone = "Europe/Berlin"
     if kind == "seconds":
         events["when"] = events["when"].astype("datetime64[s]")

@@ -295,6 +295,17 @@ def test_without_a_cutoff_rows_see_all_events(name):
         assert_allclose(found, wanted, **EXACT)
 
 
+def test_statics_that_are_durations():
+    """Of Python or NumPy, they are the days that a table has."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    row = as_event(PEOPLE.iloc[1])
+    expected = scorer.score_one("c1", None, {**row, "age": 30}, AFTER)
+    for age in (pd.Timedelta("30D"), np.timedelta64(30, "D"), np.timedelta64(720, "h")):
+        found = scorer.score_one("c1", None, {**row, "age": age}, AFTER)
+        assert_allclose(found, expected, **EXACT)
+
+
 def test_a_list_of_one_event_is_a_table_of_one():
     """Late events, forgotten customers and errors are those of a table."""
     event, old = as_event(EVENTS.iloc[-1]), as_event(EVENTS.iloc[0])

@@ -302,6 +302,7 @@ def _nonzero(row: np.ndarray) -> list[list[Any]]:
 def _number_of(value: Any) -> float:
     if value is None:
         return np.nan
-    if not isinstance(value, _NUMBERS):
+    # NumPy's timedeltas count as whole numbers.
+    if not isinstance(value, _NUMBERS) or isinstance(value, np.timedelta64):
         raise UnusualValueError
     return float(value)
