@@ -237,7 +237,7 @@ class LearnedEvents:
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
         own = self._level_fields
-        if name not in own:
+        if not pd.api.types.is_hashable(name) or name not in own:
             raise ValueError(
                 f"field must be one of the categorical fields {list(own)}; got "
                 f"{name!r}."
