@@ -12,6 +12,7 @@ from sklearn_seqcrm._encoding._event_encoder import (
     EventEncoder,
     LearnedEncoding,
     encode_rows,
+    fitting_rows,
     learned_encoding,
     view_encoded,
 )

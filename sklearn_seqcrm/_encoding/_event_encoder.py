@@ -417,8 +417,8 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:
         return encode_rows(encoder, rows, column)
+    log = fitting_rows(encoder, rows, column).log
     assert isinstance(log, RawLog)
-    log = _fitting(log, encoder, column)
     seen = visible_segments(rows)
     filled = seen.last > seen.first
     begins = seen.first[filled]
@@ -454,9 +454,8 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     Rows
         The same rows; their log is an `EncodedLog`.
     """
-    log, seen = rows.log, visible_segments(rows)
+    log, seen = fitting_rows(encoder, rows, column).log, visible_segments(rows)
     assert isinstance(log, RawLog)
-    log = _fitting(log, encoder, column)
     index, offsets = ranges(seen.first, seen.last)
     clock, old = encoder.clock, log.timeline.clock
     times, cutoff = log.timeline.times[index], rows.cutoff
@@ -482,11 +481,18 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     return Rows(encoded, identities, start, stop, cutoff)
 
 
-def _fitting(log: RawLog, encoder: EventEncoder, column: str) -> RawLog:
-    """Return the log with fields of the types of training."""
+def fitting_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
+    """Return the rows with fields of the types of training; see `fitting_columns`.
+
+    The parameters are those of `encode_rows`.
+    """
+    log = rows.log
+    assert isinstance(log, RawLog)
     columns = log.columns
     fitting = fitting_columns(columns, encoder.schema, column)
-    return log if fitting is columns else log.with_events(log.timeline, dict(fitting))
+    if fitting is columns:
+        return rows
+    return rows._replace(log=log.with_events(log.timeline, dict(fitting)))
 
 
 def _encode_events(

@@ -157,9 +157,8 @@ class DemandCells:
         level = np.zeros(len(row), dtype="int64")
         if self.field is not None:
             level = columns[self.field].values
-        cell = np.ravel_multi_index(
-            (self.group[row], period, np.maximum(level, 0)), self.shape
-        )
+        _, n_periods, n_levels = self.shape
+        cell = (self.group[row] * n_periods + period) * n_levels + level
         amount = np.ones(len(row))
         if self.value is not None:
             amount = np.nan_to_num(columns[self.value].values.astype("float64"))

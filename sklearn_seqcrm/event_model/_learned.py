@@ -31,6 +31,7 @@ from sklearn_seqcrm._encoding import (
     NumericField,
     Vocabulary,
     encode_rows,
+    fitting_rows,
     learn,
 )
 from sklearn_seqcrm._ragged import ranges, segment_numbers, visible_segments
@@ -236,7 +237,7 @@ class LearnedEvents:
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
         own = self._level_fields
-        if name not in own:
+        if not pd.api.types.is_hashable(name) or name not in own:
             raise ValueError(
                 f"field must be one of the categorical fields {list(own)}; got "
                 f"{name!r}."
@@ -258,9 +259,14 @@ class LearnedEvents:
             Their raw histories.
         """
         table = select_raw(self.roles, X, estimator)
-        [array] = table.histories.values()
-        learned = self.with_new_levels(array.rows)
-        return learned, learned.encode(table, array.rows, np.arange(len(array))), array
+        [array], rows = table.histories.values(), self.rows_of(table)
+        learned = self.with_new_levels(rows)
+        return learned, learned.encode(table, rows, np.arange(len(array))), array
+
+    def rows_of(self, table: Table) -> Rows:
+        """Return the views of raw histories, with fields of the types of training."""
+        [(name, array)] = table.histories.items()
+        return fitting_rows(self.encoder, array.rows, name)
 
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
@@ -270,7 +276,7 @@ class LearnedEvents:
         table : Table
             Rows of X.
         rows : Rows of n
-            Views of a raw log with the fields of training.
+            Views of a raw log with the fields of training, as `rows_of` returns them.
         table_row : ndarray of shape (n,), int64
             Position in the table of the row that gives each its statics.
 

@@ -27,8 +27,11 @@ from sklearn_seqcrm.event_model._likelihood import (
 from sklearn_seqcrm.event_model._next_values import NextValuesMixin
 from sklearn_seqcrm.event_model._numbers import NumberField
 
-# Times at which survival functions are computed.
+# Most times at which survival functions are computed, without weekdays and season.
 _N_TIMES = 64
+# With weekdays, further ones each day and then each week: hazards in between are taken
+# as constant, which those of a closed day and of the next one are not.
+_DAYS, _WEEKS = 28, 13
 
 
 class LSTMEventModel(BaseEventModel, NextValuesMixin):
@@ -137,7 +140,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         Histories in a step of the last training.
     unique_times_ : ndarray of shape (n_times,)
         Times after the cutoff at which `predict_survival_function` is computed, in
-        days, or in the unit of numeric times.
+        days, or in the unit of numeric times: whole steps of the log. Between them, the
+        hazard is constant.
     resolutions_ : dict of str to Timedelta or float
         Width of the recorded steps, for the time column (a Timedelta; a float for
         numeric times) and for each numeric field: the largest one that all training
@@ -514,15 +518,22 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     def _ticks_of_times(self) -> np.ndarray:
         """Return 0 and times from the step of the log to the longest history.
 
-        64 times; with a season, more, so that they are at most 30 days apart.
+        Up to 64 times; with weekdays or a season more, the latter at most 30 days apart
+        (and rounded to steps). All are whole steps: the survival function of a log in
+        days has its steps there, and a curve between others would be too low.
         """
         grid = self._learned.grid
         longest = max(self._learned.most_events.lengths[-1], 2 * grid.step)
-        times = np.append(0.0, np.geomspace(grid.step, longest, _N_TIMES - 1))
-        if grid.operational_time is not None and grid.operational_time.season:
-            month = 30.0 * grid.operational_time.day
-            times = np.union1d(times, np.arange(month, longest, month))
-        return times
+        times: list[np.ndarray] = [np.zeros(1)]
+        times.append(np.geomspace(grid.step, longest, _N_TIMES - 1))
+        if grid.operational_time is not None:
+            day = float(grid.operational_time.day)
+            if grid.operational_time.has_weekdays:
+                times += [np.arange(1, _DAYS) * day, np.arange(4, _WEEKS + 1) * 7 * day]
+            if grid.operational_time.season:
+                times.append(np.arange(30 * day, longest, 30 * day))
+        found = np.concatenate(times)
+        return np.unique(grid.steps(found[found <= longest])) * grid.step + 0.0  # no -0
 
     # States -----------------------------------------------------------------------
 

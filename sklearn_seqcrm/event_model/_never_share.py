@@ -79,8 +79,7 @@ def calibrate_never_share(
     table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time
     density.reset_never()
-    [array] = table.histories.values()
-    rows, row = join_views(array.rows)
+    rows, row = join_views(learned.rows_of(table))
     ranks = net.ranks
     n_rows = int(ranks.sum(np.asarray(len(row))))
     every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)

@@ -171,14 +171,15 @@ class NextValuesMixin(SimulationMixin):
         table = select_raw(self._learned.roles, X, self)
         [array] = table.histories.values()
         n_trained = len(self._learned.level_field(field).levels)
-        learned = self._learned.with_new_levels(array.rows)
+        rows = self._learned.rows_of(table)
+        learned = self._learned.with_new_levels(rows)
         known = learned.level_field(field)
         allowed = _allowed_levels(
-            known, candidates, exclude, field, _values_of_log(array.rows, field)
+            known, candidates, exclude, field, _values_of_log(rows, field)
         )
         keys = row_keys(array, 0, count=False)
         if within is not None:
-            data = learned.encode(table, array.rows, np.arange(len(array)))
+            data = learned.encode(table, rows, np.arange(len(array)))
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(
                 learned, data, keys, within, n_paths, what="within"
@@ -187,13 +188,13 @@ class NextValuesMixin(SimulationMixin):
         else:
             baskets = None
             if open_basket:
-                data, baskets = split_open_baskets(learned, table)
+                data, baskets = split_open_baskets(learned, table, rows)
             else:
-                data = learned.encode(table, array.rows, np.arange(len(array)))
+                data = learned.encode(table, rows, np.arange(len(array)))
             simulator = _SIMULATORS[basket, open_basket](self.nets_[0], learned)
             n_draws = n_draws or (_BASKETS if basket else _DRAWS)
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
-        seen = _seen_levels(array.rows, field, known) if exclude_seen else None
+        seen = _seen_levels(rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
             most_likely = _most_likely(
                 found, known, n_trained, n, allowed, seen, within is not None

@@ -51,11 +51,20 @@ class OpenBaskets(NamedTuple):
 
 
 def split_open_baskets(
-    learned: LearnedEvents, table: Table
+    learned: LearnedEvents, table: Table, rows: Rows
 ) -> tuple[RowData, OpenBaskets]:
-    """Return rows without their events at the cutoff, and these events."""
-    [array] = table.histories.values()
-    rows, every = array.rows, np.arange(len(array))
+    """Return rows without their events at the cutoff, and these events.
+
+    Parameters
+    ----------
+    learned : LearnedEvents
+        What was learned, with the new levels of the rows.
+    table : Table
+        The rows of X.
+    rows : Rows
+        Their histories, as `LearnedEvents.rows_of` returns them.
+    """
+    every = np.arange(len(rows.start))
     source = learned.encode(table, rows, every).sources[0].events
     index, offsets = ranges(source.start, source.stop)
     row = segment_numbers(offsets)

@@ -120,6 +120,11 @@ class OperationalTime:
         return np.asarray(rates / rates.mean())
 
     @property
+    def has_weekdays(self) -> bool:
+        """Whether weekdays differ."""
+        return len(set(self.rates)) > 1
+
+    @property
     def fastest(self) -> float:
         """Most operational ticks that pass in a tick."""
         return self._cycle.fastest

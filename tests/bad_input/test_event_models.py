@@ -70,6 +70,10 @@ EVENT_MODELS = {
         ask("predict_next", "amount"),
         r"field must be one of the categorical fields \['kind'\]; got 'amount'",
     ),
+    "predict_next: a list of fields": (
+        ask("predict_next", ["kind"]),
+        r"field must be one of the categorical fields \['kind'\]; got \['kind'\]",
+    ),
     "predict_next: within that has no unit": (
         next_kind(within="7"),
         "within must have a unit, .*'14D'; got '7'",
@@ -144,6 +148,10 @@ EVENT_MODELS = {
     "demand: no categorical field": (
         demand("amount", "28D"),
         r"field must be one of the categorical fields \['kind'\]; got 'amount'",
+    ),
+    "demand: a list of fields": (
+        demand(["kind"], "28D"),
+        r"field must be one of the categorical fields \['kind'\]; got \['kind'\]",
     ),
     "demand: a value that is no number": (
         demand(value="due"),

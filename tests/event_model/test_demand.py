@@ -145,6 +145,16 @@ def test_levels_that_were_never_drawn_are_zero(X):
     assert (found["mean"] == 0).any()
 
 
+def test_a_field_without_levels_has_no_demand():
+    """Of a categorical field that is missing in all events."""
+    events = pd.DataFrame({"who": np.repeat(range(9), 9), "when": np.tile(range(9), 9)})
+    events["kind"] = pd.Categorical([None] * 81)
+    X = EventLog(events, "who", "when").snapshots([9])
+    model = LSTMEventModel(**SMALL).fit(X)
+    assert len(model.sample(X, 9, n_paths=2, random_state=0))
+    assert not len(model.demand(X, "kind", 9, n_paths=2, random_state=0))
+
+
 def test_names_of_fields_and_columns_do_not_matter():
     """Even if they equal those of the table."""
     rng = np.random.default_rng(0)

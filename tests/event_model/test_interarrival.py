@@ -292,19 +292,28 @@ def test_first_events_follow_the_survival_function(model):
             assert_allclose(active, 1 - survival[:, place], atol=error)
 
 
-def test_censored_times_match_the_survival_function(model):
-    """Of the same events with a later cutoff, and no further event until then."""
-    events = visits()
+@pytest.mark.parametrize("opened", [OPEN, np.ones(7)])
+def test_curves_match_the_likelihood_of_later_cutoffs(opened):
+    """Of the same events, and no further one until a later cutoff, on whole days."""
+    events = visits(opened=opened)
     at = FIRST + 347 * DAY + pd.Timedelta(hours=13)
     seen = events[events["day"] < at]
     rows = rows_of(seen, 20, at)
-    log_survival = np.log(model.predict_survival_function(rows, return_array=True))
-    for place in (5, 25, 35):
-        later = at + pd.Timedelta(days=model.unique_times_[place]).ceil("us")
-        censored = model.score_samples(rows_of(seen, 20, later))
-        found = censored - model.score_samples(rows)
+    model = LSTMEventModel(**SMALL).fit(rows_of(seen, at=at))
+    time = model._learned.grid.operational_time
+    assert (time is None) == (opened.std() == 0)
+    curves = model.predict_survival_function(rows)
+    before = model.score_samples(rows)
+    # Of the last one, the next times at which curves are computed may be days off.
+    for n_days, error in [*((n, 2e-4) for n in (1, 2, 5, 7, 21, 28)), (70, 0.01)]:
+        later = model.score_samples(rows_of(seen, 20, at + n_days * DAY))
+        log_survival = [np.log(one(n_days)) for one in curves]
         # float32 of sums of some 100 nats.
-        assert_allclose(found, log_survival[:, place], rtol=1e-4, atol=2e-4)
+        assert_allclose(log_survival, later - before, rtol=1e-4, atol=error)
+    if time is None:
+        times = model.unique_times_
+        assert_array_equal(times, np.round(times))
+        assert_array_equal(times[:12], np.arange(12))
 
 
 def test_operational_time_is_kept(model, X):

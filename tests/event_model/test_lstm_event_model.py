@@ -1,5 +1,6 @@
 """The event model: its likelihood against a loop, its training, its bad input."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import future_count
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
 SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
 DAY = pd.Timedelta(days=1)
@@ -326,6 +328,46 @@ def test_bad_input(model, X):
         LSTMEventModel().fit(HistoryEncoder().fit_transform(X))
     with pytest.raises(ValueError, match="'n_components' parameter"):
         LSTMEventModel(n_components=0).fit(X)
+
+
+def table(**changed):
+    """Return rows of a log with other columns."""
+    return EventLog(make_events(30).assign(**changed), "who", "when").attach(
+        make_rows(30), cutoff="at"
+    )
+
+
+# Of a method each: all of them look at the log before they encode it.
+ASK = {
+    "sample": lambda model, X: model.sample(X, "9D", n_paths=2),
+    "score": LSTMEventModel.score,
+    "next": lambda model, X: model.predict_next(X, "kind", exclude_seen=True),
+    "open": lambda model, X: model.predict_next(X, "kind", open_basket=True),
+    "demand": lambda model, X: model.demand(
+        X.drop_duplicates("who"), "kind", "9D", n_paths=2
+    ),
+    "train": lambda model, X: pickle.loads(pickle.dumps(model)).partial_fit(X),
+    "fit": lambda model, X: (
+        pickle.loads(pickle.dumps(model))
+        .set_params(warm_start=True, max_epochs=1)
+        .fit(X)
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", ASK)
+def test_other_fields_than_in_training(ask):
+    model = LSTMEventModel(**SMALL).fit(table())
+    # A few events of today may lack all values of a field.
+    for column in ("kind", "amount", "due"):
+        for nothing in (None, np.nan):
+            ASK[ask](model, table(**{column: nothing}))
+    with pytest.raises(ValueError, match="'kind' is numeric and was categorical"):
+        ASK[ask](model, table(kind=1.5))
+    log = EventLog(make_events(30).drop(columns="kind"), "who", "when")
+    lacking = log.attach(make_rows(30), cutoff="at")
+    with pytest.raises(ValueError, match=r"lacks the fields \['kind'\]"):
+        ASK[ask](model, lacking)
 
 
 def test_rows_without_events_have_no_future(model, X):
