@@ -215,27 +215,29 @@ class LevelDensity(FieldDensity):
         gates = self.copies.weighted_gates(gate_input, is_new_moment, state, weights)
         found = self._generated(softmax_input, is_new_moment, gates.generated)
         found.addr_(gates.popular, self.popularity)
-        new = (0, state.observed.n_levels - self.n_levels)
-        return state.add_counts(gates.copied, nn.functional.pad(found, new))
+        if n_new := state.observed.n_levels - self.n_levels:
+            found = nn.functional.pad(found, (0, n_new))
+        return state.add_counts(gates.copied, found)
 
     def _generated(
         self, context: torch.Tensor, is_new_moment: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
         """Return sums of G over k draws of each row with weights, (n, n_levels)."""
-        n_draws = weights.shape[1]
+        n, n_draws = weights.shape
         at_once = max(1, _LOGITS_AT_ONCE // (n_draws * self.n_codes))
-        found = []
-        for some, column, own in zip(
+        found = context.new_empty(n, 1, self.n_codes)
+        for some, column, own, out in zip(
             context.split(at_once * n_draws),
             is_new_moment.split(at_once * n_draws),
             weights.split(at_once),
+            found.split(at_once),
             strict=True,
         ):
             logits = self._logits(some, column)
             logits[:, : self.first_drawable] = -torch.inf
             shares = torch.softmax(logits, dim=1).unflatten(0, own.shape)  # (n, k, C)
-            found.append(torch.bmm(own[:, None], shares)[:, 0])
-        return self._spread(torch.cat(found))
+            torch.bmm(own[:, None], shares, out=out)
+        return self._spread(found[:, 0])
 
     def draw(
         self,
