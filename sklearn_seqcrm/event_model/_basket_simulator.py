@@ -12,11 +12,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._open_basket import AtCutoff
 from sklearn_seqcrm.event_model._paths import Paths
-from sklearn_seqcrm.event_model._simulate import (
-    PROBABILITIES_AT_ONCE,
-    FieldContext,
-    Simulator,
-)
+from sklearn_seqcrm.event_model._simulate import FieldContext, Simulator
 
 
 class BasketSimulator(Simulator):
@@ -84,8 +80,7 @@ class BasketSimulator(Simulator):
                 """Add probabilities of the codes to those of the event, and draw."""
                 uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
-                at_once = max(1, PROBABILITIES_AT_ONCE // n_levels)
-                for there, found in self._portions(paths, context, key, at_once):
+                for there, found in self._portions(paths, context, key):
                     codes[there] = quantile_index(found, uniform[there])
                     absence.add(there, row[there], found)
                 return codes

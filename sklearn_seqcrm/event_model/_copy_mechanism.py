@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,24 @@ from sklearn_seqcrm.event_model._joint_linear import joint_linear
 # departments of a basket are in order: -1.11 nats an event instead of -1.04.
 _START_SHARE, _START_SAME, _START_POPULAR = 0.1, 0.02, 0.1
 _LEAST_PROB = 1e-30  # so that the logarithm is finite
+
+
+class WeightedGates(NamedTuple):
+    """Gates of n rows, times the weights of k draws of each.
+
+    Parameters
+    ----------
+    generated : Tensor of shape (n, k)
+        Factor of G in each draw.
+    popular : Tensor of shape (n,)
+        Factor of S, summed over the draws.
+    copied : Tensor of shape (n, N_SOURCES)
+        Factor of each n_j, summed over the draws.
+    """
+
+    generated: torch.Tensor
+    popular: torch.Tensor
+    copied: torch.Tensor
 
 
 class CopyMechanism(nn.Module):
@@ -112,24 +130,26 @@ class CopyMechanism(nn.Module):
         shares = torch.cat([popularity[:, None], shares], dim=1)
         return _LogGated.apply(logits, log_generated, shares)
 
-    def probabilities(
+    def weighted_gates(
         self,
         context: torch.Tensor,
         is_new_moment: torch.Tensor,
         state: CopyState,
-        generated: torch.Tensor,
-        popularity: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the probability of each level, shape (n, n_levels).
+        weights: torch.Tensor,
+    ) -> WeightedGates:
+        """Return the gates of k draws of each of n rows, times their weights.
 
-        `generated` is G of the same shape, and is overwritten; `popularity`, of shape
-        (n_levels,), is S.
+        `context` and `is_new_moment` have n * k rows, and `weights` the shape (n, k).
         """
         total = state.remaining()
-        gates = torch.softmax(self.gate_logits(context, is_new_moment, total), dim=1)
-        weights = torch.where(total > 0, gates[:, 2:] / total, 0.0)
-        generated.mul_(gates[:, :1]).addr_(gates[:, 1], popularity)
-        return state.add_counts(weights, generated)
+        logits = self.gate_logits(
+            context, is_new_moment, total.repeat_interleave(weights.shape[1], dim=0)
+        )
+        gates = torch.softmax(logits, dim=1).unflatten(0, weights.shape)
+        gates = gates * weights[:, :, None]
+        of_row = gates.sum(dim=1)
+        copied = torch.where(total > 0, of_row[:, 2:] / total, 0.0)
+        return WeightedGates(gates[:, :, 0], of_row[:, 1], copied)
 
     def draw_source(
         self,

@@ -49,6 +49,8 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
+# Logits of draws at once: 2 MiB, which caches hold.
+_LOGITS_AT_ONCE = 2**19
 
 
 class LevelDensity(FieldDensity):
@@ -167,6 +169,7 @@ class LevelDensity(FieldDensity):
         context: torch.Tensor,
         state: CopyState | None = None,
         is_tie: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
@@ -175,28 +178,66 @@ class LevelDensity(FieldDensity):
 
         Parameters
         ----------
-        context : Tensor of shape (n, size)
-            State, time and fields before this one.
+        context : Tensor of shape (n * k, size)
+            State, time and fields before this one, in each of k draws.
         state : CopyState of n or None, default=None
             What can be copied; None: levels come from the softmax alone.
-        is_tie : Tensor of shape (n,), bool, or None, default=None
+        is_tie : Tensor of shape (n * k,), bool, or None, default=None
             As in `log_prob`.
+        weights : Tensor of shape (n, k) or None, default=None
+            Probabilities are sums over k draws with these weights. None: of one draw.
         """
+        if weights is None:
+            ones = context.new_ones(len(context), 1)
+            found = self._mixture(context, state, is_tie, ones)
+            if state is None or self.has_repeats:
+                return found
+            return state.exclude_now(found)
+        if state is None or self.has_repeats or not state.events.n_now.any():
+            return self._mixture(context, state, is_tie, weights)
+        # What is left without the levels of the moment differs from draw to draw.
+        row = torch.arange(len(weights), device=context.device)
+        state = state.take(row.repeat_interleave(weights.shape[1]))
+        found = self.probabilities(context, state, is_tie).unflatten(0, weights.shape)
+        return torch.bmm(weights[:, None], found)[:, 0]
+
+    def _mixture(
+        self,
+        context: torch.Tensor,
+        state: CopyState | None,
+        is_tie: torch.Tensor | None,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return `probabilities` of all levels, also those that the moment has."""
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
-        logits = self._logits(softmax_input, is_new_moment)
-        logits[:, : self.first_drawable] = -torch.inf
-        generated = self._spread(torch.softmax(logits, dim=1))
         if self.copies is None or state is None:
-            return generated
-        new = (0, state.observed.n_levels - self.n_levels)
-        found = self.copies.probabilities(
-            gate_input,
-            is_new_moment,
-            state,
-            nn.functional.pad(generated, new),
-            nn.functional.pad(self.popularity, new),
-        )
-        return found if self.has_repeats else state.exclude_now(found)
+            return self._generated(softmax_input, is_new_moment, weights)
+        gates = self.copies.weighted_gates(gate_input, is_new_moment, state, weights)
+        found = self._generated(softmax_input, is_new_moment, gates.generated)
+        found.addr_(gates.popular, self.popularity)
+        if n_new := state.observed.n_levels - self.n_levels:
+            found = nn.functional.pad(found, (0, n_new))
+        return state.add_counts(gates.copied, found)
+
+    def _generated(
+        self, context: torch.Tensor, is_new_moment: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Return sums of G over k draws of each row with weights, (n, n_levels)."""
+        n, n_draws = weights.shape
+        at_once = max(1, _LOGITS_AT_ONCE // (n_draws * self.n_codes))
+        found = context.new_empty(n, 1, self.n_codes)
+        for some, column, own, out in zip(
+            context.split(at_once * n_draws),
+            is_new_moment.split(at_once * n_draws),
+            weights.split(at_once),
+            found.split(at_once),
+            strict=True,
+        ):
+            logits = self._logits(some, column)
+            logits[:, : self.first_drawable] = -torch.inf
+            shares = torch.softmax(logits, dim=1).unflatten(0, own.shape)  # (n, k, C)
+            torch.bmm(own[:, None], shares, out=out)
+        return self._spread(found[:, 0])
 
     def draw(
         self,

@@ -50,9 +50,8 @@ from sklearn_seqcrm.events import HistoryArray
 # Paths that begin at once, and paths below which others do: most end soon, and a step
 # of few is mostly overhead. States of many more do not fit into a processor's caches.
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
-# Probabilities of all draws of some rows at once: 2 MiB, which caches hold. Of 10,000
-# levels and 16 draws, 64 MiB at once took half as much time more.
-PROBABILITIES_AT_ONCE = 2**19
+# Probabilities of some rows at once: 2 MiB, which caches hold.
+_PROBABILITIES_AT_ONCE = 2**19
 # Number of each path that has an event, its time and its fields.
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
@@ -232,30 +231,37 @@ class Simulator:
         """
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
-        key = self._key_of(name)
-        at_once = PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_levels)
         means = [
-            some.unflatten(0, (-1, n_draws)).mean(dim=1)  # (n * n_draws, C) to (n, C)
-            for _, some in self._portions(
-                paths, context, key, max(1, at_once) * n_draws
-            )
+            found
+            for _, found in self._portions(paths, context, self._key_of(name), n_draws)
         ]
         # Sums of generated and copied shares may exceed 1 by rounding.
-        return torch.cat(means).clamp(max=1).cpu().numpy()
+        return torch.cat(means).clamp_(max=1).cpu().numpy()
 
     def _portions(
-        self, paths: Paths, context: FieldContext, key: str, at_once: int
+        self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield positions of some paths, and the probability of each code for them."""
+        """Yield positions of some rows, and the mean probability of each code for them.
+
+        A row has `n_draws` paths, one after the other, which differ in the context of
+        the field alone.
+        """
         density, state = self.module.fields[key], paths.copies.get(key)
-        n = len(context.is_tie)
-        for there in torch.arange(n, device=self.device).split(at_once):
-            own = None if state is None else state.take(there)
-            states, is_tie, p_having = (one[there] for one in context)
-            found = density.probabilities(states, own, is_tie)
-            # An event that lacks the field has a missing value.
-            found *= p_having[:, None]
-            found[:, MISSING] += 1 - p_having
+        # An event that lacks the field has a missing value.
+        weights = context.p_having.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
+        at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
+        rows = torch.arange(len(weights), device=self.device)
+        parts = zip(
+            rows.split(at_once),
+            context.context.split(at_once * n_draws),
+            context.is_tie.split(at_once * n_draws),
+            weights.split(at_once),
+            strict=True,
+        )
+        for there, own_context, is_tie, own in parts:
+            of_rows = None if state is None else state.take(there * n_draws)
+            found = density.probabilities(own_context, of_rows, is_tie, own)
+            found[:, MISSING] += 1 - own.sum(dim=1)
             yield there, found
 
     def _at_next(

@@ -50,9 +50,9 @@ def log_softmax_of(
 class _LogSoftmaxOf(torch.autograd.Function):
     """The function and its gradient.
 
-    With ``e = exp(logits - max(logits))`` and ``p = e / sum(e)``::
+    With ``p = softmax(logits)`` and the class ``m`` of the largest logit::
 
-        log p[c]              = logits[c] - max(logits) - log(sum(e))
+        log p[c]              = logits[c] - logits[m] + log(p[m])
         d log p[c] / d logits = 1[c] - p
     """
 
@@ -72,34 +72,36 @@ class _LogSoftmaxOf(torch.autograd.Function):
         is_kept = any(ctx.needs_input_grad) and len(inputs) * len(weight) <= _MOST_KEPT
         ctx.kept = []
         found = []
-        for some, column, own in _portions(ctx.at_once, inputs, constants, classes):
-            exps, log_prob = _exponentials(some, column, weight, bias, own)
-            found.append(log_prob)
+        inputs = torch.cat([inputs, constants], dim=1)
+        for some, own in _portions(ctx.at_once, inputs, classes):
+            logits = torch.addmm(bias, some, weight.T)
+            probs = torch.softmax(logits, dim=1)
+            log_prob = logits.gather(1, own[:, None])[:, 0] - logits.amax(dim=1)
+            found.append(log_prob.add_(probs.amax(dim=1).log_()))
             if is_kept:
-                ctx.kept.append(exps)
-        ctx.save_for_backward(inputs, constants, weight, bias, classes)
+                ctx.kept.append(probs)
+        ctx.save_for_backward(inputs, weight, bias, classes)
         return torch.cat(found)
 
     @staticmethod
     @first_order_only
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        inputs, constants, weight, bias, classes = ctx.saved_tensors
+        inputs, weight, bias, classes = ctx.saved_tensors
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        of_inputs = torch.empty_like(inputs)
+        of_inputs = torch.empty_like(inputs[:, :-1])
         at = 0
-        portions = _portions(ctx.at_once, inputs, constants, classes, gradients[0])
-        for number, (some, column, own, gradient) in enumerate(portions):
+        portions = _portions(ctx.at_once, inputs, classes, gradients[0])
+        for number, (some, own, gradient) in enumerate(portions):
             if ctx.kept:
-                exps, ctx.kept[number] = ctx.kept[number], None
+                probs, ctx.kept[number] = ctx.kept[number], None
             else:
-                exps, _ = _exponentials(some, column, weight, bias, own)
+                probs = torch.softmax(torch.addmm(bias, some, weight.T), dim=1)
             # (n, n_classes): gradient times 1[c] - p
-            exps.mul_((-gradient / exps.sum(dim=1))[:, None])
-            exps.scatter_add_(1, own[:, None], gradient[:, None])
-            torch.mm(exps, weight[:, :-1], out=of_inputs[at : at + len(some)])
-            of_weight[:, :-1].addmm_(exps.T, some)
-            of_weight[:, -1] += exps.T.mv(column[:, 0])
-            of_bias += exps.sum(dim=0)
+            of_logits = probs.mul_(-gradient[:, None])
+            of_logits.scatter_add_(1, own[:, None], gradient[:, None])
+            torch.mm(of_logits, weight[:, :-1], out=of_inputs[at : at + len(some)])
+            of_weight.addmm_(of_logits.T, some)
+            of_bias += of_logits.sum(dim=0)
             at += len(some)
         return of_inputs, None, of_weight, of_bias, None
 
@@ -107,20 +109,3 @@ class _LogSoftmaxOf(torch.autograd.Function):
 def _portions(at_once: int, *tensors: torch.Tensor) -> Any:
     """Yield portions of some tensors of equal length."""
     return zip(*(one.split(at_once) for one in tensors), strict=True)
-
-
-def _exponentials(
-    inputs: torch.Tensor,
-    constants: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    classes: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``exp(logits - max)``, (n, n_classes), and log p of the classes, (n,)."""
-    logits = torch.addmm(bias, inputs, weight[:, :-1].T)
-    # An outer product takes six times as long.
-    logits.addcmul_(constants, weight[:, -1])
-    logits -= logits.amax(dim=1, keepdim=True)
-    own = logits.gather(1, classes[:, None])[:, 0]
-    exps = logits.exp_()
-    return exps, own - exps.sum(dim=1).log()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
+from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField, Vocabulary
 from sklearn_seqcrm._encoding._training import Training
@@ -313,6 +314,27 @@ def test_a_moment_has_no_level_twice_if_none_in_training_has(levels):
         assert (density.draw(context[:9], draws(9), state.take(range(9))) == 1).all()
     assert (shares[[2, 5]] == 0).all()
     assert shares[6] > whole[6]
+
+
+@pytest.mark.parametrize("has_repeats", [True, False])
+@pytest.mark.parametrize("n_now", [0, 2])
+def test_weighted_probabilities_are_sums_over_draws(levels, has_repeats, n_now):
+    """Of two rows with three draws each, and levels of the moment, if any."""
+    density = level_density(replace(levels, has_repeats=has_repeats), copies=True)
+    codes = np.array([2, 3, 3, 5], "int32")
+    lift = nn.functional.pad(density.copies.lift, (0, 1), value=1.0)  # a new level
+    state = copy_states(codes, np.arange(4), lift, 2)
+    tie = torch.full((6,), n_now > 0)
+    for level in (3, 6)[:n_now]:
+        state = state.append(torch.tensor([level, 4])).advance(tie[:2])
+    context = torch.randn(6, 4, generator=generator(1))
+    weights = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.2]])
+    row = torch.arange(2).repeat_interleave(3)
+    with torch.no_grad():
+        found = density.probabilities(context, state, tie, weights)
+        each = density.probabilities(context, state.take(row), tie).unflatten(0, (2, 3))
+    assert_allclose(found, (weights[..., None] * each).sum(dim=1), rtol=1e-5)
+    assert_allclose(found.sum(dim=1), weights.sum(dim=1), rtol=1e-5)
 
 
 @settings(max_examples=15)
