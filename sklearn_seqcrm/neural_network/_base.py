@@ -217,7 +217,8 @@ class BaseLSTM(
             epochs = EpochSteps(task, [*trained, net])
             if self.verbose:
                 print(f"Network {len(trained) + 1} of {len(seeds)}, on all rows")
-            train(self, net, of_net, n_epochs, data, None, epochs)
+            falls = self._objective.lowers_rate
+            train(self, net, of_net, n_epochs, data, None, epochs, falls)
             if len(net.history) == n_epochs:
                 trained.append(net)
                 self.nets_ = list(trained)

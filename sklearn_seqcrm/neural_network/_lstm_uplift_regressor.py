@@ -105,8 +105,10 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
         cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
     refit : bool, default=True
         After validation forward in time, train a new network on all rows, for the
-        number of epochs in the middle of those with a small validation loss. False, or
-        customers: return to the weights of the best epoch.
+        number of epochs in the middle of those with a small validation loss. With
+        ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
+        linearly to 0 in the second half of them. False, or customers: return to the
+        weights of the best epoch.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None

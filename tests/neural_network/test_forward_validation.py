@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
@@ -47,7 +47,7 @@ def make_log():
 
 LOG = make_log()
 RAW = LOG.snapshots(CUTOFFS)
-Y = churned(RAW, HORIZON)
+Y, COUNTS = churned(RAW, HORIZON), future_count(RAW, HORIZON)
 X = HistoryEncoder().fit_transform(RAW)[["history"]].assign(at=RAW["cutoff"] / 10)
 
 
@@ -156,6 +156,37 @@ def test_one_network_finds_the_epochs_of_all():
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
     assert_array_equal(model.predict_proba(X), expected)
+
+
+class Rates(Watcher):
+    """Append the learning rate of each epoch of a training on all rows."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.is_second = X[1] is None
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.is_second:
+            self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "rates"),
+    [
+        (LSTMRegressor(loss="poisson"), COUNTS, [1, 1, 0.75, 0.25]),
+        (LSTMRegressor(), COUNTS, [1, 1, 0.75, 0.25]),
+        (LSTMRegressor(loss="absolute_error"), COUNTS, [1, 1, 1, 1]),
+        (LSTMClassifier(), Y, [1, 1, 1, 1]),
+    ],
+)
+def test_the_rate_falls_where_a_row_can_make_the_loss_jump(
+    model, y, rates, monkeypatch
+):
+    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 4)
+    options = {**SMALL, "validation": "forward", "learning_rate": 0.01, "max_epochs": 4}
+    model = clone(model).set_params(**options, callbacks=[Rates(seen := [])])
+    model.fit(X, y)
+    assert_allclose(seen, 0.01 * np.array(rates))
+    assert model.net_.optimizer_.param_groups[0]["lr"] == 0.01
 
 
 class EndsSecond(Callback):

@@ -42,6 +42,7 @@ class LogMean(Number):
 
     offset_parameters = (0,)
     adjusts = True
+    lowers_rate = True
     spread: np.ndarray
     factor: np.ndarray
 

@@ -320,6 +320,7 @@ class SquaredError(Number):
 
     name = "squared_error"
     is_linear = True
+    lowers_rate = True
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")

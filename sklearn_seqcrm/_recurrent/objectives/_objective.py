@@ -39,10 +39,14 @@ class Objective(nn.Module, ABC):
     is_linear : bool
         Whether outputs are means in the unit of the targets, so that the network adds
         a linear part.
+    lowers_rate : bool
+        Whether the learning rate falls at the end of a training without validation
+        rows, because a single row may have a gradient so large that the loss jumps.
     """
 
     name: ClassVar[str]
     is_linear: ClassVar[bool] = False
+    lowers_rate: ClassVar[bool] = False
     n_outputs = 1
     n_targets = 1
     # Whether `fit` ends with `adjust`, which needs the outputs for all rows.

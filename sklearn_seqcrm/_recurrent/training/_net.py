@@ -98,6 +98,39 @@ class StopIfAsked(Callback):
             raise KeyboardInterrupt
 
 
+class FallingRate(Callback):
+    """Lower the learning rate linearly to 0 in the second half of a training.
+
+    With squared errors or a logarithmic link, one step with a customer who buys far
+    more or less than predicted may raise the loss of all rows for several epochs. Early
+    stopping returns to a better epoch; a training without validation rows cannot::
+
+        rate  |-------------.
+              |              `-.
+              |                 `-.
+              +--------------------`->  epochs
+
+    Parameters
+    ----------
+    n_epochs : int
+        Number of epochs of the training.
+    """
+
+    def __init__(self, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Set the rate of the middle of the epoch that begins."""
+        done = (len(net.history) - 0.5) / self.n_epochs
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.lr * min(1.0, 2 * (1 - done))
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Restore the rate, for a training that continues this one."""
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.lr
+
+
 # Initially the mean covers about a tenth of the steps so far: with more steps it would
 # lag behind weights that still change fast.
 _SHARE_AT_FIRST = 0.1

@@ -30,6 +30,7 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.training._net import (
     AveragedWeights,
     EpochSteps,
+    FallingRate,
     HistoryNet,
     Interrupted,
     StopIfAsked,
@@ -432,6 +433,7 @@ def train(
     data: RowData,
     valid: RowData | None,
     epochs: EpochSteps | None,
+    lowers_rate: bool = False,
 ) -> None:
     """Train one of ``estimator.nets_`` with the present parameters of the estimator.
 
@@ -452,6 +454,8 @@ def train(
     epochs : EpochSteps or None
         Reports epochs to callbacks of scikit-learn. None, in `partial_fit`: no reports,
         and the state is kept for a later call, which continues this training.
+    lowers_rate : bool, default=False
+        Whether the learning rate falls in the second half of the epochs.
 
     Raises
     ------
@@ -466,7 +470,7 @@ def train(
     with isolated_torch_settings(estimator.device):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
         if not net.ranks.resume(net):
-            _run_epochs(estimator, net, data, valid, epochs)
+            _run_epochs(estimator, net, data, valid, epochs, lowers_rate)
             net.ranks.finish(net)
     estimator.n_iter_ = max(len(one.history) for one in estimator.nets_)
     if not all(p.isfinite().all() for p in net.module_.parameters()):
@@ -484,6 +488,7 @@ def _run_epochs(
     data: RowData,
     valid: RowData | None,
     epochs: EpochSteps | None,
+    lowers_rate: bool,
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
     own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
@@ -491,6 +496,7 @@ def _run_epochs(
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
+    falling = [FallingRate(net.max_epochs)] if lowers_rate else []
     watching: list[Any] = []
     stopping: list[Any] = []
     asking: list[Any] = []
@@ -502,6 +508,7 @@ def _run_epochs(
         patience = estimator.n_iter_no_change
         stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
         stopping = [("stop_early", stop_early)]
+    # Before those of the user, who may set another rate.
     # Not by set_params, which does not initialize new callbacks. Early stopping ends an
     # epoch before later callbacks are called, so that the others come first. All of
     # them see averaged weights.
@@ -509,6 +516,7 @@ def _run_epochs(
     agreeing, keeping = net.ranks.callbacks()
     net.callbacks = [
         *agreeing,
+        *falling,
         *averaging,
         *own,
         *watching,
@@ -529,7 +537,7 @@ def _run_epochs(
     finally:
         net.callbacks = [*own, *stopping]
         of_training = [step for _, step in watching + asking]
-        _forget(net, [*averaging, *agreeing, *keeping, *of_training])
+        _forget(net, [*falling, *averaging, *agreeing, *keeping, *of_training])
 
 
 def _print_nothing(*text: Any) -> None:
