@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -516,30 +516,14 @@ def fitting_columns(
         and FieldSchema.of(column, expected[name]) != expected[name]
         and column.is_empty()
     }
-    if kinds is not None:
-        for name in _fields_of_absent_kinds(columns, expected, kinds):
+    for name in expected:
+        if kinds and name not in columns and kinds.all_lack(columns, name):
             n_events = len(columns[kinds.field].values)
             fitting[name] = expected[name].without_values(n_events)
     fitted = {**columns, **fitting} if fitting else columns
     _refuse_other_fields(fitted, expected, history, kinds)
     # In the order of training, which the hashes of rows depend on.
     return {name: fitted[name] for name in expected} if fitting else columns
-
-
-def _fields_of_absent_kinds(
-    columns: Mapping[str, Column], expected: Iterable[str], kinds: Kinds
-) -> list[str]:
-    """Return the fields that a log lacks and that none of its kinds had in training."""
-    lost = [name for name in expected if name not in columns]
-    if not lost or kinds.field not in columns:
-        return []
-    of_events = columns[kinds.field]
-    found = of_events.trimmed().categories
-    if found is None or not of_events.is_present().all():
-        return []
-    # An event of a kind that training did not have may have any field.
-    own = [kinds.fields.get(one, tuple(expected)) for one in found]
-    return [name for name in lost if not any(name in fields for fields in own)]
 
 
 def _refuse_other_fields(

@@ -8,6 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 
@@ -33,7 +34,9 @@ def rows(**tables):
 TRAINING = rows(order=ORDERS, returned=RETURNS, visit=VISITS)
 MODEL = LSTMEventModel(hidden_size=4, max_epochs=2, random_state=0).fit(TRAINING)
 ENCODER = HistoryEncoder().fit(TRAINING)
+AGGREGATOR = HistoryAggregator().fit(TRAINING)
 ASK = {
+    "aggregator": AGGREGATOR.transform,
     "encoder": lambda X: pd.DataFrame(encoded(X)),
     "score": lambda X: MODEL.score_events(X),
     "sample": lambda X: MODEL.sample(X, 5, n_paths=2, random_state=0),
@@ -89,6 +92,11 @@ def test_fields_of_kinds_in_the_log_are_needed(fitted, tables, lost):
     )
     with pytest.raises(ValueError, match=message):
         fitted.transform(rows(**tables))
+
+
+def test_aggregates_need_fields_of_kinds_in_the_log():
+    with pytest.raises(ValueError, match="lack the field 'item' that they had in fit"):
+        AGGREGATOR.transform(rows(order=ORDERS.drop(columns="item")))
 
 
 def test_a_log_without_kinds_is_not_merged():
