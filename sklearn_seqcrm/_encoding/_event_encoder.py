@@ -489,7 +489,7 @@ def fitting_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     log = rows.log
     assert isinstance(log, RawLog)
     columns = log.columns
-    fitting = fitting_columns(columns, encoder.schema, column)
+    fitting = fitting_columns(columns, encoder.schema, column, encoder.merged_from)
     if fitting is columns:
         return rows
     return rows._replace(log=log.with_events(log.timeline, dict(fitting)))

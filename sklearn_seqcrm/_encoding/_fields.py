@@ -34,7 +34,7 @@ from sklearn_seqcrm._ragged import (
     look_up,
     selection,
 )
-from sklearn_seqcrm._store import Clock, Column, FieldSchema, find_ids
+from sklearn_seqcrm._store import Clock, Column, FieldSchema, Kinds, find_ids
 
 
 class FieldEncoder(ABC):
@@ -477,12 +477,16 @@ FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
 
 
 def fitting_columns(
-    columns: Mapping[str, Column], expected: Mapping[str, FieldSchema], history: str
+    columns: Mapping[str, Column],
+    expected: Mapping[str, FieldSchema],
+    history: str,
+    kinds: Kinds | None = None,
 ) -> Mapping[str, Column]:
     """Return columns of the types of training; an empty column gets the type.
 
     A table of few events may lack all values of a field, and a column of nothing but
-    None does not have the type that the field had in training.
+    None does not have the type that the field had in training. A log that was merged
+    without a kind of events lacks the fields that only this kind has: they are missing.
 
     Parameters
     ----------
@@ -492,6 +496,8 @@ def fitting_columns(
         Schemas of the fields of training.
     history : str
         Name of the history column, for errors.
+    kinds : Kinds or None, default=None
+        Kinds of events in training, if their log was merged.
 
     Returns
     -------
@@ -510,13 +516,21 @@ def fitting_columns(
         and FieldSchema.of(column, expected[name]) != expected[name]
         and column.is_empty()
     }
+    for name in expected:
+        if kinds and name not in columns and kinds.all_lack(columns, name):
+            n_events = len(columns[kinds.field].values)
+            fitting[name] = expected[name].without_values(n_events)
     fitted = {**columns, **fitting} if fitting else columns
-    _refuse_other_fields(fitted, expected, history)
-    return fitted
+    _refuse_other_fields(fitted, expected, history, kinds)
+    # In the order of training, which the hashes of rows depend on.
+    return {name: fitted[name] for name in expected} if fitting else columns
 
 
 def _refuse_other_fields(
-    columns: Mapping[str, Column], expected: Mapping[str, FieldSchema], history: str
+    columns: Mapping[str, Column],
+    expected: Mapping[str, FieldSchema],
+    history: str,
+    kinds: Kinds | None,
 ) -> None:
     """Raise a ValueError if the fields of a log are not those of training."""
     found = {
@@ -535,8 +549,14 @@ def _refuse_other_fields(
     parts = [f"lacks the fields {lost}"] if lost else []
     parts += [f"has the unknown fields {extra}"] if extra else []
     parts += [f"has other types: {', '.join(changed)}"] if changed else []
+    way = f"Build it from the same columns (EventLog(..., fields={list(expected)}))."
+    if kinds is not None:
+        own = {name: list(fields) for name, fields in kinds.fields.items()}
+        way = (
+            "Merge it by EventLog.concat from logs of the same kinds with the same "
+            f"fields, {own}; only a kind without events may be left out."
+        )
     raise ValueError(
         f"The log behind {history!r} does not fit the one seen in fit: it "
-        f"{'; it '.join(parts)}. Build it from the same columns "
-        f"(EventLog(..., fields={list(expected)}))."
+        f"{'; it '.join(parts)}. {way}"
     )

@@ -61,6 +61,19 @@ class Kinds(NamedTuple):
         """Return the names of the kinds without a field."""
         return [name for name, own in self.fields.items() if field not in own]
 
+    def all_lack(self, columns: Mapping[str, Column], field: str) -> bool:
+        """Return whether the events of another log are of kinds without a field.
+
+        An event of an unknown kind, or of none, may have any field.
+        """
+        if self.field not in columns:
+            return False
+        kinds = columns[self.field]
+        found = kinds.trimmed().categories
+        if found is None or not kinds.is_present().all():
+            return False
+        return set(found) <= set(self.lacking(field))
+
 
 def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
     """Return the kinds of joined logs; None if one of the logs has none."""

@@ -234,7 +234,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self.moments,
                 self.yearly_seasonality,
             )
-        rows = rows._replace(log=self._learned.rows_of(table).log)
+        rows = rows._replace(log=self._learned.histories_of(table).log)
         data = self._learned.encode(table, rows, row)
         return self._ranks.share_events(data, row_customers([array])[row])
 

@@ -242,7 +242,7 @@ def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
         for name, one in learned.fields.items()
         if isinstance(one, NumberField) and one.scalar_type.name == "numeric"
     ]
-    if value not in numeric:
+    if not pd.api.types.is_hashable(value) or value not in numeric:
         raise ValueError(
             f"value must be one of the numeric fields {numeric}; got {value!r}."
         )

@@ -256,17 +256,21 @@ class LearnedEvents:
         data : RowData of n
             The encoded rows.
         array : HistoryArray of shape (n,)
-            Their raw histories.
+            Their raw histories, as `histories_of` returns them.
         """
         table = select_raw(self.roles, X, estimator)
-        [array], rows = table.histories.values(), self.rows_of(table)
-        learned = self.with_new_levels(rows)
-        return learned, learned.encode(table, rows, np.arange(len(array))), array
+        array = self.histories_of(table)
+        learned = self.with_new_levels(array.rows)
+        return learned, learned.encode(table, array.rows, np.arange(len(array))), array
 
-    def rows_of(self, table: Table) -> Rows:
-        """Return the views of raw histories, with fields of the types of training."""
+    def histories_of(self, table: Table) -> HistoryArray:
+        """Return the raw histories, with fields of the types of training.
+
+        So keys of random numbers do not depend on what the events of a log lack.
+        """
         [(name, array)] = table.histories.items()
-        return fitting_rows(self.encoder, array.rows, name)
+        rows = fitting_rows(self.encoder, array.rows, name)
+        return array if rows is array.rows else HistoryArray.of(rows, array.dtype)
 
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
@@ -276,7 +280,7 @@ class LearnedEvents:
         table : Table
             Rows of X.
         rows : Rows of n
-            Views of a raw log with the fields of training, as `rows_of` returns them.
+            Views of a raw log with the fields of training, see `histories_of`.
         table_row : ndarray of shape (n,), int64
             Position in the table of the row that gives each its statics.
 

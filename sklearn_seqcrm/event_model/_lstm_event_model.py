@@ -503,8 +503,10 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             return np.exp(-hazard)
         curves = np.empty(len(hazard), dtype=object)
         in_days = self._learned.encoder.clock.unit is not None
-        times = self.unique_times_
-        curves[:] = [SurvivalCurve(times, one, in_days=in_days) for one in hazard]
+        times, last = self.unique_times_, "longest history of training"
+        curves[:] = [
+            SurvivalCurve(times, one, in_days=in_days, last=last) for one in hazard
+        ]
         return curves
 
     @property

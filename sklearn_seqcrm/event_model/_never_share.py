@@ -79,7 +79,7 @@ def calibrate_never_share(
     table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time
     density.reset_never()
-    rows, row = join_views(learned.rows_of(table))
+    rows, row = join_views(learned.histories_of(table).rows)
     ranks = net.ranks
     n_rows = int(ranks.sum(np.asarray(len(row))))
     every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)

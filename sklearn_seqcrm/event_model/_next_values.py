@@ -169,9 +169,9 @@ class NextValuesMixin(SimulationMixin):
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
         table = select_raw(self._learned.roles, X, self)
-        [array] = table.histories.values()
         n_trained = len(self._learned.level_field(field).levels)
-        rows = self._learned.rows_of(table)
+        array = self._learned.histories_of(table)
+        rows = array.rows
         learned = self._learned.with_new_levels(rows)
         known = learned.level_field(field)
         allowed = _allowed_levels(

@@ -62,7 +62,7 @@ def split_open_baskets(
     table : Table
         The rows of X.
     rows : Rows
-        Their histories, as `LearnedEvents.rows_of` returns them.
+        Their histories, as `LearnedEvents.histories_of` returns them.
     """
     every = np.arange(len(rows.start))
     source = learned.encode(table, rows, every).sources[0].events

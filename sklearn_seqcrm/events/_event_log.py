@@ -252,7 +252,8 @@ class EventLog(StoredLog):
         ----------
         logs : dict of str to EventLog
             The logs by the name of their kind. Where customer and time are equal,
-            events keep the order of the logs.
+            events keep the order of the logs. For predictions, a kind of the training
+            log that has no events may be left out.
         kind_field : str, default="event"
             Name of a new categorical field that holds the kind of each event.
         observed_until : datetime, number or None, default=None

@@ -153,6 +153,10 @@ EVENT_MODELS = {
         demand(["kind"], "28D"),
         r"field must be one of the categorical fields \['kind'\]; got \['kind'\]",
     ),
+    "demand: an array of values": (
+        demand(value=np.array(["amount", "due"])),
+        r"value must be one of the numeric fields \['amount'\]; got array",
+    ),
     "demand: a value that is no number": (
         demand(value="due"),
         r"value must be one of the numeric fields \['amount'\]; got 'due'",

@@ -121,7 +121,8 @@ SURVIVAL_TARGETS = {
     ),
     "a horizon beyond the bins": (
         partial(SURVIVAL.predict_proba_before, ENCODED, "9000D"),
-        "horizon must lie between 0 and .*nothing more is known; 48 of 48 .*as 9000",
+        "horizon must lie between 0 and .*, where the last bin of training ends and "
+        "nothing more is known; 48 of 48 .*as 9000",
     ),
     "horizons of few rows": (
         partial(SURVIVAL.predict_proba_before, ENCODED, [1, 2]),

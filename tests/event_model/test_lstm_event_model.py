@@ -328,6 +328,9 @@ def test_bad_input(model, X):
         LSTMEventModel().fit(HistoryEncoder().fit_transform(X))
     with pytest.raises(ValueError, match="'n_components' parameter"):
         LSTMEventModel(n_components=0).fit(X)
+    [curve] = model.predict_survival_function(X[:1])
+    with pytest.raises(ValueError, match=r"0 and \d+.*, where the longest history"):
+        curve(9000)
 
 
 def table(**changed):
@@ -368,6 +371,16 @@ def test_other_fields_than_in_training(ask):
     lacking = log.attach(make_rows(30), cutoff="at")
     with pytest.raises(ValueError, match=r"lacks the fields \['kind'\]"):
         ASK[ask](model, lacking)
+
+
+@pytest.mark.parametrize(("column", "missing"), [("amount", np.nan), ("due", pd.NaT)])
+def test_futures_do_not_depend_on_the_type_of_a_missing_field(column, missing):
+    model = LSTMEventModel(**SMALL).fit(table())
+    one, other = (
+        model.sample(table(**{column: value}), "90D", n_paths=2, random_state=0)
+        for value in (None, missing)
+    )
+    assert_frame_equal(one, other)
 
 
 def test_rows_without_events_have_no_future(model, X):

@@ -21,6 +21,8 @@ from sklearn_seqcrm._durations import DAY
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._store import as_list, parse_timedelta
 
+_LAST_BIN = "last bin of training"
+
 
 def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
     """Return lengths of time in the unit of the targets, shape (n,).
@@ -73,7 +75,9 @@ def _finite(numbers: np.ndarray, what: str) -> np.ndarray:
     return numbers
 
 
-def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
+def refuse_outside(
+    times: np.ndarray, edges: np.ndarray, what: str, last: str = _LAST_BIN
+) -> None:
     """Raise a ValueError for times outside the bins.
 
     Parameters
@@ -84,13 +88,15 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
         Edges of the bins.
     what : str
         Name of the times in the error message.
+    last : str, default="last bin of training"
+        What ends at the last edge.
     """
     outside = ~((times >= edges[0]) & (times <= edges[-1]))
     if outside.any():
         raise ValueError(
-            f"{what} must lie between {edges[0]:g} and {edges[-1]:g}, where the last "
-            f"bin of training ends and nothing more is known; {outside.sum()} of "
-            f"{len(times)} do not, such as {times[outside][0]:g}."
+            f"{what} must lie between {edges[0]:g} and {edges[-1]:g}, where the {last} "
+            f"ends and nothing more is known; {outside.sum()} of {len(times)} do not, "
+            f"such as {times[outside][0]:g}."
         )
 
 
@@ -214,6 +220,8 @@ class SurvivalCurve:
         Whether values are ``exp(-H)``, the survival, or ``H``.
     in_days : bool, default=False
         Whether times are days, so that the curve can be called with durations.
+    last : str, default="last bin of training"
+        What ends at the last time, for errors.
 
     Attributes
     ----------
@@ -249,11 +257,13 @@ class SurvivalCurve:
         cumulative_hazard: np.ndarray,
         survival: bool = True,
         in_days: bool = False,
+        last: str = _LAST_BIN,
     ) -> None:
         self.x = x
         self._hazard = cumulative_hazard
         self._survival = survival
         self._in_days = in_days
+        self._last = last
 
     @property
     def y(self) -> np.ndarray:
@@ -288,7 +298,7 @@ class SurvivalCurve:
         """
         values = np.asarray(time)
         times = durations_as_numbers(values.ravel(), "time", self._in_days)
-        refuse_outside(times, self.x, "time")
+        refuse_outside(times, self.x, "time", self._last)
         hazard = np.interp(times.reshape(values.shape), self.x, self._hazard)
         return np.exp(-hazard) if self._survival else hazard
 

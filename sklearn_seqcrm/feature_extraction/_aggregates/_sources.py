@@ -13,6 +13,7 @@ from sklearn_seqcrm._store import (
     FIELD_TYPES,
     Column,
     FieldSchema,
+    Kinds,
     RawLog,
     is_of_kinds,
     unique_names,
@@ -32,12 +33,15 @@ class Source(NamedTuple):
         Kind of the events; None for all.
     kind_field : str or None, default=None
         The field that holds the kinds.
+    merged_from : Kinds or None, default=None
+        All kinds of events in training, if their log was merged.
     """
 
     field: str
     type: str
     kind: str | None = None
     kind_field: str | None = None
+    merged_from: Kinds | None = None
 
     def find(self, log: RawLog, column: str) -> Values:
         """Find the source in a log.
@@ -57,11 +61,11 @@ class Source(NamedTuple):
         Raises
         ------
         ValueError
-            If the log lacks the field.
+            If the log lacks the field, although some of its kinds of events had it.
         TypeError
             If the type of the field differs.
         """
-        found = _field(log, self.field, self.type, column)
+        found = _field(log, self.field, self.type, column, self.merged_from)
         if self.kind is None or self.kind_field is None:
             return Values(found)
         kinds = _field(log, self.kind_field, "categorical", column)
@@ -113,8 +117,9 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
         By the name of the source in the names of features.
     """
     found, kind_field = {}, log.kind_field
+    merged_from = Kinds.of(kind_field, log.kinds) if kind_field else None
     for name in log.fields:
-        source = Source(name, log.column(name).type.name)
+        source = Source(name, log.column(name).type.name, merged_from=merged_from)
         if source.type == "vector":
             continue
         # The kinds of a merged log that have this field.
@@ -124,7 +129,7 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
             continue
         for kind in (kind for kind in kinds if kind in occurring):
             [own] = unique_names([f"{name}_of_{kind}"], [*log.fields, *found])
-            found[own] = Source(name, source.type, kind, kind_field)
+            found[own] = source._replace(kind=kind, kind_field=kind_field)
     return found
 
 
@@ -202,22 +207,28 @@ def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
     return places
 
 
-def _field(log: RawLog, field: str, wanted: str, column: str) -> Column:
-    """Return a field of a log; raise an error if its type differs from training."""
-    if field not in log.fields:
+def _field(
+    log: RawLog, field: str, wanted: str, column: str, merged_from: Kinds | None = None
+) -> Column:
+    """Return a field of a log; raise an error if its type differs from training.
+
+    It is missing in a log that was merged without the kinds of events that have it.
+    """
+    if field in log.fields:
+        found = log.column(field)
+        if found.type.name == wanted:
+            return found
+        if not found.is_empty():
+            raise TypeError(
+                f"The field {field!r} of the events of the column {column!r} is "
+                f"{found.type}, but was {wanted} in fit; give it that type before "
+                "building the log, or fit again."
+            )
+    elif merged_from is None or not merged_from.all_lack(log.columns, field):
         raise ValueError(
             f"The events of the column {column!r} lack the field {field!r} that they "
             f"had in fit; they have {log.fields}. Build their log with it, or fit "
             "again."
-        )
-    found = log.column(field)
-    if found.type.name == wanted:
-        return found
-    if not found.is_empty():
-        raise TypeError(
-            f"The field {field!r} of the events of the column {column!r} is "
-            f"{found.type}, but was {wanted} in fit; give it that type before building "
-            "the log, or fit again."
         )
     [its_type] = (one for one in FIELD_TYPES if one.name == wanted)
     levels = "text" if its_type.encoding == "levels" else None
