@@ -1,5 +1,8 @@
 """Times of all partitions, thinned, and the warnings of dates by them."""
 
+import warnings
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +45,20 @@ def test_logs_among_the_items_have_warned(recwarn):
     assert len(recwarn) == 1
     PartitionedLog([log], "who", "time")
     assert len(recwarn) == 1
+
+
+def test_logs_of_functions_have_an_end_of_observation():
+    """An end that was given confirms late events, as in one process."""
+    times = [*TWO_YEARS, pd.Timestamp("2030-01-01")]
+    table = pd.DataFrame({"who": np.arange(len(times)) % 30, "time": times})
+
+    def log_of_part(part):
+        own = table[table["who"] % 3 == part]
+        return EventLog(own, "who", "time", observed_until="2030-01-01")
+
+    with warnings.catch_warnings():  # of the parts, whose events end years earlier
+        warnings.filterwarnings("ignore", message="observed_until is")
+        PartitionedLog([partial(log_of_part, i) for i in range(3)], "who", "time")
 
 
 def test_observed_until_years_later_is_a_warning():
