@@ -1,7 +1,7 @@
 """Times of all partitions, thinned, and the warnings of dates by them."""
 
 import warnings
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
@@ -85,3 +85,11 @@ def test_thinned_times(dtype):
     silence = np.diff(times)
     assert np.diff(found.times)[place] == silence.max()
     assert until[place + 1] == np.argmax(silence) + 1
+
+
+def test_few_distinct_times_are_counted_exactly():
+    """Also of many partitions, and if one is centuries later."""
+    days = np.append(np.random.default_rng(0).integers(0, 700, 50_000), 80_000)
+    found = reduce(TimeCounts.merge, [TimeCounts.of(days[i::20]) for i in range(20)])
+    expected = np.unique(days, return_counts=True)
+    np.testing.assert_array_equal(found, expected)
