@@ -81,7 +81,7 @@ class Exported:
             found = {
                 "values": np.array([channels], "float32"),
                 "codes": np.array([codes], "int64"),
-                "gap": np.array([gap], "float32"),
+                "interarrival_time": np.array([gap], "float32"),
                 "event": np.array([is_one]),
                 "age": np.array([age], "float32"),
                 "vectors": state.vectors,
@@ -206,8 +206,8 @@ class History:
                 marks.append(float(not known))
         scaled_gap = 0.0
         if gap is not None:
-            scaled_gap = math.log1p(gap / self.unit) - self.spec["gap_center"]
-            scaled_gap /= self.spec["gap_scale"]
+            scaled_gap = math.log1p(gap / self.unit) - self.spec["interarrival_center"]
+            scaled_gap /= self.spec["interarrival_scale"]
         waves = [self.spec["calendar_weight"] * one for one in self.waves(tick)]
         channels = [*facts, *marks, *vectors, scaled_gap, *waves]
         return np.array(channels, "float32"), codes

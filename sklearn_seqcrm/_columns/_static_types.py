@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from numbers import Number
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -38,7 +37,12 @@ from sklearn_seqcrm._columns._statics import (
     to_category,
 )
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
-from sklearn_seqcrm._store import NUMBER_OBJECTS, unique_names
+from sklearn_seqcrm._store import (
+    NUMBER_OBJECTS,
+    are_numbers,
+    check_unicode,
+    unique_names,
+)
 from sklearn_seqcrm.events import HistoryDtype
 
 Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
@@ -188,10 +192,10 @@ def static_type_of(column: pd.Series) -> str:
 
 def _type_of_objects(column: pd.Series) -> str:
     """Infer the type of objects, as database drivers and ColumnTransformer return."""
-    found = pd.api.types.infer_dtype(column, skipna=True)
-    if found == "mixed" and all(isinstance(v, Number) for v in column.dropna()):
-        return "decimal"  # among floats, which pandas calls mixed
-    return found
+    # pandas calls Decimals and fractions among other numbers mixed.
+    if are_numbers(column):
+        return "decimal"
+    return pd.api.types.infer_dtype(column, skipna=True)
 
 
 def static_parts(
@@ -330,6 +334,26 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
     have a level of that name, such as those that HistoryAggregator returns. The level
     "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
     """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Learn the levels of each column.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Text, None where a value is missing.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LevelEncoder
+            The fitted encoder.
+        """
+        for name in X:  # names of outputs hold the levels
+            levels = pd.Index(X[name].dropna().unique(), dtype=object)
+            check_unicode(levels, f"levels of the column {name!r}")
+        return super().fit(X, y)
 
 
 class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):

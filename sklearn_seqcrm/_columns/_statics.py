@@ -19,6 +19,7 @@ from sklearn_seqcrm._store import (
 
 # The square of a larger number overflows, and with it the variance of its column.
 _HUGE = 1e150
+_NO_QUANTITIES = (np.datetime64, complex, np.complexfloating)
 RARE = "infrequent_sklearn"  # the name that scikit-learn's encoders use
 
 
@@ -74,12 +75,15 @@ def _floats(column: pd.Series) -> np.ndarray:
         if column.notna().any():
             raise TypeError("datetimes and complex numbers are not quantities")
         return np.full(len(column), np.nan)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
     if column.dtype == object:
-        # NumPy makes numbers of its datetimes, and of NaT the least integer.
+        # NumPy makes numbers of its datetimes, of NaT the least integer, and pandas
+        # drops imaginary parts.
         values = column.to_numpy(object, copy=True)
         values[column.isna().to_numpy()] = np.nan
-        if any(isinstance(one, np.datetime64) for one in values):
-            raise TypeError("datetimes are not quantities")
+        if any(isinstance(one, _NO_QUANTITIES) for one in values):
+            raise TypeError("datetimes and complex numbers are not quantities")
         column = pd.Series(values, column.index, dtype=object)
     return durations_in_days(column).to_numpy("float64", na_value=np.nan)
 

@@ -28,6 +28,7 @@ from sklearn_seqcrm._store._field_types import (
     NUMBER_OBJECTS,
     FieldType,
     ScalarType,
+    are_numbers,
     scalar_values,
 )
 from sklearn_seqcrm._store._files import (
@@ -44,6 +45,7 @@ from sklearn_seqcrm._store._files import (
 )
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
+    check_unicode,
     exact_ids,
     find_ids,
     hashed_ids,

@@ -36,6 +36,28 @@ NUMBER_OBJECTS = ("boolean", "decimal", "floating", "integer", "mixed-integer-fl
 _DAY = np.timedelta64(1, "D")
 
 
+def are_numbers(values: pd.Series) -> bool:
+    """Return whether all objects that are not missing are real numbers.
+
+    Parameters
+    ----------
+    values : Series of shape (n,), object
+        The values, such as Decimals beside integers.
+    """
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred in ("mixed", "mixed-integer"):
+        return all(is_real(one) for one in values.dropna())
+    return inferred in NUMBER_OBJECTS
+
+
+def is_real(value: Any) -> bool:
+    """Return whether an object is a real number or a boolean."""
+    # NumPy's timedeltas count as whole numbers.
+    return isinstance(value, Real | Decimal | np.bool_) and not isinstance(
+        value, np.timedelta64
+    )
+
+
 class FieldType(ABC):
     """What the values of a field are.
 
@@ -320,10 +342,7 @@ class NumericType(ScalarType):
         return series.to_numpy(dtype=wanted, na_value=np.nan)
 
     def parse(self, value: Any) -> float:
-        # NumPy's timedeltas count as whole numbers.
-        if not isinstance(value, Real | Decimal | np.bool_) or isinstance(
-            value, np.timedelta64
-        ):
+        if not is_real(value):
             raise TypeError
         return float(value)
 

@@ -99,6 +99,8 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
     if ids.dtype == object:
         ids = _from_objects(ids, what)
+    elif getattr(ids.dtype, "storage", None) == "python":  # objects of pandas
+        check_unicode(ids, what)
     if isinstance(ids.dtype, pd.DatetimeTZDtype):
         return ids.tz_convert("UTC")  # type: ignore[attr-defined]
     if is_bool_dtype(ids.dtype):
@@ -294,17 +296,25 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
         zones = {value.tzinfo is None for value in ids}
         return pd.to_datetime(ids, utc=zones == {False}) if len(zones) == 1 else ids
     if ids.inferred_type == "string":
-        _refuse_surrogates(ids, what)
+        check_unicode(ids, what)
     return ids.infer_objects()
 
 
-def _refuse_surrogates(ids: pd.Index, what: str) -> None:
-    """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold."""
+def check_unicode(texts: pd.Index, what: str) -> None:
+    """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold.
+
+    Parameters
+    ----------
+    texts : Index of shape (n,)
+        Text, without missing values.
+    what : str
+        How an error names it, in the plural.
+    """
     try:
-        "".join(ids).encode()
+        "".join(texts).encode()
     except UnicodeEncodeError as error:
         halves = error.object[error.start : error.end]
-        text = next(one for one in ids if halves[0] in one)
+        text = next(one for one in texts if halves[0] in one)
         raise ValueError(
             f"{what} have the text {text!r}, which is no valid Unicode: it has half of "
             "a surrogate pair. Decode it with errors='replace'."

@@ -24,6 +24,8 @@ from sklearn_seqcrm._store._log import Log, Rows
 from sklearn_seqcrm._store._names import as_list
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
+_FEW = 20  # levels that an error lists
+
 
 class Kinds(NamedTuple):
     """The kinds of events that a log was merged from.
@@ -136,15 +138,21 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
         raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
     if not wanted:
         raise ValueError(
-            f"kinds is empty; field {name!r} has {list(column.categories)}."
+            f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
         )
     codes = column.categories.get_indexer(pd.Index(wanted))
     absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
     if absent:
         raise ValueError(
             f"There are no events of the kinds {absent}; field {name!r} has "
-            f"{list(column.categories)}."
+            f"{_first_levels(column.categories)}."
         )
+
+
+def _first_levels(levels: pd.Index) -> str:
+    """Return the first levels of a field as an error lists them."""
+    more = f" and {len(levels) - _FEW:,} more" if len(levels) > _FEW else ""
+    return f"{list(levels[:_FEW])}{more}"
 
 
 def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:

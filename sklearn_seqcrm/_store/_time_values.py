@@ -85,9 +85,10 @@ def parse_timedelta(
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
     wanted = f"{what} must be {wanted}, {LENGTH_EXAMPLE}; got {value!r}."
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
+        other = ", or list the cutoffs" if what == "step" else ""
         raise ValueError(
             f"{wanted} Months and years differ in length: write days, such as "
-            "'30D', or list the cutoffs."
+            f"'30D'{other}."
         )
     try:
         delta = pd.Timedelta(value)

@@ -34,8 +34,10 @@ from sklearn_seqcrm.events._read import (
     Events,
     chosen_among,
     field_names,
+    fields_of_other_zone,
     read_events,
     read_table,
+    warn_other_zone,
 )
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
@@ -203,6 +205,8 @@ def _read_part(
         part = read_events(
             source, customer, time, chosen, categorical=categorical, what=what
         )
+        zones = fields_of_other_zone(source, part)
+        warn_other_zone(zones, part.timeline.clock)
     what = f"times in column {time!r} of {what}"
     return part._replace(timeline=part.timeline.on(log.timeline.clock, what))
 

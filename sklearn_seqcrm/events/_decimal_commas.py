@@ -19,8 +19,8 @@ _MEANING = {
     "thousands": "pd.read_csv(..., thousands=',') if they separate thousands",
 }
 # Pairs of sizes, such as 28,30: waist and length. Prices from 10 to 99 nearly always
-# have some cents below 10, such as 12,00.
-_PAIR = re.compile(r"[1-9]\d,[1-9]\d")
+# have some cents below 10 or above 59, such as 12,00 and 19,99.
+_PAIR = re.compile(r"[1-9]\d,[1-5]\d")
 # Sizes such as 38,5 have fewer levels than prices.
 _FEWEST, _SOME = 20, 1000  # levels: fewer are not conclusive, more are sampled
 _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma

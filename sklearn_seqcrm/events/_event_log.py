@@ -21,6 +21,7 @@ from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import (
     Events,
+    fields_of_other_zone,
     read_events,
     read_table,
     warn_other_zone,
@@ -149,7 +150,7 @@ class EventLog(StoredLog):
         if categorical is None:
             warn_id_like_fields(columns, table)
         found = Events(timeline, columns)
-        warn_other_zone(table, found)
+        warn_other_zone(fields_of_other_zone(table, found), timeline.clock)
         warn_about_events(found, time, declared, observed_until)
         super().__init__(timeline, columns, (customer, time))
 
@@ -211,6 +212,13 @@ class EventLog(StoredLog):
             than its unit, a kind is new or has a field with the name of a key column,
             `observed_until` is too early, or there are duplicates and `duplicates` is
             "raise".
+
+        Warns
+        -----
+        UserWarning
+            If there are duplicates and `duplicates` is "warn", datetimes of a field in
+            a table have a time zone and its times have none, or the other way round,
+            new events are long after all others, or a given `observed_until` is.
 
         Examples
         --------

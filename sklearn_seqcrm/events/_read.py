@@ -27,12 +27,12 @@ from narwhals.exceptions import DuplicateError
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
-    NUMBER_OBJECTS,
     Clock,
     Column,
     ObservationWindow,
     Timeline,
     are_datetimes,
+    are_numbers,
     check_list,
     check_none_missing,
     datetimes_of_objects,
@@ -163,8 +163,8 @@ def read_events(
     return Events(timeline, {name: columns[name] for name in names})
 
 
-def warn_other_zone(table: nw.DataFrame, events: Events) -> None:
-    """Warn if datetimes of a field have a time zone and times have none, or vice versa.
+def fields_of_other_zone(table: nw.DataFrame, events: Events) -> list[str]:
+    """Return fields of datetimes with a time zone if times have none, or vice versa.
 
     Parameters
     ----------
@@ -175,8 +175,8 @@ def warn_other_zone(table: nw.DataFrame, events: Events) -> None:
     """
     clock = events.timeline.clock
     if clock.unit is None:
-        return
-    found = [
+        return []
+    return [
         name
         for name, column in events.columns.items()
         if column.type.is_relative
@@ -185,21 +185,37 @@ def warn_other_zone(table: nw.DataFrame, events: Events) -> None:
         # A date, which is midnight, has no zone.
         and not (clock.aware and column.type.scalar.are_days(column.values))
     ]
-    if not found:
+
+
+def warn_other_zone(fields: Sequence[str], clock: Clock) -> None:
+    """Warn of fields that `fields_of_other_zone` found, if there are any.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        The fields.
+    clock : Clock
+        The axis of the times.
+    """
+    if not fields:
         return
-    example = f"events[{found[0]!r}].dt"
+    column = f"events[{fields[0]!r}]"  # of datetimes, or of objects
     if clock.aware:
         problem = "without a time zone, but the times have one"
-        remedy = f"{example}.tz_localize('Europe/Berlin') names the zone of others"
+        remedy = (
+            f"pd.to_datetime({column}).dt.tz_localize('Europe/Berlin') names the zone "
+            "of others"
+        )
     else:
         problem = "with a time zone, but the times have none"
         remedy = (
-            f"{example}.tz_convert('Europe/Berlin').dt.tz_localize(None) makes local "
-            "times, like those of the events"
+            f"pd.to_datetime({column}, utc=True).dt.tz_convert('Europe/Berlin')"
+            ".dt.tz_localize(None) makes local times, like those of the events"
         )
     warnings.warn(
-        f"The fields {found} hold datetimes {problem}. Both are compared as UTC, so "
-        f"that the days between them may be off by the offset of a zone; {remedy}.",
+        f"The fields {list(fields)} hold datetimes {problem}. Both are compared as "
+        "UTC, so that the days between them may be off by the offset of a zone; "
+        f"{remedy}.",
         UserWarning,
         stacklevel=user_stacklevel(),
     )
@@ -291,10 +307,9 @@ def _from_objects(series: pd.Series, name: str) -> pd.Series:
         return series
     if are_datetimes(series):
         return datetimes_of_objects(series, f"values of the field {name!r}")
-    # Drivers return Decimal and datetime.date; text beside numbers stays text.
-    inferred = pd.api.types.infer_dtype(series, skipna=True)
-    if inferred in NUMBER_OBJECTS:
+    if are_numbers(series):
         return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+    inferred = pd.api.types.infer_dtype(series, skipna=True)
     return series.infer_objects() if inferred in _NO_NUMBERS else series
 
 

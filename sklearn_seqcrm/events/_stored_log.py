@@ -19,6 +19,7 @@ from sklearn_seqcrm.events._parquet import (
 )
 from sklearn_seqcrm.events._read import (
     Events,
+    fields_of_other_zone,
     read_events,
     read_table,
     warn_other_zone,
@@ -264,9 +265,8 @@ class StoredLog(ViewableLog):
         Warns
         -----
         UserWarning
-            If numbers of the first part look like ids, its fields have another time
-            zone than its times, and for the other reasons of `EventLog`, which are
-            checked for all parts together.
+            If numbers of the first part look like ids, and for the other reasons of
+            `EventLog`, which are checked for all parts together.
 
         See Also
         --------
@@ -288,6 +288,7 @@ class StoredLog(ViewableLog):
         EventLog(3 events, 2 customers, 1..12, fields: none)
         """
         as_categories = categorical or ()
+        zones: dict[str, None] = {}
         with new_log(path, (customer, time)) as writer:
             for i, part in enumerate(parts):
                 what = f"part {i}"
@@ -303,13 +304,14 @@ class StoredLog(ViewableLog):
                     fields = list(events.columns)
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
-                    warn_other_zone(table, events)
+                zones |= dict.fromkeys(fields_of_other_zone(table, events))
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
             events = writer.finish(None, observed_until)
             # Before the folder appears: a warning may be an error, and a second try
             # would then find the folder.
+            warn_other_zone(list(zones), events.timeline.clock)
             warn_about_events(events, time, as_categories, observed_until)
             del events  # closes its files
         return open_log(cls, path)

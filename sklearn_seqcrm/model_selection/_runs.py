@@ -194,7 +194,18 @@ def run_in_worker(
         return job.run(*args), []
     with warnings.catch_warnings(record=True) as found:
         run = job.run(*args)
-    return run, [(str(one.message), one.category) for one in found]
+    return run, [(str(one.message), _made_of_text(one.category)) for one in found]
+
+
+def _made_of_text(category: type[Warning]) -> type[Warning]:
+    """Return the class of a warning, or its first base class that takes one text."""
+    for one in category.__mro__:
+        try:
+            one("")
+        except TypeError:  # such as of InconsistentVersionWarning of scikit-learn
+            continue
+        return one
+    return Warning
 
 
 # A file of a run is a pickle of the Run by joblib. It holds the outputs of the test

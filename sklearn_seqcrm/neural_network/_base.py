@@ -61,6 +61,7 @@ from sklearn_seqcrm._sklearn_compat import (
     HasMethods,
     StrOptions,
     clone_with_fitted,
+    refuse_no_target,
 )
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
@@ -321,11 +322,7 @@ class BaseLSTM(
         Inputs
             All rows, with encoded targets and with weights in their unit.
         """
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
+        refuse_no_target(self, y)
         keep_network_parameters(self, is_continuation)
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)

@@ -29,11 +29,13 @@ from sklearn_seqcrm.events import (
     warn_decimal_commas,
     warn_far_observation,
     warn_isolated_times,
+    warn_other_zone,
 )
 from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
 from sklearn_seqcrm.partitions._schema import (
+    MOST_LEVELS,
     Schema,
     TableOptions,
     customer_hashes,
@@ -111,8 +113,9 @@ class PartitionedLog:
     UserWarning
         If all times are integers that are written like dates, such as 20240131; if
         fields of text look like numbers with decimal commas, by the first partition; if
-        one event, or a few, are long after all others, or `observed_until` is. Logs
-        among the items have warned of their fields and events when they were made.
+        datetimes of a field have a time zone and the times have none, or the other way
+        round; if one event, or a few, are long after all others, or `observed_until`
+        is. Logs among the items have warned when they were made.
 
     See Also
     --------
@@ -187,7 +190,9 @@ class PartitionedLog:
             return
         sample = self._schema.sample
         warn_decimal_commas(sample.columns, self._options.categorical)
-        if observed_until is None:
+        warn_other_zone(self._schema.other_zone, timeline.clock)
+        # Functions may return logs, whose end of observation confirms late events.
+        if observed_until is None and not self._schema.is_given:
             warn_isolated_times(timeline.clock, *self._schema.times, time, stacklevel=2)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
@@ -264,6 +269,7 @@ class PartitionedLog:
             partitions, each of the customers of its partition, or a pandas DataFrame.
         kinds, kind_field : object
             As in `EventLog.snapshots`. A kind may have no events in some partitions.
+            The field has at most 10,000 levels.
 
         Returns
         -------
@@ -290,6 +296,12 @@ class PartitionedLog:
             if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
             else cutoffs
         )
+        if kinds is not None and kind_field in self._schema.cut:
+            raise ValueError(
+                f"kinds of a PartitionedLog need a field of at most {MOST_LEVELS:,} "
+                f"levels, and {kind_field!r} has more; make another field, such as "
+                "events[...].where(events[...].isin([...]), 'other')."
+            )
         recipe = Snapshots(
             cutoffs, min_events, active_within, lookback, name, kinds, kind_field
         )
@@ -437,8 +449,8 @@ def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:
 def _schema_of(
     options: TableOptions, check: bool, part: int, events: Any, rows: Any
 ) -> tuple[Schema | None, np.ndarray | None]:
-    log = options.read(events, part)
-    return Schema.of(part, log), customer_hashes(log) if check else None
+    log, zones = options.read_with_zones(events, part)
+    return Schema.of(part, log, zones), customer_hashes(log) if check else None
 
 
 def _known_customers(

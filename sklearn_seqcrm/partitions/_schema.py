@@ -35,11 +35,16 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
     join_ids,
 )
-from sklearn_seqcrm.events import EventLog, read_events, read_table
+from sklearn_seqcrm.events import (
+    EventLog,
+    fields_of_other_zone,
+    read_events,
+    read_table,
+)
 from sklearn_seqcrm.partitions._time_counts import TimeCounts
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
-_MOST_LEVELS = 10_000
+MOST_LEVELS = 10_000
 _SAMPLE = 100  # events of the sample
 
 
@@ -62,19 +67,25 @@ class TableOptions(NamedTuple):
         part : int or None, default=None
             Number of the partition, for errors.
         """
+        return self.read_with_zones(source, part)[0]
+
+    def read_with_zones(
+        self, source: Any, part: int | None = None
+    ) -> tuple[EventLog | None, list[str]]:
+        """Return the log as `read`, and the fields of a table to warn of their zone."""
         if callable(source):
             source = source()
         if isinstance(source, str | PathLike):
             source = EventLog.open(source)
         if isinstance(source, EventLog):
-            return self._selected(source, part)
+            return self._selected(source, part), []
         if source is None:
             raise TypeError(
                 f"The events of partition {part} are None; give a table without rows "
                 "for a partition without events, and let functions return a table."
             )
         if not len(source):
-            return None
+            return None, []
         fields = self.fields
         if self.kinds is not None:
             source = self._by_kind(source, self.kinds)
@@ -82,19 +93,19 @@ class TableOptions(NamedTuple):
             fields = list(dict.fromkeys([self.kinds.field, *own]))
         # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
         names = self.customer, self.time
-        events = read_events(
-            read_table(source), *names, fields, categorical=self.categorical
-        )
+        table = read_table(source)
+        events = read_events(table, *names, fields, categorical=self.categorical)
+        zones = fields_of_other_zone(table, events)
         log = EventLog.of(*events, names)
         if self.kinds is None:
-            return log
+            return log, zones
         kind = log.column(self.kinds.field)
         columns = log.columns
         for name in log.fields[1:]:
             lacking = is_of_kinds(kind, self.kinds.lacking(name) or [None])
             if lacking.any():
                 columns[name] = columns[name].missing_where(lacking)
-        return EventLog.of(log.timeline, columns, log.names, self.kinds)
+        return EventLog.of(log.timeline, columns, log.names, self.kinds), zones
 
     def _selected(self, log: EventLog, part: int | None) -> EventLog:
         """Return a log with the fields of the options, which must fit it."""
@@ -177,6 +188,10 @@ class Schema(NamedTuple):
         Whether all times are integers that are written like dates.
     times : TimeCounts
         Some times of events, with the number of events.
+    other_zone : tuple of str
+        Fields of datetimes with a time zone if times have none, or vice versa.
+    cut : frozenset of str
+        Fields of which `template` holds one level, because they have too many.
     """
 
     part: int
@@ -190,9 +205,13 @@ class Schema(NamedTuple):
     is_given: bool
     is_date_like: bool
     times: TimeCounts
+    other_zone: tuple[str, ...]
+    cut: frozenset[str]
 
     @classmethod
-    def of(cls, part: int, log: EventLog | None) -> Schema | None:
+    def of(
+        cls, part: int, log: EventLog | None, other_zone: Sequence[str] = ()
+    ) -> Schema | None:
         """Summarize a partition; None without events.
 
         Parameters
@@ -201,12 +220,15 @@ class Schema(NamedTuple):
             Number of the partition.
         log : EventLog or None
             Its log.
+        other_zone : sequence of str, default=()
+            See Parameters.
         """
         if log is None or not len(log):
             return None
         nothing = np.empty(0, "int64")
         timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
-        columns = {n: _without_events(one) for n, one in log.columns.items()}
+        cut = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
+        columns = {n: _without_events(one, n in cut) for n, one in log.columns.items()}
         few = np.arange(min(_SAMPLE, len(log)))
         last = log.timeline.times.max()
         return cls(
@@ -221,6 +243,8 @@ class Schema(NamedTuple):
             bool(log.timeline.observation.until != last),
             are_date_like(log.timeline),
             TimeCounts.of(log.timeline.times),
+            tuple(other_zone),
+            cut,
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -271,6 +295,10 @@ class Schema(NamedTuple):
             )
             for name in a.fields
         }
+        # What one partition has too many of, all have.
+        cut = self.cut | other.cut
+        cut |= {name for name, one in columns.items() if _has_too_many(one)}
+        columns = {n: _without_events(one, n in cut) for n, one in columns.items()}
         known = {name: self.known[name] or other.known[name] for name in a.fields}
         own = [(one, one.template.timeline.clock) for one in (self, other)]
         firsts = [_on([one.first], old, clock)[0] for one, old in own]
@@ -289,6 +317,8 @@ class Schema(NamedTuple):
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
             times=counts[0].merge(counts[1]),
+            other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
+            cut=cut,
         )
 
     def observed_until(self, given: Any) -> Schema:
@@ -327,7 +357,7 @@ class Schema(NamedTuple):
         what = f"times in column {log.names[1]!r}"
         timeline, columns = log.timeline.on(wanted.clock, what), log.columns
         fitting = {
-            name: _converted(name, columns[name], self.template.column(name))
+            name: _converted(name, columns[name], self.template.column(name), self.cut)
             for name in self.template.fields
         }
         same_fields = list(fitting) == list(columns) and all(
@@ -378,10 +408,15 @@ def _joint_kinds(
     return one.joined(other)
 
 
-def _without_events(column: Column) -> Column:
-    """Return a column of no events that keeps levels: all, or one of many."""
+def _has_too_many(column: Column) -> bool:
+    """Return whether a column has more levels than a schema holds."""
+    return column.categories is not None and len(column.categories) > MOST_LEVELS
+
+
+def _without_events(column: Column, is_cut: bool) -> Column:
+    """Return a column of no events that keeps its levels, or one of them."""
     levels = column.categories
-    if levels is not None and len(levels) > _MOST_LEVELS:
+    if levels is not None and is_cut:
         levels = levels[:1]
     return Column(column.values[:0].copy(), levels)
 
@@ -423,11 +458,12 @@ def _joint_column(
         return Column(values)
     levels = dict(zip(parts, (one.categories, other.categories), strict=True))
     joined = join_ids(levels, f"levels of field {name!r}").unique()
-    joined = joined.sort_values()
-    return _without_events(Column(values, joined))
+    return Column(values, joined.sort_values())
 
 
-def _converted(name: str, column: Column, wanted: Column) -> Column:
+def _converted(
+    name: str, column: Column, wanted: Column, cut: frozenset[str]
+) -> Column:
     """Return a column with the type of another one."""
     if column.type != wanted.type:
         if not column.is_empty():
@@ -436,6 +472,8 @@ def _converted(name: str, column: Column, wanted: Column) -> Column:
                 f"and was {wanted.type}; partitions must not change."
             )
         return wanted.without_values(len(column.values))
+    if column.categories is not None and name in cut:
+        return column
     if column.categories is not None and wanted.categories is not None:
         return _with_levels(name, column, wanted.categories)
     if column.values.dtype == wanted.values.dtype:
@@ -456,8 +494,8 @@ def _with_levels(name: str, column: Column, wanted: pd.Index) -> Column:
         return column
     both = {"this partition": own, "others": wanted}
     levels = join_ids(both, f"levels of field {name!r}").unique().sort_values()
-    codes = look_up(levels.get_indexer(own), column.values, missing=-1)
-    return Column(codes.astype("int32"), levels)
+    place = levels.get_indexer(own).astype("int32")
+    return Column(look_up(place, column.values, missing=-1), levels)
 
 
 def customer_hashes(log: EventLog | None) -> np.ndarray:

@@ -33,25 +33,29 @@ class TimeCounts(NamedTuple):
 
     @classmethod
     def of(cls, times: np.ndarray) -> Self:
-        """Count the times of the events of a partition."""
-        return cls(*np.unique(times, return_counts=True))._thinned()
+        """Count the times of the events of a partition, shape (n_events,)."""
+        times = np.sort(times)
+        kept = _kept(times)
+        return cls(times[kept], np.diff(kept, append=len(times)))
 
     def merge(self, other: TimeCounts) -> TimeCounts:
         """Return the times of both, which are on one clock."""
         pairs = zip(self, other, strict=True)
         times, counts = (np.concatenate(pair) for pair in pairs)
         order = np.argsort(times, kind="stable")
-        return TimeCounts(times[order], counts[order])._thinned()
+        kept = _kept(times[order])
+        return TimeCounts(times[order][kept], np.add.reduceat(counts[order], kept))
 
-    def _thinned(self) -> Self:
-        if len(self.times) <= 2 * _CELLS:
-            return self
-        # As floats: a difference of int64 could overflow.
-        ends = self.times.astype("float64")
-        cells = (ends - ends[0]) / (ends[-1] - ends[0]) * _CELLS
-        is_first = np.append(True, np.diff(np.floor(cells)) > 0)
-        is_last = np.append(is_first[1:], True)
-        kept = np.flatnonzero(is_first | is_last)
-        return self._replace(
-            times=self.times[kept], counts=np.add.reduceat(self.counts, kept)
-        )
+
+def _kept(times: np.ndarray) -> np.ndarray:
+    """Return the positions of the times that are kept of ascending, repeated times."""
+    is_new = np.append(True, times[1:] != times[:-1])
+    if np.count_nonzero(is_new) <= 2 * _CELLS:
+        return np.flatnonzero(is_new)
+    # As floats: a difference of int64 could overflow.
+    edges = np.linspace(float(times[0]), float(times[-1]), _CELLS + 1)[1:-1]
+    if times.dtype == "int64":
+        edges = np.ceil(edges).astype("int64")
+    begin = np.append(0, np.searchsorted(times, edges))
+    end = np.searchsorted(times, times[np.append(begin[1:], len(times)) - 1])
+    return np.unique(np.append(begin, end))

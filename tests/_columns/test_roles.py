@@ -1,5 +1,6 @@
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn_seqcrm._columns import (
     days_before,
     static_type_of,
 )
-from sklearn_seqcrm._columns._static_types import StaticType
+from sklearn_seqcrm._columns._static_types import StaticType, static_parts
 from sklearn_seqcrm.events import EventLog
 from tests.logs import log_of_table
 
@@ -183,6 +184,8 @@ COLUMNS = {
     ),
     "decimals": ([Decimal("2.5"), None], "numeric", [2.5, NAN]),
     "decimals and floats": ([Decimal("2.5"), 1.5], "numeric", [2.5, 1.5]),
+    "decimals and integers": ([Decimal("2.5"), 1], "numeric", [2.5, 1]),
+    "fractions": ([Fraction(5, 2), None], "numeric", [2.5, NAN]),
     "objects": (pd.Series([1, NAN], dtype=object), "numeric", [1, NAN]),
     "bool objects": (pd.Series([True, None], dtype=object), "numeric", [1, NAN]),
     "durations": (pd.to_timedelta(["36h", None]), "numeric", [1.5, NAN]),
@@ -264,6 +267,15 @@ def test_durations_alone_and_beside_numbers(day):
         alone = [as_numbers(column.iloc[[i]])[0] for i in range(len(values))]
         assert_array_equal(as_numbers(column), alone)
         assert alone[0] == 1
+        assert as_numbers(column.iloc[:1].astype("category"))[0] == 1
+
+
+def test_levels_with_half_of_a_surrogate_pair_are_refused():
+    """The names of the columns that are made of them could not hold it."""
+    X = pd.DataFrame({"city": pd.Series(["ab", "a\ud800"], dtype=object)})
+    match = r"levels of the column 'city' have the text 'a\\ud800', which"
+    with pytest.raises(ValueError, match=match):
+        static_parts()[-1][1].fit(X)
 
 
 def test_datetimes_of_numpy_beside_those_of_python():
@@ -273,7 +285,14 @@ def test_datetimes_of_numpy_beside_those_of_python():
 
 
 @pytest.mark.parametrize(
-    "column", [DATES, [1j, 2.0], pd.Series([np.datetime64(9, "D"), 1.0], dtype=object)]
+    "column",
+    [
+        DATES,
+        pd.Categorical(DATES),
+        [1j, 2.0],
+        pd.Series([np.datetime64(9, "D"), 1.0], dtype=object),
+        pd.Series([pd.Timedelta("1D"), np.complex64(1j)], dtype=object),
+    ],
 )
 def test_columns_that_are_no_quantities(column):
     with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):

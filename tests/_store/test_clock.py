@@ -57,6 +57,14 @@ def test_months_and_years_are_no_length(text):
 
 
 @pytest.mark.parametrize(
+    ("what", "end"), [("step", "'30D', or list the cutoffs."), ("bins", "'30D'.")]
+)
+def test_only_steps_can_be_replaced_by_cutoffs(what, end):
+    with pytest.raises(ValueError, match=re.escape(f"such as {end}") + "$"):
+        Clock("int64", "ns").duration("6MS", what)
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("5m", 300), ("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
 )

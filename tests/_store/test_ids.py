@@ -305,6 +305,14 @@ def test_complex_numbers_are_no_ids(ids):
         EventLog(events_of(ids), "who", "time")
 
 
+@pytest.mark.parametrize("storage", ["python", None])
+def test_half_of_a_surrogate_pair_is_no_id(storage):
+    dtype = object if storage is None else pd.StringDtype(storage)
+    ids = pd.Series(["a", "b\ud800"], dtype=dtype)
+    with pytest.raises(ValueError, match=r"text 'b\\ud800', which is no valid Unicode"):
+        EventLog(events_of(ids), "who", "time")
+
+
 def test_float_ids_up_to_the_last_exact_one_are_found():
     log = EventLog(events_of([2**53 - 1, 2**53, 2**53 + 1]), "who", "time")
     X = log.attach(events_of([2.0**53 - 1]))

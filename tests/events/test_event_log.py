@@ -3,6 +3,7 @@
 import copy
 import datetime
 import decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -283,6 +284,24 @@ def test_datetimes_that_are_objects_of_several_zones():
         found = EventLog(events, "customer", "time").to_frame()["due"]
         assert found.dtype.kind == "M"
         assert found.astype(object).tolist() == in_utc
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [decimal.Decimal("2.5"), 1, None],
+        [1, 2.5, decimal.Decimal(3)],
+        [Fraction(1, 2), Fraction(3), None],
+        [Fraction(1, 2), True, np.float32(2)],
+    ],
+)
+def test_numbers_that_are_objects_are_no_categories(values):
+    """Alone, each of them is a number as well."""
+    events = pd.DataFrame({"who": "a", "time": range(3), "v": pd.Series(values)})
+    for one in (events.astype({"v": object}), events[:1]):
+        column = EventLog(one, "who", "time").column("v")
+        expected = one["v"].to_numpy("float64", na_value=np.nan)
+        np.testing.assert_array_equal(column.values, expected)
 
 
 def test_float32_stays_and_levels_are_in_ascending_order():

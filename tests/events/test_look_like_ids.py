@@ -138,6 +138,7 @@ PRICES = [f"{cents // 100},{cents % 100:02}" for cents in range(990, 3990, 50)]
         [f"-1.{one.zfill(6)}" for one in PRICES],
         [f" {one} " for one in PRICES] * 100,
         [f"{i},5" for i in range(5000)],
+        [f"{i},99" for i in range(10, 60)],
     ],
 )
 def test_decimal_commas_are_a_warning(levels, tmp_path):

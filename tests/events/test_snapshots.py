@@ -199,3 +199,10 @@ EVERY, BEFORE = LOG.snapshots_every, LOG.snapshots_before_events
 def test_bad_snapshots(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_error_about_kinds_lists_the_first_levels():
+    items = [f"item {i:02d}" for i in range(30)]
+    log = EventLog(pd.DataFrame({"who": 1, "day": 1, "item": items}), "who", "day")
+    with pytest.raises(ValueError, match=r"'x'\]; field 'item' .*19'\] and 10 more\.$"):
+        log.snapshots([2], kinds="x", kind_field="item")

@@ -1,5 +1,6 @@
 """Warnings of dates that are probably wrong: single late events, a late end."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,32 @@ def test_fields_of_another_time_zone_than_the_times(time, due, match, dtype, tmp
 def test_fields_with_the_time_zone_of_the_times(time, due):
     """Warnings are errors in the tests."""
     EventLog(pd.DataFrame({"who": ["a", "b"], "time": time, "due": due}), "who", "time")
+
+
+def test_appended_and_later_fields_of_another_time_zone(tmp_path):
+    events = pd.DataFrame({"who": ["a", "b"], "time": NOONS, "due": NOONS})
+    more = events.assign(due=AWARE)
+    log = EventLog(events, "who", "time")
+    merged = EventLog.concat({"order": log})
+    parts = [events[:1], more[1:]]
+    match = r"\['due'\] hold datetimes with a time zone, but the times have"
+    for build in (
+        lambda: log.append(more, duplicates="keep"),
+        lambda: merged.append({"order": more}, duplicates="keep"),
+        lambda: EventLog.from_parts(parts, tmp_path / "log", "who", "time"),
+    ):
+        with pytest.warns(UserWarning, match=match) as found:
+            build()
+        assert [one.filename for one in found] == [__file__]
+
+
+@pytest.mark.parametrize("dtype", [None, object])
+@pytest.mark.parametrize(("time", "due"), [(NOONS, AWARE), (AWARE, NOONS)])
+def test_the_advice_about_time_zones_can_be_executed(time, due, dtype):
+    due = due if dtype is None else due.astype(dtype)
+    events = pd.DataFrame({"who": ["a", "b"], "time": time, "due": due})
+    with pytest.warns(UserWarning, match="names the zone|makes local times") as found:
+        EventLog(events, "who", "time")
+    advice = re.search(r"pd\..*\)(?= names| makes)", str(found[0].message))[0]
+    events["due"] = eval(advice, {"pd": pd, "events": events})
+    EventLog(events, "who", "time")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import joblib
@@ -35,6 +36,36 @@ def test_each_warning_of_a_fit_is_shown_once(n_jobs, capfd):
         compare_models(models, X, y, cv=2, groups=groups, n_jobs=n_jobs, **few)
     assert [one.filename for one in caught] == [__file__]
     assert "RFMFeatures" not in capfd.readouterr().err  # of a worker
+
+
+class OddWarning(UserWarning):
+    """A warning that is not made of one text."""
+
+    def __init__(self, *, size):
+        super().__init__(f"of size {size}")
+
+
+class Warner(Offset):
+    """Warns in `fit`."""
+
+    def fit(self, X, y):
+        warnings.warn(OddWarning(size=3), stacklevel=1)
+        return self
+
+
+def test_a_warning_that_is_not_made_of_text():
+    """Those of a worker are made again."""
+    with pytest.warns(UserWarning, match="of size 3") as caught:
+        compare_models(
+            {"a": Warner(), "b": Warner(1.0)},
+            X,
+            Y,
+            cv=2,
+            n_jobs=2,
+            scoring="neg_mean_squared_error",
+            n_resamples=5,
+        )
+    assert [one.category for one in caught] == [UserWarning]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")

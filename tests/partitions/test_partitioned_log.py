@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.partitions import PartitionedLog
+from sklearn_seqcrm.partitions import PartitionedLog, _partitioned_log, _schema
 from sklearn_seqcrm.targets import churned
 from tests.partitions.visits import PARTS, VISITS, log_of_parts
 
@@ -403,6 +404,37 @@ def test_kinds_without_events_in_some_partitions(kinds, tmp_path):
         log.snapshots([3], kinds="x")
     with pytest.raises(KeyError, match="no field 'type' with kinds"):
         log.snapshots([3], kinds="o", kind_field="type")
+
+
+def test_fields_of_many_levels_have_no_kinds(monkeypatch):
+    """Whatever the order of the partitions, and with a short error."""
+    monkeypatch.setattr(_schema, "MOST_LEVELS", 3)
+    monkeypatch.setattr(_partitioned_log, "MOST_LEVELS", 3)
+    items = [list("abc"), list("def"), list("gh")]
+    parts = [
+        pd.DataFrame({"who": i, "day": 1, "item": own}) for i, own in enumerate(items)
+    ]
+    for some in permutations(parts):
+        log = PartitionedLog(list(some), "who", "day")
+        for item in "adg":
+            with pytest.raises(ValueError, match=r"at most 3 levels, and 'item' has"):
+                log.snapshots([3], kinds=item, kind_field="item")
+        made = log.snapshots([3])._make(parts[0], None)
+        assert made["history"].array.log.column("item").categories.tolist() == items[0]
+
+
+@pytest.mark.parametrize("kinds", [None, {"order": ["due"]}])
+def test_fields_of_another_time_zone_are_one_warning(kinds):
+    noon = pd.Timestamp("2024-01-02 12:00")
+    table = pd.DataFrame({"who": list("abc"), "time": noon, "event": "order"})
+    parts = [
+        table[:1].assign(due=pd.NaT),
+        table[1:2].assign(due=noon.tz_localize("UTC")),
+        table[2:].assign(due=noon.tz_localize("Asia/Tokyo")),
+    ]
+    with pytest.warns(UserWarning, match=r"\['due'\] hold datetimes with a") as found:
+        PartitionedLog(parts, "who", "time", kinds=kinds)
+    assert [one.filename for one in found] == [__file__]
 
 
 def test_a_log_on_disk_has_the_levels_of_all_partitions(tmp_path):

@@ -1,5 +1,8 @@
 """Times of all partitions, thinned, and the warnings of dates by them."""
 
+import warnings
+from functools import partial, reduce
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +47,20 @@ def test_logs_among_the_items_have_warned(recwarn):
     assert len(recwarn) == 1
 
 
+def test_logs_of_functions_have_an_end_of_observation():
+    """An end that was given confirms late events, as in one process."""
+    times = [*TWO_YEARS, pd.Timestamp("2030-01-01")]
+    table = pd.DataFrame({"who": np.arange(len(times)) % 30, "time": times})
+
+    def log_of_part(part):
+        own = table[table["who"] % 3 == part]
+        return EventLog(own, "who", "time", observed_until="2030-01-01")
+
+    with warnings.catch_warnings():  # of the parts, whose events end years earlier
+        warnings.filterwarnings("ignore", message="observed_until is")
+        PartitionedLog([partial(log_of_part, i) for i in range(3)], "who", "time")
+
+
 def test_observed_until_years_later_is_a_warning():
     with pytest.warns(UserWarning, match=r"2034-06-01 .*years after the last") as found:
         log_of_times(TWO_YEARS, observed_until="2034-06-01")
@@ -68,3 +85,11 @@ def test_thinned_times(dtype):
     silence = np.diff(times)
     assert np.diff(found.times)[place] == silence.max()
     assert until[place + 1] == np.argmax(silence) + 1
+
+
+def test_few_distinct_times_are_counted_exactly():
+    """Also of many partitions, and if one is centuries later."""
+    days = np.append(np.random.default_rng(0).integers(0, 700, 50_000), 80_000)
+    found = reduce(TimeCounts.merge, [TimeCounts.of(days[i::20]) for i in range(20)])
+    expected = np.unique(days, return_counts=True)
+    np.testing.assert_array_equal(found, expected)

@@ -126,9 +126,9 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
         "origins": list(layout.origins),
         # Ticks of a typical interarrival time.
         "time_unit": layout.time_unit,
-        # Of the channel of interarrival times: (log(1 + gap) - center) / scale.
-        "gap_center": encoder.interarrival_scale[0],
-        "gap_scale": encoder.interarrival_scale[1],
+        # Of the channel of interarrival times: (log(1 + x) - center) / scale.
+        "interarrival_center": encoder.interarrival_scale[0],
+        "interarrival_scale": encoder.interarrival_scale[1],
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
@@ -230,7 +230,7 @@ def export_onnx(pipeline: Pipeline, path: FilePath) -> list[Path]:
     **A step.** Inputs are an event of each of n customers and the state before it:
 
     - ``values`` (n, F) and ``codes`` (n, C): the encoded event;
-    - ``gap`` (n,): interarrival time in typical ones, 0 for a first event;
+    - ``interarrival_time`` (n,): in typical ones, 0 for a first event;
     - ``begins`` (n,) bool, only if events are joined to moments: whether the event
       begins a moment, as a first one does; if not, it joins that of the event before;
     - ``event`` (n,) bool: whether there is an event. If not, the state stays as it is,

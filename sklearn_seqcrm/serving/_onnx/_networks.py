@@ -130,7 +130,8 @@ def outputs_of_step(
         values = _input(graph, f"{prefix}values", "float32", ["n", _n_channels(first)])
         codes = _codes_of(graph, prefix, first, ["n"])
         gap, age = (
-            _input(graph, f"{prefix}{key}", "float32", ["n"]) for key in ("gap", "age")
+            _input(graph, f"{prefix}{key}", "float32", ["n"])
+            for key in ("interarrival_time", "age")
         )
         event = _input(graph, f"{prefix}event", "bool", ["n"])
         begins: Any = True
