@@ -9,8 +9,7 @@ Fields of a record, for M networks whose packed states have V vectors (see
 
 A float16 has 11 significant bits: adding 0.4 to a sum of 2,048 does not change it. So
 sums over all events stay in float32. Everything else is bounded or decays, and rounding
-costs less than a thousandth of it. Version 0.1.0 stored all vectors in float16,
-(M, V, H), and had no totals.
+costs less than a thousandth of it.
 """
 
 from __future__ import annotations
@@ -65,25 +64,6 @@ class StoredVectors:
         vectors[..., self._narrow, :] = narrow
         vectors[..., self._wide, :] = wide
         return vectors
-
-    def store_narrow(self, records: np.ndarray, vectors: np.ndarray) -> None:
-        """Write vectors that version 0.1.0 stored, all of them in float16.
-
-        Parameters
-        ----------
-        records : structured array of shape (B,)
-            The records.
-        vectors : ndarray of shape (B, M, V, H), float16
-            The vectors.
-        """
-        for number in range(vectors.shape[1]):
-            self.store(records, slice(None), number, vectors[:, number])
-
-    def narrow_like(self, records: np.ndarray) -> np.ndarray:
-        """Return zeros of the shape and type that `store_narrow` takes."""
-        n_records, n_networks, _, size = records["vectors"].shape
-        shape = n_records, n_networks, len(self._narrow) + len(self._wide), size
-        return np.zeros(shape, self._dtype)
 
     def store(
         self, records: np.ndarray, slots: Any, number: int, vectors: np.ndarray

@@ -107,14 +107,7 @@ def _restore(
     ):
         own = table.slice(0, saved["n"])
         records = np.repeat(stream.states.at(np.array([-1])), saved["n"])
-        names = list(records.dtype.names or ())
-        if "totals" in names and f"{i}_totals" not in own.column_names:
-            # Written by version 0.1.0, or a file of float32, which is refused.
-            like = stream.stored.narrow_like(records)
-            vectors = _from_arrow(own[f"{i}_vectors"], like, path)
-            stream.stored.store_narrow(records, vectors)
-            names = [n for n in names if n not in ("vectors", "totals")]
-        for field in names:
+        for field in records.dtype.names or ():
             records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
         # To Python objects, which are the keys of the slots.
         customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
