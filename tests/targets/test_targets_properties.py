@@ -75,8 +75,9 @@ def problems(draw):
     events = pd.DataFrame({"id": who, "time": points(when, axis), "event": event})
     events["price"] = price
     events["shop"] = pd.Series(shop, dtype="category")
-    events["known"] = pd.Series(pd.Timestamp("2024-01-01")).repeat(len(events)).values
-    events["known"] += pd.to_timedelta(np.arange(len(events)), "h")
+    zone = getattr(events["time"].dtype, "tz", None)
+    first = pd.Timestamp("2024-01-01", tz=zone)
+    events["known"] = pd.date_range(first, periods=len(events), freq="h")
     # `only` and the targets refuse kinds that the log has never seen.
     absent = sorted({"order", "return"} - set(event))
     if absent:
