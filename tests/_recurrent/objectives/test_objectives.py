@@ -307,7 +307,7 @@ numbers = st.floats(-200, 200, width=32)
 
 
 @settings(max_examples=60)
-@given(arrays("float64", (7, 5), elements=numbers), st.integers(-290, 290))
+@given(arrays("float64", (7, 5), elements=numbers), st.integers(-290, 260))
 def test_quantiles_never_cross(outputs, size):
     y = 10.0**size * np.array([-3.0, 0, 1, 1, 7, 1e5])
     levels = [0.01, 0.3, 0.5, 0.50001, 0.99]
