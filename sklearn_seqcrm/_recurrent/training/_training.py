@@ -508,10 +508,10 @@ def _run_epochs(
         patience = estimator.n_iter_no_change
         stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
         stopping = [("stop_early", stop_early)]
-    # Before those of the user, who may set another rate.
-    # Not by set_params, which does not initialize new callbacks. Early stopping ends an
-    # epoch before later callbacks are called, so that the others come first. All of
-    # them see averaged weights.
+    # Not by set_params, which does not initialize new callbacks. The rate is set before
+    # callbacks of the user, who may set another. Early stopping ends an epoch before
+    # later callbacks are called, so that the others come first. All of them see
+    # averaged weights.
     # Those of several processes surround the others, which see what was agreed on.
     agreeing, keeping = net.ranks.callbacks()
     net.callbacks = [
