@@ -6,11 +6,12 @@ import warnings
 
 import pandas as pd
 
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS
 from sklearn_seqcrm._store._timeline import Timeline
 
 
-def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> None:
+def warn_date_like_times(timeline: Timeline, what: str) -> None:
     """Warn if all times are integers that are written like dates, such as 20240131.
 
     From the end of January to the first of February they are 70 apart, and not 1, so
@@ -22,8 +23,6 @@ def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> 
         Times of a log with events.
     what : str
         How the warning names the times.
-    stacklevel : int, default=3
-        That of `warnings.warn`.
     """
     if not are_date_like(timeline):
         return
@@ -33,7 +32,7 @@ def warn_date_like_times(timeline: Timeline, what: str, stacklevel: int = 3) -> 
         " Differences between them are not numbers of days. Convert them first, with "
         f"{DATES_OF_NUMBERS}.",
         UserWarning,
-        stacklevel=stacklevel,
+        stacklevel=user_stacklevel(),
     )
 
 

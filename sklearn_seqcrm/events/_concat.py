@@ -186,5 +186,5 @@ def _earliest_observation(timelines: dict[str, Timeline]) -> ObservationWindow:
         return earliest.observation
     # If observation ends after the last event, the user has set observed_until.
     if earliest.observed_until == earliest.times.max():
-        warn_early_end(timelines, kind, stacklevel=4)
+        warn_early_end(timelines, kind)
     return earliest.observation._replace(limited_by=kind)

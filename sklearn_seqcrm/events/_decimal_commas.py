@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Column
 
 # Ways to read numbers by pandas. Those like 1,024 match both; 0,250 and 12,5 are not
@@ -27,7 +28,7 @@ _ALMOST_ALL, _MOST = 0.9, 0.5  # are numbers; have a comma
 
 
 def warn_decimal_commas(
-    columns: Mapping[str, Column], declared: Collection[str], stacklevel: int = 3
+    columns: Mapping[str, Column], declared: Collection[str]
 ) -> None:
     """Warn if levels of fields look like numbers with decimal or thousands commas.
 
@@ -37,8 +38,6 @@ def warn_decimal_commas(
         The fields of the log.
     declared : collection of str
         Fields that the user declared categorical.
-    stacklevel : int, default=3
-        That of `warnings.warn`.
     """
     found = {
         name: matches
@@ -61,7 +60,7 @@ def warn_decimal_commas(
         f"the file by {how}; categorical={[*declared, *found]} keeps them as "
         "categories.",
         UserWarning,
-        stacklevel=stacklevel,
+        stacklevel=user_stacklevel(),
     )
 
 

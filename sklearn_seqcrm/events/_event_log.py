@@ -239,9 +239,9 @@ class EventLog(StoredLog):
         timeline, until = joint.timeline, joint.timeline.observed_until
         last = self.timeline.times.max(initial=timeline.times.min())
         if observed_until is None:
-            warn_isolated_events(timeline, self._names[1], stacklevel=2, since=last)
+            warn_isolated_events(timeline, self._names[1], since=last)
         elif until != self.timeline.observed_until:
-            warn_far_observation(timeline, stacklevel=2)
+            warn_far_observation(timeline)
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self
@@ -328,7 +328,7 @@ class EventLog(StoredLog):
         check_mergeable(logs, kind_field, cls)
         events, kinds = merge_logs(logs, kind_field, observed_until)
         if observed_until is not None:
-            warn_far_observation(events.timeline, stacklevel=2)
+            warn_far_observation(events.timeline)
         first = next(iter(logs.values()))
         return cls.of(*events, first._names, kinds)
 

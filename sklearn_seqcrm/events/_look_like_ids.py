@@ -9,6 +9,7 @@ import narwhals.stable.v1 as nw
 import numpy as np
 
 from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Column
 
 _SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first is not conclusive
@@ -17,7 +18,7 @@ _MANY = 10_000  # different values; few quantities have so many in such a sample
 
 
 def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
-    """Warn if numeric fields look like ids; the caller's caller is named.
+    """Warn if numeric fields look like ids.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> N
             "categories, or fields=[...] without them to leave them out; with "
             "categorical=[] they are quantities.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=user_stacklevel(),
         )
 
 

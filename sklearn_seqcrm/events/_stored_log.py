@@ -34,7 +34,7 @@ from sklearn_seqcrm.events._viewable_log import ViewableLog
 def warn_about_events(
     events: Events, time: str, declared: Collection[str], observed_until: Any
 ) -> None:
-    """Warn of probable errors in the events of a new log; the caller's caller is named.
+    """Warn of probable errors in the events of a new log.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ def warn_about_events(
         What the user gave; None: nothing, so that nothing confirms late events.
     """
     timeline = events.timeline
-    warn_decimal_commas(events.columns, declared, stacklevel=4)
-    warn_date_like_times(timeline, f"times in column {time!r}", stacklevel=4)
+    warn_decimal_commas(events.columns, declared)
+    warn_date_like_times(timeline, f"times in column {time!r}")
     if observed_until is None:
-        warn_isolated_events(timeline, time, stacklevel=3)
-    warn_far_observation(timeline, stacklevel=3)
+        warn_isolated_events(timeline, time)
+    warn_far_observation(timeline)
 
 
 class StoredLog(ViewableLog):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
 
 # Cutoffs may lie this share of the span after the end of observation without a warning.
@@ -86,7 +87,7 @@ def _longest_span(clock: Clock) -> str:
     return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 
-def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> None:
+def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
     """Warn of cutoffs long after the end of observation.
 
     Features that count from the cutoff would show inactive customers, although nothing
@@ -98,8 +99,6 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -
         Times and observation window of a log.
     cutoff : ndarray of shape (n,)
         Cutoffs on its axis.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     """
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
@@ -120,13 +119,11 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -
         "log.append(...); or, if it was recorded for longer than until its last "
         "event, EventLog(..., observed_until=...).",
         UserWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )
 
 
-def warn_early_cutoffs(
-    timeline: Timeline, cutoffs: np.ndarray, stacklevel: int
-) -> None:
+def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
     """Warn if no cutoff lies after the first event, so that no history has any.
 
     Parameters
@@ -135,8 +132,6 @@ def warn_early_cutoffs(
         Times of a log with events.
     cutoffs : ndarray of shape (n,)
         Ascending cutoffs on its axis.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     """
     clock, first = timeline.clock, timeline.times.min()
     if cutoffs[-1] > first:
@@ -145,11 +140,11 @@ def warn_early_cutoffs(
         f"No cutoff lies after the first event of the log, at {clock.as_scalar(first)},"
         f" so that there is no row; the last cutoff is {clock.as_scalar(cutoffs[-1])}.",
         UserWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )
 
 
-def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -> None:
+def warn_early_end(timelines: dict[str, Timeline], kind: str) -> None:
     """Warn of a kind of events that limits observation long before the others.
 
     Parameters
@@ -158,8 +153,6 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
         The kinds, on one clock.
     kind : str
         The kind whose observation ends first.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     """
     clock, end = timelines[kind].clock, timelines[kind].observed_until
     spans = [one.span for one in timelines.values()]
@@ -178,7 +171,7 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
         f"EventLog.concat(..., observed_until={_as_code(late)}); if not, "
         f"observed_until={_as_code(early)} confirms the end.",
         UserWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )
 
 
@@ -187,9 +180,7 @@ def _as_code(time: Any) -> str:
     return repr(str(time)) if isinstance(time, pd.Timestamp) else repr(time)
 
 
-def warn_isolated_events(
-    timeline: Timeline, time: str, stacklevel: int, since: Any = None
-) -> None:
+def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> None:
     """Warn of one or a few events long after all others, which may have a wrong date.
 
     For logs without a given end of observation: if the user gives it, events after it
@@ -206,8 +197,6 @@ def warn_isolated_events(
         Times of a log.
     time : str
         Name of their column.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     since : int, float or None, default=None
         Warn only if the events are later than this time; None: always.
     """
@@ -223,11 +212,11 @@ def warn_isolated_events(
     (one,) = timeline.customers[code].tolist()
     share = f"{len(where)} of {len(times):,}"
     text = _about_isolated(clock, late, bulk, time, share, f", of customer {one!r}")
-    warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
 
 
 def warn_isolated_times(
-    clock: Clock, times: np.ndarray, counts: np.ndarray, time: str, stacklevel: int
+    clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
 ) -> None:
     """Warn as `warn_isolated_events` does, of distinct times and their counts.
 
@@ -241,8 +230,6 @@ def warn_isolated_times(
         Number of events at each.
     time : str
         Name of the column of times.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     """
     n_events = int(counts.sum())
     # Rounded up: a rare time stays one of the times.
@@ -254,7 +241,7 @@ def warn_isolated_times(
     place = int(np.searchsorted(times, late))
     share_of = f"{int(counts[place:].sum())} of {n_events:,}"
     text = _about_isolated(clock, late, times[place - 1], time, share_of)
-    warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
 
 
 def _about_isolated(
@@ -301,15 +288,13 @@ def _first_isolated(times: np.ndarray, clock: Clock) -> Any:
     return tail[first + 1]
 
 
-def warn_far_observation(timeline: Timeline, stacklevel: int) -> None:
+def warn_far_observation(timeline: Timeline) -> None:
     """Warn of an end of observation years after the last event.
 
     Parameters
     ----------
     timeline : Timeline
         Times and observation window of a log of datetimes; other logs pass.
-    stacklevel : int
-        Stack level of the caller, as in `warnings.warn`.
     """
     clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
     if per_day is None or len(timeline.times) < _MANY:
@@ -324,5 +309,5 @@ def warn_far_observation(timeline: Timeline, stacklevel: int) -> None:
         f"{clock.as_scalar(last)}, so that all customers look inactive in between. If "
         "that is a wrong date, correct it.",
         UserWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )

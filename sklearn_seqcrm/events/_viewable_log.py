@@ -98,7 +98,7 @@ class ViewableLog(RawLog):
             self, rows, customer, cutoff, lookback, allow_exact_matches, name
         )
         warn_unknown_customers(rows[array.dtype.customer], array)
-        warn_late_cutoffs(self._timeline, array.rows.cutoff, stacklevel=2)
+        warn_late_cutoffs(self._timeline, array.rows.cutoff)
         return rows.assign(**{name: array})
 
     def snapshots(
@@ -181,9 +181,9 @@ class ViewableLog(RawLog):
         rows = rows_at_cutoffs(
             self, ticks, min_events, active_within, lookback, name, kinds, kind_field
         )
-        warn_late_cutoffs(self._timeline, rows[name].array.rows.cutoff, stacklevel=2)
+        warn_late_cutoffs(self._timeline, rows[name].array.rows.cutoff)
         if min_events and len(self):
-            warn_early_cutoffs(self._timeline, ticks, stacklevel=2)
+            warn_early_cutoffs(self._timeline, ticks)
         return rows
 
     def snapshots_every(
@@ -376,5 +376,5 @@ class ViewableLog(RawLog):
     def _rows_at(self, snapshots: Snapshots, lookback: Any, name: str) -> pd.DataFrame:
         """Return the rows of snapshots; warn of late cutoffs."""
         rows = rows_of_snapshots(self, snapshots, lookback, name)
-        warn_late_cutoffs(self._timeline, snapshots.cutoff, stacklevel=3)
+        warn_late_cutoffs(self._timeline, snapshots.cutoff)
         return rows

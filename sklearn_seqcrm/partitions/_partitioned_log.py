@@ -184,7 +184,7 @@ class PartitionedLog:
         if self._schema.is_date_like:
             warn_date_like_times(timeline, f"times in column {time!r}")
         if observed_until is not None:
-            warn_far_observation(timeline, stacklevel=2)
+            warn_far_observation(timeline)
         # Logs among the items warned when they were made.
         if any(map(_is_log, events if isinstance(events, Sequence) else ())):
             return
@@ -193,7 +193,7 @@ class PartitionedLog:
         warn_other_zone(self._schema.other_zone, timeline.clock)
         # Functions may return logs, whose end of observation confirms late events.
         if observed_until is None and not self._schema.is_given:
-            warn_isolated_times(timeline.clock, *self._schema.times, time, stacklevel=2)
+            warn_isolated_times(timeline.clock, *self._schema.times, time)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""

@@ -90,9 +90,9 @@ class Snapshots(NamedTuple):
     def check_cutoffs(self, log: EventLog, table: Any) -> None:
         """Warn of cutoffs too early or too late for a log of one customer."""
         ticks = parse_cutoffs(log.timeline, self.cutoffs)
-        warn_late_cutoffs(log.timeline, ticks, stacklevel=4)
+        warn_late_cutoffs(log.timeline, ticks)
         if self.min_events and len(log):
-            warn_early_cutoffs(log.timeline, ticks, stacklevel=4)
+            warn_early_cutoffs(log.timeline, ticks)
 
     def _places(self, ids: pd.Index, of_table: pd.Series, name: str) -> np.ndarray:
         """Return the row of each customer in the table of statics, -1 for none."""
@@ -158,4 +158,4 @@ class Attached(NamedTuple):
         array = histories_of_rows(
             log, rows, self.customer, self.cutoff, None, False, self.name
         )
-        warn_late_cutoffs(log.timeline, array.rows.cutoff, stacklevel=4)
+        warn_late_cutoffs(log.timeline, array.rows.cutoff)
