@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import CONSTRAINTS as OF_NETWORKS
 from sklearn_seqcrm._recurrent.training import (
+    COUNT,
     EpochSteps,
     Seeds,
     draw_seeds,
@@ -43,8 +44,8 @@ from sklearn_seqcrm.event_model._learned import (
     event_counts,
     join_views,
     learn_events,
-    n_statics,
     select_raw,
+    split_static,
 )
 from sklearn_seqcrm.event_model._likelihood import (
     calibrate_state_shrinkage,
@@ -58,15 +59,11 @@ _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "po
 
 CONSTRAINTS: dict[str, list[Any]] = {
     **{name: one for name, one in OF_NETWORKS.items() if name not in _WITHOUT},
-    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [COUNT],
     "copies": ["boolean"],
-    "n_components": [Interval(Integral, 1, None, closed="left")],
-    "min_frequency": [
-        Interval(Integral, 1, None, closed="left"),
-        Interval(Real, 0, 1, closed="neither"),
-        None,
-    ],
-    "max_categories": [Interval(Integral, 1, None, closed="left"), None],
+    "n_components": [COUNT],
+    "min_frequency": [COUNT, Interval(Real, 0, 1, closed="neither"), None],
+    "max_categories": [COUNT, None],
     "moments": ["boolean", StrOptions({"auto"})],
     "yearly_seasonality": ["boolean", StrOptions({"auto"})],
 }
@@ -136,7 +133,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             self, net, self._batch_size_of(data), data, customers, None, seeds.split
         )
         self.nets_ = [net]
-        net.module_.time.reset_never()
+        net.module_.time.offset_never(0.0)
         if valid is not None:
             # Validation scores are those of the weights, not of an older shrinkage.
             reset_state_shrinkage(net)
@@ -262,7 +259,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             criterion=torch.nn.Identity,
             events_in_row=float(event_counts(data).mean()),
             module__learned=self._learned,
-            module__n_static=n_statics(data.static),
+            module__n_static=split_static(data.static).statics.shape[1],
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,

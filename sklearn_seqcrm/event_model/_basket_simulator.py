@@ -55,7 +55,7 @@ class BasketSimulator(Simulator):
         # An open basket has its items already, and gets them again if baskets do so.
         drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
         if key in paths.copies and not density.has_repeats:
-            drawn = paths.copies[key].levels_now()
+            drawn = paths.copies[key].events.now().level.long()
         # New levels come from copies alone.
         field = self.learned.level_field(name)
         n_levels = field.n_levels if key in paths.copies else density.n_levels

@@ -10,9 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
-from sklearn_seqcrm._recurrent.network import HistoryReader, LSTMCell, RecurrentState
+from sklearn_seqcrm._recurrent.network import (
+    HistoryReader,
+    LSTMCell,
+    RecurrentState,
+    layer_products,
+)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -76,13 +80,3 @@ def cell_states(
         gates = LSTMCell.gates(new + old)
         found.append(_Recurrence.apply(gates[1], gates[0] * gates[2], last))
     return found
-
-
-def layer_products(
-    direction: nn.Module, inputs: torch.Tensor, hidden: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``W_ih x + b_ih`` and ``W_hh h + b_hh`` of a layer."""
-    return (
-        nn.functional.linear(inputs, direction.weight_ih_l0, direction.bias_ih_l0),
-        nn.functional.linear(hidden, direction.weight_hh_l0, direction.bias_hh_l0),
-    )

@@ -99,18 +99,13 @@ def habit_shares(like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(HABIT_SHARES, dtype=torch.int64, device=like.device)
 
 
-def habit_threshold(n_events: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Return the events from which on a level is a habit, int64.
-
-    `n_events` is the number of events at earlier moments, and `share` in thousandths;
-    their shapes are broadcast.
-    """
-    return ((n_events * share + _ONE - 1) // _ONE).clamp(min=1)  # rounded up
-
-
 def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
-    """Return the thresholds of all habits, shape (n, n_habits)."""
-    return habit_threshold(n_events[:, None], habit_shares(n_events))
+    """Return from how many events on a level is a habit, shape (n, n_habits), int64.
+
+    `n_events`, of shape (n,), are the numbers of events at earlier moments.
+    """
+    thousandths = n_events[:, None] * habit_shares(n_events)
+    return ((thousandths + _ONE - 1) // _ONE).clamp(min=1)  # rounded up
 
 
 def remaining(total: torch.Tensor, excluded: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._recurrent.network import float32_tensor
 from sklearn_seqcrm.event_model._copy_counts import (
     LEAST_TOTAL,
     N_EARLIER,
@@ -72,8 +73,7 @@ class CopyMechanism(nn.Module):
 
     def __init__(self, size: int, lift: np.ndarray, generator: torch.Generator) -> None:
         super().__init__()
-        weights = torch.tensor(lift, dtype=torch.float32, device="cpu")
-        self.register_buffer("lift", weights)
+        self.register_buffer("lift", float32_tensor(lift))
         earlier = (1 - _START_SAME) / N_EARLIER
         shares = [_START_SAME, *[earlier] * N_EARLIER]
         new = 1 - _START_SHARE
@@ -85,8 +85,7 @@ class CopyMechanism(nn.Module):
         self.gates = new_output(size + 1 + N_SOURCES, logits, generator)
         with torch.no_grad():
             self.gates.weight[:, size + 1 :] = 0.0
-        most = torch.zeros(N_SOURCES, dtype=torch.float32, device="cpu")
-        self.register_buffer("most_total", most)
+        self.register_buffer("most_total", float32_tensor(np.zeros(N_SOURCES)))
 
     def gate_logits(
         self, context: torch.Tensor, is_new_moment: torch.Tensor, total: torch.Tensor

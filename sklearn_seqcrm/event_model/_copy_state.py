@@ -376,7 +376,9 @@ class CopyState:
         They have the shape (n, n_levels), and are overwritten. A moment that has all
         possible levels excludes none.
         """
-        path, level = self._levels_now()
+        now = self.events.now()
+        path, event = now.is_first.nonzero(as_tuple=True)
+        level = now.level[path, event].long()
         excluded = probabilities[path, level]
         if not len(excluded):
             return probabilities
@@ -389,20 +391,6 @@ class CopyState:
         kept = is_full[path]
         probabilities[path[kept], level[kept]] = excluded[kept]
         return probabilities.div_(torch.where(is_full, 1.0, rest)[:, None])
-
-    def _levels_now(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the path and the level of each level of this moment, once for each."""
-        now = self.events.now()
-        path, event = now.is_first.nonzero(as_tuple=True)
-        return path, now.level[path, event].long()
-
-    def levels_now(self) -> torch.Tensor:
-        """Return the levels of this moment, and 0 for other events, shape (n, c)."""
-        return self.events.now().level.long()
-
-    def has_now(self, levels: torch.Tensor) -> torch.Tensor:
-        """Return whether this moment has the level of each path, shape (n,), bool."""
-        return self.events.has_now(levels)
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
         """Return ``sum_j weights_j n_j(c)`` of each level c, shape (n, n_levels)."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.network import Linear, new_linear
+from sklearn_seqcrm._recurrent.network import Linear, float32_tensor, new_linear
 from sklearn_seqcrm.event_model._mixture_likelihood import (
     LEAST_LOG_STD,
     log_mixture,
@@ -243,7 +243,7 @@ def new_output(
     """Return a linear layer whose outputs are about `bias` before training."""
     layer = new_linear(n_inputs, len(bias), generator)
     layer.weight.mul_(_START_WEIGHT)
-    layer.bias.copy_(torch.tensor(bias, dtype=torch.float32, device="cpu"))
+    layer.bias.copy_(float32_tensor(bias))
     return layer
 
 
@@ -282,10 +282,6 @@ class AtomMixture(NamedTuple):
     log_weights: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
-
-    def take(self, rows: torch.Tensor) -> AtomMixture:
-        """Return the mixtures of some rows."""
-        return AtomMixture(*(numbers[rows] for numbers in self))
 
     def log_survival(
         self, lower: torch.Tensor, atom_above: int | None = None
@@ -416,8 +412,7 @@ class MixtureDensity(nn.Module):
         self.output = new_output(size, [*logits, *quantiles, *[raw] * n], generator)
         possible = torch.tensor(is_possible, device="cpu")
         self.register_buffer("is_possible", possible, persistent=False)
-        zeros = torch.zeros(len(logits), dtype=torch.float32, device="cpu")
-        self.register_buffer("logit_offset", zeros)
+        self.register_buffer("logit_offset", float32_tensor(np.zeros(len(logits))))
 
     def mixture(self, context: torch.Tensor) -> AtomMixture:
         """Return the mixtures given contexts of shape (n, size)."""

@@ -11,13 +11,13 @@ rows are padded by moments, and their events stand one after the other::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
 
-from sklearn_seqcrm._ragged import is_run_start, segment_numbers
+from sklearn_seqcrm._ragged import is_run_start, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import (
     Batch,
     BatchIterator,
@@ -25,6 +25,7 @@ from sklearn_seqcrm._recurrent.data import (
     HistorySource,
     TensorFields,
 )
+from sklearn_seqcrm.event_model._learned import event_counts
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class VisibleEvents(TensorFields):
         """Gather the events that some rows see."""
         events = source.events
         offsets = np.append(0, np.cumsum(events.lengths[rows]))
-        first = offsets[:-1][np.diff(offsets) > 0]
+        first = starts_of_nonempty(offsets)
         row = segment_numbers(offsets)
         at = np.arange(len(row))
         position = at - offsets[row]
@@ -72,7 +73,7 @@ class VisibleEvents(TensorFields):
             n_before = at - np.maximum.accumulate(np.where(is_new, at, 0))
         channels = events.channels[index]
         # The first event that a row may see has no predecessor.
-        channels[first, source.gap] = 0
+        channels[first, source.interarrival_channel] = 0
         arrays = (
             row,
             position,
@@ -85,28 +86,15 @@ class VisibleEvents(TensorFields):
         return cls(*map(torch.from_numpy, arrays))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EventPart(BatchPart):
-    """A `BatchPart` of rows with a sequence each, and their events.
+    """A `BatchPart` of rows with a sequence each, and the events that they see.
 
     It has padded histories only if steps are moments: otherwise `events` holds every
     step.
-
-    Parameters
-    ----------
-    events : VisibleEvents or None
-        The events; never None in a part of `EventBatches`.
     """
 
-    events: VisibleEvents | None = None
-
-    @classmethod
-    def with_events(
-        cls, part: BatchPart, source: HistorySource, rows: np.ndarray
-    ) -> Self:
-        """Return a part with the events that its rows see."""
-        own = {one.name: getattr(part, one.name) for one in fields(part)}
-        return cls(**own, events=VisibleEvents.of(source, rows))
+    events: VisibleEvents
 
 
 class EventBatch(Batch):
@@ -114,39 +102,28 @@ class EventBatch(Batch):
 
     def __iter__(self) -> Iterator[EventPart]:
         """Gather a part at a time, in the order of `rows`."""
-        [source] = self._data.sources
+        [source] = self.data.sources
+        parts = super().__iter__()
         if source.levels is None:
-            for rows in self.parts:
-                part = BatchPart.of(self._data, rows, [])
-                yield EventPart.with_events(part, source, rows)
-            return
-        for rows, part in zip(self.parts, super().__iter__(), strict=True):
-            yield EventPart.with_events(part, source, rows)
+            parts = (BatchPart.of(self.data, rows, []) for rows in self.parts)
+        for rows, part in zip(self.parts, parts, strict=True):
+            yield EventPart(**vars(part), events=VisibleEvents.of(source, rows))
 
 
 class EventBatches(BatchIterator):
     """A `BatchIterator` whose parts have events, as many as memory has room for."""
 
-    def __iter__(self) -> Iterator[tuple[EventBatch, torch.Tensor]]:
-        """Yield a batch and its targets, which are 0."""
-        for parts in self.plan():
-            batch = EventBatch(self.data, parts, self.share)
-            yield batch, batch.target
+    batch_type = EventBatch
 
     def plan(self) -> list[list[np.ndarray]]:
         """Return the rows of each part of each batch."""
-        counts = self._n_events()
+        counts = event_counts(self.data)
         plan = []
         for parts in super().plan():
             rows = np.concatenate(parts)
             cuts = np.cumsum([len(part) for part in parts])[:-1].tolist()
             plan.append(np.split(rows, self._cut_events(counts[rows], cuts)))
         return plan
-
-    def _n_events(self) -> np.ndarray:
-        """Return the number of events of each row."""
-        [source] = self.data.sources
-        return source.events.lengths
 
     def _cut_events(self, counts: np.ndarray, cuts: list[int]) -> list[int]:
         """Return `cuts`, and others between them, for parts of `steps_at_once` events.
@@ -209,7 +186,7 @@ class MixedBatches(EventBatches):
         if not self.shuffle:
             return super().plan()
         [source] = self.data.sources
-        lengths, counts = source.lengths, self._n_events()
+        lengths, counts = source.lengths, event_counts(self.data)
         order = self.rng.permutation(len(lengths))
         plan = []
         for first in range(0, len(order), self.batch_size):

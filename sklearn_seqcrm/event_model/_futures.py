@@ -19,7 +19,7 @@ from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 
-# Levels of the index of simulated targets.
+# Names of the index of simulated targets.
 _PATH_KEYS = ("row", "path")
 
 
@@ -175,8 +175,8 @@ def _by_path(
     if is_pandas and values.index.is_unique and values.index.isin(paths.index).all():
         values = values.reindex(paths.index)
     if isinstance(values, pd.DataFrame):
-        levels: Any = [rows, range(n_paths)]
-        return values.set_axis(pd.MultiIndex.from_product(levels, names=_PATH_KEYS))
+        keys: Any = [rows, range(n_paths)]
+        return values.set_axis(pd.MultiIndex.from_product(keys, names=_PATH_KEYS))
     numbers = np.asarray(values)
     return numbers.reshape(len(rows), n_paths, *numbers.shape[1:])
 
@@ -189,7 +189,7 @@ def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarra
     (``method="weibull"`` of `numpy.quantile`; definition 6 of Hyndman and Fan, "Sample
     Quantiles in Statistical Packages", The American Statistician 50(4), 1996,
     https://doi.org/10.2307/2684934). A further value that is drawn like the paths is
-    equally likely in each of the ``m + 1`` gaps between them, so that the interval
+    equally likely in each of the ``m + 1`` ranges between them, so that the interval
     holds it with its nominal probability. Between the places ``1 + q (m - 1)``, the
     default of NumPy, intervals of 90% would hold 74% with 10 paths and 81% with 20.
 
@@ -207,7 +207,8 @@ def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarra
     last = np.maximum(n_valid - 1, 0)
     with np.errstate(invalid="ignore"):  # 0 / 0, and infinities of both signs
         found = {"mean": np.nansum(ordered, axis=1) / n_valid}
-        for name, share in _shares(interval).items():
+        tail = (1 - interval) / 2
+        for name, share in (("median", 0.5), ("lower", tail), ("upper", 1 - tail)):
             place = np.clip(share * (n_valid + 1) - 1, 0, last)
             low = np.floor(place).astype("int64")
             high = np.minimum(low + 1, last)
@@ -220,12 +221,6 @@ def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarra
             between = below + (place - low) * (above - below)
             found[name] = np.where(is_exact, below, between)
     return found
-
-
-def _shares(interval: float) -> dict[str, float]:
-    """Return the quantiles of a summary, by the names of their columns."""
-    tail = (1 - interval) / 2
-    return {"median": 0.5, "lower": tail, "upper": 1 - tail}
 
 
 def summarise_targets(
@@ -278,8 +273,7 @@ def _summary_table(
     # Nullable booleans and integers with a missing value are objects, as Decimals are.
     if pd.api.types.infer_dtype(flat, skipna=True) in NUMBER_OBJECTS:
         flat = pd.Series(flat.to_numpy(dtype="float64", na_value=np.nan))
-    kind = flat.dtype.kind
-    if kind in "mM":
+    if flat.dtype.kind in "mM":
         unit: Any = f"m8[{flat.dt.unit}]"
         # From the first one on: float64 holds such differences to the tick.
         first = flat.dropna().min()
@@ -291,7 +285,7 @@ def _summary_table(
             key: first + pd.Series(_whole_ticks(one).view(unit))
             for key, one in summary_of_paths(numbers, interval).items()
         }
-    elif kind in "biuf":
+    elif flat.dtype.kind in "biuf":
         numbers = flat.to_numpy(dtype="float64").reshape(-1, n_paths)
         found = summary_of_paths(numbers, interval)
     else:

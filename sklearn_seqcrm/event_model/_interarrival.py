@@ -406,12 +406,8 @@ class TimeDensity(MixtureDensity):
         later = [mixture.log_survival(one) for one in lower]
         return torch.stack([mixture.log_atoms[:, _NEVER], *later])
 
-    def reset_never(self) -> None:
-        """Leave the share that never comes back as it is trained."""
-        self.logit_offset[_NEVER] = 0.0
-
     def offset_never(self, offset: float) -> None:
-        """Add to the log odds that no further event ever comes."""
+        """Set what is added to the trained log odds that no further event comes."""
         self.logit_offset[_NEVER] = offset
 
     def log_tie(self, states: torch.Tensor) -> torch.Tensor:

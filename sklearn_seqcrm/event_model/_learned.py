@@ -34,7 +34,12 @@ from sklearn_seqcrm._encoding import (
     fitting_rows,
     learn,
 )
-from sklearn_seqcrm._ragged import ranges, segment_numbers, visible_segments
+from sklearn_seqcrm._ragged import (
+    ranges,
+    segment_numbers,
+    starts_of_nonempty,
+    visible_segments,
+)
 from sklearn_seqcrm._recurrent.data import (
     HistorySource,
     HistorySpec,
@@ -125,11 +130,6 @@ class StaticColumns(NamedTuple):
     statics: Any
     rate: EventRate
     log_censoring_time: Any
-
-
-def n_statics(static: Any) -> int:
-    """Return S, the number of encoded statics in `RowData.static`, (n, S + 3)."""
-    return static.shape[1] - 3
 
 
 def split_static(static: Any) -> StaticColumns:
@@ -317,7 +317,7 @@ class LearnedEvents:
             stop=np.maximum(encoded.stop, 0),
             cutoff=encoded.cutoff,
             time_unit=self.encoder.layout.time_unit,
-            gap=self.encoder.layout.interarrival_channel,
+            interarrival_channel=self.encoder.layout.interarrival_channel,
         )
         source = self._steps(events, log, offsets)
         last, time_since_last = last_times(source)
@@ -353,7 +353,7 @@ class LearnedEvents:
             return replace(own, views=views)
         # Ties are those of the likelihood: events within the resolution of the grid.
         is_new = events.channels[:, self.blocks.cell.stop - 1] != TIE
-        is_new[offsets[:-1][np.diff(offsets) > 0]] = True
+        is_new[starts_of_nonempty(offsets)] = True
         begin = at[is_new]
         end = np.append(begin, len(at))[1:]
         steps = Steps.seen(begin, end, start, stop)
@@ -566,7 +566,7 @@ def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
 def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return ticks since the previous event; 0 for the first of a history."""
     interarrival = np.diff(times, prepend=times[:1])
-    interarrival[offsets[:-1][np.diff(offsets) > 0]] = 0
+    interarrival[starts_of_nonempty(offsets)] = 0
     return interarrival
 
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._ragged import is_run_start
-from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
+from sklearn_seqcrm._recurrent.network import float32_tensor, new_embedding
 from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
@@ -106,10 +106,7 @@ class LevelDensity(FieldDensity):
         self.code, self.level = blocks.code, blocks.level
         bias = np.log(field.shares).tolist()
         self.output = new_output(size + 1, bias, generator)
-        self.embed = draw_vectors(
-            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
-            generator,
-        )
+        self.embed = new_embedding(field.n_codes, size, generator)
         self.n_codes, self.n_levels = field.n_codes, field.n_levels
         # Codes from here on can be drawn; 0 (UNSEEN) never is.
         self.first_drawable = MISSING if field.some_missing else FIRST_LEVEL
@@ -119,14 +116,9 @@ class LevelDensity(FieldDensity):
         popularity = field.of_levels(field.shares)
         popularity[: self.first_drawable] = 0.0
         popularity /= popularity.sum()
-        for name, numbers in (
-            ("popularity", popularity),
-            ("rare_shares", field.rare_shares),
-        ):
-            buffer = torch.tensor(numbers, dtype=torch.float32, device="cpu")
-            self.register_buffer(name, buffer)
-        ones = torch.ones(2, 2, dtype=torch.float32, device="cpu")
-        self.register_buffer("shrinkage", ones)
+        self.register_buffer("popularity", float32_tensor(popularity))
+        self.register_buffer("rare_shares", float32_tensor(field.rare_shares))
+        self.register_buffer("shrinkage", float32_tensor(np.ones((2, 2))))
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the codes of the field, shape (n,)."""
@@ -254,7 +246,7 @@ class LevelDensity(FieldDensity):
         if state is None or self.has_repeats:
             return levels
         # Few draws are rejected. Again and again from the mixture took twice the time.
-        again = state.has_now(levels).nonzero()[:, 0]
+        again = state.events.has_now(levels).nonzero()[:, 0]
         # One number of each path, before they are parted: numbers of a row's paths are
         # stratified among those that draw together.
         uniform = draws.take(again).uniform(context)
@@ -515,14 +507,9 @@ class LevelField(LearnedField):
         """Number of levels: UNSEEN, MISSING and new ones are among them."""
         return FIRST_LEVEL + len(self.levels)
 
-    @property
-    def has_rare(self) -> bool:
-        """Whether levels share the last code."""
-        return len(self.rare_shares) > 0
-
     def of_levels(self, shares: np.ndarray) -> np.ndarray:
         """Return shares of levels, from those of codes, as a new array."""
-        if not self.has_rare:
+        if not len(self.rare_shares):
             return shares.copy()
         return np.concatenate([shares[:-1], shares[-1] * self.rare_shares])
 

@@ -9,7 +9,6 @@ import torch
 
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import (
     event_counts,
     last_times,
@@ -76,9 +75,7 @@ def timed_event_counts(net: EventNet, data: RowData) -> np.ndarray:
     return n_before[source.stop] - n_before[first]
 
 
-def cumulative_hazards(
-    net: EventNet, data: RowData, grid: InterarrivalGrid, ticks: np.ndarray
-) -> np.ndarray:
+def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.ndarray:
     """Return the cumulative hazard of the next event from the cutoff on.
 
     With the time ``e`` since the last event, and the survival function S of the
@@ -92,8 +89,6 @@ def cumulative_hazards(
         The trained net.
     data : RowData of n
         Rows.
-    grid : InterarrivalGrid
-        Resolution of times.
     ticks : ndarray of shape (n_times,)
         Times after the cutoff.
 
@@ -103,8 +98,7 @@ def cumulative_hazards(
         Cumulative hazards; 0 for an empty history, whose first event no model predicts.
     """
     module = net.module_.eval()
-    [source] = data.sources
-    last, elapsed = last_times(source)
+    last, elapsed = last_times(data.sources[0])
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data, share=True):
@@ -112,7 +106,8 @@ def cumulative_hazards(
             log_censoring_time = split_static(part.static).log_censoring_time
             known = module.time.log_survival(states, log_censoring_time)
             for column, tick in enumerate(ticks):
-                until = grid.log_censoring_time(elapsed[rows] + tick, last[rows])
+                since_last = elapsed[rows] + tick
+                until = module.grid.log_censoring_time(since_last, last[rows])
                 until_there = torch.from_numpy(until.astype("float32")).to(known.device)
                 survival = module.time.log_survival(states, until_there)
                 found[rows, column] = (known - survival).cpu().numpy()
@@ -122,7 +117,8 @@ def cumulative_hazards(
 
 # Shrinkage ---------------------------------------------------------------------------
 
-# Factors that are tried in this order, until neither kind of event gains.
+# Factors that are tried in this order, until the likelihood rises neither for events at
+# new moments nor for later events of a moment.
 _FACTORS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 # Events that are enough to choose among them.
 _MOST_EVENTS = 2**15

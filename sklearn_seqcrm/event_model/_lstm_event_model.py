@@ -84,7 +84,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         customers alike. ``"auto"``: if the times are datetimes, the record of the
         training rows has at least 104 weeks, and the season is significant (see Notes).
         True: from 65 weeks on, and also if it is not significant; none, with a warning,
-        if it is not larger than chance. After a lasting change of level, set False.
+        if it is not larger than chance. After a lasting step of the rate, set False.
     bptt_steps : int or None, default=None
         Most steps through which gradients flow (truncated backpropagation through
         time), as in `LSTMClassifier`. None: no limit.
@@ -196,10 +196,10 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     times of the year at which more events come, so that simulations and survival
     functions move along the year. The logarithm of the rate has two Fourier pairs. They
     are fitted to the events of all weeks, beside a trend with knots each half year (so
-    that a change of level is less often taken for a season) and the rates of classes of
+    that a lasting step is less often taken for a season) and the rates of classes of
     customers by the time since their last event and the number of their events, and are
     shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
-    needs ``F > 4``, also beside the step of the level that fits best, and a record of
+    needs ``F > 4``, also beside the step of the rate that fits best, and a record of
     104 weeks, from the first to the last week with events, with 500 interarrival times
     and events in 40 of the 52 weeks of the year. The logarithm of the rate is
     bounded by 3 on both sides. The trend is not used.
@@ -496,9 +496,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             are 1 for an empty history: the time of a first event is not modelled.
         """
         data = self._read(X)
-        hazard = cumulative_hazards(
-            self.net_, data, self._learned.grid, self._ticks_of_times()
-        )
+        hazard = cumulative_hazards(self.net_, data, self._ticks_of_times())
         if return_array:
             return np.exp(-hazard)
         curves = np.empty(len(hazard), dtype=object)

@@ -48,45 +48,17 @@ class LogCells(NamedTuple):
     of_log_std: torch.Tensor
 
 
-def log_mixture(
-    outputs: torch.Tensor,
-    n_atoms: int,
-    n_components: int,
-    atom: torch.Tensor,
-    upper: torch.Tensor,
-    width: torch.Tensor,
-    has_cell: torch.Tensor,
-) -> torch.Tensor:
-    """Return the log probability of an atom, of a cell, or of both, shape (n,).
+class _LogMixture(torch.autograd.Function):
+    """The function `log_mixture` and its gradient.
 
     With the outputs ``l`` (logits), ``m`` and ``r`` of a layer, and the formulas of
     `AtomMixture`::
 
         p                = softmax(l)
         log s            = softplus(r - L) + L,             L = LEAST_LOG_STD
-        P                = p_atom + sum_k p_k C_k           of those that a row has
+        P                = p_atom + sum_k p_k C_k           without what a row lacks
         d log P / d l_j  = (p_atom 1[j = atom] + p_j C_j) / P - p_j
         d log P / d m_k  = p_k C_k / P * d log C_k / d m_k
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (n, A + 3 K) or with further columns, which are ignored
-        Logits of atoms and components, means, and unscaled standard deviations.
-    n_atoms, n_components : int
-        Number of atoms, A, and of components, K.
-    atom : Tensor of shape (n,), int64
-        Atom of each row; -1 for none.
-    upper, width : Tensor of shape (n,)
-        Cells, as in `log_normal_cells`.
-    has_cell : Tensor of shape (n,), bool
-        Whether the components give probability to a row. They cost time only there.
-    """
-    sizes = n_atoms, n_components
-    return _LogMixture.apply(outputs, sizes, atom, upper, width, has_cell)
-
-
-class _LogMixture(torch.autograd.Function):
-    """The function and its gradient.
 
     Parameters and components are rows of arrays of shape (..., n): a softmax over a few
     columns takes twenty times as long as one over rows.
@@ -96,13 +68,30 @@ class _LogMixture(torch.autograd.Function):
     def forward(
         ctx: Any,
         outputs: torch.Tensor,
-        sizes: tuple[int, int],
+        n_atoms: int,
+        n: int,
         atom: torch.Tensor,
         upper: torch.Tensor,
         width: torch.Tensor,
         has_cell: torch.Tensor,
     ) -> torch.Tensor:
-        n_atoms, n = sizes
+        """Return the log probability of an atom, of a cell, or of both, shape (n,).
+
+        Parameters
+        ----------
+        ctx : object
+            Context of the backward pass.
+        outputs : Tensor of shape (n, A + 3 K + n_unused)
+            Logits of atoms and components, means, and unscaled standard deviations.
+        n_atoms, n : int
+            Number of atoms, A, and of components, K.
+        atom : Tensor of shape (n,), int64
+            Atom of each row; -1 for none.
+        upper, width : Tensor of shape (n,)
+            Cells, as in `log_normal_cells`.
+        has_cell : Tensor of shape (n,), bool
+            Whether the components give probability to a row. They cost time only there.
+        """
         logits, mean, raw, _ = outputs.T.contiguous().split(
             [n_atoms + n, n, n, outputs.shape[1] - n_atoms - 3 * n]
         )
@@ -147,7 +136,10 @@ class _LogMixture(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         [found] = ctx.saved_tensors
         of_outputs = (found * gradients[0]).T.contiguous()
-        return of_outputs, None, None, None, None, None
+        return of_outputs, None, None, None, None, None, None
+
+
+log_mixture = _LogMixture.apply
 
 
 def log_normal_cells(

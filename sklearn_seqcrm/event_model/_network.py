@@ -45,10 +45,9 @@ from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
     RecurrentState,
-    draw_weights,
+    float32_tensor,
     new_generator,
     new_linear,
-    without_drawing,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates, copy_candidates
@@ -177,9 +176,7 @@ class EventNetwork(nn.Module):
             **reader_options,
         )
         self.readers = nn.ModuleList([reader])
-        self.initial_output = nn.Parameter(
-            torch.zeros(hidden_size, dtype=torch.float32)
-        )
+        self.initial_output = nn.Parameter(float32_tensor(np.zeros(hidden_size)))
         self.n_static = n_static
         if n_static:
             self.from_statics = new_linear(n_static, hidden_size, generator)
@@ -190,8 +187,7 @@ class EventNetwork(nn.Module):
         self.blocks = learned.blocks
         self.from_state = new_linear(hidden_size, hidden_size, generator)
         n_times = self.blocks.time.stop - self.blocks.time.start
-        linear = without_drawing(nn.Linear, n_times, hidden_size, bias=False)
-        self.from_time = draw_weights(linear, n_times, generator)
+        self.from_time = new_linear(n_times, hidden_size, generator, bias=False)
         # By number: a name may have a dot, which names of modules must not have.
         self.fields = nn.ModuleDict()
         for i, (name, field) in enumerate(learned.fields.items()):
@@ -199,11 +195,8 @@ class EventNetwork(nn.Module):
                 hidden_size, field, learned.blocks_of(name), copies, generator
             )
         self.lines_before: LinesBefore | None = None
-        if (places := reader.moments) is not None:
-            n_vectors = sum(one.embedding_dim for one in reader.embeddings)
-            self.lines_before = LinesBefore(
-                places.n_channels + n_vectors, hidden_size, generator
-            )
+        if reader.moments is not None:
+            self.lines_before = LinesBefore(reader.event_size, hidden_size, generator)
         applies = learned.applies
         self.register_buffer(
             "applies", None if applies is None else torch.from_numpy(applies)
@@ -233,7 +226,6 @@ class EventNetwork(nn.Module):
 
     def log_probs(self, part: EventPart) -> EventLogProbs:
         """Return log probabilities of events, and of no further one before cutoffs."""
-        assert part.events is not None
         events = self.states(part)
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
         rate = EventRate.before_events(self.grid.lengths(cells), is_first)
@@ -252,7 +244,6 @@ class EventNetwork(nn.Module):
     def states(self, part: EventPart) -> EventStates:
         """Return the states before the events of rows with a sequence each."""
         events = part.events
-        assert events is not None
         n, device = len(events.n_steps), events.row.device
         opened = None
         if self.lines_before is not None and events.n_before.any():
@@ -312,7 +303,6 @@ class EventNetwork(nn.Module):
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
         events = part.events
-        assert events is not None
         if not part.histories:
             values = events.values[:, self.blocks.network]
             steps = embed_lines(self.reader, values, events.codes)
@@ -396,9 +386,7 @@ class EventNetwork(nn.Module):
     def last_outputs(self, part: BatchPart) -> torch.Tensor:
         """Return the output of the reader after the last event of rows, (n, H)."""
         [history] = part.histories
-        steps = self.reader.embed(history.values, history.codes, history.levels)
-        outputs, _ = self.reader.read(steps, history.lengths)
-        return history.take_rows(self.reader.pool(outputs, history))
+        return self.reader(history)
 
     # Recurrent states -------------------------------------------------------------
 
@@ -457,8 +445,8 @@ class EventNet(HistoryNet):
     def get_iterator(
         self, dataset: RowData, training: bool = False
     ) -> Iterator[tuple[Batch, torch.Tensor]]:
-        kind = MixedBatches if training else EventBatches
-        return kind(  # type: ignore[return-value]
+        batches = MixedBatches if training else EventBatches
+        return batches(  # type: ignore[return-value]
             dataset,
             self.batch_size if training else _ROWS_AT_ONCE,
             shuffle=training,
@@ -491,11 +479,10 @@ class EventNet(HistoryNet):
         with_events : bool, default=False
             Yield an `EventPart` instead of a `BatchPart`.
         """
-        kind = EventBatches if with_events else BatchIterator
+        batches = EventBatches if with_events else BatchIterator
         steps = steps_of_parts(self, training=False)
-        with self._prefetched(
-            kind(data, _ROWS_AT_ONCE, False, share, **steps)
-        ) as found:
+        iterator = batches(data, _ROWS_AT_ONCE, False, share, **steps)
+        with self._prefetched(iterator) as found:
             for batch, _ in found:
                 for rows, part in zip(batch.parts, batch, strict=True):
                     yield rows, part.to(self.device)

@@ -1,9 +1,9 @@
 """Calibration of the share that never comes back, on landmarks within the record.
 
 The likelihood hardly depends on small shares of customers who never come back: most
-interarrival times end soon. The probability of a purchase after a long silence depends
-on them very much. So the share is calibrated on what it is for, as if the record had
-ended at earlier landmarks::
+interarrival times end soon. The probability of a purchase long after the last one
+depends on them very much. So the share is calibrated on this probability, as if the
+record had ended at earlier landmarks::
 
     record     |---e--e--------e------------------|  cutoff
     landmarks                   |<- came back? -->|  half of the record before its end
@@ -25,7 +25,6 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     join_views,
@@ -78,7 +77,7 @@ def calibrate_never_share(
     """
     table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time
-    density.reset_never()
+    density.offset_never(0.0)
     rows, row = join_views(learned.histories_of(table).rows)
     ranks = net.ranks
     n_rows = int(ranks.sum(np.asarray(len(row))))
@@ -126,10 +125,9 @@ def _log_survival(
 ) -> np.ndarray:
     """Return log p, log S(c) and log S(c + h) of rows, shape (3, n), float64."""
     data = learned.encode(table, rows, table_row)
-    grid: InterarrivalGrid = learned.grid
     last, elapsed = last_times(data.sources[0])
-    silence = elapsed + horizon.astype("float64")  # from the last event to the cutoff
-    log_time = grid.log_censoring_time(silence, last).astype("float32")
+    until_cutoff = elapsed + horizon.astype("float64")  # from the last event on
+    log_time = learned.grid.log_censoring_time(until_cutoff, last).astype("float32")
     module = net.module_
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():

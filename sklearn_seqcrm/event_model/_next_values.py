@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
+from sklearn_seqcrm._recurrent.training import COUNT
+from sklearn_seqcrm._sklearn_compat import validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._basket_simulator import (
@@ -45,10 +45,9 @@ from sklearn_seqcrm.event_model._simulation_mixin import (
 # Lists of ten from 4, 8, 16, 32 and 100 baskets had an NDCG of .395, .409, .420, .423
 # and .424 on groceries, and .275, .274, .288, .286 and .291 on Online Retail II.
 _DRAWS, _BASKETS, _FUTURES = 16, 32, 100
-_COUNT = Interval(Integral, 1, None, closed="left")
 _CONSTRAINTS: dict[str, list[Any]] = {
-    "n": [_COUNT],
-    "n_draws": [_COUNT, None],
+    "n": [COUNT],
+    "n_draws": [COUNT, None],
     "basket": ["boolean"],
     "open_basket": ["boolean"],
     "exclude_seen": ["boolean"],

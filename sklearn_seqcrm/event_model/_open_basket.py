@@ -23,7 +23,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._distributions import PathDraws
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
-from sklearn_seqcrm.event_model._paths import Paths, take_paths
+from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator
 
 
@@ -76,7 +76,7 @@ def split_open_baskets(
     values = source.channels[opened][:, learned.blocks.network]
     # The first event that a row may see has no predecessor: a lookback may hide some.
     is_first = (n_open > 0) & (before.start >= before.stop)
-    values[begin[:-1][is_first], source.gap] = 0
+    values[begin[:-1][is_first], source.interarrival_channel] = 0
     baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
     return learned.encode(table, before, every), baskets
 
@@ -110,7 +110,7 @@ class AtCutoff(Simulator):
         number = np.arange(n * n_draws)
         row = number // n_draws
         paths = replace(
-            take_paths(paths, row),
+            paths.take(row),
             number=number,
             draws=PathDraws.of_paths(keys[row], number % n_draws, row),
         )
@@ -128,10 +128,10 @@ class AtCutoff(Simulator):
         while True:
             is_complete = counts[paths.number] == k
             if is_complete.any():
-                complete.append(take_paths(paths, np.flatnonzero(is_complete)))
+                complete.append(paths.take(np.flatnonzero(is_complete)))
             if is_complete.all():
                 break
-            paths = take_paths(paths, np.flatnonzero(~is_complete))
+            paths = paths.take(np.flatnonzero(~is_complete))
             begins = ticks[paths.number] * (k == 0)
             paths = paths.advance(begins, self.learned.grid)
             event = offsets[paths.number] + k
@@ -142,4 +142,4 @@ class AtCutoff(Simulator):
             )
             k += 1
         joined = reduce(Paths.concat, complete)
-        return take_paths(joined, np.argsort(joined.number))
+        return joined.take(np.argsort(joined.number))

@@ -1,4 +1,4 @@
-"""States within a moment: what the network knows after some of its lines.
+"""States of the network within a moment, after some of its lines.
 
 The recurrent layers take a step for each moment. After j of the n lines of moment m,
 the state is the one that they would have if the moment ended there: a step from the
@@ -26,9 +26,9 @@ from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
     RecurrentState,
+    layer_products,
     new_linear,
 )
-from sklearn_seqcrm.event_model._cell_states import layer_products
 from sklearn_seqcrm.event_model._segments import sums_before
 
 # From line to line, what is kept in the decayed sum over the lines before.
@@ -221,12 +221,11 @@ class PathState:
     @classmethod
     def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
         """Return the state after histories, whose last moments are over."""
-        if (places := reader.moments) is None:
+        if reader.moments is None:
             nothing = final.output[:, :0]
             return cls(final, RecurrentState(()), nothing, nothing)
         n, size = final.output.shape
-        n_vectors = sum(one.embedding_dim for one in reader.embeddings)
-        moment = final.output.new_zeros(n, 2 + places.n_channels + n_vectors)
+        moment = final.output.new_zeros(n, OpenMoment.size(reader))
         return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
 
     @property

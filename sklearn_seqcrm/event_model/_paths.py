@@ -59,8 +59,10 @@ class Paths:
     draws: PathDraws
 
     def take(self, kept: np.ndarray) -> Paths:
-        """Return the paths at some positions, ascending."""
-        return self if len(kept) == len(self.number) else take_paths(self, kept)
+        """Return the paths at some positions, in any order, also repeatedly."""
+        if np.array_equal(kept, np.arange(len(self.number))):
+            return self
+        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
 
     def concat(self, more: Paths) -> Paths:
         """Return these paths followed by others."""
@@ -96,11 +98,6 @@ class Paths:
                 self.rate.n_repeats + (lengths > 0), self.rate.elapsed + lengths
             ),
         )
-
-
-def take_paths(paths: Paths, kept: np.ndarray) -> Paths:
-    """Return the paths at some positions, in any order, also repeatedly."""
-    return replace(paths, **{n: _take(one, kept) for n, one in vars(paths).items()})
 
 
 def _take(one: Any, kept: np.ndarray) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import Table, customers_of
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm._typing import Duration
@@ -30,7 +31,7 @@ from sklearn_seqcrm.event_model._network import EventNet
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
 
 _CONSTRAINTS: dict[str, list[Any]] = {
-    "n_paths": [Interval(Integral, 1, None, closed="left")],
+    "n_paths": [COUNT],
     "interval": [Interval(Real, 0, 1, closed="neither")],
     "return_paths": ["boolean"],
     "random_state": ["random_state"],

@@ -16,39 +16,11 @@ _AT_ONCE, _AT_ONCE_ELSEWHERE = 2**17, 2**23
 _MOST_KEPT = 2**24
 
 
-def log_softmax_of(
-    inputs: torch.Tensor,
-    constants: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    classes: torch.Tensor,
-) -> torch.Tensor:
-    """Return the log probability of one class of each row, shape (n,).
-
-    Equal to ``log_softmax([inputs, constants] @ weight.T + bias)`` at `classes`. Logits
-    are computed portion by portion, and changed in place.
-
-    Parameters
-    ----------
-    inputs : Tensor of shape (n, D), float32
-        Inputs of a linear layer.
-    constants : Tensor of shape (n, 1), float32
-        The last input, which must not require a gradient.
-    weight : Tensor of shape (n_classes, D + 1), float32
-        Its weights.
-    bias : Tensor of shape (n_classes,), float32
-        Its bias.
-    classes : Tensor of shape (n,), int64
-        A class for each row.
-    """
-    return _LogSoftmaxOf.apply(inputs, constants, weight, bias, classes)
-
-
 # With both passes, 2,000 or 8,000 rows take .5 to .6 of the time of torch's log_softmax
 # with 500 classes, and of 5,000 as far as they are kept; as long with 50 classes, and
 # where logits are computed again. Then they take less memory.
 class _LogSoftmaxOf(torch.autograd.Function):
-    """The function and its gradient.
+    """The function `log_softmax_of` and its gradient.
 
     With ``p = softmax(logits)`` and the class ``m`` of the largest logit::
 
@@ -65,6 +37,26 @@ class _LogSoftmaxOf(torch.autograd.Function):
         bias: torch.Tensor,
         classes: torch.Tensor,
     ) -> torch.Tensor:
+        """Return the log probability of one class of each row, shape (n,).
+
+        Equal to ``log_softmax([inputs, constants] @ weight.T + bias)`` at `classes`.
+        Logits are computed portion by portion, and changed in place.
+
+        Parameters
+        ----------
+        ctx : object
+            Context of the backward pass.
+        inputs : Tensor of shape (n, D), float32
+            Inputs of a linear layer.
+        constants : Tensor of shape (n, 1), float32
+            The last input, which must not require a gradient.
+        weight : Tensor of shape (n_classes, D + 1), float32
+            Weights of the layer.
+        bias : Tensor of shape (n_classes,), float32
+            Bias of the layer.
+        classes : Tensor of shape (n,), int64
+            A class for each row.
+        """
         assert not ctx.needs_input_grad[1]
         most = _AT_ONCE if inputs.device.type == "cpu" else _AT_ONCE_ELSEWHERE
         ctx.at_once = max(1, most // max(len(weight), 1))
@@ -104,6 +96,9 @@ class _LogSoftmaxOf(torch.autograd.Function):
             of_bias += of_logits.sum(dim=0)
             at += len(some)
         return of_inputs, None, of_weight, of_bias, None
+
+
+log_softmax_of = _LogSoftmaxOf.apply
 
 
 def _portions(at_once: int, *tensors: torch.Tensor) -> Any:

@@ -31,7 +31,7 @@ from sklearn_seqcrm.event_model._operational_time import fourier_terms, log_seas
 _N_TERMS = 4  # two Fourier pairs
 # Least weeks from one knot of the trend to the next.
 _KNOT_WEEKS = 26
-# A step of the level is sought this far from both ends, and at each half of it.
+# A lasting step of the rate is sought this far from both ends, and at each half of it.
 _STEP_WEEKS = 6
 # Standard deviation of the normal prior of the coefficients of season and trend: weeks
 # without events would separate them perfectly, and no maximum would exist.
@@ -189,8 +189,8 @@ class WeeklyEvents(NamedTuple):
         # A time between events has a line for each week of the record that it is in.
         first_line = np.maximum(days // 7, first)
         last_line = np.minimum(until // 7, first + n_weeks - 1)
-        line, within = _lines((last_line - first_line + 1).clip(0))
-        week = first_line[line] + within
+        week, lines = ranges(first_line, np.maximum(last_line + 1, first_line))
+        line = segment_numbers(lines)
         # In days: from the day after an event up to the next one, or to the last day.
         begin = np.maximum(days[line] + 1, 7 * week)
         end = np.minimum(7 * week + 6, last_day)
@@ -224,7 +224,7 @@ class WeeklyEvents(NamedTuple):
 def _record(days: np.ndarray) -> tuple[int, int, int]:
     """Return the first week, the number of weeks and the last day of the record.
 
-    It ends with the last event: silence after it would be taken for a season.
+    It ends with the last event: weeks without events would be taken for a season.
     """
     if not len(days):
         return 0, 0, 0
@@ -233,12 +233,6 @@ def _record(days: np.ndarray) -> tuple[int, int, int]:
     least = _LEAST_SHARE * per_week[per_week > 0].mean()
     first, last = start + np.flatnonzero(per_week >= least)[[0, -1]]
     return int(first), int(last - first) + 1, int(days[days // 7 <= last].max())
-
-
-def _lines(n_lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of the interval of each line, and of the line within it."""
-    line = np.repeat(np.arange(len(n_lines)), n_lines)
-    return line, np.arange(len(line)) - (np.cumsum(n_lines) - n_lines)[line]
 
 
 def _operational_weeks(
@@ -301,7 +295,8 @@ def _shrunken_season(
 def _f_beside_a_step(weekly: WeeklyEvents) -> float:
     """Return F beside the trend and the step that fits best.
 
-    A trend without a step follows none that is large, and its residuals are a season.
+    A trend without a step cannot follow a large step, whose residuals would be taken
+    for a season.
     """
     pieces = _trend_terms(weekly.exposure.shape[1])
     week = np.arange(len(pieces))

@@ -226,12 +226,12 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         values[real, :n_channels] = source.channels[event]
         values[real, n_channels] = np.log1p(ages)
         codes[real] = source.codes[event]
-        if source.gap is not None:
+        if source.interarrival_channel is not None:
             # The first event that a row may see has no predecessor. Rows whose oldest
             # events are cut off start with a later event, which has one.
             uncut = np.flatnonzero((lengths > 0) & (first == source.start))
             at = 0 if self.padding == "post" else n_steps - lengths[uncut]
-            values[uncut, at, source.gap] = 0
+            values[uncut, at, source.interarrival_channel] = 0
         moments = np.zeros(shape, "int64")
         every, numbers = history.visible_events(np.arange(len(lengths)))
         kept = every >= np.repeat(first, source.lengths)

@@ -201,14 +201,14 @@ def make_network(seed, cell="lstm"):
         [HistorySpec(3, (5, 9), (1.0,))],
         30,
         2,
-        cell,
-        50,
-        2,
-        True,
-        ("attention",),
-        0.5,
         [40],
-        seed=seed,
+        0.5,
+        seed,
+        cell=cell,
+        hidden_size=50,
+        num_layers=2,
+        bidirectional=True,
+        pooling=("attention",),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._columns import split_customers
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
@@ -111,41 +112,35 @@ class Batch:
         self.parts = parts
         # Without parts if all rows are those of other ranks.
         self.rows = np.concatenate([np.zeros(0, "int64"), *parts])
-        self._data = data
-        self._share = share
+        self.data = data
+        self.share = share
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)
 
-    @property
-    def data(self) -> RowData:
-        """All rows."""
-        return self._data
-
     def elsewhere(self, data: RowData, parts: list[np.ndarray]) -> Self:
-        """Return a batch of the same kind, with rows of other data."""
-        return type(self)(data, parts, self._share)
+        """Return a batch of the same type, with rows of other data."""
+        return type(self)(data, parts, self.share)
 
     @property
     def weight(self) -> torch.Tensor | None:
         """Weights of the rows in the order of `rows`, shape (n,), or None."""
-        weight = self._data.weight
+        weight = self.data.weight
         return None if weight is None else torch.from_numpy(weight[self.rows])
 
     @property
     def target(self) -> torch.Tensor:
         """Targets in the order of `rows`, shape (n,) or (n, k); 0 without any."""
-        if self._data.target is None:
+        if self.data.target is None:
             return torch.zeros(len(self), dtype=torch.float32, device="cpu")
-        return torch.from_numpy(self._data.target[self.rows])
+        return torch.from_numpy(self.data.target[self.rows])
 
     def __iter__(self) -> Iterator[BatchPart]:
         """Gather a part at a time, in the order of `rows`."""
-        data = self._data
         for rows in self.parts:
-            histories = [pad(source, rows, self._share) for source in data.sources]
-            yield BatchPart.of(data, rows, histories)
+            histories = [pad(one, rows, self.share) for one in self.data.sources]
+            yield BatchPart.of(self.data, rows, histories)
 
 
 class BatchIterator:
@@ -171,6 +166,8 @@ class BatchIterator:
         Most padded steps in a part, unless a single row has more.
     """
 
+    batch_type: type[Batch] = Batch
+
     def __init__(
         self,
         data: RowData,
@@ -193,7 +190,7 @@ class BatchIterator:
     def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Yield a batch and its targets at a time; targets are 0 if there are none."""
         for parts in self.plan():
-            batch = Batch(self.data, parts, self.share)
+            batch = self.batch_type(self.data, parts, self.share)
             yield batch, batch.target
 
     def plan(self) -> list[list[np.ndarray]]:
@@ -352,8 +349,7 @@ def _group_rows(
     start = data.sources[0].sequences
     # Sorted by length within a group: if it is split, short rows have their own batch.
     order = np.lexsort((longest, start))
-    new = np.ones(n_rows, dtype=bool)
-    new[1:] = start[order[1:]] != start[order[:-1]]
+    new = is_run_start(start[order])
     position = np.arange(n_rows)
     # A customer with more rows than a batch is cut after every batch_size rows.
     since = position - np.maximum.accumulate(np.where(new, position, 0))

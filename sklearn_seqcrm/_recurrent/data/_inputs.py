@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -395,16 +395,12 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     # Row features come before statics. The network sees the logarithm of an exposure.
     exposure = getattr(estimator, "exposure", None)
     own = counts[len(counts) - len(names) :]
-    found = [
-        f"{name!r} ({n})"
-        for name, n in zip(names, own, strict=True)
-        if n and name != exposure
-    ]
-    if found:
+    own = own * np.array([name != exposure for name in names], dtype=bool)
+    if own.any():
         raise ValueError(
             f"Columns have values beyond {_LARGEST_STATIC:g}, on which no network can "
-            f"be trained (count): {', '.join(found)}. make_history_pipeline scales "
-            "them; else clip them, or leave those rows out."
+            f"be trained (count): {_list_counts(names, own)}. make_history_pipeline "
+            "scales them; else clip them, or leave those rows out."
         )
 
 
@@ -423,15 +419,15 @@ def warn_if_all_empty(inputs: Inputs) -> None:
 
 def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     # A fit on padded tensors has no columns to compare with.
-    reading = None if reset else getattr(estimator, "_roles", None)
-    if reading is None:
+    roles = None if reset else getattr(estimator, "_roles", None)
+    if roles is None:
         X = Table.of(X)
-        reading = ColumnRoles.of(X)
+        roles = ColumnRoles.of(X)
     if reset:
-        reading.set_names(X.frame, estimator)
-    table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
+        roles.set_names(X.frame, estimator)
+    table = roles.select(X, estimator).refuse_no_rows(type(estimator).__name__)
     if reset:
-        estimator._roles = reading
+        estimator._roles = roles
     for name, array in table.histories.items():
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
@@ -439,14 +435,14 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     arrays = list(table.histories.values())
     of_histories = None
     if sums:
-        read = [array.log.row_features_and_sums(array.rows) for array in arrays]
-        columns = [features for features, _ in read]
-        of_histories = np.concatenate([one for _, one in read], axis=1)
+        found = [array.log.row_features_and_sums(array.rows) for array in arrays]
+        columns = [features for features, _ in found]
+        of_histories = np.concatenate([one for _, one in found], axis=1)
     else:
         columns = [array.log.row_features(array.rows) for array in arrays]
     # X[names] takes three times as long, a sixth of scoring a row.
     place = table.frame.columns.get_indexer(
-        pd.Index([*reading.statics], tupleize_cols=False)
+        pd.Index([*roles.statics], tupleize_cols=False)
     )
     statics = table.frame.take(place, axis=1)
     _refuse_text(statics, estimator)
@@ -456,7 +452,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     return Inputs(
         RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
         tuple(HistorySpec.of(array.log.layout) for array in arrays),
-        reading.histories,
+        roles.histories,
         partial(row_customers, arrays),
         clocks=tuple(array.log.timeline.clock for array in arrays),
         ends=tuple(cutoffs_of(array).end for array in arrays),
@@ -504,7 +500,12 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
     """
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:
-        _refuse_missing_exposure(values[:, statics.columns.get_loc(exposure)], exposure)
+        exposures = values[:, statics.columns.get_loc(exposure)]
+        if n_missing := int(np.isnan(exposures).sum()):
+            raise ValueError(
+                f"Exposures must be known; {n_missing} of {len(values)} in "
+                f"{exposure!r} are missing or infinite. Leave those rows out."
+            )
     # Errors count bad values by column, before and after the cast to float32.
     missing = np.isnan(values).sum(axis=0)
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
@@ -523,13 +524,15 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
         ),
     ):
         if counts.any():
-            found = ", ".join(
-                f"{name!r} ({n})"
-                for name, n in zip(statics.columns, counts, strict=True)
-                if n
-            )
+            found = _list_counts(statics.columns, counts)
             raise ValueError(f"Columns have {what} (count): {found}. {way}.")
     return values
+
+
+def _list_counts(names: Iterable[Any], counts: np.ndarray) -> str:
+    """Return the names of columns with a count above 0, and these counts."""
+    pairs = zip(names, counts, strict=True)
+    return ", ".join(f"{name!r} ({n})" for name, n in pairs if n)
 
 
 def _keep_exposure_unit(estimator: Any, statics: pd.DataFrame, reset: bool) -> None:
@@ -544,15 +547,6 @@ def _keep_exposure_unit(estimator: Any, statics: pd.DataFrame, reset: bool) -> N
     # After a fit on padded tensors, the unit is unknown.
     known = getattr(estimator, "_exposure_in_days", True)
     refuse_new_durations(in_days, known, f"The exposures {name!r}")
-
-
-def _refuse_missing_exposure(values: np.ndarray, name: Any) -> None:
-    n_missing = int(np.isnan(values).sum())
-    if n_missing:
-        raise ValueError(
-            f"Exposures must be known; {n_missing} of {len(values)} in {name!r} are "
-            "missing or infinite. Leave those rows out."
-        )
 
 
 def _refuse_raw(array: HistoryArray, name: str, estimator: Any) -> None:

@@ -149,7 +149,7 @@ class ShapeOnly:
         return ShapeOnly(len(rows), self.shape[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedRows(RowData):
     """Rows of all ranks, with the inputs of own rows only.
 
@@ -164,9 +164,8 @@ class SharedRows(RowData):
         Position of each row in `own`; -1 for rows of other ranks.
     """
 
-    # Never None: fields of the base class have defaults, and these need some, too.
-    own: Any = field(default=None, metadata=OF_ALL_ROWS)
-    place: Any = None
+    own: RowData = field(metadata=OF_ALL_ROWS)
+    place: np.ndarray
 
     @cached_property
     def number(self) -> np.ndarray:
@@ -253,7 +252,7 @@ def _shared_source(
         stop=sequence + lengths,
         cutoff=ranks.concatenate(own.cutoff),
         time_unit=own.time_unit,
-        gap=own.gap,
+        interarrival_channel=own.interarrival_channel,
     )
     if not with_events:
         return source

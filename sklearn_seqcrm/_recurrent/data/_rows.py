@@ -35,6 +35,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     IndexedFields,
@@ -106,7 +107,7 @@ class Blocks(TensorFields):
         interarrival times; infinite if there is none.
     end_ages : Tensor of shape (B, N, K), float32
         Time from each event to the last event of its block.
-    gaps : Tensor of shape (B, N), float32
+    durations : Tensor of shape (B, N), float32
         Time from the last event before each block to its last event; 0 for the first.
     """
 
@@ -114,7 +115,7 @@ class Blocks(TensorFields):
     seen: torch.Tensor
     ages: torch.Tensor
     end_ages: torch.Tensor
-    gaps: torch.Tensor
+    durations: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class HistoryBatch(TensorFields):
     @property
     def n_steps_of_blocks(self) -> int:
         """Number of steps of all blocks of a sequence, N * K."""
-        n_blocks = 1 if self.blocks is None else self.blocks.gaps.shape[1]
+        n_blocks = 1 if self.blocks is None else self.blocks.durations.shape[1]
         return n_blocks * self.block_length
 
     def seen_in_block(self) -> torch.Tensor:
@@ -249,10 +250,7 @@ def _worth_blocks(n_steps: Any, n_rows: Any) -> Any:
 
 def starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
     """Return whether each row is the first of its sequence, in adjoining rows."""
-    new = np.ones(len(start), dtype=bool)
-    if share:
-        new[1:] = start[1:] != start[:-1]
-    return new
+    return is_run_start(start) if share else np.ones(len(start), dtype=bool)
 
 
 def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
@@ -288,8 +286,8 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     values[padding] = 0
     codes[padding] = 0
     # The first step that a row may see has no predecessor.
-    if source.gap is not None:
-        values[:, 0, source.gap] = 0
+    if source.interarrival_channel is not None:
+        values[:, 0, source.interarrival_channel] = 0
     levels = None
     if source.levels is not None:
         is_step = ~padding.ravel()
@@ -348,7 +346,7 @@ def _place_in_sequences(
     ages = cutoffs[:, :, None] - times[:, None]  # (B, R, T)
     return {
         "visible": torch.from_numpy(visible),
-        "ages": _in_gaps(ages, source, visible[:, :, None]),
+        "ages": _in_typical_times(ages, source, visible[:, :, None]),
         "place": torch.from_numpy(place),
     }
 
@@ -375,21 +373,21 @@ def _place_in_blocks(
     ages = cutoffs[:, :, None] - times[block][:, None]
     # Last event before each block; arbitrary for first blocks, which are masked below.
     last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
-    gaps = (last - before).reshape(-1, n_blocks)
-    gaps[:, 0] = 0
+    durations = (last - before).reshape(-1, n_blocks)
+    durations[:, 0] = 0
     # Without an event before the block, the carried state has decayed to nothing.
-    since = _in_gaps(cutoffs - before[block][:, None], source).numpy()
+    since = _in_typical_times(cutoffs - before[block][:, None], source).numpy()
     since[visible < _BLOCK] = np.inf
     blocks = Blocks(
         torch.from_numpy(block),
         torch.from_numpy(in_block),
         torch.from_numpy(since),
-        _in_gaps(last[:, None] - times, source).unflatten(0, (-1, n_blocks)),
-        _in_gaps(gaps, source),
+        _in_typical_times(last[:, None] - times, source).unflatten(0, (-1, n_blocks)),
+        _in_typical_times(durations, source),
     )
     return {
         "visible": torch.from_numpy(visible),
-        "ages": _in_gaps(ages, source, in_block[:, :, None]),
+        "ages": _in_typical_times(ages, source, in_block[:, :, None]),
         "place": torch.from_numpy(place),
         "blocks": blocks,
     }
@@ -414,8 +412,7 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """
     order = np.argsort(block, kind="stable")
     ordered = block[order]
-    new = np.append(True, ordered[1:] != ordered[:-1])
-    at = np.flatnonzero(new)  # the first row of each block
+    at = np.flatnonzero(is_run_start(ordered))  # the first row of each block
     # The mean number of rows of a block, rounded up: then all chunks together have at
     # most three times as many slots as rows.
     room = -(-len(order) // len(at))
@@ -447,7 +444,7 @@ def _in_slots(
     return slots
 
 
-def _in_gaps(
+def _in_typical_times(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
 ) -> torch.Tensor:
     """Return durations in typical interarrival times; infinite from the `n_real`-th."""

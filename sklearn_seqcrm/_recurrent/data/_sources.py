@@ -358,13 +358,9 @@ class StepLevels:
             LevelCounts.of(codes[:, i], offsets, n) for i, n in enumerate(self.n_levels)
         ]
 
-    def counted(self) -> StepLevels:
-        """Return the same with all levels counted, for logs in memory."""
-        return _CountedLevels(self)
-
 
 class _CountedLevels(StepLevels):
-    """Levels of all steps, which have been counted."""
+    """Levels of all steps, which have been counted, for logs in memory."""
 
     def __init__(self, levels: StepLevels) -> None:
         super().__init__(levels._codes, levels._begin, levels._end, levels.n_levels)
@@ -435,7 +431,7 @@ class HistorySource(IndexedFields):
         Cutoffs, on the axis of `times`.
     time_unit : float, default=1.0
         Typical interarrival time, on that axis.
-    gap : int or None, default=None
+    interarrival_channel : int or None, default=None
         Channel of the time since the previous step, which is set to 0 for the first
         step that a row sees: a lookback hides the previous one.
     levels : StepLevels or None, default=None
@@ -451,7 +447,7 @@ class HistorySource(IndexedFields):
     stop: np.ndarray
     cutoff: np.ndarray
     time_unit: float = field(default=1.0, metadata=OF_ALL_ROWS)
-    gap: int | None = field(default=None, metadata=OF_ALL_ROWS)
+    interarrival_channel: int | None = field(default=None, metadata=OF_ALL_ROWS)
     levels: StepLevels | None = field(default=None, metadata=OF_ALL_ROWS)
     views: RowViews | None = None
 
@@ -576,7 +572,8 @@ def join_moments(
     channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
     levels = StepLevels(events.codes, steps.begin, steps.end, spec.n_levels)
     if at_once:
-        channels, levels = channels[np.arange(len(channels))], levels.counted()
+        channels = channels[np.arange(len(channels))]
+        levels = _CountedLevels(levels)
     return replace(
         events,
         channels=channels,

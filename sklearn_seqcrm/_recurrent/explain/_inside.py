@@ -24,6 +24,7 @@ from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     LSTMCell,
     isolated_torch_settings,
+    layer_products,
     read_both_ways,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
@@ -188,18 +189,15 @@ def _layer_gates(
     # The layer returns the state after each event; before the first one it is 0.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     # Both (B, T, 4H) for an LSTM, and (B, T, 3H) for a GRU.
-    input_part = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
-    recurrent_part = nn.functional.linear(before, at.weight_hh_l0, at.bias_hh_l0)
-    if isinstance(at, nn.GRU):
-        found = GRUCell.gates(input_part, recurrent_part)
-        named = dict(zip(GRUCell.gate_names, found, strict=True))
-    else:
-        found = LSTMCell.gates(input_part + recurrent_part)
+    new, old = layer_products(at, steps, before)
+    is_gru = isinstance(at, nn.GRU)
+    found = GRUCell.gates(new, old) if is_gru else LSTMCell.gates(new + old)
+    named = dict(zip(reader.cell.gate_names, found, strict=True))
+    if not is_gru:
         memory, memories = torch.zeros_like(found[0][:, 0]), []
         for gates_of_event in zip(*(gate.unbind(1) for gate in found), strict=True):
             memory = LSTMCell.remember(memory, gates_of_event)
             memories.append(memory)
-        named = dict(zip(LSTMCell.gate_names, found, strict=True))
         named["cell_state"] = torch.stack(memories, dim=1)
     return {**named, "hidden_state": hidden}
 

@@ -333,7 +333,7 @@ class _Events:
         sums = self._sum(events)  # (B, S, E)
         return OpenMoment(
             counts,
-            counts,  # no pooling reads the gap in a batch
+            counts,  # in a batch no pooling uses the interarrival time
             sums[:, :, places.times : places.n_channels] * shares,
             sums[:, :, : places.times],
             sums[:, :, places.n_channels :],

@@ -7,16 +7,16 @@ from sklearn_seqcrm._recurrent.network._cells import (
     GRUCell,
     LSTMCell,
     RNNCell,
+    layer_products,
 )
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
-    draw_vectors,
-    draw_weights,
+    float32_tensor,
     isolated_torch_settings,
+    new_embedding,
     new_generator,
     new_linear,
-    without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._module import HistoryNetwork, LinearPart
 from sklearn_seqcrm._recurrent.network._poolings import (

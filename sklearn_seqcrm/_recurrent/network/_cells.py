@@ -231,3 +231,13 @@ class RNNCell(Cell):
 
 
 CELLS: dict[str, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell, "rnn": RNNCell}
+
+
+def layer_products(
+    layer: nn.Module, inputs: torch.Tensor, hidden: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``W_ih x + b_ih`` and ``W_hh h + b_hh`` of a layer with one direction."""
+    return (
+        nn.functional.linear(inputs, layer.weight_ih_l0, layer.bias_ih_l0),
+        nn.functional.linear(hidden, layer.weight_hh_l0, layer.bias_hh_l0),
+    )

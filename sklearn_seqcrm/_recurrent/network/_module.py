@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from sklearn_seqcrm._recurrent.data import BatchPart, HistorySpec
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
+    float32_tensor,
     new_generator,
     new_linear,
     without_drawing,
@@ -66,9 +68,8 @@ class LinearPart(nn.Module):
         self.weights = without_drawing(Linear, n_inputs, n_outputs, bias=False)
         nn.init.zeros_(self.weights.weight)
         self.within = nn.Hardtanh(-FAR, FAR)
-        zeros = torch.zeros(n_inputs, dtype=torch.float32, device="cpu")
-        self.register_buffer("center", zeros)
-        self.register_buffer("spread", torch.ones_like(zeros))
+        self.register_buffer("center", float32_tensor(np.zeros(n_inputs)))
+        self.register_buffer("spread", float32_tensor(np.ones(n_inputs)))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the weighted sums of rows, shape (n, n_outputs)."""
@@ -183,12 +184,10 @@ class HistoryNetwork(nn.Module):
         Number of row features and statics that the head reads.
     n_outputs : int
         Number of outputs.
-    cell, hidden_size, num_layers, bidirectional, pooling, dropout
-        As in `HistoryReader`.
     head_sizes : sequence of int
         Sizes of the hidden layers of the head.
-    bptt_steps, precision, category_dropout
-        As in `HistoryReader`.
+    dropout : float
+        Share of the outputs that training drops, between layers and in the head.
     seed : int, default=0
         Seed of the initial weights, which are the same on any device.
     offset_outputs : tuple of int, default=()
@@ -198,6 +197,8 @@ class HistoryNetwork(nn.Module):
         Number of sums of the histories, which only the linear part reads.
     is_linear : bool, default=False
         Whether there is a linear part.
+    **reader_options
+        Other parameters of `HistoryReader`.
     """
 
     linear: LinearPart | None
@@ -208,43 +209,24 @@ class HistoryNetwork(nn.Module):
         specs: Sequence[HistorySpec],
         n_static: int,
         n_outputs: int,
-        cell: str,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        pooling: Sequence[str],
-        dropout: float,
         head_sizes: Sequence[int],
-        bptt_steps: int | None = None,
-        precision: str = "float32",
-        category_dropout: float = 0.0,
+        dropout: float,
         seed: int = 0,
         offset_outputs: Sequence[int] = (),
         n_sums: int = 0,
         is_linear: bool = False,
+        **reader_options: Any,
     ) -> None:
         super().__init__()
         # Slopes of the outputs over the offset. A buffer: training does not change it.
-        slope = torch.zeros(n_outputs, dtype=torch.float32, device="cpu")
+        slope = float32_tensor(np.zeros(n_outputs))
         slope[list(offset_outputs)] = 1.0
         self.register_buffer("slope", slope if len(offset_outputs) else None)
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
         self.readers = nn.ModuleList(
-            HistoryReader(
-                spec,
-                cell,
-                hidden_size,
-                num_layers,
-                bidirectional,
-                pooling,
-                dropout,
-                bptt_steps,
-                precision,
-                category_dropout,
-                generator,
-            )
+            HistoryReader(spec, dropout=dropout, generator=generator, **reader_options)
             for spec in specs
         )
         size = sum(reader.output_size for reader in self.readers) + n_static
@@ -282,7 +264,7 @@ class HistoryNetwork(nn.Module):
             numbers = self.head(batch.static)
         else:
             events = steps or [None] * len(self.readers)
-            numbers = self._enter_head(batch, batch.static, events)
+            numbers = self._enter_head(batch, events)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
         return self._add_what_is_beside(numbers, batch)
@@ -315,10 +297,7 @@ class HistoryNetwork(nn.Module):
         return outputs
 
     def _enter_head(
-        self,
-        batch: BatchPart,
-        static: torch.Tensor,
-        steps: Sequence[torch.Tensor | None],
+        self, batch: BatchPart, steps: Sequence[torch.Tensor | None]
     ) -> torch.Tensor:
         """Return the outputs of the first layer of the head, shape (n, width).
 
@@ -329,8 +308,8 @@ class HistoryNetwork(nn.Module):
         """
         first = self.head[0]
         sizes = [reader.output_size for reader in self.readers]
-        *weights, last = first.weight.split([*sizes, static.shape[1]], dim=1)
-        numbers = nn.functional.linear(static, last, first.bias)  # (n, width)
+        *weights, last = first.weight.split([*sizes, batch.static.shape[1]], dim=1)
+        numbers = nn.functional.linear(batch.static, last, first.bias)  # (n, width)
         for reader, history, events, weight in zip(
             self.readers, batch.histories, steps, weights, strict=True
         ):

@@ -40,7 +40,7 @@ from torch import nn
 
 from sklearn_seqcrm._recurrent.data import Array, HistoryBatch, array_namespace
 from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
-from sklearn_seqcrm._recurrent.network._layers import new_linear
+from sklearn_seqcrm._recurrent.network._layers import float32_tensor, new_linear
 
 # Most blocks among which states are carried by one product of matrices.
 _BLOCKS_AT_ONCE = 32
@@ -122,7 +122,7 @@ class EventPooling(Pooling, ABC):
         """
 
     @abstractmethod
-    def update(self, state: State, output: Array, gap: Array) -> State:
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
         """Return the state after one more event.
 
         Parameters
@@ -131,7 +131,7 @@ class EventPooling(Pooling, ABC):
             State before the event.
         output : array of shape (..., H)
             Output of the reader for the event.
-        gap : array of shape (...,)
+        interarrival : array of shape (...,)
             Interarrival time in typical ones; any finite number for a first event.
         """
 
@@ -174,7 +174,7 @@ class WeightedPooling(EventPooling):
         sums = np.zeros((self.n_vectors, size), "float32")
         return sums, np.zeros(self.n_vectors, "float32")
 
-    def update(self, state: State, output: Array, gap: Array) -> State:
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
         sums, weight = state
         return sums + output[..., None, :], weight + 1
 
@@ -192,7 +192,7 @@ class Last(WeightedPooling):
         rows = (step == n_seen[:, :, None] - 1).to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
-        shape = (*batch.blocks.gaps.shape, 1)  # (B, N, 1)
+        shape = (*batch.blocks.durations.shape, 1)  # (B, N, 1)
         end = (step == batch.block_length - 1).to(outputs)
         return Weights(
             rows,
@@ -207,7 +207,7 @@ class Last(WeightedPooling):
     def start(self, size: int) -> State:
         return ()
 
-    def update(self, state: State, output: Array, gap: Array) -> State:
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
         return ()
 
     def read(self, state: State, output: Array, age: Array) -> Array:
@@ -225,7 +225,7 @@ class Mean(WeightedPooling):
         rows = seen.to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
-        shape = (*batch.blocks.gaps.shape, 1)
+        shape = (*batch.blocks.durations.shape, 1)
         return Weights(
             rows,
             outputs.new_ones(*rows.shape[:2], 1),
@@ -249,7 +249,7 @@ class Decay(WeightedPooling):
     def __init__(self, half_lives: Sequence[float]) -> None:
         super().__init__()
         # Halvings per typical interarrival time.
-        halvings = 1 / torch.tensor(half_lives, dtype=torch.float32, device="cpu")
+        halvings = 1 / float32_tensor(half_lives)
         self.register_buffer("halvings", halvings)
         self.n_vectors = len(halvings)
 
@@ -268,7 +268,7 @@ class Decay(WeightedPooling):
             rows,
             self.fade(blocks.ages),  # (C, R, P)
             self._by_event(blocks.end_ages),  # (B, N, P, K)
-            self.fade(blocks.gaps),  # (B, N, P)
+            self.fade(blocks.durations),  # (B, N, P)
         )
 
     def _by_event(self, ages: torch.Tensor) -> torch.Tensor:
@@ -281,8 +281,8 @@ class Decay(WeightedPooling):
         fade = self.fade(time)
         return sums * fade[..., None], weight * fade
 
-    def update(self, state: State, output: Array, gap: Array) -> State:
-        return super().update(self._after(state, gap), output, gap)
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
+        return super().update(self._after(state, interarrival), output, interarrival)
 
     def read(self, state: State, output: Array, age: Array) -> Array:
         return super().read(self._after(state, age), output, age)
@@ -323,7 +323,7 @@ class Attention(WeightedPooling):
         rows = relative.masked_fill(hidden, -torch.inf).exp()[:, :, None]
         if blocks is None:
             return Weights(rows)
-        shape = blocks.gaps.shape  # (B, N)
+        shape = blocks.durations.shape  # (B, N)
         at_end = largest.view(*shape, length)[:, :, -1]  # (B, N)
         # The first block has no state before it.
         before = torch.cat([at_end[:, :1], at_end[:, :-1]], dim=1)
@@ -344,7 +344,7 @@ class Attention(WeightedPooling):
     def start(self, size: int) -> State:
         return *super().start(size), np.full(1, -np.inf, "float32")
 
-    def update(self, state: State, output: Array, gap: Array) -> State:
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
         sums, weight, largest = state
         xp = array_namespace(output)
         score = self.score(output)  # (..., 1)
@@ -364,7 +364,7 @@ class Max(EventPooling):
     def start(self, size: int) -> State:
         return (np.full((1, size), -np.inf, "float32"),)
 
-    def update(self, state: State, output: Array, gap: Array) -> State:
+    def update(self, state: State, output: Array, interarrival: Array) -> State:
         return (array_namespace(output).maximum(state[0], output[..., None, :]),)
 
     def read(self, state: State, output: Array, age: Array) -> Array:
@@ -409,7 +409,7 @@ def at_last_event(numbers: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
     at = (batch.visible - 1).clamp(min=0)  # (C, R)
     if batch.blocks is None:
         return numbers.gather(1, at[:, :, None].expand(-1, -1, size)) * seen
-    sequence = batch.blocks.block // batch.blocks.gaps.shape[1]
+    sequence = batch.blocks.block // batch.blocks.durations.shape[1]
     at = at + sequence[:, None] * n_steps  # among the B * T events of all sequences
     return nn.functional.embedding(at, numbers.flatten(0, 1)) * seen
 

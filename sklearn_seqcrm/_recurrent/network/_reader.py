@@ -43,9 +43,9 @@ from sklearn_seqcrm._recurrent.network._cells import CELLS, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     VectorDropout,
-    draw_vectors,
     draw_weights,
     multiply_sparse,
+    new_embedding,
     new_generator,
     remember_at_first,
     without_drawing,
@@ -226,6 +226,8 @@ class HistoryReader(nn.Module):
         Size of what a row sees.
     moments : MomentChannels or None
         Positions of the channels of events, if steps are moments.
+    event_size : int
+        Length of an embedded event: its channels, and the vectors of its codes.
     """
 
     def __init__(
@@ -250,16 +252,16 @@ class HistoryReader(nn.Module):
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.embeddings = nn.ModuleList(
-            # Code 0 is a level that training did not see, and padding: it stays 0.
-            draw_vectors(
-                without_drawing(nn.Embedding, n, embedding_size(n), padding_idx=0),
-                generator,
-            )
+            # A dimension for every level, at most 16.
+            new_embedding(n, min(16, n), generator)
             for n in spec.n_levels
         )
-        size = spec.n_channels + sum(
-            embedding.embedding_dim for embedding in self.embeddings
+        size_of_vectors = sum(one.embedding_dim for one in self.embeddings)
+        size = spec.n_channels + size_of_vectors
+        n_channels = (
+            spec.n_channels if spec.moments is None else spec.moments.n_channels
         )
+        self.event_size = n_channels + size_of_vectors
         n_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
@@ -461,11 +463,6 @@ class HistoryReader(nn.Module):
             own.append(pooling.pool(outputs, batch))  # (C, R, P H')
         means = [weighted_sums(weights, outputs, batch)] if weights else []
         return join([*before, *means, *after]).flatten(0, 1)
-
-
-def embedding_size(n_levels: int) -> int:
-    """Return the size of an embedding: a dimension for every level, at most 16."""
-    return min(16, n_levels)
 
 
 def join(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -40,9 +40,8 @@ def start_state(reader: HistoryReader) -> RecurrentState:
     cells = reader.start(1).take(0).map(lambda one: one.cpu().numpy()).cells
     poolings = event_poolings(reader)
     moment: State = ()
-    if (places := reader.moments) is not None:
-        n_vectors = sum(one.embedding_dim for one in reader.embeddings)
-        moment = (np.zeros(2 + places.n_channels + n_vectors, "float32"),)
+    if reader.moments is not None:
+        moment = (np.zeros(OpenMoment.size(reader), "float32"),)
     starts = tuple(pooling.start(reader.hidden_size) for pooling in poolings)
     return RecurrentState(cells, starts, moment)
 
@@ -52,13 +51,13 @@ class OpenMoment(NamedTuple):
 
     In a state they are one array (..., K)::
 
-        | count | gap | channels of times | sums of the other channels | of vectors |
+        | count | time | channels of times | sums of the other channels | of vectors |
 
     Parameters
     ----------
     count : array of shape (..., 1)
         Number of events; 0 before the first moment.
-    gap : array of shape (..., 1)
+    interarrival : array of shape (..., 1)
         Time from the last event of the moment before to the last one of this moment, in
         typical interarrival times.
     times : array of shape (..., F - t)
@@ -70,20 +69,25 @@ class OpenMoment(NamedTuple):
     """
 
     count: Array
-    gap: Array
+    interarrival: Array
     times: Array
     channels: Array
     vectors: Array
 
+    @staticmethod
+    def size(reader: HistoryReader) -> int:
+        """Return K, the length of the array of a moment."""
+        return 2 + reader.event_size
+
     @classmethod
     def of_event(
-        cls, values: Array, vectors: Array, gap: Array, places: MomentChannels
+        cls, values: Array, vectors: Array, interarrival: Array, places: MomentChannels
     ) -> OpenMoment:
         """Return a moment of one event with channels (..., F) and vectors (..., E)."""
-        gap = gap[..., None]
+        interarrival = interarrival[..., None]
         return cls(
-            gap * 0 + 1,
-            gap,
+            interarrival * 0 + 1,
+            interarrival,
             values[..., places.times :],
             values[..., : places.times],
             vectors,
@@ -109,7 +113,7 @@ class OpenMoment(NamedTuple):
         """Return the moment with one more event, which is a moment of its own."""
         return OpenMoment(
             self.count + event.count,
-            self.gap + event.gap,
+            self.interarrival + event.interarrival,
             self.times,
             self.channels + event.channels,
             self.vectors + event.vectors,
@@ -175,7 +179,7 @@ class StepReader:
         state: RecurrentState,
         values: Array,
         codes: Array,
-        gap: Array,
+        interarrival: Array,
         is_new: Array | bool = True,
     ) -> RecurrentState:
         """Return the state after one more event of each history.
@@ -188,7 +192,7 @@ class StepReader:
             Channels.
         codes : array of shape (..., C)
             Codes.
-        gap : array of shape (...,), float32
+        interarrival : array of shape (...,), float32
             Interarrival time in typical ones; any finite number for a first event.
         is_new : array of shape (...,), bool, or bool, default=True
             Whether the event begins a moment. A bool avoids work for a single history.
@@ -198,17 +202,17 @@ class StepReader:
         ]
         if self._places is None:
             inputs = np.concatenate([values, *embedded], axis=-1)  # (..., D)
-            return self._step(state, inputs, gap)
+            return self._step(state, inputs, interarrival)
         vectors = np.concatenate([values[..., :0], *embedded], axis=-1)  # (..., E)
-        event = OpenMoment.of_event(values, vectors, gap, self._places)
+        event = OpenMoment.of_event(values, vectors, interarrival, self._places)
         longer = OpenMoment.unpack(state.moment[0], self._places).add(event).pack()
-        if isinstance(is_new, bool):
-            if not is_new:
-                return state._replace(moment=(longer,))
-            return self._close(state)._replace(moment=(event.pack(),))
-        closed = self._close(state)._replace(moment=(event.pack(),))
-        kept = state._replace(moment=(longer,))
-        return closed.map(partial(_choose, is_new), kept)
+        continued = state._replace(moment=(longer,))
+        if is_new is False:
+            return continued
+        begun = self._close(state)._replace(moment=(event.pack(),))
+        if is_new is True:
+            return begun
+        return begun.map(partial(_choose, is_new), continued)
 
     def begin_earlier(self, state: RecurrentState, values: Array) -> RecurrentState:
         """Return the state with the open moment at the time of a late event.
@@ -225,7 +229,9 @@ class StepReader:
         moment = moment._replace(times=values[..., self._places.times :])
         return state._replace(moment=(moment.pack(),))
 
-    def _step(self, state: RecurrentState, inputs: Array, gap: Array) -> RecurrentState:
+    def _step(
+        self, state: RecurrentState, inputs: Array, interarrival: Array
+    ) -> RecurrentState:
         """Return the state after one more step with inputs of shape (..., D)."""
         cells, output = [], inputs
         for cell, before in zip(self._cells, state.cells, strict=True):
@@ -233,7 +239,7 @@ class StepReader:
             output = after[0]  # (..., H)
             cells.append(after)
         poolings = tuple(
-            pooling.update(before, output, gap)
+            pooling.update(before, output, interarrival)
             for pooling, before in zip(self._poolings, state.poolings, strict=True)
         )
         return RecurrentState(tuple(cells), poolings, state.moment)
@@ -243,12 +249,12 @@ class StepReader:
         assert self._places is not None
         moment = OpenMoment.unpack(state.moment[0], self._places)
         count = moment.count[..., 0]
-        if isinstance(count, np.ndarray) and not count.ndim:  # of a single history
-            if not count:
-                return state
-            return self._step(state, moment.join(self._places), moment.gap[..., 0])
-        after = self._step(state, moment.join(self._places), moment.gap[..., 0])
-        return after.map(partial(_choose, count > 0), state)
+        is_single = isinstance(count, np.ndarray) and not count.ndim
+        if is_single and not count:
+            return state
+        inputs, interarrival = moment.join(self._places), moment.interarrival[..., 0]
+        after = self._step(state, inputs, interarrival)
+        return after if is_single else after.map(partial(_choose, count > 0), state)
 
     def read(self, state: RecurrentState, age: Array) -> Array:
         """Return the P vectors of all poolings, (..., P, H); 0 before any event.

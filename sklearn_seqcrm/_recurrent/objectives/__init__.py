@@ -36,8 +36,6 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, Graph
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
-    hazard_at_own_time,
-    time_at_hazard,
 )
 from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
     SurvivalPredictionsMixin,

@@ -20,9 +20,9 @@ from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    has_weight,
     softmax,
     softplus,
+    with_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     bin_and_share,
@@ -101,8 +101,8 @@ def _quantile_edges(
         return np.array([0.0, end, 2 * end])
     before = np.append(0.0, 1 - survival)  # fall before each moment, and in total
     # Less a rounding error, which would move an edge to the next moment.
-    levels = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
-    at = np.searchsorted(before[:-1], levels)
+    falls = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
+    at = np.searchsorted(before[:-1], falls)
     edges = np.unique(np.append(0.0, moments[at[at < len(moments)]]))
     # A long observation time after the last event has its own bin.
     last = time[time > moments[-1]].min(initial=end)
@@ -257,9 +257,7 @@ class Hazards(Objective):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn bins and kinds from the rows with a weight."""
-        if weight is not None:
-            used = has_weight(weight)
-            y, weight = y[used], weight[used]
+        y, weight = with_weight(y, weight)
         kind, time = y[:, 0].astype("int64"), y[:, 1]
         if not kind.any():
             raise ValueError(

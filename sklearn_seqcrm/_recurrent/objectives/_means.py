@@ -14,7 +14,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     calibration_factor,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import has_weight
+from sklearn_seqcrm._recurrent.objectives._objective import with_weight
 
 # exp(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_LOGARITHM = 88.0
@@ -50,9 +50,7 @@ class LogMean(Number):
         self._refuse(y)
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
-        if weight is not None:
-            used = has_weight(weight)
-            target, weight = target[used], weight[used]
+        target, weight = with_weight(target, weight)
         # Encoded targets have the mean 1.
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)

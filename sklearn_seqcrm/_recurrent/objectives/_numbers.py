@@ -20,6 +20,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     has_weight,
     is_multioutput,
     refuse_other_shape,
+    with_weight,
 )
 
 # Prior standard deviations of the logarithm of a calibration factor, and of the excess
@@ -167,9 +168,7 @@ class Number(Objective):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn center and scale of each target from the rows with a weight."""
-        if weight is not None:
-            used = has_weight(weight)
-            y, weight = y[used], weight[used]
+        y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
         columns = [self._learn_one(column, weight) for column in _columns(y).T]
         self.exponent, self.center, self.scale = map(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any, ClassVar
@@ -16,8 +16,6 @@ from torch import nn
 from sklearn_seqcrm._recurrent.data import ALONE, Array, Inputs, Ranks, RowData
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
-
-# What predictions are computed on: float64 numbers, or tensors of an ONNX graph.
 
 
 class Objective(nn.Module, ABC):
@@ -80,7 +78,7 @@ class Objective(nn.Module, ABC):
         """
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        """Refuse targets of a later call that differ in kind from the first ones.
+        """Refuse targets of a later call that do not fit those of the first call.
 
         Parameters
         ----------
@@ -201,7 +199,11 @@ class Objective(nn.Module, ABC):
         *args : object
             Further arguments of `predict`.
         """
-        return mean_over_networks(predict(one, *args) for one in outputs)
+        each = [predict(one, *args) for one in outputs]
+        if len(each) == 1:
+            return each[0]
+        # Divided before they are added up, or the largest numbers would overflow.
+        return reduce(operator.add, [one / len(each) for one in each])
 
     @property
     def predictions(self) -> Mapping[str, Callable[[Array], Array]]:
@@ -234,15 +236,6 @@ class Objective(nn.Module, ABC):
     def describe(self) -> dict[str, Any]:
         """Return what explains the predictions, as entries of a JSON object."""
         return {"loss": self.name}
-
-
-def mean_over_networks(predictions: Iterable[Array]) -> Array:
-    """Return the mean of arrays of one shape."""
-    each = list(predictions)
-    if len(each) == 1:
-        return each[0]
-    # Divided before they are added up, or the largest numbers would overflow.
-    return reduce(operator.add, [one / len(each) for one in each])
 
 
 # A formula that loss and prediction share is written with the functions that torch and
@@ -322,16 +315,14 @@ def has_weight(weight: np.ndarray) -> np.ndarray:
     return weight > _NO_WEIGHT * weight.max()
 
 
-def in_unit(weight: np.ndarray, exponent: int) -> np.ndarray:
-    """Return weights over a power of 2."""
-    with np.errstate(over="ignore"):
-        return _refuse_infinite(np.ldexp(weight, -exponent))
-
-
-def over_mean(weight: np.ndarray, mean: float) -> np.ndarray:
-    """Return weights over a mean, as float32."""
-    with np.errstate(over="ignore"):
-        return _refuse_infinite((weight / mean).astype("float32"))
+def with_weight(
+    y: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the targets and weights of the rows that have a weight."""
+    if weight is None:
+        return y, None
+    used = has_weight(weight)
+    return y[used], weight[used]
 
 
 def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
@@ -386,7 +377,9 @@ def in_unit_of(
     """Return weights over a power of 2; None means weights of 1."""
     if weight is None and not exponent:
         return None
-    return in_unit(np.ones(n_rows) if weight is None else weight, exponent)
+    weight = np.ones(n_rows) if weight is None else weight
+    with np.errstate(over="ignore"):
+        return _refuse_infinite(np.ldexp(weight, -exponent))
 
 
 def drop_weightless(inputs: Inputs) -> Inputs:
@@ -416,4 +409,6 @@ def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
     if data.weight is None and mean == 1:
         return data
     weight = np.ones(len(data)) if data.weight is None else data.weight
-    return replace(data, weight=over_mean(weight, mean))
+    with np.errstate(over="ignore"):
+        scaled = _refuse_infinite((weight / mean).astype("float32"))
+    return replace(data, weight=scaled)

@@ -10,7 +10,7 @@ import torch
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
-from sklearn_seqcrm._recurrent.objectives._objective import has_weight, softplus
+from sklearn_seqcrm._recurrent.objectives._objective import softplus, with_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_OUTPUT = 88.0
@@ -67,7 +67,7 @@ class Quantiles(Number):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         super().learn(y, weight)
-        used = y if weight is None else y[has_weight(weight)]
+        used, _ = with_weight(y, weight)
         negative = (used.reshape(len(used), -1) < 0).any(axis=0)
         self.least = np.where(negative, -np.inf, 0.0)
         self.shift = np.zeros((len(self.scale), self.n_parameters))

@@ -109,8 +109,13 @@ def bin_and_share(
     return at, (times - edges[at]) / (edges[at + 1] - edges[at])
 
 
-def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the cumulative hazard of all rows at the same times.
+def hazard_at(
+    hazard: np.ndarray,
+    edges: np.ndarray,
+    times: np.ndarray,
+    rows: np.ndarray | slice = slice(None),
+) -> np.ndarray:
+    """Return the cumulative hazard of all rows at some times, or of a row at each.
 
     Parameters
     ----------
@@ -120,38 +125,16 @@ def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.nd
         Edges of the bins.
     times : ndarray of shape (n_times,)
         Times between the first and the last edge.
+    rows : ndarray of shape (n_times,) or slice, default=slice(None)
+        The row of each time. A slice: rows that have all times in common.
 
     Returns
     -------
-    ndarray of shape (n, n_times)
+    ndarray of shape (n, n_times), or of shape (n_times,)
         Cumulative hazard.
     """
     at, share = bin_and_share(times, edges)
-    return hazard[:, at] * (1 - share) + hazard[:, at + 1] * share
-
-
-def hazard_at_own_time(
-    hazard: np.ndarray, edges: np.ndarray, times: np.ndarray
-) -> np.ndarray:
-    """Return the cumulative hazard of each row at its own time.
-
-    Parameters
-    ----------
-    hazard : ndarray of shape (n, n_bins + 1)
-        Cumulative hazard at the edges.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    times : ndarray of shape (n,)
-        A time for each row, between the first and the last edge.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Cumulative hazard.
-    """
-    at, share = bin_and_share(times, edges)
-    row = np.arange(len(times))
-    return hazard[row, at] * (1 - share) + hazard[row, at + 1] * share
+    return hazard[rows, at] * (1 - share) + hazard[rows, at + 1] * share
 
 
 def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:

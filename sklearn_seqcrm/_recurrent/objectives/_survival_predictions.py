@@ -15,7 +15,7 @@ from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
-    hazard_at_own_time,
+    hazard_at,
     time_at_hazard,
 )
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
@@ -206,7 +206,8 @@ class SurvivalPredictionsMixin:
                 f"for {len(hazard)} rows."
             )
         # 1 - S(t), without the loss of digits for small hazards.
-        return -np.expm1(-hazard_at_own_time(hazard, objective.edges, times))
+        own = hazard_at(hazard, objective.edges, times, np.arange(len(times)))
+        return -np.expm1(-own)
 
     def score(
         self,

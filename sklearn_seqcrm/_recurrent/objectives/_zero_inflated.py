@@ -15,7 +15,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     shrunken_calibration_factor,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import has_weight
+from sklearn_seqcrm._recurrent.objectives._objective import with_weight
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     Graph,
     GraphTensor,
@@ -80,7 +80,7 @@ class ZeroInflatedLognormal(Number):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
         super().learn(y, weight)
-        used = y if weight is None else y[has_weight(weight)]
+        used, _ = with_weight(y, weight)
         most = used.reshape(len(used), -1).max(axis=0)
         # A mean is at most the largest target, with a margin of one deviation for rows
         # that are larger than the training rows.

@@ -8,6 +8,7 @@ from sklearn_seqcrm._recurrent.training._net import (
 )
 from sklearn_seqcrm._recurrent.training._training import (
     CONSTRAINTS,
+    COUNT,
     Pooling,
     Seeds,
     best_n_epochs,

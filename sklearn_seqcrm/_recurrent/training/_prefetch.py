@@ -18,7 +18,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from sklearn_seqcrm._recurrent.data import Batch, BatchPart
@@ -84,7 +83,7 @@ def _changed(tensors: Any, function: Callable[[torch.Tensor], Any]) -> Any:
     return tensors.change(function)
 
 
-class PrefetchedBatch:
+class PrefetchedBatch(Batch):
     """A `Batch` whose parts arrive on the device.
 
     Parameters
@@ -96,28 +95,10 @@ class PrefetchedBatch:
     """
 
     def __init__(self, batch: Batch, arriving: Iterator[BatchPart]) -> None:
+        super().__init__(batch.data, batch.parts, batch.share)
         self._batch = batch
         self._arriving = arriving
         self._is_read = False
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self._batch)
-
-    @property
-    def parts(self) -> list[np.ndarray]:
-        """Rows of each part."""
-        return self._batch.parts
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Rows of all parts."""
-        return self._batch.rows
-
-    @property
-    def weight(self) -> torch.Tensor | None:
-        """Weights of the rows, as in `Batch`."""
-        return self._batch.weight
 
     def __iter__(self) -> Iterator[BatchPart]:
         """Yield the parts in the order of `rows`."""
@@ -146,7 +127,7 @@ def prefetched(
 
     Yields
     ------
-    iterable of (Batch or PrefetchedBatch, Tensor)
+    iterable of (Batch, Tensor)
         `batches` themselves on any other device. At the end of the block no thread is
         left, whatever ended it.
     """

@@ -16,6 +16,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
+from skorch.utils import noop
 from torch import nn
 
 from sklearn_seqcrm._columns import ForwardSplit
@@ -39,35 +40,31 @@ from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count, parse
 
 Pooling: TypeAlias = Literal["last", "mean", "max", "attention", "decay"]
 
+# A number of things, from 1 on.
+COUNT = Interval(Integral, 1, None, closed="left")
 CONSTRAINTS: dict[str, list[Any]] = {
     "cell": [StrOptions(set(CELLS))],
-    "hidden_size": [Interval(Integral, 1, None, closed="left")],
-    "num_layers": [Interval(Integral, 1, None, closed="left")],
+    "hidden_size": [COUNT],
+    "num_layers": [COUNT],
     "bidirectional": ["boolean"],
     "pooling": [StrOptions(set(POOLINGS)), list, tuple],
-    "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
+    "bptt_steps": [COUNT, None],
     "precision": [StrOptions(set(PRECISIONS))],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "category_dropout": [Interval(Real, 0, 1, closed="left")],
     "head_sizes": ["array-like"],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
-    "n_networks": [
-        Interval(Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "averaged_steps": [Interval(Integral, 1, None, closed="left")],
-    "batch_size": [
-        Interval(Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    "n_networks": [COUNT, StrOptions({"auto"})],
+    "averaged_steps": [COUNT],
+    "batch_size": [COUNT, StrOptions({"auto"})],
+    "max_epochs": [COUNT, StrOptions({"auto"})],
     "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [
         Interval(Real, 0, 1, closed="neither"),
         StrOptions({"auto"}),
     ],
-    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "n_iter_no_change": [COUNT],
     "callbacks": [list, tuple, None],
     "device": [str, torch.device],
     "random_state": ["random_state"],
@@ -504,7 +501,7 @@ def _run_epochs(
         watching = [("epochs", epochs)]
         asking = [("stop_if_asked", StopIfAsked(epochs))]
     if valid is not None:
-        sink = print if net.verbose else _print_nothing
+        sink = print if net.verbose else noop
         patience = estimator.n_iter_no_change
         stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
         stopping = [("stop_early", stop_early)]
@@ -538,10 +535,6 @@ def _run_epochs(
         net.callbacks = [*own, *stopping]
         of_training = [step for _, step in watching + asking]
         _forget(net, [*falling, *averaging, *agreeing, *keeping, *of_training])
-
-
-def _print_nothing(*text: Any) -> None:
-    """Discard the messages of callbacks."""
 
 
 def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:

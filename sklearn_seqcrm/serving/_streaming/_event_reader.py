@@ -218,7 +218,9 @@ class EventReader:
             Moments, as `OpenMoment` packs them.
         """
         joined = OpenMoment.unpack(moments, self._places)
-        return self._advance(state, joined.join(self._places), joined.gap[..., 0])
+        return self._advance(
+            state, joined.join(self._places), joined.interarrival[..., 0]
+        )
 
     def _advance(
         self, state: RecurrentState, steps: torch.Tensor, gaps: torch.Tensor

@@ -73,9 +73,10 @@ def steps_by_loop(events, row, period, n_levels):
         n = len(own)
         channels = events.channels[own].astype("float64")
         joined = channels.mean(axis=0)
-        joined[events.gap :] = channels[0, events.gap :]
+        times = slice(events.interarrival_channel, None)
+        joined[times] = channels[0, times]
         if not numbers:
-            joined[events.gap] = 0
+            joined[events.interarrival_channel] = 0
         facts = channels[:, :1].sum(axis=0) / np.sqrt(n)
         numbers.append([*joined, *facts, np.log(n)])
         counts = [
@@ -298,7 +299,7 @@ def test_one_event_at_a_time_equals_a_batch(moments, options):
         state, since = steps.start, np.zeros(len(index), "float32")
         since[1:] = np.diff(events.times[index]) / events.time_unit
         channels = events.channels[index].copy()
-        channels[:1, events.gap] = 0
+        channels[:1, events.interarrival_channel] = 0
         for i, begins in enumerate(np.diff(moment, prepend=-1) > 0):
             event = channels[i], events.codes[index[i]], since[i]
             state = steps.update(state, *event, bool(begins))

@@ -142,8 +142,18 @@ def test_both_directions_equal_a_packed_network(cell):
 
 
 def make_network(n_outputs=2, n_histories=1, pooling=POOLINGS, num_layers=1):
-    options = ("lstm", 4, num_layers, False, pooling, 0.0, [3])
-    return HistoryNetwork([SPEC] * n_histories, 2, n_outputs, *options)
+    return HistoryNetwork(
+        [SPEC] * n_histories,
+        2,
+        n_outputs,
+        [3],
+        0.0,
+        cell="lstm",
+        hidden_size=4,
+        num_layers=num_layers,
+        bidirectional=False,
+        pooling=pooling,
+    )
 
 
 def loss_and_gradients(network, batches):
@@ -259,7 +269,16 @@ def test_dropout(p, dtype):
 
 def test_dropout_is_between_layers_and_in_the_head():
     network = HistoryNetwork(
-        [SPEC], 2, 1, "lstm", 64, 2, False, ("last",), 0.5, head_sizes=(64,)
+        [SPEC],
+        2,
+        1,
+        (64,),
+        0.5,
+        cell="lstm",
+        hidden_size=64,
+        num_layers=2,
+        bidirectional=False,
+        pooling=("last",),
     )
     for module in network.modules():
         if isinstance(module, Dropout):

@@ -56,7 +56,7 @@ def read(reader, data):
     for rows, part, _ in gathered(BatchIterator(data, 10_000)):
         history = part.histories[0]
         if history.blocks is not None:
-            n_blocks = max(n_blocks, history.blocks.gaps.shape[1])
+            n_blocks = max(n_blocks, history.blocks.durations.shape[1])
         for row, pooled in zip(rows, reader(history), strict=True):
             result[row] = pooled
     return torch.stack(result), n_blocks
