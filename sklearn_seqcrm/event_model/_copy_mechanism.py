@@ -25,8 +25,7 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_logits,
     new_output,
 )
-from sklearn_seqcrm.event_model._first_order import first_order_only
-from sklearn_seqcrm.event_model._joint_linear import joint_linear
+from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where

@@ -10,7 +10,7 @@ rows are padded by moments, and their events stand one after the other::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,6 +24,7 @@ from sklearn_seqcrm._recurrent.data import (
     BatchPart,
     HistorySource,
     TensorFields,
+    cut_where_full,
 )
 from sklearn_seqcrm.event_model._learned import event_counts
 
@@ -137,29 +138,9 @@ class EventBatches(BatchIterator):
             def fits(at: int, own: np.ndarray = own) -> np.ndarray:
                 return np.cumsum(own[at:]) <= self.steps_at_once
 
-            found += [first + at for at in _cut_where_full(fits)]
+            found += [first + at for at in cut_where_full(fits)]
             found.append(last)
         return found[:-1]
-
-
-def _cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
-    """Return where to cut rows into parts, each as large as it may be.
-
-    Parameters
-    ----------
-    fits : callable
-        Takes a position, and returns for each row from there on whether a part may
-        reach up to it. A part has one row at least.
-    """
-    cuts: list[int] = []
-    first = 0
-    while True:
-        fitting = fits(first)
-        fitting[0] = True
-        if fitting.all():
-            return cuts
-        first += int(fitting.argmin())
-        cuts.append(first)
 
 
 # Batches -----------------------------------------------------------------------------
@@ -208,7 +189,7 @@ class MixedBatches(EventBatches):
             few_events = np.cumsum(counts[at:]) <= self.steps_at_once
             return few_events & (lengths[at] * n_rows <= self.most_steps)
 
-        return _cut_where_full(fits)
+        return cut_where_full(fits)
 
 
 def mixed_batch_size(n_rows: int, n_events: int, n_ranks: int = 1) -> int:

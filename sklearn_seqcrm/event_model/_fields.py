@@ -182,9 +182,7 @@ class LearnedField(ABC):
         """Return targets of the likelihood, shape (n, n_targets), float32."""
 
     @abstractmethod
-    def column(
-        self, drawn: Any, applies: np.ndarray, draws: PathDraws, times: np.ndarray
-    ) -> Column:
+    def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
         """Return drawn values as the log has them.
 
         Parameters
@@ -193,8 +191,6 @@ class LearnedField(ABC):
             What `FieldDensity.draw` returned for n events.
         applies : ndarray of shape (n,), bool
             Whether the event has the field; otherwise it is missing.
-        draws : PathDraws of n
-            Random numbers.
         times : ndarray of shape (n,)
             Times of the events.
         """

@@ -45,7 +45,7 @@ from sklearn_seqcrm.event_model._fields import (
     LearnedField,
     TrainingEvents,
 )
-from sklearn_seqcrm.event_model._softmax import log_softmax_of
+from sklearn_seqcrm.event_model._gradients import log_softmax_of
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
@@ -535,13 +535,7 @@ class LevelField(LearnedField):
         """Return no channel: the codes are the targets."""
         return np.zeros((len(column.values), 0), "float32")
 
-    def column(
-        self,
-        drawn: torch.Tensor,
-        applies: np.ndarray,
-        draws: PathDraws,
-        times: np.ndarray,
-    ) -> Column:
+    def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
         """Return drawn levels; see `LearnedField.column`."""
         levels = np.where(applies, drawn.cpu().numpy(), MISSING)
         return Column((levels - FIRST_LEVEL).astype("int32"), self.levels)

@@ -157,8 +157,8 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     with isolated_torch_settings(net.device), torch.no_grad():
         parts = [module.states(part) for _, part in net.parts(valid, with_events=True)]
         contexts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
-        for events in parts:
-            for key, context in module.field_contexts(events):
+        for part in parts:
+            for key, context in module.field_contexts(part):
                 if key in contexts:
                     contexts[key].append(context)
         for key in keys:
@@ -188,21 +188,21 @@ def _choose_factors(
     density = module.fields[key]
 
     def log_likelihoods() -> np.ndarray:
-        """Return those of rows, shape (n, 2): at new moments, and later in moments."""
+        """Return sums by row, (n, 2): at new moments, and later within moments."""
         found = []
-        for events, context in zip(parts, contexts, strict=True):
-            log_prob = module.field_log_prob(key, context, events).cpu().numpy()
-            place = (2 * events.row + events.is_tie).cpu().numpy()
-            sums = np.bincount(place, log_prob, minlength=2 * len(events.last))
+        for part, context in zip(parts, contexts, strict=True):
+            log_prob = module.field_log_prob(key, context, part).cpu().numpy()
+            place = (2 * part.events.row + part.is_tie).cpu().numpy()
+            sums = np.bincount(place, log_prob, minlength=2 * len(part.last))
             found.append(sums.reshape(-1, 2))
         return np.concatenate([np.zeros((0, 2)), *found])
 
     start = log_likelihoods()
-    for part in range(1 if density.copies is None else 2):
+    for output in range(1 if density.copies is None else 2):
         best, most, of_best = np.ones(2), np.zeros(2), start.copy()
         try:
             for factor in _FACTORS:
-                density.shrinkage[part] = factor
+                density.shrinkage[output] = factor
                 now = log_likelihoods()
                 gain = now - start
                 gained = total(gain.sum(axis=0))
@@ -214,5 +214,5 @@ def _choose_factors(
                 of_best[:, better] = now[:, better]
         finally:
             # Also after a KeyboardInterrupt, no factor stays that was only tried.
-            density.shrinkage[part] = torch.from_numpy(best.astype("float32"))
+            density.shrinkage[output] = torch.from_numpy(best.astype("float32"))
         start = of_best

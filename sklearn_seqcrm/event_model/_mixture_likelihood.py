@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sklearn_seqcrm.event_model._first_order import first_order_only
+from sklearn_seqcrm.event_model._gradients import first_order_only
 
 # Narrower cells, in standard deviations, have the density at the middle times the
 # width: a difference of two float32 numbers that agree in most digits is worse. The

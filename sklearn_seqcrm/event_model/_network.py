@@ -55,10 +55,11 @@ from sklearn_seqcrm.event_model._event_batches import (
     EventBatches,
     EventPart,
     MixedBatches,
+    VisibleEvents,
 )
 from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._gradients import joint_linear
 from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
-from sklearn_seqcrm.event_model._joint_linear import joint_linear
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
@@ -99,16 +100,12 @@ class EventStates(NamedTuple):
 
     Parameters
     ----------
-    row, position : Tensor of shape (n_events,), int64
-        Row of each event, and its position there.
+    events : VisibleEvents
+        The events.
     states : Tensor of shape (n_events, H)
-        State before it.
-    values : Tensor of shape (n_events, F)
-        Its channels.
-    codes : Tensor of shape (n_events, C), int64
-        Its codes.
+        State before each event.
     is_tie : Tensor of shape (n_events,), bool
-        Whether it is at the moment of the previous event.
+        Whether an event is at the moment of the previous one.
     later : Tensor of shape (n_later,), int64
         Later lines of moments.
     of_lines : Tensor of shape (n_later, H), or None
@@ -119,11 +116,8 @@ class EventStates(NamedTuple):
         State after the last event of each row.
     """
 
-    row: torch.Tensor
-    position: torch.Tensor
+    events: VisibleEvents
     states: torch.Tensor
-    values: torch.Tensor
-    codes: torch.Tensor
     is_tie: torch.Tensor
     later: torch.Tensor
     of_lines: torch.Tensor | None
@@ -226,18 +220,18 @@ class EventNetwork(nn.Module):
 
     def log_probs(self, part: EventPart) -> EventLogProbs:
         """Return log probabilities of events, and of no further one before cutoffs."""
-        events = self.states(part)
+        found, events = self.states(part), part.events
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
         rate = EventRate.before_events(self.grid.lengths(cells), is_first)
-        time = self.time.log_prob(self.time_inputs(events.states, rate), cells)
+        time = self.time.log_prob(self.time_inputs(found.states, rate), cells)
         time = time.masked_fill(is_first, 0.0)
         own = split_static(part.static)
-        inputs = self.time_inputs(events.last, own.rate)
+        inputs = self.time_inputs(found.last, own.rate)
         survival = self.time.log_survival(inputs, own.log_censoring_time)
-        survival = survival.masked_fill(part.events.n_steps == 0, 0.0)
+        survival = survival.masked_fill(events.n_steps == 0, 0.0)
         fields = [
-            self.field_log_prob(key, context, events)
-            for key, context in self.field_contexts(events)
+            self.field_log_prob(key, context, found)
+            for key, context in self.field_contexts(found)
         ]
         return EventLogProbs(events.row, time, fields, survival)
 
@@ -286,19 +280,8 @@ class EventNetwork(nn.Module):
             for key, density in self.fields.items()
             if density.copies is not None
         }
-        n_events = len(events.row)
-        return EventStates(
-            events.row,
-            events.position,
-            states[:n_events],
-            events.values,
-            events.codes,
-            is_tie,
-            later,
-            of_lines,
-            candidates,
-            states[n_events:],
-        )
+        before, last = states.split([len(events.row), n])
+        return EventStates(events, before, is_tie, later, of_lines, candidates, last)
 
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
@@ -314,11 +297,12 @@ class EventNetwork(nn.Module):
         embedded = self.reader.embed(history.values, history.codes, history.levels)
         return lambda segments: [embedded[rows, steps] for rows, steps in segments]
 
-    def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
+    def field_contexts(self, found: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
-        context = self.time_context(events.states, events.values[:, self.blocks.time])
-        if events.of_lines is not None:
-            context = context.index_add(0, events.later, events.of_lines)
+        events = found.events
+        context = self.time_context(found.states, events.values[:, self.blocks.time])
+        if found.of_lines is not None:
+            context = context.index_add(0, found.later, found.of_lines)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
@@ -326,17 +310,17 @@ class EventNetwork(nn.Module):
                 context = context + density.embed(own)
 
     def field_log_prob(
-        self, key: str, context: torch.Tensor, events: EventStates
+        self, key: str, context: torch.Tensor, found: EventStates
     ) -> torch.Tensor:
         """Return log probabilities of a field; 0 for events that do not have it."""
-        density = self.fields[key]
+        density, events = self.fields[key], found.events
         target = density.own_target(events.values, events.codes)
-        candidates = events.candidates.get(key)
-        found = density.log_prob(context, target, candidates, events.is_tie)
+        candidates = found.candidates.get(key)
+        log_prob = density.log_prob(context, target, candidates, found.is_tie)
         if self.applies is None:
-            return found
+            return log_prob
         kind = self.fields["0"].own_input(events.values, events.codes)
-        return found.masked_fill(~self.applies[kind, int(key)], 0.0)
+        return log_prob.masked_fill(~self.applies[kind, int(key)], 0.0)
 
     # Parts of it ------------------------------------------------------------------
 

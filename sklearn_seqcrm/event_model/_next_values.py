@@ -20,17 +20,15 @@ from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
-from sklearn_seqcrm.event_model._basket_simulator import (
+from sklearn_seqcrm.event_model._baskets import (
+    AtCutoff,
     BasketSimulator,
+    OpenBaskets,
     OpenBasketSimulator,
+    split_open_baskets,
 )
 from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._open_basket import (
-    AtCutoff,
-    OpenBaskets,
-    split_open_baskets,
-)
 from sklearn_seqcrm.event_model._simulate import (
     SimulatedEvents,
     Simulator,

@@ -275,13 +275,7 @@ class NumberField(LearnedField):
         atom[~is_known] = _MISSING
         return np.column_stack([upper, width, atom]).astype("float32")
 
-    def column(
-        self,
-        drawn: tuple[torch.Tensor, torch.Tensor],
-        applies: np.ndarray,
-        draws: PathDraws,
-        times: np.ndarray,
-    ) -> Column:
+    def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
         """Return drawn atoms and symlog numbers as the log has them.
 
         Numbers are rounded to the step and clipped to the range of training. See

@@ -453,7 +453,7 @@ class Simulator:
                 )
             else:
                 drawn = density.draw(own_context, paths.draws, state, is_tie)
-            column = field.column(drawn, applies[:, i], paths.draws, paths.times)
+            column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
             own = density.own_input(channels, codes)

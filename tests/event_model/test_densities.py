@@ -179,7 +179,7 @@ def test_numbers_are_drawn_as_they_are_probable(amounts):
         shares = density.log_prob(context, torch.from_numpy(targets)).exp().numpy()
         both = density.draw(state.expand(N_DRAWS, 4), draws())
     times = np.zeros(N_DRAWS, "int64")
-    drawn = amounts.column(both, np.ones(N_DRAWS, bool), draws(), times).values
+    drawn = amounts.column(both, np.ones(N_DRAWS, bool), times).values
     # Numbers outside of the range of training are drawn as its ends.
     place = np.where(np.isnan(drawn), len(values) - 1, np.nan_to_num(drawn) + 200)
     known = values[:-1].clip(amounts.low, amounts.high).astype(int) + 200
@@ -244,7 +244,7 @@ def test_levels_are_drawn_as_they_are_probable(levels, some_missing):
 
 def test_drawn_levels_become_values(levels):
     drawn = torch.tensor([1, 2, 5, 6])
-    column = levels.column(drawn, np.ones(4, bool), draws(4), np.zeros(4))
+    column = levels.column(drawn, np.ones(4, bool), np.zeros(4))
     assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d", "e"]
     assert column.values[0] == -1
 

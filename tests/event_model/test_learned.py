@@ -84,7 +84,7 @@ def number_field(column, times=None, clock=None):
 def column_of(field, atom, scaled, times):
     """Values of drawn atoms and numbers, of events that all have the field."""
     drawn = torch.from_numpy(atom), torch.from_numpy(scaled)
-    return field.column(drawn, np.ones(len(atom), bool), None, times)
+    return field.column(drawn, np.ones(len(atom), bool), times)
 
 
 def test_numbers_there_and_back():

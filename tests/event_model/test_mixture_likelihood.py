@@ -8,13 +8,12 @@ from scipy import special, stats
 from torch import nn
 
 from sklearn_seqcrm.event_model._copy_mechanism import _LEAST_PROB, _LogGated
-from sklearn_seqcrm.event_model._joint_linear import joint_linear
+from sklearn_seqcrm.event_model._gradients import joint_linear, log_softmax_of
 from sklearn_seqcrm.event_model._mixture_likelihood import (
     LEAST_LOG_STD,
     log_mixture,
     log_normal_cells,
 )
-from sklearn_seqcrm.event_model._softmax import log_softmax_of
 
 N, N_ATOMS, N_COMPONENTS = 60, 3, 4
 

@@ -7,6 +7,7 @@ from sklearn_seqcrm._recurrent.data._batches import (
     BatchPart,
     automatic_batch_size,
     automatic_n_networks,
+    cut_where_full,
     set_customers_aside,
     steps_of_parts,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -232,23 +232,41 @@ class BatchIterator:
             count[:] = np.cumsum(new)
             # Rows since the first row of the sequence, which has the number count - 1.
             slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
-        cuts: list[int] = []
-        first = 0
-        while True:
+
+        def fits(first: int) -> np.ndarray:
             # Sizes of a part from `first` up to each row, the largest of all history
-            # columns. All are non-decreasing, so that the first misfit is the cut.
+            # columns.
             n_sequences = (counts[:, first:] - counts[:, [first]] + 1).max(axis=0)
             n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
             steps = np.maximum.accumulate(longest[first:]) * n_sequences
-            fits = (steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES)
             n_rows = np.arange(1, len(steps) + 1)
-            fits &= steps <= self.most_steps
-            fits &= n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS
-            fits[0] = True
-            if fits.all():
-                return cuts
-            first += int(fits.argmin())
-            cuts.append(first)
+            return (
+                ((steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES))
+                & (steps <= self.most_steps)
+                & (n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS)
+            )
+
+        return cut_where_full(fits)
+
+
+def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
+    """Return where to cut rows into parts, each as large as it may be.
+
+    Parameters
+    ----------
+    fits : callable
+        Takes a position, and returns for each row from there on whether a part may
+        reach up to it; True up to some row, as sizes grow. A part has one row at least.
+    """
+    cuts: list[int] = []
+    first = 0
+    while True:
+        fitting = fits(first)
+        fitting[0] = True
+        if fitting.all():
+            return cuts
+        first += int(fitting.argmin())
+        cuts.append(first)
 
 
 def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:

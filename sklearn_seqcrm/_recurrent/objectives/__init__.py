@@ -8,14 +8,13 @@ To add a loss of `LSTMRegressor`, write its class in a file and name it in `LOSS
 Streaming and ONNX follow from its `predict`.
 """
 
-from sklearn_seqcrm._recurrent.objectives._classes import Classes
+from sklearn_seqcrm._recurrent.objectives._classes import Classes, Labels
 from sklearn_seqcrm._recurrent.objectives._exposure import (
     Exposure,
     exposure_column,
     learn_exposure,
 )
 from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, bin_hazards
-from sklearn_seqcrm._recurrent.objectives._labels import Labels
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     AbsoluteError,

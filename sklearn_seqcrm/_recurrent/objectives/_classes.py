@@ -1,22 +1,28 @@
-"""Cross-entropy of classes, of which each row has one."""
+"""Cross-entropy of classes, of which each row has one, and of several binary labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.sparse import issparse
+from scipy.special import logit
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
 from sklearn_seqcrm._columns import refuse_not_finite
-from sklearn_seqcrm._recurrent.data import Array
+from sklearn_seqcrm._recurrent.data import Array, sigmoid
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
+    refuse_other_shape,
     softmax,
 )
+
+ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
 
 
 class Classes(Objective):
@@ -121,3 +127,154 @@ def _refuse_unknown(y: np.ndarray, classes: np.ndarray) -> None:
             f"y has the labels {unknown.tolist()}, which are not in classes, "
             f"{classes.tolist()}."
         )
+
+
+class Labels(Objective):
+    """Mean cross-entropy of several labels, each 0 or 1.
+
+    The loss of a row is ``mean(w[y] * (log(1 + exp(z)) - y * z))`` over its k labels
+    ``y``, with outputs ``z``, the log odds, and the class weights ``w``.
+
+    Parameters
+    ----------
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of 0 and 1, for all labels or for each of them.
+
+    Attributes
+    ----------
+    dtype : dtype
+        Dtype of the targets in the first call, which predictions have as well.
+    label_weight : ndarray of shape (2, k), or None
+        Weights of 0 and of 1, of mean 1 over the targets of the first call.
+    """
+
+    name = "log_loss"
+    dtype: np.dtype
+    label_weight: np.ndarray | None
+
+    def __init__(self, class_weight: ClassWeight = None) -> None:
+        super().__init__()
+        self._class_weight = class_weight
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        return {**super().hyperparameters, "class_weight": self._class_weight}
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Classes of each label, in the dtype of the targets, shape (k, 2).
+
+        Scorers of scikit-learn recognise several labels by this shape: an array of
+        shape (2,) would be the classes of one binary target. `cross_val_predict` needs
+        an array and not a list, because `predict_proba` returns an array.
+        """
+        return self.code_classes.astype(self.dtype)
+
+    @property
+    def code_classes(self) -> np.ndarray:
+        """Codes of the classes of each label, shape (k, 2)."""
+        return np.tile([0, 1], (self.n_targets, 1))
+
+    def read(self, y: Any) -> np.ndarray:
+        if isinstance(y, pd.DataFrame) and "m" in {one.kind for one in y.dtypes}:
+            raise TypeError(
+                f"y has durations, in the columns {list(y)}, and a classifier learns "
+                "classes. LSTMSurvival learns from the targets of time_to_next, and "
+                "LSTMClassifier from those of churned."
+            )
+        y = np.asarray(y.toarray() if issparse(y) else y)
+        refuse_not_finite(y)
+        others = [label for label in np.unique(y).tolist() if label not in (0, 1)]
+        if others:
+            raise ValueError(
+                f"y has the shape {y.shape}, and the labels of several columns must be "
+                f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
+                "classifier for each: MultiOutputClassifier of scikit-learn does."
+            )
+        return y
+
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        self.n_outputs = self.n_targets = y.shape[1]
+        self.dtype = y.dtype if y.dtype.kind in "biuf" else np.dtype("int64")
+        self.label_weight = None
+        if self._class_weight is not None:
+            share = np.average(y.astype("float64"), axis=0, weights=weight)
+            shares = np.stack([1 - share, share])
+            found = _label_weights(self._class_weight, shares)
+            self.label_weight = found / (found * shares).sum(axis=0).mean()
+
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        refuse_other_shape(y, (self.n_targets,))
+
+    def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        """Return zeros and ones, shape (n, k), float32."""
+        return y.astype("float32")
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        # Half a row with and half a row without each label are added (Krichevsky and
+        # Trofimov), so that no log odds are infinite.
+        share = np.average(target, axis=0, weights=weight)
+        share = (share * len(target) + 0.5) / (len(target) + 1)
+        bias = logit(share)
+        if self.label_weight is not None:
+            # The weighted loss is least where the log odds exceed the log odds of the
+            # shares by log(w[1] / w[0]).
+            bias += np.log(self.label_weight[1]) - np.log(self.label_weight[0])
+        return bias
+
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            outputs, target, reduction="none"
+        )
+        if self.label_weight is not None:
+            absent, present = torch.tensor(
+                self.label_weight, dtype=losses.dtype, device=losses.device
+            )
+            losses = losses * torch.where(target > 0, present, absent)
+        return losses.mean(dim=1)
+
+    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(outputs)
+
+    def codes_of(self, shares: np.ndarray) -> np.ndarray:
+        """Return 1 where a label is more likely than not, shape (n, k), int64."""
+        return (shares > 0.5).astype("int64")
+
+    def predict(self, outputs: Array) -> Array:
+        """Return the probability of each label, shape (n, k)."""
+        return sigmoid(outputs)
+
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"probabilities": self.predict}
+
+    def describe(self) -> dict[str, Any]:
+        labels = {"classes": list(range(self.n_targets)), "several_labels": True}
+        return {**super().describe(), **labels}
+
+    def labels_of(self, shares: np.ndarray) -> np.ndarray:
+        """Return the predicted labels for probabilities, both of shape (n, k)."""
+        return self.codes_of(shares).astype(self.dtype)
+
+
+def _label_weights(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
+    """Return weights of 0 and 1 for each label, shape (2, k), given their shares."""
+    n_labels = shares.shape[1]
+    if isinstance(class_weight, str):  # "balanced"
+        return np.where(shares > 0, 0.5 / np.where(shares > 0, shares, 1), 1.0)
+    each = (
+        [class_weight] * n_labels if isinstance(class_weight, Mapping) else class_weight
+    )
+    assert each is not None
+    if len(each) != n_labels:
+        raise ValueError(
+            f"class_weight must be a dict for all {n_labels} labels, or a list of one "
+            f"for each; got {len(each)}."
+        )
+    weights = np.array([[one.get(label, 1.0) for one in each] for label in (0, 1)])
+    if not (weights > 0).all():
+        raise ValueError(
+            "class_weight must be larger than 0 for labels of several columns; got "
+            f"{class_weight!r}."
+        )
+    return weights

@@ -332,9 +332,8 @@ class HistoryNet(NeuralNet):
 
     def rows_of_batches(self, data: RowData) -> np.ndarray:
         """Return the order of rows in validation and prediction, shape (n,)."""
-        size = max(self.batch_size, _ROWS_TO_PREDICT)
-        batches = BatchIterator(data, size, share=self.share_sequences)
-        return np.concatenate([rows for parts in batches.plan() for rows in parts])
+        plan: Any = self.get_iterator(data).plan()  # type: ignore[attr-defined]
+        return np.concatenate([rows for parts in plan for rows in parts])
 
     def start_linear_part(self, data: RowData) -> None:
         """Initialize the linear part by a ridge regression on the training rows."""

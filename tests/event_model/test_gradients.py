@@ -5,8 +5,8 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
-from sklearn_seqcrm.event_model import _softmax
-from sklearn_seqcrm.event_model._softmax import log_softmax_of
+from sklearn_seqcrm.event_model import _gradients
+from sklearn_seqcrm.event_model._gradients import log_softmax_of
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,8 @@ from sklearn_seqcrm.event_model._softmax import log_softmax_of
 def test_values_and_gradients_are_those_of_a_log_softmax(
     monkeypatch, at_once, most_kept
 ):
-    monkeypatch.setattr(_softmax, "_AT_ONCE", at_once)
-    monkeypatch.setattr(_softmax, "_MOST_KEPT", most_kept)
+    monkeypatch.setattr(_gradients, "_AT_ONCE", at_once)
+    monkeypatch.setattr(_gradients, "_MOST_KEPT", most_kept)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(17, 4, generator=generator).requires_grad_()
     constants = (torch.rand(17, 1, generator=generator) < 0.5).float()
