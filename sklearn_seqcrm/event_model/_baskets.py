@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import ranges, segment_numbers
@@ -26,11 +27,7 @@ from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._distributions import PathDraws, quantile_index
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
 from sklearn_seqcrm.event_model._paths import Paths
-from sklearn_seqcrm.event_model._simulate import (
-    FieldContext,
-    SimulationPlan,
-    Simulator,
-)
+from sklearn_seqcrm.event_model._simulate import FieldContext, SimulationPlan, Simulator
 
 
 class OpenBaskets(NamedTuple):
@@ -51,7 +48,7 @@ class OpenBaskets(NamedTuple):
     codes: np.ndarray
 
     def take(self, rows: np.ndarray) -> OpenBaskets:
-        """Return those of some rows."""
+        """Return the events of some rows."""
         index, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
         return OpenBaskets(offsets, self.values[index], self.codes[index])
 
@@ -64,7 +61,7 @@ def split_open_baskets(
     Parameters
     ----------
     learned : LearnedEvents
-        What was learned, with the new levels of the rows.
+        Encoders and fields, with the new levels of the rows.
     table : Table
         The rows of X.
     rows : Rows
@@ -88,7 +85,7 @@ def split_open_baskets(
 
 
 class AtCutoff(Simulator):
-    """Draws events at the cutoff: a further line of an open basket, or the first one.
+    """Simulates events at the cutoff: a further line of an open basket, or the first.
 
     Attributes
     ----------
@@ -152,7 +149,7 @@ class AtCutoff(Simulator):
 
 
 class BasketSimulator(Simulator):
-    """Draws the next event and those that follow it at the same time.
+    """Simulates the next event and those that follow it at the same time.
 
     With the probability ``q_k(c)`` that event k of the basket is the first one with
     level c, given that none before was::
@@ -211,8 +208,8 @@ class BasketSimulator(Simulator):
             row = self._moved(paths.number // n_draws)
 
             def draw(
-                context: FieldContext, paths: Paths = paths, row: torch.Tensor = row
-            ) -> torch.Tensor:
+                context: FieldContext, paths: Paths = paths, row: Tensor = row
+            ) -> Tensor:
                 """Add probabilities of the codes to those of the event, and draw."""
                 uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
@@ -244,7 +241,7 @@ class BasketSimulator(Simulator):
 
 
 class OpenBasketSimulator(AtCutoff, BasketSimulator):
-    """Draws the further lines of a basket at the cutoff."""
+    """Simulates the further lines of a basket at the cutoff."""
 
 
 class _Absence:
@@ -257,23 +254,21 @@ class _Absence:
     n_draws : int
         Draws of each row.
     drawn : Tensor of shape (n_rows * n_draws, k), int64
-        Codes that the basket of each draw has already and is not asked for; 0: none.
+        Codes that the open basket of each draw has, which get no probability; 0: none.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], n_draws: int, drawn: torch.Tensor
-    ) -> None:
+    def __init__(self, shape: tuple[int, int], n_draws: int, drawn: Tensor) -> None:
         self.log_absent = torch.zeros(shape, dtype=torch.float32, device=drawn.device)
         self._n_without = torch.full_like(self.log_absent, n_draws)
         self._sums = torch.zeros_like(self.log_absent)
         self._drawn = drawn
 
-    def add(self, there: torch.Tensor, row: torch.Tensor, found: torch.Tensor) -> None:
+    def add(self, there: Tensor, row: Tensor, found: Tensor) -> None:
         """Add the probabilities of the codes for the draws `there`; overwrites them."""
         found = found.scatter_(1, self._drawn[there], 0.0)
         self._sums.index_add_(0, row, found)
 
-    def end_event(self, row: torch.Tensor, codes: torch.Tensor) -> None:
+    def end_event(self, row: Tensor, codes: Tensor) -> None:
         """Multiply by the event's absence, and note the drawn codes."""
         # Where all draws have a code, there is none to estimate q from: 0 / 0.
         mean = (self._sums / self._n_without).nan_to_num(0.0).clamp(max=1 - 1e-6)
@@ -283,6 +278,6 @@ class _Absence:
         self._n_without.index_put_((row, codes), -is_first, accumulate=True)
         self._drawn = torch.cat([self._drawn, codes[:, None]], dim=1)
 
-    def keep(self, kept: torch.Tensor) -> None:
+    def keep(self, kept: Tensor) -> None:
         """Drop the draws whose basket is over."""
         self._drawn = self._drawn[kept]

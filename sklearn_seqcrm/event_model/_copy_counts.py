@@ -59,7 +59,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm.event_model._segments import (
@@ -80,26 +80,27 @@ _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 N_EARLIER = _N_DECAYS + _N_HABITS  # S: sources of earlier moments
 N_SOURCES = 1 + N_EARLIER
 _ONE = 1000
-# A source of which less than this share, or so little in all, remains has nothing.
+# A source counts as empty if less than this share of its total, or less than this
+# total, remains.
 _LEAST_SHARE, LEAST_TOTAL = 0.01, 1e-30
 
 
-def decay(lag: torch.Tensor) -> torch.Tensor:
+def decay(lag: Tensor) -> Tensor:
     """Return exp(-lag / s) of lags, shape (n,), for each decay scale, (n, n_decays)."""
     return torch.exp(-lag[:, None] / decay_scales(lag))
 
 
-def decay_scales(like: torch.Tensor) -> torch.Tensor:
+def decay_scales(like: Tensor) -> Tensor:
     """Return the decay scales on the device of a tensor, shape (n_decays,)."""
     return torch.tensor(DECAY_SCALES, dtype=torch.float32, device=like.device)
 
 
-def habit_shares(like: torch.Tensor) -> torch.Tensor:
+def habit_shares(like: Tensor) -> Tensor:
     """Return the shares of habits in thousandths, on the device of a tensor."""
     return torch.tensor(HABIT_SHARES, dtype=torch.int64, device=like.device)
 
 
-def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
+def habit_thresholds(n_events: Tensor) -> Tensor:
     """Return from how many events on a level is a habit, shape (n, n_habits), int64.
 
     `n_events`, of shape (n,), are the numbers of events at earlier moments.
@@ -108,7 +109,7 @@ def habit_thresholds(n_events: torch.Tensor) -> torch.Tensor:
     return ((thousandths + _ONE - 1) // _ONE).clamp(min=1)  # rounded up
 
 
-def remaining(total: torch.Tensor, excluded: torch.Tensor) -> torch.Tensor:
+def remaining(total: Tensor, excluded: Tensor) -> Tensor:
     """Return the counts N_j less those of levels that the moment has already.
 
     They are 0 where so little remains that rounding would decide.
@@ -126,18 +127,15 @@ class CopyCandidates(NamedTuple):
     count : Tensor of shape (n, N_SOURCES), float32
         n_j of the level of each event.
     total : Tensor of shape (n, N_SOURCES), float32
-        N_j; 0 where a source has nothing.
+        N_j; 0 where a source is empty.
     """
 
-    count: torch.Tensor
-    total: torch.Tensor
+    count: Tensor
+    total: Tensor
 
 
 def copy_candidates(
-    levels: torch.Tensor,
-    lift: torch.Tensor,
-    is_tie: torch.Tensor,
-    row: torch.Tensor,
+    levels: Tensor, lift: Tensor, is_tie: Tensor, row: Tensor
 ) -> CopyCandidates:
     """Return the counts before each event of some rows.
 
@@ -188,7 +186,7 @@ def copy_candidates(
     )
 
 
-def _stable_order(levels: torch.Tensor) -> torch.Tensor:
+def _stable_order(levels: Tensor) -> Tensor:
     """Return the order that sorts levels; equal ones stay in their order, (n,)."""
     if levels.device.type != "cpu":
         return levels.argsort(stable=True)
@@ -199,9 +197,7 @@ def _stable_order(levels: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(order)
 
 
-def _numbers_before(
-    is_group: torch.Tensor, is_moment: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _numbers_before(is_group: Tensor, is_moment: Tensor) -> tuple[Tensor, Tensor]:
     """Return the events before each in its group: of its moment, and of earlier ones.
 
     `is_group` and `is_moment`, of shape (n,), are True where a group or a moment of one
@@ -213,13 +209,13 @@ def _numbers_before(
 
 
 def _habits_before(
-    row: torch.Tensor,
-    is_row: torch.Tensor,
-    is_moment: torch.Tensor,
-    is_level: torch.Tensor,
-    order: torch.Tensor,
-    is_group: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    row: Tensor,
+    is_row: Tensor,
+    is_moment: Tensor,
+    is_level: Tensor,
+    order: Tensor,
+    is_group: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Return the number of habits before each event, and their thresholds.
 
     Both have the shape (n, n_habits). After its k-th event, and before its next one, a
@@ -272,7 +268,7 @@ def _habits_before(
     return found, least
 
 
-def _last_habits(k: torch.Tensor, n: int) -> torch.Tensor:
+def _last_habits(k: Tensor, n: int) -> Tensor:
     """Return the largest N at which k + 1 events are habits, shape (n, n_habits).
 
     It is any number, `n`, for a share of 0.
@@ -282,24 +278,21 @@ def _last_habits(k: torch.Tensor, n: int) -> torch.Tensor:
     return end.masked_fill(shares == 0, n).index_select(0, k)
 
 
-def _up_to_largest(numbers: torch.Tensor) -> torch.Tensor:
+def _up_to_largest(numbers: Tensor) -> Tensor:
     """Return 0, 1, ... up to the largest of some integers."""
     most = int(numbers.max()) if len(numbers) else -1
     return torch.arange(most + 1, device=numbers.device)
 
 
-def _run_starts(is_start: torch.Tensor) -> torch.Tensor:
+def _run_starts(is_start: Tensor) -> Tensor:
     """Return the position at which the run of each element starts, shape (n,)."""
     number = is_start.cumsum(dim=0) - 1
     return is_start.nonzero()[:, 0][number]
 
 
 def _decayed_before(
-    is_group: torch.Tensor,
-    is_moment: torch.Tensor,
-    moment: torch.Tensor,
-    weight: torch.Tensor,
-) -> torch.Tensor:
+    is_group: Tensor, is_moment: Tensor, moment: Tensor, weight: Tensor
+) -> Tensor:
     """Return decayed sums of weights at earlier moments of a group, (n, n_decays).
 
     `is_group` and `is_moment` are as in `_numbers_before`; `moment` is the number of

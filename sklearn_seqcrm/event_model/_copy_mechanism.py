@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.network import float32_tensor
 from sklearn_seqcrm.event_model._copy_counts import (
@@ -20,11 +20,7 @@ from sklearn_seqcrm.event_model._copy_counts import (
     CopyCandidates,
 )
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import (
-    PathDraws,
-    draw_logits,
-    new_output,
-)
+from sklearn_seqcrm.event_model._distributions import PathDraws, draw_logits, new_output
 from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
 
 # Before training: share of copies; among copies, share of the same moment; among the
@@ -47,9 +43,9 @@ class WeightedGates(NamedTuple):
         Factor of each n_j, summed over the draws.
     """
 
-    generated: torch.Tensor
-    popular: torch.Tensor
-    copied: torch.Tensor
+    generated: Tensor
+    popular: Tensor
+    copied: Tensor
 
 
 class CopyMechanism(nn.Module):
@@ -68,7 +64,7 @@ class CopyMechanism(nn.Module):
         Draws first weights.
     """
 
-    most_total: torch.Tensor
+    most_total: Tensor
 
     def __init__(self, size: int, lift: np.ndarray, generator: torch.Generator) -> None:
         super().__init__()
@@ -87,8 +83,8 @@ class CopyMechanism(nn.Module):
         self.register_buffer("most_total", float32_tensor(np.zeros(N_SOURCES)))
 
     def gate_logits(
-        self, context: torch.Tensor, is_new_moment: torch.Tensor, total: torch.Tensor
-    ) -> torch.Tensor:
+        self, context: Tensor, is_new_moment: Tensor, total: Tensor
+    ) -> Tensor:
         """Return logits of g_gen, g_pop and g_j, shape (n, 2 + N_SOURCES).
 
         Parameters
@@ -98,10 +94,10 @@ class CopyMechanism(nn.Module):
         is_new_moment : Tensor of shape (n, 1)
             1 at a new moment, 0 at the one of the previous event.
         total : Tensor of shape (n, N_SOURCES)
-            N_j: sources with nothing get no probability. Totals beyond all of training
-            count as the largest one there: shares of copies that grow with log N_j
-            without a limit led to simulated favourites with .55 of the mass after a
-            year instead of .52.
+            N_j: empty sources get no probability. Totals beyond the largest one of
+            training count as that one: with shares of copies that grow with log N_j
+            without a limit, simulated favourites had .55 of the mass after a year
+            instead of .52.
         """
         if self.training and len(total):
             self.most_total = torch.maximum(self.most_total, total.amax(dim=0))
@@ -112,12 +108,12 @@ class CopyMechanism(nn.Module):
 
     def log_prob(
         self,
-        context: torch.Tensor,
-        is_new_moment: torch.Tensor,
+        context: Tensor,
+        is_new_moment: Tensor,
         candidates: CopyCandidates,
-        log_generated: torch.Tensor,
-        popularity: torch.Tensor,
-    ) -> torch.Tensor:
+        log_generated: Tensor,
+        popularity: Tensor,
+    ) -> Tensor:
         """Return the log probability of known levels, shape (n,).
 
         `log_generated` and `popularity`, of shape (n,), are log G and S of the levels;
@@ -129,11 +125,7 @@ class CopyMechanism(nn.Module):
         return _LogGated.apply(logits, log_generated, shares)
 
     def weighted_gates(
-        self,
-        context: torch.Tensor,
-        is_new_moment: torch.Tensor,
-        state: CopyState,
-        weights: torch.Tensor,
+        self, context: Tensor, is_new_moment: Tensor, state: CopyState, weights: Tensor
     ) -> WeightedGates:
         """Return the gates of k draws of each of n rows, times their weights.
 
@@ -150,12 +142,8 @@ class CopyMechanism(nn.Module):
         return WeightedGates(gates[:, :, 0], of_row[:, 1], copied)
 
     def draw_source(
-        self,
-        context: torch.Tensor,
-        is_new_moment: torch.Tensor,
-        state: CopyState,
-        draws: PathDraws,
-    ) -> torch.Tensor:
+        self, context: Tensor, is_new_moment: Tensor, state: CopyState, draws: PathDraws
+    ) -> Tensor:
         """Draw 0 (generated), 1 (popular) or 2 + source of a copy, shape (n,)."""
         logits = self.gate_logits(context, is_new_moment, state.remaining())
         return draw_logits(logits, draws)
@@ -164,23 +152,21 @@ class CopyMechanism(nn.Module):
 class _LogGated(torch.autograd.Function):
     """The log probability of the mixture, and its gradient in one pass.
 
-    With logits ``l`` of the gates, ``g = softmax(l)``, and what each component gives to
-    the level, ``a = (G, S, n_1 / N_1, ...)``::
+    With logits ``l`` of the gates, ``g = softmax(l)``, and the probability of the level
+    in each component, ``a = (G, S, n_1 / N_1, ...)``::
 
         P                   = sum_j g_j a_j
         d log P / d l_j     = r_j - g_j sum_i r_i,        r_j = g_j a_j / P
         d log P / d log G   = r_gen
 
-    All but the generated part is at least 1e-30; where it is less, it has no gradient.
+    The sum of all parts but the generated one is at least 1e-30, and has no gradient
+    where it was less.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        logits: torch.Tensor,
-        log_generated: torch.Tensor,
-        shares: torch.Tensor,
-    ) -> torch.Tensor:
+        ctx: Any, logits: Tensor, log_generated: Tensor, shares: Tensor
+    ) -> Tensor:
         gates = torch.softmax(logits, dim=1)
         parts = torch.cat([log_generated.exp()[:, None], shares], dim=1).mul_(gates)
         copied = parts[:, 1:].sum(dim=1)
@@ -193,7 +179,7 @@ class _LogGated(torch.autograd.Function):
 
     @staticmethod
     @first_order_only
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         gates, parts = ctx.saved_tensors
         gradient = gradients[0][:, None]
         of_logits = torch.addcmul(

@@ -1,4 +1,4 @@
-"""What simulated paths can copy: observed levels of rows, and the state of paths.
+"""Levels that simulated paths can copy: those of rows, and those of paths since.
 
 `_copy_counts` has the formulas.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges, segment_numbers
@@ -39,7 +39,8 @@ _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 _EVENTS_AT_ONCE = 2**20
 # Rejected draws before the probabilities of all levels are computed.
 _TRIES = 4
-# Below this, the probability of all levels that a moment does not have is added up.
+# Where less than this probability remains for levels that a moment does not have, it is
+# computed as their sum.
 _LEAST_REST = 0.05
 
 
@@ -73,21 +74,21 @@ class ObservedLevels(NamedTuple):
         Events of a row that have a level.
     """
 
-    offsets: torch.Tensor
-    keys: torch.Tensor
-    lift: torch.Tensor
-    number: torch.Tensor
-    by_number: torch.Tensor
-    ranks: torch.Tensor
+    offsets: Tensor
+    keys: Tensor
+    lift: Tensor
+    number: Tensor
+    by_number: Tensor
+    ranks: Tensor
     stride: int
-    counts: torch.Tensor
-    cumulative: torch.Tensor
-    total: torch.Tensor
-    n_events: torch.Tensor
+    counts: Tensor
+    cumulative: Tensor
+    total: Tensor
+    n_events: Tensor
 
     @classmethod
     def of(
-        cls, source: HistorySource, is_tie: np.ndarray, code: int, lift: torch.Tensor
+        cls, source: HistorySource, is_tie: np.ndarray, code: int, lift: Tensor
     ) -> ObservedLevels:
         """Count the levels of rows.
 
@@ -118,7 +119,7 @@ class ObservedLevels(NamedTuple):
         # Rounding must not take a level beyond the end of its row.
         cumulative = row[:, None] + np.minimum(share, 1.0)
 
-        def moved(numbers: np.ndarray, dtype: str) -> torch.Tensor:
+        def moved(numbers: np.ndarray, dtype: str) -> Tensor:
             array = np.ascontiguousarray(numbers, dtype)
             return torch.from_numpy(array).to(lift.device)
 
@@ -141,9 +142,7 @@ class ObservedLevels(NamedTuple):
         """Number of levels."""
         return len(self.lift)
 
-    def find(
-        self, row: torch.Tensor, level: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def find(self, row: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Return where a level of a row is, shape (n,), and whether the row had it."""
         keys = row * self.n_levels + level
         if not len(self.keys):
@@ -151,7 +150,7 @@ class ObservedLevels(NamedTuple):
         place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
         return place, self.keys[place] == keys
 
-    def n_reached(self, row: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+    def n_reached(self, row: Tensor, least: Tensor) -> Tensor:
         """Return how many levels rows had at least so often.
 
         `row` and `least`, int64, have the same shape, which is that of the result.
@@ -159,7 +158,7 @@ class ObservedLevels(NamedTuple):
         end = row * self.stride - least.clamp(max=self.stride)
         return torch.searchsorted(self.ranks, end, right=True) - self.offsets[row]
 
-    def numbers(self, row: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def numbers(self, row: Tensor, level: Tensor) -> Tensor:
         """Return the number of events of a level that each row had, shape (n,)."""
         place, is_found = self.find(row, level)
         if not len(self.keys):
@@ -168,11 +167,7 @@ class ObservedLevels(NamedTuple):
 
 
 def _count_levels(
-    source: HistorySource,
-    is_tie: np.ndarray,
-    code: int,
-    lift: torch.Tensor,
-    rows: np.ndarray,
+    source: HistorySource, is_tie: np.ndarray, code: int, lift: Tensor, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return keys, numbers and decayed counts, float64, of the levels of some rows."""
     index, offsets = ranges(source.start[rows], source.stop[rows])
@@ -195,7 +190,7 @@ def _count_levels(
 
 @dataclass(frozen=True, eq=False)
 class CopyState:
-    """What simulated paths can copy: from the history of their rows, and since.
+    """Levels that simulated paths can copy, from the history of their rows and since.
 
     Parameters
     ----------
@@ -224,18 +219,18 @@ class CopyState:
     """
 
     observed: ObservedLevels
-    row: torch.Tensor
+    row: Tensor
     events: SimulatedLevels
-    moment: torch.Tensor
-    n_events: torch.Tensor
-    total: torch.Tensor
-    pending: torch.Tensor
-    excluded: torch.Tensor
-    least: torch.Tensor
-    n_habits: torch.Tensor
+    moment: Tensor
+    n_events: Tensor
+    total: Tensor
+    pending: Tensor
+    excluded: Tensor
+    least: Tensor
+    n_habits: Tensor
 
     @classmethod
-    def at_cutoff(cls, observed: ObservedLevels, row: torch.Tensor) -> CopyState:
+    def at_cutoff(cls, observed: ObservedLevels, row: Tensor) -> CopyState:
         """Return paths at the cutoffs of their rows."""
         counts, n_events = observed.total[row], observed.n_events[row]
         least = habit_thresholds(n_events)  # (n, n_habits)
@@ -267,11 +262,11 @@ class CopyState:
         }
         return replace(self, events=self.events.concat(more.events), **joined)
 
-    def _of_paths(self) -> dict[str, torch.Tensor]:
+    def _of_paths(self) -> dict[str, Tensor]:
         """Return the tensors with an entry for each path."""
         return {n: one for n, one in vars(self).items() if torch.is_tensor(one)}
 
-    def advance(self, is_tie: torch.Tensor) -> CopyState:
+    def advance(self, is_tie: Tensor) -> CopyState:
         """Return paths at the moment of their next event, the same one in a tie."""
         # The moment of the last event before the cutoff is over.
         is_tie = is_tie & (self.moment > 0)
@@ -297,7 +292,7 @@ class CopyState:
             excluded=excluded,
         )
 
-    def append(self, levels: torch.Tensor) -> CopyState:
+    def append(self, levels: Tensor) -> CopyState:
         """Return paths with one more event at this moment, of levels of shape (n,)."""
         total = self.total.clone()
         total[:, 0] += levels >= FIRST_LEVEL
@@ -309,15 +304,13 @@ class CopyState:
             pending=self.pending + self._lift(levels),
         )
 
-    def remaining(self) -> torch.Tensor:
+    def remaining(self) -> Tensor:
         """Return N_j, shape (n, N_SOURCES), as in `CopyCandidates`."""
         decayed = remaining(self.total[:, 1:], self.excluded)
         habits = remaining(self.n_habits.float(), self._n_excluded_habits().float())
         return torch.cat([self.total[:, :1], decayed, habits], dim=1)
 
-    def _next_habits(
-        self, is_tie: torch.Tensor, n_events: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _next_habits(self, is_tie: Tensor, n_events: Tensor) -> tuple[Tensor, Tensor]:
         """Return `least` and `n_habits` at the moment of the next event, (n, H).
 
         Events of a moment that is over reach thresholds by their ordinal numbers. Only
@@ -334,7 +327,7 @@ class CopyState:
         ) + self.events.take(path).count_ordinal(risen)
         return least, n_habits
 
-    def _n_excluded_habits(self) -> torch.Tensor:
+    def _n_excluded_habits(self) -> Tensor:
         """Return the number of habits that this moment has, (n, n_habits)."""
         now = self.events.now()
         path, event = now.is_first.nonzero(as_tuple=True)
@@ -342,7 +335,7 @@ class CopyState:
         excluded = torch.zeros_like(self.n_habits)
         return excluded.index_add_(0, path, is_habit.long())
 
-    def draw(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    def draw(self, source: Tensor, draws: PathDraws) -> Tensor:
         """Draw levels in proportion to the counts n_j of a source, shape (n,), int64.
 
         `source`, of shape (n,), int64, is that of each path; something of it remains.
@@ -361,7 +354,7 @@ class CopyState:
             is_new = ~paths.events.has_now(drawn)
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
-        # As in `LevelDensity.draw`: one number of each path, before they are parted.
+        # As in `LevelDensity.draw`: one number per path before the paths are split.
         uniform = draws.take(left).uniform(self.total)
         for there in split_paths(len(left), self.observed.n_levels, left.device):
             some = left[there]
@@ -370,7 +363,7 @@ class CopyState:
             levels[some] = quantile_index(counts, uniform[there])
         return levels
 
-    def exclude_now(self, probabilities: torch.Tensor) -> torch.Tensor:
+    def exclude_now(self, probabilities: Tensor) -> Tensor:
         """Return probabilities given that the level is not one of this moment's.
 
         They have the shape (n, n_levels), and are overwritten. A moment that has all
@@ -392,12 +385,12 @@ class CopyState:
         probabilities[path[kept], level[kept]] = excluded[kept]
         return probabilities.div_(torch.where(is_full, 1.0, rest)[:, None])
 
-    def counts(self, weights: torch.Tensor) -> torch.Tensor:
+    def counts(self, weights: Tensor) -> Tensor:
         """Return ``sum_j weights_j n_j(c)`` of each level c, shape (n, n_levels)."""
         found = weights.new_zeros((len(weights), self.observed.n_levels))
         return self.add_counts(weights, found)
 
-    def add_counts(self, weights: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    def add_counts(self, weights: Tensor, found: Tensor) -> Tensor:
         """Add `counts` to `found`, of shape (n, n_levels), contiguous, in place."""
         device, n_levels = self.row.device, self.observed.n_levels
         flat = found.view(-1)  # (n * n_levels,)
@@ -435,10 +428,10 @@ class CopyState:
         flat.index_add_(0, of_now, weights[now, 0])
         return found
 
-    def _lift(self, levels: torch.Tensor) -> torch.Tensor:
+    def _lift(self, levels: Tensor) -> Tensor:
         return self.observed.lift[levels.long()]
 
-    def _counts_of_last(self) -> torch.Tensor:
+    def _counts_of_last(self) -> Tensor:
         """Return decayed counts of the last level if it is new here, (n, n_decays)."""
         # Other events of this moment have other levels, if it is new.
         all_levels, moments, *_ = self.events.earlier()
@@ -454,13 +447,13 @@ class CopyState:
             counts += own * is_observed[:, None]
         return counts * ~self.events.is_repeat[self.events.place, -1:]
 
-    def _draw_same_moment(self, draws: PathDraws) -> torch.Tensor:
+    def _draw_same_moment(self, draws: PathDraws) -> Tensor:
         """Draw from the events of this moment, shape (n,), int64."""
         level = self.events.now().level
         weights = (level >= FIRST_LEVEL).float()
         return pick(level, draw_categorical(weights, draws)).long()
 
-    def _draw_earlier(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    def _draw_earlier(self, source: Tensor, draws: PathDraws) -> Tensor:
         """Draw from earlier moments, without excluding this one's levels, (n,), int64.
 
         `source`, of shape (n,), are positions among the S sources of earlier moments.
@@ -495,12 +488,8 @@ class CopyState:
         return levels
 
     def _draw_observed(
-        self,
-        row: torch.Tensor,
-        source: torch.Tensor,
-        least: torch.Tensor,
-        uniform: torch.Tensor,
-    ) -> torch.Tensor:
+        self, row: Tensor, source: Tensor, least: Tensor, uniform: Tensor
+    ) -> Tensor:
         """Return positions of levels that rows had until the cutoff, shape (k,).
 
         All parameters have the shape (k,): row, source, its threshold, and a random
@@ -519,13 +508,11 @@ class CopyState:
         place[own] = observed.by_number[observed.offsets[row[own]] + rank]
         return place
 
-    def _draw_since(
-        self, source: torch.Tensor, least: torch.Tensor, draws: PathDraws
-    ) -> torch.Tensor:
+    def _draw_since(self, source: Tensor, least: Tensor, draws: PathDraws) -> Tensor:
         """Draw from simulated events of earlier moments, shape (n,), int64.
 
-        `source` and its threshold `least` have the shape (n,). By logarithms: weights
-        of long ago would underflow together.
+        `source` and its threshold `least` have the shape (n,). Weights are logarithms,
+        because all weights of old events could underflow.
         """
         levels, moments, ordinal, is_earlier = self.events.earlier()
         is_decay = (source < _N_DECAYS)[:, None]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.network import Linear, float32_tensor, new_linear
 from sklearn_seqcrm.event_model._mixture_likelihood import (
@@ -90,7 +90,7 @@ class PathDraws:
 
     def take(self, kept: Any) -> PathDraws:
         """Return the generators at some positions, an array or tensor of int64."""
-        if isinstance(kept, torch.Tensor):
+        if isinstance(kept, Tensor):
             kept = kept.cpu().numpy()
         return PathDraws(self._state, self._index[kept], self._row)
 
@@ -101,7 +101,7 @@ class PathDraws:
         states = self._state[self._index], more._state[more._index]
         return PathDraws(np.concatenate(states))
 
-    def uniform(self, like: torch.Tensor) -> torch.Tensor:
+    def uniform(self, like: Tensor) -> Tensor:
         """Draw one number in [0, 1) per path, shape (n,).
 
         Parameters
@@ -117,7 +117,7 @@ class PathDraws:
         drawn = torch.from_numpy(numbers).to(like.device, like.dtype)
         return drawn.clamp(max=1 - 2.0**-digits)
 
-    def normal(self, like: torch.Tensor) -> torch.Tensor:
+    def normal(self, like: Tensor) -> Tensor:
         """Draw one standard normal number per path, shape (n,); see `uniform`."""
         drawn = self.uniform(like.new_zeros(0, dtype=torch.float64))
         # Never 0, whose quantile would be infinite.
@@ -144,21 +144,10 @@ class PathDraws:
 
 
 def path_keys(rows: np.ndarray, seed: int, count: bool) -> np.ndarray:
-    """Return keys of rows for `PathDraws.of_paths`.
+    """Return keys of rows for `PathDraws.of_paths`, shape (n,), uint64.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n,), uint64
-        Hash of each row, equal for equal rows.
-    seed : int
-        Seed of all draws.
-    count : bool
-        Whether equal rows get different keys, by the number of equal rows before.
-
-    Returns
-    -------
-    ndarray of shape (n,), uint64
-        Keys, which depend only on the row, the seed and equal rows.
+    `rows`, of shape (n,), uint64, are hashes of the rows. Keys depend on them, on the
+    seed and, with `count`, on the number of equal rows before.
     """
     keys = _mix_bits(rows + _mix_bits(np.full(1, seed, "uint64") + _STEP))
     if not count:
@@ -185,23 +174,23 @@ _PROBABILITIES_AT_ONCE = 2**23
 
 def split_paths(
     n_paths: int, n_levels: int, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    """Return positions of paths, as many together as memory has room for."""
+) -> tuple[Tensor, ...]:
+    """Return positions of paths in portions, as large as memory has room for."""
     at_once = max(1, _PROBABILITIES_AT_ONCE // n_levels)
     return torch.arange(n_paths, device=device).split(at_once)
 
 
-def draw_logits(logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+def draw_logits(logits: Tensor, draws: PathDraws) -> Tensor:
     """Draw an index from the softmax of each row of logits, shape (n,), int64."""
     return draw_categorical(torch.softmax(logits, dim=1), draws)
 
 
-def draw_categorical(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+def draw_categorical(weights: Tensor, draws: PathDraws) -> Tensor:
     """Draw an index in proportion to each row of weights, shape (n,), int64."""
     return quantile_index(weights, draws.uniform(weights))
 
 
-def quantile_index(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+def quantile_index(weights: Tensor, uniform: Tensor) -> Tensor:
     """Return the index at a quantile of each row of weights, shape (n,), int64.
 
     Inverse transform sampling: `uniform`, of shape (n,), are numbers in [0, 1).
@@ -213,7 +202,7 @@ def quantile_index(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor
     return index.clamp(max=weights.shape[1] - 1)
 
 
-def draw_shared(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+def draw_shared(weights: Tensor, draws: PathDraws) -> Tensor:
     """Draw an index for each path from weights of shape (K,), float64, for all."""
     cumulative = weights.cumsum(dim=0)
     at = draws.uniform(cumulative) * cumulative[-1]
@@ -221,7 +210,7 @@ def draw_shared(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     return index.clamp(max=len(weights) - 1)
 
 
-def pick(numbers: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+def pick(numbers: Tensor, column: Tensor) -> Tensor:
     """Return the number in the given column of each row, shape (n,)."""
     return numbers.gather(1, column[:, None])[:, 0]
 
@@ -278,14 +267,12 @@ class AtomMixture(NamedTuple):
         Mean and standard deviation of each component.
     """
 
-    log_atoms: torch.Tensor
-    log_weights: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
+    log_atoms: Tensor
+    log_weights: Tensor
+    mean: Tensor
+    std: Tensor
 
-    def log_survival(
-        self, lower: torch.Tensor, atom_above: int | None = None
-    ) -> torch.Tensor:
+    def log_survival(self, lower: Tensor, atom_above: int | None = None) -> Tensor:
         """Return the log probability of numbers above `lower`, shape (n,).
 
         Parameters
@@ -297,9 +284,7 @@ class AtomMixture(NamedTuple):
         """
         return torch.logsumexp(self._log_tails(lower, atom_above), dim=1)
 
-    def draw(
-        self, draws: PathDraws, is_possible: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, draws: PathDraws, is_possible: Tensor) -> tuple[Tensor, Tensor]:
         """Draw an atom or a number for each row.
 
         Parameters
@@ -325,13 +310,13 @@ class AtomMixture(NamedTuple):
         return index.masked_fill(component >= 0, NO_ATOM), number
 
     def draw_beyond(
-        self, lower: torch.Tensor, draws: PathDraws, atom_above: int | None = None
-    ) -> torch.Tensor:
+        self, lower: Tensor, draws: PathDraws, atom_above: int | None = None
+    ) -> Tensor:
         """Draw a number given that it exceeds `lower` and is no atom below infinity.
 
-        One uniform number u per path chooses the component and, by where u falls within
-        the share of the component, the quantile of its truncated normal. So what
-        stratifies u stratifies both.
+        One uniform number u per path chooses the component and, by its position within
+        the share of the component, the quantile of the truncated normal. A stratified u
+        stratifies both.
 
         Parameters
         ----------
@@ -361,7 +346,7 @@ class AtomMixture(NamedTuple):
         number = truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
         return number.masked_fill(index == n_components, torch.inf)
 
-    def _log_tails(self, lower: torch.Tensor, atom_above: int | None) -> torch.Tensor:
+    def _log_tails(self, lower: Tensor, atom_above: int | None) -> Tensor:
         """Return log P(component, x > lower), shape (n, K), then that of an atom."""
         z = (self.mean - lower[:, None]) / self.std
         tails = self.log_weights + torch.special.log_ndtr(z)
@@ -384,8 +369,8 @@ class MixtureDensity(nn.Module):
     spread : float
         Standard deviation of the numbers, from which those of components start.
     is_possible : list of A + K bools
-        Atoms and components that may be drawn. The others have a probability all the
-        same, so that a new value costs much and not infinitely much.
+        Atoms and components that may be drawn. The others keep a positive probability,
+        so that a new value has a large loss and not an infinite one.
     generator : torch.Generator
         Draws first weights.
     """
@@ -414,7 +399,7 @@ class MixtureDensity(nn.Module):
         self.register_buffer("is_possible", possible, persistent=False)
         self.register_buffer("logit_offset", float32_tensor(np.zeros(len(logits))))
 
-    def mixture(self, context: torch.Tensor) -> AtomMixture:
+    def mixture(self, context: Tensor) -> AtomMixture:
         """Return the mixtures given contexts of shape (n, size)."""
         n = self.n_components
         outputs = nn.functional.linear(context, self.output.weight, self._bias())
@@ -425,12 +410,12 @@ class MixtureDensity(nn.Module):
 
     def log_mixture(
         self,
-        context: torch.Tensor,
-        atom: torch.Tensor,
-        upper: torch.Tensor,
-        width: torch.Tensor,
-        has_cell: torch.Tensor,
-    ) -> torch.Tensor:
+        context: Tensor,
+        atom: Tensor,
+        upper: Tensor,
+        width: Tensor,
+        has_cell: Tensor,
+    ) -> Tensor:
         """Return the log probability of an atom, a cell, or both, shape (n,).
 
         `context` has the shape (n, size); the others are as in the function of the same
@@ -446,15 +431,15 @@ class MixtureDensity(nn.Module):
         sizes = self.n_atoms, self.n_components
         return log_mixture(outputs, *sizes, atom, upper, width, has_cell)
 
-    def _bias(self) -> torch.Tensor:
+    def _bias(self) -> Tensor:
         """Return the bias of the outputs, offsets of logits included."""
         n_others = 2 * self.n_components
         return self.output.bias + nn.functional.pad(self.logit_offset, (0, n_others))
 
 
 def truncated_normal(
-    lower: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, uniform: torch.Tensor
-) -> torch.Tensor:
+    lower: Tensor, mean: Tensor, std: Tensor, uniform: Tensor
+) -> Tensor:
     """Return quantiles of normals truncated at `lower`, all of shape (n,), float64."""
     least = ((lower - mean) / std).clamp(max=_LAST_TAIL)
     # Never 0, whose quantile would be infinite.

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import (
@@ -47,13 +48,13 @@ class VisibleEvents(TensorFields):
         Number of steps of each row.
     """
 
-    row: torch.Tensor
-    position: torch.Tensor
-    step: torch.Tensor
-    n_before: torch.Tensor
-    values: torch.Tensor
-    codes: torch.Tensor
-    n_steps: torch.Tensor
+    row: Tensor
+    position: Tensor
+    step: Tensor
+    n_before: Tensor
+    values: Tensor
+    codes: Tensor
+    n_steps: Tensor
 
     @classmethod
     def of(cls, source: HistorySource, rows: np.ndarray) -> Self:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model._segments import sums_before
@@ -47,7 +48,7 @@ class EventRate(NamedTuple):
     elapsed: Any
 
     @classmethod
-    def before_events(cls, lengths: torch.Tensor, is_first: torch.Tensor) -> Self:
+    def before_events(cls, lengths: Tensor, is_first: Tensor) -> Self:
         """Return the rate before each event.
 
         Parameters
@@ -82,7 +83,7 @@ class EventRate(NamedTuple):
 
         return cls(sums(lengths > 0), sums(lengths))
 
-    def log_rate(self) -> torch.Tensor:
+    def log_rate(self) -> Tensor:
         """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
         return torch.log(
             (self.n_repeats + _PRIOR_REPEATS) / (self.elapsed + _PRIOR_TIME)

@@ -10,8 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
@@ -71,7 +70,7 @@ class FieldDensity(nn.Module, ABC):
     blocks : FieldBlocks
         Channels and codes of the field in the encoded events.
     copies : bool
-        Whether values may be copied from the history, if the type of field can.
+        Whether values may be copied from the history, for types that support it.
     generator : torch.Generator
         Draws first weights.
 
@@ -87,7 +86,7 @@ class FieldDensity(nn.Module, ABC):
     """
 
     copies: CopyMechanism | None
-    shrinkage: torch.Tensor | None
+    shrinkage: Tensor | None
     embed: nn.Module
 
     @abstractmethod
@@ -96,16 +95,16 @@ class FieldDensity(nn.Module, ABC):
 
     @abstractmethod
     def own_target(self, values: Any, codes: Any) -> Any:
-        """Return what `log_prob` takes of this field, from channels and codes."""
+        """Return the targets of `log_prob` for this field, from channels and codes."""
 
     @abstractmethod
     def log_prob(
         self,
-        context: torch.Tensor,
-        target: torch.Tensor,
+        context: Tensor,
+        target: Tensor,
         candidates: CopyCandidates | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None = None,
+    ) -> Tensor:
         """Return the log probability of values, shape (n,).
 
         Parameters
@@ -123,10 +122,10 @@ class FieldDensity(nn.Module, ABC):
     @abstractmethod
     def draw(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         draws: PathDraws,
         state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
+        is_tie: Tensor | None = None,
     ) -> Any:
         """Draw values for `LearnedField.column`.
 
@@ -152,7 +151,7 @@ class FieldDensity(nn.Module, ABC):
 
 
 class LearnedField(ABC):
-    """What was learned of a field from the training events."""
+    """A field with the parameters that were learned from training events."""
 
     # Channels that the likelihood needs in addition to the inputs of the network.
     n_targets: ClassVar[int]

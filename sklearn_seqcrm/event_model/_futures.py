@@ -105,10 +105,7 @@ def simulated_targets(
 
 
 def _rows_of_paths(
-    events: SimulatedEvents,
-    learned: LearnedEvents,
-    cutoff: np.ndarray,
-    end: np.ndarray,
+    events: SimulatedEvents, learned: LearnedEvents, cutoff: np.ndarray, end: np.ndarray
 ) -> pd.DataFrame:
     """Return a row for each path, with an empty history behind which its events come.
 

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +29,7 @@ def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(backward)
-    def checked(ctx: Any, *gradients: torch.Tensor) -> Any:
+    def checked(ctx: Any, *gradients: Tensor) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "The likelihood of an event model has first derivatives only: "
@@ -49,12 +50,8 @@ class _JointLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        inputs: torch.Tensor,
-        constants: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-    ) -> torch.Tensor:
+        ctx: Any, inputs: Tensor, constants: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor:
         """Return ``[inputs, constants] @ weight.T + bias``, shape (n, n_outputs).
 
         Parameters
@@ -77,7 +74,7 @@ class _JointLinear(torch.autograd.Function):
         return outputs.addmm_(inputs, weight[:, :size].T)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         inputs, constants, weight = ctx.saved_tensors
         [gradient] = gradients
         # With few columns, this product takes a sixth of the time of its transpose.
@@ -114,12 +111,12 @@ class _LogSoftmaxOf(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        inputs: torch.Tensor,
-        constants: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        classes: torch.Tensor,
-    ) -> torch.Tensor:
+        inputs: Tensor,
+        constants: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        classes: Tensor,
+    ) -> Tensor:
         """Return the log probability of one class of each row, shape (n,).
 
         Equal to ``log_softmax([inputs, constants] @ weight.T + bias)`` at `classes`.
@@ -160,7 +157,7 @@ class _LogSoftmaxOf(torch.autograd.Function):
 
     @staticmethod
     @first_order_only
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         inputs, weight, bias, classes = ctx.saved_tensors
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         of_inputs = torch.empty_like(inputs[:, :-1])
@@ -184,6 +181,6 @@ class _LogSoftmaxOf(torch.autograd.Function):
 log_softmax_of = _LogSoftmaxOf.apply
 
 
-def _portions(at_once: int, *tensors: torch.Tensor) -> Any:
+def _portions(at_once: int, *tensors: Tensor) -> Any:
     """Yield portions of some tensors of equal length."""
     return zip(*(one.split(at_once) for one in tensors), strict=True)

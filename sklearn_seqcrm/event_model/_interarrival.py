@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._distributions import (
@@ -120,7 +121,7 @@ class InterarrivalGrid(NamedTuple):
         tie_share = (len(interarrival) - len(positive) + 0.5) / (len(interarrival) + 1)
         # A censored time counts as twice the time so far: the expected total if the
         # cutoff is a random point in it. Without censored times, components would start
-        # where those customers are who come back soon.
+        # at the times of customers who come back soon.
         expected = np.concatenate([positive, 2 * time_since_last[censored]])
         if operational_time is not None:
             start = np.concatenate([starts[some], last[censored]])
@@ -328,8 +329,8 @@ class TimeDensity(MixtureDensity):
     mixture cure model: Boag, "Maximum Likelihood Estimates of the Proportion of
     Patients Cured by Cancer Therapy", JRSS B 11(1), 1949.)
 
-    The record tells p1 only from times that exceed it: a customer who has left and one
-    whose next event comes after the record has ended have the same likelihood.
+    The record is informative about p1 only up to its length: a customer who has left
+    and one whose next event comes after the end of the record have the same likelihood.
 
     Parameters
     ----------
@@ -351,56 +352,30 @@ class TimeDensity(MixtureDensity):
             size, shares, grid.quantiles, grid.spread, is_possible, generator
         )
 
-    def log_prob(self, states: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Return the log probability of interarrival times.
+    def log_prob(self, states: Tensor, cells: Tensor) -> Tensor:
+        """Return the log probability of interarrival times, shape (n,).
 
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            State after the last event.
-        cells : Tensor of shape (n, 2)
-            As `InterarrivalGrid.cells` returns them.
-
-        Returns
-        -------
-        Tensor of shape (n,)
-            Log probabilities.
+        `states`, of shape (n, size), are those after the last event; `cells`, of shape
+        (n, 2), are as `InterarrivalGrid.cells` returns them.
         """
         upper, width = cells.unbind(1)
         is_tie = width == TIE
         atom = torch.where(is_tie, _TIE_ATOM, NO_ATOM)
         return self.log_mixture(states, atom, upper, width, ~is_tie)
 
-    def log_survival(
-        self, states: torch.Tensor, log_censoring_time: torch.Tensor
-    ) -> torch.Tensor:
+    def log_survival(self, states: Tensor, log_censoring_time: Tensor) -> Tensor:
         """Return the log probability of no event until a time, shape (n,).
 
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            State after the last event.
-        log_censoring_time : Tensor of shape (n,)
-            As `InterarrivalGrid.log_censoring_time` returns it.
+        `log_censoring_time`, of shape (n,), is as the function of `InterarrivalGrid`
+        returns it; `states` are as in `log_prob`.
         """
         return self.mixture(states).log_survival(log_censoring_time, _NEVER)
 
-    def log_never_and_later(
-        self, states: torch.Tensor, lower: list[torch.Tensor]
-    ) -> torch.Tensor:
-        """Return the log probability of no further event, and of later events.
+    def log_never_and_later(self, states: Tensor, lower: list[Tensor]) -> Tensor:
+        """Return the log probability of no further event, and of one after some times.
 
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            State after the last event.
-        lower : list of m Tensors of shape (n,)
-            As `InterarrivalGrid.log_censoring_time` returns them.
-
-        Returns
-        -------
-        Tensor of shape (1 + m, n)
-            Of no further event, and of one after each of the times.
+        `lower` is a list of m times as in `log_survival`. The result has the shape
+        (1 + m, n).
         """
         mixture = self.mixture(states)
         later = [mixture.log_survival(one) for one in lower]
@@ -410,18 +385,18 @@ class TimeDensity(MixtureDensity):
         """Set what is added to the trained log odds that no further event comes."""
         self.logit_offset[_NEVER] = offset
 
-    def log_tie(self, states: torch.Tensor) -> torch.Tensor:
+    def log_tie(self, states: Tensor) -> Tensor:
         """Return the log probability that the next event is drawn as a tie, (n,)."""
         log_tie = self.mixture(states).log_atoms[:, _TIE_ATOM]
         return log_tie.masked_fill(~self.is_possible[0], -torch.inf)
 
     def draw(
         self,
-        states: torch.Tensor,
+        states: Tensor,
         draws: PathDraws,
-        log_censoring_time: torch.Tensor | None = None,
+        log_censoring_time: Tensor | None = None,
         comes_back: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Draw interarrival times.
 
         Parameters

@@ -52,15 +52,8 @@ from sklearn_seqcrm._recurrent.data import (
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._event_rate import EventRate
-from sklearn_seqcrm.event_model._fields import (
-    FieldBlocks,
-    LearnedField,
-    TrainingEvents,
-)
-from sklearn_seqcrm.event_model._interarrival import (
-    TIE,
-    InterarrivalGrid,
-)
+from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
+from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
@@ -99,9 +92,9 @@ class ChannelBlocks(NamedTuple):
     Parameters
     ----------
     network : slice
-        What the network takes in.
+        Inputs of the network.
     time : slice
-        The part of it that follows from the time of an event.
+        The inputs that depend on the time of an event.
     cell : slice
         Upper end and width of the cell of the interarrival time.
     targets : dict of str to slice
@@ -141,7 +134,7 @@ def split_static(static: Any) -> StaticColumns:
 
 @dataclass(frozen=True, eq=False)
 class LearnedEvents:
-    """What was learned of the training rows and their events.
+    """Encoders, fields and resolution of times that were learned from training rows.
 
     Parameters
     ----------
@@ -211,10 +204,10 @@ class LearnedEvents:
         return {name: one for name, one in fields if isinstance(one, LevelField)}
 
     def with_new_levels(self, rows: Rows) -> LearnedEvents:
-        """Return what was learned, with new levels among those of its fields.
+        """Return a copy whose fields have the new levels of some rows.
 
-        New levels are those of events that some of the rows see, and that training did
-        not see: they can be copied. Kinds of events cannot be new, as the fields of a
+        A new level is one of events that some of the rows see, and of no training
+        event. It can be copied. Kinds of events cannot be new, because the fields of a
         new kind would be unknown.
         """
         raw, fields = rows.log, dict(self.fields)
@@ -252,7 +245,7 @@ class LearnedEvents:
         Returns
         -------
         learned : LearnedEvents
-            What was learned, with the new levels of the rows.
+            A copy with the new levels of the rows.
         data : RowData of n
             The encoded rows.
         array : HistoryArray of shape (n,)
@@ -264,9 +257,10 @@ class LearnedEvents:
         return learned, learned.encode(table, array.rows, np.arange(len(array))), array
 
     def histories_of(self, table: Table) -> HistoryArray:
-        """Return the raw histories, with fields of the types of training.
+        """Return the raw histories, with the fields of training in their types.
 
-        So keys of random numbers do not depend on what the events of a log lack.
+        Keys of random numbers are hashes of these histories: a field that the log lacks
+        does not change them.
         """
         [(name, array)] = table.histories.items()
         rows = fitting_rows(self.encoder, array.rows, name)
@@ -287,9 +281,9 @@ class LearnedEvents:
         Returns
         -------
         RowData of n
-            The channels of its source are those of `blocks`, and its codes are followed
-            by the levels of categorical fields; `split_static` takes statics, rate
-            and censoring time apart.
+            The source has the channels of `blocks`, and codes followed by the levels of
+            categorical fields. `split_static` splits its statics into statics, rate and
+            censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -336,10 +330,10 @@ class LearnedEvents:
         Parameters
         ----------
         events : HistorySource
-            Events with the channels of all blocks and the levels of rare codes, and the
-            rows' views of them.
+            Events with the channels of all blocks and with levels, and the rows' views
+            of them.
         log : EncodedLog
-            The events as the network takes them in.
+            The events with the inputs of the network alone.
         offsets : ndarray of shape (n_customers + 1,), int64
             Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
         """
@@ -356,20 +350,20 @@ class LearnedEvents:
         is_new[starts_of_nonempty(offsets)] = True
         begin = at[is_new]
         end = np.append(begin, len(at))[1:]
-        steps = Steps.seen(begin, end, start, stop)
+        steps = Steps.of_moments(begin, end, start, stop)
         joined = join_moments(own, steps, spec)
         assert joined.views is not None
         return replace(joined, views=replace(joined.views, events=events))
 
 
 def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
-    """Return the columns of X that were learned, with one column of raw histories."""
+    """Return the columns of X that `fit` learned, with one column of raw histories."""
     name, histories = type(estimator).__name__, roles.histories
     if len(histories) > 1:
         raise ValueError(
             f"X has {len(histories)} history columns, {list(histories)}, and {name} "
             "draws one sequence of events. EventLog.concat merges logs of different "
-            "fields, so that it is known what came before what."
+            "fields into one log in the order of time."
         )
     table = roles.select(X, estimator).refuse_no_rows(name)
     return table.refuse_encoded(name).refuse_missing()

@@ -9,8 +9,8 @@ the same way, but rare ones on their own::
     level   0  1  2  3 ... K-1 K ............. L-1 L ...
                              | rare levels |     | new levels |
 
-New levels are those that rows had since training. No softmax has them, and no level is
-UNSEEN then but kinds of events.
+New levels first occur in rows after training, and are in no softmax. Once fields have
+the new levels of some rows, only kinds of events can be UNSEEN.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._ragged import is_run_start
@@ -71,12 +71,12 @@ class LevelDensity(FieldDensity):
     A level that training did not see is outside the mixture: it has the fixed log
     probability ``-log(n_events + 1)``, as if one event in n_events + 1 had a new level.
 
-    `log_prob` leaves MISSING in the softmax even if no training event misses the field:
-    a first missing value then costs much, but not infinitely much. No such value is
-    drawn, so that `probabilities` is renormalised over the codes that can be drawn, and
-    differs from ``exp(log_prob)``. So it is where no moment of training has a level
-    twice: levels that the moment has already are not drawn either, if there are copies,
-    and keep what the mixture gives to them in the likelihood.
+    `log_prob` leaves MISSING in the softmax even if no training event misses the field,
+    so that a first missing value has a large loss and not an infinite one. No such
+    value is drawn: `probabilities` is renormalised over the codes that can be drawn,
+    and differs from ``exp(log_prob)``. Likewise, where no moment of training has a
+    level twice, levels that the moment has already are not drawn (if there are copies),
+    but keep their probability in the likelihood.
 
     Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
     which are calibrated on customers outside of training.
@@ -91,7 +91,7 @@ class LevelDensity(FieldDensity):
         tie), and 0 at a new moment. Factors of 1 do not shrink.
     """
 
-    shrinkage: torch.Tensor
+    shrinkage: Tensor
 
     def __init__(
         self,
@@ -130,11 +130,11 @@ class LevelDensity(FieldDensity):
 
     def log_prob(
         self,
-        context: torch.Tensor,
-        target: torch.Tensor,
+        context: Tensor,
+        target: Tensor,
         candidates: CopyCandidates | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None = None,
+    ) -> Tensor:
         """Return the log probability of levels, shape (n,); see `FieldDensity`."""
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         is_new = target >= self.n_levels
@@ -158,11 +158,11 @@ class LevelDensity(FieldDensity):
 
     def probabilities(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
-        weights: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
         With a state, new levels are among them. Levels that cannot be drawn have the
@@ -187,7 +187,7 @@ class LevelDensity(FieldDensity):
             return state.exclude_now(found)
         if state is None or self.has_repeats or not state.events.n_now.any():
             return self._mixture(context, state, is_tie, weights)
-        # What is left without the levels of the moment differs from draw to draw.
+        # The probability that the levels of the moment leave differs between draws.
         row = torch.arange(len(weights), device=context.device)
         state = state.take(row.repeat_interleave(weights.shape[1]))
         found = self.probabilities(context, state, is_tie).unflatten(0, weights.shape)
@@ -195,11 +195,11 @@ class LevelDensity(FieldDensity):
 
     def _mixture(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         state: CopyState | None,
-        is_tie: torch.Tensor | None,
-        weights: torch.Tensor,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None,
+        weights: Tensor,
+    ) -> Tensor:
         """Return `probabilities` of all levels, also those that the moment has."""
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         if self.copies is None or state is None:
@@ -212,8 +212,8 @@ class LevelDensity(FieldDensity):
         return state.add_counts(gates.copied, found)
 
     def _generated(
-        self, context: torch.Tensor, is_new_moment: torch.Tensor, weights: torch.Tensor
-    ) -> torch.Tensor:
+        self, context: Tensor, is_new_moment: Tensor, weights: Tensor
+    ) -> Tensor:
         """Return sums of G over k draws of each row with weights, (n, n_levels)."""
         n, n_draws = weights.shape
         at_once = max(1, _LOGITS_AT_ONCE // (n_draws * self.n_codes))
@@ -233,11 +233,11 @@ class LevelDensity(FieldDensity):
 
     def draw(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         draws: PathDraws,
         state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None = None,
+    ) -> Tensor:
         """Draw levels, shape (n,), int64, never an unseen one.
 
         See `FieldDensity.draw`.
@@ -245,10 +245,10 @@ class LevelDensity(FieldDensity):
         levels = self._draw_mixture(context, draws, state, is_tie)
         if state is None or self.has_repeats:
             return levels
-        # Few draws are rejected. Again and again from the mixture took twice the time.
+        # Few draws are rejected. Repeated draws from the mixture took twice the time.
         again = state.events.has_now(levels).nonzero()[:, 0]
-        # One number of each path, before they are parted: numbers of a row's paths are
-        # stratified among those that draw together.
+        # One number per path before the paths are split: numbers are stratified among
+        # the paths of a row that draw together.
         uniform = draws.take(again).uniform(context)
         for there in split_paths(len(again), self.n_levels, context.device):
             some = again[there]
@@ -259,11 +259,11 @@ class LevelDensity(FieldDensity):
 
     def _draw_mixture(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         draws: PathDraws,
         state: CopyState | None,
-        is_tie: torch.Tensor | None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None,
+    ) -> Tensor:
         """Draw levels, also those that the moment has already, shape (n,), int64."""
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         if self.copies is None or state is None:
@@ -280,7 +280,7 @@ class LevelDensity(FieldDensity):
         levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
         return levels
 
-    def lift_of(self, field: LevelField) -> torch.Tensor:
+    def lift_of(self, field: LevelField) -> Tensor:
         """Return the lift of the levels of the field, 1 for new ones, (n_levels,)."""
         assert self.copies is not None
         n_new = field.n_levels - self.n_levels
@@ -299,8 +299,8 @@ class LevelDensity(FieldDensity):
         codes[:, self.code] = encoded[0]
 
     def _shrunken(
-        self, context: torch.Tensor, is_tie: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self, context: Tensor, is_tie: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return contexts of softmax and gates, (n, size), and the new-moment flag."""
         if is_tie is None:
             is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
@@ -311,21 +311,19 @@ class LevelDensity(FieldDensity):
         softmax_input, gate_input = (context * factor for factor in factors)
         return softmax_input, gate_input, is_new_moment
 
-    def _logits(
-        self, context: torch.Tensor, is_new_moment: torch.Tensor
-    ) -> torch.Tensor:
+    def _logits(self, context: Tensor, is_new_moment: Tensor) -> Tensor:
         """Return logits of the codes, shape (n, n_codes)."""
         return self.output(torch.cat([context, is_new_moment], dim=1))
 
     def _log_generated(
-        self, context: torch.Tensor, is_new_moment: torch.Tensor, codes: torch.Tensor
-    ) -> torch.Tensor:
+        self, context: Tensor, is_new_moment: Tensor, codes: Tensor
+    ) -> Tensor:
         """Return log G of codes that training saw, shape (n,)."""
         known = (codes - MISSING).clamp(min=0)
         weight, bias = self.output.weight[MISSING:], self.output.bias[MISSING:]
         return log_softmax_of(context, is_new_moment, weight, bias, known)
 
-    def _draw_generated(self, logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    def _draw_generated(self, logits: Tensor, draws: PathDraws) -> Tensor:
         """Draw levels from the softmax, (n,), int64; rare ones by their shares."""
         levels = draw_logits(logits[:, self.first_drawable :], draws)
         levels += self.first_drawable
@@ -334,7 +332,7 @@ class LevelDensity(FieldDensity):
             levels[rare] += draw_shared(self.rare_shares.double(), draws.take(rare))
         return levels
 
-    def _spread(self, of_codes: torch.Tensor) -> torch.Tensor:
+    def _spread(self, of_codes: Tensor) -> Tensor:
         """Return probabilities of levels, from those of codes, (n, n_codes)."""
         if not len(self.rare_shares):
             return of_codes
@@ -345,7 +343,7 @@ class LevelDensity(FieldDensity):
 def _cast_exactly(values: pd.Index, dtype: Any) -> pd.Index:
     """Return the values that another type can hold, such as "str" in place of "string".
 
-    Those that it cannot hold are left out, and have the code of unseen levels.
+    Other values are left out: they have the code of unseen levels.
     """
     if values.dtype == dtype:
         return values
@@ -433,7 +431,7 @@ def repeat_purchase_lift(
 
 @dataclass(frozen=True, eq=False)
 class LevelField(LearnedField):
-    """What was learned of a categorical field.
+    """A categorical field with the parameters that were learned from training events.
 
     Parameters
     ----------
@@ -444,7 +442,7 @@ class LevelField(LearnedField):
         Number of codes.
     shares : ndarray of shape (n_codes,)
         Smoothed frequency of each code in the training events: its count + 0.5, over
-        the sum for all codes but UNSEEN, whose share is extra.
+        the sum for all codes but UNSEEN, whose share is in addition.
     rare_shares : ndarray of shape (n_rare,)
         Frequency of each rare level among the events with the last code, which rare
         levels share.

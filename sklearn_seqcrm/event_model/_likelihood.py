@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-from sklearn_seqcrm.event_model._learned import (
-    event_counts,
-    last_times,
-    split_static,
-)
+from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
 
 
@@ -120,12 +117,12 @@ def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.nd
 # Factors that are tried in this order, until the likelihood rises neither for events at
 # new moments nor for later events of a moment.
 _FACTORS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
-# Events that are enough to choose among them.
+# Number of events from which factors are chosen, at most.
 _MOST_EVENTS = 2**15
 
 
 def reset_state_shrinkage(net: EventNet) -> None:
-    """Shrink nothing, as in training."""
+    """Set all factors to 1, as in training."""
     for density in _with_shrinkage(net.module_).values():
         density.shrinkage.fill_(1.0)
 
@@ -156,7 +153,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
     with isolated_torch_settings(net.device), torch.no_grad():
         parts = [module.states(part) for _, part in net.parts(valid, with_events=True)]
-        contexts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
+        contexts: dict[str, list[Tensor]] = {key: [] for key in keys}
         for part in parts:
             for key, context in module.field_contexts(part):
                 if key in contexts:
@@ -174,7 +171,7 @@ def _with_shrinkage(module: EventNetwork) -> dict[str, torch.nn.Module]:
 def _choose_factors(
     module: EventNetwork,
     key: str,
-    contexts: list[torch.Tensor],
+    contexts: list[Tensor],
     parts: list[EventStates],
     total: Callable[[np.ndarray], np.ndarray],
 ) -> None:

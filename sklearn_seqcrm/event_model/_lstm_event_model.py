@@ -29,8 +29,8 @@ from sklearn_seqcrm.event_model._numbers import NumberField
 
 # Most times at which survival functions are computed, without weekdays and season.
 _N_TIMES = 64
-# With weekdays, further ones each day and then each week: hazards in between are taken
-# as constant, which those of a closed day and of the next one are not.
+# With weekdays, further times each day and then each week: hazards in between are taken
+# as constant, and the hazard of a closed day differs from that of the next one.
 _DAYS, _WEEKS = 28, 13
 
 
@@ -173,7 +173,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     ``F(g) - F(g - 1 day)``. With a probability ``p1``, which depends on the state, no
     further event ever comes. The time from the last event to the cutoff is right
     censored and has the likelihood ``p1 + 1 - F``: without it the model would assume
-    that every customer comes back. The record cannot tell customers who have left from
+    that every customer comes back. In the record, customers who have left look like
     those who come back after its end: beyond the longest history, ``p1`` extrapolates.
     After training, the log odds of ``p1`` are calibrated on landmarks within the record
     if these contradict the trained ones.
@@ -360,8 +360,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         """
         data = self._read(X)
         log_width = self._log_width(time_unit)
-        of_times = log_width * timed_event_counts(self.net_, data)
-        return -self.net_.outputs(data)[:, 0].astype("float64") - of_times
+        widths = log_width * timed_event_counts(self.net_, data)
+        return -self.net_.outputs(data)[:, 0].astype("float64") - widths
 
     def score(
         self,

@@ -1,8 +1,8 @@
 """The log likelihood of mixtures of atoms and normals, with a gradient in one pass.
 
 Automatic differentiation of the same formula keeps some forty arrays of the size of the
-components, and passes over each of them twice. Here the forward pass computes what the
-outputs of the layer have to be multiplied with, and keeps that alone.
+components, and passes over each of them twice. Here the forward pass computes the
+derivatives with respect to the outputs of the layer, and keeps only these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm.event_model._gradients import first_order_only
 
@@ -21,13 +21,13 @@ from sklearn_seqcrm.event_model._gradients import first_order_only
 NARROW = 0.03
 # Standard deviations of a component are at least the exponential of this.
 LEAST_LOG_STD = -4.6
-# Lower end of a cell without one, in standard deviations: finite, as its product with a
-# density of 0 is 0.
+# Lower end, in standard deviations, of a cell without a lower end: finite, because its
+# product with a density of 0 must be 0.
 _FAR = 1e30
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def log_std_of(raw: torch.Tensor) -> torch.Tensor:
+def log_std_of(raw: Tensor) -> Tensor:
     """Return logarithms of standard deviations from outputs of a layer."""
     return nn.functional.softplus(raw - LEAST_LOG_STD) + LEAST_LOG_STD
 
@@ -43,9 +43,9 @@ class LogCells(NamedTuple):
         ``dc / dm`` and ``dc / d log s``.
     """
 
-    log_prob: torch.Tensor
-    of_mean: torch.Tensor
-    of_log_std: torch.Tensor
+    log_prob: Tensor
+    of_mean: Tensor
+    of_log_std: Tensor
 
 
 class _LogMixture(torch.autograd.Function):
@@ -67,14 +67,14 @@ class _LogMixture(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        outputs: torch.Tensor,
+        outputs: Tensor,
         n_atoms: int,
         n: int,
-        atom: torch.Tensor,
-        upper: torch.Tensor,
-        width: torch.Tensor,
-        has_cell: torch.Tensor,
-    ) -> torch.Tensor:
+        atom: Tensor,
+        upper: Tensor,
+        width: Tensor,
+        has_cell: Tensor,
+    ) -> Tensor:
         """Return the log probability of an atom, of a cell, or of both, shape (n,).
 
         Parameters
@@ -133,7 +133,7 @@ class _LogMixture(torch.autograd.Function):
 
     @staticmethod
     @first_order_only
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         [found] = ctx.saved_tensors
         of_outputs = (found * gradients[0]).T.contiguous()
         return of_outputs, None, None, None, None, None, None
@@ -143,7 +143,7 @@ log_mixture = _LogMixture.apply
 
 
 def log_normal_cells(
-    upper: torch.Tensor, width: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
+    upper: Tensor, width: Tensor, mean: Tensor, std: Tensor
 ) -> LogCells:
     """Return log probabilities of cells under normal components.
 
@@ -178,9 +178,7 @@ def log_normal_cells(
     return LogCells(log_prob, of_mean.div_(std), of_log_std)
 
 
-def _wide_cells(
-    high: torch.Tensor, wide: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _wide_cells(high: Tensor, wide: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log C, s d log C / dm and d log C / d log s of cells that are not narrow.
 
     Cells with their middle above 0 are reflected: ``near`` and ``far`` are then the

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import (
     Batch,
@@ -89,10 +89,10 @@ class EventLogProbs(NamedTuple):
         Of no event between the last one and the cutoff; 0 for an empty history.
     """
 
-    row: torch.Tensor
-    time: torch.Tensor
-    fields: list[torch.Tensor]
-    survival: torch.Tensor
+    row: Tensor
+    time: Tensor
+    fields: list[Tensor]
+    survival: Tensor
 
 
 class EventStates(NamedTuple):
@@ -111,18 +111,18 @@ class EventStates(NamedTuple):
     of_lines : Tensor of shape (n_later, H), or None
         Context of their fields from the lines before; None if there are no such lines.
     candidates : dict of str to CopyCandidates of n_events
-        What can be copied, for each field with a copy mechanism.
+        Counts of copies, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
         State after the last event of each row.
     """
 
     events: VisibleEvents
-    states: torch.Tensor
-    is_tie: torch.Tensor
-    later: torch.Tensor
-    of_lines: torch.Tensor | None
+    states: Tensor
+    is_tie: Tensor
+    later: Tensor
+    of_lines: Tensor | None
     candidates: dict[str, CopyCandidates]
-    last: torch.Tensor
+    last: Tensor
 
 
 class EventNetwork(nn.Module):
@@ -134,7 +134,7 @@ class EventNetwork(nn.Module):
     Parameters
     ----------
     learned : LearnedEvents
-        What was learned of the events.
+        Encoders and fields, learned from training events.
     n_static : int
         Number of statics.
     copies : bool
@@ -203,7 +203,7 @@ class EventNetwork(nn.Module):
 
     # Likelihood -------------------------------------------------------------------
 
-    def forward(self, part: EventPart) -> torch.Tensor:
+    def forward(self, part: EventPart) -> Tensor:
         """Return the negative log likelihood of rows with a sequence each, (n, 1).
 
         Parameters
@@ -297,7 +297,7 @@ class EventNetwork(nn.Module):
         embedded = self.reader.embed(history.values, history.codes, history.levels)
         return lambda segments: [embedded[rows, steps] for rows, steps in segments]
 
-    def field_contexts(self, found: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
+    def field_contexts(self, found: EventStates) -> Iterator[tuple[str, Tensor]]:
         """Yield each field, and its context: state, time and the fields before it."""
         events = found.events
         context = self.time_context(found.states, events.values[:, self.blocks.time])
@@ -309,9 +309,7 @@ class EventNetwork(nn.Module):
                 own = density.own_input(events.values, events.codes)
                 context = context + density.embed(own)
 
-    def field_log_prob(
-        self, key: str, context: torch.Tensor, found: EventStates
-    ) -> torch.Tensor:
+    def field_log_prob(self, key: str, context: Tensor, found: EventStates) -> Tensor:
         """Return log probabilities of a field; 0 for events that do not have it."""
         density, events = self.fields[key], found.events
         target = density.own_target(events.values, events.codes)
@@ -322,9 +320,9 @@ class EventNetwork(nn.Module):
         kind = self.fields["0"].own_input(events.values, events.codes)
         return log_prob.masked_fill(~self.applies[kind, int(key)], 0.0)
 
-    # Parts of it ------------------------------------------------------------------
+    # Inputs of densities ----------------------------------------------------------
 
-    def time_context(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+    def time_context(self, states: Tensor, times: Tensor) -> Tensor:
         """Return the context of the first field: the state, and the time of the event.
 
         Parameters
@@ -337,7 +335,7 @@ class EventNetwork(nn.Module):
         weight = torch.cat([self.from_state.weight, self.from_time.weight], dim=1)
         return joint_linear(states, times, weight, self.from_state.bias)
 
-    def time_inputs(self, states: torch.Tensor, rate: EventRate) -> torch.Tensor:
+    def time_inputs(self, states: Tensor, rate: EventRate) -> Tensor:
         """Return the inputs of the distribution of the next time, (n, H + 1).
 
         Parameters
@@ -349,13 +347,13 @@ class EventNetwork(nn.Module):
         """
         return torch.cat([states, rate.log_rate()[:, None]], dim=1)
 
-    def time_inputs_at_cutoffs(self, part: BatchPart) -> torch.Tensor:
+    def time_inputs_at_cutoffs(self, part: BatchPart) -> Tensor:
         """Return `time_inputs` after the last event of rows."""
         states = self.last_outputs(part) + self.static_effect(part.static)
         return self.time_inputs(states, split_static(part.static).rate)
 
-    def static_effect(self, static: torch.Tensor) -> torch.Tensor:
-        """Return what statics add to the state, shape (n, H)."""
+    def static_effect(self, static: Tensor) -> Tensor:
+        """Return the effect of statics, which is added to the state, shape (n, H)."""
         if not self.n_static:
             return static.new_zeros(len(static), len(self.initial_output))
         return self.from_statics(split_static(static).statics)
@@ -367,7 +365,7 @@ class EventNetwork(nn.Module):
         """
         return values[..., self.blocks.cell.stop - 1] == TIE
 
-    def last_outputs(self, part: BatchPart) -> torch.Tensor:
+    def last_outputs(self, part: BatchPart) -> Tensor:
         """Return the output of the reader after the last event of rows, (n, H)."""
         [history] = part.histories
         return self.reader(history)
@@ -398,7 +396,7 @@ class EventNetwork(nn.Module):
             _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
             ended = sorted_lengths[:n] == end
             # Layers in bfloat16 return such states.
-            own = state.take(ended).map(torch.Tensor.float)
+            own = state.take(ended).map(Tensor.float)
             final.put(order[:n][ended], own)
             at = end
         return final
@@ -428,7 +426,7 @@ class EventNet(HistoryNet):
 
     def get_iterator(
         self, dataset: RowData, training: bool = False
-    ) -> Iterator[tuple[Batch, torch.Tensor]]:
+    ) -> Iterator[tuple[Batch, Tensor]]:
         batches = MixedBatches if training else EventBatches
         return batches(  # type: ignore[return-value]
             dataset,
@@ -442,11 +440,11 @@ class EventNet(HistoryNet):
 
     def get_loss(
         self,
-        y_pred: torch.Tensor,
-        y_true: torch.Tensor,
+        y_pred: Tensor,
+        y_true: Tensor,
         X: Batch | BatchPart | None = None,
         training: bool = False,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         return y_pred.mean() / self.events_in_row
 
     def parts(

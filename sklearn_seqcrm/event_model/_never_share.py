@@ -36,13 +36,13 @@ from sklearn_seqcrm.event_model._network import EventNet
 
 # Horizons as shares of the length of the record.
 _HORIZONS = (1 / 2, 1 / 4, 1 / 8)
-# The record is as long as those of so large a share of the rows are, or of so many. The
-# longest may be that of a wrong date: from a first event in 1970, all horizons would
-# begin before the first event of anybody else.
+# The length of the record is the largest one that this share of the rows reach, or this
+# many rows. The longest may be due to a wrong date: from a first event in 1970, all
+# horizons would begin before the first event of every other customer.
 _LEAST_SHARE, _LEAST_ROWS = 0.1, 100
 # Offsets of the log odds, descending; the last one makes the share 0.
 _OFFSETS = np.append(np.arange(2.0, -8.1, -0.25), -20.0)
-# Customers who are enough to choose among them.
+# Number of customers from whom the offset is chosen, at most.
 _MOST_ROWS = 2**14
 
 
@@ -59,9 +59,9 @@ def calibrate_never_share(
 
     The trained share is kept (``d = 0``) if the log likelihood of these probabilities
     is within a standard error of the best one. Otherwise ``d`` is the smallest offset
-    within a standard error: customers are faithful unless the record shows the
-    contrary. (In simulations in which nobody leaves, a trained share that began at .02
-    raised the log loss of "any event" by a tenth, and neither faster nor longer
+    within a standard error: customers are taken to come back unless the record shows
+    the contrary. (In simulations in which nobody leaves, a trained share that began at
+    .02 raised the log loss of "any event" by a tenth, and neither faster nor longer
     training changed that: the likelihood is flat there.)
 
     Parameters
@@ -69,7 +69,7 @@ def calibrate_never_share(
     net : EventNet
         The trained net.
     learned : LearnedEvents
-        What was learned of its training rows.
+        Encoders and fields, learned from its training rows.
     X : DataFrame of shape (n, n_columns)
         The training rows.
     estimator : LSTMEventModel
@@ -109,7 +109,7 @@ def _record_length(lengths: np.ndarray) -> Any:
 
 
 def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
-    """Return the rows as they were a horizon, one for each, before their cutoffs."""
+    """Return the rows at landmarks: each cutoff less the horizon of the row."""
     cutoff, times = rows.cutoff - horizon, rows.log.timeline.times
     stop = first_at_or_after(times, rows.start, rows.stop, cutoff)
     return Rows(rows.log, rows.codes, rows.start, stop, cutoff)
@@ -149,12 +149,8 @@ def _losses(
 ) -> np.ndarray:
     """Return losses with each offset, up to a constant of the row, (n, n_offsets).
 
-    Parameters
-    ----------
-    log_never, until_landmark, until_cutoff : ndarray of shape (n,)
-        log p, log S(c) and log S(c + h).
-    came : ndarray of shape (n,), bool
-        Whether an event came within the horizon.
+    Given are log p, log S(c), log S(c + h) and whether an event came within the
+    horizon, each of shape (n,).
     """
     shifted = log_never[:, None] + _OFFSETS
     # log(S(c) - S(c + h)), the numerator where an event came, does not depend on them.

@@ -29,11 +29,7 @@ from sklearn_seqcrm.event_model._baskets import (
 )
 from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._simulate import (
-    SimulatedEvents,
-    Simulator,
-    row_keys,
-)
+from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
 from sklearn_seqcrm.event_model._simulation_mixin import (
     SimulationMixin,
     insert_customers,
@@ -55,7 +51,7 @@ _NUMBERS_AT_ONCE = 2**24
 
 
 class NextValuesMixin(SimulationMixin):
-    """Predict next values; the simulations behind it are those of `SimulationMixin`."""
+    """Predict next values by the simulations of `SimulationMixin`."""
 
     def predict_next(
         self,
@@ -267,7 +263,7 @@ def _probabilities_within(
     events : SimulatedEvents
         Paths of the rows.
     field : LevelField
-        What was learned of the field.
+        The field.
     name : str
         Its name.
     n_rows, n_paths : int
@@ -311,7 +307,7 @@ def _most_likely(
     found : iterator of (rows, probabilities)
         Probability of each level, some rows at a time.
     field : LevelField
-        What was learned of the field.
+        The field.
     n_trained : int
         Levels that training had; those after them are new.
     n : int
@@ -388,11 +384,11 @@ def _seen_levels(
     Parameters
     ----------
     rows : Rows of n
-        Views of a raw log: in codes of the encoder, rare levels are one.
+        Views of a raw log: in an encoded log, all rare levels share one code.
     name : str
         The field.
     field : LevelField
-        What was learned of the field.
+        The field.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
@@ -26,10 +27,10 @@ from sklearn_seqcrm.event_model._fields import (
     TrainingEvents,
 )
 
-# Values with so large a share of the events are atoms, the most frequent of them: one
-# piece, free delivery, the price of a subscription.
+# Values with at least this share of the events are atoms, at most this many of the most
+# frequent: one piece, free delivery, the price of a subscription.
 _LEAST_SHARE, _MOST_ATOMS = 0.01, 32
-# Digits after the point that numbers are rounded to, if they are.
+# Numbers of decimals to which values may be rounded.
 _DECIMALS = range(5)
 _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
@@ -99,11 +100,11 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
     def log_prob(
         self,
-        context: torch.Tensor,
-        target: torch.Tensor,
+        context: Tensor,
+        target: Tensor,
         candidates: CopyCandidates | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        is_tie: Tensor | None = None,
+    ) -> Tensor:
         """Return the log probability of `NumberField.targets`, shape (n,)."""
         upper, width, atom = target.unbind(1)
         # A component may give the value of an atom, too.
@@ -111,11 +112,11 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
     def draw(
         self,
-        context: torch.Tensor,
+        context: Tensor,
         draws: PathDraws,
         state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        is_tie: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Draw numbers; see `FieldDensity.draw`.
 
         Returns
@@ -141,14 +142,15 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
 @dataclass(frozen=True, eq=False)
 class NumberField(LearnedField):
-    """What was learned of a numeric field, or of datetimes as days after the event.
+    """A numeric field, or datetimes as days after the event, with learned parameters.
 
     Parameters
     ----------
     center, scale : float
         Center and scale of the symlog axis, on which the components live.
     step : float
-        What all numbers are a multiple of, or a small part of the scale.
+        Largest step that all numbers are multiples of; without one, a small part of the
+        scale.
     decimals : int or None
         Digits after the point that numbers have; None: any.
     low, high : float
@@ -170,9 +172,9 @@ class NumberField(LearnedField):
     in_days : bool
         Whether datetimes are whole days.
     some_missing : bool
-        Whether some training events have no number; otherwise none is drawn without.
+        Whether some training events have no number. If False, all drawn ones have one.
     some_others : bool
-        Whether some have a number that is no atom; otherwise none is drawn.
+        Whether some numbers are no atoms. If False, only atoms are drawn.
     """
 
     center: float

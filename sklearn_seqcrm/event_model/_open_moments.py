@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
@@ -39,15 +39,13 @@ class _SumsBefore(torch.autograd.Function):
     """`sums_before` with a gradient: the sums of the gradients after each event."""
 
     @staticmethod
-    def forward(
-        ctx: Any, numbers: torch.Tensor, is_new: torch.Tensor, factor: float
-    ) -> torch.Tensor:
+    def forward(ctx: Any, numbers: Tensor, is_new: Tensor, factor: float) -> Tensor:
         ctx.save_for_backward(is_new)
         ctx.factor = factor
         return sums_before(numbers, is_new, factor)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         [is_new] = ctx.saved_tensors
         # Backwards, a moment begins with its last event.
         is_last = is_new.roll(-1)
@@ -57,10 +55,10 @@ class _SumsBefore(torch.autograd.Function):
 
 def open_outputs(
     reader: HistoryReader,
-    inputs: torch.Tensor,
-    layers: list[tuple[torch.Tensor, ...]],
-    place: torch.Tensor,
-) -> torch.Tensor:
+    inputs: Tensor,
+    layers: list[tuple[Tensor, ...]],
+    place: Tensor,
+) -> Tensor:
     """Return the outputs after parts of moments, shape (n, H).
 
     Parameters
@@ -119,11 +117,11 @@ class LinesBefore(nn.Module):
         self.hidden = new_linear(4 * size, size, generator)
         self.output = new_linear(size, size, generator)
 
-    def encode(self, lines: torch.Tensor) -> torch.Tensor:
+    def encode(self, lines: Tensor) -> Tensor:
         """Return f of embedded lines of shape (n, D), shape (n, size)."""
         return torch.tanh(self.line(lines))
 
-    def forward(self, states: torch.Tensor, lines: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: Tensor, lines: Tensor) -> Tensor:
         """Return the context, given h (n, size), and mean, f_j and sum (n, 3 size)."""
         return self.output(torch.relu(self.hidden(torch.cat([states, lines], dim=1))))
 
@@ -141,16 +139,13 @@ class OpenMoments(NamedTuple):
         Mean, last and decayed sum of what `LinesBefore.encode` returns for each.
     """
 
-    later: torch.Tensor
-    inputs: torch.Tensor
-    encoded: torch.Tensor
+    later: Tensor
+    inputs: Tensor
+    encoded: Tensor
 
 
 def join_lines_before(
-    reader: HistoryReader,
-    lines: torch.Tensor,
-    encoded: torch.Tensor,
-    n_before: torch.Tensor,
+    reader: HistoryReader, lines: Tensor, encoded: Tensor, n_before: Tensor
 ) -> OpenMoments:
     """Join the lines before each later line of a moment.
 
@@ -184,9 +179,7 @@ def join_lines_before(
     return OpenMoments(later, moment.join(places), memory)
 
 
-def embed_lines(
-    reader: HistoryReader, values: torch.Tensor, codes: torch.Tensor
-) -> torch.Tensor:
+def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
     """Return the channels of events and the vectors of their codes, (n, F + E)."""
     return reader.embed(values[:, None], codes[:, None])[:, 0]
 
@@ -215,8 +208,8 @@ class PathState:
 
     closed: RecurrentState
     before: RecurrentState
-    moment: torch.Tensor
-    encoded: torch.Tensor
+    moment: Tensor
+    encoded: Tensor
 
     @classmethod
     def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
@@ -229,7 +222,7 @@ class PathState:
         return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
 
     @property
-    def output(self) -> torch.Tensor:
+    def output(self) -> Tensor:
         """Output of the reader after the last event, shape (n, H)."""
         return self.closed.output
 
@@ -245,7 +238,7 @@ class PathState:
     def concat(self, more: Self) -> Self:
         """Return the state of these paths and others."""
 
-        def concat(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        def concat(one: Tensor, two: Tensor) -> Tensor:
             return torch.cat([one, two])
 
         return type(self)(
@@ -255,7 +248,7 @@ class PathState:
             concat(self.encoded, more.encoded),
         )
 
-    def encoded_before(self, tied: torch.Tensor) -> torch.Tensor:
+    def encoded_before(self, tied: Tensor) -> Tensor:
         """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
         total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
         return torch.cat([total / self.moment[tied, :1], last, recent], dim=1)
@@ -264,9 +257,9 @@ class PathState:
         self,
         reader: HistoryReader,
         lines_before: LinesBefore | None,
-        values: torch.Tensor,
-        codes: torch.Tensor,
-        is_tie: torch.Tensor,
+        values: Tensor,
+        codes: Tensor,
+        is_tie: Tensor,
     ) -> Self:
         """Return the state after one more event of each path.
 
@@ -301,17 +294,14 @@ class PathState:
         total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
         memory = [total + encoded, encoded, _KEPT * recent + encoded]
         return type(self)(
-            _read_one(reader, inputs, before),
-            before,
-            moment,
-            torch.cat(memory, dim=1),
+            _read_one(reader, inputs, before), before, moment, torch.cat(memory, dim=1)
         )
 
 
 def _read_one(
-    reader: HistoryReader, inputs: torch.Tensor, state: RecurrentState
+    reader: HistoryReader, inputs: Tensor, state: RecurrentState
 ) -> RecurrentState:
     """Return the state after a step of each path, whose input has the shape (n, D)."""
     ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
     _, after = reader.read(inputs[:, None], ones, state)
-    return after.map(torch.Tensor.float)  # layers in bfloat16 return such states
+    return after.map(Tensor.float)  # layers in bfloat16 return such states

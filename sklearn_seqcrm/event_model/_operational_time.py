@@ -27,12 +27,7 @@ _LARGEST_LOG = 3.0
 def fourier_terms(days: np.ndarray, n_pairs: int) -> np.ndarray:
     """Return sines and cosines of the time of year, shape (n, 2 * n_pairs).
 
-    Parameters
-    ----------
-    days : ndarray of shape (n,)
-        Days since 1970.
-    n_pairs : int
-        Pairs with 1, 2, ... cycles a year.
+    `days`, of shape (n,), count from 1970. The pairs have 1, 2, ... cycles a year.
     """
     angle = 2 * np.pi / _DAYS_OF_YEAR * np.outer(days, np.arange(1, n_pairs + 1))
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
@@ -41,12 +36,7 @@ def fourier_terms(days: np.ndarray, n_pairs: int) -> np.ndarray:
 def log_season(days: np.ndarray, season: tuple[float, ...]) -> np.ndarray:
     """Return the logarithm of the rates of a season, within -3 and 3, shape (n,).
 
-    Parameters
-    ----------
-    days : ndarray of shape (n,)
-        Days since 1970.
-    season : tuple of float
-        Coefficients of `fourier_terms`.
+    `days`, of shape (n,), count from 1970; `season` are coefficients of these terms.
     """
     logs = fourier_terms(days, len(season) // 2) @ np.array(season)
     return np.asarray(logs.clip(-_LARGEST_LOG, _LARGEST_LOG))
@@ -244,18 +234,9 @@ def _weekday_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
 def _cross_validated_gain(counts: np.ndarray) -> float:
     """Return the cross-validated log likelihood gain per event of weekday rates.
 
-    Even and odd weeks are the two folds. If events fall on few dates, such as the first
-    of each month, rates of one half do not hold for the other.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (2, 7)
-        Events per weekday in even and in odd weeks.
-
-    Returns
-    -------
-    float
-        Mean log likelihood less that of equal rates, in nats per event.
+    The gain is over equal rates, in nats. Even and odd weeks are the two folds;
+    `counts`, of shape (2, 7), are their events per weekday. If events fall on few
+    dates, such as the first of each month, rates of one half do not hold for the other.
     """
     shares = counts + 0.5
     shares = shares / shares.sum(axis=1, keepdims=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState
@@ -33,13 +34,13 @@ class Paths:
     output : Tensor of shape (n, H)
         Output of the reader after the last event.
     static_effect : Tensor of shape (n, H)
-        What statics add to it.
+        Effect of the statics, which is added to the output.
     state : PathState of n
         State of the reader after the last event, whose moment may go on.
     is_tie : Tensor of shape (n,), bool
         Whether the next event is at the moment of the last simulated one.
     copies : dict of str to CopyState of n
-        What can be copied, for each field with a copy mechanism.
+        State of the copy mechanism of each field that has one.
     rate : EventRate of n
         Interarrival times up to the last event.
     draws : PathDraws of n
@@ -50,10 +51,10 @@ class Paths:
     times: np.ndarray
     end: np.ndarray
     n_events: np.ndarray
-    output: torch.Tensor
-    static_effect: torch.Tensor
+    output: Tensor
+    static_effect: Tensor
     state: PathState
-    is_tie: torch.Tensor
+    is_tie: Tensor
     copies: dict[str, CopyState]
     rate: EventRate
     draws: PathDraws
@@ -70,7 +71,7 @@ class Paths:
         return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
 
     @property
-    def states(self) -> torch.Tensor:
+    def states(self) -> Tensor:
         """State that densities of the next event depend on, shape (n, H)."""
         return self.output + self.static_effect
 
@@ -108,7 +109,7 @@ def _take(one: Any, kept: np.ndarray) -> Any:
         return EventRate(*(_take(part, kept) for part in one))
     if isinstance(one, np.ndarray):
         return one[kept]
-    if isinstance(one, torch.Tensor):
+    if isinstance(one, Tensor):
         return one[torch.from_numpy(kept).to(one.device)]
     return one.take(kept)
 
@@ -121,4 +122,4 @@ def _concat(one: Any, two: Any) -> Any:
         return EventRate(*map(_concat, one, two))
     if isinstance(one, np.ndarray):
         return np.concatenate([one, two])
-    return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
+    return torch.cat([one, two]) if isinstance(one, Tensor) else one.concat(two)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
@@ -28,7 +28,7 @@ from sklearn_seqcrm._recurrent.network import (
 
 # Takes the sequences, (n,), and the slice of steps of each segment. Returns embedded
 # steps of each, shape (n, n_steps, D).
-EmbedSegments = Callable[[list[tuple[torch.Tensor, slice]]], Sequence[torch.Tensor]]
+EmbedSegments = Callable[[list[tuple[Tensor, slice]]], Sequence[Tensor]]
 
 # Segments of steps -------------------------------------------------------------------
 
@@ -67,19 +67,19 @@ class StepStates(NamedTuple):
     outputs : Tensor of shape (n_entries, H)
         Outputs of the last layer.
     layers : list of tuple of Tensor of shape (n_entries, H)
-        State of the cell of each layer; empty if they were not asked for.
+        State of the cell of each layer; empty unless requested.
     offset : Tensor of shape (T + 1,), int64
         Where the entries stand.
     rank : Tensor of shape (B,), int64
         Rank k of each sequence by length, from 0 on.
     """
 
-    outputs: torch.Tensor
-    layers: list[tuple[torch.Tensor, ...]]
-    offset: torch.Tensor
-    rank: torch.Tensor
+    outputs: Tensor
+    layers: list[tuple[Tensor, ...]]
+    offset: Tensor
+    rank: Tensor
 
-    def place(self, row: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    def place(self, row: Tensor, step: Tensor) -> Tensor:
         """Return the entries before some steps of sequences, shape (n,), int64."""
         # The rank before any step, of which there is one entry for all, is that of 0.
         return self.offset[step] + self.rank[row] * (step > 0)
@@ -88,8 +88,8 @@ class StepStates(NamedTuple):
 def read_in_segments(
     reader: HistoryReader,
     embed: EmbedSegments,
-    lengths: torch.Tensor,
-    start: torch.Tensor,
+    lengths: Tensor,
+    start: Tensor,
     with_layers: bool = False,
 ) -> StepStates:
     """Return outputs of a reader before any step and after each.
@@ -125,8 +125,8 @@ def read_in_segments(
         if state is not None:
             state = state.take(slice(n))
             if reader.bptt_steps is not None:
-                state = state.map(torch.Tensor.detach)
-        traced: list[tuple[torch.Tensor, torch.Tensor]] = []
+                state = state.map(Tensor.detach)
+        traced: list[tuple[Tensor, Tensor]] = []
         before = state
         output, state = reader.read(steps, lengths[order[:n]], state, traced)
         outputs.append(_by_step(output))
@@ -148,17 +148,14 @@ def read_in_segments(
     )
 
 
-def _by_step(states: torch.Tensor) -> torch.Tensor:
+def _by_step(states: Tensor) -> Tensor:
     """Return states (n, n_steps, H) as a table by step and sequence, as layers do."""
     return states.transpose(0, 1).flatten(0, 1)
 
 
 def gather_segments(
-    steps: torch.Tensor,
-    begin: torch.Tensor,
-    lengths: torch.Tensor,
-    segments: list[tuple[torch.Tensor, slice]],
-) -> list[torch.Tensor]:
+    steps: Tensor, begin: Tensor, lengths: Tensor, segments: list[tuple[Tensor, slice]]
+) -> list[Tensor]:
     """Return the steps of segments, each of shape (n, n_steps, D).
 
     Parameters
@@ -259,9 +256,7 @@ class _Recurrence(torch.autograd.Function):
     """``c[t] = kept[t] c[t - 1] + added[t]`` along the second axis, (n, T, H)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, kept: torch.Tensor, added: torch.Tensor, start: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, kept: Tensor, added: Tensor, start: Tensor) -> Tensor:
         found = torch.empty_like(added)
         before = start
         for t in range(added.shape[1]):
@@ -271,7 +266,7 @@ class _Recurrence(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         # With d[t] the gradient of all that follows c[t]:
         # d[t] = g[t] + kept[t + 1] d[t + 1]; that of kept[t] is d[t] c[t - 1].
         kept, found, start = ctx.saved_tensors
@@ -287,9 +282,9 @@ class _Recurrence(torch.autograd.Function):
 
 def cell_states(
     reader: HistoryReader,
-    layers: list[tuple[torch.Tensor, torch.Tensor]],
+    layers: list[tuple[Tensor, Tensor]],
     before: RecurrentState | None,
-) -> list[torch.Tensor]:
+) -> list[Tensor]:
     """Return the vectors of the cells after each step, each of shape (n, T, H).
 
     Parameters
@@ -321,9 +316,7 @@ def cell_states(
 # Sums within segments of a flat array -------------------------------------------------
 
 
-def sums_before(
-    numbers: torch.Tensor, is_new: torch.Tensor, factor: float = 1.0
-) -> torch.Tensor:
+def sums_before(numbers: Tensor, is_new: Tensor, factor: float = 1.0) -> Tensor:
     """Return sums of the numbers, shape (n, k), before each within its segment.
 
     From number to number, earlier ones are multiplied by `factor`. Differences of
@@ -333,7 +326,7 @@ def sums_before(
     return linear_recurrence(factor * kept, kept * numbers.roll(1, dims=0))
 
 
-def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+def linear_recurrence(kept: Tensor, added: Tensor) -> Tensor:
     """Return S[i] = kept[i] S[i - 1] + added[i], shape (n, k); overwrites both.
 
     `kept` has k columns or one; where its last column is 0, the others are 0 as well.
@@ -349,7 +342,7 @@ def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
     return added
 
 
-def starts_run(numbers: torch.Tensor) -> torch.Tensor:
+def starts_run(numbers: Tensor) -> Tensor:
     """Return where a run of equal numbers starts, shape (n,), bool."""
     is_new = torch.ones_like(numbers, dtype=torch.bool)
     is_new[1:] = numbers[1:] != numbers[:-1]

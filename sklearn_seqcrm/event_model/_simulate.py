@@ -24,6 +24,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
@@ -47,8 +48,8 @@ from sklearn_seqcrm.event_model._open_moments import PathState
 from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.events import HistoryArray
 
-# Paths that begin at once, and paths below which others do: most end soon, and a step
-# of few is mostly overhead. States of many more do not fit into a processor's caches.
+# Number of paths that begin together, and below which further ones begin: most end
+# soon, and a step of few paths is mostly overhead. More states do not fit into caches.
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of some rows at once: 2 MiB, which caches hold.
 _PROBABILITIES_AT_ONCE = 2**19
@@ -57,7 +58,7 @@ Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
 
 class SimulationPlan(NamedTuple):
-    """What to simulate.
+    """The rows of a simulation, and the number and ends of their paths.
 
     Parameters
     ----------
@@ -93,9 +94,9 @@ class FieldContext(NamedTuple):
         Probability that the event has the field; 1 if its kind is drawn before.
     """
 
-    context: torch.Tensor
-    is_tie: torch.Tensor
-    p_having: torch.Tensor
+    context: Tensor
+    is_tie: Tensor
+    p_having: Tensor
 
 
 class SimulatedEvents(NamedTuple):
@@ -120,14 +121,14 @@ class SimulatedEvents(NamedTuple):
 
 
 class Simulator:
-    """Draws next events, again and again.
+    """Simulates paths event by event.
 
     Parameters
     ----------
     net : EventNet
         The trained net.
     learned : LearnedEvents
-        What was learned of the events.
+        Encoders and fields, learned from training events.
     """
 
     def __init__(self, net: EventNet, learned: LearnedEvents) -> None:
@@ -188,7 +189,7 @@ class Simulator:
     def _next_events(
         self,
         paths: Paths,
-        log_censoring_time: torch.Tensor | None = None,
+        log_censoring_time: Tensor | None = None,
         least: np.ndarray | None = None,
     ) -> tuple[Paths, Step]:
         """Return the paths that have another event before their end, and the events."""
@@ -240,7 +241,7 @@ class Simulator:
 
     def _portions(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield positions of some rows, and the mean probability of each code for them.
 
         A row has `n_draws` paths, one after the other, which differ in the context of
@@ -315,7 +316,7 @@ class Simulator:
         numbers: np.ndarray,
         observed: dict[str, ObservedLevels],
         stratified: bool = False,
-    ) -> tuple[Paths, torch.Tensor, np.ndarray]:
+    ) -> tuple[Paths, Tensor, np.ndarray]:
         """Return paths at the cutoffs of their rows, and the time since the last event.
 
         Returns
@@ -374,7 +375,7 @@ class Simulator:
     def _draw_times(
         self,
         paths: Paths,
-        log_censoring_time: torch.Tensor | None,
+        log_censoring_time: Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
         comes_back: bool = False,
@@ -400,8 +401,8 @@ class Simulator:
         paths: Paths,
         interarrival: np.ndarray,
         until: str | None = None,
-        draw: dict[str, Callable[[FieldContext], torch.Tensor]] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], FieldContext]:
+        draw: dict[str, Callable[[FieldContext], Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor, dict[str, Column], FieldContext]:
         """Draw the fields of the next event of each path, each given those before.
 
         Parameters
@@ -473,11 +474,11 @@ class Simulator:
     def _draw_kind_having(
         self,
         name: str,
-        context: torch.Tensor,
+        context: Tensor,
         draws: PathDraws,
         state: CopyState | None,
-        is_tie: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        is_tie: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Draw kinds of events that have a field, and return their probability.
 
         If all kinds were drawn, few draws or none might have the field.
@@ -488,7 +489,7 @@ class Simulator:
         found *= self._moved(applies)
         return draw_categorical(found, draws), found.sum(dim=1)
 
-    def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
+    def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
         state = paths.state.append(
@@ -505,7 +506,7 @@ class Simulator:
             },
         )
 
-    def _moved(self, numbers: np.ndarray) -> torch.Tensor:
+    def _moved(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 

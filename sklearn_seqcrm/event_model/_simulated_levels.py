@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 
 # Levels, moments, ordinal numbers and repeats, each of shape (n, E).
-Columns: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Columns: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class LevelsNow(NamedTuple):
@@ -39,9 +39,9 @@ class LevelsNow(NamedTuple):
         Whether an event is the first of its level in the moment.
     """
 
-    level: torch.Tensor
-    ordinal: torch.Tensor
-    is_first: torch.Tensor
+    level: Tensor
+    ordinal: Tensor
+    is_first: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +65,22 @@ class SimulatedLevels:
         Events of the current moment.
     """
 
-    level: torch.Tensor
-    moment: torch.Tensor
-    ordinal: torch.Tensor
-    is_repeat: torch.Tensor
-    place: torch.Tensor
-    n_now: torch.Tensor
+    level: Tensor
+    moment: Tensor
+    ordinal: Tensor
+    is_repeat: Tensor
+    place: Tensor
+    n_now: Tensor
 
     @classmethod
-    def none(cls, like: torch.Tensor) -> SimulatedLevels:
+    def none(cls, like: Tensor) -> SimulatedLevels:
         """Return paths without events, as many as a tensor has rows."""
         nothing = like.new_zeros((len(like), 0), dtype=torch.int32)
         n_now = torch.zeros_like(like, dtype=torch.int64)
         place = torch.arange(len(like), device=like.device)
         return cls(nothing, nothing, nothing, nothing.bool(), place, n_now)
 
-    def take(self, kept: torch.Tensor) -> SimulatedLevels:
+    def take(self, kept: Tensor) -> SimulatedLevels:
         """Return the paths at some positions."""
         return replace(self, place=self.place[kept], n_now=self.n_now[kept])
 
@@ -91,12 +91,12 @@ class SimulatedLevels:
         joined = [torch.cat([_fit_width(one, width) for one in pair]) for pair in pairs]
         return self._of(joined, torch.cat([self.n_now, more.n_now]))
 
-    def end_moment(self, is_over: torch.Tensor) -> SimulatedLevels:
+    def end_moment(self, is_over: Tensor) -> SimulatedLevels:
         """Return paths of which some, shape (n,), bool, are at a new moment."""
         return replace(self, n_now=self.n_now * ~is_over)
 
     def append(
-        self, level: torch.Tensor, moment: torch.Tensor, n_before: torch.Tensor
+        self, level: Tensor, moment: Tensor, n_before: Tensor
     ) -> SimulatedLevels:
         """Return paths with one more event at the current moment.
 
@@ -119,12 +119,12 @@ class SimulatedLevels:
         is_first = is_now & (level >= FIRST_LEVEL) & ~is_repeat
         return LevelsNow(level * is_now, ordinal * is_now, is_first)
 
-    def has_now(self, levels: torch.Tensor) -> torch.Tensor:
+    def has_now(self, levels: Tensor) -> Tensor:
         """Return whether this moment has the level of each path, shape (n,), bool."""
         is_now, (level, *_) = self._last_columns()
         return (is_now & (level == levels[:, None].int())).any(dim=1)
 
-    def _last_columns(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _last_columns(self) -> tuple[Tensor, list[Tensor]]:
         """Return which events are now, and levels, ordinals and repeats, (n, c)."""
         width = int(self.n_now.max()) if len(self.n_now) else 0
         column = torch.arange(width, device=self.n_now.device)
@@ -134,7 +134,7 @@ class SimulatedLevels:
             for one in (self.level, self.ordinal, self.is_repeat)
         ]
 
-    def count_ordinal(self, number: torch.Tensor) -> torch.Tensor:
+    def count_ordinal(self, number: Tensor) -> Tensor:
         """Return how many events of each path have an ordinal number, shape (n,).
 
         `number`, of shape (n,), is 1 or more.
@@ -142,7 +142,7 @@ class SimulatedLevels:
         # In int32, as a comparison with int64 takes several times as long.
         return (self.ordinal[self.place] == number[:, None].int()).sum(dim=1)
 
-    def earlier(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def earlier(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return levels, moments and ordinal numbers, and which are earlier, (n, E).
 
         Earlier ones have a level, and are not at the current moment.
@@ -153,7 +153,7 @@ class SimulatedLevels:
         is_before = column < width - self.n_now[:, None]
         return level, moment, ordinal, is_before & (level >= FIRST_LEVEL)
 
-    def _of(self, columns: list[torch.Tensor], n_now: torch.Tensor) -> SimulatedLevels:
+    def _of(self, columns: list[Tensor], n_now: Tensor) -> SimulatedLevels:
         """Return paths with columns of their own, in this order."""
         level, moment, ordinal, is_repeat = columns
         place = torch.arange(len(n_now), device=n_now.device)
@@ -169,11 +169,11 @@ class SimulatedLevels:
         return level, moment, ordinal, is_repeat
 
 
-def _n_used(moment: torch.Tensor) -> int:
+def _n_used(moment: Tensor) -> int:
     """Return the largest number of events of a path."""
     return int((moment > 0).sum(dim=1).max()) if len(moment) else 0
 
 
-def _fit_width(columns: torch.Tensor, width: int) -> torch.Tensor:
+def _fit_width(columns: Tensor, width: int) -> Tensor:
     """Return the last columns, with zeros before them where there are too few."""
     return nn.functional.pad(columns, (width - columns.shape[1], 0))

@@ -64,10 +64,10 @@ def _refuse_repeated_customers(
 def insert_customers(
     found: pd.DataFrame, table: Table, learned: LearnedEvents, row: str = "row"
 ) -> pd.DataFrame:
-    """Insert the customer of each line behind its first column, and return the table.
+    """Insert the customer of each line as the second column, and return the table.
 
-    The key column of X has customers that the log does not have, too. If there is none,
-    they are those of the histories, named as in the log.
+    Customers come from the key column of X, which may have some that the log lacks.
+    Without one, they come from the histories and are named as in the log.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ class SimulationMixin:
     def _rows_and_keys(
         self, X: Any, random_state: Any
     ) -> tuple[LearnedEvents, RowData, np.ndarray]:
-        """Return what was learned, encoded rows, and the keys of their random numbers.
+        """Return encoders and fields, encoded rows, and keys of their random numbers.
 
         See `LearnedEvents.read`.
         """
@@ -404,7 +404,7 @@ class SimulationMixin:
         Parameters
         ----------
         learned : LearnedEvents
-            What was learned, with the new levels of the rows.
+            Encoders and fields, with the new levels of the rows.
         data : RowData of n
             Rows.
         keys : ndarray of shape (n,), uint64
@@ -412,7 +412,7 @@ class SimulationMixin:
         horizon, n_paths
             As for `sample`.
         collect : callable, default=Simulator.run
-            Takes a simulator and a plan, and returns something with `n_cut`.
+            Takes a simulator and a plan, and returns an object with `n_cut`.
         what : str, default="horizon"
             Name of the horizon in errors.
         """

@@ -44,13 +44,13 @@ _N_STEPS = 50
 # operational time of the fit before: those who come in the low season have waited long.
 # A simulated season of .40 was found to be .28, .37 and .41 by the first three fits.
 _N_FITS = 3
-# Least length of the record of a season, of one by default, and number of events.
+# Least number of weeks with yearly_seasonality=True and "auto", and of events.
 _FEWEST_WEEKS, _FEWEST_WEEKS_AUTO, _FEWEST_EVENTS = 65, 104, 500
-# Of the 52 weeks of a year, those with events, by default: a shop may be closed.
+# Least number of the 52 weeks of a year with events for "auto": a shop may be closed.
 _FEWEST_OF_YEAR = 40
-# Least F statistic of a season by default.
+# Least F statistic of a season for "auto".
 _LEAST_F = 4.0
-# Histories that are enough to learn from.
+# Most histories that a season is learned from.
 _MOST_ROWS = 2**14
 # Weeks at both ends with less than this share of the mean number of events are no part
 # of the record, such as those of a wrong date.
@@ -128,7 +128,7 @@ def yearly_season(
 def _some_rows(n: int) -> np.ndarray:
     """Return the rows to learn from, sorted.
 
-    Random ones: the windows of a customer alternate, so that each second row may be at
+    They are drawn at random: if every second row were taken, all of them might be at
     one time of the year.
     """
     if n <= _MOST_ROWS:
@@ -210,7 +210,7 @@ class WeeklyEvents(NamedTuple):
         return cls(of_exposure, of_events, first)
 
     def is_enough(self) -> bool:
-        """Return whether a season is sought by default."""
+        """Return whether the record is long enough to look for a season ("auto")."""
         per_week = self.n_events.sum(axis=0)
         middles = 7 * (self.first + np.flatnonzero(per_week)) + 3.5
         of_year = np.unique((middles % 365.25 * (52 / 365.25)).astype("int64"))

@@ -58,7 +58,7 @@ def test_rates_before_events_and_at_cutoffs(fitted):
     assert_allclose(rate.n_repeats, last[:, 0])
     assert_allclose(rate.elapsed * unit, last[:, 1], rtol=1e-5)
     for rows, part in model.net_.parts(data, with_events=True):
-        events = module.states(part)
+        events = part.events
         cells = events.values[:, module.blocks.cell]
         lengths = module.grid.lengths(cells)
         found = EventRate.before_events(lengths, events.position == 0)

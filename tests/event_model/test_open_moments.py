@@ -89,9 +89,9 @@ def test_state_before_a_line_is_that_of_a_history_that_ends_there(model):
     found = {}
     with torch.no_grad():
         for rows, part in model.net_.parts(data, with_events=True):
-            states = module.states(part)
+            states, visible = module.states(part).states, part.events
             for row, step, state in zip(
-                states.row, states.position, states.states, strict=True
+                visible.row, visible.position, states, strict=True
             ):
                 found[rows[row], int(step)] = state.numpy()
     row = events.index.get_level_values(0).to_numpy()
@@ -180,8 +180,9 @@ def test_draws_see_the_context_of_the_likelihood(monkeypatch):
     contexts = EventNetwork.field_contexts
     scored = []
 
-    def seen(self, events):
-        for key, context in contexts(self, events):
+    def seen(self, states):
+        events = states.events
+        for key, context in contexts(self, states):
             if key == "0":
                 scored.append((events.row.numpy(), events.position.numpy(), context))
             yield key, context

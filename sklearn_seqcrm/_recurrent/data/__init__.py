@@ -25,12 +25,7 @@ from sklearn_seqcrm._recurrent.data._ranks import (
     number_of_all,
     share_rows,
 )
-from sklearn_seqcrm._recurrent.data._rows import (
-    HistoryBatch,
-    RowData,
-    SparseRows,
-    pad,
-)
+from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRows, pad
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,

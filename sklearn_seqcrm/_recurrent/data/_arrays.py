@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from scipy.special import expit
+from torch import Tensor
 
 Array: TypeAlias = Any
 
@@ -17,9 +18,9 @@ def array_namespace(array: Array) -> Any:
     Formulas use the names that both have: ``concatenate``, ``exp``, ``exp2``,
     ``maximum``, ``tanh`` and ``where``.
     """
-    return torch if isinstance(array, torch.Tensor) else np
+    return torch if isinstance(array, Tensor) else np
 
 
 def sigmoid(array: Array) -> Array:
     """Return the logistic function; SciPy's is a ufunc, which graphs of ONNX take."""
-    return array.sigmoid() if isinstance(array, torch.Tensor) else expit(array)
+    return array.sigmoid() if isinstance(array, Tensor) else expit(array)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._columns import split_customers
 from sklearn_seqcrm._ragged import is_run_start
@@ -31,8 +32,8 @@ _FEWEST_SEQUENCES = 8
 # largest has rows, so that one customer of many rows among many of one row needs many:
 # 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has, for each rank, 128 rows or the rows of 32 sequences if these
-# are more, at most 4,096. All ranks together leave 64 steps in an epoch.
+# An automatic batch has, for each rank, 128 rows or, if these are more, the rows of 32
+# sequences, at most 4,096. All ranks together leave 64 steps in an epoch.
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 _SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
@@ -65,10 +66,10 @@ class BatchPart(TensorFields):
     """
 
     histories: list[HistoryBatch]
-    static: torch.Tensor
-    weight: torch.Tensor | None = None
-    sums: torch.Tensor | None = None
-    offset: torch.Tensor | None = None
+    static: Tensor
+    weight: Tensor | None = None
+    sums: Tensor | None = None
+    offset: Tensor | None = None
 
     @classmethod
     def of(
@@ -88,7 +89,7 @@ class BatchPart(TensorFields):
         return len(self.static)
 
     @property
-    def linear_inputs(self) -> torch.Tensor:
+    def linear_inputs(self) -> Tensor:
         """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
         if self.sums is None:
             return self.static
@@ -96,7 +97,7 @@ class BatchPart(TensorFields):
 
 
 class Batch:
-    """Rows of one training step; iterate to gather them part by part.
+    """Rows of one training step, gathered part by part by iteration.
 
     Parameters
     ----------
@@ -119,18 +120,18 @@ class Batch:
         """Number of rows."""
         return len(self.rows)
 
-    def elsewhere(self, data: RowData, parts: list[np.ndarray]) -> Self:
+    def of_data(self, data: RowData, parts: list[np.ndarray]) -> Self:
         """Return a batch of the same type, with rows of other data."""
         return type(self)(data, parts, self.share)
 
     @property
-    def weight(self) -> torch.Tensor | None:
+    def weight(self) -> Tensor | None:
         """Weights of the rows in the order of `rows`, shape (n,), or None."""
         weight = self.data.weight
         return None if weight is None else torch.from_numpy(weight[self.rows])
 
     @property
-    def target(self) -> torch.Tensor:
+    def target(self) -> Tensor:
         """Targets in the order of `rows`, shape (n,) or (n, k); 0 without any."""
         if self.data.target is None:
             return torch.zeros(len(self), dtype=torch.float32, device="cpu")
@@ -187,7 +188,7 @@ class BatchIterator:
         self.rng = np.random.default_rng(seed)
         self._groups = _group_rows(data, batch_size, share)
 
-    def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
         """Yield a batch and its targets at a time; targets are 0 if there are none."""
         for parts in self.plan():
             batch = self.batch_type(self.data, parts, self.share)
@@ -272,25 +273,11 @@ def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
 def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:
     """Return the number of rows of a training step for ``batch_size="auto"``.
 
-    The more rows share a sequence, the less information a batch of a given size has,
-    and the more steps an epoch has, each with a fixed cost. Batches that grow with the
-    number of rows cost at most .001 of AUC: "Several rows of a customer" in
+    The more rows share a sequence (`share`), the less information a batch of a given
+    size has, and the more steps an epoch has, each with a fixed cost. Batches that grow
+    with the number of rows cost at most .001 of AUC: "Several rows of a customer" in
     ``docs/benchmarks.md``. With several ranks, each has as many rows of a batch as a
     single process would: half a batch takes an LSTM nearly as long as a whole one.
-
-    Parameters
-    ----------
-    data : RowData
-        Rows of all ranks, one at least.
-    share : bool
-        Whether rows that see the same first steps share a sequence.
-    n_ranks : int, default=1
-        Number of processes that compute a batch together.
-
-    Returns
-    -------
-    int
-        From 128 to ``4096 * n_ranks``.
     """
     n_rows, of_rank = len(data), _FEWEST_ROWS
     if share and data.sources:
@@ -312,20 +299,9 @@ def automatic_n_networks(data: RowData, share: bool) -> int:
     Predictions from few rows depend on the seed, and with the default sizes their
     training takes seconds. The rule counts what an epoch computes instead of the time:
     the same rows have the same ensemble on every machine. Figures: "Several networks"
-    in ``docs/defaults.md``.
-
-    Parameters
-    ----------
-    data : RowData
-        All rows of a fit, one at least.
-    share : bool
-        Whether rows that see the same first steps share a sequence.
-
-    Returns
-    -------
-    int
-        From 1 to 5: as many as together have at most 200,000 rows and steps of the
-        recurrent cell in an epoch.
+    in ``docs/defaults.md``. The ensemble has up to 5 networks: as many as together have
+    at most 200,000 rows and steps of the recurrent cell in an epoch. With `share`, rows
+    that see the same first steps share a sequence.
     """
     size = len(data)
     # More rows have one network, whatever their steps, which take seconds to count.
@@ -400,7 +376,7 @@ _LEAST_SHARE, _LARGEST_SHARE = 0.1, 0.2
 def set_customers_aside(
     data: RowData,
     customers: np.ndarray,
-    wanted: bool | str,
+    early_stopping: bool | str,
     fraction: float | str,
     seed: int,
     strata: np.ndarray | None = None,
@@ -413,7 +389,7 @@ def set_customers_aside(
         Rows to be split.
     customers : ndarray of shape (n,), int64
         Number of the customer of each row.
-    wanted : bool or "auto"
+    early_stopping : bool or "auto"
         Whether to split. ``"auto"``: with at least 50 customers, or 1,000 rows of
         several customers.
     fraction : float or "auto"
@@ -434,14 +410,14 @@ def set_customers_aside(
     Raises
     ------
     ValueError
-        If a split is wanted, and all rows belong to one customer.
+        If `early_stopping` is True, and all rows belong to one customer.
     """
     n_customers = len(np.unique(customers))
-    if wanted == "auto":
-        wanted = n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
+    if early_stopping == "auto":
+        early_stopping = n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
             len(data) >= _ROWS_TO_STOP_EARLY and n_customers > 1
         )
-    if not wanted:
+    if not early_stopping:
         return data, None
     if n_customers < 2:
         raise ValueError(
@@ -451,7 +427,7 @@ def set_customers_aside(
     if fraction == "auto":
         share = _CUSTOMERS_ASIDE / n_customers
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    train, valid = _split_with_all(customers, float(fraction), seed, strata)
+    train, valid = _split_strata(customers, float(fraction), seed, strata)
     return data.take(train), data.take(valid)
 
 
@@ -459,7 +435,7 @@ def set_customers_aside(
 _MOST_DRAWS = 50
 
 
-def _split_with_all(
+def _split_strata(
     customers: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw customers until each stratum has rows on both sides, at least in training.
@@ -469,7 +445,7 @@ def _split_with_all(
     first = split_customers(customers, fraction, seed)
     if strata is None:
         return first
-    wanted = len(np.unique(strata))
+    n_strata = len(np.unique(strata))
     best, most = first, (0, 0)
     rng = np.random.default_rng(seed)
     split = first
@@ -477,7 +453,7 @@ def _split_with_all(
         n_train, n_valid = (len(np.unique(strata[rows])) for rows in split)
         if (n_train, n_valid) > most:
             best, most = split, (n_train, n_valid)
-        if most == (wanted, wanted):
+        if most == (n_strata, n_strata):
             break
         split = split_customers(customers, fraction, int(rng.integers(2**31 - 1)))
     return best

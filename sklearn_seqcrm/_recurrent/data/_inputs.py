@@ -69,7 +69,7 @@ class PaddedHistories(SliceDict):
         sums: np.ndarray,
         moments: Mapping[str, np.ndarray],
     ) -> PaddedHistories:
-        """Set what tensors cannot hold, and return the object.
+        """Set the attributes beside the tensors, and return the object.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ def _unpad(
     is_begin = is_run_start(moments[real], starts_of_nonempty(np.append(0, stop)))
     begin = np.flatnonzero(is_begin)
     end = np.append(begin, len(is_begin))[1:]
-    return join_moments(source, Steps.seen(begin, end, start, stop), known), known
+    return join_moments(source, Steps.of_moments(begin, end, start, stop), known), known
 
 
 _LARGEST_STATIC = 1e18
@@ -256,7 +256,7 @@ _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 
 
 class Inputs(NamedTuple):
-    """Rows of X as an estimator reads them.
+    """Rows of X in the form that networks take.
 
     Parameters
     ----------
@@ -392,7 +392,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
     if hasattr(estimator, "_roles"):
         names = [*estimator._roles.statics]
-    # Row features come before statics. The network sees the logarithm of an exposure.
+    # Row features come before statics. Of an exposure, the logarithm is the input.
     exposure = getattr(estimator, "exposure", None)
     own = counts[len(counts) - len(names) :]
     own = own * np.array([name != exposure for name in names], dtype=bool)

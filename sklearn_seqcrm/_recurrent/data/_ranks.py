@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data._batches import Batch
@@ -98,8 +99,8 @@ class Ranks:
         return batch
 
     def join_outputs(
-        self, outputs: list[torch.Tensor], batch: Batch, n_outputs: int
-    ) -> torch.Tensor:
+        self, outputs: list[Tensor], batch: Batch, n_outputs: int
+    ) -> Tensor:
         """Return the outputs of all rows of a batch, shape (n, n_outputs).
 
         `outputs` are those of the parts of `own_batch`.
@@ -107,8 +108,8 @@ class Ranks:
         return torch.cat(outputs)
 
     def sum_gradients(
-        self, parameters: Sequence[torch.nn.Parameter], losses: list[torch.Tensor]
-    ) -> torch.Tensor:
+        self, parameters: Sequence[torch.nn.Parameter], losses: list[Tensor]
+    ) -> Tensor:
         """Add up the gradients of all ranks in place, and return the sum of losses."""
         return torch.stack(losses).sum()
 
@@ -214,19 +215,10 @@ def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> Sha
 
 
 def number_of_all(numbers: np.ndarray, ranks: Ranks) -> np.ndarray:
-    """Number what the rows of all ranks belong to, in the order of ranks.
+    """Return group numbers of the rows of all ranks, shape (n,), int64.
 
-    Parameters
-    ----------
-    numbers : ndarray of shape (n_own,), int64
-        Number of what each row belongs to, of this rank.
-    ranks : Ranks
-        The processes.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Numbers, different for different ranks, and in the order of `numbers` within.
+    `numbers`, of shape (n_own,), are those of the rows of this rank, such as customers.
+    No two ranks have a group in common, and groups of a rank keep their order.
     """
     found, place = np.unique(numbers, return_inverse=True)
     counts = ranks.concatenate(np.array([len(found)]))

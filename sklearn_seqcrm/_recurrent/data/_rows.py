@@ -34,6 +34,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._sources import (
@@ -46,21 +47,21 @@ from sklearn_seqcrm._recurrent.data._sources import (
 
 @dataclass(frozen=True)
 class RowData(IndexedFields):
-    """Everything that a network reads of n rows.
+    """Inputs of a network, targets and weights of n rows.
 
     Parameters
     ----------
     sources : tuple of HistorySource
         One for each history column.
     static : ndarray of shape (n, S), float32
-        Row features of the histories and, after these, statics: what the head reads
+        Row features of the histories and, after these, statics: inputs of the head
         beside histories.
     target : ndarray of shape (n,) or (n, k), or None
         Targets as the objective encodes them.
     weight : ndarray of shape (n,) or None
         Weight of each row in the loss. In training float32, of mean 1.
     sums : ndarray of shape (n, n_sums), float32, or None
-        Sums of the histories, which only the linear part reads, after `static`.
+        Sums of the histories, which are inputs of the linear part only, after `static`.
     offset : ndarray of shape (n,), float32, or None
         Logarithm of the exposure over its mean, which is added to outputs.
     """
@@ -111,11 +112,11 @@ class Blocks(TensorFields):
         Time from the last event before each block to its last event; 0 for the first.
     """
 
-    block: torch.Tensor
-    seen: torch.Tensor
-    ages: torch.Tensor
-    end_ages: torch.Tensor
-    durations: torch.Tensor
+    block: Tensor
+    seen: Tensor
+    ages: Tensor
+    end_ages: Tensor
+    durations: Tensor
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,9 @@ class SparseRows(TensorFields):
         Their weights.
     """
 
-    offsets: torch.Tensor
-    levels: torch.Tensor
-    weights: torch.Tensor
+    offsets: Tensor
+    levels: Tensor
+    weights: Tensor
 
     @classmethod
     def of(cls, counts: LevelCounts, is_step: np.ndarray) -> Self:
@@ -176,13 +177,13 @@ class HistoryBatch(TensorFields):
         If steps are moments, the levels of each of the C fields.
     """
 
-    values: torch.Tensor
-    codes: torch.Tensor
-    lengths: torch.Tensor
-    first: torch.Tensor
-    visible: torch.Tensor
-    ages: torch.Tensor
-    place: torch.Tensor
+    values: Tensor
+    codes: Tensor
+    lengths: Tensor
+    first: Tensor
+    visible: Tensor
+    ages: Tensor
+    place: Tensor
     blocks: Blocks | None = None
     levels: list[SparseRows] | None = None
 
@@ -197,23 +198,12 @@ class HistoryBatch(TensorFields):
         n_blocks = 1 if self.blocks is None else self.blocks.durations.shape[1]
         return n_blocks * self.block_length
 
-    def seen_in_block(self) -> torch.Tensor:
+    def seen_in_block(self) -> Tensor:
         """Return the number of events of its block that each row sees, (C, R)."""
         return self.visible if self.blocks is None else self.blocks.seen
 
-    def take_rows(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Take the numbers in the slots of the rows, in the order of the rows.
-
-        Parameters
-        ----------
-        numbers : Tensor of shape (C * R, D)
-            Numbers of all slots.
-
-        Returns
-        -------
-        Tensor of shape (n, D)
-            Numbers of the rows.
-        """
+    def take_rows(self, numbers: Tensor) -> Tensor:
+        """Return numbers of the rows, (n, D), from those of all slots, (C * R, D)."""
         if len(numbers) == len(self.place) and self.blocks is None:
             return numbers  # each slot has a row, in order
         # Equal to index_select, whose backward takes twice the time if the gradient is
@@ -226,19 +216,13 @@ def n_weights(
 ) -> np.ndarray:
     """Return an upper bound of the number of weights of one pooling in a batch.
 
-    Parameters
-    ----------
-    n_steps : ndarray of int
-        Number of padded steps of all sequences.
-    n_slots : ndarray of int
-        Largest number of rows of a sequence.
-    n_rows : ndarray of int
-        Number of rows.
+    A batch has `n_steps` padded steps of all sequences, `n_rows` rows, and at most
+    `n_slots` rows of a sequence.
     """
-    return np.minimum(n_steps * n_slots, _worth_blocks(n_steps, n_rows))
+    return np.minimum(n_steps * n_slots, _least_for_blocks(n_steps, n_rows))
 
 
-def _worth_blocks(n_steps: Any, n_rows: Any) -> Any:
+def _least_for_blocks(n_steps: Any, n_rows: Any) -> Any:
     """Return the number of weights from which blocks are faster.
 
     With blocks, each event is weighed once and each row weighs one block. Measured with
@@ -296,7 +280,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     sequence = np.cumsum(new) - 1
     n_slots = int(np.diff(at, append=len(rows)).max())
     views = source, source.cutoff[rows], seen, sequence, own, lengths
-    if n_slots * index.size > _worth_blocks(index.size, len(rows)):
+    if n_slots * index.size > _least_for_blocks(index.size, len(rows)):
         placed = _place_in_blocks(*views)
     else:
         placed = _place_in_sequences(*views, n_slots)
@@ -394,21 +378,10 @@ def _place_in_blocks(
 
 
 def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Distribute rows that end in the same block over chunks.
+    """Distribute rows that end in the same block over chunks of R slots.
 
-    Parameters
-    ----------
-    block : ndarray of shape (n,)
-        Block in which each row ends.
-
-    Returns
-    -------
-    chunk_block : ndarray of shape (C,)
-        Block of each chunk.
-    place : ndarray of shape (n,)
-        Slot of each row in the flattened ``(C * room)``.
-    room : int
-        Number of slots of a chunk, R.
+    `block`, of shape (n,), is the block in which each row ends. Returns the block of
+    each chunk, (C,), the slot of each row in the flattened ``(C * R)``, (n,), and R.
     """
     order = np.argsort(block, kind="stable")
     ordered = block[order]
@@ -446,7 +419,7 @@ def _in_slots(
 
 def _in_typical_times(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
-) -> torch.Tensor:
+) -> Tensor:
     """Return durations in typical interarrival times; infinite from the `n_real`-th."""
     numbers = (durations / source.time_unit).astype("float32")
     if n_real is not None:

@@ -1,8 +1,8 @@
 """The steps of one history column, events or moments, and the rows that view them.
 
 A moment is all events of a customer at one time, joined to one step. The lines of an
-invoice have no order: what enters the network does not depend, to the last bit, on the
-order in which they are stored::
+invoice have no order: inputs of the network are equal, to the last bit, whatever the
+order in which lines are stored::
 
     events     e0 e1 e2 | e3 | e4 e5 |             times 1 1 1   4   6 6
     steps      m0       | m1 | m2    |             3, 1 and 2 events
@@ -36,7 +36,7 @@ OF_ALL_ROWS = {"of_all_rows": True}
 
 
 class TensorFields:
-    """A dataclass whose fields are tensors or arrays, changed all in one way.
+    """A dataclass of tensors or arrays, to all of which a function can be applied.
 
     None stays None, and tuples, lists and other `TensorFields` are followed. Fields
     with the metadata ``of_all_rows`` are left as they are.
@@ -134,12 +134,12 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
-        """Find the moments of a log, and what rows see of them.
+        """Find the moments of a log, and the steps of rows.
 
         Parameters
         ----------
         log : EncodedLog
-            The log; its layout says which events are a moment.
+            The log; its layout defines moments.
         start, stop : ndarray of shape (n,), int64
             Row ``i`` sees the events ``start[i]:stop[i]``.
         """
@@ -160,13 +160,13 @@ class Steps(NamedTuple):
         end[is_cut] = last[own[is_cut]]
         is_cut = (begin < first[own]) & (first[own] < end)
         begin[is_cut] = first[own[is_cut]]
-        return cls.seen(begin, end, start, stop)
+        return cls.of_moments(begin, end, start, stop)
 
     @classmethod
-    def seen(
+    def of_moments(
         cls, begin: np.ndarray, end: np.ndarray, start: np.ndarray, stop: np.ndarray
     ) -> Self:
-        """Return what rows see of moments.
+        """Return the steps of rows that see some moments whole and some in part.
 
         Parameters
         ----------
@@ -232,11 +232,7 @@ class JoinedNumbers:
     """
 
     def __init__(
-        self,
-        channels: Any,
-        begin: np.ndarray,
-        end: np.ndarray,
-        places: MomentChannels,
+        self, channels: Any, begin: np.ndarray, end: np.ndarray, places: MomentChannels
     ) -> None:
         self._channels, self._begin, self._end = channels, begin, end
         self._places = places
@@ -341,11 +337,7 @@ class StepLevels:
     """
 
     def __init__(
-        self,
-        codes: Any,
-        begin: np.ndarray,
-        end: np.ndarray,
-        n_levels: Sequence[int],
+        self, codes: Any, begin: np.ndarray, end: np.ndarray, n_levels: Sequence[int]
     ) -> None:
         self._codes, self._begin, self._end = codes, begin, end
         self.n_levels = tuple(n_levels)
@@ -437,7 +429,7 @@ class HistorySource(IndexedFields):
     levels : StepLevels or None, default=None
         Levels of moments. None: each event is a step, and `codes` has its codes.
     views : RowViews or None, default=None
-        What rows see of moments.
+        Parts of moments that rows see.
     """
 
     channels: np.ndarray = field(metadata=OF_ALL_ROWS)
@@ -523,7 +515,7 @@ class HistorySource(IndexedFields):
 
 @dataclass(frozen=True)
 class RowViews(IndexedFields):
-    """What rows see of moments, beside the range of steps.
+    """Parts of moments that rows see, beside their range of steps.
 
     Parameters
     ----------
@@ -549,11 +541,7 @@ class RowViews(IndexedFields):
 
 
 def join_moments(
-    events: HistorySource,
-    steps: Steps,
-    spec: HistorySpec,
-    *,
-    at_once: bool = True,
+    events: HistorySource, steps: Steps, spec: HistorySpec, *, at_once: bool = True
 ) -> HistorySource:
     """Return a source whose steps are moments.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._recurrent.data import (
@@ -110,8 +110,8 @@ def scatter_events(
 
 
 def output_gradients(
-    explained: Callable[[np.ndarray], np.ndarray], outputs: torch.Tensor
-) -> torch.Tensor:
+    explained: Callable[[np.ndarray], np.ndarray], outputs: Tensor
+) -> Tensor:
     """Return the gradients of the quantity over the outputs, shape (n, n_outputs).
 
     By central differences, because predictions are computed by NumPy.
@@ -127,7 +127,7 @@ def output_gradients(
     return torch.from_numpy(gradients).to(outputs)
 
 
-def as_float64(numbers: torch.Tensor) -> np.ndarray:
+def as_float64(numbers: Tensor) -> np.ndarray:
     """Return a tensor as a float64 array."""
     return numbers.detach().cpu().numpy().astype("float64")
 
@@ -179,14 +179,14 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
 
 def _layer_gates(
     reader: HistoryReader, batch: HistoryBatch, layer: int
-) -> dict[str, torch.Tensor]:
+) -> dict[str, Tensor]:
     """Return the gates of padded sequences, shape (B, T, H) each."""
     steps = reader.embed(batch.values, batch.codes, batch.levels)  # (B, T, D)
     lower_layers, at = reader.layers[:layer], reader.layers[layer][0]
     for directions in lower_layers:
         steps, _ = read_both_ways(directions, steps, batch.lengths)
     hidden, _ = at(steps)  # (B, T, H)
-    # The layer returns the state after each event; before the first one it is 0.
+    # The layer returns the state after each event; it is 0 before the first one.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     # Both (B, T, 4H) for an LSTM, and (B, T, 3H) for a GRU.
     new, old = layer_products(at, steps, before)
@@ -271,16 +271,14 @@ class _PerturbedReader(nn.Module):
         Number of steps of that batch.
     """
 
-    perturbations: list[torch.Tensor]
+    perturbations: list[Tensor]
     n_steps: int
 
     def __init__(self, reader: HistoryReader) -> None:
         super().__init__()
         self.reader, self.output_size = reader, reader.output_size
 
-    def pool_places(
-        self, batch: HistoryBatch, steps: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def pool_places(self, batch: HistoryBatch, steps: Tensor | None = None) -> Tensor:
         """Pool outputs as `HistoryReader` does, but process event by event."""
         if steps is None:
             steps = self.reader.embed(batch.values, batch.codes, batch.levels)
@@ -292,7 +290,7 @@ class _PerturbedReader(nn.Module):
             outputs.append(state.output)
         return self.reader.pool(torch.stack(outputs, dim=1), batch)
 
-    def _perturbed(self, state: torch.Tensor) -> torch.Tensor:
+    def _perturbed(self, state: Tensor) -> Tensor:
         perturbation = torch.zeros_like(state, requires_grad=True)  # (B, H)
         self.perturbations.append(perturbation)
         return state + perturbation

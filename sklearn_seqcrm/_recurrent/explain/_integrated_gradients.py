@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._recurrent.data import BatchPart, HistorySource, RowData, pad
@@ -215,7 +215,7 @@ class _MeanSlope(nn.Module):
 
     Parameters
     ----------
-    bent : Module
+    function : Module
         ReLU or Hardtanh: the identity, or a constant beyond a kink.
 
     Attributes
@@ -224,26 +224,26 @@ class _MeanSlope(nn.Module):
         Inputs at the ends of the stretch; `high` is the latest.
     """
 
-    low: torch.Tensor | None = None
-    high: torch.Tensor | None = None
+    low: Tensor | None = None
+    high: Tensor | None = None
 
-    def __init__(self, bent: nn.Module) -> None:
+    def __init__(self, function: nn.Module) -> None:
         super().__init__()
-        self.bent = bent
+        self.function = function
 
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Return the values of `bent`; without gradients, move to the next stretch."""
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return values of the function; without gradients, begin the next stretch."""
         if not torch.is_grad_enabled():
             self.low, self.high = self.high, numbers
-            return self.bent(numbers)
+            return self.function(numbers)
         assert self.low is not None
         assert self.high is not None
         run = self.high - self.low
-        rise = self.bent(self.high) - self.bent(self.low)
+        rise = self.function(self.high) - self.function(self.low)
         # For a tiny run the quotient is rounding error.
         steady = run.abs() <= 1e-5 * (self.high.abs() + self.low.abs())
         at = numbers.detach()
-        outputs = self.bent(at)
+        outputs = self.function(at)
         slope = torch.where(steady, (outputs == at).to(run), rise / run)
         return outputs + slope * (numbers - at)
 
@@ -260,7 +260,7 @@ def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=2) if columns else numbers[:, :, :0]
 
 
-def _by_number(reader: HistoryReader, moved: np.ndarray) -> torch.Tensor:
+def _by_number(reader: HistoryReader, moved: np.ndarray) -> Tensor:
     """Expand a mask of channels and codes to the numbers of embedded events."""
     sizes = [embedding.embedding_dim for embedding in reader.embeddings]
     n_channels = len(moved) - len(sizes)
@@ -289,7 +289,7 @@ class _Events:
     def __init__(self, source: HistorySource, rows: np.ndarray, device: str) -> None:
         self._source = source.events
         padded = pad(self._source, rows, share=False)
-        self._step: torch.Tensor | None = None
+        self._step: Tensor | None = None
         self._views = source.views
         if source.views is not None:
             # Padding belongs to a step of its own, behind all others.
@@ -310,7 +310,7 @@ class _Events:
             self._n_steps = n_steps
         self.values, self.codes = padded.values.to(device), padded.codes.to(device)
 
-    def draw(self, rng: np.random.RandomState) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, rng: np.random.RandomState) -> tuple[Tensor, Tensor]:
         """Return channels and codes of events drawn from all that rows see."""
         source = self._source
         seen = ranges(source.start, source.stop)[0]
@@ -320,7 +320,7 @@ class _Events:
         channels = torch.from_numpy(source.channels[which]).to(self.values)
         return channels, torch.from_numpy(source.codes[which]).to(self.codes)
 
-    def join(self, events: torch.Tensor) -> torch.Tensor:
+    def join(self, events: Tensor) -> Tensor:
         """Return the inputs of the first layer, (B, S, D), given events (B, T, E)."""
         if self._step is None:
             return events
@@ -339,7 +339,7 @@ class _Events:
             sums[:, :, places.n_channels :],
         ).join(places)
 
-    def _sum(self, numbers: torch.Tensor) -> torch.Tensor:
+    def _sum(self, numbers: Tensor) -> Tensor:
         """Sum numbers of events, shape (B, T, K), over each moment, to (B, S, K)."""
         assert self._step is not None
         # The last step is that of padding.
@@ -392,15 +392,13 @@ class _Path:
         self._start_from(self._embed(drawn * len(self.modules)))
 
     @torch.no_grad()
-    def _embed(
-        self, events: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    ) -> list[torch.Tensor]:
+    def _embed(self, events: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Return embedded events of each reader, from channels and codes."""
         return [
             reader.embed(*one) for reader, one in zip(self.readers, events, strict=True)
         ]
 
-    def _start_from(self, events_at_start: list[torch.Tensor]) -> None:
+    def _start_from(self, events_at_start: list[Tensor]) -> None:
         """Set baselines of moved inputs to these events, and keep the others."""
         assert self.start is not None
         events, beside = self._split(self.inputs)
@@ -437,7 +435,7 @@ class _Path:
             outputs = self._outputs(self._inputs_at(point))
         return self._explain(as_float64(outputs))
 
-    def _inputs_at(self, point: float) -> list[torch.Tensor]:
+    def _inputs_at(self, point: float) -> list[Tensor]:
         return [
             start + (numbers - start) * point
             for numbers, start in zip(self.inputs, self.starts, strict=True)
@@ -477,7 +475,7 @@ class _Path:
         ]
         return [*of_histories, *beside]
 
-    def _outputs(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def _outputs(self, inputs: list[Tensor]) -> Tensor:
         """Return outputs side by side, shape (n, n_networks * n_outputs)."""
         events, beside = self._split(inputs)
         part = replace(self.part, **dict(zip(_beside(self.part), beside, strict=True)))

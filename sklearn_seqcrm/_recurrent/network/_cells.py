@@ -1,4 +1,4 @@
-"""Recurrent cells: the formula of one step, written once for every kind of array.
+"""Recurrent cells: the formula of one step, written once for every type of array.
 
 torch's layers (`Cell.layer`) run whole sequences in training. Everything that sees one
 event at a time (a streamed event, the step graph of ONNX, the tests of the layers)
@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 
@@ -27,7 +26,7 @@ State: TypeAlias = tuple[Array, ...]
 
 def at_least(array: Array, bound: float) -> Array:
     """Return the maximum of an array and a number, which torch's maximum refuses."""
-    if isinstance(array, torch.Tensor):
+    if isinstance(array, Tensor):
         return array.clamp(min=bound)
     return np.maximum(array, bound)
 
@@ -234,8 +233,8 @@ CELLS: dict[str, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell, "rnn": RNNCell
 
 
 def layer_products(
-    layer: nn.Module, inputs: torch.Tensor, hidden: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    layer: nn.Module, inputs: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return ``W_ih x + b_ih`` and ``W_hh h + b_hh`` of a layer with one direction."""
     return (
         nn.functional.linear(inputs, layer.weight_ih_l0, layer.bias_ih_l0),

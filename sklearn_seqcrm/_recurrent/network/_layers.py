@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from scipy.sparse import csr_matrix
-from torch import nn
+from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
@@ -40,7 +40,7 @@ class Dropout(nn.Module):
         """Return all attributes but the generator, which copies and pickles lack."""
         return {key: v for key, v in self.__dict__.items() if key != "generator"}
 
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+    def forward(self, numbers: Tensor) -> Tensor:
         """Set some numbers to 0 in training, and scale the others up."""
         if not self.training or self.p == 0:
             return numbers
@@ -49,7 +49,7 @@ class Dropout(nn.Module):
         kept = drawn.uniform_(generator=self.generator).ge_(self.p)
         return numbers * kept.to(numbers.dtype).div_(1 - self.p)
 
-    def _one_of_each_group(self, numbers: torch.Tensor) -> torch.Tensor:
+    def _one_of_each_group(self, numbers: Tensor) -> Tensor:
         """Return one number of each group that is dropped or kept together."""
         return numbers
 
@@ -60,14 +60,14 @@ class Dropout(nn.Module):
 class VectorDropout(Dropout):
     """Dropout of whole vectors, which lie in the last axis."""
 
-    def _one_of_each_group(self, numbers: torch.Tensor) -> torch.Tensor:
+    def _one_of_each_group(self, numbers: Tensor) -> Tensor:
         return numbers[..., :1]
 
 
 class Linear(nn.Linear):
     """A linear layer that computes in the dtype of its inputs."""
 
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+    def forward(self, numbers: Tensor) -> Tensor:
         """Return the outputs in the dtype of the inputs."""
         if numbers.dtype != self.weight.dtype:
             weight, bias = self.weight.to(numbers.dtype), self.bias
@@ -80,22 +80,19 @@ class _SparseProduct(torch.autograd.Function):
     """Product of a sparse matrix and a matrix with a gradient, on a CPU."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: csr_matrix, dense: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, matrix: csr_matrix, dense: Tensor) -> Tensor:
         ctx.matrix = matrix
         return torch.from_numpy(matrix @ dense.detach().numpy())
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         gradient = gradients[0].contiguous().numpy()
         return None, torch.from_numpy(ctx.matrix.T @ gradient)
 
 
 def multiply_sparse(
-    offsets: torch.Tensor,
-    columns: torch.Tensor,
-    weights: torch.Tensor,
-    dense: torch.Tensor,
-) -> torch.Tensor:
+    offsets: Tensor, columns: Tensor, weights: Tensor, dense: Tensor
+) -> Tensor:
     """Multiply a sparse matrix, given by rows, by a matrix that has a gradient.
 
     On a CPU this is SciPy's product: for sums of embedding vectors it takes a tenth of
@@ -131,7 +128,7 @@ def multiply_sparse(
     )
 
 
-def float32_tensor(values: Any) -> torch.Tensor:
+def float32_tensor(values: Any) -> Tensor:
     """Return numbers as a tensor of float32 on the CPU, whatever torch's defaults."""
     return torch.tensor(values, dtype=torch.float32, device="cpu")
 
@@ -190,7 +187,7 @@ def new_linear(
     return draw_weights(layer, n_inputs, generator)
 
 
-def remember_at_first(lstm: nn.LSTM) -> None:
+def open_forget_gates(lstm: nn.LSTM) -> None:
     """Set the bias of forget gates to 1, so that gradients reach early events.
 
     After Gers et al. (2000) and Jozefowicz et al. (2015).

@@ -1,6 +1,6 @@
 """The network: a recurrent reader per history column, a head, and a linear part.
 
-What enters the head, and what is added to its outputs::
+Inputs of the head, and terms that are added to its outputs::
 
     history column 0 -> HistoryReader -> pooled --.
     history column 1 -> HistoryReader -> pooled --+-> head -> outputs
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import BatchPart, HistorySpec
@@ -50,7 +50,7 @@ class LinearPart(nn.Module):
     hundred times as much again, which only a linear term can predict.
 
     It starts as a ridge regression on the training rows. It is then trained together
-    with the network, which so learns the residuals.
+    with the network, which thereby learns the residuals.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ class LinearPart(nn.Module):
         Number of outputs.
     """
 
-    center: torch.Tensor
-    spread: torch.Tensor
+    center: Tensor
+    spread: Tensor
 
     def __init__(self, n_inputs: int, n_outputs: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LinearPart(nn.Module):
         self.register_buffer("center", float32_tensor(np.zeros(n_inputs)))
         self.register_buffer("spread", float32_tensor(np.ones(n_inputs)))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return the weighted sums of rows, shape (n, n_outputs)."""
         away = (inputs - self.center) / self.spread  # (n, n_inputs)
         return self.weights(self.within(away))
@@ -202,7 +202,7 @@ class HistoryNetwork(nn.Module):
     """
 
     linear: LinearPart | None
-    slope: torch.Tensor | None
+    slope: Tensor | None
 
     def __init__(
         self,
@@ -248,8 +248,8 @@ class HistoryNetwork(nn.Module):
         self.slope.copy_(torch.from_numpy(slope.astype("float32")))
 
     def forward(
-        self, batch: BatchPart, steps: Sequence[torch.Tensor] | None = None
-    ) -> torch.Tensor:
+        self, batch: BatchPart, steps: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """Return the outputs of some rows, shape (n, n_outputs).
 
         Parameters
@@ -260,18 +260,16 @@ class HistoryNetwork(nn.Module):
             Embedded events of each history column, in place of the computed ones.
         """
         if not self.readers:
-            batch = replace(batch, static=self._as_precise_as_needed(batch.static))
+            batch = replace(batch, static=self._in_float64_if_possible(batch.static))
             numbers = self.head(batch.static)
         else:
             events = steps or [None] * len(self.readers)
             numbers = self._enter_head(batch, events)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
-        return self._add_what_is_beside(numbers, batch)
+        return self._add_offset_and_linear(numbers, batch)
 
-    def read_pooled(
-        self, pooled: Sequence[torch.Tensor], rows: BatchPart
-    ) -> torch.Tensor:
+    def read_pooled(self, pooled: Sequence[Tensor], rows: BatchPart) -> Tensor:
         """Return the outputs of rows with pooled histories, shape (n, n_outputs).
 
         Parameters
@@ -282,11 +280,9 @@ class HistoryNetwork(nn.Module):
             Everything else of the rows.
         """
         numbers = self.head(torch.cat([*pooled, rows.static], dim=1))
-        return self._add_what_is_beside(numbers, rows)
+        return self._add_offset_and_linear(numbers, rows)
 
-    def _add_what_is_beside(
-        self, outputs: torch.Tensor, rows: BatchPart
-    ) -> torch.Tensor:
+    def _add_offset_and_linear(self, outputs: Tensor, rows: BatchPart) -> Tensor:
         """Add the offset, and the linear part."""
         if self.slope is not None:
             assert rows.offset is not None
@@ -296,9 +292,7 @@ class HistoryNetwork(nn.Module):
             outputs = outputs + self.linear(rows.linear_inputs)
         return outputs
 
-    def _enter_head(
-        self, batch: BatchPart, steps: Sequence[torch.Tensor | None]
-    ) -> torch.Tensor:
+    def _enter_head(self, batch: BatchPart, steps: Sequence[Tensor | None]) -> Tensor:
         """Return the outputs of the first layer of the head, shape (n, width).
 
         The columns of its weights that belong to each reader and to the statics are
@@ -322,7 +316,7 @@ class HistoryNetwork(nn.Module):
                 numbers = numbers + history.take_rows(product)
         return numbers
 
-    def _as_precise_as_needed(self, static: torch.Tensor) -> torch.Tensor:
+    def _in_float64_if_possible(self, static: Tensor) -> Tensor:
         """Return the statics of rows without histories, in float64 where possible.
 
         The order of the sums in a product depends on the number of rows. In float64

@@ -17,7 +17,7 @@ after an interarrival time t, with fade(t) <= 1 (and 1 for all but ``"decay"``):
     read    = sums / max(weight, 1)
 
 By batch the weights of all rows are written out for the block of events that a row ends
-in. What the blocks before leave is carried into it as one more vector::
+in. The state after the blocks before it is carried into it as one more vector::
 
     sequence   | block 0         | block 1         | block 2         |
     events     e e e e e e e e e e e e e e e e e e e e e e e e e e e
@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array, HistoryBatch, array_namespace
 from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
@@ -64,7 +64,7 @@ class Weights(NamedTuple):
         Weight of the state before a block, at the end of the block.
     """
 
-    rows: torch.Tensor
+    rows: Tensor
     carried: Any = None
     ends: Any = None
     kept: Any = None
@@ -78,8 +78,8 @@ class Pooling(nn.Module):
     n_vectors : int
         Number of vectors, each of the size of an output, that it returns for a row.
     place : int
-        Poolings with a smaller one stand first in what a row sees. Weighted poolings
-        stand together, as one product of matrices makes all of them.
+        Poolings with a smaller place come first in the vector of a row. Weighted
+        poolings stand together, as one product of matrices makes all of them.
     """
 
     n_vectors = 1
@@ -159,7 +159,7 @@ class WeightedPooling(EventPooling):
     place = 1
 
     @abstractmethod
-    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+    def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         """Return the weights of the rows of a batch.
 
         Parameters
@@ -186,7 +186,7 @@ class WeightedPooling(EventPooling):
 class Last(WeightedPooling):
     """The output of the last event."""
 
-    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+    def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         n_seen = batch.seen_in_block()  # (C, R)
         step = torch.arange(batch.block_length, device=outputs.device)  # (K,)
         rows = (step == n_seen[:, :, None] - 1).to(outputs)[:, :, None]  # (C, R, 1, K)
@@ -219,7 +219,7 @@ class Mean(WeightedPooling):
 
     adds_up = True
 
-    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+    def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         step = torch.arange(batch.block_length, device=outputs.device)
         seen = step < batch.seen_in_block()[:, :, None]  # (C, R, K)
         rows = seen.to(outputs)[:, :, None]  # (C, R, 1, K)
@@ -259,7 +259,7 @@ class Decay(WeightedPooling):
         # is infinite.
         return array_namespace(time).exp2((-time)[..., None] * self.halvings)
 
-    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+    def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         rows = self._by_event(batch.ages)  # (C, R, P, K)
         if batch.blocks is None:
             return Weights(rows)
@@ -271,7 +271,7 @@ class Decay(WeightedPooling):
             self.fade(blocks.durations),  # (B, N, P)
         )
 
-    def _by_event(self, ages: torch.Tensor) -> torch.Tensor:
+    def _by_event(self, ages: Tensor) -> Tensor:
         """Return the fades of K events in the last axis, shape (..., P, K)."""
         return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
 
@@ -309,7 +309,7 @@ class Attention(WeightedPooling):
         super().__init__()
         self.score = new_linear(size, 1, generator)
 
-    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+    def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         scores = self.score(outputs).squeeze(2)  # (B, N * K)
         # The result does not depend on what scores are relative to: no gradient there.
         largest = scores.detach().cummax(dim=1).values  # (B, N * K)
@@ -357,7 +357,7 @@ class Attention(WeightedPooling):
 class Max(EventPooling):
     """The largest output, element by element."""
 
-    def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+    def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
         """Return what the rows of a batch see, shape (C, R, H)."""
         return at_last_event(torch.cummax(outputs, dim=1).values, batch)
 
@@ -381,7 +381,7 @@ class BothEnds(Pooling):
 
     place = 0
 
-    def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+    def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
         """Return what the rows of a batch see, shape (C, 1, H)."""
         half = outputs.shape[2] // 2
         forward = at_last_event(outputs[:, :, :half], batch)  # (C, 1, H / 2)
@@ -389,7 +389,7 @@ class BothEnds(Pooling):
         return torch.cat([forward, backward], dim=2)
 
 
-def at_last_event(numbers: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+def at_last_event(numbers: Tensor, batch: HistoryBatch) -> Tensor:
     """Take the numbers of the last event that each row sees.
 
     Parameters
@@ -415,8 +415,8 @@ def at_last_event(numbers: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
 
 
 def weighted_sums(
-    weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
-) -> torch.Tensor:
+    weights: Sequence[Weights], outputs: Tensor, batch: HistoryBatch
+) -> Tensor:
     """Return weighted means of outputs, sums divided by ``max(weight, 1)``.
 
     One batched product of matrices serves all poolings and all rows of a block. The
@@ -466,8 +466,8 @@ def weighted_sums(
 
 
 def _states_before_blocks(
-    weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
-) -> tuple[torch.Tensor, torch.Tensor]:
+    weights: Sequence[Weights], outputs: Tensor, batch: HistoryBatch
+) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of all events before each block.
 
     Returns
@@ -493,7 +493,7 @@ def _states_before_blocks(
     return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
 
 
-def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+def carry_over(kept: Tensor, added: Tensor) -> Tensor:
     """Solve the recurrence of states over N blocks, as products of matrices.
 
     ``state[n] = state[n - 1] * kept[n - 1] + added[n - 1]``, in parallel: a matrix of
@@ -530,7 +530,7 @@ def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _factors_between(kept: torch.Tensor) -> torch.Tensor:
+def _factors_between(kept: Tensor) -> Tensor:
     """Return the factor of what block j adds in the state before block i.
 
     ::

@@ -29,7 +29,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm._recurrent.data import (
@@ -47,7 +47,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
     multiply_sparse,
     new_embedding,
     new_generator,
-    remember_at_first,
+    open_forget_gates,
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._poolings import (
@@ -170,16 +170,8 @@ PRECISIONS = ("float32", "bfloat16")
 def trains_in_bfloat16(device_type: str) -> bool:
     """Return whether an LSTM can be trained in bfloat16 on a type of device.
 
-    Parameters
-    ----------
-    device_type : str
-        Type of a device of torch, such as ``"cpu"``.
-
-    Returns
-    -------
-    bool
-        Where it is False a GRU can still be trained in bfloat16, but more slowly than
-        in float32, as its numbers are converted back and forth.
+    Where it is False a GRU can still be trained in bfloat16, but more slowly than in
+    float32, as its numbers are converted back and forth.
     """
     with torch.inference_mode(False):  # which switches gradients on as well
         layer = without_drawing(nn.LSTM, 1, 1).to(device_type)
@@ -280,7 +272,7 @@ class HistoryReader(nn.Module):
         if cell == "lstm":
             for layer in self.layers:
                 for direction in layer:
-                    remember_at_first(direction)
+                    open_forget_gates(direction)
         self.dropout = Dropout(dropout)
         self.category_dropout = VectorDropout(category_dropout)
         self.poolings = make_poolings(
@@ -288,38 +280,18 @@ class HistoryReader(nn.Module):
         )
         self.output_size = size * sum(one.n_vectors for one in self.poolings.values())
 
-    def forward(self, batch: HistoryBatch) -> torch.Tensor:
-        """Embed, run and pool a batch.
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Embed, run and pool a batch; one vector per row, (n, output_size).
 
-        Parameters
-        ----------
-        batch : HistoryBatch
-            Padded sequences and their rows.
-
-        Returns
-        -------
-        Tensor of shape (n, output_size)
-            One vector per row, 0 for an empty history.
+        The vector of an empty history is 0.
         """
         return batch.take_rows(self.pool_places(batch))
 
-    def pool_places(
-        self, batch: HistoryBatch, steps: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Embed, run and pool a batch, with a vector for each slot.
+    def pool_places(self, batch: HistoryBatch, steps: Tensor | None = None) -> Tensor:
+        """Embed, run and pool a batch; one vector per slot, (C * R, output_size).
 
-        Parameters
-        ----------
-        batch : HistoryBatch
-            Padded sequences and their rows.
-        steps : Tensor of shape (B, T, D) or None, default=None
-            Embedded events, in place of what `embed` returns.
-
-        Returns
-        -------
-        Tensor of shape (C * R, output_size)
-            One vector per slot. Those of slots without a row are finite and have no
-            meaning.
+        `steps`, of shape (B, T, D), are embedded events in place of those that `embed`
+        returns. Vectors of slots without a row are finite and have no meaning.
         """
         if steps is None:
             steps = self.embed(batch.values, batch.codes, batch.levels)
@@ -327,11 +299,8 @@ class HistoryReader(nn.Module):
         return self.pool(outputs, batch)
 
     def embed(
-        self,
-        values: torch.Tensor,
-        codes: torch.Tensor,
-        levels: Sequence[SparseRows] | None = None,
-    ) -> torch.Tensor:
+        self, values: Tensor, codes: Tensor, levels: Sequence[SparseRows] | None = None
+    ) -> Tensor:
         """Concatenate the channels of steps and the embeddings of their levels.
 
         Parameters
@@ -363,18 +332,18 @@ class HistoryReader(nn.Module):
             steps = steps.new_zeros(*steps.shape[:2], 1)
         return steps
 
-    def _sum_vectors(self, embedding: nn.Embedding, rows: SparseRows) -> torch.Tensor:
+    def _sum_vectors(self, embedding: nn.Embedding, rows: SparseRows) -> Tensor:
         """Return the weighted sums of vectors of B T moments, shape (B T, dim)."""
         weights = self.category_dropout(rows.weights[:, None]).squeeze(1)
         return multiply_sparse(rows.offsets, rows.levels, weights, embedding.weight)
 
     def read(
         self,
-        steps: torch.Tensor,
-        lengths: torch.Tensor,
+        steps: Tensor,
+        lengths: Tensor,
         state: RecurrentState | None = None,
-        layers: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
-    ) -> tuple[torch.Tensor, RecurrentState]:
+        layers: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, RecurrentState]:
         """Run the recurrent layers over embedded events.
 
         Parameters
@@ -434,7 +403,7 @@ class HistoryReader(nn.Module):
         zeros = torch.zeros(shape, dtype=torch.float32, device=device)
         return RecurrentState(tuple(tuple(layer) for layer in zeros))
 
-    def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+    def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
         """Pool the outputs up to each row's cutoff.
 
         Parameters
@@ -452,8 +421,8 @@ class HistoryReader(nn.Module):
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
             outputs = nn.functional.pad(outputs, (0, 0, 0, missing))  # (B, N K, H')
-        before: list[torch.Tensor] = []
-        after: list[torch.Tensor] = []
+        before: list[Tensor] = []
+        after: list[Tensor] = []
         weights = []
         for pooling in self.poolings.values():
             if isinstance(pooling, WeightedPooling):
@@ -465,18 +434,18 @@ class HistoryReader(nn.Module):
         return join([*before, *means, *after]).flatten(0, 1)
 
 
-def join(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def join(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenate tensors along the last axis; a single one is not copied."""
     return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors), dim=-1)
 
 
 def read_both_ways(
     directions: Sequence[nn.Module],
-    steps: torch.Tensor,
-    lengths: torch.Tensor,
+    steps: Tensor,
+    lengths: Tensor,
     bptt_steps: int | None = None,
     state: State | None = None,
-) -> tuple[torch.Tensor, State]:
+) -> tuple[Tensor, State]:
     """Run one layer over padded sequences, also backwards if it has two directions.
 
     Padding comes after the events, so that the forward direction never meets it. For
@@ -503,10 +472,10 @@ def read_both_ways(
 
 def read_one_way(
     direction: nn.Module,
-    steps: torch.Tensor,
+    steps: Tensor,
     bptt_steps: int | None,
     state: State | None = None,
-) -> tuple[torch.Tensor, State]:
+) -> tuple[Tensor, State]:
     """Run one direction over padded sequences, in stretches if they are long.
 
     A stretch begins every `bptt_steps` events, whatever else is in the batch, and
@@ -536,8 +505,8 @@ def read_one_way(
 
 
 def _run(
-    direction: nn.Module, steps: torch.Tensor, state: State | None
-) -> tuple[torch.Tensor, State]:
+    direction: nn.Module, steps: Tensor, state: State | None
+) -> tuple[Tensor, State]:
     """Run a layer of torch, whose states have an axis of layers: (1, B, H)."""
     before: Any = None
     if state is not None:

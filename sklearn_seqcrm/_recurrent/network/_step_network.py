@@ -17,10 +17,7 @@ from sklearn_seqcrm._recurrent.data import Array, MomentChannels, array_namespac
 from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
 from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
-from sklearn_seqcrm._recurrent.network._poolings import (
-    EventPooling,
-    order_poolings,
-)
+from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader, RecurrentState
 
 

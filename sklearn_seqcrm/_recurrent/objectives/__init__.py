@@ -33,9 +33,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
 )
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
-from sklearn_seqcrm._recurrent.objectives._survival_curve import (
-    SurvivalCurve,
-)
+from sklearn_seqcrm._recurrent.objectives._survival_curve import SurvivalCurve
 from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
     SurvivalPredictionsMixin,
 )

@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from scipy.special import logit
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._columns import refuse_not_finite
 from sklearn_seqcrm._recurrent.data import Array, sigmoid
@@ -81,10 +81,10 @@ class Classes(Objective):
         share[share == 0] = share.sum() / n_rows
         return np.log(share / share.sum())
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, target, reduction="none")
 
-    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+    def scored(self, outputs: Tensor) -> Tensor:
         return torch.softmax(outputs, dim=-1)
 
     def codes_of(self, shares: np.ndarray) -> np.ndarray:
@@ -222,7 +222,7 @@ class Labels(Objective):
             bias += np.log(self.label_weight[1]) - np.log(self.label_weight[0])
         return bias
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         losses = nn.functional.binary_cross_entropy_with_logits(
             outputs, target, reduction="none"
         )
@@ -233,7 +233,7 @@ class Labels(Objective):
             losses = losses * torch.where(target > 0, present, absent)
         return losses.mean(dim=1)
 
-    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+    def scored(self, outputs: Tensor) -> Tensor:
         return torch.sigmoid(outputs)
 
     def codes_of(self, shares: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
 from sklearn_seqcrm._recurrent.data import Array
@@ -327,7 +328,7 @@ class Hazards(Objective):
 
     # Loss -------------------------------------------------------------------------
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         n_bins = len(self.edges) - 1
         passed, number = target.unbind(1)  # (n,) each
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
@@ -446,19 +447,12 @@ class Hazards(Objective):
 
 
 def bin_hazards(odds: Any) -> Any:
-    """Return ``-log(1 - h)`` of each bin: ``log(1 + sum over kinds of exp(odds))``.
+    """Return the hazard of any event in each bin, (n, n_bins), from odds of the kinds.
 
-    Parameters
-    ----------
-    odds : Tensor, ndarray or GraphTensor of shape (n, n_kinds, n_bins)
-        Log odds against no event.
-
-    Returns
-    -------
-    Tensor, ndarray or GraphTensor of shape (n, n_bins)
-        Hazard of any event in each bin.
+    It is ``-log(1 - h) = log(1 + sum over kinds of exp(odds))``, with log odds against
+    no event of shape (n, n_kinds, n_bins): a Tensor, ndarray or GraphTensor.
     """
-    if not isinstance(odds, torch.Tensor):
+    if not isinstance(odds, Tensor):
         return np.logaddexp.reduce(odds, axis=1, initial=0.0)
     if odds.shape[1] == 1:
         return softplus(odds.squeeze(1))

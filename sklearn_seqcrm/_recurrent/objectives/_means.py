@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -56,7 +56,7 @@ class LogMean(Number):
         self.spread = np.maximum(np.sqrt(squares), 1.0)
         self.factor = np.ones(len(self.spread))
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         if not self.shape:
             return super().forward(outputs, target) / float(self.spread[0])
         spread = torch.as_tensor(
@@ -135,7 +135,7 @@ class Poisson(LogMean):
                 f"{n_negative} of {y.size} are negative. Use loss='squared_error'."
             )
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.poisson_nll_loss(outputs, target, reduction="none")
 
 
@@ -165,11 +165,11 @@ class Gamma(LogMean):
         # The score equation of the gamma likelihood is sum(y / mean - 1) = 0.
         return y / mean, np.ones_like(mean)
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return target * _exp(-outputs) + outputs
 
 
-def _exp(numbers: torch.Tensor) -> torch.Tensor:
+def _exp(numbers: Tensor) -> Tensor:
     """Return exponentials that continue as tangents from `_STEEPEST` on."""
     beyond = torch.relu(numbers - _STEEPEST)
     return torch.exp(numbers.clamp(max=_STEEPEST)) * (1 + beyond)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.utils import column_or_1d
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._columns import refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
@@ -33,19 +32,10 @@ _MOST_EXCESS = 0.5
 def calibration_factor(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Return the factors with which predicted means add up to the targets.
+    """Return the factors with which predicted means add up to the targets, (k,).
 
-    Parameters
-    ----------
-    y, mean : ndarray of shape (n, k)
-        Targets and predictions, in one unit.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-        Factors; 1 where all targets are 0.
+    Targets and predictions have the shape (n, k) and one unit, weights (n,) or None. A
+    factor is 1 where all targets are 0.
     """
     share = _relative_weight(weight, len(y))
     total, expected = share @ y, share @ mean
@@ -223,7 +213,7 @@ class Number(Objective):
         """Scale targets over powers of 2, shape (n, k)."""
         return (quotients - self.center) / self.scale
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         if self.n_parameters > 1:
             outputs = outputs.reshape(*target.shape, self.n_parameters)  # (n, [k,] p)
         elif not self.shape:
@@ -234,7 +224,7 @@ class Number(Objective):
         return losses.mean(dim=1) if self.shape else losses
 
     @abstractmethod
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each target, of the shape of `target`.
 
         Parameters
@@ -267,7 +257,7 @@ class Number(Objective):
         Parameters
         ----------
         outputs : ndarray of shape (n, n_outputs), float64
-            What one network returns for all rows, with slopes of 1.
+            Outputs of one network for all rows, with slopes of 1.
         target, weight
             As in `adjust`.
         offset : ndarray of shape (n,)
@@ -321,7 +311,7 @@ class SquaredError(Number):
     is_linear = True
     lowers_rate = True
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")
 
 
@@ -333,7 +323,7 @@ class AbsoluteError(Number):
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return weighted_quantile(y, weight, 0.5)
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.l1_loss(outputs, target, reduction="none")
 
 

@@ -10,8 +10,7 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import ALONE, Array, Inputs, Ranks, RowData
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
@@ -105,37 +104,21 @@ class Objective(nn.Module, ABC):
         return np.zeros(self.n_outputs)
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets of the linear part, if `is_linear`.
+        """Return targets of the linear part for each output, (n,) or (n, n_outputs).
 
-        Parameters
-        ----------
-        target : ndarray of shape (n,) or (n, k)
-            Encoded targets.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, n_outputs)
-            A target for each output.
+        Only objectives with `is_linear` have one. `target` are encoded targets.
         """
         return target
 
     def strata(self, target: Any) -> np.ndarray | None:
-        """Return groups with rows in training and in validation, if possible.
+        """Return groups with rows in training and in validation, if possible, (n,).
 
-        Parameters
-        ----------
-        target : ndarray of shape (n,) or (n, k)
-            Encoded targets.
-
-        Returns
-        -------
-        ndarray of shape (n,) or None
-            Group of each row; None if any split is as good as any other.
+        `target` are encoded targets. None: any split is as good as any other.
         """
         return None
 
     @abstractmethod
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, shape (n,), without weights.
 
         Parameters
@@ -164,8 +147,8 @@ class Objective(nn.Module, ABC):
             Weight of each row.
         """
 
-    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return what scorers of skorch compare with encoded targets, (n, ...)."""
+    def scored(self, outputs: Tensor) -> Tensor:
+        """Return predictions that scorers compare with encoded targets, (n, ...)."""
         return outputs
 
     @abstractmethod
@@ -234,7 +217,7 @@ class Objective(nn.Module, ABC):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return what explains the predictions, as entries of a JSON object."""
+        """Return the metadata of predictions, as entries of a JSON object."""
         return {"loss": self.name}
 
 
@@ -244,7 +227,7 @@ class Objective(nn.Module, ABC):
 
 def softplus(x: Any) -> Any:
     """Return ``log(1 + exp(x))``."""
-    if isinstance(x, torch.Tensor):
+    if isinstance(x, Tensor):
         return nn.functional.softplus(x)
     return np.logaddexp(0, x)
 
@@ -295,17 +278,8 @@ _NO_WEIGHT = float(np.finfo("float32").smallest_subnormal)
 def exponent_of(numbers: np.ndarray) -> int:
     """Return the exponent of the smallest power of 2 larger than all numbers.
 
-    Numbers over it (`np.ldexp`) lie between -1 and 1 and lose no digit.
-
-    Parameters
-    ----------
-    numbers : ndarray of shape (n,), float64
-        Finite numbers.
-
-    Returns
-    -------
-    int
-        0 if all numbers are 0, or there are none.
+    Finite numbers over it (`np.ldexp`) lie between -1 and 1 and lose no digit. The
+    exponent is 0 if all numbers are 0, or there are none.
     """
     return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
 

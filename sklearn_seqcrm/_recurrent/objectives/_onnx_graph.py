@@ -100,37 +100,12 @@ class Graph:
         self._known: dict[Any, Any] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:
-        """Add an input; named axes have any length.
-
-        Parameters
-        ----------
-        name : str
-            Its name.
-        dtype : {"float32", "int64", "bool"}
-            Its dtype.
-        shape : sequence of str or int
-            Its axes.
-
-        Returns
-        -------
-        str
-            Its name.
-        """
+        """Add an input, and return its name; named axes have any length."""
         self._inputs.append(self._typed(name, dtype, shape))
         return name
 
     def output(self, name: str, tensor: str, shape: Sequence[str | int]) -> None:
-        """Make a tensor of float32 an output.
-
-        Parameters
-        ----------
-        name : str
-            Name of the output.
-        tensor : str
-            The tensor.
-        shape : sequence of str or int
-            Its axes.
-        """
+        """Make a tensor of float32 an output called `name`."""
         self._outputs.append(self._typed(name, "float32", shape))
         if tensor in self._output_names:  # a tensor has one name
             self._nodes.append(_Node("Identity", (tensor,), (name,)))
@@ -138,20 +113,7 @@ class Graph:
         self._output_names[tensor] = name
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
-        """Return a constant tensor.
-
-        Parameters
-        ----------
-        values : array-like
-            Its values.
-        dtype : str, default="float32"
-            Its dtype.
-
-        Returns
-        -------
-        str
-            Its name.
-        """
+        """Return the name of a constant tensor of some values."""
         array = np.ascontiguousarray(np.asarray(values, dtype))
         # ascontiguousarray makes (1,) of a 0-d array, which ONNX distinguishes.
         array = array.reshape(np.shape(values))
@@ -167,21 +129,9 @@ class Graph:
         return self.constant(values, "int64")
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output.
+        """Add a node of one output, and return the name of the output.
 
-        Parameters
-        ----------
-        operator : str
-            ONNX operator.
-        *inputs : str
-            Names of its inputs; "" omits one.
-        **attributes : object
-            Its attributes.
-
-        Returns
-        -------
-        str
-            Name of the output.
+        `operator` is one of ONNX. `inputs` are names of tensors; "" omits an input.
         """
         key = (operator, *inputs, repr(sorted(attributes.items())))
         if key not in self._known:
@@ -252,8 +202,8 @@ class Graph:
         return model.SerializeToString()
 
     def _typed(self, name: str, dtype: str, shape: Sequence[str | int]) -> Any:
-        kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        return self._onnx.helper.make_tensor_value_info(name, kind, list(shape))
+        code = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self._onnx.helper.make_tensor_value_info(name, code, list(shape))
 
 
 class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
@@ -428,12 +378,7 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
 def refuse_infinite(values: Any, single: np.ndarray) -> None:
     """Raise a ValueError for finite numbers that float32, as ONNX has it, cannot hold.
 
-    Parameters
-    ----------
-    values : array-like, float64
-        Numbers.
-    single : ndarray, float32
-        The same numbers.
+    `values` are numbers in float64, and `single` the same in float32.
     """
     if (np.isinf(single) & np.isfinite(values)).any():
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
@@ -93,7 +94,7 @@ class Quantiles(Number):
             bias += [found[self._middle], *np.log(np.expm1(apart))]
         return np.array(bias)
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         q = torch.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
         if self.n_parameters > 1:
             steps = torch.tensor(self._steps, dtype=q.dtype, device=q.device)

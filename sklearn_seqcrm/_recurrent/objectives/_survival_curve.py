@@ -137,48 +137,29 @@ def hazard_at(
     return hazard[rows, at] * (1 - share) + hazard[rows, at + 1] * share
 
 
-def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
-    """Return the time at which the cumulative hazard of each row reaches a value.
+def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, value: float) -> np.ndarray:
+    """Return the time at which the cumulative hazard of each row reaches `value`, (n,).
 
-    Parameters
-    ----------
-    hazard : ndarray of shape (n, n_bins + 1)
-        Cumulative hazard at the edges.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    wanted : float
-        Cumulative hazard, more than 0.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Times; infinite where the value is not reached by the last edge.
+    `hazard`, of shape (n, n_bins + 1), is that at the edges, and `value` more than 0.
+    Times are infinite where the value is not reached by the last edge.
     """
     # H ascends, so that the number of edges below the value is the bin that reaches it.
-    after = (hazard < wanted).sum(axis=1)
+    after = (hazard < value).sum(axis=1)
     row = np.flatnonzero(after < len(edges))
     after = after[row]
     low, high = hazard[row, after - 1], hazard[row, after]
     width = edges[after] - edges[after - 1]
     times = np.full(len(hazard), np.inf)
-    times[row] = edges[after - 1] + width * (wanted - low) / (high - low)
+    times[row] = edges[after - 1] + width * (value - low) / (high - low)
     return times
 
 
 def incidence_at_edges(hazard: Array, shares: Array) -> Array:
     """Return the probabilities of no event and of each kind before each edge.
 
-    Parameters
-    ----------
-    hazard : ndarray of shape (n, n_bins + 1)
-        Cumulative hazard of any event at the edges.
-    shares : ndarray of shape (n, n_kinds, n_bins)
-        Share of each kind in the events of a bin.
-
-    Returns
-    -------
-    ndarray of shape (n, 1 + n_kinds, n_bins + 1)
-        No event first; the probabilities at an edge add up to 1.
+    From the cumulative hazard of any event at the edges, (n, n_bins + 1), and the share
+    of each kind in the events of a bin, (n, n_kinds, n_bins). The result has the shape
+    (n, 1 + n_kinds, n_bins + 1); probabilities at an edge add up to 1.
     """
     survival = np.exp(-hazard)[:, None]  # (n, 1, n_bins + 1)
     came = (shares * (survival[..., :-1] - survival[..., 1:])).cumsum(axis=2)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
@@ -182,7 +183,7 @@ class OutcomesByTreatment(Objective):
         mean = self.shares @ np.array(each)  # (p,)
         return np.concatenate([mean, *(one - each[0] for one in each[1:])])
 
-    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         arm = target[:, 1].long()
         by_arm = torch.stack(self._by_treatment(outputs), dim=1)  # (n, n_arms, p)
         own = by_arm[torch.arange(len(arm), device=arm.device), arm]  # (n, p)
@@ -238,5 +239,5 @@ class OutcomesByTreatment(Objective):
         outcome = target[:, 0]
         if not isinstance(self.of_one, Classes):
             return outcome
-        is_tensor = isinstance(outcome, torch.Tensor)
+        is_tensor = isinstance(outcome, Tensor)
         return outcome.long() if is_tensor else outcome.astype("int64")

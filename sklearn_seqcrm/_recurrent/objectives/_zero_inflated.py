@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import logsumexp, ndtr, ndtri
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -121,7 +122,7 @@ class ZeroInflatedLognormal(Number):
         number = np.log(rate) - np.log(share)
         return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
 
-    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         log_rate, mean, spread = outputs.unbind(dim=-1)  # (n,) or (n, k) each
         some = target > -torch.inf
         rate, log_some, number = purchase_process(log_rate)

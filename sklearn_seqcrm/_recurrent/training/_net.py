@@ -13,6 +13,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from sklearn_seqcrm._recurrent.data import (
@@ -42,7 +43,7 @@ class Interrupted(BaseException):
 
 
 class EpochSteps(Callback):
-    """Report each epoch of a skorch net as a step of a fit to scikit-learn.
+    """Report each epoch of a skorch net to scikit-learn as a step of a fit.
 
     Parameters
     ----------
@@ -71,9 +72,9 @@ class EpochSteps(Callback):
 
         def attributes() -> dict[str, Any]:
             # A copy, as callbacks of scikit-learn may keep or pickle what they see.
-            still = net.at_rest()
+            copied = net.without_training_state()
             return {
-                "nets_": [still if one is net else one for one in self.nets],
+                "nets_": [copied if one is net else one for one in self.nets],
                 "n_iter_": max(len(one.history) for one in self.nets),
             }
 
@@ -83,7 +84,7 @@ class EpochSteps(Callback):
             raise Interrupted from interrupt
 
 
-class StopIfAsked(Callback):
+class StopOnRequest(Callback):
     """End training if a callback of scikit-learn requested it in this epoch.
 
     It is called after early stopping, which must see that epoch as well.
@@ -190,7 +191,7 @@ class AveragedWeights(Callback):
         self._weights = [weights.detach() for weights in net.module_.parameters()]
         self._mean = [weights.clone() for weights in self._weights]
         self._step = 0
-        self._last_step: list[torch.Tensor] | None = None
+        self._last_step: list[Tensor] | None = None
         before = self.before
         if before is not None and before.shown == _checksum(self._mean):
             self._step = before.n_steps
@@ -242,16 +243,16 @@ class AveragedWeights(Callback):
         return LastStep(self._step, weights, _checksum(self._mean))
 
 
-def _copy(source: Iterable[torch.Tensor], target: Iterable[torch.Tensor]) -> None:
+def _copy(source: Iterable[Tensor], target: Iterable[Tensor]) -> None:
     for from_this, to_that in zip(source, target, strict=True):
         to_that.copy_(from_this)
 
 
-def _flat(tensors: Iterable[torch.Tensor]) -> np.ndarray:
+def _flat(tensors: Iterable[Tensor]) -> np.ndarray:
     return parameters_to_vector(tensors).cpu().numpy()
 
 
-def _checksum(tensors: Iterable[torch.Tensor]) -> int:
+def _checksum(tensors: Iterable[Tensor]) -> int:
     return zlib.crc32(_flat(tensors).tobytes())
 
 
@@ -320,7 +321,7 @@ class HistoryNet(NeuralNet):
 
     def get_iterator(
         self, dataset: RowData, training: bool = False
-    ) -> Iterator[tuple[Batch, torch.Tensor]]:
+    ) -> Iterator[tuple[Batch, Tensor]]:
         return BatchIterator(  # type: ignore[return-value]
             dataset,
             self.batch_size if training else max(self.batch_size, _ROWS_TO_PREDICT),
@@ -344,14 +345,14 @@ class HistoryNet(NeuralNet):
             target = self.criterion_.linear_target(data.target)
             linear.start(data.linear_inputs, target, data.weight, total=self.ranks.sum)
 
-    def at_rest(self) -> HistoryNet:
-        """Return a copy without the state of training."""
-        still = copy.copy(self)
-        still.callbacks, still.callbacks_ = [], []
+    def without_training_state(self) -> HistoryNet:
+        """Return a copy without callbacks, ranks and lists of parameters."""
+        copied = copy.copy(self)
+        copied.callbacks, copied.callbacks_ = [], []
         for name in ("_of_readers", "_of_module", "ranks"):
-            if name in vars(still):
-                delattr(still, name)
-        return still
+            if name in vars(copied):
+                delattr(copied, name)
+        return copied
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Train with a generator for dropout that exists during training only."""
@@ -386,18 +387,18 @@ class HistoryNet(NeuralNet):
             return nullcontext(batches)
         return prefetched(batches, self.device)
 
-    def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
+    def infer(self, x: Batch, **fit_params: Any) -> Tensor:
         outputs = [self._read(part) for part in self.ranks.own_batch(x)]
         n_outputs = getattr(self, "module__n_outputs", 1)
         return self.ranks.join_outputs(outputs, x, n_outputs)
 
-    def _read(self, part: BatchPart) -> torch.Tensor:
+    def _read(self, part: BatchPart) -> Tensor:
         # `to` costs time even if all tensors are on the device.
         on_cpu = torch.device(self.device).type == "cpu"
         return self.module_(part if on_cpu else part.to(self.device))
 
     def train_step_single(
-        self, batch: tuple[Batch, torch.Tensor], **fit_params: Any
+        self, batch: tuple[Batch, Tensor], **fit_params: Any
     ) -> dict[str, Any]:
         """Accumulate the gradients of the parts of a batch."""
         if not self.module_.training:
@@ -436,11 +437,11 @@ class HistoryNet(NeuralNet):
 
     def get_loss(
         self,
-        y_pred: torch.Tensor,
-        y_true: torch.Tensor,
+        y_pred: Tensor,
+        y_true: Tensor,
         X: Batch | BatchPart | None = None,
         training: bool = False,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         losses = self.criterion_(y_pred, y_true.to(self.device))  # (n,)
         if X is None or X.weight is None:
             return losses.mean()

@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Batch, BatchPart
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
@@ -27,7 +28,7 @@ from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 # computation; each further one takes as much memory of the device.
 _PARTS_AHEAD = 1
 
-_Pair = tuple[Batch, torch.Tensor]
+_Pair = tuple[Batch, Tensor]
 
 
 class Transfer(Protocol):
@@ -68,7 +69,7 @@ class CudaTransfer:
         computing = torch.cuda.current_stream(self.device)
         computing.wait_event(end)
 
-        def keep(one: torch.Tensor) -> torch.Tensor:
+        def keep(one: Tensor) -> Tensor:
             # The memory belongs to the stream of copies, which must not use it again
             # before the computation is done.
             one.record_stream(computing)
@@ -77,8 +78,8 @@ class CudaTransfer:
         return _changed(copies, keep)
 
 
-def _changed(tensors: Any, function: Callable[[torch.Tensor], Any]) -> Any:
-    if isinstance(tensors, torch.Tensor):
+def _changed(tensors: Any, function: Callable[[Tensor], Any]) -> Any:
+    if isinstance(tensors, Tensor):
         return function(tensors)
     return tensors.change(function)
 
@@ -140,7 +141,7 @@ def prefetched(
 
 def prefetch(
     batches: Iterable[_Pair], transfer: Transfer
-) -> Generator[tuple[PrefetchedBatch, torch.Tensor], None, None]:
+) -> Generator[tuple[PrefetchedBatch, Tensor], None, None]:
     """Yield batches whose parts are gathered and sent by a thread.
 
     Parameters

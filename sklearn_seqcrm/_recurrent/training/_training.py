@@ -34,7 +34,7 @@ from sklearn_seqcrm._recurrent.training._net import (
     FallingRate,
     HistoryNet,
     Interrupted,
-    StopIfAsked,
+    StopOnRequest,
 )
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count, parse_version
 
@@ -494,12 +494,12 @@ def _run_epochs(
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
     falling = [FallingRate(net.max_epochs)] if lowers_rate else []
-    watching: list[Any] = []
+    reporting: list[Any] = []
     stopping: list[Any] = []
-    asking: list[Any] = []
+    ending: list[Any] = []
     if epochs is not None:
-        watching = [("epochs", epochs)]
-        asking = [("stop_if_asked", StopIfAsked(epochs))]
+        reporting = [("epochs", epochs)]
+        ending = [("stop_on_request", StopOnRequest(epochs))]
     if valid is not None:
         sink = print if net.verbose else noop
         patience = estimator.n_iter_no_change
@@ -509,18 +509,11 @@ def _run_epochs(
     # callbacks of the user, who may set another. Early stopping ends an epoch before
     # later callbacks are called, so that the others come first. All of them see
     # averaged weights.
-    # Those of several processes surround the others, which see what was agreed on.
-    agreeing, keeping = net.ranks.callbacks()
-    net.callbacks = [
-        *agreeing,
-        *falling,
-        *averaging,
-        *own,
-        *watching,
-        *stopping,
-        *keeping,
-        *asking,
-    ]
+    # Callbacks of several processes surround the others, so that these see numbers on
+    # which all processes agree.
+    first, last = net.ranks.callbacks()
+    of_user_and_epochs = [*own, *reporting, *stopping]
+    net.callbacks = [*first, *falling, *averaging, *of_user_and_epochs, *last, *ending]
     net.initialize_callbacks()
     try:
         net.partial_fit((data, valid))
@@ -533,8 +526,8 @@ def _run_epochs(
         raise KeyboardInterrupt from interrupted
     finally:
         net.callbacks = [*own, *stopping]
-        of_training = [step for _, step in watching + asking]
-        _forget(net, [*falling, *averaging, *agreeing, *keeping, *of_training])
+        of_training = [step for _, step in reporting + ending]
+        _forget(net, [*first, *falling, *averaging, *last, *of_training])
 
 
 def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:

@@ -87,7 +87,7 @@ def loop(values, ages, scores):
 @pytest.mark.parametrize("lengths", [(40, 33, 48), (5, 200, 1), (700,)])
 @torch.no_grad()
 def test_blocks_against_a_loop(lengths, before_each, monkeypatch):
-    monkeypatch.setattr(_rows, "_worth_blocks", lambda *_: 0)
+    monkeypatch.setattr(_rows, "_least_for_blocks", lambda *_: 0)
     data = make_rows(lengths, before_each=before_each)
     reader = HistoryReader(SPEC, "gru", 3, 1, False, POOLINGS, 0.0)
     [source] = data.sources
@@ -115,7 +115,7 @@ def test_blocks_and_whole_sequences_agree(pooling, before_each, monkeypatch):
     reader = HistoryReader(SPEC, "gru", 3, 1, False, pooling, 0.0)
     results = []
     for worth in (0, 10**9):
-        monkeypatch.setattr(_rows, "_worth_blocks", lambda *_, n=worth: n)
+        monkeypatch.setattr(_rows, "_least_for_blocks", lambda *_, n=worth: n)
         reader.zero_grad()
         pooled, n_blocks = read(reader, data)
         assert (n_blocks == 1) == (worth > 0)
