@@ -44,8 +44,8 @@ from sklearn_seqcrm.event_model._learned import (
     event_counts,
     join_views,
     learn_events,
+    n_statics,
     select_raw,
-    split_static,
 )
 from sklearn_seqcrm.event_model._likelihood import (
     calibrate_state_shrinkage,
@@ -225,11 +225,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 sample,
                 roles,
                 rows if sample is table else join_views(of_sample.rows)[0],
-                self.min_frequency,
-                self.max_categories,
-                self.n_components,
-                self.moments,
-                self.yearly_seasonality,
+                self,
             )
         rows = rows._replace(log=self._learned.histories_of(table).log)
         data = self._learned.encode(table, rows, row)
@@ -259,7 +255,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             criterion=torch.nn.Identity,
             events_in_row=float(event_counts(data).mean()),
             module__learned=self._learned,
-            module__n_static=split_static(data.static).statics.shape[1],
+            module__n_static=n_statics(data.static),
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,

@@ -5,7 +5,7 @@ cutoff are an open basket. They are appended to paths that begin before it, as i
 had been simulated, so that the next one is a further line::
 
     a  b b  c          |d e|          row, with two events at the cutoff
-    |<- history ->|                   what a path begins with
+    |<- history ->|                   a path begins with it
                         d e  ?        appended, and the next event
 """
 

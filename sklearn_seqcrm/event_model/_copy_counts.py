@@ -36,8 +36,8 @@ Before levels of the moment are excluded, decayed counts follow one recursion::
 
 Batches of training need the counts before every event of known histories:
 `copy_candidates` computes them at once. Simulated paths grow event by event:
-`ObservedLevels` counts each row's history once, and `CopyState` carries what each path
-adds to it::
+`ObservedLevels` counts each row's history once, and `CopyState` carries the levels that
+each path adds to it::
 
     |<- ObservedLevels of the row ->|<- CopyState of the path ->|
       a b   a   c   b b    (cutoff)    a   d d   ?
@@ -45,7 +45,7 @@ adds to it::
       1 1   2   1   2 3                3   1 2          ordinal number in its level
 
 A level has reached t events where an event of it has the ordinal number t: the levels
-of a path with t events or more are those that its row had so often until the cutoff,
+of a path with t events or more are those that its row had t times until the cutoff,
 and one for each simulated event with the ordinal number t.
 
 Levels are numbered by their position in the vocabulary, rare ones included: a level

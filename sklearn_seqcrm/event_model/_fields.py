@@ -114,7 +114,7 @@ class FieldDensity(nn.Module, ABC):
         target : Tensor of shape (n,) or (n, k)
             The values, as `own_target` returns them.
         candidates : CopyCandidates of n or None, default=None
-            What can be copied; None: nothing.
+            Counts of copies; None: no copies.
         is_tie : Tensor of shape (n,), bool, or None, default=None
             Whether the event is at the moment of the previous one; None: none is.
         """
@@ -136,16 +136,12 @@ class FieldDensity(nn.Module, ABC):
         draws : PathDraws of n
             Random numbers.
         state : CopyState of n or None, default=None
-            What can be copied; None: nothing.
+            State of copies; None: no copies.
         """
 
     @abstractmethod
     def write(
-        self,
-        column: Column,
-        encoded: tuple[Any, Any],
-        channels: np.ndarray,
-        codes: np.ndarray,
+        self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray
     ) -> None:
         """Write values and their encoding to their place in channels and codes."""
 
@@ -171,7 +167,7 @@ class LearnedField(ABC):
         column : Column of n
             The values.
         events : TrainingEvents of n
-            When and whose they are.
+            Their times, moments and customers.
         n_components : int
             Components of a mixture.
         """
@@ -187,7 +183,7 @@ class LearnedField(ABC):
         Parameters
         ----------
         drawn : object
-            What `FieldDensity.draw` returned for n events.
+            Result of `FieldDensity.draw` for n events.
         applies : ndarray of shape (n,), bool
             Whether the event has the field; otherwise it is missing.
         times : ndarray of shape (n,)

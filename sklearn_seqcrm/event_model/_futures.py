@@ -144,7 +144,7 @@ def _rows_of_paths(
 def _by_path(
     found: Any, paths: pd.DataFrame, rows: np.ndarray, n_paths: int
 ) -> np.ndarray | pd.DataFrame:
-    """Arrange what a target returned for the paths of some rows of X.
+    """Arrange the values of a target for the paths of some rows of X.
 
     Raises
     ------

@@ -89,7 +89,7 @@ joint_linear = _JointLinear.apply
 # The log probability of one class among thousands -------------------------------------
 
 # Logits at once: 512 KiB, so that all passes over them are in the cache of a CPU. On
-# other devices each call has a latency, and memory is what limits.
+# other devices each call has a latency, and memory is the limit.
 _AT_ONCE, _AT_ONCE_ELSEWHERE = 2**17, 2**23
 # Unnormalised probabilities that are kept for the gradient: 64 MiB. Those of more
 # events are computed again, for a quarter more time.

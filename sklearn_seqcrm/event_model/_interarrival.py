@@ -382,7 +382,7 @@ class TimeDensity(MixtureDensity):
         return torch.stack([mixture.log_atoms[:, _NEVER], *later])
 
     def offset_never(self, offset: float) -> None:
-        """Set what is added to the trained log odds that no further event comes."""
+        """Set the offset of the trained log odds that no further event ever comes."""
         self.logit_offset[_NEVER] = offset
 
     def log_tie(self, states: Tensor) -> Tensor:

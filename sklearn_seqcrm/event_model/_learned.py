@@ -125,6 +125,11 @@ class StaticColumns(NamedTuple):
     log_censoring_time: Any
 
 
+def n_statics(static: Any) -> int:
+    """Return S from the shape of `RowData.static`, the only one that ranks share."""
+    return static.shape[1] - 3
+
+
 def split_static(static: Any) -> StaticColumns:
     """Return the parts of `RowData.static`, of shape (n, S + 3)."""
     return StaticColumns(
@@ -370,14 +375,7 @@ def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
 
 
 def learn_events(
-    table: Table,
-    roles: ColumnRoles,
-    rows: Rows,
-    min_frequency: float | None,
-    max_categories: int | None,
-    n_components: int,
-    moments: Any = "auto",
-    yearly_seasonality: Any = "auto",
+    table: Table, roles: ColumnRoles, rows: Rows, estimator: Any
 ) -> LearnedEvents:
     """Learn from training rows.
 
@@ -389,8 +387,8 @@ def learn_events(
         Roles of their columns.
     rows : Rows of n
         Views of their events, each with one event at least, each event in one view.
-    min_frequency, max_categories, n_components, moments, yearly_seasonality
-        As in `LSTMEventModel`.
+    estimator : LSTMEventModel
+        Its parameters determine codes, components, moments and the yearly season.
     """
     statics = StaticEncoder().fit(table)
     raw = rows.log
@@ -399,7 +397,13 @@ def learn_events(
     # keep_kinds: each kind of event has its own code, however rare, because the kind
     # decides which fields an event has.
     encoder, encoded = learn(
-        rows, min_frequency, max_categories, "auto", None, moments, keep_kinds=True
+        rows,
+        estimator.min_frequency,
+        estimator.max_categories,
+        "auto",
+        None,
+        estimator.moments,
+        keep_kinds=True,
     )
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
@@ -414,7 +418,7 @@ def learn_events(
         np.concatenate([[0], np.cumsum(is_new)])[offsets],
         encoded.cutoff,
         encoder.clock,
-        yearly_seasonality,
+        estimator.yearly_seasonality,
     )
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
@@ -422,7 +426,7 @@ def learn_events(
         encoded.cutoff - last,
         last,
         encoder.layout.time_unit,
-        n_components,
+        estimator.n_components,
         OperationalTime.of(times[interarrival > 0], encoder.clock, season),
     )
     events = TrainingEvents(
@@ -430,7 +434,7 @@ def learn_events(
         np.cumsum(is_first | (grid.steps(interarrival) > 0)),
         segment_numbers(offsets),
     )
-    fields = _learn_fields(raw, encoder, index, events, n_components)
+    fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
     return LearnedEvents(
         roles=roles,
         statics=statics,
@@ -530,7 +534,7 @@ def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
         the latest of its rows. Rows without events are left out.
     first : ndarray of shape (n_joined,), int64
         Row with the earliest cutoff in each joined row. The statics of the joined row
-        come from it, so that they cannot leak what came later.
+        come from it, so that they cannot leak later values.
     """
     filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
     order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]

@@ -173,7 +173,7 @@ class LevelDensity(FieldDensity):
         context : Tensor of shape (n * k, size)
             State, time and fields before this one, in each of k draws.
         state : CopyState of n or None, default=None
-            What can be copied; None: levels come from the softmax alone.
+            State of copies; None: levels come from the softmax alone.
         is_tie : Tensor of shape (n * k,), bool, or None, default=None
             As in `log_prob`.
         weights : Tensor of shape (n, k) or None, default=None
@@ -287,11 +287,7 @@ class LevelDensity(FieldDensity):
         return nn.functional.pad(self.copies.lift, (0, n_new), value=1.0)
 
     def write(
-        self,
-        column: Column,
-        encoded: tuple[Any, Any],
-        channels: np.ndarray,
-        codes: np.ndarray,
+        self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray
     ) -> None:
         """Write levels and codes to their columns."""
         # Values of a drawn column are positions in `LevelField.levels`; -1 is MISSING.

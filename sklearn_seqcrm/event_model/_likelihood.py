@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_seqcrm._ragged import ranges, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
@@ -27,49 +28,36 @@ def states_at_cutoffs(net: EventNet, data: RowData) -> np.ndarray:
     return found
 
 
-def event_log_probs(
-    net: EventNet, data: RowData
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def timed_events(net: EventNet, data: RowData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of each event, and whether the event comes later than the last.
+
+    Events are those that rows see, row by row; both results have the shape (n_events,).
+    The times of later events have a density; ties and the first event of a history have
+    none.
+    """
+    source = data.sources[0].events
+    index, offsets = ranges(source.start, source.stop)
+    is_timed = ~net.module_.is_tie(source.channels)[index]
+    is_timed[starts_of_nonempty(offsets)] = False
+    return segment_numbers(offsets), is_timed
+
+
+def event_log_probs(net: EventNet, data: RowData) -> np.ndarray:
     """Return log probabilities of the time and of each field of every event.
 
-    Returns
-    -------
-    row : ndarray of shape (n_events,), int64
-        Row of each event, ascending; those of a row are in their order.
-    is_timed : ndarray of shape (n_events,), bool
-        Whether it comes later than the event before it.
-    log_prob : ndarray of shape (n_events, 1 + n_fields), float64
-        Of the interarrival time, then of each field in the order of prediction.
+    The shape is (n_events, 1 + n_fields), float64: events as in `timed_events`; the
+    interarrival time, then each field in the order of prediction.
     """
     module = net.module_.eval()
-    counts = event_counts(data)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    offsets = np.concatenate([[0], np.cumsum(event_counts(data))])
     log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
-    row = np.repeat(np.arange(len(data)), counts)
-    source = data.sources[0].events
-    index = np.arange(len(row)) - offsets[row] + source.start[row]
-    is_timed = ~module.is_tie(source.channels)[index]
-    is_timed[offsets[:-1][counts > 0]] = False
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data, with_events=True):
             found = module.log_probs(part)
-            own = [np.arange(offsets[row], offsets[row + 1]) for row in rows]
             columns = torch.stack([found.time, *found.fields], dim=1)
-            log_prob[np.concatenate(own)] = columns.cpu().numpy()
-    return row, is_timed, log_prob
-
-
-def timed_event_counts(net: EventNet, data: RowData) -> np.ndarray:
-    """Return the number of events of rows that come later than the one before, (n,).
-
-    Their times have a density; ties and the first event of a history have none.
-    """
-    source = data.sources[0].events
-    is_timed = ~net.module_.is_tie(source.channels)
-    n_before = np.concatenate([[0], np.cumsum(is_timed)])
-    # The first event is not counted, nor is any of an empty history.
-    first = np.minimum(source.start + 1, source.stop)
-    return n_before[source.stop] - n_before[first]
+            place, _ = ranges(offsets[rows], offsets[rows + 1])
+            log_prob[place] = columns.cpu().numpy()
+    return log_prob
 
 
 def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.ndarray:

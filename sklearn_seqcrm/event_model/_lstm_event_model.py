@@ -22,7 +22,7 @@ from sklearn_seqcrm.event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
     states_at_cutoffs,
-    timed_event_counts,
+    timed_events,
 )
 from sklearn_seqcrm.event_model._next_values import NextValuesMixin
 from sklearn_seqcrm.event_model._numbers import NumberField
@@ -360,7 +360,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         """
         data = self._read(X)
         log_width = self._log_width(time_unit)
-        widths = log_width * timed_event_counts(self.net_, data)
+        row, is_timed = timed_events(self.net_, data)
+        widths = log_width * np.bincount(row, is_timed, len(data))
         return -self.net_.outputs(data)[:, 0].astype("float64") - widths
 
     def score(
@@ -426,7 +427,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             As for `score_samples`.
         """
         data = self._read(X)
-        row, is_timed, log_probs = event_log_probs(self.net_, data)
+        row, is_timed = timed_events(self.net_, data)
+        log_probs = event_log_probs(self.net_, data)
         log_probs[is_timed, 0] -= self._log_width(time_unit)
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)

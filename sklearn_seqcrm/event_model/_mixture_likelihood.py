@@ -56,7 +56,7 @@ class _LogMixture(torch.autograd.Function):
 
         p                = softmax(l)
         log s            = softplus(r - L) + L,             L = LEAST_LOG_STD
-        P                = p_atom + sum_k p_k C_k           without what a row lacks
+        P                = p_atom + sum_k p_k C_k           of the terms of a row
         d log P / d l_j  = (p_atom 1[j = atom] + p_j C_j) / P - p_j
         d log P / d m_k  = p_k C_k / P * d log C_k / d m_k
 

@@ -46,7 +46,7 @@ _CONSTRAINTS: dict[str, list[Any]] = {
     "open_basket": ["boolean"],
     "exclude_seen": ["boolean"],
 }
-# Probabilities, and what they are computed from, at once: 64 MiB.
+# Most probabilities and states of draws at once: 64 MiB.
 _NUMBERS_AT_ONCE = 2**24
 
 
@@ -175,7 +175,7 @@ class NextValuesMixin(SimulationMixin):
             data = learned.encode(table, rows, np.arange(len(array)))
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(
-                learned, data, keys, within, n_paths, what="within"
+                learned, data, keys, within, n_paths, name="within"
             )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
@@ -309,7 +309,7 @@ def _most_likely(
     field : LevelField
         The field.
     n_trained : int
-        Levels that training had; those after them are new.
+        Number of levels of training; later ones are new.
     n : int
         Most values of a row.
     allowed : ndarray of shape (n_levels,), bool

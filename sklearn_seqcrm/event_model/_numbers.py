@@ -129,11 +129,7 @@ class NumberDensity(MixtureDensity, FieldDensity):
         return self.mixture(context).draw(draws, self.is_possible)
 
     def write(
-        self,
-        column: Column,
-        encoded: tuple[Any, Any],
-        channels: np.ndarray,
-        codes: np.ndarray,
+        self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray
     ) -> None:
         """Write scaled numbers, and marks of missing ones, to their channels."""
         for channel, numbers in zip(self.blocks.channels, encoded, strict=False):

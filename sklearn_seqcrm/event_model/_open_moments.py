@@ -31,7 +31,7 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm.event_model._segments import sums_before
 
-# From line to line, what is kept in the decayed sum over the lines before.
+# Factor from line to line of the decayed sum over the lines before.
 _KEPT = 0.5
 
 
@@ -136,7 +136,7 @@ class OpenMoments(NamedTuple):
     inputs : Tensor of shape (n, D)
         The join of these, as the first layer takes it.
     encoded : Tensor of shape (n, 3 H)
-        Mean, last and decayed sum of what `LinesBefore.encode` returns for each.
+        Mean, last and decayed sum of these lines, encoded by `LinesBefore`.
     """
 
     later: Tensor
@@ -156,7 +156,7 @@ def join_lines_before(
     lines : Tensor of shape (n_events, F + E)
         Channels and vectors of events, as `embed_lines` returns them, moment by moment.
     encoded : Tensor of shape (n_events, H)
-        What `LinesBefore.encode` returns for them.
+        The events encoded by `LinesBefore`.
     n_before : Tensor of shape (n_events,), int64
         Number of earlier events of its moment before each.
     """
@@ -201,9 +201,8 @@ class PathState:
         Sums over the events of the moment, a packed `OpenMoment`; K is 0 if each event
         is a step.
     encoded : Tensor of shape (n, 3 H)
-        Sum over the events of the moment of what `LinesBefore.encode` returns for each,
-        that of the last one, and the decayed sum; without columns if each event is a
-        step.
+        The events of the moment encoded by `LinesBefore`: their sum, the last of them,
+        and the decayed sum; without columns if each event is a step.
     """
 
     closed: RecurrentState

@@ -15,15 +15,12 @@ Steps of a simulation look at the last columns, and rarely at all of them. So
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
-
-# Levels, moments, ordinal numbers and repeats, each of shape (n, E).
-Columns: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class LevelsNow(NamedTuple):
@@ -155,18 +152,17 @@ class SimulatedLevels:
 
     def _of(self, columns: list[Tensor], n_now: Tensor) -> SimulatedLevels:
         """Return paths with columns of their own, in this order."""
-        level, moment, ordinal, is_repeat = columns
         place = torch.arange(len(n_now), device=n_now.device)
+        level, moment, ordinal, is_repeat = columns
         return SimulatedLevels(level, moment, ordinal, is_repeat, place, n_now)
 
-    def _columns(self) -> Columns:
-        """Return the tensors with an entry for each path and event."""
-        columns = self.level, self.moment, self.ordinal, self.is_repeat
+    def _columns(self) -> list[Tensor]:
+        """Return levels, moments, ordinal numbers and repeats of paths, (n, E) each."""
+        columns = [self.level, self.moment, self.ordinal, self.is_repeat]
         rows = torch.arange(len(self.level), device=self.place.device)
         if len(rows) == len(self.place) and bool((self.place == rows).all()):
             return columns
-        level, moment, ordinal, is_repeat = (one[self.place] for one in columns)
-        return level, moment, ordinal, is_repeat
+        return [one[self.place] for one in columns]
 
 
 def _n_used(moment: Tensor) -> int:

@@ -397,7 +397,7 @@ class SimulationMixin:
         horizon: Any,
         n_paths: int,
         collect: Callable[..., Any] = Simulator.run,
-        what: str = "horizon",
+        name: str = "horizon",
     ) -> tuple[Any, np.ndarray]:
         """Return the collected simulation, and where each row's simulation ends.
 
@@ -413,12 +413,12 @@ class SimulationMixin:
             As for `sample`.
         collect : callable, default=Simulator.run
             Takes a simulator and a plan, and returns an object with `n_cut`.
-        what : str, default="horizon"
-            Name of the horizon in errors.
+        name : str, default="horizon"
+            Name of the parameter in errors.
         """
         # A horizon between ticks is rounded up: it holds the last tick before its end.
         clock = learned.encoder.clock
-        length = clock.duration(horizon, what, positive=True)
+        length = clock.duration(horizon, name, positive=True)
         [source] = data.sources
         end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
         most = learned.most_events.bound(float(length))

@@ -77,7 +77,7 @@ class Ranks:
         return array
 
     def share(self, inputs: Inputs) -> Inputs:
-        """Return the rows of all ranks; those of others without steps."""
+        """Return the rows of all ranks; rows of other ranks have no steps."""
         return inputs
 
     def share_events(

@@ -277,91 +277,77 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         is_step = ~padding.ravel()
         counts = source.levels[index.ravel()[is_step]]
         levels = [SparseRows.of(one, is_step) for one in counts]
-    sequence = np.cumsum(new) - 1
-    n_slots = int(np.diff(at, append=len(rows)).max())
-    views = source, source.cutoff[rows], seen, sequence, own, lengths
-    if n_slots * index.size > _least_for_blocks(index.size, len(rows)):
-        placed = _place_in_blocks(*views)
-    else:
-        placed = _place_in_sequences(*views, n_slots)
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
         torch.from_numpy(source.start[own]),
         levels=levels,
-        **placed,
+        **_place_rows(source, rows, at, np.cumsum(new) - 1, lengths),
     )
 
 
-def _place_in_sequences(
+def _place_rows(
     source: HistorySource,
-    cutoff: np.ndarray,
-    seen: np.ndarray,
+    rows: np.ndarray,
+    at: np.ndarray,
     sequence: np.ndarray,
-    own: np.ndarray,
     lengths: np.ndarray,
-    n_slots: int,
 ) -> dict[str, Any]:
-    """Assign slots to rows of sequences without blocks.
+    """Assign slots to rows, in blocks of their sequences if that is faster.
 
     Parameters
     ----------
     source : HistorySource
         Steps.
-    cutoff, seen, sequence : ndarray of shape (n,)
-        Cutoff, number of visible steps, and sequence of each row.
-    own, lengths : ndarray of shape (B,), int64
-        A row of the source, and the number of steps, of each sequence.
-    n_slots : int
-        Largest number of rows of a sequence.
+    rows : ndarray of shape (n,), int64
+        Rows, sequence by sequence.
+    at : ndarray of shape (B,), int64
+        Position in `rows` of the first row of each sequence.
+    sequence : ndarray of shape (n,), int64
+        Sequence of each row.
+    lengths : ndarray of shape (B,), int64
+        Number of steps of each sequence.
 
     Returns
     -------
     dict
         Fields of a `HistoryBatch`.
     """
-    shape = len(own), n_slots
-    # Rows of a sequence adjoin: the slot of a row is its distance to the first of them.
-    at = np.searchsorted(sequence, np.arange(len(own)))
-    place = sequence * n_slots + np.arange(len(sequence)) - at[sequence]
-    visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
-    times = _times(source, own, lengths, max(1, int(lengths.max())))
-    ages = cutoffs[:, :, None] - times[:, None]  # (B, R, T)
-    return {
+    seen, n_steps = source.lengths[rows], max(1, int(lengths.max()))
+    n_slots = int(np.diff(at, append=len(rows)).max())
+    size = len(at) * n_steps
+    in_blocks = n_slots * size > _least_for_blocks(size, len(rows))
+    if in_blocks:
+        n_blocks, length = n_steps // _BLOCK + 1, _BLOCK
+        # A row that sees full blocks only ends in the next one, and sees nothing of it.
+        block, place, n_slots = _into_chunks(sequence * n_blocks + seen // length)
+    else:  # each sequence is one block and one chunk, in which its rows adjoin
+        n_blocks, length, block = 1, n_steps, np.arange(len(at))
+        place = sequence * n_slots + np.arange(len(rows)) - at[sequence]
+    shape = len(block), n_slots
+    visible = _in_slots(shape, place, seen)  # (C, R)
+    cutoffs = _in_slots(shape, place, source.cutoff[rows])
+    times = _times(source, rows[at], lengths, n_blocks * length)
+    times = times.reshape(-1, length)  # (B * N, K)
+    # A row sees all events of the blocks before its own. In empty slots, visible is 0
+    # and the difference may be negative.
+    in_block = np.maximum(visible - (block % n_blocks * length)[:, None], 0)
+    ages = cutoffs[:, :, None] - times[block][:, None]  # (C, R, K)
+    found = {
         "visible": torch.from_numpy(visible),
-        "ages": _in_typical_times(ages, source, visible[:, :, None]),
+        "ages": _in_typical_times(ages, source, in_block[:, :, None]),
         "place": torch.from_numpy(place),
     }
-
-
-def _place_in_blocks(
-    source: HistorySource,
-    cutoff: np.ndarray,
-    seen: np.ndarray,
-    sequence: np.ndarray,
-    own: np.ndarray,
-    lengths: np.ndarray,
-) -> dict[str, Any]:
-    """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
-    n_blocks = int(lengths.max()) // _BLOCK + 1
-    times = _times(source, own, lengths, n_blocks * _BLOCK)
-    times = times.reshape(-1, _BLOCK)  # (B * N, K)
-    # A row that sees full blocks only ends in the next one, of which it sees nothing.
-    block, place, room = _into_chunks(sequence * n_blocks + seen // _BLOCK)
-    shape = len(block), room
-    visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
-    # A row sees all events of the blocks before its own. In empty slots, visible is 0
-    # and the difference negative.
-    in_block = np.maximum(visible - (block % n_blocks * _BLOCK)[:, None], 0)
-    ages = cutoffs[:, :, None] - times[block][:, None]
+    if not in_blocks:
+        return found
     # Last event before each block; arbitrary for first blocks, which are masked below.
     last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
     durations = (last - before).reshape(-1, n_blocks)
     durations[:, 0] = 0
     # Without an event before the block, the carried state has decayed to nothing.
     since = _in_typical_times(cutoffs - before[block][:, None], source).numpy()
-    since[visible < _BLOCK] = np.inf
+    since[visible < length] = np.inf
     blocks = Blocks(
         torch.from_numpy(block),
         torch.from_numpy(in_block),
@@ -369,12 +355,7 @@ def _place_in_blocks(
         _in_typical_times(last[:, None] - times, source).unflatten(0, (-1, n_blocks)),
         _in_typical_times(durations, source),
     )
-    return {
-        "visible": torch.from_numpy(visible),
-        "ages": _in_typical_times(ages, source, in_block[:, :, None]),
-        "place": torch.from_numpy(place),
-        "blocks": blocks,
-    }
+    return {**found, "blocks": blocks}
 
 
 def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

@@ -36,7 +36,7 @@ OF_ALL_ROWS = {"of_all_rows": True}
 
 
 class TensorFields:
-    """A dataclass of tensors or arrays, to all of which a function can be applied.
+    """A dataclass of tensors or arrays, with functions that apply to all of them.
 
     None stays None, and tuples, lists and other `TensorFields` are followed. Fields
     with the metadata ``of_all_rows`` are left as they are.
@@ -377,7 +377,7 @@ class HistorySpec:
     digest : str, default=""
         Digest of the encoder; empty for tensors without one.
     of_events : str, default=""
-        Digest of what the encoder learned about single events, without row features.
+        Digest of the encoder of single events, without row features.
     moments : MomentChannels or None, default=None
         Positions of the channels of events, if steps are moments.
     """

@@ -45,9 +45,9 @@ _WIDTH = 64  # approximate number of temporary values per row
 class LinearPart(nn.Module):
     """A linear regression on row features, statics and sums, added to the head.
 
-    The network sees symlog values, and its outputs are bounded by those of training. A
-    customer who bought for a hundred times the usual amount will buy for about a
-    hundred times as much again, which only a linear term can predict.
+    Inputs of the network are symlog values, and its outputs are bounded by those of
+    training. A customer who bought for a hundred times the usual amount will buy for
+    about a hundred times as much again, which only a linear term can predict.
 
     It starts as a ridge regression on the training rows. It is then trained together
     with the network, which thereby learns the residuals.
@@ -174,7 +174,7 @@ _PLACES_TO_MULTIPLY = 1.25
 
 
 class HistoryNetwork(nn.Module):
-    """Readers of all history columns, a head, and what is added to its outputs.
+    """Readers of all history columns, a head, and terms added to its outputs.
 
     Parameters
     ----------

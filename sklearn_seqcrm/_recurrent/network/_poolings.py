@@ -5,9 +5,9 @@ Each pooling but `BothEnds` has two forms, which agree (the tests compare them).
 *By batch*: all rows at once, for training. `WeightedPooling.weigh` returns a matrix of
 weights, `EventPooling.pool` the vectors themselves.
 
-*By event*: a state, which `update` changes by one event and `read` turns into what a
-row sees at an age of the last event. These formulas run on torch tensors, NumPy arrays
-and the symbolic arrays of the ONNX export alike, see `_cells`.
+*By event*: a state, which `update` changes by one event and `read` turns into the
+vectors of a row, given the age of the last event. These formulas run on torch tensors,
+NumPy arrays and the symbolic arrays of the ONNX export alike, see `_cells`.
 
 All but ``"max"`` are weighted means with one recurrence: for an event with output h
 after an interarrival time t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
@@ -137,7 +137,7 @@ class EventPooling(Pooling, ABC):
 
     @abstractmethod
     def read(self, state: State, output: Array, age: Array) -> Array:
-        """Return what a row sees, shape (..., P, H); 0 before the first event.
+        """Return the vectors of a row, (..., P, H); 0 before the first event.
 
         Parameters
         ----------
@@ -358,7 +358,7 @@ class Max(EventPooling):
     """The largest output, element by element."""
 
     def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
-        """Return what the rows of a batch see, shape (C, R, H)."""
+        """Return the vectors of the rows of a batch, (C, R, H)."""
         return at_last_event(torch.cummax(outputs, dim=1).values, batch)
 
     def start(self, size: int) -> State:
@@ -382,7 +382,7 @@ class BothEnds(Pooling):
     place = 0
 
     def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
-        """Return what the rows of a batch see, shape (C, 1, H)."""
+        """Return the vectors of the rows of a batch, (C, 1, H)."""
         half = outputs.shape[2] // 2
         forward = at_last_event(outputs[:, :, :half], batch)  # (C, 1, H / 2)
         backward = outputs[:, :1, half:] * (batch.visible > 0)[:, :, None]
@@ -440,7 +440,7 @@ def weighted_sums(
     Returns
     -------
     Tensor of shape (C, R, P * H)
-        What each row sees.
+        Vectors of each row.
     """
     rows = torch.cat([one.rows for one in weights], dim=2)  # (C, R, P, K)
     n_rows, n_pools = rows.shape[1:3]
@@ -555,7 +555,7 @@ def _factors_between(kept: Tensor) -> Tensor:
 
 
 def order_poolings(poolings: Sequence[Pooling]) -> list[int]:
-    """Return the positions of poolings in the order of what a row sees."""
+    """Return the positions of poolings in the order of their vectors."""
     return sorted(range(len(poolings)), key=lambda i: poolings[i].place)
 
 

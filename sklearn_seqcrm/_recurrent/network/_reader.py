@@ -96,16 +96,14 @@ class RecurrentState(NamedTuple):
         self, function: Callable[..., Array], *others: RecurrentState
     ) -> RecurrentState:
         """Apply a function to each array, and to the same array of other states."""
-        states = (self, *others)
-        cells, poolings = (
-            tuple(tuple(map(function, *own)) for own in zip(*parts, strict=True))
-            for parts in (
-                [state.cells for state in states],
-                [state.poolings for state in states],
-            )
+
+        def apply(*same: State) -> State:
+            return tuple(map(function, *same))
+
+        cells, poolings, moment = zip(self, *others, strict=True)
+        return RecurrentState(
+            tuple(map(apply, *cells)), tuple(map(apply, *poolings)), apply(*moment)
         )
-        moment = tuple(map(function, *(state.moment for state in states)))
-        return RecurrentState(cells, poolings, moment)
 
     def take(self, rows: Array) -> RecurrentState:
         """Take some of the histories: an index, a slice or a mask of the first axis."""
@@ -215,7 +213,7 @@ class HistoryReader(nn.Module):
     Attributes
     ----------
     output_size : int
-        Size of what a row sees.
+        Length of the pooled vector of a row.
     moments : MomentChannels or None
         Positions of the channels of events, if steps are moments.
     event_size : int

@@ -84,10 +84,7 @@ class LogMean(Number):
         return np.where(never, np.log(0.5 / len(target)), 0.0)
 
     def adjust(
-        self,
-        outputs: Sequence[np.ndarray],
-        target: np.ndarray,
-        weight: np.ndarray | None,
+        self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None
     ) -> None:
         """Learn the calibration factor of the means from all rows.
 

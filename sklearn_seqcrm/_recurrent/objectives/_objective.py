@@ -130,16 +130,13 @@ class Objective(nn.Module, ABC):
         """
 
     def adjust(
-        self,
-        outputs: Sequence[np.ndarray],
-        target: np.ndarray,
-        weight: np.ndarray | None,
+        self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None
     ) -> None:
         """Calibrate predictions at the end of `fit`, if `adjusts`.
 
         Parameters
         ----------
-        outputs : sequence of ndarray of shape (n, n_outputs), float64
+        outputs : list of ndarray of shape (n, n_outputs), float64
             Outputs of each network for all rows.
         target : ndarray of shape (n,) or (n, k)
             Encoded targets.

@@ -96,7 +96,7 @@ class Graph:
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._output_names: dict[str, str] = {}  # by the tensor
-        # Names of outputs of nodes and constants by what they compute; slices.
+        # Names of outputs of nodes, by operator and inputs, and of constants; slices.
         self._known: dict[Any, Any] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:

@@ -105,10 +105,7 @@ class Quantiles(Number):
         return losses.mean(dim=-1) if self.n_parameters > 1 else losses
 
     def adjust(
-        self,
-        outputs: Sequence[np.ndarray],
-        target: np.ndarray,
-        weight: np.ndarray | None,
+        self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None
     ) -> None:
         """Learn the correction of each quantile from all rows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,10 +190,7 @@ class OutcomesByTreatment(Objective):
         return self.of_one(own, self._outcome_of(target))
 
     def adjust(
-        self,
-        outputs: Sequence[np.ndarray],
-        target: np.ndarray,
-        weight: np.ndarray | None,
+        self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None
     ) -> None:
         for code, of_one in enumerate(self.of_each):
             rows = target[:, 1] == code

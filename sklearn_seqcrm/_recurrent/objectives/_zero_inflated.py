@@ -135,10 +135,7 @@ class ZeroInflatedLognormal(Number):
         return torch.where(some, amounts - log_some, rate)
 
     def adjust(
-        self,
-        outputs: Sequence[np.ndarray],
-        target: np.ndarray,
-        weight: np.ndarray | None,
+        self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None
     ) -> None:
         """Learn the calibration factor of the means from all rows.
 

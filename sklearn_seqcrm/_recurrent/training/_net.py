@@ -71,7 +71,7 @@ class EpochSteps(Callback):
         """End the step, with the weights of this epoch, the best or not."""
 
         def attributes() -> dict[str, Any]:
-            # A copy, as callbacks of scikit-learn may keep or pickle what they see.
+            # A copy, as callbacks of scikit-learn may keep or pickle it.
             copied = net.without_training_state()
             return {
                 "nets_": [copied if one is net else one for one in self.nets],

@@ -216,7 +216,7 @@ class _Gatherer:
                 self._sent.put(self._transfer.send(next(parts)))
 
     def receive(self) -> Any:
-        """Return what was sent next, or None at the end."""
+        """Return the next target or part that was sent, or None at the end."""
         sent = self._sent.get()
         if isinstance(sent, BaseException):
             raise sent

@@ -282,10 +282,8 @@ def copy_pretrained_weights(
         raise ValueError(
             f"No history column of X (of {len(specs)}) is encoded as the events that "
             "pretrained was fitted on: other channels, levels or scales mean other "
-            "weights. "
-            "HistoryEncoder(pretrained=event_model) encodes so, and "
-            "make_history_pipeline("
-            "LSTMClassifier(pretrained=event_model)) has it."
+            "weights. HistoryEncoder(pretrained=event_model) encodes so, and "
+            "make_history_pipeline(LSTMClassifier(pretrained=event_model)) has it."
         )
     for reader in same:
         reader.embeddings.load_state_dict(learned.embeddings.state_dict())
