@@ -47,9 +47,8 @@ class InterarrivalGrid(NamedTuple):
     unit : float
         Ticks in a typical interarrival time.
     step : float
-        Ticks that every interarrival time is a multiple of.
-    is_lattice : bool
-        Whether there is such a step; otherwise `step` is a small part of `unit`.
+        Largest number of ticks that every interarrival time is a multiple of; without
+        one, a small part of `unit`.
     tie_share : float
         Share of the events at the time of the previous event.
     some_ties : bool
@@ -70,7 +69,6 @@ class InterarrivalGrid(NamedTuple):
 
     unit: float
     step: float
-    is_lattice: bool
     tie_share: float
     some_ties: bool
     quantiles: tuple[float, ...]
@@ -112,9 +110,8 @@ class InterarrivalGrid(NamedTuple):
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
         step = _common_step(positive)
-        is_lattice = step is not None or not len(positive)
         if step is None:
-            step = 1.0 if is_lattice else _FINE * unit
+            step = _FINE * unit if len(positive) else 1.0
         if operational_time is not None and operational_time.day % step:
             operational_time = operational_time.without_weekdays()
         # A pseudo-count of half a tie and half an interarrival time above 0.
@@ -131,7 +128,6 @@ class InterarrivalGrid(NamedTuple):
         return cls(
             unit,
             step,
-            is_lattice,
             tie_share,
             some_ties=len(positive) < len(interarrival),
             quantiles=quantiles,

@@ -16,8 +16,6 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-from sklearn_seqcrm._recurrent.training import COUNT
-from sklearn_seqcrm._sklearn_compat import validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import (
@@ -32,6 +30,7 @@ from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
 from sklearn_seqcrm.event_model._simulation_mixin import (
     SimulationMixin,
+    check_arguments,
     insert_customers,
 )
 
@@ -39,13 +38,6 @@ from sklearn_seqcrm.event_model._simulation_mixin import (
 # Lists of ten from 4, 8, 16, 32 and 100 baskets had an NDCG of .395, .409, .420, .423
 # and .424 on groceries, and .275, .274, .288, .286 and .291 on Online Retail II.
 _DRAWS, _BASKETS, _FUTURES = 16, 32, 100
-_CONSTRAINTS: dict[str, list[Any]] = {
-    "n": [COUNT],
-    "n_draws": [COUNT, None],
-    "basket": ["boolean"],
-    "open_basket": ["boolean"],
-    "exclude_seen": ["boolean"],
-}
 # Most probabilities and states of draws at once: 64 MiB.
 _NUMBERS_AT_ONCE = 2**24
 
@@ -156,9 +148,7 @@ class NextValuesMixin(SimulationMixin):
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
         given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
-        validate_parameter_constraints(
-            _CONSTRAINTS, given, "LSTMEventModel.predict_next"
-        )
+        check_arguments("predict_next", **given)
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
         table = select_raw(self._learned.roles, X, self)

@@ -31,15 +31,20 @@ from sklearn_seqcrm.event_model._network import EventNet
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
 
 _CONSTRAINTS: dict[str, list[Any]] = {
+    "n": [COUNT],
     "n_paths": [COUNT],
+    "n_draws": [COUNT, None],
     "interval": [Interval(Real, 0, 1, closed="neither")],
     "return_paths": ["boolean"],
+    "basket": ["boolean"],
+    "open_basket": ["boolean"],
+    "exclude_seen": ["boolean"],
     "random_state": ["random_state"],
     "target": [callable],
 }
 
 
-def _check_arguments(method: str, **given: Any) -> None:
+def check_arguments(method: str, **given: Any) -> None:
     """Raise an error for arguments of a method that are of a wrong type or range.
 
     scikit-learn's decorator would rename errors of a target that a user passes.
@@ -158,7 +163,7 @@ class SimulationMixin:
         depends on the rows of a batch: where a number falls within about 1e-6 of the
         border between two outcomes, a path may take the other one.
         """
-        _check_arguments("sample", n_paths=n_paths, random_state=random_state)
+        check_arguments("sample", n_paths=n_paths, random_state=random_state)
         check_is_fitted(self, "nets_")
         taken = [*self._learned.names, *self._learned.fields]
         check_name_free(row, taken, "The log", "row")
@@ -260,7 +265,7 @@ class SimulationMixin:
         """
         given: dict[str, Any] = {"n_paths": n_paths, "random_state": random_state}
         given |= {"interval": interval, "return_paths": return_paths}
-        _check_arguments("simulate_targets", target=target, **given)
+        check_arguments("simulate_targets", target=target, **given)
         learned, data, keys = self._rows_and_keys(X, random_state)
         events, end = self._simulate(learned, data, keys, horizon, n_paths)
         [source] = data.sources
@@ -366,7 +371,7 @@ class SimulationMixin:
         >>> (today + sales["start"]).dt.day.unique().tolist()
         [1, 8, 15, 22]
         """
-        _check_arguments(
+        check_arguments(
             "demand", n_paths=n_paths, interval=interval, random_state=random_state
         )
         learned, data, keys = self._rows_and_keys(X, random_state)

@@ -91,11 +91,11 @@ def test_simulated_events_count_like_observed_ones(fitted):
         )
     step = learned.grid.step
     for interarrival in ([1, 0, 12, 3], [0, 0, 5, 2]):
-        before, gap = paths.rate, np.array(interarrival)
-        paths = paths.advance(gap * step, learned.grid)
-        repeats = before.n_repeats.numpy() + (gap > 0)
+        before, steps = paths.rate, np.array(interarrival)
+        paths = paths.advance(steps * step, learned.grid)
+        repeats = before.n_repeats.numpy() + (steps > 0)
         elapsed = (
-            before.elapsed.numpy() + (gap - 0.5).clip(0) * step / learned.grid.unit
+            before.elapsed.numpy() + (steps - 0.5).clip(0) * step / learned.grid.unit
         )
         assert_allclose(paths.rate.n_repeats, repeats)
         assert_allclose(paths.rate.elapsed, elapsed, rtol=1e-5)

@@ -40,20 +40,22 @@ def test_time_passes_as_in_a_loop_over_days(unit, day):
     days = rng.integers(-30_000, 30_000, 300)
     start = days * day + rng.integers(0, day, 300)
     start[:20] = days[:20] * day
-    gaps = rng.integers(0, 40 * day, 300)
-    gaps[:40] = rng.integers(0, 40, 40) * day
-    gaps[40:80] = rng.integers(0, 50, 40)  # a few ticks
+    interarrival = rng.integers(0, 40 * day, 300)
+    interarrival[:40] = rng.integers(0, 40, 40) * day
+    interarrival[40:80] = rng.integers(0, 50, 40)  # a few ticks
     expected = [
-        warped_by_loop(*one, unit, day) for one in zip(start, gaps, strict=True)
+        warped_by_loop(*one, unit, day) for one in zip(start, interarrival, strict=True)
     ]
-    passed = week.warp(start, gaps)
+    passed = week.warp(start, interarrival)
     assert_allclose(passed, expected, rtol=1e-14)
     # As many digits as a sum of days leaves on the slowest of them.
-    assert_allclose(week.unwarp(start, passed), gaps, rtol=1e-12, atol=1e-12 * day)
+    assert_allclose(
+        week.unwarp(start, passed), interarrival, rtol=1e-12, atol=1e-12 * day
+    )
 
 
-def warped_by_loop(start, gap, unit, day):
-    total, end = 0.0, start + gap
+def warped_by_loop(start, duration, unit, day):
+    total, end = 0.0, start + duration
     while start < end:
         until = min(end, (start // day + 1) * day)
         weekday = pd.Timestamp(np.datetime64(int(start), unit)).day_of_week
@@ -106,9 +108,11 @@ def grid_of(step, n=2000):
     rng = np.random.default_rng(0)
     steps = np.ceil(np.exp(rng.normal(1, 1, n)) * (US // step)).astype("int64")
     steps[:300] = 0
-    gaps, starts = steps * step, rng.integers(0, 200, n) * US
+    interarrival, starts = steps * step, rng.integers(0, 200, n) * US
     week, silence = OperationalTime(RATES, US), np.array([30, 90]) * US
-    return InterarrivalGrid.of(gaps, starts, silence, starts[:2], 3.0 * US, 3, week)
+    return InterarrivalGrid.of(
+        interarrival, starts, silence, starts[:2], 3.0 * US, 3, week
+    )
 
 
 def start_on(weekday):
@@ -178,9 +182,9 @@ def test_cells_tile_and_draws_follow_them(step, n):
 
 def test_components_start_in_operational_time():
     week, starts = OperationalTime(RATES, US), start_on(np.array([0, 3, 4, 4]))
-    gaps, silence = np.array([1, 2, 3, 0]) * US, np.array([2 * US])
+    interarrival, silence = np.array([1, 2, 3, 0]) * US, np.array([2 * US])
     found = InterarrivalGrid.of(
-        gaps, starts, silence, start_on(np.array([5])), US, 9, week
+        interarrival, starts, silence, start_on(np.array([5])), US, 9, week
     )
     # Tuesday; Friday and Saturday; Saturday to Monday; Sunday to Wednesday.
     logs = np.log([1.2, 1.76, 0.01 + 0.14 + 1.5, 0.14 + 1.5 + 1.2 + 0.8])
@@ -372,5 +376,5 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     assert model.score(X) > without_weekdays(monkeypatch, X).score(X) + 0.1
     futures = model.sample(X, "91D", n_paths=4, random_state=0)
     assert shares_of(futures["day"])[[1, 6]].max() < 0.01
-    gaps = futures.groupby(["row", "path"])["day"].diff()
-    assert 0.2 < (gaps < DAY).mean() < 0.8
+    interarrival = futures.groupby(["row", "path"])["day"].diff()
+    assert 0.2 < (interarrival < DAY).mean() < 0.8

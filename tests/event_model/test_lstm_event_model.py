@@ -60,16 +60,16 @@ def test_likelihood_is_that_of_a_loop():
         for j, (day, shop) in enumerate(zip(own["day"], own["shop"], strict=True)):
             h = output + statics.bias + statics.weight[:, 0] * age[i]
             if j:
-                gap = (day - own["day"].iloc[j - 1]).days
+                interarrival = (day - own["day"].iloc[j - 1]).days
                 inputs = with_rate(h, own["day"].iloc[:j], unit)
-                expected += log_prob_of_days(module, inputs, gap, unit)
+                expected += log_prob_of_days(module, inputs, interarrival, unit)
             values = torch.tensor(encoded.log.channels[start + j])
             if not j:
                 values[module.blocks.time.start] = 0
             context = torch.relu(
                 module.from_state(h) + module.from_time(values[module.blocks.time])
             )
-            is_tie = j > 0 and gap == 0
+            is_tie = j > 0 and interarrival == 0
             of_output, of_gates = (
                 torch.cat([context * factor[int(is_tie)], torch.tensor([1.0 - is_tie])])
                 for factor in density.shrinkage
@@ -89,8 +89,8 @@ def test_likelihood_is_that_of_a_loop():
             silence = (at - own["day"].iloc[-1]).days
             inputs = with_rate(h, own["day"], unit)
             shares = [
-                np.exp(log_prob_of_days(module, inputs, gap, unit))
-                for gap in range(silence)
+                np.exp(log_prob_of_days(module, inputs, interarrival, unit))
+                for interarrival in range(silence)
             ]
             expected += np.log(1 - np.sum(shares))
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
@@ -127,24 +127,24 @@ def share_of(copies, context, shares, before, day, shop):
 
 def with_rate(h, days, unit):
     """Append the log rate; interarrival times of k recorded days count as k - 1/2."""
-    gaps = days.diff().dt.days.iloc[1:]
-    gaps = gaps[gaps > 0] - 0.5
-    rate = (len(gaps) + 0.5) / (gaps.sum() / unit + 1)
+    interarrival = days.diff().dt.days.iloc[1:]
+    interarrival = interarrival[interarrival > 0] - 0.5
+    rate = (len(interarrival) + 0.5) / (interarrival.sum() / unit + 1)
     return torch.cat([h, torch.tensor([np.log(rate)], dtype=h.dtype)])
 
 
-def log_prob_of_days(module, inputs, gap, unit):
+def log_prob_of_days(module, inputs, interarrival, unit):
     """Return the log probability of an interarrival time in days, by scipy."""
     numbers = module.time.output(inputs).detach().double().numpy()
     # A tie, no further event, and four components.
     odds = np.exp(numbers[:6] + module.time.logit_offset.numpy())
     shares = odds / odds.sum()
-    if gap == 0:
+    if interarrival == 0:
         return np.log(shares[0])
     scale = np.exp(np.log1p(np.exp(numbers[10:] + 4.6)) - 4.6)
     mixture = stats.norm(numbers[6:10], scale)
-    below = 0 if gap == 1 else mixture.cdf(np.log((gap - 1) / unit))
-    return np.log(shares[2:] @ (mixture.cdf(np.log(gap / unit)) - below))
+    below = 0 if interarrival == 1 else mixture.cdf(np.log((interarrival - 1) / unit))
+    return np.log(shares[2:] @ (mixture.cdf(np.log(interarrival / unit)) - below))
 
 
 def test_events_add_up_to_rows(model, X):
@@ -180,8 +180,8 @@ def test_likelihood_comes_close_to_the_truth(kind):
     for _ in range(600):
         rate = rng.choice([0.3, 3.0]) if kind == "mixed" else 1.0
         shape = 1 if kind == "mixed" else 3
-        gaps = rng.gamma(shape, 1 / (rate * shape), 200)
-        times = np.append(0.0, np.cumsum(gaps))
+        interarrival = rng.gamma(shape, 1 / (rate * shape), 200)
+        times = np.append(0.0, np.cumsum(interarrival))
         times = times[times < end]
         n_gaps = len(times) - 1
         histories.append(times)
@@ -190,7 +190,9 @@ def test_likelihood_comes_close_to_the_truth(kind):
             truth += np.log(np.mean(rates**n_gaps * np.exp(-rates * end)))
         else:
             gamma = stats.gamma(3, scale=1 / 3)
-            truth += gamma.logpdf(gaps[:n_gaps]).sum() + gamma.logsf(end - times[-1])
+            truth += gamma.logpdf(interarrival[:n_gaps]).sum() + gamma.logsf(
+                end - times[-1]
+            )
     n_events = sum(map(len, histories))
     who = np.repeat(range(600), [len(times) for times in histories])
     events = pd.DataFrame({"who": who, "time": np.concatenate(histories)})
@@ -214,8 +216,8 @@ def rows_of_times(events, end):
 def random_times(rate, end, n=300, seed=0):
     """Return events of customers who come at random from time 0 on."""
     rng = np.random.default_rng(seed)
-    gaps = np.column_stack([np.zeros(n), rng.exponential(1 / rate, (n, 200))])
-    times = gaps.cumsum(axis=1)
+    interarrival = np.column_stack([np.zeros(n), rng.exponential(1 / rate, (n, 200))])
+    times = interarrival.cumsum(axis=1)
     who, which = np.nonzero(times < end)
     return pd.DataFrame({"who": who, "time": times[who, which]})
 

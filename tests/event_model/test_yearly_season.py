@@ -47,17 +47,17 @@ def test_time_passes_by_weekday_and_season_as_in_a_loop_over_days():
     scale = 1 / rates_by_day(np.arange(28 * 365 + 7)).mean()
     rng = np.random.default_rng(0)
     start = rng.integers(-20_000 * US, 20_000 * US, 60)
-    gaps = rng.integers(0, 900 * US, 60)
-    gaps[:20] = rng.integers(0, US, 20)
+    durations = rng.integers(0, 900 * US, 60)
+    durations[:20] = rng.integers(0, US, 20)
     expected = []
-    for first, gap in zip(start, gaps, strict=True):
-        days = np.arange(first // US, (first + gap) // US + 1)
-        ends = np.minimum((days + 1) * US, first + gap)
+    for first, duration in zip(start, durations, strict=True):
+        days = np.arange(first // US, (first + duration) // US + 1)
+        ends = np.minimum((days + 1) * US, first + duration)
         parts = ends - np.maximum(days * US, first)
         expected.append((parts * rates_by_day(days)).sum() * scale)
-    passed = time.warp(start, gaps)
+    passed = time.warp(start, durations)
     assert_allclose(passed, expected, rtol=1e-12)
-    assert_allclose(time.unwarp(start, passed), gaps, rtol=1e-9, atol=1e-9 * US)
+    assert_allclose(time.unwarp(start, passed), durations, rtol=1e-9, atol=1e-9 * US)
 
 
 def test_a_cycle_of_28_years_keeps_its_length():
@@ -96,9 +96,7 @@ def test_the_rates_of_a_season_are_bounded_alike_everywhere():
     ],
 )
 def test_cells_are_numbers_where_time_hardly_passes(time):
-    grid = InterarrivalGrid(
-        10.0 * US, float(US), True, 0.1, False, (0.0,), 1, 0.1, time
-    )
+    grid = InterarrivalGrid(10.0 * US, float(US), 0.1, False, (0.0,), 1, 0.1, time)
     steps, starts = (one.ravel() for one in np.mgrid[1:40, 19_300:19_700])
     assert not np.isnan(grid.cells(steps * US, starts * US)).any()
 

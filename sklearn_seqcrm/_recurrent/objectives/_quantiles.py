@@ -97,10 +97,8 @@ class Quantiles(Number):
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         q = torch.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
         if self.n_parameters > 1:
-            steps = torch.tensor(self._steps, dtype=q.dtype, device=q.device)
-            outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
             target = target.unsqueeze(-1)  # (n, [k,] 1) against (n, [k,] q)
-        beyond = target - outputs
+        beyond = target - self._transformed_quantiles(outputs)
         losses = torch.maximum(q * beyond, (q - 1) * beyond)
         return losses.mean(dim=-1) if self.n_parameters > 1 else losses
 
@@ -133,7 +131,10 @@ class Quantiles(Number):
         """Return transformed quantiles without their correction, shape (n, k, q)."""
         if self.n_parameters == 1:
             return outputs
-        return outputs[..., :1] + softplus(outputs[..., 1:]) @ self._steps.T
+        steps: Array = self._steps
+        if isinstance(outputs, Tensor):
+            steps = torch.tensor(steps, dtype=outputs.dtype, device=outputs.device)
+        return outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
 
     def _predict_by_target(self, outputs: Array) -> Array:
         return self._quantiles_of(outputs)[..., self._middle]

@@ -312,11 +312,11 @@ def test_one_event_at_a_time_equals_a_batch(moments, options):
     # Several histories at once, whose moments go on for some of them.
     together = states[0].map(lambda *one: np.stack(one), *states[1:])
     event = np.stack([events.channels[0]] * 9), np.stack([events.codes[0]] * 9)
-    gap, begins = np.linspace(0, 2, 9, dtype="float32"), np.arange(9) % 3 > 0
-    after = steps.update(together.take(slice(9)), *event, gap, begins)
+    interarrival, begins = np.linspace(0, 2, 9, dtype="float32"), np.arange(9) % 3 > 0
+    after = steps.update(together.take(slice(9)), *event, interarrival, begins)
     for i in range(9):
         alone = steps.update(
-            states[i], event[0][i], event[1][i], gap[i], bool(begins[i])
+            states[i], event[0][i], event[1][i], interarrival[i], bool(begins[i])
         )
         expected = steps.read(alone, np.float32(1))
         found = steps.read(after.take(i), np.float32(1))

@@ -28,8 +28,8 @@ def make_rows(lengths, seed=0, before_each=True):
     lengths = np.asarray(lengths)
     stop = np.cumsum(lengths)
     start = stop - lengths
-    gaps = np.exp(rng.normal(0, 3, lengths.sum()))
-    times = np.cumsum(gaps) + 1e6
+    interarrival = np.exp(rng.normal(0, 3, lengths.sum()))
+    times = np.cumsum(interarrival) + 1e6
     seen = [np.arange(n + 1) for n in lengths]
     if not before_each:  # no row ends at some events, and several end at others
         seen = [rng.integers(0, n + 1, 3 * n) for n in lengths]
@@ -158,8 +158,8 @@ def test_event_by_event(pooling, library):
     for row in np.argsort(source.stop):
         if source.stop[row] > n_events:
             last = outputs[0, n_events]
-            gap = (times[n_events] - times[max(n_events - 1, 0)]) / 1.5
-            state = one.update(state, last, number(gap))
+            interarrival = (times[n_events] - times[max(n_events - 1, 0)]) / 1.5
+            state = one.update(state, last, number(interarrival))
             n_events += 1
         assert source.stop[row] == n_events
         age = max(source.cutoff[row] - times[max(n_events - 1, 0)], 0) / 1.5
