@@ -70,7 +70,7 @@ from sklearn_seqcrm.event_model._open_moments import (
 from sklearn_seqcrm.event_model._segments import (
     EmbedSegments,
     gather_segments,
-    read_in_segments,
+    run_in_segments,
 )
 
 
@@ -245,7 +245,7 @@ class EventNetwork(nn.Module):
             lines = embed_lines(self.reader, values, events.codes)
             encoded = self.lines_before.encode(lines)
             opened = join_lines_before(self.reader, lines, encoded, events.n_before)
-        found = read_in_segments(
+        found = run_in_segments(
             self.reader,
             self._embedding_of(part),
             events.n_steps,
@@ -375,9 +375,9 @@ class EventNetwork(nn.Module):
     def final_states(self, part: BatchPart) -> RecurrentState:
         """Return the recurrent state after the last event of each row, 0 without any.
 
-        A padded layer returns the state after the padding. So sequences are read in
-        segments, from where one ends to where the next longer one does; those of a
-        batch are of similar length, so that nearly all is one long segment.
+        A padded layer returns the state after the padding. So layers run over segments,
+        from the end of one sequence to the end of the next longer one. Sequences of a
+        batch are of similar length, so that nearly all steps are in one long segment.
         """
         [history] = part.histories
         reader, lengths = self.reader, history.lengths
@@ -393,7 +393,7 @@ class EventNetwork(nn.Module):
             n = int((sorted_lengths >= end).sum())
             if state is not None:
                 state = state.take(slice(n))
-            _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
+            _, state = reader.run(steps[order[:n], at:end], sorted_lengths[:n], state)
             ended = sorted_lengths[:n] == end
             # Layers in bfloat16 return such states.
             own = state.take(ended).map(Tensor.float)

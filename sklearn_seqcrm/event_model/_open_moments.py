@@ -64,7 +64,7 @@ def open_outputs(
     Parameters
     ----------
     reader : HistoryReader
-        Reads forwards.
+        A reader with one direction.
     inputs : Tensor of shape (n, D)
         Joined lines of each part, as the first layer takes them.
     layers : list of tuple of Tensor of shape (n_entries, H)
@@ -152,7 +152,7 @@ def join_lines_before(
     Parameters
     ----------
     reader : HistoryReader
-        Reads moments.
+        A reader of moments with one direction.
     lines : Tensor of shape (n_events, F + E)
         Channels and vectors of events, as `embed_lines` returns them, moment by moment.
     encoded : Tensor of shape (n_events, H)
@@ -265,7 +265,7 @@ class PathState:
         Parameters
         ----------
         reader : HistoryReader
-            Reads forwards.
+            A reader with one direction.
         lines_before : LinesBefore or None
             Encodes events; None if each is a step.
         values : Tensor of shape (n, F)
@@ -277,7 +277,7 @@ class PathState:
         """
         lines = embed_lines(reader, values, codes)
         if (places := reader.moments) is None or lines_before is None:
-            return replace(self, closed=_read_one(reader, lines, self.closed))
+            return replace(self, closed=_run_one_step(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
         unused = torch.zeros_like(values[:, 0])
@@ -293,14 +293,17 @@ class PathState:
         total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
         memory = [total + encoded, encoded, _KEPT * recent + encoded]
         return type(self)(
-            _read_one(reader, inputs, before), before, moment, torch.cat(memory, dim=1)
+            _run_one_step(reader, inputs, before),
+            before,
+            moment,
+            torch.cat(memory, dim=1),
         )
 
 
-def _read_one(
+def _run_one_step(
     reader: HistoryReader, inputs: Tensor, state: RecurrentState
 ) -> RecurrentState:
     """Return the state after a step of each path, whose input has the shape (n, D)."""
     ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
-    _, after = reader.read(inputs[:, None], ones, state)
+    _, after = reader.run(inputs[:, None], ones, state)
     return after.map(Tensor.float)  # layers in bfloat16 return such states

@@ -1,7 +1,8 @@
-"""Ragged sequences read with little padding, and sums within segments of flat arrays.
+"""Recurrent layers over ragged sequences, and sums within segments of flat arrays.
 
-Rows of a batch have any length. They are read in segments of steps, the longest rows
-first, and rows that have ended leave the batch (an `s` is a step)::
+Rows of a batch have any length. Layers run over segments of their steps, with little
+padding: the longest rows come first, and rows that have ended leave the batch (an `s`
+is a step)::
 
     row 1  s s s s|s s s|s s s s        3 segments of 4, 3 and 4 steps,
     row 2  s s s s|s s s|               of 4, 2 and 1 rows
@@ -85,7 +86,7 @@ class StepStates(NamedTuple):
         return self.offset[step] + self.rank[row] * (step > 0)
 
 
-def read_in_segments(
+def run_in_segments(
     reader: HistoryReader,
     embed: EmbedSegments,
     lengths: Tensor,
@@ -97,7 +98,7 @@ def read_in_segments(
     Parameters
     ----------
     reader : HistoryReader
-        Reads forwards.
+        A reader with one direction.
     embed : callable
         As in `EmbedSegments`.
     lengths : Tensor of shape (B,), int64
@@ -128,7 +129,7 @@ def read_in_segments(
                 state = state.map(Tensor.detach)
         traced: list[tuple[Tensor, Tensor]] = []
         before = state
-        output, state = reader.read(steps, lengths[order[:n]], state, traced)
+        output, state = reader.run(steps, lengths[order[:n]], state, traced)
         outputs.append(_by_step(output))
         if with_layers:
             found = cell_states(reader, traced, before)
@@ -290,7 +291,7 @@ def cell_states(
     Parameters
     ----------
     reader : HistoryReader
-        Reads forwards.
+        A reader with one direction.
     layers : list of (Tensor of shape (n, T, D), Tensor of shape (n, T, H))
         Inputs and outputs of each layer.
     before : RecurrentState of n, or None

@@ -12,7 +12,7 @@ from sklearn_seqcrm._recurrent.network._reader import HistoryReader
 from sklearn_seqcrm.event_model._segments import (
     cut_segments,
     gather_segments,
-    read_in_segments,
+    run_in_segments,
 )
 
 
@@ -36,14 +36,14 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps, is_padd
             return [reader.embed(values[at], codes[at]) for at in segments]
         return gather_segments(values[row, step], begin, lengths, segments)
 
-    states = read_in_segments(reader, embed, lengths, start)
+    states = run_in_segments(reader, embed, lengths, start)
     rows = torch.cat([row, torch.arange(len(lengths))])
     found = states.outputs[states.place(rows, torch.cat([step, lengths]))]
     of_each = []
     for sequence, length in zip(values, lengths, strict=True):
         outputs = [start[None]]
         if length:
-            own, _ = reader.read(sequence[None, :length], length[None])
+            own, _ = reader.run(sequence[None, :length], length[None])
             outputs.append(own[0])
         of_each.append(torch.cat(outputs))
     before = torch.cat([one[:-1] for one in of_each])
@@ -71,13 +71,13 @@ def test_states_after_each_step_are_those_of_shorter_sequences(cell):
     def embed(segments):
         return [reader.embed(values[at], codes[at]) for at in segments]
 
-    found = read_in_segments(reader, embed, lengths, torch.zeros(5), with_layers=True)
+    found = run_in_segments(reader, embed, lengths, torch.zeros(5), with_layers=True)
     weights = list(reader.parameters())
     for row, length in enumerate(lengths.tolist()):
         for step in range(1, length + 1):
             place = found.place(torch.tensor(row), torch.tensor(step))
             cut = values[row : row + 1, :step]
-            _, state = reader.read(cut, torch.tensor([step]))
+            _, state = reader.run(cut, torch.tensor([step]))
             own = torch.cat([one[place] for layer in found.layers for one in layer])
             expected = torch.cat([one[0] for layer in state.cells for one in layer])
             assert_allclose(own.detach(), expected.detach(), atol=1e-6)
@@ -124,7 +124,7 @@ def test_empty_sequences_have_no_segments():
     def embed(segments):
         return gather_segments(torch.zeros(0, 2), none, none, segments)
 
-    found = read_in_segments(reader, embed, none, start)
+    found = run_in_segments(reader, embed, none, start)
     assert torch.equal(
         found.outputs[found.place(torch.arange(3), none)], start.expand(3, 5)
     )

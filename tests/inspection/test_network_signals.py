@@ -144,12 +144,12 @@ def test_norms_against_differences(X, options):
 
     def output_of(i, k, of, change):
         """What is explained if a number of the state is changed."""
-        outputs, state = reader.read(steps[:, : at + 1], history.lengths)
+        outputs, state = reader.run(steps[:, : at + 1], history.lengths)
         state.cells[i][of][0, k] += change
         outputs = torch.cat([outputs[:, :at], state.output[:, None]], dim=1)
         outputs = outputs.double()
         for step in steps[:, at + 1 :].split(1, dim=1):
-            more, state = reader.read(step, history.lengths, state)
+            more, state = reader.run(step, history.lengths, state)
             outputs = torch.cat([outputs, more.double()], dim=1)
         pooled = reader.pool(outputs, history)
         parts = [pooled, static]

@@ -25,7 +25,7 @@ from sklearn_seqcrm._recurrent.network import (
     LSTMCell,
     isolated_torch_settings,
     layer_products,
-    read_both_ways,
+    run_both_ways,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
 
@@ -184,7 +184,7 @@ def _layer_gates(
     steps = reader.embed(batch.values, batch.codes, batch.levels)  # (B, T, D)
     lower_layers, at = reader.layers[:layer], reader.layers[layer][0]
     for directions in lower_layers:
-        steps, _ = read_both_ways(directions, steps, batch.lengths)
+        steps, _ = run_both_ways(directions, steps, batch.lengths)
     hidden, _ = at(steps)  # (B, T, H)
     # The layer returns the state after each event; it is 0 before the first one.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
@@ -285,7 +285,7 @@ class _PerturbedReader(nn.Module):
         self.perturbations, self.n_steps = [], steps.shape[1]
         state, outputs = None, []  # outputs of T steps, (B, H) each
         for event in steps.split(1, dim=1):
-            _, after = self.reader.read(event, batch.lengths, state)
+            _, after = self.reader.run(event, batch.lengths, state)
             state = after.map(self._perturbed)
             outputs.append(state.output)
         return self.reader.pool(torch.stack(outputs, dim=1), batch)

@@ -37,7 +37,7 @@ from sklearn_seqcrm._recurrent.network._reader import (
     HistoryReader,
     RecurrentState,
     join,
-    read_both_ways,
+    run_both_ways,
     trains_in_bfloat16,
 )
 from sklearn_seqcrm._recurrent.network._step_network import (

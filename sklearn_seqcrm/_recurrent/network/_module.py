@@ -181,7 +181,7 @@ class HistoryNetwork(nn.Module):
     specs : sequence of HistorySpec
         One for each history column.
     n_static : int
-        Number of row features and statics that the head reads.
+        Number of row features and statics, inputs of the head.
     n_outputs : int
         Number of outputs.
     head_sizes : sequence of int
@@ -194,7 +194,7 @@ class HistoryNetwork(nn.Module):
         Outputs to which the offset of the row is added, times a slope that is 1 until
         `set_offset_slope` changes it. Empty: rows have no offset.
     n_sums : int, default=0
-        Number of sums of the histories, which only the linear part reads.
+        Number of sums of the histories, further inputs of the linear part.
     is_linear : bool, default=False
         Whether there is a linear part.
     **reader_options
@@ -269,7 +269,7 @@ class HistoryNetwork(nn.Module):
                 numbers = layer(numbers)
         return self._add_offset_and_linear(numbers, batch)
 
-    def read_pooled(self, pooled: Sequence[Tensor], rows: BatchPart) -> Tensor:
+    def outputs_of_pooled(self, pooled: Sequence[Tensor], rows: BatchPart) -> Tensor:
         """Return the outputs of rows with pooled histories, shape (n, n_outputs).
 
         Parameters

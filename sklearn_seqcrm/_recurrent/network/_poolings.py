@@ -196,7 +196,7 @@ class Last(WeightedPooling):
         end = (step == batch.block_length - 1).to(outputs)
         return Weights(
             rows,
-            # A row that sees nothing of its block reads the event before the block.
+            # A row that sees nothing of its block takes the event before the block.
             (n_seen == 0).to(outputs)[:, :, None],  # (C, R, 1)
             end.expand(*shape, -1),  # (B, N, 1, K)
             outputs.new_zeros(shape),

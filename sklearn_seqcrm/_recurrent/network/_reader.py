@@ -1,4 +1,4 @@
-"""Read the events of one history column in three steps: embed, run the cells, pool.
+"""Vectors of one history column in three steps: embed events, run the cells, pool.
 
 How rows lie in a batch (`HistoryBatch` has the tensors). Rows that start at the same
 event share one padded *sequence*, of which each row sees the first events::
@@ -293,7 +293,7 @@ class HistoryReader(nn.Module):
         """
         if steps is None:
             steps = self.embed(batch.values, batch.codes, batch.levels)
-        outputs, _ = self.read(steps, batch.lengths)
+        outputs, _ = self.run(steps, batch.lengths)
         return self.pool(outputs, batch)
 
     def embed(
@@ -335,7 +335,7 @@ class HistoryReader(nn.Module):
         weights = self.category_dropout(rows.weights[:, None]).squeeze(1)
         return multiply_sparse(rows.offsets, rows.levels, weights, embedding.weight)
 
-    def read(
+    def run(
         self,
         steps: Tensor,
         lengths: Tensor,
@@ -385,7 +385,7 @@ class HistoryReader(nn.Module):
                 if depth:
                     steps = self.dropout(steps)
                 before = None if state is None else state.cells[depth]
-                outputs, after = read_both_ways(  # (B, T, H')
+                outputs, after = run_both_ways(  # (B, T, H')
                     layer, steps, lengths, self.bptt_steps, before
                 )
                 if layers is not None:
@@ -437,7 +437,7 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors), dim=-1)
 
 
-def read_both_ways(
+def run_both_ways(
     directions: Sequence[nn.Module],
     steps: Tensor,
     lengths: Tensor,
@@ -456,19 +456,19 @@ def read_both_ways(
     than those for packed ones. Returns outputs (B, T, H'), and the state of the forward
     direction, whose arrays have shape (B, H).
     """
-    forward, state = read_one_way(directions[0], steps, bptt_steps, state)
+    forward, state = run_one_way(directions[0], steps, bptt_steps, state)
     if len(directions) == 1:
         return forward, state
     step = torch.arange(steps.shape[1], device=steps.device)
     turned = lengths[:, None] - 1 - step  # (B, T)
     turned = torch.where(turned >= 0, turned, step)[:, :, None]  # (B, T, 1)
     backward = steps.gather(1, turned.expand_as(steps))
-    backward, _ = read_one_way(directions[1], backward, bptt_steps)
+    backward, _ = run_one_way(directions[1], backward, bptt_steps)
     backward = backward.gather(1, turned.expand_as(backward))
     return torch.cat([forward, backward], dim=2), state  # (B, T, 2 H)
 
 
-def read_one_way(
+def run_one_way(
     direction: nn.Module,
     steps: Tensor,
     bptt_steps: int | None,

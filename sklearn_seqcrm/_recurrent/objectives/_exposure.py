@@ -17,9 +17,9 @@ class Exposure(NamedTuple):
 
     The logarithm of the exposure is an offset, as in generalised linear models: it is
     added to the logarithm of the rate, ``log(rate) = z + log(exposure / mean)``. The
-    head does not read it. Long windows belong to early cutoffs and hence to other
-    customers: a head that reads the length confounds the two, and extrapolates the
-    confounded effect to lengths that it has not seen.
+    head does not get it. Long windows belong to early cutoffs and hence to other
+    customers: a head with the length as an input confounds the two, and extrapolates
+    the confounded effect to lengths beyond those of training.
 
     Parameters
     ----------

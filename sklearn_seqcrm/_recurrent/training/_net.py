@@ -388,11 +388,11 @@ class HistoryNet(NeuralNet):
         return prefetched(batches, self.device)
 
     def infer(self, x: Batch, **fit_params: Any) -> Tensor:
-        outputs = [self._read(part) for part in self.ranks.own_batch(x)]
+        outputs = [self._outputs_of(part) for part in self.ranks.own_batch(x)]
         n_outputs = getattr(self, "module__n_outputs", 1)
         return self.ranks.join_outputs(outputs, x, n_outputs)
 
-    def _read(self, part: BatchPart) -> Tensor:
+    def _outputs_of(self, part: BatchPart) -> Tensor:
         # `to` costs time even if all tensors are on the device.
         on_cpu = torch.device(self.device).type == "cpu"
         return self.module_(part if on_cpu else part.to(self.device))
@@ -412,7 +412,7 @@ class HistoryNet(NeuralNet):
         # next.
         losses, outputs = [], []
         for part, y_true in zip(own, targets, strict=True):
-            output = self._read(part)
+            output = self._outputs_of(part)
             loss = self.get_loss(output, y_true, X=part, training=True)
             loss = loss * (len(part) / len(rows))  # mean over the batch, not the part
             loss.backward()

@@ -486,8 +486,8 @@ def _run_epochs(
     lowers_rate: bool,
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
-    own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
     # Copies of the user's callbacks: an estimator does not change its parameters.
+    own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
@@ -506,9 +506,8 @@ def _run_epochs(
     # Not by set_params, which does not initialize new callbacks. The rate is set before
     # callbacks of the user, who may set another. Early stopping ends an epoch before
     # later callbacks are called, so that the others come first. All of them see
-    # averaged weights.
-    # Callbacks of several processes surround the others, so that these see numbers on
-    # which all processes agree.
+    # averaged weights. Callbacks of several processes surround the others, so that
+    # these see numbers on which all processes agree.
     first, last = net.ranks.callbacks()
     of_user_and_epochs = [*own, *reporting, *stopping]
     net.callbacks = [*first, *falling, *averaging, *of_user_and_epochs, *last, *ending]

@@ -227,7 +227,7 @@ class EventReader:
     ) -> RecurrentState:
         """Return the state after steps (B, T, D), with times (B, T) before them."""
         lengths = torch.full((len(steps),), steps.shape[1], device="cpu")
-        outputs, after = self._reader.read(steps, lengths, state)  # (B, T, H)
+        outputs, after = self._reader.run(steps, lengths, state)  # (B, T, H)
         poolings = state.poolings
         for output, gap in zip(outputs.unbind(1), gaps.unbind(1), strict=True):
             poolings = tuple(

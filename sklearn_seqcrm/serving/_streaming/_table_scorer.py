@@ -113,5 +113,5 @@ class TableScorer(NamedTuple):
                 stream.pooled(*records[name], number)
                 for name, stream in self.streams.items()
             ]
-            outputs.append(network.read_pooled(pooled, rows).double().numpy())
+            outputs.append(network.outputs_of_pooled(pooled, rows).double().numpy())
         return outputs

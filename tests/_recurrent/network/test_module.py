@@ -22,10 +22,10 @@ from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     _module,
     _reader,
-    read_both_ways,
+    run_both_ways,
     trains_in_bfloat16,
 )
-from sklearn_seqcrm._recurrent.network._reader import read_one_way
+from sklearn_seqcrm._recurrent.network._reader import run_one_way
 from tests._recurrent.data.test_batches import gathered, make_data
 
 SPEC = HistorySpec(n_channels=3, n_levels=(5, 5), half_lives=(1.0, 4.0))
@@ -134,7 +134,7 @@ def test_both_directions_equal_a_packed_network(cell):
     )
     expected, _ = pad_packed_sequence(packed(inputs)[0], batch_first=True)
     for pair in layers:
-        steps, _ = read_both_ways(pair, steps, lengths)
+        steps, _ = run_both_ways(pair, steps, lengths)
     for i, length in enumerate(lengths):
         torch.testing.assert_close(
             steps[i, :length], expected[i, :length], rtol=1e-5, atol=1e-6
@@ -350,7 +350,7 @@ def test_gradients_are_truncated_at_bptt_steps(cell):
         (outputs * weight).sum().backward()
         return [parameter.grad.clone() for parameter in layer.parameters()]
 
-    outputs, _ = read_one_way(layer, steps, 4)  # of 10 steps: 4 + 4 + 2
+    outputs, _ = run_one_way(layer, steps, 4)  # of 10 steps: 4 + 4 + 2
     whole = layer(steps)[0]
     torch.testing.assert_close(outputs, whole)
     found = gradients(outputs)
@@ -372,7 +372,7 @@ def test_gradients_end_at_the_same_steps_in_any_batch():
     torch.manual_seed(0)
     layer = CELLS["lstm"].layer(1, 4, batch_first=True)
     steps = torch.randn(2, 11, 1, requires_grad=True)
-    outputs, _ = read_one_way(layer, steps, 5)
+    outputs, _ = run_one_way(layer, steps, 5)
     (outputs[0, 4] + outputs[1, 8]).sum().backward()
     assert steps.grad[0, :, 0].ne(0).tolist() == [True] * 5 + [False] * 6
     assert steps.grad[1, :, 0].ne(0).tolist() == [False] * 5 + [True] * 4 + [False] * 2
@@ -390,7 +390,7 @@ def test_memory_of_stretches():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs, _ = read_one_way(layer, steps, bptt_steps)
+            outputs, _ = run_one_way(layer, steps, bptt_steps)
         assert outputs.requires_grad
         return sum(sizes.values())
 

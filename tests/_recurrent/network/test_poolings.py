@@ -144,7 +144,7 @@ def test_event_by_event(pooling, library):
     steps = reader.embed(
         torch.from_numpy(source.channels)[None], torch.zeros(1, 200, 0)
     )
-    outputs, _ = reader.read(steps, torch.tensor([200]))
+    outputs, _ = reader.run(steps, torch.tensor([200]))
     one, number = reader.poolings[pooling], np.float32
     if library == "numpy":
         one, outputs = one.to_numpy(), outputs.numpy()

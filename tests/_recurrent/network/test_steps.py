@@ -51,7 +51,7 @@ def test_steps_of_a_cell_are_those_of_a_layer(cell, num_layers, library):
     reader = make_reader(cell, num_layers)
     values, codes, _ = (one.swapaxes(0, 1) for one in some_events(4, 30, seed=1))
     inputs = reader.embed(torch.from_numpy(values), torch.from_numpy(codes))
-    expected, end = reader.read(inputs, torch.full((4,), 30))
+    expected, end = reader.run(inputs, torch.full((4,), 30))
     state, outputs = reader.start(4), []
     cells = [reader.cell.of(layer[0]) for layer in reader.layers]
     if library == "torch":
@@ -117,9 +117,9 @@ def test_before_the_first_event_poolings_are_0(pooling):
 def test_a_call_continues_from_the_state_of_another(cell):
     reader = make_reader(cell, num_layers=2)
     steps, lengths = torch.randn(2, 9, 5), torch.tensor([9, 9])
-    whole, end = reader.read(steps, lengths)
-    head, state = reader.read(steps[:, :4], lengths - 5)
-    tail, other = reader.read(steps[:, 4:], lengths - 4, state)
+    whole, end = reader.run(steps, lengths)
+    head, state = reader.run(steps[:, :4], lengths - 5)
+    tail, other = reader.run(steps[:, 4:], lengths - 4, state)
     torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
     torch.testing.assert_close(other.pack()[0], end.pack()[0])
 
@@ -127,9 +127,9 @@ def test_a_call_continues_from_the_state_of_another(cell):
 def test_a_bidirectional_reader_has_no_state():
     reader = make_reader(bidirectional=True, pooling=["last"])
     steps, lengths = torch.zeros(1, 2, 5), torch.tensor([2])
-    _, state = reader.read(steps, lengths)
+    _, state = reader.run(steps, lengths)
     with pytest.raises(ValueError, match="cannot go on from a state"):
-        reader.read(steps, lengths, state)
+        reader.run(steps, lengths, state)
     with pytest.raises(TypeError, match="BothEnds cannot be updated event by event"):
         StepReader(reader)
 
