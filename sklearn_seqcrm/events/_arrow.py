@@ -11,7 +11,8 @@ Each row is a struct with its own events, null where the history is missing::
 
 Arrow stores the events of all rows concatenated, and offsets into them. The metadata of
 each field of the events, under the key ``sklearn_seqcrm``, hold the JSON of
-`dtype_to_json`. When histories are read back, each row has a segment of its own.
+`dtype_to_json`. When histories are read back, rows of a customer share a segment if
+their events agree.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from sklearn_seqcrm.events._parquet import (
     to_parquet_array,
 )
 from sklearn_seqcrm.events._read import read_column
+from sklearn_seqcrm.events._shared_segments import share_segments
 
 _DTYPE_KEY = b"sklearn_seqcrm"
 
@@ -105,7 +107,7 @@ def rows_from_arrow(array: Any) -> Rows:
     Returns
     -------
     Rows
-        Views of a new log in which every row has a segment of its own.
+        Views of a new log with the events that rows see, see `share_segments`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -128,6 +130,7 @@ def rows_from_arrow(array: Any) -> Rows:
     # Events after the cutoffs were not written: observation ends before the first.
     earliest = ticks[known].min() if known.any() else 0
     observation = ObservationWindow.before(earliest, clock)
+    observation = observation._replace(is_lower_bound=True)
     customers = pd.Index(ids.filter(pa.array(known)).to_pandas())
     timeline = Timeline(customers, offsets, times, clock, observation)
     columns = {
@@ -141,13 +144,9 @@ def rows_from_arrow(array: Any) -> Rows:
     unknown = others[0] if others else pa.nulls(len(known), "int64")
     identities = unknown.fill_null(-1).to_numpy(zero_copy_only=False).copy()
     identities[known] = np.arange(len(offsets) - 1)
-    return Rows(
-        RawLog(timeline, columns, (customer, time)),
-        identities,
-        start,
-        start + lengths,
-        ticks,
-    )
+    log = RawLog(timeline, columns, (customer, time))
+    # Events that several rows see would count several times in each fit.
+    return share_segments(Rows(log, identities, start, start + lengths, ticks))
 
 
 def _frame_of(events: Any) -> Any:
