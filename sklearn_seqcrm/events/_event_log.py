@@ -103,7 +103,9 @@ class EventLog(StoredLog):
         hundred or more, or a thousandth of all, come after a silence of more than a
         tenth of the time span before it (for plain numbers, all of it), 31 days, and
         ten times any earlier silence; or `observed_until` is more than three years
-        after the last of a hundred events or more, and more than their time span.
+        after the last of a hundred events or more, and more than their time span; or
+        at most a fifth of the events are more than three years before all others, and
+        more than the time span of those, such as events of 1900-01-01.
 
     Examples
     --------

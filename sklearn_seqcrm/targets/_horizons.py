@@ -59,7 +59,13 @@ def over_horizons(
     all_windows = [windows for _, windows in found]
     columns = _as_index(all_windows)
     if not columns.is_unique:
-        raise ValueError(f"horizon names some horizons twice: {list(horizon)}.")
+        twice = columns[columns.duplicated()].unique()
+        shown = ", ".join(map(str, twice[:5]))
+        raise ValueError(
+            f"horizon names {len(twice)} of its {len(columns)} horizons more than "
+            f"once: {shown}. Each is a column of the target; horizons that differ "
+            "from row to row need a call for each of them."
+        )
     if censored == "raise":
         # The error counts the rows of the horizon with the most incomplete windows.
         for windows in sorted(all_windows, key=lambda windows: -windows.censored.sum()):

@@ -75,6 +75,32 @@ LOGS = {
         "whatever has __arrow_c_stream__.; got numpy.ndarray",
         TypeError,
     ),
+    "a Series": (
+        partial(EventLog, EVENTS["amount"], "who", "when"),
+        r"events must be .*; got pandas.*Series\. Its to_frame\(\) makes a table",
+        TypeError,
+    ),
+    "a list of events": (
+        partial(EventLog, EVENTS.to_dict("records"), "who", "when"),
+        r"events must be .*; got .*list\. pd.DataFrame\(...\) makes a table of it",
+        TypeError,
+    ),
+    "customers as the index": (
+        partial(EventLog, EVENTS.set_index("who"), "who", "when"),
+        r"no customer column 'who'; it has .* in the index, of which .reset_index\(\)",
+        KeyError,
+    ),
+    "names of several levels": (
+        partial(
+            EventLog, pd.concat({"a": EVENTS}, axis=1), ("a", "who"), ("a", "when")
+        ),
+        r"not text, \[\('a', 'who'\), .* by events.columns = \['_'.join\(map\(",
+        TypeError,
+    ),
+    "an integer beyond the floats": (
+        build(amount=[10**400] * len(EVENTS)),
+        r"Field 'amount' holds an integer .* too large .*, list 'amount' in catego",
+    ),
     "a field of several types": (
         build(amount=EVENTS["amount"].astype(object).where(EVENTS.index > 0, "much")),
         r"'amount' mixes values .* float, str; make them one type, .*astype\(str\)",
@@ -129,6 +155,26 @@ LOGS = {
         "rows has no customer column 'who'; it has",
         KeyError,
     ),
+    "attach: customers as the index": (
+        partial(LOG.attach, ROWS.set_index("who"), cutoff="at"),
+        r"rows has no customer column 'who'; it has .*reset_index\(\) makes columns",
+        KeyError,
+    ),
+    "attach: cutoffs as the index": (
+        partial(LOG.attach, ROWS.set_index("at"), cutoff="at"),
+        r"cutoff='at' is neither a column of rows, .*reset_index\(\) makes columns",
+        KeyError,
+    ),
+    "attach: a Series of ids": (
+        partial(LOG.attach, ROWS["who"]),
+        r"rows must be .*; got pandas.*Series\. Its to_frame\(\) makes a table",
+        TypeError,
+    ),
+    "attach: a Series of cutoffs": (
+        partial(LOG.attach, ROWS[["who"]], cutoff=ROWS["at"]),
+        r"cutoff must be a column of rows or one time .* rows.assign\(cutoff=...\) and",
+        TypeError,
+    ),
     "attach: the name is taken": (
         partial(LOG.attach, X, cutoff="at"),
         "a column 'history' already; choose another name with name=",
@@ -158,7 +204,11 @@ TARGETS = {
     "no horizons": (partial(churned, X, horizon=[]), r"one or several; got \[\]"),
     "a horizon twice": (
         partial(future_count, X, ["30D", "720h"], censored="nan"),
-        r"horizon names some horizons twice: \['30D', '720h'\]",
+        r"horizon names 1 of its 2 horizons more than once: 30 days 00:00:00\. Each",
+    ),
+    "a horizon for each row": (
+        partial(future_count, X, [pd.Timedelta("9D")] * len(X), censored="nan"),
+        "names 1 of its 48 .*; horizons that differ from row to row need a call for ",
     ),
     "several windows beyond the log": (
         partial(churned, X, horizon=["1D", "3000D"]),
