@@ -179,6 +179,16 @@ LOGS = {
         partial(LOG.attach, X, cutoff="at"),
         "a column 'history' already; choose another name with name=",
     ),
+    "snapshots: a generator": (
+        partial(LOG.snapshots_at_random, random_state=np.random.default_rng(0)),
+        r"random_state must be an int, .*; got a Generator\. int\(rng.integers\(",
+        TypeError,
+    ),
+    "concat: no log": (
+        partial(EventLog.concat, {}),
+        "logs must be a dict that names the kind .*; got an empty one",
+        TypeError,
+    ),
     "snapshots: no step": (
         partial(LOG.snapshots_every, 0),
         "step must be longer than 0",
