@@ -14,6 +14,7 @@ from sklearn_seqcrm.targets import (
     future_count,
     future_sum,
     stack_horizons,
+    time_to_next,
 )
 from tests.bad_input.inputs import (
     AWARE,
@@ -227,6 +228,20 @@ TARGETS = {
     "stack_horizons: rows that were dropped": (
         lambda: stack_horizons(X, future_count(X.iloc[:5], ["1D", "2D"])),
         r"X has 48 rows and y 5, and their indexes differ: .*X.loc\[y.index\]",
+    ),
+    "stack_horizons: a target of one horizon": (
+        lambda: stack_horizons(X, time_to_next(X, "2D")),
+        r"columns of y must be the horizons, .*; they are \['event', 'time'\]. future_c",
+        TypeError,
+    ),
+    "stack_horizons: horizons as text": (
+        lambda: stack_horizons(X, future_count(X, ["1D", "2D"]).rename(columns=str)),
+        r"must be the horizons.*'1 days 00:00:00', .*; pd.to_timedelta\(y.columns\) ma",
+        TypeError,
+    ),
+    "stack_horizons: a horizon twice": (
+        lambda: stack_horizons(X, pd.concat([future_count(X, ["1D"])] * 2, axis=1)),
+        r"y has several columns for the horizons \[Timedelta\('1 days",
     ),
     "stack_horizons: a column of the name": (
         lambda: stack_horizons(
