@@ -22,7 +22,6 @@ from sklearn_seqcrm.targets._windows import (
     to_target,
 )
 
-
 # Names in pandas of the types of horizons.
 _HORIZONS = ("timedelta64", "timedelta", "integer", "floating", "mixed-integer-float")
 

@@ -231,7 +231,7 @@ TARGETS = {
     ),
     "stack_horizons: a target of one horizon": (
         lambda: stack_horizons(X, time_to_next(X, "2D")),
-        r"columns of y must be the horizons, .*; they are \['event', 'time'\]. future_c",
+        r"columns of y must be the horizons, .*; they are \['event', 'time'\]. future",
         TypeError,
     ),
     "stack_horizons: horizons as text": (
