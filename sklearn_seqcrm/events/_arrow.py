@@ -11,7 +11,8 @@ Each row is a struct with its own events, null where the history is missing::
 
 Arrow stores the events of all rows concatenated, and offsets into them. The metadata of
 each field of the events, under the key ``sklearn_seqcrm``, hold the JSON of
-`dtype_to_json`. When histories are read back, rows of a customer share a segment if
+`dtype_to_json`. If the log was merged from several kinds of events, those of the field
+of kinds hold, under ``sklearn_seqcrm_kinds``, the fields of each kind. When histories are read back, rows of a customer share a segment if
 their events agree.
 """
 
@@ -27,6 +28,7 @@ import pandas as pd
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import (
     Clock,
+    Kinds,
     ObservationWindow,
     RawLog,
     Rows,
@@ -43,6 +45,7 @@ from sklearn_seqcrm.events._read import read_column
 from sklearn_seqcrm.events._shared_segments import share_segments
 
 _DTYPE_KEY = b"sklearn_seqcrm"
+_KINDS_KEY = b"sklearn_seqcrm_kinds"
 
 
 def rows_to_arrow(rows: Rows) -> Any:
@@ -74,10 +77,15 @@ def rows_to_arrow(rows: Rows) -> Any:
     columns = {time: clock.as_index(log.timeline.times[index])}
     columns |= {name: log.column(name).stored(index) for name in log.fields}
     arrays = [to_parquet_array(values, name) for name, values in columns.items()]
-    notes = [{_DTYPE_KEY: json.dumps(dtype_to_json(one))} for one in columns.values()]
+    notes = {
+        name: {_DTYPE_KEY: json.dumps(dtype_to_json(values))}
+        for name, values in columns.items()
+    }
+    if log.kind_field is not None:
+        notes[log.kind_field][_KINDS_KEY] = json.dumps(log.kinds)
     fields = [
-        pa.field(str(name), array.type, metadata=note)
-        for name, array, note in zip(columns, arrays, notes, strict=True)
+        pa.field(str(name), array.type, metadata=notes[name])
+        for name, array in zip(columns, arrays, strict=True)
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
@@ -144,7 +152,7 @@ def rows_from_arrow(array: Any) -> Rows:
     unknown = others[0] if others else pa.nulls(len(known), "int64")
     identities = unknown.fill_null(-1).to_numpy(zero_copy_only=False).copy()
     identities[known] = np.arange(len(offsets) - 1)
-    log = RawLog(timeline, columns, (customer, time))
+    log = RawLog(timeline, columns, (customer, time), _kinds_of(events.type))
     # Events that several rows see would count several times in each fit.
     return share_segments(Rows(log, identities, start, start + lengths, ticks))
 
@@ -164,3 +172,13 @@ def _frame_of(events: Any) -> Any:
             else restore_dtype(column, json.loads(note))
         )
     return pd.DataFrame(columns)
+
+
+def _kinds_of(event: Any) -> Kinds | None:
+    """Return the kinds that the type of events describes, None for a log of one."""
+    fields = [event.field(place) for place in range(event.num_fields)]
+    for field in fields:
+        note = (field.metadata or {}).get(_KINDS_KEY)
+        if note is not None:
+            return Kinds.of(field.name, json.loads(note))
+    return None
