@@ -12,8 +12,9 @@ Each row is a struct with its own events, null where the history is missing::
 Arrow stores the events of all rows concatenated, and offsets into them. The metadata of
 each field of the events, under the key ``sklearn_seqcrm``, hold the JSON of
 `dtype_to_json`. If the log was merged from several kinds of events, those of the field
-of kinds hold, under ``sklearn_seqcrm_kinds``, the fields of each kind. When histories are read back, rows of a customer share a segment if
-their events agree.
+of kinds hold, under ``sklearn_seqcrm_kinds``, the fields of each kind.
+
+When histories are read back, rows of a customer share a segment if their events agree.
 """
 
 from __future__ import annotations
