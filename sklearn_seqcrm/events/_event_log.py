@@ -29,6 +29,7 @@ from sklearn_seqcrm.events._read import (
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
 from sklearn_seqcrm.events._time_range import (
+    warn_far_beginning,
     warn_far_observation,
     warn_isolated_events,
 )
@@ -220,7 +221,8 @@ class EventLog(StoredLog):
         UserWarning
             If there are duplicates and `duplicates` is "warn", datetimes of a field in
             a table have a time zone and its times have none, or the other way round,
-            new events are long after all others, or a given `observed_until` is.
+            new events are long after or before all others, or a given `observed_until`
+            is long after them.
 
         Examples
         --------
@@ -244,6 +246,8 @@ class EventLog(StoredLog):
             warn_isolated_events(timeline, self._names[1], since=last)
         elif until != self.timeline.observed_until:
             warn_far_observation(timeline)
+        if timeline.span[0] < self.timeline.span[0]:
+            warn_far_beginning(timeline, self._names[1])
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

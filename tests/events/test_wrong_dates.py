@@ -175,9 +175,14 @@ def test_an_early_event_is_a_warning(early, years, tmp_path):
     with pytest.warns(UserWarning, match=match) as found:
         log_of(times, who)
     assert "tests" in Path(found[0].filename).parts
-    table = pd.DataFrame({"who": who, "time": times}).sort_values(["who", "time"])
+    table = pd.DataFrame({"who": who, "time": times})
+    log = EventLog(table[len(early) :], "who", "time")
     with pytest.warns(UserWarning, match=match):
-        EventLog.from_parts([table], tmp_path / "log", "who", "time")
+        late = log.append(table[: len(early)])
+    late.append(table[:1], duplicates="keep")  # not warned of again
+    parts = [table.sort_values(["who", "time"])]
+    with pytest.warns(UserWarning, match=match):
+        EventLog.from_parts(parts, tmp_path / "log", "who", "time")
 
 
 @pytest.mark.parametrize(
