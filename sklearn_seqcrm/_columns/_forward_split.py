@@ -63,8 +63,7 @@ class Cutoffs(NamedTuple):
 def cutoffs_of(array: HistoryArray) -> Cutoffs:
     """Return the cutoffs of a history column of n rows."""
     timeline = array.log.timeline
-    # Logs that were joined may end at different times.
-    end = timeline.end if timeline.customers.is_unique else None
+    end = timeline.end if timeline.end_is_known else None
     return Cutoffs(timeline.clock, array.rows.cutoff, end)
 
 
@@ -494,7 +493,7 @@ def _are_complete(cutoffs: Sequence[Cutoffs], lengths: Mapping[str, Any]) -> np.
     if any(one.end is None for one in cutoffs):
         raise NoForwardSplitError(
             "the end of the record is unknown, as histories were joined from several "
-            "logs, and windows of censored rows may run past it"
+            "logs or read from a file, and windows of censored rows may run past it"
         )
     are_complete = np.logical_and.reduce(
         [

@@ -182,9 +182,19 @@ def static_type_of(column: pd.Series) -> str:
     {"numeric", "datetime", "category"}
         As in the table above. Objects without a single value are a category, which
         takes any later value.
+
+    Raises
+    ------
+    TypeError
+        If the column holds complex numbers.
     """
     dtype: Any = column.dtype
     objects = _type_of_objects(column) if pd.api.types.is_object_dtype(dtype) else None
+    if objects == "complex" or dtype.kind == "c":
+        raise TypeError(
+            f"Column {column.name!r} holds complex numbers, which are no quantities; "
+            f"make columns of their parts, such as X[{column.name!r}].to_numpy().real."
+        )
     return next(
         name for name, one in STATIC_TYPES.items() if one.includes(dtype, objects)
     )
@@ -302,7 +312,8 @@ def has_many_levels(column: pd.Series) -> bool:
     """Return whether a column has more than 50 levels."""
     try:
         return int(column.nunique()) > MANY_LEVELS
-    except TypeError:  # lists, at which the encoder raises an error with the way out
+    except (TypeError, NotImplementedError):
+        # Lists, at which the encoder raises an error with the way out.
         return False
 
 

@@ -41,6 +41,8 @@ def as_numbers(column: pd.Series) -> np.ndarray:
     ------
     TypeError
         If a value has another type.
+    ValueError
+        If an integer is too large for a float.
 
     Examples
     --------
@@ -56,6 +58,12 @@ def as_numbers(column: pd.Series) -> np.ndarray:
         raise TypeError(
             f"Column {column.name!r} held numbers in fit, but now holds other values "
             f"of dtype {column.dtype} ({error}); pass numbers, or fit again."
+        ) from error
+    except OverflowError as error:
+        raise ValueError(
+            f"Column {column.name!r} holds an integer that is too large for a float. "
+            "If it is an id, make text of it by .astype(str); otherwise use a coarser "
+            "unit, or its logarithm."
         ) from error
     return bounded(values)
 
@@ -233,7 +241,7 @@ def coded_levels(column: pd.Series | pd.Index) -> tuple[np.ndarray, list[str]]:
     """
     try:
         codes, levels = pd.factorize(column)
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:  # the latter of Arrow's lists
         name = type(column.dropna()[:1].tolist()[0]).__name__
         raise TypeError(
             f"Column {column.name!r} holds values of the type {name}, which "

@@ -212,6 +212,11 @@ def _to_frame(X: Any) -> pd.DataFrame:
         X = pd.DataFrame(X, columns=default_names(X.shape[1])).infer_objects()
     if not isinstance(X, pd.DataFrame):
         way = "After another transformer, its set_output(transform='pandas') keeps it."
+        if isinstance(X, pd.Series | HistoryArray):
+            way = (
+                "Select a list of columns, X[['history']], also in a "
+                "ColumnTransformer, and X.iloc[[0]] for one row."
+            )
         if hasattr(X, "to_pandas"):
             way = "X.to_pandas() makes a DataFrame; attach histories to that."
         raise TypeError(

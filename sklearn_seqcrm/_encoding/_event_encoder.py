@@ -35,7 +35,6 @@ from sklearn_seqcrm._store import (
     FieldSchema,
     Kinds,
     Log,
-    ObservationWindow,
     RawLog,
     Rows,
     Timeline,
@@ -468,7 +467,7 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     record = log.timeline.observation
     if old != clock:
         # A lower bound, which does not overflow in another unit.
-        record = ObservationWindow(times.max(initial=0), in_days=False)
+        record = record._replace(until=times.max(initial=0), in_days=False)
     timeline = Timeline(log.customers[seen.codes], offsets, times, clock, record)
     encoded = EncodedLog(
         timeline, channels, codes, encoder.layout, encoder.row_scale, log.names

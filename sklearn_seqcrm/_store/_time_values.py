@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store._ids import exact_ids
 from sklearn_seqcrm._store._object_datetimes import are_datetimes, datetimes_of_objects
 
 MAX_TICK = int(np.iinfo("int64").max)
@@ -102,20 +103,34 @@ def parse_timedelta(
 def as_time_series(values: Any, what: str) -> pd.Series:
     """Return times as a Series of datetimes or numbers; refuse anything else."""
     series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
     if isinstance(series.dtype, pd.ArrowDtype):
         series = pd.Series(series.array.to_numpy())
     if series.dtype == object and len(series):
         if are_datetimes(series):
             series = datetimes_of_objects(series, what)
+        elif pd.api.types.infer_dtype(series) == "decimal":
+            series = _numbers_of_decimals(series, what)
         else:
             series = series.infer_objects()
     if len(series) and series.dtype.kind not in "Miuf":
-        raise TypeError(
-            f"{what} must be datetimes or numbers; got the type {series.dtype}. "
+        way = (
             "pd.to_datetime reads dates written as text, with dayfirst=True those like "
-            "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods."
+            "'05.12.2024', and .dt.to_timestamp() makes datetimes of periods"
+        )
+        if series.dtype.kind == "m":
+            way = "times / pd.Timedelta(days=1) makes numbers of durations"
+        raise TypeError(
+            f"{what} must be datetimes or numbers; got the type {series.dtype}. {way}."
         )
     return series
+
+
+def _numbers_of_decimals(values: pd.Series, what: str) -> pd.Series:
+    """Return Decimals, as database drivers return them, as integers if all are."""
+    exact = exact_ids(pd.Index(values), what)
+    return pd.Series(exact.astype("float64") if exact.dtype == object else exact)
 
 
 def int64_of(values: pd.Series) -> np.ndarray:

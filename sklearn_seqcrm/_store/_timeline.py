@@ -64,11 +64,15 @@ class ObservationWindow(NamedTuple):
     limited_by : str or None, default=None
         In a log of several kinds of events, the kind whose observation ends first and
         so limits that of the log.
+    is_lower_bound : bool, default=False
+        Whether the events of some customers may have been observed for longer: of
+        histories that were joined from several logs, or read from a file.
     """
 
     until: Any
     in_days: bool
     limited_by: str | None = None
+    is_lower_bound: bool = False
 
     @classmethod
     def of(
@@ -210,6 +214,12 @@ class Timeline:
     def end(self) -> Any:
         """The first moment that was not observed, on the axis of `clock`."""
         return self.observation.end(self.clock)
+
+    @property
+    def end_is_known(self) -> bool:
+        """Whether the observation of all customers ends at `end`, and not later."""
+        # A customer with two segments comes from two logs.
+        return not self.observation.is_lower_bound and self.customers.is_unique
 
     @property
     def counts(self) -> np.ndarray:

@@ -11,7 +11,10 @@ Each row is a struct with its own events, null where the history is missing::
 
 Arrow stores the events of all rows concatenated, and offsets into them. The metadata of
 each field of the events, under the key ``sklearn_seqcrm``, hold the JSON of
-`dtype_to_json`. When histories are read back, each row has a segment of its own.
+`dtype_to_json`. If the log was merged from several kinds of events, those of the field
+of kinds hold, under ``sklearn_seqcrm_kinds``, the fields of each kind.
+
+When histories are read back, rows of a customer share a segment if their events agree.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import pandas as pd
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import (
     Clock,
+    Kinds,
     ObservationWindow,
     RawLog,
     Rows,
@@ -39,8 +43,10 @@ from sklearn_seqcrm.events._parquet import (
     to_parquet_array,
 )
 from sklearn_seqcrm.events._read import read_column
+from sklearn_seqcrm.events._shared_segments import share_segments
 
 _DTYPE_KEY = b"sklearn_seqcrm"
+_KINDS_KEY = b"sklearn_seqcrm_kinds"
 
 
 def rows_to_arrow(rows: Rows) -> Any:
@@ -72,10 +78,15 @@ def rows_to_arrow(rows: Rows) -> Any:
     columns = {time: clock.as_index(log.timeline.times[index])}
     columns |= {name: log.column(name).stored(index) for name in log.fields}
     arrays = [to_parquet_array(values, name) for name, values in columns.items()]
-    notes = [{_DTYPE_KEY: json.dumps(dtype_to_json(one))} for one in columns.values()]
+    notes = {
+        name: {_DTYPE_KEY: json.dumps(dtype_to_json(values))}
+        for name, values in columns.items()
+    }
+    if log.kind_field is not None:
+        notes[log.kind_field][_KINDS_KEY] = json.dumps(log.kinds)
     fields = [
-        pa.field(str(name), array.type, metadata=note)
-        for name, array, note in zip(columns, arrays, notes, strict=True)
+        pa.field(str(name), array.type, metadata=notes[name])
+        for name, array in zip(columns, arrays, strict=True)
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
@@ -105,7 +116,7 @@ def rows_from_arrow(array: Any) -> Rows:
     Returns
     -------
     Rows
-        Views of a new log in which every row has a segment of its own.
+        Views of a new log with the events that rows see, see `share_segments`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -128,6 +139,7 @@ def rows_from_arrow(array: Any) -> Rows:
     # Events after the cutoffs were not written: observation ends before the first.
     earliest = ticks[known].min() if known.any() else 0
     observation = ObservationWindow.before(earliest, clock)
+    observation = observation._replace(is_lower_bound=True)
     customers = pd.Index(ids.filter(pa.array(known)).to_pandas())
     timeline = Timeline(customers, offsets, times, clock, observation)
     columns = {
@@ -141,13 +153,9 @@ def rows_from_arrow(array: Any) -> Rows:
     unknown = others[0] if others else pa.nulls(len(known), "int64")
     identities = unknown.fill_null(-1).to_numpy(zero_copy_only=False).copy()
     identities[known] = np.arange(len(offsets) - 1)
-    return Rows(
-        RawLog(timeline, columns, (customer, time)),
-        identities,
-        start,
-        start + lengths,
-        ticks,
-    )
+    log = RawLog(timeline, columns, (customer, time), _kinds_of(events.type))
+    # Events that several rows see would count several times in each fit.
+    return share_segments(Rows(log, identities, start, start + lengths, ticks))
 
 
 def _frame_of(events: Any) -> Any:
@@ -165,3 +173,13 @@ def _frame_of(events: Any) -> Any:
             else restore_dtype(column, json.loads(note))
         )
     return pd.DataFrame(columns)
+
+
+def _kinds_of(event: Any) -> Kinds | None:
+    """Return the kinds that the type of events describes, None for a log of one."""
+    fields = [event.field(place) for place in range(event.num_fields)]
+    for field in fields:
+        note = (field.metadata or {}).get(_KINDS_KEY)
+        if note is not None:
+            return Kinds.of(field.name, json.loads(note))
+    return None

@@ -131,9 +131,10 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
         `EventLog`.
     """
     if not isinstance(logs, Mapping) or not logs:
+        given = "an empty one" if isinstance(logs, Mapping) else type(logs).__name__
         raise TypeError(
             "logs must be a dict that names the kind of each log, for example "
-            f"{{'order': orders, 'return': returns}}; got {type(logs).__name__}."
+            f"{{'order': orders, 'return': returns}}; got {given}."
         )
     keys = getattr(next(iter(logs.values())), "names", ())
     for name, log in logs.items():

@@ -28,7 +28,7 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._read import read_table
+from sklearn_seqcrm.events._read import index_advice, read_table
 from sklearn_seqcrm.events._snapshots import (
     MinimalHistory,
     Snapshots,
@@ -222,6 +222,7 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
     if name not in rows.columns:
         raise KeyError(
             f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
+            f"{index_advice(rows.index, name)}"
         )
     column = rows[name]
     if column.ndim > 1:
@@ -296,7 +297,8 @@ def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
     if np.ndim(cutoff):
         raise TypeError(
             "cutoff must be a column of rows or one time for all of them; got "
-            f"{type(cutoff).__name__}."
+            f"{type(cutoff).__name__}. rows.assign(cutoff=...) and cutoff='cutoff' "
+            "give each row its own."
         )
     if pd.isna(cutoff):
         raise ValueError("cutoff is missing; None means everything known.")
@@ -304,6 +306,7 @@ def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
         raise KeyError(
             f"cutoff={cutoff!r} is neither a column of rows, which has "
             f"{list(rows.columns)}, nor a time like those of the log."
+            f"{index_advice(rows.index, cutoff)}"
         )
     return clock.parse(cutoff, "cutoffs")
 

@@ -29,6 +29,7 @@ from sklearn_seqcrm.events._read import (
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
 from sklearn_seqcrm.events._time_range import (
+    warn_far_beginning,
     warn_far_observation,
     warn_isolated_events,
 )
@@ -103,7 +104,9 @@ class EventLog(StoredLog):
         hundred or more, or a thousandth of all, come after a silence of more than a
         tenth of the time span before it (for plain numbers, all of it), 31 days, and
         ten times any earlier silence; or `observed_until` is more than three years
-        after the last of a hundred events or more, and more than their time span.
+        after the last of a hundred events or more, and more than their time span; or
+        at most a fifth of the events are more than three years before all others, and
+        more than the time span of those, such as events of 1900-01-01.
 
     Examples
     --------
@@ -218,7 +221,8 @@ class EventLog(StoredLog):
         UserWarning
             If there are duplicates and `duplicates` is "warn", datetimes of a field in
             a table have a time zone and its times have none, or the other way round,
-            new events are long after all others, or a given `observed_until` is.
+            new events are long after or before all others, or a given `observed_until`
+            is long after them.
 
         Examples
         --------
@@ -242,6 +246,8 @@ class EventLog(StoredLog):
             warn_isolated_events(timeline, self._names[1], since=last)
         elif until != self.timeline.observed_until:
             warn_far_observation(timeline)
+        if timeline.span[0] < self.timeline.span[0]:
+            warn_far_beginning(timeline, self._names[1])
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

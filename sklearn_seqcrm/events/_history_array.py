@@ -35,6 +35,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._html import histories_html
+from sklearn_seqcrm.events._shared_segments import share_segments
 
 # In pickles, fields with at most this many levels keep them all: they may be kinds.
 _N_KINDS = 100
@@ -293,7 +294,7 @@ class HistoryArray(ExtensionArray):
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
         return cls.of(
-            join_rows([array._rows for array in to_concat]), to_concat[0].dtype
+            _join_parts([array._rows for array in to_concat]), to_concat[0].dtype
         )
 
     def __len__(self) -> int:
@@ -331,7 +332,7 @@ class HistoryArray(ExtensionArray):
         # The new rows are appended, and the index of replaced rows points there.
         source = np.arange(len(self), len(self) + len(new.codes))
         index[key] = source[0] if is_one else source
-        joined = join_rows([self._rows, new])
+        joined = _join_parts([self._rows, new])
         self._rows = joined.select(lambda column: column[index])
         self._to_pickle = None
 
@@ -364,7 +365,7 @@ class HistoryArray(ExtensionArray):
         if len(indices) and indices.max() >= len(self):
             raise IndexError("out of bounds value in 'indices'.")
         # The filled row is the last one, so that -1 is its position.
-        with_fill = join_rows([self._rows, self._from_sequence([fill_value])._rows])
+        with_fill = _join_parts([self._rows, self._from_sequence([fill_value])._rows])
         return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
@@ -539,6 +540,16 @@ def _is_missing(value: Any) -> bool:
     )
 
 
+def _join_parts(parts: Sequence[Rows]) -> Rows:
+    """Concatenate rows; rows of a customer of several logs share events if these agree.
+
+    Otherwise an event of several logs would count several times in each fit.
+    """
+    joined = join_rows(parts)
+    is_new = all(joined.log is not part.log for part in parts)
+    return share_segments(joined) if is_new else joined
+
+
 def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     """Return rows of single histories; None means a missing one."""
     # Missing histories view a log without events, which joins with any other.
@@ -555,4 +566,4 @@ def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
         parts.append(Rows(log, who, start, stop, ticks))
     # Joined log by log; `back` restores the order of the scalars.
     back = np.argsort(np.concatenate([np.array(own, int) for own in places.values()]))
-    return join_rows(parts).select(lambda column: column[back])
+    return _join_parts(parts).select(lambda column: column[back])

@@ -113,7 +113,10 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
 
 def observation_to_json(observation: ObservationWindow) -> dict[str, Any]:
     """Return the entry "record" of a note."""
-    return {**observation._asdict(), "until": np.asarray(observation.until).item()}
+    until = np.asarray(observation.until).item()
+    entry = {**observation._asdict(), "until": until}
+    del entry["is_lower_bound"]  # whoever writes a log has it as a whole
+    return entry
 
 
 def observation_from_json(

@@ -16,7 +16,7 @@ text, everything else, `categorical`            int32 codes into ascending level
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
@@ -90,15 +90,40 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
         found = nw.from_native(table, pass_through=True)
     if isinstance(found, nw.LazyFrame):
         return found.collect()
-    if hasattr(table, "__arrow_c_stream__"):
+    # A Series of pandas is an Arrow stream, too, but not one of a table.
+    if hasattr(table, "__arrow_c_stream__") and not isinstance(table, pd.Series):
         import pyarrow as pa
 
         return nw.from_native(pa.table(table), eager_only=True)
     raise TypeError(
         f"{what} must be a pandas, polars or pyarrow table, or a query that gives one "
         "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
-        f"{type(table).__module__}.{type(table).__name__}."
+        f"{type(table).__module__}.{type(table).__name__}.{_way_to_table(table)}"
     )
+
+
+def _way_to_table(table: Any) -> str:
+    """Return how to make a table of an object, if that is simple."""
+    if hasattr(table, "to_frame"):
+        return " Its to_frame() makes a table."
+    if isinstance(table, Mapping | list | np.ndarray):
+        return " pd.DataFrame(...) makes a table of it."
+    return ""
+
+
+def index_advice(index: Any, name: Any) -> str:
+    """Return how to get a column that is in the index of a pandas table.
+
+    Parameters
+    ----------
+    index : object
+        Index of the table, None for tables of other libraries.
+    name : str
+        Name of the missing column.
+    """
+    if name not in getattr(index, "names", ()):
+        return ""
+    return " It is in the index, of which .reset_index() makes columns."
 
 
 def read_events(
@@ -133,7 +158,8 @@ def read_events(
     Events
         The timeline and the fields.
     """
-    names = field_names(table.columns, customer, time, fields, what)
+    index = getattr(table.to_native(), "index", None)
+    names = field_names(table.columns, customer, time, fields, what, index)
     as_categories = chosen_among(categorical, names, what, "categorical")
     if not len(table):
         raise ValueError(
@@ -235,12 +261,16 @@ def field_names(
     time: str,
     fields: Sequence[str] | None,
     what: str = "events",
+    index: Any = None,
 ) -> list[str]:
     """Return the names of the fields to store; refuse missing and repeated columns."""
     columns, keys = list(columns), (customer, time)
     for name, role in ((customer, "customer"), (time, "time")):
         if name not in columns:
-            raise KeyError(f"{what} has no {role} column {name!r}; it has {columns}.")
+            raise KeyError(
+                f"{what} has no {role} column {name!r}; it has {columns}."
+                f"{index_advice(index, name)}"
+            )
     if customer == time:
         raise ValueError(f"customer and time are the same column {customer!r}.")
     if fields is None:
@@ -252,9 +282,12 @@ def field_names(
             raise ValueError(f"fields repeats the customer or time column: {repeated}.")
     numbered = [name for name in (*keys, *chosen) if not isinstance(name, str)]
     if numbered:
+        way = f"{what}.columns.astype(str)"
+        if any(isinstance(name, tuple) for name in numbered):
+            way = f"['_'.join(map(str, one)) for one in {what}.columns]"
         raise TypeError(
             f"{what} has columns whose names are not text, {numbered}; rename them, "
-            f"for example by {what}.columns.astype(str)."
+            f"for example by {what}.columns = {way}."
         )
     return chosen
 
@@ -308,7 +341,14 @@ def _from_objects(series: pd.Series, name: str) -> pd.Series:
     if are_datetimes(series):
         return datetimes_of_objects(series, f"values of the field {name!r}")
     if are_numbers(series):
-        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+        try:
+            return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+        except OverflowError as error:
+            raise ValueError(
+                f"Field {name!r} holds an integer that is too large for a float. If it "
+                f"is an id, list {name!r} in categorical=[...]; otherwise use a "
+                "coarser unit, or its logarithm."
+            ) from error
     inferred = pd.api.types.infer_dtype(series, skipna=True)
     return series.infer_objects() if inferred in _NO_NUMBERS else series
 

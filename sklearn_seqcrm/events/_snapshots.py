@@ -176,6 +176,11 @@ def snapshots_at_random_times(
         the end of observation.
     """
     rng = random_state
+    if isinstance(rng, np.random.Generator):
+        raise TypeError(
+            "random_state must be an int, a RandomState or None, as in scikit-learn; "
+            "got a Generator. int(rng.integers(2**32)) draws an int of it."
+        )
     if not isinstance(rng, np.random.RandomState):
         rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end

@@ -25,6 +25,7 @@ from sklearn_seqcrm.events._read import (
     warn_other_zone,
 )
 from sklearn_seqcrm.events._time_range import (
+    warn_far_beginning,
     warn_far_observation,
     warn_isolated_events,
 )
@@ -52,6 +53,7 @@ def warn_about_events(
     warn_date_like_times(timeline, f"times in column {time!r}")
     if observed_until is None:
         warn_isolated_events(timeline, time)
+    warn_far_beginning(timeline, time)
     warn_far_observation(timeline)
 
 

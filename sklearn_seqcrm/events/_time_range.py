@@ -7,7 +7,8 @@
 
 A cutoff that is late by more than a tenth of the span, and by a month, is a warning:
 all customers look inactive only because the log ends early. So is an event that late
-after all others: the log then counts as observed until its wrong date.
+after all others: the log then counts as observed until its wrong date. And so are
+events years before all others.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ _ISOLATED, _MANY = 0.001, 100
 # shop of one season is silent each year.
 _LONGEST_SILENCE = 0.1
 # An end of observation this long after the last event, and after a longer time than all
-# events span, is a wrong date. Rare kinds of events often end a year before it.
+# events span, is a wrong date. Rare kinds of events often end a year before it. So are
+# events this long before all others, and for a longer time than those span.
 _FAR_DAYS = 3 * 365
+_FAR_SHARE = 0.2  # at most, of events this early
 # Times from which the bulk of the times is estimated.
 _SOME_TIMES = 100_000
 # A span of plain numbers this short, or of this few events, is too short to judge by.
@@ -286,6 +289,59 @@ def _first_isolated(times: np.ndarray, clock: Clock) -> Any:
     if np.diff(bulk).max() > _LONGEST_SILENCE * silence[first]:
         return None
     return tail[first + 1]
+
+
+def warn_far_beginning(timeline: Timeline, time: str) -> None:
+    """Warn of events many years before all others, whose date often means "unknown".
+
+    ::
+
+        1900                               first of the bulk    last of the bulk
+        |----------- silence --------------|-|--|-|||--|-||-|--|-||---|
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log of datetimes; other logs pass.
+    time : str
+        Name of their column.
+    """
+    clock, times = timeline.clock, timeline.times
+    found = _first_of_bulk(times, clock)
+    if found is None:
+        return
+    begin, silence = found
+    early = times[times < begin]
+    bulk = clock.as_scalar(begin)
+    warnings.warn(
+        f"{len(early):,} of {len(times):,} events are "
+        f"{silence:.0f} years before all others, the last of them "
+        f"at {clock.as_scalar(early.max())}; the others begin at {bulk}. Such dates "
+        "often stand for an unknown one. As first events of their customers they "
+        "stretch tenures, and snapshots_every begins with them. Correct or drop the "
+        f"rows with events[{time!r}] < {_as_code(bulk)}.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
+
+
+def _first_of_bulk(times: np.ndarray, clock: Clock) -> tuple[int, float] | None:
+    """Return the first time after far earlier ones, and the years between them."""
+    per_day = clock.ticks_per_day()
+    if per_day is None or len(times) < _MANY:
+        return None
+    far, found = int(_FAR_DAYS * per_day), None
+    begin, last = int(times.min()), int(times.max())
+    # From one time to the next that is far from it: early ones may lie apart.
+    while last - begin > far:
+        begin = int(times[times > begin + far].min())
+        early = times[times < begin]
+        if len(early) > _FAR_SHARE * len(times):
+            break
+        silence = begin - int(early.max())
+        if silence > max(last - begin, far):
+            found = begin, silence / per_day / 365.25
+    return found
 
 
 def warn_far_observation(timeline: Timeline) -> None:

@@ -22,6 +22,9 @@ from sklearn_seqcrm.targets._windows import (
     to_target,
 )
 
+# Names in pandas of the types of horizons.
+_HORIZONS = ("timedelta64", "timedelta", "integer", "floating", "mixed-integer-float")
+
 
 def over_horizons(
     target: Callable[[Any], tuple[Any, Windows]],
@@ -59,7 +62,13 @@ def over_horizons(
     all_windows = [windows for _, windows in found]
     columns = _as_index(all_windows)
     if not columns.is_unique:
-        raise ValueError(f"horizon names some horizons twice: {list(horizon)}.")
+        twice = columns[columns.duplicated()].unique()
+        shown = ", ".join(map(str, twice[:5]))
+        raise ValueError(
+            f"horizon names {len(twice)} of its {len(columns)} horizons more than "
+            f"once: {shown}. Each is a column of the target; horizons that differ "
+            "from row to row need a call for each of them."
+        )
     if censored == "raise":
         # The error counts the rows of the horizon with the most incomplete windows.
         for windows in sorted(all_windows, key=lambda windows: -windows.censored.sum()):
@@ -116,8 +125,11 @@ def stack_horizons(
 
     Raises
     ------
+    TypeError
+        If the columns of `y` are no horizons.
     ValueError
-        If the indexes of `X` and `y` differ, or `X` has a column `name`.
+        If the indexes of `X` and `y` differ, `X` has a column `name`, or `y` has a
+        horizon twice.
 
     See Also
     --------
@@ -161,6 +173,7 @@ def stack_horizons(
             "are the others."
         )
     check_name_free(name, X.columns, "X", "name")
+    _check_horizons(y.columns)
     known = y.notna().to_numpy()  # (n, k)
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
     rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})
@@ -173,3 +186,18 @@ def stack_horizons(
         lengths = {}
     store_horizon(target, lengths)
     return rows, target
+
+
+def _check_horizons(columns: pd.Index) -> None:
+    """Raise an error for columns that are not different Timedeltas or numbers."""
+    # Columns that were joined or selected may be objects.
+    if columns.inferred_type not in _HORIZONS:
+        raise TypeError(
+            "The columns of y must be the horizons, as Timedeltas or numbers; they are "
+            f"{columns[:5].tolist()}. future_count, future_sum and churned give such "
+            "columns if horizon is a list; pd.to_timedelta(y.columns) makes Timedeltas "
+            "of text such as '7 days'."
+        )
+    if not columns.is_unique:
+        twice = columns[columns.duplicated()].unique()[:5]
+        raise ValueError(f"y has several columns for the horizons {list(twice)}.")

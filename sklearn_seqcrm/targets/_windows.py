@@ -157,10 +157,13 @@ def windows_after(
     log: Any = array.log
     rows, timeline = array.rows, log.timeline
     cutoff, times = rows.cutoff, timeline.times
-    if not timeline.customers.is_unique:
+    if not timeline.end_is_known:
         raise ValueError(
-            "These histories were joined from several logs, each of which may end at "
-            "another time; compute the target of each part, then join the parts."
+            "The end of the record of these histories is unknown: they were joined "
+            "from several logs, each of which may end at another time, or read from a "
+            "file, which has no events after the cutoffs. Compute the target of each "
+            "part of X as EventLog.attach or snapshots returned it, then join the "
+            "parts, or write the target with X."
         )
     clock, recorded = timeline.clock, timeline.end
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.

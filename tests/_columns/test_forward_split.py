@@ -309,7 +309,7 @@ def computed_targets():
         frame["long"],
         added,
         added["long"],
-        stack_horizons(X, added)[1],
+        stack_horizons(X, added.rename(columns={"long": 7}))[1],
     ]
 
 

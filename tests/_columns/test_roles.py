@@ -16,7 +16,11 @@ from sklearn_seqcrm._columns import (
     days_before,
     static_type_of,
 )
-from sklearn_seqcrm._columns._static_types import StaticType, static_parts
+from sklearn_seqcrm._columns._static_types import (
+    StaticType,
+    has_many_levels,
+    static_parts,
+)
 from sklearn_seqcrm.events import EventLog
 from tests.logs import log_of_table
 
@@ -297,6 +301,27 @@ def test_datetimes_of_numpy_beside_those_of_python():
 def test_columns_that_are_no_quantities(column):
     with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
         as_numbers(pd.Series(column, name="v"))
+
+
+@pytest.mark.parametrize("dtype", ["complex128", object])
+def test_complex_statics_are_refused(dtype):
+    """In fit, the error said that they had been other numbers in fit."""
+    signal = pd.Series([1j, 2j, 0j], dtype=dtype)
+    X = LOG.attach(ROWS.assign(signal=signal), cutoff="at")
+    with pytest.raises(TypeError, match=r"'signal' holds complex numbers, .*\.real\."):
+        statics_of(X)
+
+
+def test_integers_beyond_the_floats_are_an_error_with_the_column():
+    with pytest.raises(ValueError, match=r"Column 'v' holds an integer that is too"):
+        as_numbers(pd.Series([10**400, 1], name="v", dtype=object))
+
+
+def test_arrow_lists_are_no_categories():
+    lists = pd.Series([[1.0]], name="v", dtype=pd.ArrowDtype(pa.list_(pa.float64())))
+    with pytest.raises(TypeError, match="Column 'v' holds values of the type list, wh"):
+        as_levels(lists)
+    assert not has_many_levels(lists)
 
 
 @pytest.mark.parametrize("dtype", [None, object])

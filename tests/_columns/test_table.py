@@ -151,3 +151,15 @@ def test_object_array_becomes_a_frame():
 def test_anything_else_is_refused(wrong):
     with pytest.raises(TypeError, match="X must be a pandas DataFrame with a history"):
         as_frame(wrong)
+
+
+@pytest.mark.parametrize("column", [FRAME["history"], FRAME["history"].array])
+def test_a_column_alone_is_no_table(column):
+    """As a ColumnTransformer passes it on if the column is not in a list."""
+    with pytest.raises(TypeError, match=r"X\[\['history'\]\], also in a ColumnTransf"):
+        Table.of(column)
+
+
+def test_one_row_as_a_series_is_no_table():
+    with pytest.raises(TypeError, match=r"and X.iloc\[\[0\]\] for one row"):
+        Table.of(FRAME.iloc[0])

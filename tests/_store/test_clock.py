@@ -1,6 +1,7 @@
 """Times and lengths of time on the axis of a log, to the last tick."""
 
 import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,39 @@ def numbered_log(times, **options):
     """A log of one customer whose field x numbers the events."""
     names, fields = ("customer", "time"), {"x": np.arange(len(times))}
     return log_of(times, names=names, fields=fields, **options)
+
+
+# --- Times of other types --- ------------------------------------------------------
+
+EXACT = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("times", "dtype", "ticks"),
+    [
+        ([Decimal(EXACT), Decimal("2.0")], "int64", [EXACT, 2]),
+        ([Decimal("0.5"), Decimal(2)], "float64", [0.5, 2]),
+        (pd.Categorical([5, 2]), "int64", [5, 2]),
+        (
+            pd.Categorical(pd.to_datetime([7, 2], unit="s").as_unit("s")),
+            "int64",
+            [7, 2],
+        ),
+    ],
+)
+def test_decimals_and_categories_are_times(times, dtype, ticks):
+    """A database returns numbers as Decimals, and some files have dates as levels."""
+    clock, found = Clock.of(times, "times")
+    assert clock.dtype == found.dtype == dtype
+    assert found.tolist() == ticks
+    assert clock.read(pd.Series(times), "cutoffs").tolist() == ticks
+
+
+def test_durations_are_no_times():
+    with pytest.raises(
+        TypeError, match=r"times / pd.Timedelta\(days=1\) makes numbers"
+    ):
+        Clock.of(pd.to_timedelta(["1D"]), "times")
 
 
 # --- Lengths --- ------------------------------------------------------------------

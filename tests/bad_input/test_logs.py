@@ -14,6 +14,7 @@ from sklearn_seqcrm.targets import (
     future_count,
     future_sum,
     stack_horizons,
+    time_to_next,
 )
 from tests.bad_input.inputs import (
     AWARE,
@@ -75,6 +76,32 @@ LOGS = {
         "whatever has __arrow_c_stream__.; got numpy.ndarray",
         TypeError,
     ),
+    "a Series": (
+        partial(EventLog, EVENTS["amount"], "who", "when"),
+        r"events must be .*; got pandas.*Series\. Its to_frame\(\) makes a table",
+        TypeError,
+    ),
+    "a list of events": (
+        partial(EventLog, EVENTS.to_dict("records"), "who", "when"),
+        r"events must be .*; got .*list\. pd.DataFrame\(...\) makes a table of it",
+        TypeError,
+    ),
+    "customers as the index": (
+        partial(EventLog, EVENTS.set_index("who"), "who", "when"),
+        r"no customer column 'who'; it has .* in the index, of which .reset_index\(\)",
+        KeyError,
+    ),
+    "names of several levels": (
+        partial(
+            EventLog, pd.concat({"a": EVENTS}, axis=1), ("a", "who"), ("a", "when")
+        ),
+        r"not text, \[\('a', 'who'\), .* by events.columns = \['_'.join\(map\(",
+        TypeError,
+    ),
+    "an integer beyond the floats": (
+        build(amount=[10**400] * len(EVENTS)),
+        r"Field 'amount' holds an integer .* too large .*, list 'amount' in catego",
+    ),
     "a field of several types": (
         build(amount=EVENTS["amount"].astype(object).where(EVENTS.index > 0, "much")),
         r"'amount' mixes values .* float, str; make them one type, .*astype\(str\)",
@@ -129,9 +156,39 @@ LOGS = {
         "rows has no customer column 'who'; it has",
         KeyError,
     ),
+    "attach: customers as the index": (
+        partial(LOG.attach, ROWS.set_index("who"), cutoff="at"),
+        r"rows has no customer column 'who'; it has .*reset_index\(\) makes columns",
+        KeyError,
+    ),
+    "attach: cutoffs as the index": (
+        partial(LOG.attach, ROWS.set_index("at"), cutoff="at"),
+        r"cutoff='at' is neither a column of rows, .*reset_index\(\) makes columns",
+        KeyError,
+    ),
+    "attach: a Series of ids": (
+        partial(LOG.attach, ROWS["who"]),
+        r"rows must be .*; got pandas.*Series\. Its to_frame\(\) makes a table",
+        TypeError,
+    ),
+    "attach: a Series of cutoffs": (
+        partial(LOG.attach, ROWS[["who"]], cutoff=ROWS["at"]),
+        r"cutoff must be a column of rows or one time .* rows.assign\(cutoff=...\) and",
+        TypeError,
+    ),
     "attach: the name is taken": (
         partial(LOG.attach, X, cutoff="at"),
         "a column 'history' already; choose another name with name=",
+    ),
+    "snapshots: a generator": (
+        partial(LOG.snapshots_at_random, random_state=np.random.default_rng(0)),
+        r"random_state must be an int, .*; got a Generator\. int\(rng.integers\(",
+        TypeError,
+    ),
+    "concat: no log": (
+        partial(EventLog.concat, {}),
+        "logs must be a dict that names the kind .*; got an empty one",
+        TypeError,
     ),
     "snapshots: no step": (
         partial(LOG.snapshots_every, 0),
@@ -158,7 +215,11 @@ TARGETS = {
     "no horizons": (partial(churned, X, horizon=[]), r"one or several; got \[\]"),
     "a horizon twice": (
         partial(future_count, X, ["30D", "720h"], censored="nan"),
-        r"horizon names some horizons twice: \['30D', '720h'\]",
+        r"horizon names 1 of its 2 horizons more than once: 30 days 00:00:00\. Each",
+    ),
+    "a horizon for each row": (
+        partial(future_count, X, [pd.Timedelta("9D")] * len(X), censored="nan"),
+        "names 1 of its 48 .*; horizons that differ from row to row need a call for ",
     ),
     "several windows beyond the log": (
         partial(churned, X, horizon=["1D", "3000D"]),
@@ -167,6 +228,20 @@ TARGETS = {
     "stack_horizons: rows that were dropped": (
         lambda: stack_horizons(X, future_count(X.iloc[:5], ["1D", "2D"])),
         r"X has 48 rows and y 5, and their indexes differ: .*X.loc\[y.index\]",
+    ),
+    "stack_horizons: a target of one horizon": (
+        lambda: stack_horizons(X, time_to_next(X, "2D")),
+        r"columns of y must be the horizons, .*; they are \['event', 'time'\]. future",
+        TypeError,
+    ),
+    "stack_horizons: horizons as text": (
+        lambda: stack_horizons(X, future_count(X, ["1D", "2D"]).rename(columns=str)),
+        r"must be the horizons.*'1 days 00:00:00', .*; pd.to_timedelta\(y.columns\) ma",
+        TypeError,
+    ),
+    "stack_horizons: a horizon twice": (
+        lambda: stack_horizons(X, pd.concat([future_count(X, ["1D"])] * 2, axis=1)),
+        r"y has several columns for the horizons \[Timedelta\('1 days",
     ),
     "stack_horizons: a column of the name": (
         lambda: stack_horizons(

@@ -500,7 +500,7 @@ BAD_INPUT = {
     "numbers as names of keys": (
         (pd.DataFrame([["a", 1, 2.0]]), 0, 1), TypeError,
         "events has columns whose names are not text, [0, 1, 2]; rename them, for "
-        "example by events.columns.astype(str).",
+        "example by events.columns = events.columns.astype(str).",
     ),
     "numbers as names of fields": (
         (frame().assign(**{"x": 1}).rename(columns={"x": 7}), "customer", "time"),

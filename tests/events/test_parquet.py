@@ -1,6 +1,7 @@
 """Logs and histories in parquet files."""
 
 import os
+import pickle
 import re
 from decimal import Decimal
 
@@ -10,8 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from tests.events.reference import histories
 
 # --- Histories --- ----------------------------------------------------------------
@@ -136,6 +139,30 @@ def test_arrow_has_no_level_of_the_future():
     assert b"hat" in written
     assert b"later" not in written
     assert b"other" not in written
+
+
+def test_rows_read_back_have_the_kinds_of_their_log(tmp_path):
+    """Aggregates of the amounts of orders and of returns were one."""
+    who = {"who": ["a", "a", "b"], "day": [1, 2, 3], "amount": [1.0, 2.0, 3.0]}
+    orders = EventLog(pd.DataFrame({**who, "shop": "north"}), "who", "day")
+    returns = EventLog(pd.DataFrame(who), "who", "day")
+    log = EventLog.concat({"order": orders, "return": returns}, kind_field="what")
+    X = log.attach(pd.DataFrame({"who": ["a", "b"]}))
+    X.to_parquet(tmp_path / "X.parquet")
+    back = pd.read_parquet(tmp_path / "X.parquet")
+    for rows in (back, pd.concat([X, back]), back.iloc[:0], pickle_of(back)):
+        found = rows["history"].array.log
+        assert found.kind_field == "what"
+        assert found.kinds == {"order": ["amount", "shop"], "return": ["amount"]}
+    names = [HistoryAggregator(min_rows=1).fit(one) for one in (X, back)]
+    assert "history__amount_of_order_sum" in names[1].get_feature_names_out()
+    assert_frame_equal(names[1].transform(X), names[0].transform(back))
+    with pytest.warns(UserWarning, match="RFMFeatures counts in 'history' events of"):
+        RFMFeatures(amount="amount").fit(back)
+
+
+def pickle_of(X):
+    return pickle.loads(pickle.dumps(X))
 
 
 def test_rows_read_back_join_others(tmp_path):

@@ -30,7 +30,7 @@ def with_late(times, *late):
         (TWO_YEARS, ["2025-06-01"], 1),
         (TWO_YEARS[:99], ["2034-01-01"], 1),
         # A wrong early date, too, does not hide it.
-        ([*TWO_YEARS, pd.Timestamp("1970-01-01")], ["2034-01-01"], 1),
+        ([*TWO_YEARS, pd.Timestamp("2014-01-01")], ["2034-01-01"], 1),
     ],
 )
 def test_a_late_event_is_a_warning(times, late, n):
@@ -153,6 +153,50 @@ def test_rare_kinds_may_end_long_before_they_were_observed():
     log_of(TWO_YEARS, "a", observed_until="2026-12-31")
     log_of(TWO_YEARS[:99], "a", observed_until="2034-01-01")
     log_of([1, 2, 3], "a", observed_until=5000)
+
+
+@pytest.mark.parametrize(
+    ("early", "years"),
+    [
+        (["1900-01-01"], 123),
+        (["1900-01-01"] * 300, 123),
+        (["1900-01-01", "1970-01-01"], 53),
+        (["2019-12-01"], 3),
+    ],
+)
+def test_an_early_event_is_a_warning(early, years, tmp_path):
+    """One event of 1900 gave its customer 1,500 rows of snapshots_every("30D")."""
+    times, who = with_late(TWO_YEARS, *early)
+    match = (
+        f"{len(early)} of {len(times):,} events are {years} years before all others, "
+        rf"the last of them at {early[-1]} .*; the others begin at 2023-01-01 .* drop "
+        r"the rows with events\['time'\] < '2023-01-01 "
+    )
+    with pytest.warns(UserWarning, match=match) as found:
+        log_of(times, who)
+    assert "tests" in Path(found[0].filename).parts
+    table = pd.DataFrame({"who": who, "time": times})
+    log = EventLog(table[len(early) :], "who", "time")
+    with pytest.warns(UserWarning, match=match):
+        late = log.append(table[: len(early)])
+    late.append(table[:1], duplicates="keep")  # not warned of again
+    parts = [table.sort_values(["who", "time"])]
+    with pytest.warns(UserWarning, match=match):
+        EventLog.from_parts(parts, tmp_path / "log", "who", "time")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [*TWO_YEARS, pd.Timestamp("2020-06-01")],
+        [*TWO_YEARS[:90], pd.Timestamp("1900-01-01")],
+        [*(TWO_YEARS - pd.Timedelta(days=3000)), *TWO_YEARS],
+        pd.date_range("1990-01-01", "2024-01-01", periods=2000),
+        [-(10**12), *range(2000)],
+    ],
+)
+def test_other_first_events_are_no_warning(times):
+    log_of(times, "a")
 
 
 NOONS = pd.Series(pd.to_datetime(["2024-01-02 12:00", "2024-01-05 12:00"]))

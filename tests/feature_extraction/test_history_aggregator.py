@@ -391,6 +391,14 @@ def test_columns_of_moments_where_three_tenths_of_the_events_stand_together(
     assert not [name for name in moments if "sent" in name]
 
 
+def test_a_field_without_a_name_has_columns_of_moments():
+    """Such as the index that a CSV file holds. It was a KeyError: 'mean'."""
+    events = pd.DataFrame({"id": "a", "day": [1, 1, 2], "": [1.0, 2.0, 5.0]})
+    X = EventLog(events, "id", "day").attach(events[["id"]].head(1), cutoff=3)
+    table = HistoryAggregator(moments=True, min_rows=1).fit_transform(X)
+    assert table["history___moment_mean"].tolist() == [4.0]
+
+
 def test_moments_replace_no_column():
     X = rows_of_lines(10)
     without, every = (

@@ -369,7 +369,9 @@ class _LogAggregates:
         )
         self._learned = learned
         features = learned.features
-        self._summed = {x.field for x in features if x.of_moments and x.field}
+        self._summed = {
+            x.field for x in features if x.of_moments and x.field is not None
+        }
         self._has_moments = any(x.of_moments for x in features)
         decayed = {feature.field for feature in learned.features if feature.is_decayed}
         self._decayed = [name for name in learned.sources if name in decayed]

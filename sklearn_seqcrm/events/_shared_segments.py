@@ -1,0 +1,172 @@
+"""Join the segments of a customer whose rows came from several logs or from a file.
+
+A stack of logs has a segment for each log that has the customer, and a file of
+histories one for each row. Events that are in several segments would count several
+times: in quantiles and vocabularies that are learned, and in the length of sequences.
+So segments that agree become one, in which every event stands once::
+
+    segments   [e0 e1)  [e0 e1 e2 e3)  [e2 e3 e4)     three rows of ann, the last
+                                                      one with a lookback
+    joint      [e0 e1 e2 e3 e4)
+    rows        -----
+                -----------
+                      --------
+
+An event is known by its customer, its time, and its place among the events of that
+time. Segments agree if such events have equal fields, and if each segment is a stretch
+of the joint one. And no row may lack an event before its cutoff, as if it had been
+recorded late. Otherwise the segments of the customer stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import (
+    NO_ROW,
+    is_run_start,
+    segment_numbers,
+    starts_of_nonempty,
+)
+from sklearn_seqcrm._store import Column, RawLog, Rows, Timeline
+
+
+def share_segments(rows: Rows) -> Rows:
+    """Return the same views of a log in which a customer's segments are joined.
+
+    Parameters
+    ----------
+    rows : Rows of n
+        Views of a log that may have several segments of a customer.
+
+    Returns
+    -------
+    Rows of n
+        `rows` themselves if no customer has several segments, or the log is encoded.
+        Otherwise customers are in ascending order, and the end of observation is a
+        lower bound.
+    """
+    log = rows.log
+    if not isinstance(log, RawLog) or log.timeline.customers.is_unique:
+        return rows
+    timeline = log.timeline
+    owner, _ = pd.factorize(timeline.customers, sort=True)
+    apart = np.zeros(owner.max() + 1, dtype=bool)
+    joint = _Joint.of(timeline, owner, apart)
+    apart[joint.in_conflict(timeline, owner, log.columns)] = True
+    apart[_late(rows, joint, owner)] = True
+    if apart.any():
+        joint = _Joint.of(timeline, owner, apart)
+    return _moved(rows, joint)
+
+
+class _Joint(NamedTuple):
+    """Segments and events after joining.
+
+    Parameters
+    ----------
+    segments : ndarray of shape (n_joint,), int64
+        A former segment of each joint one.
+    offsets : ndarray of shape (n_joint + 1,), int64
+        Offsets of the joint segments.
+    events : ndarray of shape (n_joint_events,), int64
+        Former position of each event.
+    of_segment : ndarray of shape (n_segments,), int64
+        Joint segment of each former one.
+    of_event : ndarray of shape (n_events,), int64
+        Position of each former event among the joint ones.
+    """
+
+    segments: np.ndarray
+    offsets: np.ndarray
+    events: np.ndarray
+    of_segment: np.ndarray
+    of_event: np.ndarray
+
+    @classmethod
+    def of(cls, timeline: Timeline, owner: np.ndarray, apart: np.ndarray) -> _Joint:
+        """Join the segments of each customer.
+
+        Parameters
+        ----------
+        timeline : Timeline
+            Segments.
+        owner : ndarray of shape (n_segments,), int64
+            Number of the customer of each segment, in the order of their ids.
+        apart : ndarray of shape (n_customers,), bool
+            Customers whose segments are not joined.
+        """
+        alone = np.where(apart[owner], np.arange(len(owner)), -1)
+        by_owner = np.lexsort((alone, owner))
+        begins = is_run_start(owner[by_owner]) | is_run_start(alone[by_owner])
+        of_segment = np.empty(len(owner), dtype="int64")
+        of_segment[by_owner] = np.cumsum(begins) - 1
+        joint = of_segment[segment_numbers(timeline.offsets)]  # (n_events,)
+        place = _places(timeline)
+        order = np.lexsort((place, timeline.times, joint))  # stable
+        keys = (joint[order], timeline.times[order], place[order])
+        is_first = np.logical_or.reduce([is_run_start(key) for key in keys])
+        of_event = np.empty(len(order), dtype="int64")
+        of_event[order] = np.cumsum(is_first) - 1
+        events = order[is_first]
+        counts = np.bincount(joint[events], minlength=int(begins.sum()))
+        offsets = np.append(0, np.cumsum(counts))
+        return cls(by_owner[begins], offsets, events, of_segment, of_event)
+
+    def in_conflict(
+        self, timeline: Timeline, owner: np.ndarray, columns: dict[str, Column]
+    ) -> np.ndarray:
+        """Return the customers whose segments do not agree, with repeats."""
+        owner = owner[segment_numbers(timeline.offsets)]  # (n_events,)
+        first = self.events[self.of_event]  # the event that stands for each
+        differs = np.zeros(len(first), dtype=bool)
+        for column in columns.values():
+            differs |= _differ(column.values, column.values[first])
+        # Within a segment, events follow one another: it is a stretch of the joint one.
+        breaks = np.diff(self.of_event, prepend=-1) != 1
+        breaks[starts_of_nonempty(timeline.offsets)] = False
+        return owner[differs | breaks]
+
+
+def _places(timeline: Timeline) -> np.ndarray:
+    """Return the place of each event among those of its segment at its time."""
+    begins = is_run_start(timeline.times, starts_of_nonempty(timeline.offsets))
+    start = np.flatnonzero(begins)
+    return np.arange(len(begins)) - start[np.cumsum(begins) - 1]
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return which values differ; two missing ones are equal."""
+    differs = (one != other) & ~(pd.isna(one) & pd.isna(other))
+    return differs if differs.ndim == 1 else differs.any(axis=1)
+
+
+def _late(rows: Rows, joint: _Joint, owner: np.ndarray) -> np.ndarray:
+    """Return customers with a row that misses an event before its cutoff."""
+    moved = _moved(rows, joint)
+    known = np.flatnonzero((moved.identities >= 0) & (moved.start != NO_ROW))
+    timeline, codes = moved.log.timeline, moved.identities[known]
+    first = timeline.positions(codes, moved.cutoff[known])
+    return owner[rows.identities[known[moved.stop[known] < first]]]
+
+
+def _moved(rows: Rows, joint: _Joint) -> Rows:
+    """Return rows as views of a log of joint segments."""
+    timeline = rows.log.timeline
+    timeline = timeline.select(joint.segments, joint.offsets, joint.events)
+    record = timeline.observation._replace(is_lower_bound=True)
+    timeline = replace(timeline, observation=record)
+    known = np.flatnonzero((rows.identities >= 0) & (rows.start != NO_ROW))
+    identities, start, stop = (column.copy() for column in rows[1:4])
+    identities[known] = joint.of_segment[rows.identities[known]]
+    # An empty history ends where the events from its cutoff on begin.
+    start[known] = timeline.positions(identities[known], rows.cutoff[known])
+    filled = known[rows.stop[known] > rows.start[known]]
+    start[filled] = joint.of_event[rows.start[filled]]
+    stop[known] = start[known] + (rows.stop - rows.start)[known]
+    log = rows.log.take(timeline, joint.events)
+    return Rows(log, identities, start, stop, rows.cutoff)
