@@ -18,7 +18,13 @@ from sklearn_seqcrm.metrics._effects import (
     read_arms,
     require_all_arms,
 )
-from sklearn_seqcrm.metrics._read import check_length, flat, numbers, read_rows
+from sklearn_seqcrm.metrics._read import (
+    check_length,
+    customer_codes,
+    flat,
+    numbers,
+    read_rows,
+)
 
 _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
 
@@ -299,29 +305,13 @@ def _standard_error(
     n_rows: int,
 ) -> float:
     """Return the standard error of a sum of influences over customers."""
-    code = np.arange(len(influence))
-    if customers is not None:
-        given = customer_codes(customers, n_rows)[kept]
-        code = np.unique(given, return_inverse=True)[1]
+    code = np.unique(customer_codes(customers, n_rows)[kept], return_inverse=True)[1]
     # One customer who agrees with the policy has no variance.
     if len(np.unique(code[agrees])) < 2:
         return float("nan")
     influence = np.bincount(code, influence)
     n = len(influence)
     return float(np.sqrt(influence @ influence * n / (n - 1)))
-
-
-def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
-    """Return the number of the customer of each row, (n,)."""
-    column = pd.Series(flat(customers, "customers"))
-    check_length(len(column), n_rows, "customers")
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
-        )
-    return pd.factorize(column)[0]
 
 
 def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
@@ -435,11 +425,6 @@ def policy_score(
     labels, _ = read_arms(treatment, control, treatments)
     effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
-    if with_control.shape[1] != len(labels):
-        raise ValueError(
-            f"effect has {effects.shape[1]} columns, but there are {len(labels) - 1} "
-            f"treatments beside control, {labels[1:]}."
-        )
     # The first of equal effects: control, where no effect is above 0.
     policy = np.array(labels, dtype=object)[with_control.argmax(axis=1)]
     return policy_value(
