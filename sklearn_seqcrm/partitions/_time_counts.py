@@ -6,6 +6,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from sklearn_seqcrm._ragged import is_run_start
+
 _CELLS = 2000  # at most two times are kept of each
 
 
@@ -49,7 +51,7 @@ class TimeCounts(NamedTuple):
 
 def _kept(times: np.ndarray) -> np.ndarray:
     """Return the positions of the times that are kept of ascending, repeated times."""
-    is_new = np.append(True, times[1:] != times[:-1])
+    is_new = is_run_start(times)
     if np.count_nonzero(is_new) <= 2 * _CELLS:
         return np.flatnonzero(is_new)
     # As floats: a difference of int64 could overflow.
