@@ -12,7 +12,7 @@ import pandas as pd
 
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
-from sklearn_seqcrm.partitions._engines import Engine
+from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
@@ -40,13 +40,13 @@ class RowMaker:
     schema: Schema
     recipe: Recipe
 
-    def __call__(self, events: Any, rows: Any) -> pd.DataFrame:
+    def __call__(self, part: Part) -> pd.DataFrame:
         """Return the rows of a partition."""
-        return self.recipe.make(self.log(events), rows)
+        return self.recipe.make(self.log(part), part.rows)
 
-    def log(self, events: Any) -> Any:
+    def log(self, part: Part) -> Any:
         """Return the log of a partition."""
-        return self.schema.conform(self.options.read(events))
+        return self.schema.conform(self.options.read(part.events))
 
 
 class PartitionedRows:
@@ -144,7 +144,7 @@ class PartitionedRows:
         apply = _Mapped(self._make, function)
         if meta is None:
             empty = self._try(apply)[:0]
-            if self._engine.needs_types:
+            if self._engine.is_distributed:
                 empty = widened(empty, list(empty.columns[2:]))
             else:
                 apply = replace(apply, keeps_types=True)
@@ -273,10 +273,9 @@ class PartitionedRows:
         except Exception:
             # A model may refuse such rows. Those of a partition are real.
             found = self._engine.collect(partial(_try_in_part, apply))
-            result = next((one for one in found if one is not None), None)
-            return self._no_rows() if result is None else result
-
-    def _no_rows(self) -> pd.DataFrame:
+            for result in found:
+                if result is not None:
+                    return result
         raise ValueError(
             "There are no rows, so the columns that the function returns are unknown; "
             "give them by meta=, a DataFrame of any result."
@@ -292,8 +291,8 @@ class _Mapped:
     empty: pd.DataFrame | None = None
     keeps_types: bool = False
 
-    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
-        X = self.make(events, rows)
+    def __call__(self, part: Part) -> pd.DataFrame:
+        X = self.make(part)
         assert self.empty is not None
         if not len(X):
             return self.empty
@@ -306,13 +305,12 @@ class _Mapped:
             )
         if self.keeps_types:
             return plain(found)
-        return found.assign(
-            **{
-                str(name): without_loss(found[name], dtype, part, found.iloc[:, 0])
-                for name, dtype in self.empty.dtypes.items()
-                if found[name].dtype != dtype
-            }
-        )
+        changed = {
+            str(name): without_loss(found[name], dtype, part.number, found.iloc[:, 0])
+            for name, dtype in self.empty.dtypes.items()
+            if found[name].dtype != dtype
+        }
+        return found.assign(**changed)
 
     def result(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return keys and plain columns of rows."""
@@ -370,22 +368,20 @@ def as_table(found: Any) -> pd.DataFrame:
     return found
 
 
-def _try_in_part(
-    apply: _Mapped, part: int, events: Any, rows: Any
-) -> pd.DataFrame | None:
+def _try_in_part(apply: _Mapped, part: Part) -> pd.DataFrame | None:
     """Return the result of a function for the first rows of a partition, if any."""
-    X = apply.make(events, rows)[:_FEW]
+    X = apply.make(part)[:_FEW]
     return apply.result(X)[:0] if len(X) else None
 
 
-def _count(make: RowMaker, part: int, events: Any, rows: Any) -> dict[str, int]:
-    log = make.log(events)
-    X = make.recipe.make(log, rows)
+def _count(make: RowMaker, part: Part) -> dict[str, int]:
+    log = make.log(part)
+    X = make.recipe.make(log, part.rows)
     return {
-        "partition": part,
+        "partition": part.number,
         "n_events": len(log),
         "n_customers": log.n_customers,
         "n_rows": len(X),
         "n_empty": int((X[make.recipe.name].array.lengths == 0).sum()),
-        "n_unmatched": make.recipe.n_unmatched(log, rows),
+        "n_unmatched": make.recipe.n_unmatched(log, part.rows),
     }

@@ -29,7 +29,6 @@ from sklearn_seqcrm._store import (
     Column,
     Kinds,
     ObservationWindow,
-    Timeline,
     are_date_like,
     hashed_ids,
     is_of_kinds,
@@ -531,10 +530,3 @@ def shared_customers(
         f"{where[1]}, and {len(again)} customers have events in several partitions. "
         "All events of a customer must be in one partition: shuffle by customer first."
     )
-
-
-def timeline_of(customers: pd.Index, template: EventLog) -> Timeline:
-    """Return a timeline of customers without events."""
-    timeline = template.timeline
-    offsets = np.zeros(len(customers) + 1, "int64")
-    return replace(timeline, customers=customers, offsets=offsets)
