@@ -29,6 +29,7 @@ from sklearn_seqcrm._store._field_types import (
     FieldType,
     ScalarType,
     are_numbers,
+    is_real,
     scalar_values,
 )
 from sklearn_seqcrm._store._files import (

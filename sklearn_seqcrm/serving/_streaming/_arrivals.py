@@ -6,7 +6,7 @@ Usual values take a fast path here. `Clock.read` reads or refuses all others.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from sklearn_seqcrm._store import (
     Clock,
     Column,
     check_none_missing,
+    check_unicode,
     days_between_ticks,
     factorize,
     ids_of,
@@ -28,7 +29,7 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events import EventLog, read_table
 from sklearn_seqcrm.serving._streaming._event_fields import EventFields, refuse_lost
-from sklearn_seqcrm.serving._streaming._field_readers import error_at, refuse_surrogates
+from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
@@ -303,7 +304,7 @@ def _read(
         )
     else:
         table = read_table(events, what)
-        _refuse_keys_lost(table.columns, keys, what)
+        refuse_lost(table.columns, keys, f"The table of {what}")
         columns = fields.read_table(table, what, kind)
         ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     check_none_missing(ids, f"customer column {keys[0]!r} of {what}")
@@ -326,20 +327,11 @@ def _read_event(
         raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
     refuse_lost(event, keys, name)
     if isinstance(event[keys[0]], str):
-        refuse_surrogates(event[keys[0]], f"customer of {name}")
+        check_unicode([event[keys[0]]], f"customers of {name}")
     try:
         return fields.read({**event, **own}, name)
     except (TypeError, ValueError) as error:
         raise error_at(name, error) from error
-
-
-def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:
-    for name, role in zip(keys, ("customer", "time"), strict=True):
-        if name not in columns:
-            raise KeyError(
-                f"The table of {what} has no {role} column {name!r}; it has "
-                f"{list(columns)}."
-            )
 
 
 def _times_of(when: pd.Series, clock: Clock, what: str) -> np.ndarray:

@@ -7,7 +7,7 @@ kind. All other fields are missing, even if the event has values for them, as fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -145,13 +145,13 @@ class EventFields:
         what, kind : object
             As in `read_table`.
         """
-        none = np.zeros(n, dtype=bool)
+        none, table = np.zeros(n, dtype=bool), f"The table of {what}"
         if self._kinds is None:
-            _refuse_lost_columns(names, list(self._readers), what)
+            refuse_lost(names, self._readers, table)
             return {name: column_of(name, none) for name in self._readers}
         field = self._kinds.field
         if kind is None:
-            _refuse_lost_columns(names, [field], what)
+            refuse_lost(names, [field], table)
             kinds = column_of(field, none)
         else:
             reader = self._readers[field]
@@ -202,28 +202,16 @@ class EventFields:
         if (has & occurs).any() and name not in columns:
             kind = kinds.categories[int((has & occurs).argmax())]
             self._refuse_misspelt(kind, [name])
-            raise KeyError(
-                f"The table of {what} has events of the kind {kind!r}, and has no "
-                f"columns {[name]}, which that kind has; it has {list(columns)}."
-            )
+            table = f"The table of {what} has events of the kind {kind!r}, but"
+            refuse_lost(columns, [name], table)
         return ~has[kinds.values]
 
 
-def refuse_lost(event: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Raise a KeyError if an event lacks fields."""
-    lost = [name for name in names if name not in event]
+def refuse_lost(given: Collection[str], names: Iterable[str], what: str) -> None:
+    """Raise a KeyError if an event or a table lacks fields."""
+    lost = [name for name in names if name not in given]
     if lost:
-        raise KeyError(f"{what} lacks {lost}; it has {list(event)}.")
-
-
-def _refuse_lost_columns(
-    columns: Sequence[str], names: Sequence[str], what: str
-) -> None:
-    lost = [name for name in names if name not in columns]
-    if lost:
-        raise KeyError(
-            f"The table of {what} has no columns {lost}; it has {list(columns)}."
-        )
+        raise KeyError(f"{what} lacks {lost}; it has {list(given)}.")
 
 
 class EventRowEncoder:

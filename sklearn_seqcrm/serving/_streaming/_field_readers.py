@@ -22,6 +22,7 @@ from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._store import (
     Column,
     FieldSchema,
+    check_unicode,
     exact_ids,
     factorize,
     id_type,
@@ -182,16 +183,15 @@ class LevelReader(FieldReader):
 
     def _read(self, value: Any) -> Any:
         # Fast paths for text and integers; `exact_ids` is made for whole columns.
-        wanted = self._schema.levels
+        wanted, what = self._schema.levels, f"values in field {self._name!r}"
         if type(value) is str and wanted == "text":
-            refuse_surrogates(value, f"Field {self._name!r}")
+            check_unicode([value], what)
             return value
         if wanted == "number":
             if type(value) is int:
                 return value
             if type(value) is float and value.is_integer() and abs(value) < _EXACT:
                 return int(value)
-        what = f"values in field {self._name!r}"
         found = exact_ids(pd.Index([value], dtype=object), what)
         if id_type(found) != wanted:
             raise self._other_type(f"has the value {_short(value)}")
@@ -273,19 +273,6 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def refuse_surrogates(text: str, what: str) -> None:
-    """Raise a ValueError for text that tables and files, being UTF-8, cannot hold."""
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{what} has the text {text!r}, which is no valid Unicode: it has half of "
-            "a surrogate pair. Decode it with errors='replace'."
-        ) from error
 
 
 def _short(value: Any) -> str:

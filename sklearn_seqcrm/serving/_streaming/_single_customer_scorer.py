@@ -16,12 +16,10 @@ import pandas as pd
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.network import StepHead
+from sklearn_seqcrm._store import check_unicode
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import refuse_lost
-from sklearn_seqcrm.serving._streaming._field_readers import (
-    is_missing,
-    refuse_surrogates,
-)
+from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     latest_of,
@@ -285,7 +283,7 @@ def _id_of(customer: Any, stream: StreamedHistory, what: str = "customer") -> An
     if is_missing(customer):
         raise ValueError(f"{what} must not be missing; got {customer!r}.")
     if isinstance(customer, str):
-        refuse_surrogates(customer, what)
+        check_unicode([customer], "customers")
     known = stream.states.any_customer
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):

@@ -22,7 +22,7 @@ from sklearn_seqcrm._columns import (
     bounded,
     text_of,
 )
-from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm._store import Clock, is_real
 from sklearn_seqcrm.serving._streaming._arrivals import days_after
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
     FittedPipeline,
@@ -30,7 +30,6 @@ from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
     passes_through,
 )
 
-_NUMBERS = (int, float, np.number, np.bool_)
 # Any other subclass may compute something else.
 _ONE_HOT = (OneHotEncoder, LevelEncoder)
 _IMPUTERS = (SimpleImputer, MarkingImputer)
@@ -302,7 +301,6 @@ def _nonzero(row: np.ndarray) -> list[list[Any]]:
 def _number_of(value: Any) -> float:
     if value is None:
         return np.nan
-    # NumPy's timedeltas count as whole numbers.
-    if not isinstance(value, _NUMBERS) or isinstance(value, np.timedelta64):
+    if not is_real(value):
         raise UnusualValueError
     return float(value)

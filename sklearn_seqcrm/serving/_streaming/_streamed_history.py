@@ -217,17 +217,12 @@ class StreamedHistory:
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        own = records[slot : slot + 1]
         if self.encoder.layout.moments is not None:
             record["n_moments"] += is_new
         if self.encoder.layout.moments:
             self._begin_moment(record, tick, is_new, is_earlier)
-        last = self._last_after(own, times)
-        own["sums"] = self._sums.after(own, times, channels[None, None], last)
-        if not record["count"] or tick < record["first"]:
-            record["first"] = tick
-        record["last"] = last[0]
-        record["count"] += 1
+        own = records[slot : slot + 1]
+        self._advance_sums(np.array([slot]), own, times, channels[None, None])
         self.span = span
         if self._most is not None:
             self.states.keep_latest(self._most, slot if stays else -1)
