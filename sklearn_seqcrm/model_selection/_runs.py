@@ -22,6 +22,7 @@ from sklearn.utils.metadata_routing import (
     get_routing_for_object,
 )
 
+from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
 
@@ -120,7 +121,9 @@ class Job(NamedTuple):
             memory.peak,
         )
         if path is not None:
-            write_run(run, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replace_atomically(path) as part:
+                joblib.dump(run, part)
         return run
 
     def _routed(
@@ -196,17 +199,6 @@ def _made_of_text(category: type[Warning]) -> type[Warning]:
 
 # A file of a run is a pickle of the Run by joblib. It holds the outputs of the test
 # rows by method, with classes and tags, and no model and no rows of X.
-
-
-def write_run(run: Run, path: Path) -> None:
-    """Write a run to a file beside `path`, and move it there when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        joblib.dump(run, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_run(job: Job, path: Path, metrics: Sequence[Metric], test: Data) -> Run | None:

@@ -28,6 +28,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Part
@@ -76,9 +77,8 @@ def write_folder(
         "history": history,
         "y": next((target for _, target in found if target), None),
     }
-    part = path / f".{_NOTE}.{uuid.uuid4().hex}"
-    part.write_text(json.dumps(note))
-    part.rename(path / _NOTE)
+    with replace_atomically(path / _NOTE) as part:
+        part.write_text(json.dumps(note))
 
 
 def _write_part(

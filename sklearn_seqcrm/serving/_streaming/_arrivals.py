@@ -20,7 +20,6 @@ from sklearn_seqcrm._store import (
     Column,
     check_none_missing,
     check_unicode,
-    days_between_ticks,
     factorize,
     ids_of,
     join_ids,
@@ -74,38 +73,6 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
             "rounded; round it before."
         )
     return tick
-
-
-def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
-    """Return the days from a tick to a datetime, as a table with one row has them.
-
-    Parameters
-    ----------
-    value : object
-        The datetime.
-    tick : int
-        The tick. If times of the clock are plain numbers, 1970 counts instead.
-    clock : Clock
-        The clock.
-    aware : bool
-        Whether the datetime must have a time zone.
-
-    Returns
-    -------
-    float or None
-        NaN for NaT; None for another type, or a time zone that contradicts `aware`.
-    """
-    if not isinstance(value, datetime.datetime | np.datetime64):
-        return None
-    timestamp = pd.Timestamp(value)
-    if timestamp is pd.NaT:
-        return np.nan
-    if (timestamp.tzinfo is not None) != aware:
-        return None
-    # Exact integers: floats of nanoseconds would be off by up to 128.
-    start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
-    ticks = timestamp.asm8.view("int64").item()
-    return days_between_ticks(*start, ticks, timestamp.unit)
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
