@@ -205,9 +205,9 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
     """Return the fitted steps before the last, or None, and the last step."""
     if not isinstance(estimator, Pipeline):
         return None, estimator
+    if len(estimator) == 1:
+        return None, estimator[0]
     before, network = estimator[:-1], estimator[-1]
-    if not len(before):
-        return None, network
     try:
         check_is_fitted(before)
     except NotFittedError as error:

@@ -173,9 +173,7 @@ class ProcessRanks(Ranks):
             for column in zip(*self.gather(inputs.ends), strict=True)
         ]
         return inputs._replace(
-            data=share_rows(data, self),
-            customers=lambda: customers,
-            ends=tuple(ends),
+            data=share_rows(data, self), customers=lambda: customers, ends=tuple(ends)
         )
 
     def share_events(

@@ -13,11 +13,7 @@ from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._treatments import in_order_of_arms
-from sklearn_seqcrm.metrics._effects import (
-    effect_columns,
-    read_arms,
-    require_all_arms,
-)
+from sklearn_seqcrm.metrics._effects import effect_columns, read_arms, require_all_arms
 from sklearn_seqcrm.metrics._read import (
     check_length,
     customer_codes,
@@ -202,7 +198,12 @@ def policy_value(
         method = "snipw" if outcomes is None else "dr"
     predicted = np.zeros((n_rows, len(labels)))
     if method == "dr":
-        predicted = _read_outcomes(outcomes, labels, n_rows)
+        if outcomes is None:
+            raise ValueError(
+                'method="dr" needs outcomes, the predicted outcome of each row under '
+                "each arm, such as those of predict_outcomes."
+            )
+        predicted = _by_arm(outcomes, labels, n_rows, "outcomes")
     rows = _Rows(
         values.y,
         arm,
@@ -370,15 +371,6 @@ def _probabilities(
             f"do not in {int(bad.sum())} of {n_rows} rows."
         )
     return found
-
-
-def _read_outcomes(outcomes: Any, labels: list[Any], n_rows: int) -> np.ndarray:
-    if outcomes is None:
-        raise ValueError(
-            'method="dr" needs outcomes, the predicted outcome of each row under each '
-            "arm, such as those of predict_outcomes."
-        )
-    return _by_arm(outcomes, labels, n_rows, "outcomes")
 
 
 def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:

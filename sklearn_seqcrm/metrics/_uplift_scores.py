@@ -11,11 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.metrics._effects import TwoArms, read_pairs
 from sklearn_seqcrm.metrics._read import warn_undefined
-from sklearn_seqcrm.metrics._uplift_curves import (
-    area_of,
-    relative_area,
-    rows_of_gain,
-)
+from sklearn_seqcrm.metrics._uplift_curves import area_of, relative_area, rows_of_gain
 
 
 @validate_params({"normalize": ["boolean"]})

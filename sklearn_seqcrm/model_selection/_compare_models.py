@@ -28,11 +28,7 @@ from sklearn_seqcrm._columns import (
     known_horizon,
 )
 from sklearn_seqcrm._durations import refuse_times
-from sklearn_seqcrm._sklearn_compat import (
-    Interval,
-    split_by,
-    validate_params,
-)
+from sklearn_seqcrm._sklearn_compat import Interval, split_by, validate_params
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Estimator, Splitter
@@ -46,11 +42,7 @@ from sklearn_seqcrm.model_selection._runs import (
     read_run,
     run_in_worker,
 )
-from sklearn_seqcrm.model_selection._weighted_scores import (
-    Data,
-    Metric,
-    read_metrics,
-)
+from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics
 
 
 @validate_params(

@@ -25,7 +25,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
-from sklearn_seqcrm.partitions._types import plain, plain_ids
+from sklearn_seqcrm.partitions._types import is_list, plain, plain_ids
 
 
 class Part(NamedTuple):
@@ -122,9 +122,7 @@ def engine_of(
         return SparkEngine.of(events, customer, n_partitions, time_zone)
     if library in ("dask", "dask_expr"):
         return DaskEngine.of(events, customer, n_partitions)
-    if isinstance(events, str | bytes | pd.DataFrame) or not isinstance(
-        events, Sequence
-    ):
+    if not is_list(events):
         raise TypeError(
             "events must be a Dask DataFrame, a Spark DataFrame, or a list of tables, "
             f"of paths of logs or of functions; got {type(events).__name__}."
@@ -182,7 +180,7 @@ class ListEngine(Engine):
         return pd.DataFrame(joined)
 
     def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
-        if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
+        if not is_list(rows):
             raise TypeError(
                 "A table beside a list of partitions must be a list of as many tables, "
                 f"or one pandas DataFrame; got {type(rows).__name__}."
@@ -217,10 +215,8 @@ class DaskEngine(Engine):
         check_customer(events.columns, customer, "events")
         if isinstance(events[customer].dtype, pd.CategoricalDtype):
             # Codes depend on the partition; equal values have equal hashes.
-            values = events[customer].astype(
-                events._meta[customer].cat.categories.dtype
-            )
-            events = events.assign(**{customer: values})
+            levels = events._meta[customer].cat.categories
+            events = events.assign(**{customer: events[customer].astype(levels.dtype)})
         return cls(events.shuffle(customer, npartitions=n), customer)
 
     @property

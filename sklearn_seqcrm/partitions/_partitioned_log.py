@@ -31,12 +31,7 @@ from sklearn_seqcrm.events import (
     warn_isolated_times,
     warn_other_zone,
 )
-from sklearn_seqcrm.partitions._engines import (
-    Engine,
-    Part,
-    check_customer,
-    engine_of,
-)
+from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
 from sklearn_seqcrm.partitions._schema import (
@@ -46,7 +41,7 @@ from sklearn_seqcrm.partitions._schema import (
     customer_hashes,
     shared_customers,
 )
-from sklearn_seqcrm.partitions._types import check_count, plain_ids
+from sklearn_seqcrm.partitions._types import check_count, is_list, plain_ids
 
 
 class PartitionedLog:
@@ -191,7 +186,7 @@ class PartitionedLog:
         if observed_until is not None:
             warn_far_observation(timeline)
         # Logs among the items warned when they were made.
-        if any(map(_is_log, events if isinstance(events, Sequence) else ())):
+        if any(map(_is_log, events if is_list(events) else ())):
             return
         sample = self._schema.sample
         warn_decimal_commas(sample.columns, self._options.categorical)
@@ -359,7 +354,7 @@ class PartitionedLog:
         if cutoff is None:
             # All events so far, in every partition.
             clock = self._schema.template.timeline.clock
-            last = clock.as_scalar(self._schema.last)
+            last = clock.as_scalar(self._schema.times.times[-1])
             cutoff, allow_exact_matches = max(self.observed_until, last), True
         recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
         rows = _in_memory(rows)
@@ -434,7 +429,7 @@ def _is_log(item: Any) -> bool:
 
 def _in_memory(table: Any) -> Any:
     """Return a list of tables as pandas DataFrames, anything else as it is."""
-    if isinstance(table, str | bytes) or not isinstance(table, Sequence):
+    if not is_list(table):
         return table
     return [read_rows(one, f"Table {part}") for part, one in enumerate(table)]
 

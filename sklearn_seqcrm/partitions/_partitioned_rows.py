@@ -86,8 +86,6 @@ class PartitionedRows:
         self, engine: Engine, options: TableOptions, schema: Schema, recipe: Recipe
     ) -> None:
         self._engine = engine
-        self._schema = schema
-        self._recipe = recipe
         self._make = RowMaker(options, schema, recipe)
 
     @property
@@ -242,11 +240,11 @@ class PartitionedRows:
         left does not count. ``rows.json`` is written last; without it, `load_rows`
         refuses the folder.
         """
-        write_folder(folder, y, self._engine, self._make, self._recipe.name)
+        write_folder(folder, y, self._engine, self._make, self._make.recipe.name)
 
     def _empty(self) -> pd.DataFrame:
         """Return rows of no events: none of snapshots, a few of attached ones."""
-        return self._recipe.make(self._schema.template, self._engine.head())
+        return self._make.recipe.make(self._make.schema.template, self._engine.head())
 
     def _checked(self, meta: Any) -> pd.DataFrame:
         """Return `meta` as a table without the keys, which an earlier result has."""
@@ -256,15 +254,15 @@ class PartitionedRows:
                 f"rows; got {type(meta).__name__}."
             )
         table = as_table(meta)
-        dtype: Any = self._empty()[self._recipe.name].dtype
+        dtype: Any = self._empty()[self._make.recipe.name].dtype
         keys = [dtype.customer, "cutoff"]
         has_keys = list(table.columns[:2]) == keys
         return table.drop(columns=keys) if has_keys else table
 
     def _try(self, apply: _Mapped) -> pd.DataFrame:
         """Return the result of a function for a few rows."""
-        sample = self._schema.conform(self._schema.sample)
-        recipe: Any = self._recipe
+        sample = self._make.schema.conform(self._make.schema.sample)
+        recipe: Any = self._make.recipe
         if hasattr(recipe, "min_events"):
             recipe = recipe._replace(min_events=0, active_within=None)
         try:

@@ -172,8 +172,6 @@ class Schema(NamedTuple):
         A log without events: clock, end of observation, names, kinds and fields.
     known : dict of str to bool
         Whether some event has a value of the field; if not, its type is open.
-    first, last : object
-        Times of the first and the last event, in ticks of the clock.
     n_events : int
         Number of events.
     ids : Index
@@ -186,7 +184,8 @@ class Schema(NamedTuple):
     is_date_like : bool
         Whether all times are integers that are written like dates.
     times : TimeCounts
-        Some times of events, with the number of events.
+        Some times of events, with the number of events; among them the first and the
+        last time.
     other_zone : tuple of str
         Fields of datetimes with a time zone if times have none, or vice versa.
     cut : frozenset of str
@@ -196,8 +195,6 @@ class Schema(NamedTuple):
     part: int
     template: EventLog
     known: dict[str, bool]
-    first: Any
-    last: Any
     n_events: int
     ids: pd.Index
     sample: EventLog
@@ -234,8 +231,6 @@ class Schema(NamedTuple):
             part,
             EventLog.of(timeline, columns, log.names, _kinds_of(log)),
             {name: not one.is_empty() for name, one in log.columns.items()},
-            log.timeline.times.min(),
-            last,
             len(log),
             log.customers[:1],
             log.take(log.timeline.at(few), few).trimmed(),
@@ -266,15 +261,11 @@ class Schema(NamedTuple):
                 f"Partitions have different fields: {parts[0]} {a.fields}, {parts[1]} "
                 f"{b.fields}. Choose common ones with fields=[...]."
             )
-        clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
-        windows = [
-            one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)
-        ]
+        lines = a.timeline, b.timeline
+        clock = _joint_clock(lines[0].clock, lines[1].clock, parts)
+        windows = [line.observation.on(line.clock, clock) for line in lines]
         if (self.is_given or other.is_given) and windows[0].until != windows[1].until:
-            ends = [
-                one.timeline.clock.as_scalar(one.timeline.observation.until)
-                for one in (a, b)
-            ]
+            ends = [line.clock.as_scalar(line.observed_until) for line in lines]
             raise ValueError(
                 f"The log of {parts[0]} is observed until {ends[0]}, that of "
                 f"{parts[1]} until {ends[1]}. Pass their common end as observed_until=."
@@ -283,8 +274,7 @@ class Schema(NamedTuple):
             until=max(one.until for one in windows),
             in_days=all(one.in_days for one in windows),
         )
-        times = np.empty(0, clock.dtype)
-        timeline = replace(a.timeline, clock=clock, observation=window, times=times)
+        timeline = replace(lines[0].on(clock, "times"), observation=window)
         columns = {
             name: _joint_column(
                 name,
@@ -299,19 +289,14 @@ class Schema(NamedTuple):
         cut |= {name for name, one in columns.items() if _has_too_many(one)}
         columns = {n: _without_events(one, n in cut) for n, one in columns.items()}
         known = {name: self.known[name] or other.known[name] for name in a.fields}
-        own = [(one, one.template.timeline.clock) for one in (self, other)]
-        firsts = [_on([one.first], old, clock)[0] for one, old in own]
-        lasts = [_on([one.last], old, clock)[0] for one, old in own]
         counts = [
-            one.times._replace(times=_on(one.times.times, old, clock))
-            for one, old in own
+            one.times.on(line.clock, clock)
+            for one, line in zip((self, other), lines, strict=True)
         ]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
             known=known,
-            first=min(firsts),
-            last=max(lasts),
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
@@ -324,7 +309,7 @@ class Schema(NamedTuple):
         """Return the schema with the end of observation that a user gave."""
         timeline = self.template.timeline
         window = timeline.observation
-        last = np.array([self.last], timeline.clock.dtype)
+        last = self.times.times[-1:]
         until = ObservationWindow.of(timeline.clock, last, given).until
         window = window._replace(until=until)
         template = self.template.with_events(
@@ -338,8 +323,8 @@ class Schema(NamedTuple):
         Its cutoffs are too early or too late where those of all partitions together
         are.
         """
-        times = np.full(min(self.n_events, _SAMPLE), self.first)
-        times[-1] = self.last
+        times = np.full(min(self.n_events, _SAMPLE), self.times.times[0])
+        times[-1] = self.times.times[-1]
         timeline = replace(
             self.template.timeline,
             customers=self.ids,
@@ -418,11 +403,6 @@ def _without_events(column: Column, is_cut: bool) -> Column:
     if levels is not None and is_cut:
         levels = levels[:1]
     return Column(column.values[:0].copy(), levels)
-
-
-def _on(ticks: Any, old: Clock, new: Clock) -> np.ndarray:
-    """Return times on another clock."""
-    return new.read(old.as_index(np.asarray(ticks, old.dtype)), "times")
 
 
 def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._store import Clock
 
 _CELLS = 2000  # at most two times are kept of each
 
@@ -39,6 +40,10 @@ class TimeCounts(NamedTuple):
         times = np.sort(times)
         kept = _kept(times)
         return cls(times[kept], np.diff(kept, append=len(times)))
+
+    def on(self, old: Clock, new: Clock) -> TimeCounts:
+        """Return the times on another clock."""
+        return self._replace(times=new.read(old.as_index(self.times), "times"))
 
     def merge(self, other: TimeCounts) -> TimeCounts:
         """Return the times of both, which are on one clock."""

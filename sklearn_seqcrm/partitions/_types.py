@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
+
+
+def is_list(values: Any) -> TypeGuard[Sequence[Any]]:
+    """Return whether values are several, in an order; text is one value."""
+    return isinstance(values, Sequence) and not isinstance(values, str | bytes)
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:

@@ -50,14 +50,11 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
     int or float
         The tick.
     """
-    ticks: tuple[Any, int] | None = None
-    if clock.unit is not None:
-        ticks = _split(clock, value)
-    elif _is_plain(clock, value):
-        ticks = value, 0
-    if ticks is None:
+    found = _split(clock, value)
+    if found is None:
         return clock.read(value, what, up=up)[0].item()
-    return ticks[0] + (up and ticks[1] > 0)
+    ticks, rest = found
+    return ticks + (up and rest > 0)
 
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
@@ -75,16 +72,15 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
     return tick
 
 
-def _is_plain(clock: Clock, value: Any) -> bool:
-    """Return whether a value is a tick already."""
-    if clock.dtype == "int64":
-        # Far from the ends of int64, so that differences of times do not overflow.
-        return type(value) is int and abs(value) < 2**62
-    return type(value) is float and abs(value) < np.inf
-
-
-def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
-    """Return whole ticks, rounded down, and the remainder; None for other types."""
+def _split(clock: Clock, value: Any) -> tuple[Any, int] | None:
+    """Return whole ticks, rounded down, and the remainder; None for other values."""
+    if clock.unit is None:
+        if clock.dtype == "int64":
+            # Far from the ends of int64, so that differences of times do not overflow.
+            is_tick = type(value) is int and abs(value) < 2**62
+        else:
+            is_tick = type(value) is float and abs(value) < np.inf
+        return (value, 0) if is_tick else None
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
     timestamp = pd.Timestamp(value)
@@ -93,7 +89,7 @@ def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
     # An aware datetime becomes UTC.
     number = timestamp.asm8.view("int64").item()
     parts = TICKS_PER_SECOND[timestamp.unit]
-    return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
+    return divmod(number * TICKS_PER_SECOND[clock.unit], parts)
 
 
 class Arrivals(NamedTuple):

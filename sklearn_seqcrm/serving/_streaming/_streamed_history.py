@@ -171,11 +171,7 @@ class StreamedHistory:
         self.span = span
 
     def take_one(
-        self,
-        customer: Any,
-        tick: Any,
-        values: Mapping[str, Any],
-        stays: bool = True,
+        self, customer: Any, tick: Any, values: Mapping[str, Any], stays: bool = True
     ) -> None:
         """Update a state by a single event that is not late, or joins its moment.
 
