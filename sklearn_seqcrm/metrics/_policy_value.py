@@ -218,7 +218,8 @@ def policy_value(
         subtracted, of_other = rows.estimate(other[kept], method)
         value, influence = value - subtracted, influence - of_other
     agrees = rows.ratios(chosen[kept]) > 0
-    error = _standard_error(weight * influence, agrees, customers, kept, n_rows)
+    code = np.unique(customer_codes(customers, n_rows)[kept], return_inverse=True)[1]
+    error = _standard_error(weight * influence, agrees, code)
     reach = NormalDist().inv_cdf(0.5 + confidence_level / 2) * error
     return Bunch(
         value=float(value),
@@ -299,14 +300,9 @@ class _Rows(NamedTuple):
 
 
 def _standard_error(
-    influence: np.ndarray,
-    agrees: np.ndarray,
-    customers: Any,
-    kept: np.ndarray,
-    n_rows: int,
+    influence: np.ndarray, agrees: np.ndarray, code: np.ndarray
 ) -> float:
-    """Return the standard error of a sum of influences over customers."""
-    code = np.unique(customer_codes(customers, n_rows)[kept], return_inverse=True)[1]
+    """Return the standard error of a sum of influences over customers, from 0 on."""
     # One customer who agrees with the policy has no variance.
     if len(np.unique(code[agrees])) < 2:
         return float("nan")

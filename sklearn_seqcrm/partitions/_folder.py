@@ -32,7 +32,7 @@ from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Part
-from sklearn_seqcrm.partitions._types import check_count
+from sklearn_seqcrm.partitions._types import check_count, named_table
 
 _NOTE = "rows.json"
 
@@ -110,7 +110,7 @@ def _write_part(
     start, stop = view.start, view.stop
     np.savez(temporary / "views.npz", start=start, stop=stop, cutoff=view.cutoff)
     if target is not None:
-        table = _as_table(target)
+        table = named_table(target)
         if len(table) != len(X):
             raise ValueError(f"y returned {len(table)} targets for {len(X)} rows.")
         _to_parquet(table, temporary / "y.parquet", "y")
@@ -175,18 +175,6 @@ def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
         y = table.set_axis(note["names"], axis=1)
     y.attrs = note["attrs"]
     return y
-
-
-def _as_table(target: Any) -> pd.DataFrame:
-    """Return targets as a table whose columns have text as names."""
-    if isinstance(target, pd.Series):
-        table = target.to_frame("0" if target.name is None else target.name)
-    else:
-        is_table = isinstance(target, pd.DataFrame)
-        table = pd.DataFrame(target if is_table else np.asarray(target))
-    return table.set_axis([str(one) for one in table.columns], axis=1).reset_index(
-        drop=True
-    )
 
 
 def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:

@@ -17,7 +17,12 @@ from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
-from sklearn_seqcrm.partitions._types import plain, widened, without_loss
+from sklearn_seqcrm.partitions._types import (
+    named_table,
+    plain,
+    widened,
+    without_loss,
+)
 
 _FEW = 20  # rows on which a function is tried
 
@@ -343,17 +348,13 @@ class _Mapped:
 
 def as_table(found: Any) -> pd.DataFrame:
     """Return the result of a user's function as a DataFrame with text as names."""
-    if isinstance(found, pd.Series):
-        found = found.to_frame("0" if found.name is None else found.name)
-    if isinstance(found, np.ndarray) and found.ndim in (1, 2):
-        is_one = found.ndim == 1 and found.dtype.names is None
-        found = pd.DataFrame(found[:, None] if is_one else found)
-    if not isinstance(found, pd.DataFrame):
+    is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
+    if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
         raise TypeError(
             "The function must return a DataFrame, a Series or an array; got "
             f"{type(found).__name__}."
         )
-    found = found.set_axis([str(name) for name in found.columns], axis=1)
+    found = named_table(found)
     if not found.columns.is_unique:
         twice = found.columns[found.columns.duplicated()].unique().tolist()
         raise ValueError(f"The function returned several columns {twice}; rename them.")

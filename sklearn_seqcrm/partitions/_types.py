@@ -32,6 +32,16 @@ def plain_ids(ids: pd.Series) -> pd.Series:
     return ids.astype(nullable(levels) if ids.isna().any() else levels)
 
 
+def named_table(values: Any) -> pd.DataFrame:
+    """Return a DataFrame, Series or array as a table whose names are text."""
+    if isinstance(values, pd.Series):
+        table = values.to_frame("0" if values.name is None else values.name)
+    else:
+        is_table = isinstance(values, pd.DataFrame)
+        table = pd.DataFrame(values if is_table else np.asarray(values))
+    return table.set_axis([str(name) for name in table.columns], axis=1)
+
+
 def plain(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the values of categories, whose levels differ by partition.
 

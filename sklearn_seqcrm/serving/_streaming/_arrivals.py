@@ -195,6 +195,14 @@ class Arrivals(NamedTuple):
             columns[field] = scatter(having, places, len(times), field).take(order)
         return cls(customers.tolist(), offsets, times, columns)
 
+    def of_customers(self, some: slice) -> Arrivals:
+        """Return the events of some adjacent customers."""
+        offsets = self.offsets[some.start : some.stop + 1]
+        own = slice(offsets[0], offsets[-1])
+        columns = {name: column.take(own) for name, column in self.columns.items()}
+        times = self.times[own]
+        return Arrivals(self.customers[some], offsets - offsets[0], times, columns)
+
     def only(self, kept: np.ndarray) -> Arrivals:
         """Return some of the events, and the customers with at least one of them.
 
