@@ -97,27 +97,22 @@ def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) 
         for i, (stream, saved) in enumerate(
             zip(streams.values(), note["histories"], strict=True)
         ):
-            _restore(stream, saved, table.slice(0, saved["n"]), f"{i}_", path)
+            own, span = table.slice(0, saved["n"]), saved["span"]
+            stream.span = None if span is None else tuple(span)
+            _restore(stream, own, f"{i}_", path)
     except (AttributeError, LookupError, TypeError) as error:
         # Only possible for a file without a seal, as version 0.1.0 wrote it.
         raise _WRITER.damaged(path, repr(error)) from error
 
 
-def _restore(
-    stream: StreamedHistory,
-    saved: Mapping[str, Any],
-    table: Any,
-    prefix: str,
-    path: Any,
-) -> None:
+def _restore(stream: StreamedHistory, table: Any, prefix: str, path: Any) -> None:
     """Put the customers of one history column and their states into its stream."""
-    records = np.repeat(stream.states.at(np.array([-1])), saved["n"])
+    records = np.repeat(stream.states.at(np.array([-1])), len(table))
     for field in records.dtype.names or ():
         records[field] = _from_arrow(table[f"{prefix}{field}"], records[field], path)
     # To Python objects, which are the keys of the slots.
     customers = pd.Index(table[f"{prefix}customer"].to_pandas()).tolist()
     stream.states.restore(customers, records)
-    stream.span = None if saved["span"] is None else tuple(saved["span"])
 
 
 def digest_of(
