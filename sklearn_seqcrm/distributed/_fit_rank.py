@@ -151,7 +151,7 @@ def fit_rank(
     _refuse_shared_customers(X, ranks)
     fingerprint = _fingerprint(before, network, X, y, beside, ranks)
     ranks.checkpoint.open(fingerprint, ranks)
-    with _of_ranks(network, ranks):
+    with _joint_training(network, ranks):
         network.fit(X, y, **beside)
     ranks.checkpoint.close(ranks)
     return estimator
@@ -220,7 +220,7 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _of_ranks(network: Any, ranks: Ranks) -> Iterator[None]:
+def _joint_training(network: Any, ranks: Ranks) -> Iterator[None]:
     """Let an estimator and its nets train with other ranks."""
     verbose = network.verbose
     network._ranks = ranks

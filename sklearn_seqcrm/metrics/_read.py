@@ -188,5 +188,5 @@ def flat(values: Any, name: str) -> Any:
 
 def warn_undefined(what: str) -> None:
     """Warn that a metric is NaN, with the category that scikit-learn uses."""
-    text, level = f"{what}; the result is NaN.", user_stacklevel()
-    warnings.warn(text, UndefinedMetricWarning, stacklevel=level)
+    text, frames = f"{what}; the result is NaN.", user_stacklevel()
+    warnings.warn(text, UndefinedMetricWarning, stacklevel=frames)

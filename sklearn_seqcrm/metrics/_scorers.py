@@ -112,11 +112,11 @@ class UpliftScorer(Scorer):
                 "params, or to the scorer."
             )
         effect = method_caller(estimator, "predict", X)
-        options = {**labels_of_uplift(estimator), **self._kwargs, **kwargs}
+        options = {**uplift_labels(estimator), **self._kwargs, **kwargs}
         return self._sign * self._score_func(y_true, effect, **options)
 
 
-def labels_of_uplift(estimator: Any) -> dict[str, Any]:
+def uplift_labels(estimator: Any) -> dict[str, Any]:
     """Return labels that an uplift estimator has, as options of metrics of effects.
 
     The estimator may be inside of searches and pipelines.
@@ -135,7 +135,7 @@ def labels_of_uplift(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _of_effects(metric: Callable[..., float]) -> UpliftScorer:
+def _uplift_scorer(metric: Callable[..., float]) -> UpliftScorer:
     return UpliftScorer(metric, sign=1, kwargs={}, response_method="predict")
 
 
@@ -149,10 +149,10 @@ _SCORERS = {
         lift_at, sign=1, kwargs={}, response_method="predict_proba"
     ),
     "top_decile_value": make_scorer(lift_at),
-    "policy_value": _of_effects(policy_score),
-    "qini_auc": _of_effects(qini_auc_score),
-    "uplift_at_k": _of_effects(uplift_at_k),
-    "uplift_auc": _of_effects(uplift_auc_score),
+    "policy_value": _uplift_scorer(policy_score),
+    "qini_auc": _uplift_scorer(qini_auc_score),
+    "uplift_at_k": _uplift_scorer(uplift_at_k),
+    "uplift_auc": _uplift_scorer(uplift_auc_score),
 }
 
 

@@ -18,7 +18,7 @@ from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._bootstrap import draw_customers, expanded_interval
 from sklearn_seqcrm.metrics._effects import TwoArms, read_pairs
 from sklearn_seqcrm.metrics._read import customer_codes
-from sklearn_seqcrm.metrics._scorers import labels_of_uplift
+from sklearn_seqcrm.metrics._scorers import uplift_labels
 from sklearn_seqcrm.metrics._uplift_curves import CURVES, gain_per_row, relative_area
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class UpliftDisplay:
             model.predict(X),
             treatment,
             curve=curve,
-            **labels_of_uplift(model),
+            **uplift_labels(model),
             arm=arm,
             sample_weight=sample_weight,
             customers=customers,

@@ -236,7 +236,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     check_count("rank", rank, 0)
     if rank >= n_ranks:
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
-    with _damage_of(path / _NOTE):
+    with _reporting_damage(path / _NOTE):
         note = json.loads((path / _NOTE).read_text())
     if len(note["parts"]) < n_ranks:
         raise ValueError(
@@ -244,7 +244,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
             "processes; use fewer, or write it again from more partitions."
         )
     own = note["parts"][rank::n_ranks]
-    with _damage_of(path / "types.log"):
+    with _reporting_damage(path / "types.log"):
         types = EventLog.open(path / "types.log")
     X = [_open_rows(path, one, types, note["history"]) for one in own]
     joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
@@ -259,7 +259,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
 
 
 @contextmanager
-def _damage_of(path: Path) -> Iterator[None]:
+def _reporting_damage(path: Path) -> Iterator[None]:
     """Raise a ValueError for a file or folder that is missing or cut off."""
     try:
         yield
@@ -272,7 +272,7 @@ def _damage_of(path: Path) -> Iterator[None]:
 
 def _open_targets(folder: Path, note: dict[str, Any]) -> pd.DataFrame:
     part = _folder_of(folder, note["part"])
-    with _damage_of(part / "y.parquet"):
+    with _reporting_damage(part / "y.parquet"):
         table = pd.read_parquet(part / "y.parquet")
         _check_rows(len(table), note["n_rows"])
     return table
@@ -288,7 +288,7 @@ def _open_rows(
 ) -> pd.DataFrame:
     """Open the rows of one part."""
     part = _folder_of(folder, note["part"])
-    with _damage_of(part):
+    with _reporting_damage(part):
         log = EventLog.open(part / "log") if note["has_log"] else types
         X = pd.read_parquet(part / "rows.parquet")
         dtype = HistoryDtype(*json.loads((part / "dtype.json").read_text()))

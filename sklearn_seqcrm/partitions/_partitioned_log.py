@@ -296,7 +296,7 @@ class PartitionedLog:
             if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
             else cutoffs
         )
-        if kinds is not None and kind_field in self._schema.cut:
+        if kinds is not None and kind_field in self._schema.truncated:
             raise ValueError(
                 f"kinds of a PartitionedLog need a field of at most {MOST_LEVELS:,} "
                 f"levels, and {kind_field!r} has more; make another field, such as "

@@ -170,7 +170,7 @@ class Schema(NamedTuple):
         The first partition with events, for errors.
     template : EventLog
         A log without events: clock, end of observation, names, kinds and fields.
-    known : dict of str to bool
+    has_values : dict of str to bool
         Whether some event has a value of the field; if not, its type is open.
     n_events : int
         Number of events.
@@ -188,13 +188,13 @@ class Schema(NamedTuple):
         last time.
     other_zone : tuple of str
         Fields of datetimes with a time zone if times have none, or vice versa.
-    cut : frozenset of str
+    truncated : frozenset of str
         Fields of which `template` holds one level, because they have too many.
     """
 
     part: int
     template: EventLog
-    known: dict[str, bool]
+    has_values: dict[str, bool]
     n_events: int
     ids: pd.Index
     sample: EventLog
@@ -202,7 +202,7 @@ class Schema(NamedTuple):
     is_date_like: bool
     times: TimeCounts
     other_zone: tuple[str, ...]
-    cut: frozenset[str]
+    truncated: frozenset[str]
 
     @classmethod
     def of(
@@ -223,8 +223,11 @@ class Schema(NamedTuple):
             return None
         nothing = np.empty(0, "int64")
         timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
-        cut = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
-        columns = {n: _without_events(one, n in cut) for n, one in log.columns.items()}
+        truncated = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
+        columns = {
+            name: _without_events(one, name in truncated)
+            for name, one in log.columns.items()
+        }
         few = np.arange(min(_SAMPLE, len(log)))
         last = log.timeline.times.max()
         return cls(
@@ -238,7 +241,7 @@ class Schema(NamedTuple):
             are_date_like(log.timeline),
             TimeCounts.of(log.timeline.times),
             tuple(other_zone),
-            cut,
+            truncated,
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -279,16 +282,21 @@ class Schema(NamedTuple):
             name: _joint_column(
                 name,
                 (a.column(name), b.column(name)),
-                (self.known[name], other.known[name]),
+                (self.has_values[name], other.has_values[name]),
                 parts,
             )
             for name in a.fields
         }
         # What one partition has too many of, all have.
-        cut = self.cut | other.cut
-        cut |= {name for name, one in columns.items() if _has_too_many(one)}
-        columns = {n: _without_events(one, n in cut) for n, one in columns.items()}
-        known = {name: self.known[name] or other.known[name] for name in a.fields}
+        truncated = self.truncated | other.truncated
+        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
+        columns = {
+            name: _without_events(one, name in truncated)
+            for name, one in columns.items()
+        }
+        has_values = {
+            name: self.has_values[name] or other.has_values[name] for name in a.fields
+        }
         counts = [
             one.times.on(line.clock, clock)
             for one, line in zip((self, other), lines, strict=True)
@@ -296,13 +304,13 @@ class Schema(NamedTuple):
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
-            known=known,
+            has_values=has_values,
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
             times=counts[0].merge(counts[1]),
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
-            cut=cut,
+            truncated=truncated,
         )
 
     def observed_until(self, given: Any) -> Schema:
@@ -341,8 +349,8 @@ class Schema(NamedTuple):
         what = f"times in column {log.names[1]!r}"
         timeline, columns = log.timeline.on(wanted.clock, what), log.columns
         fitting = {
-            name: _converted(name, columns[name], self.template.column(name), self.cut)
-            for name in self.template.fields
+            name: _converted(name, columns[name], like, self.truncated)
+            for name, like in self.template.columns.items()
         }
         same_fields = list(fitting) == list(columns) and all(
             fitting[name] is columns[name] for name in fitting
@@ -418,18 +426,18 @@ def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
 def _joint_column(
     name: str,
     columns: tuple[Column, Column],
-    known: tuple[bool, bool],
+    has_values: tuple[bool, bool],
     parts: Sequence[str],
 ) -> Column:
     """Return a column of no events with the type of two others."""
     one, other = columns
     if one.type != other.type:
-        if all(known):
+        if all(has_values):
             raise ValueError(
                 f"Field {name!r} is {one.type} in {parts[0]} and {other.type} in "
                 f"{parts[1]}; give it one type, for example by categorical=[{name!r}]."
             )
-        return one if known[0] else other
+        return one if has_values[0] else other
     both = dict(zip(parts, (one.values, other.values), strict=True))
     arrays = one.type.unified(both, name)
     values = np.concatenate(list(arrays.values()))
@@ -441,7 +449,7 @@ def _joint_column(
 
 
 def _converted(
-    name: str, column: Column, wanted: Column, cut: frozenset[str]
+    name: str, column: Column, wanted: Column, truncated: frozenset[str]
 ) -> Column:
     """Return a column with the type of another one."""
     if column.type != wanted.type:
@@ -451,7 +459,7 @@ def _converted(
                 f"and was {wanted.type}; partitions must not change."
             )
         return wanted.without_values(len(column.values))
-    if column.categories is not None and name in cut:
+    if column.categories is not None and name in truncated:
         return column
     if column.categories is not None and wanted.categories is not None:
         return _with_levels(name, column, wanted.categories)

@@ -27,7 +27,7 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events import EventLog, read_table
-from sklearn_seqcrm.serving._streaming._event_fields import EventFields, refuse_lost
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, require_fields
 from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
@@ -275,7 +275,7 @@ def _read(
         )
     else:
         table = read_table(events, what)
-        refuse_lost(table.columns, keys, f"The table of {what}")
+        require_fields(table.columns, keys, f"The table of {what}")
         columns = fields.read_table(table, what, kind)
         ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     check_none_missing(ids, f"customer column {keys[0]!r} of {what}")
@@ -296,7 +296,7 @@ def _read_event(
     name = f"Event {i} of the list"
     if not isinstance(event, Mapping):
         raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
-    refuse_lost(event, keys, name)
+    require_fields(event, keys, name)
     if isinstance(event[keys[0]], str):
         check_unicode([event[keys[0]]], f"customers of {name}")
     try:

@@ -88,14 +88,14 @@ class FieldReader(ABC):
             Values in canonical form, and None.
         """
 
-    def read_column(self, column: nw.Series, foreign: np.ndarray, what: str) -> Column:
+    def read_column(self, column: nw.Series, lacks: np.ndarray, what: str) -> Column:
         """Read a column of a table of any dataframe library.
 
         Parameters
         ----------
         column : narwhals.Series of shape (n,)
             The values.
-        foreign : ndarray of shape (n,), bool
+        lacks : ndarray of shape (n,), bool
             Events of kinds without the field, whose values are ignored.
         what : str
             How an error names the table.
@@ -103,25 +103,25 @@ class FieldReader(ABC):
         # Value by value, since a column of objects may mix types.
         objects = self._objects_of(column)
         if objects is not None:
-            return self._read_objects(objects, foreign, what)
-        if foreign.all():
-            return self.join([None] * len(foreign))
+            return self._read_objects(objects, lacks, what)
+        if lacks.all():
+            return self.join([None] * len(lacks))
         found = read_column(column, self._name, what, categorical=self._has_levels)
-        if foreign.any():
-            found = found.missing_where(foreign).trimmed()
+        if lacks.any():
+            found = found.missing_where(lacks).trimmed()
         # A column without values has no type that could be compared.
         if found.is_empty():
-            return self.join([None] * len(foreign))
+            return self.join([None] * len(lacks))
         schema = FieldSchema.of(found, self._schema)
         if schema != self._schema:
             raise self._other_type(f"is {schema}")
         return found
 
     def _read_objects(
-        self, objects: Sequence[Any], foreign: np.ndarray, what: str
+        self, objects: Sequence[Any], lacks: np.ndarray, what: str
     ) -> Column:
         values = []
-        for i, (value, skip) in enumerate(zip(objects, foreign, strict=True)):
+        for i, (value, skip) in enumerate(zip(objects, lacks, strict=True)):
             try:
                 values.append(None if skip else self.read(value))
             except (TypeError, ValueError) as error:

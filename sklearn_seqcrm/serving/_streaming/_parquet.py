@@ -27,8 +27,8 @@ from sklearn_seqcrm._store import Writer, read_sealed_table, write_sealed_table
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 
 _KEY = b"sklearn_seqcrm.states"
-_ANEW = "read the events into a new scorer: StreamingScorer(...).update(log)"
-_WRITER = Writer("StreamingScorer.to_parquet", anew=_ANEW, of_others=_ANEW)
+_ADVICE = "read the events into a new scorer: StreamingScorer(...).update(log)"
+_WRITER = Writer("StreamingScorer.to_parquet", anew=_ADVICE, of_others=_ADVICE)
 
 
 def write_states(
@@ -92,7 +92,7 @@ def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) 
         if names != [str(name) for name in streams] or note["digest"] != digest:
             raise ValueError(
                 f"The states in {path}, of the histories {names}, were made by another "
-                f"model, and cannot be used by this one; {_ANEW}."
+                f"model, and cannot be used by this one; {_ADVICE}."
             )
         for i, (stream, saved) in enumerate(
             zip(streams.values(), note["histories"], strict=True)

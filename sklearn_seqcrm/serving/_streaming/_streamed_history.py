@@ -425,13 +425,13 @@ class StreamedHistory:
         early = is_early(last, cutoff, exact)
         if early.any():
             at, clock = early.argmax(), self.encoder.clock
-            way = (
+            hint = (
                 "" if exact else " (allow_exact_matches=True lets rows see those at it)"
             )
             raise ValueError(
                 f"{early.sum()} of {len(slots)} rows have a cutoff that is not after "
-                f"the last event in {self.name!r} of their customer{way}: the first of "
-                f"them is at {clock.as_scalar(cutoff[at])}, with an event at "
+                f"the last event in {self.name!r} of their customer{hint}: the first "
+                f"of them is at {clock.as_scalar(cutoff[at])}, with an event at "
                 f"{clock.as_scalar(last[at])}. The states include these events, "
                 "which cannot be removed; to score the past, attach the rows to a log."
             )
