@@ -119,7 +119,7 @@ def first_touch_credit(
     0  1.0  0.0
     """
     return _divide_credit(
-        X, field, history, kinds, kind_field, lambda place, n, age: (place == 0) * 1.0
+        X, field, history, kinds, kind_field, lambda place, n, _: (place == 0) * 1.0
     )
 
 
@@ -159,12 +159,7 @@ def last_touch_credit(
     0  0.0  1.0
     """
     return _divide_credit(
-        X,
-        field,
-        history,
-        kinds,
-        kind_field,
-        lambda place, n, age: (place == n - 1) * 1.0,
+        X, field, history, kinds, kind_field, lambda place, n, _: (place == n - 1) * 1.0
     )
 
 
@@ -204,7 +199,7 @@ def linear_credit(
     0  0.333  0.667
     """
     return _divide_credit(
-        X, field, history, kinds, kind_field, lambda place, n, age: np.ones(len(place))
+        X, field, history, kinds, kind_field, lambda place, n, _: np.ones(len(place))
     )
 
 

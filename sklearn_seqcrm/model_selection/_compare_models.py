@@ -248,7 +248,10 @@ def compare_models(
     if groups is not None:
         customers = _group_codes(groups, len(customers))
     splits = _folds(cv, X, y, customers)
-    _warn_known_futures(splits, X, y, customers, history, cv)
+    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
+    of_time = isinstance(cv, CutoffSplit)
+    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
+    _warn_known_futures(splits, customers, cutoffs)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
@@ -331,19 +334,14 @@ def _folds(
 
 def _warn_known_futures(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    X: Any,
-    y: Any,
     customers: np.ndarray,
-    history: str | None,
-    cv: Any,
+    cutoffs: tuple[np.ndarray, float, Clock] | None,
 ) -> None:
     """Warn if a model is tested on rows, or on times, that it was trained on.
 
-    Folds of different customers are tested at the dates of training by choice.
+    Folds of different customers are tested at the dates of training by choice. For
+    `cutoffs`, see `_cutoffs_and_delay`; without them, times are not compared.
     """
-    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
-    of_time = isinstance(cv, CutoffSplit)
-    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
     for number, (train, test) in enumerate(folds, start=1):
         found = f"Fold {number} of {len(folds)} "
         n_shared = int(np.isin(test, train).sum())

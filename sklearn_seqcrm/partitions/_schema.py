@@ -15,7 +15,7 @@ that needs the clock, fields and kinds of a log can use those of the schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
@@ -224,10 +224,7 @@ class Schema(NamedTuple):
         nothing = np.empty(0, "int64")
         timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
         truncated = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
-        columns = {
-            name: _without_events(one, name in truncated)
-            for name, one in log.columns.items()
-        }
+        columns = _without_events(log.columns, truncated)
         few = np.arange(min(_SAMPLE, len(log)))
         last = log.timeline.times.max()
         return cls(
@@ -290,10 +287,7 @@ class Schema(NamedTuple):
         # What one partition has too many of, all have.
         truncated = self.truncated | other.truncated
         truncated |= {name for name, one in columns.items() if _has_too_many(one)}
-        columns = {
-            name: _without_events(one, name in truncated)
-            for name, one in columns.items()
-        }
+        columns = _without_events(columns, truncated)
         has_values = {
             name: self.has_values[name] or other.has_values[name] for name in a.fields
         }
@@ -405,12 +399,16 @@ def _has_too_many(column: Column) -> bool:
     return column.categories is not None and len(column.categories) > MOST_LEVELS
 
 
-def _without_events(column: Column, is_cut: bool) -> Column:
-    """Return a column of no events that keeps its levels, or one of them."""
-    levels = column.categories
-    if levels is not None and is_cut:
-        levels = levels[:1]
-    return Column(column.values[:0].copy(), levels)
+def _without_events(
+    columns: Mapping[str, Column], truncated: Collection[str]
+) -> dict[str, Column]:
+    """Return columns of no events that keep their levels, or one of them."""
+    empty = {}
+    for name, (values, levels) in columns.items():
+        if levels is not None and name in truncated:
+            levels = levels[:1]
+        empty[name] = Column(values[:0].copy(), levels)
+    return empty
 
 
 def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
