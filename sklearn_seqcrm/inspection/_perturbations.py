@@ -198,3 +198,24 @@ class RowEvents(NamedTuple):
             rows.cutoff,
             array.dtype,
         )
+
+
+class RowCopies(NamedTuple):
+    """Copies of rows whose events are to be perturbed.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n_copies,)
+        Histories of the copies as they are.
+    events : RowEvents
+        Their events.
+    place : ndarray of shape (n_events,), int64
+        Position of each event among those of all rows.
+    number : ndarray of shape (n_events,), int64
+        Number of its copy among the copies of all blocks.
+    """
+
+    array: HistoryArray
+    events: RowEvents
+    place: np.ndarray
+    number: np.ndarray
