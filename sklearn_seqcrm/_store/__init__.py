@@ -19,16 +19,13 @@ from sklearn_seqcrm._store._columns import (
     scatter,
     to_series,
 )
-from sklearn_seqcrm._store._date_like_times import (
-    are_date_like,
-    warn_date_like_times,
-)
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
     NUMBER_OBJECTS,
     FieldType,
     ScalarType,
     are_numbers,
+    is_real,
     scalar_values,
 )
 from sklearn_seqcrm._store._files import (
@@ -65,7 +62,6 @@ from sklearn_seqcrm._store._names import (
     check_name_free,
     unique_names,
 )
-from sklearn_seqcrm._store._object_datetimes import are_datetimes, datetimes_of_objects
 from sklearn_seqcrm._store._raw_log import (
     Kinds,
     RawLog,
@@ -77,5 +73,17 @@ from sklearn_seqcrm._store._raw_log import (
     rows_of_kinds,
     warn_all_kinds,
 )
-from sklearn_seqcrm._store._time_values import MAX_TICK, parse_iso, parse_timedelta
-from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
+from sklearn_seqcrm._store._time_values import (
+    MAX_TICK,
+    are_datetimes,
+    datetimes_of_objects,
+    parse_iso,
+    parse_timedelta,
+)
+from sklearn_seqcrm._store._timeline import (
+    ObservationWindow,
+    Timeline,
+    are_date_like,
+    frozen,
+    warn_date_like_times,
+)

@@ -346,9 +346,14 @@ def saturating_add(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     return np.minimum(times, MAX_TICK - length) + length
 
 
-def saturating_subtract(times: Any, length: int) -> Any:
-    """Return ``times - length`` of integers, at least the beginning of the axis."""
-    return np.maximum(times, _EARLIEST + length) - length
+def saturating_subtract(times: Any, length: float) -> Any:
+    """Return ``times - length``, at least the beginning of the axis.
+
+    On an axis of integers, `length` is rounded down to whole ticks.
+    """
+    if np.asarray(times).dtype == "float64":
+        return times - length
+    return np.maximum(times, _EARLIEST + int(length)) - int(length)
 
 
 def format_time(time: Any) -> str:

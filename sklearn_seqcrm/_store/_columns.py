@@ -352,10 +352,7 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
 
 
 def scatter(
-    parts: Mapping[str, Column],
-    places: Mapping[str, Any],
-    n_events: int,
-    field: str,
+    parts: Mapping[str, Column], places: Mapping[str, Any], n_events: int, field: str
 ) -> Column:
     """Join a field of several logs into one column.
 

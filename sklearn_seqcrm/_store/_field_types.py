@@ -50,12 +50,14 @@ def are_numbers(values: pd.Series) -> bool:
     return inferred in NUMBER_OBJECTS
 
 
+# The usual types come first, as abstract ones take longer.
+_REAL = (float, int, Real, Decimal, np.bool_)
+
+
 def is_real(value: Any) -> bool:
     """Return whether an object is a real number or a boolean."""
     # NumPy's timedeltas count as whole numbers.
-    return isinstance(value, Real | Decimal | np.bool_) and not isinstance(
-        value, np.timedelta64
-    )
+    return isinstance(value, _REAL) and not isinstance(value, np.timedelta64)
 
 
 class FieldType(ABC):

@@ -435,8 +435,7 @@ def verify_seal(data: Any, path: Any, writer: Writer) -> bool:
             digest.update(part)
     if digest.hexdigest().encode() != found:
         raise writer.damaged(
-            path,
-            "its checksum does not match: bytes were changed, lost or added since",
+            path, "its checksum does not match: bytes were changed, lost or added since"
         )
     return True
 

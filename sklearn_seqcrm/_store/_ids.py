@@ -18,7 +18,7 @@ objects of several types               refused, numbers aside
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number, Real
@@ -35,6 +35,8 @@ from pandas.api.types import (
     is_object_dtype,
     is_string_dtype,
 )
+
+EXACT = 2**53  # up to here, a float can hold every integer
 
 # How to convert ids of the first type to the second, where there is a good way.
 _CONVERSIONS = {
@@ -58,8 +60,6 @@ _CONVERSIONS = {
         ".dt.tz_convert(None) makes naive datetimes of aware ones"
     ),
 }
-
-_EXACT = 2**53  # up to here, a float can hold every integer
 
 # Names in pandas of objects that may be numbers of one type or of several.
 _NUMBERS_OR_MIXED = (
@@ -300,7 +300,7 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
     return ids.infer_objects()
 
 
-def check_unicode(texts: pd.Index, what: str) -> None:
+def check_unicode(texts: Iterable[str], what: str) -> None:
     """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold.
 
     Parameters
@@ -339,7 +339,7 @@ def _from_number_objects(ids: pd.Index, types: set[type], what: str) -> pd.Index
         _refuse_infinite(sum(infinite), what)
     numbers = pd.Index([_whole(value) for value in ids], dtype=object)
     # Beside fractions, pandas would convert integers of any size to floats.
-    if any(is_float.values()) and any(not -_EXACT <= one <= _EXACT for one in numbers):
+    if any(is_float.values()) and any(not -EXACT <= one <= EXACT for one in numbers):
         return numbers
     return numbers.infer_objects()
 
@@ -401,7 +401,7 @@ def _refuse_infinite(n_bad: int, what: str) -> None:
 def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """Cast numbers to another dtype, and return which of them it holds exactly."""
     if values.dtype.kind == "f":
-        fits = (values == np.floor(values)) & (np.abs(values) <= _EXACT)
+        fits = (values == np.floor(values)) & (np.abs(values) <= EXACT)
     else:
         fits = values <= min(_highest(dtype), _highest(values.dtype))
     if values.dtype.kind != "u":
@@ -411,4 +411,4 @@ def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _highest(dtype: Any) -> int:
     """Return the largest whole number up to which a dtype holds all of them."""
-    return _EXACT if dtype.kind == "f" else int(np.iinfo(dtype).max)
+    return EXACT if dtype.kind == "f" else int(np.iinfo(dtype).max)

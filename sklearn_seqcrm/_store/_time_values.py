@@ -1,4 +1,4 @@
-"""Read times and lengths of time of the user: datetimes, numbers, and text."""
+"""Read times and lengths of time of the user: datetimes, objects, numbers, text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store._ids import exact_ids
-from sklearn_seqcrm._store._object_datetimes import are_datetimes, datetimes_of_objects
+from sklearn_seqcrm._store._ids import EXACT, exact_ids
 
 MAX_TICK = int(np.iinfo("int64").max)
-_EXACT = 2**53  # up to here, a float can hold every integer
+_DATETIMES = (datetime.date, np.datetime64)
 LENGTH_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
 _CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
@@ -100,6 +99,60 @@ def parse_timedelta(
     return delta
 
 
+def are_datetimes(values: pd.Series) -> bool:
+    """Return whether all objects that are not missing are datetimes or dates.
+
+    Parameters
+    ----------
+    values : Series of shape (n,), object
+        The values.
+    """
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred == "mixed":  # such as NumPy's datetimes beside those of Python
+        return all(isinstance(one, _DATETIMES) for one in values.dropna())
+    return inferred in ("date", "datetime", "datetime64")
+
+
+def datetimes_of_objects(values: pd.Series, what: str) -> pd.Series:
+    """Convert datetimes and dates that are objects; aware ones are in UTC.
+
+    A driver returns an aware datetime with the offset of its time, which daylight
+    saving changes, so that a column of one zone has several offsets.
+
+    Parameters
+    ----------
+    values : Series of shape (n,), object
+        Datetimes and dates; missing ones are allowed.
+    what : str
+        How an error names them, in the plural.
+
+    Returns
+    -------
+    Series of shape (n,)
+        Datetimes with the same index.
+
+    Raises
+    ------
+    ValueError
+        If some have a time zone and others have none.
+    """
+    zones = {getattr(one, "tzinfo", None) is None for one in values.dropna()}
+    if len(zones) > 1:
+        raise ValueError(
+            f"{what} mix naive and time-zone aware datetimes; "
+            "pd.to_datetime(..., utc=True) makes all of them aware."
+        )
+    aware = zones == {False}
+    try:
+        return pd.to_datetime(values, utc=aware)
+    except (pd.errors.OutOfBoundsDatetime, OverflowError):
+        # pandas before version 3 converts objects to nanoseconds, which end in 2262. A
+        # single Timestamp has its own unit.
+        stamps = [pd.Timestamp(one).as_unit("us").asm8 for one in values]
+        found = pd.Series(np.array(stamps, dtype="M8[us]"), values.index)
+        return found.dt.tz_localize("UTC") if aware else found
+
+
 def as_time_series(values: Any, what: str) -> pd.Series:
     """Return times as a Series of datetimes or numbers; refuse anything else."""
     series = values if isinstance(values, pd.Series) else pd.Series(values)
@@ -150,7 +203,7 @@ def rounded_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
     """Return numbers as floats; round an integer between two floats up or down."""
     numbers = finite_floats(values, what)
     # The cast rounds to the nearest float. Where that is the wrong side, take the next.
-    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
+    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= EXACT:
         exact = [int(number) for number in values]
         rounded = [int(number) for number in numbers]
         wrong = [a < b if up else a > b for a, b in zip(rounded, exact, strict=True)]

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from sklearn_seqcrm._recurrent.network import Dropout
 from sklearn_seqcrm._recurrent.training import AveragedWeights
+from sklearn_seqcrm._store import replace_atomically
 
 
 def check_path(path: Any) -> None:
@@ -156,17 +157,9 @@ class Checkpoint:
             self._write()
 
     def _write(self) -> None:
-        """Write beside the file and move, so that no file is ever half written."""
         assert self.path is not None
-        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with beside.open("wb") as file:
-                torch.save(self._kept, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replace_atomically(self.path) as part:
+            torch.save(self._kept, part)
 
 
 def _nothing() -> dict[str, Any]:

@@ -30,6 +30,8 @@ import torch
 from joblib import cpu_count
 
 from sklearn_seqcrm._sklearn_compat import is_count
+from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._pickles import dumps, picklable
 from sklearn_seqcrm.distributed._run_rank import (
@@ -230,7 +232,7 @@ def _repeat_warnings(folder: Path) -> None:
     """Repeat the warnings of ranks, each once."""
     found = [pickle.loads(one.read_bytes()) for one in folder.glob("warnings-*.pkl")]
     for category, text in dict.fromkeys(one for of_rank in found for one in of_rank):
-        warnings.warn(text, category, stacklevel=3)
+        warnings.warn(text, category, stacklevel=user_stacklevel())
 
 
 def _raise_error(folder: Path) -> None:
@@ -244,18 +246,14 @@ def _raise_error(folder: Path) -> None:
 
 def _is_reported(error: BaseException) -> bool:
     """Return whether a note has the rank and traceback; see `ProcessRanks.attempt`."""
-    return any(one.startswith("Raised on rank") for one in _notes(error))
-
-
-def _notes(error: BaseException) -> list[str]:
-    return getattr(error, "__notes__", [])
+    notes = getattr(error, "__notes__", [])
+    return any(one.startswith("Raised on rank") for one in notes)
 
 
 def _write(folder: Path, name: str, value: Any) -> None:
-    """Write beside the file and move: the other process never reads a half of it."""
-    beside = folder / f"{name}.{os.getpid()}"
-    beside.write_bytes(dumps(value))
-    beside.replace(folder / name)
+    """Write a file of which the other process never reads a half."""
+    with replace_atomically(folder / name) as part:
+        part.write_bytes(dumps(value))
 
 
 _COLLECTIVES = str(Path(torch.distributed.__file__).parent) + os.sep

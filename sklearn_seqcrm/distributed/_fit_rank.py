@@ -151,7 +151,7 @@ def fit_rank(
     _refuse_shared_customers(X, ranks)
     fingerprint = _fingerprint(before, network, X, y, beside, ranks)
     ranks.checkpoint.open(fingerprint, ranks)
-    with _of_ranks(network, ranks):
+    with _joint_training(network, ranks):
         network.fit(X, y, **beside)
     ranks.checkpoint.close(ranks)
     return estimator
@@ -205,9 +205,9 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
     """Return the fitted steps before the last, or None, and the last step."""
     if not isinstance(estimator, Pipeline):
         return None, estimator
+    if len(estimator) == 1:
+        return None, estimator[0]
     before, network = estimator[:-1], estimator[-1]
-    if not len(before):
-        return None, network
     try:
         check_is_fitted(before)
     except NotFittedError as error:
@@ -220,7 +220,7 @@ def _split_pipeline(estimator: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _of_ranks(network: Any, ranks: Ranks) -> Iterator[None]:
+def _joint_training(network: Any, ranks: Ranks) -> Iterator[None]:
     """Let an estimator and its nets train with other ranks."""
     verbose = network.verbose
     network._ranks = ranks

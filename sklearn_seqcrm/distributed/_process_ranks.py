@@ -173,9 +173,7 @@ class ProcessRanks(Ranks):
             for column in zip(*self.gather(inputs.ends), strict=True)
         ]
         return inputs._replace(
-            data=share_rows(data, self),
-            customers=lambda: customers,
-            ends=tuple(ends),
+            data=share_rows(data, self), customers=lambda: customers, ends=tuple(ends)
         )
 
     def share_events(
@@ -246,27 +244,17 @@ class ProcessRanks(Ranks):
             | gradient of each parameter | loss | 1 for each that has a gradient |
         """
         device, sizes = parameters[0].device, [one.numel() for one in parameters]
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         has_gradient = [float(one.grad is not None) for one in parameters]
         loss = torch.stack(losses).sum() if losses else torch.zeros((), device=device)
-        message = torch.cat(
-            [
-                *(
-                    torch.zeros_like(one).flatten()
-                    if one.grad is None
-                    else one.grad.flatten()
-                    for one in parameters
-                ),
-                loss.reshape(1).to(torch.float32),
-                torch.tensor(has_gradient, dtype=torch.float32, device=device),
-            ]
-        ).to(self._device)
+        tail = torch.tensor(has_gradient, dtype=torch.float32, device=device)
+        parts = [*(one.flatten() for one in own), loss.reshape(1).float(), tail]
+        message = torch.cat(parts).to(self._device)
         dist.all_reduce(message)
-        *gradients, total, counts = message.to(device).split(
-            [*sizes, 1, len(parameters)]
-        )
-        for one, gradient, count in zip(
-            parameters, gradients, counts.tolist(), strict=True
-        ):
+        sums = message.to(device).split([*sizes, 1, len(parameters)])
+        *gradients, total, counts = sums
+        together = zip(parameters, gradients, counts.tolist(), strict=True)
+        for one, gradient, count in together:
             # Without a row that uses it, a parameter has no gradient and does not
             # change.
             if count:

@@ -85,11 +85,7 @@ def event_lines(
 
 
 def row_lines(
-    history: Any,
-    array: HistoryArray,
-    field: Any,
-    values: Any,
-    attribution: np.ndarray,
+    history: Any, array: HistoryArray, field: Any, values: Any, attribution: np.ndarray
 ) -> pd.DataFrame:
     """Return a line for each row, for an input that belongs to no event.
 

@@ -17,7 +17,7 @@ from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, ExplainedRows
-from sklearn_seqcrm.inspection._perturbations import RowEvents
+from sklearn_seqcrm.inspection._perturbations import RowCopies
 from sklearn_seqcrm.inspection._touch_rules import Touches
 
 
@@ -195,21 +195,16 @@ def channel_attribution(
 
 
 def _keep_channels(
-    place: np.ndarray,
-    members: np.ndarray,
-    array: HistoryArray,
-    events: RowEvents,
-    index: np.ndarray,
-    number: np.ndarray,
+    place: np.ndarray, members: np.ndarray, copies: RowCopies
 ) -> HistoryArray:
     """Return copies of histories; copy k keeps the channels of set k.
 
     The sets repeat from row to row, so that copy k has the set ``k % n_sets``.
     """
-    place, own = place[index], number % len(members)
+    place, own = place[copies.place], copies.number % len(members)
     kept = place < 0  # events without a channel stay
     kept[~kept] = members[own[~kept], place[~kept]]
-    return events.take(kept).as_histories(array)
+    return copies.events.take(kept).as_histories(copies.array)
 
 
 class _Sets(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ChannelAttributionDisplay:
     """Plot of shares of channels: a group of bars for each channel, a bar per method.
 
@@ -56,8 +58,7 @@ class ChannelAttributionDisplay:
     email    0.25         0.5
     """
 
-    def __init__(self, *, shares: pd.DataFrame) -> None:
-        self.shares = shares
+    shares: pd.DataFrame
 
     @classmethod
     def from_credit(cls, credit: Mapping[str, Any], *, ax: Axes | None = None) -> Self:

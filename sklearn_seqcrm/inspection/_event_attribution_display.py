@@ -17,7 +17,7 @@ from sklearn_seqcrm._plotting import (
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import unit_label
-from sklearn_seqcrm.inspection._row_inputs import spoken_number
+from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,7 +220,7 @@ class EventAttributionDisplay:
         if height > _FAR_HIGHER * highest > 0:
             top = _FAR_HIGHER * highest
             ax.set_ylim(0, top)
-            text = f"{spoken_number(height)} ↑"
+            text = f"{format_number(height)} ↑"
             ax.annotate(text, (1, top), (0, 3), textcoords="offset points", ha="center")
 
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import Table, check_raw, one_history
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._perturbations import RowEvents
+from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
 
 
 class ExplainedRows(NamedTuple):
@@ -246,7 +246,7 @@ class ExplainedQuantity:
         name: Any,
         array: HistoryArray,
         row: np.ndarray,
-        perturb: Callable[..., HistoryArray],
+        perturb: Callable[[RowCopies], HistoryArray],
         n_jobs: int | None,
     ) -> np.ndarray:
         """Compute the quantity for perturbed copies of rows, block by block.
@@ -260,10 +260,7 @@ class ExplainedQuantity:
         row : ndarray of shape (n_copies,), int64
             Row that each copy is made of.
         perturb : callable
-            ``perturb(array, events, index, number)`` returns the histories of a block
-            of copies: of their ``array`` with its ``events``, where ``index`` is the
-            position of each event among those of all rows, and ``number`` that of its
-            copy among all copies.
+            Returns the perturbed histories of a block of copies, (n_copies,).
         n_jobs : int or None
             Number of blocks that are predicted at a time.
 
@@ -291,7 +288,7 @@ class ExplainedQuantity:
         events: RowEvents,
         row: np.ndarray,
         block: np.ndarray,
-        perturb: Callable[..., HistoryArray],
+        perturb: Callable[[RowCopies], HistoryArray],
     ) -> np.ndarray:
         # events of rows    a a a b b   (end: 3, 5)     row of block  [b, a]
         # events of copies  b b a a a   index: 3 4 0 1 2, copy: 0 0 1 1 1
@@ -299,8 +296,8 @@ class ExplainedQuantity:
         end = np.cumsum(array.lengths)[own]
         index, offsets = ranges(end - array.lengths[own], end)
         copy = segment_numbers(offsets)
-        copies = RowEvents(copy, events.event[index], events.times[index])
-        perturbed = perturb(array[own], copies, index, block[copy])
+        copied = RowEvents(copy, events.event[index], events.times[index])
+        perturbed = perturb(RowCopies(array[own], copied, index, block[copy]))
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _GATES = ("input", "forget", "output", "reset", "update")
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class GateDisplay:
     """Plot of the activation of gates at each event of a row: mean over units.
 
@@ -59,8 +61,7 @@ class GateDisplay:
     [0.8, 0.3]
     """
 
-    def __init__(self, *, gates: pd.DataFrame) -> None:
-        self.gates = gates
+    gates: pd.DataFrame
 
     @classmethod
     def from_gates(

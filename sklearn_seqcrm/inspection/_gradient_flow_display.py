@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import pandas as pd
@@ -23,6 +24,7 @@ _COLORS = OKABE_ITO[:7]  # yellow lines are too faint
 _LINES = ("-", "--", "-.", ":")
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class GradientFlowDisplay:
     """Plot of the norm of the gradient by the state, by position from the end.
 
@@ -60,8 +62,7 @@ class GradientFlowDisplay:
     [2.0, 0.2]
     """
 
-    def __init__(self, *, norms: pd.DataFrame) -> None:
-        self.norms = norms
+    norms: pd.DataFrame
 
     @classmethod
     def from_flows(

@@ -27,7 +27,7 @@ from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
-from sklearn_seqcrm.inspection._row_inputs import spoken_number
+from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,20 +178,21 @@ class HistoryDisplay:
                 f"outputs has {len(outputs)} rows, and X has {len(array)}. Pass the X "
                 "that they were computed for."
             )
+        dot_sizes, largest = _sizes(frame.iloc[:, 2:], size_field)
         # By field, the attributions of an event add up. Events without a line are NaN.
         by_position = own.groupby("position")["attribution"].sum()
         events = pd.DataFrame(
             {
                 "time": one.times,
                 "lane": _lanes(frame, array.log.kind_field, kind_field),
-                "size": _sizes(frame.iloc[:, 2:], size_field),
+                "size": dot_sizes,
                 "attribution": by_position.reindex(range(len(one))).to_numpy("float64"),
             }
         )
         output = None if outputs is None else outputs.iloc[row]
         if title is None:
             title = _title(one.customer, output, unit)
-        of_others = attributions[(attributions["row"] == row)].drop(own.index)
+        of_others = attributions[attributions["row"] == row].drop(own.index)
         adds_up = output is not None and pd.notna(output["baseline"])
         return cls(
             events=events,
@@ -199,7 +200,7 @@ class HistoryDisplay:
             title=title,
             unit=unit,
             beside=_bars(of_others, name, own if adds_up else None),
-            sizes=_largest(frame.iloc[:, 2:], size_field),
+            sizes=largest,
         ).plot(ax)
 
     @classmethod
@@ -420,7 +421,7 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
     return [
         (
             ax.plot([], [], "o", markersize=np.sqrt(area), **style)[0],
-            f"{field[:20]} = {spoken_number(value)}",
+            f"{field[:20]} = {format_number(value)}",
         )
         for value, area in ((largest, _LARGEST), (0.0, _SMALLEST))
     ]
@@ -434,11 +435,11 @@ def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     # An effect has the name of its treatment, a prediction the position of a target.
     what = {"effect": "", "prediction": "target "}.get(unit, "class ")
     of = f" of {what}{_value(output['target'])}" if "target" in output else ""
-    title += f"\n{unit}{of} = {spoken_number(output['output'])}"
+    title += f"\n{unit}{of} = {format_number(output['output'])}"
     if unit == "log odds":
         title += f" (probability {expit(float(output['output'])):.0%})"
     if pd.notna(output["baseline"]):
-        title += f", baseline = {spoken_number(output['baseline'])}"
+        title += f", baseline = {format_number(output['baseline'])}"
     return title
 
 
@@ -491,11 +492,11 @@ def _value(value: Any) -> str:
     if pd.isna(value):
         return "missing"
     if isinstance(value, pd.Timedelta):
-        return f"{spoken_number(value / pd.Timedelta('1D'))} days"
+        return f"{format_number(value / pd.Timedelta('1D'))} days"
     if isinstance(value, pd.Timestamp):
         return str(value.date() if value == value.normalize() else value)
     is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return spoken_number(value) if is_number else str(value)[:20]
+    return format_number(value) if is_number else str(value)[:20]
 
 
 def _refuse_other_events(
@@ -554,34 +555,22 @@ def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
     return levels.where(levels.notna(), "(missing)").to_numpy()
 
 
-def _sizes(fields: pd.DataFrame, chosen: str | None) -> np.ndarray:
-    """Return the absolute values of a field over the largest, shape (n_events,)."""
-    name = _size_field(fields, chosen)
-    if name is None:
-        return np.full(len(fields), 0.3)
-    sizes = _finite_magnitudes(fields[name])
-    known = sizes[~np.isnan(sizes)]
-    return sizes / (known.max() or 1.0) if len(known) else sizes
+def _sizes(
+    fields: pd.DataFrame, chosen: str | None
+) -> tuple[np.ndarray, tuple[str, float] | None]:
+    """Return the absolute values of a field over the largest, shape (n_events,).
 
-
-def _largest(fields: pd.DataFrame, chosen: str | None) -> tuple[str, float] | None:
-    """Return the field that sets the areas, and its largest absolute value."""
-    name = _size_field(fields, chosen)
-    if name is None:
-        return None
-    largest = pd.Series(_finite_magnitudes(fields[name])).max()
-    return (str(name), float(largest)) if largest > 0 else None
-
-
-def _size_field(fields: pd.DataFrame, chosen: str | None) -> Any:
+    Beside them, the field and the largest value, if there is one above 0.
+    """
     numeric = (name for name, column in fields.items() if column.dtype.kind == "f")
-    return _check_field(fields, chosen) or next(numeric, None)
-
-
-def _finite_magnitudes(values: pd.Series) -> np.ndarray:
-    """Return absolute values; an infinite amount would shrink other dots: NaN."""
-    sizes = np.abs(values.to_numpy("float64"))
-    return np.where(np.isfinite(sizes), sizes, np.nan)
+    name: Any = _check_field(fields, chosen) or next(numeric, None)
+    if name is None:
+        return np.full(len(fields), 0.3), None
+    sizes = np.abs(fields[name].to_numpy("float64"))
+    # An infinite amount would shrink all other dots.
+    sizes = np.where(np.isfinite(sizes), sizes, np.nan)
+    largest = float(np.nanmax(sizes, initial=0))
+    return sizes / (largest or 1.0), (str(name), largest) if largest > 0 else None
 
 
 def _check_field(fields: pd.DataFrame, chosen: str | None) -> str | None:

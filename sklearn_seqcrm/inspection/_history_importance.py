@@ -255,11 +255,7 @@ def history_importance(
 
 
 def _aspects(
-    array: HistoryArray,
-    fields: Any,
-    kind_field: str | None,
-    numbers: Any,
-    lengths: Any,
+    array: HistoryArray, fields: Any, kind_field: str | None, numbers: Any, lengths: Any
 ) -> Iterator[Aspect]:
     """Yield the parts of histories to perturb, or raise if one does not exist."""
     log = array.log

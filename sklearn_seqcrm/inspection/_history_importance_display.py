@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
-from sklearn_seqcrm.inspection._row_inputs import spoken_number
+from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ _TITLES = {
 _ORDERED = ("last events", "last time")
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class HistoryImportanceDisplay:
     """Plot of permutation importances of parts of histories, with their intervals.
 
@@ -70,9 +72,8 @@ class HistoryImportanceDisplay:
     ['Fields', 'color', 'price']
     """
 
-    def __init__(self, *, table: pd.DataFrame, baseline_score: float) -> None:
-        self.table = table
-        self.baseline_score = baseline_score
+    table: pd.DataFrame
+    baseline_score: float
 
     @classmethod
     def from_importance(cls, importance: Bunch, *, ax: Axes | None = None) -> Self:
@@ -132,7 +133,7 @@ class HistoryImportanceDisplay:
         ):
             label.set_fontweight("bold" if is_title else "normal")
         ax.set_ylim(len(lines) - 0.4, -0.8)  # the first line on top
-        score = spoken_number(self.baseline_score)
+        score = format_number(self.baseline_score)
         ax.set_xlabel(f"fall of the score, which is {score}")
         hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure

@@ -98,15 +98,12 @@ def integrated_gradients(
         if path.fields is not None:
             continue  # row features did not move, and have attributions of 0
         scales = _scales(quantity.estimator, name)
-        inputs = [(row_features(array, scales), of_features[i])]
+        inputs = [(one, of_features[i]) for one in row_features(array, scales)]
         if of_sums[i].shape[1]:
-            inputs.append((sums_of_amounts(array, scales), of_sums[i]))
-        for some, numbers in inputs:
-            lines += [
-                row_lines(name, raw, one.name, one.values, total)
-                for one in some
-                for total in [numbers[:, one.columns].sum(axis=1)]
-            ]
+            inputs += [(one, of_sums[i]) for one in sums_of_amounts(array, scales)]
+        for one, numbers in inputs:
+            total = numbers[:, one.columns].sum(axis=1)
+            lines.append(row_lines(name, raw, one.name, one.values, total))
     if path.fields is None:
         lines += _static_lines(table, statics, of_statics)
     return lines, found.output, found.baseline

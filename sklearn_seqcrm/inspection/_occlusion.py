@@ -21,7 +21,7 @@ from sklearn_seqcrm.inspection._attribution_table import (
     row_lines,
 )
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
-from sklearn_seqcrm.inspection._perturbations import RowEvents
+from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
 
 
 def occlusion(
@@ -98,18 +98,14 @@ def _static_lines(
 
 
 def _without(
-    which: np.ndarray,
-    fields: list[str] | None,
-    array: HistoryArray,
-    events: RowEvents,
-    index: np.ndarray,
-    number: np.ndarray,
+    which: np.ndarray, fields: list[str] | None, copies: RowCopies
 ) -> HistoryArray:
     """Return copies of histories; copy k lacks the event ``which[k]``.
 
     With `fields`, only these fields of the event are missing.
     """
-    is_left_out = index == which[number]
+    array, events = copies.array, copies.events
+    is_left_out = copies.place == which[copies.number]
     if fields is None:
         return events.take(~is_left_out).as_histories(array)
     columns = {

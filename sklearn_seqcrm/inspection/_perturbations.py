@@ -33,13 +33,7 @@ def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
     """
     rows, timeline = array.rows, array.log.timeline
     ticks = timeline.clock.duration(length, "last_time", positive=True)
-    is_integer = rows.cutoff.dtype.kind == "i"
-    earliest = (
-        saturating_subtract(rows.cutoff, int(ticks))
-        if is_integer
-        else rows.cutoff - ticks
-    )
-    start = timeline.positions(rows.codes, earliest)
+    start = timeline.positions(rows.codes, saturating_subtract(rows.cutoff, ticks))
     # Clipped: the lookback of the row may be shorter than `length`, or all its events
     # may be older. Customers that the log does not know have no positions in it.
     start = np.where(rows.codes >= 0, start, rows.start)
@@ -204,3 +198,24 @@ class RowEvents(NamedTuple):
             rows.cutoff,
             array.dtype,
         )
+
+
+class RowCopies(NamedTuple):
+    """Copies of rows whose events are to be perturbed.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n_copies,)
+        Histories of the copies as they are.
+    events : RowEvents
+        Their events.
+    place : ndarray of shape (n_events,), int64
+        Position of each event among those of all rows.
+    number : ndarray of shape (n_events,), int64
+        Number of its copy among the copies of all blocks.
+    """
+
+    array: HistoryArray
+    events: RowEvents
+    place: np.ndarray
+    number: np.ndarray

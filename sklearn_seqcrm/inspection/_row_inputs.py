@@ -6,7 +6,7 @@ explanation see "number of events, half-life 30 days", and 4.2 events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +78,7 @@ def row_features(encoded: HistoryArray, scales: Mapping[Any, float]) -> list[Row
         (name, _amounts(next(own), origins[field], scales.get(field)))
         for name, field in _of_facts("mean", layout, clock)
     ]
-    inputs = [RowInput(*one) for one in _single(found)]
+    inputs = _of_one_column_each(found)
     return inputs + list(_cycles(layout, len(inputs), encoded.cutoffs))
 
 
@@ -101,14 +101,13 @@ def sums_of_amounts(
     _, sums = log.row_features_and_sums(encoded.rows)
     layout = log.layout
     names = _of_facts("sum", layout, log.timeline.clock)
-    found = [
+    return _of_one_column_each(
         (name, None if field not in scales else own * scales[field])
         for (name, field), own in zip(names, sums.T.astype("float64"), strict=True)
-    ]
-    return [RowInput(*one) for one in _single(found)]
+    )
 
 
-def spoken_number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """Return three digits of a number, or all before the point, with a minus sign.
 
     Thousands are separated from five digits on: four may be a year.
@@ -120,10 +119,9 @@ def spoken_number(value: Any) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _single(found: list[tuple[str, Any]]) -> Iterator[tuple[str, slice, Any]]:
-    """Yield inputs of one column each."""
-    for i, (name, values) in enumerate(found):
-        yield name, slice(i, i + 1), values
+def _of_one_column_each(found: Iterable[tuple[str, Any]]) -> list[RowInput]:
+    """Return inputs with these names and values, which have one column each."""
+    return [RowInput(name, slice(i, i + 1), x) for i, (name, x) in enumerate(found)]
 
 
 def _cycles(layout: Layout, first: int, cutoffs: Any) -> Iterator[RowInput]:
@@ -152,16 +150,16 @@ def _of_facts(what: str, layout: Layout, clock: Clock) -> list[tuple[str, str]]:
 
 
 def _half_lives(layout: Layout, clock: Clock) -> list[str]:
-    return [f"half-life {_spoken(length, clock)}" for length in layout.half_lives]
+    return [f"half-life {_format_length(one, clock)}" for one in layout.half_lives]
 
 
-def _spoken(length: float, clock: Clock) -> str:
+def _format_length(length: float, clock: Clock) -> str:
     """Return a duration in its largest unit, such as "30 days"."""
     if clock.unit is None:
-        return spoken_number(length)
+        return format_number(length)
     seconds = length / TICKS_PER_SECOND[clock.unit]
     unit, size = next((one for one in _UNITS if seconds >= one[1]), _UNITS[-1])
-    number = spoken_number(seconds / size)
+    number = format_number(seconds / size)
     return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
 
 

@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import check_raw, one_history
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import check_kinds, field_of_kinds, is_of_kinds
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
@@ -118,7 +119,7 @@ def first_touch_credit(
     0  1.0  0.0
     """
     return _divide_credit(
-        X, field, history, kinds, kind_field, lambda place, n, age: (place == 0) * 1.0
+        X, field, history, kinds, kind_field, lambda place, n, _: (place == 0) * 1.0
     )
 
 
@@ -158,12 +159,7 @@ def last_touch_credit(
     0  0.0  1.0
     """
     return _divide_credit(
-        X,
-        field,
-        history,
-        kinds,
-        kind_field,
-        lambda place, n, age: (place == n - 1) * 1.0,
+        X, field, history, kinds, kind_field, lambda place, n, _: (place == n - 1) * 1.0
     )
 
 
@@ -203,7 +199,7 @@ def linear_credit(
     0  0.333  0.667
     """
     return _divide_credit(
-        X, field, history, kinds, kind_field, lambda place, n, age: np.ones(len(place))
+        X, field, history, kinds, kind_field, lambda place, n, _: np.ones(len(place))
     )
 
 
@@ -401,8 +397,8 @@ def markov_credit(
     # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
     start, end, lost = n, n, n + 1
     # Rows are sorted: a row begins where its number differs from that before.
-    first = np.append(True, row[1:] != row[:-1])[: len(row)]
-    last = np.append(row[1:] != row[:-1], True)[: len(row)]
+    first = is_run_start(row)
+    last = np.append(first[1:], True)[: len(row)]
     steps = np.zeros((n + 1, n + 2))
     np.add.at(steps, (start, channel[first]), 1)
     np.add.at(steps, (channel[~last], channel[~first]), 1)

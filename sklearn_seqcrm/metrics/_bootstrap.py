@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from statistics import NormalDist
 from typing import Any
@@ -15,8 +15,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.metrics._policy_value import customer_codes
-from sklearn_seqcrm.metrics._read import numbers
+from sklearn_seqcrm.metrics._read import customer_codes, numbers
 
 
 @validate_params(
@@ -119,27 +118,22 @@ def bootstrap_interval(
         raise ValueError("There is no array to score; pass those of the metric.")
     first: Any = arrays[0]
     n_rows = len(first)
-    code = np.arange(n_rows)
-    if customers is not None:
-        code = customer_codes(customers, n_rows)
+    code = customer_codes(customers, n_rows)
     weight = np.ones(n_rows)
     if sample_weight is not None:
         weight = numbers(sample_weight, "sample_weight")
     score = _number(metric, metric(*arrays, sample_weight=weight))
-    n_customers = int(code.max()) + 1 if n_rows else 0
-    rng = check_random_state(random_state)
-    samples = np.full(n_resamples, np.nan)
-    for i in range(n_resamples):
-        drawn = rng.randint(n_customers, size=n_customers)
-        counts = np.bincount(drawn, minlength=n_customers)
-        samples[i] = _score_or_nan(metric, arrays, weight * counts[code])
-    lower, upper = _quantiles(samples, confidence_level, n_customers)
+    counts = draw_customers(code, n_resamples, check_random_state(random_state))
+    samples = np.array(
+        [_score_or_nan(metric, arrays, weight * count) for count in counts]
+    )
     known = samples[np.isfinite(samples)]
+    lower, upper = expanded_interval(known, confidence_level, code)
     return _BootstrapResult(
         score=score,
         standard_error=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
-        lower=lower,
-        upper=upper,
+        lower=float(lower),
+        upper=float(upper),
         samples=samples,
     )
 
@@ -181,34 +175,44 @@ def _score_or_nan(
             return math.nan
 
 
-def _quantiles(
-    samples: np.ndarray, confidence_level: float, n_customers: int
-) -> tuple[float, float]:
-    known = samples[np.isfinite(samples)]
-    if n_customers < 2 or not len(known):
-        return math.nan, math.nan
-    tail = expanded_tail(confidence_level, n_customers)
-    lower, upper = np.quantile(known, [tail, 1 - tail])
-    return float(lower), float(upper)
+def draw_customers(
+    code: np.ndarray, n_resamples: int, rng: np.random.RandomState
+) -> Iterator[np.ndarray]:
+    """Yield for each sample how often the customer of each row was drawn, (n_rows,).
+
+    `code` has the number of the customer of each row, from 0 on.
+    """
+    n_customers = int(code.max(initial=-1)) + 1
+    for _ in range(n_resamples):
+        drawn = rng.randint(n_customers, size=n_customers)
+        yield np.bincount(drawn, minlength=n_customers)[code]
 
 
-def expanded_tail(confidence_level: float, n_customers: int) -> float:
-    """Return the share of samples below an expanded percentile interval.
+def expanded_interval(
+    samples: np.ndarray, confidence_level: float, code: np.ndarray
+) -> np.ndarray:
+    """Return the expanded percentile interval of numbers over samples of customers.
 
     Parameters
     ----------
+    samples : ndarray of shape (n_samples, ...)
+        Finite numbers.
     confidence_level : float
         Probability of the interval, between 0 and 1.
-    n_customers : int
-        Number of customers that a sample has, at least 2.
+    code : ndarray of shape (n_rows,), int64
+        Number of the customer of each row, from 0 on.
 
     Returns
     -------
-    float
-        The share below, and above, the interval.
+    ndarray of shape (2, ...)
+        Its ends; NaN without samples, or with one customer.
     """
+    n_customers = int(code.max(initial=-1)) + 1
+    if n_customers < 2 or not len(samples):
+        return np.full((2, *samples.shape[1:]), np.nan)
     # The normal quantile in place of Student's: customers are hundreds or more, and
     # with 30 of them the ends would move by 4% of the width.
     normal = NormalDist()
     reach = normal.inv_cdf(0.5 + confidence_level / 2)
-    return 1 - normal.cdf(reach * math.sqrt(n_customers / (n_customers - 1)))
+    tail = 1 - normal.cdf(reach * math.sqrt(n_customers / (n_customers - 1)))
+    return np.quantile(samples, [tail, 1 - tail], axis=0)

@@ -9,7 +9,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
+from sklearn_seqcrm.metrics._read import (
+    ScoredRows,
+    has_positive_total,
+    read_rows,
+    warn_undefined,
+)
 from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 
 _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
@@ -240,8 +245,7 @@ def aggregate_bias(
     -0.25
     """
     rows = read_rows(y_true, y_pred, sample_weight)
-    total = rows.weight @ rows.y
-    if not total > 0:
-        warn_undefined("The total of y_true is not above 0, and nothing is a share")
+    if not has_positive_total(rows):
         return np.nan
-    return float(rows.weight @ rows.score / total - 1)  # weights: their scale cancels
+    # The scale of the weights cancels.
+    return float((rows.weight @ rows.score) / (rows.weight @ rows.y) - 1)

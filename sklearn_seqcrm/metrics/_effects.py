@@ -15,90 +15,6 @@ from sklearn_seqcrm._treatments import (
 from sklearn_seqcrm.metrics._read import check_length, numbers, read_rows
 
 
-class EffectRows(NamedTuple):
-    """Outcomes, effects, arms and weights of the rows with a weight above 0.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Outcomes.
-    effect : ndarray of shape (n, n_arms - 1)
-        Effects of each treatment against control.
-    arm : ndarray of shape (n,), int64
-        Place of the row's treatment in `labels`; 0 is control.
-    labels : list
-        Labels of the arms, control first.
-    weight : ndarray of shape (n,)
-        Weights divided by ``2**exponent``, see `ScoredRows`.
-    exponent : int
-        See `weight`.
-    position : ndarray of shape (n,), int64
-        Position of the row in the arguments.
-    """
-
-    y: np.ndarray
-    effect: np.ndarray
-    arm: np.ndarray
-    labels: list[Any]
-    weight: np.ndarray
-    exponent: int
-    position: np.ndarray
-
-    def pairs(self, arm: Any = None) -> list[TwoArms]:
-        """Return control beside each treatment, or beside one of them.
-
-        Parameters
-        ----------
-        arm : object, default=None
-            Label of a treatment; None for all.
-
-        Returns
-        -------
-        list of TwoArms
-            One for each treatment.
-        """
-        wanted = list(range(1, len(self.labels)))
-        if arm is not None:
-            if arm not in self.labels[1:]:
-                raise ValueError(
-                    f"arm={arm!r} is none of the treatments, {self.labels[1:]}."
-                )
-            wanted = [self.labels.index(arm)]
-        return [self._pair(one) for one in wanted]
-
-    def one_pair(self, arm: Any = None) -> TwoArms:
-        """Return control beside a treatment, which must be named if there are several.
-
-        Parameters
-        ----------
-        arm : object, default=None
-            Label of the treatment.
-
-        Returns
-        -------
-        TwoArms
-            Their rows.
-        """
-        pairs = self.pairs(arm)
-        if len(pairs) > 1:
-            raise ValueError(
-                f"There are {len(pairs)} treatments beside control; choose one by "
-                f"arm=, one of {self.labels[1:]}."
-            )
-        return pairs[0]
-
-    def _pair(self, treatment: int) -> TwoArms:
-        own = (self.arm == 0) | (self.arm == treatment)
-        return TwoArms(
-            self.y[own],
-            self.effect[own, treatment - 1],
-            self.arm[own] > 0,
-            self.weight[own],
-            self.exponent,
-            self.position[own],
-        )
-
-
 class TwoArms(NamedTuple):
     """Rows of control and of one treatment.
 
@@ -122,6 +38,13 @@ class TwoArms(NamedTuple):
     weight: np.ndarray
     exponent: int
     position: np.ndarray
+
+    def reweighted(self, weight: np.ndarray) -> TwoArms:
+        """Return the rows with other weights, (n,), without those of weight 0."""
+        kept = weight > 0
+        y, score, treated = self.y[kept], self.score[kept], self.treated[kept]
+        position = self.position[kept]
+        return TwoArms(y, score, treated, weight[kept], self.exponent, position)
 
     def sums(self) -> ArmSums:
         """Add up weights and outcomes of both arms, highest score first."""
@@ -161,16 +84,18 @@ class ArmSums(NamedTuple):
         return rows / rows[-1]
 
 
-def read_effects(
+def read_pairs(
     y_true: Any,
     effect: Any,
     treatment: Any,
+    control: Any,
+    treatments: Any,
+    arm: Any,
+    sample_weight: Any,
+    pos_label: Any,
     *,
-    control: Any = None,
-    treatments: Any = None,
-    sample_weight: Any = None,
-    pos_label: Any = None,
-) -> EffectRows:
+    only_one: bool = False,
+) -> list[TwoArms]:
     """Read the arguments of a metric of effects, and leave out rows without weight.
 
     Parameters
@@ -181,21 +106,25 @@ def read_effects(
         Effects against control.
     treatment : array-like of shape (n,)
         Labels of the arms.
-    control : object, default=None
+    control : object
         Label of control; None for 0 or False where the labels are 0 and 1 or booleans.
-    treatments : array-like of shape (n_arms,) or None, default=None
+    treatments : array-like of shape (n_arms,) or None
         Labels of the arms, control first; None for those that occur.
-    sample_weight : array-like of shape (n,) or None, default=None
+    arm : object
+        Label of a treatment; None for all.
+    sample_weight : array-like of shape (n,) or None
         Weights.
-    pos_label : object, default=None
-        Label of `y_true` that counts as 1.
+    pos_label : object
+        Label of `y_true` that counts as 1; None if it is numeric.
+    only_one : bool, default=False
+        Whether `arm` must be given if there are several treatments.
 
     Returns
     -------
-    EffectRows
-        Finite floats.
+    list of TwoArms
+        Control beside each treatment, or beside `arm`.
     """
-    labels, arm = read_arms(treatment, control, treatments)
+    labels, codes = read_arms(treatment, control, treatments)
     effects = effect_columns(effect, labels)
     # The score of a row is its position, which finds the rows that have weight.
     rows = read_rows(
@@ -205,19 +134,27 @@ def read_effects(
         pos_label=pos_label,
         score_name="effect",
     )
-    kept = rows.score.astype(np.int64)
-    check_length(len(arm), len(effects), "treatment")
-    if effects.shape[1] != len(labels) - 1:
+    position = rows.score.astype(np.int64)
+    check_length(len(codes), len(effects), "treatment")
+    codes, effects = codes[position], effects[position]
+    require_all_arms(codes, labels)
+    chosen = list(range(1, len(labels)))
+    if arm is not None:
+        if arm not in labels[1:]:
+            raise ValueError(f"arm={arm!r} is none of the treatments, {labels[1:]}.")
+        chosen = [labels.index(arm)]
+    elif only_one and len(chosen) > 1:
         raise ValueError(
-            f"effect has {effects.shape[1]} columns, but there are {len(labels) - 1} "
-            f"treatments beside control, {labels[1:]}; there must be one column for "
-            "each. Where rows lack some of the arms, pass treatments=, all labels with "
-            "control first."
+            f"There are {len(chosen)} treatments beside control; choose one by arm=, "
+            f"one of {labels[1:]}."
         )
-    require_all_arms(arm[kept], labels)
-    return EffectRows(
-        rows.y, effects[kept], arm[kept], labels, rows.weight, rows.exponent, kept
-    )
+    pairs = []
+    for code in chosen:
+        own = (codes == 0) | (codes == code)
+        y, score, treated = rows.y[own], effects[own, code - 1], codes[own] > 0
+        weight = rows.weight[own]
+        pairs.append(TwoArms(y, score, treated, weight, rows.exponent, position[own]))
+    return pairs
 
 
 def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
@@ -226,16 +163,22 @@ def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
     if isinstance(effect, pd.DataFrame):
         values = in_order_of_arms(effect, labels[1:], "effect")
     if values.ndim != 2:
-        return numbers(effect, "effect")[:, None]
+        values = numbers(effect, "effect")[:, None]
+    n_columns, n_treatments = values.shape[1], len(labels) - 1
+    if n_columns != n_treatments:
+        raise ValueError(
+            f"effect has {n_columns} columns, but there are {n_treatments} treatments "
+            f"beside control, {labels[1:]}; there must be one column for each. Where "
+            "rows lack some of the arms, pass treatments=, all labels with control "
+            "first."
+        )
     frame = pd.DataFrame(values)
-    if not frame.shape[1]:
-        raise ValueError("effect has no column; there must be one for each treatment.")
-    columns = [numbers(frame.iloc[:, i], "effect") for i in range(frame.shape[1])]
+    columns = [numbers(frame.iloc[:, i], "effect") for i in range(n_columns)]
     return np.column_stack(columns)
 
 
 def read_arms(
-    treatment: Any, control: Any = None, treatments: Any = None
+    treatment: Any, control: Any, treatments: Any
 ) -> tuple[list[Any], np.ndarray]:
     """Read labels of treatments.
 
@@ -243,9 +186,9 @@ def read_arms(
     ----------
     treatment : array-like of shape (n,)
         Labels of any type.
-    control : object, default=None
+    control : object
         Label of control; None for 0 or False where the labels are 0 and 1 or booleans.
-    treatments : array-like of shape (n_arms,) or None, default=None
+    treatments : array-like of shape (n_arms,) or None
         Labels of the arms, control first; None for those that occur, sorted after
         control.
 
@@ -293,9 +236,7 @@ def require_all_arms(arm: np.ndarray, labels: list[Any]) -> None:
     """
     counts = np.bincount(arm, minlength=len(labels))
     if not counts.all():
-        missing = [
-            label for label, count in zip(labels, counts, strict=True) if not count
-        ]
+        missing = [labels[code] for code in np.flatnonzero(counts == 0)]
         raise ValueError(
             f"No row with weight has the treatment {missing}, so that nothing can be "
             "compared with the other arms; use fewer and larger folds, stratified by "

@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
+from sklearn_seqcrm.metrics._read import (
+    ScoredRows,
+    has_positive_total,
+    read_rows,
+    warn_undefined,
+)
 from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 
 
@@ -90,7 +95,7 @@ def gain_curve(rows: ScoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the curve; see `cumulative_gain_curve`."""
     groups = ScoreGroups.of(rows)
     weight, total = groups.curve()
-    gain = total / total[-1] if _total_is_above_0(rows) else np.full(len(total), np.nan)
+    gain = total / (total[-1] if has_positive_total(rows) else np.nan)
     gain[0] = 0
     return weight / weight[-1], gain, np.concatenate([[np.inf], groups.score])
 
@@ -165,7 +170,7 @@ def lift_at(
     rows = read_rows(
         y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
     )
-    if not _total_is_above_0(rows):
+    if not has_positive_total(rows):
         return np.nan
     weight, total = ScoreGroups.of(rows).curve()
     # lift(f) = gain(f) / f, with the gain curve linear between its points
@@ -257,10 +262,3 @@ def normalized_gini(
     found = ScoreGroups.of(rows._replace(y=y)).area()
     best = ScoreGroups.of(rows._replace(y=y, score=rows.y)).area()
     return found / best
-
-
-def _total_is_above_0(rows: ScoredRows) -> bool:
-    if rows.weight @ rows.y > 0:
-        return True
-    warn_undefined("The total of y_true is not above 0, and has no shares")
-    return False

@@ -13,12 +13,14 @@ from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._treatments import in_order_of_arms
-from sklearn_seqcrm.metrics._effects import (
-    effect_columns,
-    read_arms,
-    require_all_arms,
+from sklearn_seqcrm.metrics._effects import effect_columns, read_arms, require_all_arms
+from sklearn_seqcrm.metrics._read import (
+    check_length,
+    customer_codes,
+    flat,
+    numbers,
+    read_rows,
 )
-from sklearn_seqcrm.metrics._read import check_length, flat, numbers, read_rows
 
 _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
 
@@ -196,7 +198,12 @@ def policy_value(
         method = "snipw" if outcomes is None else "dr"
     predicted = np.zeros((n_rows, len(labels)))
     if method == "dr":
-        predicted = _read_outcomes(outcomes, labels, n_rows)
+        if outcomes is None:
+            raise ValueError(
+                'method="dr" needs outcomes, the predicted outcome of each row under '
+                "each arm, such as those of predict_outcomes."
+            )
+        predicted = _by_arm(outcomes, labels, n_rows, "outcomes")
     rows = _Rows(
         values.y,
         arm,
@@ -211,7 +218,8 @@ def policy_value(
         subtracted, of_other = rows.estimate(other[kept], method)
         value, influence = value - subtracted, influence - of_other
     agrees = rows.ratios(chosen[kept]) > 0
-    error = _standard_error(weight * influence, agrees, customers, kept, n_rows)
+    code = np.unique(customer_codes(customers, n_rows)[kept], return_inverse=True)[1]
+    error = _standard_error(weight * influence, agrees, code)
     reach = NormalDist().inv_cdf(0.5 + confidence_level / 2) * error
     return Bunch(
         value=float(value),
@@ -292,36 +300,15 @@ class _Rows(NamedTuple):
 
 
 def _standard_error(
-    influence: np.ndarray,
-    agrees: np.ndarray,
-    customers: Any,
-    kept: np.ndarray,
-    n_rows: int,
+    influence: np.ndarray, agrees: np.ndarray, code: np.ndarray
 ) -> float:
-    """Return the standard error of a sum of influences over customers."""
-    code = np.arange(len(influence))
-    if customers is not None:
-        given = customer_codes(customers, n_rows)[kept]
-        code = np.unique(given, return_inverse=True)[1]
+    """Return the standard error of a sum of influences over customers, from 0 on."""
     # One customer who agrees with the policy has no variance.
     if len(np.unique(code[agrees])) < 2:
         return float("nan")
     influence = np.bincount(code, influence)
     n = len(influence)
     return float(np.sqrt(influence @ influence * n / (n - 1)))
-
-
-def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
-    """Return the number of the customer of each row, (n,)."""
-    column = pd.Series(flat(customers, "customers"))
-    check_length(len(column), n_rows, "customers")
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
-        )
-    return pd.factorize(column)[0]
 
 
 def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
@@ -382,15 +369,6 @@ def _probabilities(
     return found
 
 
-def _read_outcomes(outcomes: Any, labels: list[Any], n_rows: int) -> np.ndarray:
-    if outcomes is None:
-        raise ValueError(
-            'method="dr" needs outcomes, the predicted outcome of each row under each '
-            "arm, such as those of predict_outcomes."
-        )
-    return _by_arm(outcomes, labels, n_rows, "outcomes")
-
-
 def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
     """Return finite floats of shape (n, n_arms)."""
     frame = pd.DataFrame(np.asarray(in_order_of_arms(values, labels, name)))
@@ -435,11 +413,6 @@ def policy_score(
     labels, _ = read_arms(treatment, control, treatments)
     effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
-    if with_control.shape[1] != len(labels):
-        raise ValueError(
-            f"effect has {effects.shape[1]} columns, but there are {len(labels) - 1} "
-            f"treatments beside control, {labels[1:]}."
-        )
     # The first of equal effects: control, where no effect is above 0.
     policy = np.array(labels, dtype=object)[with_control.argmax(axis=1)]
     return policy_value(

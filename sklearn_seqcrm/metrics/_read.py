@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm._stacklevel import user_stacklevel
 
 _LABELS_HINT = (
     "For labels, name the one that counts: y_true == 'yes', or pos_label='yes' where "
@@ -147,6 +148,29 @@ def check_length(n: int, n_rows: int, name: str, of_rows: str = "y_true") -> Non
         )
 
 
+def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
+    """Return the number of the customer of each row, (n,); None: one per row."""
+    if customers is None:
+        return np.arange(n_rows)
+    column = pd.Series(flat(customers, "customers"))
+    check_length(len(column), n_rows, "customers")
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"customers has {n_missing} missing values among {n_rows}; leave those "
+            "rows out."
+        )
+    return pd.factorize(column)[0]
+
+
+def has_positive_total(rows: ScoredRows) -> bool:
+    """Return whether the total of targets is above 0; warn if it is not."""
+    if rows.weight @ rows.y > 0:
+        return True
+    warn_undefined("The total of y_true is not above 0, and has no shares")
+    return False
+
+
 def flat(values: Any, name: str) -> Any:
     """Return values as a Series or an array of one dimension."""
     if isinstance(values, pd.Series):
@@ -164,4 +188,5 @@ def flat(values: Any, name: str) -> Any:
 
 def warn_undefined(what: str) -> None:
     """Warn that a metric is NaN, with the category that scikit-learn uses."""
-    warnings.warn(f"{what}; the result is NaN.", UndefinedMetricWarning, stacklevel=3)
+    text, frames = f"{what}; the result is NaN.", user_stacklevel()
+    warnings.warn(text, UndefinedMetricWarning, stacklevel=frames)

@@ -111,29 +111,15 @@ class UpliftScorer(Scorer):
                 "scorer.set_score_request(treatment=True) and pass treatment= in "
                 "params, or to the scorer."
             )
-        fitted = fitted_uplift_of(estimator)
-        treatments = getattr(fitted, "treatments_", None)
-        classes = getattr(fitted, "classes_", None)
-        pos_label = None if classes is None else classes[-1]
         effect = method_caller(estimator, "predict", X)
-        given = {"treatments": treatments, "pos_label": pos_label}
-        return self._sign * self._score_func(
-            y_true, effect, **{**given, **self._kwargs, **kwargs}
-        )
+        options = {**uplift_labels(estimator), **self._kwargs, **kwargs}
+        return self._sign * self._score_func(y_true, effect, **options)
 
 
-def fitted_uplift_of(estimator: Any) -> Any:
-    """Return the uplift estimator inside of searches and pipelines.
+def uplift_labels(estimator: Any) -> dict[str, Any]:
+    """Return labels that an uplift estimator has, as options of metrics of effects.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted uplift estimator, search or pipeline.
-
-    Returns
-    -------
-    estimator
-        The one with `treatments_`, or the last one if there is none.
+    The estimator may be inside of searches and pipelines.
     """
     while not hasattr(estimator, "treatments_"):
         if hasattr(estimator, "best_estimator_"):
@@ -142,10 +128,14 @@ def fitted_uplift_of(estimator: Any) -> Any:
             estimator = estimator.steps[-1][1]
         else:
             break
-    return estimator
+    classes = getattr(estimator, "classes_", None)
+    return {
+        "treatments": getattr(estimator, "treatments_", None),
+        "pos_label": None if classes is None else classes[-1],
+    }
 
 
-def _of_effects(metric: Callable[..., float]) -> UpliftScorer:
+def _uplift_scorer(metric: Callable[..., float]) -> UpliftScorer:
     return UpliftScorer(metric, sign=1, kwargs={}, response_method="predict")
 
 
@@ -159,10 +149,10 @@ _SCORERS = {
         lift_at, sign=1, kwargs={}, response_method="predict_proba"
     ),
     "top_decile_value": make_scorer(lift_at),
-    "policy_value": _of_effects(policy_score),
-    "qini_auc": _of_effects(qini_auc_score),
-    "uplift_at_k": _of_effects(uplift_at_k),
-    "uplift_auc": _of_effects(uplift_auc_score),
+    "policy_value": _uplift_scorer(policy_score),
+    "qini_auc": _uplift_scorer(qini_auc_score),
+    "uplift_at_k": _uplift_scorer(uplift_at_k),
+    "uplift_auc": _uplift_scorer(uplift_auc_score),
 }
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_seqcrm.metrics._effects import ArmSums, TwoArms, read_effects
+from sklearn_seqcrm.metrics._effects import ArmSums, TwoArms, read_pairs
 
 
 def qini_gain(sums: ArmSums) -> np.ndarray:
@@ -146,8 +143,9 @@ def qini_curve(
     >>> thresholds.tolist()
     [inf, 0.3, 0.1, -0.1]
     """
-    pair = _one_pair(y_true, effect, treatment, control, arm, sample_weight, pos_label)
-    return curve_of(pair, qini_gain)
+    options = (control, None, arm, sample_weight, pos_label)
+    [pair] = read_pairs(y_true, effect, treatment, *options, only_one=True)
+    return _curve(pair, "qini")
 
 
 def uplift_curve(
@@ -235,40 +233,32 @@ def uplift_curve(
     >>> gain.tolist()
     [0.0, 2.0, 3.0, 2.0]
     """
-    pair = _one_pair(y_true, effect, treatment, control, arm, sample_weight, pos_label)
-    return curve_of(pair, uplift_gain)
+    options = (control, None, arm, sample_weight, pos_label)
+    [pair] = read_pairs(y_true, effect, treatment, *options, only_one=True)
+    return _curve(pair, "uplift")
 
 
-def curve_of(
-    pair: TwoArms, gain_of: Callable[[ArmSums], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute a curve of two arms: fraction, gain and thresholds."""
-    sums = pair.sums()
+def _curve(pair: TwoArms, curve: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    sums, (gain_of, _) = pair.sums(), CURVES[curve]
     return sums.fraction(), np.ldexp(gain_of(sums), pair.exponent), sums.threshold
 
 
-def _one_pair(
-    y_true: Any,
-    effect: Any,
-    treatment: Any,
-    control: Any,
-    arm: Any,
-    sample_weight: Any,
-    pos_label: Any,
-) -> TwoArms:
-    rows = read_effects(
-        y_true,
-        effect,
-        treatment,
-        control=control,
-        sample_weight=sample_weight,
-        pos_label=pos_label,
-    )
-    return rows.one_pair(arm)
+def gain_per_row(pair: TwoArms, curve: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fractions of a curve, and its gain over the number of rows."""
+    sums, (gain_of, _) = pair.sums(), CURVES[curve]
+    return sums.fraction(), gain_of(sums) / rows_of_gain(pair, curve)
 
 
-def area_of(sums: ArmSums, gain_of: Callable[[ArmSums], np.ndarray]) -> float:
+def relative_area(pair: TwoArms, curve: str) -> float:
+    """Return the area of a curve over that of the reference order, NaN if that is 0."""
+    reference_order = CURVES[curve][1]
+    reference = area_of(pair._replace(score=reference_order(pair)), curve)
+    return area_of(pair, curve) / reference if reference > 0 else np.nan
+
+
+def area_of(pair: TwoArms, curve: str) -> float:
     """Return the area between a curve and the diagonal, by trapezoids."""
-    fraction, gain = sums.fraction(), gain_of(sums)
+    sums = pair.sums()
+    fraction, gain = sums.fraction(), CURVES[curve][0](sums)
     above = gain - fraction * gain[-1]
     return float(np.diff(fraction) @ (above[1:] + above[:-1]) / 2)

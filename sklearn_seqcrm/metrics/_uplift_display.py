@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
@@ -14,16 +15,11 @@ from sklearn.utils import check_random_state
 from sklearn_seqcrm._plotting import new_axes
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.metrics._bootstrap import expanded_tail
-from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
-from sklearn_seqcrm.metrics._policy_value import customer_codes
-from sklearn_seqcrm.metrics._scorers import fitted_uplift_of
-from sklearn_seqcrm.metrics._uplift_curves import (
-    CURVES,
-    area_of,
-    curve_of,
-    rows_of_gain,
-)
+from sklearn_seqcrm.metrics._bootstrap import draw_customers, expanded_interval
+from sklearn_seqcrm.metrics._effects import TwoArms, read_pairs
+from sklearn_seqcrm.metrics._read import customer_codes
+from sklearn_seqcrm.metrics._scorers import uplift_labels
+from sklearn_seqcrm.metrics._uplift_curves import CURVES, gain_per_row, relative_area
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,17 +160,14 @@ class UpliftDisplay:
             For arguments that `qini_curve` refuses.
         """
         model: Any = estimator
-        fitted = fitted_uplift_of(model)
-        classes = getattr(fitted, "classes_", None)
         return cls.from_predictions(
             y,
             model.predict(X),
             treatment,
             curve=curve,
-            treatments=getattr(fitted, "treatments_", None),
+            **uplift_labels(model),
             arm=arm,
             sample_weight=sample_weight,
-            pos_label=None if classes is None else classes[-1],
             customers=customers,
             n_resamples=n_resamples,
             confidence_level=confidence_level,
@@ -265,40 +258,17 @@ class UpliftDisplay:
         ValueError
             For arguments that `qini_curve` refuses.
         """
-        rows = read_effects(
-            y_true,
-            effect,
-            treatment,
-            control=control,
-            treatments=treatments,
-            sample_weight=sample_weight,
-            pos_label=pos_label,
-        )
-        pair = rows.one_pair(arm)
-        gain_of, reference_order = CURVES[curve]
-        fraction, gain, _ = curve_of(pair, gain_of)
-        reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
-        area = area_of(pair.sums(), gain_of)
-        scale = rows_of_gain(pair, curve)
-        display = cls(
-            fraction=fraction,
-            gain=np.ldexp(gain, -pair.exponent) / scale,
-            auc=area / reference if reference > 0 else np.nan,
-            curve=curve,
-            name=name,
-        )
+        options = (control, treatments, arm, sample_weight, pos_label)
+        [pair] = read_pairs(y_true, effect, treatment, *options, only_one=True)
+        fraction, gain = gain_per_row(pair, curve)
+        auc = relative_area(pair, curve)
+        display = cls(fraction=fraction, gain=gain, auc=auc, curve=curve, name=name)
         if n_resamples:
-            code = np.arange(len(np.asarray(treatment)))
-            if customers is not None:
-                code = customer_codes(customers, len(code))
-            display.band = _band(
-                pair,
-                curve,
-                code[pair.position],
-                n_resamples,
-                confidence_level,
-                check_random_state(random_state),
-            )
+            given = customer_codes(customers, len(np.asarray(treatment)))
+            _, code = np.unique(given[pair.position], return_inverse=True)
+            counts = draw_customers(code, n_resamples, check_random_state(random_state))
+            curves = _curves_of_samples(pair, curve, counts)
+            display.band = expanded_interval(curves, confidence_level, code).T
         return display.plot(
             ax, plot_references=plot_references, curve_kwargs=curve_kwargs
         )
@@ -355,35 +325,16 @@ class UpliftDisplay:
         return self
 
 
-def _band(
-    pair: TwoArms,
-    curve: str,
-    customers: np.ndarray,
-    n_resamples: int,
-    confidence_level: float,
-    rng: np.random.RandomState,
+def _curves_of_samples(
+    pair: TwoArms, curve: str, counts: Iterable[np.ndarray]
 ) -> np.ndarray:
-    """Return pointwise intervals of the gain over samples of customers, (101, 2)."""
-    _, code = np.unique(customers, return_inverse=True)
-    n_customers = int(code.max()) + 1
-    curves = []
-    for _ in range(n_resamples):
-        drawn = rng.randint(n_customers, size=n_customers)
-        weight = pair.weight * np.bincount(drawn, minlength=n_customers)[code]
-        kept = weight > 0
-        sample = TwoArms(
-            pair.y[kept],
-            pair.score[kept],
-            pair.treated[kept],
-            weight[kept],
-            0,
-            pair.position[kept],
-        )
-        if not sample.treated.any() or sample.treated.all():
-            continue
-        fraction, gain, _ = curve_of(sample, CURVES[curve][0])
-        curves.append(np.interp(_GRID, fraction, gain / rows_of_gain(sample, curve)))
-    if n_customers < 2 or not curves:
-        return np.full((len(_GRID), 2), np.nan)
-    tail = expanded_tail(confidence_level, n_customers)
-    return np.quantile(curves, [tail, 1 - tail], axis=0).T
+    """Return the gains of samples at the shares of `_GRID`, (n_samples, 101).
+
+    Samples without rows of an arm are left out.
+    """
+    gains = []
+    for count in counts:
+        sample = pair.reweighted(pair.weight * count)
+        if sample.treated.any() and not sample.treated.all():
+            gains.append(np.interp(_GRID, *gain_per_row(sample, curve)))
+    return np.reshape(gains, (-1, len(_GRID)))

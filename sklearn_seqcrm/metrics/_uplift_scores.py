@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
-from sklearn_seqcrm.metrics._effects import TwoArms, read_effects
+from sklearn_seqcrm.metrics._effects import TwoArms, read_pairs
 from sklearn_seqcrm.metrics._read import warn_undefined
-from sklearn_seqcrm.metrics._uplift_curves import CURVES, area_of, rows_of_gain
+from sklearn_seqcrm.metrics._uplift_curves import area_of, relative_area, rows_of_gain
 
 
 @validate_params({"normalize": ["boolean"]})
@@ -121,17 +121,10 @@ def qini_auc_score(
     >>> qini_auc_score(bought, [0, 0, 0, 0], mailed)
     0.0
     """
-    rows = read_effects(
-        y_true,
-        effect,
-        treatment,
-        control=control,
-        treatments=treatments,
-        sample_weight=sample_weight,
-        pos_label=pos_label,
+    pairs = read_pairs(
+        y_true, effect, treatment, control, treatments, arm, sample_weight, pos_label
     )
-    areas = [_area_score(pair, "qini", normalize) for pair in rows.pairs(arm)]
-    return float(np.mean(areas))
+    return float(np.mean([_area_score(pair, "qini", normalize) for pair in pairs]))
 
 
 @validate_params({"normalize": ["boolean"]})
@@ -226,29 +219,19 @@ def uplift_auc_score(
     >>> uplift_auc_score(bought, [0.3, 0.2, 0.1, -0.1], mailed, normalize=False)
     0.1875
     """
-    rows = read_effects(
-        y_true,
-        effect,
-        treatment,
-        control=control,
-        treatments=treatments,
-        sample_weight=sample_weight,
-        pos_label=pos_label,
+    pairs = read_pairs(
+        y_true, effect, treatment, control, treatments, arm, sample_weight, pos_label
     )
-    areas = [_area_score(pair, "uplift", normalize) for pair in rows.pairs(arm)]
-    return float(np.mean(areas))
+    return float(np.mean([_area_score(pair, "uplift", normalize) for pair in pairs]))
 
 
 def _area_score(pair: TwoArms, curve: str, normalize: bool) -> float:
-    gain_of, reference_order = CURVES[curve]
-    area = area_of(pair.sums(), gain_of)
     if not normalize:
-        return area / rows_of_gain(pair, curve)
-    reference = area_of(pair._replace(score=reference_order(pair)).sums(), gain_of)
-    if not reference > 0:
+        return area_of(pair, curve) / rows_of_gain(pair, curve)
+    area = relative_area(pair, curve)
+    if np.isnan(area):
         warn_undefined("The reference order has no area above the diagonal")
-        return np.nan
-    return area / reference
+    return area
 
 
 @validate_params(
@@ -344,26 +327,18 @@ def uplift_at_k(
     >>> uplift_at_k(bought, [0.3, 0.2, 0.1, -0.1], mailed, k=1)
     0.5
     """
-    rows = read_effects(
-        y_true,
-        effect,
-        treatment,
-        control=control,
-        treatments=treatments,
-        sample_weight=sample_weight,
-        pos_label=pos_label,
+    pairs = read_pairs(
+        y_true, effect, treatment, control, treatments, arm, sample_weight, pos_label
     )
-    return float(np.mean([_top_uplift(one, k, strategy) for one in rows.pairs(arm)]))
+    return float(np.mean([_top_uplift(pair, k, strategy) for pair in pairs]))
 
 
 def _top_uplift(pair: TwoArms, k: float, strategy: str) -> float:
     sums = pair.sums()
     means = []
     for weight, total in zip(sums.weight.T, sums.total.T, strict=True):
-        if strategy == "overall":
-            fraction = sums.fraction()
-        else:
-            fraction = weight / weight[-1]
+        is_overall = strategy == "overall"
+        fraction = sums.fraction() if is_overall else weight / weight[-1]
         count = np.interp(k, fraction, weight)
         if not count > 0:
             warn_undefined(f"An arm has no row among the top {100 * k:g}% of the rows")

@@ -196,7 +196,7 @@ def _refuse_labels(
     names = [
         name
         for name in ColumnRoles.of(Table.of(X)).statics
-        if any(_hold_the_same(X[name], column) for column in columns)
+        if any(_correspond_one_to_one(X[name], column) for column in columns)
         and _depend_on(fitted, X, name, baseline, rtol)
     ]
     if names:
@@ -224,7 +224,7 @@ def _depend_on(
     return bool(findings.rows)
 
 
-def _hold_the_same(column: pd.Series, target: pd.Series) -> bool:
+def _correspond_one_to_one(column: pd.Series, target: pd.Series) -> bool:
     """Return whether the values of two columns correspond one to one."""
     n = len(target)
     if n < _FEWEST_ROWS_WITH_LABELS:

@@ -28,12 +28,7 @@ from sklearn_seqcrm._columns import (
     known_horizon,
 )
 from sklearn_seqcrm._durations import refuse_times
-from sklearn_seqcrm._sklearn_compat import (
-    Interval,
-    safe_indexing,
-    split_by,
-    validate_params,
-)
+from sklearn_seqcrm._sklearn_compat import Interval, split_by, validate_params
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Estimator, Splitter
@@ -44,11 +39,10 @@ from sklearn_seqcrm.model_selection._runs import (
     Job,
     Run,
     each_warning_once,
-    params_of,
     read_run,
     run_in_worker,
 )
-from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
+from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics
 
 
 @validate_params(
@@ -245,16 +239,19 @@ def compare_models(
     with_attrs = isinstance(y, pd.Series) and bool(y.attrs)
     as_it_is = isinstance(y, pd.DataFrame) or with_attrs
     X, y = indexable(X, y if as_it_is else np.asarray(y))
-    params = dict(params or {})
-    check_consistent_length(X, *params.values())
-    _refuse_unused(params, models, metrics)
+    data = Data(X, y, dict(params or {}))
+    check_consistent_length(X, *data.params.values())
+    _refuse_unused(data.params, models, metrics)
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y)
     customers = customers_of(X, history)
     if groups is not None:
         customers = _group_codes(groups, len(customers))
     splits = _folds(cv, X, y, customers)
-    _warn_known_futures(splits, X, y, customers, history, cv)
+    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
+    of_time = isinstance(cv, CutoffSplit)
+    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
+    _warn_known_futures(splits, customers, cutoffs)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
@@ -262,12 +259,10 @@ def compare_models(
         for name, model in models.items()
     ]
     with each_warning_once():
-        runs, interrupt = _finished(jobs, X, y, params, metrics, n_jobs, cache, verbose)
+        runs, interrupt = _finished(jobs, data, metrics, n_jobs, cache, verbose)
     complete = _complete_folds(runs, len(models), len(jobs), interrupt)
     tests = {job.fold: job.test for job in jobs if job.fold in complete}
-    folds, n_customers = _scores_of(
-        list(models), runs, tests, X, y, params, metrics, customers
-    )
+    folds, n_customers = _scores_of(list(models), runs, tests, data, metrics, customers)
     rng = check_random_state(random_state)
     done = {(run.model, run.fold) for run in runs}
     return tabulated(
@@ -339,19 +334,14 @@ def _folds(
 
 def _warn_known_futures(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    X: Any,
-    y: Any,
     customers: np.ndarray,
-    history: str | None,
-    cv: Any,
+    cutoffs: tuple[np.ndarray, float, Clock] | None,
 ) -> None:
     """Warn if a model is tested on rows, or on times, that it was trained on.
 
-    Folds of different customers are tested at the dates of training by choice.
+    Folds of different customers are tested at the dates of training by choice. For
+    `cutoffs`, see `_cutoffs_and_delay`; without them, times are not compared.
     """
-    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
-    of_time = isinstance(cv, CutoffSplit)
-    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
     for number, (train, test) in enumerate(folds, start=1):
         found = f"Fold {number} of {len(folds)} "
         n_shared = int(np.isin(test, train).sum())
@@ -373,7 +363,7 @@ def _warn_known_futures(
             "CutoffSplit trains on labels that are known before the test, and an int "
             "or GroupKFold on other customers.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
         return
 
@@ -405,9 +395,7 @@ def _cutoffs_and_delay(
 
 def _finished(
     jobs: Sequence[Job],
-    X: Any,
-    y: Any,
-    params: Mapping[str, Any],
+    data: Data,
     metrics: Sequence[Metric],
     n_jobs: int | None,
     cache: str | PathLike[str] | None,
@@ -428,22 +416,20 @@ def _finished(
 
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
-        tables = [X, y, *params, *params.values()]
+        tables = [data.X, data.y, *data.params, *data.params.values()]
         contents = [part for table in tables for part in _contents(table)]
-        data = joblib.hash((sklearn_seqcrm.__version__, *contents))
-        paths = [job.path(Path(cache), data) for job in jobs]
+        digest = joblib.hash((sklearn_seqcrm.__version__, *contents))
+        paths = [job.path(Path(cache), digest) for job in jobs]
     to_do = []
     try:
         # Runs are read here and not in workers, to which only the others are sent.
         for job, path in zip(jobs, paths, strict=True):
             run = None
             if path is not None:
-                X_test, y_test = (safe_indexing(one, job.test) for one in (X, y))
-                beside = params_of(params, job.test)
-                run = read_run(job, path, metrics, X_test, y_test, beside)
+                run = read_run(job, path, metrics, data.take(job.test))
             if run is None:
-                args = X, y, metrics, path, params
-                to_do.append(joblib.delayed(run_in_worker)(os.getpid(), job, *args))
+                args = os.getpid(), job, data, metrics, path
+                to_do.append(joblib.delayed(run_in_worker)(*args))
             else:
                 add(run, "read from cache")
         # A generator: each run is reported and kept as soon as it is done.
@@ -495,7 +481,7 @@ def _complete_folds(
             f"{len(complete)} folds that all models have finished. The same call with "
             "cache= continues from the finished runs of an interrupted call.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     return complete
 
@@ -504,9 +490,7 @@ def _scores_of(
     models: Sequence[str],
     runs: Sequence[Run],
     tests: Mapping[int, np.ndarray],
-    X: Any,
-    y: Any,
-    params: Mapping[str, Any],
+    data: Data,
     metrics: Sequence[Metric],
     customers: np.ndarray,
 ) -> tuple[dict[int, FoldScores], int]:
@@ -516,9 +500,9 @@ def _scores_of(
     by_place = {(run.model, run.fold): run.outputs for run in runs}
     folds = {}
     for fold, test in tests.items():
-        rows = safe_indexing(X, test), safe_indexing(y, test), params_of(params, test)
+        rows = data.take(test)
         scores = [
-            [metric.on(by_place[name, fold], *rows) for metric in metrics]
+            [metric.on(by_place[name, fold], rows) for metric in metrics]
             for name in models
         ]
         codes = np.searchsorted(tested, customers[test])

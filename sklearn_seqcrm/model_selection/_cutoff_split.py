@@ -23,7 +23,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 
@@ -308,18 +308,16 @@ class CutoffSplit(BaseCrossValidator):
         self, array: HistoryArray, lengths: dict[str, Any]
     ) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the roles of rows in each fold, and the time from cutoff to label."""
-        clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        delay = clock.rounded_up(**lengths)
+        delay = array.log.timeline.clock.rounded_up(**lengths)
         held_out = None
         if self.holdout_customers is not None:
             customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
-        for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
-            roles = self._roles(clock, cutoff, lengths, tested, held_out)
+        of_folds = self._tested(array.rows.cutoff, held_out)
+        for number, tested in enumerate(of_folds, start=1):
+            roles = self._roles(array, lengths, tested, held_out)
             if not (roles == _TRAIN).any():
-                self._refuse_empty_train(
-                    clock, cutoff, lengths, number, tested[0], roles
-                )
+                self._refuse_empty_train(array, lengths, number, tested[0], roles)
             yield roles, delay
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
@@ -361,13 +359,13 @@ class CutoffSplit(BaseCrossValidator):
 
     def _roles(
         self,
-        clock: Clock,
-        cutoff: np.ndarray,
+        array: HistoryArray,
         lengths: dict[str, Any],
         tested: np.ndarray,
         held_out: np.ndarray | None,
     ) -> np.ndarray:
         """Return the role of every row in the fold that tests some cutoffs."""
+        clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
         # From the weakest reason to the strongest: later lines overrule earlier ones.
@@ -388,13 +386,13 @@ class CutoffSplit(BaseCrossValidator):
 
     def _refuse_empty_train(
         self,
-        clock: Clock,
-        cutoff: np.ndarray,
+        array: HistoryArray,
         lengths: dict[str, Any],
         number: int,
         tested: Any,
         roles: np.ndarray,
     ) -> NoReturn:
+        clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         fold = (
             f"Fold {number} of {self.n_splits} has no training rows: it tests the "
             f"cutoff {clock.as_scalar(tested)}, but "

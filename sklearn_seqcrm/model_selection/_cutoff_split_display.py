@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ _MAX_DOTS = 100  # more cutoffs would merge into a line
 _THICK: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class CutoffSplitDisplay:
     """Plot of the training and test cutoffs of each fold of a `CutoffSplit`.
 
@@ -60,9 +62,8 @@ class CutoffSplitDisplay:
     ['fold 1', 'fold 2', 'fold 3']
     """
 
-    def __init__(self, *, report: pd.DataFrame, cutoffs: pd.Index) -> None:
-        self.report = report
-        self.cutoffs = cutoffs
+    report: pd.DataFrame
+    cutoffs: pd.Index
 
     @classmethod
     def from_splitter(

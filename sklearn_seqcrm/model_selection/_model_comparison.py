@@ -152,8 +152,8 @@ def _scores_table(
     models: Sequence[str], metrics: Sequence[str], scores: Mapping[int, np.ndarray]
 ) -> pd.DataFrame:
     """Return a row for each model, fold and metric."""
-    levels = [models, [fold + 1 for fold in scores], metrics]
-    index = pd.MultiIndex.from_product(levels, names=["model", "fold", "metric"])
+    axes = [models, [fold + 1 for fold in scores], metrics]
+    index = pd.MultiIndex.from_product(axes, names=["model", "fold", "metric"])
     # (folds, models, metrics) to (models, folds, metrics).
     values = np.stack(list(scores.values()), axis=1).ravel()
     return pd.DataFrame({"score": values}, index=index).reset_index()

@@ -22,9 +22,9 @@ from sklearn.utils.metadata_routing import (
     get_routing_for_object,
 )
 
-from sklearn_seqcrm._sklearn_compat import safe_indexing
+from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._stored_outputs import StoredOutputs
-from sklearn_seqcrm.model_selection._weighted_scores import Metric
+from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
 
 _STATM = Path("/proc/self/statm")
 _SECONDS = 0.01
@@ -81,45 +81,32 @@ class Job(NamedTuple):
     test: np.ndarray
 
     def run(
-        self,
-        X: Any,
-        y: Any,
-        metrics: Sequence[Metric],
-        path: Path | None = None,
-        params: Mapping[str, Any] | None = None,
+        self, data: Data, metrics: Sequence[Metric], path: Path | None = None
     ) -> Run:
         """Fit the model, and compute all outputs that the metrics need.
 
         Parameters
         ----------
-        X, y : n rows
+        data : Data
             All rows.
         metrics : sequence of Metric
             Scores.
         path : Path or None, default=None
             File to write the run to.
-        params : dict of str to array-like of shape (n,) or None, default=None
-            Metadata of all rows, for `fit` and for scorers.
 
         Returns
         -------
         Run
             Outputs, times and memory.
         """
-        X_train, y_train, X_test, y_test = [
-            safe_indexing(one, part)
-            for part in (self.train, self.test)
-            for one in (X, y)
-        ]
+        train, test = data.take(self.train), data.take(self.test)
         try:
             with PeakMemory() as memory:
                 start = time.perf_counter()
-                routed = self._routed(params or {}, metrics)
-                model = StoredOutputs(self._fitted(X_train, y_train, routed))
+                model = StoredOutputs(self._fitted(train, metrics))
                 seconds = time.perf_counter() - start
-                tested = params_of(params or {}, self.test)
                 for metric in metrics:
-                    metric.check(model, X_test, y_test, tested)
+                    metric.check(model, test)
         except Exception as error:
             error.add_note(f"compare_models: {self.model!r}, fold {self.fold + 1}.")
             raise
@@ -134,7 +121,9 @@ class Job(NamedTuple):
             memory.peak,
         )
         if path is not None:
-            write_run(run, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replace_atomically(path) as part:
+                joblib.dump(run, part)
         return run
 
     def _routed(
@@ -158,18 +147,18 @@ class Job(NamedTuple):
             or not any(metric.takes(name) for metric in metrics)
         }
 
-    def _fitted(self, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
+    def _fitted(self, train: Data, metrics: Sequence[Metric]) -> Any:
         """Return a fitted clone, to whose `fit` the metadata are routed."""
+        params = self._routed(train.params, metrics)
         model = clone(self.estimator)
         if not params:
-            return model.fit(X, y)
+            return model.fit(train.X, train.y)
         with config_context(enable_metadata_routing=True):
             mapping = MethodMapping().add(caller="fit", callee="fit")
             router = MetadataRouter(owner="compare_models")
             router = router.add(model=model, method_mapping=mapping)
-            own = params_of(params, self.train)
-            routed = router.route_params(caller="fit", params=own)
-            return model.fit(X, y, **routed["model"]["fit"])
+            routed = router.route_params(caller="fit", params=params)
+            return model.fit(train.X, train.y, **routed["model"]["fit"])
 
     def path(self, folder: Path, data: str) -> Path:
         """Return the file of this run; its name is a hash of all that a run depends on.
@@ -212,30 +201,7 @@ def _made_of_text(category: type[Warning]) -> type[Warning]:
 # rows by method, with classes and tags, and no model and no rows of X.
 
 
-def write_run(run: Run, path: Path) -> None:
-    """Write a run to a file beside `path`, and move it there when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        joblib.dump(run, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def params_of(params: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Return the metadata of some rows."""
-    return {name: safe_indexing(values, rows) for name, values in params.items()}
-
-
-def read_run(
-    job: Job,
-    path: Path,
-    metrics: Sequence[Metric],
-    X: Any,
-    y: Any,
-    params: Mapping[str, Any],
-) -> Run | None:
+def read_run(job: Job, path: Path, metrics: Sequence[Metric], test: Data) -> Run | None:
     """Read the run of a job, or return None if it lacks outputs that metrics need."""
     if not path.exists():
         return None
@@ -245,7 +211,7 @@ def read_run(
         return None
     try:
         for metric in metrics:
-            metric.check(run.outputs, X, y, params)
+            metric.check(run.outputs, test)
     except AttributeError:  # a method that no metric needed when it was written
         return None
     return run._replace(model=job.model, fold=job.fold)

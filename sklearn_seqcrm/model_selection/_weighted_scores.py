@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from inspect import isfunction, signature
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._columns import read_survival_targets
 from sklearn_seqcrm._ragged import concordance
+from sklearn_seqcrm._sklearn_compat import safe_indexing
 from sklearn_seqcrm.metrics import get_scorer
 
 # Takes weights of shape (B, n) and returns scores of shape (B,).
@@ -30,6 +30,27 @@ Maker = Callable[[Any, Any, np.ndarray], Score]
 
 class NotHandledError(Exception):
     """Raised for outputs and targets whose score is left to the scorer itself."""
+
+
+class Data(NamedTuple):
+    """Rows, their targets and their metadata.
+
+    Parameters
+    ----------
+    X, y : n rows
+        Rows and targets.
+    params : mapping of str to array-like of shape (n,)
+        Metadata: further arguments of `fit` and of metrics.
+    """
+
+    X: Any
+    y: Any
+    params: Mapping[str, Any]
+
+    def take(self, rows: np.ndarray) -> Data:
+        """Return the rows at some positions."""
+        params = {name: safe_indexing(one, rows) for name, one in self.params.items()}
+        return Data(safe_indexing(self.X, rows), safe_indexing(self.y, rows), params)
 
 
 class Metric(NamedTuple):
@@ -54,23 +75,14 @@ class Metric(NamedTuple):
         metric = getattr(self.scorer, "_score_func", self.scorer)
         return name in signature(metric).parameters
 
-    def on(
-        self,
-        model: Any,
-        X: Any,
-        y: Any,
-        params: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Score:
-        """Return a function that scores the predictions under any weights.
-
-        `params` are further arguments of metrics, each with a value for each row.
-        """
+    def on(self, model: Any, data: Data) -> Score:
+        """Return a function that scores the predictions under any weights."""
         if self.known_as in _FAST:
             with suppress(NotHandledError):
-                return _FAST[self.known_as](model, X, np.asarray(y))
-        return self._by_scorer(model, X, y, params)
+                return _FAST[self.known_as](model, data.X, np.asarray(data.y))
+        return self._by_scorer(model, data)
 
-    def check(self, model: Any, X: Any, y: Any, params: Mapping[str, Any]) -> None:
+    def check(self, model: Any, data: Data) -> None:
         """Compute the outputs that the score needs, and refuse rows without a score.
 
         Raises
@@ -78,18 +90,17 @@ class Metric(NamedTuple):
         ValueError
             If the score is not defined on these rows.
         """
-        n_rows = len(y)
-        if np.isnan(self.on(model, X, y, params)(np.ones((1, n_rows)))).any():
+        n_rows = len(data.y)
+        if np.isnan(self.on(model, data)(np.ones((1, n_rows)))).any():
             raise ValueError(
                 f"The score {self.name!r} is not defined on the {n_rows} test rows of "
                 "a fold, as an area under a curve is not if they are of one class; "
                 "choose folds with more rows, or another score."
             )
 
-    def _by_scorer(
-        self, model: Any, X: Any, y: Any, params: Mapping[str, Any]
-    ) -> Score:
-        params = {name: value for name, value in params.items() if self.takes(name)}
+    def _by_scorer(self, model: Any, data: Data) -> Score:
+        X, y, given = data
+        params = {name: value for name, value in given.items() if self.takes(name)}
         params.pop("sample_weight", None)  # in a score, the weights of a sample
         # Scorers of scikit-learn take further arguments only with metadata routing.
         setting = {"enable_metadata_routing": True} if params else {}

@@ -1,10 +1,10 @@
 """Apply a function to each partition: in this process, by joblib, in Dask or in Spark.
 
 An engine runs functions on partitions; it does not interpret events. A function gets
-the number of a partition, its events and, if a second table was joined, the rows of the
-same customers::
+a `Part`: the number of a partition, its events and, if a second table was joined, the
+rows of the same customers::
 
-    engine.collect(f)    [f(0, events, rows), f(1, events, rows), ...], here
+    engine.collect(f)    [f(part 0), f(part 1), ...], here
     engine.frame(f)      the tables that f returns, as a DataFrame of the engine
 
 What crosses the network is a table of the engine, or what `f` returns.
@@ -18,22 +18,44 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
 from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
-from sklearn_seqcrm.partitions._types import plain, plain_ids
+from sklearn_seqcrm.partitions._types import is_list, plain, plain_ids
 
-PartFunction: TypeAlias = Callable[[int, Any, Any], Any]
+
+class Part(NamedTuple):
+    """A partition: its number, its events, and rows of the same customers, or None.
+
+    The number is -1 in `Engine.frame` of Dask, which does not tell it.
+    """
+
+    number: int
+    events: Any
+    rows: Any = None
+
+
+PartFunction: TypeAlias = Callable[[Part], Any]
 
 
 class Engine(ABC):
-    """Partitions of a table of events, and of a table of rows of the same customers."""
+    """Partitions of a table of events, and of a table of rows of the same customers.
+
+    Attributes
+    ----------
+    n_partitions : int
+        Number of partitions.
+    is_distributed : bool
+        Whether Dask or Spark has moved each customer into one partition. Then `frame`
+        runs later, and needs the types of its columns before.
+    """
 
     n_partitions: int
+    is_distributed: ClassVar[bool] = True
 
     @abstractmethod
     def collect(self, function: PartFunction) -> Iterator[Any]:
@@ -42,8 +64,8 @@ class Engine(ABC):
         Parameters
         ----------
         function : callable
-            Takes the number of a partition, its events, and its rows or None. It can be
-            pickled. Partitions without a customer may be left out.
+            Takes a `Part`, and can be pickled. Partitions without a customer may be
+            left out.
         """
 
     @abstractmethod
@@ -76,16 +98,6 @@ class Engine(ABC):
     def head(self) -> pd.DataFrame | None:
         """Return some rows of the second table; None without one."""
 
-    @property
-    def is_by_customer(self) -> bool:
-        """Whether the engine itself moved each customer into one partition."""
-        return True
-
-    @property
-    def needs_types(self) -> bool:
-        """Whether `frame` needs the types of its columns before it runs."""
-        return True
-
 
 def engine_of(
     events: Any, customer: str, n_partitions: int | None, n_jobs: Any, time_zone: Any
@@ -110,9 +122,7 @@ def engine_of(
         return SparkEngine.of(events, customer, n_partitions, time_zone)
     if library in ("dask", "dask_expr"):
         return DaskEngine.of(events, customer, n_partitions)
-    if isinstance(events, str | bytes | pd.DataFrame) or not isinstance(
-        events, Sequence
-    ):
+    if not is_list(events):
         raise TypeError(
             "events must be a Dask DataFrame, a Spark DataFrame, or a list of tables, "
             f"of paths of logs or of functions; got {type(events).__name__}."
@@ -123,11 +133,6 @@ def engine_of(
             "is not divided again."
         )
     return ListEngine(list(events), n_jobs)
-
-
-def _refuse_no_partition(n: int) -> None:
-    if n < 1:
-        raise ValueError("events has no partition; it needs at least one.")
 
 
 @dataclass(frozen=True)
@@ -144,35 +149,27 @@ class ListEngine(Engine):
         Rows of each partition.
     """
 
+    is_distributed: ClassVar[bool] = False
     events: list[Any]
     n_jobs: int | None
     rows: list[Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty list."""
-        _refuse_no_partition(len(self.events))
+        if not self.events:
+            raise ValueError("events has no partition; it needs at least one.")
 
     @property
     def n_partitions(self) -> int:  # type: ignore[override]
         """Number of partitions."""
         return len(self.events)
 
-    @property
-    def is_by_customer(self) -> bool:
-        """Nothing was moved."""
-        return False
-
-    @property
-    def needs_types(self) -> bool:
-        """The tables are joined here."""
-        return False
-
     def collect(self, function: PartFunction) -> Iterator[Any]:
         rows = [None] * len(self.events) if self.rows is None else self.rows
-        tasks = zip(range(len(rows)), self.events, rows, strict=True)
+        parts = map(Part, range(len(rows)), self.events, rows)
         # In their order, one after the other: a merged result needs no list of all.
         run = Parallel(n_jobs=self.n_jobs, return_as="generator")
-        yield from run(delayed(function)(*task) for task in tasks)
+        yield from run(delayed(function)(part) for part in parts)
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
         parts = [part for part in self.collect(function) if len(part)]
@@ -183,7 +180,7 @@ class ListEngine(Engine):
         return pd.DataFrame(joined)
 
     def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
-        if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
+        if not is_list(rows):
             raise TypeError(
                 "A table beside a list of partitions must be a list of as many tables, "
                 f"or one pandas DataFrame; got {type(rows).__name__}."
@@ -218,10 +215,8 @@ class DaskEngine(Engine):
         check_customer(events.columns, customer, "events")
         if isinstance(events[customer].dtype, pd.CategoricalDtype):
             # Codes depend on the partition; equal values have equal hashes.
-            values = events[customer].astype(
-                events._meta[customer].cat.categories.dtype
-            )
-            events = events.assign(**{customer: values})
+            levels = events._meta[customer].cat.categories
+            events = events.assign(**{customer: events[customer].astype(levels.dtype)})
         return cls(events.shuffle(customer, npartitions=n), customer)
 
     @property
@@ -234,16 +229,15 @@ class DaskEngine(Engine):
 
         events = self.events.to_delayed()
         rows = [None] * len(events) if self.rows is None else self.rows.to_delayed()
-        run = dask.delayed(function, pure=False)
+        run = dask.delayed(partial(_apply, function), pure=False)
         tasks = zip(range(len(events)), events, rows, strict=True)
         yield from dask.compute(*(run(*task) for task in tasks))
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
-        call = _WithoutNumber(function, empty)
-        if self.rows is None:
-            return self.events.map_partitions(call, meta=empty)
+        rows = [] if self.rows is None else [self.rows]
+        call = partial(_apply, function, -1)
         return self.events.map_partitions(
-            call, self.rows, meta=empty, align_dataframes=False
+            call, *rows, meta=empty, align_dataframes=False
         )
 
     def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
@@ -294,15 +288,8 @@ def _misfit(customer: str, first: Any, dtype: Any) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _WithoutNumber:
-    """A function of the tables of a partition, for `map_partitions`."""
-
-    function: PartFunction
-    empty: pd.DataFrame
-
-    def __call__(self, events: Any, rows: Any = None) -> pd.DataFrame:
-        return self.function(-1, events, rows)
+def _apply(function: PartFunction, number: int, events: Any, rows: Any = None) -> Any:
+    return function(Part(number, events, rows))
 
 
 def check_customer(columns: Any, customer: str, what: str) -> None:
@@ -348,29 +335,29 @@ class SparkEngine(Engine):
         return cls(events, customer, n, time_zone, instants)
 
     def collect(self, function: PartFunction) -> Iterator[Any]:
-        pickled = _Pickled(function)
-        result = self._apply(pickled, _RESULT)
+        result = self._apply(partial(_pickled, function), _RESULT)
         found = sorted(result.toLocalIterator(), key=lambda row: row["part"])
         yield from (pickle.loads(row["value"]) for row in found)
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
-        return self._apply(_WithText(function), _spark_schema(empty))
+        return self._apply(partial(_with_plain_objects, function), _spark_schema(empty))
 
     def _apply(self, function: PartFunction, schema: Any) -> Any:
         """Apply a function to each group of customers."""
-        convert = _Converter(self.instants, self.row_instants, self.time_zone)
+        # Not `self`, whose tables cannot be pickled.
+        of_events, of_rows = self._converters()
         by = self.events.groupBy(_BUCKET)
 
         # Spark looks at the number of parameters, so these are functions.
         if self.rows is None:
 
             def one(key: Any, events: pd.DataFrame) -> pd.DataFrame:
-                return function(int(key[0]), convert(events), None)
+                return function(Part(int(key[0]), of_events(events)))
 
             return by.applyInPandas(one, schema)
 
         def two(key: Any, events: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-            return function(int(key[0]), convert(events), convert(rows, True))
+            return function(Part(int(key[0]), of_events(events), of_rows(rows)))
 
         return by.cogroup(self.rows.groupBy(_BUCKET)).applyInPandas(two, schema)
 
@@ -411,8 +398,13 @@ class SparkEngine(Engine):
     def head(self) -> pd.DataFrame | None:
         if self.rows is None:
             return None
-        convert = _Converter(self.instants, self.row_instants, self.time_zone)
-        return convert(self.rows.limit(3).toPandas(), True)
+        _, convert = self._converters()
+        return convert(self.rows.limit(3).toPandas())
+
+    def _converters(self) -> list[Callable[[pd.DataFrame], pd.DataFrame]]:
+        """Return functions that restore times in tables of events, and of rows."""
+        instants = self.instants, self.row_instants
+        return [partial(_with_times, self.time_zone, names) for names in instants]
 
 
 def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
@@ -461,45 +453,36 @@ def _bucketed(table: Any, customer: str, n: int) -> Any:
     return table.withColumn(_BUCKET, bucket)
 
 
-@dataclass(frozen=True)
-class _Converter:
-    """Make times of microseconds, in tables that Spark hands over."""
-
-    events: tuple[str, ...]
-    rows: tuple[str, ...]
-    time_zone: str | None
-
-    def __call__(self, table: pd.DataFrame, is_rows: bool = False) -> pd.DataFrame:
-        names = self.rows if is_rows else self.events
-        table = table.drop(columns=_BUCKET)
-        times = {name: self._times(table[name]) for name in names}
-        # Microseconds are what Spark stores, and what a log counts in.
-        times |= {
-            str(name): column.dt.as_unit("us")
-            for name, column in table.items()
-            if column.dtype.kind == "M" and name not in times
-        }
-        return table.assign(**times)
-
-    def _times(self, micros: pd.Series) -> pd.Series:
-        missing = micros.isna().to_numpy()
-        ticks = micros.where(~missing, 0).to_numpy("int64").view("M8[us]")
-        ticks = np.where(missing, np.datetime64("NaT", "us"), ticks)
-        times = pd.Series(pd.DatetimeIndex(ticks).tz_localize("UTC"), micros.index)
-        if self.time_zone is None:
-            return times
-        return times.dt.tz_convert(self.time_zone).dt.tz_localize(None)
+def _with_times(
+    time_zone: str | None, instants: Sequence[str], table: pd.DataFrame
+) -> pd.DataFrame:
+    """Make times of microseconds, in a table that Spark hands over."""
+    table = table.drop(columns=_BUCKET)
+    times = {name: _times_of(table[name], time_zone) for name in instants}
+    # Microseconds are what Spark stores, and what a log counts in.
+    times |= {
+        str(name): column.dt.as_unit("us")
+        for name, column in table.items()
+        if column.dtype.kind == "M" and name not in times
+    }
+    return table.assign(**times)
 
 
-@dataclass(frozen=True)
-class _Pickled:
-    """A function whose result is a row of bytes."""
+def _times_of(micros: pd.Series, time_zone: str | None) -> pd.Series:
+    missing = micros.isna().to_numpy()
+    ticks = micros.where(~missing, 0).to_numpy("int64").view("M8[us]")
+    ticks = np.where(missing, np.datetime64("NaT", "us"), ticks)
+    times = pd.Series(pd.DatetimeIndex(ticks).tz_localize("UTC"), micros.index)
+    if time_zone is None:
+        return times
+    return times.dt.tz_convert(time_zone).dt.tz_localize(None)
 
-    function: PartFunction
 
-    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
-        value = pickle.dumps(self.function(part, events, rows))
-        return pd.DataFrame({"part": [part], "value": [value]})
+def _pickled(function: PartFunction, part: Part) -> pd.DataFrame:
+    """Return the result of a function as a row of bytes."""
+    return pd.DataFrame(
+        {"part": [part.number], "value": [pickle.dumps(function(part))]}
+    )
 
 
 _SPARK_TYPES = {
@@ -535,16 +518,11 @@ def _spark_type(dtype: Any) -> str:
     return _SPARK_TYPES.get(name, "string")
 
 
-@dataclass(frozen=True)
-class _WithText:
-    """A function whose result has text wherever its schema has."""
-
-    function: PartFunction
-
-    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
-        table = self.function(part, events, rows)
-        _refuse_other_objects(table)
-        return table
+def _with_plain_objects(function: PartFunction, part: Part) -> pd.DataFrame:
+    """Return the table of a function, whose objects must be text."""
+    table = function(part)
+    _refuse_other_objects(table)
+    return table
 
 
 def _refuse_other_objects(table: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ columns, imputers and one-hot encoders are fitted by the ordinary code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
@@ -20,8 +21,7 @@ from sklearn_seqcrm._ragged import Pass
 from sklearn_seqcrm._store import exact_ids
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
-from sklearn_seqcrm.partitions._engines import Engine
-from sklearn_seqcrm.partitions._schema import timeline_of
+from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 _FEW = 2  # rows of a partition that are collected if there are no statics
@@ -94,10 +94,8 @@ def run_pass(engine: Engine, make: Any, wanted: Pass) -> Any:
     return reduce(wanted.merge, found)
 
 
-def _summarize(
-    make: Any, summarize: Callable[[Any], Any], part: int, events: Any, rows: Any
-) -> Any:
-    return summarize(make(events, rows))
+def _summarize(make: Any, summarize: Callable[[Any], Any], part: Part) -> Any:
+    return summarize(make(part))
 
 
 def rows_without_events(engine: Engine, make: Any, empty: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +123,8 @@ def rows_without_events(engine: Engine, make: Any, empty: pd.DataFrame) -> pd.Da
     cutoff = np.concatenate([own for _, _, own in parts])
     template = make.schema.template
     customers = ids.unique().sort_values()
-    timeline = timeline_of(customers, template)
+    offsets = np.zeros(len(customers) + 1, "int64")
+    timeline = replace(template.timeline, customers=customers, offsets=offsets)
     log = template.with_events(timeline, template.columns)
     start = np.zeros(len(ids), "int64")
     codes = customers.get_indexer(ids).astype("int64")
@@ -135,10 +134,10 @@ def rows_without_events(engine: Engine, make: Any, empty: pd.DataFrame) -> pd.Da
 
 
 def _without_events(
-    make: Any, most: int | None, part: int, events: Any, rows: Any
+    make: Any, most: int | None, part: Part
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Return the columns of rows but the histories, customers, and cutoffs in ticks."""
-    X = make(events, rows)[:most]
+    X = make(part)[:most]
     name = make.recipe.name
     array = X[name].array
     ids = X[array.dtype.customer].to_numpy(dtype=object)

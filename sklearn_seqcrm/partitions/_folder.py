@@ -28,9 +28,11 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
-from sklearn_seqcrm.partitions._types import check_count
+from sklearn_seqcrm.partitions._engines import Part
+from sklearn_seqcrm.partitions._types import check_count, named_table
 
 _NOTE = "rows.json"
 
@@ -75,22 +77,16 @@ def write_folder(
         "history": history,
         "y": next((target for _, target in found if target), None),
     }
-    part = path / f".{_NOTE}.{uuid.uuid4().hex}"
-    part.write_text(json.dumps(note))
-    part.rename(path / _NOTE)
+    with replace_atomically(path / _NOTE) as part:
+        part.write_text(json.dumps(note))
 
 
 def _write_part(
-    folder: Path,
-    make: Any,
-    y: Callable[[pd.DataFrame], Any] | None,
-    part: int,
-    events: Any,
-    rows: Any,
+    folder: Path, make: Any, y: Callable[[pd.DataFrame], Any] | None, part: Part
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write one partition; return the notes on its rows and on its targets."""
-    log = make.log(events)
-    X = make.recipe.make(log, rows)
+    log = make.log(part)
+    X = make.recipe.make(log, part.rows)
     name = make.recipe.name
     array = X[name].array
     ids = X[array.dtype.customer]
@@ -102,10 +98,10 @@ def _write_part(
     target = None if y is None or not len(X) else y(X)
     if y is not None and target is None and len(X):
         raise TypeError("y returned None; it must return the targets of the rows.")
-    place = folder / f"part-{part:05d}"
+    place = _folder_of(folder, part.number)
     # A lost task runs again, perhaps while the first one is still alive: each writes
     # under a name of its own, and the first that is complete stays.
-    temporary = folder / f".part-{part:05d}.{uuid.uuid4().hex}"
+    temporary = folder / f".{place.name}.{uuid.uuid4().hex}"
     temporary.mkdir()
     if len(log):
         log.to_disk(temporary / "log")
@@ -114,11 +110,12 @@ def _write_part(
     start, stop = view.start, view.stop
     np.savez(temporary / "views.npz", start=start, stop=stop, cutoff=view.cutoff)
     if target is not None:
-        table = _as_table(target)
+        table = named_table(target)
         if len(table) != len(X):
             raise ValueError(f"y returned {len(table)} targets for {len(X)} rows.")
         _to_parquet(table, temporary / "y.parquet", "y")
-    (temporary / "dtype.json").write_text(json.dumps(list(_keys(array.dtype))))
+    keys = [array.dtype.customer, array.dtype.cutoff]
+    (temporary / "dtype.json").write_text(json.dumps(keys))
     try:
         temporary.rename(place)
     except OSError:
@@ -126,7 +123,11 @@ def _write_part(
             raise
         shutil.rmtree(temporary)
     has = {"has_log": bool(len(log)), "has_y": target is not None}
-    return {"part": part, "n_rows": len(X), **has}, _kind_of(target)
+    return {"part": part.number, "n_rows": len(X), **has}, _form_of(target)
+
+
+def _folder_of(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}"
 
 
 def _to_parquet(table: pd.DataFrame, path: Path, what: str) -> None:
@@ -143,21 +144,18 @@ def _to_parquet(table: pd.DataFrame, path: Path, what: str) -> None:
         ) from error
 
 
-def _kind_of(target: Any) -> dict[str, Any] | None:
+def _form_of(target: Any) -> dict[str, Any] | None:
     """Return how `load_rows` makes the targets of the stored table."""
     if target is None:
         return None
-    kind: dict[str, Any] = {"attrs": getattr(target, "attrs", {})}
+    form: dict[str, Any] = {"attrs": getattr(target, "attrs", {})}
     if isinstance(target, pd.Series):
-        return kind | {"kind": "Series", "name": _plain_name(target.name)}
+        return form | {"kind": "Series", "name": _plain_name(target.name)}
     if isinstance(target, pd.DataFrame):
-        return kind | {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
+        return form | {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
     array = np.asarray(target)
-    is_structured = array.dtype.names is not None
-    return kind | {
-        "kind": "structured" if is_structured else "array",
-        "ndim": array.ndim,
-    }
+    kind = "array" if array.dtype.names is None else "structured"
+    return form | {"kind": kind, "ndim": array.ndim}
 
 
 def _plain_name(name: Any) -> Any:
@@ -177,22 +175,6 @@ def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
         y = table.set_axis(note["names"], axis=1)
     y.attrs = note["attrs"]
     return y
-
-
-def _keys(dtype: HistoryDtype) -> tuple[str | None, str | None]:
-    return dtype.customer, dtype.cutoff
-
-
-def _as_table(target: Any) -> pd.DataFrame:
-    """Return targets as a table whose columns have text as names."""
-    if isinstance(target, pd.Series):
-        table = target.to_frame("0" if target.name is None else target.name)
-    else:
-        is_table = isinstance(target, pd.DataFrame)
-        table = pd.DataFrame(target if is_table else np.asarray(target))
-    return table.set_axis([str(one) for one in table.columns], axis=1).reset_index(
-        drop=True
-    )
 
 
 def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, Any]:
@@ -254,7 +236,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     check_count("rank", rank, 0)
     if rank >= n_ranks:
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
-    with _damage_of(path / _NOTE):
+    with _reporting_damage(path / _NOTE):
         note = json.loads((path / _NOTE).read_text())
     if len(note["parts"]) < n_ranks:
         raise ValueError(
@@ -262,7 +244,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
             "processes; use fewer, or write it again from more partitions."
         )
     own = note["parts"][rank::n_ranks]
-    with _damage_of(path / "types.log"):
+    with _reporting_damage(path / "types.log"):
         types = EventLog.open(path / "types.log")
     X = [_open_rows(path, one, types, note["history"]) for one in own]
     joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
@@ -277,7 +259,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
 
 
 @contextmanager
-def _damage_of(path: Path) -> Iterator[None]:
+def _reporting_damage(path: Path) -> Iterator[None]:
     """Raise a ValueError for a file or folder that is missing or cut off."""
     try:
         yield
@@ -289,8 +271,8 @@ def _damage_of(path: Path) -> Iterator[None]:
 
 
 def _open_targets(folder: Path, note: dict[str, Any]) -> pd.DataFrame:
-    part = folder / f"part-{note['part']:05d}"
-    with _damage_of(part / "y.parquet"):
+    part = _folder_of(folder, note["part"])
+    with _reporting_damage(part / "y.parquet"):
         table = pd.read_parquet(part / "y.parquet")
         _check_rows(len(table), note["n_rows"])
     return table
@@ -305,8 +287,8 @@ def _open_rows(
     folder: Path, note: dict[str, Any], types: EventLog, history: str
 ) -> pd.DataFrame:
     """Open the rows of one part."""
-    part = folder / f"part-{note['part']:05d}"
-    with _damage_of(part):
+    part = _folder_of(folder, note["part"])
+    with _reporting_damage(part):
         log = EventLog.open(part / "log") if note["has_log"] else types
         X = pd.read_parquet(part / "rows.parquet")
         dtype = HistoryDtype(*json.loads((part / "dtype.json").read_text()))

@@ -31,7 +31,7 @@ from sklearn_seqcrm.events import (
     warn_isolated_times,
     warn_other_zone,
 )
-from sklearn_seqcrm.partitions._engines import Engine, check_customer, engine_of
+from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
 from sklearn_seqcrm.partitions._schema import (
@@ -41,7 +41,7 @@ from sklearn_seqcrm.partitions._schema import (
     customer_hashes,
     shared_customers,
 )
-from sklearn_seqcrm.partitions._types import check_count, plain_ids
+from sklearn_seqcrm.partitions._types import check_count, is_list, plain_ids
 
 
 class PartitionedLog:
@@ -186,7 +186,7 @@ class PartitionedLog:
         if observed_until is not None:
             warn_far_observation(timeline)
         # Logs among the items warned when they were made.
-        if any(map(_is_log, events if isinstance(events, Sequence) else ())):
+        if any(map(_is_log, events if is_list(events) else ())):
             return
         sample = self._schema.sample
         warn_decimal_commas(sample.columns, self._options.categorical)
@@ -197,7 +197,7 @@ class PartitionedLog:
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""
-        check = not self._engine.is_by_customer
+        check = not self._engine.is_distributed
         found = list(self._engine.collect(partial(_schema_of, self._options, check)))
         schemas = [schema for schema, _ in found if schema is not None]
         if observed_until is not None:  # in place of the ends of logs
@@ -296,7 +296,7 @@ class PartitionedLog:
             if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
             else cutoffs
         )
-        if kinds is not None and kind_field in self._schema.cut:
+        if kinds is not None and kind_field in self._schema.truncated:
             raise ValueError(
                 f"kinds of a PartitionedLog need a field of at most {MOST_LEVELS:,} "
                 f"levels, and {kind_field!r} has more; make another field, such as "
@@ -354,7 +354,7 @@ class PartitionedLog:
         if cutoff is None:
             # All events so far, in every partition.
             clock = self._schema.template.timeline.clock
-            last = clock.as_scalar(self._schema.last)
+            last = clock.as_scalar(self._schema.times.times[-1])
             cutoff, allow_exact_matches = max(self.observed_until, last), True
         recipe = Attached(key, cutoff, lookback, allow_exact_matches, name)
         rows = _in_memory(rows)
@@ -369,7 +369,7 @@ class PartitionedLog:
         """Return the engine with a second table, divided as the events are."""
         if table is None:
             return self._engine
-        in_list = not self._engine.is_by_customer
+        in_list = not self._engine.is_distributed
         if isinstance(table, list) and not in_list:
             raise TypeError(
                 "A list of tables needs a list of events; a table beside events of "
@@ -429,7 +429,7 @@ def _is_log(item: Any) -> bool:
 
 def _in_memory(table: Any) -> Any:
     """Return a list of tables as pandas DataFrames, anything else as it is."""
-    if isinstance(table, str | bytes) or not isinstance(table, Sequence):
+    if not is_list(table):
         return table
     return [read_rows(one, f"Table {part}") for part, one in enumerate(table)]
 
@@ -447,33 +447,26 @@ def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:
 
 
 def _schema_of(
-    options: TableOptions, check: bool, part: int, events: Any, rows: Any
+    options: TableOptions, check: bool, part: Part
 ) -> tuple[Schema | None, np.ndarray | None]:
-    log, zones = options.read_with_zones(events, part)
-    return Schema.of(part, log, zones), customer_hashes(log) if check else None
+    log, zones = options.read_with_zones(part.events, part.number)
+    return Schema.of(part.number, log, zones), customer_hashes(log) if check else None
 
 
-def _known_customers(
-    options: TableOptions, ids: pd.Index, part: int, events: Any, rows: Any
-) -> np.ndarray:
+def _known_customers(options: TableOptions, ids: pd.Index, part: Part) -> np.ndarray:
     """Return the positions of the ids that have events in a partition."""
-    log = options.read(events)
+    log = options.read(part.events)
     if log is None:
         return np.empty(0, "int64")
     return np.flatnonzero(find_ids(ids, log.customers) >= 0)
 
 
 def _customers_of_hashes(
-    options: TableOptions,
-    wanted: int,
-    hashes: np.ndarray,
-    part: int,
-    events: Any,
-    rows: Any,
+    options: TableOptions, wanted: int, hashes: np.ndarray, part: Part
 ) -> list[Any]:
-    if part != wanted:
+    if part.number != wanted:
         return []
-    log = options.read(events)
+    log = options.read(part.events)
     assert isinstance(log, EventLog)
     return log.customers[np.isin(hashed_ids(log.customers), hashes)].tolist()
 

@@ -12,12 +12,17 @@ import pandas as pd
 
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
-from sklearn_seqcrm.partitions._engines import Engine
+from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
-from sklearn_seqcrm.partitions._types import plain, widened, without_loss
+from sklearn_seqcrm.partitions._types import (
+    named_table,
+    plain,
+    widened,
+    without_loss,
+)
 
 _FEW = 20  # rows on which a function is tried
 
@@ -40,13 +45,13 @@ class RowMaker:
     schema: Schema
     recipe: Recipe
 
-    def __call__(self, events: Any, rows: Any) -> pd.DataFrame:
+    def __call__(self, part: Part) -> pd.DataFrame:
         """Return the rows of a partition."""
-        return self.recipe.make(self.log(events), rows)
+        return self.recipe.make(self.log(part), part.rows)
 
-    def log(self, events: Any) -> Any:
+    def log(self, part: Part) -> Any:
         """Return the log of a partition."""
-        return self.schema.conform(self.options.read(events))
+        return self.schema.conform(self.options.read(part.events))
 
 
 class PartitionedRows:
@@ -86,8 +91,6 @@ class PartitionedRows:
         self, engine: Engine, options: TableOptions, schema: Schema, recipe: Recipe
     ) -> None:
         self._engine = engine
-        self._schema = schema
-        self._recipe = recipe
         self._make = RowMaker(options, schema, recipe)
 
     @property
@@ -144,7 +147,7 @@ class PartitionedRows:
         apply = _Mapped(self._make, function)
         if meta is None:
             empty = self._try(apply)[:0]
-            if self._engine.needs_types:
+            if self._engine.is_distributed:
                 empty = widened(empty, list(empty.columns[2:]))
             else:
                 apply = replace(apply, keeps_types=True)
@@ -242,11 +245,11 @@ class PartitionedRows:
         left does not count. ``rows.json`` is written last; without it, `load_rows`
         refuses the folder.
         """
-        write_folder(folder, y, self._engine, self._make, self._recipe.name)
+        write_folder(folder, y, self._engine, self._make, self._make.recipe.name)
 
     def _empty(self) -> pd.DataFrame:
         """Return rows of no events: none of snapshots, a few of attached ones."""
-        return self._recipe.make(self._schema.template, self._engine.head())
+        return self._make.recipe.make(self._make.schema.template, self._engine.head())
 
     def _checked(self, meta: Any) -> pd.DataFrame:
         """Return `meta` as a table without the keys, which an earlier result has."""
@@ -256,15 +259,15 @@ class PartitionedRows:
                 f"rows; got {type(meta).__name__}."
             )
         table = as_table(meta)
-        dtype: Any = self._empty()[self._recipe.name].dtype
+        dtype: Any = self._empty()[self._make.recipe.name].dtype
         keys = [dtype.customer, "cutoff"]
         has_keys = list(table.columns[:2]) == keys
         return table.drop(columns=keys) if has_keys else table
 
     def _try(self, apply: _Mapped) -> pd.DataFrame:
         """Return the result of a function for a few rows."""
-        sample = self._schema.conform(self._schema.sample)
-        recipe: Any = self._recipe
+        sample = self._make.schema.conform(self._make.schema.sample)
+        recipe: Any = self._make.recipe
         if hasattr(recipe, "min_events"):
             recipe = recipe._replace(min_events=0, active_within=None)
         try:
@@ -273,10 +276,9 @@ class PartitionedRows:
         except Exception:
             # A model may refuse such rows. Those of a partition are real.
             found = self._engine.collect(partial(_try_in_part, apply))
-            result = next((one for one in found if one is not None), None)
-            return self._no_rows() if result is None else result
-
-    def _no_rows(self) -> pd.DataFrame:
+            for result in found:
+                if result is not None:
+                    return result
         raise ValueError(
             "There are no rows, so the columns that the function returns are unknown; "
             "give them by meta=, a DataFrame of any result."
@@ -292,8 +294,8 @@ class _Mapped:
     empty: pd.DataFrame | None = None
     keeps_types: bool = False
 
-    def __call__(self, part: int, events: Any, rows: Any) -> pd.DataFrame:
-        X = self.make(events, rows)
+    def __call__(self, part: Part) -> pd.DataFrame:
+        X = self.make(part)
         assert self.empty is not None
         if not len(X):
             return self.empty
@@ -306,13 +308,12 @@ class _Mapped:
             )
         if self.keeps_types:
             return plain(found)
-        return found.assign(
-            **{
-                str(name): without_loss(found[name], dtype, part, found.iloc[:, 0])
-                for name, dtype in self.empty.dtypes.items()
-                if found[name].dtype != dtype
-            }
-        )
+        changed = {
+            str(name): without_loss(found[name], dtype, part.number, found.iloc[:, 0])
+            for name, dtype in self.empty.dtypes.items()
+            if found[name].dtype != dtype
+        }
+        return found.assign(**changed)
 
     def result(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return keys and plain columns of rows."""
@@ -347,17 +348,13 @@ class _Mapped:
 
 def as_table(found: Any) -> pd.DataFrame:
     """Return the result of a user's function as a DataFrame with text as names."""
-    if isinstance(found, pd.Series):
-        found = found.to_frame("0" if found.name is None else found.name)
-    if isinstance(found, np.ndarray) and found.ndim in (1, 2):
-        is_one = found.ndim == 1 and found.dtype.names is None
-        found = pd.DataFrame(found[:, None] if is_one else found)
-    if not isinstance(found, pd.DataFrame):
+    is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
+    if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
         raise TypeError(
             "The function must return a DataFrame, a Series or an array; got "
             f"{type(found).__name__}."
         )
-    found = found.set_axis([str(name) for name in found.columns], axis=1)
+    found = named_table(found)
     if not found.columns.is_unique:
         twice = found.columns[found.columns.duplicated()].unique().tolist()
         raise ValueError(f"The function returned several columns {twice}; rename them.")
@@ -370,22 +367,20 @@ def as_table(found: Any) -> pd.DataFrame:
     return found
 
 
-def _try_in_part(
-    apply: _Mapped, part: int, events: Any, rows: Any
-) -> pd.DataFrame | None:
+def _try_in_part(apply: _Mapped, part: Part) -> pd.DataFrame | None:
     """Return the result of a function for the first rows of a partition, if any."""
-    X = apply.make(events, rows)[:_FEW]
+    X = apply.make(part)[:_FEW]
     return apply.result(X)[:0] if len(X) else None
 
 
-def _count(make: RowMaker, part: int, events: Any, rows: Any) -> dict[str, int]:
-    log = make.log(events)
-    X = make.recipe.make(log, rows)
+def _count(make: RowMaker, part: Part) -> dict[str, int]:
+    log = make.log(part)
+    X = make.recipe.make(log, part.rows)
     return {
-        "partition": part,
+        "partition": part.number,
         "n_events": len(log),
         "n_customers": log.n_customers,
         "n_rows": len(X),
         "n_empty": int((X[make.recipe.name].array.lengths == 0).sum()),
-        "n_unmatched": make.recipe.n_unmatched(log, rows),
+        "n_unmatched": make.recipe.n_unmatched(log, part.rows),
     }

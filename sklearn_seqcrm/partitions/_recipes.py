@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,26 +17,6 @@ from sklearn_seqcrm.events import (
     warn_late_cutoffs,
 )
 from sklearn_seqcrm.partitions._types import plain_ids
-
-
-class Recipe(Protocol):
-    """Recipe for the rows of a partition."""
-
-    @property
-    def name(self) -> str:
-        """Name of the history column."""
-
-    def make(self, log: EventLog, table: pd.DataFrame | None) -> pd.DataFrame:
-        """Return the rows of a log, and of a second table of the same customers."""
-
-    def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
-        """Return the number of customers whose rows lack events, or statics."""
-
-    def check_cutoffs(self, log: EventLog, table: Any) -> None:
-        """Warn of cutoffs too early or too late for a log of one customer.
-
-        `table` is the second table as the user gave it.
-        """
 
 
 class Snapshots(NamedTuple):
@@ -88,7 +68,10 @@ class Snapshots(NamedTuple):
         return int((self._places(log.customers, table[name], name) < 0).sum())
 
     def check_cutoffs(self, log: EventLog, table: Any) -> None:
-        """Warn of cutoffs too early or too late for a log of one customer."""
+        """Warn of cutoffs too early or too late for a log of one customer.
+
+        `table` is the second table as the user gave it.
+        """
         ticks = parse_cutoffs(log.timeline, self.cutoffs)
         warn_late_cutoffs(log.timeline, ticks)
         if self.min_events and len(log):
@@ -159,3 +142,7 @@ class Attached(NamedTuple):
             log, rows, self.customer, self.cutoff, None, False, self.name
         )
         warn_late_cutoffs(log.timeline, array.rows.cutoff)
+
+
+# How the rows of a partition are made of its log, and of a second table.
+Recipe: TypeAlias = Snapshots | Attached

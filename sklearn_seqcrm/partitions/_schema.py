@@ -15,7 +15,7 @@ that needs the clock, fields and kinds of a log can use those of the schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
@@ -29,7 +29,6 @@ from sklearn_seqcrm._store import (
     Column,
     Kinds,
     ObservationWindow,
-    Timeline,
     are_date_like,
     hashed_ids,
     is_of_kinds,
@@ -171,10 +170,8 @@ class Schema(NamedTuple):
         The first partition with events, for errors.
     template : EventLog
         A log without events: clock, end of observation, names, kinds and fields.
-    known : dict of str to bool
+    has_values : dict of str to bool
         Whether some event has a value of the field; if not, its type is open.
-    first, last : object
-        Times of the first and the last event, in ticks of the clock.
     n_events : int
         Number of events.
     ids : Index
@@ -187,18 +184,17 @@ class Schema(NamedTuple):
     is_date_like : bool
         Whether all times are integers that are written like dates.
     times : TimeCounts
-        Some times of events, with the number of events.
+        Some times of events, with the number of events; among them the first and the
+        last time.
     other_zone : tuple of str
         Fields of datetimes with a time zone if times have none, or vice versa.
-    cut : frozenset of str
+    truncated : frozenset of str
         Fields of which `template` holds one level, because they have too many.
     """
 
     part: int
     template: EventLog
-    known: dict[str, bool]
-    first: Any
-    last: Any
+    has_values: dict[str, bool]
     n_events: int
     ids: pd.Index
     sample: EventLog
@@ -206,7 +202,7 @@ class Schema(NamedTuple):
     is_date_like: bool
     times: TimeCounts
     other_zone: tuple[str, ...]
-    cut: frozenset[str]
+    truncated: frozenset[str]
 
     @classmethod
     def of(
@@ -227,16 +223,14 @@ class Schema(NamedTuple):
             return None
         nothing = np.empty(0, "int64")
         timeline = log.timeline.select(nothing, np.zeros(1, "int64"), nothing)
-        cut = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
-        columns = {n: _without_events(one, n in cut) for n, one in log.columns.items()}
+        truncated = frozenset(n for n, one in log.columns.items() if _has_too_many(one))
+        columns = _without_events(log.columns, truncated)
         few = np.arange(min(_SAMPLE, len(log)))
         last = log.timeline.times.max()
         return cls(
             part,
             EventLog.of(timeline, columns, log.names, _kinds_of(log)),
             {name: not one.is_empty() for name, one in log.columns.items()},
-            log.timeline.times.min(),
-            last,
             len(log),
             log.customers[:1],
             log.take(log.timeline.at(few), few).trimmed(),
@@ -244,7 +238,7 @@ class Schema(NamedTuple):
             are_date_like(log.timeline),
             TimeCounts.of(log.timeline.times),
             tuple(other_zone),
-            cut,
+            truncated,
         )
 
     def merge(self, other: Schema) -> Schema:
@@ -267,15 +261,11 @@ class Schema(NamedTuple):
                 f"Partitions have different fields: {parts[0]} {a.fields}, {parts[1]} "
                 f"{b.fields}. Choose common ones with fields=[...]."
             )
-        clock = _joint_clock(a.timeline.clock, b.timeline.clock, parts)
-        windows = [
-            one.timeline.observation.on(one.timeline.clock, clock) for one in (a, b)
-        ]
+        lines = a.timeline, b.timeline
+        clock = _joint_clock(lines[0].clock, lines[1].clock, parts)
+        windows = [line.observation.on(line.clock, clock) for line in lines]
         if (self.is_given or other.is_given) and windows[0].until != windows[1].until:
-            ends = [
-                one.timeline.clock.as_scalar(one.timeline.observation.until)
-                for one in (a, b)
-            ]
+            ends = [line.clock.as_scalar(line.observed_until) for line in lines]
             raise ValueError(
                 f"The log of {parts[0]} is observed until {ends[0]}, that of "
                 f"{parts[1]} until {ends[1]}. Pass their common end as observed_until=."
@@ -284,48 +274,44 @@ class Schema(NamedTuple):
             until=max(one.until for one in windows),
             in_days=all(one.in_days for one in windows),
         )
-        times = np.empty(0, clock.dtype)
-        timeline = replace(a.timeline, clock=clock, observation=window, times=times)
+        timeline = replace(lines[0].on(clock, "times"), observation=window)
         columns = {
             name: _joint_column(
                 name,
                 (a.column(name), b.column(name)),
-                (self.known[name], other.known[name]),
+                (self.has_values[name], other.has_values[name]),
                 parts,
             )
             for name in a.fields
         }
         # What one partition has too many of, all have.
-        cut = self.cut | other.cut
-        cut |= {name for name, one in columns.items() if _has_too_many(one)}
-        columns = {n: _without_events(one, n in cut) for n, one in columns.items()}
-        known = {name: self.known[name] or other.known[name] for name in a.fields}
-        own = [(one, one.template.timeline.clock) for one in (self, other)]
-        firsts = [_on([one.first], old, clock)[0] for one, old in own]
-        lasts = [_on([one.last], old, clock)[0] for one, old in own]
+        truncated = self.truncated | other.truncated
+        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
+        columns = _without_events(columns, truncated)
+        has_values = {
+            name: self.has_values[name] or other.has_values[name] for name in a.fields
+        }
         counts = [
-            one.times._replace(times=_on(one.times.times, old, clock))
-            for one, old in own
+            one.times.on(line.clock, clock)
+            for one, line in zip((self, other), lines, strict=True)
         ]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
-            known=known,
-            first=min(firsts),
-            last=max(lasts),
+            has_values=has_values,
             n_events=self.n_events + other.n_events,
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
             times=counts[0].merge(counts[1]),
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
-            cut=cut,
+            truncated=truncated,
         )
 
     def observed_until(self, given: Any) -> Schema:
         """Return the schema with the end of observation that a user gave."""
         timeline = self.template.timeline
         window = timeline.observation
-        last = np.array([self.last], timeline.clock.dtype)
+        last = self.times.times[-1:]
         until = ObservationWindow.of(timeline.clock, last, given).until
         window = window._replace(until=until)
         template = self.template.with_events(
@@ -339,8 +325,8 @@ class Schema(NamedTuple):
         Its cutoffs are too early or too late where those of all partitions together
         are.
         """
-        times = np.full(min(self.n_events, _SAMPLE), self.first)
-        times[-1] = self.last
+        times = np.full(min(self.n_events, _SAMPLE), self.times.times[0])
+        times[-1] = self.times.times[-1]
         timeline = replace(
             self.template.timeline,
             customers=self.ids,
@@ -357,8 +343,8 @@ class Schema(NamedTuple):
         what = f"times in column {log.names[1]!r}"
         timeline, columns = log.timeline.on(wanted.clock, what), log.columns
         fitting = {
-            name: _converted(name, columns[name], self.template.column(name), self.cut)
-            for name in self.template.fields
+            name: _converted(name, columns[name], like, self.truncated)
+            for name, like in self.template.columns.items()
         }
         same_fields = list(fitting) == list(columns) and all(
             fitting[name] is columns[name] for name in fitting
@@ -413,17 +399,16 @@ def _has_too_many(column: Column) -> bool:
     return column.categories is not None and len(column.categories) > MOST_LEVELS
 
 
-def _without_events(column: Column, is_cut: bool) -> Column:
-    """Return a column of no events that keeps its levels, or one of them."""
-    levels = column.categories
-    if levels is not None and is_cut:
-        levels = levels[:1]
-    return Column(column.values[:0].copy(), levels)
-
-
-def _on(ticks: Any, old: Clock, new: Clock) -> np.ndarray:
-    """Return times on another clock."""
-    return new.read(old.as_index(np.asarray(ticks, old.dtype)), "times")
+def _without_events(
+    columns: Mapping[str, Column], truncated: Collection[str]
+) -> dict[str, Column]:
+    """Return columns of no events that keep their levels, or one of them."""
+    empty = {}
+    for name, (values, levels) in columns.items():
+        if levels is not None and name in truncated:
+            levels = levels[:1]
+        empty[name] = Column(values[:0].copy(), levels)
+    return empty
 
 
 def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
@@ -439,18 +424,18 @@ def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:
 def _joint_column(
     name: str,
     columns: tuple[Column, Column],
-    known: tuple[bool, bool],
+    has_values: tuple[bool, bool],
     parts: Sequence[str],
 ) -> Column:
     """Return a column of no events with the type of two others."""
     one, other = columns
     if one.type != other.type:
-        if all(known):
+        if all(has_values):
             raise ValueError(
                 f"Field {name!r} is {one.type} in {parts[0]} and {other.type} in "
                 f"{parts[1]}; give it one type, for example by categorical=[{name!r}]."
             )
-        return one if known[0] else other
+        return one if has_values[0] else other
     both = dict(zip(parts, (one.values, other.values), strict=True))
     arrays = one.type.unified(both, name)
     values = np.concatenate(list(arrays.values()))
@@ -462,7 +447,7 @@ def _joint_column(
 
 
 def _converted(
-    name: str, column: Column, wanted: Column, cut: frozenset[str]
+    name: str, column: Column, wanted: Column, truncated: frozenset[str]
 ) -> Column:
     """Return a column with the type of another one."""
     if column.type != wanted.type:
@@ -472,7 +457,7 @@ def _converted(
                 f"and was {wanted.type}; partitions must not change."
             )
         return wanted.without_values(len(column.values))
-    if column.categories is not None and name in cut:
+    if column.categories is not None and name in truncated:
         return column
     if column.categories is not None and wanted.categories is not None:
         return _with_levels(name, column, wanted.categories)
@@ -531,10 +516,3 @@ def shared_customers(
         f"{where[1]}, and {len(again)} customers have events in several partitions. "
         "All events of a customer must be in one partition: shuffle by customer first."
     )
-
-
-def timeline_of(customers: pd.Index, template: EventLog) -> Timeline:
-    """Return a timeline of customers without events."""
-    timeline = template.timeline
-    offsets = np.zeros(len(customers) + 1, "int64")
-    return replace(timeline, customers=customers, offsets=offsets)

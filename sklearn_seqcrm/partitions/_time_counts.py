@@ -6,6 +6,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._store import Clock
+
 _CELLS = 2000  # at most two times are kept of each
 
 
@@ -38,6 +41,10 @@ class TimeCounts(NamedTuple):
         kept = _kept(times)
         return cls(times[kept], np.diff(kept, append=len(times)))
 
+    def on(self, old: Clock, new: Clock) -> TimeCounts:
+        """Return the times on another clock."""
+        return self._replace(times=new.read(old.as_index(self.times), "times"))
+
     def merge(self, other: TimeCounts) -> TimeCounts:
         """Return the times of both, which are on one clock."""
         pairs = zip(self, other, strict=True)
@@ -49,7 +56,7 @@ class TimeCounts(NamedTuple):
 
 def _kept(times: np.ndarray) -> np.ndarray:
     """Return the positions of the times that are kept of ascending, repeated times."""
-    is_new = np.append(True, times[1:] != times[:-1])
+    is_new = is_run_start(times)
     if np.count_nonzero(is_new) <= 2 * _CELLS:
         return np.flatnonzero(is_new)
     # As floats: a difference of int64 could overflow.

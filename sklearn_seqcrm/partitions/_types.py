@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
+
+
+def is_list(values: Any) -> TypeGuard[Sequence[Any]]:
+    """Return whether values are several, in an order; text is one value."""
+    return isinstance(values, Sequence) and not isinstance(values, str | bytes)
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
@@ -24,6 +30,16 @@ def plain_ids(ids: pd.Series) -> pd.Series:
         return ids
     levels: Any = dtype.categories.dtype
     return ids.astype(nullable(levels) if ids.isna().any() else levels)
+
+
+def named_table(values: Any) -> pd.DataFrame:
+    """Return a DataFrame, Series or array as a table whose names are text."""
+    if isinstance(values, pd.Series):
+        table = values.to_frame("0" if values.name is None else values.name)
+    else:
+        is_table = isinstance(values, pd.DataFrame)
+        table = pd.DataFrame(values if is_table else np.asarray(values))
+    return table.set_axis([str(name) for name in table.columns], axis=1)
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:

@@ -87,11 +87,7 @@ class WinRateCurve:
 
     def __init__(self, bids: ArrayLike, prices: ArrayLike) -> None:
         bids, prices = _numbers(bids, "bids"), np.asarray(prices, dtype="float64")
-        if bids.shape != prices.shape or bids.ndim != 1 or not len(bids):
-            raise ValueError(
-                f"bids and prices must be 1-D and of the same length, 1 or more; got "
-                f"shapes {bids.shape} and {prices.shape}."
-            )
+        _refuse_shapes("bids and prices", bids, prices)
         lost = np.isnan(prices)
         wrong = ~lost & ~((prices >= 0) & (prices <= bids))
         if (bids < 0).any() or wrong.any():
@@ -247,11 +243,7 @@ class BudgetPacer:
         n_periods: int = 1,
     ) -> None:
         times, values = _numbers(times, "times"), _numbers(values, "values")
-        if times.shape != values.shape or times.ndim != 1 or not len(times):
-            raise ValueError(
-                f"times and values must be 1-D and of the same length, 1 or more; got "
-                f"shapes {times.shape} and {values.shape}."
-            )
+        _refuse_shapes("times and values", times, values)
         if not 0 < budget < np.inf:
             raise ValueError(f"budget must be finite and above 0; got {budget!r}.")
         if n_periods < 1:
@@ -314,6 +306,15 @@ class BudgetPacer:
         if not 0 <= price < np.inf:
             raise ValueError(f"price must be finite and at least 0; got {price!r}.")
         self.spent += float(price)
+
+
+def _refuse_shapes(names: str, one: np.ndarray, other: np.ndarray) -> None:
+    """Raise a ValueError if arrays are not vectors of one length, 1 or more."""
+    if one.shape != other.shape or one.ndim != 1 or not len(one):
+        raise ValueError(
+            f"{names} must be 1-D and of the same length, 1 or more; got shapes "
+            f"{one.shape} and {other.shape}."
+        )
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

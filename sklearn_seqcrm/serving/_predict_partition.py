@@ -111,8 +111,9 @@ def predict_partition(
     # mapInPandas of Spark hands a partition over in pieces.
     if not isinstance(events, pd.DataFrame):
         events = _joined(events)
-    if not len(events) and (rows is None or not len(rows)):
-        return _nothing(events, rows, model, customer, method)
+    table = events if rows is None else rows
+    if not len(events) and not len(table):
+        return _nothing(table, customer, _names(model, None, method))
     if time_zone is not None:
         _check_spark_zone(events, time, time_zone)
     log = EventLog(
@@ -133,7 +134,7 @@ def predict_partition(
         cutoffs = X["history"].array.cutoffs
         keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
-        return _nothing(events, rows, model, customer, method)
+        return _nothing(table, customer, _names(model, None, method))
     # One column for each output, in the order of the model's classes if it has any.
     found = np.asarray(getattr(model, method)(X))
     found = found[:, None] if found.ndim == 1 else found
@@ -200,16 +201,8 @@ def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
     return [f"prediction_{i}" for i in range(n_outputs)]
 
 
-def _nothing(
-    events: pd.DataFrame,
-    rows: pd.DataFrame | None,
-    model: Any,
-    customer: str,
-    method: str,
-) -> pd.DataFrame:
+def _nothing(table: pd.DataFrame, customer: str, names: list[str]) -> pd.DataFrame:
     """Return the result for a partition without customers."""
-    keys = events if rows is None else rows
-    ids = keys[customer] if customer in keys else pd.Series(dtype=object)
-    names = _names(model, None, method)
+    ids = table[customer] if customer in table else pd.Series(dtype=object)
     empty = {customer: ids[:0], "cutoff": pd.Series(dtype=object)}
     return pd.DataFrame({**empty, **{name: pd.Series(dtype=float) for name in names}})

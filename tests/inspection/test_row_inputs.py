@@ -6,7 +6,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import event_attributions
-from sklearn_seqcrm.inspection._row_inputs import spoken_number
+from sklearn_seqcrm.inspection._row_inputs import format_number
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.inspection.models import SMALL
@@ -58,18 +58,18 @@ def test_values_are_those_of_the_events(orders):
     assert values.loc[0, "hour of the cutoff"] == "00:00"
     scale = model[0]._encoders["history"].fields["amount"].scale
     amounts = own["amount"].fillna(scale.center)
-    for half_life, spoken in HALF_LIVES.items():
+    for half_life, text in HALF_LIVES.items():
         weight = 0.5 ** (ages / pd.Timedelta(half_life))
         found = values.loc[0]
-        count = f"number of events, half-life {spoken}"
+        count = f"number of events, half-life {text}"
         assert found[count] == pytest.approx(weight.sum(), abs=1e-5)
-        total = found[f"sum of amount, half-life {spoken}"]
+        total = found[f"sum of amount, half-life {text}"]
         assert total == pytest.approx((weight * amounts).sum(), rel=1e-5)
         # The mean of symlog numbers, with one more of the median.
         u, _ = scale.symlog(amounts.to_numpy())
         mean = (weight * u).sum() / (weight.sum() + 1)
         expected = scale.center + scale.scale * np.sign(mean) * np.expm1(abs(mean))
-        mean = found[f"mean of amount, half-life {spoken}"]
+        mean = found[f"mean of amount, half-life {text}"]
         assert mean == pytest.approx(expected, rel=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_times_that_are_numbers(orders):
 
 
 @pytest.mark.parametrize(
-    ("value", "spoken"),
+    ("value", "text"),
     [
         (1984.0, "1984"),
         (-2000.4, "\N{MINUS SIGN}2000"),
@@ -99,6 +99,6 @@ def test_times_that_are_numbers(orders):
         (float("inf"), "inf"),
     ],
 )
-def test_thousands_are_separated_from_five_digits_on(value, spoken):
+def test_thousands_are_separated_from_five_digits_on(value, text):
     """A number of four digits may be a year."""
-    assert spoken_number(value) == spoken
+    assert format_number(value) == text

@@ -329,8 +329,9 @@ def test_the_largest_and_smallest_numbers_have_scores(size, weight):
     ],
 )
 def test_what_is_undefined_is_nan_with_a_warning(metric, y, words):
-    with pytest.warns(UndefinedMetricWarning, match=words):
+    with pytest.warns(UndefinedMetricWarning, match=words) as caught:
         assert np.isnan(metric(y, [1, 2][::-1] if metric is not decile_mape else y))
+    assert [one.filename for one in caught] == [__file__]  # the line of the caller
 
 
 def test_curve_and_table_without_a_total():

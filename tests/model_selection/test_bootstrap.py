@@ -15,7 +15,7 @@ from sklearn_seqcrm.model_selection._bootstrap import (
     interval,
     resampled_scores,
 )
-from sklearn_seqcrm.model_selection._weighted_scores import read_metrics
+from sklearn_seqcrm.model_selection._weighted_scores import Data, read_metrics
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -70,7 +70,7 @@ def test_fast_scores_are_those_of_scikit_learn(name, digits, monkeypatch):
     scorer = get_scorer(name)
     expected = [scorer(model, X, Y, sample_weight=weight) for weight in weights]
     monkeypatch.setattr(type(metric), "_by_scorer", None)  # never called
-    found = metric.on(model, X, Y)(weights)
+    found = metric.on(model, Data(X, Y, {}))(weights)
     assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -90,7 +90,7 @@ def test_fast_scores_with_any_labels(name, labels):
     except ValueError:
         pytest.skip("an older scikit-learn has no Brier score of these labels")
     [metric] = read_metrics(name)
-    assert_allclose(metric.on(model, X, y)(weights), expected, rtol=1e-12)
+    assert_allclose(metric.on(model, Data(X, y, {}))(weights), expected, rtol=1e-12)
 
 
 def test_lists_of_probabilities():
@@ -119,13 +119,13 @@ def test_scores_without_a_fast_formula():
     scoring = {"log": "neg_log_loss", "auc": "roc_auc_ovr", "own": first_column}
     for metric in read_metrics(scoring):
         expected = [metric.scorer(model, X, y, sample_weight=w) for w in weights]
-        assert_allclose(metric.on(model, X, y)(weights), expected, rtol=1e-12)
+        assert_allclose(metric.on(model, Data(X, y, {}))(weights), expected, rtol=1e-12)
     [metric] = read_metrics(pinball)
     model = numbers_of(X[:, 0])
     expected = [
         -mean_pinball_loss(Y, X[:, 0], sample_weight=w, alpha=0.9) for w in weights
     ]
-    assert_allclose(metric.on(model, X, Y)(weights), expected)
+    assert_allclose(metric.on(model, Data(X, Y, {}))(weights), expected)
 
 
 # Bootstrap of customers ---------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_weights_equal_copies_of_customers():
         FoldScores(
             customers[test],
             [
-                [m.on(part(model, test), X[test], Y[test]) for m in metrics]
+                [m.on(part(model, test), Data(X[test], Y[test], {})) for m in metrics]
                 for model in models
             ],
         )
@@ -185,7 +185,7 @@ def coverage(n_customers, by_row, n_repeats=100):
         [metric] = read_metrics("neg_mean_squared_error")
         if by_row:
             customers = np.arange(len(customers))
-        scores = [[metric.on(model, None, y)] for model in models]
+        scores = [[metric.on(model, Data(None, y, {}))] for model in models]
         fold, n = FoldScores(customers, scores), customers[-1] + 1
         draws = resampled_scores([fold], n, 300, np.random.RandomState(seed))
         lower, upper = interval(draws[:, 0, 0] - draws[:, 1, 0], 0.95, n)

@@ -49,11 +49,12 @@ def test_a_folder_that_is_not_complete_is_refused(tmp_path):
 
 
 def test_a_part_that_another_attempt_completed_stays(tmp_path):
+    from sklearn_seqcrm.partitions._engines import Part
     from sklearn_seqcrm.partitions._folder import _write_part
 
     rows = log_of_parts().snapshots([5])
     for _ in range(2):
-        _write_part(tmp_path, rows._make, None, 0, PARTS[0], None)
+        _write_part(tmp_path, rows._make, None, Part(0, PARTS[0]))
     assert [one.name for one in tmp_path.iterdir()] == ["part-00000"]
 
 

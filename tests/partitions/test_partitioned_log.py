@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.partitions import PartitionedLog, _partitioned_log, _schema
+from sklearn_seqcrm.partitions._engines import Part
 from sklearn_seqcrm.targets import churned
 from tests.partitions.visits import PARTS, VISITS, log_of_parts
 
@@ -419,7 +420,7 @@ def test_fields_of_many_levels_have_no_kinds(monkeypatch):
         for item in "adg":
             with pytest.raises(ValueError, match=r"at most 3 levels, and 'item' has"):
                 log.snapshots([3], kinds=item, kind_field="item")
-        made = log.snapshots([3])._make(parts[0], None)
+        made = log.snapshots([3])._make(Part(0, parts[0]))
         assert made["history"].array.log.column("item").categories.tolist() == items[0]
 
 
@@ -441,9 +442,7 @@ def test_a_log_on_disk_has_the_levels_of_all_partitions(tmp_path):
     EventLog(KINDS[:2], "who", "day").to_disk(tmp_path / "log")
     log = PartitionedLog([tmp_path / "log", KINDS[2:]], "who", "day")
     rows = log.snapshots([5])
-    events = pd.concat(
-        X["history"].array.to_frame()
-        for X in (rows._make(tmp_path / "log", None), rows._make(KINDS[2:], None))
-    )
+    made = [rows._make(Part(i, one)) for i, one in enumerate(rows._engine.events)]
+    events = pd.concat(X["history"].array.to_frame() for X in made)
     expected = KINDS[KINDS["day"] < 5]
     assert events["event"].tolist() == expected["event"].tolist()

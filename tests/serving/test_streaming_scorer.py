@@ -1,6 +1,7 @@
 """Scores from states are those of the pipeline on a log of the same events."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -306,6 +307,21 @@ def test_statics_that_are_durations():
         assert_allclose(found, expected, **EXACT)
 
 
+def test_statics_of_any_type_of_numbers_make_no_table(monkeypatch):
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    row = as_event(PEOPLE.iloc[1])
+    expected = scorer.score_one("c1", None, {**row, "age": 30}, AFTER)
+
+    def refuse(*args):
+        raise AssertionError("a table was made")
+
+    monkeypatch.setattr(SingleCustomerScorer, "_from_table", refuse)
+    for age in (Decimal("30.0"), Fraction(60, 2), np.float16(30), np.uint8(30)):
+        found = scorer.score_one("c1", None, {**row, "age": age}, AFTER)
+        assert_allclose(found, expected, rtol=0)
+
+
 def test_a_list_of_one_event_is_a_table_of_one():
     """Late events, forgotten customers and errors are those of a table."""
     event, old = as_event(EVENTS.iloc[-1]), as_event(EVENTS.iloc[0])
@@ -478,7 +494,7 @@ def test_bad_input():
         with pytest.raises(ValueError, match=next(iter(options))):
             new_scorer(**options)
     more = EVENTS.iloc[20:]
-    with pytest.raises(KeyError, match="no columns \\['kind'\\]"):
+    with pytest.raises(KeyError, match=r"lacks \['kind'\]"):
         scorer.update(more.drop(columns="kind"))
     with pytest.raises(TypeError, match=r"'amount' .* takes numbers"):
         scorer.update(more.assign(amount="much"))

@@ -177,22 +177,15 @@ class PaddedOutputs(NamedTuple):
     ----------
     outputs : GraphTensor of shape (N, T, H)
         Outputs of the reader.
-    is_seen, is_last, is_filled : GraphTensor
-        As in `Positions`.
     ages : GraphTensor of shape (N, T)
         Age of each step in typical interarrival times; any number in padding.
+    places : Positions
+        Which steps a row sees.
     """
 
     outputs: Array
-    is_seen: Array
-    is_last: Array
-    is_filled: Array
     ages: Array
-
-    @classmethod
-    def of(cls, outputs: Array, lengths: Array, ages: Array) -> PaddedOutputs:
-        """Compare steps with the lengths of shape (N,), int64."""
-        return cls(outputs, *Positions.of(outputs, lengths), ages)
+    places: Positions
 
 
 def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
@@ -223,32 +216,32 @@ def _as_floats(condition: Array) -> Array:
 
 
 def _last(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return _as_floats(rows.is_last)[..., None, :]
+    return _as_floats(rows.places.is_last)[..., None, :]
 
 
 def _mean(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return _as_floats(rows.is_seen)[..., None, :]
+    return _as_floats(rows.places.is_seen)[..., None, :]
 
 
 def _decay(pooling: Decay, rows: PaddedOutputs) -> Array:
-    ages = np.where(rows.is_seen, rows.ages, np.inf)
+    ages = np.where(rows.places.is_seen, rows.ages, np.inf)
     return np.exp2(ages[..., None, :] * -pooling.halvings.numpy()[:, None])
 
 
 def _attention(pooling: Attention, rows: PaddedOutputs) -> Array:
     score = Affine.of(pooling.score)(rows.outputs)[..., 0]  # (N, T)
-    score = np.where(rows.is_seen, score, LOWEST)
+    score = np.where(rows.places.is_seen, score, LOWEST)
     # Relative to the largest one. Of a row without events all are the largest.
     weights = np.exp(score - score.max(axis=1, keepdims=True)) * _as_floats(
-        rows.is_seen
+        rows.places.is_seen
     )
     return weights[..., None, :]
 
 
 def _max(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    outputs = np.where(rows.is_seen[..., None], rows.outputs, LOWEST)
+    outputs = np.where(rows.places.is_seen[..., None], rows.outputs, LOWEST)
     return np.where(
-        rows.is_filled[..., None], outputs.max(axis=1, keepdims=True), 0.0
+        rows.places.is_filled[..., None], outputs.max(axis=1, keepdims=True), 0.0
     )  # (N, 1, H)
 
 
@@ -256,7 +249,7 @@ def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> Array:
     # Each direction where it has run over all events: the forward one at the last
     # event, the backward one at the first.
     at_last = _weighted_mean(_last(pooling, rows), rows)  # (N, 1, 2 H)
-    at_first = rows.outputs[..., :1, :] * _as_floats(rows.is_filled)[..., None]
+    at_first = rows.outputs[..., :1, :] * _as_floats(rows.places.is_filled)[..., None]
     half = rows.outputs.shape[-1] // 2
     return np.concatenate([at_last[..., :half], at_first[..., half:]], axis=2)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sklearn_seqcrm._recurrent.data import Array, MomentChannels
 from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment
-from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
+from sklearn_seqcrm._recurrent.objectives import GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import STEPS, Positions, look_up
 
 _INT64, _FAR = 7, 2**31 - 1  # ONNX's number of the type; the end of any axis
@@ -48,7 +48,7 @@ class PaddedMoments:
         is_end = graph.add("Or", is_end, events.is_last.name)
         self._is_seen = events.is_seen
         self._is_begin, self._is_end = (
-            _condition(graph, graph.add("And", one, events.is_seen.name))
+            GraphTensor(graph, graph.add("And", one, events.is_seen.name), (STEPS,))
             for one in (is_begin, is_end)
         )
         begins = graph.add("Cast", self._is_begin.name, to=_INT64)
@@ -131,7 +131,3 @@ class PaddedMoments:
             sums = self.sum(np.concatenate(vectors, axis=-1))
             joined = joined._replace(vectors=sums)
         return joined.join(places)
-
-
-def _condition(graph: Graph, name: str) -> Array:
-    return GraphTensor(graph, name, (STEPS,))

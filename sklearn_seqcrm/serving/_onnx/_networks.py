@@ -20,6 +20,7 @@ from sklearn_seqcrm._recurrent.objectives import Exposure, Graph, GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import (
     STEPS,
     PaddedOutputs,
+    Positions,
     constant,
     embed,
     flatten,
@@ -87,7 +88,8 @@ def outputs_of_padded(
         for network, own in zip(networks, pooled, strict=True):
             reader = network.readers[i]
             outputs = run_layers(reader, inputs_of(reader), least)
-            own.append(pool(reader, PaddedOutputs.of(outputs, lengths, ages)))
+            places = Positions.of(outputs, lengths)
+            own.append(pool(reader, PaddedOutputs(outputs, ages, places)))
     return _outputs(graph, networks, sizes, pooled)
 
 

@@ -6,7 +6,7 @@ Usual values take a fast path here. `Clock.read` reads or refuses all others.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklearn_seqcrm._store import (
     Clock,
     Column,
     check_none_missing,
-    days_between_ticks,
+    check_unicode,
     factorize,
     ids_of,
     join_ids,
@@ -27,8 +27,8 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events import EventLog, read_table
-from sklearn_seqcrm.serving._streaming._event_fields import EventFields, refuse_lost
-from sklearn_seqcrm.serving._streaming._field_readers import error_at, refuse_surrogates
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, require_fields
+from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
@@ -50,14 +50,11 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
     int or float
         The tick.
     """
-    ticks: tuple[Any, int] | None = None
-    if clock.unit is not None:
-        ticks = _split(clock, value)
-    elif _is_plain(clock, value):
-        ticks = value, 0
-    if ticks is None:
+    found = _split(clock, value)
+    if found is None:
         return clock.read(value, what, up=up)[0].item()
-    return ticks[0] + (up and ticks[1] > 0)
+    ticks, rest = found
+    return ticks + (up and rest > 0)
 
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
@@ -75,48 +72,15 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
     return tick
 
 
-def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
-    """Return the days from a tick to a datetime, as a table with one row has them.
-
-    Parameters
-    ----------
-    value : object
-        The datetime.
-    tick : int
-        The tick. If times of the clock are plain numbers, 1970 counts instead.
-    clock : Clock
-        The clock.
-    aware : bool
-        Whether the datetime must have a time zone.
-
-    Returns
-    -------
-    float or None
-        NaN for NaT; None for another type, or a time zone that contradicts `aware`.
-    """
-    if not isinstance(value, datetime.datetime | np.datetime64):
-        return None
-    timestamp = pd.Timestamp(value)
-    if timestamp is pd.NaT:
-        return np.nan
-    if (timestamp.tzinfo is not None) != aware:
-        return None
-    # Exact integers: floats of nanoseconds would be off by up to 128.
-    start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
-    ticks = timestamp.asm8.view("int64").item()
-    return days_between_ticks(*start, ticks, timestamp.unit)
-
-
-def _is_plain(clock: Clock, value: Any) -> bool:
-    """Return whether a value is a tick already."""
-    if clock.dtype == "int64":
-        # Far from the ends of int64, so that differences of times do not overflow.
-        return type(value) is int and abs(value) < 2**62
-    return type(value) is float and abs(value) < np.inf
-
-
-def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
-    """Return whole ticks, rounded down, and the remainder; None for other types."""
+def _split(clock: Clock, value: Any) -> tuple[Any, int] | None:
+    """Return whole ticks, rounded down, and the remainder; None for other values."""
+    if clock.unit is None:
+        if clock.dtype == "int64":
+            # Far from the ends of int64, so that differences of times do not overflow.
+            is_tick = type(value) is int and abs(value) < 2**62
+        else:
+            is_tick = type(value) is float and abs(value) < np.inf
+        return (value, 0) if is_tick else None
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
     timestamp = pd.Timestamp(value)
@@ -125,7 +89,7 @@ def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
     # An aware datetime becomes UTC.
     number = timestamp.asm8.view("int64").item()
     parts = TICKS_PER_SECOND[timestamp.unit]
-    return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
+    return divmod(number * TICKS_PER_SECOND[clock.unit], parts)
 
 
 class Arrivals(NamedTuple):
@@ -231,6 +195,14 @@ class Arrivals(NamedTuple):
             columns[field] = scatter(having, places, len(times), field).take(order)
         return cls(customers.tolist(), offsets, times, columns)
 
+    def of_customers(self, some: slice) -> Arrivals:
+        """Return the events of some adjacent customers."""
+        offsets = self.offsets[some.start : some.stop + 1]
+        own = slice(offsets[0], offsets[-1])
+        columns = {name: column.take(own) for name, column in self.columns.items()}
+        times = self.times[own]
+        return Arrivals(self.customers[some], offsets - offsets[0], times, columns)
+
     def only(self, kept: np.ndarray) -> Arrivals:
         """Return some of the events, and the customers with at least one of them.
 
@@ -303,7 +275,7 @@ def _read(
         )
     else:
         table = read_table(events, what)
-        _refuse_keys_lost(table.columns, keys, what)
+        require_fields(table.columns, keys, f"The table of {what}")
         columns = fields.read_table(table, what, kind)
         ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     check_none_missing(ids, f"customer column {keys[0]!r} of {what}")
@@ -324,22 +296,13 @@ def _read_event(
     name = f"Event {i} of the list"
     if not isinstance(event, Mapping):
         raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
-    refuse_lost(event, keys, name)
+    require_fields(event, keys, name)
     if isinstance(event[keys[0]], str):
-        refuse_surrogates(event[keys[0]], f"customer of {name}")
+        check_unicode([event[keys[0]]], f"customers of {name}")
     try:
         return fields.read({**event, **own}, name)
     except (TypeError, ValueError) as error:
         raise error_at(name, error) from error
-
-
-def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:
-    for name, role in zip(keys, ("customer", "time"), strict=True):
-        if name not in columns:
-            raise KeyError(
-                f"The table of {what} has no {role} column {name!r}; it has "
-                f"{list(columns)}."
-            )
 
 
 def _times_of(when: pd.Series, clock: Clock, what: str) -> np.ndarray:

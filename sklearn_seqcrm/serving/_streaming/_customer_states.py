@@ -176,12 +176,12 @@ class CustomerStateTable:
 
     def forget(self, customers: Iterable[Any]) -> int:
         """Free the slots of customers; unknown ones are ignored. Return how many."""
-        gone = [self._slots.pop(one, -1) for one in customers]
-        gone = [slot for slot in gone if slot >= 0]
-        self._free += gone
-        return len(gone)
+        freed = [self._slots.pop(one, -1) for one in customers]
+        freed = [slot for slot in freed if slot >= 0]
+        self._free += freed
+        return len(freed)
 
-    def silent_since(self, tick: Any) -> list[Any]:
+    def last_seen_before(self, tick: Any) -> list[Any]:
         """Return the customers whose last event is before a time in ticks."""
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
         old = self.records["last"][slots] < tick
@@ -201,13 +201,13 @@ class CustomerStateTable:
         if len(self) <= most:
             return
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
-        n_gone = len(self) - most + most // _AT_ONCE
+        n_freed = len(self) - most + most // _AT_ONCE
         # Stable: of equal times, customers who arrived first are forgotten first.
         by_last = np.argsort(self.records["last"][slots], kind="stable")
         by_last = by_last[slots[by_last] != slot]
         oldest = np.zeros(len(self), dtype=bool)
-        oldest[by_last[:n_gone]] = True
-        self.forget([c for c, gone in zip(self._slots, oldest, strict=True) if gone])
+        oldest[by_last[:n_freed]] = True
+        self.forget([one for one, old in zip(self._slots, oldest, strict=True) if old])
 
     def to_arrays(self) -> tuple[list[Any], np.ndarray]:
         """Return all customers, and their records in the same order."""

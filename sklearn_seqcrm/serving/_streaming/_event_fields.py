@@ -7,7 +7,7 @@ kind. All other fields are missing, even if the event has values for them, as fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -61,13 +61,14 @@ class EventFields:
         """
         needed = list(self._readers)
         if self._kinds is not None:
-            refuse_lost(event, [self._kinds.field], what)
+            require_fields(event, [self._kinds.field], what)
             kind = self._readers[self._kinds.field].read(event[self._kinds.field])
             if kind is None:
                 raise ValueError(f"An event has no kind in {self._kinds.field!r}.")
             needed = self._fields_of(kind)
-            self._refuse_misspelt(kind, [name for name in needed if name not in event])
-        refuse_lost(event, needed, what)
+            absent = [name for name in needed if name not in event]
+            self._refuse_unknown_kind(kind, absent)
+        require_fields(event, needed, what)
         # Fields of other kinds are None, in the order of the encoder.
         found = dict.fromkeys(self._readers)
         return found | {name: self._readers[name].read(event[name]) for name in needed}
@@ -94,8 +95,8 @@ class EventFields:
             Kind of each event. None: a column holds the kinds, if there are any.
         """
 
-        def column_of(name: str, foreign: np.ndarray) -> Column:
-            return self._readers[name].read_column(table[name], foreign, what)
+        def column_of(name: str, lacks: np.ndarray) -> Column:
+            return self._readers[name].read_column(table[name], lacks, what)
 
         return self._by_kind(table.columns, len(table), column_of, what, kind)
 
@@ -116,9 +117,9 @@ class EventFields:
         if self._kinds is None:
             return dict(columns)
 
-        def column_of(name: str, foreign: np.ndarray) -> Column:
+        def column_of(name: str, lacks: np.ndarray) -> Column:
             found = columns[name]
-            return found.missing_where(foreign).trimmed() if foreign.any() else found
+            return found.missing_where(lacks).trimmed() if lacks.any() else found
 
         # Unknown fields stay, for `fitting_columns` to refuse them.
         own = self._by_kind(list(columns), n, column_of, what, kind)
@@ -145,13 +146,13 @@ class EventFields:
         what, kind : object
             As in `read_table`.
         """
-        none = np.zeros(n, dtype=bool)
+        none, table = np.zeros(n, dtype=bool), f"The table of {what}"
         if self._kinds is None:
-            _refuse_lost_columns(names, list(self._readers), what)
+            require_fields(names, self._readers, table)
             return {name: column_of(name, none) for name in self._readers}
         field = self._kinds.field
         if kind is None:
-            _refuse_lost_columns(names, [field], what)
+            require_fields(names, [field], table)
             kinds = column_of(field, none)
         else:
             reader = self._readers[field]
@@ -159,12 +160,12 @@ class EventFields:
         found = {field: kinds}
         for name, reader in self._readers.items():
             if name != field:
-                foreign = self._foreign(kinds, name, names, what)
+                lacks = self._lacking(kinds, name, names, what)
                 # A field that only other kinds have needs no column in the table.
-                if foreign.all():
+                if lacks.all():
                     found[name] = reader.join([None] * n)
                 else:
-                    found[name] = column_of(name, foreign)
+                    found[name] = column_of(name, lacks)
         return found
 
     def _fields_of(self, kind: Any) -> list[str]:
@@ -175,16 +176,16 @@ class EventFields:
         own = self._kinds.fields[kind]
         return [self._kinds.field, *(name for name in own if name in self._readers)]
 
-    def _refuse_misspelt(self, kind: Any, lost: list[str]) -> None:
+    def _refuse_unknown_kind(self, kind: Any, missing: list[str]) -> None:
         """Raise a KeyError if an unknown kind lacks fields: it is hardly a new one."""
         assert self._kinds is not None
-        if lost and kind not in self._kinds.fields:
+        if missing and kind not in self._kinds.fields:
             raise KeyError(
                 f"The kind {kind!r} is unknown; known are {list(self._kinds.fields)}. "
-                f"An event of a new kind needs all fields, and this one lacks {lost}."
+                f"An event of a new kind needs all fields; this one lacks {missing}."
             )
 
-    def _foreign(
+    def _lacking(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
         """Return which events are of kinds without a field, shape (n,), bool."""
@@ -201,29 +202,17 @@ class EventFields:
         occurs = np.isin(np.arange(len(has)), kinds.values)
         if (has & occurs).any() and name not in columns:
             kind = kinds.categories[int((has & occurs).argmax())]
-            self._refuse_misspelt(kind, [name])
-            raise KeyError(
-                f"The table of {what} has events of the kind {kind!r}, and has no "
-                f"columns {[name]}, which that kind has; it has {list(columns)}."
-            )
+            self._refuse_unknown_kind(kind, [name])
+            table = f"The table of {what} has events of the kind {kind!r}, but"
+            require_fields(columns, [name], table)
         return ~has[kinds.values]
 
 
-def refuse_lost(event: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Raise a KeyError if an event lacks fields."""
-    lost = [name for name in names if name not in event]
-    if lost:
-        raise KeyError(f"{what} lacks {lost}; it has {list(event)}.")
-
-
-def _refuse_lost_columns(
-    columns: Sequence[str], names: Sequence[str], what: str
-) -> None:
-    lost = [name for name in names if name not in columns]
-    if lost:
-        raise KeyError(
-            f"The table of {what} has no columns {lost}; it has {list(columns)}."
-        )
+def require_fields(given: Collection[str], names: Iterable[str], what: str) -> None:
+    """Raise a KeyError if an event or a table lacks fields."""
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise KeyError(f"{what} lacks {missing}; it has {list(given)}.")
 
 
 class EventRowEncoder:

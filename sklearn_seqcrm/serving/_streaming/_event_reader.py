@@ -47,8 +47,8 @@ def portions(offsets: np.ndarray) -> Iterator[slice]:
 
 
 def strides(
-    counts: np.ndarray, n_states: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    starts: np.ndarray, counts: np.ndarray, n_states: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Plan calls of the layers with equally many events of each customer.
 
     No event is padded: a history of 201 events takes calls of 64 + 64 + 64 + 8 + 1
@@ -57,27 +57,25 @@ def strides(
 
     Parameters
     ----------
-    counts : ndarray of shape (n,), int64
-        Number of events of each customer.
+    starts, counts : ndarray of shape (n,), int64
+        First event of each customer, and number of events.
     n_states : int
         Numbers of the hidden states for each event.
 
     Yields
     ------
-    customers : ndarray of int64
+    customers : ndarray of shape (B,), int64
         Positions of some customers.
-    done : ndarray of int64
-        Number of their events in earlier calls.
-    length : int
-        Number of events of each in this call.
+    index : ndarray of shape (B, T), int64
+        Their next T events.
 
     Examples
     --------
     >>> import numpy as np
-    >>> for customers, done, length in strides(np.array([3, 1, 2]), 8):
-    ...     print(customers, done, length)
-    [0 2] [0 0] 2
-    [0 1] [2 0] 1
+    >>> for customers, index in strides(np.array([0, 3, 4]), np.array([3, 1, 2]), 8):
+    ...     print(customers.tolist(), index.tolist())
+    [0, 2] [[0, 1], [4, 5]]
+    [0, 1] [[2], [3]]
     """
     done = np.zeros_like(counts)
     length = _LONGEST
@@ -86,7 +84,7 @@ def strides(
         at_once = max(1, _STATES // (n_states * length))
         for first in range(0, len(waiting), at_once):
             some = waiting[first : first + at_once]
-            yield some, done[some].copy(), length
+            yield some, (starts[some] + done[some])[:, None] + np.arange(length)
         # 64 is repeated while a customer has as many; shorter powers of 2 occur once.
         done[waiting] += length
         if not len(waiting) or length < _LONGEST:

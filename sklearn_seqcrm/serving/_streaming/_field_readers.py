@@ -22,6 +22,7 @@ from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._store import (
     Column,
     FieldSchema,
+    check_unicode,
     exact_ids,
     factorize,
     id_type,
@@ -87,14 +88,14 @@ class FieldReader(ABC):
             Values in canonical form, and None.
         """
 
-    def read_column(self, column: nw.Series, foreign: np.ndarray, what: str) -> Column:
+    def read_column(self, column: nw.Series, lacks: np.ndarray, what: str) -> Column:
         """Read a column of a table of any dataframe library.
 
         Parameters
         ----------
         column : narwhals.Series of shape (n,)
             The values.
-        foreign : ndarray of shape (n,), bool
+        lacks : ndarray of shape (n,), bool
             Events of kinds without the field, whose values are ignored.
         what : str
             How an error names the table.
@@ -102,25 +103,25 @@ class FieldReader(ABC):
         # Value by value, since a column of objects may mix types.
         objects = self._objects_of(column)
         if objects is not None:
-            return self._read_objects(objects, foreign, what)
-        if foreign.all():
-            return self.join([None] * len(foreign))
+            return self._read_objects(objects, lacks, what)
+        if lacks.all():
+            return self.join([None] * len(lacks))
         found = read_column(column, self._name, what, categorical=self._has_levels)
-        if foreign.any():
-            found = found.missing_where(foreign).trimmed()
+        if lacks.any():
+            found = found.missing_where(lacks).trimmed()
         # A column without values has no type that could be compared.
         if found.is_empty():
-            return self.join([None] * len(foreign))
+            return self.join([None] * len(lacks))
         schema = FieldSchema.of(found, self._schema)
         if schema != self._schema:
             raise self._other_type(f"is {schema}")
         return found
 
     def _read_objects(
-        self, objects: Sequence[Any], foreign: np.ndarray, what: str
+        self, objects: Sequence[Any], lacks: np.ndarray, what: str
     ) -> Column:
         values = []
-        for i, (value, skip) in enumerate(zip(objects, foreign, strict=True)):
+        for i, (value, skip) in enumerate(zip(objects, lacks, strict=True)):
             try:
                 values.append(None if skip else self.read(value))
             except (TypeError, ValueError) as error:
@@ -182,16 +183,15 @@ class LevelReader(FieldReader):
 
     def _read(self, value: Any) -> Any:
         # Fast paths for text and integers; `exact_ids` is made for whole columns.
-        wanted = self._schema.levels
+        wanted, what = self._schema.levels, f"values in field {self._name!r}"
         if type(value) is str and wanted == "text":
-            refuse_surrogates(value, f"Field {self._name!r}")
+            check_unicode([value], what)
             return value
         if wanted == "number":
             if type(value) is int:
                 return value
             if type(value) is float and value.is_integer() and abs(value) < _EXACT:
                 return int(value)
-        what = f"values in field {self._name!r}"
         found = exact_ids(pd.Index([value], dtype=object), what)
         if id_type(found) != wanted:
             raise self._other_type(f"has the value {_short(value)}")
@@ -273,19 +273,6 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def refuse_surrogates(text: str, what: str) -> None:
-    """Raise a ValueError for text that tables and files, being UTF-8, cannot hold."""
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{what} has the text {text!r}, which is no valid Unicode: it has half of "
-            "a surrogate pair. Decode it with errors='replace'."
-        ) from error
 
 
 def _short(value: Any) -> str:

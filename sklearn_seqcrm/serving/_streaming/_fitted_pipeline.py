@@ -79,7 +79,7 @@ class FittedPipeline(NamedTuple):
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
-            f"statics and one of {', '.join(kind.__name__ for kind in _ESTIMATORS)}, "
+            f"statics and one of {', '.join(one.__name__ for one in _ESTIMATORS)}, "
             "as make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):

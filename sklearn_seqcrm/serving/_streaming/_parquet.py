@@ -27,8 +27,8 @@ from sklearn_seqcrm._store import Writer, read_sealed_table, write_sealed_table
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 
 _KEY = b"sklearn_seqcrm.states"
-_ANEW = "read the events into a new scorer: StreamingScorer(...).update(log)"
-_WRITER = Writer("StreamingScorer.to_parquet", anew=_ANEW, of_others=_ANEW)
+_ADVICE = "read the events into a new scorer: StreamingScorer(...).update(log)"
+_WRITER = Writer("StreamingScorer.to_parquet", anew=_ADVICE, of_others=_ADVICE)
 
 
 def write_states(
@@ -88,31 +88,31 @@ def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) 
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
     try:
-        _refuse_others(note, streams, digest, path)
-        _restore(streams, table, note, path)
+        names = [one["name"] for one in note["histories"]]
+        if names != [str(name) for name in streams] or note["digest"] != digest:
+            raise ValueError(
+                f"The states in {path}, of the histories {names}, were made by another "
+                f"model, and cannot be used by this one; {_ADVICE}."
+            )
+        for i, (stream, saved) in enumerate(
+            zip(streams.values(), note["histories"], strict=True)
+        ):
+            own, span = table.slice(0, saved["n"]), saved["span"]
+            stream.span = None if span is None else tuple(span)
+            _restore(stream, own, f"{i}_", path)
     except (AttributeError, LookupError, TypeError) as error:
         # Only possible for a file without a seal, as version 0.1.0 wrote it.
         raise _WRITER.damaged(path, repr(error)) from error
 
 
-def _restore(
-    streams: Mapping[Any, StreamedHistory],
-    table: Any,
-    note: Mapping[str, Any],
-    path: Any,
-) -> None:
-    """Put states and customers into streams."""
-    for i, (stream, saved) in enumerate(
-        zip(streams.values(), note["histories"], strict=True)
-    ):
-        own = table.slice(0, saved["n"])
-        records = np.repeat(stream.states.at(np.array([-1])), saved["n"])
-        for field in records.dtype.names or ():
-            records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
-        # To Python objects, which are the keys of the slots.
-        customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
-        stream.states.restore(customers, records)
-        stream.span = None if saved["span"] is None else tuple(saved["span"])
+def _restore(stream: StreamedHistory, table: Any, prefix: str, path: Any) -> None:
+    """Put the customers of one history column and their states into its stream."""
+    records = np.repeat(stream.states.at(np.array([-1])), len(table))
+    for field in records.dtype.names or ():
+        records[field] = _from_arrow(table[f"{prefix}{field}"], records[field], path)
+    # To Python objects, which are the keys of the slots.
+    customers = pd.Index(table[f"{prefix}customer"].to_pandas()).tolist()
+    stream.states.restore(customers, records)
 
 
 def digest_of(
@@ -128,20 +128,6 @@ def digest_of(
             for name, weights in reader.state_dict().items():
                 found.update(name.encode() + weights.numpy().tobytes())
     return found.hexdigest()
-
-
-def _refuse_others(
-    note: Mapping[str, Any],
-    streams: Mapping[Any, StreamedHistory],
-    digest: str,
-    path: Any,
-) -> None:
-    names = [one["name"] for one in note["histories"]]
-    if names != [str(name) for name in streams] or note["digest"] != digest:
-        raise ValueError(
-            f"The states in {path}, of the histories {names}, were made by another "
-            f"model, and cannot be used by this one; {_ANEW}."
-        )
 
 
 def _as_arrow(numbers: np.ndarray) -> Any:

@@ -16,12 +16,10 @@ import pandas as pd
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.network import StepHead
+from sklearn_seqcrm._store import check_unicode
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
-from sklearn_seqcrm.serving._streaming._event_fields import refuse_lost
-from sklearn_seqcrm.serving._streaming._field_readers import (
-    is_missing,
-    refuse_surrogates,
-)
+from sklearn_seqcrm.serving._streaming._event_fields import require_fields
+from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     latest_of,
@@ -159,7 +157,7 @@ class SingleCustomerScorer:
         int
             1, or 0 for a late event that is left out.
         """
-        refuse_lost(event, stream.keys, "event")
+        require_fields(event, stream.keys, "event")
         key = stream.keys[0]
         customer = _id_of(event[key], stream, f"event[{key!r}]")
         slot = stream.states.find_one(customer)
@@ -187,7 +185,7 @@ class SingleCustomerScorer:
     ) -> tuple[Any, dict[str, Any]]:
         """Return the tick of an event, None for a late one, and its fields."""
         column = stream.keys[1]
-        refuse_lost(event, [column], "event")
+        require_fields(event, [column], "event")
         values = stream.row_encoder.read(event)
         return self._tick_of(event[column], column, stream, slot), values
 
@@ -240,10 +238,10 @@ class SingleCustomerScorer:
     ) -> np.ndarray:
         """Return the statics as the estimator takes them, shape (n_statics,)."""
         wanted = self._parts.roles.statics
-        lost = [name for name in wanted if name not in statics]
-        if lost:
+        missing = [name for name in wanted if name not in statics]
+        if missing:
             raise KeyError(
-                f"statics lacks {lost}; the pipeline was fitted on {list(wanted)}."
+                f"statics lacks {missing}; the pipeline was fitted on {list(wanted)}."
             )
         if self._row_encoder is not None:
             first = next(iter(self._parts.encoders))
@@ -285,7 +283,7 @@ def _id_of(customer: Any, stream: StreamedHistory, what: str = "customer") -> An
     if is_missing(customer):
         raise ValueError(f"{what} must not be missing; got {customer!r}.")
     if isinstance(customer, str):
-        refuse_surrogates(customer, what)
+        check_unicode([customer], "customers")
     known = stream.states.any_customer
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):

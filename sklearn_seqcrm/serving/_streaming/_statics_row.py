@@ -7,6 +7,7 @@ they are copied here, and export_onnx writes them as JSON.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,15 +23,13 @@ from sklearn_seqcrm._columns import (
     bounded,
     text_of,
 )
-from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.serving._streaming._arrivals import days_after
+from sklearn_seqcrm._store import Clock, days_between_ticks, is_real
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
     FittedPipeline,
     function_of,
     passes_through,
 )
 
-_NUMBERS = (int, float, np.number, np.bool_)
 # Any other subclass may compute something else.
 _ONE_HOT = (OneHotEncoder, LevelEncoder)
 _IMPUTERS = (SimpleImputer, MarkingImputer)
@@ -166,18 +165,12 @@ class _Days:
         self._clock = clock
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
-        return [self._days_before(cutoff, statics[name]) for name in self._columns]
+        return [
+            -days_after(statics[name], cutoff, self._clock) for name in self._columns
+        ]
 
     def learned(self) -> dict[str, Any]:
         return {"kind": "days before the cutoff", "columns": list(self._columns)}
-
-    def _days_before(self, cutoff: Any, value: Any) -> float:
-        if value is None:
-            return np.nan
-        days = days_after(value, cutoff, self._clock, aware=self._clock.aware)
-        if days is None:
-            raise UnusualValueError
-        return -days
 
 
 class _Scaled:
@@ -299,10 +292,26 @@ def _nonzero(row: np.ndarray) -> list[list[Any]]:
     return [[i, row[i].item()] for i in np.flatnonzero(row).tolist()]
 
 
+def days_after(value: Any, tick: Any, clock: Clock) -> float:
+    """Return the days from a tick to a datetime, as a table with one row has them."""
+    if value is None:
+        return np.nan
+    if not isinstance(value, datetime.datetime | np.datetime64):
+        raise UnusualValueError
+    timestamp = pd.Timestamp(value)
+    if timestamp is pd.NaT:
+        return np.nan
+    if (timestamp.tzinfo is not None) != clock.aware:
+        raise UnusualValueError
+    # Exact integers: floats of nanoseconds would be off by up to 128.
+    start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
+    ticks = timestamp.asm8.view("int64").item()
+    return days_between_ticks(*start, ticks, timestamp.unit)
+
+
 def _number_of(value: Any) -> float:
     if value is None:
         return np.nan
-    # NumPy's timedeltas count as whole numbers.
-    if not isinstance(value, _NUMBERS) or isinstance(value, np.timedelta64):
+    if not is_real(value):
         raise UnusualValueError
     return float(value)

@@ -16,7 +16,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.network import RecurrentState
-from sklearn_seqcrm._store import MAX_TICK, Column
+from sklearn_seqcrm._store import MAX_TICK
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
 from sklearn_seqcrm.serving._streaming._customer_states import (
     CustomerStateTable,
@@ -158,24 +158,17 @@ class StreamedHistory:
         if len(arrivals.times) > len(arrivals.customers):
             encoder = encoder.prepared_for(arrivals.columns)
         for some in portions(arrivals.offsets):
-            slots = self.states.add(arrivals.customers[some])
-            offsets = arrivals.offsets[some.start : some.stop + 1]
-            own = slice(offsets[0], offsets[-1])
-            times, offsets = arrivals.times[own], offsets - offsets[0]
-            columns = {name: one.take(own) for name, one in arrivals.columns.items()}
+            own = arrivals.of_customers(some)
+            slots = self.states.add(own.customers)
             joined = self.encoder.layout.moments is not None
             take = self._take_moments if joined else self._take_events
-            take(encoder, slots, times, offsets, columns)
+            take(encoder, slots, own)
             if self._most is not None:
                 self.states.keep_latest(self._most)
         self.span = span
 
     def take_one(
-        self,
-        customer: Any,
-        tick: Any,
-        values: Mapping[str, Any],
-        stays: bool = True,
+        self, customer: Any, tick: Any, values: Mapping[str, Any], stays: bool = True
     ) -> None:
         """Update a state by a single event that is not late, or joins its moment.
 
@@ -217,17 +210,12 @@ class StreamedHistory:
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        own = records[slot : slot + 1]
         if self.encoder.layout.moments is not None:
             record["n_moments"] += is_new
         if self.encoder.layout.moments:
             self._begin_moment(record, tick, is_new, is_earlier)
-        last = self._last_after(own, times)
-        own["sums"] = self._sums.after(own, times, channels[None, None], last)
-        if not record["count"] or tick < record["first"]:
-            record["first"] = tick
-        record["last"] = last[0]
-        record["count"] += 1
+        own = records[slot : slot + 1]
+        self._advance_sums(np.array([slot]), own, times, channels[None, None])
         self.span = span
         if self._most is not None:
             self.states.keep_latest(self._most, slot if stays else -1)
@@ -286,12 +274,7 @@ class StreamedHistory:
         return low, high
 
     def _take_events(
-        self,
-        encoder: EventEncoder,
-        slots: np.ndarray,
-        times: np.ndarray,
-        offsets: np.ndarray,
-        columns: Mapping[str, Column],
+        self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
         """Update the records of C customers by events, each of which is a step.
 
@@ -300,41 +283,33 @@ class StreamedHistory:
         encoder : EventEncoder
             Encoder of the events.
         slots : ndarray of shape (C,), int64
-            Slots of different customers.
-        times : ndarray of shape (n_events,)
-            Times, ascending for each customer.
-        offsets : ndarray of shape (C + 1,), int64
-            Events of each customer.
-        columns : mapping of str to Column
-            Fields of the events.
+            Slots of their customers.
+        arrivals : Arrivals
+            The events.
         """
-        gaps = interarrival_times(self._times_in(slots), times, offsets[:-1])
-        channels, codes = _encode(encoder, columns, times, gaps)
+        times, starts = arrivals.times, arrivals.offsets[:-1]
+        gaps = interarrival_times(self._times_in(slots), times, starts)
+        channels, codes = _encode(encoder, arrivals, gaps)
         # Customers side by side, each with equally many events, for one call of the
         # layers; a later stride of a customer starts from the state of the former.
-        for those, done, length in strides(np.diff(offsets), self._n_states):
-            index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
+        counts = np.diff(arrivals.offsets)
+        for those, index in strides(starts, counts, self._n_states):  # (B,) and (B, T)
             numbers = (one[index] for one in (times, gaps, channels, codes))
             self.advance(slots[those], *numbers)
 
     def _take_moments(
-        self,
-        encoder: EventEncoder,
-        slots: np.ndarray,
-        times: np.ndarray,
-        offsets: np.ndarray,
-        columns: Mapping[str, Column],
+        self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
         """Update the records by events that are joined; as `_take_events`."""
         layout, records = encoder.layout, self.states.records
+        times, offsets = arrivals.times, arrivals.offsets
         record = self._times_in(slots)
         new = NewMoments.of(layout, record, times, offsets)
         gaps = new.gaps_of_times(record, times, offsets)
-        channels, codes = _encode(encoder, columns, times, gaps)
+        channels, codes = _encode(encoder, arrivals, gaps)
         for number in range(len(self._readers)):
             self._advance_moments(slots, number, new, channels, codes)
-        for those, done, length in strides(np.diff(offsets), self._n_states):
-            index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
+        for those, index in strides(offsets[:-1], np.diff(offsets), self._n_states):
             own = slots[those]
             self._advance_sums(own, records[own], times[index], channels[index])
         n_runs = np.diff(new.first_run, append=len(new.begin))
@@ -364,8 +339,7 @@ class StreamedHistory:
         )
         moments = np.concatenate([runs, opened])  # (n_runs + C, K)
         starts, ends = new.offsets[:-1], new.offsets[1:] - 1
-        for those, done, length in strides(ends - starts, self._n_states):
-            index = (starts[those] + done)[:, None] + np.arange(length)  # (B, T)
+        for those, index in strides(starts, ends - starts, self._n_states):
             closed = torch.from_numpy(moments[new.moments[index]])  # (B, T, K)
             before = self._state_of(self.states.records[slots[those]], number)
             after = reader.advance_moments(before.map(torch.from_numpy), closed)
@@ -451,13 +425,13 @@ class StreamedHistory:
         early = is_early(last, cutoff, exact)
         if early.any():
             at, clock = early.argmax(), self.encoder.clock
-            way = (
+            hint = (
                 "" if exact else " (allow_exact_matches=True lets rows see those at it)"
             )
             raise ValueError(
                 f"{early.sum()} of {len(slots)} rows have a cutoff that is not after "
-                f"the last event in {self.name!r} of their customer{way}: the first of "
-                f"them is at {clock.as_scalar(cutoff[at])}, with an event at "
+                f"the last event in {self.name!r} of their customer{hint}: the first "
+                f"of them is at {clock.as_scalar(cutoff[at])}, with an event at "
                 f"{clock.as_scalar(last[at])}. The states include these events, "
                 "which cannot be removed; to score the past, attach the rows to a log."
             )
@@ -578,14 +552,12 @@ def _start_record(
 
 
 def _encode(
-    encoder: EventEncoder,
-    columns: Mapping[str, Column],
-    times: np.ndarray,
-    gaps: np.ndarray,
+    encoder: EventEncoder, arrivals: Arrivals, gaps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode events in blocks that fit the cache; return channels and codes."""
+    times = arrivals.times
     channels, codes = encoder.layout.empty(len(times))
     for some in blocks(len(times), _WIDTH):
-        own = {name: one.take(some) for name, one in columns.items()}
+        own = {name: one.take(some) for name, one in arrivals.columns.items()}
         encoder.encode(own, times[some], gaps[some], (channels[some], codes[some]))
     return channels, codes

@@ -459,11 +459,11 @@ class StreamingScorer(PredictionsMixin):
         """
         chosen = self._streams if history is None else [self._stream(history).name]
         with self._lock:
-            n_gone = 0
+            n_freed = 0
             for stream in (self._streams[name] for name in chosen):
                 tick = tick_of(stream.encoder.clock, moment, "moment")
-                n_gone += stream.states.forget(stream.states.silent_since(tick))
-            return n_gone
+                n_freed += stream.states.forget(stream.states.last_seen_before(tick))
+            return n_freed
 
     # Files ----------------------------------------------------------------------------
 
@@ -564,9 +564,9 @@ def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
     """Return a column for each history column."""
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
-    lost = [name for name in names if name not in value]
-    if lost:
-        raise ValueError(f"{what} has no entry for the history columns {lost}.")
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise ValueError(f"{what} has no entry for the history columns {missing}.")
     return {name: value[name] for name in names}
 
 

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm._columns import days_before
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.serving._streaming._arrivals import days_after
+from sklearn_seqcrm.serving._streaming._statics_row import days_after
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -21,7 +21,7 @@ def test_single_dates_equal_those_of_a_table(unit):
     clock = log.timeline.clock
     expected = log.column("sent").as_numbers(log.timeline.times, clock)
     found = [
-        days_after(sent, int(tick), clock, aware=False)
+        days_after(sent, int(tick), clock)
         for sent, tick in zip(events["sent"], log.timeline.times, strict=True)
     ]
     assert_array_equal(found, expected)
