@@ -238,6 +238,14 @@ def test_labels_of_text_and_numbers(as_labels):
         model.score(X[:2], y[:2], treatment=["1", "1"])
 
 
+@pytest.mark.parametrize("control", [False, 0.0, np.int8(0)])
+def test_labels_keep_the_type_of_the_rows(control):
+    """`treatments_` were [False, 1], as objects, with ``control=False``."""
+    X, y, treated, _ = table(90)
+    model = linear(control=control, random_state=0).fit(X, y, treatment=treated)
+    np.testing.assert_array_equal(model.treatments_, [0, 1], strict=True)
+
+
 def test_rows_of_weight_zero_have_any_label():
     X, y, treated, _ = table(90)
     weight = np.r_[np.zeros(2), np.ones(88)]
