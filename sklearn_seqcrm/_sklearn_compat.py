@@ -103,14 +103,16 @@ DOC_LINK = (
 
 
 class Interval(_Interval):
-    """scikit-learn's interval of numbers, without True and False.
+    """scikit-learn's interval of numbers, without True, False and lengths of time.
 
-    Booleans are integers in Python, so that ``n=True`` would be accepted as 1.
+    Booleans are integers in Python, so that ``n=True`` would be accepted as 1. Lengths
+    of time of NumPy are integers as well, and cannot be compared with the ends.
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number within the interval."""
-        return not isinstance(val, bool) and super().is_satisfied_by(val)
+        is_number = not isinstance(val, bool | np.timedelta64)
+        return is_number and super().is_satisfied_by(val)
 
 
 def is_count(value: Any, least: int = 1) -> bool:
