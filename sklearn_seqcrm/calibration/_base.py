@@ -18,7 +18,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import customers_of, split_customers, with_attrs_of
+from sklearn_seqcrm._columns import (
+    customers_of,
+    split_customers,
+    warn_other_order,
+    with_attrs_of,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
@@ -104,6 +109,7 @@ class BaseConformal(BaseEstimator, ABC):
         estimator = self._estimator()
         self._check_estimator(estimator)
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X, y = indexable(X, y)
         values = self._validate_target(y)
         check_consistent_length(X, values)

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import customers_of, split_customers
+from sklearn_seqcrm._columns import customers_of, split_customers, warn_other_order
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -207,6 +207,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X, y = indexable(X, y)
         y, target = self._read_target(y)
         check_consistent_length(X, target)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -230,6 +231,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         """
         self._validate_params()
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X = self._table(X, reset=True)
         objective = Hazards(self.bins)
         targets = objective.read(y)

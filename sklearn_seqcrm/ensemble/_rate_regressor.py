@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._columns import warn_other_order, with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -139,6 +139,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         """
         self._validate_params()
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         targets = as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None

@@ -33,6 +33,7 @@ from sklearn_seqcrm._columns import (
     has_histories,
     refuse_treatment_columns,
     refuse_visible_decisions,
+    warn_other_order,
     with_attrs_of,
 )
 from sklearn_seqcrm._ragged import ranges
@@ -385,6 +386,8 @@ class BaseUplift(BaseEstimator, ABC):
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
         refuse_no_target(self, y)
         refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
+        warn_other_order(X, y)
+        warn_other_order(X, treatment, "treatment")
         if self.estimator is None:
             self._refuse_table(X)
         X, y = indexable(X, y)

@@ -294,7 +294,7 @@ def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
 
     log = EventLog(pd.DataFrame({"who": range(20), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
-    y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X))[::-1])
+    y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X), 0, -1))
     store_horizon(y, {"horizon": 2, "gap": 0})
     model = conformal(SeesTarget(), confidence_level=0.5, random_state=0)
     forward = clone(model).set_params(cv=CutoffSplit(1)).fit(X, y)

@@ -52,7 +52,7 @@ def test_inputs_are_read_by_position(learner):
     lists = clone(model).fit(X.tolist(), y.tolist(), treatment=treated.tolist())
     np.testing.assert_allclose(lists.predict(X.tolist()), expected, rtol=1e-9)
     # Columns with the names that the S-learner would give.
-    frame = pd.DataFrame(X, index=np.arange(90)[::-1], columns=["treatment=1", "b"])
+    frame = pd.DataFrame(X, index=np.arange(90, 0, -1), columns=["treatment=1", "b"])
     found = clone(model).fit(
         frame, pd.Series(y, index=np.arange(90) + 5), treatment=pd.Series(treated)
     )
