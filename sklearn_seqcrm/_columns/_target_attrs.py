@@ -61,6 +61,9 @@ def refuse_not_finite(y: np.ndarray) -> None:
 def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
     """Warn if a Series has the index of X in another order, which `fit` ignores.
 
+    A new Series has the index 0, 1, 2, ... whatever the rows of X were before; it warns
+    only if it has the attrs of a target, and thus once had the index of X.
+
     Parameters
     ----------
     X : DataFrame or array-like of n rows
@@ -74,6 +77,8 @@ def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
     if not (isinstance(X, pd.DataFrame) and has_index) or len(X) != len(values):
         return
     if X.index.equals(values.index) or not X.index.is_unique:
+        return
+    if values.index.equals(pd.RangeIndex(len(X))) and not values.attrs:
         return
     if X.index.isin(values.index).all():
         warnings.warn(

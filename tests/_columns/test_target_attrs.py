@@ -56,6 +56,16 @@ def test_targets_in_another_order_warn(form):
         warn_other_order(ROWS, advised)
 
 
+def test_new_series_do_not_warn():
+    """Their index says nothing; that of a target is the one that X had before."""
+    X = ROWS.set_axis([2, 0, 1])
+    y = pd.Series([3.0, 1.0, 2.0])
+    warn_other_order(X, y)
+    y.attrs["horizon"] = "30D"
+    with pytest.warns(UserWarning, match="y has the index of X in another order"):
+        warn_other_order(X, y)
+
+
 @pytest.mark.parametrize(
     "y",
     [
