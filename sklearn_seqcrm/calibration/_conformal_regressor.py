@@ -14,7 +14,11 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._durations import as_quantities
-from sklearn_seqcrm._sklearn_compat import BaseSearchCV, StrOptions
+from sklearn_seqcrm._sklearn_compat import (
+    BaseSearchCV,
+    StrOptions,
+    refuse_other_task,
+)
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
 
@@ -181,6 +185,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         return np.column_stack([lower - step, upper + step])
 
     def _check_estimator(self, estimator: Any) -> None:
+        refuse_other_task(estimator, "regression", "ConformalRegressor", "estimator")
         if self.conformity_score == "cqr" and not hasattr(
             _searched(estimator), "predict_quantiles"
         ):

@@ -27,6 +27,7 @@ from sklearn_seqcrm._sklearn_compat import (
     fit_weighted,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     route_fits,
     safe_indexing,
     seeded,
@@ -230,6 +231,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
             columns of which either may be the event, or a parameter is out of range.
         """
         self._validate_params()
+        owner = "DiscreteTimeSurvival"
+        refuse_other_task(self._inner(), "classification", owner, "classifier")
         refuse_no_target(self, y)
         warn_other_order(X, y)
         X = self._table(X, reset=True)

@@ -44,6 +44,7 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     with_inputs_of,
 )
 from sklearn_seqcrm._treatments import (
@@ -384,8 +385,11 @@ class BaseUplift(BaseEstimator, ABC):
         self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
     ) -> UpliftRows:
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
+        task = "classification" if self._classify else "regression"
+        owner = type(self).__name__
+        refuse_other_task(self._outcome_estimator(), task, owner, "estimator")
         refuse_no_target(self, y)
-        refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
+        refuse_no_treatment(treatment, f"{owner}.fit")
         warn_other_order(X, y)
         warn_other_order(X, treatment, "treatment")
         if self.estimator is None:

@@ -24,7 +24,7 @@ from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.targets import churned, future_sum
 
 
-class Known(ClassifierMixin, RegressorMixin, BaseEstimator):
+class Known(RegressorMixin, ClassifierMixin, BaseEstimator):
     """Returns columns of X as they are, and remembers the rows it was fitted on."""
 
     def fit(self, X, y):
