@@ -14,7 +14,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.base import TransformerMixin, _clone_parametrized, clone
+from sklearn.base import (
+    TransformerMixin,
+    _clone_parametrized,
+    clone,
+    is_classifier,
+)
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
@@ -80,6 +85,7 @@ __all__ = [
     "parse_version",
     "read_sample_weight",
     "refuse_no_target",
+    "refuse_other_task",
     "response_values",
     "route_fits",
     "safe_indexing",
@@ -103,14 +109,16 @@ DOC_LINK = (
 
 
 class Interval(_Interval):
-    """scikit-learn's interval of numbers, without True and False.
+    """scikit-learn's interval of numbers, without True, False and lengths of time.
 
-    Booleans are integers in Python, so that ``n=True`` would be accepted as 1.
+    Booleans are integers in Python, so that ``n=True`` would be accepted as 1. Lengths
+    of time of NumPy are integers as well, and cannot be compared with the ends.
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number within the interval."""
-        return not isinstance(val, bool) and super().is_satisfied_by(val)
+        is_number = not isinstance(val, bool | np.timedelta64)
+        return is_number and super().is_satisfied_by(val)
 
 
 def is_count(value: Any, least: int = 1) -> bool:
@@ -123,6 +131,36 @@ def refuse_no_target(estimator: Any, y: Any) -> None:
     if y is None:
         name = type(estimator).__name__
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+
+
+def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
+    """Raise a TypeError if a part of a meta-estimator cannot fit its targets.
+
+    A regressor has no probabilities, and labels of a classifier would be taken for
+    numbers silently.
+
+    Parameters
+    ----------
+    part : estimator
+        The part, not fitted.
+    task : {"classification", "regression"}
+        The task that it is needed for; others are not checked.
+    owner, role : str
+        Name of the meta-estimator, and of its parameter, for the error.
+    """
+    last = part.steps[-1][1] if isinstance(part, Pipeline) else part
+    name = type(last).__name__
+    if task == "classification" and not hasattr(part, "predict_proba"):
+        raise TypeError(
+            f"{owner}({role}=...) needs a classifier with predict_proba; got {name}."
+        )
+    # Estimators that are not scikit-learn's may have no tags.
+    has_tags = hasattr(part, "__sklearn_tags__")
+    if task == "regression" and has_tags and is_classifier(part):
+        raise TypeError(
+            f"{owner}({role}=...) needs a regressor; got the classifier {name}, whose "
+            "labels would be taken for numbers."
+        )
 
 
 def read_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:

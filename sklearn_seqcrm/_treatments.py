@@ -83,6 +83,8 @@ def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
             f"control={control!r} is none of the labels of treatment, {shown}."
             f"{left_out}"
         )
+    else:
+        control = found[found.index(control)]  # of their type, not False for 0
     if len(found) < 2:
         raise ValueError(
             "treatment must have two labels or more, of treated and of untreated rows; "

@@ -56,5 +56,9 @@ from sklearn_seqcrm._columns._table import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm._columns._target_attrs import refuse_not_finite, with_attrs_of
+from sklearn_seqcrm._columns._target_attrs import (
+    refuse_not_finite,
+    warn_other_order,
+    with_attrs_of,
+)
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

@@ -1,11 +1,14 @@
-"""The `attrs` of targets, such as a horizon, and the error for missing targets."""
+"""The `attrs` and the order of targets, and the error for missing targets."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from sklearn_seqcrm._stacklevel import user_stacklevel
 
 
 def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
@@ -52,4 +55,36 @@ def refuse_not_finite(y: np.ndarray) -> None:
             f"Input y contains {'NaN' if missing.any() else 'infinity'}: {n_bad} of "
             f"{len(y)} targets are {'missing' if missing.any() else 'infinite'}"
             f"{of if y.ndim > 1 else ''}; drop those rows from X and y."
+        )
+
+
+def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
+    """Warn if a Series has the index of X in another order, which `fit` ignores.
+
+    A new Series has the index 0, 1, 2, ... whatever the rows of X were before; it warns
+    only if it has the attrs of a target, and thus once had the index of X.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like of n rows
+        Rows.
+    values : Series, DataFrame or array-like of n rows
+        Their targets, or treatments.
+    name : str, default="y"
+        How the warning names them.
+    """
+    has_index = isinstance(values, pd.Series | pd.DataFrame)
+    if not (isinstance(X, pd.DataFrame) and has_index) or len(X) != len(values):
+        return
+    if X.index.equals(values.index) or not X.index.is_unique:
+        return
+    if values.index.equals(pd.RangeIndex(len(X))) and not values.attrs:
+        return
+    if X.index.isin(values.index).all():
+        warnings.warn(
+            f"{name} has the index of X in another order, and rows are matched by "
+            f"position, as in scikit-learn. To match them by index, pass "
+            f"{name}.loc[X.index]; if positions are right, {name}.set_axis(X.index).",
+            UserWarning,
+            stacklevel=user_stacklevel(),
         )

@@ -11,20 +11,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import indexable
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import customers_of, split_customers, with_attrs_of
+from sklearn_seqcrm._columns import (
+    customers_of,
+    split_customers,
+    warn_other_order,
+    with_attrs_of,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
     Interval,
     refuse_no_target,
     safe_indexing,
+    seeded,
     split_by,
     with_inputs_of,
 )
@@ -48,6 +54,7 @@ class BaseConformal(BaseEstimator, ABC):
 
     estimator_: Any
     _boosting: ClassVar[type[Any]]
+    _output: ClassVar[str]  # "sets" or "intervals"
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
@@ -102,15 +109,18 @@ class BaseConformal(BaseEstimator, ABC):
         estimator = self._estimator()
         self._check_estimator(estimator)
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X, y = indexable(X, y)
         values = self._validate_target(y)
         check_consistent_length(X, values)
         # The horizon in the attrs is needed by a CutoffSplit and by networks.
         y = with_attrs_of(y, values)
         customers = customers_of(X)
-        train, rows = self._split(X, y, customers)
-        self.estimator_ = clone(estimator)
+        rng = check_random_state(self.random_state)
+        train, rows = self._split(X, y, customers, rng)
+        self.estimator_ = estimator
         if train is not None:  # else it is frozen
+            self.estimator_ = seeded(estimator, rng)
             self.estimator_.fit(safe_indexing(X, train), safe_indexing(y, train))
         scores = self._conformity_scores(safe_indexing(X, rows), values[rows])
         customers = customers[rows]
@@ -161,7 +171,11 @@ class BaseConformal(BaseEstimator, ABC):
         )
 
     def _split(
-        self, X: Any, y: np.ndarray | pd.Series, customers: np.ndarray
+        self,
+        X: Any,
+        y: np.ndarray | pd.Series,
+        customers: np.ndarray,
+        rng: np.random.RandomState,
     ) -> tuple[np.ndarray | None, np.ndarray]:
         """Return positions of training rows (None: no fit) and of calibration rows."""
         if isinstance(self.estimator, FrozenEstimator):
@@ -182,9 +196,7 @@ class BaseConformal(BaseEstimator, ABC):
                 )
             # Customers, not rows: rows of a training customer would be predicted too
             # well, and the threshold would be too low for new customers.
-            return split_customers(
-                customers, self.calibration_fraction, self.random_state
-            )
+            return split_customers(customers, self.calibration_fraction, rng)
         folds = split_by(check_cv(self.cv), X, y, customers)
         if len(folds) != 1:
             raise ValueError(
@@ -212,7 +224,9 @@ class BaseConformal(BaseEstimator, ABC):
                 "label that is not in the training rows; pass more rows of that class"
             )
         warnings.warn(
-            f"Prediction sets are unbounded: {reason}.", UserWarning, stacklevel=3
+            f"Prediction {self._output} are unbounded: {reason}.",
+            UserWarning,
+            stacklevel=3,
         )
 
 

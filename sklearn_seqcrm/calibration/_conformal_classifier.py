@@ -46,8 +46,8 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
     calibration_fraction : float, default=0.2
         Share of the customers that are set aside, between 0 and 1, if `cv` is None.
     random_state : int, RandomState or None, default=None
-        Draws the customers that are set aside. Pass an int for the same ones in every
-        fit.
+        Draws the customers that are set aside, and the seeds of the classifier where
+        its own are None. Pass an int for the same result in every fit.
 
     Attributes
     ----------
@@ -126,6 +126,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
     """
 
     _boosting: ClassVar[type[Any]] = HistGradientBoostingClassifier
+    _output: ClassVar[str] = "sets"
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseConformal._parameter_constraints,
         "conformity_score": [StrOptions({"lac", "aps"})],

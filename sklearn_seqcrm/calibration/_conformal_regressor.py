@@ -9,11 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.base import RegressorMixin
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._durations import as_quantities
-from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm._sklearn_compat import (
+    BaseSearchCV,
+    StrOptions,
+    refuse_other_task,
+)
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
 
@@ -38,9 +43,9 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         ``"absolute"``: absolute residuals, which make all intervals equally wide.
         ``"cqr"``: conformalized quantile regression, which widens or narrows the
         interval between two quantiles of each row. It needs an estimator with a method
-        ``predict_quantiles(X, quantiles)``, such as the pipeline of an
-        `LSTMRegressor` with ``loss="quantile"`` and ``quantile=[0.05, 0.5, 0.95]`` for
-        the default level.
+        ``predict_quantiles(X, quantiles)``, or a search over one, such as the pipeline
+        of an `LSTMRegressor` with ``loss="quantile"`` and ``quantile=[0.05, 0.5,
+        0.95]`` for the default level.
     cv : splitter, iterable of one split or None, default=None
         Split into training and calibration rows. None:
         `calibration_fraction` of the customers, set aside. ``CutoffSplit(1)``
@@ -49,8 +54,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     calibration_fraction : float, default=0.2
         Share of the customers that are set aside, between 0 and 1, if `cv` is None.
     random_state : int, RandomState or None, default=None
-        Draws the customers that are set aside. Pass an int for the same ones in every
-        fit.
+        Draws the customers that are set aside, and the seeds of the regressor where
+        its own are None. Pass an int for the same result in every fit.
 
     Attributes
     ----------
@@ -135,6 +140,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     """
 
     _boosting: ClassVar[type[Any]] = HistGradientBoostingRegressor
+    _output: ClassVar[str] = "intervals"
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseConformal._parameter_constraints,
         "conformity_score": [StrOptions({"absolute", "cqr"})],
@@ -179,8 +185,9 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         return np.column_stack([lower - step, upper + step])
 
     def _check_estimator(self, estimator: Any) -> None:
+        refuse_other_task(estimator, "regression", "ConformalRegressor", "estimator")
         if self.conformity_score == "cqr" and not hasattr(
-            estimator, "predict_quantiles"
+            _searched(estimator), "predict_quantiles"
         ):
             raise TypeError(
                 "conformity_score='cqr' needs an estimator with predict_quantiles, "
@@ -200,9 +207,9 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the predictions beyond which scores are positive, of shape (n,)."""
         if self.conformity_score == "cqr":
-            both = np.asarray(
-                self.estimator_.predict_quantiles(X, self._levels()), dtype="float64"
-            )
+            fitted = _searched(self.estimator_)
+            found = fitted.predict_quantiles(X, self._levels())
+            both = np.asarray(found, dtype="float64")
             return both[:, 0], both[:, 1]
         found = column_or_1d(self.estimator_.predict(X), dtype="float64")
         return found, found
@@ -211,3 +218,12 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         # |y - f| is max(f - y, y - f): one formula for both scores.
         lower, upper = self._bounds(X)
         return np.maximum(lower - y, y - upper)
+
+
+def _searched(estimator: Any) -> Any:
+    """Return what a search found, or is to search, as it has no predict_quantiles."""
+    is_frozen = isinstance(estimator, FrozenEstimator)
+    search = estimator.estimator if is_frozen else estimator
+    if not isinstance(search, BaseSearchCV):
+        return estimator
+    return getattr(search, "best_estimator_", search.estimator)

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import customers_of, split_customers
+from sklearn_seqcrm._columns import customers_of, split_customers, warn_other_order
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -24,6 +24,7 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     route_fits,
     safe_indexing,
     seeded,
@@ -144,7 +145,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(self._cannot_fit)
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
-        parts = self._adapt(self._parts())
+        parts = self._parts()
+        for name, part in parts.items():
+            refuse_other_task(part, self._task, type(self).__name__, name)
+        parts = self._adapt(parts)
         parts = {name: seeded(part, rng) for name, part in parts.items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
@@ -207,6 +211,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X, y = indexable(X, y)
         y, target = self._read_target(y)
         check_consistent_length(X, target)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -26,6 +27,7 @@ from sklearn_seqcrm._sklearn_compat import (
     fit_weighted,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     route_fits,
     safe_indexing,
     seeded,
@@ -229,7 +231,10 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
             columns of which either may be the event, or a parameter is out of range.
         """
         self._validate_params()
+        owner = "DiscreteTimeSurvival"
+        refuse_other_task(self._inner(), "classification", owner, "classifier")
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         X = self._table(X, reset=True)
         objective = Hazards(self.bins)
         targets = objective.read(y)

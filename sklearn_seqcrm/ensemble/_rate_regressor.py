@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._columns import warn_other_order, with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -25,6 +25,7 @@ from sklearn_seqcrm._sklearn_compat import (
     innermost,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     route_fits,
     safe_indexing,
     with_inputs_of,
@@ -138,7 +139,9 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             weights are 0.
         """
         self._validate_params()
+        refuse_other_task(self._inner(), "regression", "RateRegressor", "regressor")
         refuse_no_target(self, y)
+        warn_other_order(X, y)
         targets = as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     HistorySpec,
@@ -323,6 +324,11 @@ class BaseLSTM(
             All rows, with encoded targets and with weights in their unit.
         """
         refuse_no_target(self, y)
+        if isinstance(y, TreatedOutcomes):
+            warn_other_order(X, y.outcome)
+            warn_other_order(X, y.treatment, "treatment")
+        else:
+            warn_other_order(X, y)
         keep_network_parameters(self, is_continuation)
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)

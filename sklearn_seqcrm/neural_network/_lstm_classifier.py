@@ -114,7 +114,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         customers: return to the weights of the best epoch.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
-    class_weight : dict, list of dict, "balanced" or None, default=None
+    class_weight : dict, "balanced", list of these or None, or None, default=None
         Weights of the classes, as in scikit-learn; of several labels those of 0 and 1,
         for all labels or, in a list, for each, in its part of the loss.
     callbacks : list of skorch callbacks or None, default=None
@@ -285,7 +285,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         refit: bool = True,
         n_iter_no_change: int = 5,
         class_weight: Mapping[Any, float]
-        | Sequence[Mapping[Any, float]]
+        | Sequence[Mapping[Any, float] | Literal["balanced"] | None]
         | Literal["balanced"]
         | None = None,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
@@ -456,9 +456,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             )
         # "balanced" weighs rows, not weights: n / (n_classes * rows of the class).
         of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        if (of_class < 0).any():
+        if not ((of_class >= 0) & np.isfinite(of_class)).all():
             raise ValueError(
-                f"class_weight must not be negative; got {self.class_weight!r}."
+                "class_weight must not be negative, and finite; got "
+                f"{self.class_weight!r}."
             )
         # Relative to each other, so that no product overflows or underflows.
         of_class = np.ldexp(of_class, -exponent_of(of_class))

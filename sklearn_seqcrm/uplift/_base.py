@@ -33,6 +33,7 @@ from sklearn_seqcrm._columns import (
     has_histories,
     refuse_treatment_columns,
     refuse_visible_decisions,
+    warn_other_order,
     with_attrs_of,
 )
 from sklearn_seqcrm._ragged import ranges
@@ -43,6 +44,7 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     read_sample_weight,
     refuse_no_target,
+    refuse_other_task,
     with_inputs_of,
 )
 from sklearn_seqcrm._treatments import (
@@ -53,7 +55,12 @@ from sklearn_seqcrm._treatments import (
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
-from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, customer_folds
+from sklearn_seqcrm.uplift._cross_fitting import (
+    Fold,
+    UpliftRows,
+    customer_folds,
+    read_splits,
+)
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 
@@ -199,16 +206,21 @@ class BaseUplift(BaseEstimator, ABC):
     def _fit_all(
         self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
     ) -> None:
-        rows = self._read(X, y, treatment, sample_weight, propensity)
+        everyone = self._read(X, y, treatment, sample_weight, propensity)
+        rows = everyone
+        if not everyone.weight.all():
+            rows = everyone.take(np.flatnonzero(everyone.weight))
+        refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
+        refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
         rng = check_random_state(self.random_state)
         given = sample_weight is not None, propensity is not None
         models = self._models(*given, self.n_jobs).with_seeds(rng)
         # One seed for each fit, so that the first one does not depend on n_bootstraps.
         seeds = rng.randint(2**31 - 1, size=1 + self.n_bootstraps).tolist()
         cv: Any = 3 if self.cv is None else self.cv
-        if not (isinstance(cv, Integral) or hasattr(cv, "split")):
-            cv = list(cv)  # a generator ends with the first fit
         learner = LEARNERS[self.learner]
+        if learner.needs_folds and not isinstance(cv, Integral):
+            cv = read_splits(cv, everyone)
         self.learner_ = learner(models)
         self.learner_.fit(rows, _folds(learner, models, rows, cv, seeds[0]))
         # Fits within a process of a bootstrap sample run one after the other.
@@ -373,8 +385,13 @@ class BaseUplift(BaseEstimator, ABC):
         self, X: Any, y: Any, treatment: Any, sample_weight: Any, propensity: Any
     ) -> UpliftRows:
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
+        task = "classification" if self._classify else "regression"
+        owner = type(self).__name__
+        refuse_other_task(self._outcome_estimator(), task, owner, "estimator")
         refuse_no_target(self, y)
-        refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
+        refuse_no_treatment(treatment, f"{owner}.fit")
+        warn_other_order(X, y)
+        warn_other_order(X, treatment, "treatment")
         if self.estimator is None:
             self._refuse_table(X)
         X, y = indexable(X, y)
@@ -383,7 +400,7 @@ class BaseUplift(BaseEstimator, ABC):
         self._set_names(X)
         weight = read_sample_weight(sample_weight, X)
         self.treatments_, arms = read_treatments(treatment, self.control, X, weight)
-        rows = UpliftRows(
+        return UpliftRows(
             X,
             with_attrs_of(y, values),
             outcome,
@@ -393,11 +410,6 @@ class BaseUplift(BaseEstimator, ABC):
             _read_propensities(propensity, len(arms), self.treatments_),
             np.arange(len(arms)),
         )
-        if not weight.all():
-            rows = rows.take(np.flatnonzero(weight))
-        refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
-        refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
-        return rows
 
     def _refuse_table(self, X: Any) -> None:
         """Raise a ValueError if the default estimator finds no histories to read."""

@@ -19,8 +19,13 @@ from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
 @validate_params(
     {
-        "budget": [Interval(Real, 0, None, closed="left"), None],
-        "capacity": [Interval(Integral, 0, None, closed="left"), Mapping, None],
+        "budget": [Interval(Real, 0, np.inf, closed="both"), None],
+        "capacity": [
+            Interval(Integral, 0, None, closed="left"),
+            Mapping,
+            pd.Series,
+            None,
+        ],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
     }
 )
@@ -30,7 +35,7 @@ def choose_contacts(
     value: ArrayLike = 1.0,
     cost: float | Mapping[Any, float] | ArrayLike = 0.0,
     budget: float | None = None,
-    capacity: int | Mapping[Any, int] | None = None,
+    capacity: int | Mapping[Any, int] | pd.Series | None = None,
     treatments: ArrayLike | None = None,
     channels: ArrayLike | None = None,
     customers: ArrayLike | None = None,
@@ -59,12 +64,12 @@ def choose_contacts(
         array are in the order of `treatments`, such as an estimator's `treatments_`.
         Those with labels may also name no contact, with the cost 0.
     budget : float or None, default=None
-        Largest sum of the costs, at least 0; None for no limit. For a number of
-        contacts, such as 100 mails, use `capacity`.
-    capacity : int, mapping or None, default=None
+        Largest sum of the costs, at least 0; None or infinity for no limit. For a
+        number of contacts, such as 100 mails, use `capacity`.
+    capacity : int, mapping, Series or None, default=None
         Largest number of contacts, at least 0: of all, or a mapping of treatments, or
-        of `channels`, to numbers; those that it does not name have no limit. None for
-        no limit at all.
+        of `channels`, to numbers, or a Series with these names as index; those that it
+        does not name have no limit. None for no limit at all.
     treatments : array-like of shape (n_treatments + 1,) or None, default=None
         Labels of no contact (first) and of the columns of `effect`, such as an
         estimator's `treatments_`. None: 0, 1, 2, ...
@@ -369,13 +374,13 @@ def _costs(cost: Any, n_rows: int, n_treatments: int) -> np.ndarray:
 def _limits(
     costs: np.ndarray,
     budget: float | None,
-    capacity: int | Mapping[Any, int] | None,
+    capacity: int | Mapping[Any, int] | pd.Series | None,
     treatments: np.ndarray,
     channels: Any,
 ) -> list[Limit]:
     """Return what each contact uses of each limited resource."""
     limits = []
-    if budget is not None:
+    if budget is not None and budget < np.inf:
         if costs.size and not costs.any():
             warnings.warn(
                 f"budget={budget!r} limits nothing, as all costs are 0. Pass the cost "
@@ -383,6 +388,8 @@ def _limits(
                 stacklevel=3,
             )
         limits.append(Limit(costs, float(budget)))
+    if isinstance(capacity, pd.Series):
+        capacity = _by_name(capacity)
     if isinstance(capacity, Mapping):
         channels = in_order_of_arms(channels, treatments, "channels")
         channel = treatments if channels is None else np.asarray(pd.Series(channels))
@@ -409,6 +416,17 @@ def _limits(
     elif capacity is not None:
         limits.append(Limit(np.broadcast_to(1.0, costs.shape), float(capacity)))
     return limits
+
+
+def _by_name(capacity: pd.Series) -> dict[Any, Any]:
+    """Return the capacities of a Series, each of whose names occurs once."""
+    again = capacity.index.duplicated()
+    if again.any():
+        raise ValueError(
+            f"capacity names {capacity.index[again].tolist()[0]!r} more than once; its "
+            "index must have the name of each treatment or channel once."
+        )
+    return capacity.to_dict()
 
 
 def _samples(effect_samples: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_seqcrm._sklearn_compat import safe_indexing
+from sklearn_seqcrm._sklearn_compat import safe_indexing, split_by
 
 # Groups of customers for a splitter whose parts have customers in common, such as
 # CutoffSplit: each group is predicted by models of the others.
@@ -66,8 +65,8 @@ def customer_folds(
     ----------
     rows : UpliftRows
         Rows.
-    cv : int, splitter or iterable of splits
-        Number of folds of customers, or folds of rows.
+    cv : int or list of (ndarray, ndarray) of int64
+        Number of folds of customers, or those of `read_splits`.
     n_arms : int
         Number of treatments.
     rng : RandomState
@@ -76,7 +75,7 @@ def customer_folds(
     Returns
     -------
     list of (ndarray, ndarray) of int64
-        Positions to fit on and to predict. With a splitter whose parts have customers
+        Positions to fit on and to predict. With splits whose parts have customers
         in common, each of its folds becomes three: a third of the customers is
         predicted by models of the others.
 
@@ -91,7 +90,7 @@ def customer_folds(
         splits = [(number != i, number == i) for i in range(int(cv))]
         folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in splits]
     else:
-        folds = _of_splitter(rows, cv, rng)
+        folds = _of_splits(rows, cv, rng)
     for i, (train, _) in enumerate(folds, start=1):
         counts = np.bincount(rows.arms[train], minlength=n_arms)
         if not counts.all():
@@ -131,11 +130,42 @@ def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.
     return fold[codes]
 
 
-def _of_splitter(rows: UpliftRows, cv: Any, rng: np.random.RandomState) -> list[Fold]:
-    """Return the folds of a splitter, divided so that no customer is in both parts."""
+def read_splits(cv: Any, rows: UpliftRows) -> list[Fold]:
+    """Return the folds of a splitter, or of an iterable of splits.
+
+    They are those of all rows of the user, also of rows without weight, once for all
+    samples of customers: splits may be given by position, as in `PredefinedSplit`.
+
+    Parameters
+    ----------
+    cv : splitter or iterable of splits
+        Folds of rows.
+    rows : UpliftRows
+        All rows that the user gave.
+
+    Returns
+    -------
+    list of (ndarray, ndarray) of int64
+        Positions among these rows, to fit on and to predict.
+    """
+    parts = cv
+    if hasattr(cv, "split"):
+        parts = split_by(cv, rows.X, rows.y, rows.customers)
+    everyone = np.arange(len(rows.outcome))
+    return [
+        (everyone[np.asarray(train)], everyone[np.asarray(test)])  # masks too
+        for train, test in parts
+    ]
+
+
+def _of_splits(
+    rows: UpliftRows, splits: Sequence[Fold], rng: np.random.RandomState
+) -> list[Fold]:
+    """Return the folds of some rows, divided so that no customer is in both parts."""
     group = rng.randint(_N_GROUPS, size=rows.customers.max() + 1)[rows.customers]
     folds = []
-    for train, test in _splits(rows, cv):
+    for parts in splits:
+        train, test = (np.flatnonzero(np.isin(rows.place, part)) for part in parts)
         if not np.intersect1d(rows.customers[train], rows.customers[test]).size:
             folds.append((train, test))
             continue
@@ -143,24 +173,11 @@ def _of_splitter(rows: UpliftRows, cv: Any, rng: np.random.RandomState) -> list[
             folds.append((train[group[train] != i], test[group[test] == i]))
     folds = [(train, test) for train, test in folds if len(train) and len(test)]
     if not folds:
-        raise ValueError(f"cv={cv!r} makes no fold with rows of different customers.")
+        raise ValueError(
+            f"cv makes {len(splits)} folds, and none has rows of different customers "
+            "to fit on and to predict. Use an int, for folds of customers."
+        )
     return folds
-
-
-def _splits(rows: UpliftRows, cv: Any) -> Iterator[Fold]:
-    """Yield positions of training and test rows."""
-    if hasattr(cv, "split"):
-        everyone = np.arange(len(rows.outcome))
-        for train, test in check_cv(cv).split(rows.X, rows.y, rows.customers):
-            yield everyone[train], everyone[test]  # masks become positions
-        return
-    for parts in cv:
-        # Positions or masks of the user's rows, of which these are some or a sample.
-        train, test = (np.asarray(part) for part in parts)
-        if train.dtype == bool:
-            train, test = np.flatnonzero(train), np.flatnonzero(test)
-        train, test = (np.isin(rows.place, part) for part in (train, test))
-        yield np.flatnonzero(train), np.flatnonzero(test)
 
 
 def customer_groups(rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:

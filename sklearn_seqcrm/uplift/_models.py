@@ -103,9 +103,12 @@ def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
 
 
 def _unknown(name: str, suffix: str, parameter: str) -> ValueError:
+    way_out = "a regressor, or use learner='s' or 't', which need none"
+    if suffix == "Classifier":
+        way_out = "a classifier, or propensity='constant' if treatments were random"
     return ValueError(
         f"{parameter} is not set, and its default, a {suffix.lower()} like the "
-        f"estimator, is not known for {name}; pass {parameter}=..."
+        f"estimator, is not known for {name}; pass {parameter}=..., {way_out}."
     )
 
 

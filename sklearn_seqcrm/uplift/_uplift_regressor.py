@@ -49,7 +49,8 @@ class UpliftRegressor(BaseUplift):
     cv : int, splitter, iterable of splits or None, default=3
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
         customers, each row of a table without histories being one; None: 3. A splitter
-        such as ``CutoffSplit(3)``: folds forward in time, see Notes.
+        such as ``CutoffSplit(3)``: folds forward in time, see Notes. It splits all
+        rows, also those of weight 0, once for all samples of `n_bootstraps`.
     min_propensity : float, default=0.05
         Learned propensities below it are set to it, or to half the share of the arm if
         that is less: a few rows of small propensity would have most of the weight.

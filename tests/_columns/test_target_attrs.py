@@ -2,8 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_series_equal
+from sklearn.linear_model import LinearRegression
 
-from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._columns import warn_other_order, with_attrs_of
+from sklearn_seqcrm.calibration import ConformalRegressor
+from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, HybridRegressor, RateRegressor
+from sklearn_seqcrm.neural_network import (
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftRegressor,
+)
+from sklearn_seqcrm.uplift import UpliftRegressor
 
 
 @pytest.mark.parametrize(
@@ -27,3 +36,74 @@ def test_values_stay_and_attrs_are_copied(form, values):
 def test_arrays_have_no_attrs():
     values = np.arange(3)
     assert with_attrs_of([0, 1, 2], values) is values
+
+
+ROWS = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("form", [pd.Series, pd.DataFrame])
+def test_targets_in_another_order_warn(form):
+    """They would be those of other rows, without a sign of it."""
+    y = form([3.0, 1.0, 2.0], index=["c", "a", "b"])
+    with pytest.warns(
+        UserWarning, match=r"treatment.loc\[X.index\]; if positions"
+    ) as w:
+        warn_other_order(ROWS, y, "treatment")
+    assert w[0].filename == __file__
+    with pytest.warns(UserWarning, match="y has the index of X in another order"):
+        warn_other_order(ROWS, y)
+    for advised in (y.loc[ROWS.index], y.set_axis(ROWS.index)):
+        warn_other_order(ROWS, advised)
+
+
+def test_new_series_do_not_warn():
+    """Their index says nothing; that of a target is the one that X had before."""
+    X = ROWS.set_axis([2, 0, 1])
+    y = pd.Series([3.0, 1.0, 2.0])
+    warn_other_order(X, y)
+    y.attrs["horizon"] = "30D"
+    with pytest.warns(UserWarning, match="y has the index of X in another order"):
+        warn_other_order(X, y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([1, 2, 3]),
+        pd.Series([1, 2, 3], index=["a", "b", "d"]),
+        pd.Series([1, 2, 3], index=["b", "b", "a"]),
+        pd.Series([1, 2], index=["b", "a"]),
+        np.arange(3),
+        [1, 2, 3],
+    ],
+    ids=["numbers", "other", "repeated", "short", "array", "list"],
+)
+def test_targets_of_another_index_do_not_warn(y):
+    warn_other_order(ROWS, y)
+    warn_other_order(ROWS.to_numpy(), y)
+    warn_other_order(ROWS.set_axis(["a", "a", "b"]), pd.Series([1, 2, 3], list("baa")))
+
+
+def test_estimators_warn_of_targets_in_another_order():
+    X = pd.DataFrame({"x": np.arange(60.0), "days": 7.0})
+    number = pd.Series(np.arange(60.0), index=X.index[::-1])
+    label = (number > 30).astype(int)
+    survival = pd.DataFrame({"event": label > 0, "time": number})
+    arm = pd.Series(np.arange(60) % 2)
+    small = {"max_epochs": 1, "n_networks": 1, "hidden_size": 2}
+    for model, y in (
+        (LSTMRegressor(**small), number),
+        (LSTMSurvival(**small), survival),
+        (DiscreteTimeSurvival(bins=2), survival),
+        (RateRegressor(exposure="days"), number),
+        (HybridRegressor(LSTMRegressor(**small), LinearRegression()), number),
+        (ConformalRegressor(LinearRegression()), number),
+    ):
+        with pytest.warns(UserWarning, match="y has the index of X in another order"):
+            model.fit(X, y)
+    for model in (
+        LSTMUpliftRegressor(**small),
+        UpliftRegressor(LinearRegression(), learner="t"),
+    ):
+        with pytest.warns(UserWarning, match="treatment has the index of X in another"):
+            model.fit(X, number.sort_index(), treatment=arm[::-1])

@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
@@ -24,7 +24,7 @@ from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.targets import churned, future_sum
 
 
-class Known(ClassifierMixin, RegressorMixin, BaseEstimator):
+class Known(RegressorMixin, ClassifierMixin, BaseEstimator):
     """Returns columns of X as they are, and remembers the rows it was fitted on."""
 
     def fit(self, X, y):
@@ -41,6 +41,25 @@ class Known(ClassifierMixin, RegressorMixin, BaseEstimator):
     def predict_quantiles(self, X, quantiles):
         self.asked_ = quantiles
         return np.asarray(X)[:, :2]
+
+
+class LowAndHigh(RegressorMixin, BaseEstimator):
+    """Predicts the quantiles -reach and reach in all rows."""
+
+    def __init__(self, reach=1.0):
+        self.reach = reach
+
+    def fit(self, X, y):
+        return self
+
+    def score(self, X, y):
+        return self.reach
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+    def predict_quantiles(self, X, quantiles):
+        return np.tile([-self.reach, self.reach], (len(X), 1))
 
 
 # The threshold ------------------------------------------------------------------------
@@ -275,7 +294,7 @@ def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
 
     log = EventLog(pd.DataFrame({"who": range(20), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
-    y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X))[::-1])
+    y = pd.Series(np.arange(len(X)) % 2 * 1.0, index=np.arange(len(X), 0, -1))
     store_horizon(y, {"horizon": 2, "gap": 0})
     model = conformal(SeesTarget(), confidence_level=0.5, random_state=0)
     forward = clone(model).set_params(cv=CutoffSplit(1)).fit(X, y)
@@ -310,6 +329,42 @@ def test_search_over_parameters_of_the_estimator(shop):
 
 
 # Errors -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_quantiles_of_the_best_of_a_search(freeze):
+    """A search has no `predict_quantiles`; its best estimator has."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = X.mean(axis=1)
+    search = GridSearchCV(LowAndHigh(), {"reach": [1.0, 2.0]}, cv=2)
+    inner = FrozenEstimator(search.fit(X, y)) if freeze else search
+    model = ConformalRegressor(inner, conformity_score="cqr", random_state=0)
+    interval = model.fit(X, y).predict_interval(X)
+    half = 2.0 + model.threshold_  # 2.0 has the higher score
+    assert_allclose(interval, np.column_stack([-half, half]) * np.ones((60, 1)))
+
+
+@pytest.mark.parametrize(
+    "conformal", [ConformalClassifier, ConformalRegressor], ids=["sets", "intervals"]
+)
+def test_the_seed_of_the_estimator_is_drawn(conformal):
+    """With an int, results are the same in every fit, also if the estimator draws.
+
+    The default estimator draws rows for early stopping if it has more than 10,000.
+    """
+    X = pd.DataFrame({"x": np.arange(60.0)})
+    tree = (
+        DecisionTreeClassifier
+        if conformal is ConformalClassifier
+        else DecisionTreeRegressor
+    )
+    inner = tree(splitter="random", max_depth=2)
+    one, two = (
+        conformal(inner, random_state=0).fit(X, np.arange(60) % 3) for _ in range(2)
+    )
+    assert one.estimator_.random_state == two.estimator_.random_state
+    assert one.estimator_.random_state is not None
+    assert one.threshold_ == two.threshold_
 
 
 def test_too_few_calibration_customers_are_unbounded():

@@ -162,7 +162,7 @@ def test_splits_and_parts_get_the_attrs_of_the_target():
     log = EventLog(pd.DataFrame({"who": range(60), "day": 0}), "who", "day")
     X = log.snapshots([1, 2, 3, 4])
     # In another index, and with weights of 0: rows stay in their order.
-    y = pd.Series(np.arange(len(X)) / len(X), index=np.arange(len(X))[::-1])
+    y = pd.Series(np.arange(len(X)) / len(X), index=np.arange(len(X), 0, -1))
     store_horizon(y, {"horizon": 2, "gap": 0})
     weight = np.arange(len(X)) % 2
     for cv, first in ((CutoffSplit(1), [1, 2]), (None, [1, 2, 3, 4])):

@@ -73,7 +73,7 @@ def test_the_weight_is_learned():
 
 def test_targets_of_any_type():
     expected = small_hybrid(lstm_weight=0.5).fit(X, Y).predict_proba(X)
-    table = pd.DataFrame(Y, index=np.arange(len(Y))[::-1], columns=list("abc"))
+    table = pd.DataFrame(Y, index=np.arange(len(Y), 0, -1), columns=list("abc"))
     for y in (table, Y.tolist(), Y.astype(bool), csr_array(Y), 1.0 * Y):
         model = small_hybrid(lstm_weight=0.5).fit(X, y)
         assert_allclose(model.predict_proba(X), expected, rtol=1e-12)

@@ -267,7 +267,7 @@ def test_targets_of_scikit_survival():
     pairs = list(zip(Y["event"], days, strict=True))
     y = np.array(pairs, dtype=[("event", bool), ("time", float)])
     found = hybrid().fit(X, y).predict(X)
-    table = Y.assign(time=days).set_axis(np.arange(len(Y))[::-1])
+    table = Y.assign(time=days).set_axis(np.arange(len(Y), 0, -1))
     assert_allclose(hybrid().fit(X, table).predict(X), found, rtol=1e-9)
 
 

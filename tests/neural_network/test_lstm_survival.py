@@ -210,7 +210,13 @@ def test_times_without_indicator_are_uncensored():
 
 @pytest.mark.parametrize(
     "bins",
-    ["7D", pd.Timedelta("7D"), ["7D", "14D", "21D"], pd.timedelta_range(0, "21D", 4)],
+    [
+        "7D",
+        pd.Timedelta("7D"),
+        np.timedelta64(7, "D"),
+        ["7D", "14D", "21D"],
+        pd.timedelta_range(0, "21D", 4),
+    ],
 )
 def test_bins_as_durations(bins):
     y = Y.assign(time=Y["time"].clip(upper=20 * DAY))

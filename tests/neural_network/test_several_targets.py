@@ -239,9 +239,10 @@ def test_class_weights_apply_to_the_loss_of_their_label():
         both = clone(model).fit(plain, labels).predict_proba(plain[:1])[0]
         assert_allclose(both, one, atol=0.01)
         assert_allclose(one, 0.5, atol=0.01)
-    model = LSTMClassifier(**options, class_weight=[{1: 3}, {}], early_stopping=False)
-    shares = model.fit(plain, labels).predict_proba(plain[:1])[0]
-    assert_allclose(shares, [0.5, 0.25], atol=0.02)
+    for weights in ([{1: 3}, {}], [{1: 3}, None], ["balanced", None]):
+        model = LSTMClassifier(**options, class_weight=weights, early_stopping=False)
+        shares = model.fit(plain, labels).predict_proba(plain[:1])[0]
+        assert_allclose(shares, [0.5, 0.25], atol=0.02)
 
 
 def test_continued_training_refuses_another_number_of_labels():
@@ -259,7 +260,8 @@ def test_continued_training_refuses_another_number_of_labels():
         (LABELS + 1, {}, r"shape \(48, 3\), .* must be 0 or 1 each; got \[2\]"),
         (LABELS.astype(str), {}, "must be 0 or 1 each; got"),
         (LABELS, {"class_weight": [{1: 2}]}, "a list of one for each; got 1"),
-        (LABELS, {"class_weight": {1: 0}}, "must be larger than 0 for labels of sev"),
+        (LABELS, {"class_weight": {1: 0}}, "finite and larger than 0 for labels of s"),
+        (LABELS, {"class_weight": {1: np.inf}}, "finite and larger than 0 for labels"),
         (
             LABELS[:, 0],
             {"class_weight": [{1: 2}]},

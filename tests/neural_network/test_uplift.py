@@ -146,7 +146,7 @@ def test_labels_of_any_type_and_index():
         TWO.tolist(),
         TWO == 1,
         TWO[:, None],
-        pd.Series(TWO, index=np.arange(N)[::-1]),
+        pd.Series(TWO, index=2 * N - np.arange(N)),
         pd.Series(TWO, dtype="Int64"),
     ):
         assert_array_equal(fit(treatment=treatment).predict(X), expected)

@@ -105,7 +105,9 @@ def test_a_weighted_median_equals_that_of_copies():
     ("weights", "message"),
     [
         ({0: 0, 1: 0}, "leaves no row any weight"),
-        ({0: -1, 1: 1}, "class_weight must not be negative; got {0: -1"),
+        ({0: -1, 1: 1}, "class_weight must not be negative, and finite; got {0: -1"),
+        ({0: np.nan, 1: 1}, "class_weight must not be negative, and finite; got {0: n"),
+        ({0: np.inf, 1: 1}, "class_weight must not be negative, and finite; got {0: i"),
     ],
 )
 def test_invalid_class_weights_are_refused(weights, message):

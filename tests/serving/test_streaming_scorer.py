@@ -296,6 +296,20 @@ def test_without_a_cutoff_rows_see_all_events(name):
         assert_allclose(found, wanted, **EXACT)
 
 
+def test_cutoffs_of_rows_that_are_not_read_warn():
+    """Rows with the cutoffs of training were scored at the last event all the same."""
+    scorer = new_scorer("lstm-1")
+    scorer.update(EVENTS)
+    rows = PEOPLE.assign(at=AFTER)
+    with pytest.warns(
+        UserWarning, match="'at', which had cutoffs .* cutoff='at', or l"
+    ):
+        scorer.predict_proba(rows)
+    found = scorer.predict_proba(rows, cutoff="at")
+    assert_array_equal(found, scorer.predict_proba(PEOPLE, cutoff=AFTER))
+    scorer.predict_proba(PEOPLE.assign(seen=AFTER))  # a column that fit did not have
+
+
 def test_statics_that_are_durations():
     """Of Python or NumPy, they are the days that a table has."""
     scorer = new_scorer()

@@ -52,7 +52,7 @@ def test_inputs_are_read_by_position(learner):
     lists = clone(model).fit(X.tolist(), y.tolist(), treatment=treated.tolist())
     np.testing.assert_allclose(lists.predict(X.tolist()), expected, rtol=1e-9)
     # Columns with the names that the S-learner would give.
-    frame = pd.DataFrame(X, index=np.arange(90)[::-1], columns=["treatment=1", "b"])
+    frame = pd.DataFrame(X, index=np.arange(90, 0, -1), columns=["treatment=1", "b"])
     found = clone(model).fit(
         frame, pd.Series(y, index=np.arange(90) + 5), treatment=pd.Series(treated)
     )
@@ -236,6 +236,14 @@ def test_labels_of_text_and_numbers(as_labels):
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
     with pytest.raises(ValueError, match=r"2 rows with the labels \['1'\]"):
         model.score(X[:2], y[:2], treatment=["1", "1"])
+
+
+@pytest.mark.parametrize("control", [False, 0.0, np.int8(0)])
+def test_labels_keep_the_type_of_the_rows(control):
+    """`treatments_` were [False, 1], as objects, with ``control=False``."""
+    X, y, treated, _ = table(90)
+    model = linear(control=control, random_state=0).fit(X, y, treatment=treated)
+    np.testing.assert_array_equal(model.treatments_, [0, 1], strict=True)
 
 
 def test_rows_of_weight_zero_have_any_label():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import PredefinedSplit
 
 from sklearn_seqcrm.uplift import choose_contacts
 from tests.uplift.small_tables import (
@@ -40,6 +41,31 @@ def test_samples_have_the_given_folds():
         for cv in (three_folds(90), iter(masks))
     )
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("learner", ["x", "dr", "r"])
+def test_splitters_by_position_split_all_rows_once(learner):
+    """Positions of a `PredefinedSplit` are those of the rows that fit gets.
+
+    Rows of weight 0 made them point beyond the others, and in samples of customers to
+    rows of other folds.
+    """
+    X, y, treated, _ = table(90)
+    weight = np.r_[np.zeros(30), np.ones(60)]
+    one, two = (
+        linear(learner, cv=cv, n_bootstraps=2, random_state=0)
+        .fit(X, y, treatment=treated, sample_weight=weight)
+        .predict_interval(X)
+        for cv in (three_folds(90), PredefinedSplit(np.arange(90) % 3))
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_splits_without_a_fold_of_different_customers():
+    X, y, treated, _ = table(90)
+    all_rows = np.arange(90)
+    with pytest.raises(ValueError, match="cv makes 1 folds, and none has rows"):
+        linear(cv=[(all_rows, all_rows[:0])]).fit(X, y, treatment=treated)
 
 
 def test_intervals_of_several_treatments_and_processes():

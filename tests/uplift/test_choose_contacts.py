@@ -350,3 +350,28 @@ def test_a_budget_without_costs_limits_nothing():
         result = choose_contacts([0.1, 0.2, 0.3], budget=2)
     assert len(result.contacts) == 3
     assert len(choose_contacts([0.1, 0.2, 0.3], capacity=2).contacts) == 2
+
+
+def test_capacities_of_a_series_are_found_by_its_index():
+    effect = np.random.default_rng(0).random((6, 2))
+    labels = ["none", "mail", "call"]
+    most = {"call": 2, "mail": 1}
+    one, two = (
+        choose_contacts(effect, capacity=capacity, treatments=labels)
+        for capacity in (most, pd.Series(most))
+    )
+    pd.testing.assert_frame_equal(one.contacts, two.contacts)
+    twice = pd.Series([1, 2], index=["mail", "mail"])
+    with pytest.raises(ValueError, match="capacity names 'mail' more than once"):
+        choose_contacts(effect, capacity=twice, treatments=labels)
+
+
+def test_an_infinite_budget_is_no_limit():
+    """Profits are compared over budgets up to infinity."""
+    effect = [0.1, 0.2, 0.3]
+    profits = [
+        choose_contacts(effect, value=10, cost=0.5, budget=budget).profit
+        for budget in (0, 0.5, np.inf, None)
+    ]
+    np.testing.assert_allclose(profits, [0, 2.5, 4.5, 4.5])
+    choose_contacts(effect, budget=np.inf)  # no warning that it limits nothing

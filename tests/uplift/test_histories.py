@@ -30,6 +30,7 @@ from sklearn_seqcrm.uplift._cross_fitting import (
     UpliftRows,
     customer_folds,
     customer_groups,
+    read_splits,
 )
 from sklearn_seqcrm.uplift._models import counterpart
 from tests.small_networks import SMALL
@@ -184,7 +185,7 @@ def test_folds_forward_in_time():
     X, treated, y = journeys(30, 4)
     rows = uplift_rows(X["who"].to_numpy(), treated, y)._replace(X=X)
     split = CutoffSplit(2, horizon=5)
-    folds = customer_folds(rows, split, 2, np.random.RandomState(0))
+    folds = customer_folds(rows, read_splits(split, rows), 2, np.random.RandomState(0))
     assert len(folds) == 6
     cutoff = X["at"].to_numpy()
     for train, test in folds:
@@ -434,7 +435,8 @@ def test_groups_of_the_calibration_are_of_customers(cv):
         np.empty((len(X), 0)),
         np.arange(len(X)),
     )
-    folds = customer_folds(rows, cv, 2, np.random.RandomState(0))
+    splits = cv if isinstance(cv, int) else read_splits(cv, rows)
+    folds = customer_folds(rows, splits, 2, np.random.RandomState(0))
     group = customer_groups(rows, folds)
     assert (pd.Series(group).groupby(customers).nunique() == 1).all()
     assert len(np.unique(group)) == (2 if cv == 2 else 3)

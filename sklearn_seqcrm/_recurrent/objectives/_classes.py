@@ -22,7 +22,8 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     softmax,
 )
 
-ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
+_OneWeight = Mapping[int, float] | str | None
+ClassWeight = _OneWeight | Sequence[_OneWeight]
 
 
 class Classes(Objective):
@@ -137,7 +138,7 @@ class Labels(Objective):
 
     Parameters
     ----------
-    class_weight : dict, list of dict, "balanced" or None, default=None
+    class_weight : dict, "balanced", list of these or None, or None, default=None
         Weights of 0 and 1, for all labels or for each of them.
 
     Attributes
@@ -260,21 +261,34 @@ class Labels(Objective):
 def _label_weights(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
     """Return weights of 0 and 1 for each label, shape (2, k), given their shares."""
     n_labels = shares.shape[1]
-    if isinstance(class_weight, str):  # "balanced"
-        return np.where(shares > 0, 0.5 / np.where(shares > 0, shares, 1), 1.0)
-    each = (
-        [class_weight] * n_labels if isinstance(class_weight, Mapping) else class_weight
-    )
-    assert each is not None
+    each = [class_weight] * n_labels
+    if isinstance(class_weight, list):
+        each = class_weight
     if len(each) != n_labels:
         raise ValueError(
             f"class_weight must be a dict for all {n_labels} labels, or a list of one "
             f"for each; got {len(each)}."
         )
-    weights = np.array([[one.get(label, 1.0) for one in each] for label in (0, 1)])
-    if not (weights > 0).all():
+    weights = np.column_stack(
+        [_weights_of(one, share) for one, share in zip(each, shares.T, strict=True)]
+    )
+    if not ((weights > 0) & np.isfinite(weights)).all():
         raise ValueError(
-            "class_weight must be larger than 0 for labels of several columns; got "
-            f"{class_weight!r}."
+            "class_weight must be finite and larger than 0 for labels of several "
+            f"columns; got {class_weight!r}."
         )
     return weights
+
+
+def _weights_of(class_weight: Any, shares: np.ndarray) -> list[float]:
+    """Return the weights of 0 and 1 of a label, given their shares."""
+    if class_weight is None:
+        return [1.0, 1.0]
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        return [0.5 / share if share > 0 else 1.0 for share in shares]
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "class_weight of a label must be a dict, 'balanced' or None; got "
+            f"{class_weight!r}."
+        )
+    return [class_weight.get(label, 1.0) for label in (0, 1)]

@@ -71,7 +71,8 @@ def bin_edges(
         event. Quantiles end at the longest time: a later bin has no natural length.
     """
     end = time.max() or 1.0
-    if isinstance(bins, int | np.integer):
+    # Lengths of time of NumPy are integers.
+    if isinstance(bins, int | np.integer) and not isinstance(bins, np.timedelta64):
         return _quantile_edges(int(bins), kind, time, weight, end)
     if (time[kind > 0] == end).any():
         end = np.nextafter(end, np.inf)  # an edge at the event would exclude it

@@ -52,6 +52,8 @@ class FittedPipeline(NamedTuple):
         The last step, without its nets.
     networks : list of HistoryNetwork
         Its networks, on the CPU, in float32.
+    unread : frozenset of str
+        Names of the columns in fit that the pipeline does not read: customers, cutoffs.
     """
 
     encoders: dict[Any, EventEncoder]
@@ -60,6 +62,7 @@ class FittedPipeline(NamedTuple):
     statics: Pipeline | None
     estimator: BaseLSTM
     networks: list[HistoryNetwork]
+    unread: frozenset[Any]
 
     @classmethod
     def of(cls, pipeline: Any, user: str) -> FittedPipeline:
@@ -108,6 +111,8 @@ class FittedPipeline(NamedTuple):
             statics,
             estimator,
             networks,
+            frozenset(getattr(encoder, "feature_names_in_", ()))
+            - frozenset(learned.roles.columns),
         )
 
     def inputs_of(self, rows: pd.DataFrame, sums: bool = False) -> Inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import BatchPart, RowData
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     customers_in,
@@ -52,6 +54,8 @@ class TableScorer(NamedTuple):
             As `StreamingScorer.predict` takes it.
         """
         self._check(rows)
+        if cutoff is None:
+            self._warn_unread_cutoffs(rows)
         views = {name: self._view(rows, cutoff, name) for name in self.streams}
         # Blocks of rows bound the memory for copies of records and their pooled states.
         parts = [
@@ -77,6 +81,20 @@ class TableScorer(NamedTuple):
             )
         if not len(rows):
             raise ValueError("rows has no rows; at least one is needed.")
+
+    def _warn_unread_cutoffs(self, rows: pd.DataFrame) -> None:
+        """Warn if rows have the cutoffs of training, and none are to be read."""
+        customers = [stream.keys[0] for stream in self.streams.values()]
+        for name, column in rows.items():
+            is_key = name in self.parts.unread and name not in customers
+            if is_key and pd.api.types.is_datetime64_any_dtype(column.dtype):
+                warnings.warn(
+                    f"rows has the column {name!r}, which had cutoffs in training, and "
+                    "cutoff=None scores all rows at the time of the latest event. Pass "
+                    f"cutoff={name!r}, or leave the column out.",
+                    UserWarning,
+                    stacklevel=user_stacklevel(),
+                )
 
     def _view(
         self, rows: pd.DataFrame, cutoff: Any, name: Any
