@@ -70,6 +70,23 @@ def test_windows_with_unseen_events_between_them(tmp_path):
     assert len(log_of(back)) == 2
 
 
+def test_windows_without_a_common_event_stay_apart(tmp_path):
+    """Models took the time between two windows for an interarrival time."""
+    X = make_log().snapshots(["2024-01-02", "2024-01-06", "2024-01-10"], lookback="2D")
+    back = read_back(X.iloc[::-1].reset_index(drop=True), tmp_path)
+    assert log_of(back).customers.tolist() == ["ann", "ann", "ann", "bob"]
+    assert log_of(back).timeline.counts.tolist() == [1, 2, 1, 1]
+    assert histories(back) == histories(X.iloc[::-1])
+
+
+def test_rows_of_several_logs_can_be_written(tmp_path):
+    """Ids that pandas had joined were in chunks: a TypeError of pyarrow."""
+    events = make_events()
+    logs = [make_log(own) for _, own in events.groupby("customer")]
+    X = pd.concat([log.snapshots(["2024-01-06"]) for log in logs], ignore_index=True)
+    assert histories(read_back(X, tmp_path)) == histories(X)
+
+
 def test_fits_on_rows_read_back_are_the_same(tmp_path):
     """An order number of one customer was a level of two, and quantiles differed."""
     rng = np.random.default_rng(0)
