@@ -40,8 +40,8 @@ _LONGEST_SILENCE = 0.1
 # events this long before all others, and for a longer time than those span.
 _FAR_DAYS = 3 * 365
 _FAR_SHARE = 0.2  # at most, of events this early
-# Early events on more days than this, unless they are very few, are true: births, or the
-# orders that an archive kept.
+# Early events on more days than this, unless they are very few, are right: births, or
+# the orders that an archive kept.
 _FAR_DATES = 10
 # Times from which the bulk of the times is estimated.
 _SOME_TIMES = 100_000
