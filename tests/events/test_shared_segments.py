@@ -162,16 +162,12 @@ def test_labels_of_rows_read_back_are_refused(tmp_path, n_cutoffs):
 def test_labels_of_rows_of_a_file_and_of_a_log_are_refused(tmp_path):
     """The log ended first: all times to the next event of the file's rows were 0."""
     events = make_events()
-    rows = [
-        make_log(own).snapshots([own["day"].max()])
-        for own in (
-            events[events["customer"] == "ann"],
-            events[events["customer"] == "bob"],
-        )
-    ]
-    X = pd.concat([read_back(rows[0], tmp_path), rows[1]], ignore_index=True)
+    of_ann = events["customer"] == "ann"
+    X = make_log(events[of_ann]).snapshots(["2024-01-08"])
+    of_log = make_log(events[~of_ann]).attach(pd.DataFrame({"customer": ["bob"]}))
+    joined = pd.concat([read_back(X, tmp_path), of_log], ignore_index=True)
     with pytest.raises(ValueError, match="or read from a file"):
-        time_to_next(X, censored="keep")
+        time_to_next(joined, censored="keep")
 
 
 @st.composite
