@@ -53,6 +53,16 @@ def test_an_event_of_several_rows_is_read_once(tmp_path):
     assert histories(back) == histories(X)
 
 
+def test_ids_that_are_tuples(tmp_path):
+    """Arrow returns them as arrays, which have no hash."""
+    events = make_events()
+    events["customer"] = [("shop", name) for name in events["customer"]]
+    X = make_log(events).snapshots(["2024-01-02", "2024-01-06"])
+    back = read_back(X, tmp_path)
+    assert log_of(back).customers.tolist() == [("shop", "ann"), ("shop", "bob")]
+    assert histories(back) == histories(X)
+
+
 @pytest.mark.parametrize("rows", [slice(None), slice(None, None, -1), [4, 0, 3, 1]])
 def test_windows_that_overlap_are_joined(tmp_path, rows):
     X = make_log().snapshots(["2024-01-04", "2024-01-08", "2024-01-10"], lookback="6D")
