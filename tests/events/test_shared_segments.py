@@ -1,7 +1,10 @@
 """Rows of a customer share their events after files are read and logs are joined."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,3 +215,30 @@ def test_rows_see_the_same_events(case):
         # After a history come the events from its cutoff on.
         later = timeline.times[stop : timeline.offsets[code + 1]]
         assert (later >= part[1][1]).all()
+
+
+events_and_windows = st.tuples(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1),
+    st.lists(st.tuples(st.integers(0, 10), st.integers(1, 6)), min_size=1, max_size=6),
+)
+
+
+@settings(deadline=None)
+@given(events_and_windows)
+def test_events_of_a_file_follow_one_another_as_in_the_log(case):
+    """Each event is there once, and after no event but its predecessor."""
+    pairs, windows = case
+    events = pd.DataFrame(pairs, columns=["customer", "day"])
+    log = make_log(events.assign(x=np.arange(len(events))))
+    ids = pd.DataFrame({"customer": ["a", "b", "c"]})
+    parts = [log.attach(ids, cutoff=at, lookback=back) for at, back in windows]
+    history = pd.concat(parts, ignore_index=True)["history"]
+    found = history.dtype.__from_arrow__(pa.array(history.array))
+    for one, other in zip(found, history, strict=True):
+        pd.testing.assert_frame_equal(one.to_frame(), other.to_frame())
+    numbers, offsets = found.log.column("x").values, found.log.timeline.offsets
+    assert len(np.unique(numbers)) == len(numbers)
+    successor = dict(pairwise(log.column("x").values))
+    for start, stop in pairwise(offsets):
+        for one, other in pairwise(numbers[start:stop]):
+            assert successor[one] == other
