@@ -237,13 +237,15 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         log.timeline.offsets[:-1] + shift
         for log, shift in zip(filled, event_shifts[:-1], strict=True)
     ]
+    # The earliest end: what one of the logs did not observe is never a zero.
+    earliest = min((log.timeline for log in logs), key=lambda one: one.end)
+    is_lower_bound = any(log.timeline.observation.is_lower_bound for log in logs)
     timeline = Timeline(
         join_ids({f"log {i}": log.customers for i, log in enumerate(filled)}, _WHOSE),
         np.concatenate([*offsets, event_shifts[-1:]]),
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
-        # The earliest end: what one of the logs did not observe is never a zero.
-        min((log.timeline for log in logs), key=lambda one: one.end).observation,
+        earliest.observation._replace(is_lower_bound=is_lower_bound),
     )
     return filled[0].stack(filled, timeline), shifts
 

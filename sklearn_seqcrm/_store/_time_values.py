@@ -182,8 +182,11 @@ def as_time_series(values: Any, what: str) -> pd.Series:
 
 def _numbers_of_decimals(values: pd.Series, what: str) -> pd.Series:
     """Return Decimals, as database drivers return them, as integers if all are."""
+    floats = values.astype("float64")
+    if np.isinf(floats).any():
+        return floats  # which are refused as times, and not as ids
     exact = exact_ids(pd.Index(values), what)
-    return pd.Series(exact.astype("float64") if exact.dtype == object else exact)
+    return floats if exact.dtype == object else pd.Series(exact)
 
 
 def int64_of(values: pd.Series) -> np.ndarray:

@@ -151,7 +151,7 @@ class ObservedLevels(NamedTuple):
         return place, self.keys[place] == keys
 
     def n_reached(self, row: Tensor, least: Tensor) -> Tensor:
-        """Return how many levels rows had at least so often.
+        """Return how many levels of a row have `least` events or more.
 
         `row` and `least`, int64, have the same shape, which is that of the result.
         """

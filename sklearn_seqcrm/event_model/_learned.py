@@ -126,7 +126,7 @@ class StaticColumns(NamedTuple):
 
 
 def n_statics(static: Any) -> int:
-    """Return S from the shape of `RowData.static`, the only one that ranks share."""
+    """Return S, given `RowData.static`, of which ranks may know only the shape."""
     return static.shape[1] - 3
 
 

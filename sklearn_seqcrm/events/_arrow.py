@@ -140,7 +140,7 @@ def rows_from_arrow(array: Any) -> Rows:
     earliest = ticks[known].min() if known.any() else 0
     observation = ObservationWindow.before(earliest, clock)
     observation = observation._replace(is_lower_bound=True)
-    customers = pd.Index(ids.filter(pa.array(known)).to_pandas())
+    customers = _index_of(ids.filter(pa.array(known)))
     timeline = Timeline(customers, offsets, times, clock, observation)
     columns = {
         name: read_column(nw.from_native(frame[name], series_only=True), name)
@@ -156,6 +156,15 @@ def rows_from_arrow(array: Any) -> Rows:
     log = RawLog(timeline, columns, (customer, time), _kinds_of(events.type))
     # Events that several rows see would count several times in each fit.
     return share_segments(Rows(log, identities, start, start + lengths, ticks))
+
+
+def _index_of(ids: Any) -> pd.Index:
+    """Convert ids to an Index; Arrow stores tuples as lists, which have no hash."""
+    import pyarrow as pa
+
+    if pa.types.is_list(ids.type):
+        return pd.Index([*map(tuple, ids.to_pylist())], tupleize_cols=False)
+    return pd.Index(ids.to_pandas())
 
 
 def _frame_of(events: Any) -> Any:

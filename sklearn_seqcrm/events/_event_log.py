@@ -106,7 +106,8 @@ class EventLog(StoredLog):
         ten times any earlier silence; or `observed_until` is more than three years
         after the last of a hundred events or more, and more than their time span; or
         at most a fifth of the events are more than three years before all others, and
-        more than the time span of those, such as events of 1900-01-01.
+        more than the time span of those, such as events of 1900-01-01. These must be
+        on ten days at most, or be a thousandth of all.
 
     Examples
     --------

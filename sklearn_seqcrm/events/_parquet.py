@@ -178,11 +178,18 @@ def to_arrow(values: Any, name: Any) -> Any:
     try:
         if isinstance(values.dtype, pd.CategoricalDtype):
             return _to_dictionary(pd.Categorical(values))
-        return pa.array(values, from_pandas=True)
+        return _unchunked(pa.array(values, from_pandas=True))
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise _not_storable(
             name, dtype_to_json(values)["dtype"], f": {error}"
         ) from error
+
+
+def _unchunked(array: Any) -> Any:
+    """Return an Arrow array in one chunk; text that pandas joined has several."""
+    import pyarrow as pa
+
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _to_lists(vectors: np.ndarray) -> Any:
@@ -208,9 +215,7 @@ def _to_dictionary(values: pd.Categorical) -> Any:
     """Convert categories to a dictionary array that keeps the time zone of levels."""
     import pyarrow as pa
 
-    levels = pa.array(values.categories, from_pandas=True)
-    if isinstance(levels, pa.ChunkedArray):  # pandas stores text in chunks
-        levels = levels.combine_chunks()
+    levels = _unchunked(pa.array(values.categories, from_pandas=True))
     if levels.type == pa.null():
         levels = levels.cast(pa.string())
     codes = pa.array(values.codes, mask=values.codes < 0)

@@ -16,6 +16,12 @@ An event is known by its customer, its time, and its place among the events of t
 time. Segments agree if such events have equal fields, and if each segment is a stretch
 of the joint one. And no row may lack an event before its cutoff, as if it had been
 recorded late. Otherwise the segments of the customer stay as they are.
+
+Segments without a common event stay apart, too. Between two windows with a lookback
+may be events that no row sees, so that the last event of the first window need not be
+the predecessor of the first event of the second::
+
+    segments   [e0 e1)        [e5 e6)     two rows of bob; were there e2 to e4?
 """
 
 from __future__ import annotations
@@ -103,19 +109,30 @@ class _Joint(NamedTuple):
         alone = np.where(apart[owner], np.arange(len(owner)), -1)
         by_owner = np.lexsort((alone, owner))
         begins = is_run_start(owner[by_owner]) | is_run_start(alone[by_owner])
-        of_segment = np.empty(len(owner), dtype="int64")
-        of_segment[by_owner] = np.cumsum(begins) - 1
-        joint = of_segment[segment_numbers(timeline.offsets)]  # (n_events,)
+        group = np.empty(len(owner), dtype="int64")  # segments that may be joined
+        group[by_owner] = np.cumsum(begins) - 1
+        of_group = group[segment_numbers(timeline.offsets)]  # (n_events,)
         place = _places(timeline)
-        order = np.lexsort((place, timeline.times, joint))  # stable
-        keys = (joint[order], timeline.times[order], place[order])
+        order = np.lexsort((place, timeline.times, of_group))  # stable
+        keys = (of_group[order], timeline.times[order], place[order])
         is_first = np.logical_or.reduce([is_run_start(key) for key in keys])
         of_event = np.empty(len(order), dtype="int64")
         of_event[order] = np.cumsum(is_first) - 1
         events = order[is_first]
-        counts = np.bincount(joint[events], minlength=int(begins.sum()))
+        # Only an event that follows another in a former segment continues a joint one.
+        follows = np.ones(len(order), dtype=bool)
+        first = starts_of_nonempty(timeline.offsets)
+        follows[first] = False
+        starts = np.ones(len(events), dtype=bool)
+        starts[of_event[follows]] = False
+        n_joint, joint = _joint_segments(of_group[events], starts, begins.sum())
+        # An empty segment becomes a part of the first joint one of its group.
+        of_segment = (np.cumsum(n_joint) - n_joint)[group]
+        of_segment[np.diff(timeline.offsets) > 0] = joint[of_event[first]]
+        segments = np.repeat(by_owner[begins], n_joint)
+        counts = np.bincount(joint, minlength=len(segments))
         offsets = np.append(0, np.cumsum(counts))
-        return cls(by_owner[begins], offsets, events, of_segment, of_event)
+        return cls(segments, offsets, events, of_segment, of_event)
 
     def in_conflict(
         self, timeline: Timeline, owner: np.ndarray, columns: dict[str, Column]
@@ -130,6 +147,34 @@ class _Joint(NamedTuple):
         breaks = np.diff(self.of_event, prepend=-1) != 1
         breaks[starts_of_nonempty(timeline.offsets)] = False
         return owner[differs | breaks]
+
+
+def _joint_segments(
+    of_group: np.ndarray, starts: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number the joint segments of all groups, each of which has one at least.
+
+    Parameters
+    ----------
+    of_group : ndarray of shape (n_joint_events,), int64
+        Group of each event, ascending.
+    starts : ndarray of shape (n_joint_events,), bool
+        Whether a joint segment starts with the event.
+    n_groups : int
+        Number of groups; some may be without events.
+
+    Returns
+    -------
+    n_joint : ndarray of shape (n_groups,), int64
+        Number of joint segments of each group; one, which is empty, without events.
+    joint : ndarray of shape (n_joint_events,), int64
+        Joint segment of each event.
+    """
+    n_filled = np.bincount(of_group[starts], minlength=n_groups)
+    n_joint = np.maximum(n_filled, 1)
+    # Segments are numbered by their starts; groups without events take numbers, too.
+    n_empty = np.cumsum(n_filled == 0)
+    return n_joint, np.cumsum(starts) - 1 + n_empty[of_group]
 
 
 def _places(timeline: Timeline) -> np.ndarray:

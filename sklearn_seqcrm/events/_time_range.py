@@ -40,6 +40,9 @@ _LONGEST_SILENCE = 0.1
 # events this long before all others, and for a longer time than those span.
 _FAR_DAYS = 3 * 365
 _FAR_SHARE = 0.2  # at most, of events this early
+# Early events on more days than this, unless they are very few, are right: births, or
+# the orders that an archive kept.
+_FAR_DATES = 10
 # Times from which the bulk of the times is estimated.
 _SOME_TIMES = 100_000
 # A span of plain numbers this short, or of this few events, is too short to judge by.
@@ -314,12 +317,13 @@ def warn_far_beginning(timeline: Timeline, time: str) -> None:
     early = times[times < begin]
     bulk = clock.as_scalar(begin)
     warnings.warn(
-        f"{len(early):,} of {len(times):,} events are "
+        f"{len(early):,} of {len(times):,} events came "
         f"{silence:.0f} years before all others, the last of them "
         f"at {clock.as_scalar(early.max())}; the others begin at {bulk}. Such dates "
         "often stand for an unknown one. As first events of their customers they "
-        "stretch tenures, and snapshots_every begins with them. Correct or drop the "
-        f"rows with events[{time!r}] < {_as_code(bulk)}.",
+        "stretch tenures, and snapshots_every begins with them. If they are wrong, "
+        f"correct or drop the rows with events[{time!r}] < {_as_code(bulk)}. If they "
+        "are right, ignore this warning.",
         UserWarning,
         stacklevel=user_stacklevel(),
     )
@@ -339,9 +343,15 @@ def _first_of_bulk(times: np.ndarray, clock: Clock) -> tuple[int, float] | None:
         if len(early) > _FAR_SHARE * len(times):
             break
         silence = begin - int(early.max())
-        if silence > max(last - begin, far):
+        if silence > max(last - begin, far) and _may_be_wrong(early, times, per_day):
             found = begin, silence / per_day / 365.25
     return found
+
+
+def _may_be_wrong(early: np.ndarray, times: np.ndarray, per_day: Any) -> bool:
+    """Return whether early events are very few, or on a few days."""
+    few = len(early) <= _ISOLATED * len(times)
+    return few or len(np.unique(early // per_day)) <= _FAR_DATES
 
 
 def warn_far_observation(timeline: Timeline) -> None:

@@ -49,6 +49,12 @@ def test_decimals_and_categories_are_times(times, dtype, ticks):
     assert clock.read(pd.Series(times), "cutoffs").tolist() == ticks
 
 
+def test_infinite_decimals_are_no_times():
+    """The error spoke of ids."""
+    with pytest.raises(ValueError, match="times hold 1 infinite values; drop"):
+        Clock.of([Decimal("Infinity"), Decimal(1)], "times")
+
+
 def test_durations_are_no_times():
     with pytest.raises(
         TypeError, match=r"times / pd.Timedelta\(days=1\) makes numbers"

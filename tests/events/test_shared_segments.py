@@ -1,7 +1,10 @@
 """Rows of a customer share their events after files are read and logs are joined."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +56,16 @@ def test_an_event_of_several_rows_is_read_once(tmp_path):
     assert histories(back) == histories(X)
 
 
+def test_ids_that_are_tuples(tmp_path):
+    """Arrow returns them as arrays, which have no hash."""
+    events = make_events()
+    events["customer"] = [("shop", name) for name in events["customer"]]
+    X = make_log(events).snapshots(["2024-01-02", "2024-01-06"])
+    back = read_back(X, tmp_path)
+    assert log_of(back).customers.tolist() == [("shop", "ann"), ("shop", "bob")]
+    assert histories(back) == histories(X)
+
+
 @pytest.mark.parametrize("rows", [slice(None), slice(None, None, -1), [4, 0, 3, 1]])
 def test_windows_that_overlap_are_joined(tmp_path, rows):
     X = make_log().snapshots(["2024-01-04", "2024-01-08", "2024-01-10"], lookback="6D")
@@ -68,6 +81,23 @@ def test_windows_with_unseen_events_between_them(tmp_path):
     back = read_back(X, tmp_path)
     assert histories(back) == histories(X) == [[0], [3]]
     assert len(log_of(back)) == 2
+
+
+def test_windows_without_a_common_event_stay_apart(tmp_path):
+    """Models took the time between two windows for an interarrival time."""
+    X = make_log().snapshots(["2024-01-02", "2024-01-06", "2024-01-10"], lookback="2D")
+    back = read_back(X.iloc[::-1].reset_index(drop=True), tmp_path)
+    assert log_of(back).customers.tolist() == ["ann", "ann", "ann", "bob"]
+    assert log_of(back).timeline.counts.tolist() == [1, 2, 1, 1]
+    assert histories(back) == histories(X.iloc[::-1])
+
+
+def test_rows_of_several_logs_can_be_written(tmp_path):
+    """Ids that pandas had joined were in chunks: a TypeError of pyarrow."""
+    events = make_events()
+    logs = [make_log(own) for _, own in events.groupby("customer")]
+    X = pd.concat([log.snapshots(["2024-01-06"]) for log in logs], ignore_index=True)
+    assert histories(read_back(X, tmp_path)) == histories(X)
 
 
 def test_fits_on_rows_read_back_are_the_same(tmp_path):
@@ -142,6 +172,17 @@ def test_labels_of_rows_read_back_are_refused(tmp_path, n_cutoffs):
         time_to_next(back, censored="keep")
 
 
+def test_labels_of_rows_of_a_file_and_of_a_log_are_refused(tmp_path):
+    """The log ended first: all times to the next event of the file's rows were 0."""
+    events = make_events()
+    of_ann = events["customer"] == "ann"
+    X = make_log(events[of_ann]).snapshots(["2024-01-08"])
+    of_log = make_log(events[~of_ann]).attach(pd.DataFrame({"customer": ["bob"]}))
+    joined = pd.concat([read_back(X, tmp_path), of_log], ignore_index=True)
+    with pytest.raises(ValueError, match="or read from a file"):
+        time_to_next(joined, censored="keep")
+
+
 @st.composite
 def parts_of_logs(draw):
     """Events of a log, its beginnings, and rows of each."""
@@ -174,3 +215,30 @@ def test_rows_see_the_same_events(case):
         # After a history come the events from its cutoff on.
         later = timeline.times[stop : timeline.offsets[code + 1]]
         assert (later >= part[1][1]).all()
+
+
+events_and_windows = st.tuples(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1),
+    st.lists(st.tuples(st.integers(0, 10), st.integers(1, 6)), min_size=1, max_size=6),
+)
+
+
+@settings(deadline=None)
+@given(events_and_windows)
+def test_events_of_a_file_follow_one_another_as_in_the_log(case):
+    """Each event is there once, and after no event but its predecessor."""
+    pairs, windows = case
+    events = pd.DataFrame(pairs, columns=["customer", "day"])
+    log = make_log(events.assign(x=np.arange(len(events))))
+    ids = pd.DataFrame({"customer": ["a", "b", "c"]})
+    parts = [log.attach(ids, cutoff=at, lookback=back) for at, back in windows]
+    history = pd.concat(parts, ignore_index=True)["history"]
+    found = history.dtype.__from_arrow__(pa.array(history.array))
+    for one, other in zip(found, history, strict=True):
+        pd.testing.assert_frame_equal(one.to_frame(), other.to_frame())
+    numbers, offsets = found.log.column("x").values, found.log.timeline.offsets
+    assert len(np.unique(numbers)) == len(numbers)
+    successor = dict(pairwise(log.column("x").values))
+    for start, stop in pairwise(offsets):
+        for one, other in pairwise(numbers[start:stop]):
+            assert successor[one] == other

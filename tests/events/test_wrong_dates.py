@@ -162,13 +162,14 @@ def test_rare_kinds_may_end_long_before_they_were_observed():
         (["1900-01-01"] * 300, 123),
         (["1900-01-01", "1970-01-01"], 53),
         (["2019-12-01"], 3),
+        ([f"1900-01-{day:02d}" for day in range(1, 11)], 123),
     ],
 )
 def test_an_early_event_is_a_warning(early, years, tmp_path):
     """One event of 1900 gave its customer 1,500 rows of snapshots_every("30D")."""
     times, who = with_late(TWO_YEARS, *early)
     match = (
-        f"{len(early)} of {len(times):,} events are {years} years before all others, "
+        f"{len(early)} of {len(times):,} events came {years} years before all others, "
         rf"the last of them at {early[-1]} .*; the others begin at 2023-01-01 .* drop "
         r"the rows with events\['time'\] < '2023-01-01 "
     )
@@ -192,11 +193,21 @@ def test_an_early_event_is_a_warning(early, years, tmp_path):
         [*TWO_YEARS[:90], pd.Timestamp("1900-01-01")],
         [*(TWO_YEARS - pd.Timedelta(days=3000)), *TWO_YEARS],
         pd.date_range("1990-01-01", "2024-01-01", periods=2000),
+        [*pd.date_range("1940-01-01", "2004-01-01", periods=11), *TWO_YEARS],
+        [*[pd.Timestamp("1900-01-01")] * (len(TWO_YEARS) // 3), *TWO_YEARS],
         [-(10**12), *range(2000)],
     ],
 )
 def test_other_first_events_are_no_warning(times):
     log_of(times, "a")
+
+
+def test_very_few_early_events_may_be_on_many_days():
+    """Years of two digits were read as those of another century."""
+    early = pd.date_range("1923-01-01", periods=11)
+    times = np.r_[early.as_unit("s"), np.tile(TWO_YEARS.as_unit("s"), 20)]
+    with pytest.warns(UserWarning, match="11 of .* events came 100 years before all"):
+        log_of(pd.Series(times), "a")
 
 
 NOONS = pd.Series(pd.to_datetime(["2024-01-02 12:00", "2024-01-05 12:00"]))

@@ -38,7 +38,7 @@ class Transfer(Protocol):
         """Begin to copy a `BatchPart` or a tensor; called in the thread."""
 
     def receive(self, sent: Any) -> Any:
-        """Return what `send` was given, on the device; called by the consumer."""
+        """Return the tensors of `send` on the device; called by the consumer."""
 
 
 class CudaTransfer:
