@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm.distributed import fit_on_ranks, run_rank
 from sklearn_seqcrm.distributed._fit_on_ranks import _COLLECTIVES, _is_lost_peer
@@ -187,8 +187,8 @@ def test_messages_and_warnings_of_ranks_appear(capsys):
 def test_result_needs_no_ranks():
     fitted = fit_on_ranks(model(), loader(), n_ranks=1)
     X, y = journeys()
-    before = model()
-    assert_array_equal(fitted.predict_proba(X), before.fit(X, y).predict_proba(X))
+    expected = model().fit(X, y).predict_proba(X)
+    assert_allclose(fitted.predict_proba(X), expected, rtol=1e-6)
     assert np.isfinite(fitted[-1].net_.history[-1, "train_loss"])
 
 

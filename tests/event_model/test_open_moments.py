@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_seqcrm._recurrent.network import trains_in_bfloat16
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._event_batches import EventBatches, VisibleEvents
 from sklearn_seqcrm.event_model._network import EventNetwork
@@ -237,6 +238,8 @@ def test_pickles_and_more_training():
 
 
 def test_bfloat16_simulates():
+    if not trains_in_bfloat16("cpu"):
+        pytest.skip("The processor has no LSTM in bfloat16.")
     model = fitted(precision="bfloat16", num_layers=2)
     X = rows_of(LINES, [40])
     assert len(sample(model, X))

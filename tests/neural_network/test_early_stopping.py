@@ -65,8 +65,13 @@ def test_customers_known_to_the_second_log_only_are_not_split():
 
 
 def test_customers_of_two_stacked_logs_are_not_split():
-    """The same customer in two logs has two segments after a concat."""
-    halves = [make_table(), make_table()]
+    """A customer in two logs of other amounts has two segments after a concat."""
+    second = make_events().assign(amount=lambda events: events["amount"] + 1)
+    log = EventLog(second, "who", "when")
+    halves = [
+        make_table(),
+        log.attach(make_table().drop(columns="history"), "who", "at"),
+    ]
     table = pd.concat(halves, ignore_index=True)
     frame = HistoryEncoder().fit_transform(table)[["history"]]
     assert not frame["history"].array.log.customers.is_unique
