@@ -44,8 +44,8 @@ test-spark: .venv-spark/.installed
 # no effect.
 PROCESSORS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 	ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE
-NETWORK_TESTS := tests/_recurrent tests/neural_network tests/event_model tests/serving \
-	tests/preprocessing tests/testing \
+NETWORK_TESTS := tests/_recurrent tests/neural_network tests/distributed tests/event_model \
+	tests/serving tests/preprocessing tests/testing \
 	tests/test_common.py tests/test_integration.py
 
 test-processors: $(PROCESSORS:%=test-with-%)
