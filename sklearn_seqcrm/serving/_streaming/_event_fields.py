@@ -215,6 +215,14 @@ def require_fields(given: Collection[str], names: Iterable[str], what: str) -> N
         raise KeyError(f"{what} lacks {missing}; it has {list(given)}.")
 
 
+def require_key(given: Collection[str], name: str, role: str, what: str) -> None:
+    """Raise a KeyError if an event or a table lacks its "customer" or "time"."""
+    if name not in given:
+        raise KeyError(
+            f"{what} lacks {name!r}, the {role} of an event; it has {list(given)}."
+        )
+
+
 class EventRowEncoder:
     """Encode one event as `EventEncoder.encode` does a table of one, but faster.
 
