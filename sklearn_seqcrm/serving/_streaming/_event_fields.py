@@ -272,7 +272,7 @@ class EventRowEncoder:
         return self._fields.read(event, "event")
 
     def encode(
-        self, values: Mapping[str, Any], tick: Any, gap: float | None
+        self, values: Mapping[str, Any], tick: Any, interarrival: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Encode an event.
 
@@ -282,7 +282,7 @@ class EventRowEncoder:
             Fields that `read` returned.
         tick : int or float
             Time of the event on the clock of the encoder.
-        gap : float or None
+        interarrival : float or None
             Ticks since the customer's previous event; NaN without one. None: leave the
             channels of times at 0, as only the first event of a moment has them.
 
@@ -314,9 +314,9 @@ class EventRowEncoder:
             channels[at] = vectors.get(values[name], 0)
         for name, at in self._marks:
             channels[at] = name in missing
-        if gap is not None:
+        if interarrival is not None:
             out = channels[None, self._times]  # a view, (1, n_times)
-            self._encoder.encode_times(times, np.array([gap]), out=out)
+            self._encoder.encode_times(times, np.array([interarrival]), out=out)
         # Unseen levels have the code 0, as in `Vocabulary`.
         codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
         return channels, np.array(codes, "int32")
