@@ -322,11 +322,11 @@ def test_statics_of_any_type_of_numbers_make_no_table(monkeypatch):
         assert_allclose(found, expected, rtol=0)
 
 
-def test_numbers_beyond_the_floats_are_an_error_with_the_column():
-    """It was an OverflowError of Python, without the name."""
+def test_statics_that_no_table_holds_are_an_error_with_the_column():
+    """So is text that is no Unicode. They were errors of Python, without the name."""
     scorer = new_scorer()
     scorer.update(EVENTS)
-    for age in (10**400, Fraction(10**400)):
+    for age in (10**400, Fraction(10**400), "\ud800"):
         statics = {**as_event(PEOPLE.iloc[1]), "age": age}
         with pytest.raises((TypeError, ValueError), match="'age'"):
             scorer.score_one("c1", None, statics, AFTER)

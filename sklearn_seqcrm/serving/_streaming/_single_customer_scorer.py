@@ -255,7 +255,11 @@ class SingleCustomerScorer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         parts = self._parts
-        row = pd.DataFrame({name: [statics[name]] for name in parts.roles.statics})
+        values = {name: [statics[name]] for name in parts.roles.statics}
+        for name, [value] in values.items():
+            if isinstance(value, str):
+                check_unicode([value], f"values of statics[{name!r}]")
+        row = pd.DataFrame(values)
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
             row[name] = streamed_histories(
@@ -283,7 +287,7 @@ def _id_of(customer: Any, stream: StreamedHistory, what: str = "customer") -> An
     if is_missing(customer):
         raise ValueError(f"{what} must not be missing; got {customer!r}.")
     if isinstance(customer, str):
-        check_unicode([customer], "customers")
+        check_unicode([customer], f"values of {what}")
     known = stream.states.any_customer
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):
