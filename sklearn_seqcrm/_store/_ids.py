@@ -18,7 +18,7 @@ objects of several types               refused, numbers aside
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number, Real
@@ -300,12 +300,12 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
     return ids.infer_objects()
 
 
-def check_unicode(texts: Iterable[str], what: str) -> None:
+def check_unicode(texts: Collection[str], what: str) -> None:
     """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold.
 
     Parameters
     ----------
-    texts : Index of shape (n,)
+    texts : collection of str
         Text, without missing values.
     what : str
         How an error names it, in the plural.

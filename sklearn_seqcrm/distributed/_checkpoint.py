@@ -18,10 +18,13 @@ def check_path(path: Any) -> None:
     """Raise a ValueError if a checkpoint cannot be written there; None is none."""
     if path is None:
         return
-    if Path(path).is_dir() or not os.access(Path(path).parent, os.W_OK):
+    # `replace_atomically` would refuse it, but only after the first epoch.
+    file = Path(os.path.realpath(path))
+    fits = not file.exists() or (file.is_file() and os.access(file, os.W_OK))
+    if not fits or not os.access(file.parent, os.W_OK):
         raise ValueError(
-            f"checkpoint={str(path)!r} must be a file in a folder that exists and can "
-            "be written by the first rank."
+            f"checkpoint={str(path)!r} must be a file in a folder that exists, and the "
+            "first rank must have permission to write both."
         )
 
 
@@ -41,7 +44,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: Any) -> None:
-        self.path = None if path is None else Path(path)
+        # A link stays, and the file that it points to is written and deleted.
+        self.path = None if path is None else Path(os.path.realpath(path))
         self._before, self._kept = _nothing(), _nothing()
         self._pending: dict[str, Any] | None = None
         self._batches: Any = None

@@ -165,6 +165,8 @@ def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
     if values.ndim != 2:
         values = numbers(effect, "effect")[:, None]
     n_columns, n_treatments = values.shape[1], len(labels) - 1
+    if not n_columns:
+        raise ValueError("effect has no column; there must be one for each treatment.")
     if n_columns != n_treatments:
         raise ValueError(
             f"effect has {n_columns} columns, but there are {n_treatments} treatments "

@@ -249,8 +249,8 @@ def compare_models(
         customers = _group_codes(groups, len(customers))
     splits = _folds(cv, X, y, customers)
     # CutoffSplit itself warns if its horizon is shorter than that of `y`.
-    of_time = isinstance(cv, CutoffSplit)
-    cutoffs = None if of_time else _cutoffs_and_delay(X, y, history)
+    is_cutoff_split = isinstance(cv, CutoffSplit)
+    cutoffs = None if is_cutoff_split else _cutoffs_and_delay(X, y, history)
     _warn_known_futures(splits, customers, cutoffs)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [

@@ -229,13 +229,13 @@ class DaskEngine(Engine):
 
         events = self.events.to_delayed()
         rows = [None] * len(events) if self.rows is None else self.rows.to_delayed()
-        run = dask.delayed(partial(_apply, function), pure=False)
+        run = dask.delayed(partial(_apply_to_part, function), pure=False)
         tasks = zip(range(len(events)), events, rows, strict=True)
         yield from dask.compute(*(run(*task) for task in tasks))
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
         rows = [] if self.rows is None else [self.rows]
-        call = partial(_apply, function, -1)
+        call = partial(_apply_to_part, function, -1)
         return self.events.map_partitions(
             call, *rows, meta=empty, align_dataframes=False
         )
@@ -288,7 +288,9 @@ def _misfit(customer: str, first: Any, dtype: Any) -> str:
     )
 
 
-def _apply(function: PartFunction, number: int, events: Any, rows: Any = None) -> Any:
+def _apply_to_part(
+    function: PartFunction, number: int, events: Any, rows: Any = None
+) -> Any:
     return function(Part(number, events, rows))
 
 

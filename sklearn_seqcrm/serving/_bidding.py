@@ -87,7 +87,7 @@ class WinRateCurve:
 
     def __init__(self, bids: ArrayLike, prices: ArrayLike) -> None:
         bids, prices = _numbers(bids, "bids"), np.asarray(prices, dtype="float64")
-        _refuse_shapes("bids and prices", bids, prices)
+        _require_vectors("bids and prices", bids, prices)
         lost = np.isnan(prices)
         wrong = ~lost & ~((prices >= 0) & (prices <= bids))
         if (bids < 0).any() or wrong.any():
@@ -243,7 +243,7 @@ class BudgetPacer:
         n_periods: int = 1,
     ) -> None:
         times, values = _numbers(times, "times"), _numbers(values, "values")
-        _refuse_shapes("times and values", times, values)
+        _require_vectors("times and values", times, values)
         if not 0 < budget < np.inf:
             raise ValueError(f"budget must be finite and above 0; got {budget!r}.")
         if n_periods < 1:
@@ -308,8 +308,8 @@ class BudgetPacer:
         self.spent += float(price)
 
 
-def _refuse_shapes(names: str, one: np.ndarray, other: np.ndarray) -> None:
-    """Raise a ValueError if arrays are not vectors of one length, 1 or more."""
+def _require_vectors(names: str, one: np.ndarray, other: np.ndarray) -> None:
+    """Raise a ValueError unless arrays are vectors of one length, 1 or more."""
     if one.shape != other.shape or one.ndim != 1 or not len(one):
         raise ValueError(
             f"{names} must be 1-D and of the same length, 1 or more; got shapes "

@@ -172,9 +172,27 @@ def test_checkpoint_of_other_rows_or_steps(group, tmp_path, monkeypatch, where):
 
 def test_checkpoint_that_cannot_be_written(group, tmp_path):
     X, y = rows(100)
-    for path in (tmp_path, tmp_path / "absent" / "checkpoint"):
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "checkpoint")
+    os.mkfifo(tmp_path / "pipe")
+    names = ".", "absent/checkpoint", "link", "pipe"
+    for path in (tmp_path / name for name in names):
         with pytest.raises(ValueError, match="must be a file in a folder that exists"):
             fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
+
+
+def test_a_link_to_a_checkpoint_stays(group, tmp_path, monkeypatch):
+    X, y = rows()
+    file, link = tmp_path / "file", tmp_path / "link"
+    link.symlink_to(file)
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        with pytest.raises(BrokenOffError):
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=link)
+    assert link.is_symlink()
+    assert file.exists()
+    fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=link)
+    assert link.is_symlink()
+    assert not file.exists()
 
 
 def test_half_written_file_is_not_left(group, tmp_path, monkeypatch):

@@ -307,6 +307,8 @@ def test_bad_treatments(score):
         score(*given, treatments=[0, 1], control=1)
     with pytest.raises(ValueError, match=r"No row with weight has the treatment \[2\]"):
         score(Y, np.ones((20, 2)), T, treatments=[0, 1, 2])
+    with pytest.raises(ValueError, match="effect has no column; there must be one for"):
+        score(Y, np.ones((20, 0)), np.zeros(20), treatments=[0])
 
 
 def test_undefined_scores():

@@ -336,6 +336,16 @@ def test_statics_of_any_type_of_numbers_make_no_table(monkeypatch):
         assert_allclose(found, expected, rtol=0)
 
 
+def test_statics_that_no_table_holds_are_an_error_with_the_column():
+    """So is text that is no Unicode. They were errors of Python, without the name."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    for age in (10**400, Fraction(10**400), "\ud800"):
+        statics = {**as_event(PEOPLE.iloc[1]), "age": age}
+        with pytest.raises((TypeError, ValueError), match="'age'"):
+            scorer.score_one("c1", None, statics, AFTER)
+
+
 def test_a_list_of_one_event_is_a_table_of_one():
     """Late events, forgotten customers and errors are those of a table."""
     event, old = as_event(EVENTS.iloc[-1]), as_event(EVENTS.iloc[0])
@@ -510,6 +520,12 @@ def test_bad_input():
     more = EVENTS.iloc[20:]
     with pytest.raises(KeyError, match=r"lacks \['kind'\]"):
         scorer.update(more.drop(columns="kind"))
+    for name, role in {"who": "customer", "when": "time"}.items():
+        part = more.drop(columns=name)
+        event, match = as_event(part.iloc[0]), f"lacks '{name}', the {role} of an event"
+        for events in (part, [event], [event, event]):
+            with pytest.raises(KeyError, match=match):
+                scorer.update(events)
     with pytest.raises(TypeError, match=r"'amount' .* takes numbers"):
         scorer.update(more.assign(amount="much"))
     with pytest.raises(TypeError, match="type int64, but those of the events before"):

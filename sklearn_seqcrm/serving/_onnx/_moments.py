@@ -113,7 +113,7 @@ class PaddedMoments:
         counts = self.sum(values[..., :1] * 0.0 + 1.0)
         return OpenMoment(
             counts,
-            counts,  # no pooling reads the gap in a batch
+            counts,  # no pooling reads the interarrival time in a batch
             self.sum(values[..., places.times :], self._is_begin),
             self.sum(values[..., : places.times]),
             counts[..., :0],

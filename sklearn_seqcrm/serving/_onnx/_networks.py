@@ -131,7 +131,7 @@ def outputs_of_step(
         first = networks[0].readers[i]
         values = _input(graph, f"{prefix}values", "float32", ["n", _n_channels(first)])
         codes = _codes_of(graph, prefix, first, ["n"])
-        gap, age = (
+        interarrival, age = (
             _input(graph, f"{prefix}{key}", "float32", ["n"])
             for key in ("interarrival_time", "age")
         )
@@ -159,7 +159,7 @@ def outputs_of_step(
         for k, (reader, own) in enumerate(zip(readers, pooled, strict=True)):
             was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
             state = reader.start.unpack(*was)
-            new = reader.update(state, values, codes, gap, begins).pack()
+            new = reader.update(state, values, codes, interarrival, begins).pack()
             # Rows without an event keep their state.
             kept = (
                 np.where(event[..., None, None], new[0], was[0]),  # (N, V, H)

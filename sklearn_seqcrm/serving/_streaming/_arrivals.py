@@ -6,7 +6,7 @@ Usual values take a fast path here. `Clock.read` reads or refuses all others.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,7 +27,7 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events import EventLog, read_table
-from sklearn_seqcrm.serving._streaming._event_fields import EventFields, require_fields
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, require_key
 from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
@@ -275,7 +275,7 @@ def _read(
         )
     else:
         table = read_table(events, what)
-        require_fields(table.columns, keys, f"The table of {what}")
+        _require_keys(table.columns, keys, f"The table of {what}")
         columns = fields.read_table(table, what, kind)
         ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     check_none_missing(ids, f"customer column {keys[0]!r} of {what}")
@@ -283,6 +283,11 @@ def _read(
     codes, customers = factorize(ids, keys[0], what)
     times = _times_of(when, encoder.clock, f"times of {what}")
     return _Part(codes, customers, times, columns)
+
+
+def _require_keys(given: Collection[str], keys: tuple[str, str], what: str) -> None:
+    for name, role in zip(keys, ("customer", "time"), strict=True):
+        require_key(given, name, role, what)
 
 
 def _read_event(
@@ -296,7 +301,7 @@ def _read_event(
     name = f"Event {i} of the list"
     if not isinstance(event, Mapping):
         raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
-    require_fields(event, keys, name)
+    _require_keys(event, keys, name)
     if isinstance(event[keys[0]], str):
         check_unicode([event[keys[0]]], f"customers of {name}")
     try:

@@ -215,6 +215,14 @@ def require_fields(given: Collection[str], names: Iterable[str], what: str) -> N
         raise KeyError(f"{what} lacks {missing}; it has {list(given)}.")
 
 
+def require_key(given: Collection[str], name: str, role: str, what: str) -> None:
+    """Raise a KeyError if an event or a table lacks its "customer" or "time"."""
+    if name not in given:
+        raise KeyError(
+            f"{what} lacks {name!r}, the {role} of an event; it has {list(given)}."
+        )
+
+
 class EventRowEncoder:
     """Encode one event as `EventEncoder.encode` does a table of one, but faster.
 
@@ -264,7 +272,7 @@ class EventRowEncoder:
         return self._fields.read(event, "event")
 
     def encode(
-        self, values: Mapping[str, Any], tick: Any, gap: float | None
+        self, values: Mapping[str, Any], tick: Any, interarrival: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Encode an event.
 
@@ -274,7 +282,7 @@ class EventRowEncoder:
             Fields that `read` returned.
         tick : int or float
             Time of the event on the clock of the encoder.
-        gap : float or None
+        interarrival : float or None
             Ticks since the customer's previous event; NaN without one. None: leave the
             channels of times at 0, as only the first event of a moment has them.
 
@@ -306,9 +314,9 @@ class EventRowEncoder:
             channels[at] = vectors.get(values[name], 0)
         for name, at in self._marks:
             channels[at] = name in missing
-        if gap is not None:
+        if interarrival is not None:
             out = channels[None, self._times]  # a view, (1, n_times)
-            self._encoder.encode_times(times, np.array([gap]), out=out)
+            self._encoder.encode_times(times, np.array([interarrival]), out=out)
         # Unseen levels have the code 0, as in `Vocabulary`.
         codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
         return channels, np.array(codes, "int32")

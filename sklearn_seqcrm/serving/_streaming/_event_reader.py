@@ -129,7 +129,7 @@ class EventReader:
         state: RecurrentState,
         values: torch.Tensor,
         codes: torch.Tensor,
-        gaps: torch.Tensor,
+        interarrival: torch.Tensor,
     ) -> RecurrentState:
         """Return the state after T more events of each history.
 
@@ -141,13 +141,17 @@ class EventReader:
             Channels.
         codes : Tensor of shape (B, T, C), int64
             Codes.
-        gaps : Tensor of shape (B, T), float32
+        interarrival : Tensor of shape (B, T), float32
             Interarrival times in typical ones; any finite number for a first event.
         """
-        return self._advance(state, self._reader.embed(values, codes), gaps)
+        return self._advance(state, self._reader.embed(values, codes), interarrival)
 
     def sum_events(
-        self, values: np.ndarray, codes: np.ndarray, gaps: np.ndarray, begin: np.ndarray
+        self,
+        values: np.ndarray,
+        codes: np.ndarray,
+        interarrival: np.ndarray,
+        begin: np.ndarray,
     ) -> np.ndarray:
         """Return moments of consecutive events, as `OpenMoment` packs them.
 
@@ -157,7 +161,7 @@ class EventReader:
             Channels.
         codes : ndarray of shape (n_events, C), int32
             Codes.
-        gaps : ndarray of shape (n_events,), float32
+        interarrival : ndarray of shape (n_events,), float32
             Interarrival times in typical ones; any finite number for a first event.
         begin : ndarray of shape (n_moments,), int64
             First event of each moment.
@@ -172,7 +176,7 @@ class EventReader:
         # In float64: a moment may have thousands of events. A product with a sparse
         # matrix takes a fraction of the time of `add.reduceat`.
         ones = np.ones(n_events)
-        numbers = np.column_stack([ones, gaps, values[:, : places.times]])
+        numbers = np.column_stack([ones, interarrival, values[:, : places.times]])
         member = csr_matrix((ones, np.arange(n_events), ends), (len(begin), n_events))
         sums = member @ numbers  # (n_moments, 2 + t)
         embedded = [
@@ -221,15 +225,17 @@ class EventReader:
         )
 
     def _advance(
-        self, state: RecurrentState, steps: torch.Tensor, gaps: torch.Tensor
+        self, state: RecurrentState, steps: torch.Tensor, interarrival: torch.Tensor
     ) -> RecurrentState:
         """Return the state after steps (B, T, D), with times (B, T) before them."""
         lengths = torch.full((len(steps),), steps.shape[1], device="cpu")
         outputs, after = self._reader.run(steps, lengths, state)  # (B, T, H)
         poolings = state.poolings
-        for output, gap in zip(outputs.unbind(1), gaps.unbind(1), strict=True):
+        for output, elapsed in zip(
+            outputs.unbind(1), interarrival.unbind(1), strict=True
+        ):
             poolings = tuple(
-                pooling.update(own, output, gap)
+                pooling.update(own, output, elapsed)
                 for pooling, own in zip(self._poolings, poolings, strict=True)
             )
         return RecurrentState(after.cells, poolings, state.moment)

@@ -84,7 +84,7 @@ class NewMoments(NamedTuple):
         moment of customer ``i``, if no event joins it.
     offsets : ndarray of shape (C + 1,), int64
         Moments of each customer; the last of them stays open.
-    gaps : ndarray of shape (n_events,)
+    interarrival : ndarray of shape (n_events,)
         Time since the previous event, in ticks; 0 for late events. NaN for a first one.
     """
 
@@ -94,7 +94,7 @@ class NewMoments(NamedTuple):
     is_earlier: np.ndarray
     moments: np.ndarray
     offsets: np.ndarray
-    gaps: np.ndarray
+    interarrival: np.ndarray
 
     @classmethod
     def of(
@@ -141,20 +141,20 @@ class NewMoments(NamedTuple):
             interarrival_times(record, _not_before_last(record, times, offsets), first),
         )
 
-    def gaps_of_times(
+    def interarrival_of_moments(
         self, record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
     ) -> np.ndarray:
-        """Return `gaps` for the channels of times, those of the first event of moments.
+        """Return `interarrival` for the channels of times, which belong to moments.
 
         A late event that is the first one of its moment is counted from the moment
         before, and not from the last event.
         """
         if not self.is_earlier.any():
-            return self.gaps
-        gaps, first = self.gaps.copy(), offsets[:-1][self.is_earlier]
+            return self.interarrival
+        interarrival, first = self.interarrival.copy(), offsets[:-1][self.is_earlier]
         begin, before = (record[name][self.is_earlier] for name in ("begin", "before"))
-        gaps[first] = np.where(before < begin, times[first] - before, np.nan)
-        return gaps
+        interarrival[first] = np.where(before < begin, times[first] - before, np.nan)
+        return interarrival
 
     def begin_and_before(
         self, record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
@@ -213,6 +213,8 @@ def interarrival_times(
         First new event of each customer.
     """
     # Across customers the differences have no meaning: `first` replaces them.
-    gaps = np.diff(times, prepend=times[:1]).astype("float64")
-    gaps[first] = np.where(record["count"] > 0, times[first] - record["last"], np.nan)
-    return gaps
+    interarrival = np.diff(times, prepend=times[:1]).astype("float64")
+    interarrival[first] = np.where(
+        record["count"] > 0, times[first] - record["last"], np.nan
+    )
+    return interarrival

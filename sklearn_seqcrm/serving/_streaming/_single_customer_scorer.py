@@ -18,7 +18,7 @@ from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm._store import check_unicode
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
-from sklearn_seqcrm.serving._streaming._event_fields import require_fields
+from sklearn_seqcrm.serving._streaming._event_fields import require_key
 from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
@@ -157,8 +157,8 @@ class SingleCustomerScorer:
         int
             1, or 0 for a late event that is left out.
         """
-        require_fields(event, stream.keys, "event")
         key = stream.keys[0]
+        require_key(event, key, "customer", "event")
         customer = _id_of(event[key], stream, f"event[{key!r}]")
         slot = stream.states.find_one(customer)
         tick, values = self._read_event(event, stream, slot)
@@ -185,7 +185,7 @@ class SingleCustomerScorer:
     ) -> tuple[Any, dict[str, Any]]:
         """Return the tick of an event, None for a late one, and its fields."""
         column = stream.keys[1]
-        require_fields(event, [column], "event")
+        require_key(event, column, "time", "event")
         values = stream.row_encoder.read(event)
         return self._tick_of(event[column], column, stream, slot), values
 
@@ -255,7 +255,11 @@ class SingleCustomerScorer:
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
         parts = self._parts
-        row = pd.DataFrame({name: [statics[name]] for name in parts.roles.statics})
+        values = {name: [statics[name]] for name in parts.roles.statics}
+        for name, [value] in values.items():
+            if isinstance(value, str):
+                check_unicode([value], f"values of statics[{name!r}]")
+        row = pd.DataFrame(values)
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
             row[name] = streamed_histories(
@@ -283,7 +287,7 @@ def _id_of(customer: Any, stream: StreamedHistory, what: str = "customer") -> An
     if is_missing(customer):
         raise ValueError(f"{what} must not be missing; got {customer!r}.")
     if isinstance(customer, str):
-        check_unicode([customer], "customers")
+        check_unicode([customer], f"values of {what}")
     known = stream.states.any_customer
     # The usual case needs no index of pandas.
     if type(customer) in (str, int) and type(customer) is type(known):

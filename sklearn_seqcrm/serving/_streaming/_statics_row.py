@@ -314,4 +314,7 @@ def _number_of(value: Any) -> float:
         return np.nan
     if not is_real(value):
         raise UnusualValueError
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UnusualValueError from error

@@ -185,25 +185,27 @@ class StreamedHistory:
             later.
         """
         slot = self.states.find_one(customer)
-        gap = np.nan if slot < 0 else float(tick - self.states.records["last"][slot])
-        gap_of_times: float | None = gap
+        last = self.states.records["last"]
+        interarrival = np.nan if slot < 0 else float(tick - last[slot])
+        interarrival_of_moment: float | None = interarrival
         is_new = slot < 0 or not self.joins_one(slot, tick)
         if not is_new:
-            gap = max(gap, 0.0)  # 0 for a late event
-            gap_of_times = self._gap_if_earlier(slot, tick)
-        is_earlier = not is_new and gap_of_times is not None
+            interarrival = max(interarrival, 0.0)  # 0 for a late event
+            interarrival_of_moment = self._interarrival_if_earlier(slot, tick)
+        is_earlier = not is_new and interarrival_of_moment is not None
         # Everything that may fail comes before the first change.
-        channels, codes = self.row_encoder.encode(values, tick, gap_of_times)
+        channels, codes = self.row_encoder.encode(values, tick, interarrival_of_moment)
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
         record = records[slot]  # a view
         # As in `advance`: 0 for a first event.
-        gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
+        unit = self.encoder.layout.time_unit
+        in_units = 0.0 if np.isnan(interarrival) else interarrival / unit
         for number, reader in enumerate(self._readers):
             before = self._state_of(record, number)
             after = reader.step.update(
-                before, channels, codes, np.float32(gap_in_units), is_new
+                before, channels, codes, np.float32(in_units), is_new
             )
             if is_earlier:
                 after = reader.step.begin_earlier(after, channels)
@@ -230,7 +232,7 @@ class StreamedHistory:
         times = np.array([tick], self.encoder.clock.dtype)
         return bool(joins(layout, records[slot : slot + 1], times)[0])
 
-    def _gap_if_earlier(self, slot: int, tick: Any) -> float | None:
+    def _interarrival_if_earlier(self, slot: int, tick: Any) -> float | None:
         """Return the time from the moment before to an event before the open one.
 
         NaN if there is no moment before. None if the event is not before the others of
@@ -288,13 +290,13 @@ class StreamedHistory:
             The events.
         """
         times, starts = arrivals.times, arrivals.offsets[:-1]
-        gaps = interarrival_times(self._times_in(slots), times, starts)
-        channels, codes = _encode(encoder, arrivals, gaps)
+        interarrival = interarrival_times(self._times_in(slots), times, starts)
+        channels, codes = _encode(encoder, arrivals, interarrival)
         # Customers side by side, each with equally many events, for one call of the
         # layers; a later stride of a customer starts from the state of the former.
         counts = np.diff(arrivals.offsets)
         for those, index in strides(starts, counts, self._n_states):  # (B,) and (B, T)
-            numbers = (one[index] for one in (times, gaps, channels, codes))
+            numbers = (one[index] for one in (times, interarrival, channels, codes))
             self.advance(slots[those], *numbers)
 
     def _take_moments(
@@ -305,8 +307,8 @@ class StreamedHistory:
         times, offsets = arrivals.times, arrivals.offsets
         record = self._times_in(slots)
         new = NewMoments.of(layout, record, times, offsets)
-        gaps = new.gaps_of_times(record, times, offsets)
-        channels, codes = _encode(encoder, arrivals, gaps)
+        interarrival = new.interarrival_of_moments(record, times, offsets)
+        channels, codes = _encode(encoder, arrivals, interarrival)
         for number in range(len(self._readers)):
             self._advance_moments(slots, number, new, channels, codes)
         for those, index in strides(offsets[:-1], np.diff(offsets), self._n_states):
@@ -328,8 +330,10 @@ class StreamedHistory:
     ) -> None:
         """Update the states of one network in the records of C customers."""
         reader, weights = self._readers[number], self.states.records["weights"]
-        gaps = np.nan_to_num(new.gaps / self.encoder.layout.time_unit)
-        runs = reader.sum_events(channels, codes, gaps.astype("float32"), new.begin)
+        interarrival = np.nan_to_num(new.interarrival / self.encoder.layout.time_unit)
+        runs = reader.sum_events(
+            channels, codes, interarrival.astype("float32"), new.begin
+        )
         # The open moment is the end of the other numbers, see `RecurrentState`.
         place = weights.shape[2] - runs.shape[1]
         opened = weights[slots, number, place:]  # (C, K), a copy
@@ -350,7 +354,7 @@ class StreamedHistory:
         self,
         slots: np.ndarray,
         times: np.ndarray,
-        gaps: np.ndarray,
+        interarrival: np.ndarray,
         channels: np.ndarray,
         codes: np.ndarray,
     ) -> None:
@@ -362,7 +366,7 @@ class StreamedHistory:
             Slots of different customers.
         times : ndarray of shape (B, T)
             Times, ascending.
-        gaps : ndarray of shape (B, T), float64
+        interarrival : ndarray of shape (B, T), float64
             Interarrival times in ticks; NaN for a first event.
         channels : ndarray of shape (B, T, F), float32
             Channels.
@@ -371,11 +375,11 @@ class StreamedHistory:
         """
         records = self.states.records
         # A first event fades a state of zeros, so that any finite time serves.
-        gaps_in_units = np.nan_to_num(gaps / self.encoder.layout.time_unit)
+        in_units = np.nan_to_num(interarrival / self.encoder.layout.time_unit)
         tensors = (
             torch.from_numpy(channels),
             torch.from_numpy(codes.astype("int64")),
-            torch.from_numpy(gaps_in_units.astype("float32")),
+            torch.from_numpy(in_units.astype("float32")),
         )
         before = records[slots]  # (B,), a copy
         for number, reader in enumerate(self._readers):
@@ -552,12 +556,14 @@ def _start_record(
 
 
 def _encode(
-    encoder: EventEncoder, arrivals: Arrivals, gaps: np.ndarray
+    encoder: EventEncoder, arrivals: Arrivals, interarrival: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode events in blocks that fit the cache; return channels and codes."""
     times = arrivals.times
     channels, codes = encoder.layout.empty(len(times))
     for some in blocks(len(times), _WIDTH):
         own = {name: one.take(some) for name, one in arrivals.columns.items()}
-        encoder.encode(own, times[some], gaps[some], (channels[some], codes[some]))
+        encoder.encode(
+            own, times[some], interarrival[some], (channels[some], codes[some])
+        )
     return channels, codes

@@ -151,7 +151,7 @@ def test_invalid_events_by_kind_are_refused():
         ):
             with pytest.raises(error, match=message):
                 read()
-    with pytest.raises(KeyError, match=r"of the kind 'order', but lacks"):
+    with pytest.raises(KeyError, match=r"the kind 'order', but lacks \['price"):
         scorer.update({"order": ORDERS.drop(columns="price"), "return": RETURNS})
     with pytest.raises(TypeError, match="'event' has the value 3"):
         scorer.update({3: ORDERS})
