@@ -60,9 +60,9 @@ def read_options():
     parser.add_argument(
         "--weight",
         choices=["forward", "customers"],
-        default="forward",
-        help="rows that the weight of the hybrid is learned on: those of the latest "
-        "cutoff, or of some customers, which is the default of hybrids",
+        default="customers",
+        help="rows that the weight of the hybrid is learned on: those of some "
+        "customers, which is the default of hybrids, or of the latest cutoff",
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=HERE / "results_predictions")
@@ -78,7 +78,7 @@ def file_of(options, name, seed):
     """Return the path of the predictions of a task and a seed."""
     of = [name, options.split, options.customers or "all", seed]
     of += [f"{options.networks}networks"] if options.networks else []
-    of += ["customers"] if options.weight == "customers" else []
+    of += ["forward"] if options.weight == "forward" else []
     return options.folder / f"{'-'.join(map(str, of))}.npz"
 
 
