@@ -157,6 +157,14 @@ class CutoffSplit(BaseCrossValidator):
         self.history = history
         self.random_state = random_state
 
+    @property
+    def shuffle(self) -> bool:
+        """Whether folds are drawn by `random_state`.
+
+        If so, searches by successive halving need an int as `random_state`.
+        """
+        return self.holdout_customers is not None
+
     def get_n_splits(
         self, X: object = None, y: object = None, groups: object = None
     ) -> int:

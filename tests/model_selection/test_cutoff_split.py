@@ -10,7 +10,12 @@ from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm._columns import store_horizon
@@ -373,6 +378,20 @@ def test_model_selection_of_sklearn():
     search = GridSearchCV(model, grid, cv=cv).fit(X, y)
     assert search.n_splits_ == 2
     assert clone(search).cv.horizon == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"holdout_customers": 0.3, "random_state": 0}])
+def test_a_search_by_successive_halving(options):
+    X = rows_at(np.tile(np.arange(1, 7), 40))
+    y = np.arange(len(X)) % 2
+    model = make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(max_iter=2))
+    cv = CutoffSplit(1, horizon=1, **options)
+    grid = {"rfmfeatures__dialect": ["marketing", "btyd"]}
+    search = HalvingGridSearchCV(model, grid, cv=cv, random_state=0).fit(X, y)
+    assert search.n_splits_ == 1
+    search.set_params(cv=CutoffSplit(1, horizon=1, holdout_customers=0.3))
+    with pytest.raises(ValueError, match="random_state"):
+        search.fit(X, y)
 
 
 def test_the_horizon_of_the_target():
