@@ -206,7 +206,8 @@ def _moved(rows: Rows, joint: _Joint) -> Rows:
     record = timeline.observation._replace(is_lower_bound=True)
     timeline = replace(timeline, observation=record)
     known = np.flatnonzero((rows.identities >= 0) & (rows.start != NO_ROW))
-    identities, start, stop = (column.copy() for column in rows[1:4])
+    identities = rows.identities.copy()
+    start, stop = rows.start.copy(), rows.stop.copy()
     identities[known] = joint.of_segment[rows.identities[known]]
     # An empty history ends where the events from its cutoff on begin.
     start[known] = timeline.positions(identities[known], rows.cutoff[known])
