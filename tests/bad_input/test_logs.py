@@ -99,7 +99,7 @@ LOGS = {
         TypeError,
     ),
     "an integer beyond the floats": (
-        build(amount=[10**400] * len(EVENTS)),
+        build(amount=pd.Series([10**400] * len(EVENTS), dtype=object)),
         r"Field 'amount' holds an integer .* too large .*, list 'amount' in catego",
     ),
     "a field of several types": (

@@ -259,7 +259,10 @@ class SingleCustomerScorer:
         for name, [value] in values.items():
             if isinstance(value, str):
                 check_unicode([value], f"values of statics[{name!r}]")
-        row = pd.DataFrame(values)
+        try:
+            row = pd.DataFrame(values)
+        except OverflowError:  # pandas 2 infers a type of integers beyond the floats
+            row = pd.DataFrame(values, dtype=object)
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
             row[name] = streamed_histories(
