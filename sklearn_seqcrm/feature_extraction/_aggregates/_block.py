@@ -91,7 +91,7 @@ class Block:
             first_at_or_after(times, low, high, cutoff) if sees_own else high
         )
         begins = [
-            first_at_or_after(times, low, high, _before(cutoff, length))
+            first_at_or_after(times, low, high, saturating_subtract(cutoff, length))
             for length in lengths.lookbacks
         ]
         self._begins = [*begins, low]  # of the lookbacks, then of all events
@@ -304,13 +304,6 @@ class Decays:
         """Return one aggregate, shape (n,)."""
         place = 0 if feature.field is None else self._place[feature.field]
         return self._sums[:, feature.length, place]
-
-
-def _before(cutoff: np.ndarray, length: float) -> np.ndarray:
-    """Return the beginning of a lookback; on an axis of integers its first tick."""
-    if cutoff.dtype == "int64":
-        return saturating_subtract(cutoff, int(length))
-    return cutoff - length
 
 
 _STATISTICS: dict[str, Callable[[Summary], np.ndarray]] = {
