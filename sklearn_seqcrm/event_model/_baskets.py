@@ -166,21 +166,8 @@ class BasketSimulator(Simulator):
     ) -> np.ndarray:
         """Return the probability of each code of a field to be in the next basket.
 
-        Parameters
-        ----------
-        data : RowData of n
-            Rows, as many as memory has room for.
-        keys : ndarray of shape (n,), uint64
-            As for `steps`.
-        name : str
-            A categorical field.
-        n_draws : int
-            Draws of the basket.
-
-        Returns
-        -------
-        ndarray of shape (n, n_codes), float32
-            Means over the draws.
+        Arguments and shapes are those of `Simulator.probabilities`, but draws are of
+        whole baskets.
         """
         key = self._key_of(name)
         density = self.module.fields[key]
