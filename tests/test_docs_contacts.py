@@ -35,3 +35,9 @@ def test_the_plan_keeps_its_limits(page):
 def test_the_page_names_the_public_names():
     text = PAGE.read_text(encoding="utf-8")
     assert [name for name in uplift.__all__ if f"`{name}" not in text] == []
+
+
+def test_the_mail_itself_is_no_outcome(page):
+    """Ann was mailed and ordered nothing; Bob ordered without a mail."""
+    assert page["own_bought"].tolist() == [0, 1]
+    assert page["own_spend"].tolist() == [0, 30]
