@@ -98,8 +98,8 @@ values["truth"] = data.worth * (data.probability - data.probability_without)
 # %%
 # Learn prices
 # ------------
-# The winner of an auction knows the price. Of a lost auction only a lower bound is
-# known, the own bid. `WinRateCurve` takes both into account.
+# The winner of an auction knows the price. A loser knows only a lower bound, its own
+# bid. `WinRateCurve` takes both into account.
 seen = np.where(shown, price, np.nan)
 past = (day >= 21) & (day < 28)
 curve = WinRateCurve(bids[past], seen[past])

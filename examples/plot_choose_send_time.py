@@ -54,8 +54,8 @@ y = data.target
 print(f"{len(X):,} newsletters, {y.mean():.0%} of them opened")
 
 # %%
-# A rule first: the own most frequent hour
-# ----------------------------------------
+# A rule first: the customer's most frequent hour
+# -----------------------------------------------
 # Before any model, count the hours at which a customer has opened, and write at the
 # most frequent one. Customers without an open get the hour with the most opens of all
 # customers. Here the true probabilities show what the rule is worth: 0 is the best hour
@@ -70,10 +70,12 @@ hour_of_open = known["timestamp"].dt.hour
 n_opens = known.groupby(["customer_id", hour_of_open]).size().unstack(fill_value=0)
 single = rows["hour"].groupby(y).value_counts()[1].idxmax()
 own = data.next_days["customer_id"].map(n_opens.idxmax(axis=1)).fillna(single)
-chosen = {"own most frequent hour": own.astype(int).to_numpy()}
-opened_by_rule = truth[np.arange(len(truth)), chosen["own most frequent hour"]].mean()
+chosen = {"customer's most frequent hour": own.astype(int).to_numpy()}
+opened_by_rule = truth[
+    np.arange(len(truth)), chosen["customer's most frequent hour"]
+].mean()
 print(
-    f"opened at one hour for all: {least:.1%}, at the own most frequent hour: "
+    f"opened at one hour for all: {least:.1%}, at the customer's most frequent hour: "
     f"{opened_by_rule:.1%}, {(opened_by_rule - least) / (most - least):.0%} of the gain"
 )
 

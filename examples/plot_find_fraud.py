@@ -21,7 +21,7 @@ and real labels are late and incomplete.
 # %%
 # Payments of cards
 # -----------------
-# Each card has a home, categories in which it pays, an hour, and a level of amounts.
+# Each card has a home, categories in which it pays, an hour, and a typical amount.
 # Some customers travel, which is honest. The kinds of fraud:
 #
 # - *tested*: a tiny payment online, to test the card number, then large ones;
