@@ -84,16 +84,17 @@ def parse_timedelta(
     if isinstance(value, str) and _is_decimal(value):
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
     wanted = f"{what} must be {wanted}, {LENGTH_EXAMPLE}; got {value!r}."
+    other = ", or list the cutoffs" if what == "step" else ""
+    of_calendar = (
+        f"{wanted} Months and years differ in length: write days, such as '30D'{other}."
+    )
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
-        other = ", or list the cutoffs" if what == "step" else ""
-        raise ValueError(
-            f"{wanted} Months and years differ in length: write days, such as "
-            f"'30D'{other}."
-        )
+        raise ValueError(of_calendar)
     try:
         delta = pd.Timedelta(value)
     except (ValueError, TypeError) as error:
-        raise ValueError(wanted) from error
+        is_offset = isinstance(value, pd.DateOffset)
+        raise ValueError(of_calendar if is_offset else wanted) from error
     if delta is pd.NaT:
         raise ValueError(wanted)
     return delta

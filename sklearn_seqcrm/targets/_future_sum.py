@@ -153,7 +153,16 @@ def future_sum(
         windows = windows_after(X, one, gap, history, kinds, kind_field)
         column = windows.log.column(field)
         if column.type.name != "numeric":
-            raise ValueError(f"Field {field!r} is {column.type}, and cannot be summed.")
+            numeric = [
+                name
+                for name in windows.log.fields
+                if windows.log.column(name).type.name == "numeric"
+            ]
+            raise ValueError(
+                f"Field {field!r} is {column.type}, and cannot be summed; the numeric "
+                f"fields are {numeric}. Read numbers with decimal commas by "
+                "pd.read_csv(..., decimal=',')."
+            )
         # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = column.values[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0

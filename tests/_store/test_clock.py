@@ -96,6 +96,12 @@ def test_months_and_years_are_no_length(text):
         Clock("int64", "ns").duration(text.split("'")[1], "horizon")
 
 
+def test_a_calendar_step_is_no_length():
+    text = "got <DateOffset: months=3>. Months and years differ in length: write days"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        Clock("int64", "ns").duration(pd.DateOffset(months=3), "horizon")
+
+
 @pytest.mark.parametrize(
     ("what", "end"), [("step", "'30D', or list the cutoffs."), ("bins", "'30D'.")]
 )

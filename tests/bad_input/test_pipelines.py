@@ -213,6 +213,15 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
         ),
         "Exposures must be known; 1 of 48 in 'days' are missing or infinite",
     ),
+    "exposure: text": (
+        partial(
+            LSTMRegressor(**SMALL, loss="poisson", exposure="days").fit,
+            ENCODED.assign(days="365D"),
+            Y,
+        ),
+        r"The exposure 'days' must hold numbers or durations; got text, .*\['365D'",
+        TypeError,
+    ),
     "exposure: a loss without": (
         regress(Y, exposure="age"),
         "goes with the losses .*'poisson'.*; for loss='squared_error' leave the column",

@@ -488,7 +488,13 @@ def test_the_rest_of_a_day_is_no_new_visit():
             r"no field 'cost'; it has \['event', 'price', 'size'\]",
         ),
         (next_value, "cost", KeyError, "no field 'cost'; it has"),
-        (future_sum, "size", ValueError, "'size' is categorical, and cannot be summed"),
+        (
+            future_sum,
+            "size",
+            ValueError,
+            r"'size' is categorical, and cannot be summed; the numeric fields are "
+            r"\['price'\]\. .*decimal=','",
+        ),
         (future_sum, 1, ValueError, "'field' parameter of future_sum .* Got 1"),
         (next_value, ["price"], ValueError, "'field' parameter of next_value"),
     ],

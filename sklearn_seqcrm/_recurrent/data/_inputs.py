@@ -363,8 +363,8 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     # Only statics: anything that scikit-learn takes as a 2-D array.
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
-        _refuse_text(X, estimator)
         _keep_exposure_unit(estimator, X, reset)
+        _refuse_text(X, estimator)
         if any(dtype.kind not in "biuf" for dtype in X.dtypes):
             X = pd.DataFrame(numbers_of(X), X.index, X.columns)
     if reset:
@@ -445,9 +445,9 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         pd.Index([*roles.statics], tupleize_cols=False)
     )
     statics = table.frame.take(place, axis=1)
+    _keep_exposure_unit(estimator, statics, reset)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics, getattr(estimator, "exposure", None)))
-    _keep_exposure_unit(estimator, statics, reset)
     sources = tuple(history_source(array) for array in arrays)
     return Inputs(
         RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
