@@ -209,6 +209,8 @@ class HistoryReader(nn.Module):
         Share of events whose embedded code training drops, field by field.
     generator : torch.Generator or None, default=None
         Generator of the initial weights, on the CPU; None is seeded with 0.
+    vector_length : float, default=2.0
+        Length at which the vectors of levels start, see `new_embedding`.
 
     Attributes
     ----------
@@ -233,6 +235,7 @@ class HistoryReader(nn.Module):
         precision: str = "float32",
         category_dropout: float = 0.0,
         generator: torch.Generator | None = None,
+        vector_length: float = 2.0,
     ) -> None:
         super().__init__()
         generator = generator or new_generator(0)
@@ -243,7 +246,7 @@ class HistoryReader(nn.Module):
         self.precision = precision
         self.embeddings = nn.ModuleList(
             # A dimension for every level, at most 16.
-            new_embedding(n, min(16, n), generator)
+            new_embedding(n, min(16, n), generator, vector_length)
             for n in spec.n_levels
         )
         size_of_vectors = sum(one.embedding_dim for one in self.embeddings)
