@@ -92,6 +92,11 @@ def parse_timedelta(
         )
     try:
         delta = pd.Timedelta(value)
+    except pd.errors.OutOfBoundsTimedelta as error:
+        raise ValueError(
+            f"{what} is {value!r}, and pandas reads at most 292 years; write longer "
+            "times as np.timedelta64(300_000, 'D')."
+        ) from error
     except (ValueError, TypeError) as error:
         raise ValueError(wanted) from error
     if delta is pd.NaT:
