@@ -138,7 +138,7 @@ def check_name_free(name: str, taken: Collection[str], whose: str, option: str) 
     ValueError: The log has a column 'row' already; choose another name with row=...
     """
     if not isinstance(name, str):
-        raise TypeError(f"{option} must be a name; got {name!r}.")
+        raise TypeError(f"{option} must be text; got {name!r}.")
     if name in taken:
         raise ValueError(
             f"{whose} has a column {name!r} already; choose another name with "

@@ -19,5 +19,5 @@ def test_taken_names_are_refused():
 
 @pytest.mark.parametrize("name", [0, ("a", "b"), None])
 def test_names_are_text(name):
-    with pytest.raises(TypeError, match="row must be a name; got "):
+    with pytest.raises(TypeError, match="row must be text; got "):
         check_name_free(name, ["path"], "The log", "row")

@@ -318,7 +318,7 @@ BAD_ROWS = {
         "rows has a column 'at' already; choose another name with name=...",
     ),
     "a name that is no text": (
-        ROWS, {"name": 0}, TypeError, "name must be a name; got 0."
+        ROWS, {"name": 0}, TypeError, "name must be text; got 0."
     ),
     "an unknown cutoff column": (
         ROWS, {"cutoff": "when"}, KeyError,
