@@ -349,7 +349,9 @@ def positions_by_log(logs: Iterable[Log]) -> dict[Log, list[int]]:
 def _viewed_logs(parts: Sequence[Rows]) -> list[Log]:
     """Return the logs that rows view; missing histories view none and fit any log."""
     viewing = [part for part in parts if (part.start != NO_ROW).any()]
-    return list(positions_by_log(part.log for part in viewing or parts[:1]))
+    # All missing: a log with the fields of the others before that of a fill value.
+    filled = [part for part in parts if part.log.n_customers] or parts
+    return list(positions_by_log(part.log for part in viewing or filled[:1]))
 
 
 def _compact(parts: Sequence[Rows]) -> list[Rows]:

@@ -117,7 +117,7 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
 
 
 def check_name_free(name: str, taken: Collection[str], whose: str, option: str) -> None:
-    """Raise a ValueError if the name of a new column is taken.
+    """Raise an error if the name of a new column is taken, or is no text.
 
     Parameters
     ----------
@@ -137,6 +137,8 @@ def check_name_free(name: str, taken: Collection[str], whose: str, option: str) 
     ...
     ValueError: The log has a column 'row' already; choose another name with row=...
     """
+    if not isinstance(name, str):
+        raise TypeError(f"{option} must be text; got {name!r}.")
     if name in taken:
         raise ValueError(
             f"{whose} has a column {name!r} already; choose another name with "

@@ -92,6 +92,11 @@ def parse_timedelta(
         raise ValueError(of_calendar)
     try:
         delta = pd.Timedelta(value)
+    except pd.errors.OutOfBoundsTimedelta as error:
+        raise ValueError(
+            f"{what} is {value!r}, and pandas reads at most 292 years; write longer "
+            "times as np.timedelta64(300_000, 'D')."
+        ) from error
     except (ValueError, TypeError) as error:
         is_offset = isinstance(value, pd.DateOffset)
         raise ValueError(of_calendar if is_offset else wanted) from error

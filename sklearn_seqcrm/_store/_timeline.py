@@ -35,6 +35,8 @@ from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS, MAX_TICK
 
 # Times that are checked first: in most logs without whole days, they suffice.
 _FEW = 1000
+# Seconds. Offsets of time zones from UTC are multiples, and so are ends of their days.
+_ZONE_STEP = 900
 
 
 class ObservationWindow(NamedTuple):
@@ -140,7 +142,11 @@ class ObservationWindow(NamedTuple):
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
         """Convert the window to another clock."""
-        until = new.read(old.as_scalar(self.until), "observed_until", up=False)[0]
+        what, following = "observed_until", int(self.until) + 1
+        until = new.read(old.as_scalar(self.until), what, up=False)[0]
+        if old.unit and following % (_ZONE_STEP * TICKS_PER_SECOND[old.unit]) == 0:
+            # The end of a day in some time zone: the day is observed to its end.
+            until = new.read(old.as_scalar(following), what)[0] - 1
         return self._replace(until=until)
 
 

@@ -18,6 +18,7 @@ from sklearn_seqcrm.events._read import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs
+from sklearn_seqcrm.events._time_range import warn_far_beginning as warn_far_beginning
 from sklearn_seqcrm.events._time_range import (
     warn_far_observation as warn_far_observation,
 )

@@ -248,7 +248,7 @@ class EventLog(StoredLog):
         elif until != self.timeline.observed_until:
             warn_far_observation(timeline)
         if timeline.span[0] < self.timeline.span[0]:
-            warn_far_beginning(timeline, self._names[1])
+            warn_far_beginning(timeline.clock, timeline.times, self._names[1])
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

@@ -182,8 +182,6 @@ def _summaries(
             "how must be a dict of the summary of each field, for example "
             f"{{'amount': 'mean'}}; got {how!r}."
         )
-    if not isinstance(count_field, str):
-        raise TypeError(f"count_field must be a name; got {count_field!r}.")
     check_name_free(count_field, [*log.names, *log.fields], "The log", "count_field")
     chosen = dict(how or {})
     chosen_among(list(chosen), log.fields, "the log", "how")

@@ -53,7 +53,7 @@ def warn_about_events(
     warn_date_like_times(timeline, f"times in column {time!r}")
     if observed_until is None:
         warn_isolated_events(timeline, time)
-    warn_far_beginning(timeline, time)
+    warn_far_beginning(timeline.clock, timeline.times, time)
     warn_far_observation(timeline)
 
 

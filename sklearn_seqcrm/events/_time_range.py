@@ -294,7 +294,9 @@ def _first_isolated(times: np.ndarray, clock: Clock) -> Any:
     return tail[first + 1]
 
 
-def warn_far_beginning(timeline: Timeline, time: str) -> None:
+def warn_far_beginning(
+    clock: Clock, times: np.ndarray, time: str, counts: np.ndarray | None = None
+) -> None:
     """Warn of events many years before all others, whose date often means "unknown".
 
     ::
@@ -304,23 +306,29 @@ def warn_far_beginning(timeline: Timeline, time: str) -> None:
 
     Parameters
     ----------
-    timeline : Timeline
-        Times of a log of datetimes; other logs pass.
+    clock : Clock
+        The axis of the times; only datetimes are judged.
+    times : ndarray of shape (n,)
+        Times of the events.
     time : str
         Name of their column.
+    counts : ndarray of shape (n,) or None, default=None
+        Number of events at each time; None: 1.
     """
-    clock, times = timeline.clock, timeline.times
-    found = _first_of_bulk(times, clock)
+    if counts is None:
+        counts = np.broadcast_to(1, times.shape)
+    n_events = int(counts.sum())
+    found = _first_of_bulk(times, counts, n_events, clock)
     if found is None:
         return
     begin, silence = found
-    early = times[times < begin]
+    early = times < begin
     bulk = clock.as_scalar(begin)
     warnings.warn(
-        f"{len(early):,} of {len(times):,} events came "
+        f"{counts[early].sum():,} of {n_events:,} events came "
         f"{silence:.0f} years before all others, the last of them "
-        f"at {clock.as_scalar(early.max())}; the others begin at {bulk}. Such dates "
-        "often stand for an unknown one. As first events of their customers they "
+        f"at {clock.as_scalar(times[early].max())}; the others begin at {bulk}. Such "
+        "dates often stand for an unknown one. As first events of their customers they "
         "stretch tenures, and snapshots_every begins with them. If they are wrong, "
         f"correct or drop the rows with events[{time!r}] < {_as_code(bulk)}. If they "
         "are right, ignore this warning.",
@@ -329,29 +337,31 @@ def warn_far_beginning(timeline: Timeline, time: str) -> None:
     )
 
 
-def _first_of_bulk(times: np.ndarray, clock: Clock) -> tuple[int, float] | None:
+def _first_of_bulk(
+    times: np.ndarray, counts: np.ndarray, n_events: int, clock: Clock
+) -> tuple[int, float] | None:
     """Return the first time after far earlier ones, and the years between them."""
     per_day = clock.ticks_per_day()
-    if per_day is None or len(times) < _MANY:
+    if per_day is None or n_events < _MANY:
         return None
     far, found = int(_FAR_DAYS * per_day), None
     begin, last = int(times.min()), int(times.max())
     # From one time to the next that is far from it: early ones may lie apart.
     while last - begin > far:
         begin = int(times[times > begin + far].min())
-        early = times[times < begin]
-        if len(early) > _FAR_SHARE * len(times):
+        is_early = times < begin
+        early, n_early = times[is_early], int(counts[is_early].sum())
+        if n_early > _FAR_SHARE * n_events:
             break
         silence = begin - int(early.max())
-        if silence > max(last - begin, far) and _may_be_wrong(early, times, per_day):
+        # Wrong dates are very few, or on a few days.
+        may_be_wrong = (
+            n_early <= _ISOLATED * n_events
+            or len(np.unique(early // per_day)) <= _FAR_DATES
+        )
+        if silence > max(last - begin, far) and may_be_wrong:
             found = begin, silence / per_day / 365.25
     return found
-
-
-def _may_be_wrong(early: np.ndarray, times: np.ndarray, per_day: Any) -> bool:
-    """Return whether early events are very few, or on a few days."""
-    few = len(early) <= _ISOLATED * len(times)
-    return few or len(np.unique(early // per_day)) <= _FAR_DATES
 
 
 def warn_far_observation(timeline: Timeline) -> None:

@@ -217,8 +217,9 @@ class CutoffSplit(BaseCrossValidator):
         KeyError
             If `X` has no column `history`.
         ValueError
-            If a parameter is out of its range, there are too few distinct cutoffs or
-            customers, or a fold has nothing to train on.
+            If a parameter is out of its range, `y` has another number of rows than `X`,
+            there are too few distinct cutoffs or customers, or a fold has nothing to
+            train on.
 
         Warns
         -----
@@ -285,6 +286,12 @@ class CutoffSplit(BaseCrossValidator):
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
         array = one_history(X, self.history)
+        if y is not None and len(y) != len(array):
+            raise ValueError(
+                f"y has {len(y)} rows, but X has {len(array)}, and folds are positions "
+                "of rows in both. If rows were dropped from y, X.loc[y.index] are the "
+                "others."
+            )
         clock = array.log.timeline.clock
         lengths = {"horizon": self.horizon, "gap": self.gap}
         if self.horizon is None:

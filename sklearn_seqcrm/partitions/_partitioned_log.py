@@ -27,6 +27,7 @@ from sklearn_seqcrm.events import (
     EventLog,
     read_rows,
     warn_decimal_commas,
+    warn_far_beginning,
     warn_far_observation,
     warn_isolated_times,
     warn_other_zone,
@@ -115,7 +116,8 @@ class PartitionedLog:
         fields of text look like numbers with decimal commas, by the first partition; if
         datetimes of a field have a time zone and the times have none, or the other way
         round; if one event, or a few, are long after all others, or `observed_until`
-        is. Logs among the items have warned when they were made.
+        is, or some are years before all others, such as events of 1900-01-01. Logs
+        among the items have warned when they were made.
 
     See Also
     --------
@@ -191,9 +193,11 @@ class PartitionedLog:
         sample = self._schema.sample
         warn_decimal_commas(sample.columns, self._options.categorical)
         warn_other_zone(self._schema.other_zone, timeline.clock)
+        times, counts = self._schema.times
+        warn_far_beginning(timeline.clock, times, time, counts)
         # Functions may return logs, whose end of observation confirms late events.
         if observed_until is None and not self._schema.is_given:
-            warn_isolated_times(timeline.clock, *self._schema.times, time)
+            warn_isolated_times(timeline.clock, times, counts, time)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""

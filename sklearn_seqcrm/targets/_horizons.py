@@ -173,10 +173,10 @@ def stack_horizons(
             "are the others."
         )
     check_name_free(name, X.columns, "X", "name")
-    _check_horizons(y.columns)
+    horizons = _horizons_of(y.columns)
     known = y.notna().to_numpy()  # (n, k)
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
-    rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})
+    rows = X.iloc[row].assign(**{name: horizons[column].to_numpy()})
     target = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
     target.attrs.update(y.attrs)
     # The longest horizon of `y`, under the new name.
@@ -188,8 +188,10 @@ def stack_horizons(
     return rows, target
 
 
-def _check_horizons(columns: pd.Index) -> None:
-    """Raise an error for columns that are not different Timedeltas or numbers."""
+def _horizons_of(columns: pd.Index) -> pd.Index:
+    """Return columns as horizons; refuse any but different Timedeltas or numbers."""
+    if isinstance(columns, pd.CategoricalIndex):  # of a pivoted table
+        columns = pd.Index(columns.to_numpy(), name=columns.name)
     # Columns that were joined or selected may be objects.
     if columns.inferred_type not in _HORIZONS:
         raise TypeError(
@@ -201,3 +203,4 @@ def _check_horizons(columns: pd.Index) -> None:
     if not columns.is_unique:
         twice = columns[columns.duplicated()].unique()[:5]
         raise ValueError(f"y has several columns for the horizons {list(twice)}.")
+    return columns

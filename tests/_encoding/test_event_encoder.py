@@ -95,3 +95,21 @@ def test_levels_of_another_type_are_refused():
             if other != name:
                 with pytest.raises(ValueError, match=f"categorical .{other}. and was"):
                     encoder.transform(pages[other])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_an_unknown_end_stays_unknown_on_another_clock(unit):
+    """Rows of a file lack the events after their cutoffs; no window is complete."""
+    pa = pytest.importorskip("pyarrow")
+    when = pd.to_datetime(["2024-01-01", "2024-01-05", "2024-01-03"])
+    table = pd.DataFrame({"who": ["a", "a", "b"], "when": when.as_unit("s")})
+    X = EventLog(table, "who", "when").snapshots(["2024-01-04"])
+    encoder = HistoryEncoder().fit(X)
+    table["when"] = table["when"].dt.as_unit(unit)
+    X = EventLog(table, "who", "when").snapshots(["2024-01-04"])
+    read = pa.Table.from_pandas(X).to_pandas()
+    ends = [
+        encoder.transform(rows)["history"].array.log.timeline.end_is_known
+        for rows in (X, read)
+    ]
+    assert ends == [True, False]

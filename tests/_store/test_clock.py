@@ -110,6 +110,14 @@ def test_only_steps_can_be_replaced_by_cutoffs(what, end):
         Clock("int64", "ns").duration("6MS", what)
 
 
+def test_lengths_of_centuries_have_a_way_out():
+    """As a text that is no length of time, the error said."""
+    clock = Clock("int64", "s")
+    with pytest.raises(ValueError, match="'300000D', and pandas reads at most 292 ye"):
+        clock.duration("300000D", "lookback")
+    assert clock.duration(np.timedelta64(300_000, "D"), "lookback") == 300_000 * 86_400
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("5m", 300), ("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],

@@ -15,3 +15,9 @@ def test_taken_names_are_refused():
     message = r"The log has a column 'row' already; choose another name with row=\.\.\."
     with pytest.raises(ValueError, match=message):
         check_name_free("row", ["row"], "The log", "row")
+
+
+@pytest.mark.parametrize("name", [0, ("a", "b"), None])
+def test_names_are_text(name):
+    with pytest.raises(TypeError, match="row must be text; got "):
+        check_name_free(name, ["path"], "The log", "row")

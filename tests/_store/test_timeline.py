@@ -24,6 +24,23 @@ def test_one_time_within_a_day_makes_a_log_of_moments():
         assert np.isfinite(y).tolist() == [is_complete]
 
 
+@pytest.mark.parametrize("zone", [None, "Asia/Kolkata"])
+def test_the_last_day_stays_whole_in_a_finer_unit(zone):
+    """A log of seconds until "23:59:59" is observed to midnight, also when merged."""
+    times = pd.DatetimeIndex(["2024-03-01 10:00:00", "2024-03-30 11:30:05"], tz=zone)
+    until = pd.Timestamp("2024-03-31 23:59:59", tz=zone)
+    logs = {
+        unit: log_of(times.as_unit(unit), observed_until=until) for unit in ("s", "us")
+    }
+    merged = EventLog.concat(logs)
+    assert merged.timeline.observation.limited_by is None
+    for log, kinds in ((logs["s"], None), (logs["us"], None), (merged, ["s", "us"])):
+        cutoff = pd.Timestamp("2024-03-25", tz=zone)
+        X = log.attach(pd.DataFrame({"who": ["a"]}), cutoff=cutoff)
+        assert churned(X, "7D", kinds=kinds).tolist() == [0]
+        assert churned(X, "604801s", kinds=kinds, censored="nan").isna().all()
+
+
 # --- One kind that ends before the others --- -------------------------------------
 
 

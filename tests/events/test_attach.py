@@ -317,6 +317,9 @@ BAD_ROWS = {
         ROWS, {"name": "at"}, ValueError,
         "rows has a column 'at' already; choose another name with name=...",
     ),
+    "a name that is no text": (
+        ROWS, {"name": 0}, TypeError, "name must be text; got 0."
+    ),
     "an unknown cutoff column": (
         ROWS, {"cutoff": "when"}, KeyError,
         "cutoff='when' is neither a column of rows, which has ['customer', 'at'], nor "

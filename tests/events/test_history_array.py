@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
+from sklearn_seqcrm.feature_extraction import RFMFeatures
 from tests.events.reference import histories
 
 ROWS = pd.DataFrame({"customer": ["ann", "nobody", "bob"]})
@@ -241,6 +242,17 @@ def test_a_column_without_history_joins_any_log(log, case, kind):
         nothing[0] = array[0]
         assert nothing.log is log
         assert nothing[0] == array[0]
+
+
+@pytest.mark.parametrize("periods", [1, -3, 9])
+def test_shifted_rows_keep_the_log(log, periods):
+    """Of missing histories alone, transformers said that their times were of others."""
+    X = log.attach(ROWS, cutoff="2024-01-09")
+    rfm = RFMFeatures(amount="x").fit(X)
+    for rows in (X, X[:1]):
+        shifted = rows.assign(history=rows["history"].shift(periods))
+        assert shifted["history"].array.log is log
+        assert rfm.transform(shifted)[shifted["history"].isna()].isna().all(axis=None)
 
 
 def test_missing_rows_of_any_log_join_any_other(log):

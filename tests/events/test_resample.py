@@ -342,7 +342,7 @@ def test_float32_stays_and_overflows_to_infinity():
         ({"period": "1D", "how": "mean"}, TypeError, "how must be a dict.*got 'mean'"),
         ({"period": "1D", "count_field": "x"}, ValueError, "count_field=..."),
         ({"period": "1D", "count_field": "day"}, ValueError, "'day' already"),
-        ({"period": "1D", "count_field": None}, TypeError, "must be a name; got None"),
+        ({"period": "1D", "count_field": None}, TypeError, "must be text; got None"),
     ],
 )
 def test_errors_name_the_way_out(events, options, error, message):

@@ -179,6 +179,11 @@ def test_ranking_by_decision_functions():
     [
         ({"models": {}}, ValueError, "at least one model"),
         ({"models": [Offset()]}, TypeError, "'models' parameter"),
+        (
+            {"models": {"a": Offset}},
+            TypeError,
+            r"\['a'\] is the class .* write Offset\(",
+        ),
         ({"reference": "two"}, ValueError, r"one of \['one'\]; got 'two'"),
         ({"scoring": []}, ValueError, "at least one score"),
         ({"scoring": None}, TypeError, "scoring must be the name"),

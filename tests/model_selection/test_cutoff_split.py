@@ -22,6 +22,7 @@ from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import CutoffSplit
+from sklearn_seqcrm.targets import churned
 
 
 def rows_at(cutoffs, *, seed=0):
@@ -540,6 +541,21 @@ def test_unknown_customers_without_their_column():
         assert_frame_equal(splitter.report(form), expected)
         [(train, test)] = splitter.split(form)
         assert not set(X["id"].iloc[train]) & set(X["id"].iloc[test])
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_target_of_other_rows(as_array):
+    """Positions of X would take other rows of the target, without an error."""
+    events = pd.DataFrame({"who": [1, 2, 1, 2], "day": [0, 1, 5, 11]})
+    X = EventLog(events, "who", "day").snapshots([2, 6, 7, 9])
+    y = churned(X, 4, censored="drop")
+    assert len(y) < len(X)
+    split = CutoffSplit(1, horizon=4)
+    for ask in (split.report, lambda *both: list(split.split(*both))):
+        match = f"y has {len(y)} rows, but X has {len(X)}.*X.loc.y.index. are the"
+        with pytest.raises(ValueError, match=match):
+            ask(X, y.to_numpy() if as_array else y)
+        ask(X.loc[y.index], y)
 
 
 def test_no_history():

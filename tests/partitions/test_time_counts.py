@@ -10,7 +10,7 @@ import pytest
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions import PartitionedLog
 from sklearn_seqcrm.partitions._time_counts import TimeCounts
-from tests.events.test_wrong_dates import HONEST, LATE, TWO_YEARS
+from tests.events.test_wrong_dates import HONEST, HONEST_FIRST, LATE, TWO_YEARS
 
 
 def log_of_times(times, **options):
@@ -39,8 +39,30 @@ def test_other_last_events_are_no_warning(case):
     log_of_times(HONEST[case])
 
 
-def test_logs_among_the_items_have_warned(recwarn):
-    table = pd.DataFrame({"who": 1, "time": [*TWO_YEARS, pd.Timestamp("2050-01-01")]})
+@pytest.mark.parametrize("n", [2_000, 200_000])
+@pytest.mark.parametrize("options", [{}, {"observed_until": "2024-12-31"}])
+def test_early_events_of_all_partitions_are_one_warning(n, options):
+    """As of one log: of few distinct times, and of more than are kept."""
+    bulk = pd.to_datetime(np.linspace(1.68e9, 1.73e9, n), unit="s")
+    times = bulk.append(pd.to_datetime(["1900-01-01", "1900-01-01"]))
+    match = rf"^2 of {n + 2:,} events came 123 years before all others, the last of "
+    with pytest.warns(UserWarning, match=match) as found:
+        log_of_times(times, **options)
+    assert [one.filename for one in found] == [__file__]
+    table = pd.DataFrame({"who": 1, "time": times})
+    with pytest.warns(UserWarning, match=match) as of_one:
+        EventLog(table, "who", "time", **options)
+    assert str(of_one[0].message) == str(found[0].message)
+
+
+@pytest.mark.parametrize("times", HONEST_FIRST)
+def test_other_first_events_are_no_warning(times):
+    log_of_times(times)
+
+
+@pytest.mark.parametrize("wrong", ["2050-01-01", "1900-01-01"])
+def test_logs_among_the_items_have_warned(recwarn, wrong):
+    table = pd.DataFrame({"who": 1, "time": [*TWO_YEARS, pd.Timestamp(wrong)]})
     log = EventLog(table, "who", "time")
     assert len(recwarn) == 1
     PartitionedLog([log], "who", "time")

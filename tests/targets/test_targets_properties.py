@@ -371,3 +371,7 @@ def test_stacked_horizons_are_a_loop_over_rows_and_horizons(problem):
     assert list(found) == expected
     assert target.index.equals(rows.index)
     assert rows.columns.tolist() == [*X.columns, "how long"]
+    by_level = y.set_axis(pd.CategoricalIndex(y.columns, ordered=True), axis=1)
+    again, same = stack_horizons(X, by_level, name="how long")
+    pd.testing.assert_frame_equal(again, rows)
+    pd.testing.assert_series_equal(same, target)
