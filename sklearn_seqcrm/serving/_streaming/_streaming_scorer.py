@@ -395,10 +395,11 @@ class StreamingScorer(PredictionsMixin):
         """
         estimator: Any = self._parts.estimator
         times = None if horizon is None else _times_of(estimator, horizon)
+        statics = {} if statics is None else statics  # a Series has no truth value
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._single_customer_scorer.outputs(
-                customer, event, statics or {}, cutoff, stream, on_accept
+                customer, event, statics, cutoff, stream, on_accept
             )
         if times is not None:
             outputs = [one.repeat(len(times), axis=0) for one in outputs]
