@@ -175,7 +175,8 @@ class NextValuesMixin(SimulationMixin):
             else:
                 data = learned.encode(table, rows, np.arange(len(array)))
             simulator = _SIMULATORS[basket, open_basket](self.nets_[0], learned)
-            n_draws = n_draws or (_BASKETS if basket else _DRAWS)
+            # torch takes no integers of NumPy.
+            n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
         seen = _seen_levels(rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
