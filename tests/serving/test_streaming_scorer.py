@@ -192,6 +192,8 @@ def test_several_history_columns(estimator, moments):
         ids = {"history": row["who"], "visits": row["place"]}
         found = scorer.score_one(ids, None, as_event(row), AFTER)
         assert_allclose(found, wanted, **EXACT)
+    with pytest.raises(ValueError, match=r"no entry for the history columns \['hist"):
+        scorer.score_one({"visits": "Rome"}, None, as_event(row), AFTER)
 
 
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
