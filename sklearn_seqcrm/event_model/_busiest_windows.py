@@ -15,6 +15,7 @@ _BOUND_FACTOR = 2
 # Least bound: training customers have few events in short windows, often a single one,
 # and twice as many would cut off ordinary simulated customers.
 _LEAST_BOUND = 20
+_MOST_BOUND = 2.0**62
 
 
 class BusiestWindows(NamedTuple):
@@ -80,4 +81,5 @@ class BusiestWindows(NamedTuple):
             most: float = self.counts[at]
         else:  # longer than any history: extrapolate the rate in the longest window
             most = self.counts[-1] * length / self.lengths[-1]
-        return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))
+        # A horizon of floats may be 1e308, and the product infinite.
+        return max(_LEAST_BOUND, math.ceil(min(_BOUND_FACTOR * most, _MOST_BOUND)))

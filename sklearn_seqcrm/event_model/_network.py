@@ -212,9 +212,7 @@ class EventNetwork(nn.Module):
             Rows, each with its own sequence.
         """
         found = self.log_probs(part)
-        of_events = found.time
-        for one in found.fields:
-            of_events = of_events + one
+        of_events = sum(found.fields, found.time)
         total = found.survival.index_add(0, found.row, of_events)
         return -total[:, None]
 

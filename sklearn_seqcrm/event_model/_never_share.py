@@ -85,8 +85,10 @@ def calibrate_never_share(
     rows, row = rows.select(lambda column: column[every]), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
-    length = _record_length(ranks.concatenate(rows.cutoff - first))
-    horizons = np.multiply(_HORIZONS, length).astype(first.dtype)[:, None]
+    # Lengths are in ticks of the network; the log of X may have another unit.
+    per_tick = learned.encoder.clock.ticks_of(rows.log.timeline.clock)
+    length = _record_length(ranks.concatenate((rows.cutoff - first) * per_tick))
+    horizons = np.multiply(_HORIZONS, length / per_tick).astype(first.dtype)[:, None]
     # All landmarks at once: rows of a customer share a pass over the events.
     landmark, kept = np.nonzero((horizons > 0) & (first < rows.cutoff - horizons))
     if len(kept):
@@ -94,7 +96,7 @@ def calibrate_never_share(
         horizon = horizons[landmark, 0]
         before = _at_landmarks(at_cutoff, horizon)
         log_never, until_landmark, until_cutoff = _log_survival(
-            net, learned, table, before, row[kept], horizon
+            net, learned, table, before, row[kept], horizon * per_tick
         )
         came = before.stop < at_cutoff.stop
         found = _losses(log_never, until_landmark, until_cutoff, came)
@@ -123,10 +125,13 @@ def _log_survival(
     table_row: np.ndarray,
     horizon: np.ndarray,
 ) -> np.ndarray:
-    """Return log p, log S(c) and log S(c + h) of rows, shape (3, n), float64."""
+    """Return log p, log S(c) and log S(c + h) of rows, shape (3, n), float64.
+
+    `horizon`, of shape (n,), is in ticks of the network, float64.
+    """
     data = learned.encode(table, rows, table_row)
     last, elapsed = last_times(data.sources[0])
-    until_cutoff = elapsed + horizon.astype("float64")  # from the last event on
+    until_cutoff = elapsed + horizon  # from the last event on
     log_time = learned.grid.log_censoring_time(until_cutoff, last).astype("float32")
     module = net.module_
     found = np.empty((3, len(data)))

@@ -161,21 +161,21 @@ class NextValuesMixin(SimulationMixin):
             known, candidates, exclude, field, _values_of_log(rows, field)
         )
         keys = row_keys(array, 0, count=False)
+        data, baskets = (
+            split_open_baskets(learned, table, rows)
+            if open_basket
+            else (learned.encode(table, rows, np.arange(len(array))), None)
+        )
         if within is not None:
-            data = learned.encode(table, rows, np.arange(len(array)))
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(
                 learned, data, keys, within, n_paths, name="within"
             )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
-            baskets = None
-            if open_basket:
-                data, baskets = split_open_baskets(learned, table, rows)
-            else:
-                data = learned.encode(table, rows, np.arange(len(array)))
             simulator = _SIMULATORS[basket, open_basket](self.nets_[0], learned)
-            n_draws = n_draws or (_BASKETS if basket else _DRAWS)
+            # torch takes no integers of NumPy.
+            n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
         seen = _seen_levels(rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():

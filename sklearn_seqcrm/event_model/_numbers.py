@@ -305,7 +305,8 @@ def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | Non
     sizes = np.abs(values)
     largest = sizes.max()
     # Rounding errors of sums around 0 are small beside most numbers.
-    residue = 1e-9 * min(1.0, float(np.median(sizes[sizes > 0]))) if largest else 0.0
+    with np.errstate(over="ignore"):  # the mean of two sizes of 1e308 is infinite
+        residue = 1e-9 * min(1.0, np.median(sizes[sizes > 0])) if largest else 0.0
     for decimals in _DECIMALS:
         whole = values * 10.0**decimals
         if largest * 10.0**decimals > 2.0**53:

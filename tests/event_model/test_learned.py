@@ -161,6 +161,7 @@ def test_busiest_windows_against_a_loop():
     assert found.bound(found.lengths[-1]) == max(20, 2 * counts.max())
     # For longer than anyone was seen, at the same pace.
     assert found.bound(10 * found.lengths[-1]) == 20 * found.counts[-1]
+    assert found.bound(1.7e308) == 2**62
 
 
 def test_batches_are_mixed_and_parts_alike():

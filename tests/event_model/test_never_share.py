@@ -111,6 +111,26 @@ def test_faithful_customers_are_left_alone():
     assert np.sqrt(np.mean((simulated - counts) ** 2)) < 1.25
 
 
+def test_rows_of_another_unit_of_time():
+    """Landmarks were counted in the ticks of the log, as if they were the network's."""
+    faithful, start = purchases(0.0), pd.Timestamp("2024-01-01")
+    when = start + pd.to_timedelta(faithful.pop("time").round(), unit="D")
+    people = pd.DataFrame({"who": range(N)})
+
+    def rows(unit):
+        log = EventLog(faithful.assign(when=when.astype(f"M8[{unit}]")), "who", "when")
+        return log.attach(people, cutoff=start + pd.Timedelta(END, "D"))
+
+    X = rows("us")
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    offsets = []
+    for one in (X, rows("ns"), rows("s")):
+        calibrate_never_share(model.net_, model._learned, one, model)
+        offsets.append(model.net_.module_.time.logit_offset[1].item())
+    assert offsets[0] < -1
+    assert offsets == [offsets[0]] * 3
+
+
 # Parts --------------------------------------------------------------------------------
 
 

@@ -28,6 +28,12 @@ def test_next_values_are_most_probable_first(model, X):
     assert_frame_equal(found, model.predict_next(X, "kind", n=3))
 
 
+def test_numbers_of_draws_and_values_of_numpy(model, X):
+    for draws in ({}, {"basket": True}, {"within": "90D"}):
+        found = model.predict_next(X, "kind", np.int64(2), n_draws=np.int64(3), **draws)
+        assert_frame_equal(found, model.predict_next(X, "kind", 2, n_draws=3, **draws))
+
+
 def test_next_values_are_those_of_simulations(model, X):
     rows = X[X["history"].array.lengths > 2].iloc[:4]
     found = model.predict_next(rows, "kind", n=3, n_draws=500)

@@ -136,6 +136,15 @@ def test_extreme_numbers_keep_training_finite(number):
     assert np.isfinite(found.dropna()).all()
 
 
+def test_numbers_at_the_end_of_the_floats():
+    """The median of an even number of them overflowed, with a warning of NumPy."""
+    events = make_events(10).assign(amount=1.7e308)
+    for n_events in (40, 41):
+        log = EventLog(events.iloc[:n_events], "who", "when")
+        model = LSTMEventModel(**SMALL).fit(log.attach(make_rows(10), cutoff="at"))
+        assert model.resolutions_["amount"] == 1e-6
+
+
 def test_more_paths_than_at_once(model, X, monkeypatch):
     """With batches of few paths, events stay in their own rows and windows."""
     from sklearn_seqcrm.event_model import _simulate

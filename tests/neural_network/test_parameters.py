@@ -38,6 +38,20 @@ def test_invalid_head_sizes_are_refused(head_sizes):
         LSTMClassifier(**{**SMALL, "head_sizes": head_sizes}).fit(X, Y)
 
 
+@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMEventModel])
+def test_numbers_of_numpy(estimator):
+    """A grid search over np.arange passes them; torch takes none."""
+    rows = make_table() if estimator is LSTMEventModel else X
+    params = {"hidden_size": 4, "bptt_steps": 2, "num_layers": 2, "max_epochs": 1}
+    as_numpy = {name: np.int64(one) for name, one in params.items()}
+    found, expected = (
+        estimator(**one, random_state=0).fit(rows, Y).nets_[0].module_.state_dict()
+        for one in (as_numpy, params)
+    )
+    for name, weights in expected.items():
+        assert torch.equal(found[name], weights)
+
+
 def test_category_dropout_changes_training_only():
     assert X["history"].array.log.layout.n_levels
     expected = LSTMClassifier(**SMALL).fit(X, Y).predict_proba(X)

@@ -192,6 +192,8 @@ def test_several_history_columns(estimator, moments):
         ids = {"history": row["who"], "visits": row["place"]}
         found = scorer.score_one(ids, None, as_event(row), AFTER)
         assert_allclose(found, wanted, **EXACT)
+    with pytest.raises(ValueError, match=r"no entry for the history columns \['hist"):
+        scorer.score_one({"visits": "Rome"}, None, as_event(row), AFTER)
 
 
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
@@ -344,6 +346,33 @@ def test_statics_that_no_table_holds_are_an_error_with_the_column():
         statics = {**as_event(PEOPLE.iloc[1]), "age": age}
         with pytest.raises((TypeError, ValueError), match="'age'"):
             scorer.score_one("c1", None, statics, AFTER)
+
+
+def test_statics_that_cannot_be_levels_are_an_error_as_in_a_table():
+    """Lists were scored as unseen levels."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    for city in (["Bern"], {"Bern": 1}, np.array(["Bern", "Rome"])):
+        statics = {**as_event(PEOPLE.iloc[1]), "city": city}
+        with pytest.raises(TypeError, match="'city' holds values of the type"):
+            scorer.score_one("c1", None, statics, AFTER)
+        rows = PEOPLE.iloc[[1]].assign(city=pd.Series([city], index=[1], dtype=object))
+        with pytest.raises(TypeError, match="'city' holds values of the type"):
+            scorer.predict_proba(rows, AFTER)
+
+
+def test_statics_as_a_series_and_a_single_cutoff():
+    """A Series was an error, and of several cutoffs the first one was taken."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    row = PEOPLE.iloc[1]
+    expected = scorer.score_one("c1", None, as_event(row), AFTER)
+    assert_array_equal(scorer.score_one("c1", None, row, AFTER), expected)
+    for many in ([AFTER, AFTER], pd.Series([AFTER]), []):
+        with pytest.raises(TypeError, match="cutoffs must be one time; got"):
+            scorer.score_one("c1", None, row, many)
+        with pytest.raises(TypeError, match="moment must be one time; got"):
+            scorer.forget_before(many)
 
 
 def test_a_list_of_one_event_is_a_table_of_one():

@@ -79,15 +79,13 @@ def describe(
         one |= {"prefix": sizes.prefixes[i], "start": start}
         histories.append({**one, **_history(encoder)})
     row = StaticsRowEncoder.of(parts)
-    statics = {"columns": [plain(c, "names") for c in parts.roles.statics]}
-    names = [plain(c, "names") for c in parts.estimator._roles.statics]
     return {
         "format": FORMAT,
         "histories": histories,
         "statics": {
-            **statics,
+            "columns": [plain(c, "names") for c in parts.roles.statics],
             **({"parts": None} if row is None else row.learned()),
-            "names": names,
+            "names": [plain(c, "names") for c in parts.estimator._roles.statics],
         },
         "n_sums": sizes.n_sums,
         "answers": {
@@ -289,17 +287,15 @@ def export_onnx(pipeline: Pipeline, path: FilePath) -> list[Path]:
     with isolated_torch_settings("cpu"), torch.no_grad():
         texts = _graphs_and_text(parts)
     names = [path, path.with_suffix(".step.onnx"), path.with_suffix(".json")]
-    files = [name for name, text in zip(names, texts, strict=True) if text is not None]
+    files = [(name, text) for name, text in zip(names, texts, strict=True) if text]
     # All files are written beside their names before the first one is replaced.
     with ExitStack() as stack:
-        beside = [stack.enter_context(replace_atomically(file)) for file in files]
-        found = [text for text in texts if text is not None]
-        for file, text in zip(beside, found, strict=True):
-            file.write_bytes(text)
+        for name, text in files:
+            stack.enter_context(replace_atomically(name)).write_bytes(text)
     if texts[1] is None:
         # An earlier export may have had a step graph, which belongs to its own digest.
         names[1].unlink(missing_ok=True)
-    return files
+    return [name for name, _ in files]
 
 
 def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:

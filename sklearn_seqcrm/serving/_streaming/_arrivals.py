@@ -52,6 +52,8 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
     """
     found = _split(clock, value)
     if found is None:
+        if np.ndim(value):
+            raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
         return clock.read(value, what, up=up)[0].item()
     ticks, rest = found
     return ticks + (up and rest > 0)
@@ -59,8 +61,6 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
     """Return the time of an event in ticks, as `tick_of`; refuse to round it."""
-    if np.ndim(value):
-        raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
     # Rounding down and up agree only for a whole tick.
     tick = tick_of(clock, value, what, up=False)
     if tick != tick_of(clock, value, what):

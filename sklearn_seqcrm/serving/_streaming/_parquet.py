@@ -162,7 +162,10 @@ def _ids_as_arrow(customers: list[Any]) -> Any:
     import pyarrow as pa
 
     try:
-        return pa.array(pd.Index(customers), from_pandas=True)
+        ids = pa.array(pd.Index(customers), from_pandas=True)
+        if pa.types.is_nested(ids.type):  # read back, they would be lists
+            raise TypeError(f"tuples become {ids.type}")
+        return ids
     except (pa.ArrowException, TypeError, OverflowError, UnicodeError) as error:
         raise TypeError(
             "Customers have ids of a type that Parquet cannot store "

@@ -7,7 +7,7 @@ networks compute by `StepReader` and `StepHead`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -92,12 +92,8 @@ class SingleCustomerScorer:
             As in `StreamingScorer.score_one`.
         """
         streams = self._streams
-        ids = {
-            name: _id_of(
-                customer[name] if isinstance(customer, Mapping) else customer, one
-            )
-            for name, one in streams.items()
-        }
+        given = by_history(customer, streams, "customer")
+        ids = {name: _id_of(given[name], one) for name, one in streams.items()}
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
         tick: Any = None
         values: dict[str, Any] = {}
@@ -271,6 +267,16 @@ class SingleCustomerScorer:
         # Row features come first; only the statics at the end are needed here.
         static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
+
+
+def by_history(value: Any, names: Iterable[Any], what: str) -> dict[Any, Any]:
+    """Return a customer, or the name of a column, for each history column."""
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, value)
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise ValueError(f"{what} has no entry for the history columns {missing}.")
+    return {name: value[name] for name in names}
 
 
 def _refuse_other_customer(

@@ -280,9 +280,13 @@ class _Levels:
         row = self._without
         for name, changes in zip(self._columns, self._changes, strict=True):
             value = statics[name]
-            if value is None or value is pd.NA or value != value:
-                continue
-            change = changes.get(value if type(value) is str else text_of(value))
+            if type(value) is not str:
+                if not pd.api.types.is_hashable(value):
+                    raise UnusualValueError
+                if value is None or value is pd.NA or value != value:
+                    continue
+                value = text_of(value)
+            change = changes.get(value)
             row = row + (changes[None] if change is None else change)
         return row.tolist()
 

@@ -32,6 +32,7 @@ from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMix
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
     SingleCustomerScorer,
+    by_history,
 )
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
@@ -172,8 +173,8 @@ class StreamingScorer(PredictionsMixin):
         if (why := parts.streaming_obstacle()) is not None:
             raise ValueError(why)
         names = parts.estimator._roles.histories
-        customers = _by_history(customer, names, "customer")
-        times = _by_history(time, names, "time")
+        customers = by_history(customer, names, "customer")
+        times = by_history(time, names, "time")
         keys = {name: (customers[name], times[name]) for name in names}
         for name, own in keys.items():
             _refuse_repeated(own, parts.encoders[name].schema, name)
@@ -395,10 +396,11 @@ class StreamingScorer(PredictionsMixin):
         """
         estimator: Any = self._parts.estimator
         times = None if horizon is None else _times_of(estimator, horizon)
+        statics = {} if statics is None else statics  # a Series has no truth value
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._single_customer_scorer.outputs(
-                customer, event, statics or {}, cutoff, stream, on_accept
+                customer, event, statics, cutoff, stream, on_accept
             )
         if times is not None:
             outputs = [one.repeat(len(times), axis=0) for one in outputs]
@@ -558,16 +560,6 @@ def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
 def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
-
-
-def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
-    """Return a column for each history column."""
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(names, value)
-    missing = [name for name in names if name not in value]
-    if missing:
-        raise ValueError(f"{what} has no entry for the history columns {missing}.")
-    return {name: value[name] for name in names}
 
 
 def _refuse_repeated(

@@ -131,3 +131,13 @@ def test_a_file_rewritten_by_another_program_is_refused(file, read):
     pq.write_table(pq.read_table(file), file)
     with pytest.raises(ValueError, match="was rewritten by another program"):
         read()
+
+
+def test_ids_that_a_file_would_not_give_back_are_not_written(model, tmp_path):
+    """Tuples were written as lists, and the file was called damaged when read."""
+    scorer = StreamingScorer(model, "who", "when")
+    pairs = pd.Series([("shop", who) for who in EVENTS["who"]], dtype=object)
+    scorer.update(EVENTS.assign(who=pairs))
+    with pytest.raises(TypeError, match=r"cannot store .*make text of them before"):
+        scorer.to_parquet(tmp_path / "states")
+    assert not (tmp_path / "states").exists()
