@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 
+from sklearn_seqcrm._columns._table import as_pandas
 from sklearn_seqcrm._durations import as_floats
 
 
@@ -51,6 +52,7 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
         If it is ambiguous which column holds the events, or values are missing,
         infinite or negative.
     """
+    y = as_pandas(y)
     if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         columns = {name: y[name] for name in y} if y.columns.is_unique else {}
     elif getattr(getattr(y, "dtype", None), "names", None):

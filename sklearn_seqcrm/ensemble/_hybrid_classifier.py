@@ -11,11 +11,10 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, column_or_1d, get_tags
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import with_attrs_of
+from sklearn_seqcrm._columns import read_labels, with_attrs_of
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import (
@@ -229,10 +228,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
         if issparse(y) or (np.ndim(y) == 2 and np.shape(y)[1] > 1):
             return self._read_labels(y)
-        values = column_or_1d(y, warn=True)
-        # Nothing missing.
-        check_array(values, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(values)
+        values = read_labels(y)
         # Parts get labels, losses get their codes.
         self.classes_, codes = np.unique(values, return_inverse=True)
         return with_attrs_of(y, values), codes

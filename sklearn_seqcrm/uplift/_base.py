@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     Table,
+    as_pandas,
     customer_hashes,
     customers_of,
     has_histories,
@@ -394,7 +395,7 @@ class BaseUplift(BaseEstimator, ABC):
         warn_other_order(X, treatment, "treatment")
         if self.estimator is None:
             self._refuse_table(X)
-        X, y = indexable(X, y)
+        X, y = indexable(as_pandas(X), y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
         self._set_names(X)
@@ -437,6 +438,7 @@ class BaseUplift(BaseEstimator, ABC):
             validate_data(self, X, reset=True, skip_check_array=True)
 
     def _checked(self, X: Any) -> Any:
+        X = as_pandas(X)
         # A DataFrame is checked by the estimators, which find columns by name.
         if len(getattr(X, "shape", (0, 0))) != 2:
             raise ValueError(
