@@ -15,7 +15,7 @@ from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import read_labels, with_attrs_of
-from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm._sklearn_compat import BaseSearchCV, with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import (
     Blend,
@@ -291,12 +291,20 @@ def _of_labels(part: Any) -> Any:
 
     Only the last step of a pipeline is repeated for each label.
     """
+    if _takes_labels(part):
+        return part
     if isinstance(part, Pipeline):
         *others, (name, last) = part.steps
-        wrapped = _of_labels(last)
-        if wrapped is last:
-            return part
-        return clone(part).set_params(steps=[*others, (name, wrapped)])
-    if get_tags(part).classifier_tags.multi_label:
-        return part
+        return clone(part).set_params(steps=[*others, (name, _of_labels(last))])
     return MultiOutputClassifier(part)
+
+
+def _takes_labels(part: Any) -> bool:
+    """Return whether a part takes a y of several labels."""
+    if isinstance(part, Pipeline):
+        return _takes_labels(part.steps[-1][1])
+    if isinstance(part, BaseSearchCV):
+        return _takes_labels(part.estimator)
+    tags = get_tags(part)
+    # MultiOutputClassifier and ClassifierChain have the second tag alone.
+    return tags.classifier_tags.multi_label or not tags.target_tags.single_output

@@ -38,6 +38,14 @@ def test_invalid_head_sizes_are_refused(head_sizes):
         LSTMClassifier(**{**SMALL, "head_sizes": head_sizes}).fit(X, Y)
 
 
+@pytest.mark.parametrize("name", ["hidden_size", "num_layers", "bptt_steps"])
+def test_counts_may_be_those_of_numpy(name):
+    """A grid of an array has them."""
+    expected = LSTMClassifier(**{**SMALL, name: 3}).fit(X, Y).predict_proba(X)
+    model = LSTMClassifier(**{**SMALL, name: np.int64(3)}).fit(X, Y)
+    assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_category_dropout_changes_training_only():
     assert X["history"].array.log.layout.n_levels
     expected = LSTMClassifier(**SMALL).fit(X, Y).predict_proba(X)

@@ -237,7 +237,8 @@ class HistoryReader(nn.Module):
         super().__init__()
         generator = generator or new_generator(0)
         self.cell = CELLS[cell]
-        self.hidden_size = hidden_size
+        # torch takes no integers of NumPy, which grids of parameters hold.
+        self.hidden_size = hidden_size = int(hidden_size)
         self.moments = spec.moments
         self.bptt_steps = bptt_steps
         self.precision = precision
@@ -488,7 +489,7 @@ def run_one_way(
     ):
         return _run(direction, steps, state)
     outputs = []
-    for stretch in steps.split(bptt_steps, dim=1):
+    for stretch in steps.split(int(bptt_steps), dim=1):
         output, after = checkpoint(
             _run,
             direction,
