@@ -59,6 +59,7 @@ from sklearn_seqcrm._columns._table import (
 )
 from sklearn_seqcrm._columns._target_attrs import (
     read_labels,
+    read_numbers,
     refuse_not_finite,
     warn_other_order,
     with_attrs_of,

@@ -154,7 +154,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             f"type {event.dtype}."
         ) from error
     # Competing risks: kind 1, 2, ...; 0 is censored.
-    wrong = (numbers < 0) | (numbers != np.floor(numbers))
+    wrong = (numbers < 0) | (numbers != np.floor(numbers)) | np.isinf(numbers)
     if wrong.any():
         raise ValueError(
             "Events in y must be 0 if censored and 1, 2, ... for their kinds; "
@@ -167,6 +167,8 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
 def _read_times(time: pd.Series) -> tuple[np.ndarray, bool]:
     """Convert times to numbers, durations to days; return whether they were those."""
     numbers, in_days = as_floats(time, "The times in y")
+    if not len(numbers):
+        raise ValueError("y has no times (n_samples=0); fit on at least one row.")
     for what, wrong, way in (
         ("contains NaN", np.isnan(numbers), "are missing; drop those rows from X and"),
         ("contains infinity", np.isinf(numbers), "are infinite; drop those from X and"),

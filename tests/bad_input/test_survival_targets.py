@@ -35,6 +35,7 @@ def at(*values):
 
 
 SURVIVAL_TARGETS = {
+    "no rows": (survive(WHEN[:0]), r"no times \(n_samples=0\)"),
     "negative times": (
         survive(at(-1, -2)),
         "Input y is negative: 2 of 48 times lie before the cutoff; drop those from X",
@@ -49,6 +50,10 @@ SURVIVAL_TARGETS = {
         survive(WHEN.assign(time=X["at"])),
         "times in y must hold .* durations; got datetimes, .* the cutoff of each row",
         TypeError,
+    ),
+    "infinite kinds": (
+        survive(IN_NUMBERS.assign(event=np.where(WHEN.index == 3, np.inf, 1.0))),
+        "1 of 48 are other values, such as inf",
     ),
     "censored='nan'": (
         survive(time_to_next(X, censored="nan")),
