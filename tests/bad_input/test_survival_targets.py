@@ -169,6 +169,20 @@ SURVIVAL_TARGETS = {
         partial(SURVIVAL.predict_quantile, ENCODED, [0.5, 0]),
         r"Quantiles must be one or several numbers between 0 and 1.* \[0.5, 0\]",
     ),
+    "q as text": (
+        partial(SURVIVAL.predict_quantile, ENCODED, "0.5x"),
+        "Quantiles must be one or several numbers between 0 and 1.* got '0.5x'",
+    ),
+    "times as return_array": (
+        partial(SURVIVAL.predict_survival_function, ENCODED, [7, 14]),
+        r"return_array must be True or False; got \[7, 14\]. Curves take times: ",
+        TypeError,
+    ),
+    "a time as return_array": (
+        partial(SURVIVAL.predict_cumulative_hazard_function, ENCODED, 1),
+        "return_array must be True or False; got 1. Curves take times: ",
+        TypeError,
+    ),
     "score: all censored": (
         partial(SURVIVAL.score, ENCODED, WHEN.assign(event=False)),
         "No two of the 48 rows are comparable",
