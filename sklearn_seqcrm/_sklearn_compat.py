@@ -144,7 +144,7 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     part : estimator
         The part, not fitted.
     task : {"classification", "regression"}
-        The task that it is needed for; others are not checked.
+        The task that it is needed for. For others, any estimator will do.
     owner, role : str
         Name of the meta-estimator, and of its parameter, for the error.
     """
@@ -153,6 +153,10 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     if task == "classification" and not hasattr(part, "predict_proba"):
         raise TypeError(
             f"{owner}({role}=...) needs a classifier with predict_proba; got {name}."
+        )
+    if isinstance(part, type) or not hasattr(part, "get_params"):
+        raise TypeError(
+            f"{owner}({role}=...) needs an instance of an estimator; got {part!r}."
         )
     # Estimators that are not scikit-learn's may have no tags.
     has_tags = hasattr(part, "__sklearn_tags__")

@@ -164,8 +164,8 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
     Parameters
     ----------
     values : array-like
-        A DataFrame with a column for each arm, or a Series with a value for each.
-        Anything else is returned unchanged, as it has no names.
+        A DataFrame, also of polars or pyarrow, with a column for each arm, or a Series
+        with a value for each. Anything else is returned unchanged, as it has no names.
     labels : array-like of shape (n_arms,)
         Labels of these arms.
     name : str
@@ -174,14 +174,16 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
     Returns
     -------
     array-like
-        The values. Those with the names 0, 1, 2, ... that pandas gives keep their
-        order, as an array does.
+        The values. Those with the names 0, 1, 2, ... that pandas gives, or column_0,
+        column_1, ... of polars, keep their order, as an array does.
 
     Raises
     ------
     ValueError
         If the names are neither these numbers nor the labels.
     """
+    if hasattr(values, "to_pandas"):  # their columns have text as names
+        values, labels = values.to_pandas(), [str(label) for label in labels]
     if not isinstance(values, pd.DataFrame | pd.Series):
         return values
     names = values.columns if isinstance(values, pd.DataFrame) else values.index
@@ -189,7 +191,8 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
     # A single column cannot be in a wrong place; callers refuse wrong numbers of them.
     if len(given) < 2 or len(given) != len(wanted):
         return values
-    is_counted = given == list(range(len(given)))
+    numbers = range(len(given))
+    is_counted = given in (list(numbers), [f"column_{i}" for i in numbers])
     if is_counted and isinstance(names, pd.RangeIndex):
         return values
     if set(given) == set(wanted):

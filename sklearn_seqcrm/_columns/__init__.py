@@ -45,6 +45,7 @@ from sklearn_seqcrm._columns._survival_targets import (
 from sklearn_seqcrm._columns._table import (
     Table,
     as_history_array,
+    as_pandas,
     check_raw,
     customer_hashes,
     customers_of,
@@ -57,6 +58,8 @@ from sklearn_seqcrm._columns._table import (
     split_customers,
 )
 from sklearn_seqcrm._columns._target_attrs import (
+    read_labels,
+    read_numbers,
     refuse_not_finite,
     warn_other_order,
     with_attrs_of,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 
+from sklearn_seqcrm._columns._table import as_pandas
 from sklearn_seqcrm._durations import as_floats
 
 
@@ -51,6 +52,7 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
         If it is ambiguous which column holds the events, or values are missing,
         infinite or negative.
     """
+    y = as_pandas(y)
     if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         columns = {name: y[name] for name in y} if y.columns.is_unique else {}
     elif getattr(getattr(y, "dtype", None), "names", None):
@@ -152,7 +154,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             f"type {event.dtype}."
         ) from error
     # Competing risks: kind 1, 2, ...; 0 is censored.
-    wrong = (numbers < 0) | (numbers != np.floor(numbers))
+    wrong = (numbers < 0) | (numbers != np.floor(numbers)) | np.isinf(numbers)
     if wrong.any():
         raise ValueError(
             "Events in y must be 0 if censored and 1, 2, ... for their kinds; "
@@ -165,6 +167,8 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
 def _read_times(time: pd.Series) -> tuple[np.ndarray, bool]:
     """Convert times to numbers, durations to days; return whether they were those."""
     numbers, in_days = as_floats(time, "The times in y")
+    if not len(numbers):
+        raise ValueError("y has no times (n_samples=0); fit on at least one row.")
     for what, wrong, way in (
         ("contains NaN", np.isnan(numbers), "are missing; drop those rows from X and"),
         ("contains infinity", np.isinf(numbers), "are infinite; drop those from X and"),

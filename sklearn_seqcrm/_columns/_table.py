@@ -176,6 +176,11 @@ def has_histories(X: Any) -> bool:
     return isinstance(X, pd.DataFrame) and bool(names_of_histories(X))
 
 
+def as_pandas(X: Any) -> Any:
+    """Return a table of polars or pyarrow as a DataFrame, and others as they are."""
+    return X.to_pandas() if hasattr(X, "to_pandas") else X
+
+
 def as_frame(X: Any) -> pd.DataFrame:
     """Return X as a DataFrame whose histories are history columns.
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._stacklevel import user_stacklevel
 
 
@@ -56,6 +59,66 @@ def refuse_not_finite(y: np.ndarray) -> None:
             f"{len(y)} targets are {'missing' if missing.any() else 'infinite'}"
             f"{of if y.ndim > 1 else ''}; drop those rows from X and y."
         )
+
+
+def read_labels(y: Any) -> np.ndarray:
+    """Return class labels of shape (n,), one for each row, none of them missing.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Labels of any type. Numbers and booleans may be objects, as they are in a column
+        that once had missing values: scikit-learn refuses those as "unknown".
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The labels.
+
+    Raises
+    ------
+    ValueError
+        If there are none, some are missing, or they are no labels of classes.
+    """
+    y = column_or_1d(y, warn=True)
+    _refuse_bad(y)
+    if y.dtype == object:
+        inferred = pd.Series(y).infer_objects()
+        if inferred.dtype.kind in "biu":
+            y = inferred.to_numpy()
+    check_classification_targets(y)
+    return y
+
+
+def read_numbers(y: Any) -> np.ndarray:
+    """Return numbers of shape (n,), one for each row, none missing or infinite.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Numbers of any type.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are durations, datetimes or text.
+    ValueError
+        If there are none, or some are missing or infinite.
+    """
+    numbers = as_quantities(column_or_1d(y, warn=True))
+    _refuse_bad(numbers)
+    return numbers
+
+
+def _refuse_bad(y: np.ndarray) -> None:
+    if not len(y):
+        raise ValueError("y has no targets (n_samples=0); fit on at least one row.")
+    refuse_not_finite(y)
 
 
 def warn_other_order(X: Any, values: Any, name: str = "y") -> None:

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns._forward_split import (
@@ -25,7 +24,7 @@ from sklearn_seqcrm._columns._survival_targets import (
     read_survival_targets,
 )
 from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
-from sklearn_seqcrm._columns._target_attrs import refuse_not_finite
+from sklearn_seqcrm._columns._target_attrs import read_labels, refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.events import HistoryDtype
@@ -261,8 +260,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         values = np.asarray(y) if is_classes else as_quantities(y)
         refuse_not_finite(values)
         if is_classes and values.shape[1:] in ((), (1,)):
-            check_classification_targets(values)
-            classes, codes = np.unique(values.ravel(), return_inverse=True)
+            labels = read_labels(values.ravel())
+            classes, codes = np.unique(labels, return_inverse=True)
             shares = np.eye(len(classes))[codes]
             return shares[:, -1:] if len(classes) <= 2 else shares, None
         return values.astype("float64").reshape(len(values), -1), None

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._columns import read_labels
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
@@ -193,10 +192,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
             )
 
     def _validate_target(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
-        check_classification_targets(y)
-        return y
+        return read_labels(y)
 
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
         if isinstance(self.classes_, list) or np.ndim(self.classes_) > 1:

@@ -10,10 +10,10 @@ import pandas as pd
 from sklearn.base import RegressorMixin
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._durations import as_quantities
+from sklearn_seqcrm._columns import read_numbers
 from sklearn_seqcrm._sklearn_compat import (
     BaseSearchCV,
     StrOptions,
@@ -196,8 +196,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
             )
 
     def _validate_target(self, y: Any) -> np.ndarray:
-        numbers = as_quantities(column_or_1d(y, warn=True))
-        return check_array(numbers, ensure_2d=False, input_name="y")
+        return read_numbers(y)
 
     def _levels(self) -> list[float]:
         """Return the two levels, rounded: .05 and not 0.04999999999999999."""

@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._columns import warn_other_order
+from sklearn_seqcrm._columns import as_pandas, warn_other_order
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -291,7 +291,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         return or_small_trees(self.classifier, True)
 
     def _table(self, X: Any, reset: bool) -> Any:
-        """Return a DataFrame as it is, and anything else as an array."""
+        """Return a table as a DataFrame, and anything else as an array."""
+        X = as_pandas(X)
         if not isinstance(X, pd.DataFrame):
             X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
         validate_data(self, X, reset=reset, skip_check_array=True)

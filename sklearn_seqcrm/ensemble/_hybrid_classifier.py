@@ -11,12 +11,11 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, column_or_1d, get_tags
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._sklearn_compat import with_callbacks
+from sklearn_seqcrm._columns import read_labels, with_attrs_of
+from sklearn_seqcrm._sklearn_compat import BaseSearchCV, with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import (
     Blend,
@@ -229,10 +228,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
         if issparse(y) or (np.ndim(y) == 2 and np.shape(y)[1] > 1):
             return self._read_labels(y)
-        values = column_or_1d(y, warn=True)
-        # Nothing missing.
-        check_array(values, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(values)
+        values = read_labels(y)
         # Parts get labels, losses get their codes.
         self.classes_, codes = np.unique(values, return_inverse=True)
         return with_attrs_of(y, values), codes
@@ -295,12 +291,20 @@ def _of_labels(part: Any) -> Any:
 
     Only the last step of a pipeline is repeated for each label.
     """
+    if _takes_labels(part):
+        return part
     if isinstance(part, Pipeline):
         *others, (name, last) = part.steps
-        wrapped = _of_labels(last)
-        if wrapped is last:
-            return part
-        return clone(part).set_params(steps=[*others, (name, wrapped)])
-    if get_tags(part).classifier_tags.multi_label:
-        return part
+        return clone(part).set_params(steps=[*others, (name, _of_labels(last))])
     return MultiOutputClassifier(part)
+
+
+def _takes_labels(part: Any) -> bool:
+    """Return whether a part takes a y of several labels."""
+    if isinstance(part, Pipeline):
+        return _takes_labels(part.steps[-1][1])
+    if isinstance(part, BaseSearchCV):
+        return _takes_labels(part.estimator)
+    tags = get_tags(part)
+    # MultiOutputClassifier and ClassifierChain have the second tag alone.
+    return tags.classifier_tags.multi_label or not tags.target_tags.single_output

@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._durations import as_quantities
+from sklearn_seqcrm._columns import read_numbers, with_attrs_of
 from sklearn_seqcrm._sklearn_compat import innermost, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
@@ -42,8 +40,6 @@ def predicted_quantile(part: Any) -> float | str | None:
         that names one.
     """
     last = innermost(part)
-    if not hasattr(last, "get_params"):
-        return None  # not an estimator; its fit will fail
     params = last.get_params(deep=False)
     name = loss_of(last)
     if name is None:
@@ -252,7 +248,6 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
             If `y` holds durations, datetimes or text, or `sample_weight` is given and a
             part does not take it.
         """
-        self.quantile_ = common_quantile(self._parts())
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
@@ -272,12 +267,11 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def _read_target(self, y: Any) -> tuple[Any, np.ndarray]:
-        values = column_or_1d(y, warn=True)
-        target = as_quantities(values)
-        target = check_array(target, ensure_2d=False, input_name="y")
-        return with_attrs_of(y, values), target
+        target = read_numbers(y)
+        return with_attrs_of(y, target), target
 
     def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
+        self.quantile_ = common_quantile(parts)
         # Trees have no offset, so they get rates.
         exposure, own = (parameter_of(parts[name], "exposure") for name in NAMES)
         if exposure is None or own is not None:

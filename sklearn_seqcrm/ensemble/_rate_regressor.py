@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._columns import warn_other_order, with_attrs_of
+from sklearn_seqcrm._columns import as_pandas, warn_other_order, with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -142,7 +142,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         refuse_other_task(self._inner(), "regression", "RateRegressor", "regressor")
         refuse_no_target(self, y)
         warn_other_order(X, y)
-        targets = as_quantities(column_or_1d(y, warn=True))
+        X, targets = as_pandas(X), as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None
         if sample_weight is not None or self.exposure is not None:
@@ -185,7 +185,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             If the column is missing, or exposures are missing or not larger than 0.
         """
         check_is_fitted(self)
-        others, exposure, in_days = self._split(X)
+        others, exposure, in_days = self._split(as_pandas(X))
         name = f"The exposures {self.exposure!r}"
         refuse_new_durations(in_days, self._in_days, name)
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()

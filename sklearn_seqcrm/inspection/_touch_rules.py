@@ -347,7 +347,7 @@ def markov_credit(
     X, field : object
         As in `first_touch_credit`, with rows that converted and rows that did not.
     converted : array-like of shape (n,)
-        Whether each row converted.
+        Whether each row converted: booleans, or 0 and 1.
     history : str or None, default=None
         Name of the history column; None: the only one.
     kinds, kind_field : object
@@ -390,7 +390,7 @@ def markov_credit(
     dtype: float64
     """
     array = _raw_history(X, history)
-    is_converted = column_or_1d(converted).astype(bool)
+    is_converted = _booleans(converted)
     check_consistent_length(array, is_converted)
     touches = Touches.of(array, field, kinds, kind_field)
     row, channel, n = touches.row, touches.channel, len(touches.channels)
@@ -411,6 +411,19 @@ def markov_credit(
     effects = full - np.array(without)
     # Without conversions all effects are 0, and so are the shares.
     return pd.Series(effects / (effects.sum() or 1.0), index=touches.channels)
+
+
+def _booleans(converted: Any) -> np.ndarray:
+    """Return whether each row converted, shape (n,); "no" is not taken for True."""
+    found = pd.Series(column_or_1d(converted), dtype=object)
+    other = found[~found.isin([True, False])]
+    if len(other):
+        raise ValueError(
+            f"converted must be booleans, or 0 and 1; {len(other)} of {len(found)} are "
+            f"other values, such as {other.iloc[0]!r}. Compare them: y > 0, or y == "
+            "'yes'."
+        )
+    return found.to_numpy(dtype=bool)
 
 
 def _conversion_probability(steps: np.ndarray, channels: np.ndarray) -> float:

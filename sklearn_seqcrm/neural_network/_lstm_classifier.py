@@ -454,8 +454,17 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             raise ValueError(
                 "A list as class_weight is for y of several columns; give a dict."
             )
-        # "balanced" weighs rows, not weights: n / (n_classes * rows of the class).
-        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        codes = self._objective.encode(y)  # (n,), positions in classes_
+        if self.class_weight == "balanced":
+            # As n / (n_classes * rows of the class). Rows count, and not their weights;
+            # those of weight 0 do not count.
+            used = codes if weight is None else codes[weight > 0]
+            counts = np.bincount(used, minlength=len(self.classes_))
+            of_class = len(used) / (len(counts) * np.maximum(counts, 1))
+        else:
+            of_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=y
+            )
         if not ((of_class >= 0) & np.isfinite(of_class)).all():
             raise ValueError(
                 "class_weight must not be negative, and finite; got "
@@ -463,7 +472,6 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             )
         # Relative to each other, so that no product overflows or underflows.
         of_class = np.ldexp(of_class, -exponent_of(of_class))
-        codes = self._objective.encode(y)  # (n,), positions in classes_
         weight = of_class[codes] * (1.0 if weight is None else weight)
         if not weight.any():
             raise ValueError(

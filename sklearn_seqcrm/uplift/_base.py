@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from copy import copy
 from itertools import islice
 from numbers import Integral, Real
@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import (
     Table,
+    as_pandas,
     customer_hashes,
     customers_of,
     has_histories,
@@ -85,7 +86,7 @@ class BaseUplift(BaseEstimator, ABC):
         "effect_estimator": [HasMethods(["fit", "predict"]), None],
         "propensity": [StrOptions({"learned", "constant"})],
         "propensity_estimator": [HasMethods(["fit", "predict_proba"]), None],
-        "control": "no_validation",
+        "control": [Hashable],
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
         "min_propensity": [Interval(Real, 0, 0.5, closed="neither")],
         "overlap_weights": ["boolean"],
@@ -394,7 +395,7 @@ class BaseUplift(BaseEstimator, ABC):
         warn_other_order(X, treatment, "treatment")
         if self.estimator is None:
             self._refuse_table(X)
-        X, y = indexable(X, y)
+        X, y = indexable(as_pandas(X), y)
         values, outcome = self._read_outcomes(y)
         check_consistent_length(X, values)
         self._set_names(X)
@@ -437,6 +438,7 @@ class BaseUplift(BaseEstimator, ABC):
             validate_data(self, X, reset=True, skip_check_array=True)
 
     def _checked(self, X: Any) -> Any:
+        X = as_pandas(X)
         # A DataFrame is checked by the estimators, which find columns by name.
         if len(getattr(X, "shape", (0, 0))) != 2:
             raise ValueError(

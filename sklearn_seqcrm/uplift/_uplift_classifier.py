@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils import ClassifierTags, check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import ClassifierTags
 
+from sklearn_seqcrm._columns import read_labels
 from sklearn_seqcrm.uplift._base import BaseUplift
 
 
@@ -230,9 +230,7 @@ class UpliftClassifier(BaseUplift):
     _classify: ClassVar[bool] = True
 
     def _read_outcomes(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = column_or_1d(y, warn=True)
-        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
-        check_classification_targets(y)
+        y = read_labels(y)
         found = np.unique(y)
         self.classes_ = found
         if len(found) != 2:

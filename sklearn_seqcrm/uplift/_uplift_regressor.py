@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils import check_array, column_or_1d
 
-from sklearn_seqcrm._durations import as_quantities
+from sklearn_seqcrm._columns import read_numbers
 from sklearn_seqcrm.uplift._base import BaseUplift
 
 
@@ -228,6 +227,5 @@ class UpliftRegressor(BaseUplift):
     _classify: ClassVar[bool] = False
 
     def _read_outcomes(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = column_or_1d(y, warn=True)
-        outcome = check_array(as_quantities(y), ensure_2d=False, input_name="y")
-        return y, outcome
+        outcome = read_numbers(y)
+        return outcome, outcome

@@ -1,10 +1,18 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from pandas.testing import assert_series_equal
 from sklearn.linear_model import LinearRegression
 
-from sklearn_seqcrm._columns import warn_other_order, with_attrs_of
+from sklearn_seqcrm._columns import (
+    read_labels,
+    read_numbers,
+    warn_other_order,
+    with_attrs_of,
+)
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, HybridRegressor, RateRegressor
 from sklearn_seqcrm.neural_network import (
@@ -36,6 +44,51 @@ def test_values_stay_and_attrs_are_copied(form, values):
 def test_arrays_have_no_attrs():
     values = np.arange(3)
     assert with_attrs_of([0, 1, 2], values) is values
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 1], [True, False, True]])
+def test_numbers_and_booleans_may_be_objects(labels):
+    found = read_labels(pd.Series(labels, dtype=object))
+    assert found.dtype == np.asarray(labels).dtype
+    assert found.tolist() == labels
+
+
+def test_labels_of_text_stay_objects():
+    labels = np.array(["b", "a", "1"], dtype=object)
+    assert read_labels(labels).tolist() == ["b", "a", "1"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([1, None, 2], dtype=object), "1 of 3 targets are missing"),
+        (np.array([1, "a", 2], dtype=object), "unknown"),
+        ([0.5, 1.5, 2.0], "continuous"),
+        ([], "no targets"),
+    ],
+)
+def test_other_labels_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        read_labels(labels)
+
+
+@pytest.mark.parametrize("y", [[3, 1], [Decimal(3), Decimal(1)], [[3.0], [1.0]]])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+def test_numbers_of_any_type_are_read(y):
+    assert_array_equal(read_numbers(y), [3.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ([1, None, 2], "1 of 3 targets are missing; drop those rows"),
+        ([1, np.inf, 2], "1 of 3 targets are infinite"),
+        ([], "no targets"),
+    ],
+)
+def test_other_numbers_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        read_numbers(numbers)
 
 
 ROWS = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=["a", "b", "c"])

@@ -35,6 +35,7 @@ def at(*values):
 
 
 SURVIVAL_TARGETS = {
+    "no rows": (survive(WHEN[:0]), r"no times \(n_samples=0\)"),
     "negative times": (
         survive(at(-1, -2)),
         "Input y is negative: 2 of 48 times lie before the cutoff; drop those from X",
@@ -49,6 +50,10 @@ SURVIVAL_TARGETS = {
         survive(WHEN.assign(time=X["at"])),
         "times in y must hold .* durations; got datetimes, .* the cutoff of each row",
         TypeError,
+    ),
+    "infinite kinds": (
+        survive(IN_NUMBERS.assign(event=np.where(WHEN.index == 3, np.inf, 1.0))),
+        "1 of 48 are other values, such as inf",
     ),
     "censored='nan'": (
         survive(time_to_next(X, censored="nan")),
@@ -163,6 +168,20 @@ SURVIVAL_TARGETS = {
     "q=0": (
         partial(SURVIVAL.predict_quantile, ENCODED, [0.5, 0]),
         r"Quantiles must be one or several numbers between 0 and 1.* \[0.5, 0\]",
+    ),
+    "q as text": (
+        partial(SURVIVAL.predict_quantile, ENCODED, "0.5x"),
+        "Quantiles must be one or several numbers between 0 and 1.* got '0.5x'",
+    ),
+    "times as return_array": (
+        partial(SURVIVAL.predict_survival_function, ENCODED, [7, 14]),
+        r"return_array must be True or False; got \[7, 14\]. Curves take times: ",
+        TypeError,
+    ),
+    "a time as return_array": (
+        partial(SURVIVAL.predict_cumulative_hazard_function, ENCODED, 1),
+        "return_array must be True or False; got 1. Curves take times: ",
+        TypeError,
     ),
     "score: all censored": (
         partial(SURVIVAL.score, ENCODED, WHEN.assign(event=False)),

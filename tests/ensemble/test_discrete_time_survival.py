@@ -2,6 +2,8 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
@@ -216,3 +218,16 @@ def test_periods_of_rows_without_time():
     periods = PersonPeriods.of(np.array([0.0, 1.0]), np.array([0, 1]))
     assert_array_equal(periods.row, [1])
     assert_array_equal(periods.label, [1])
+
+
+@pytest.mark.parametrize("to_table", [pl.from_pandas, pa.Table.from_pandas])
+def test_tables_of_polars_and_arrow(to_table):
+    """Categories stay categories: in arrays they would be text, which trees refuse."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"city": pd.Categorical(rng.choice(["a", "b"], 80)), "x": 1.0})
+    y = survival(rng.random(80) < 0.7, rng.exponential(9, 80))
+    model = DiscreteTimeSurvival(HistGradientBoostingClassifier(max_iter=3), bins=3)
+    expected = clone(model).fit(X, y).predict(X)
+    found = model.fit(to_table(X), to_table(y))
+    assert_allclose(found.predict(to_table(X)), expected)
+    assert found.feature_names_in_.tolist() == ["city", "x"]

@@ -455,9 +455,11 @@ def test_quantiles_that_parts_predict(part, quantile):
     assert predicted_quantile(part) == quantile
 
 
-def test_a_part_that_is_no_estimator_is_refused():
-    with pytest.raises(TypeError, match="does not seem to be a scikit-learn estimator"):
-        HybridRegressor(boosting="trees").fit(np.ones((4, 1)), np.arange(4.0))
+@pytest.mark.parametrize("part", ["trees", [], HistGradientBoostingRegressor])
+def test_a_part_that_is_no_estimator_is_refused(part):
+    message = r"HybridRegressor\(boosting=...\) needs an instance of an estimator; got"
+    with pytest.raises(TypeError, match=message):
+        HybridRegressor(boosting=part).fit(np.ones((4, 1)), np.arange(4.0))
 
 
 def test_hybrids_of_quantiles():

@@ -12,13 +12,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.multioutput import MultiOutputClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.ensemble import HybridClassifier, make_hybrid
 from sklearn_seqcrm.ensemble._blends import OfLabels, OfProbabilities
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 
 X = make_table(n_customers=24)
@@ -94,6 +95,26 @@ def test_trees_of_several_labels_stay_as_they_are():
     search = GridSearchCV(own, grid, cv=2, error_score="raise")
     model = make_hybrid(LSTMClassifier(**SMALL), search, lstm_weight=0.5)
     assert model.fit(X, Y).predict_proba(X).shape == Y.shape
+
+
+def test_wrapped_classifiers_of_several_labels_stay_as_they_are():
+    """They take several labels, and have no tag of a multi-label classifier."""
+    network = LSTMClassifier(**SMALL, random_state=0)
+    trees = make_pipeline(
+        RFMFeatures(remainder="drop"), HistGradientBoostingClassifier(max_iter=3)
+    )
+    options = {"lstm_weight": 0.5, "random_state": 0}
+    model = HybridClassifier(make_history_pipeline(network), trees, **options)
+    expected = model.fit(X, Y).predict_proba(X)
+    search = GridSearchCV(MultiOutputClassifier(trees), {"n_jobs": [1]}, cv=2)
+    for wrapped in (MultiOutputClassifier(trees), search):
+        found = clone(model).set_params(boosting=wrapped).fit(X, Y).predict_proba(X)
+        assert_allclose(found, expected)
+    chain = ClassifierChain(trees[-1])
+    chained = make_pipeline(trees[0], SimpleImputer(), chain)
+    model.set_params(boosting=chained).fit(X, Y)
+    assert isinstance(model.boosting_[-1], ClassifierChain)
+    assert model.predict_proba(X).shape == Y.shape
 
 
 def test_scores_clones_and_weights():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose
@@ -45,6 +46,12 @@ def test_rates_and_weights():
     assert_allclose(inner.weight_, np.array([1, 2, 4, 3]) * 6 / 10)
     assert_allclose(model.predict(X), [2, 4, 8, 2])
     assert_allclose(model.predict(X.assign(days=90)), 180)
+
+
+def test_after_transformers_that_return_polars():
+    model = RateRegressor(Keeps(), "days").fit(pl.from_pandas(table()), [2.0, 2, 2, 0])
+    assert_allclose(model.regressor_.y_, [2, 1, 0.5, 0])
+    assert_allclose(model.predict(pl.from_pandas(table())), [2, 4, 8, 2])
 
 
 @pytest.mark.parametrize("days", [1000.0, 0.0, np.nan])

@@ -140,6 +140,17 @@ def test_rules_against_loops(X):
         position_based_credit(X, "channel", first=0.9)
 
 
+@pytest.mark.parametrize("other", ["no", "False", "0", np.nan, None, pd.NA, 2])
+def test_conversions_that_are_no_booleans_are_refused(other):
+    """Text is True, whatever it says, and so is a missing number."""
+    touches = pd.DataFrame({"who": [0, 1], "day": [1, 1], "channel": ["a", "b"]})
+    X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0, 1]}))
+    for converted in ([True, False], [1, 0], pd.Series([True, False], dtype="boolean")):
+        assert markov_credit(X, "channel", converted).to_dict() == {"a": 1, "b": 0}
+    with pytest.raises(ValueError, match="1 of 2 are other values, such as"):
+        markov_credit(X, "channel", pd.Series([1, other], dtype=object))
+
+
 def test_markov_chain_against_paths():
     """Probabilities by walking the chain for many steps."""
     rng = np.random.default_rng(0)

@@ -34,6 +34,19 @@ def test_callbacks_are_copied():
     assert clone(model).fit(X, Y).n_iter_ == 2
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "other"),
+    [
+        ([3], "3"),
+        (("stop", EarlyStopping()), "'stop'"),  # not [("stop", EarlyStopping())]
+        ([("stop", 3)], r"\('stop', 3\)"),
+    ],
+)
+def test_other_callbacks_are_refused(callbacks, other):
+    with pytest.raises(TypeError, match=f"list of skorch callbacks.* is {other}"):
+        LSTMClassifier(**SMALL, callbacks=callbacks).fit(X, Y)
+
+
 def test_callbacks_see_the_epoch_that_stops_early(capsys):
     noise = np.random.default_rng(0).integers(0, 2, len(X))
     model = LSTMClassifier(**{**SMALL, "max_epochs": 30, "learning_rate": 0.1})

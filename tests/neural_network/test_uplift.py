@@ -403,6 +403,7 @@ def missing(value):
         (TWO + 1, {}, ValueError, "control must name"),
         (THREE, {}, ValueError, "control.*'none'"),
         (THREE, {"control": "nothing"}, ValueError, "control='nothing' is none of"),
+        (THREE, {"control": ["none"]}, ValueError, "'control' parameter"),
         (np.zeros(N), {}, ValueError, "two labels or more"),
         (np.ones(N), {}, ValueError, "two labels or more"),
     ],

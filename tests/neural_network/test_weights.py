@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_y
 from tests.neural_network.small_fits import COUNTS, X, Y, fit_and_see
@@ -64,6 +64,26 @@ def test_rows_of_weight_zero_have_no_effect():
     for part in seen[0]:
         assert (part.static[:, -1] % 2 == 1).all()
     assert sum(len(part) for part in seen[0]) == weight.sum()
+
+
+@pytest.mark.parametrize(
+    "options", [{"early_stopping": True}, {"class_weight": "balanced"}]
+)
+def test_rows_of_weight_zero_could_be_left_out(options):
+    """They change neither which customers are set aside nor the classes' weights."""
+    classes = np.arange(len(X)) % 3
+    weight = np.random.default_rng(0).integers(0, 2, len(X)) * 1.0
+    weight[classes == 2] *= np.arange((classes == 2).sum()) % 4 == 0
+    used = np.flatnonzero(weight)
+    model = LSTMClassifier(**{**SMALL, **options})
+    weighted = clone(model).fit(X, classes, sample_weight=weight).predict_proba(X)
+    expected = clone(model).fit(X.iloc[used], classes[used]).predict_proba(X)
+    assert_allclose(weighted, expected, rtol=1e-5)
+    padded = HistoryPadder().fit_transform(X)
+    model.set_params(dropout=0.0)
+    weighted = clone(model).fit(padded, classes, sample_weight=weight)
+    expected = clone(model).fit(padded[used], classes[used])
+    assert_allclose(*(one.predict_proba(X) for one in (weighted, expected)), rtol=1e-5)
 
 
 def test_class_weights_are_weights_of_rows():

@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
@@ -313,3 +314,17 @@ def test_the_default_estimator_needs_histories(learner, boosting):
     for one, found in inputs:
         with pytest.raises(ValueError, match=found + way):
             learner().fit(one, y > 0, treatment=treated)
+
+
+def test_tables_of_polars():
+    """Categories stay beside the treatment, and a column of it is an error."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"city": pd.Categorical(rng.choice(["a", "b"], 90)), "x": 1.0})
+    y, treated = rng.normal(size=90), rng.integers(0, 2, 90)
+    trees = HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=5)
+    model = UpliftRegressor(trees, learner="s", random_state=0)
+    expected = clone(model).fit(X, y, treatment=treated).predict(X)
+    found = model.fit(pl.from_pandas(X), y, treatment=pl.Series(treated))
+    np.testing.assert_allclose(found.predict(pl.from_pandas(X)), expected)
+    with pytest.raises(ValueError, match="The column 'mailed' of X is the treatment"):
+        model.fit(pl.from_pandas(X.assign(mailed=treated)), y, treatment=treated)

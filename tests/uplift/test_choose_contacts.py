@@ -2,6 +2,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,15 @@ def test_names_of_treatments_find_their_columns():
         for named in (costs, costs.iloc[..., [1, 0]]):
             result = choose_contacts(effect[["call", "mail"]], cost=named, **options)
             pd.testing.assert_frame_equal(result.contacts, plain.contacts)
+    tables = {"effect": effect[["call", "mail"]], "cost": cost[["call", "mail"]]}
+    result = choose_contacts(
+        **{k: pl.from_pandas(v) for k, v in tables.items()}, **options
+    )
+    expected = choose_contacts(effect, cost=cost, **options)
+    pd.testing.assert_frame_equal(result.contacts, expected.contacts)
+    unnamed = pl.DataFrame(effect.to_numpy())  # column_0, column_1
+    result = choose_contacts(unnamed, cost=cost, **options)
+    pd.testing.assert_frame_equal(result.contacts, expected.contacts)
     swapped = choose_contacts(
         effect, channels=channels.iloc[::-1], capacity={"phone": 1}, **options
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -33,8 +34,13 @@ def test_columns_of_propensities_are_found_by_the_labels():
     arm = given.columns.to_numpy()[treated]
     for columns in (["none", "mail"], ["mail", "none"]):
         model = linear(control="none", random_state=0)
-        model.fit(X, y, treatment=arm, propensity=given[columns])
-        np.testing.assert_allclose(model.learner_.propensity.of_rows[:, 1], propensity)
+        for values in (given[columns], pl.from_pandas(given[columns])):
+            model.fit(X, y, treatment=arm, propensity=values)
+            found = model.learner_.propensity.of_rows[:, 1]
+            np.testing.assert_allclose(found, propensity)
+    codes = pl.from_pandas(given.set_axis(["1", "0"], axis=1))  # text, of 0 and 1
+    found = linear(random_state=0).fit(X, y, treatment=treated, propensity=codes)
+    np.testing.assert_allclose(found.learner_.propensity.of_rows[:, 0], propensity)
     with pytest.raises(ValueError, match=r"propensity has the names \['no', 'yes'\]"):
         model.fit(X, y, treatment=arm, propensity=given.set_axis(["no", "yes"], axis=1))
 

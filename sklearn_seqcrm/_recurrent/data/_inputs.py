@@ -177,7 +177,8 @@ def padded_inputs(
         RowData(tuple(sources), static),
         tuple(specs),
         tuple(prefix.removesuffix("_") for prefix in prefixes),
-        np.arange(n_rows) if customers is None else customers,
+        # Of selected rows, numbers need not be in the order of appearance any more.
+        np.arange(n_rows) if customers is None else pd.factorize(customers)[0],
     )
 
 
@@ -306,11 +307,12 @@ class Inputs(NamedTuple):
         return 0 if sums is None else sums.shape[1]
 
     def take(self, rows: np.ndarray) -> Inputs:
-        """Return the inputs of some rows."""
+        """Return the inputs of some rows, as if there had been no others."""
         customers, labels = self.customers, self.labels
         return self._replace(
             data=self.data.take(rows),
-            customers=lambda: customers()[rows],
+            # Customers are drawn for validation by numbers in the order of appearance.
+            customers=lambda: pd.factorize(customers()[rows])[0],
             labels=None if labels is None else labels[rows],
         )
 

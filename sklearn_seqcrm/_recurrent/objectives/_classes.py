@@ -10,11 +10,9 @@ import pandas as pd
 import torch
 from scipy.sparse import issparse
 from scipy.special import logit
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor, nn
 
-from sklearn_seqcrm._columns import refuse_not_finite
+from sklearn_seqcrm._columns import read_labels, refuse_not_finite
 from sklearn_seqcrm._recurrent.data import Array, sigmoid
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
@@ -50,10 +48,7 @@ class Classes(Objective):
         return np.arange(self.n_outputs)
 
     def read(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        refuse_not_finite(y)
-        check_classification_targets(y)
-        return y
+        return read_labels(y)
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._given is not None:

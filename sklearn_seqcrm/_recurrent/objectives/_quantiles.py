@@ -184,7 +184,10 @@ def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     any_order : bool, default=False
         Whether they may be in any order and repeated.
     """
-    q = np.atleast_1d(np.asarray(quantile, dtype="float64"))
+    try:
+        q = np.atleast_1d(np.asarray(quantile, dtype="float64"))
+    except (TypeError, ValueError):  # text, or a dict
+        q = np.empty(0)
     if q.ndim > 1 or not q.size or not ((q > 0) & (q < 1)).all():
         raise ValueError(
             "Quantiles must be one or several numbers between 0 and 1, neither of them "

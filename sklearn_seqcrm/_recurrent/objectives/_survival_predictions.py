@@ -80,7 +80,13 @@ class SurvivalPredictionsMixin:
         -------
         ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
             Functions of time, called like the step functions of scikit-survival.
+
+        Raises
+        ------
+        TypeError
+            If `return_array` is no boolean, such as times, which curves take.
         """
+        _refuse_times(return_array)
         hazard = self._cumulative_hazard(X)
         return np.exp(-hazard) if return_array else self._curves(hazard, True)
 
@@ -102,7 +108,13 @@ class SurvivalPredictionsMixin:
         -------
         ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
             Functions of time, called like the step functions of scikit-survival.
+
+        Raises
+        ------
+        TypeError
+            If `return_array` is no boolean, such as times, which curves take.
         """
+        _refuse_times(return_array)
         hazard = self._cumulative_hazard(X)
         return hazard if return_array else self._curves(hazard, False)
 
@@ -260,3 +272,12 @@ class SurvivalPredictionsMixin:
         edges, in_days = self._fitted_objective.edges, self._fitted_objective.in_days
         curves = [SurvivalCurve(edges, row, survival, in_days) for row in hazard]
         return np.array(curves, dtype=object)
+
+
+def _refuse_times(return_array: Any) -> None:
+    """Raise a TypeError for times, which would be taken for True."""
+    if not isinstance(return_array, bool | np.bool_):
+        raise TypeError(
+            f"return_array must be True or False; got {return_array!r}. Curves take "
+            "times: [curve(times) for curve in model.predict_survival_function(X)]."
+        )

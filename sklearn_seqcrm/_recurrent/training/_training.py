@@ -486,6 +486,13 @@ def _run_epochs(
     lowers_rate: bool,
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
+    for callback in estimator.callbacks or ():
+        last = callback[-1] if isinstance(callback, tuple) else callback
+        if last is not None and not hasattr(last, "on_epoch_end"):
+            raise TypeError(
+                "callbacks must be a list of skorch callbacks, or of tuples of a name "
+                f"and a callback; one of them is {callback!r}."
+            )
     # Copies of the user's callbacks: an estimator does not change its parameters.
     own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
