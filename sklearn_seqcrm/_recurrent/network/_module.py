@@ -171,11 +171,10 @@ def ridge(
 # Up to this many slots per row, all slots enter the head. With more, products for slots
 # without a row take longer than gathering the rows first.
 _PLACES_TO_MULTIPLY = 1.25
-# Length at which the vectors of levels start. Those of a moment are added up: random
-# ones of many events hide what the levels mean, and what else the moment has. The AUC
-# of groceries by line rose by .0015, and more where levels are the question; events
-# that are steps of their own lose. See "Vectors of levels" in docs/defaults.md.
-_VECTOR_LENGTH, _IN_MOMENTS = 2.0, 0.2
+# Length at which the vectors of more than 16 levels start. Those of a moment are added
+# up: random ones of many events hide what the levels mean, and what else the moment
+# has. See "Vectors of departments" in docs/defaults.md.
+_VECTOR_LENGTH, _IN_MOMENTS = 2.0, 0.5
 
 
 class HistoryNetwork(nn.Module):

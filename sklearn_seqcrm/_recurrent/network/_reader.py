@@ -182,6 +182,9 @@ def trains_in_bfloat16(device_type: str) -> bool:
     return True
 
 
+_DIMENSIONS = 16  # most numbers of the vector of a level
+
+
 class HistoryReader(nn.Module):
     """Embed, run and pool the sequences of one history column.
 
@@ -210,7 +213,8 @@ class HistoryReader(nn.Module):
     generator : torch.Generator or None, default=None
         Generator of the initial weights, on the CPU; None is seeded with 0.
     vector_length : float, default=2.0
-        Length at which the vectors of levels start, see `new_embedding`.
+        Length at which the vectors of fields of more than 16 levels start, see
+        `new_embedding`; it is 2 for those of fewer.
 
     Attributes
     ----------
@@ -247,7 +251,9 @@ class HistoryReader(nn.Module):
         self.precision = precision
         self.embeddings = nn.ModuleList(
             # A dimension for every level, at most 16.
-            new_embedding(n, min(16, n), generator, vector_length)
+            new_embedding(n, n, generator)
+            if n <= _DIMENSIONS
+            else new_embedding(n, _DIMENSIONS, generator, vector_length)
             for n in spec.n_levels
         )
         size_of_vectors = sum(one.embedding_dim for one in self.embeddings)

@@ -14,6 +14,7 @@ from sklearn_seqcrm._recurrent.data import (
     HistorySpec,
     RowData,
 )
+from sklearn_seqcrm._recurrent.data._sources import MomentChannels
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
@@ -217,6 +218,35 @@ def test_unseen_levels_and_padding_are_embedded_as_0():
     loss_and_gradients(network, BatchIterator(data, 1000))
     for embedding in network.readers[0].embeddings:
         assert not embedding.weight.grad.any()
+
+
+def lengths_of_vectors(n_levels, moments):
+    """Mean lengths of the first vectors of the levels of some fields."""
+    spec = HistorySpec(3, n_levels, (1.0,), moments=moments)
+    network = HistoryNetwork(
+        [spec],
+        n_static=0,
+        n_outputs=1,
+        head_sizes=(),
+        dropout=0.0,
+        cell="lstm",
+        hidden_size=4,
+        num_layers=1,
+        bidirectional=False,
+        pooling=["last"],
+    )
+    vectors = [one.weight[1:].detach() for one in network.readers[0].embeddings]
+    return [float(one.norm(dim=1).mean()) for one in vectors]
+
+
+def test_vectors_of_moments_start_short():
+    """But not those of few levels, such as whether an invoice is cancelled."""
+    few, some, many = lengths_of_vectors((5, 100, 1600), moments=None)
+    assert 1 < few < 3
+    assert 0.6 < some < 1  # 2 * sqrt(16 / 100)
+    assert 0.15 < many < 0.25
+    in_moments = lengths_of_vectors((5, 100, 1600), MomentChannels(1, 1, 3))
+    assert in_moments == pytest.approx([few, some / 4, many / 4])
 
 
 def test_forget_gates_start_open():
