@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
+from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, refuse_times
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration
@@ -496,7 +496,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         ndarray of n SurvivalCurve, or of shape (n, n_times)
             Functions of time, called like the step functions of scikit-survival. They
             are 1 for an empty history: the time of a first event is not modelled.
+
+        Raises
+        ------
+        TypeError
+            If `return_array` is no boolean, such as times, which curves take.
         """
+        refuse_times(return_array)
         data = self._read(X)
         hazard = cumulative_hazards(self.net_, data, self._ticks_of_times())
         if return_array:

@@ -390,6 +390,8 @@ def test_rows_without_events_have_no_future(model, X):
     assert (model.score_samples(empty) == 0).all()
     assert not len(model.sample(empty, "900D", n_paths=3))
     assert (model.predict_survival_function(empty, return_array=True) == 1).all()
+    with pytest.raises(TypeError, match=r"return_array must be True or False; got \["):
+        model.predict_survival_function(empty, [7, 14])
     counts = model.simulate_targets(empty, lambda r: future_count(r, "9D"), "9D", 3)
     assert counts.shape == (len(empty), 4)
     assert (counts == 0).all(axis=None)

@@ -86,7 +86,7 @@ class SurvivalPredictionsMixin:
         TypeError
             If `return_array` is no boolean, such as times, which curves take.
         """
-        _refuse_times(return_array)
+        refuse_times(return_array)
         hazard = self._cumulative_hazard(X)
         return np.exp(-hazard) if return_array else self._curves(hazard, True)
 
@@ -114,7 +114,7 @@ class SurvivalPredictionsMixin:
         TypeError
             If `return_array` is no boolean, such as times, which curves take.
         """
-        _refuse_times(return_array)
+        refuse_times(return_array)
         hazard = self._cumulative_hazard(X)
         return hazard if return_array else self._curves(hazard, False)
 
@@ -274,8 +274,14 @@ class SurvivalPredictionsMixin:
         return np.array(curves, dtype=object)
 
 
-def _refuse_times(return_array: Any) -> None:
-    """Raise a TypeError for times, which would be taken for True."""
+def refuse_times(return_array: Any) -> None:
+    """Raise a TypeError for times, which would be taken for True.
+
+    Parameters
+    ----------
+    return_array : object
+        Argument of `predict_survival_function` and the like; a boolean passes.
+    """
     if not isinstance(return_array, bool | np.bool_):
         raise TypeError(
             f"return_array must be True or False; got {return_array!r}. Curves take "
