@@ -148,15 +148,20 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     owner, role : str
         Name of the meta-estimator, and of its parameter, for the error.
     """
+    if isinstance(part, type):
+        raise TypeError(
+            f"{owner}({role}=...) needs an instance of an estimator; got the class "
+            f"{part.__name__}. Write {part.__name__}()."
+        )
+    if not hasattr(part, "get_params"):
+        raise TypeError(
+            f"{owner}({role}=...) needs an estimator with get_params; got {part!r}."
+        )
     last = part.steps[-1][1] if isinstance(part, Pipeline) else part
     name = type(last).__name__
     if task == "classification" and not hasattr(part, "predict_proba"):
         raise TypeError(
             f"{owner}({role}=...) needs a classifier with predict_proba; got {name}."
-        )
-    if isinstance(part, type) or not hasattr(part, "get_params"):
-        raise TypeError(
-            f"{owner}({role}=...) needs an instance of an estimator; got {part!r}."
         )
     # Estimators that are not scikit-learn's may have no tags.
     has_tags = hasattr(part, "__sklearn_tags__")

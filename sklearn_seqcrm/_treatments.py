@@ -78,7 +78,7 @@ def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
                 "control must name the label of rows without treatment, because the "
                 f"labels are not 0 and 1; pass control=..., one of {shown}.{left_out}"
             )
-    elif control not in found:
+    elif control is pd.NA or control not in found:
         raise ValueError(
             f"control={control!r} is none of the labels of treatment, {shown}."
             f"{left_out}"
@@ -182,8 +182,9 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
     ValueError
         If the names are neither these numbers nor the labels.
     """
-    if hasattr(values, "to_pandas"):  # their columns have text as names
-        values, labels = values.to_pandas(), [str(label) for label in labels]
+    is_polars = hasattr(values, "to_pandas")
+    if is_polars:  # their columns have text as names
+        values, labels = values.to_pandas(), [_as_text(label) for label in labels]
     if not isinstance(values, pd.DataFrame | pd.Series):
         return values
     names = values.columns if isinstance(values, pd.DataFrame) else values.index
@@ -192,7 +193,8 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
     if len(given) < 2 or len(given) != len(wanted):
         return values
     numbers = range(len(given))
-    is_counted = given in (list(numbers), [f"column_{i}" for i in numbers])
+    counted = [f"column_{i}" for i in numbers] if is_polars else list(numbers)
+    is_counted = given == counted
     if is_counted and isinstance(names, pd.RangeIndex):
         return values
     if set(given) == set(wanted):
@@ -204,6 +206,12 @@ def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
         f"{name} has the names {given}, which are not the labels of the arms, "
         f"{wanted}; name its columns by the labels, or pass an array in their order."
     )
+
+
+def _as_text(label: Any) -> str:
+    """Return a label as the name of a column: 1.0 is "1"."""
+    is_whole = isinstance(label, float | np.floating) and float(label).is_integer()
+    return str(int(label) if is_whole else label)
 
 
 def _column_of(treatment: Any, X: Any) -> pd.Series:

@@ -177,8 +177,15 @@ def has_histories(X: Any) -> bool:
 
 
 def as_pandas(X: Any) -> Any:
-    """Return a table of polars or pyarrow as a DataFrame, and others as they are."""
-    return X.to_pandas() if hasattr(X, "to_pandas") else X
+    """Return a table or Series of polars or pyarrow in pandas, others as they are."""
+    if not hasattr(X, "to_pandas"):
+        return X
+    try:
+        return X.to_pandas()
+    except ModuleNotFoundError:  # polars needs pyarrow for it
+        if hasattr(X, "columns"):
+            return pd.DataFrame(X.to_dict(as_series=False))
+        return pd.Series(X.to_list(), name=X.name)
 
 
 def as_frame(X: Any) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The `attrs` and the order of targets, and the error for missing targets."""
+"""Read labels and numbers of targets; keep their attrs, and warn of another order."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_labels(y: Any) -> np.ndarray:
     Parameters
     ----------
     y : array-like of shape (n,) or (n, 1)
-        Labels of any type. Numbers and booleans may be objects, as they are in a column
+        Labels of any type. Numbers or booleans may be objects, as they are in a column
         that once had missing values: scikit-learn refuses those as "unknown".
 
     Returns
@@ -84,7 +84,7 @@ def read_labels(y: Any) -> np.ndarray:
     _refuse_bad(y)
     if y.dtype == object:
         inferred = pd.Series(y).infer_objects()
-        if inferred.dtype.kind in "biu":
+        if inferred.dtype.kind in "biuf":
             y = inferred.to_numpy()
     check_classification_targets(y)
     return y

@@ -258,12 +258,12 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             return columns.astype("float64"), found
         is_classes = self.task == "classification"
         values = np.asarray(y) if is_classes else as_quantities(y)
-        refuse_not_finite(values)
         if is_classes and values.shape[1:] in ((), (1,)):
             labels = read_labels(values.ravel())
             classes, codes = np.unique(labels, return_inverse=True)
             shares = np.eye(len(classes))[codes]
             return shares[:, -1:] if len(classes) <= 2 else shares, None
+        refuse_not_finite(values)
         return values.astype("float64").reshape(len(values), -1), None
 
 

@@ -85,21 +85,21 @@ def parse_timedelta(
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
     wanted = f"{what} must be {wanted}, {LENGTH_EXAMPLE}; got {value!r}."
     other = ", or list the cutoffs" if what == "step" else ""
-    of_calendar = (
-        f"{wanted} Months and years differ in length: write days, such as '30D'{other}."
-    )
+    write_days = f"differ in length: write days, such as '30D'{other}."
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
-        raise ValueError(of_calendar)
+        raise ValueError(f"{wanted} Months and years {write_days}")
     try:
         delta = pd.Timedelta(value)
-    except pd.errors.OutOfBoundsTimedelta as error:
+    # The second one with pandas 2.
+    except (pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime) as error:
         raise ValueError(
             f"{what} is {value!r}, and pandas reads at most 292 years; write longer "
             "times as np.timedelta64(300_000, 'D')."
         ) from error
     except (ValueError, TypeError) as error:
-        is_offset = isinstance(value, pd.DateOffset)
-        raise ValueError(of_calendar if is_offset else wanted) from error
+        if isinstance(value, pd.DateOffset):
+            wanted = f"{wanted} Calendar offsets {write_days}"
+        raise ValueError(wanted) from error
     if delta is pd.NaT:
         raise ValueError(wanted)
     return delta

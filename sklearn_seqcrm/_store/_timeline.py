@@ -145,7 +145,8 @@ class ObservationWindow(NamedTuple):
         what, following = "observed_until", int(self.until) + 1
         until = new.read(old.as_scalar(self.until), what, up=False)[0]
         if old.unit and following % (_ZONE_STEP * TICKS_PER_SECOND[old.unit]) == 0:
-            # The end of a day in some time zone: the day is observed to its end.
+            # Days end at quarter hours in any time zone, and are observed to their end.
+            # Other quarter hours are extended by less than a tick of the old clock.
             until = new.read(old.as_scalar(following), what)[0] - 1
         return self._replace(until=until)
 

@@ -142,7 +142,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         refuse_other_task(self._inner(), "regression", "RateRegressor", "regressor")
         refuse_no_target(self, y)
         warn_other_order(X, y)
-        X, targets = as_pandas(X), as_quantities(column_or_1d(y, warn=True))
+        X, targets = self._table(X), as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None
         if sample_weight is not None or self.exposure is not None:
@@ -185,7 +185,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             If the column is missing, or exposures are missing or not larger than 0.
         """
         check_is_fitted(self)
-        others, exposure, in_days = self._split(as_pandas(X))
+        others, exposure, in_days = self._split(self._table(X))
         name = f"The exposures {self.exposure!r}"
         refuse_new_durations(in_days, self._in_days, name)
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
@@ -210,6 +210,10 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         if self.regressor is None:
             return or_small_trees(None, False).set_params(random_state=0)
         return self.regressor
+
+    def _table(self, X: Any) -> Any:
+        """Return X as pandas, where a column of exposures must be taken out."""
+        return X if self.exposure is None else as_pandas(X)
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
         """Split the columns of X.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, refuse_times
+from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, check_return_array
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration
@@ -500,9 +500,10 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         Raises
         ------
         TypeError
-            If `return_array` is no boolean, such as times, which curves take.
+            If `return_array` is not a boolean. For values at given times, call the
+            curves.
         """
-        refuse_times(return_array)
+        check_return_array(return_array)
         data = self._read(X)
         hazard = cumulative_hazards(self.net_, data, self._ticks_of_times())
         if return_array:

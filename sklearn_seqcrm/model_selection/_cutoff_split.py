@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from sklearn_seqcrm._columns import (
     NoForwardSplitError,
@@ -286,11 +287,12 @@ class CutoffSplit(BaseCrossValidator):
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
         array = one_history(X, self.history)
-        if y is not None and len(y) != len(array):
+        n_targets = len(array) if y is None else _num_samples(y)
+        if n_targets != len(array):
             raise ValueError(
-                f"y has {len(y)} rows, but X has {len(array)}, and folds are positions "
-                "of rows in both. If rows were dropped from y, X.loc[y.index] are the "
-                "others."
+                f"y has {n_targets} rows, but X has {len(array)}, and folds are "
+                "positions of rows in both. If rows were dropped from y, "
+                "X.loc[y.index] are the others."
             )
         clock = array.log.timeline.clock
         lengths = {"horizon": self.horizon, "gap": self.gap}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
-from sklearn_seqcrm._columns import as_history_array, holds_histories
+from sklearn_seqcrm._columns import as_history_array, as_pandas, holds_histories
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import ranges
 
@@ -156,8 +156,7 @@ def _named(
     result: Any, names: Sequence[str] | None, prefix: str = ""
 ) -> Iterator[tuple[str, Output]]:
     """Yield the outputs in the result of a method, with their names."""
-    if hasattr(result, "to_pandas"):  # polars
-        result = result.to_pandas()
+    result = as_pandas(result)
     if issparse(result):
         result = result.toarray()
     if isinstance(result, pd.DataFrame):

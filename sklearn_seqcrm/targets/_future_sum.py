@@ -158,10 +158,15 @@ def future_sum(
                 for name in windows.log.fields
                 if windows.log.column(name).type.name == "numeric"
             ]
+            way = ""
+            if column.type.name == "categorical":
+                way = (
+                    " If it holds numbers with decimal commas, read them by "
+                    "pd.read_csv(..., decimal=',')."
+                )
             raise ValueError(
                 f"Field {field!r} is {column.type}, and cannot be summed; the numeric "
-                f"fields are {numeric}. Read numbers with decimal commas by "
-                "pd.read_csv(..., decimal=',')."
+                f"fields are {numeric}.{way}"
             )
         # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = column.values[windows.events].astype("float64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import islice
 from numbers import Integral, Real
@@ -86,7 +86,7 @@ class BaseUplift(BaseEstimator, ABC):
         "effect_estimator": [HasMethods(["fit", "predict"]), None],
         "propensity": [StrOptions({"learned", "constant"})],
         "propensity_estimator": [HasMethods(["fit", "predict_proba"]), None],
-        "control": [Hashable],
+        "control": "no_validation",  # any label
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
         "min_propensity": [Interval(Real, 0, 0.5, closed="neither")],
         "overlap_weights": ["boolean"],

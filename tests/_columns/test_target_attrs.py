@@ -46,7 +46,7 @@ def test_arrays_have_no_attrs():
     assert with_attrs_of([0, 1, 2], values) is values
 
 
-@pytest.mark.parametrize("labels", [[1, 2, 1], [True, False, True]])
+@pytest.mark.parametrize("labels", [[1, 2, 1], [True, False, True], [1.0, 0.0]])
 def test_numbers_and_booleans_may_be_objects(labels):
     found = read_labels(pd.Series(labels, dtype=object))
     assert found.dtype == np.asarray(labels).dtype

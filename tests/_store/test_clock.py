@@ -97,7 +97,7 @@ def test_months_and_years_are_no_length(text):
 
 
 def test_a_calendar_step_is_no_length():
-    text = "got <DateOffset: months=3>. Months and years differ in length: write days"
+    text = "got <DateOffset: months=3>. Calendar offsets differ in length: write days"
     with pytest.raises(ValueError, match=re.escape(text)):
         Clock("int64", "ns").duration(pd.DateOffset(months=3), "horizon")
 

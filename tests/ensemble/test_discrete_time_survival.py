@@ -231,3 +231,17 @@ def test_tables_of_polars_and_arrow(to_table):
     found = model.fit(to_table(X), to_table(y))
     assert_allclose(found.predict(to_table(X)), expected)
     assert found.feature_names_in_.tolist() == ["city", "x"]
+
+
+def test_tables_of_polars_without_pyarrow(monkeypatch):
+    def to_pandas(self):
+        raise ModuleNotFoundError("No module named 'pyarrow'")
+
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.random(80), "z": rng.random(80)})
+    y = survival(rng.random(80) < 0.7, rng.exponential(9, 80))
+    model = DiscreteTimeSurvival(HistGradientBoostingClassifier(max_iter=3), bins=3)
+    expected = clone(model).fit(X, y).predict(X)
+    table, target = pl.from_pandas(X), pl.from_pandas(y)
+    monkeypatch.setattr(pl.DataFrame, "to_pandas", to_pandas)
+    assert_allclose(model.fit(table, target).predict(table), expected)

@@ -455,9 +455,19 @@ def test_quantiles_that_parts_predict(part, quantile):
     assert predicted_quantile(part) == quantile
 
 
-@pytest.mark.parametrize("part", ["trees", [], HistGradientBoostingRegressor])
-def test_a_part_that_is_no_estimator_is_refused(part):
-    message = r"HybridRegressor\(boosting=...\) needs an instance of an estimator; got"
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("trees", "an estimator with get_params; got 'trees'"),
+        ([], r"an estimator with get_params; got \[\]"),
+        (
+            HistGradientBoostingRegressor,
+            "an instance of an estimator; got the class His",
+        ),
+    ],
+)
+def test_a_part_that_is_no_estimator_is_refused(part, found):
+    message = rf"HybridRegressor\(boosting=...\) needs {found}"
     with pytest.raises(TypeError, match=message):
         HybridRegressor(boosting=part).fit(np.ones((4, 1)), np.arange(4.0))
 

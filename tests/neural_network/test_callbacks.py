@@ -40,6 +40,8 @@ def test_callbacks_are_copied():
         ([3], "3"),
         (("stop", EarlyStopping()), "'stop'"),  # not [("stop", EarlyStopping())]
         ([("stop", 3)], r"\('stop', 3\)"),
+        ([()], r"\(\)"),
+        ([EarlyStopping], "<class"),
     ],
 )
 def test_other_callbacks_are_refused(callbacks, other):

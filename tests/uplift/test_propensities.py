@@ -39,10 +39,13 @@ def test_columns_of_propensities_are_found_by_the_labels():
             found = model.learner_.propensity.of_rows[:, 1]
             np.testing.assert_allclose(found, propensity)
     codes = pl.from_pandas(given.set_axis(["1", "0"], axis=1))  # text, of 0 and 1
-    found = linear(random_state=0).fit(X, y, treatment=treated, propensity=codes)
-    np.testing.assert_allclose(found.learner_.propensity.of_rows[:, 0], propensity)
-    with pytest.raises(ValueError, match=r"propensity has the names \['no', 'yes'\]"):
-        model.fit(X, y, treatment=arm, propensity=given.set_axis(["no", "yes"], axis=1))
+    for labels in (treated, treated.astype("float64")):
+        found = linear(random_state=0).fit(X, y, treatment=labels, propensity=codes)
+        np.testing.assert_allclose(found.learner_.propensity.of_rows[:, 0], propensity)
+    for names in (["no", "yes"], ["column_0", "column_1"]):
+        other = given.set_axis(names, axis=1)
+        with pytest.raises(ValueError, match=f"propensity has the names .'{names[0]}"):
+            model.fit(X, y, treatment=arm, propensity=other)
 
 
 def test_constant_propensities_are_the_shares():

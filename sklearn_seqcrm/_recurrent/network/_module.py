@@ -171,10 +171,6 @@ def ridge(
 # Up to this many slots per row, all slots enter the head. With more, products for slots
 # without a row take longer than gathering the rows first.
 _PLACES_TO_MULTIPLY = 1.25
-# Length at which the vectors of more than 16 levels start. Those of a moment are added
-# up: random ones of many events hide what the levels mean, and what else the moment
-# has. See "Vectors of departments" in docs/defaults.md.
-_VECTOR_LENGTH, _IN_MOMENTS = 2.0, 0.5
 
 
 class HistoryNetwork(nn.Module):
@@ -234,7 +230,7 @@ class HistoryNetwork(nn.Module):
                 spec,
                 dropout=dropout,
                 generator=generator,
-                vector_length=_VECTOR_LENGTH if spec.moments is None else _IN_MOMENTS,
+                short_vectors=spec.moments is not None,
                 **reader_options,
             )
             for spec in specs

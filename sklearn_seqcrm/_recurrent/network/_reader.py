@@ -24,6 +24,7 @@ an output.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -183,6 +184,10 @@ def trains_in_bfloat16(device_type: str) -> bool:
 
 
 _DIMENSIONS = 16  # most numbers of the vector of a level
+# Standard deviation of the first vectors in moments, which is that of a thousand levels
+# elsewhere. Vectors of a moment are added up, and long random ones of many events hide
+# what the levels mean. See "Vectors of departments" in docs/defaults.md.
+_SHORT = 2 / math.sqrt(1000)
 
 
 class HistoryReader(nn.Module):
@@ -212,9 +217,9 @@ class HistoryReader(nn.Module):
         Share of events whose embedded code training drops, field by field.
     generator : torch.Generator or None, default=None
         Generator of the initial weights, on the CPU; None is seeded with 0.
-    vector_length : float, default=2.0
-        Length at which the vectors of fields of more than 16 levels start, see
-        `new_embedding`; it is 2 for those of fewer.
+    short_vectors : bool, default=False
+        Whether the vectors of fields of more than 16 codes start as short as those of
+        a thousand.
 
     Attributes
     ----------
@@ -239,7 +244,7 @@ class HistoryReader(nn.Module):
         precision: str = "float32",
         category_dropout: float = 0.0,
         generator: torch.Generator | None = None,
-        vector_length: float = 2.0,
+        short_vectors: bool = False,
     ) -> None:
         super().__init__()
         generator = generator or new_generator(0)
@@ -251,9 +256,12 @@ class HistoryReader(nn.Module):
         self.precision = precision
         self.embeddings = nn.ModuleList(
             # A dimension for every level, at most 16.
-            new_embedding(n, n, generator)
-            if n <= _DIMENSIONS
-            else new_embedding(n, _DIMENSIONS, generator, vector_length)
+            new_embedding(
+                n,
+                min(_DIMENSIONS, n),
+                generator,
+                _SHORT if short_vectors and n > _DIMENSIONS else math.inf,
+            )
             for n in spec.n_levels
         )
         size_of_vectors = sum(one.embedding_dim for one in self.embeddings)

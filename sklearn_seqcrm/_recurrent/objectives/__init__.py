@@ -36,7 +36,7 @@ from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_qua
 from sklearn_seqcrm._recurrent.objectives._survival_curve import SurvivalCurve
 from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
     SurvivalPredictionsMixin,
-    refuse_times,
+    check_return_array,
 )
 from sklearn_seqcrm._recurrent.objectives._treatments import (
     OutcomesByTreatment,

@@ -84,9 +84,10 @@ class SurvivalPredictionsMixin:
         Raises
         ------
         TypeError
-            If `return_array` is no boolean, such as times, which curves take.
+            If `return_array` is not a boolean. For values at given times, call the
+            curves.
         """
-        refuse_times(return_array)
+        check_return_array(return_array)
         hazard = self._cumulative_hazard(X)
         return np.exp(-hazard) if return_array else self._curves(hazard, True)
 
@@ -112,9 +113,10 @@ class SurvivalPredictionsMixin:
         Raises
         ------
         TypeError
-            If `return_array` is no boolean, such as times, which curves take.
+            If `return_array` is not a boolean. For values at given times, call the
+            curves.
         """
-        refuse_times(return_array)
+        check_return_array(return_array)
         hazard = self._cumulative_hazard(X)
         return hazard if return_array else self._curves(hazard, False)
 
@@ -274,8 +276,8 @@ class SurvivalPredictionsMixin:
         return np.array(curves, dtype=object)
 
 
-def refuse_times(return_array: Any) -> None:
-    """Raise a TypeError for times, which would be taken for True.
+def check_return_array(return_array: Any) -> None:
+    """Raise a TypeError if it is not a boolean; times would be taken for True.
 
     Parameters
     ----------

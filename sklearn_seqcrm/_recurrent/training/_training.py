@@ -487,8 +487,10 @@ def _run_epochs(
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
     for callback in estimator.callbacks or ():
-        last = callback[-1] if isinstance(callback, tuple) else callback
-        if last is not None and not hasattr(last, "on_epoch_end"):
+        is_named = isinstance(callback, tuple) and len(callback) == 2
+        last = callback[1] if is_named else callback
+        is_one = hasattr(last, "on_epoch_end") and not isinstance(last, type)
+        if last is not None and not is_one:
             raise TypeError(
                 "callbacks must be a list of skorch callbacks, or of tuples of a name "
                 f"and a callback; one of them is {callback!r}."

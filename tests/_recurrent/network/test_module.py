@@ -241,12 +241,16 @@ def lengths_of_vectors(n_levels, moments):
 
 def test_vectors_of_moments_start_short():
     """But not those of few levels, such as whether an invoice is cancelled."""
-    few, some, many = lengths_of_vectors((5, 100, 1600), moments=None)
+    usual = lengths_of_vectors((5, 16, 17, 100, 1600), moments=None)
+    few, sixteen, seventeen, some, many = usual
     assert 1 < few < 3
+    assert 1.5 < sixteen < 2.5
+    assert 1.5 < seventeen < 2.5
     assert 0.6 < some < 1  # 2 * sqrt(16 / 100)
     assert 0.15 < many < 0.25
-    in_moments = lengths_of_vectors((5, 100, 1600), MomentChannels(1, 1, 3))
-    assert in_moments == pytest.approx([few, some / 4, many / 4])
+    in_moments = lengths_of_vectors((5, 16, 17, 100, 1600), MomentChannels(1, 1, 3))
+    short = [length * (n / 1000) ** 0.5 for n, length in ((17, seventeen), (100, some))]
+    assert in_moments == pytest.approx([few, sixteen, *short, many])
 
 
 def test_forget_gates_start_open():
