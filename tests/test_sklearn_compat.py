@@ -69,4 +69,7 @@ def test_estimators_without_tags_are_not_refused():
         def predict(self, X):
             return np.zeros(len(X))
 
+        def get_params(self, deep=True):
+            return {}
+
     refuse_other_task(Plain(), "regression", "Owner", "part")

@@ -148,7 +148,8 @@ class UpliftMixin(ABC):
     def _refuse_visible_decisions(
         self, X: Any, treatment: Any, sample_weight: Any
     ) -> None:
-        if not has_histories(X) or np.size(treatment) != len(X):
+        is_label = pd.api.types.is_hashable(self.control) and self.control is not pd.NA
+        if not has_histories(X) or np.size(treatment) != len(X) or not is_label:
             return  # without histories, or another error follows
         weight = check_sample_weight(sample_weight, X)
         used = np.flatnonzero(weight > 0)
