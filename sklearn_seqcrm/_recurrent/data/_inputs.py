@@ -177,7 +177,7 @@ def padded_inputs(
         RowData(tuple(sources), static),
         tuple(specs),
         tuple(prefix.removesuffix("_") for prefix in prefixes),
-        # Of selected rows, numbers need not be in the order of appearance any more.
+        # In the order of appearance, which a selection of rows may have changed.
         np.arange(n_rows) if customers is None else pd.factorize(customers)[0],
     )
 
@@ -307,7 +307,7 @@ class Inputs(NamedTuple):
         return 0 if sums is None else sums.shape[1]
 
     def take(self, rows: np.ndarray) -> Inputs:
-        """Return the inputs of some rows, as if there had been no others."""
+        """Return the inputs of some rows, whose customers are numbered anew."""
         customers, labels = self.customers, self.labels
         return self._replace(
             data=self.data.take(rows),
