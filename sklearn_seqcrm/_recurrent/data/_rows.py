@@ -162,8 +162,6 @@ class HistoryBatch(TensorFields):
         Codes, padded with 0; without fields (C is 0) if steps are moments.
     lengths : Tensor of shape (B,), int64
         Number of steps of each sequence.
-    first : Tensor of shape (B,), int64
-        Position of the first step of each sequence in the source.
     visible : Tensor of shape (C, R), int64
         Number of events of its sequence that each row sees; 0 in empty slots.
     ages : Tensor of shape (C, R, K), float32
@@ -180,7 +178,6 @@ class HistoryBatch(TensorFields):
     values: Tensor
     codes: Tensor
     lengths: Tensor
-    first: Tensor
     visible: Tensor
     ages: Tensor
     place: Tensor
@@ -281,7 +278,6 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
-        torch.from_numpy(source.start[own]),
         levels=levels,
         **_place_rows(source, rows, at, np.cumsum(new) - 1, lengths),
     )
