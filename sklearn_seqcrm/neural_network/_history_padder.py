@@ -163,19 +163,15 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         for name, source in zip(inputs.names, inputs.data.sources, strict=True):
             prefix = f"{name}_" if len(inputs.names) > 1 else ""
             padded, steps = self._pad(source)
-            for key, tensor in padded.items():
-                tensors[prefix + key] = tensor
+            tensors |= {prefix + key: tensor for key, tensor in padded.items()}
             if source.levels is not None:
                 moments[prefix] = steps
         layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
-        if len(layout) == 1:
-            layout = {"": inputs.specs[0]}
-        padded = PaddedHistories(**tensors, static=inputs.data.static)
-        sums = inputs.data.sums
-        assert sums is not None
-        return padded.with_layout(
-            layout, self.padding, inputs.customers(), sums, moments
-        )
+        found = PaddedHistories(**tensors, static=inputs.data.static)
+        found.layout = layout if len(layout) > 1 else {"": inputs.specs[0]}
+        found.padding, found.moments = self.padding, moments
+        found.customers, found.sums = inputs.customers(), inputs.data.sums
+        return found
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing: tensors are not a table. Pipelines call it for all steps.

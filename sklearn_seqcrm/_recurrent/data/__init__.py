@@ -36,5 +36,6 @@ from sklearn_seqcrm._recurrent.data._sources import (
     RowViews,
     Steps,
     TensorFields,
+    change_all,
     join_moments,
 )

@@ -76,13 +76,11 @@ class BatchPart(TensorFields):
         cls, data: RowData, rows: np.ndarray | slice, histories: list[HistoryBatch]
     ) -> BatchPart:
         """Take some rows of all fields, beside histories that have been padded."""
-        columns = ("static", "weight", "sums", "offset")
-        found = {name: getattr(data, name) for name in columns}
-        tensors = {
-            name: None if column is None else torch.from_numpy(column[rows])
-            for name, column in found.items()
-        }
-        return cls(histories, **tensors)
+        tensors = (
+            None if column is None else torch.from_numpy(column[rows])
+            for column in (data.static, data.weight, data.sums, data.offset)
+        )
+        return cls(histories, *tensors)
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -34,6 +34,7 @@ from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
     Steps,
+    change_all,
     join_moments,
 )
 from sklearn_seqcrm._store import Clock
@@ -47,12 +48,26 @@ _TENSORS = ("values", "codes", "lengths")
 class PaddedHistories(SliceDict):
     """Padded tensors of `HistoryPadder` with their layout, customers and sums.
 
-    Selecting rows selects customers and sums as well.
+    Selecting rows selects customers, sums and moments as well.
 
     Parameters
     ----------
     **tensors : ndarray
         ``values``, ``codes``, ``lengths``, ``static``; see `HistoryPadder`.
+
+    Attributes
+    ----------
+    layout : dict of str to HistorySpec, or None
+        Sizes of each history, by the prefix of its keys. None: those of the tensors.
+    padding : {"post", "pre"}
+        Position of the padding.
+    customers : ndarray of shape (n,), int64, or None
+        Number of the customer of each row. None: each row has its own.
+    sums : ndarray of shape (n, n_sums), float32, or None
+        Sums of the histories, for the linear part of a network.
+    moments : dict of str to ndarray of shape (n, T), int64
+        By the prefix of the keys, number of the moment of each event of a row;
+        histories whose events are steps have none.
     """
 
     layout: dict[str, HistorySpec] | None = None
@@ -61,34 +76,6 @@ class PaddedHistories(SliceDict):
     sums: np.ndarray | None = None
     moments: Mapping[str, np.ndarray] = MappingProxyType({})
 
-    def with_layout(
-        self,
-        layout: dict[str, HistorySpec],
-        padding: str,
-        customers: np.ndarray,
-        sums: np.ndarray,
-        moments: Mapping[str, np.ndarray],
-    ) -> PaddedHistories:
-        """Set the attributes beside the tensors, and return the object.
-
-        Parameters
-        ----------
-        layout : dict of str to HistorySpec
-            Sizes of each history, by the prefix of its keys.
-        padding : {"post", "pre"}
-            Position of the padding.
-        customers : ndarray of shape (n,), int64
-            Number of the customer of each row.
-        sums : ndarray of shape (n, n_sums), float32
-            Sums of the histories, for the linear part of a network.
-        moments : dict of str to ndarray of shape (n, T), int64
-            By the prefix of the keys, number of the moment of each event of a row;
-            histories whose events are steps have none.
-        """
-        self.layout, self.padding, self.moments = layout, padding, moments
-        self.customers, self.sums = customers, sums
-        return self
-
     def __getitem__(self, rows: Any) -> Any:
         """Return the tensor of a name, or some rows of all tensors.
 
@@ -96,20 +83,15 @@ class PaddedHistories(SliceDict):
         exported graphs.
         """
         if isinstance(rows, str) and rows.endswith("moments"):
-            of_moments = {f"{key}moments": one for key, one in self.moments.items()}
-            if rows in of_moments:
-                return of_moments[rows]
+            prefix = rows.removesuffix("moments")
+            if prefix in self.moments:
+                return self.moments[prefix]
         selected = super().__getitem__(rows)
-        if isinstance(selected, PaddedHistories) and self.layout is not None:
-            assert self.customers is not None
-            assert self.sums is not None
-            selected.with_layout(
-                self.layout,
-                self.padding,
-                self.customers[rows],
-                self.sums[rows],
-                {key: numbers[rows] for key, numbers in self.moments.items()},
-            )
+        if isinstance(selected, PaddedHistories):
+            selected.layout, selected.padding = self.layout, self.padding
+            columns = self.customers, self.sums
+            selected.customers, selected.sums = change_all(columns, lambda a: a[rows])
+            selected.moments = {key: one[rows] for key, one in self.moments.items()}
         return selected
 
     def copy(self) -> PaddedHistories:
@@ -117,9 +99,7 @@ class PaddedHistories(SliceDict):
         return self[:]
 
 
-def padded_inputs(
-    X: dict[str, Any],
-) -> tuple[RowData, tuple[HistorySpec, ...], tuple[str, ...], np.ndarray]:
+def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
     """Read padded tensors, with or without a layout, into ragged rows.
 
     Parameters
@@ -128,17 +108,8 @@ def padded_inputs(
         ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
         ``static`` (n, S), padded after the events. With several histories, all keys
         but ``static`` have a prefix: ``"orders_values"``.
-
-    Returns
-    -------
-    data : RowData
-        Rows, without targets.
-    specs : tuple of HistorySpec
-        Shape of each history.
-    names : tuple of str
-        Names of the histories.
-    customers : ndarray of shape (n,), int64
-        Rows with equal numbers belong to one customer.
+    sums : bool
+        Whether to read the sums of the histories.
     """
     tensors = {key: np.asarray(X[key]) for key in X}
     prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
@@ -158,40 +129,31 @@ def padded_inputs(
     if not n_rows:
         raise ValueError("X has no rows; at least one is needed.")
     # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
-    layout = getattr(X, "layout", None)
-    padding = getattr(X, "padding", "post")
-    moments = getattr(X, "moments", {})
-    sources, specs = [], []
-    for prefix in prefixes:
-        own = moments.get(prefix)
-        known = None if layout is None else layout[prefix.removesuffix("_")]
-        source, spec = _unpad(tensors, prefix, padding, own, known)
-        sources.append(source)
-        specs.append(spec)
+    beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
+    found = [_unpad(tensors, prefix, beside) for prefix in prefixes]
     static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
     if not np.isfinite(static).all():
         n_bad = int((~np.isfinite(static)).sum())
         raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
-    customers = getattr(X, "customers", None)
-    return (
-        RowData(tuple(sources), static),
-        tuple(specs),
+    sources, specs = zip(*found, strict=True)
+    # In the order of appearance, which a selection of rows may have changed.
+    own = beside.customers
+    customers = np.arange(n_rows) if own is None else pd.factorize(own)[0]
+    return Inputs(
+        RowData(sources, static, sums=beside.sums if sums else None),
+        specs,
         tuple(prefix.removesuffix("_") for prefix in prefixes),
-        # In the order of appearance, which a selection of rows may have changed.
-        np.arange(n_rows) if customers is None else pd.factorize(customers)[0],
+        lambda: customers,
+        encoded=beside.layout is not None,
     )
 
 
 def _unpad(
-    tensors: dict[str, np.ndarray],
-    prefix: str,
-    padding: str,
-    moments: np.ndarray | None,
-    known: HistorySpec | None,
+    tensors: dict[str, np.ndarray], prefix: str, beside: PaddedHistories
 ) -> tuple[HistorySource, HistorySpec]:
     """Return one history, flattened to its events, and its sizes.
 
-    `moments`, of shape (n, T), and `known` come from `HistoryPadder`.
+    `beside` has the layout and the moments.
     """
     values = tensors[f"{prefix}values"]
     if values.ndim != 3:
@@ -211,7 +173,7 @@ def _unpad(
     # (n, T), True for events.
     step = np.arange(n_steps)
     real = step < lengths[:, None]
-    if padding == "pre":
+    if beside.padding == "pre":
         real = real[:, ::-1]
     codes = tensors.get(f"{prefix}codes", np.zeros((n_rows, n_steps, 0), "int64"))
     if codes.ndim != 3 or codes.shape[:2] != values.shape[:2]:
@@ -235,6 +197,7 @@ def _unpad(
     start = stop - lengths
     # The last channel of padded tensors is log(1 + age in typical interarrival times).
     # Without it, the age of an event is the number of later events.
+    known = None if beside.layout is None else beside.layout[prefix.removesuffix("_")]
     if known is not None:
         ages = np.expm1(channels[:, -1].astype("float64"))
         channels = np.ascontiguousarray(channels[:, :-1])
@@ -245,8 +208,8 @@ def _unpad(
     source = HistorySource(channels, codes, -ages, start, stop, np.zeros(n_rows))
     if known is None or known.moments is None:
         return source, known or spec
-    assert moments is not None
-    is_begin = is_run_start(moments[real], starts_of_nonempty(np.append(0, stop)))
+    moments = beside.moments[prefix][real]
+    is_begin = is_run_start(moments, starts_of_nonempty(np.append(0, stop)))
     begin = np.flatnonzero(is_begin)
     end = np.append(begin, len(is_begin))[1:]
     return join_moments(source, Steps.of_moments(begin, end, start, stop), known), known
@@ -355,11 +318,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
         if reset:
             _forget_columns(estimator)
-        has_layout = getattr(X, "layout", None) is not None
-        data, specs, names, customers = padded_inputs(X)
-        if sums:
-            data = replace(data, sums=getattr(X, "sums", None))
-        return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
+        return _read_padded(X, sums)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
     # Only statics: anything that scikit-learn takes as a 2-D array.

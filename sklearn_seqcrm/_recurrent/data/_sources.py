@@ -45,7 +45,7 @@ class TensorFields:
     def change(self, function: Callable[[Any], Any]) -> Self:
         """Return an object with the result of a function in each field."""
         changed = {
-            one.name: _changed(getattr(self, one.name), function)
+            one.name: change_all(getattr(self, one.name), function)
             for one in fields(self)  # type: ignore[arg-type]
             if "of_all_rows" not in one.metadata
         }
@@ -64,13 +64,14 @@ class IndexedFields(TensorFields):
         return self.change(lambda tensor: tensor[rows])
 
 
-def _changed(value: Any, function: Callable[[Any], Any]) -> Any:
+def change_all(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Return a tensor or array, or an object of several, with a function applied."""
     if value is None:
         return None
     if isinstance(value, TensorFields):
         return value.change(function)
     if isinstance(value, list | tuple):
-        return type(value)(_changed(one, function) for one in value)
+        return type(value)(change_all(one, function) for one in value)
     return function(value)
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._recurrent.data import Batch, BatchPart
+from sklearn_seqcrm._recurrent.data import Batch, BatchPart, change_all
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 
 # Parts that the thread holds at most while it waits. One hides the gathering behind the
@@ -58,7 +58,7 @@ class CudaTransfer:
         """Begin to copy, and return the copies and the event of their end."""
         # The current stream belongs to a thread: that of the consumer stays as it is.
         with torch.cuda.stream(self._stream):
-            copies = _changed(
+            copies = change_all(
                 tensors, lambda one: one.pin_memory().to(self.device, non_blocking=True)
             )
             return copies, self._stream.record_event()
@@ -75,13 +75,7 @@ class CudaTransfer:
             one.record_stream(computing)
             return one
 
-        return _changed(copies, keep)
-
-
-def _changed(tensors: Any, function: Callable[[Tensor], Any]) -> Any:
-    if isinstance(tensors, Tensor):
-        return function(tensors)
-    return tensors.change(function)
+        return change_all(copies, keep)
 
 
 class PrefetchedBatch(Batch):
