@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,15 +12,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils import ClassifierTags
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import Classes, OutcomesByTreatment
+from sklearn_seqcrm._recurrent.objectives import Classes
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._sklearn_compat import Interval
 from sklearn_seqcrm._typing import Duration, Estimator
-from sklearn_seqcrm.neural_network._base import BaseLSTM
-from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
+from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
 
 
-class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
+class LSTMUpliftClassifier(BaseUplift):
     """Predict effects of treatments on the probability of a class.
 
     The network of `LSTMClassifier` with a head for each treatment, as in TARNet [1]_:
@@ -254,14 +251,6 @@ class LSTMUpliftClassifier(UpliftMixin, BaseLSTM):
     >>> model[-1].treatments_
     array([0, 1])
     """
-
-    _objective: OutcomesByTreatment
-
-    _parameter_constraints: dict[str, Any] = {
-        **BaseLSTM._parameter_constraints,
-        "control": "no_validation",  # any label
-        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
-    }
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,18 +11,17 @@ import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import LOSSES, Number, OutcomesByTreatment
+from sklearn_seqcrm._recurrent.objectives import LOSSES, Number
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
+from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Duration, Estimator
-from sklearn_seqcrm.neural_network._base import BaseLSTM
-from sklearn_seqcrm.neural_network._uplift_mixin import UpliftMixin
+from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
 
 # Losses that predict means, whose differences are effects on the mean.
 _LOSSES_OF_MEANS = {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}
 
 
-class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
+class LSTMUpliftRegressor(BaseUplift):
     """Predict effects of treatments on numbers, such as spend.
 
     The network of `LSTMUpliftClassifier` with the losses of `LSTMRegressor`. `predict`
@@ -210,12 +208,8 @@ class LSTMUpliftRegressor(UpliftMixin, BaseLSTM):
     array([0, 1])
     """
 
-    _objective: OutcomesByTreatment
-
     _parameter_constraints: dict[str, Any] = {
-        **BaseLSTM._parameter_constraints,
-        "control": "no_validation",  # any label
-        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        **BaseUplift._parameter_constraints,
         "loss": [StrOptions(_LOSSES_OF_MEANS)],
     }
 

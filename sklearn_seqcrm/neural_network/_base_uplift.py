@@ -1,9 +1,10 @@
-"""Methods of the networks that predict effects of treatments."""
+"""Base class of the networks that predict effects of treatments."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,37 +21,32 @@ from sklearn_seqcrm._columns import (
     refuse_visible_decisions,
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
-from sklearn_seqcrm._sklearn_compat import check_sample_weight, with_callbacks
+from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
 from sklearn_seqcrm._treatments import (
     encode_treatments,
     label_array,
     refuse_no_treatment,
 )
 from sklearn_seqcrm.metrics import qini_auc_score
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
-class UpliftMixin(ABC):
-    """Treatments in `fit`, and predictions of their effects.
-
-    For subclasses of `BaseLSTM` with the parameters `control` and `n_networks`.
-    """
+class BaseUplift(BaseLSTM):
+    """Treatments in `fit`, and predictions of their effects."""
 
     # Requested without a call of set_fit_request, because fit and score need it.
     __metadata_request__fit: ClassVar = {"treatment": True}
     __metadata_request__partial_fit: ClassVar = {"treatment": True}
     __metadata_request__score: ClassVar = {"treatment": True}
 
-    _objective: Any
+    _objective: OutcomesByTreatment
     control: Any
     confidence_level: float
-    warm_start: bool
-    _fit: Any
-    _partial_fit: Any
-    _learned: Any
-    _outputs: Any
-    _combined: Any
-    _check_parameters: Any
-    _fitted_objective: Any
+    _parameter_constraints: dict[str, Any] = {
+        **BaseLSTM._parameter_constraints,
+        "control": "no_validation",  # any label
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+    }
 
     @abstractmethod
     def _of_one(self) -> Objective:
@@ -62,7 +58,7 @@ class UpliftMixin(ABC):
         return self._learned("treatments_").treatments
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
