@@ -11,7 +11,6 @@ had been simulated, so that the next one is a further line::
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple
@@ -90,16 +89,10 @@ class AtCutoff(Simulator):
     Attributes
     ----------
     baskets : OpenBaskets of n
-        Events at the cutoffs of the rows that are simulated.
+        Events at the cutoffs of the rows that are simulated next.
     """
 
     baskets: OpenBaskets
-
-    def with_baskets(self, baskets: OpenBaskets) -> AtCutoff:
-        """Return a simulator of rows with these baskets."""
-        found = copy(self)
-        found.baskets = baskets
-        return found
 
     def _at_next(
         self, data: RowData, keys: np.ndarray, n_draws: int

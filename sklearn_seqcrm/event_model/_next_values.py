@@ -237,7 +237,7 @@ def _next_probabilities(
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
         if baskets is not None:
             assert isinstance(simulator, AtCutoff)
-            simulator = simulator.with_baskets(baskets.take(rows))
+            simulator.baskets = baskets.take(rows)
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
         n_new = field.n_levels - shares.shape[1]  # without copies, they never come
         yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]

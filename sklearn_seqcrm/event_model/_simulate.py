@@ -88,14 +88,11 @@ class FieldContext(NamedTuple):
     ----------
     context : Tensor of shape (n, H)
         State, time of the event and fields before this one.
-    is_tie : Tensor of shape (n,), bool
-        Whether the event is at the moment of the simulated event before.
     p_having : Tensor of shape (n,)
         Probability that the event has the field; 1 if its kind is drawn before.
     """
 
     context: Tensor
-    is_tie: Tensor
     p_having: Tensor
 
 
@@ -255,7 +252,7 @@ class Simulator:
         parts = zip(
             rows.split(at_once),
             context.context.split(at_once * n_draws),
-            context.is_tie.split(at_once * n_draws),
+            paths.is_tie.split(at_once * n_draws),
             weights.split(at_once),
             strict=True,
         )
@@ -431,8 +428,7 @@ class Simulator:
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
         context = module.time_context(paths.states, self._moved(times))
-        is_tie = paths.is_tie
-        tied = is_tie.nonzero()[:, 0]
+        tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
             of_lines = module.lines_before(
                 paths.output[tied], paths.state.encoded_before(tied)
@@ -447,13 +443,11 @@ class Simulator:
             key, own_context = f"{i}", torch.relu(context)
             density, state = module.fields[key], paths.copies.get(key)
             if draw is not None and name in draw:
-                drawn = draw[name](FieldContext(own_context, is_tie, p_having))
+                drawn = draw[name](FieldContext(own_context, p_having))
             elif i == 0 and until is not None and learned.applies is not None:
-                drawn, p_having = self._draw_kind_having(
-                    until, own_context, paths.draws, state, is_tie
-                )
+                drawn, p_having = self._draw_kind_having(until, own_context, paths)
             else:
-                drawn = density.draw(own_context, paths.draws, state, is_tie)
+                drawn = density.draw(own_context, paths.draws, state, paths.is_tie)
             column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
@@ -463,21 +457,12 @@ class Simulator:
             columns[name] = column
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self._moved(own))
-        of_until = FieldContext(torch.relu(context), is_tie, p_having)
-        return (
-            self._moved(channels),
-            self._moved(codes.astype("int64")),
-            columns,
-            of_until,
-        )
+        of_until = FieldContext(torch.relu(context), p_having)
+        codes = codes.astype("int64")
+        return self._moved(channels), self._moved(codes), columns, of_until
 
     def _draw_kind_having(
-        self,
-        name: str,
-        context: Tensor,
-        draws: PathDraws,
-        state: CopyState | None,
-        is_tie: Tensor,
+        self, name: str, context: Tensor, paths: Paths
     ) -> tuple[Tensor, Tensor]:
         """Draw kinds of events that have a field, and return their probability.
 
@@ -485,9 +470,10 @@ class Simulator:
         """
         assert self.learned.applies is not None
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
-        found = self.module.fields["0"].probabilities(context, state, is_tie)
+        state = paths.copies.get("0")
+        found = self.module.fields["0"].probabilities(context, state, paths.is_tie)
         found *= self._moved(applies)
-        return draw_categorical(found, draws), found.sum(dim=1)
+        return draw_categorical(found, paths.draws), found.sum(dim=1)
 
     def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
