@@ -266,29 +266,20 @@ class HistoryReader(nn.Module):
         )
         size_of_vectors = sum(one.embedding_dim for one in self.embeddings)
         size = spec.n_channels + size_of_vectors
-        n_channels = (
-            spec.n_channels if spec.moments is None else spec.moments.n_channels
-        )
-        self.event_size = n_channels + size_of_vectors
-        n_directions = 2 if bidirectional else 1
+        self.event_size = (spec.moments or spec).n_channels + size_of_vectors
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
-            directions = [
-                draw_weights(
-                    without_drawing(
-                        self.cell.layer, max(size, 1), hidden_size, batch_first=True
-                    ),
-                    hidden_size,
-                    generator,
+            layer = nn.ModuleList()
+            for _ in range(2 if bidirectional else 1):
+                direction = without_drawing(
+                    self.cell.layer, max(size, 1), hidden_size, batch_first=True
                 )
-                for _ in range(n_directions)
-            ]
-            self.layers.append(nn.ModuleList(directions))
-            size = hidden_size * n_directions
-        if cell == "lstm":
-            for layer in self.layers:
-                for direction in layer:
+                draw_weights(direction, hidden_size, generator)
+                if cell == "lstm":
                     open_forget_gates(direction)
+                layer.append(direction)
+            self.layers.append(layer)
+            size = hidden_size * len(layer)
         self.dropout = Dropout(dropout)
         self.category_dropout = VectorDropout(category_dropout)
         self.poolings = make_poolings(

@@ -134,7 +134,12 @@ def keep_network_parameters(estimator: Any, is_continuation: bool) -> None:
     """
     now = _network_parameters(estimator)
     if is_continuation:
-        _refuse_other_device(estimator.device, estimator.net_.device)
+        device, device_before = str(estimator.device), str(estimator.net_.device)
+        if torch.device(device) != torch.device(device_before):
+            raise ValueError(
+                f"The network continues on its device, {device_before!r}; got "
+                f"device={device!r}. Set it back, or fit from the start."
+            )
         before = estimator._network_parameters
         # "auto" and the number that it led to are equal.
         n_networks = len(estimator.nets_)
@@ -177,15 +182,6 @@ def refuse_absent_device(device: str | torch.device) -> None:
             f"device={str(device)!r} cannot be used here ({reason}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
-
-
-def _refuse_other_device(device: str | torch.device, before: Any) -> None:
-    """Raise a ValueError if training would continue on another device."""
-    if torch.device(device) != torch.device(before):
-        raise ValueError(
-            f"The network continues on its device, {str(before)!r}; got "
-            f"device={str(device)!r}. Set it back, or fit from the start."
-        )
 
 
 def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
@@ -501,12 +497,9 @@ def _run_epochs(
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
     falling = [FallingRate(net.max_epochs)] if lowers_rate else []
-    reporting: list[Any] = []
+    reporting = [] if epochs is None else [epochs]
+    ending = [] if epochs is None else [StopOnRequest(epochs)]
     stopping: list[Any] = []
-    ending: list[Any] = []
-    if epochs is not None:
-        reporting = [("epochs", epochs)]
-        ending = [("stop_on_request", StopOnRequest(epochs))]
     if valid is not None:
         sink = print if net.verbose else noop
         patience = estimator.n_iter_no_change
@@ -532,8 +525,7 @@ def _run_epochs(
         raise KeyboardInterrupt from interrupted
     finally:
         net.callbacks = [*own, *stopping]
-        of_training = [step for _, step in reporting + ending]
-        _forget(net, [*first, *falling, *averaging, *last, *of_training])
+        _forget(net, [*first, *falling, *averaging, *reporting, *last, *ending])
 
 
 def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:

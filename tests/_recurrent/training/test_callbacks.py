@@ -102,7 +102,7 @@ def test_callbacks_are_dropped_after_training():
     # Pickled floats that happen to be one object are smaller by some bytes.
     assert abs(len(pickle.dumps(model.set_callbacks())) - size) < 100
     names = [name for name, _ in model.net_.callbacks_]
-    assert not {"epochs", "stop_on_request"} & {*names, *dict(model.net_.callbacks)}
+    assert not {"EpochSteps", "StopOnRequest"} & {*names, *dict(model.net_.callbacks)}
 
 
 def test_ctrl_c_in_a_callback_ends_the_ensemble():
