@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,24 +28,6 @@ from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
 # departments of a basket are in order: -1.11 nats an event instead of -1.04.
 _START_SHARE, _START_SAME, _START_POPULAR = 0.1, 0.02, 0.1
 _LEAST_PROB = 1e-30  # so that the logarithm is finite
-
-
-class WeightedGates(NamedTuple):
-    """Gates of n rows, times the weights of k draws of each.
-
-    Parameters
-    ----------
-    generated : Tensor of shape (n, k)
-        Factor of G in each draw.
-    popular : Tensor of shape (n,)
-        Factor of S, summed over the draws.
-    copied : Tensor of shape (n, N_SOURCES)
-        Factor of each n_j, summed over the draws.
-    """
-
-    generated: Tensor
-    popular: Tensor
-    copied: Tensor
 
 
 class CopyMechanism(nn.Module):
@@ -126,10 +108,19 @@ class CopyMechanism(nn.Module):
 
     def weighted_gates(
         self, context: Tensor, is_new_moment: Tensor, state: CopyState, weights: Tensor
-    ) -> WeightedGates:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gates of k draws of each of n rows, times their weights.
 
         `context` and `is_new_moment` have n * k rows, and `weights` the shape (n, k).
+
+        Returns
+        -------
+        generated : Tensor of shape (n, k)
+            Factor of G in each draw.
+        popular : Tensor of shape (n,)
+            Factor of S, summed over the draws.
+        copied : Tensor of shape (n, N_SOURCES)
+            Factor of each n_j, summed over the draws.
         """
         total = state.remaining()
         logits = self.gate_logits(
@@ -139,7 +130,7 @@ class CopyMechanism(nn.Module):
         gates = gates * weights[:, :, None]
         of_row = gates.sum(dim=1)
         copied = torch.where(total > 0, of_row[:, 2:] / total, 0.0)
-        return WeightedGates(gates[:, :, 0], of_row[:, 1], copied)
+        return gates[:, :, 0], of_row[:, 1], copied
 
     def draw_source(
         self, context: Tensor, is_new_moment: Tensor, state: CopyState, draws: PathDraws

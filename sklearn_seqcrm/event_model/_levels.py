@@ -204,12 +204,14 @@ class LevelDensity(FieldDensity):
         softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
         if self.copies is None or state is None:
             return self._generated(softmax_input, is_new_moment, weights)
-        gates = self.copies.weighted_gates(gate_input, is_new_moment, state, weights)
-        found = self._generated(softmax_input, is_new_moment, gates.generated)
-        found.addr_(gates.popular, self.popularity)
+        generated, popular, copied = self.copies.weighted_gates(
+            gate_input, is_new_moment, state, weights
+        )
+        found = self._generated(softmax_input, is_new_moment, generated)
+        found.addr_(popular, self.popularity)
         if n_new := state.observed.n_levels - self.n_levels:
             found = nn.functional.pad(found, (0, n_new))
-        return state.add_counts(gates.copied, found)
+        return state.add_counts(copied, found)
 
     def _generated(
         self, context: Tensor, is_new_moment: Tensor, weights: Tensor

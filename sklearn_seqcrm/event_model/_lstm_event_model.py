@@ -16,7 +16,7 @@ from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, check_return_arr
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration
-from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
+from sklearn_seqcrm.event_model._base import CONSTRAINTS
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._likelihood import (
     cumulative_hazards,
@@ -24,7 +24,7 @@ from sklearn_seqcrm.event_model._likelihood import (
     states_at_cutoffs,
     timed_events,
 )
-from sklearn_seqcrm.event_model._next_values import NextValuesMixin
+from sklearn_seqcrm.event_model._next_values import RecommendingEventModel
 from sklearn_seqcrm.event_model._numbers import NumberField
 
 # Most times at which survival functions are computed, without weekdays and season.
@@ -34,7 +34,7 @@ _N_TIMES = 64
 _DAYS, _WEEKS = 28, 13
 
 
-class LSTMEventModel(BaseEventModel, NextValuesMixin):
+class LSTMEventModel(RecommendingEventModel):
     """Predict and simulate the events of customers, learned without labels.
 
     A recurrent network that returns, after each event of a history, the distribution of

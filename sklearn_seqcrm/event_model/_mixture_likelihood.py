@@ -8,7 +8,7 @@ derivatives with respect to the outputs of the layer, and keeps only these.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,22 +30,6 @@ _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 def log_std_of(raw: Tensor) -> Tensor:
     """Return logarithms of standard deviations from outputs of a layer."""
     return nn.functional.softplus(raw - LEAST_LOG_STD) + LEAST_LOG_STD
-
-
-class LogCells(NamedTuple):
-    """Log probabilities of cells, and their derivatives, each of shape (K, n).
-
-    Parameters
-    ----------
-    log_prob : Tensor
-        ``c = log P(upper - width < x <= upper)`` of each component.
-    of_mean, of_log_std : Tensor
-        ``dc / dm`` and ``dc / d log s``.
-    """
-
-    log_prob: Tensor
-    of_mean: Tensor
-    of_log_std: Tensor
 
 
 class _LogMixture(torch.autograd.Function):
@@ -103,8 +87,10 @@ class _LogMixture(torch.autograd.Function):
             log_weights, mean, raw = (
                 one.index_select(1, some) for one in (log_weights, mean, raw)
             )
-        cells = log_normal_cells(upper, width, mean, log_std_of(raw).exp())
-        terms = log_weights + cells.log_prob  # (K, n_some)
+        log_cells, of_mean, of_log_std = log_normal_cells(
+            upper, width, mean, log_std_of(raw).exp()
+        )
+        terms = log_weights + log_cells  # (K, n_some)
         inside = torch.logsumexp(terms, dim=0)
         if some is not None:
             nothing = torch.full_like(log_p[0], -torch.inf)
@@ -116,8 +102,8 @@ class _LogMixture(torch.autograd.Function):
             shares = terms.sub_(log_prob if some is None else log_prob[some]).exp_()
             of_components = [
                 shares,
-                shares * cells.of_mean,
-                shares * cells.of_log_std * (raw - LEAST_LOG_STD).sigmoid(),
+                shares * of_mean,
+                shares * of_log_std * (raw - LEAST_LOG_STD).sigmoid(),
             ]
             found = torch.zeros_like(outputs.T, memory_format=torch.contiguous_format)
             components = found[n_atoms : n_atoms + 3 * n]  # (3 K, n)
@@ -144,8 +130,8 @@ log_mixture = _LogMixture.apply
 
 def log_normal_cells(
     upper: Tensor, width: Tensor, mean: Tensor, std: Tensor
-) -> LogCells:
-    """Return log probabilities of cells under normal components.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log probabilities of cells under normal components, and derivatives.
 
     With ``h = (upper - m) / s``, ``l = h - width / s`` and the normal density ``f``::
 
@@ -159,6 +145,13 @@ def log_normal_cells(
         Upper end and width of the cells; with infinite width a cell has no lower end.
     mean, std : Tensor of shape (K, n)
         Components.
+
+    Returns
+    -------
+    log_prob : Tensor of shape (K, n)
+        ``c = log P(upper - width < x <= upper)`` of each component.
+    of_mean, of_log_std : Tensor of shape (K, n)
+        ``dc / dm`` and ``dc / d log s``.
     """
     high, wide = (upper - mean) / std, width / std  # (K, n)
     middle = high - wide / 2
@@ -175,7 +168,7 @@ def log_normal_cells(
             whole.flatten().index_copy_(0, some, part).view_as(mean)
             for whole, part in zip((log_prob, of_mean, of_log_std), parts, strict=True)
         )
-    return LogCells(log_prob, of_mean.div_(std), of_log_std)
+    return log_prob, of_mean.div_(std), of_log_std
 
 
 def _wide_cells(high: Tensor, wide: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,8 +28,8 @@ from sklearn_seqcrm.event_model._baskets import (
 from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
-from sklearn_seqcrm.event_model._simulation_mixin import (
-    SimulationMixin,
+from sklearn_seqcrm.event_model._simulations import (
+    SimulatingEventModel,
     check_arguments,
     insert_customers,
 )
@@ -42,8 +42,8 @@ _DRAWS, _BASKETS, _FUTURES = 16, 32, 100
 _NUMBERS_AT_ONCE = 2**24
 
 
-class NextValuesMixin(SimulationMixin):
-    """Predict next values by the simulations of `SimulationMixin`."""
+class RecommendingEventModel(SimulatingEventModel):
+    """Predict the most likely next values by simulations."""
 
     def predict_next(
         self,
@@ -173,7 +173,7 @@ class NextValuesMixin(SimulationMixin):
             )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
-            simulator = _SIMULATORS[basket, open_basket](self.nets_[0], learned)
+            simulator = _SIMULATORS[basket, open_basket](self.net_, learned)
             # torch takes no integers of NumPy.
             n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
             found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)

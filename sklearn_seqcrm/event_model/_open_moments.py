@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from sklearn_seqcrm._recurrent.data import IndexedFields
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
@@ -188,7 +189,7 @@ def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class PathState:
+class PathState(IndexedFields):
     """State of a reader after the last event of n paths, whose moment may go on.
 
     Parameters
@@ -224,15 +225,6 @@ class PathState:
     def output(self) -> Tensor:
         """Output of the reader after the last event, shape (n, H)."""
         return self.closed.output
-
-    def take(self, kept: Any) -> Self:
-        """Return the state of some paths."""
-        return type(self)(
-            self.closed.take(kept),
-            self.before.take(kept),
-            self.moment[kept],
-            self.encoded[kept],
-        )
 
     def concat(self, more: Self) -> Self:
         """Return the state of these paths and others."""

@@ -128,7 +128,7 @@ def test_atoms_cells_and_tail_add_up_to_1(logits, mean, std):
     upper = torch.linspace(-3, 3, 121)
     width = torch.full((121,), 0.05)
     width[0] = torch.inf  # the first cell has no lower end
-    inside = log_normal_cells(upper, width, mixture.mean.T, mixture.std.T).log_prob
+    inside, *_ = log_normal_cells(upper, width, mixture.mean.T, mixture.std.T)
     cells = (mixture.log_weights.T + inside).logsumexp(dim=0).exp()
     survival = mixture.log_survival(upper).exp()
     assert (survival.diff() <= 1e-6).all()

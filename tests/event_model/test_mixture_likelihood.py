@@ -95,13 +95,13 @@ def test_cells_are_differences_of_distribution_functions():
     components = [
         torch.tensor(x, dtype=torch.float32).expand(2, 6).clone() for x in (mean, std)
     ]
-    found = log_normal_cells(*tensors, *components)
+    found, *_ = log_normal_cells(*tensors, *components)
     high, low = (upper - mean) / std, (upper - width - mean) / std
     # The side where both tails are small, in float64.
     upper_tails = stats.norm.sf(low) - stats.norm.sf(high)
     lower_tails = stats.norm.cdf(high) - stats.norm.cdf(low)
     expected = np.log(np.where(high + low > 0, upper_tails, lower_tails))
-    assert_allclose(found.log_prob, expected, rtol=1e-4, atol=1e-3)
+    assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def density_over_cell(z, upper, width):
@@ -122,13 +122,14 @@ def test_derivatives_of_far_cells_keep_their_digits(width):
     zero, one = torch.zeros(1, len(upper)), torch.ones(1, len(upper))
     ends = torch.tensor(upper, dtype=torch.float32)
     found = log_normal_cells(ends, torch.full_like(ends, width), zero, one)
+    found_log_prob, of_mean, of_log_std = (part[0] for part in found)
     of_high, log_prob = density_over_cell(upper, upper, width)
     lower = np.maximum(upper - width, -1e5)  # 0 times infinity
     of_low, _ = density_over_cell(lower, upper, width)
-    assert_allclose(found.log_prob[0], log_prob, rtol=2e-5, atol=2e-5)
-    assert_allclose(found.of_mean[0], of_low - of_high, rtol=2e-5, atol=2e-5)
-    of_log_std = of_low * lower - of_high * upper
-    assert_allclose(found.of_log_std[0], of_log_std, rtol=2e-5, atol=2e-5)
+    assert_allclose(found_log_prob, log_prob, rtol=2e-5, atol=2e-5)
+    assert_allclose(of_mean, of_low - of_high, rtol=2e-5, atol=2e-5)
+    expected = of_low * lower - of_high * upper
+    assert_allclose(of_log_std, expected, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("width", [1e-6, 3.05e-4, 0.7, torch.inf])

@@ -71,7 +71,8 @@ def change_all(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, TensorFields):
         return value.change(function)
     if isinstance(value, list | tuple):
-        return type(value)(change_all(one, function) for one in value)
+        make = getattr(value, "_make", type(value))  # of a NamedTuple
+        return make(change_all(one, function) for one in value)
     return function(value)
 
 

@@ -20,6 +20,7 @@ from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm.event_model._base import BaseEventModel
 from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import (
     simulated_targets,
@@ -27,7 +28,6 @@ from sklearn_seqcrm.event_model._futures import (
     table_of,
 )
 from sklearn_seqcrm.event_model._learned import LearnedEvents
-from sklearn_seqcrm.event_model._network import EventNet
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
 
 _CONSTRAINTS: dict[str, list[Any]] = {
@@ -94,16 +94,8 @@ def insert_customers(
     return found
 
 
-class SimulationMixin:
-    """Simulate events after the cutoffs of rows, and summarise them.
-
-    The attributes are those of `BaseEventModel`, which comes first among the bases of a
-    class.
-    """
-
-    device: str | torch.device
-    nets_: list[EventNet]
-    _learned: LearnedEvents
+class SimulatingEventModel(BaseEventModel):
+    """Simulate events after the cutoffs of rows, and summarise them."""
 
     def sample(
         self,
@@ -428,7 +420,7 @@ class SimulationMixin:
         end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
         most = learned.most_events.bound(float(length))
         with isolated_torch_settings(self.device), torch.no_grad():
-            simulator = Simulator(self.nets_[0], learned)
+            simulator = Simulator(self.net_, learned)
             plan = SimulationPlan(data, keys, end, int(n_paths), most)
             found = collect(simulator, plan)
         if found.n_cut:
