@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -21,6 +22,12 @@ Time: TypeAlias = str | float | datetime.date | np.datetime64 | np.number[Any]
 ListLike: TypeAlias = (
     list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
 )
+# Rows that a network takes: histories and statics, padded tensors, or statics alone.
+RowsLike: TypeAlias = pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
+# Weights of the classes of one target.
+OneClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | None
+# The same for all labels, or for each of several labels.
+ClassWeight: TypeAlias = OneClassWeight | Sequence[OneClassWeight]
 
 
 class ArrowStream(Protocol):

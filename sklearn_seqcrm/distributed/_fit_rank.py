@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm._recurrent.data import Ranks
 from sklearn_seqcrm._recurrent.training import refuse_absent_device
 from sklearn_seqcrm._sklearn_compat import has_callbacks
-from sklearn_seqcrm._typing import Estimator, FilePath
+from sklearn_seqcrm._typing import Estimator, FilePath, RowsLike
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks, in_memory
 
@@ -35,7 +35,7 @@ _ROWS_TO_COMPARE = 500
 
 def fit_rank(
     estimator: Estimator,
-    X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+    X: RowsLike,
     y: ArrayLike | None = None,
     *,
     treatment: ArrayLike | None = None,

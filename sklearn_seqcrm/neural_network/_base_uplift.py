@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -27,6 +26,7 @@ from sklearn_seqcrm._treatments import (
     label_array,
     refuse_no_treatment,
 )
+from sklearn_seqcrm._typing import RowsLike
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
@@ -65,7 +65,7 @@ class BaseUplift(BaseLSTM):
     @with_callbacks
     def fit(
         self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        X: RowsLike,
         y: ArrayLike,
         *,
         treatment: ArrayLike | None = None,
@@ -173,9 +173,7 @@ class BaseUplift(BaseLSTM):
                     f"treatments {self.treatments_[absent].tolist()}"
                 )
 
-    def predict(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """Predict the effect of each treatment against the control.
 
         Parameters
@@ -191,9 +189,7 @@ class BaseUplift(BaseLSTM):
         """
         return self._combined(self._fitted_objective.predict, X)
 
-    def predict_outcomes(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict_outcomes(self, X: RowsLike) -> np.ndarray:
         """Predict the expected outcome under each treatment.
 
         Parameters
@@ -209,9 +205,7 @@ class BaseUplift(BaseLSTM):
         """
         return self._combined(self._fitted_objective.outcomes, X)
 
-    def predict_interval(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict_interval(self, X: RowsLike) -> np.ndarray:
         """Predict an interval for the effect of each treatment, from the networks.
 
         Parameters
@@ -244,9 +238,7 @@ class BaseUplift(BaseLSTM):
         mean, reach = each.mean(axis=0), q * each.std(axis=0, ddof=1)
         return np.stack([mean - reach, mean + reach], axis=-1)
 
-    def predict_samples(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict_samples(self, X: RowsLike) -> np.ndarray:
         """Predict effects by each network.
 
         Parameters
@@ -266,7 +258,7 @@ class BaseUplift(BaseLSTM):
 
     def score(
         self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        X: RowsLike,
         y: ArrayLike,
         *,
         treatment: ArrayLike | None = None,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
@@ -22,7 +21,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm._typing import Duration, Estimator
+from sklearn_seqcrm._typing import ClassWeight, Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -284,10 +283,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
         n_iter_no_change: int = 5,
-        class_weight: Mapping[Any, float]
-        | Sequence[Mapping[Any, float] | Literal["balanced"] | None]
-        | Literal["balanced"]
-        | None = None,
+        class_weight: ClassWeight = None,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         device: str | torch.device = "cpu",
         random_state: int | np.random.RandomState | None = None,
@@ -337,10 +333,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     @with_callbacks
     def fit(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train on rows with known classes.
 
@@ -374,7 +367,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     def partial_fit(
         self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        X: RowsLike,
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
@@ -502,9 +495,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 f"cutoffs, lack {lacking}"
             )
 
-    def predict_proba(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """Probability of each class, or of each label.
 
         Parameters
@@ -520,9 +511,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         return self._combined(self._fitted_objective.predict, X)
 
-    def predict(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
 
         Parameters

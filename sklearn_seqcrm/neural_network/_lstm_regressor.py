@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -27,7 +26,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm._typing import Duration, Estimator
+from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -369,10 +368,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     @with_callbacks
     def fit(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train on rows with known targets.
 
@@ -406,10 +402,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._fit(X, y, sample_weight, self._new_objective())
 
     def partial_fit(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train one more epoch on rows.
 
@@ -447,9 +440,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, self._new_objective())
 
-    def predict(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -467,9 +458,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     @_predicts("predict_quantiles")
     def predict_quantiles(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        quantiles: ArrayLike | None = None,
+        self, X: RowsLike, quantiles: ArrayLike | None = None
     ) -> np.ndarray:
         """Predict quantiles of the target.
 
@@ -500,9 +489,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._combined(self._fitted_objective.predict_quantiles, X, q)
 
     @_predicts("predict_proba_zero")
-    def predict_proba_zero(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict_proba_zero(self, X: RowsLike) -> np.ndarray:
         """Predict the probability that the target is 0.
 
         Only for ``loss="zero_inflated_lognormal"``.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
@@ -25,7 +24,7 @@ from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
-from sklearn_seqcrm._typing import Duration, Estimator
+from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
@@ -373,10 +372,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     @with_callbacks
     def fit(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train on times of events, which may be right-censored.
 
@@ -458,10 +454,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         return inputs._replace(data=replace(data, target=target), labels=labels)
 
     def partial_fit(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train one more epoch on rows.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import ClassifierTags
@@ -14,7 +13,7 @@ from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import Classes
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._typing import Duration, Estimator
+from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
 
 
@@ -333,7 +332,7 @@ class LSTMUpliftClassifier(BaseUplift):
 
     def partial_fit(
         self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        X: RowsLike,
         y: ArrayLike,
         *,
         treatment: ArrayLike | None = None,

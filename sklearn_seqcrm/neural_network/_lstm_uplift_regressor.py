@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
@@ -14,7 +13,7 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Number
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions
-from sklearn_seqcrm._typing import Duration, Estimator
+from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
 
 # Losses that predict means, whose differences are effects on the mean.
@@ -287,7 +286,7 @@ class LSTMUpliftRegressor(BaseUplift):
 
     def partial_fit(
         self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
+        X: RowsLike,
         y: ArrayLike,
         *,
         treatment: ArrayLike | None = None,

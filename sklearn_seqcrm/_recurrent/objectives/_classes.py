@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     refuse_other_shape,
     softmax,
 )
-
-_OneWeight = Mapping[int, float] | str | None
-ClassWeight = _OneWeight | Sequence[_OneWeight]
+from sklearn_seqcrm._typing import ClassWeight
 
 
 class Classes(Objective):

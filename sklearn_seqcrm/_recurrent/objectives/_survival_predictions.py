@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
@@ -19,7 +17,7 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     time_at_hazard,
 )
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
-from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm._typing import Duration, RowsLike
 
 
 class SurvivalPredictionsMixin:
@@ -44,9 +42,7 @@ class SurvivalPredictionsMixin:
         tags.target_tags.positive_only = True
         return tags
 
-    def predict(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike
-    ) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """Predict risks, which are higher for earlier events.
 
         Parameters
@@ -63,9 +59,7 @@ class SurvivalPredictionsMixin:
         return self._combined(self._fitted_objective.predict, X)
 
     def predict_survival_function(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        return_array: bool = False,
+        self, X: RowsLike, return_array: bool = False
     ) -> np.ndarray:
         """Predict the probability of no event before each time.
 
@@ -92,9 +86,7 @@ class SurvivalPredictionsMixin:
         return np.exp(-hazard) if return_array else self._curves(hazard, True)
 
     def predict_cumulative_hazard_function(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        return_array: bool = False,
+        self, X: RowsLike, return_array: bool = False
     ) -> np.ndarray:
         """Predict the cumulative hazard at each time.
 
@@ -121,9 +113,7 @@ class SurvivalPredictionsMixin:
         return hazard if return_array else self._curves(hazard, False)
 
     def predict_cumulative_incidence(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        times: Duration | ArrayLike | None = None,
+        self, X: RowsLike, times: Duration | ArrayLike | None = None
     ) -> np.ndarray:
         """Predict the probabilities of no event and of each kind before each time.
 
@@ -151,9 +141,7 @@ class SurvivalPredictionsMixin:
         at = None if times is None else objective.times(times, "times")
         return self._combined(objective.incidence, X, at)
 
-    def predict_quantile(
-        self, X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike, q: ArrayLike = 0.5
-    ) -> np.ndarray:
+    def predict_quantile(self, X: RowsLike, q: ArrayLike = 0.5) -> np.ndarray:
         """Predict the time by which an event has occurred with some probability.
 
         Parameters
@@ -182,9 +170,7 @@ class SurvivalPredictionsMixin:
         return np.column_stack(times) if np.ndim(q) else times[0]
 
     def predict_proba_before(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        horizon: Duration | ArrayLike,
+        self, X: RowsLike, horizon: Duration | ArrayLike
     ) -> np.ndarray:
         """Predict the probability of an event before the horizon.
 
@@ -224,10 +210,7 @@ class SurvivalPredictionsMixin:
         return -np.expm1(-own)
 
     def score(
-        self,
-        X: pd.DataFrame | Mapping[str, np.ndarray] | ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return Harrell's concordance index (ties in risk count 1/2).
 
