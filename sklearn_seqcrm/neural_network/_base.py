@@ -416,12 +416,9 @@ class BaseLSTM(
 
     def _draw_seeds(self, is_continuation: bool, n_networks: int) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
-        # Epochs trained before: a continuation draws other batches and dropout.
-        n_before = (
-            [len(net.history) for net in self.nets_]
-            if is_continuation
-            else [0] * n_networks
-        )
+        n_before = [0] * n_networks
+        if is_continuation:  # draws other batches and dropout than the epochs before
+            n_before = [len(net.history) for net in self.nets_]
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
     def _batch_size(self, data: RowData) -> int:
@@ -564,14 +561,10 @@ def _n_columns(inputs: Inputs) -> int:
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:
     """Return the sizes that must be equal; numbers of levels if from an encoder."""
+    if encoded:
+        return [(spec.n_channels, spec.n_levels, spec.digest) for spec in specs]
+    # Plain tensors have no moments, whatever their number of channels.
     return [
-        (spec.n_channels, spec.n_levels, spec.digest)
-        if encoded
-        # Plain tensors have no moments, whatever their number of channels.
-        else (
-            spec.n_channels,
-            len(spec.n_levels),
-            *(["moments"] if spec.moments else []),
-        )
+        (spec.n_channels, len(spec.n_levels), *(["moments"] if spec.moments else []))
         for spec in specs
     ]

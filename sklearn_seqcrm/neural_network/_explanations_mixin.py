@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,11 @@ from sklearn_seqcrm._recurrent.explain import (
 from sklearn_seqcrm._recurrent.objectives import Objective
 from sklearn_seqcrm._recurrent.training import HistoryNet
 
+# ``explained(predictions, rows)`` returns one number for each of some rows, from their
+# ensemble predictions: probabilities of a classifier, and of others what `predict`
+# returns.
+Quantity: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
 
 class ExplanationsMixin(ABC):
     """Gradients, attributions and states of the networks of an estimator."""
@@ -35,7 +40,7 @@ class ExplanationsMixin(ABC):
     def _integrated_gradients(
         self,
         X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        explained: Quantity,
         n_steps: int,
         moved: list[np.ndarray] | None = None,
         n_drawn: int = 0,
@@ -48,9 +53,7 @@ class ExplanationsMixin(ABC):
         X : DataFrame, padded tensors or array, n rows
             As in `predict`.
         explained : callable
-            ``explained(predictions, rows)``: one number for each of some rows, from
-            the ensemble predictions for these: probabilities of a classifier, and of
-            others what `predict` returns.
+            What is explained, see `Quantity`.
         n_steps : int
             Number of points on the path.
         moved, n_drawn, seed : object
@@ -67,19 +70,14 @@ class ExplanationsMixin(ABC):
         return integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps, start)
 
     def _blanked_events(
-        self,
-        X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        moved: list[np.ndarray],
+        self, X: Any, explained: Quantity, moved: list[np.ndarray]
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the effects of blanking inputs of each event, and the outputs."""
         data = self._read_to_predict(X).data
         of_outputs = self._explained_by(explained)
         return event_blanking(self.nets_, data, of_outputs, Start(moved))
 
-    def _explained_by(
-        self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> Explained:
+    def _explained_by(self, explained: Quantity) -> Explained:
         """Compose the explained quantity with the ensemble prediction."""
         objective = self._objective
 
@@ -93,11 +91,7 @@ class ExplanationsMixin(ABC):
         return gates(self.nets_[network], self._read_to_predict(X).data, i, layer)
 
     def _gradient_norms(
-        self,
-        X: Any,
-        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        i: int,
-        network: int,
+        self, X: Any, explained: Quantity, i: int, network: int
     ) -> np.ndarray:
         """Return gradient norms of one network over its state after each event."""
         data = self._read_to_predict(X).data
