@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm._recurrent.data import _batches
+from sklearn_seqcrm._recurrent.training import _set_aside
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -102,7 +102,7 @@ def test_rows_are_set_aside_only_with_early_stopping(monkeypatch):
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is None
     assert len(seen[0][0]) == len(X)
-    monkeypatch.setattr(_batches, "_ROWS_TO_STOP_EARLY", len(X))
+    monkeypatch.setattr(_set_aside, "_ROWS_TO_STOP_EARLY", len(X))
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is not None
     _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)

@@ -8,7 +8,6 @@ from sklearn_seqcrm._recurrent.data._batches import (
     automatic_batch_size,
     automatic_n_networks,
     cut_where_full,
-    set_customers_aside,
     steps_of_parts,
 )
 from sklearn_seqcrm._recurrent.data._inputs import (

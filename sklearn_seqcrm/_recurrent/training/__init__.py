@@ -6,6 +6,7 @@ from sklearn_seqcrm._recurrent.training._net import (
     HistoryClassifierNet,
     HistoryNet,
 )
+from sklearn_seqcrm._recurrent.training._set_aside import set_aside
 from sklearn_seqcrm._recurrent.training._training import (
     CONSTRAINTS,
     COUNT,
@@ -22,6 +23,5 @@ from sklearn_seqcrm._recurrent.training._training import (
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
-    set_aside,
     train,
 )

@@ -19,8 +19,7 @@ from skorch.callbacks import EarlyStopping
 from skorch.utils import noop
 from torch import nn
 
-from sklearn_seqcrm._columns import ForwardSplit
-from sklearn_seqcrm._recurrent.data import HistorySpec, RowData, set_customers_aside
+from sklearn_seqcrm._recurrent.data import HistorySpec, RowData
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
@@ -335,66 +334,6 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
         "verbose": estimator.verbose,
         "callbacks": [],
     }
-
-
-def set_aside(
-    estimator: Any,
-    net: HistoryNet,
-    batch_size: int,
-    data: RowData,
-    customers: np.ndarray,
-    split: ForwardSplit | None,
-    seed: int,
-    strata: np.ndarray | None = None,
-) -> tuple[RowData, RowData | None]:
-    """Split rows for the early stopping of an estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with `early_stopping` and `validation_fraction`; its `batch_size_` is
-        set.
-    net : HistoryNet
-        Net to train; its `batch_size` is set.
-    batch_size : int
-        Number of rows in a batch.
-    data : RowData of n
-        All rows.
-    customers : ndarray of shape (n,)
-        Customer of each row.
-    split : ForwardSplit or None
-        Split by time; None to split by customer.
-    seed : int
-        Seed of the split by customer.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides of a split by customer if possible.
-
-    Returns
-    -------
-    train : RowData
-        Training rows.
-    valid : RowData or None
-        Validation rows; None without early stopping.
-    """
-    valid: RowData | None
-    if split is not None:
-        data, valid = data.take(split.train), data.take(split.valid)
-    else:
-        data, valid = set_customers_aside(
-            data,
-            customers,
-            estimator.early_stopping,
-            estimator.validation_fraction,
-            seed,
-            strata,
-        )
-    # Only now: if the split raised an error, the old net keeps its batch size.
-    estimator.batch_size_ = net.batch_size = batch_size
-    if valid is not None:
-        # Scoring callbacks of skorch pair rows with predictions, which are in the order
-        # of batches.
-        valid = valid.take(net.rows_of_batches(valid))
-    return data, valid
 
 
 # Epochs with a loss within this share of the range of losses are as good as the best.

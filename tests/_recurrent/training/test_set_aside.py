@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sklearn_seqcrm._recurrent.data._batches import set_customers_aside
-from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.training._set_aside import set_customers_aside
 
 
 @pytest.mark.parametrize(

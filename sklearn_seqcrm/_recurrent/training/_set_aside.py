@@ -1,0 +1,158 @@
+"""Rows set aside for the early stopping of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._columns import ForwardSplit, split_customers
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.training._net import HistoryNet
+
+# With fewer customers, or rows, the validation loss is too noisy to compare epochs.
+_CUSTOMERS_TO_STOP_EARLY, _ROWS_TO_STOP_EARLY = 50, 1000
+# Set aside are 100 customers, within these shares of all customers, because the others
+# must be enough to learn from.
+_CUSTOMERS_ASIDE = 100
+_LEAST_SHARE, _LARGEST_SHARE = 0.1, 0.2
+# Draws of a split until all strata are on both sides.
+_MOST_DRAWS = 50
+
+
+def set_aside(
+    estimator: Any,
+    net: HistoryNet,
+    batch_size: int,
+    data: RowData,
+    customers: np.ndarray,
+    split: ForwardSplit | None,
+    seed: int,
+    strata: np.ndarray | None = None,
+) -> tuple[RowData, RowData | None]:
+    """Split rows for the early stopping of an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with `early_stopping` and `validation_fraction`; its `batch_size_` is
+        set.
+    net : HistoryNet
+        Net to train; its `batch_size` is set.
+    batch_size : int
+        Number of rows in a batch.
+    data : RowData of n
+        All rows.
+    customers : ndarray of shape (n,)
+        Customer of each row.
+    split : ForwardSplit or None
+        Split by time; None to split by customer.
+    seed : int
+        Seed of the split by customer.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides of a split by customer if possible.
+
+    Returns
+    -------
+    train : RowData
+        Training rows.
+    valid : RowData or None
+        Validation rows; None without early stopping.
+    """
+    valid: RowData | None
+    if split is not None:
+        data, valid = data.take(split.train), data.take(split.valid)
+    else:
+        early_stopping, share = estimator.early_stopping, estimator.validation_fraction
+        data, valid = set_customers_aside(
+            data, customers, early_stopping, share, seed, strata
+        )
+    # Only now: if the split raised an error, the old net keeps its batch size.
+    estimator.batch_size_ = net.batch_size = batch_size
+    if valid is not None:
+        # Scoring callbacks of skorch pair rows with predictions, which are in the order
+        # of batches.
+        valid = valid.take(net.rows_of_batches(valid))
+    return data, valid
+
+
+def set_customers_aside(
+    data: RowData,
+    customers: np.ndarray,
+    early_stopping: bool | str,
+    fraction: float | str,
+    seed: int,
+    strata: np.ndarray | None = None,
+) -> tuple[RowData, RowData | None]:
+    """Split rows for early stopping, all rows of a customer on one side.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows to be split.
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+    early_stopping : bool or "auto"
+        Whether to split. ``"auto"``: with at least 50 customers, or 1,000 rows of
+        several customers.
+    fraction : float or "auto"
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
+    seed : int
+        Seed of the choice.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides if possible.
+
+    Returns
+    -------
+    train : RowData
+        Rows to learn from.
+    valid : RowData or None
+        Rows set aside, if any.
+
+    Raises
+    ------
+    ValueError
+        If `early_stopping` is True, and all rows belong to one customer.
+    """
+    n_customers = len(np.unique(customers))
+    if early_stopping == "auto":
+        early_stopping = n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
+            len(data) >= _ROWS_TO_STOP_EARLY and n_customers > 1
+        )
+    if not early_stopping:
+        return data, None
+    if n_customers < 2:
+        raise ValueError(
+            "early_stopping=True sets customers aside for validation, but all "
+            f"{len(data)} rows belong to one customer; use early_stopping=False."
+        )
+    if fraction == "auto":
+        share = _CUSTOMERS_ASIDE / n_customers
+        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
+    train, valid = _split_strata(customers, float(fraction), seed, strata)
+    return data.take(train), data.take(valid)
+
+
+def _split_strata(
+    customers: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw customers until each stratum has rows on both sides, at least in training.
+
+    If a stratum has one customer, this customer is in the training part.
+    """
+    first = split_customers(customers, fraction, seed)
+    if strata is None:
+        return first
+    n_strata = len(np.unique(strata))
+    best, most = first, (0, 0)
+    rng = np.random.default_rng(seed)
+    split = first
+    for _ in range(_MOST_DRAWS):
+        n_train, n_valid = (len(np.unique(strata[rows])) for rows in split)
+        if (n_train, n_valid) > most:
+            best, most = split, (n_train, n_valid)
+        if most == (n_strata, n_strata):
+            break
+        split = split_customers(customers, fraction, int(rng.integers(2**31 - 1)))
+    return best
