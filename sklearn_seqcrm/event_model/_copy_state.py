@@ -404,8 +404,7 @@ class CopyState:
         )
         index, offsets = ranges(first, last)
         place = torch.from_numpy(index).to(device)
-        path = torch.from_numpy(segment_numbers(offsets))
-        path = path.to(device)
+        path = torch.from_numpy(segment_numbers(offsets)).to(device)
         decays, habits = weights[:, 1:].split([_N_DECAYS, _N_HABITS], dim=1)
         decays = decays * decay(self.moment)
         counts = (decays[path] * self.observed.counts[place]).sum(dim=1)
@@ -465,10 +464,8 @@ class CopyState:
         # Before the cutoff or since: in proportion to the counts of both.
         is_decay, scale = source < _N_DECAYS, source.clamp(max=_N_DECAYS - 1)
         decayed = pick(self.observed.total[self.row] * decay(self.moment), scale)
-        n_before, n_all = (
-            self.observed.n_reached(self.row, least),
-            pick(self.n_habits, habit),
-        )
+        n_before = self.observed.n_reached(self.row, least)
+        n_all = pick(self.n_habits, habit)
         before = torch.where(is_decay, decayed, n_before.float())
         total = torch.where(is_decay, pick(self.total, 1 + scale), n_all.float())
         n_events_since = self.n_events - self.observed.n_events[self.row]

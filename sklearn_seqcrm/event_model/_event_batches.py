@@ -120,28 +120,21 @@ class EventBatches(BatchIterator):
     def plan(self) -> list[list[np.ndarray]]:
         """Return the rows of each part of each batch."""
         counts = event_counts(self.data)
-        plan = []
-        for parts in super().plan():
-            rows = np.concatenate(parts)
-            cuts = np.cumsum([len(part) for part in parts])[:-1].tolist()
-            plan.append(np.split(rows, self._cut_events(counts[rows], cuts)))
-        return plan
+        return [
+            [some for rows in parts for some in self._cut_events(rows, counts[rows])]
+            for parts in super().plan()
+        ]
 
-    def _cut_events(self, counts: np.ndarray, cuts: list[int]) -> list[int]:
-        """Return `cuts`, and others between them, for parts of `steps_at_once` events.
+    def _cut_events(self, rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+        """Return a part in parts of at most `steps_at_once` events, or of one row.
 
-        A part has one row at least, whatever the number of its events.
+        `counts`, of shape (n,), are the numbers of events of its rows.
         """
-        found: list[int] = []
-        for first, last in zip([0, *cuts], [*cuts, len(counts)], strict=True):
-            own = counts[first:last]
 
-            def fits(at: int, own: np.ndarray = own) -> np.ndarray:
-                return np.cumsum(own[at:]) <= self.steps_at_once
+        def fits(at: int) -> np.ndarray:
+            return np.cumsum(counts[at:]) <= self.steps_at_once
 
-            found += [first + at for at in cut_where_full(fits)]
-            found.append(last)
-        return found[:-1]
+        return np.split(rows, cut_where_full(fits))
 
 
 # Batches -----------------------------------------------------------------------------
