@@ -123,7 +123,9 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
         If labels are missing or unknown.
     """
     column = _without_missing(_column_of(treatment, X))
-    codes = pd.Index(labels).get_indexer(pd.Index(column))
+    # As objects, of which True is 1: other indexes of pandas do not find booleans.
+    known, own = (pd.Index(one, dtype=object) for one in (labels, column))
+    codes = known.get_indexer(own)
     if (codes < 0).any():
         unknown = column[codes < 0].unique().tolist()
         raise ValueError(

@@ -239,6 +239,17 @@ def test_labels_of_text_and_numbers(as_labels):
         model.score(X[:2], y[:2], treatment=["1", "1"])
 
 
+@pytest.mark.parametrize("dtypes", [(int, bool), (bool, int), (float, bool)])
+def test_booleans_are_the_labels_0_and_1(dtypes):
+    X, y, treated, _ = table(90)
+    labels, others = (np.asarray(treated).astype(dtype) for dtype in dtypes)
+    model = linear(random_state=0).fit(X, y, treatment=labels)
+    score = model.score(X, y, treatment=labels)
+    assert model.score(X, y, treatment=others) == score
+    with pytest.raises(ValueError, match="which are not among the known ones"):
+        model.score(X, y, treatment=np.asarray(treated) + 1)
+
+
 def test_labels_of_bytes():
     X, y, treated, _ = table(90)
     labels = np.where(treated, b"mail", b"none")  # NumPy's bytes of fixed length
