@@ -123,7 +123,9 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
         If labels are missing or unknown.
     """
     column = _without_missing(_column_of(treatment, X))
-    codes = pd.Index(labels).get_indexer(pd.Index(column))
+    # As objects, of which True is 1: other indexes of pandas do not find booleans.
+    known, own = (pd.Index(one, dtype=object) for one in (labels, column))
+    codes = known.get_indexer(own)
     if (codes < 0).any():
         unknown = column[codes < 0].unique().tolist()
         raise ValueError(
@@ -152,10 +154,20 @@ def refuse_no_treatment(treatment: Any, caller: str) -> None:
         )
 
 
-def label_array(treatment: Any) -> np.ndarray:
-    """Return labels as an array; those of a list keep their types, text and numbers."""
-    is_array = hasattr(treatment, "dtype") or hasattr(treatment, "__array__")
-    return np.asarray(treatment, dtype=None if is_array else object)
+def label_array(labels: Any) -> np.ndarray:
+    """Return labels or ids as an array; those of a list keep their types.
+
+    NumPy alone would convert the numbers of a list that also has text, or integers
+    beyond int64, and divide tuples into columns.
+    """
+    if hasattr(labels, "dtype") or hasattr(labels, "__array__"):
+        found = np.asarray(labels)
+        # pandas has no algorithms for NumPy's bytes of fixed length.
+        return found.astype(object) if found.dtype.kind == "S" else found
+    labels = list(labels)
+    if labels and isinstance(labels[0], tuple):
+        return pd.Series(labels, dtype=object).to_numpy()
+    return np.asarray(labels, dtype=object)
 
 
 def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:

@@ -245,8 +245,9 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
             )
         dtype = values.dtype if values.dtype.kind in "biuf" else np.dtype("int64")
         self.classes_ = np.tile(np.array([0, 1], dtype=dtype), (target.shape[1], 1))
-        # A table keeps its attrs, such as the horizon.
-        return (y if isinstance(y, pd.DataFrame) else values), target
+        # A table keeps its attrs, such as the horizon. Objects become numbers.
+        labels = y if isinstance(y, pd.DataFrame) else values
+        return labels.astype(dtype), target
 
     def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
         # Boosted trees predict one label each.

@@ -194,6 +194,7 @@ def policy_value(
         given = np.tile(shares, (n_rows, 1))
     else:
         given = _read_propensity(propensity, labels, n_rows)
+        _refuse_certain(given[kept])
     if method is None:
         method = "snipw" if outcomes is None else "dr"
     predicted = np.zeros((n_rows, len(labels)))
@@ -345,15 +346,19 @@ def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndar
             )
         treated = numbers(propensity, "propensity")
         propensity = np.column_stack([1 - treated, treated])
-    found = _probabilities(propensity, labels, n_rows, "propensity")
-    n_bad = int(((found <= 0) | (found >= 1)).any(axis=1).sum())
+    return _probabilities(propensity, labels, n_rows, "propensity")
+
+
+def _refuse_certain(propensity: np.ndarray) -> None:
+    """Raise a ValueError if rows with weight could only be in one arm."""
+    n_bad = int(((propensity <= 0) | (propensity >= 1)).any(axis=1).sum())
     if n_bad:
         raise ValueError(
-            f"propensity is 0 or 1 in {n_bad} of {n_rows} rows: what the other arms do "
-            "there is unknown. Leave out the rows that could only be in one arm, or "
-            "clip estimated propensities, for example to between .01 and .99."
+            f"propensity is 0 or 1 in {n_bad} of {len(propensity)} rows: what the "
+            "other arms do there is unknown. Leave out the rows that could only be in "
+            "one arm, or clip estimated propensities, for example to between .01 and "
+            ".99."
         )
-    return found
 
 
 def _probabilities(

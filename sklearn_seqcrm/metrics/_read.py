@@ -11,6 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._treatments import label_array
 
 _LABELS_HINT = (
     "For labels, name the one that counts: y_true == 'yes', or pos_label='yes' where "
@@ -152,7 +153,7 @@ def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
     """Return the number of the customer of each row, (n,); None: one per row."""
     if customers is None:
         return np.arange(n_rows)
-    column = pd.Series(flat(customers, "customers"))
+    column = pd.Series(flat(label_array(customers), "customers"))
     check_length(len(column), n_rows, "customers")
     n_missing = int(column.isna().sum())
     if n_missing:

@@ -31,6 +31,7 @@ from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, split_by, validate_params
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
@@ -292,7 +293,7 @@ def compare_models(
 
 def _group_codes(groups: Any, n_rows: int) -> np.ndarray:
     """Number the groups of the rows from 0 on."""
-    groups = np.asarray(groups)
+    groups = label_array(groups)
     codes = pd.factorize(groups)[0] if groups.ndim == 1 else np.zeros(0)
     n_missing = int((codes < 0).sum())
     if codes.shape != (n_rows,) or n_missing:

@@ -177,7 +177,9 @@ def stack_horizons(
     known = y.notna().to_numpy()  # (n, k)
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
     rows = X.iloc[row].assign(**{name: horizons[column].to_numpy()})
-    target = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
+    # Values of nullable types are objects in an array of NumPy.
+    values = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
+    target = values.infer_objects()
     target.attrs.update(y.attrs)
     # The longest horizon of `y`, under the new name.
     try:

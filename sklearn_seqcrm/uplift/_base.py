@@ -408,7 +408,7 @@ class BaseUplift(BaseEstimator, ABC):
             arms,
             _ordered_customers(X),
             np.asarray(weight, dtype="float64"),
-            _read_propensities(propensity, len(arms), self.treatments_),
+            _read_propensities(propensity, weight, self.treatments_),
             np.arange(len(arms)),
         )
 
@@ -558,8 +558,9 @@ def _samples(rows: UpliftRows, rng: np.random.RandomState) -> Iterator[UpliftRow
         yield rows.take(order[index])
 
 
-def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarray:
-    """Return given propensities with shape (n, n_arms), or (n, 0) for None."""
+def _read_propensities(given: Any, weight: np.ndarray, labels: Any) -> np.ndarray:
+    """Return propensities, (n, n_arms), any for rows of weight 0; (n, 0) for None."""
+    n_rows, n_arms = len(weight), len(labels)
     if given is None:
         return np.empty((n_rows, 0))
     if np.ndim(given) == 0:
@@ -567,29 +568,31 @@ def _read_propensities(given: Any, n_rows: int, labels: np.ndarray) -> np.ndarra
             "propensity must be an array with a probability for each row; got "
             f"{given!r}. If all rows have it, pass np.full({n_rows}, {given!r})."
         )
-    n_arms = len(labels)
-    found = check_array(
-        in_order_of_arms(given, labels, "propensity") if np.ndim(given) == 2 else given,
-        ensure_2d=False,
-        dtype="float64",
-        input_name="propensity",
-    )
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if found.ndim == 1 and n_arms == 2:
-        found = np.column_stack([1 - found, found])
-    if found.shape != (n_rows, n_arms):
+    if np.ndim(given) == 2:
+        given = in_order_of_arms(given, labels, "propensity")
+    values = np.asarray(given)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (n_rows, n_arms) and (values.shape, n_arms) != ((n_rows,), 2):
         raise ValueError(
             f"propensity must have the shape ({n_rows}, {n_arms}), a column for each "
             f"arm, or with two arms ({n_rows},); got {np.shape(given)}."
         )
+    used = np.flatnonzero(weight)
+    found = check_array(
+        values[used], ensure_2d=False, dtype="float64", input_name="propensity"
+    )
+    if found.ndim == 1:
+        found = np.column_stack([1 - found, found])
     n_certain = int(((found <= 0) | (found >= 1)).any(axis=1).sum())
     if n_certain:
         raise ValueError(
             f"propensity must be between 0 and 1, both excluded, and {n_certain} of "
-            f"{n_rows} rows have others: where all or no customers are treated, "
+            f"{len(used)} rows have others: where all or no customers are treated, "
             "no effect can be learned. Leave out these rows."
         )
     if not np.allclose(found.sum(axis=1), 1, atol=1e-6):
         raise ValueError("propensity must sum to 1 in each row.")
-    return found
+    of_rows = np.full((n_rows, n_arms), np.nan)
+    of_rows[used] = found
+    return of_rows

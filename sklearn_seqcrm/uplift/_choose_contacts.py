@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm._treatments import in_order_of_arms
+from sklearn_seqcrm._treatments import in_order_of_arms, label_array
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
 
@@ -249,8 +250,10 @@ def _matrix(effect: Any) -> np.ndarray:
 
 def _floats(values: Any, name: str) -> np.ndarray:
     try:
-        found = np.asarray(values, dtype="float64")
-    except (TypeError, ValueError) as error:
+        found, in_days = as_floats(np.asarray(values), name)
+        if in_days:
+            raise TypeError("durations have no unit in common with costs")
+    except TypeError as error:
         raise TypeError(f"{name} must hold numbers; got {values!r}.") from error
     n_bad = int((~np.isfinite(found)).sum())
     if n_bad:
@@ -287,7 +290,7 @@ def _customers(customers: Any, effect: Any, n_rows: int) -> np.ndarray:
         if not isinstance(effect, pd.DataFrame | pd.Series):
             return np.arange(n_rows)
         what, customers = "The index of effect", effect.index
-    names = pd.Series(np.asarray(customers))
+    names = pd.Series(label_array(customers)).infer_objects()
     if len(names) != n_rows:
         raise ValueError(
             f"customers has {len(names)} rows, but effect has {n_rows}; there must be "

@@ -137,6 +137,15 @@ def test_scores_clones_and_weights():
     assert not np.allclose(*found)
 
 
+def test_labels_of_any_type():
+    expected = small_hybrid().fit(X, Y)
+    table = pd.DataFrame(Y, index=X.index)
+    for labels in (table.astype(object), Y.astype(object), table.astype("Int64")):
+        found = small_hybrid().fit(X, labels)
+        assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-6)
+        assert_array_equal(found.predict(X), expected.predict(X), strict=True)
+
+
 def test_bad_labels_are_refused():
     with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \[2.0\]"):
         small_hybrid().fit(X, Y * 2)

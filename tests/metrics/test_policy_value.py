@@ -214,3 +214,11 @@ def test_bad_input():
     for changed, message in cases:
         with pytest.raises(ValueError, match=message):
             policy_value(**{"y_true": Y, "policy": POLICY, "treatment": T, **changed})
+
+
+def test_rows_of_weight_zero_have_any_propensity():
+    weight = np.array([0, 1, 1, 1, 1, 2])
+    options = {"sample_weight": weight, "method": "ipw"}
+    expected = policy_value(Y, POLICY, T, propensity=E, **options).value
+    certain = np.r_[1.0, E[1:]]
+    assert policy_value(Y, POLICY, T, propensity=certain, **options).value == expected

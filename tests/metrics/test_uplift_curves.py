@@ -391,3 +391,23 @@ def test_the_samples_of_an_interval_are_not_printed():
     assert repr(result).startswith("Bunch(score=4.5, standard_error=")
     assert repr(result).endswith(", samples=<200 values>)")
     assert len(result.samples) == 200
+
+
+@pytest.mark.parametrize(
+    "id_of",
+    [
+        lambda i: i // 2 if i % 2 else str(i // 2),
+        lambda i: 2**63 + i if i else 0,  # in an array of NumPy, all would be floats
+        lambda i: (i // 2, i % 2),
+    ],
+    ids=["numbers and text", "beyond int64", "tuples"],
+)
+def test_customers_in_a_list_keep_their_ids(id_of):
+    customers = np.arange(20) // 2
+    listed = [id_of(i) for i in customers.tolist()]
+    options = {"n_resamples": 5, "random_state": 0}
+    found, expected = (
+        bootstrap_interval(qini_auc_score, Y, TIED, T, customers=one, **options)
+        for one in (listed, customers)
+    )
+    assert_allclose(found.samples, expected.samples)

@@ -405,6 +405,14 @@ def test_groups_replace_customers():
     args = {"cv": 3, "scoring": "r2", "n_resamples": 9}
     found = compare_models({"one": Offset()}, X, Y, groups=groups, **args)
     assert found.n_customers == 6
+    # NumPy would make text of the first list, and two columns of the second.
+    for listed in (
+        [i // 20 if i % 20 < 10 else str(i // 20) for i in range(N)],
+        [(i // 20, i % 20 < 10) for i in range(N)],
+    ):
+        other = compare_models({"one": Offset()}, X, Y, groups=listed, **args)
+        assert other.n_customers == 6
+        assert_allclose(other.scores["score"], found.scores["score"])
     again = compare_models(
         {"one": Offset()},
         X,

@@ -371,6 +371,10 @@ def test_stacked_horizons_are_a_loop_over_rows_and_horizons(problem):
     assert list(found) == expected
     assert target.index.equals(rows.index)
     assert rows.columns.tolist() == [*X.columns, "how long"]
+    counts = y.astype("Int64")  # nullable: in an array of NumPy, they are objects
+    integers = stack_horizons(X, counts, name="how long")[1]
+    assert integers.dtype == "int64" or integers.empty
+    assert integers.tolist() == target.tolist()
     by_level = y.set_axis(pd.CategoricalIndex(y.columns, ordered=True), axis=1)
     again, same = stack_horizons(X, by_level, name="how long")
     pd.testing.assert_frame_equal(again, rows)

@@ -239,6 +239,28 @@ def test_labels_of_text_and_numbers(as_labels):
         model.score(X[:2], y[:2], treatment=["1", "1"])
 
 
+@pytest.mark.parametrize("dtypes", [(int, bool), (bool, int), (float, bool)])
+def test_booleans_are_the_labels_0_and_1(dtypes):
+    X, y, treated, _ = table(90)
+    labels, others = (np.asarray(treated).astype(dtype) for dtype in dtypes)
+    model = linear(random_state=0).fit(X, y, treatment=labels)
+    score = model.score(X, y, treatment=labels)
+    assert model.score(X, y, treatment=others) == score
+    with pytest.raises(ValueError, match="which are not among the known ones"):
+        model.score(X, y, treatment=np.asarray(treated) + 1)
+
+
+def test_labels_of_bytes():
+    X, y, treated, _ = table(90)
+    labels = np.where(treated, b"mail", b"none")  # NumPy's bytes of fixed length
+    model = linear(control=b"none", random_state=0).fit(X, y, treatment=labels)
+    expected = linear(random_state=0).fit(X, y, treatment=treated)
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    assert model.score(X, y, treatment=labels) == expected.score(
+        X, y, treatment=treated
+    )
+
+
 @pytest.mark.parametrize("control", [False, 0.0, np.int8(0)])
 def test_labels_keep_the_type_of_the_rows(control):
     """`treatments_` were [False, 1], as objects, with ``control=False``."""
@@ -261,6 +283,24 @@ def test_rows_of_weight_zero_have_any_label():
         model.set_params(control="unknown").fit(
             X, y, treatment=strange, sample_weight=weight
         )
+
+
+@pytest.mark.parametrize("unknown", [0.0, 1.0, np.nan])
+@pytest.mark.parametrize("n_columns", [1, 2])
+def test_rows_of_weight_zero_have_any_propensity(unknown, n_columns):
+    X, y, treated, propensity = table(90)
+    weight = np.r_[np.zeros(2), np.ones(88)]
+    given = np.r_[unknown, unknown, propensity[2:]]
+    if n_columns == 2:
+        given = np.column_stack([1 - given, given])
+    model = linear("dr", random_state=0)
+    model.fit(X, y, treatment=treated, sample_weight=weight, propensity=given)
+    expected = clone(model).fit(
+        X[2:], y[2:], treatment=treated[2:], propensity=given[2:]
+    )
+    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"2 of 90 rows|contains NaN"):
+        model.fit(X, y, treatment=treated, propensity=given)
 
 
 def test_the_default_number_of_folds():

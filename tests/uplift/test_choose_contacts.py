@@ -385,3 +385,27 @@ def test_an_infinite_budget_is_no_limit():
     ]
     np.testing.assert_allclose(profits, [0, 2.5, 4.5, 4.5])
     choose_contacts(effect, budget=np.inf)  # no warning that it limits nothing
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [["1", 1, 2], [2**63, 2**53, 2**53 + 1], [("a", 1), ("a", 2), ("b", 1)]],
+    ids=["numbers and text", "beyond int64", "tuples"],
+)
+def test_customers_in_a_list_keep_their_ids(ids):
+    result = choose_contacts([0.1, 0.3, 0.2], customers=ids)
+    assert result.contacts["customer"].tolist() == [ids[1], ids[2], ids[0]]
+
+
+def test_effects_values_and_costs_are_numbers():
+    durations = pd.to_timedelta([1, 2], unit="D")
+    for options in (
+        {"effect": durations},
+        {"effect": [0.1, 0.2], "value": durations},
+        {"effect": [0.1, 0.2], "cost": pd.Series(durations)},
+        {"effect": ["0.1", "0.2"]},
+        {"effect": pd.to_datetime(["2024-01-01", "2024-01-02"])},
+    ):
+        name = list(options)[-1]
+        with pytest.raises(TypeError, match=f"^{name} must hold numbers; got "):
+            choose_contacts(**options)
