@@ -32,7 +32,7 @@ from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Part
-from sklearn_seqcrm.partitions._types import check_count, named_table
+from sklearn_seqcrm.partitions._types import check_count, joined_tables, named_table
 
 _NOTE = "rows.json"
 
@@ -247,7 +247,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     with _reporting_damage(path / "types.log"):
         types = EventLog.open(path / "types.log")
     X = [_open_rows(path, one, types, note["history"]) for one in own]
-    joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
+    joined = X[0] if len(X) == 1 else joined_tables(X)
     if note["y"] is None:
         return joined, None
     written = [one for one in own if one["has_y"]]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from sklearn_seqcrm.partitions import load_rows
 from sklearn_seqcrm.targets import churned
 from tests.partitions.visits import VISITS, log_of_parts, rows_before_all_events
 
@@ -66,6 +67,30 @@ def test_a_list_keeps_the_values_of_each_partition(one, other):
     found = rows.map(lambda X: X["x"])["x"].tolist()
     wanted = [own["x"].tolist()[0] for own in people]
     assert found == wanted or (found[0] == wanted[0] and pd.isna(found[1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.array([3, 2**53 + 1]), np.array([2**64 - 1], "uint64")),
+        (np.array([-3, 2**53 + 1]), np.array([2**64 - 1], "uint64")),
+        (np.array([3, 2**53 + 1]), np.array([1.5])),
+        (np.array([3, 2**53 + 1]), np.array([5.0])),
+    ],
+)
+@pytest.mark.parametrize("by_attach", [False, True])
+def test_ids_of_64_bits_stay_exact(one, other, by_attach, tmp_path):
+    parts = [pd.DataFrame({"who": who, "day": range(len(who))}) for who in (one, other)]
+    log = log_of_parts(parts)
+    rows = log.snapshots([5])
+    if by_attach:
+        rows = log.attach([part[["who"]] for part in parts], cutoff=5)
+    wanted = [*one.tolist(), *other.tolist()]
+    assert rows.map(lambda X: X.index.to_numpy())["who"].tolist() == wanted
+    rows.to_disk(tmp_path / "rows")
+    X, _ = load_rows(tmp_path / "rows")
+    assert X["who"].tolist() == wanted
+    assert X["history"].array.lengths.tolist() == [1, 1, 1]
 
 
 def test_a_type_that_cannot_hold_the_values_is_refused():
