@@ -121,9 +121,9 @@ class PartitionedRows:
         meta : DataFrame, Series or None, default=None
             A result, of which names and types are taken. None: a list keeps the types
             of each partition, and joins them as `pandas.concat` does, but never rounds
-            whole numbers. For Dask and Spark, `function` is called on a few rows of a sample or, if it fails on
-            those, of each partition; whole numbers and booleans become nullable
-            (``Int64``, ``boolean``).
+            whole numbers. For Dask and Spark, `function` is called on a few rows of a
+            sample or, if it fails on those, of each partition; whole numbers and
+            booleans become nullable (``Int64``, ``boolean``).
 
         Returns
         -------
