@@ -90,6 +90,22 @@ def test_max_customers_limits_the_number_of_states():
     assert some.forget_before(4) == 2
 
 
+def test_max_customers_limits_the_states_of_a_file(tmp_path):
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    scorer.to_parquet(tmp_path / "states")
+    last = EVENTS.groupby("who")["when"].max().sort_values()
+    few = StreamingScorer.from_parquet(
+        tmp_path / "states", fitted("lstm-1"), "who", "when", max_customers=3
+    )
+    assert few.n_customers == {"history": 3}
+    assert few.forget(last.index[:-3]) == 0
+    found = few.predict_proba(PEOPLE, AFTER)
+    expected = scorer.predict_proba(PEOPLE, AFTER)
+    kept = PEOPLE["who"].isin(last.index[-3:]).to_numpy()
+    assert_allclose(found[kept], expected[kept], rtol=1e-6)
+
+
 def test_the_scored_customer_is_not_forgotten():
     """This holds even if the last events of all other customers are later."""
     few, all_ = new_scorer(max_customers=3), new_scorer()

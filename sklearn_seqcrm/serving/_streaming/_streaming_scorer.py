@@ -541,6 +541,9 @@ class StreamingScorer(PredictionsMixin):
             dtype=dtype,
         )
         read_states(scorer._streams, scorer._digest(), path)
+        if max_customers is not None:
+            for stream in scorer._streams.values():
+                stream.states.keep_latest(max_customers)
         return scorer
 
     def _digest(self) -> str:
