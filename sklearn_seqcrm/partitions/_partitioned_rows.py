@@ -351,8 +351,9 @@ def as_table(found: Any) -> pd.DataFrame:
     is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
     if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
         raise TypeError(
-            "The function must return a DataFrame, a Series or an array; got "
-            f"{type(found).__name__}."
+            "The function must return a pandas DataFrame, a Series or an array; got "
+            f"{type(found).__module__}.{type(found).__name__}. Tables of most "
+            "libraries are converted by .to_pandas()."
         )
     found = named_table(found)
     if not found.columns.is_unique:

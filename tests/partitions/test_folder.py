@@ -168,7 +168,7 @@ def test_targets_of_several_horizons_are_written(horizons, tmp_path):
 def test_targets_that_json_cannot_describe_are_refused_early(name, attrs, tmp_path):
     y = pd.DataFrame({name: [1]})
     y.attrs = attrs
-    with pytest.raises(TypeError, match="names or attrs .* Timestamp"):
+    with pytest.raises(TypeError, match=r"names or attrs .* Timestamp"):
         log_of_parts().snapshots([5]).to_disk(tmp_path / "rows", y=lambda X: y)
     assert not list((tmp_path / "rows").glob("part-*"))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -16,8 +17,10 @@ def test_map_checks_what_a_function_returns():
         log_of_parts().snapshots([5, 7]).map(lambda X: np.zeros(1))
     with pytest.raises(ValueError, match="names of the keys"):
         rows.map(lambda X: X[["who"]])
-    with pytest.raises(TypeError, match="must return a DataFrame"):
+    with pytest.raises(TypeError, match="must return a pandas DataFrame"):
         rows.map(len)
+    with pytest.raises(TypeError, match=r"got polars\..*DataFrame.*to_pandas"):
+        rows.map(lambda X: pl.DataFrame({"x": [1.0] * len(X)}))
     with pytest.raises(ZeroDivisionError):
         rows.map(lambda X: 1 / 0)
     with pytest.raises(ValueError, match="several columns"):

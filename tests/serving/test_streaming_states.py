@@ -106,6 +106,24 @@ def test_max_customers_limits_the_states_of_a_file(tmp_path):
     assert_allclose(found[kept], expected[kept], rtol=1e-6)
 
 
+def test_numpy_settings_of_the_caller_do_not_matter():
+    """Old events fade below the smallest float, which these settings make an error."""
+    last = EVENTS.iloc[-1:]
+    later = last.assign(when=last["when"] + pd.Timedelta(days=60_000))
+    statics = as_event(PEOPLE[PEOPLE["who"] == later["who"].iloc[0]].iloc[0])
+    found = []
+    for settings in ({}, {"all": "raise"}):
+        scorer = new_scorer()
+        cutoff = AFTER + pd.Timedelta(days=80_000)
+        with np.errstate(**settings):
+            scorer.update(EVENTS)
+            scorer.update(later)
+            event = as_event(later.assign(when=cutoff - pd.Timedelta("1D")).iloc[0])
+            one = scorer.score_one(event["who"], event, statics, cutoff)
+            found.append(np.vstack([one, scorer.predict_proba(PEOPLE, cutoff)]))
+    assert_allclose(*found, rtol=0, atol=0)
+
+
 def test_the_scored_customer_is_not_forgotten():
     """This holds even if the last events of all other customers are later."""
     few, all_ = new_scorer(max_customers=3), new_scorer()
