@@ -164,10 +164,6 @@ def _type_of(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__name__}"
 
 
-def _type_of(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__name__}"
-
-
 def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
     """Raise a ValueError for naive times that Spark converted to another time zone.
 

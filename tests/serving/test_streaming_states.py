@@ -147,11 +147,14 @@ def test_restored_states_accept_further_events(name, tmp_path):
     again = [
         StreamingScorer.from_parquet(tmp_path / "states", fitted(name), "who", "when"),
         joblib.load(tmp_path / "scorer"),
+        # Read-only, as in workers of joblib.
+        joblib.load(tmp_path / "scorer", mmap_mode="r"),
     ]
     scorer.update(EVENTS.iloc[50:])
     expected = predicted(scorer, PEOPLE, AFTER)
     for one in again:
-        one.update(EVENTS.iloc[50:])
+        one.update(EVENTS.iloc[50:51].to_dict("records"))
+        one.update(EVENTS.iloc[51:])
         assert_allclose(predicted(one, PEOPLE, AFTER), expected, rtol=1e-6)
         assert one.n_customers == scorer.n_customers
 
