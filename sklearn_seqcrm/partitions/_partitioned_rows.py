@@ -153,6 +153,10 @@ class PartitionedRows:
                 apply = replace(apply, keeps_types=True)
         else:
             empty = apply.with_keys(self._empty(), self._checked(meta))[:0]
+        # Ids of the sample may be int64, and those of others uint64.
+        ids = self._make.schema.ids.dtype
+        if self._engine.is_distributed and ids.kind in "uf":
+            empty = empty.astype({empty.columns[0]: ids})
         return self._engine.frame(replace(apply, empty=empty), empty)
 
     def counts(self) -> pd.DataFrame:
