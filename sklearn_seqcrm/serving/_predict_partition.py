@@ -74,6 +74,8 @@ def predict_partition(
     ------
     KeyError
         If a column is missing.
+    TypeError
+        If `events` or `rows` are no DataFrames of pandas.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
         the result, or naive times come from a Spark session whose time zone differs
