@@ -315,3 +315,16 @@ def test_workers_train_one_network(client):
     ]
     first, second = (one.predict_proba(X) for one in client.gather(ranks))
     np.testing.assert_array_equal(first, second)
+
+
+def test_the_sample_may_have_narrower_ids_than_other_partitions():
+    """Ids from 2**63 on do not fit the int64 of a sample of lower ones."""
+    ids = np.array([2**62 + i for i in range(9)] + [2**63 + 5], dtype="uint64")
+    table = pd.DataFrame({"who": np.repeat(ids, 2), "day": np.tile([1, 2], 10)})
+    for n in (5, 10, 20):
+        log = PartitionedLog(dd.from_pandas(table, npartitions=n), "who", "day")
+        rows = log.snapshots([5])
+        found = rows.map(lambda X: X["history"].array.lengths).compute()
+        assert found["who"].dtype == "uint64"
+        assert sorted(found["who"].tolist()) == ids.tolist()
+        assert set(found["0"]) == {2}

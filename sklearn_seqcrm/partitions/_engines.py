@@ -25,7 +25,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
-from sklearn_seqcrm.partitions._types import is_list, plain, plain_ids
+from sklearn_seqcrm.partitions._types import is_list, joined_tables, plain, plain_ids
 
 
 class Part(NamedTuple):
@@ -173,11 +173,7 @@ class ListEngine(Engine):
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
         parts = [part for part in self.collect(function) if len(part)]
-        if not parts:
-            return empty
-        # By column: concat of tables would ignore the types of columns without values.
-        joined = {n: pd.concat([p[n] for p in parts], ignore_index=True) for n in empty}
-        return pd.DataFrame(joined)
+        return joined_tables(parts) if parts else empty
 
     def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
         if not is_list(rows):

@@ -14,6 +14,7 @@ Format of the folder::
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.partitions._engines import Part
-from sklearn_seqcrm.partitions._types import check_count, named_table
+from sklearn_seqcrm.partitions._types import check_count, joined_tables, named_table
 
 _NOTE = "rows.json"
 
@@ -98,6 +99,7 @@ def _write_part(
     target = None if y is None or not len(X) else y(X)
     if y is not None and target is None and len(X):
         raise TypeError("y returned None; it must return the targets of the rows.")
+    form = _form_of(target)
     place = _folder_of(folder, part.number)
     # A lost task runs again, perhaps while the first one is still alive: each writes
     # under a name of its own, and the first that is complete stays.
@@ -123,7 +125,7 @@ def _write_part(
             raise
         shutil.rmtree(temporary)
     has = {"has_log": bool(len(log)), "has_y": target is not None}
-    return {"part": part.number, "n_rows": len(X), **has}, _form_of(target)
+    return {"part": part.number, "n_rows": len(X), **has}, form
 
 
 def _folder_of(folder: Path, number: int) -> Path:
@@ -150,16 +152,36 @@ def _form_of(target: Any) -> dict[str, Any] | None:
         return None
     form: dict[str, Any] = {"attrs": getattr(target, "attrs", {})}
     if isinstance(target, pd.Series):
-        return form | {"kind": "Series", "name": _plain_name(target.name)}
-    if isinstance(target, pd.DataFrame):
-        return form | {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
-    array = np.asarray(target)
-    kind = "array" if array.dtype.names is None else "structured"
-    return form | {"kind": kind, "ndim": array.ndim}
+        form |= {"kind": "Series", "name": _plain_name(target.name)}
+    elif isinstance(target, pd.DataFrame):
+        form |= {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
+        form["names_are"] = _plain_name(target.columns.name)  # such as "horizon"
+    else:
+        array = np.asarray(target)
+        kind = "array" if array.dtype.names is None else "structured"
+        form |= {"kind": kind, "ndim": array.ndim}
+    try:
+        json.dumps(form)
+    except TypeError as error:
+        raise TypeError(
+            f"The names or attrs of what y returned cannot be written ({error}); make "
+            "text of names, and delete entries of attrs that are not needed."
+        ) from error
+    return form
 
 
 def _plain_name(name: Any) -> Any:
+    """Return a name in types of JSON; names of horizons are lengths of time."""
+    if isinstance(name, datetime.timedelta | np.timedelta64):
+        return {"timedelta": pd.Timedelta(name).isoformat()}
     return name.item() if isinstance(name, np.generic) else name
+
+
+def _name_of(stored: Any) -> Any:
+    """Return the name that `_plain_name` made plain."""
+    if isinstance(stored, list):  # JSON has no tuples
+        return tuple(stored)
+    return pd.Timedelta(stored["timedelta"]) if isinstance(stored, dict) else stored
 
 
 def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
@@ -170,9 +192,10 @@ def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
     if note["kind"] == "structured":
         return np.array(table.to_records(index=False))
     if note["kind"] == "Series":
-        y: Any = table.iloc[:, 0].rename(note["name"])
+        y: Any = table.iloc[:, 0].rename(_name_of(note["name"]))
     else:
-        y = table.set_axis(note["names"], axis=1)
+        names = [_name_of(one) for one in note["names"]]
+        y = table.set_axis(pd.Index(names, name=_name_of(note["names_are"])), axis=1)
     y.attrs = note["attrs"]
     return y
 
@@ -247,7 +270,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     with _reporting_damage(path / "types.log"):
         types = EventLog.open(path / "types.log")
     X = [_open_rows(path, one, types, note["history"]) for one in own]
-    joined = X[0] if len(X) == 1 else pd.concat(X, ignore_index=True)
+    joined = X[0] if len(X) == 1 else joined_tables(X)
     if note["y"] is None:
         return joined, None
     written = [one for one in own if one["has_y"]]

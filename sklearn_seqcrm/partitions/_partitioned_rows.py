@@ -120,10 +120,10 @@ class PartitionedRows:
             called for partitions without rows.
         meta : DataFrame, Series or None, default=None
             A result, of which names and types are taken. None: a list keeps the types
-            of each partition, and joins them as `pandas.concat` does. For Dask and
-            Spark, `function` is called on a few rows of a sample or, if it fails on
-            those, of each partition; whole numbers and booleans become nullable
-            (``Int64``, ``boolean``).
+            of each partition, and joins them as `pandas.concat` does, but never rounds
+            whole numbers. For Dask and Spark, `function` is called on a few rows of a
+            sample or, if it fails on those, of each partition; whole numbers and
+            booleans become nullable (``Int64``, ``boolean``).
 
         Returns
         -------
@@ -153,6 +153,10 @@ class PartitionedRows:
                 apply = replace(apply, keeps_types=True)
         else:
             empty = apply.with_keys(self._empty(), self._checked(meta))[:0]
+        # Ids of the sample may be int64, and those of others uint64.
+        ids = self._make.schema.ids.dtype
+        if self._engine.is_distributed and ids.kind in "uf":
+            empty = empty.astype({empty.columns[0]: ids})
         return self._engine.frame(replace(apply, empty=empty), empty)
 
     def counts(self) -> pd.DataFrame:
@@ -351,8 +355,9 @@ def as_table(found: Any) -> pd.DataFrame:
     is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
     if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
         raise TypeError(
-            "The function must return a DataFrame, a Series or an array; got "
-            f"{type(found).__name__}."
+            "The function must return a pandas DataFrame, a Series or an array; got "
+            f"{type(found).__module__}.{type(found).__name__}. Tables of most "
+            "libraries are converted by .to_pandas()."
         )
     found = named_table(found)
     if not found.columns.is_unique:

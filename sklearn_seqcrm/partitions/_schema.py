@@ -175,7 +175,7 @@ class Schema(NamedTuple):
     n_events : int
         Number of events.
     ids : Index
-        Up to one customer, which has the type of all.
+        Up to one customer, which has the type of all; of numbers, the widest dtype.
     sample : EventLog
         Some events of the first partition.
     is_given : bool
@@ -300,6 +300,7 @@ class Schema(NamedTuple):
             template=EventLog.of(timeline, columns, a.names, kinds),
             has_values=has_values,
             n_events=self.n_events + other.n_events,
+            ids=max(self.ids, other.ids, key=lambda ids: "iuf".find(ids.dtype.kind)),
             is_given=self.is_given or other.is_given,
             is_date_like=self.is_date_like and other.is_date_like,
             times=counts[0].merge(counts[1]),

@@ -32,6 +32,31 @@ def plain_ids(ids: pd.Series) -> pd.Series:
     return ids.astype(nullable(levels) if ids.isna().any() else levels)
 
 
+def joined_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate tables with the same columns; no whole number changes.
+
+    By column: `pandas.concat` of tables would ignore the types of columns without
+    values.
+    """
+    return pd.DataFrame({n: _joined([one[n] for one in tables]) for n in tables[0]})
+
+
+def _joined(columns: Sequence[pd.Series]) -> pd.Series:
+    """Concatenate columns; numbers are objects where floats would change some."""
+    joined = pd.concat(columns, ignore_index=True)
+    if getattr(joined.dtype, "kind", "O") != "f" or all(
+        getattr(one.dtype, "kind", "O") == "f" for one in columns
+    ):
+        return joined
+    # Ids of 64 bits become floats beside uint64, and beside floats.
+    exact = pd.concat([one.astype(object) for one in columns], ignore_index=True)
+    known = exact.notna()
+    if (exact[known] == joined[known].astype(object)).all():
+        return joined
+    is_whole = pd.api.types.infer_dtype(exact, skipna=False) == "integer"
+    return exact.infer_objects() if is_whole else exact
+
+
 def named_table(values: Any) -> pd.DataFrame:
     """Return a DataFrame, Series or array as a table whose names are text."""
     if isinstance(values, pd.Series):

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import CensoredData, ecdf
 
+from sklearn_seqcrm._sklearn_compat import is_count
+
 # Multipliers of values at which the expected cost is computed; 1 is a bid of the value.
 MULTIPLIERS = np.append(0, np.geomspace(0.01, 1, 40))
 # Pseudo-count of auctions for the ratio of today's to past traffic. It is the best
@@ -246,8 +248,10 @@ class BudgetPacer:
         _require_vectors("times and values", times, values)
         if not 0 < budget < np.inf:
             raise ValueError(f"budget must be finite and above 0; got {budget!r}.")
-        if n_periods < 1:
-            raise ValueError(f"n_periods must be 1 or more; got {n_periods!r}.")
+        if not is_count(n_periods):
+            raise ValueError(
+                f"n_periods must be a whole number, 1 or more; got {n_periods!r}."
+            )
         self.budget, self.n_periods = budget, n_periods
         self.spent, self.n_auctions, self.multiplier = 0.0, 0, math.nan
         order = np.argsort(times, kind="stable")

@@ -74,6 +74,8 @@ def predict_partition(
     ------
     KeyError
         If a column is missing.
+    TypeError
+        If `events` or `rows` are no DataFrames of pandas.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
         the result, or naive times come from a Spark session whose time zone differs
@@ -108,9 +110,9 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
-    # mapInPandas of Spark hands a partition over in pieces.
-    if not isinstance(events, pd.DataFrame):
-        events = _joined(events)
+    events = _joined(events)
+    if not isinstance(rows, pd.DataFrame | None):
+        raise TypeError(f"rows must be a pandas DataFrame; got {_type_of(rows)}.")
     table = events if rows is None else rows
     if not len(events) and not len(table):
         return _nothing(table, customer, _names(model, None, method))
@@ -142,12 +144,26 @@ def predict_partition(
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
-def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def _joined(events: Any) -> pd.DataFrame:
     """Concatenate the pieces of a partition; none give an empty table."""
-    pieces = list(pieces)
+    # mapInPandas of Spark hands a partition over in pieces.
+    are_pieces = isinstance(events, Iterable) and not isinstance(events, pd.DataFrame)
+    # Tables of other libraries iterate over their columns.
+    is_table = hasattr(events, "columns")
+    pieces = list(events) if are_pieces and not is_table else [events]
+    other = [piece for piece in pieces if not isinstance(piece, pd.DataFrame)]
+    if other:
+        raise TypeError(
+            "events must be a pandas DataFrame or an iterable of them; got "
+            f"{_type_of(other[0])}. Most libraries convert theirs by .to_pandas()."
+        )
     # Empty pieces may have other dtypes, which concat would widen.
     filled = [piece for piece in pieces if len(piece)] or pieces[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
+def _type_of(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}"
 
 
 def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:

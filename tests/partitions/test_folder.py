@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions import load_rows
-from sklearn_seqcrm.targets import churned
+from sklearn_seqcrm.targets import churned, future_count
 from tests.partitions.visits import PARTS, VISITS, log_of_parts, rows_before_all_events
 
 
@@ -144,3 +145,36 @@ def test_wrong_ranks(tmp_path, rank, n_ranks, error):
     log_of_parts().snapshots([5]).to_disk(tmp_path / "rows")
     with pytest.raises(error, match="rank"):
         load_rows(tmp_path / "rows", rank, n_ranks)
+
+
+@pytest.mark.parametrize("horizons", [["2D", "7D"], [pd.Timedelta(36, "h")]])
+def test_targets_of_several_horizons_are_written(horizons, tmp_path):
+    days = pd.Timestamp("2024-03-01") + pd.to_timedelta(VISITS["day"], "D")
+    table = VISITS.assign(day=days)
+    log = log_of_parts([table[:2], table[2:]])
+    rows = log.snapshots(["2024-03-02 12:00"])
+    rows.to_disk(tmp_path / "rows", y=lambda X: future_count(X, horizons))
+    _, y = load_rows(tmp_path / "rows")
+    events = EventLog(table, "who", "day")
+    X = events.snapshots(["2024-03-02 12:00"])
+    assert_frame_equal(y, future_count(X, horizons))
+    assert y.attrs["sklearn_seqcrm"]["names"] == [str(name) for name in y]
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    [(pd.Timestamp("2024-01-01"), {}), ("a", {"made": pd.Timestamp("2024-01-01")})],
+)
+def test_targets_that_json_cannot_describe_are_refused_early(name, attrs, tmp_path):
+    y = pd.DataFrame({name: [1]})
+    y.attrs = attrs
+    with pytest.raises(TypeError, match=r"names or attrs .* Timestamp"):
+        log_of_parts().snapshots([5]).to_disk(tmp_path / "rows", y=lambda X: y)
+    assert not list((tmp_path / "rows").glob("part-*"))
+
+
+def test_a_name_may_be_a_tuple(tmp_path):
+    name = "a", 1
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2).rename(name))
+    assert load_rows(tmp_path / "rows")[1].name == name

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from pandas.testing import assert_frame_equal
 
+from sklearn_seqcrm.partitions import load_rows
 from sklearn_seqcrm.targets import churned
 from tests.partitions.visits import VISITS, log_of_parts, rows_before_all_events
 
@@ -15,8 +17,10 @@ def test_map_checks_what_a_function_returns():
         log_of_parts().snapshots([5, 7]).map(lambda X: np.zeros(1))
     with pytest.raises(ValueError, match="names of the keys"):
         rows.map(lambda X: X[["who"]])
-    with pytest.raises(TypeError, match="must return a DataFrame"):
+    with pytest.raises(TypeError, match="must return a pandas DataFrame"):
         rows.map(len)
+    with pytest.raises(TypeError, match=r"got polars\..*DataFrame.*to_pandas"):
+        rows.map(lambda X: pl.DataFrame({"x": [1.0] * len(X)}))
     with pytest.raises(ZeroDivisionError):
         rows.map(lambda X: 1 / 0)
     with pytest.raises(ValueError, match="several columns"):
@@ -66,6 +70,30 @@ def test_a_list_keeps_the_values_of_each_partition(one, other):
     found = rows.map(lambda X: X["x"])["x"].tolist()
     wanted = [own["x"].tolist()[0] for own in people]
     assert found == wanted or (found[0] == wanted[0] and pd.isna(found[1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.array([3, 2**53 + 1]), np.array([2**64 - 1], "uint64")),
+        (np.array([-3, 2**53 + 1]), np.array([2**64 - 1], "uint64")),
+        (np.array([3, 2**53 + 1]), np.array([1.5])),
+        (np.array([3, 2**53 + 1]), np.array([5.0])),
+    ],
+)
+@pytest.mark.parametrize("by_attach", [False, True])
+def test_ids_of_64_bits_stay_exact(one, other, by_attach, tmp_path):
+    parts = [pd.DataFrame({"who": who, "day": range(len(who))}) for who in (one, other)]
+    log = log_of_parts(parts)
+    rows = log.snapshots([5])
+    if by_attach:
+        rows = log.attach([part[["who"]] for part in parts], cutoff=5)
+    wanted = [*one.tolist(), *other.tolist()]
+    assert rows.map(lambda X: X.index.to_numpy())["who"].tolist() == wanted
+    rows.to_disk(tmp_path / "rows")
+    X, _ = load_rows(tmp_path / "rows")
+    assert X["who"].tolist() == wanted
+    assert X["history"].array.lengths.tolist() == [1, 1, 1]
 
 
 def test_a_type_that_cannot_hold_the_values_is_refused():

@@ -216,8 +216,9 @@ def test_bad_input():
             BudgetPacer(1, times, values, curve)
     with pytest.raises(ValueError, match="values must be finite; 1 are missing"):
         BudgetPacer(1, [0, 1], [1, np.nan], curve)
-    with pytest.raises(ValueError, match="n_periods must be 1 or more; got 0"):
-        BudgetPacer(1, [0], [1], curve, n_periods=0)
+    for n_periods in (0, 1.5, np.nan, np.inf, True, "2"):
+        with pytest.raises(ValueError, match="n_periods must be a whole number, 1"):
+            BudgetPacer(1, [0], [1], curve, n_periods=n_periods)
     pacer = BudgetPacer(1, [0], [1], curve)
     for value, time in ((np.nan, 0), (1, np.inf)):
         with pytest.raises(ValueError, match="value and time must be finite"):

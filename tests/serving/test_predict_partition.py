@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from pandas.testing import assert_frame_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -214,3 +215,22 @@ def test_times_that_spark_does_not_convert_are_accepted(spark_task):
         model.fit(X, np.arange(len(X)) % 2)
         found = predict_partition(events, model=model, cutoff=cutoff, **options)
         assert len(found) == len(X)
+
+
+@pytest.mark.parametrize(
+    ("events", "name"),
+    [
+        (pl.DataFrame({"who": ["a"], "day": [1]}), "polars.*DataFrame"),
+        ([pl.DataFrame({"who": ["a"], "day": [1]})], "polars.*DataFrame"),
+        ([{"who": "a", "day": 1}], "builtins.dict"),
+        (None, "builtins.NoneType"),
+    ],
+)
+def test_tables_of_other_libraries_are_refused(events, name):
+    options = {"model": None, "customer": "who", "time": "day", "cutoff": 3}
+    with pytest.raises(TypeError, match=rf"events must be .*{name}.*to_pandas"):
+        predict_partition(events, **options)
+    table = pd.DataFrame({"who": ["a"], "day": [1]})
+    if events is not None:
+        with pytest.raises(TypeError, match="rows must be a pandas DataFrame"):
+            predict_partition(table, events, **options)

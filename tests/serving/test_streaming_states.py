@@ -90,6 +90,40 @@ def test_max_customers_limits_the_number_of_states():
     assert some.forget_before(4) == 2
 
 
+def test_max_customers_limits_the_states_of_a_file(tmp_path):
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    scorer.to_parquet(tmp_path / "states")
+    last = EVENTS.groupby("who")["when"].max().sort_values()
+    few = StreamingScorer.from_parquet(
+        tmp_path / "states", fitted("lstm-1"), "who", "when", max_customers=3
+    )
+    assert few.n_customers == {"history": 3}
+    assert few.forget(last.index[:-3]) == 0
+    found = few.predict_proba(PEOPLE, AFTER)
+    expected = scorer.predict_proba(PEOPLE, AFTER)
+    kept = PEOPLE["who"].isin(last.index[-3:]).to_numpy()
+    assert_allclose(found[kept], expected[kept], rtol=1e-6)
+
+
+def test_numpy_settings_of_the_caller_do_not_matter():
+    """Old events fade below the smallest float, which these settings make an error."""
+    last = EVENTS.iloc[-1:]
+    later = last.assign(when=last["when"] + pd.Timedelta(days=60_000))
+    statics = as_event(PEOPLE[PEOPLE["who"] == later["who"].iloc[0]].iloc[0])
+    found = []
+    for settings in ({}, {"all": "raise"}):
+        scorer = new_scorer()
+        cutoff = AFTER + pd.Timedelta(days=80_000)
+        with np.errstate(**settings):
+            scorer.update(EVENTS)
+            scorer.update(later)
+            event = as_event(later.assign(when=cutoff - pd.Timedelta("1D")).iloc[0])
+            one = scorer.score_one(event["who"], event, statics, cutoff)
+            found.append(np.vstack([one, scorer.predict_proba(PEOPLE, cutoff)]))
+    assert_allclose(*found, rtol=0, atol=0)
+
+
 def test_the_scored_customer_is_not_forgotten():
     """This holds even if the last events of all other customers are later."""
     few, all_ = new_scorer(max_customers=3), new_scorer()
@@ -113,11 +147,14 @@ def test_restored_states_accept_further_events(name, tmp_path):
     again = [
         StreamingScorer.from_parquet(tmp_path / "states", fitted(name), "who", "when"),
         joblib.load(tmp_path / "scorer"),
+        # Read-only, as in workers of joblib.
+        joblib.load(tmp_path / "scorer", mmap_mode="r"),
     ]
     scorer.update(EVENTS.iloc[50:])
     expected = predicted(scorer, PEOPLE, AFTER)
     for one in again:
-        one.update(EVENTS.iloc[50:])
+        one.update(EVENTS.iloc[50:51].to_dict("records"))
+        one.update(EVENTS.iloc[51:])
         assert_allclose(predicted(one, PEOPLE, AFTER), expected, rtol=1e-6)
         assert one.n_customers == scorer.n_customers
 

@@ -147,7 +147,7 @@ class Arrivals(NamedTuple):
                 raise TypeError(
                     "events is a dict of tables by kind, but the log that the pipeline "
                     "was fitted on has no kinds, which EventLog.concat gives; give one "
-                    "table."
+                    "table, or a list for a single event: update([event])."
                 )
             sources = {f"{kind!r} of {what}": (t, kind) for kind, t in events.items()}
         parts = {}

@@ -151,7 +151,7 @@ class CustomerStateTable:
         return self._start if slot < 0 else self.records[slot : slot + 1]
 
     def add(self, customers: Sequence[Any]) -> np.ndarray:
-        """Return the slot of each customer, a new one for unknown customers.
+        """Return the slot of each customer to be written, a new one for unknown ones.
 
         Parameters
         ----------
@@ -163,6 +163,9 @@ class CustomerStateTable:
         ndarray of shape (n,), int64
             Their slots.
         """
+        # joblib maps the arrays of a scorer into its workers, where they are read-only.
+        if not self.records.flags.writeable:
+            self.records = np.array(self.records)
         slots = self.find(customers)
         new = np.flatnonzero(slots < 0).tolist()
         if new:

@@ -113,6 +113,7 @@ def _restore(stream: StreamedHistory, table: Any, prefix: str, path: Any) -> Non
     # To Python objects, which are the keys of the slots.
     customers = pd.Index(table[f"{prefix}customer"].to_pandas()).tolist()
     stream.states.restore(customers, records)
+    stream.forget_oldest()
 
 
 def digest_of(

@@ -287,7 +287,7 @@ def _refuse_other_customer(
     if key in event and _id_of(event[key], stream, f"event[{key!r}]") != customer:
         raise ValueError(
             f"event[{key!r}] is {event[key]!r}, but the customer to score is "
-            f"{customer!r}; update(event) takes events of others."
+            f"{customer!r}; update([event]) takes events of others."
         )
 
 

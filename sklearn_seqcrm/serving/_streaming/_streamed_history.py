@@ -163,8 +163,7 @@ class StreamedHistory:
             joined = self.encoder.layout.moments is not None
             take = self._take_moments if joined else self._take_events
             take(encoder, slots, own)
-            if self._most is not None:
-                self.states.keep_latest(self._most)
+            self.forget_oldest()
         self.span = span
 
     def take_one(
@@ -219,8 +218,12 @@ class StreamedHistory:
         own = records[slot : slot + 1]
         self._advance_sums(np.array([slot]), own, times, channels[None, None])
         self.span = span
+        self.forget_oldest(slot if stays else -1)
+
+    def forget_oldest(self, slot: int = -1) -> None:
+        """Forget customers beyond those to remember, but not the one in a slot."""
         if self._most is not None:
-            self.states.keep_latest(self._most, slot if stays else -1)
+            self.states.keep_latest(self._most, slot)
 
     def joins_one(self, slot: int, tick: Any) -> bool:
         """Return whether an event joins the open moment of a known customer."""

@@ -39,6 +39,9 @@ from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
+# NumPy's defaults: under np.seterr(all="raise"), a number that fades to zero would
+# interrupt an update of several states.
+_NUMPY: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 class StreamingScorer(PredictionsMixin):
@@ -282,7 +285,7 @@ class StreamingScorer(PredictionsMixin):
         lack: pass events from JSON as a list, not as a table. A list of one event makes
         no table, and takes a sixtieth of the time of a table of one event.
         """
-        with self._lock:
+        with self._lock, np.errstate(**_NUMPY):
             stream = self._stream(history)
             # As a table, a single event would take sixty times as long.
             single = (
@@ -333,7 +336,12 @@ class StreamingScorer(PredictionsMixin):
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
         """Compute the network outputs of rows; see `PredictionsMixin`."""
-        with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
+        with (
+            self._lock,
+            np.errstate(**_NUMPY),
+            isolated_torch_settings("cpu"),
+            torch.no_grad(),
+        ):
             outputs = self._table_scorer.outputs(rows, cutoff)
         return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
 
@@ -397,7 +405,7 @@ class StreamingScorer(PredictionsMixin):
         estimator: Any = self._parts.estimator
         times = None if horizon is None else _times_of(estimator, horizon)
         statics = {} if statics is None else statics  # a Series has no truth value
-        with self._lock:
+        with self._lock, np.errstate(**_NUMPY):
             stream = None if event is None else self._stream(history)
             outputs = self._single_customer_scorer.outputs(
                 customer, event, statics, cutoff, stream, on_accept
