@@ -20,9 +20,18 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
-    """Return views of the last visible events of each row; no event is copied."""
-    rows = array.rows
+    """Return the last visible events of each row.
+
+    These are views, unless one would begin between the events of a moment: aggregates
+    of moments need a segment in which each moment is whole. Then events are copied.
+    """
+    rows, times = array.rows, array.log.timeline.times
     start = np.maximum(rows.start, rows.stop - n_events)
+    cut = start[start > rows.start]
+    if (times[cut] == times[cut - 1]).any():
+        events = RowEvents.of(array)
+        is_last = rows.stop[events.row] - events.event <= n_events
+        return events.take(is_last).as_histories(array)
     return HistoryArray.of(rows._replace(start=start), array.dtype)
 
 

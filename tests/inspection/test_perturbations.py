@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection._perturbations import (
     RowEvents,
     keep_last_events,
@@ -51,6 +52,28 @@ def test_last_events_and_times(array):
             same(one.to_frame().iloc[:, 1:], kept)
     with pytest.raises(ValueError, match="last_time must be longer than 0"):
         keep_last_time(array, "0D")
+
+
+def test_last_events_that_divide_a_moment():
+    """Aggregates of moments are those of a log with the last events only."""
+    lines = pd.DataFrame(
+        {
+            "who": ["a"] * 5 + ["b"] * 2,
+            "day": [1, 1, 2, 2, 2, 3, 3],
+            "amount": [1.0, 2, 4, 8, 16, 32, 64],
+        }
+    )
+    rows = pd.DataFrame({"who": ["a", "a", "b", "c"], "at": [2, 3, 4, 4]})
+    X = EventLog(lines, "who", "day").attach(rows, cutoff="at")
+    model = HistoryAggregator(moments=True, min_rows=0).fit(X)
+    for n in (1, 2, 4):
+        some = X.assign(history=keep_last_events(X["history"].array, n))
+        found = model.transform(some)
+        for i, row in rows.iterrows():
+            seen = lines[(lines["who"] == row["who"]) & (lines["day"] < row["at"])]
+            last = pd.concat([seen.tail(n), lines[lines["who"] == "b"].assign(who="x")])
+            one = EventLog(last, "who", "day").attach(rows.iloc[[i]], cutoff="at")
+            pd.testing.assert_frame_equal(found.iloc[[i]], model.transform(one))
 
 
 def test_shuffled_fields(array):
