@@ -318,7 +318,6 @@ def test_a_field_of_none_alone_takes_any_later_type(tmp_path):
     assert later.column("note").type.name == "numeric"
 
 
-
 @pytest.mark.parametrize("what", NEVER)
 def test_levels_that_parquet_cannot_store(tmp_path, what):
     values, dtype = NEVER[what]
