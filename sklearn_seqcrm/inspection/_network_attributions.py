@@ -250,6 +250,8 @@ def _sources_of_parts(transformer: Any) -> dict[Any, Any]:
     outputs = transformer.get_feature_names_out()
     for part, encoder, columns in transformer.transformers_:
         own = outputs[transformer.output_indices_[part]]
+        if not len(own):  # no column is of this type: its encoder is not fitted
+            continue
         last = encoder[-1] if isinstance(encoder, Pipeline) else encoder
         if isinstance(last, LevelEncoder):
             sources = [columns[i] for i in last.columns_out()]
