@@ -42,6 +42,16 @@ def text_color() -> str:
     return rcParams["text.color"]
 
 
+def plain_text(value: Any, length: int | None = None) -> str:
+    """Return the text of a value of the user, cut off and as Matplotlib shows it.
+
+    Between two dollar signs, as in "$5 off $20", it would read a formula, and it leaves
+    names that begin with an underscore out of legends.
+    """
+    text = str(value)[:length].replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def hide_frame(ax: Any, *, y_axis: bool = True) -> None:
     """Hide the sides of the frame that carry no scale; `y_axis`: the left one does."""
     for side in ("right", "top") if y_axis else ("left", "right", "top"):

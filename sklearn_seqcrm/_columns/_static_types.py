@@ -18,6 +18,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -365,6 +366,16 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
             levels = pd.Index(X[name].dropna().unique(), dtype=object)
             check_unicode(levels, f"levels of the column {name!r}")
         return super().fit(X, y)
+
+    def columns_out(self) -> list[int]:
+        """Return the position of the input column of each output column."""
+        named_by_column = copy(self)
+        named_by_column.feature_name_combiner = lambda column, _: column
+        columns = [str(i) for i in range(self.n_features_in_)]
+        if hasattr(self, "feature_names_in_"):
+            columns = self.feature_names_in_.tolist()
+        names = OneHotEncoder.get_feature_names_out(named_by_column, columns)
+        return [columns.index(name) for name in names]
 
 
 class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):

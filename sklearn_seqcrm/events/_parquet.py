@@ -275,7 +275,8 @@ def restore_dtype(column: Any, note: dict[str, Any]) -> pd.Series:
     column = column.unify_dictionaries().combine_chunks()
     levels = pd.Index(column.dictionary.to_pandas())
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    levels = levels if is_text else levels.astype(dtype)
+    if not is_text or not len(levels):  # a field of only None may take any later type
+        levels = levels.astype(dtype)
     return pd.Series(pd.Categorical.from_codes(codes, levels))
 
 

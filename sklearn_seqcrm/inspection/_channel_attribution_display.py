@@ -14,6 +14,7 @@ from sklearn_seqcrm._plotting import (
     hide_frame,
     legend_on_the_right,
     new_axes,
+    plain_text,
 )
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ class ChannelAttributionDisplay:
         for i, (name, shares) in enumerate(self.shares.items()):
             at = np.arange(n_channels) + (i - (n_methods - 1) / 2) * thick
             color = OKABE_ITO[i % len(OKABE_ITO)]
-            ax.barh(at, 100 * shares, thick * 0.9, color=color, label=str(name))
-        ax.set_yticks(range(n_channels), [str(one)[:30] for one in self.shares.index])
+            ax.barh(at, 100 * shares, thick * 0.9, color=color, label=plain_text(name))
+        ax.set_yticks(
+            range(n_channels), [plain_text(one, 30) for one in self.shares.index]
+        )
         ax.set_ylim(n_channels - 0.5, -0.5)
         ax.set_xlabel("share of the credit, percent")
         if n_methods > 1:

@@ -13,6 +13,7 @@ from sklearn_seqcrm._plotting import (
     hide_frame,
     legend_on_the_right,
     new_axes,
+    plain_text,
 )
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
@@ -181,7 +182,7 @@ class EventAttributionDisplay:
             ax = new_axes(7.5, 3.4)
         order = self.means.sum().sort_values(ascending=False, kind="stable").index
         top, others = order[: len(_COLORS)], order[len(_COLORS) :]
-        stack = [(str(name)[:30], self.means[name]) for name in top]
+        stack = [(plain_text(name, 30), self.means[name]) for name in top]
         if len(others):
             stack.append(("other fields", self.means[others].sum(axis=1)))
         from_end = self.means.index.tolist()

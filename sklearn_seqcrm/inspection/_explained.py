@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table, check_raw, one_history
-from sklearn_seqcrm._ragged import ranges, segment_numbers
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
 
@@ -269,13 +269,12 @@ class ExplainedQuantity:
         ndarray of shape (n_copies,)
             Values of the quantity.
         """
-        events = RowEvents.of(array)
         # + 1: a copy without events takes memory, too.
         load = np.cumsum(array.lengths[row] + 1)
         cuts = np.flatnonzero(np.diff(load // _MAX_EVENTS)) + 1
         call: Callable[..., Any] = delayed(self._predict_block)
         values = Parallel(n_jobs=n_jobs)(
-            call(name, array, events, row, block, perturb)
+            call(name, array, row, block, perturb)
             for block in np.split(np.arange(len(row)), cuts)
             if len(block)
         )
@@ -285,19 +284,20 @@ class ExplainedQuantity:
         self,
         name: Any,
         array: HistoryArray,
-        events: RowEvents,
         row: np.ndarray,
         block: np.ndarray,
         perturb: Callable[[RowCopies], HistoryArray],
     ) -> np.ndarray:
         # events of rows    a a a b b   (end: 3, 5)     row of block  [b, a]
-        # events of copies  b b a a a   index: 3 4 0 1 2, copy: 0 0 1 1 1
+        # events of copies  b b a a a   place: 3 4 0 1 2, row: 0 0 1 1 1
         own = row[block]
+        # Found here, in the process of the block: a pickled array has a log of its own
+        # customers only, in which events have other positions.
+        copies = array[own]
+        events = RowEvents.of(copies)
         end = np.cumsum(array.lengths)[own]
-        index, offsets = ranges(end - array.lengths[own], end)
-        copy = segment_numbers(offsets)
-        copied = RowEvents(copy, events.event[index], events.times[index])
-        perturbed = perturb(RowCopies(array[own], copied, index, block[copy]))
+        place, _ = ranges(end - array.lengths[own], end)
+        perturbed = perturb(RowCopies(copies, events, place, block[events.row]))
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
 
 

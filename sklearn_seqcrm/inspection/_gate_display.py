@@ -100,6 +100,7 @@ class GateDisplay:
         X: pd.DataFrame,
         row: int = 0,
         *,
+        history: str | None = None,
         layer: int = -1,
         ax: Axes | ListLike | None = None,
     ) -> Self:
@@ -110,9 +111,11 @@ class GateDisplay:
         estimator : Pipeline
             Fitted, with a network of ``cell="lstm"`` or ``"gru"`` at its end.
         X : DataFrame of shape (n, n_columns)
-            Rows with raw histories, in one column.
+            Rows with raw histories.
         row : int, default=0
             Position of the row in `X`.
+        history : str or None, default=None
+            Name of the history column; None: the only one.
         layer : int, default=-1
             Position of the layer.
         ax : array-like of matplotlib Axes or None, default=None
@@ -123,8 +126,9 @@ class GateDisplay:
         GateDisplay
             The display, plotted.
         """
-        found = lstm_gates(estimator, X.iloc[[row]], layer=layer)
-        return cls.from_gates(found, ax=ax)
+        found = lstm_gates(estimator, X.iloc[[row]], history=history, layer=layer)
+        # In errors, the position is that of the caller.
+        return cls.from_gates(found.assign(row=row), row, ax=ax)
 
     def plot(self, ax: Axes | ListLike | None = None) -> Self:
         """Plot a line for each gate.

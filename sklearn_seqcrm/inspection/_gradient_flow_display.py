@@ -14,6 +14,7 @@ from sklearn_seqcrm._plotting import (
     hide_frame,
     legend_on_the_right,
     new_axes,
+    plain_text,
 )
 from sklearn_seqcrm.inspection._network_signals import gradient_flow
 
@@ -92,11 +93,19 @@ class GradientFlowDisplay:
         ------
         TypeError
             If `flows` is not a dict.
+        ValueError
+            If a model has no events.
         """
         if not isinstance(flows, Mapping):
             raise TypeError(
                 "flows must be a dict of the models to compare, such as "
                 f"{{'lstm': gradient_flow(...)}}; got {type(flows).__name__}."
+            )
+        without = [name for name, flow in flows.items() if not len(flow)]
+        if without:
+            raise ValueError(
+                f"The rows of {without} have no events, and so no states; pass rows "
+                "with events."
             )
         norms = pd.DataFrame(
             {name: flow.groupby("age")["norm"].median() for name, flow in flows.items()}
@@ -110,6 +119,8 @@ class GradientFlowDisplay:
         estimator: Pipeline,
         X: pd.DataFrame,
         *,
+        history: str | None = None,
+        target: object = None,
         name: str | None = None,
         max_age: int | None = None,
         ax: Axes | None = None,
@@ -121,7 +132,9 @@ class GradientFlowDisplay:
         estimator : Pipeline
             Fitted, with an LSTM estimator at its end.
         X : DataFrame of shape (n, n_columns)
-            Rows with raw histories, in one column.
+            Rows with raw histories.
+        history, target : object
+            As in `gradient_flow`.
         name : str or None, default=None
             Name of the model; None: its cell.
         max_age : int or None, default=None
@@ -134,7 +147,7 @@ class GradientFlowDisplay:
         GradientFlowDisplay
             The display, plotted.
         """
-        flow = gradient_flow(estimator, X)
+        flow = gradient_flow(estimator, X, history=history, target=target)
         name = estimator[-1].cell if name is None else name
         return cls.from_flows({name: flow}, max_age=max_age, ax=ax)
 
@@ -162,7 +175,7 @@ class GradientFlowDisplay:
             # The second round of lines is shifted: both blues would be solid.
             line = _LINES[(i + i // len(_LINES)) % len(_LINES)]
             color = _COLORS[i % len(_COLORS)]
-            ax.plot(ratio.index, ratio, line, color=color, label=str(name)[:30])
+            ax.plot(ratio.index, ratio, line, color=color, label=plain_text(name, 30))
         ax.set_yscale("log")
         ax.invert_xaxis()
         ax.set_xlabel("position from the end (1 = last event)")

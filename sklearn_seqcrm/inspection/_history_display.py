@@ -23,7 +23,13 @@ import pandas as pd
 from scipy.special import expit
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
+from sklearn_seqcrm._plotting import (
+    hide_frame,
+    new_axes,
+    plain_text,
+    set_date_ticks,
+    text_color,
+)
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained import named_history, unit_label
@@ -289,7 +295,7 @@ class HistoryDisplay:
             ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
         ax.axvline(cutoff, color=ink, lw=2)
         self._plot_events(ax, lanes, ink)
-        ax.set_yticks(range(len(lanes)), [str(lane)[:30] for lane in lanes])
+        ax.set_yticks(range(len(lanes)), [plain_text(lane, 30) for lane in lanes])
         ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)  # the most frequent lane on top
         ax.annotate(
             "cutoff",
@@ -332,7 +338,7 @@ class HistoryDisplay:
         colors = [_POSITIVE if value > 0 else _NEGATIVE for value in values]
         ax.barh(places, values, 0.7, color=colors)
         ax.axvline(0, color=text_color(), lw=0.8)
-        ax.set_yticks(places, [str(label)[:60] for label in self.beside.index])
+        ax.set_yticks(places, [plain_text(one, 60) for one in self.beside.index])
         ax.set_ylim(len(values) - 0.4, -0.6)
         ax.set_xlabel(f"attribution ({self.unit})")
         ax.margins(x=0.1)
@@ -421,7 +427,7 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
     return [
         (
             ax.plot([], [], "o", markersize=np.sqrt(area), **style)[0],
-            f"{field[:20]} = {format_number(value)}",
+            f"{plain_text(field, 20)} = {format_number(value)}",
         )
         for value, area in ((largest, _LARGEST), (0.0, _SMALLEST))
     ]
@@ -429,12 +435,18 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
 
 def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     """Return the customer and, if it is known, the explained quantity of the row."""
-    title = "Unknown customer" if customer is None else f"Customer {customer}"
+    title = (
+        "Unknown customer" if customer is None else f"Customer {plain_text(customer)}"
+    )
     if output is None:
         return title
     # An effect has the name of its treatment, a prediction the position of a target.
     what = {"effect": "", "prediction": "target "}.get(unit, "class ")
-    of = f" of {what}{_value(output['target'])}" if "target" in output else ""
+    of = (
+        f" of {what}{plain_text(_value(output['target']))}"
+        if "target" in output
+        else ""
+    )
     title += f"\n{unit}{of} = {format_number(output['output'])}"
     if unit == "log odds":
         title += f" (probability {expit(float(output['output'])):.0%})"

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
+from sklearn_seqcrm._plotting import (
+    hide_frame,
+    new_axes,
+    plain_text,
+    text_color,
+)
 from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
@@ -150,6 +155,6 @@ class HistoryImportanceDisplay:
                 parts.append(lines.assign(label=title, is_title=True))
             else:
                 parts.append(pd.DataFrame({"label": [title], "is_title": [True]}))
-                labels = lines["name"].map(lambda name: str(name)[:40])
+                labels = lines["name"].map(lambda name: plain_text(name, 40))
                 parts.append(lines.assign(label=labels, is_title=False))
         return pd.concat(parts, ignore_index=True)

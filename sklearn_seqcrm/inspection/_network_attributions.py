@@ -12,8 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm._columns import (
+    ColumnRoles,
+    LevelEncoder,
+    StaticsTransformer,
+    Table,
+)
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
@@ -105,7 +111,7 @@ def integrated_gradients(
             total = numbers[:, one.columns].sum(axis=1)
             lines.append(row_lines(name, raw, one.name, one.values, total))
     if path.fields is None:
-        lines += _static_lines(table, statics, of_statics)
+        lines += _static_lines(quantity.estimator, table, statics, of_statics)
     return lines, found.output, found.baseline
 
 
@@ -216,16 +222,43 @@ def _event_lines(
 
 
 def _static_lines(
-    table: Table, encoded_names: Sequence[Any], numbers: np.ndarray
+    estimator: Any, table: Table, encoded_names: Sequence[Any], numbers: np.ndarray
 ) -> Iterator[pd.DataFrame]:
     """Yield lines of statics: the sum over the columns that each was encoded by."""
     array = next(iter(table.histories.values()))
+    known = _sources_of_parts(estimator[-2])
     statics = list(ColumnRoles.of(table).statics)
-    sources = [_source_of(name, statics) for name in encoded_names]
+    sources = [
+        known[name] if name in known else _source_of(name, statics)
+        for name in encoded_names
+    ]
     for name in dict.fromkeys(sources):
         own = [i for i, source in enumerate(sources) if source == name]
         total = numbers[:, own].sum(axis=1)
         yield row_lines(None, array, name, table.frame.get(name), total)
+
+
+def _sources_of_parts(transformer: Any) -> dict[Any, Any]:
+    """Return the column of X of each output of `make_history_pipeline`'s statics.
+
+    Names alone do not show it: "city_zone_A" is the level "zone_A" of a column "city",
+    or "A" of "city_zone".
+    """
+    found: dict[Any, Any] = {}
+    if not isinstance(transformer, StaticsTransformer):
+        return found
+    outputs = transformer.get_feature_names_out()
+    for part, encoder, columns in transformer.transformers_:
+        own = outputs[transformer.output_indices_[part]]
+        if not len(own):  # no column is of this type: its encoder is not fitted
+            continue
+        last = encoder[-1] if isinstance(encoder, Pipeline) else encoder
+        if isinstance(last, LevelEncoder):
+            sources = [columns[i] for i in last.columns_out()]
+        else:
+            sources = [_source_of(name, columns) for name in own]
+        found |= zip(own, sources, strict=True)
+    return found
 
 
 def _source_of(encoded: Any, statics: Sequence[Any]) -> Any:

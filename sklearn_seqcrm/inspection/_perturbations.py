@@ -20,9 +20,18 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
-    """Return views of the last visible events of each row; no event is copied."""
-    rows = array.rows
+    """Return the last visible events of each row.
+
+    These are views, unless one would begin between the events of a moment: aggregates
+    of moments need a segment in which each moment is whole. Then events are copied.
+    """
+    rows, times = array.rows, array.log.timeline.times
     start = np.maximum(rows.start, rows.stop - n_events)
+    cut = start[start > rows.start]
+    if (times[cut] == times[cut - 1]).any():
+        events = RowEvents.of(array)
+        is_last = rows.stop[events.row] - events.event <= n_events
+        return events.take(is_last).as_histories(array)
     return HistoryArray.of(rows._replace(start=start), array.dtype)
 
 
@@ -68,21 +77,27 @@ def permute_field(
 def _with_values_of(
     column: Column, timeline: Timeline, targets: np.ndarray, sources: np.ndarray
 ) -> Column:
-    """Return a column in which events `targets` have the values of events `sources`.
+    """Return a column in which events `targets` have the values of events `sources`."""
+    values = column.values.copy()
+    values[targets] = _at_times(column, timeline, sources, timeline.times[targets])
+    return Column(values, column.categories)
+
+
+def _at_times(
+    column: Column, timeline: Timeline, events: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return the values of events that move to other times.
 
     A datetime keeps its distance from the time of its event: a due date 30 days after
     one purchase becomes a due date 30 days after another.
     """
-    values, unit = column.values.copy(), timeline.clock.unit
-    if column.type.is_relative and unit is not None:
-        # A datetime is shifted by a duration and not converted to ticks: in a fine
-        # unit, the ticks of a distant date exceed int64.
-        shift = (timeline.times[targets] - timeline.times[sources]).view(f"m8[{unit}]")
-        duration = shift.astype(values.dtype.str.replace("M8", "m8"))
-        values[targets] = values[sources] + duration
-    else:
-        values[targets] = column.values[sources]
-    return Column(values, column.categories)
+    values, unit = column.values[events], timeline.clock.unit
+    if not column.type.is_relative or unit is None:
+        return values
+    # A datetime is shifted by a duration and not converted to ticks: in a fine unit,
+    # the ticks of a distant date exceed int64.
+    shift = (times - timeline.times[events]).view(f"m8[{unit}]")
+    return values + shift.astype(values.dtype.str.replace("M8", "m8"))
 
 
 class RowEvents(NamedTuple):
@@ -157,7 +172,7 @@ class RowEvents(NamedTuple):
             the log does not know stay empty.
         columns : mapping of str to Column, or None, default=None
             Changed fields, with one value for each event. Other fields are taken from
-            the log at `event`.
+            the log at `event`; datetimes keep their distance from the event.
 
         Returns
         -------
@@ -180,11 +195,11 @@ class RowEvents(NamedTuple):
             old.clock,
             old.observation,
         )
-        changed = columns or {}
         new_columns = {
-            name: changed.get(name) or log.column(name).take(self.event)
-            for name in log.fields
+            name: Column(_at_times(own, old, self.event, self.times), own.categories)
+            for name, own in log.columns.items()
         }
+        new_columns |= columns or {}
         # Unknown customers keep their identity: a negative hash of the id, instead of
         # the position of a segment.
         identities = np.where(known, np.cumsum(known) - 1, rows.identities)

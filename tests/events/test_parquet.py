@@ -310,6 +310,14 @@ NEVER = {
 }
 
 
+def test_a_field_of_none_alone_takes_any_later_type(tmp_path):
+    events = pd.DataFrame({"who": [1], "day": [1], "note": [None]})
+    EventLog(events, "who", "day").to_parquet(tmp_path / "log")
+    log = EventLog.from_parquet(tmp_path / "log")
+    later = log.append(events.assign(day=2, note=[1.5]))
+    assert later.column("note").type.name == "numeric"
+
+
 @pytest.mark.parametrize("what", NEVER)
 def test_levels_that_parquet_cannot_store(tmp_path, what):
     values, dtype = NEVER[what]

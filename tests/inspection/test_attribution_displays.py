@@ -13,8 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
+    ChannelAttributionDisplay,
     EventAttributionDisplay,
+    GradientFlowDisplay,
     HistoryDisplay,
+    HistoryImportanceDisplay,
     event_attributions,
 )
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
@@ -29,6 +32,38 @@ matplotlib.use("agg")
 def _close_figures():
     yield
     plt.close("all")
+
+
+def test_text_of_users_is_no_formula():
+    """Between two dollar signs, Matplotlib would read mathtext."""
+    text = "$5 off {$20"
+    events = pd.DataFrame(
+        {"time": [1, 4], "lane": text, "size": [0.5, 1.0], "attribution": [0.1, 0.2]}
+    )
+    beside, sizes = pd.Series({text: 0.1}), (text, 1.0)
+    lines = pd.DataFrame({"row": 0, "history": "h", "position": [0, 1], "field": text})
+    shares = pd.Series({text: 1.0})
+    gates = pd.DataFrame({"age": [1, 2], "norm": [1.0, 0.5]})
+    importance = pd.DataFrame(
+        {"group": "field", "name": [text], "importance": 1, "lower": 0, "upper": 2}
+    )
+    for display in (
+        HistoryDisplay(events=events, cutoff=9, beside=beside, sizes=sizes).plot(),
+        EventAttributionDisplay.from_attributions(lines.assign(attribution=0.1)),
+        ChannelAttributionDisplay.from_credit({text: shares, "b": shares}),
+        GradientFlowDisplay.from_flows({text: gates, "b": gates}),
+        HistoryImportanceDisplay(table=importance, baseline_score=0.8).plot(),
+    ):
+        display.figure_.canvas.draw()
+
+
+def test_names_with_an_underscore_are_in_legends():
+    lines = pd.DataFrame(
+        {"row": 0, "history": "h", "position": 0, "field": ["_a", "b"]}
+    )
+    lines["attribution"] = 0.1
+    display = EventAttributionDisplay.from_attributions(lines)
+    assert len(display.ax_.get_legend().get_texts()) == 2
 
 
 def test_display_of_many_rows(X, lstm):

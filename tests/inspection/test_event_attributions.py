@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -366,6 +368,19 @@ def test_numbers_as_times_and_chunks(monkeypatch):
     frame = X["history"].array.to_frame()
     np.testing.assert_allclose(lines["attribution"], frame["amount"])
     assert lines["time"].tolist() == frame["day"].tolist()
+
+
+def test_processes_get_a_log_of_their_own_customers(X, boosting, monkeypatch):
+    """A pickled history has its own customers only, whose events have new places."""
+    some = X[X["who"].isin(X["who"].unique()[2:4])]
+    expected = [event_attributions(boosting, some, by=by) for by in ("event", "field")]
+
+    def pickled(function):
+        return lambda *given: pickle.loads(pickle.dumps((function, given, {})))
+
+    monkeypatch.setattr(_explained, "delayed", pickled)
+    for by, found in zip(("event", "field"), expected, strict=True):
+        pd.testing.assert_frame_equal(event_attributions(boosting, some, by=by), found)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,34 @@ def test_signs_of_blanking_and_gradients_agree():
     assert (strongest["blank"] * strongest["attribution"] > 0).mean() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        # The level "zone_A" of "city", or the level "A" of "city_zone"?
+        (["city", "city_zone"], [["zone_A", "north"], ["A", "B"]]),
+        # The level "zone_A" of "city", or a number "city_zone_A"?
+        (["city", "city_zone"], [["zone", "north"], [1.5, 2.5]]),
+        # Whether a number "city" is missing, or a level?
+        (["city", "missingindicator_city"], [[1.5, np.nan], ["A", "B"]]),
+    ],
+)
+def test_names_of_statics_that_begin_alike(X, names, values):
+    X = X.drop(columns=["age", "city", "joined", "member"])
+    drawn = np.random.default_rng(0).integers(0, 2, (2, len(X)))
+    statics = [np.array(own)[one] for own, one in zip(values, drawn, strict=True)]
+    found = []
+    for first, second in (names, ["one", "two"]):
+        table = X.assign(**{first: statics[0], second: statics[1]})
+        lines = event_attributions(network(table), table, "integrated_gradients")
+        found.append(
+            lines[lines["history"].isna()].pivot(
+                index="row", columns="field", values="attribution"
+            )[[first, second]]
+        )
+    assert found[0].abs().to_numpy().min() > 0
+    np.testing.assert_array_equal(*found)
+
+
 def test_a_vector_is_one_field():
     """Attributions of its components are summed in one line."""
     X = make_table(n_customers=6, n_cutoffs=2, n_components=3)

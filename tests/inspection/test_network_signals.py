@@ -196,6 +196,21 @@ def test_errors(X):
         lstm_gates(dummy, X)
 
 
+def test_displays_of_one_of_two_histories(X):
+    both = X.assign(other=X["history"])
+    model = network(both)
+    display = GateDisplay.from_estimator(model, both, 2, history="other")
+    own = lstm_gates(model, both, history="other").query("row == 2")
+    pd.testing.assert_series_equal(
+        display.gates["forget"].reset_index(drop=True),
+        own["forget"].reset_index(drop=True),
+        atol=1e-6,
+    )
+    flow = gradient_flow(model, both, history="other", target=0)
+    shown = GradientFlowDisplay.from_estimator(model, both, history="other", target=0)
+    assert shown.norms.at[1, "lstm"] == flow.query("age == 1")["norm"].median()
+
+
 def test_displays(X):
     model = network(X)
     display = GateDisplay.from_estimator(model, X, 2)
@@ -203,8 +218,10 @@ def test_displays(X):
     own = lstm_gates(model, X).query("row == 2").groupby("position")["forget"]
     np.testing.assert_allclose(line.get_ydata(), own.mean(), atol=1e-6)
     display.figure_.canvas.draw()
-    with pytest.raises(ValueError, match="no events"):
+    with pytest.raises(ValueError, match="Row 1 has no events"):
         GateDisplay.from_estimator(model, X, 1)
+    with pytest.raises(ValueError, match=r"rows of \['lstm'\] have no events"):
+        GradientFlowDisplay.from_estimator(model, X.iloc[[1]])
     flow = gradient_flow(model, X)
     _, ax = plt.subplots()
     display = GradientFlowDisplay.from_flows({"a": flow, "b": flow}, max_age=3, ax=ax)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection._perturbations import (
     RowEvents,
     keep_last_events,
@@ -53,6 +54,28 @@ def test_last_events_and_times(array):
         keep_last_time(array, "0D")
 
 
+def test_last_events_that_divide_a_moment():
+    """Aggregates of moments are those of a log with the last events only."""
+    lines = pd.DataFrame(
+        {
+            "who": ["a"] * 5 + ["b"] * 2,
+            "day": [1, 1, 2, 2, 2, 3, 3],
+            "amount": [1.0, 2, 4, 8, 16, 32, 64],
+        }
+    )
+    rows = pd.DataFrame({"who": ["a", "a", "b", "c"], "at": [2, 3, 4, 4]})
+    X = EventLog(lines, "who", "day").attach(rows, cutoff="at")
+    model = HistoryAggregator(moments=True, min_rows=0).fit(X)
+    for n in (1, 2, 4):
+        some = X.assign(history=keep_last_events(X["history"].array, n))
+        found = model.transform(some)
+        for i, row in rows.iterrows():
+            seen = lines[(lines["who"] == row["who"]) & (lines["day"] < row["at"])]
+            last = pd.concat([seen.tail(n), lines[lines["who"] == "b"].assign(who="x")])
+            one = EventLog(last, "who", "day").attach(rows.iloc[[i]], cutoff="at")
+            pd.testing.assert_frame_equal(found.iloc[[i]], model.transform(one))
+
+
 def test_shuffled_fields(array):
     rng = np.random.RandomState(0)
     before = array.to_frame()
@@ -98,7 +121,11 @@ def test_order_is_shuffled_within_rows(array):
     moved = 0
     for one, frame in zip(frames(shuffled), frames(array), strict=True):
         assert (one["when"].to_numpy() == frame["when"].to_numpy()).all()
-        facts = [sorted(map(str, f.iloc[:, 1:].to_numpy())) for f in (one, frame)]
+        # A due date keeps its distance from the event.
+        facts = [
+            sorted(map(str, f.assign(due=f["due"] - f["when"]).to_numpy()[:, 1:]))
+            for f in (one, frame)
+        ]
         assert facts[0] == facts[1]
         moved += str(one) != str(frame)
     assert moved >= 5
@@ -117,13 +144,13 @@ def test_moved_events_keep_their_age(array):
         [donor] = np.flatnonzero(to == i)
         shift = array[i].cutoff - array[donor].cutoff
         given = old[donor][old[donor]["kind"] == "order"]
-        given = given.assign(when=given["when"] + shift)
+        given = given.assign(when=given["when"] + shift, due=given["due"] + shift)
         others = old[i][old[i]["kind"] != "order"]
         # As objects, since pandas 2 warns of columns without values.
         expected = pd.concat([others.astype(object), given.astype(object)])
         expected = expected.astype({**others.dtypes, "kind": object})
         expected = expected.sort_values("when", kind="stable")
-        same(one[["when", "amount", "kind"]], expected[["when", "amount", "kind"]])
+        same(one, expected)
         assert (one["when"] < array[i].cutoff).all()
 
 
