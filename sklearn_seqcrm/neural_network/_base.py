@@ -53,6 +53,7 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_other_architecture,
     refuse_other_sizes,
     set_aside,
+    stops_early,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -160,8 +161,9 @@ class BaseLSTM(
             else [self._build(known, one) for one in of_first]
         )
         # One size for all networks: it depends on all rows, also those set aside.
-        batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
+        may_stop = split is not None or stops_early(self.early_stopping, customers)
+        batch_size = self._batch_size(inputs.data, may_stop)
         strata = self._objective.strata(inputs.data.target)
         for n_done, (net, of_net) in enumerate(zip(nets, of_first, strict=True)):
             data, valid = set_aside(
@@ -255,7 +257,7 @@ class BaseLSTM(
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._batch_size(data)
+        batch_size = self._batch_size(data, stops_early=False)
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
                 net.start_linear_part(data)
@@ -421,10 +423,10 @@ class BaseLSTM(
             n_before = [len(net.history) for net in self.nets_]
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
-    def _batch_size(self, data: RowData) -> int:
+    def _batch_size(self, data: RowData, stops_early: bool) -> int:
         if self.batch_size == "auto":
             share = not self.bidirectional
-            return automatic_batch_size(data, share, self._ranks.size)
+            return automatic_batch_size(data, share, self._ranks.size, stops_early)
         return int(self.batch_size)
 
     def _max_epochs(self, stops_early: bool) -> int:

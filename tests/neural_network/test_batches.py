@@ -159,6 +159,35 @@ def test_automatic_batch_sizes(n_customers, n_rows, n_ranks, expected):
     assert expected - 20 < longest <= expected
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "expected"),
+    [(60, 128), (199, 128), (200, 32), (2_560, 40), (8_192, 128), (20_000, 128)],
+)
+def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
+    n_rows, expected
+):
+    X, _ = make_equal_rows(n_rows, n_rows)
+    data = read_inputs(LSTMClassifier(), X, reset=True).data
+    assert automatic_batch_size(data, share=True, stops_early=True) == expected
+    assert automatic_batch_size(data, share=True) == 128
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "n_customers", "expected"),
+    [
+        ("auto", 300, 32),
+        ("auto", 40, 128),  # too few customers to stop early
+        (True, 40, 32),
+        (False, 300, 128),
+    ],
+)
+def test_batch_size_depends_on_early_stopping(early_stopping, n_customers, expected):
+    X, _ = make_equal_rows(n_customers, 300)
+    model = LSTMClassifier(hidden_size=1, max_epochs=1, early_stopping=early_stopping)
+    assert model.fit(X, np.arange(300) % 2).batch_size_ == expected
+    assert model.partial_fit(X, np.arange(300) % 2).batch_size_ == 128
+
+
 def test_automatic_batches_have_the_rows_of_32_customers():
     kind = LSTMRegressor
     model = kind(hidden_size=1, max_epochs=1, early_stopping=False)

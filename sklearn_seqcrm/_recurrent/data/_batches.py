@@ -33,9 +33,13 @@ _FEWEST_SEQUENCES = 8
 _MOST_WEIGHTS = 2**22
 # An automatic batch has, for each rank, 128 rows or, if these are more, the rows of 32
 # sequences, at most 4,096. All ranks together leave 64 steps in an epoch.
-_FEWEST_ROWS, _MOST_ROWS = 128, 4096
+_USUAL_ROWS, _MOST_ROWS = 128, 4096
 _SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
+# With less than 8,192 rows a batch has fewer, down to 32, if training stops early. With
+# less than 200 rows the number of epochs depends on a few validation rows, and the
+# more steps an epoch has, the more a wrong number costs.
+_FEWEST_ROWS, _ROWS_FOR_SMALL_BATCHES = 32, 200
 
 
 # States (steps times units) of an LSTM on a CPU in one part, in training and inference.
@@ -267,7 +271,9 @@ def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
         cuts.append(first)
 
 
-def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:
+def automatic_batch_size(
+    data: RowData, share: bool, n_ranks: int = 1, stops_early: bool = False
+) -> int:
     """Return the number of rows of a training step for ``batch_size="auto"``.
 
     The more rows share a sequence (`share`), the less information a batch of a given
@@ -275,15 +281,21 @@ def automatic_batch_size(data: RowData, share: bool, n_ranks: int = 1) -> int:
     with the number of rows cost at most .001 of AUC: "Several rows of a customer" in
     ``docs/benchmarks.md``. With several ranks, each has as many rows of a batch as a
     single process would: half a batch takes an LSTM nearly as long as a whole one.
+
+    Early stopping (`stops_early`) counts epochs. With few rows an epoch of large
+    batches has so few steps that training stops before it has learned anything:
+    "Small batches with few rows" in ``docs/defaults.md``.
     """
-    n_rows, of_rank = len(data), _FEWEST_ROWS
+    n_rows, of_rank = len(data), _USUAL_ROWS
     if share and data.sources:
         # Rows that see the same first steps of the first history column share a
         # sequence.
         n_sequences = len(np.unique(data.sources[0].sequences))
         wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
-        of_rank = min(max(_FEWEST_ROWS, wanted), _MOST_ROWS)
-    return max(_FEWEST_ROWS, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
+        of_rank = min(max(_USUAL_ROWS, wanted), _MOST_ROWS)
+    is_small = stops_early and n_rows >= _ROWS_FOR_SMALL_BATCHES
+    fewest = _FEWEST_ROWS if is_small else _USUAL_ROWS
+    return max(fewest, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
 
 
 # Most networks of an automatic ensemble, and rows and steps of an epoch of all of them.

@@ -6,7 +6,10 @@ from sklearn_seqcrm._recurrent.training._net import (
     HistoryClassifierNet,
     HistoryNet,
 )
-from sklearn_seqcrm._recurrent.training._set_aside import set_aside
+from sklearn_seqcrm._recurrent.training._set_aside import (
+    set_aside,
+    stops_early,
+)
 from sklearn_seqcrm._recurrent.training._training import (
     CONSTRAINTS,
     COUNT,

@@ -115,13 +115,9 @@ def set_customers_aside(
     ValueError
         If `early_stopping` is True, and all rows belong to one customer.
     """
-    n_customers = len(np.unique(customers))
-    if early_stopping == "auto":
-        early_stopping = n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
-            len(data) >= _ROWS_TO_STOP_EARLY and n_customers > 1
-        )
-    if not early_stopping:
+    if not stops_early(early_stopping, customers):
         return data, None
+    n_customers = len(np.unique(customers))
     if n_customers < 2:
         raise ValueError(
             "early_stopping=True sets customers aside for validation, but all "
@@ -132,6 +128,24 @@ def set_customers_aside(
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
     train, valid = _split_strata(customers, float(fraction), seed, strata)
     return data.take(train), data.take(valid)
+
+
+def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
+    """Return whether training on rows of these customers stops early.
+
+    Parameters
+    ----------
+    early_stopping : bool or "auto"
+        As in `set_customers_aside`.
+    customers : ndarray of shape (n,)
+        Number of the customer of each row.
+    """
+    if early_stopping != "auto":
+        return bool(early_stopping)
+    n_customers = len(np.unique(customers))
+    return n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
+        len(customers) >= _ROWS_TO_STOP_EARLY and n_customers > 1
+    )
 
 
 def _split_strata(
