@@ -161,7 +161,7 @@ def test_automatic_batch_sizes(n_customers, n_rows, n_ranks, expected):
 
 @pytest.mark.parametrize(
     ("n_rows", "expected"),
-    [(60, 128), (199, 128), (200, 32), (2_560, 40), (8_192, 128), (20_000, 128)],
+    [(60, 128), (199, 128), (200, 32), (4_000, 32), (8_000, 62), (20_000, 128)],
 )
 def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
     n_rows, expected

@@ -31,14 +31,15 @@ _FEWEST_SEQUENCES = 8
 # largest has rows, so that one customer of many rows among many of one row needs many:
 # 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has, for each rank, 128 rows or, if these are more, the rows of 32
-# sequences, at most 4,096. All ranks together leave 64 steps in an epoch.
-_USUAL_ROWS, _MOST_ROWS = 128, 4096
-_SEQUENCES_IN_BATCH = 32
-_STEPS_IN_EPOCH = 64
-# With less than 8,192 rows a batch has fewer, down to 32, if training stops early. With
-# less than 200 rows the number of epochs depends on a few validation rows, and the
-# more steps an epoch has, the more a wrong number costs.
+# An automatic batch has, for each rank, the rows of 32 sequences, at most 4,096. With
+# many rows it has at least 128, which are faster: from 32 on it grows with a 128th of
+# all rows. All ranks together leave 64 steps in an epoch.
+_SEQUENCES_IN_BATCH, _MOST_ROWS = 32, 4096
+_USUAL_ROWS = 128
+_STEPS_IN_EPOCH, _STEPS_WITH_FEW_ROWS = 64, 128
+# Fewest rows if training stops early. With less than 200 rows in all, the number of
+# epochs depends on a few validation rows: the more steps an epoch has, the more a wrong
+# number costs.
 _FEWEST_ROWS, _ROWS_FOR_SMALL_BATCHES = 32, 200
 
 
@@ -286,13 +287,14 @@ def automatic_batch_size(
     batches has so few steps that training stops before it has learned anything:
     "Small batches with few rows" in ``docs/defaults.md``.
     """
-    n_rows, of_rank = len(data), _USUAL_ROWS
+    n_rows = len(data)
+    of_sequences = _SEQUENCES_IN_BATCH
     if share and data.sources:
         # Rows that see the same first steps of the first history column share a
         # sequence.
         n_sequences = len(np.unique(data.sources[0].sequences))
-        wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
-        of_rank = min(max(_USUAL_ROWS, wanted), _MOST_ROWS)
+        of_sequences = min(of_sequences * n_rows // n_sequences, _MOST_ROWS)
+    of_rank = max(of_sequences, min(_USUAL_ROWS, n_rows // _STEPS_WITH_FEW_ROWS))
     is_small = stops_early and n_rows >= _ROWS_FOR_SMALL_BATCHES
     fewest = _FEWEST_ROWS if is_small else _USUAL_ROWS
     return max(fewest, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
