@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype
 from sklearn.utils.validation import check_consistent_length
 
 # An error lists at most so many labels.
@@ -123,8 +125,10 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
         If labels are missing or unknown.
     """
     column = _without_missing(_column_of(treatment, X))
-    # As objects, of which True is 1: other indexes of pandas do not find booleans.
-    known, own = (pd.Index(one, dtype=object) for one in (labels, column))
+    known, own = pd.Index(labels), pd.Index(column)
+    if is_bool_dtype(known.dtype) or is_bool_dtype(own.dtype):
+        # As objects, of which True is 1: other indexes do not find booleans.
+        known, own = known.astype(object), own.astype(object)
     codes = known.get_indexer(own)
     if (codes < 0).any():
         unknown = column[codes < 0].unique().tolist()
@@ -164,6 +168,8 @@ def label_array(labels: Any) -> np.ndarray:
         found = np.asarray(labels)
         # pandas has no algorithms for NumPy's bytes of fixed length.
         return found.astype(object) if found.dtype.kind == "S" else found
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+        return np.asarray(labels, dtype=object)  # of no dimension
     labels = list(labels)
     if labels and isinstance(labels[0], tuple):
         return pd.Series(labels, dtype=object).to_numpy()

@@ -177,7 +177,7 @@ def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
     [
         ("auto", 300, 32),
         ("auto", 40, 128),  # too few customers to stop early
-        (True, 40, 32),
+        (True, 40, 128),  # several rows of each customer
         (False, 300, 128),
     ],
 )

@@ -397,6 +397,11 @@ def test_customers_in_a_list_keep_their_ids(ids):
     assert result.contacts["customer"].tolist() == [ids[1], ids[2], ids[0]]
 
 
+def test_text_is_one_customer_and_not_its_letters():
+    with pytest.raises(ValueError, match="customers has 1 rows, but effect has 4"):
+        choose_contacts([0.1, 0.3, -0.2, 0.5], customers="abcd")
+
+
 def test_effects_values_and_costs_are_numbers():
     durations = pd.to_timedelta([1, 2], unit="D")
     for options in (
