@@ -78,10 +78,11 @@ class LogMean(Number):
         return weighted_mean(y, weight)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Return the logarithm of the mean, 0; with all targets 0, of half an event."""
+        """Return the logarithm of the mean; with all targets 0, of half an event."""
+        columns = target.reshape(len(target), -1).astype("float64")
+        mean = np.average(columns, axis=0, weights=weight)
         # The logarithm of a mean of 0 is infinite.
-        never = ~target.reshape(len(target), -1).any(axis=0)
-        return np.where(never, np.log(0.5 / len(target)), 0.0)
+        return np.log(np.where(mean > 0, mean, 0.5 / len(target)))
 
     def adjust(
         self, outputs: list[np.ndarray], target: np.ndarray, weight: np.ndarray | None

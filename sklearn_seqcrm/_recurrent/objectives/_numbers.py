@@ -311,6 +311,10 @@ class SquaredError(Number):
     is_linear = True
     lowers_rate = True
 
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """Return the means: 0 for all rows, and not for those of one treatment."""
+        return np.average(_columns(target).astype("float64"), axis=0, weights=weight)
+
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")
 

@@ -94,6 +94,19 @@ def test_start_bias_has_the_shares_of_each_treatment():
     assert_allclose(shares, expected)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "gamma"])
+def test_start_bias_has_the_mean_of_each_treatment(loss):
+    weight = RNG.uniform(0.5, 2, N)
+    amounts = AMOUNTS + 50 * (ARMS == "mail")
+    objective, target = learned(LOSSES[loss](), amounts, weight)
+    bias = objective.start_bias(target, weight)
+    expected = [
+        np.average(amounts[arm == ARMS], weights=weight[arm == ARMS])
+        for arm in objective.treatments
+    ]
+    assert_allclose(objective.outcomes(bias[None])[0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_means_are_calibrated_in_each_treatment(loss):
     objective, target = learned(LOSSES[loss](), AMOUNTS)
