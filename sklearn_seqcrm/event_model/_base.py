@@ -27,6 +27,7 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_absent_device,
     refuse_absent_precision,
     set_aside,
+    stops_early,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -129,8 +130,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
+        may_stop = stops_early(self.early_stopping, customers)
+        batch_size = self._batch_size_of(data, may_stop)
         data, valid = set_aside(
-            self, net, self._batch_size_of(data), data, customers, None, seeds.split
+            self, net, batch_size, data, customers, None, seeds.split
         )
         self.nets_ = [net]
         net.module_.time.offset_never(0.0)
@@ -176,7 +179,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         is_continuation = hasattr(self, "nets_")
         data, _ = self._start(X, is_continuation)
         seeds, net = self._net_to_train(data, is_continuation)
-        self.batch_size_ = net.batch_size = self._batch_size_of(data)
+        batch_size = self._batch_size_of(data, may_stop=False)
+        self.batch_size_ = net.batch_size = batch_size
         self.nets_ = [net]
         train(self, net, seeds, 1, data, None, None)
         return self
@@ -231,11 +235,11 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         data = self._learned.encode(table, rows, row)
         return self._ranks.share_events(data, row_customers([array])[row])
 
-    def _batch_size_of(self, data: RowData) -> int:
+    def _batch_size_of(self, data: RowData, may_stop: bool) -> int:
         if self.batch_size != "auto":
             return int(self.batch_size)
         n_events = int(event_counts(data).sum())
-        return mixed_batch_size(len(data), n_events, self._ranks.size)
+        return mixed_batch_size(len(data), n_events, self._ranks.size, may_stop)
 
     # The net ----------------------------------------------------------------------
 

@@ -145,6 +145,10 @@ _STEPS_IN_EPOCH = 64
 # least 8. With 400 households of 100 events each, fifteen epochs of seven steps were
 # half a nat an event worse than fifteen of forty.
 _FEWEST_ROWS, _FEWEST_EVENTS = (8, 64), 1024
+# Early stopping counts epochs: an epoch of few rows needs this many steps, or training
+# ends on its first plateau. With 100 customers of two baskets each, a patience of ten
+# steps of 64 rows was too short, and batches of 16 rows gained a nat an event.
+_STEPS_TO_STOP_EARLY = 8
 
 
 class MixedBatches(EventBatches):
@@ -186,9 +190,16 @@ class MixedBatches(EventBatches):
         return cut_where_full(fits)
 
 
-def mixed_batch_size(n_rows: int, n_events: int, n_ranks: int = 1) -> int:
-    """Return the rows of a training step, from 8 to 512 for each of several ranks."""
+def mixed_batch_size(
+    n_rows: int, n_events: int, n_ranks: int = 1, stops_early: bool = False
+) -> int:
+    """Return the rows of a training step, from 8 to 512 for each of several ranks.
+
+    If training stops early (`stops_early`), it is at most an eighth of all rows, or 8.
+    """
     least, most = _FEWEST_ROWS
+    if stops_early:
+        most = min(most, n_rows // _STEPS_TO_STOP_EARLY)
     enough = -(-_FEWEST_EVENTS * n_rows // max(n_events, 1))
     fewest = max(least, min(most, enough))
     return max(fewest, min(_MOST_ROWS * n_ranks, n_rows // _STEPS_IN_EPOCH))

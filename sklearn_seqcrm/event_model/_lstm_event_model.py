@@ -102,7 +102,7 @@ class LSTMEventModel(RecommendingEventModel):
     batch_size : int or "auto", default="auto"
         Histories in a training step. ``"auto"``: a 64th of all histories, at most 512
         and at least 64; if histories are long, at least as many as have 1,024 events,
-        and 8.
+        and 8. If training stops early, at most an eighth of all histories, or 8.
     max_epochs : int, default=50
         Most passes over the training events.
     early_stopping : bool or "auto", default="auto"

@@ -195,3 +195,12 @@ def test_batches_are_mixed_and_parts_alike():
         1562,
         2048,
     ]
+
+
+def test_batches_have_at_most_an_eighth_of_few_histories_if_training_stops_early():
+    rows = (10, 100, 300, 512, 1000, 20_000)
+    found = [mixed_batch_size(n, 3 * n, stops_early=True) for n in rows]
+    assert found == [8, 12, 37, 64, 64, 312]
+    assert [mixed_batch_size(n, 3 * n) for n in rows] == [64] * 5 + [312]
+    long = [mixed_batch_size(n, 100 * n, stops_early=True) for n in (50, 100, 2400)]
+    assert long == [8, 11, 37]

@@ -304,6 +304,21 @@ def test_training_continues(X):
     assert warm.score(X) > once
 
 
+def test_batches_are_small_if_training_may_stop_early():
+    events = pd.DataFrame({"who": np.repeat(range(100), 3), "day": np.arange(300.0)})
+    X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": range(100)}))
+    model = LSTMEventModel(hidden_size=1, max_epochs=1, random_state=0)
+    assert model.fit(X).batch_size_ == model.net_.batch_size == 12
+    assert model.partial_fit(X).batch_size_ == 64
+    model.set_params(early_stopping=False)
+    assert model.fit(X).batch_size_ == 64
+    # Too few customers to stop early, unless asked to.
+    model.set_params(early_stopping="auto")
+    assert model.fit(X[:40]).batch_size_ == 64
+    model.set_params(early_stopping=True)
+    assert model.fit(X[:40]).batch_size_ == 8
+
+
 def test_every_event_is_learned_from_once(X):
     """Rows of a customer are one history up to the last cutoff."""
     last = X.loc[X.groupby("who")["at"].idxmax()]
