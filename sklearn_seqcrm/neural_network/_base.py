@@ -479,6 +479,9 @@ class BaseLSTM(
             with torch.no_grad():
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
+                n_alike = objective.n_alike
+                first = last.weight[::n_alike]
+                last.weight.copy_(first.repeat_interleave(n_alike, dim=0))
         return net
 
     def _offset_outputs(self) -> tuple[int, ...]:

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -237,6 +239,35 @@ def test_the_first_partial_fit_is_a_fit_of_one_epoch():
     one.partial_fit(X[:9], Y[:9])
     assert_array_equal(one.unique_times_, whole.unique_times_)
     assert one.n_iter_ == 2
+
+
+def test_bins_of_a_kind_start_with_the_same_weights():
+    model = clone(COMPETING).set_params(learning_rate=1e-9).fit(X, KINDS)
+    last = model.net_.module_.head[-1].weight.detach().numpy()
+    weights = last.reshape(2, len(model.unique_times_) - 1, -1)
+    assert_allclose(weights, np.broadcast_to(weights[:, :1], weights.shape), atol=1e-6)
+    assert np.abs(weights[0] - weights[1]).max() > 0.01
+
+
+def test_a_common_risk_is_learned_from_few_customers():
+    rng = np.random.default_rng(0)
+    n_customers, n_events = 400, 5
+    events = pd.DataFrame(
+        {
+            "customer": np.repeat(np.arange(n_customers), n_events),
+            "day": np.tile(np.arange(n_events), n_customers),
+            "level": rng.choice(list("abcdefghij"), n_customers * n_events),
+        }
+    )
+    log = EventLog(events, customer="customer", time="day")
+    rows = log.snapshots([n_events])
+    # The hazard depends on the last level: 0.1 a day or, after "a" to "e", 1.
+    last = events["level"].to_numpy()[n_events - 1 :: n_events]
+    time = rng.exponential(np.where(last < "f", 1, 10))
+    target = pd.DataFrame({"event": time < 10, "time": time.clip(max=10)})
+    model = make_history_pipeline(LSTMSurvival(n_networks=1, random_state=0))
+    risk = model.fit(rows, target).predict_proba_before(rows, 1.0)
+    assert roc_auc_score(last < "f", risk) > 0.9
 
 
 def test_warm_start_refuses_other_bins_and_kinds():

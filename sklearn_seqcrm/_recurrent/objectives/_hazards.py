@@ -305,6 +305,16 @@ class Hazards(Objective):
         passed = np.where(number > 0, at + 1.0, passed)
         return np.column_stack([passed, number]).astype("float32")
 
+    @property
+    def n_alike(self) -> int:
+        """Outputs of a kind, one for each bin, start with the same weights.
+
+        A customer at risk in one bin is mostly at risk in all. With random weights for
+        each bin, the gradients of a common risk nearly cancel out in the layers before,
+        and training stops before these have learned anything.
+        """
+        return len(self.edges) - 1
+
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the log odds of the hazards of all rows, kinds one after the other."""
         n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)

@@ -103,6 +103,11 @@ class Objective(nn.Module, ABC):
         """
         return np.zeros(self.n_outputs)
 
+    @property
+    def n_alike(self) -> int:
+        """Number of consecutive outputs that start with the same weights."""
+        return 1
+
     def linear_target(self, target: np.ndarray) -> np.ndarray:
         """Return targets of the linear part for each output, (n,) or (n, n_outputs).
 
