@@ -31,7 +31,7 @@ from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
-class BaseUplift(BaseLSTM):
+class BaseLSTMUplift(BaseLSTM):
     """Treatments in `fit`, and predictions of their effects."""
 
     # Requested without a call of set_fit_request, because fit and score need it.

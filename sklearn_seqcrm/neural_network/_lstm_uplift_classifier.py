@@ -14,10 +14,10 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm._recurrent.objectives import Classes
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
-from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
+from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
 
 
-class LSTMUpliftClassifier(BaseUplift):
+class LSTMUpliftClassifier(BaseLSTMUplift):
     """Predict effects of treatments on the probability of a class.
 
     The network of `LSTMClassifier` with a head for each treatment, as in TARNet [1]_:

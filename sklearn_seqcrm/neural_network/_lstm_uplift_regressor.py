@@ -14,13 +14,13 @@ from sklearn_seqcrm._recurrent.objectives import LOSSES, Number
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
-from sklearn_seqcrm.neural_network._base_uplift import BaseUplift
+from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
 
 # Losses that predict means, whose differences are effects on the mean.
 _LOSSES_OF_MEANS = {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}
 
 
-class LSTMUpliftRegressor(BaseUplift):
+class LSTMUpliftRegressor(BaseLSTMUplift):
     """Predict effects of treatments on numbers, such as spend.
 
     The network of `LSTMUpliftClassifier` with the losses of `LSTMRegressor`. `predict`
@@ -210,7 +210,7 @@ class LSTMUpliftRegressor(BaseUplift):
     """
 
     _parameter_constraints: dict[str, Any] = {
-        **BaseUplift._parameter_constraints,
+        **BaseLSTMUplift._parameter_constraints,
         "loss": [StrOptions(_LOSSES_OF_MEANS)],
     }
 
