@@ -23,16 +23,15 @@ def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
     """Return the last visible events of each row.
 
     These are views, unless one would begin between the events of a moment: aggregates
-    of moments need a segment in which each moment is whole. Then events are copied.
+    of moments need a segment in which each moment is whole. Then they are copied.
     """
     rows, times = array.rows, array.log.timeline.times
     start = np.maximum(rows.start, rows.stop - n_events)
+    views = HistoryArray.of(rows._replace(start=start), array.dtype)
     cut = start[start > rows.start]
     if (times[cut] == times[cut - 1]).any():
-        events = RowEvents.of(array)
-        is_last = rows.stop[events.row] - events.event <= n_events
-        return events.take(is_last).as_histories(array)
-    return HistoryArray.of(rows._replace(start=start), array.dtype)
+        return RowEvents.of(views).as_histories(views)
+    return views
 
 
 def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
