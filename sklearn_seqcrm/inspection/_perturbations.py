@@ -88,7 +88,8 @@ def _at_times(
     """Return the values of events that move to other times.
 
     A datetime keeps its distance from the time of its event: a due date 30 days after
-    one purchase becomes a due date 30 days after another.
+    one purchase becomes a due date 30 days after another. A datetime that its unit
+    could not represent then stays, such as `Timestamp.max` for "never expires".
     """
     values, unit = column.values[events], timeline.clock.unit
     if not column.type.is_relative or unit is None:
@@ -96,7 +97,11 @@ def _at_times(
     # A datetime is shifted by a duration and not converted to ticks: in a fine unit,
     # the ticks of a distant date exceed int64.
     shift = (times - timeline.times[events]).view(f"m8[{unit}]")
-    return values + shift.astype(values.dtype.str.replace("M8", "m8"))
+    shift = shift.astype(values.dtype.str.replace("M8", "m8"))
+    moved = values + shift
+    # An overflow of int64 has the opposite sign, or is NaT.
+    is_valid = np.where(shift < np.timedelta64(0), moved < values, moved >= values)
+    return np.where(is_valid, moved, values)
 
 
 class RowEvents(NamedTuple):
