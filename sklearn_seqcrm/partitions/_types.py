@@ -128,12 +128,17 @@ def without_loss(
     if not differs.any():
         return cast
     where = "" if part < 0 else f" of partition {part}"
-    first = int(np.argmax(differs))
+    first = customers.tolist()[int(np.argmax(differs))]
+    if column.name == customers.name:
+        raise TypeError(
+            f"Customers in column {column.name!r}{where} have the type {column.dtype}, "
+            f"and in others {dtype}, which cannot hold them (here {first!r}). Give ids "
+            "of one type in all partitions, or make text of all ids."
+        )
     raise TypeError(
         f"Column {column.name!r}{where} has the type {column.dtype}, and in others or "
         f"in meta= {dtype}, which cannot hold its values (here of the customer "
-        f"{customers.tolist()[first]!r}). Return one type in all partitions, or give a "
-        "wider one by meta=."
+        f"{first!r}). Return one type in all partitions, or give a wider one by meta=."
     )
 
 

@@ -128,6 +128,14 @@ def test_types_of_a_sample_hold_those_of_other_partitions():
     large = pd.Series([1, 2**53 + 1], name="f")
     with pytest.raises(TypeError, match="customer 'b'"):
         without_loss(large, types["f"], 1, who)
+    # No meta= has types of ids.
+    ids = pd.Series([2, -1], name="who")
+    with pytest.raises(
+        TypeError, match=r"Customers .*'who' of partition 1 .* -1\)"
+    ) as e:
+        without_loss(ids, "uint64", 1, ids)
+    assert "meta" not in str(e.value)
+    assert "make text of all ids" in str(e.value)
 
 
 def test_meta_may_be_an_earlier_result_or_a_series():
