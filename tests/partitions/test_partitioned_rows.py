@@ -156,7 +156,7 @@ def test_names_of_columns_are_text():
 
 
 def test_whole_numbers_that_floats_hold_are_joined_as_vectors():
-    """One object for each value took a hundred times as long."""
+    """One object for each value took forty times as long."""
     from sklearn_seqcrm.partitions._types import joined_tables
 
     n = 100_000
