@@ -43,12 +43,17 @@ def text_color() -> str:
 
 
 def plain_text(value: Any, length: int | None = None) -> str:
-    """Return the text of a value of the user, cut off and as Matplotlib shows it.
+    """Return the text that makes Matplotlib show the first `length` letters of a value.
 
-    Between two dollar signs, as in "$5 off $20", it would read a formula, and it leaves
-    names that begin with an underscore out of legends.
+    Matplotlib typesets what is between two dollar signs as a formula, as in "$5 off
+    $20", unless the signs have backslashes. It leaves labels that begin with an
+    underscore out of legends, so these get a space in front.
     """
-    text = str(value)[:length].replace("$", r"\$")
+    from matplotlib import rcParams
+
+    text = str(value)[:length]
+    if rcParams["text.parse_math"]:  # else the backslashes would be shown
+        text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 

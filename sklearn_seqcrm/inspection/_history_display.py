@@ -435,19 +435,14 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
 
 def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
     """Return the customer and, if it is known, the explained quantity of the row."""
-    title = (
-        "Unknown customer" if customer is None else f"Customer {plain_text(customer)}"
-    )
+    title = "Unknown customer" if customer is None else f"Customer {customer}"
+    title = plain_text(title)
     if output is None:
         return title
     # An effect has the name of its treatment, a prediction the position of a target.
     what = {"effect": "", "prediction": "target "}.get(unit, "class ")
-    of = (
-        f" of {what}{plain_text(_value(output['target']))}"
-        if "target" in output
-        else ""
-    )
-    title += f"\n{unit}{of} = {format_number(output['output'])}"
+    of = f" of {what}{_value(output['target'])}" if "target" in output else ""
+    title += f"\n{unit}{plain_text(of)} = {format_number(output['output'])}"
     if unit == "log odds":
         title += f" (probability {expit(float(output['output'])):.0%})"
     if pd.notna(output["baseline"]):

@@ -23,16 +23,15 @@ def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
     """Return the last visible events of each row.
 
     These are views, unless one would begin between the events of a moment: aggregates
-    of moments need a segment in which each moment is whole. Then events are copied.
+    of moments need a segment in which each moment is whole. Then they are copied.
     """
     rows, times = array.rows, array.log.timeline.times
     start = np.maximum(rows.start, rows.stop - n_events)
+    views = HistoryArray.of(rows._replace(start=start), array.dtype)
     cut = start[start > rows.start]
     if (times[cut] == times[cut - 1]).any():
-        events = RowEvents.of(array)
-        is_last = rows.stop[events.row] - events.event <= n_events
-        return events.take(is_last).as_histories(array)
-    return HistoryArray.of(rows._replace(start=start), array.dtype)
+        return RowEvents.of(views).as_histories(views)
+    return views
 
 
 def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
@@ -89,7 +88,8 @@ def _at_times(
     """Return the values of events that move to other times.
 
     A datetime keeps its distance from the time of its event: a due date 30 days after
-    one purchase becomes a due date 30 days after another.
+    one purchase becomes a due date 30 days after another. A datetime that its unit
+    could not represent then stays, such as `Timestamp.max` for "never expires".
     """
     values, unit = column.values[events], timeline.clock.unit
     if not column.type.is_relative or unit is None:
@@ -97,7 +97,11 @@ def _at_times(
     # A datetime is shifted by a duration and not converted to ticks: in a fine unit,
     # the ticks of a distant date exceed int64.
     shift = (times - timeline.times[events]).view(f"m8[{unit}]")
-    return values + shift.astype(values.dtype.str.replace("M8", "m8"))
+    shift = shift.astype(values.dtype.str.replace("M8", "m8"))
+    moved = values + shift
+    # An overflow of int64 has the opposite sign, or is NaT.
+    is_valid = np.where(shift < np.timedelta64(0), moved < values, moved >= values)
+    return np.where(is_valid, moved, values)
 
 
 class RowEvents(NamedTuple):

@@ -155,7 +155,8 @@ def _form_of(target: Any) -> dict[str, Any] | None:
         form |= {"kind": "Series", "name": _plain_name(target.name)}
     elif isinstance(target, pd.DataFrame):
         form |= {"kind": "DataFrame", "names": [_plain_name(n) for n in target]}
-        form["names_are"] = _plain_name(target.columns.name)  # such as "horizon"
+        # Such as "horizon"; several of a MultiIndex.
+        form["axis_names"] = [_plain_name(n) for n in target.columns.names]
     else:
         array = np.asarray(target)
         kind = "array" if array.dtype.names is None else "structured"
@@ -195,7 +196,10 @@ def _restored(table: pd.DataFrame, note: dict[str, Any]) -> Any:
         y: Any = table.iloc[:, 0].rename(_name_of(note["name"]))
     else:
         names = [_name_of(one) for one in note["names"]]
-        y = table.set_axis(pd.Index(names, name=_name_of(note["names_are"])), axis=1)
+        # Older folders have no "axis_names".
+        axis_names = [_name_of(one) for one in note.get("axis_names", [None])]
+        columns = pd.Index(names, tupleize_cols=len(axis_names) > 1)
+        y = table.set_axis(columns.set_names(axis_names), axis=1)
     y.attrs = note["attrs"]
     return y
 

@@ -234,7 +234,9 @@ class PartitionedRows:
         FileExistsError
             If `folder` exists and is not empty.
         TypeError
-            If a column has values that Parquet cannot store, such as tuples.
+            If a column has values that Parquet cannot store, such as tuples, or the
+            names or attrs of targets have objects that JSON cannot store. Names may be
+            text, numbers, durations and tuples.
         ValueError
             If `y` returns another number of targets than rows, or there are no rows.
 

@@ -161,8 +161,8 @@ class BudgetPacer:
         budget, estimated as those of future ones will be.
     curve : WinRateCurve
         Learned from past bids.
-    n_periods : int, default=1
-        Number of past periods that the auctions come from, 1 or more.
+    n_periods : int or float, default=1
+        Number of past periods that the auctions come from, a whole number, 1 or more.
 
     Attributes
     ----------
@@ -242,12 +242,14 @@ class BudgetPacer:
         values: ArrayLike,
         curve: WinRateCurve,
         *,
-        n_periods: int = 1,
+        n_periods: float = 1,
     ) -> None:
         times, values = _numbers(times, "times"), _numbers(values, "values")
         _require_vectors("times and values", times, values)
         if not 0 < budget < np.inf:
             raise ValueError(f"budget must be finite and above 0; got {budget!r}.")
+        if isinstance(n_periods, float | np.floating) and n_periods.is_integer():
+            n_periods = int(n_periods)  # such as hours / 24
         if not is_count(n_periods):
             raise ValueError(
                 f"n_periods must be a whole number, 1 or more; got {n_periods!r}."

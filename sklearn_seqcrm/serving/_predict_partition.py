@@ -75,7 +75,8 @@ def predict_partition(
     KeyError
         If a column is missing.
     TypeError
-        If `events` or `rows` are no DataFrames of pandas.
+        If `events` is not a pandas DataFrame or an iterable of them, or `rows` is not a
+        pandas DataFrame.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
         the result, or naive times come from a Spark session whose time zone differs
@@ -145,7 +146,10 @@ def predict_partition(
 
 
 def _joined(events: Any) -> pd.DataFrame:
-    """Concatenate the pieces of a partition; none give an empty table."""
+    """Return a DataFrame as it is, and an iterable of them concatenated.
+
+    No pieces give an empty table; anything else is a TypeError.
+    """
     # mapInPandas of Spark hands a partition over in pieces.
     are_pieces = isinstance(events, Iterable) and not isinstance(events, pd.DataFrame)
     # Tables of other libraries iterate over their columns.

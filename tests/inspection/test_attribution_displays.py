@@ -10,6 +10,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm._plotting import plain_text
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
@@ -20,6 +21,7 @@ from sklearn_seqcrm.inspection import (
     HistoryImportanceDisplay,
     event_attributions,
 )
+from sklearn_seqcrm.inspection._history_display import _title
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.testing._small_data import make_y
 from sklearn_seqcrm.uplift import UpliftRegressor
@@ -35,7 +37,7 @@ def _close_figures():
 
 
 def test_text_of_users_is_no_formula():
-    """Between two dollar signs, Matplotlib would read mathtext."""
+    """Matplotlib typesets text between two dollar signs as a formula."""
     text = "$5 off {$20"
     events = pd.DataFrame(
         {"time": [1, 4], "lane": text, "size": [0.5, 1.0], "attribution": [0.1, 0.2]}
@@ -55,6 +57,24 @@ def test_text_of_users_is_no_formula():
         HistoryImportanceDisplay(table=importance, baseline_score=0.8).plot(),
     ):
         display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("parse_math", [True, False])
+def test_no_backslash_is_shown(parse_math):
+    """The text has the size of text that is not a formula."""
+    text = "$5 off $20"
+    with matplotlib.rc_context({"text.parse_math": parse_math}):
+        figure = plt.figure()
+        wanted = figure.text(0.5, 0.5, text, parse_math=False)
+        found = figure.text(0.5, 0.5, plain_text(text))
+        sizes = [one.get_window_extent().size for one in (found, wanted)]
+    np.testing.assert_allclose(*sizes, atol=0.01)
+
+
+def test_a_title_has_one_space_before_an_underscore():
+    output = pd.Series({"target": "_y", "output": 0.5, "baseline": np.nan})
+    title = _title("_x", output, "probability")
+    assert title == "Customer _x\nprobability of class _y = 0.5"
 
 
 def test_names_with_an_underscore_are_in_legends():

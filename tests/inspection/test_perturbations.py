@@ -1,5 +1,7 @@
 """Perturbed histories, against loops over the frames of single rows."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -208,3 +210,40 @@ def test_dates_too_far_for_the_unit_of_the_times_keep_their_distance():
     ]
     assert distance[0] == distance[1]
     assert changed["ends"].tolist() != events["ends"].tolist()
+
+
+def test_the_latest_and_earliest_dates_stay():
+    """`Timestamp.max` as "never expires", moved beyond it, was in the year 1677."""
+    day = pd.date_range("2024-01-01", periods=40, freq="7D", unit="ns")
+    first, last = (
+        np.datetime64(at.value, "ns") for at in (pd.Timestamp.min, pd.Timestamp.max)
+    )
+    ends = (day + pd.Timedelta("30D")).to_numpy().copy()
+    ends[::4], ends[1::4], ends[2::4] = last, first, np.datetime64("NaT")
+    events = pd.DataFrame({"who": "a", "day": day, "ends": ends})
+    array = EventLog(events, "who", "day").attach(events[["who"]][:1])["history"].array
+    for seed in range(5):
+        rng = np.random.RandomState(seed)
+        shuffled = RowEvents.of(array).with_order_shuffled(rng)
+        for changed in (
+            shuffled.as_histories(array),
+            permute_field(array, "ends", rng),
+        ):
+            found = changed.to_frame()["ends"]
+            assert found.isna().sum() == 10
+            # Dates move by less than 40 weeks.
+            years = found.dropna().dt.year
+            assert (years >= 2261).sum() == (years <= 1679).sum() == 10
+
+
+def test_the_last_events_of_long_histories_take_little_memory():
+    """Only they are copied, not the 200 million bytes of all visible events."""
+    table = pd.DataFrame({"who": "a", "day": np.repeat(np.arange(10_000), 2)})
+    rows = pd.DataFrame({"who": ["a"] * 800, "at": np.arange(9_200, 10_000)})
+    array = EventLog(table, "who", "day").attach(rows, cutoff="at")["history"].array
+    tracemalloc.start()
+    found = keep_last_events(array, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6
+    assert list(found[5].times) == [9203, 9204, 9204]

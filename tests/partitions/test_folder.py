@@ -1,5 +1,6 @@
 """Parts that are written to a disk, and opened by rank."""
 
+import json
 import shutil
 
 import numpy as np
@@ -178,3 +179,29 @@ def test_a_name_may_be_a_tuple(tmp_path):
     rows = log_of_parts().snapshots([5])
     rows.to_disk(tmp_path / "rows", y=lambda X: churned(X, 2).rename(name))
     assert load_rows(tmp_path / "rows")[1].name == name
+
+
+def test_names_of_the_names_of_columns_are_kept(tmp_path):
+    names = [("spend", 7), ("spend", 28)]
+    columns = pd.MultiIndex.from_tuples(names, names=["what", "horizon"])
+    for i, labels in enumerate((columns, columns.get_level_values("horizon"))):
+        rows = log_of_parts().snapshots([5])
+        rows.to_disk(
+            tmp_path / f"{i}",
+            y=lambda X, labels=labels: pd.DataFrame(np.ones((len(X), 2)), None, labels),
+        )
+        _, y = load_rows(tmp_path / f"{i}")
+        pd.testing.assert_index_equal(y.columns, labels)
+
+
+def test_folders_without_the_names_of_names_are_loaded(tmp_path):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows", y=lambda X: future_count(X, [2, 4]))
+    path = tmp_path / "rows" / "rows.json"
+    note = json.loads(path.read_text())
+    known = {"attrs", "kind", "names"}
+    note["y"] = {name: value for name, value in note["y"].items() if name in known}
+    path.write_text(json.dumps(note))
+    X, y = load_rows(tmp_path / "rows")
+    assert len(y) == len(X)
+    assert y.columns.names == [None]

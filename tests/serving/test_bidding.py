@@ -206,6 +206,13 @@ def test_values_below_zero_do_not_win():
     assert pacer_for(60).bid(-0.5, 1) == pacer_for(60).bid(0, 1) == 0
 
 
+@pytest.mark.parametrize("seven", [7.0, np.float64(7), np.float32(7), np.int64(7)])
+def test_a_number_of_periods_may_be_a_whole_float(seven):
+    """Such as hours divided by 24."""
+    bids = [pacer_for(6, n_periods=n).bid(3, 0) for n in (7, seven)]
+    assert bids[0] == bids[1]
+
+
 def test_bad_input():
     curve = WinRateCurve([1], [1])
     for budget in (0, -1, np.inf, np.nan):
@@ -216,7 +223,7 @@ def test_bad_input():
             BudgetPacer(1, times, values, curve)
     with pytest.raises(ValueError, match="values must be finite; 1 are missing"):
         BudgetPacer(1, [0, 1], [1, np.nan], curve)
-    for n_periods in (0, 1.5, np.nan, np.inf, True, "2"):
+    for n_periods in (0, 0.0, -1.0, 1.5, np.nan, np.inf, np.float32(0.5), True, "2"):
         with pytest.raises(ValueError, match="n_periods must be a whole number, 1"):
             BudgetPacer(1, [0], [1], curve, n_periods=n_periods)
     pacer = BudgetPacer(1, [0], [1], curve)

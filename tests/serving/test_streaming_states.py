@@ -1,9 +1,12 @@
 """States of many customers: in memory, in files, in threads, in float16."""
 
+import copy
+
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose
 
@@ -122,6 +125,23 @@ def test_numpy_settings_of_the_caller_do_not_matter():
             one = scorer.score_one(event["who"], event, statics, cutoff)
             found.append(np.vstack([one, scorer.predict_proba(PEOPLE, cutoff)]))
     assert_allclose(*found, rtol=0, atol=0)
+
+
+def test_numpy_settings_of_the_caller_do_not_matter_for_probabilities():
+    """The smaller one is e to the power of -1600, below the smallest float."""
+    model = copy.deepcopy(fitted("lstm-1"))
+    head = model[-1].nets_[0].module_.head[-1]
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([-800.0, 800.0]))
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    with np.errstate(all="raise"):
+        found = scorer.predict_proba(PEOPLE, AFTER)
+        statics = as_event(PEOPLE.iloc[0])
+        one = scorer.score_one(statics["who"], statics=statics, cutoff=AFTER)
+    assert found.tolist() == [[0, 1]] * len(PEOPLE)
+    assert one.tolist() == [0, 1]
 
 
 def test_the_scored_customer_is_not_forgotten():

@@ -40,7 +40,7 @@ from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
 # NumPy's defaults: under np.seterr(all="raise"), a number that fades to zero would
-# interrupt an update of several states.
+# interrupt an update of several states, and a probability near 0 a prediction.
 _NUMPY: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
@@ -342,8 +342,8 @@ class StreamingScorer(PredictionsMixin):
             isolated_torch_settings("cpu"),
             torch.no_grad(),
         ):
-            outputs = self._table_scorer.outputs(rows, cutoff)
-        return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
+            outputs = NetworkOutputs(self._table_scorer.outputs(rows, cutoff))
+            return getattr(self._parts.estimator, method)(outputs, *args)
 
     # One customer ---------------------------------------------------------------------
 
@@ -410,12 +410,12 @@ class StreamingScorer(PredictionsMixin):
             outputs = self._single_customer_scorer.outputs(
                 customer, event, statics, cutoff, stream, on_accept
             )
-        if times is not None:
-            outputs = [one.repeat(len(times), axis=0) for one in outputs]
-            found = estimator.predict_proba_before(NetworkOutputs(outputs), times)
-            return found if is_list_like(horizon) else found[0]
-        objective = estimator._objective
-        return objective.combine(objective.predict, outputs)[0]
+            if times is not None:
+                outputs = [one.repeat(len(times), axis=0) for one in outputs]
+                found = estimator.predict_proba_before(NetworkOutputs(outputs), times)
+                return found if is_list_like(horizon) else found[0]
+            objective = estimator._objective
+            return objective.combine(objective.predict, outputs)[0]
 
     # Forgetting -----------------------------------------------------------------------
 
