@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -480,8 +481,9 @@ class BaseLSTM(
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
                 n_alike = objective.n_alike
-                first = last.weight[::n_alike]
-                last.weight.copy_(first.repeat_interleave(n_alike, dim=0))
+                if n_alike > 1:
+                    common = last.weight[::n_alike].repeat_interleave(n_alike, dim=0)
+                    last.weight.copy_((common + last.weight) / math.sqrt(2))
         return net
 
     def _offset_outputs(self) -> tuple[int, ...]:

@@ -241,12 +241,15 @@ def test_the_first_partial_fit_is_a_fit_of_one_epoch():
     assert one.n_iter_ == 2
 
 
-def test_bins_of_a_kind_start_with_the_same_weights():
-    model = clone(COMPETING).set_params(learning_rate=1e-9).fit(X, KINDS)
-    last = model.net_.module_.head[-1].weight.detach().numpy()
-    weights = last.reshape(2, len(model.unique_times_) - 1, -1)
-    assert_allclose(weights, np.broadcast_to(weights[:, :1], weights.shape), atol=1e-6)
-    assert np.abs(weights[0] - weights[1]).max() > 0.01
+def test_bins_of_a_kind_start_with_similar_weights():
+    model = clone(COMPETING).set_params(hidden_size=32, head_sizes=(400,))
+    last = model.set_params(learning_rate=1e-9).fit(X, KINDS).net_.module_.head[-1]
+    n_bins = len(model.unique_times_) - 1
+    correlation = np.corrcoef(last.weight.detach().numpy())
+    of_kinds = np.repeat([0, 1], n_bins)
+    is_same_kind = of_kinds[:, None] == of_kinds
+    assert (correlation[is_same_kind] > 0.35).all()
+    assert (np.abs(correlation[~is_same_kind]) < 0.2).all()
 
 
 def test_a_common_risk_is_learned_from_few_customers():

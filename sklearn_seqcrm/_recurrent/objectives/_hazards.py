@@ -307,11 +307,12 @@ class Hazards(Objective):
 
     @property
     def n_alike(self) -> int:
-        """Outputs of a kind, one for each bin, start with the same weights.
+        """Outputs of a kind, one for each bin, start with similar weights.
 
-        A customer at risk in one bin is mostly at risk in all. With random weights for
-        each bin, the gradients of a common risk nearly cancel out in the layers before,
-        and training stops before these have learned anything.
+        A customer at risk in one bin is mostly at risk in all. With independent weights
+        for each bin, the gradients of a common risk nearly cancel out in the layers
+        before, and training stops before these have learned anything. With equal
+        weights, differences between bins take long to learn.
         """
         return len(self.edges) - 1
 

@@ -105,7 +105,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def n_alike(self) -> int:
-        """Number of consecutive outputs that start with the same weights."""
+        """Number of consecutive outputs that start with similar weights."""
         return 1
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
