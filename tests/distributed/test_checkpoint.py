@@ -19,7 +19,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.distributed.ranks import JOURNEYS, group_of_one, journeys
 
-SMALL = {"hidden_size": 8, "max_epochs": 5, "random_state": 0}
+SMALL = {"hidden_size": 8, "max_epochs": 5, "batch_size": 128, "random_state": 0}
 ONE = {**SMALL, "n_networks": 1}
 
 
@@ -104,14 +104,15 @@ def test_seed_of_the_start_is_kept(group, tmp_path, monkeypatch):
 
 def test_event_model_continues(group, tmp_path, monkeypatch):
     X, _ = journeys()
-    expected = LSTMEventModel(**SMALL | {"max_epochs": 2}).fit(X)
+    params = SMALL | {"max_epochs": 2, "batch_size": 64}
+    expected = LSTMEventModel(**params).fit(X)
     path = tmp_path / "checkpoint"
     with monkeypatch.context() as patch:
         break_off(patch, 5)
         with pytest.raises(BrokenOffError):
-            fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
+            fit_rank(LSTMEventModel(**params), X, checkpoint=path)
     assert path.exists()
-    model = fit_rank(LSTMEventModel(**SMALL | {"max_epochs": 2}), X, checkpoint=path)
+    model = fit_rank(LSTMEventModel(**params), X, checkpoint=path)
     assert_array_equal(model.score_samples(X), expected.score_samples(X))
 
 
