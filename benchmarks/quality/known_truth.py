@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
-from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
 from sklearn_seqcrm.ensemble import make_hybrid
@@ -92,10 +91,10 @@ PROPERTIES = {
     "number of distinct levels": lambda e: e["level"].nunique(),
     "half of the levels: last event": lambda e: float(e["level"].iloc[-1] % 2),
     "half of the levels: first event": lambda e: float(e["level"].iloc[0] % 2),
-    "one level directly after another": lambda e: np.log1p(
+    "5 levels directly after 5 others": lambda e: np.log1p(
         pairs(e, e["level"] < 5, e["level"].between(5, 9))
     ),
-    "the same within 7 days": lambda e: float(
+    "10 levels within 7 days after 6 others": lambda e: float(
         pairs(e, e["level"] < 6, e["level"] >= 10, within=7) > 0
     ),
     "longest run of 10 levels": lambda e: np.log1p(longest_run(e["level"] < 10)),
@@ -164,7 +163,7 @@ def main():
         run["best"] = roc_auc_score(y[test], truth[test])
         run["best_loss"] = log_loss(y[test], truth[test])
         for which in options.models:
-            model = clone(models(draw, params)[which])
+            model = models(draw, params)[which]
             before = time.process_time()
             model.fit(X[:n], y[:n])
             run[f"{which}_seconds"] = time.process_time() - before

@@ -258,7 +258,7 @@ class BaseLSTM(
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._batch_size(data, stops_early=False)
+        batch_size = self._batch_size(data, may_stop=False)
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
                 net.start_linear_part(data)
@@ -424,10 +424,10 @@ class BaseLSTM(
             n_before = [len(net.history) for net in self.nets_]
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
-    def _batch_size(self, data: RowData, stops_early: bool) -> int:
+    def _batch_size(self, data: RowData, may_stop: bool) -> int:
         if self.batch_size == "auto":
             share = not self.bidirectional
-            return automatic_batch_size(data, share, self._ranks.size, stops_early)
+            return automatic_batch_size(data, share, self._ranks.size, may_stop)
         return int(self.batch_size)
 
     def _max_epochs(self, stops_early: bool) -> int:

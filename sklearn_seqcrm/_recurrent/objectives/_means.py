@@ -12,6 +12,7 @@ from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     calibration_factor,
+    column_means,
     weighted_mean,
 )
 from sklearn_seqcrm._recurrent.objectives._objective import with_weight
@@ -79,8 +80,7 @@ class LogMean(Number):
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the logarithm of the mean; with all targets 0, of half an event."""
-        columns = target.reshape(len(target), -1).astype("float64")
-        mean = np.average(columns, axis=0, weights=weight)
+        mean = column_means(target, weight)
         # The logarithm of a mean of 0 is infinite.
         return np.log(np.where(mean > 0, mean, 0.5 / len(target)))
 

@@ -313,7 +313,7 @@ class SquaredError(Number):
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the means: 0 for all rows, and not for those of one treatment."""
-        return np.average(_columns(target).astype("float64"), axis=0, weights=weight)
+        return column_means(target, weight)
 
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")
@@ -334,6 +334,11 @@ class AbsoluteError(Number):
 def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the weighted mean of targets of shape (n,)."""
     return float(np.average(y, weights=weight))
+
+
+def column_means(y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the weighted mean of each target, shape (k,)."""
+    return np.average(_columns(y).astype("float64"), axis=0, weights=weight)
 
 
 def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
