@@ -48,12 +48,12 @@ from sklearn_seqcrm.event_model._learned import (
     n_statics,
     select_raw,
 )
-from sklearn_seqcrm.event_model._likelihood import (
+from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._never_share import calibrate_never_share
+from sklearn_seqcrm.event_model._shrinkage import (
     calibrate_state_shrinkage,
     reset_state_shrinkage,
 )
-from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._never_share import calibrate_never_share
 
 # Parameters of heads and of reading prefixes, which an event model does not have.
 _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_seqcrm._recurrent.network import float32_tensor
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._distributions import (
     NO_ATOM,
@@ -336,7 +337,18 @@ class TimeDensity(MixtureDensity):
         Where the distribution starts before training.
     generator : torch.Generator
         Draws first weights.
+
+    Attributes
+    ----------
+    center : Tensor of shape (size - 1,)
+        Mean of the states of customers outside of training, without the rate.
+    shrinkage : Tensor of shape (1,)
+        Factor of the distance of a state from `center`, 1 in training. It is calibrated
+        on these customers.
     """
+
+    center: Tensor
+    shrinkage: Tensor
 
     def __init__(
         self, size: int, grid: InterarrivalGrid, generator: torch.Generator
@@ -347,6 +359,14 @@ class TimeDensity(MixtureDensity):
         super().__init__(
             size, shares, grid.quantiles, grid.spread, is_possible, generator
         )
+        self.register_buffer("center", float32_tensor(np.zeros(size - 1)))
+        self.register_buffer("shrinkage", float32_tensor(np.ones(1)))
+
+    def shrunken(self, states: Tensor) -> Tensor:
+        """Return states, of shape (n, size - 1), drawn towards `center`."""
+        if self.training:
+            return states
+        return torch.lerp(self.center, states, self.shrinkage)
 
     def log_prob(self, states: Tensor, cells: Tensor) -> Tensor:
         """Return the log probability of interarrival times, shape (n,).

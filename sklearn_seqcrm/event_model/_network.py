@@ -218,20 +218,32 @@ class EventNetwork(nn.Module):
 
     def log_probs(self, part: EventPart) -> EventLogProbs:
         """Return log probabilities of events, and of no further one before cutoffs."""
-        found, events = self.states(part), part.events
-        cells, is_first = events.values[:, self.blocks.cell], events.position == 0
-        rate = EventRate.before_events(self.grid.lengths(cells), is_first)
-        time = self.time.log_prob(self.time_inputs(found.states, rate), cells)
-        time = time.masked_fill(is_first, 0.0)
-        own = split_static(part.static)
-        inputs = self.time_inputs(found.last, own.rate)
-        survival = self.time.log_survival(inputs, own.log_censoring_time)
-        survival = survival.masked_fill(events.n_steps == 0, 0.0)
+        found = self.states(part)
+        time, survival = self.time_log_probs(part, found)
         fields = [
             self.field_log_prob(key, context, found)
             for key, context in self.field_contexts(found)
         ]
-        return EventLogProbs(events.row, time, fields, survival)
+        return EventLogProbs(found.events.row, time, fields, survival)
+
+    def time_log_probs(
+        self, part: EventPart, found: EventStates
+    ) -> tuple[Tensor, Tensor]:
+        """Return log probabilities of times, and of no further event before cutoffs.
+
+        They are those of `EventLogProbs`, of the shapes (n_events,) and (n,).
+        """
+        events = part.events
+        cells, is_first = events.values[:, self.blocks.cell], events.position == 0
+        rate = EventRate.before_events(self.grid.lengths(cells), is_first)
+        time = self.time.log_prob(self.time_inputs(found.states, rate), cells)
+        own = split_static(part.static)
+        inputs = self.time_inputs(found.last, own.rate)
+        survival = self.time.log_survival(inputs, own.log_censoring_time)
+        return (
+            time.masked_fill(is_first, 0.0),
+            survival.masked_fill(events.n_steps == 0, 0.0),
+        )
 
     def states(self, part: EventPart) -> EventStates:
         """Return the states before the events of rows with a sequence each."""
@@ -343,6 +355,7 @@ class EventNetwork(nn.Module):
         rate : EventRate of n
             Interarrival times up to this event.
         """
+        states = self.time.shrunken(states)
         return torch.cat([states, rate.log_rate()[:, None]], dim=1)
 
     def time_inputs_at_cutoffs(self, part: BatchPart) -> Tensor:

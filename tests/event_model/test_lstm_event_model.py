@@ -45,7 +45,10 @@ def test_likelihood_is_that_of_a_loop():
         copies.gates.weight.mul_(5)
         copies.lift[2:] = torch.tensor([0.5, 1.0, 2.0])
         density.shrinkage.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
-        model.net_.module_.time.offset_never(1.5)
+        time = model.net_.module_.time
+        time.offset_never(1.5)
+        time.shrinkage.fill_(0.6)
+        time.center.copy_(torch.linspace(-0.5, 0.5, 6))
     popular = events.loc[events["day"] < at, "shop"].value_counts() + 0.5
     popular /= popular.sum()
     encoded = HistoryEncoder().fit_transform(X)["history"].array
@@ -126,7 +129,9 @@ def share_of(copies, context, shares, before, day, shop):
 
 
 def with_rate(h, days, unit):
-    """Append the log rate; interarrival times of k recorded days count as k - 1/2."""
+    """Shrink the state and append the log rate; times of k days count as k - 1/2."""
+    center = torch.linspace(-0.5, 0.5, 6)
+    h = center + 0.6 * (h - center)
     interarrival = days.diff().dt.days.iloc[1:]
     interarrival = interarrival[interarrival > 0] - 0.5
     rate = (len(interarrival) + 0.5) / (interarrival.sum() / unit + 1)

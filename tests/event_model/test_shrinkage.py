@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_seqcrm.event_model import LSTMEventModel, _base
-from sklearn_seqcrm.event_model._likelihood import calibrate_state_shrinkage
 from sklearn_seqcrm.event_model._network import EventNetwork
+from sklearn_seqcrm.event_model._shrinkage import calibrate_state_shrinkage
 from sklearn_seqcrm.events import EventLog
 
 N_LEVELS = 12
@@ -33,7 +33,8 @@ def baskets(n_customers, n_follow):
 
 def fitted(events, **changed):
     """Return a model fitted on half of the customers, and rows of the others."""
-    X = EventLog(events, "who", "day").snapshots([6])
+    rows = events[["who"]].drop_duplicates()
+    X = EventLog(events, "who", "day").attach(rows, cutoff=events["day"].max() + 1)
     parameters = {"hidden_size": 16, "learning_rate": 0.02, "averaged_steps": 10}
     parameters |= {"max_epochs": 12, "early_stopping": False, "random_state": 0}
     half = len(X) // 2
@@ -73,6 +74,54 @@ def test_a_correct_softmax_is_not_shrunk():
     calibrate_state_shrinkage(model.net_, model._read(others))
     things, _ = factors_of(model)
     assert_array_equal(things[0], [1.0, 1.0])
+
+
+def at_random(n_customers, two_rates=False):
+    """Return twelve events of each customer, whose interarrival times are random."""
+    rng = np.random.default_rng(0)
+    rate = np.where(np.arange(n_customers) % 2, 0.2, 2.0) if two_rates else 1.0
+    waits = rng.exponential(np.broadcast_to(1 / rate, (12, n_customers)).T)
+    who = np.repeat(np.arange(n_customers), 12)
+    events = pd.DataFrame({"who": who, "day": waits.cumsum(axis=1).ravel()})
+    return events.assign(day=events["day"] * 99 / events["day"].max())
+
+
+def mean_state(model, X):
+    """Return the mean state before all events but the first, and at the end."""
+    events = X["history"].array.rows.log.to_frame()
+    events = events[events["who"].isin(X["who"])]
+    end, states = events["day"].max() + 1, []
+    for n_events in range(1, 13):
+        seen = events.groupby("who").head(n_events)
+        log = EventLog(seen, "who", "day", observed_until=end)
+        rows = log.attach(X[["who"]], cutoff=end)
+        states.append(model.transform(rows))
+    return torch.tensor(np.mean(states, axis=(0, 1)))
+
+
+def test_overconfident_times_are_shrunk_towards_the_mean():
+    model, others = fitted(at_random(60), max_epochs=3)
+    time, center = model.net_.module_.time, mean_state(model, others)
+    noise = np.random.default_rng(0).normal(0, 3, (len(time.output.bias), 16))
+    noise = torch.tensor(noise.astype("float32"))
+    with torch.no_grad():
+        time.output.weight[:, :16] += noise
+        time.output.bias -= noise @ center
+    before = model.score(others)
+    calibrate_state_shrinkage(model.net_, model._read(others))
+    chosen, after = time.shrinkage.item(), model.score(others)
+    assert chosen < 0.4
+    assert after > before + 0.1
+    assert_allclose(time.center, center, atol=1e-5)
+    for factor in (0.5, 2):  # more or less of it is worse
+        time.shrinkage.fill_(chosen * factor)
+        assert model.score(others) < after + 1e-3
+
+
+def test_times_that_depend_on_the_state_are_not_shrunk():
+    model, others = fitted(at_random(200, two_rates=True))
+    calibrate_state_shrinkage(model.net_, model._read(others))
+    assert model.net_.module_.time.shrinkage.item() == 1
 
 
 def test_fit_calibrates_on_validation_customers(monkeypatch):

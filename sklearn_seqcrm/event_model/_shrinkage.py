@@ -1,0 +1,179 @@
+"""Shrinkage of the state, by factors that are chosen on customers outside of training.
+
+Early stopping chooses one number of epochs for all outputs of the network. Some of them
+overfit while the others still improve:
+
+- The time of the next event, if there are many levels to learn.
+- Levels of events at a new moment, if most events are in baskets. Such events are few,
+  and less informative about later ones than events of the same basket are.
+
+So after training, the state that enters these outputs is multiplied by factors which
+maximise the likelihood of the validation customers (shrinkage: Copas, "Regression,
+Prediction and Shrinkage", JRSS B 45(3), 1983).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+from sklearn_seqcrm.event_model._event_batches import EventPart
+from sklearn_seqcrm.event_model._learned import event_counts
+from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
+
+# Factors that are tried in this order, until the likelihood rises no more.
+_FACTORS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
+# Number of events from which factors are chosen, at most.
+_MOST_EVENTS = 2**15
+
+
+def reset_state_shrinkage(net: EventNet) -> None:
+    """Set all factors to 1, as in training."""
+    net.module_.time.shrinkage.fill_(1.0)
+    for density in _with_shrinkage(net.module_).values():
+        density.shrinkage.fill_(1.0)
+
+
+def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
+    """Choose the factors of the state for times, and of the context for levels.
+
+    There is a factor for times. Each field of levels has factors for the softmax and
+    for the gates of copies, separate for new moments and for later events of a moment.
+
+    Parameters
+    ----------
+    net : EventNet
+        The trained net.
+    valid : RowData
+        Rows of customers who are not in training.
+    """
+    module = net.module_.eval()
+    reset_state_shrinkage(net)
+    every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
+    valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
+    with isolated_torch_settings(net.device), torch.no_grad():
+        parts = [part for _, part in net.parts(valid, with_events=True)]
+        states = [module.states(part) for part in parts]
+        _choose_time_factor(module, parts, states, net.ranks.sum)
+        keys = list(_with_shrinkage(module))
+        contexts: dict[str, list[Tensor]] = {key: [] for key in keys}
+        for found in states:
+            for key, context in module.field_contexts(found):
+                if key in contexts:
+                    contexts[key].append(context)
+        for key in keys:
+            own = contexts.pop(key)
+            _choose_level_factors(module, key, own, states, net.ranks.sum)
+
+
+def _with_shrinkage(module: EventNetwork) -> dict[str, torch.nn.Module]:
+    """Return the densities of fields whose context can be shrunk."""
+    fields = module.fields.items()
+    return {key: one for key, one in fields if one.shrinkage is not None}
+
+
+def _choose_time_factor(
+    module: EventNetwork,
+    parts: list[EventPart],
+    states: list[EventStates],
+    total: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Choose the factor of the state for times, and the mean that it is shrunk towards.
+
+    `total` adds up sums over rows, if other processes have further rows.
+    """
+    sums = np.zeros(len(module.time.center) + 1)
+    for found in states:
+        # Those on which the likelihood of a time or of the censored time depends.
+        timed = found.states[found.events.position > 0]
+        last = found.last[found.events.n_steps > 0]
+        for one in (timed, last):
+            sums[:-1] += one.cpu().numpy().sum(axis=0, dtype="float64")
+            sums[-1] += len(one)
+    sums = total(sums)
+    if not sums[-1]:
+        return
+    center = (sums[:-1] / sums[-1]).astype("float32")
+    module.time.center.copy_(torch.from_numpy(center))
+
+    def log_likelihoods() -> np.ndarray:
+        """Return sums by row, shape (n, 1)."""
+        of_rows = []
+        for part, found in zip(parts, states, strict=True):
+            time, survival = module.time_log_probs(part, found)
+            of_rows.append(survival.index_add(0, found.events.row, time))
+        return np.concatenate([np.zeros(0), *(one.cpu() for one in of_rows)])[:, None]
+
+    _maximise(log_likelihoods, module.time.shrinkage, log_likelihoods(), total)
+
+
+def _choose_level_factors(
+    module: EventNetwork,
+    key: str,
+    contexts: list[Tensor],
+    states: list[EventStates],
+    total: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Choose the factors of a field, first of the softmax and then of the gates."""
+    density = module.fields[key]
+
+    def log_likelihoods() -> np.ndarray:
+        """Return sums by row, (n, 2): at new moments, and later within moments."""
+        of_rows = []
+        for found, context in zip(states, contexts, strict=True):
+            log_prob = module.field_log_prob(key, context, found).cpu().numpy()
+            place = (2 * found.events.row + found.is_tie).cpu().numpy()
+            sums = np.bincount(place, log_prob, minlength=2 * len(found.last))
+            of_rows.append(sums.reshape(-1, 2))
+        return np.concatenate([np.zeros((0, 2)), *of_rows])
+
+    start = log_likelihoods()
+    for factors in density.shrinkage[: 1 if density.copies is None else 2]:
+        start = _maximise(log_likelihoods, factors, start, total)
+
+
+def _maximise(
+    log_likelihoods: Callable[[], np.ndarray],
+    factors: Tensor,
+    start: np.ndarray,
+    total: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Set k factors, all 1 before, and return the log likelihoods with them.
+
+    A smaller factor is taken if its gain over no shrinkage is the largest so far and
+    exceeds its standard error, the root of the sum of the squared gains of customers.
+
+    Parameters
+    ----------
+    log_likelihoods : callable
+        Returns log likelihoods of rows with the current factors, (n, k).
+    factors : Tensor of shape (k,)
+        Factors, each of a column.
+    start : ndarray of shape (n, k)
+        Log likelihoods before.
+    total : callable
+        Adds up sums over rows, if other processes have further rows.
+    """
+    n_factors = len(factors)
+    best, most, of_best = np.ones(n_factors), np.zeros(n_factors), start.copy()
+    try:
+        for factor in _FACTORS:
+            factors.fill_(factor)
+            now = log_likelihoods()
+            gain = now - start
+            gained = total(gain.sum(axis=0))
+            error = np.sqrt(total(np.square(gain).sum(axis=0)))
+            better = (gained > most) & (gained > error)
+            if not better.any():
+                break
+            best[better], most[better] = factor, gained[better]
+            of_best[:, better] = now[:, better]
+    finally:
+        # Also after a KeyboardInterrupt, no factor stays that was only tried.
+        factors.copy_(torch.from_numpy(best.astype("float32")))
+    return of_best
