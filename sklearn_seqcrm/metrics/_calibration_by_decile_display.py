@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from sklearn_seqcrm._plotting import new_axes
+from sklearn_seqcrm._plotting import new_axes, plain_text
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._deciles import table_of
 from sklearn_seqcrm.metrics._read import read_rows
@@ -190,7 +190,7 @@ class CalibrationByDecileDisplay:
         name = self.name if name is None else name
         table = self.table
         self.bars_ = ax.bar(table.index, table["mean_target"], color="0.8", label="was")
-        label = "predicted" if name is None else f"predicted by {name}"
+        label = plain_text("predicted" if name is None else f"predicted by {name}")
         predicted = table["mean_prediction"]
         self.line_: Any = ax.plot(table.index, predicted, marker="o", label=label)[0]
         ax.set_xticks(table.index)

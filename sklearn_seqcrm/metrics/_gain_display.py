@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from sklearn_seqcrm._plotting import new_axes
+from sklearn_seqcrm._plotting import new_axes, plain_text
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._gain_curve import gain_curve, normalized_gini
 from sklearn_seqcrm.metrics._read import read_rows
@@ -225,7 +225,7 @@ class GainDisplay:
             ax = new_axes()
         name = self.name if name is None else name
         gini = f"Gini {self.gini:.2f}"
-        label = gini if name is None else f"{name} ({gini})"
+        label = gini if name is None else plain_text(f"{name} ({gini})")
         options = {"label": label, **(curve_kwargs or {})}
         self.line_: Any = ax.plot(self.fraction, self.gain, **options)[0]
         if plot_references:

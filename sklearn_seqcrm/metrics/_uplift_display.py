@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from sklearn_seqcrm._plotting import new_axes
+from sklearn_seqcrm._plotting import new_axes, plain_text
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.metrics._bootstrap import draw_customers, expanded_interval
@@ -303,8 +303,8 @@ class UpliftDisplay:
             ax = new_axes()
         name = self.name if name is None else name
         auc = f"{self.curve.capitalize()} {self.auc:.2f}"
-        options: dict[str, Any] = {"label": auc if name is None else f"{name} ({auc})"}
-        options |= curve_kwargs or {}
+        label = auc if name is None else plain_text(f"{name} ({auc})")
+        options: dict[str, Any] = {"label": label, **(curve_kwargs or {})}
         self.line_: Any = ax.plot(self.fraction, self.gain, **options)[0]
         self.band_ = None
         if self.band is not None:

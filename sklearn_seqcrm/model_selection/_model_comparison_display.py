@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._plotting import hide_frame, new_axes
+from sklearn_seqcrm._plotting import hide_frame, new_axes, plain_text
 from sklearn_seqcrm._store import check_list
 from sklearn_seqcrm._typing import ListLike
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
@@ -155,8 +155,8 @@ class ModelComparisonDisplay:
         for ax, metric in zip(panels, metrics, strict=True):
             of_metric = self.differences[self.differences["metric"] == metric]
             self._plot_metric(ax, of_metric.set_index("model").loc[models])
-            ax.set_title(metric)
-        panels[0].set_yticks(range(len(models)), models)
+            ax.set_title(plain_text(metric))
+        panels[0].set_yticks(range(len(models)), [plain_text(one) for one in models])
         self.axes_, self.figure_ = panels, panels[0].figure
         return self
 
@@ -182,7 +182,7 @@ class ModelComparisonDisplay:
         ax.margins(x=0.1)
         ax.locator_params(axis="x", nbins=5)
         ax.set_xlabel(
-            f"difference from {self.reference},\n"
+            f"difference from {plain_text(self.reference)},\n"
             f"{100 * self.confidence_level:.4g}% interval: worse ← 0 → better"
         )
         hide_frame(ax, y_axis=False)

@@ -59,6 +59,12 @@ def test_calibration():
 
 
 @DISPLAYS
+def test_dollar_signs_make_no_formula(display):
+    shown = display.from_predictions(Y, np.exp(X[:, 0]), name="$5 off $20")
+    assert r"\$5 off \$20" in shown.line_.get_label()
+
+
+@DISPLAYS
 def test_display_protocol(display):
     figure, ax = plt.subplots()
     model = make_pipeline(StandardScaler(), LinearRegression()).fit(X, Y)

@@ -82,6 +82,14 @@ def test_labels_have_the_digits_of_the_interval(numbers, text):
     assert _label(*numbers) == text
 
 
+def test_dollar_signs_make_no_formula():
+    models = {"$5 off": Noisy(1.0, 0), "$20 off": Noisy(1.1, 1)}
+    comparison = compare_models(models, X, X[:, 0], cv=2, scoring="r2")
+    [ax] = ModelComparisonDisplay.from_comparison(comparison).axes_
+    assert [label.get_text() for label in ax.get_yticklabels()] == [r"\$20 off"]
+    assert ax.get_xlabel().startswith(r"difference from \$5 off,")
+
+
 def test_display_protocol(comparison):
     figure, ax = plt.subplots()
     display = ModelComparisonDisplay.from_comparison(
