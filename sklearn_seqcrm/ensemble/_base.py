@@ -212,6 +212,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
         refuse_no_target(self, y)
         warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         X, y = indexable(X, y)
         y, target = self._read_target(y)
         check_consistent_length(X, target)
