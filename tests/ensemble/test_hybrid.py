@@ -540,7 +540,7 @@ def test_errors_of_fit():
     with pytest.raises(ValueError, match="NaN"):
         HybridRegressor(DummyRegressor(), Constant()).fit(rows, [1, np.nan, 2, 3])
     bare = HybridClassifier(DummyClassifier(), HistGradientBoostingClassifier())
-    with pytest.raises((TypeError, ValueError), match="annot|convert") as caught:
+    with pytest.raises((TypeError, ValueError), match=r"annot|convert") as caught:
         bare.fit(X, make_y(X))
     assert "boosting got the rows of X as they are" in caught.value.__notes__[0]
 
