@@ -387,8 +387,9 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
             if takes_weights(model) or name not in str(error):
                 raise
             raise TypeError(
-                "sample_weight is given, and fit of the last step takes none: "
-                f"{estimator!r}. Pass another estimator, or leave out sample_weight."
+                "Rows have weights, and fit of the last step takes none: "
+                f"{estimator!r}. Pass another estimator, or leave out sample_weight, "
+                "and an exposure, which makes weights."
             ) from error
 
 

@@ -230,7 +230,7 @@ def _to_frame(X: Any) -> pd.DataFrame:
                 "ColumnTransformer, and X.iloc[[0]] for one row."
             )
         if hasattr(X, "to_pandas"):
-            way = "X.to_pandas() makes a DataFrame; attach histories to that."
+            way = f"X.to_pandas() makes a DataFrame; attach histories to that. {way}"
         raise TypeError(
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
             f"adds; got {type(X).__module__}.{type(X).__name__}. {way}"

@@ -77,6 +77,8 @@ def read_labels(y: Any) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If some are text and some are not, and so cannot be sorted.
     ValueError
         If there are none, some are missing, or they are no labels of classes.
     """
@@ -86,6 +88,8 @@ def read_labels(y: Any) -> np.ndarray:
         inferred = pd.Series(y).infer_objects()
         if inferred.dtype.kind in "biuf":
             y = inferred.to_numpy()
+        else:
+            _refuse_mixed(y)
     check_classification_targets(y)
     return y
 
@@ -113,6 +117,16 @@ def read_numbers(y: Any) -> np.ndarray:
     numbers = as_quantities(column_or_1d(y, warn=True))
     _refuse_bad(numbers)
     return numbers
+
+
+def _refuse_mixed(labels: np.ndarray) -> None:
+    types = {type(one) for one in labels}
+    others = sorted(one.__name__ for one in types if not issubclass(one, str))
+    if 0 < len(others) < len(types):
+        raise TypeError(
+            f"Labels in y mix text with the types {others}; y.astype(str) makes text "
+            "of all."
+        )
 
 
 def _refuse_bad(y: np.ndarray) -> None:

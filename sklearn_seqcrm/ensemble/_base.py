@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
@@ -28,6 +29,7 @@ from sklearn_seqcrm._sklearn_compat import (
     route_fits,
     safe_indexing,
     seeded,
+    unwrapped,
     weight_key,
     with_inputs_of,
 )
@@ -212,6 +214,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
         refuse_no_target(self, y)
         warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         X, y = indexable(X, y)
         y, target = self._read_target(y)
         check_consistent_length(X, target)
@@ -313,5 +316,13 @@ def _fit_parts(
     fitted = {name: clone(part) for name, part in parts.items()}
     for name, part in fitted.items():
         with task.fit_of(part, f"fit-{name}", rows.X, rows.y):
-            part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
+            try:
+                part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
+            except (TypeError, ValueError) as error:
+                if not any(isinstance(one, Pipeline) for one in unwrapped(part)):
+                    error.add_note(
+                        f"{name} got the rows of X as they are. make_hybrid makes a "
+                        "pipeline of a network, or of an estimator of tables."
+                    )
+                raise
     return fitted

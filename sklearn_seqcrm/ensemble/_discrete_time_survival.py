@@ -235,6 +235,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         refuse_other_task(self._inner(), "classification", owner, "classifier")
         refuse_no_target(self, y)
         warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         X = self._table(X, reset=True)
         objective = Hazards(self.bins)
         targets = objective.read(y)

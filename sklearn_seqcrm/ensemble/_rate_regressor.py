@@ -142,6 +142,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         refuse_other_task(self._inner(), "regression", "RateRegressor", "regressor")
         refuse_no_target(self, y)
         warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         X, targets = self._table(X), as_quantities(column_or_1d(y, warn=True))
         check_consistent_length(X, targets)
         weight: Any = None

@@ -106,12 +106,14 @@ def interval(
     lower, upper : float
         NaN if no sample has a score, or there is one customer only.
 
-    Notes ----- The ends are the quantiles ``a`` and ``1 - a`` of the samples, with ``a
-    = Phi(t_{n - 1, (1 - level) / 2} sqrt(n / (n - 1)))`` instead of ``(1 - level) /
-    2``: the standard deviation of a mean of ``n`` drawn customers is too small by a
-    factor of ``sqrt((n - 1) / n)``, and Student's quantiles with ``n - 1`` degrees of
-    freedom are larger than the normal ones (Hesterberg, "What Teachers Should Know
-    About the Bootstrap", 2015, doi:10.1080/00031305.2015.1089789, section 3.4).
+    Notes
+    -----
+    The ends are the quantiles ``a`` and ``1 - a`` of the samples, with ``a = Phi(t_{n -
+    1, (1 - level) / 2} sqrt(n / (n - 1)))`` instead of ``(1 - level) / 2``: the
+    standard deviation of a mean of ``n`` drawn customers is too small by a factor of
+    ``sqrt((n - 1) / n)``, and Student's quantiles with ``n - 1`` degrees of freedom are
+    larger than the normal ones (Hesterberg, "What Teachers Should Know About the
+    Bootstrap", 2015, doi:10.1080/00031305.2015.1089789, section 3.4).
     """
     defined = samples[np.isfinite(samples)]
     if not len(defined) or n_customers < 2:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
-from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm._columns import ColumnRoles, Table, warn_other_order
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm._typing import Estimator
@@ -105,6 +105,11 @@ def check_no_leakage(
     ValueError
         If `X` has no rows or no history column, or `y` has another number of rows.
 
+    Warns
+    -----
+    UserWarning
+        If `y` has the index of `X` in another order.
+
     See Also
     --------
     CutoffSplit : Cross-validation without overlapping labels.
@@ -148,10 +153,10 @@ def check_no_leakage(
     AssertionError: FunctionTransformer uses the future: 1 of 1 outputs depend on ...
     - transform, 'n_orders': 5 of 5 rows, where events are deleted or added; ...
     """
-    if not any(hasattr(fitted, method) for method in METHODS):
+    if isinstance(fitted, type) or not any(hasattr(fitted, name) for name in METHODS):
         raise TypeError(
-            f"fitted must have one of the methods {', '.join(METHODS)}; got "
-            f"{type(fitted).__name__}."
+            "fitted must be an estimator with one of the methods "
+            f"{', '.join(METHODS)}; got {fitted!r}."
         )
     table = Table.of(X).refuse_no_rows("check_no_leakage")
     table.refuse_encoded("check_no_leakage")
@@ -159,6 +164,7 @@ def check_no_leakage(
         raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
     if y is not None:
         check_consistent_length(X, y)
+        warn_other_order(X, y)
     X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
     findings = _Findings(type(fitted).__name__, X.index, rtol)

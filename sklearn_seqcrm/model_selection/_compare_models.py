@@ -26,6 +26,7 @@ from sklearn_seqcrm._columns import (
     customers_of,
     has_histories,
     known_horizon,
+    warn_other_order,
 )
 from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, split_by, validate_params
@@ -128,7 +129,8 @@ def compare_models(
     cache : str, path or None, default=None
         Folder for the runs. Each is written there when it is done. A later call with
         the same model, parameters, rows and targets reads it, also to compute other
-        scores. It reads pickles: use a folder of your own.
+        scores. Changed code of the model's own classes and functions is noticed, that
+        of what they call is not. It reads pickles: use a folder of your own.
     random_state : int, RandomState or None, default=0
         Draws the customers. Models and splitters have their own seeds.
     verbose : int, default=0
@@ -156,9 +158,10 @@ def compare_models(
     Warns
     -----
     UserWarning
-        If it was interrupted, and only some of the folds are compared. If a fold tests
-        rows that it trains on or, with customers in both parts, trains on labels that
-        were not known at its first test cutoff.
+        If it was interrupted, and only some of the folds are compared. If `y`, `groups`
+        or `params` have the index of `X` in another order: rows are matched by
+        position. If a fold tests rows that it trains on or, with customers in both
+        parts, trains on labels that were not known at its first test cutoff.
 
     See Also
     --------
@@ -242,6 +245,9 @@ def compare_models(
     if reference not in models:
         raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
     metrics = read_metrics(scoring)
+    of_rows = {f"params[{name!r}]": values for name, values in (params or {}).items()}
+    for name, values in {"y": y, "groups": groups, **of_rows}.items():
+        warn_other_order(X, values, name)
     # Events and times differ in dtype: a DataFrame keeps them as they are.
     # A Series keeps its attrs, such as the horizon, for splitters and for models.
     with_attrs = isinstance(y, pd.Series) and bool(y.attrs)

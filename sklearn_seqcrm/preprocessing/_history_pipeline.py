@@ -85,13 +85,16 @@ def make_history_pipeline(
     count as one customer, and each customer counts once per level. Levels that are new
     at prediction have the mean of all customers. If the estimator can validate forward
     in time, the rows at the latest cutoffs are encoded by labels that were known then.
-    For that, its `horizon` and `validation_fraction` are copied to the encoder, also
-    when ``set_params(estimator__horizon=...)`` changes them.
+    For that, its `horizon` and `validation_fraction` are copied to the encoder.
     Weights of rows are not used: leave out rows whose labels must not count, instead of
     giving them the weight 0. On data with stores and products, target encodings were as
     good as one-hot ones or better; the page on statics has the figures.
 
     A column named by the parameter ``exposure`` of `estimator` is passed on unchanged.
+
+    If `set_params` changes the estimator, or its parameters `exposure`, `pretrained`,
+    `horizon` or `validation_fraction`, the other steps follow, except where they were
+    given another value.
 
     Every part has its parameters, such as ``encoder__max_categories``,
     ``encoder__time_zone``, ``statics__numeric__simpleimputer__strategy`` and
@@ -117,18 +120,13 @@ def make_history_pipeline(
             f"many_levels must be 'one-hot' or 'target'; got {many_levels!r}."
         )
     by_target = _encoder_for(estimator) if many_levels == "target" else None
-    # The exposure is an offset of the estimator, in its own unit: it is not scaled.
-    exposure = getattr(estimator, "exposure", None)
-    if not isinstance(exposure, str | Integral | None):
-        raise TypeError(
-            "exposure must be the name of a column of X, such as exposure='days'; got "
-            f"a {type(exposure).__name__}."
-        )
-    parts = [("history", "passthrough", ColumnsOfKind("history"))]
-    if exposure is not None:
-        parts.append(("exposure", "passthrough", ColumnsOfKind("exposure", exposure)))
+    exposure = _exposure_of(estimator)
     statics = StaticsTransformer(
-        [*parts, *static_parts(exposure, by_target)],
+        [
+            ("history", "passthrough", ColumnsOfKind("history")),
+            *_exposure_part(exposure),
+            *static_parts(exposure, by_target),
+        ],
         verbose_feature_names_out=plain_name,
     ).set_output(transform="pandas")
     # Intermediate tables are pandas, whatever output the user has configured.
@@ -138,6 +136,25 @@ def make_history_pipeline(
         [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
         memory=memory,
     )
+
+
+def _exposure_part(exposure: Any) -> list[tuple[str, Any, Any]]:
+    """Return the part of the statics that passes the exposure on, if there is one."""
+    if exposure is None:
+        return []
+    return [("exposure", "passthrough", ColumnsOfKind("exposure", exposure))]
+
+
+def _exposure_of(estimator: Any) -> Any:
+    """Return the column that is an offset of the estimator, and so is not scaled."""
+    found = (getattr(one, "exposure", None) for one in unwrapped(estimator))
+    exposure = next((one for one in found if one is not None), None)
+    if not isinstance(exposure, str | Integral | None):
+        raise TypeError(
+            "exposure must be the name of a column of X, such as exposure='days'; got "
+            f"a {type(exposure).__name__}."
+        )
+    return exposure
 
 
 def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
@@ -160,7 +177,7 @@ def _known_before(estimator: Any) -> Any:
     return pretrained if hasattr(pretrained, "_encoders") else None
 
 
-_OF_LEVELS = "statics__level__customertargetencoder__"
+_OF_LEVELS = "statics__level__customertargetencoder"
 
 
 class HistoryPipeline(Pipeline):
@@ -172,7 +189,7 @@ class HistoryPipeline(Pipeline):
     """
 
     def set_params(self, **kwargs: Any) -> Self:
-        """Set parameters, and those that the encoder of levels shares with the network.
+        """Set parameters, and let the other steps follow the estimator.
 
         Parameters
         ----------
@@ -185,17 +202,45 @@ class HistoryPipeline(Pipeline):
             The pipeline.
         """
         self._refuse_unknown_params(kwargs)
+        before, exposure = self._derived_params(), self._exposure()
         super().set_params(**kwargs)
-        # A search over the parameters of the network must not leave the encoder behind.
+        # A search over the parameters of the network must not leave other steps behind.
         params = self.get_params()
-        for source, value in kwargs.items():
-            step, _, rest = source.partition("__")  # no rest: steps, or a whole step
-            name = rest.split("__")[-1]
-            target = _OF_LEVELS + name
-            is_shared = name in ("horizon", "validation_fraction")
-            if step == "estimator" and is_shared and target in params.keys() - kwargs:
-                super().set_params(**{target: value})
+        for name, value in self._derived_params().items():
+            # Values that the user gave to another step are kept.
+            if name not in kwargs and name in before and params[name] == before[name]:
+                super().set_params(**{name: value})
+        if self._exposure() != exposure and "statics" not in kwargs:
+            self._set_exposure(self._exposure())
         return self
+
+    def _derived_params(self) -> dict[str, Any]:
+        """Return parameters of other steps by those of the estimator."""
+        params = self.get_params()
+        estimator = params.get("estimator")
+        derived = {"encoder__pretrained": _known_before(estimator)}
+        if _OF_LEVELS in params and hasattr(estimator, "get_params"):
+            of_levels = _encoder_for(estimator).get_params()
+            derived |= {f"{_OF_LEVELS}__{name}": of_levels[name] for name in of_levels}
+        return {name: derived[name] for name in derived.keys() & params.keys()}
+
+    def _exposure(self) -> Any:
+        return _exposure_of(self.named_steps.get("estimator"))
+
+    def _set_exposure(self, exposure: Any) -> None:
+        """Let the statics pass on another column, or none, as the exposure."""
+        statics = self.named_steps.get("statics")
+        if not isinstance(statics, StaticsTransformer):
+            return
+        numeric = ColumnsOfKind("numeric", exposure)
+        parts = [
+            (name, part, numeric if name == "numeric" else columns)
+            for name, part, columns in statics.transformers
+            if name != "exposure"
+        ]
+        statics.set_params(
+            transformers=[*parts[:1], *_exposure_part(exposure), *parts[1:]]
+        )
 
     def _refuse_unknown_params(self, params: Mapping[str, Any]) -> None:
         """Raise a ValueError without the long repr that scikit-learn's would have."""

@@ -62,7 +62,6 @@ def test_labels_of_text_stay_objects():
     ("labels", "message"),
     [
         (np.array([1, None, 2], dtype=object), "1 of 3 targets are missing"),
-        (np.array([1, "a", 2], dtype=object), "unknown"),
         ([0.5, 1.5, 2.0], "continuous"),
         ([], "no targets"),
     ],
@@ -70,6 +69,13 @@ def test_labels_of_text_stay_objects():
 def test_other_labels_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
         read_labels(labels)
+
+
+@pytest.mark.parametrize("labels", [[1, "a", 2], ["a", 1, 2]])
+def test_labels_of_text_and_numbers_are_refused(labels):
+    message = r"y mix text with the types \['int'\]; y.astype\(str\) makes text of all"
+    with pytest.raises(TypeError, match=message):
+        read_labels(np.array(labels, dtype=object))
 
 
 @pytest.mark.parametrize("y", [[3, 1], [Decimal(3), Decimal(1)], [[3.0], [1.0]]])
@@ -137,7 +143,7 @@ def test_targets_of_another_index_do_not_warn(y):
     warn_other_order(ROWS.set_axis(["a", "a", "b"]), pd.Series([1, 2, 3], list("baa")))
 
 
-def test_estimators_warn_of_targets_in_another_order():
+def test_estimators_warn_of_values_in_another_order():
     X = pd.DataFrame({"x": np.arange(60.0), "days": 7.0})
     number = pd.Series(np.arange(60.0), index=X.index[::-1])
     label = (number > 30).astype(int)
@@ -154,6 +160,13 @@ def test_estimators_warn_of_targets_in_another_order():
     ):
         with pytest.warns(UserWarning, match="y has the index of X in another order"):
             model.fit(X, y)
+    for model, y in (
+        (DiscreteTimeSurvival(bins=2), survival),
+        (RateRegressor(exposure="days"), number),
+        (HybridRegressor(LSTMRegressor(**small), LinearRegression()), number),
+    ):
+        with pytest.warns(UserWarning, match="sample_weight has the index of X in"):
+            model.fit(X, y.sort_index(), sample_weight=number + 1)
     for model in (
         LSTMUpliftRegressor(**small),
         UpliftRegressor(LinearRegression(), learner="t"),

@@ -373,6 +373,11 @@ def test_the_encoder_follows_the_parameters_of_the_network():
     model.set_params(estimator__hidden_size=4)
     assert model.get_params()[encoder + "horizon"] == "90D"
     make_history_pipeline(LSTMClassifier()).set_params(estimator__horizon="30D")
+    model = make_history_pipeline(LSTMClassifier(), many_levels="target")
+    model.set_params(estimator=LSTMRegressor(horizon="7D"))
+    found = model["statics"].transformers[-1][1]["customertargetencoder"]
+    assert (found.task, found.horizon) == ("regression", "7D")
+    assert model.set_params(estimator="passthrough")[-1] == "passthrough"
 
 
 def test_effects_on_labels_of_text():

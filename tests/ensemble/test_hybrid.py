@@ -539,6 +539,10 @@ def test_errors_of_fit():
         model.fit([[0.5, 0.5]] * 4, [0, 1, 0, 1], [1, 1, 2, 1])
     with pytest.raises(ValueError, match="NaN"):
         HybridRegressor(DummyRegressor(), Constant()).fit(rows, [1, np.nan, 2, 3])
+    bare = HybridClassifier(DummyClassifier(), HistGradientBoostingClassifier())
+    with pytest.raises((TypeError, ValueError), match=r"annot|convert") as caught:
+        bare.fit(X, make_y(X))
+    assert "boosting got the rows of X as they are" in caught.value.__notes__[0]
 
 
 # Callbacks ----------------------------------------------------------------------------

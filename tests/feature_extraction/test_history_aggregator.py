@@ -543,6 +543,10 @@ def test_a_network_reads_histories_and_aggregates():
     plain = HistoryAggregator(max_features=5).fit_transform(X)
     assert_frame_equal(table.drop(columns="history"), plain)
     check_no_leakage(clone(model).fit(X, y), X, n_cutoffs=1)
+    of_polars = clone(model)
+    of_polars[0].set_output(transform="polars")
+    with pytest.raises(TypeError, match=r"transformer, its set_output\(transform='pan"):
+        of_polars.fit(X, y)
     # The five aggregates are further statics of the network.
     alone = make_history_pipeline(clone(network)).fit(X, y)
     assert model.fit(X, y)[-1][-1]._n_static >= alone[-1]._n_static + 5

@@ -432,6 +432,7 @@ FITTED = RFMFeatures().fit(X)
 
 BAD = {
     "no methods": (BaseEstimator(), X, {}, TypeError, "transform, .*got BaseEstimator"),
+    "a class": (RFMFeatures, X, {}, TypeError, "an estimator with.*got <class .*RFMF"),
     "not fitted": (RFMFeatures(), X, {}, NotFittedError, "not fitted yet"),
     "an array": (FITTED, np.zeros((2, 2)), {}, TypeError, "X must be a pandas Data"),
     "no history": (FITTED, X[["age"]], {}, ValueError, "X has no history column"),
@@ -556,8 +557,12 @@ def test_columns_that_no_output_depends_on_pass():
 def test_one_label_of_another_value_is_found():
     X, _ = labelled_rows()
     X = X.assign(label=np.arange(40) == 7)
+    rfm = RFMFeatures().fit(X)
     with pytest.raises(AssertionError, match=r"\['label'\] of X hold y"):
-        check_no_leakage(RFMFeatures().fit(X), X, X["label"])
+        check_no_leakage(rfm, X, X["label"])
+    # Rows are matched by position: another order hides the column.
+    with pytest.warns(UserWarning, match="y has the index of X in another order"):
+        check_no_leakage(rfm, X, X["label"].iloc[::-1])
 
 
 def test_columns_that_only_explain_the_labels_pass():

@@ -258,7 +258,7 @@ def test_splitters_that_need_groups_get_customers(splitter, same):
 
 
 def test_series_as_y():
-    y = pd.Series(Y, index=RNG.permutation(N))
+    y = pd.Series(Y, index=N + RNG.permutation(N))
     models = {"one": LogisticRegression()}
     args = {"cv": 2, "scoring": "roc_auc", "n_resamples": 2}
     found = compare_models(models, pd.DataFrame(X), y, **args)

@@ -1,13 +1,19 @@
 """Warnings of compare_models about folds that look into the future."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GroupKFold, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
 
 
@@ -52,6 +58,26 @@ def test_a_warning_of_known_futures(horizon, train, test, says):
         return
     with pytest.warns(UserWarning, match=says) as caught:
         compare(X)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["y", "groups", "params['sample_weight']"])
+def test_a_warning_of_values_in_another_order(name):
+    """They are matched to the rows of X by position."""
+    X, y = rows_at_cutoffs(None)
+    tree = DecisionTreeClassifier(random_state=0)
+    with config_context(enable_metadata_routing=True):
+        tree.set_fit_request(sample_weight=True)
+    given = {"y": y, "groups": X["who"], "params['sample_weight']": y + 1}
+    given[name] = given[name].iloc[::-1]
+    y, groups, weight = given.values()
+    options = {"cv": 2, "scoring": "accuracy", "n_resamples": 5, "groups": groups}
+    options["params"] = {"sample_weight": weight}
+    models = {"a": make_pipeline(RFMFeatures(remainder="drop"), tree)}
+    says = re.escape(f"{name} has the index of X in another order")
+    with pytest.warns(UserWarning, match=says) as caught:
+        compare_models(models, X, y, **options)
     assert len(caught) == 1
     assert caught[0].filename == __file__
 

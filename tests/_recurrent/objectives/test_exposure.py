@@ -224,9 +224,29 @@ def test_absent_exposure_columns_are_refused():
     with pytest.raises(ValueError, match=r"exposure=7 is no position .* X has 2"):
         LSTMRegressor(**{**RATE, "exposure": 7}).fit(np.ones((48, 2)), Y)
     late = make_history_pipeline(LSTMRegressor(**{**RATE, "exposure": None}))
-    late.set_params(estimator__exposure="days")
+    late[-1].exposure = "days"
     with pytest.raises(ValueError, match="If a step before has scaled the column"):
         late.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "days"), ("days", None), ("days", "twice")]
+)
+def test_the_statics_follow_the_exposure_that_is_set(before, after):
+    """As in a pipeline that was made with the exposure, also in a search."""
+    table = X.assign(twice=2 * DAYS)
+    of = {one: LSTMRegressor(**{**RATE, "exposure": one}) for one in (before, after)}
+    mean = {"statics__numeric__simpleimputer__strategy": "mean"}
+    expected = make_history_pipeline(of[after]).set_params(**mean)
+    expected = expected.fit(table, Y).predict(table)
+    for params in ({"estimator__exposure": after}, {"estimator": of[after]}):
+        model = make_history_pipeline(of[before]).set_params(**mean)
+        found = model.set_params(**params).fit(table, Y).predict(table)
+        assert_array_equal(found, expected)
+    searched = GridSearchCV(of[before], {"exposure": [after]}, cv=2)
+    nested = make_history_pipeline(searched)
+    nested.set_params(estimator__estimator__exposure=after, estimator__param_grid={})
+    assert_array_equal(nested.set_params(**mean).fit(table, Y).predict(table), expected)
 
 
 # On a grid of horizons, as users write it ---------------------------------------------

@@ -126,8 +126,12 @@ def test_clones_and_searches_keep_the_pretrained_model_fitted(X, event_model):
     found = GridSearchCV(model, {"estimator__dropout": [0.0, 0.2]}, cv=2).fit(X, y)
     assert found.best_estimator_[-1].pretrained is event_model
     grid = {"estimator__pretrained": [None, FrozenEstimator(event_model)]}
-    found = GridSearchCV(model, grid, cv=2).fit(X, y)
-    assert np.isfinite(found.cv_results_["mean_test_score"]).all()
+    for start in (model, make_history_pipeline(LSTMClassifier(**SMALL, n_networks=1))):
+        found = GridSearchCV(start, grid, cv=2).fit(X, y)
+        assert np.isfinite(found.cv_results_["mean_test_score"]).all()
+    assert model.set_params(estimator__pretrained=None)[0].pretrained is None
+    model.set_params(encoder__pretrained=event_model, estimator__dropout=0.1)
+    assert model[0].pretrained is event_model
 
 
 def test_pickles_hold_the_pretrained_model_once(X, event_model):
