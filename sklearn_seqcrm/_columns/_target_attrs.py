@@ -77,6 +77,8 @@ def read_labels(y: Any) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If they are text and other labels, which have no order.
     ValueError
         If there are none, some are missing, or they are no labels of classes.
     """
@@ -86,6 +88,13 @@ def read_labels(y: Any) -> np.ndarray:
         inferred = pd.Series(y).infer_objects()
         if inferred.dtype.kind in "biuf":
             y = inferred.to_numpy()
+        is_text = np.array([isinstance(one, str) for one in y])
+        if is_text.any() and not is_text.all():
+            raise TypeError(
+                f"{is_text.sum()} of {len(y)} labels of y are text, such as "
+                f"{y[is_text][0]!r}, and the others are not, such as "
+                f"{y[~is_text][0]!r}. Convert them to one type: y.astype(str)."
+            )
     check_classification_targets(y)
     return y
 

@@ -53,6 +53,13 @@ def test_numbers_and_booleans_may_be_objects(labels):
     assert found.tolist() == labels
 
 
+@pytest.mark.parametrize("labels", [["a", 1, "b"], [1, "a", "b"]])
+def test_labels_of_text_and_numbers_are_an_error(labels):
+    message = "2 of 3 labels of y are text, such as 'a', and the others .* such as 1."
+    with pytest.raises(TypeError, match=message + r".*astype\(str\)"):
+        read_labels(np.array(labels, dtype=object))
+
+
 def test_labels_of_text_stay_objects():
     labels = np.array(["b", "a", "1"], dtype=object)
     assert read_labels(labels).tolist() == ["b", "a", "1"]
@@ -62,7 +69,6 @@ def test_labels_of_text_stay_objects():
     ("labels", "message"),
     [
         (np.array([1, None, 2], dtype=object), "1 of 3 targets are missing"),
-        (np.array([1, "a", 2], dtype=object), "unknown"),
         ([0.5, 1.5, 2.0], "continuous"),
         ([], "no targets"),
     ],
