@@ -42,20 +42,23 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
     ------
     ValueError
         If each level of a column occurs in one arm only and each arm has one level,
-        and chance does not explain it: ``n_arms ** -n < 1e-6``.
+        and chance does not explain it: ``n_arms ** (n_arms - n) < 1e-6``, with the
+        number of arms that occur.
     """
     if not isinstance(X, pd.DataFrame):
         return
-    # Equal columns of few rows may be chance, one in n_arms ** n.
-    if len(labels) ** -float(len(arms)) > _BY_CHANCE:
+    # Equal columns of few rows may be chance: the first row of each arm has any level,
+    # and each of the others has that of its arm with a probability of 1 in n_arms.
+    n_arms = len(np.unique(arms))
+    if float(n_arms) ** (n_arms - len(arms)) > _BY_CHANCE:
         return
     for place, name in enumerate(X.columns):
         column = X.iloc[:, place]
-        if holds_histories(column) or column.iloc[:1000].nunique() > len(labels):
+        if holds_histories(column) or column.iloc[:1000].nunique() > n_arms:
             continue
         levels, distinct = pd.factorize(column, use_na_sentinel=False)
         pairs = np.unique(levels * len(labels) + arms)
-        if len(distinct) == len(pairs) == len(labels):
+        if len(distinct) == len(pairs) == n_arms:
             raise ValueError(
                 f"The column {name!r} of X is the treatment: each of its levels, "
                 f"{list(distinct)}, occurs in one arm. Drop it from X; the treatment "

@@ -78,7 +78,7 @@ def read_labels(y: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If some are text and some are not, and so cannot be sorted.
+        If they are text and other labels, which have no order.
     ValueError
         If there are none, some are missing, or they are no labels of classes.
     """
@@ -120,12 +120,12 @@ def read_numbers(y: Any) -> np.ndarray:
 
 
 def _refuse_mixed(labels: np.ndarray) -> None:
-    types = {type(one) for one in labels}
-    others = sorted(one.__name__ for one in types if not issubclass(one, str))
-    if 0 < len(others) < len(types):
+    is_text = np.array([isinstance(one, str) for one in labels])
+    if is_text.any() and not is_text.all():
         raise TypeError(
-            f"Labels in y mix text with the types {others}; y.astype(str) makes text "
-            "of all."
+            f"{is_text.sum()} of {len(labels)} labels of y are text, such as "
+            f"{labels[is_text][0]!r}, and the others are not, such as "
+            f"{labels[~is_text][0]!r}. Convert them to one type: y.astype(str)."
         )
 
 

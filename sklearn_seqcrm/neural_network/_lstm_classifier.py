@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
@@ -425,6 +426,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             if classes is None:
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit."
+                )
+            if n_missing := int(np.sum(pd.isna(classes))):
+                raise ValueError(
+                    f"classes has {n_missing} missing values; leave them out."
                 )
             if len(np.unique(classes)) < 2:
                 raise ValueError(

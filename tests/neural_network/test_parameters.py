@@ -119,3 +119,15 @@ def test_a_device_of_torch():
     model.set_params(device=torch.device("meta"))
     with pytest.raises(ValueError, match="its device, 'cpu'; got device='meta'"):
         model.fit(X, Y)
+
+
+def test_methods_are_those_of_the_loss_of_the_fit():
+    """A parameter that is set afterwards applies to the next fit."""
+    y = np.arange(len(X), dtype="float64")
+    model = LSTMRegressor(**SMALL, loss="quantile").fit(X, y)
+    expected = model.predict_quantiles(X)
+    model.set_params(loss="poisson")
+    assert_array_equal(model.predict_quantiles(X), expected)
+    model.fit(X, y).set_params(loss="quantile")
+    assert not hasattr(model, "predict_quantiles")
+    assert hasattr(clone(model), "predict_quantiles")

@@ -90,6 +90,7 @@ def test_weights_change_the_fit():
     [
         ({}, Y, None, "classes must be passed on the first call to partial_fit"),
         ({}, Y, ["no", "no"], r"classes must be two at least; got \['no'\]"),
+        ({}, Y == "yes", [0, 1, np.nan], "classes has 1 missing .* leave them out"),
         ({}, Y, ["no", "maybe"], r"y has the labels \['yes'\], which are not in class"),
         (
             {"class_weight": "balanced"},

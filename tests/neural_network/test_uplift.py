@@ -123,6 +123,30 @@ def test_the_decision_in_the_history_is_an_error(kind, of_weight):
         model.fit(hidden.assign(mailed=given["estimator__treatment"]), y, **given)
 
 
+@pytest.mark.parametrize("kind", [LSTMUpliftClassifier, LSTMUpliftRegressor])
+def test_rows_of_one_treatment_do_not_show_it(kind):
+    """Any column of two levels has each of them in the only arm."""
+    Z = make_frame()
+    y = (np.arange(len(Z)) // 2 % 2).astype("float64")
+    Z = Z.assign(flag=np.arange(len(Z)) // 4 % 2)
+    treatment = np.arange(len(Z)) % 2
+    model = kind(**SMALL).fit(Z, y, treatment=treatment)
+    treated = treatment == 1
+    model.partial_fit(Z[treated], y[treated], treatment=treatment[treated])
+    with pytest.raises(ValueError, match="treatment must have two labels or more"):
+        model.fit(Z, y, treatment=np.ones(len(Z)))
+
+
+@pytest.mark.parametrize("kind", [LSTMUpliftClassifier, LSTMUpliftRegressor])
+def test_effects_in_place_of_treatments_are_an_error(kind):
+    """Each row has its own label, as it has its own level of a static."""
+    Z = make_frame()
+    y = (np.arange(len(Z)) // 2 % 2).astype("float64")
+    Z = Z.assign(number=np.arange(len(Z)) * 0.7)
+    with pytest.raises(ValueError, match="are treatment and effect swapped"):
+        kind(**SMALL).fit(Z, y, treatment=np.arange(len(Z)) * 1.0)
+
+
 def test_intervals_come_from_the_networks():
     model = fit(n_networks=3, treatment=THREE, control="none", confidence_level=0.8)
     single = copy.copy(model)

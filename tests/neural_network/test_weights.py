@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
+from sklearn_seqcrm._recurrent.objectives._numbers import weighted_quantile
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -119,6 +120,23 @@ def test_a_weighted_median_equals_that_of_copies():
     copies = np.repeat(y, weight)
     expected = clone(model).fit(np.zeros((7, 1)), copies).predict(rows)
     assert_allclose(weighted, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.3, 1e-7, 7.0])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_quantiles_do_not_depend_on_the_unit_of_weights(factor, share):
+    """Also where exactly the share of the weight lies below a target."""
+    rng = np.random.default_rng(0)
+    for n in (10, 20, 30):
+        weight = np.full(n, factor)
+        expected = np.arange(n)[round(n * share) - 1]
+        assert weighted_quantile(np.arange(n), weight, share) == expected
+        weight = rng.integers(0, 3, n).astype("float64")
+        weight[-1] += 10 - weight.sum() % 10
+        below = np.cumsum(weight)
+        expected = np.flatnonzero(below >= round(weight.sum() * share))[0]
+        for one in (weight, weight * factor):
+            assert weighted_quantile(np.arange(n), one, share) == expected
 
 
 @pytest.mark.parametrize(

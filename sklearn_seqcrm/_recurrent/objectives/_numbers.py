@@ -345,7 +345,10 @@ def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) ->
     """Return the smallest target at or below which `share` of the weight lies."""
     order = np.argsort(y, kind="stable")
     below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
-    return float(y[order][np.searchsorted(below, below[-1] * share)])
+    # Less a rounding error: the unit of the weights must not decide between two
+    # targets, where exactly this share lies at or below the first of them.
+    least = below[-1] * share * (1 - 1e-9)
+    return float(y[order][np.searchsorted(below, least)])
 
 
 def _columns(y: np.ndarray) -> np.ndarray:
