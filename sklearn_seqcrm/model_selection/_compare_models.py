@@ -129,8 +129,7 @@ def compare_models(
     cache : str, path or None, default=None
         Folder for the runs. Each is written there when it is done. A later call with
         the same model, parameters, rows and targets reads it, also to compute other
-        scores. Changed code of the model's own classes and functions is noticed, that
-        of what they call is not. It reads pickles: use a folder of your own.
+        scores. It reads pickles: use a folder of your own.
     random_state : int, RandomState or None, default=0
         Draws the customers. Models and splitters have their own seeds.
     verbose : int, default=0

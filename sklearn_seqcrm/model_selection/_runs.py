@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import getsource, isfunction
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -164,15 +163,11 @@ class Job(NamedTuple):
     def path(self, folder: Path, data: str) -> Path:
         """Return the file of this run; its name is a hash of all that a run depends on.
 
-        These are the parameters of the model, the source code of its classes and
-        functions, the positions of the rows, and `data`, a hash of their contents and
-        of the version of this library. Names of models and scores are not among them: a
-        renamed model and a new score find the file.
+        These are the parameters of the model, the positions of the rows, and `data`, a
+        hash of their contents and of the version of this library. Names of models and
+        scores are not among them: a renamed model and a new score find the file.
         """
-        model = clone(self.estimator)
-        parts = [model, *model.get_params().values()]
-        code = [_source(one if isfunction(one) else type(one)) for one in parts]
-        key = joblib.hash((data, model, code, self.train, self.test))
+        key = joblib.hash((data, clone(self.estimator), self.train, self.test))
         return folder / f"{key}.run"
 
 
@@ -189,14 +184,6 @@ def run_in_worker(
     with warnings.catch_warnings(record=True) as found:
         run = job.run(*args)
     return run, [(str(one.message), _made_of_text(one.category)) for one in found]
-
-
-def _source(one: Any) -> str:
-    """Return the source code of a class or function, "" where there is none."""
-    try:
-        return getsource(one)
-    except (OSError, TypeError):  # typed into a prompt, or compiled
-        return ""
 
 
 def _made_of_text(category: type[Warning]) -> type[Warning]:

@@ -121,6 +121,11 @@ def make_history_pipeline(
         )
     by_target = _encoder_for(estimator) if many_levels == "target" else None
     exposure = _exposure_of(estimator)
+    if not isinstance(exposure, str | Integral | None):
+        raise TypeError(
+            "exposure must be the name of a column of X, such as exposure='days'; got "
+            f"a {type(exposure).__name__}."
+        )
     statics = StaticsTransformer(
         [
             ("history", "passthrough", ColumnsOfKind("history")),
@@ -138,23 +143,19 @@ def make_history_pipeline(
     )
 
 
-def _exposure_part(exposure: Any) -> list[tuple[str, Any, Any]]:
+def _exposure_part(
+    exposure: Any, transformer: Any = "passthrough"
+) -> list[tuple[str, Any, Any]]:
     """Return the part of the statics that passes the exposure on, if there is one."""
     if exposure is None:
         return []
-    return [("exposure", "passthrough", ColumnsOfKind("exposure", exposure))]
+    return [("exposure", transformer, ColumnsOfKind("exposure", exposure))]
 
 
 def _exposure_of(estimator: Any) -> Any:
     """Return the column that is an offset of the estimator, and so is not scaled."""
     found = (getattr(one, "exposure", None) for one in unwrapped(estimator))
-    exposure = next((one for one in found if one is not None), None)
-    if not isinstance(exposure, str | Integral | None):
-        raise TypeError(
-            "exposure must be the name of a column of X, such as exposure='days'; got "
-            f"a {type(exposure).__name__}."
-        )
-    return exposure
+    return next((one for one in found if one is not None), None)
 
 
 def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
@@ -173,8 +174,8 @@ def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
 
 def _known_before(estimator: Any) -> Any:
     """Return the pretrained model of an estimator, if it encodes histories."""
-    pretrained = getattr(estimator, "pretrained", None)
-    return pretrained if hasattr(pretrained, "_encoders") else None
+    found = (getattr(one, "pretrained", None) for one in unwrapped(estimator))
+    return next((one for one in found if hasattr(one, "_encoders")), None)
 
 
 _OF_LEVELS = "statics__level__customertargetencoder"
@@ -204,14 +205,20 @@ class HistoryPipeline(Pipeline):
         self._refuse_unknown_params(kwargs)
         before, exposure = self._derived_params(), self._exposure()
         super().set_params(**kwargs)
+        if "steps" in kwargs:
+            return self
         # A search over the parameters of the network must not leave other steps behind.
         params = self.get_params()
+        changed = {
+            name.rpartition("__")[2] for name in kwargs if name.startswith("estimator__")
+        }
         for name, value in self._derived_params().items():
             # Values that the user gave to another step are kept.
-            if name not in kwargs and name in before and params[name] == before[name]:
+            follows = name not in before or params[name] == before[name]
+            if name not in kwargs and (follows or name.rpartition("__")[2] in changed):
                 super().set_params(**{name: value})
-        if self._exposure() != exposure and "statics" not in kwargs:
-            self._set_exposure(self._exposure())
+        if not {"statics", "statics__transformers"} & kwargs.keys():
+            self._move_exposure(exposure)
         return self
 
     def _derived_params(self) -> dict[str, Any]:
@@ -225,22 +232,28 @@ class HistoryPipeline(Pipeline):
         return {name: derived[name] for name in derived.keys() & params.keys()}
 
     def _exposure(self) -> Any:
-        return _exposure_of(self.named_steps.get("estimator"))
+        """Return the exposure; None also if it is no column, which `fit` refuses."""
+        exposure = _exposure_of(self.named_steps.get("estimator"))
+        return exposure if isinstance(exposure, str | Integral) else None
 
-    def _set_exposure(self, exposure: Any) -> None:
-        """Let the statics pass on another column, or none, as the exposure."""
-        statics = self.named_steps.get("statics")
-        if not isinstance(statics, StaticsTransformer):
+    def _move_exposure(self, before: Any) -> None:
+        """Let the statics pass on the exposure of the estimator instead of another."""
+        statics, exposure = self.named_steps.get("statics"), self._exposure()
+        if exposure == before or not isinstance(statics, StaticsTransformer):
             return
-        numeric = ColumnsOfKind("numeric", exposure)
-        parts = [
-            (name, part, numeric if name == "numeric" else columns)
-            for name, part, columns in statics.transformers
-            if name != "exposure"
-        ]
-        statics.set_params(
-            transformers=[*parts[:1], *_exposure_part(exposure), *parts[1:]]
-        )
+        former: Any = "passthrough"
+        parts: list[tuple[str, Any, Any]] = []
+        for name, part, columns in statics.transformers:
+            if name == "exposure":
+                former = part
+                continue
+            # Columns that the user chose are kept.
+            if name == "numeric" and isinstance(columns, ColumnsOfKind):
+                columns = ColumnsOfKind("numeric", exposure)
+            parts.append((name, part, columns))
+        place = int(parts[0][0] == "history") if parts else 0
+        parts[place:place] = _exposure_part(exposure, former)
+        statics.set_params(transformers=parts)
 
     def _refuse_unknown_params(self, params: Mapping[str, Any]) -> None:
         """Raise a ValueError without the long repr that scikit-learn's would have."""

@@ -1,6 +1,5 @@
 """Runs of compare_models: time, memory, cache, interruptions, warnings."""
 
-import importlib
 import subprocess
 import sys
 import time
@@ -147,47 +146,6 @@ def test_keys_do_not_depend_on_earlier_use(tmp_path):
     other = table.assign(age=table["age"] + 1)
     compare_models({"a": DummyClassifier()}, other, make_y(table), **args)
     assert len(list(tmp_path.iterdir())) == 4
-
-
-_CODE = """
-import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
-
-class Constant(RegressorMixin, BaseEstimator):
-    def fit(self, X, y):
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), {number})
-
-def scaled(X):
-    return X * {number}
-
-models = dict(
-    a=Constant(),
-    b=make_pipeline(FunctionTransformer(scaled), LinearRegression()),
-)
-"""
-
-
-def test_a_changed_function_or_class_is_a_new_run(tmp_path, monkeypatch):
-    """A notebook or a module is edited, and its names stay the same."""
-    monkeypatch.syspath_prepend(tmp_path)
-    args = {"cv": 2, "scoring": "neg_mean_absolute_error", "n_resamples": 2}
-    found = []
-    for number in (0, 100, 100):
-        (tmp_path / "edited_models.py").write_text(_CODE.format(number=number))
-        importlib.invalidate_caches()
-        sys.modules.pop("edited_models", None)
-        models = importlib.import_module("edited_models").models
-        cached = compare_models(models, X, Y, cache=tmp_path / "runs", **args)
-        assert_frame_equal(cached.scores, compare_models(models, X, Y, **args).scores)
-        found.append(len(list((tmp_path / "runs").iterdir())))
-    assert found == [4, 8, 8]
-    sys.modules.pop("edited_models")
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", None])
