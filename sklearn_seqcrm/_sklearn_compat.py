@@ -388,8 +388,8 @@ def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> A
                 raise
             raise TypeError(
                 "Rows have weights, and fit of the last step takes none: "
-                f"{estimator!r}. Pass another estimator, or leave out sample_weight, "
-                "and an exposure, which makes weights."
+                f"{estimator!r}. Pass another estimator, or leave out sample_weight. "
+                "The exposure of a RateRegressor makes weights, too."
             ) from error
 
 

@@ -42,8 +42,8 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
     ------
     ValueError
         If each level of a column occurs in one arm only and each arm has one level,
-        and chance does not explain it: ``n_arms ** (n_arms - n) < 1e-6``, with the
-        number of arms that occur.
+        and chance does not explain it: ``n_arms ** (n_arms - n) < 1e-6``, where n_arms
+        is the number of arms that occur.
     """
     if not isinstance(X, pd.DataFrame):
         return

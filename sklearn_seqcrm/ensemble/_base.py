@@ -17,7 +17,12 @@ from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import customers_of, split_customers, warn_other_order
+from sklearn_seqcrm._columns import (
+    customers_of,
+    has_histories,
+    split_customers,
+    warn_other_order,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -319,10 +324,11 @@ def _fit_parts(
             try:
                 part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
             except (TypeError, ValueError) as error:
-                if not any(isinstance(one, Pipeline) for one in unwrapped(part)):
+                is_bare = not any(isinstance(one, Pipeline) for one in unwrapped(part))
+                if is_bare and has_histories(rows.X):
                     error.add_note(
-                        f"{name} got the rows of X as they are. make_hybrid makes a "
-                        "pipeline of a network, or of an estimator of tables."
+                        f"{name} got the histories of X as they are. If it needs "
+                        "tensors or a table, make it by make_hybrid."
                     )
                 raise
     return fitted

@@ -137,9 +137,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         )
         self.nets_ = [net]
         net.module_.time.offset_never(0.0)
-        if valid is not None:
-            # Validation scores are those of the weights, not of an older shrinkage.
-            reset_state_shrinkage(net)
+        # An older shrinkage does not fit the new weights.
+        reset_state_shrinkage(net)
         epochs = EpochSteps(task, self.nets_)
         train(self, net, seeds, self.max_epochs, data, valid, epochs)
         if valid is not None:

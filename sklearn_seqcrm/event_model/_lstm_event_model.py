@@ -175,8 +175,10 @@ class LSTMEventModel(RecommendingEventModel):
     censored and has the likelihood ``p1 + 1 - F``: without it the model would assume
     that every customer comes back. In the record, customers who have left look like
     those who come back after its end: beyond the longest history, ``p1`` extrapolates.
-    After training, the log odds of ``p1`` are calibrated on landmarks within the record
-    if these contradict the trained ones.
+    After training, the state that ``g`` depends on is shrunk towards its mean by a
+    factor that is chosen on the customers set aside for early stopping, 1 without any.
+    Then the log odds of ``p1`` are calibrated on landmarks within the record, if these
+    contradict the trained ones.
 
     **Moments.** With `moments`, ``h`` depends on the events before only by moments:
     their order within a moment does not matter to the time and the fields of later

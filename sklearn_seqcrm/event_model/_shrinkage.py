@@ -7,9 +7,10 @@ overfit while the others still improve:
 - Levels of events at a new moment, if most events are in baskets. Such events are few,
   and less informative about later ones than events of the same basket are.
 
-So after training, the state that enters these outputs is multiplied by factors which
-maximise the likelihood of the validation customers (shrinkage: Copas, "Regression,
-Prediction and Shrinkage", JRSS B 45(3), 1983).
+So after training, the input of these outputs, or for times the distance of the state
+from its mean, is multiplied by factors that maximise the likelihood of the validation
+customers (shrinkage: Copas, "Regression, Prediction and Shrinkage", JRSS B 45(3),
+1983).
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ def compare_models(
     cache : str, path or None, default=None
         Folder for the runs. Each is written there when it is done. A later call with
         the same model, parameters, rows and targets reads it, also to compute other
-        scores. It reads pickles: use a folder of your own.
+        scores. The code of a model is not compared: after you change it, use another
+        folder. It reads pickles: use a folder of your own.
     random_state : int, RandomState or None, default=0
         Draws the customers. Models and splitters have their own seeds.
     verbose : int, default=0

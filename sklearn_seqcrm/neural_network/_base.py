@@ -332,6 +332,7 @@ class BaseLSTM(
             warn_other_order(X, y.treatment, "treatment")
         else:
             warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         keep_network_parameters(self, is_continuation)
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)

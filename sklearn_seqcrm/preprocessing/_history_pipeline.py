@@ -210,7 +210,9 @@ class HistoryPipeline(Pipeline):
         # A search over the parameters of the network must not leave other steps behind.
         params = self.get_params()
         changed = {
-            name.rpartition("__")[2] for name in kwargs if name.startswith("estimator__")
+            name.rpartition("__")[2]
+            for name in kwargs
+            if name.startswith("estimator__")
         }
         for name, value in self._derived_params().items():
             # Values that the user gave to another step are kept.

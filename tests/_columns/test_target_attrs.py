@@ -161,6 +161,7 @@ def test_estimators_warn_of_values_in_another_order():
         with pytest.warns(UserWarning, match="y has the index of X in another order"):
             model.fit(X, y)
     for model, y in (
+        (LSTMRegressor(**small), number),
         (DiscreteTimeSurvival(bins=2), survival),
         (RateRegressor(exposure="days"), number),
         (HybridRegressor(LSTMRegressor(**small), LinearRegression()), number),
@@ -173,3 +174,9 @@ def test_estimators_warn_of_values_in_another_order():
     ):
         with pytest.warns(UserWarning, match="treatment has the index of X in another"):
             model.fit(X, number.sort_index(), treatment=arm[::-1])
+    model = UpliftRegressor(LinearRegression(), learner="t")
+    given = {"treatment": arm, "propensity": np.full(60, 0.5), "sample_weight": arm + 1}
+    for name in ("propensity", "sample_weight"):
+        values = pd.Series(given[name], index=X.index[::-1])
+        with pytest.warns(UserWarning, match=f"{name} has the index of X in another"):
+            model.fit(X, number.sort_index(), **given | {name: values})

@@ -378,6 +378,11 @@ def test_the_encoder_follows_the_parameters_of_the_network():
     found = model["statics"].transformers[-1][1]["customertargetencoder"]
     assert (found.task, found.horizon) == ("regression", "7D")
     assert model.set_params(estimator="passthrough")[-1] == "passthrough"
+    model.set_params(estimator=LSTMClassifier(horizon="9D"))
+    assert (found.task, found.horizon) == ("classification", "9D")
+    model[-1].horizon = "10D"
+    assert model.set_params(estimator__horizon="20D")[-1].horizon == "20D"
+    assert found.horizon == "20D"
 
 
 def test_effects_on_labels_of_text():

@@ -542,7 +542,7 @@ def test_errors_of_fit():
     bare = HybridClassifier(DummyClassifier(), HistGradientBoostingClassifier())
     with pytest.raises((TypeError, ValueError), match=r"annot|convert") as caught:
         bare.fit(X, make_y(X))
-    assert "boosting got the rows of X as they are" in caught.value.__notes__[0]
+    assert "boosting got the histories of X as they are" in caught.value.__notes__[0]
 
 
 # Callbacks ----------------------------------------------------------------------------

@@ -157,6 +157,9 @@ def test_training_does_not_shrink():
     *found, _ = things.train()._shrunken(states, is_tie)
     for one in found:
         assert_array_equal(one, states)
+    module.time.shrinkage.fill_(0.5)
+    assert_array_equal(module.time.eval().shrunken(states), states / 2)
+    assert_array_equal(module.time.train().shrunken(states), states)
 
 
 class SeenShrinkage(Callback):
@@ -165,18 +168,25 @@ class SeenShrinkage(Callback):
     seen = []
 
     def on_epoch_end(self, net, **kwargs):
-        self.seen.append(net.module_.fields["0"].shrinkage.clone())
+        module = net.module_
+        factors = module.fields["0"].shrinkage.flatten(), module.time.shrinkage
+        self.seen.append(torch.cat(factors))
 
 
 def test_continued_training_validates_without_shrinkage():
-    """Early stopping compares the weights alone."""
+    """Early stopping compares the weights alone, which old factors do not fit."""
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
     model, others = fitted(baskets(60, 1), warm_start=True, **shares)
-    model.net_.module_.fields["0"].shrinkage.fill_(0.5)
+    time, things = model.net_.module_.time, model.net_.module_.fields["0"]
     SeenShrinkage.seen.clear()
-    model.set_params(callbacks=[SeenShrinkage()]).fit(others)
-    [factors] = SeenShrinkage.seen
-    assert_array_equal(factors, torch.ones(2, 2))
+    model.set_params(callbacks=[SeenShrinkage()])
+    for early_stopping in (True, False):
+        time.shrinkage.fill_(0.3)
+        things.shrinkage.fill_(0.5)
+        model.set_params(early_stopping=early_stopping).fit(others)
+    assert_array_equal(torch.stack(SeenShrinkage.seen), torch.ones(2, 5))
+    assert (time.shrinkage == 1).all()
+    assert (things.shrinkage == 1).all()
 
 
 def test_interrupted_calibration_keeps_the_best_factors(monkeypatch):

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import PoissonRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.events import EventLog
@@ -247,6 +248,33 @@ def test_the_statics_follow_the_exposure_that_is_set(before, after):
     nested = make_history_pipeline(searched)
     nested.set_params(estimator__estimator__exposure=after, estimator__param_grid={})
     assert_array_equal(nested.set_params(**mean).fit(table, Y).predict(table), expected)
+
+
+def test_statics_that_the_user_chose_are_kept():
+    table = X.assign(twice=2 * DAYS, other=1.0)
+    model = make_history_pipeline(LSTMRegressor(**RATE))
+    parts = model["statics"].transformers
+    parts = [(*one[:2], ["twice"]) if one[0] == "numeric" else one for one in parts]
+    absolute = FunctionTransformer(np.abs)
+    model.set_params(statics__transformers=parts)
+    model.set_params(statics__exposure=absolute)
+    model.set_params(estimator__exposure="twice")
+    name, part, columns = model["statics"].transformers[1]
+    assert (name, part, columns(table)) == ("exposure", absolute, ["twice"])
+    columns_of = {name: columns for name, _, columns in model["statics"].transformers}
+    assert columns_of["numeric"] == ["twice"]
+    # Given steps are taken as they are.
+    steps = make_history_pipeline(LSTMRegressor()).steps
+    model.set_params(steps=steps, estimator__exposure="days")
+    assert "exposure" not in model["statics"].get_params()
+
+
+def test_after_a_wrong_exposure_a_right_one_can_be_set():
+    model = make_history_pipeline(LSTMRegressor(**{**RATE, "exposure": None}))
+    model.set_params(estimator__exposure=[1.0, 2.0])
+    with pytest.raises(ValueError, match="exposure"):
+        model.fit(X, Y)
+    model.set_params(estimator__exposure="days").fit(X, Y)
 
 
 # On a grid of horizons, as users write it ---------------------------------------------
