@@ -92,9 +92,9 @@ def make_history_pipeline(
 
     A column named by the parameter ``exposure`` of `estimator` is passed on unchanged.
 
-    If `set_params` changes the estimator, or its parameters `exposure`, `pretrained`,
-    `horizon` or `validation_fraction`, the other steps follow, except where they were
-    given another value.
+    If `set_params` changes the estimator, the other steps follow, except where they
+    were given other values. Its parameters `exposure`, `pretrained`, `horizon` and
+    `validation_fraction` are copied whenever they are set.
 
     Every part has its parameters, such as ``encoder__max_categories``,
     ``encoder__time_zone``, ``statics__numeric__simpleimputer__strategy`` and
@@ -215,7 +215,7 @@ class HistoryPipeline(Pipeline):
             if name.startswith("estimator__")
         }
         for name, value in self._derived_params().items():
-            # Values that the user gave to another step are kept.
+            # Other values that the user gave to another step are kept.
             follows = name not in before or params[name] == before[name]
             if name not in kwargs and (follows or name.rpartition("__")[2] in changed):
                 super().set_params(**{name: value})
