@@ -219,8 +219,9 @@ class HistoryPipeline(Pipeline):
             follows = name not in before or params[name] == before[name]
             if name not in kwargs and (follows or name.rpartition("__")[2] in changed):
                 super().set_params(**{name: value})
-        if not {"statics", "statics__transformers"} & kwargs.keys():
-            self._move_exposure(exposure)
+        moves = "exposure" in changed or self._exposure() != exposure
+        if moves and not {"statics", "statics__transformers"} & kwargs.keys():
+            self._move_exposure()
         return self
 
     def _derived_params(self) -> dict[str, Any]:
@@ -238,10 +239,10 @@ class HistoryPipeline(Pipeline):
         exposure = _exposure_of(self.named_steps.get("estimator"))
         return exposure if isinstance(exposure, str | Integral) else None
 
-    def _move_exposure(self, before: Any) -> None:
+    def _move_exposure(self) -> None:
         """Let the statics pass on the exposure of the estimator instead of another."""
         statics, exposure = self.named_steps.get("statics"), self._exposure()
-        if exposure == before or not isinstance(statics, StaticsTransformer):
+        if not isinstance(statics, StaticsTransformer):
             return
         former: Any = "passthrough"
         parts: list[tuple[str, Any, Any]] = []

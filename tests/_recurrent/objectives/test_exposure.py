@@ -274,6 +274,7 @@ def test_after_a_wrong_exposure_a_right_one_can_be_set():
     model.set_params(estimator__exposure=[1.0, 2.0])
     with pytest.raises(ValueError, match="exposure"):
         model.fit(X, Y)
+    model[-1].exposure = "days"
     model.set_params(estimator__exposure="days").fit(X, Y)
 
 
