@@ -156,7 +156,7 @@ def test_a_regressor_without_weights_is_refused():
         def fit(self, X, y):
             return self
 
-    with pytest.raises(TypeError, match=r"takes none: NoW.*leave out .*an exposure"):
+    with pytest.raises(TypeError, match=r"takes none: NoW.* exposure of a RateR"):
         RateRegressor(NoWeights(), "days").fit(table(), [1, 2, 3, 4])
 
 
