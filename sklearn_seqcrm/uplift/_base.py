@@ -391,10 +391,10 @@ class BaseUplift(BaseEstimator, ABC):
         refuse_other_task(self._outcome_estimator(), task, owner, "estimator")
         refuse_no_target(self, y)
         refuse_no_treatment(treatment, f"{owner}.fit")
-        beside = {"treatment": treatment, "sample_weight": sample_weight}
-        beside |= {"y": y, "propensity": propensity}
-        for name, values in beside.items():
-            warn_other_order(X, values, name)
+        warn_other_order(X, y)
+        warn_other_order(X, treatment, "treatment")
+        warn_other_order(X, sample_weight, "sample_weight")
+        warn_other_order(X, propensity, "propensity")
         if self.estimator is None:
             self._refuse_table(X)
         X, y = indexable(as_pandas(X), y)
