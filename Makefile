@@ -2,6 +2,9 @@
 # call quick, and a change of pyproject.toml installs again.
 
 PYTHON ?= python3
+# Python compiles modules when they are first imported, and most never are.
+INSTALL := pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -26,7 +29,7 @@ test-dask: .venv-dask/.installed
 
 .venv-dask/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-dask
-	.venv-dask/bin/python -m pip install --quiet --editable '.[dask,tests]'
+	.venv-dask/bin/python -m $(INSTALL) --editable '.[dask,tests]'
 	touch $@
 
 # Spark needs Java. Without it, the tests are skipped with a message.
@@ -35,7 +38,7 @@ test-spark: .venv-spark/.installed
 
 .venv-spark/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-spark
-	.venv-spark/bin/python -m pip install --quiet --editable '.[spark,tests]' \
+	.venv-spark/bin/python -m $(INSTALL) --editable '.[spark,tests]' \
 		'pandas<3'
 	touch $@
 
@@ -88,7 +91,7 @@ benchmark: $(VENV)/.installed-benchmarks
 # benchmarks leave it out if this environment is missing.
 .venv-lifestream/.installed:
 	$(PYTHON) -m venv .venv-lifestream
-	.venv-lifestream/bin/python -m pip install --quiet pytorch-lifestream==0.6.0
+	.venv-lifestream/bin/python -m $(INSTALL) pytorch-lifestream==0.6.0
 	touch $@
 
 clean:
@@ -102,12 +105,12 @@ $(VENV)/.created:
 	touch $@
 
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m $(INSTALL) --editable '.[$*]'
 	touch $@
 
 .venv-oldest/.installed: pyproject.toml tools/oldest_versions.py
 	$(PYTHON) -m venv .venv-oldest
 	$(PYTHON) tools/oldest_versions.py > .venv-oldest/constraints.txt
-	.venv-oldest/bin/python -m pip install --quiet --editable '.[tests]' \
+	.venv-oldest/bin/python -m $(INSTALL) --editable '.[tests]' \
 		--constraint .venv-oldest/constraints.txt
 	touch $@

@@ -163,7 +163,8 @@ def check_prefix_invariance(estimator: Any) -> None:
         for customer in ("c1", "c7"):
             own = X[X["who"] == customer]
             assert own["history"].array.lengths.max() > 0
-            assert_alone_as_in_batch(fit, own, outputs(fit, own), range(len(own)))
+            rows = range(1, len(own), 2)
+            assert_alone_as_in_batch(fit, own, outputs(fit, own), rows)
 
 
 def check_short_and_unknown_histories(estimator: Any) -> None:
