@@ -83,8 +83,8 @@ def predict_partition(
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
         the result, a lookback cut off the histories that the `HistoryEncoder` of a
-        pipeline was fitted on, or naive times come from a Spark session whose time zone differs
-        from `time_zone`. Also errors of `EventLog` and of the model.
+        pipeline was fitted on, or naive times come from a Spark session whose time zone
+        differs from `time_zone`. Also errors of `EventLog` and of the model.
 
     See Also
     --------

@@ -149,7 +149,7 @@ def test_states_that_a_start_would_not_load(start, example, model, tmp_path):
     scorer = example.StreamingScorer(model[1], "customer_id", "timestamp")
     put_states(tmp_path, scorer)
     scorer.update(log_of_events(events))
-    with pytest.raises(ValueError, match="has states up to event 0 already.* Move"):
+    with pytest.raises(ValueError, match=r"up to event 0 already.* Move"):
         put_states(tmp_path, scorer)
     web = start(states_every=5)
     web.post_by(5, events)

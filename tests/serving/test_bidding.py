@@ -229,7 +229,7 @@ def test_bad_input():
             BudgetPacer(1, [0], [1], curve, n_periods=n_periods)
     pacer = BudgetPacer(1, [0], [1], curve)
     for value, time in ((np.nan, 0), (1, np.inf)):
-        with pytest.raises(ValueError, match="(value|time) must be finite; got"):
+        with pytest.raises(ValueError, match=r"(value|time) must be finite; got"):
             pacer.bid(value, time)
     for price in (-1, np.nan):
         with pytest.raises(ValueError, match="price must be finite and at least 0"):
