@@ -182,6 +182,12 @@ def put_states(folder, scorer, number=0):
                 f"number must be from {first} to {last}, as the journal has the events "
                 f"after number {first} only; got {number}."
             )
+        newest = max(journal.states().values(), default=-1)
+        if newest >= number:  # a start may load these instead
+            raise ValueError(
+                f"{folder} has states up to event {newest} already, and number is "
+                f"{number}. Move its states-*.parquet away, and call put_states again."
+            )
         # The log may have events from before the journal, so states are needed.
         journal.base.execute("INSERT INTO removed VALUES (0)")
         journal.write_states(scorer, number)

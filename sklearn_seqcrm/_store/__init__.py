@@ -58,6 +58,7 @@ from sklearn_seqcrm._store._log import (
 )
 from sklearn_seqcrm._store._names import (
     as_list,
+    check_flag,
     check_list,
     check_name_free,
     unique_names,

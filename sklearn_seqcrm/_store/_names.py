@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import numpy as np
 from pandas.api.types import is_list_like
 
 
@@ -82,6 +83,20 @@ def check_list(values: Any, option: str, of: str) -> list[Any]:
             f"[{values!r}] for one."
         )
     return as_list(values, option)
+
+
+def check_flag(value: Any, option: str) -> None:
+    """Raise a TypeError for a parameter that is neither True nor False.
+
+    Parameters
+    ----------
+    value : object
+        Value of the parameter.
+    option : str
+        Name of the parameter.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{option} must be True or False; got {value!r}.")
 
 
 def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:

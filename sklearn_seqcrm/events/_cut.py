@@ -21,6 +21,7 @@ from sklearn_seqcrm._store import (
     Clock,
     RawLog,
     Timeline,
+    check_flag,
     check_name_free,
     check_none_missing,
     events_of_kinds,
@@ -68,6 +69,7 @@ def histories_of_rows(
         The histories, without the warnings of `EventLog.attach`.
     """
     check_name_free(name, rows.columns, "rows", "name")
+    check_flag(exact, "allow_exact_matches")
     timeline, clock = log.timeline, log.timeline.clock
     key = log.names[0] if customer is None else customer
     ids = _column_of(rows, key, "customer")

@@ -49,6 +49,7 @@ from sklearn_seqcrm._store import (
     ObservationWindow,
     Timeline,
     Writer,
+    check_flag,
     check_same_id_type,
     exact_ids,
     factorize,
@@ -448,8 +449,7 @@ def open_log(
     log
         The log; the same object while it is in use.
     """
-    if not isinstance(verify, bool):
-        raise TypeError(f"verify must be True or False; got {verify!r}.")
+    check_flag(verify, "verify")
     folder = Path(os.path.realpath(os.fspath(path)))
     note = _read_note(folder, path)
     found = get_entry(note, "key", str, path)

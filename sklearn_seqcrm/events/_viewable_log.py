@@ -77,8 +77,8 @@ class ViewableLog(RawLog):
         KeyError
             If `rows` lacks a column.
         TypeError
-            If `rows` is not a table, its customers are of another type, or `cutoff` is
-            neither a column nor one time.
+            If `rows` is not a table, its customers are of another type, `cutoff` is
+            neither a column nor one time, or `allow_exact_matches` is no boolean.
         ValueError
             If customers or cutoffs are missing, the cutoffs do not suit the times of
             the log or are beyond the range of its unit, text has no time zone and the

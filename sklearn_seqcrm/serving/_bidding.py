@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import CensoredData, ecdf
 
+from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._sklearn_compat import is_count
+from sklearn_seqcrm._store import is_real
 
 # Multipliers of values at which the expected cost is computed; 1 is a bid of the value.
 MULTIPLIERS = np.append(0, np.geomspace(0.01, 1, 40))
@@ -42,6 +44,8 @@ class WinRateCurve:
 
     Raises
     ------
+    TypeError
+        If bids or prices are durations, datetimes or text.
     ValueError
         If bids or prices are not 1-D, lengths differ, there is no auction, a bid is not
         finite or below 0, or a price is below 0 or above its bid.
@@ -88,7 +92,7 @@ class WinRateCurve:
     """
 
     def __init__(self, bids: ArrayLike, prices: ArrayLike) -> None:
-        bids, prices = _numbers(bids, "bids"), np.asarray(prices, dtype="float64")
+        bids, prices = _numbers(bids, "bids"), _floats(prices, "prices")
         _require_vectors("bids and prices", bids, prices)
         lost = np.isnan(prices)
         wrong = ~lost & ~((prices >= 0) & (prices <= bids))
@@ -175,6 +179,9 @@ class BudgetPacer:
 
     Raises
     ------
+    TypeError
+        If a parameter has another type, such as times that are durations: divide them
+        by a unit.
     ValueError
         If a parameter is out of range, lengths differ, there is no past auction, or a
         number is not finite.
@@ -246,7 +253,8 @@ class BudgetPacer:
     ) -> None:
         times, values = _numbers(times, "times"), _numbers(values, "values")
         _require_vectors("times and values", times, values)
-        if not 0 < budget < np.inf:
+        amount = _number(budget, "budget")
+        if not 0 < amount < np.inf:
             raise ValueError(f"budget must be finite and above 0; got {budget!r}.")
         if isinstance(n_periods, float | np.floating) and n_periods.is_integer():
             n_periods = int(n_periods)  # such as hours / 24
@@ -254,7 +262,7 @@ class BudgetPacer:
             raise ValueError(
                 f"n_periods must be a whole number, 1 or more; got {n_periods!r}."
             )
-        self.budget, self.n_periods = budget, n_periods
+        self.budget, self.n_periods = amount, n_periods
         self.spent, self.n_auctions, self.multiplier = 0.0, 0, math.nan
         order = np.argsort(times, kind="stable")
         self._times = times[order]
@@ -280,11 +288,15 @@ class BudgetPacer:
 
         Raises
         ------
+        TypeError
+            If an argument is not a number, such as a Timedelta.
         ValueError
             If a number is not finite.
         """
-        if not (math.isfinite(value) and math.isfinite(time)):
-            raise ValueError(f"value and time must be finite; got {value!r}, {time!r}.")
+        value, time = _number(value, "value"), _number(time, "time")
+        for name, number in (("value", value), ("time", time)):
+            if not math.isfinite(number):
+                raise ValueError(f"{name} must be finite; got {number!r}.")
         i = int(self._times.searchsorted(time))
         self.n_auctions += 1
         traffic = (self.n_auctions + PSEUDO_AUCTIONS) / (
@@ -306,12 +318,15 @@ class BudgetPacer:
 
         Raises
         ------
+        TypeError
+            If the price is not a number.
         ValueError
-            If the price is not finite or below 0.
+            If it is not finite or below 0.
         """
-        if not 0 <= price < np.inf:
+        amount = _number(price, "price")
+        if not 0 <= amount < np.inf:
             raise ValueError(f"price must be finite and at least 0; got {price!r}.")
-        self.spent += float(price)
+        self.spent += amount
 
 
 def _require_vectors(names: str, one: np.ndarray, other: np.ndarray) -> None:
@@ -325,7 +340,29 @@ def _require_vectors(names: str, one: np.ndarray, other: np.ndarray) -> None:
 
 def _numbers(values: Any, name: str) -> np.ndarray:
     """Return finite floats."""
-    numbers = np.asarray(values, dtype="float64")
+    numbers = _floats(values, name)
     if n_wrong := int((~np.isfinite(numbers)).sum()):
         raise ValueError(f"{name} must be finite; {n_wrong} are missing or infinite.")
     return numbers
+
+
+def _floats(values: Any, name: str) -> np.ndarray:
+    """Return numbers as floats, NaN where they are missing."""
+    numbers, in_days = as_floats(values, name)
+    if in_days:
+        raise TypeError(
+            f"{name} must hold numbers; got durations. Divide them by a unit, such as "
+            "pd.Timedelta(hours=1)."
+        )
+    return numbers
+
+
+def _number(value: Any, name: str) -> float:
+    """Return a number as a float, infinite if it is too large for one."""
+    if not is_real(value):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a number; got {value!r} of the type {kind}.")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._encoding import learned_encoding
 from sklearn_seqcrm._typing import Estimator, Time
 from sklearn_seqcrm.events import EventLog
 
@@ -48,7 +49,9 @@ def predict_partition(
     customer, time : str
         Columns of `events`; `rows` have `customer` as well.
     cutoff : str, datetime or number
-        One time for all rows, or a column of `rows`. Only events before it are read.
+        One time for all rows, or a column of `rows`. All events before it are read: for
+        a model of histories with a lookback, or with the events at their cutoffs,
+        attach the rows in a function of your own, and predict.
     fields, categorical, observed_until : object
         As in `EventLog`, the same for all partitions. A field of whole numbers that is
         not among `categorical` is a quantity.
@@ -79,8 +82,9 @@ def predict_partition(
         pandas DataFrame.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
-        the result, or naive times come from a Spark session whose time zone differs
-        from `time_zone`. Also errors of `EventLog` and of the model.
+        the result, a lookback cut off the histories that the `HistoryEncoder` of a
+        pipeline was fitted on, or naive times come from a Spark session whose time zone
+        differs from `time_zone`. Also errors of `EventLog` and of the model.
 
     See Also
     --------
@@ -111,6 +115,7 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
+    _refuse_lookbacks(model)
     events = _joined(events)
     if not isinstance(rows, pd.DataFrame | None):
         raise TypeError(f"rows must be a pandas DataFrame; got {_type_of(rows)}.")
@@ -143,6 +148,19 @@ def predict_partition(
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
     return keys.assign(**dict(zip(names, found.T, strict=True)))
+
+
+def _refuse_lookbacks(model: Any) -> None:
+    """Raise a ValueError for a pipeline that was fitted on histories of a lookback."""
+    for _, step in getattr(model, "steps", []):
+        learned = learned_encoding(step)
+        if learned is not None and learned.cut_off:
+            raise ValueError(
+                f"The histories in {learned.cut_off} were cut off by a lookback in "
+                "fit, and predict_partition reads all events before the cutoffs. In a "
+                "function of your own, attach the rows of the partition by "
+                "EventLog(...).attach(rows, ..., lookback=...), and predict."
+            )
 
 
 def _joined(events: Any) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
+from sklearn_seqcrm.partitions import PartitionedLog
 from tests.events.reference import histories, snapshot_rows, visible
 
 # --- attach -----------------------------------------------------------------------
@@ -534,3 +535,19 @@ def test_snapshots_take_one_cutoff_or_many(log, cutoffs):
 def test_bad_snapshots(log, cutoffs, options, error, text):
     with pytest.raises(error, match=re.escape(text)):
         log.snapshots(cutoffs, **options)
+
+
+@pytest.mark.parametrize("flag", ["no", "history", 1, None])
+def test_allow_exact_matches_is_a_boolean(flag):
+    """Text was taken for True, so that rows saw the events at their cutoff."""
+    log = EventLog(pd.DataFrame({"who": ["a"], "day": [1]}), "who", "day")
+    rows = pd.DataFrame({"who": ["a"], "at": [1]})
+    message = f"allow_exact_matches must be True or False; got {flag!r}"
+    with pytest.raises(TypeError, match=message):
+        log.attach(rows, "who", "at", None, flag)
+    with pytest.raises(TypeError, match=message):
+        PartitionedLog([log], "who", "day").attach(
+            rows, cutoff="at", allow_exact_matches=flag
+        )
+    seen = log.attach(rows, cutoff="at", allow_exact_matches=np.True_)
+    assert seen["history"].array.lengths.tolist() == [1]

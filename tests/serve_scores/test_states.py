@@ -142,6 +142,27 @@ def test_states_of_a_log_come_before_the_first_event(
     assert_has_read(start(), model[1], events[:30])
 
 
+def test_states_that_a_start_would_not_load(start, example, model, tmp_path):
+    """Of two files with one number, a start loaded either."""
+    put_states = sys.modules["event_journal"].put_states
+    events = [event(i) for i in range(10)]
+    scorer = example.StreamingScorer(model[1], "customer_id", "timestamp")
+    put_states(tmp_path, scorer)
+    scorer.update(log_of_events(events))
+    with pytest.raises(ValueError, match=r"up to event 0 already.* Move"):
+        put_states(tmp_path, scorer)
+    web = start(states_every=5)
+    web.post_by(5, events)
+    web.service.journal.close()
+    with pytest.raises(ValueError, match="has states up to event 10 already"):
+        put_states(tmp_path, scorer, number=9)
+    assert states_in(tmp_path) == [0, 5, 10]
+    for file in tmp_path.glob("states-*"):
+        file.unlink()
+    put_states(tmp_path, scorer, number=10)
+    assert_has_read(start(), model[1], events)
+
+
 def test_customers_are_text(start, example, model, tmp_path):
     scorer = example.StreamingScorer(model[1], "customer_id", "timestamp")
     rows = [event(i)["fields"] | {"customer_id": i} for i in range(3)]

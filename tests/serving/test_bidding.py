@@ -1,6 +1,7 @@
 """Win rates from censored prices, and bids within a budget."""
 
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -228,11 +229,74 @@ def test_bad_input():
             BudgetPacer(1, [0], [1], curve, n_periods=n_periods)
     pacer = BudgetPacer(1, [0], [1], curve)
     for value, time in ((np.nan, 0), (1, np.inf)):
-        with pytest.raises(ValueError, match="value and time must be finite"):
+        with pytest.raises(ValueError, match=r"(value|time) must be finite; got"):
             pacer.bid(value, time)
     for price in (-1, np.nan):
         with pytest.raises(ValueError, match="price must be finite and at least 0"):
             pacer.pay(price)
+
+
+HOURS = pd.to_timedelta(np.arange(3), unit="h")
+DATES = pd.Timestamp("2024-03-01") + HOURS
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (HOURS, r"times must hold numbers; got durations.* pd.Timedelta\(hours=1\)"),
+        (HOURS.to_numpy(), "times must hold numbers; got durations"),
+        (pd.Series(HOURS), "times must hold numbers; got durations"),
+        (list(HOURS), "times must hold numbers; got durations"),
+        (DATES, "times must hold numbers.*; got datetimes"),
+        (["9", "10", "11"], "times must hold numbers.*; got text"),
+    ],
+)
+def test_arrays_of_other_types_than_numbers(times, message):
+    """Durations and datetimes were numbers of microseconds, or of another unit."""
+    curve = WinRateCurve([1], [1])
+    with pytest.raises(TypeError, match=message):
+        BudgetPacer(1, times, [1, 1, 1], curve)
+    with pytest.raises(TypeError, match=message.replace("times must", "prices must")):
+        WinRateCurve([1, 1, 1], times)
+    with pytest.raises(TypeError, match=message.replace("times must", "bids must")):
+        curve.win_rate(times)
+    with pytest.raises(TypeError, match=message.replace("times must", "bids must")):
+        curve.expected_cost(times)
+
+
+def test_missing_prices_of_any_type():
+    expected = WinRateCurve([2, 2, 4], [1, np.nan, 3])
+    for prices in ([1, None, 3], [1, pd.NA, 3], pd.Series([1, None, 3], dtype="Int64")):
+        assert WinRateCurve([2, 2, 4], prices).prices.tolist() == [1, 3]
+        found = WinRateCurve([2, 2, 4], prices).probabilities
+        assert found.tolist() == expected.probabilities.tolist()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["1", None, pd.NA, [1], pd.Timedelta("1h"), np.timedelta64(1, "h"), 1j]
+)
+def test_single_values_of_other_types_than_numbers(wrong):
+    curve = WinRateCurve([1], [1])
+    pacer = BudgetPacer(1, [0], [1], curve)
+    for name, call in {
+        "budget": lambda: BudgetPacer(wrong, [0], [1], curve),
+        "value": lambda: pacer.bid(wrong, 0),
+        "time": lambda: pacer.bid(1, wrong),
+        "price": lambda: pacer.pay(wrong),
+    }.items():
+        with pytest.raises(TypeError, match=f"{name} must be a number; got .*"):
+            call()
+    assert (pacer.n_auctions, pacer.spent) == (0, 0)
+
+
+def test_decimals_and_integers_of_any_size():
+    curve = WinRateCurve([Decimal(4), Decimal(4)], [Decimal(1), None])
+    pacer = BudgetPacer(Decimal(30), [Decimal(0)], [Decimal(5)], curve)
+    assert pacer.bid(Decimal(5), Decimal(0)) == pacer.bid(5.0, 0.0) == 5
+    pacer.pay(Decimal("0.5"))
+    assert pacer.spent == 0.5
+    with pytest.raises(ValueError, match="value must be finite"):
+        pacer.bid(10**400, 0)
 
 
 # Values -------------------------------------------------------------------------------

@@ -234,3 +234,17 @@ def test_tables_of_other_libraries_are_refused(events, name):
     if events is not None:
         with pytest.raises(TypeError, match="rows must be a pandas DataFrame"):
             predict_partition(table, events, **options)
+
+
+def test_a_model_of_a_lookback_is_refused():
+    """Rows without the lookback had other scores, without an error."""
+    X = LOG.attach(ROWS, "who", "at", lookback="200D")
+    network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0, n_networks=1)
+    model = make_history_pipeline(network).fit(X, np.arange(len(X)))
+    options = {**WHERE, "model": model, "cutoff": "at"}
+    whole = model.predict(LOG.attach(ROWS, "who", "at"))
+    assert not np.allclose(model.predict(X), whole)
+    with pytest.raises(ValueError, match=r"\['history'\] were cut.*lookback=\.\.\."):
+        predict_partition(EVENTS, ROWS, **options)
+    model.fit(LOG.attach(ROWS, "who", "at", lookback="9999D"), np.arange(len(X)))
+    assert len(predict_partition(EVENTS, ROWS, **options)) == len(ROWS)

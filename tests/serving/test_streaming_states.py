@@ -260,3 +260,19 @@ def test_float16_saves_bytes_within_its_rounding_error():
     found, expected = (one.predict_proba(PEOPLE, AFTER) for one in (half, whole))
     assert_allclose(found, expected, rtol=0, atol=5e-3)
     assert np.abs(found - expected).max() > 1e-7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"allow_exact_matches": "no"}, "allow_exact_matches must be True or False"),
+        ({"customer": ["who"]}, r"customer must be the name.*; got \['who'\]"),
+        ({"time": None}, "time must be the name.*; got None"),
+        ({"time": {"history": 3}}, "time must be the name.*; got 3"),
+    ],
+)
+def test_options_of_another_type(options, message):
+    """Text was taken for True, and None for the name of a column."""
+    given = {"customer": "who", "time": "when"} | options
+    with pytest.raises(TypeError, match=message):
+        StreamingScorer(fitted("lstm-1"), **given)

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
-from sklearn_seqcrm._store import as_list, check_none_missing
+from sklearn_seqcrm._store import as_list, check_flag, check_none_missing
 from sklearn_seqcrm._typing import Duration, FilePath, IntoTable, Time
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import NetworkOutputs
@@ -32,7 +32,7 @@ from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMix
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
     SingleCustomerScorer,
-    by_history,
+    key_columns,
 )
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
@@ -92,7 +92,8 @@ class StreamingScorer(PredictionsMixin):
     Raises
     ------
     TypeError
-        If `pipeline` has other steps, or one of them may need events.
+        If `pipeline` has other steps, or one of them may need events. Also if the name
+        of a column is no text, or `allow_exact_matches` no boolean.
     ValueError
         If the pipeline cannot be streamed: its network is bidirectional, or its
         histories were cut off by a lookback. Also if a parameter is out of range.
@@ -161,6 +162,7 @@ class StreamingScorer(PredictionsMixin):
         max_customers: int | None = None,
         dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
+        check_flag(allow_exact_matches, "allow_exact_matches")
         _check_choice(late, "late", LATE)
         _check_choice(dtype, "dtype", DTYPES)
         if max_customers is not None and not is_count(max_customers):
@@ -176,11 +178,9 @@ class StreamingScorer(PredictionsMixin):
         if (why := parts.streaming_obstacle()) is not None:
             raise ValueError(why)
         names = parts.estimator._roles.histories
-        customers = by_history(customer, names, "customer")
-        times = by_history(time, names, "time")
-        keys = {name: (customers[name], times[name]) for name in names}
-        for name, own in keys.items():
-            _refuse_repeated(own, parts.encoders[name].schema, name)
+        keys = key_columns(
+            customer, time, {name: parts.encoders[name].schema for name in names}
+        )
         with isolated_torch_settings("cpu"), torch.no_grad():
             self._streams = self._make_streams(keys)
         exact, ignore_late = allow_exact_matches, late == "ignore"
@@ -568,20 +568,6 @@ def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
 def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
-
-
-def _refuse_repeated(
-    keys: tuple[str, str], fields: Iterable[str], history: Any
-) -> None:
-    """Raise a ValueError if a key is also the other key, or a field."""
-    if keys[0] == keys[1]:
-        raise ValueError(f"customer and time are the same column {keys[0]!r}.")
-    repeated = [key for key in keys if key in fields]
-    if repeated:
-        raise ValueError(
-            f"customer or time are called like fields of {history!r}: {repeated}. Name "
-            "the columns that hold the ids and the times of new events."
-        )
 
 
 def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) -> None:
