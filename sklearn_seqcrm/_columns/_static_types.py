@@ -282,6 +282,13 @@ class ColumnsOfKind:
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Return the names of the columns of X of this type."""
+        # A ColumnTransformer would take numbers for positions.
+        others = [name for name in X.columns if not isinstance(name, str)]
+        if others:
+            raise TypeError(
+                f"The names of columns must be text; got {others[:5]}. X.columns = "
+                "X.columns.astype(str) makes text of numbers."
+            )
         types = {
             name: "history"
             if isinstance(dtype, HistoryDtype)

@@ -59,8 +59,13 @@ def names_of_histories(X: pd.DataFrame) -> list[Any]:
     ]
 
 
-def refuse_repeated_columns(X: pd.DataFrame) -> None:
-    """Raise a ValueError if two columns have the same name."""
+def check_column_names(X: pd.DataFrame) -> None:
+    """Raise a ValueError if columns have names of several levels, or a name twice."""
+    if X.columns.nlevels > 1:
+        raise ValueError(
+            f"The columns of X have names of {X.columns.nlevels} levels; "
+            "X.columns = X.columns.map('_'.join) makes one of them."
+        )
     if not X.columns.is_unique:
         twice = X.columns[X.columns.duplicated()].unique().tolist()
         raise ValueError(f"X has several columns of the names {twice}; rename them.")
@@ -235,7 +240,7 @@ def _to_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
             f"adds; got {type(X).__module__}.{type(X).__name__}. {way}"
         )
-    refuse_repeated_columns(X)
+    check_column_names(X)
     return X
 
 
