@@ -46,7 +46,6 @@ from sklearn_seqcrm._columns._table import (
     Table,
     as_history_array,
     as_pandas,
-    check_column_names,
     check_raw,
     customer_hashes,
     customers_of,
@@ -54,6 +53,7 @@ from sklearn_seqcrm._columns._table import (
     holds_histories,
     one_history,
     ranked_customers,
+    refuse_repeated_columns,
     row_customers,
     split_customers,
 )

@@ -59,13 +59,8 @@ def names_of_histories(X: pd.DataFrame) -> list[Any]:
     ]
 
 
-def check_column_names(X: pd.DataFrame) -> None:
-    """Raise a ValueError if columns have names of several levels, or a name twice."""
-    if X.columns.nlevels > 1:
-        raise ValueError(
-            f"The columns of X have names of {X.columns.nlevels} levels; "
-            "X.columns = X.columns.map('_'.join) makes one of them."
-        )
+def refuse_repeated_columns(X: pd.DataFrame) -> None:
+    """Raise a ValueError if two columns have the same name."""
     if not X.columns.is_unique:
         twice = X.columns[X.columns.duplicated()].unique().tolist()
         raise ValueError(f"X has several columns of the names {twice}; rename them.")
@@ -240,7 +235,7 @@ def _to_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
             f"adds; got {type(X).__module__}.{type(X).__name__}. {way}"
         )
-    check_column_names(X)
+    refuse_repeated_columns(X)
     return X
 
 

@@ -120,7 +120,8 @@ FIT = {
     ),
     "names of two levels": (
         fit(pd.concat({"all": X}, axis=1), Y),
-        r"names of 2 levels.*X.columns = X.columns.map\('_'.join\)",
+        r"names of columns must be text; got \[.*X.columns = X.columns.map\('_'.join\)",
+        TypeError,
     ),
     "a name twice, and no history": (
         lambda: LSTMClassifier().fit(X[["age", "age"]].astype(object), Y),

@@ -19,10 +19,10 @@ from sklearn_seqcrm._columns import (
     ColumnRoles,
     Cutoffs,
     Table,
-    check_column_names,
     cutoffs_of,
     has_histories,
     numbers_of,
+    refuse_repeated_columns,
     row_customers,
     static_type_of,
 )
@@ -323,7 +323,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
         return _read_frame(estimator, X, reset, sums)
     # Only statics: anything that scikit-learn takes as a 2-D array.
     if isinstance(X, pd.DataFrame):
-        check_column_names(X)
+        refuse_repeated_columns(X)
         _keep_exposure_unit(estimator, X, reset)
         _refuse_text(X, estimator)
         if any(dtype.kind not in "biuf" for dtype in X.dtypes):
