@@ -282,6 +282,14 @@ class ColumnsOfKind:
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Return the names of the columns of X of this type."""
+        # A ColumnTransformer takes numbers for positions, and fails with tuples.
+        others = [name for name in X.columns if not isinstance(name, str)]
+        if others:
+            way = "map('_'.join)" if isinstance(others[0], tuple) else "astype(str)"
+            raise TypeError(
+                f"The names of columns must be text; got {others[:5]}. "
+                f"X.columns = X.columns.{way} makes text of them."
+            )
         types = {
             name: "history"
             if isinstance(dtype, HistoryDtype)

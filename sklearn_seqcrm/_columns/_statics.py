@@ -171,9 +171,12 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
         )
     moments = pd.DatetimeIndex(pd.to_datetime(column))
     if (moments.tz is None) != (cutoffs.tz is None):
+        is_naive = moments.tz is None
         raise ValueError(
             f"Column {column.name!r} and the cutoffs are not both naive or both "
-            "time-zone aware; tz_localize or tz_convert one of them."
+            f"time-zone aware; give the column {'a' if is_naive else 'no'} time zone, "
+            f"for example pd.to_datetime(X[{column.name!r}], utc=True)"
+            f"{'' if is_naive else '.dt.tz_convert(None)'}."
         )
     return days_between(_naive(moments), _naive(cutoffs))
 

@@ -157,7 +157,8 @@ def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
         return
     if values.index.equals(pd.RangeIndex(len(X))) and not values.attrs:
         return
-    if X.index.isin(values.index).all():
+    has_keys_of_X = X.index.nlevels == values.index.nlevels
+    if has_keys_of_X and X.index.isin(values.index).all():
         warnings.warn(
             f"{name} has the index of X in another order, and rows are matched by "
             f"position, as in scikit-learn. To match them by index, pass "

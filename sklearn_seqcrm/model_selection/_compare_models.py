@@ -321,9 +321,12 @@ def _refuse_unused(
         if any(metric.takes(name) for metric in metrics if name != "sample_weight"):
             continue
         if not any(name in names for names in requested):
+            own = name.rpartition("__")[2]  # metadata routing has no step__name
+            way = "" if own == name else f"pass it as {own!r}, and "
             raise ValueError(
                 f"params has {name!r}, which no model requests for fit and no metric "
-                f"takes; request it by set_fit_request({name}=True) of the estimator."
+                f"takes; {way}request it by set_fit_request({own}=True) of the "
+                "estimator."
             )
 
 

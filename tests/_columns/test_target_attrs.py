@@ -125,6 +125,17 @@ def test_new_series_do_not_warn():
         warn_other_order(X, y)
 
 
+def test_rows_by_several_keys_match_no_plain_index():
+    """Pandas 3.1 raises an error where it looks up numbers among tuples."""
+    keys = pd.MultiIndex.from_product([["ann", "bob"], ["May", "June"]])
+    X = pd.DataFrame({"x": range(4)}, index=keys)
+    y = pd.Series([1, 0, 1, 0], index=list("abcd"))
+    warn_other_order(X, y)
+    warn_other_order(X.set_axis(y.index), y.set_axis(keys))
+    with pytest.warns(UserWarning, match="y has the index of X in another order"):
+        warn_other_order(X, y.set_axis(keys[::-1]))
+
+
 @pytest.mark.parametrize(
     "y",
     [

@@ -113,6 +113,16 @@ FIT = {
         fit(pd.concat([X, X[["age"]]], axis=1), Y),
         r"several columns of the names \['age'\]; rename",
     ),
+    "names that are numbers": (
+        fit(X.set_axis(range(X.shape[1]), axis=1), Y),
+        r"names of columns must be text; got \[.*X.columns = X.columns.astype\(str\)",
+        TypeError,
+    ),
+    "names of two levels": (
+        fit(pd.concat({"all": X}, axis=1), Y),
+        r"names of columns must be text; got \[.*X.columns = X.columns.map\('_'.join\)",
+        TypeError,
+    ),
     "a name twice, and no history": (
         lambda: LSTMClassifier().fit(X[["age", "age"]].astype(object), Y),
         r"several columns of the names \['age'\]; rename",

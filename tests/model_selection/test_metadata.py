@@ -129,6 +129,10 @@ def test_networks_of_effects_beside_others(tmp_path):
             "no model requests for fit and no metric takes",
         ),
         ({"params": {"weather": ARM}}, "'weather', which no model requests"),
+        (
+            {"params": {"estimator__sample_weight": ARM}},
+            r"pass it as 'sample_weight', and request it by set_fit_request\(sample_w",
+        ),
     ],
 )
 def test_errors(options, message):

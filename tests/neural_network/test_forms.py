@@ -141,11 +141,17 @@ def test_plain_numbers_are_statics():
     assert_array_equal(
         model.predict_proba(pd.DataFrame(X).to_numpy()), model.predict_proba(X)
     )
-    named = pd.DataFrame(X, columns=[f"s{i}" for i in range(X.shape[1])])
-    assert_array_equal(
-        LSTMClassifier(**SMALL).fit(named, Y).predict_proba(named),
-        model.predict_proba(X),
-    )
+    names = [f"s{i}" for i in range(X.shape[1])]
+    for columns in (
+        names,
+        range(X.shape[1]),
+        pd.MultiIndex.from_product([["s"], names]),
+    ):
+        named = pd.DataFrame(X, columns=columns)
+        assert_array_equal(
+            LSTMClassifier(**SMALL).fit(named, Y).predict_proba(named),
+            model.predict_proba(X),
+        )
 
 
 @pytest.mark.parametrize("head_sizes", [(), (64,), (64, 32)])
