@@ -58,6 +58,7 @@ from sklearn_seqcrm._columns._table import (
     split_customers,
 )
 from sklearn_seqcrm._columns._target_attrs import (
+    has_keys,
     read_labels,
     read_numbers,
     refuse_not_finite,

@@ -135,6 +135,17 @@ def _refuse_bad(y: np.ndarray) -> None:
     refuse_not_finite(y)
 
 
+def has_keys(index: pd.Index, keys: pd.Index) -> bool:
+    """Return whether an index has all keys of another, and as many levels.
+
+    Parameters
+    ----------
+    index, keys : Index
+        Any indexes; pandas 3.1 compares only those with the same number of levels.
+    """
+    return index.nlevels == keys.nlevels and bool(keys.isin(index).all())
+
+
 def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
     """Warn if a Series has the index of X in another order, which `fit` ignores.
 
@@ -157,8 +168,7 @@ def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
         return
     if values.index.equals(pd.RangeIndex(len(X))) and not values.attrs:
         return
-    has_keys_of_X = X.index.nlevels == values.index.nlevels
-    if has_keys_of_X and X.index.isin(values.index).all():
+    if has_keys(values.index, X.index):
         warnings.warn(
             f"{name} has the index of X in another order, and rows are matched by "
             f"position, as in scikit-learn. To match them by index, pass "

@@ -234,7 +234,7 @@ class Clock:
         if self.unit is not None and isinstance(value, str):
             text, value = value, parse_iso(value, what)
             if (value.tz is not None) != self.aware:
-                raise ValueError(f"{what} hold {text!r}, {self._zone_of_text(value)}.")
+                raise ValueError(f"{what}: got {text!r}, {self._zone_of_text(value)}.")
         if pd.isna(value):
             raise ValueError(f"{what} must be a time; got {value!r}.")
         return value

@@ -85,9 +85,9 @@ def parse_timedelta(
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
     wanted = f"{what} must be {wanted}, {LENGTH_EXAMPLE}; got {value!r}."
     other = ", or list the cutoffs" if what == "step" else ""
-    write_days = f"differ in length: write days, such as '30D'{other}."
+    write_days = f"write days, such as '30D'{other}."
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
-        raise ValueError(f"{wanted} Months and years {write_days}")
+        raise ValueError(f"{wanted} Months and years differ in length: {write_days}")
     try:
         delta = pd.Timedelta(value)
     # The second one with pandas 2.
@@ -97,8 +97,8 @@ def parse_timedelta(
             "times as np.timedelta64(300_000, 'D')."
         ) from error
     except (ValueError, TypeError) as error:
-        if isinstance(value, pd.DateOffset):
-            wanted = f"{wanted} Calendar offsets {write_days}"
+        if isinstance(value, pd.offsets.BaseOffset):
+            wanted = f"{wanted} Instead of a calendar offset, {write_days}"
         raise ValueError(wanted) from error
     if delta is pd.NaT:
         raise ValueError(wanted)

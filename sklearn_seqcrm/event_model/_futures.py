@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import has_keys
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._store import NUMBER_OBJECTS, ObservationWindow, Timeline
 from sklearn_seqcrm.event_model._learned import LearnedEvents
@@ -169,7 +170,7 @@ def _by_path(
             "be kept as missing (censored='nan'), or simulate for longer."
         )
     # Values in another order are put in place by their index.
-    if is_pandas and values.index.is_unique and values.index.isin(paths.index).all():
+    if is_pandas and values.index.is_unique and has_keys(paths.index, values.index):
         values = values.reindex(paths.index)
     if isinstance(values, pd.DataFrame):
         keys: Any = [rows, range(n_paths)]

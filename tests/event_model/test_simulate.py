@@ -38,6 +38,21 @@ def test_paths_do_not_depend_on_the_batch(model, X):
     assert_array_equal(few, targets[rows])
 
 
+def test_a_target_with_other_keys_is_matched_by_position(model, X):
+    """pandas 3.1 compares only indexes with the same number of levels."""
+
+    def with_two_levels(rows):
+        counts = future_count(rows, "200D")
+        return counts.set_axis(pd.MultiIndex.from_arrays([rows.index, rows.index]))
+
+    options = {"n_paths": 4, "random_state": 0, "return_paths": True}
+    plain = model.simulate_targets(
+        X, lambda rows: future_count(rows, "200D"), "200D", **options
+    )
+    found = model.simulate_targets(X, with_two_levels, "200D", **options)
+    assert_array_equal(found, plain)
+
+
 def test_repeated_rows_have_paths_of_their_own(model, X):
     row = np.flatnonzero(X["history"].array.lengths > 3)[0]
     futures = model.sample(X.iloc[[row] * 50], "200D", n_paths=1, random_state=0)
