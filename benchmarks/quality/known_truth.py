@@ -72,6 +72,15 @@ def irregularity(events):
     return gaps.std() / gaps.mean() if len(gaps) > 2 else 1.0
 
 
+AT_NIGHT = "share of events at night"
+WITH_FIELD = "the same, with a field of the part of the day"
+
+
+def share_at_night(events):
+    """Return the share of events in the first quarter of the day."""
+    return (events["days"] % 1 < 0.25).mean()
+
+
 # What the label depends on, of the events of a customer in the order of time.
 PROPERTIES = {
     "events in the last 30 days": lambda e: np.log1p((e["days"] > DAYS - 30).sum()),
@@ -81,7 +90,8 @@ PROPERTIES = {
         - np.log1p(e["days"].between(90, 270).sum() / 2)
     ),
     "irregular interarrival times": lambda e: np.log(irregularity(e) + 0.1),
-    "share of events at night": lambda e: (e["days"] % 1 < 0.25).mean(),
+    AT_NIGHT: share_at_night,
+    WITH_FIELD: share_at_night,
     "largest amount": lambda e: np.log(e["amount"].max()),
     "last amount against the mean": lambda e: np.log(
         e["amount"].iloc[-1] / e["amount"].mean()
@@ -124,6 +134,9 @@ def simulate(name, n_train, draw):
     else:
         of_customer = PROPERTIES[name]
         values = np.array([of_customer(e) for _, e in events.groupby("customer")])
+    if name == WITH_FIELD:
+        quarter = (events["days"] % 1 * 4).astype(int)
+        events["part"] = np.take(["night", "morning", "afternoon", "evening"], quarter)
     spread = values.std() or 1.0
     truth = expit(SLOPE * (values - values.mean()) / spread)
     events["time"] = START + pd.to_timedelta(events.pop("days"), "D").dt.round("s")

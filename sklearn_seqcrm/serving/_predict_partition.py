@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._encoding import learned_encoding
-from sklearn_seqcrm._typing import Estimator, Time
+from sklearn_seqcrm._typing import Duration, Estimator, Time
 from sklearn_seqcrm.events import EventLog
 
 
@@ -23,6 +23,8 @@ def predict_partition(
     customer: str,
     time: str,
     cutoff: Time,
+    lookback: Duration | None = None,
+    allow_exact_matches: bool = False,
     fields: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     observed_until: Time | None = None,
@@ -49,9 +51,11 @@ def predict_partition(
     customer, time : str
         Columns of `events`; `rows` have `customer` as well.
     cutoff : str, datetime or number
-        One time for all rows, or a column of `rows`. All events before it are read: for
-        a model of histories with a lookback, or with the events at their cutoffs,
-        attach the rows in a function of your own, and predict.
+        One time for all rows, or a column of `rows`.
+    lookback : Timedelta, str or number, default=None
+        As in `EventLog.attach`, the one that the model was fitted with.
+    allow_exact_matches : bool, default=False
+        As in `EventLog.attach`, as the model was fitted; only with `rows`.
     fields, categorical, observed_until : object
         As in `EventLog`, the same for all partitions. A field of whole numbers that is
         not among `categorical` is a quantity.
@@ -82,9 +86,10 @@ def predict_partition(
         pandas DataFrame.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
-        the result, a lookback cut off the histories that the `HistoryEncoder` of a
-        pipeline was fitted on, or naive times come from a Spark session whose time zone
-        differs from `time_zone`. Also errors of `EventLog` and of the model.
+        the result, there is no `lookback` although one cut off the histories that the
+        `HistoryEncoder` of a pipeline was fitted on, `allow_exact_matches` is True
+        without `rows`, or naive times come from a Spark session whose time zone differs
+        from `time_zone`. Also errors of `EventLog` and of the model.
 
     See Also
     --------
@@ -115,7 +120,10 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
-    _refuse_lookbacks(model)
+    if lookback is None:
+        _require_no_lookback(model)
+    if allow_exact_matches and rows is None:
+        raise ValueError("allow_exact_matches=True needs rows with their cutoffs.")
     events = _joined(events)
     if not isinstance(rows, pd.DataFrame | None):
         raise TypeError(f"rows must be a pandas DataFrame; got {_type_of(rows)}.")
@@ -134,11 +142,11 @@ def predict_partition(
     )
     if rows is None:
         # A partition may have no event before the cutoff.
-        X = log.snapshots([cutoff], min_events=0)
-        X = X[X["history"].array.lengths > 0]
+        known = log.snapshots([cutoff], min_events=0)["history"].array.lengths > 0
+        X = log.snapshots([cutoff], min_events=0, lookback=lookback)[known]
         keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
-        X = log.attach(rows, customer, cutoff)
+        X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches)
         cutoffs = X["history"].array.cutoffs
         keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
@@ -150,16 +158,14 @@ def predict_partition(
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
-def _refuse_lookbacks(model: Any) -> None:
+def _require_no_lookback(model: Any) -> None:
     """Raise a ValueError for a pipeline that was fitted on histories of a lookback."""
     for _, step in getattr(model, "steps", []):
         learned = learned_encoding(step)
         if learned is not None and learned.cut_off:
             raise ValueError(
                 f"The histories in {learned.cut_off} were cut off by a lookback in "
-                "fit, and predict_partition reads all events before the cutoffs. In a "
-                "function of your own, attach the rows of the partition by "
-                "EventLog(...).attach(rows, ..., lookback=...), and predict."
+                "fit; pass the same lookback."
             )
 
 

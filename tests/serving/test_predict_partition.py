@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
@@ -236,15 +240,48 @@ def test_tables_of_other_libraries_are_refused(events, name):
             predict_partition(table, events, **options)
 
 
-def test_a_model_of_a_lookback_is_refused():
+def test_rows_of_a_lookback():
     """Rows without the lookback had other scores, without an error."""
     X = LOG.attach(ROWS, "who", "at", lookback="200D")
     network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0, n_networks=1)
     model = make_history_pipeline(network).fit(X, np.arange(len(X)))
     options = {**WHERE, "model": model, "cutoff": "at"}
-    whole = model.predict(LOG.attach(ROWS, "who", "at"))
-    assert not np.allclose(model.predict(X), whole)
-    with pytest.raises(ValueError, match=r"\['history'\] were cut.*lookback=\.\.\."):
+    with pytest.raises(
+        ValueError, match=r"\['history'\] were cut.* pass the same look"
+    ):
         predict_partition(EVENTS, ROWS, **options)
+    found = predict_partition(EVENTS, ROWS, lookback="200D", **options)
+    assert_allclose(found["prediction"], model.predict(X), rtol=1e-6)
+    assert not np.allclose(
+        found["prediction"], model.predict(LOG.attach(ROWS, "who", "at"))
+    )
     model.fit(LOG.attach(ROWS, "who", "at", lookback="9999D"), np.arange(len(X)))
     assert len(predict_partition(EVENTS, ROWS, **options)) == len(ROWS)
+
+
+def test_customers_without_an_event_in_the_lookback_have_a_row():
+    X = LOG.snapshots([UNTIL], lookback="20D")[["history"]]
+    lengths = X["history"].array.lengths
+    assert 0 < (lengths > 0).sum() < len(X)
+    trees = HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=2)
+    model = make_pipeline(RFMFeatures(remainder="drop"), trees).fit(X, lengths)
+    options = {**WHERE, "model": model, "cutoff": UNTIL, "lookback": "20D"}
+    found = predict_partition(EVENTS, **options)
+    assert found["prediction"].tolist() == model.predict(X).tolist()
+
+
+def test_events_at_the_cutoff():
+    """The last purchase of each row is at its cutoff."""
+    rows = EVENTS.groupby("who", as_index=False)["when"].last()
+    X = LOG.attach(rows, "who", "when", allow_exact_matches=True)
+    network = LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0, n_networks=1)
+    model = make_history_pipeline(network).fit(X, np.arange(len(X)))
+    options = {**WHERE, "model": model, "cutoff": "when"}
+    found = predict_partition(EVENTS, rows, allow_exact_matches=True, **options)
+    assert_allclose(found["prediction"], model.predict(X), rtol=1e-6)
+    before = predict_partition(EVENTS, rows, **options)
+    assert not np.allclose(found["prediction"], before["prediction"])
+    with pytest.raises(ValueError, match="allow_exact_matches=True needs rows"):
+        predict_partition(
+            EVENTS, model=model, cutoff=UNTIL, allow_exact_matches=True, **WHERE
+        )
