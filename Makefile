@@ -2,7 +2,8 @@
 # call quick, and a change of pyproject.toml installs again.
 
 PYTHON ?= python3
-# Python compiles modules when they are first imported, and most never are.
+# Python compiles modules when they are first imported, and most never are. It must write
+# them, or each process compiles them again.
 INSTALL := pip install --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv

@@ -10,7 +10,8 @@ durations, also as objects  days; NaT becomes NaN
 datetimes, text, the rest   a TypeError
 ==========================  ==========================================================
 
-In targets of a regression, durations are a TypeError as well; see `as_quantities`.
+In targets of a regression, and in arguments of other functions, durations are a
+TypeError as well; see `as_quantities` and `as_numbers`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def as_floats(
         table = np.column_stack([column for column, _ in columns])
         return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
+    if isinstance(array, np.ndarray) and array.dtype.kind in "fiu":  # without pandas
+        return array.astype("float64"), False
     column = _column_of(array)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
@@ -103,6 +106,41 @@ def as_floats(
             f"some values are neither ({error})."
         ) from error
     return numbers.reshape(array.shape), found == "duration"
+
+
+def as_numbers(values: Any, name: str) -> np.ndarray:
+    """Read numbers as floats; refuse durations, too.
+
+    Parameters
+    ----------
+    values : array-like of any shape
+        Numbers or booleans, also as objects.
+    name : str
+        How an error names them.
+
+    Returns
+    -------
+    ndarray of the shape of `values`, float64
+        Numbers; NaN where a value is missing.
+
+    Raises
+    ------
+    TypeError
+        If values are durations, datetimes, text or other objects.
+    """
+    try:
+        numbers, in_days = as_floats(values, name)
+    except TypeError as error:
+        some = np.asarray(values).ravel()[:2].tolist()
+        raise TypeError(
+            f"{name} must hold numbers; got values such as {some}."
+        ) from error
+    if in_days:
+        raise TypeError(
+            f"{name} must hold numbers; got durations. Divide them by a unit, such as "
+            "pd.Timedelta(hours=1)."
+        )
+    return numbers
 
 
 def as_quantities(y: Any) -> np.ndarray:

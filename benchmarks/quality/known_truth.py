@@ -72,8 +72,7 @@ def irregularity(events):
     return gaps.std() / gaps.mean() if len(gaps) > 2 else 1.0
 
 
-AT_NIGHT = "share of events at night"
-WITH_FIELD = "the same, with a field of the part of the day"
+WITH_FIELD = "share of events at night, with a field of the part of the day"
 
 
 def share_at_night(events):
@@ -90,7 +89,7 @@ PROPERTIES = {
         - np.log1p(e["days"].between(90, 270).sum() / 2)
     ),
     "irregular interarrival times": lambda e: np.log(irregularity(e) + 0.1),
-    AT_NIGHT: share_at_night,
+    "share of events at night": share_at_night,
     WITH_FIELD: share_at_night,
     "largest amount": lambda e: np.log(e["amount"].max()),
     "last amount against the mean": lambda e: np.log(

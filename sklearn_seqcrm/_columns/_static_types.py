@@ -285,10 +285,12 @@ class ColumnsOfKind:
         # A ColumnTransformer takes numbers for positions, and fails with tuples.
         others = [name for name in X.columns if not isinstance(name, str)]
         if others:
-            way = "map('_'.join)" if isinstance(others[0], tuple) else "astype(str)"
+            text = "str(name)"
+            if isinstance(others[0], tuple):
+                text = "'_'.join(map(str, name)).rstrip('_')"
             raise TypeError(
                 f"The names of columns must be text; got {others[:5]}. "
-                f"X.columns = X.columns.{way} makes text of them."
+                f"X.columns = [{text} for name in X.columns] makes text of them."
             )
         types = {
             name: "history"

@@ -155,6 +155,7 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             f"The cutoffs are plain numbers, so that the datetimes in {column.name!r} "
             "have no distance from them; drop that column, or make numbers of it."
         )
+    name = column.name  # pandas 2 loses it where it reads dates beyond its range
     if column.dtype.kind == "O":  # objects, and pandas' types of text and categories
         column = _with_texts_parsed(column)
     if column.dtype == object and are_datetimes(column):
@@ -173,9 +174,9 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
     if (moments.tz is None) != (cutoffs.tz is None):
         is_naive = moments.tz is None
         raise ValueError(
-            f"Column {column.name!r} and the cutoffs are not both naive or both "
+            f"Column {name!r} and the cutoffs are not both naive or both "
             f"time-zone aware; give the column {'a' if is_naive else 'no'} time zone, "
-            f"for example pd.to_datetime(X[{column.name!r}], utc=True)"
+            f"for example pd.to_datetime(X[{name!r}], utc=True, format='ISO8601')"
             f"{'' if is_naive else '.dt.tz_convert(None)'}."
         )
     return days_between(_naive(moments), _naive(cutoffs))

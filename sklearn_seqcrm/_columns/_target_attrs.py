@@ -141,7 +141,7 @@ def has_keys(index: pd.Index, keys: pd.Index) -> bool:
     Parameters
     ----------
     index, keys : Index
-        Any indexes; pandas 3.1 compares only those with the same number of levels.
+        Any indexes; pandas compares only those with the same number of levels.
     """
     return index.nlevels == keys.nlevels and bool(keys.isin(index).all())
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import CensoredData, ecdf
 
-from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm._durations import as_numbers
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import is_real
 
@@ -92,7 +92,7 @@ class WinRateCurve:
     """
 
     def __init__(self, bids: ArrayLike, prices: ArrayLike) -> None:
-        bids, prices = _numbers(bids, "bids"), _floats(prices, "prices")
+        bids, prices = _numbers(bids, "bids"), as_numbers(prices, "prices")
         _require_vectors("bids and prices", bids, prices)
         lost = np.isnan(prices)
         wrong = ~lost & ~((prices >= 0) & (prices <= bids))
@@ -180,8 +180,7 @@ class BudgetPacer:
     Raises
     ------
     TypeError
-        If a parameter has another type, such as times that are durations: divide them
-        by a unit.
+        If times, values or the budget are no numbers. Divide durations by a unit.
     ValueError
         If a parameter is out of range, lengths differ, there is no past auction, or a
         number is not finite.
@@ -340,25 +339,16 @@ def _require_vectors(names: str, one: np.ndarray, other: np.ndarray) -> None:
 
 def _numbers(values: Any, name: str) -> np.ndarray:
     """Return finite floats."""
-    numbers = _floats(values, name)
+    numbers = as_numbers(values, name)
     if n_wrong := int((~np.isfinite(numbers)).sum()):
         raise ValueError(f"{name} must be finite; {n_wrong} are missing or infinite.")
     return numbers
 
 
-def _floats(values: Any, name: str) -> np.ndarray:
-    """Return numbers as floats, NaN where they are missing."""
-    numbers, in_days = as_floats(values, name)
-    if in_days:
-        raise TypeError(
-            f"{name} must hold numbers; got durations. Divide them by a unit, such as "
-            "pd.Timedelta(hours=1)."
-        )
-    return numbers
-
-
 def _number(value: Any, name: str) -> float:
     """Return a number as a float, infinite if it is too large for one."""
+    if getattr(value, "ndim", None) == 0:  # such as model.predict(row).squeeze()
+        value = np.asarray(value)[()]
     if not is_real(value):
         kind = type(value).__name__
         raise TypeError(f"{name} must be a number; got {value!r} of the type {kind}.")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import sys
 import time as clock
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._encoding import learned_encoding
+from sklearn_seqcrm._encoding import LearnedEncoding, learned_encoding
+from sklearn_seqcrm._store import check_flag
 from sklearn_seqcrm._typing import Duration, Estimator, Time
 from sklearn_seqcrm.events import EventLog
+
+# Attributes of searches, transformed targets, conformal estimators and hybrids.
+_FITTED_PARTS = ("best_estimator_", "regressor_", "estimator_", "lstm_")
 
 
 def predict_partition(
@@ -82,8 +88,8 @@ def predict_partition(
     KeyError
         If a column is missing.
     TypeError
-        If `events` is not a pandas DataFrame or an iterable of them, or `rows` is not a
-        pandas DataFrame.
+        If `events` is not a pandas DataFrame or an iterable of them, `rows` is not a
+        pandas DataFrame, or `allow_exact_matches` is no boolean.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
         the result, there is no `lookback` although one cut off the histories that the
@@ -122,6 +128,7 @@ def predict_partition(
         )
     if lookback is None:
         _require_no_lookback(model)
+    check_flag(allow_exact_matches, "allow_exact_matches")
     if allow_exact_matches and rows is None:
         raise ValueError("allow_exact_matches=True needs rows with their cutoffs.")
     events = _joined(events)
@@ -142,8 +149,9 @@ def predict_partition(
     )
     if rows is None:
         # A partition may have no event before the cutoff.
-        known = log.snapshots([cutoff], min_events=0)["history"].array.lengths > 0
-        X = log.snapshots([cutoff], min_events=0, lookback=lookback)[known]
+        X = log.snapshots([cutoff], min_events=0, lookback=lookback)
+        known = X if lookback is None else _without_lookback(log, X)
+        X = X[known["history"].array.lengths > 0]
         keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches)
@@ -158,15 +166,31 @@ def predict_partition(
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
+def _without_lookback(log: EventLog, X: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with all of their events; the warnings have been shown before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return log.attach(X.drop(columns="history"), cutoff="cutoff")
+
+
 def _require_no_lookback(model: Any) -> None:
-    """Raise a ValueError for a pipeline that was fitted on histories of a lookback."""
-    for _, step in getattr(model, "steps", []):
-        learned = learned_encoding(step)
-        if learned is not None and learned.cut_off:
+    """Raise a ValueError for an encoder that was fitted on histories of a lookback."""
+    for learned in _learned_encodings(model):
+        if learned.cut_off:
             raise ValueError(
                 f"The histories in {learned.cut_off} were cut off by a lookback in "
                 "fit; pass the same lookback."
             )
+
+
+def _learned_encodings(model: Any) -> Iterator[LearnedEncoding]:
+    """Yield what the encoders in a fitted pipeline, search, and so on have learned."""
+    if (learned := learned_encoding(model)) is not None:
+        yield learned
+    parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
+    for part in parts + [getattr(model, name, None) for name in _FITTED_PARTS]:
+        if part is not None:
+            yield from _learned_encodings(part)
 
 
 def _joined(events: Any) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
-from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm._durations import as_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._treatments import in_order_of_arms, label_array
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
@@ -249,12 +249,7 @@ def _matrix(effect: Any) -> np.ndarray:
 
 
 def _floats(values: Any, name: str) -> np.ndarray:
-    try:
-        found, in_days = as_floats(np.asarray(values), name)
-        if in_days:
-            raise TypeError("durations have no unit in common with costs")
-    except TypeError as error:
-        raise TypeError(f"{name} must hold numbers; got {values!r}.") from error
+    found = as_numbers(values, name)
     n_bad = int((~np.isfinite(found)).sum())
     if n_bad:
         raise ValueError(

@@ -126,7 +126,7 @@ def test_new_series_do_not_warn():
 
 
 def test_rows_by_several_keys_match_no_plain_index():
-    """Pandas 3.1 raises an error where it looks up numbers among tuples."""
+    """Pandas raises an error where it looks up numbers among tuples."""
     keys = pd.MultiIndex.from_product([["ann", "bob"], ["May", "June"]])
     X = pd.DataFrame({"x": range(4)}, index=keys)
     y = pd.Series([1, 0, 1, 0], index=list("abcd"))

@@ -39,7 +39,7 @@ def test_paths_do_not_depend_on_the_batch(model, X):
 
 
 def test_a_target_with_other_keys_is_matched_by_position(model, X):
-    """pandas 3.1 compares only indexes with the same number of levels."""
+    """Pandas compares only indexes with the same number of levels."""
 
     def with_two_levels(rows):
         counts = future_count(rows, "200D")

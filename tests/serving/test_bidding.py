@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.datasets import make_ad_auctions
@@ -228,9 +229,10 @@ def test_bad_input():
         with pytest.raises(ValueError, match="n_periods must be a whole number, 1"):
             BudgetPacer(1, [0], [1], curve, n_periods=n_periods)
     pacer = BudgetPacer(1, [0], [1], curve)
-    for value, time in ((np.nan, 0), (1, np.inf)):
-        with pytest.raises(ValueError, match=r"(value|time) must be finite; got"):
-            pacer.bid(value, time)
+    with pytest.raises(ValueError, match="value must be finite; got nan"):
+        pacer.bid(np.nan, 0)
+    with pytest.raises(ValueError, match="time must be finite; got inf"):
+        pacer.bid(1, np.inf)
     for price in (-1, np.nan):
         with pytest.raises(ValueError, match="price must be finite and at least 0"):
             pacer.pay(price)
@@ -247,8 +249,11 @@ DATES = pd.Timestamp("2024-03-01") + HOURS
         (HOURS.to_numpy(), "times must hold numbers; got durations"),
         (pd.Series(HOURS), "times must hold numbers; got durations"),
         (list(HOURS), "times must hold numbers; got durations"),
-        (DATES, "times must hold numbers.*; got datetimes"),
-        (["9", "10", "11"], "times must hold numbers.*; got text"),
+        (DATES, r"times must hold numbers; got values such as \[.*2024"),
+        (
+            ["9", "10", "11"],
+            r"times must hold numbers; got values such as \['9', '10'\]",
+        ),
     ],
 )
 def test_arrays_of_other_types_than_numbers(times, message):
@@ -273,7 +278,11 @@ def test_missing_prices_of_any_type():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["1", None, pd.NA, [1], pd.Timedelta("1h"), np.timedelta64(1, "h"), 1j]
+    "wrong",
+    [
+        *("1", None, pd.NA, [1], np.array([1.0]), 1j),
+        *(pd.Timedelta("1h"), np.timedelta64(1, "ns"), np.array(1, "m8[ns]")),
+    ],
 )
 def test_single_values_of_other_types_than_numbers(wrong):
     curve = WinRateCurve([1], [1])
@@ -293,6 +302,7 @@ def test_decimals_and_integers_of_any_size():
     curve = WinRateCurve([Decimal(4), Decimal(4)], [Decimal(1), None])
     pacer = BudgetPacer(Decimal(30), [Decimal(0)], [Decimal(5)], curve)
     assert pacer.bid(Decimal(5), Decimal(0)) == pacer.bid(5.0, 0.0) == 5
+    assert pacer.bid(np.array(5), torch.tensor(0.0)) == 5
     pacer.pay(Decimal("0.5"))
     assert pacer.spent == 0.5
     with pytest.raises(ValueError, match="value must be finite"):

@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
@@ -255,6 +257,11 @@ def test_rows_of_a_lookback():
     assert not np.allclose(
         found["prediction"], model.predict(LOG.attach(ROWS, "who", "at"))
     )
+    search = GridSearchCV(model, {"estimator__learning_rate": [0.01]}, cv=2)
+    for around in (search, TransformedTargetRegressor(model)):
+        around.fit(X, np.arange(len(X)))
+        with pytest.raises(ValueError, match="pass the same lookback"):
+            predict_partition(EVENTS, ROWS, **(options | {"model": around}))
     model.fit(LOG.attach(ROWS, "who", "at", lookback="9999D"), np.arange(len(X)))
     assert len(predict_partition(EVENTS, ROWS, **options)) == len(ROWS)
 
@@ -270,6 +277,14 @@ def test_customers_without_an_event_in_the_lookback_have_a_row():
     assert found["prediction"].tolist() == model.predict(X).tolist()
 
 
+@pytest.mark.parametrize("lookback", [None, "9999D"])
+def test_one_warning_about_a_late_cutoff(boosted, lookback):
+    options = {**WHERE, "model": boosted, "cutoff": "2035-01-01", "lookback": lookback}
+    with pytest.warns(UserWarning, match="cutoff") as found:
+        predict_partition(EVENTS, **options)
+    assert len(found) == 1
+
+
 def test_events_at_the_cutoff():
     """The last purchase of each row is at its cutoff."""
     rows = EVENTS.groupby("who", as_index=False)["when"].last()
@@ -281,6 +296,8 @@ def test_events_at_the_cutoff():
     assert_allclose(found["prediction"], model.predict(X), rtol=1e-6)
     before = predict_partition(EVENTS, rows, **options)
     assert not np.allclose(found["prediction"], before["prediction"])
+    with pytest.raises(TypeError, match="allow_exact_matches must be True or False"):
+        predict_partition(EVENTS, allow_exact_matches="no", **options)
     with pytest.raises(ValueError, match="allow_exact_matches=True needs rows"):
         predict_partition(
             EVENTS, model=model, cutoff=UNTIL, allow_exact_matches=True, **WHERE

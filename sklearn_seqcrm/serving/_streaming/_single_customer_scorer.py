@@ -7,7 +7,7 @@ networks compute by `StepReader` and `StepHead`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import require_key
 from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
+from sklearn_seqcrm.serving._streaming._key_columns import by_history
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     latest_of,
     one_id_like,
@@ -267,55 +268,6 @@ class SingleCustomerScorer:
         # Row features come first; only the statics at the end are needed here.
         static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
-
-
-def by_history(value: Any, names: Iterable[Any], what: str) -> dict[Any, Any]:
-    """Return a customer, or the name of a column, for each history column."""
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(names, value)
-    missing = [name for name in names if name not in value]
-    if missing:
-        raise ValueError(f"{what} has no entry for the history columns {missing}.")
-    return {name: value[name] for name in names}
-
-
-def key_columns(
-    customer: Any, time: Any, fields: Mapping[Any, Iterable[str]]
-) -> dict[Any, tuple[str, str]]:
-    """Return the names of the customer and the time column of each history column.
-
-    Parameters
-    ----------
-    customer, time : str, or mapping of str to str
-        Arguments of `StreamingScorer`.
-    fields : mapping of str to iterable of str
-        Fields of the events by history column.
-
-    Raises
-    ------
-    TypeError
-        If a name is no text.
-    ValueError
-        If a column is also the other one, or a field, or an entry is missing.
-    """
-    given = {"customer": customer, "time": time}
-    columns = {key: by_history(one, fields, key) for key, one in given.items()}
-    for key, names in columns.items():
-        for name in names.values():
-            if not isinstance(name, str):
-                raise TypeError(f"{key} must be the name of a column; got {name!r}.")
-    found = {}
-    for history, own in fields.items():
-        keys = columns["customer"][history], columns["time"][history]
-        if keys[0] == keys[1]:
-            raise ValueError(f"customer and time are the same column {keys[0]!r}.")
-        if repeated := [key for key in keys if key in own]:
-            raise ValueError(
-                f"customer or time are called like fields of {history!r}: {repeated}. "
-                "Name the columns that hold the ids and the times of new events."
-            )
-        found[history] = keys
-    return found
 
 
 def _refuse_other_customer(

@@ -23,6 +23,7 @@ from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
+from sklearn_seqcrm.serving._streaming._key_columns import key_columns
 from sklearn_seqcrm.serving._streaming._parquet import (
     digest_of,
     read_states,
@@ -32,7 +33,6 @@ from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMix
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
     SingleCustomerScorer,
-    key_columns,
 )
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
