@@ -131,7 +131,8 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
     try:
         numbers, in_days = as_floats(values, name)
     except TypeError as error:
-        some = np.asarray(values).ravel()[:2].tolist()
+        array = values if isinstance(values, pd.Series) else np.asarray(values)
+        some = _column_of(array).iloc[:2].tolist()
         raise TypeError(
             f"{name} must hold numbers; got values such as {some}."
         ) from error
