@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time as clock
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -150,8 +149,9 @@ def predict_partition(
     if rows is None:
         # A partition may have no event before the cutoff.
         X = log.snapshots([cutoff], min_events=0, lookback=lookback)
-        known = X if lookback is None else _without_lookback(log, X)
-        X = X[known["history"].array.lengths > 0]
+        seen = X["history"].array.rows
+        # Also events before the lookback make a customer known.
+        X = X[seen.stop > log.timeline.offsets[seen.identities]]
         keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches)
@@ -164,13 +164,6 @@ def predict_partition(
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
     return keys.assign(**dict(zip(names, found.T, strict=True)))
-
-
-def _without_lookback(log: EventLog, X: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with all of their events; the warnings have been shown before."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return log.attach(X.drop(columns="history"), cutoff="cutoff")
 
 
 def _require_no_lookback(model: Any) -> None:

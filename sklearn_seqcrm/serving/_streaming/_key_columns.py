@@ -35,15 +35,14 @@ def key_columns(
     ValueError
         If a column is also the other one, or a field, or an entry is missing.
     """
-    given = {"customer": customer, "time": time}
-    columns = {key: by_history(one, fields, key) for key, one in given.items()}
-    for key, names in columns.items():
-        for name in names.values():
-            if not isinstance(name, str):
-                raise TypeError(f"{key} must be the name of a column; got {name!r}.")
+    customers = by_history(customer, fields, "customer")
+    times = by_history(time, fields, "time")
     found = {}
     for history, own in fields.items():
-        keys = columns["customer"][history], columns["time"][history]
+        keys = customers[history], times[history]
+        for key, name in zip(("customer", "time"), keys, strict=True):
+            if not isinstance(name, str):
+                raise TypeError(f"{key} must be the name of a column; got {name!r}.")
         if keys[0] == keys[1]:
             raise ValueError(f"customer and time are the same column {keys[0]!r}.")
         if repeated := [key for key in keys if key in own]:
