@@ -56,7 +56,14 @@ from sklearn_seqcrm.event_model._shrinkage import (
 )
 
 # Parameters of heads and of reading prefixes, which an event model does not have.
-_WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")
+_WITHOUT = (
+    "bidirectional",
+    "head_sizes",
+    "static_pieces",
+    "category_dropout",
+    "n_networks",
+    "pooling",
+)
 
 CONSTRAINTS: dict[str, list[Any]] = {
     **{name: one for name, one in OF_NETWORKS.items() if name not in _WITHOUT},

@@ -26,12 +26,17 @@ from sklearn_seqcrm._recurrent.data import (
     refuse_untrainable,
     warn_if_all_empty,
 )
-from sklearn_seqcrm._recurrent.network import HistoryNetwork, isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import (
+    HistoryNetwork,
+    Pieces,
+    isolated_torch_settings,
+)
 from sklearn_seqcrm._recurrent.objectives import (
     Objective,
     TreatedOutcomes,
     drop_weightless,
     exponent_of,
+    has_weight,
     in_unit_of,
     mean_weight,
     read_weight,
@@ -366,6 +371,8 @@ class BaseLSTM(
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         inputs = self._ranks.share(inputs)
+        if not is_continuation:
+            self._learn_pieces(inputs, weight)
         warn_if_all_empty(inputs)
         data = replace(inputs.data, target=target, weight=weight)
         return inputs._replace(data=data, labels=y if self._censors else None)
@@ -401,6 +408,19 @@ class BaseLSTM(
     def _with_offset(self, inputs: Inputs) -> Inputs:
         """Return the same rows with their offset in its field."""
         return inputs
+
+    def _learn_pieces(self, inputs: Inputs, weight: np.ndarray | None) -> None:
+        """Cut statics at their quantiles in the rows with a weight."""
+        own = self._ranks.own_rows(inputs.data).static
+        # Row features come first, and are not cut.
+        first = sum(spec.n_row_features for spec in inputs.specs)
+        kept = slice(None) if weight is None else has_weight(weight)
+        columns = (
+            (column, self._ranks.concatenate(own[:, column])[kept])
+            for column in range(first, own.shape[1])
+        )
+        customers = inputs.customers()[kept]
+        self._pieces = Pieces.learn(columns, customers, self.static_pieces)
 
     def _drop_weightless(self, inputs: Inputs, is_continuation: bool) -> Inputs:
         """Drop rows of weight 0, and learn the mean weight in the first call."""
@@ -462,6 +482,7 @@ class BaseLSTM(
             module__seed=seeds.weights,
             module__n_sums=inputs.n_sums,
             module__is_linear=objective.is_linear,
+            module__pieces=self._pieces,
             **optimizer_parameters(self),
             # Read backwards, the outputs of a row depend on where it ends.
             share_sequences=not self.bidirectional,

@@ -67,6 +67,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         fields of shops did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
+    static_pieces : int, default=16
+        Number of pieces between quantiles into which the head cuts the range of each
+        numeric static. 1 cuts nothing: effects with thresholds, such as that of a sale
+        price, are then learned late or not at all.
     learning_rate : float, default=0.002
         Step size of AdamW.
     weight_decay : float, default=0.01
@@ -274,6 +278,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         dropout: float = 0.3,
         category_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
+        static_pieces: int = 16,
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
         n_networks: int | Literal["auto"] = "auto",
@@ -304,6 +309,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.dropout = dropout
         self.category_dropout = category_dropout
         self.head_sizes = head_sizes
+        self.static_pieces = static_pieces
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.n_networks = n_networks

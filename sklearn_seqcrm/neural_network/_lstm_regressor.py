@@ -86,6 +86,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         fields of shops did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
+    static_pieces : int, default=16
+        Number of pieces between quantiles into which the head cuts the range of each
+        numeric static. 1 cuts nothing: effects with thresholds, such as that of a sale
+        price, are then learned late or not at all.
     learning_rate : float, default=0.002
         Step size of AdamW.
     weight_decay : float, default=0.01
@@ -310,6 +314,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         dropout: float = 0.3,
         category_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
+        static_pieces: int = 16,
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
         n_networks: int | Literal["auto"] = "auto",
@@ -349,6 +354,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.dropout = dropout
         self.category_dropout = category_dropout
         self.head_sizes = head_sizes
+        self.static_pieces = static_pieces
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.n_networks = n_networks

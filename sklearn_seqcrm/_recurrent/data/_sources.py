@@ -382,6 +382,8 @@ class HistorySpec:
         Digest of the encoder of single events, without row features.
     moments : MomentChannels or None, default=None
         Positions of the channels of events, if steps are moments.
+    n_row_features : int, default=0
+        Number of row features.
     """
 
     n_channels: int
@@ -390,6 +392,7 @@ class HistorySpec:
     digest: str = ""
     of_events: str = ""
     moments: MomentChannels | None = None
+    n_row_features: int = 0
 
     @classmethod
     def of(cls, layout: Layout) -> HistorySpec:
@@ -402,6 +405,7 @@ class HistorySpec:
             layout.digest,
             layout.of_events,
             moments,
+            len(layout.row_features),
         )
 
 

@@ -200,6 +200,8 @@ def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
     module.head = nn.Sequential(
         *(_MeanSlope(one) if isinstance(one, nn.ReLU) else one for one in module.head)
     )
+    if module.pieces is not None:
+        module.pieces.within = _MeanSlope(module.pieces.within)
     if module.linear is not None:
         module.linear.within = _MeanSlope(module.linear.within)
     return module

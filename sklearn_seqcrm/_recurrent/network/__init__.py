@@ -40,6 +40,7 @@ from sklearn_seqcrm._recurrent.network._reader import (
     run_both_ways,
     trains_in_bfloat16,
 )
+from sklearn_seqcrm._recurrent.network._static_pieces import Pieces
 from sklearn_seqcrm._recurrent.network._step_network import (
     OpenMoment,
     StepHead,

@@ -4,7 +4,7 @@ Inputs of the head, and terms that are added to its outputs::
 
     history column 0 -> HistoryReader -> pooled --.
     history column 1 -> HistoryReader -> pooled --+-> head -> outputs
-    row features, statics ------------------------'             +
+    row features, statics, pieces of statics -----'             +
     row features, statics, sums -> LinearPart ----------------> +
     offset (log exposure) times slope ------------------------> +
 """
@@ -31,6 +31,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
+from sklearn_seqcrm._recurrent.network._static_pieces import Pieces, StaticPieces
 
 # Ridge penalty; standardised inputs have a variance of 1. With a tenth to ten times as
 # much the ridge regression alone predicts spend about as well. With next to none its
@@ -197,11 +198,14 @@ class HistoryNetwork(nn.Module):
         Number of sums of the histories, further inputs of the linear part.
     is_linear : bool, default=False
         Whether there is a linear part.
+    pieces : Pieces or None, default=None
+        Pieces of statics, further inputs of the first layer of the head.
     **reader_options
         Other parameters of `HistoryReader`.
     """
 
     linear: LinearPart | None
+    pieces: StaticPieces | None
     slope: Tensor | None
 
     def __init__(
@@ -215,6 +219,7 @@ class HistoryNetwork(nn.Module):
         offset_outputs: Sequence[int] = (),
         n_sums: int = 0,
         is_linear: bool = False,
+        pieces: Pieces | None = None,
         **reader_options: Any,
     ) -> None:
         super().__init__()
@@ -236,6 +241,9 @@ class HistoryNetwork(nn.Module):
             for spec in specs
         )
         size = sum(reader.output_size for reader in self.readers) + n_static
+        width = [*head_sizes, n_outputs][0]
+        has_pieces = pieces is not None and len(pieces.column) > 0
+        self.pieces = StaticPieces(pieces, width) if has_pieces else None
         layers: list[nn.Module] = []
         for width in head_sizes:
             layers += [new_linear(size, width, generator), nn.ReLU(), Dropout(dropout)]
@@ -267,13 +275,11 @@ class HistoryNetwork(nn.Module):
         """
         if not self.readers:
             batch = replace(batch, static=self._in_float64_if_possible(batch.static))
-            numbers = self.head(batch.static)
+            numbers = self.head[0](batch.static)
         else:
             events = steps or [None] * len(self.readers)
             numbers = self._enter_head(batch, events)
-            for layer in list(self.head)[1:]:
-                numbers = layer(numbers)
-        return self._add_offset_and_linear(numbers, batch)
+        return self._leave_head(numbers, batch)
 
     def outputs_of_pooled(self, pooled: Sequence[Tensor], rows: BatchPart) -> Tensor:
         """Return the outputs of rows with pooled histories, shape (n, n_outputs).
@@ -285,11 +291,15 @@ class HistoryNetwork(nn.Module):
         rows : BatchPart
             Everything else of the rows.
         """
-        numbers = self.head(torch.cat([*pooled, rows.static], dim=1))
-        return self._add_offset_and_linear(numbers, rows)
+        numbers = self.head[0](torch.cat([*pooled, rows.static], dim=1))
+        return self._leave_head(numbers, rows)
 
-    def _add_offset_and_linear(self, outputs: Tensor, rows: BatchPart) -> Tensor:
-        """Add the offset, and the linear part."""
+    def _leave_head(self, outputs: Tensor, rows: BatchPart) -> Tensor:
+        """Add pieces to the first layer, run the others, add offset and linear part."""
+        if self.pieces is not None:
+            outputs = outputs + self.pieces(rows.static)
+        for layer in list(self.head)[1:]:
+            outputs = layer(outputs)
         if self.slope is not None:
             assert rows.offset is not None
             offset = rows.offset[:, None].to(outputs.dtype)  # (n, 1)

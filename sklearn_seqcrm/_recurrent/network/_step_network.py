@@ -19,6 +19,7 @@ from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader, RecurrentState
+from sklearn_seqcrm._recurrent.network._static_pieces import StaticPieces
 
 
 def event_poolings(reader: HistoryReader) -> list[EventPooling]:
@@ -281,6 +282,38 @@ def _choose(condition: Array, chosen: Array, other: Array) -> Array:
     return array_namespace(chosen).where(condition, chosen, other)
 
 
+class _StepPieces(NamedTuple):
+    """Pieces of statics in NumPy; formulas are those of `StaticPieces`.
+
+    Parameters
+    ----------
+    chosen : ndarray of shape (S, P)
+        1 where the column of the static of each piece is, 0 elsewhere.
+    low, width : ndarray of shape (P,)
+        Where each piece begins, and its length.
+    layer : Affine
+        Weights of the shares of the pieces below a value.
+    """
+
+    chosen: np.ndarray
+    low: np.ndarray
+    width: np.ndarray
+    layer: Affine
+
+    @classmethod
+    def of(cls, pieces: StaticPieces, n_static: int) -> _StepPieces:
+        """Take the weights of a module, for this number of statics and row features."""
+        chosen = np.eye(n_static, dtype="float32")[:, pieces.column.numpy()]
+        weight = pieces.weights.weight.detach().numpy() / pieces.spread.numpy()
+        layer = Affine(weight.T, -weight @ pieces.center.numpy())
+        return cls(chosen, pieces.low.numpy(), pieces.width.numpy(), layer)
+
+    def __call__(self, static: Array) -> Array:
+        """Return what the pieces add to the first layer, shape (..., K)."""
+        inside = (static @ self.chosen - self.low) / self.width  # (..., P)
+        return self.layer(inside.clip(0, 1))
+
+
 class StepHead:
     """The head of a trained network for pooled histories.
 
@@ -294,6 +327,11 @@ class StepHead:
         self._layers = [
             Affine.of(one) for one in network.head if isinstance(one, Linear)
         ]
+        n_pooled = sum(reader.output_size for reader in network.readers)
+        n_static = len(self._layers[0].weight) - n_pooled
+        self._pieces = None
+        if network.pieces is not None:
+            self._pieces = _StepPieces.of(network.pieces, n_static)
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
         if (part := network.linear) is not None:
@@ -320,12 +358,13 @@ class StepHead:
         linear_inputs : array of shape (..., S + n_sums)
             Inputs of the linear part: `static` and the sums.
         """
-        numbers = np.concatenate([*pooled, static], axis=-1)
+        first, *others = self._layers
+        outputs = first(np.concatenate([*pooled, static], axis=-1))
+        if self._pieces is not None:
+            outputs = outputs + self._pieces(static)
         # ReLU between the layers, and none after the last.
-        *hidden, last = self._layers
-        for layer in hidden:
-            numbers = np.maximum(layer(numbers), 0)
-        outputs = last(numbers)
+        for layer in others:
+            outputs = layer(np.maximum(outputs, 0))
         if self._slope is not None:
             assert offset is not None
             outputs = outputs + offset * self._slope

@@ -25,6 +25,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
     drop_weightless,
     exponent_of,
+    has_weight,
     in_unit_of,
     is_multioutput,
     mean_weight,

@@ -1,0 +1,128 @@
+"""Pieces of statics between quantiles: what they add to the first layer of the head.
+
+A network of a few hundred steps hardly learns that an effect has a threshold, such as
+that of a sale price. With its range cut at quantiles, it is a weight of one piece
+(piecewise linear encoding: Gorishniy, Rubachev and Babenko, On embeddings for numerical
+features in tabular deep learning, NeurIPS 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sklearn_seqcrm._recurrent.network._layers import (
+    Linear,
+    float32_tensor,
+    without_drawing,
+)
+
+# Pieces are standardised. In some hardly any row differs from the others: an outlier
+# there moves its piece by ten standard deviations at most.
+_LEAST_SPREAD = 0.1
+# With fewer observations in a piece, its weight is mostly noise.
+_LEAST_COUNT = 100
+# Shorter pieces have no length in float32.
+_LEAST_WIDTH = float(np.sqrt(np.finfo("float32").tiny))
+
+
+class Pieces(NamedTuple):
+    """P pieces of statics, each the stretch between two neighbouring quantiles.
+
+    Parameters
+    ----------
+    column : ndarray of shape (P,), int64
+        Position of the static among row features and statics.
+    low, width : ndarray of shape (P,), float64
+        Where the piece begins, and its length, positive.
+    center, spread : ndarray of shape (P,), float64
+        Mean and standard deviation of the share of the piece that lies below a value,
+        the latter at least 0.1.
+    """
+
+    column: np.ndarray
+    low: np.ndarray
+    width: np.ndarray
+    center: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def learn(
+        cls,
+        columns: Iterable[tuple[int, np.ndarray]],
+        customers: np.ndarray,
+        n_pieces: int,
+    ) -> Pieces:
+        """Cut each static that has more than two values at its quantiles.
+
+        A value counts once per customer: an age in ten rows of a customer is one
+        observation, and ten prices are ten.
+
+        Parameters
+        ----------
+        columns : iterable of (int, ndarray of shape (n,))
+            Positions and values of statics in training rows.
+        customers : ndarray of shape (n,), int64
+            Number of the customer of each row.
+        n_pieces : int
+            Largest number of pieces of a static; each has 100 observations or more on
+            average. Equal quantiles make fewer.
+        """
+        found: list[tuple[float, ...]] = []
+        for column, of_rows in columns:
+            pairs = pd.DataFrame({"customer": customers, "value": of_rows})
+            values = pairs.drop_duplicates()["value"].to_numpy("float64")
+            n_cuts = min(n_pieces, len(values) // _LEAST_COUNT)
+            if n_cuts < 2:
+                continue
+            levels = np.linspace(0, 1, n_cuts + 1)
+            knots = np.quantile(values, levels, method="closest_observation")
+            knots = knots[np.diff(knots, prepend=-np.inf) > _LEAST_WIDTH]
+            if len(knots) < 3:  # a constant, or two values: the static itself says it
+                continue
+            for low, high in zip(knots[:-1], knots[1:], strict=True):
+                width = high - low
+                inside = np.clip((values - low) / width, 0, 1)
+                spread = max(inside.std(), _LEAST_SPREAD)
+                found.append((column, low, width, inside.mean(), spread))
+        column, *others = np.array(found).reshape(-1, 5).T
+        return cls(column.astype("int64"), *others)
+
+
+class StaticPieces(nn.Module):
+    """Weighted sums of pieces, added to the first layer of the head.
+
+    Its weights start at 0: a network starts as it would without pieces.
+
+    Parameters
+    ----------
+    pieces : Pieces
+        The P pieces.
+    n_outputs : int
+        Size of the first layer.
+    """
+
+    column: Tensor
+    low: Tensor
+    width: Tensor
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, pieces: Pieces, n_outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("column", torch.from_numpy(pieces.column.copy()))
+        for name in ("low", "width", "center", "spread"):
+            self.register_buffer(name, float32_tensor(getattr(pieces, name)))
+        self.within = nn.Hardtanh(0.0, 1.0)
+        self.weights = without_drawing(Linear, len(pieces.low), n_outputs, bias=False)
+        nn.init.zeros_(self.weights.weight)
+
+    def forward(self, static: Tensor) -> Tensor:
+        """Return the sums for rows of statics (n, S), shape (n, n_outputs)."""
+        inside = self.within((static[:, self.column] - self.low) / self.width)  # (n, P)
+        return self.weights((inside - self.center) / self.spread)

@@ -1,0 +1,98 @@
+"""Statics cut into pieces, in streams, exports, attributions and padded tensors."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+
+from sklearn_seqcrm._recurrent.network import _static_pieces
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
+from tests.inspection.models import assert_complete_by_field
+from tests.serving.streams import AFTER, EVENTS, EXACT, SMALL, as_event, log_until
+
+TRAINED = {**SMALL, "learning_rate": 0.2, "n_networks": 1}
+
+
+@pytest.fixture(autouse=True)
+def _pieces_of_few_values(monkeypatch):
+    monkeypatch.setattr(_static_pieces, "_LEAST_COUNT", 5)
+
+
+def fit(estimator, y=None):
+    """Return a pipeline whose network has learned weights of pieces."""
+    events, rows = make_events(80), make_rows(80)
+    X = log_until(events, events["when"].max()).attach(rows, cutoff="at")
+    y = np.arange(len(X)) % 3 == 0 if y is None else y[: len(X)]
+    model = make_history_pipeline(estimator).fit(X, y)
+    assert model[-1].net_.module_.pieces.weights.weight.abs().max() > 0.05
+    return model
+
+
+def people_of(n):
+    people = make_rows(n).drop_duplicates("who").drop(columns="at")
+    return people.reset_index(drop=True)
+
+
+MODELS = [
+    (LSTMClassifier(**TRAINED), None),
+    (LSTMClassifier(**{**TRAINED, "head_sizes": ()}), None),
+    (LSTMRegressor(**TRAINED), np.arange(1000.0) % 7),
+]
+
+
+@pytest.mark.parametrize(("estimator", "y"), MODELS)
+def test_streams_equal_batches(estimator, y):
+    model, people = fit(clone(estimator), y), people_of(10)
+    method = "predict" if y is not None else "predict_proba"
+    expected = getattr(model, method)(log_until(EVENTS).attach(people, cutoff=AFTER))
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    assert_allclose(getattr(scorer, method)(people, AFTER), expected, **EXACT)
+    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
+        found = scorer.score_one(row["who"], None, as_event(row), AFTER)
+        assert_allclose(found, wanted, **EXACT)
+
+
+@pytest.mark.parametrize(("estimator", "y"), MODELS[:2])
+def test_exports_equal_batches(estimator, y, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from tests.serving.exports import check, rows_of
+
+    model, people = fit(clone(estimator), y), people_of(10)
+    X = log_until(EVENTS).attach(people, cutoff=AFTER)
+    expected = {"probabilities": model.predict_proba(X)}
+    check(model, tmp_path, rows_of(EVENTS, people, AFTER), X, expected)
+
+
+@pytest.mark.parametrize(("estimator", "y"), MODELS[:2])
+def test_attributions_add_up(estimator, y):
+    model = fit(clone(estimator), y)
+    X = log_until(EVENTS).attach(people_of(10), cutoff=AFTER)
+    found = assert_complete_by_field(model, X)
+    assert "age" in set(found["field"])
+
+
+def test_padded_tensors_have_the_same_pieces():
+    model = fit(LSTMClassifier(**TRAINED))
+    X = log_until(EVENTS).attach(people_of(10), cutoff=AFTER)
+    frame = model[:-1].transform(X)
+    padded = HistoryPadder().fit_transform(frame)
+    assert_allclose(
+        model[-1].predict_proba(padded), model[-1].predict_proba(frame), atol=1e-5
+    )
+    y = np.arange(len(frame)) % 2
+    columns = [
+        clone(model[-1]).fit(one, y).net_.module_.pieces.column.tolist()
+        for one in (frame, padded)
+    ]
+    assert columns[0] == columns[1] != []
+
+
+def test_a_row_alone_and_in_a_batch():
+    model = fit(LSTMClassifier(**TRAINED))
+    X = log_until(EVENTS).attach(people_of(10), cutoff=AFTER)
+    alone = np.concatenate([model.predict_proba(X[i : i + 1]) for i in range(len(X))])
+    assert_allclose(model.predict_proba(X), alone, atol=1e-6)
