@@ -16,13 +16,11 @@ the moment, see `cell_states`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import IndexedFields
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
@@ -188,8 +186,7 @@ def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
 # One event at a time -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class PathState(IndexedFields):
+class PathState(NamedTuple):
     """State of a reader after the last event of n paths, whose moment may go on.
 
     Parameters
@@ -226,19 +223,6 @@ class PathState(IndexedFields):
         """Output of the reader after the last event, shape (n, H)."""
         return self.closed.output
 
-    def concat(self, more: Self) -> Self:
-        """Return the state of these paths and others."""
-
-        def concat(one: Tensor, two: Tensor) -> Tensor:
-            return torch.cat([one, two])
-
-        return type(self)(
-            self.closed.map(concat, more.closed),
-            self.before.map(concat, more.before),
-            concat(self.moment, more.moment),
-            concat(self.encoded, more.encoded),
-        )
-
     def encoded_before(self, tied: Tensor) -> Tensor:
         """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
         total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
@@ -269,7 +253,7 @@ class PathState(IndexedFields):
         """
         lines = embed_lines(reader, values, codes)
         if (places := reader.moments) is None or lines_before is None:
-            return replace(self, closed=_run_one_step(reader, lines, self.closed))
+            return self._replace(closed=_run_one_step(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
         unused = torch.zeros_like(values[:, 0])

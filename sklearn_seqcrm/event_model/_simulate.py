@@ -36,7 +36,6 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_categorical,
     path_keys,
 )
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -326,9 +325,8 @@ class Simulator:
             The same in ticks: up to the first moment that is not over.
         """
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        own = plan.data.take(rows)
+        own, keys = plan.data.take(rows), plan.keys[rows]
         last, time_since_last = last_times(own.sources[0])
-        there = torch.from_numpy(of_path).to(self.device)
         state = PathState.at_cutoff(self.module.reader, self._final_states(own))
         is_empty = self._moved(event_counts(own) == 0)
         # A copy: the recurrent state of an empty history stays 0.
@@ -337,27 +335,33 @@ class Simulator:
         )
         static = torch.from_numpy(own.static).to(self.device)
         columns = split_static(static)
-        row = self._moved(rows)[there]
-        paths = Paths(
-            numbers,
-            last[of_path],
-            plan.end[rows][of_path],
-            np.zeros(len(numbers), dtype="int64"),
-            output[there],
-            self.module.static_effect(static)[there],
-            state.take(there),
-            torch.zeros_like(there, dtype=torch.bool),
+        row = self._moved(rows)
+        of_rows = Paths(
+            rows,
+            last,
+            plan.end[rows],
+            np.zeros_like(rows),
+            output,
+            self.module.static_effect(static),
+            state,
+            torch.zeros_like(row, dtype=torch.bool),
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
-            EventRate(*(one[there] for one in columns.rate)),
-            PathDraws.of_paths(
-                plan.keys[rows][of_path],
+            columns.rate,
+            PathDraws(keys),
+        )
+        paths = replace(
+            of_rows.take(of_path),
+            number=numbers,
+            draws=PathDraws.of_paths(
+                keys[of_path],
                 numbers % plan.n_paths,
                 of_path if stratified else None,
             ),
         )
         grid = self.learned.grid
         least = grid.steps(time_since_last).clip(1) * grid.step
-        return paths, columns.log_censoring_time[there], least[of_path]
+        limit = columns.log_censoring_time[self._moved(of_path)]
+        return paths, limit, least[of_path]
 
     def _final_states(self, data: RowData) -> RecurrentState:
         """Return the recurrent state after the last event of each row."""
@@ -431,7 +435,7 @@ class Simulator:
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
             of_lines = module.lines_before(
-                paths.output[tied], paths.state.encoded_before(tied)
+                paths.output[tied], paths.reader_state.encoded_before(tied)
             )
             context = context.index_add(0, tied, of_lines)
         p_having = torch.ones_like(context[:, 0])
@@ -478,13 +482,13 @@ class Simulator:
     def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
-        state = paths.state.append(
+        state = paths.reader_state.append(
             module.reader, module.lines_before, values, codes, paths.is_tie
         )
         return replace(
             paths,
             output=state.output,
-            state=state,
+            reader_state=state,
             n_events=paths.n_events + 1,
             copies={
                 key: one.append(fields[key].own_target(values, codes))
