@@ -15,7 +15,7 @@ interval of ``log(operational time / unit)``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -175,14 +175,8 @@ class InterarrivalGrid(NamedTuple):
         width[~some] = TIE
         return np.column_stack([upper, width]).astype("float32")
 
-    def lengths(self, cells: Any) -> Any:
-        """Return the middle of cells in units, 0 for ties, shape (n,).
-
-        `cells` are an array or a tensor of shape (n, 2), as `cells` returns them. The
-        result is a tensor.
-        """
-        if isinstance(cells, np.ndarray):
-            cells = torch.from_numpy(cells)
+    def lengths(self, cells: Tensor) -> Tensor:
+        """Return the middle of cells of shape (n, 2) in units, 0 for ties, (n,)."""
         upper, width = cells.unbind(1)
         middle = upper.exp() * (1 + torch.exp(-width)) / 2
         return middle.masked_fill(width == TIE, 0.0)
@@ -305,7 +299,7 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 # The distribution --------------------------------------------------------------------
 
 # Atoms of the mixture: an event at the time of the last one, and no event at all.
-_TIE_ATOM, _NEVER = 0, 1
+_TIE_ATOM, NEVER = 0, 1
 
 
 class TimeDensity(MixtureDensity):
@@ -385,21 +379,11 @@ class TimeDensity(MixtureDensity):
         `log_censoring_time`, of shape (n,), is as the function of `InterarrivalGrid`
         returns it; `states` are as in `log_prob`.
         """
-        return self.mixture(states).log_survival(log_censoring_time, _NEVER)
-
-    def log_never_and_later(self, states: Tensor, lower: list[Tensor]) -> Tensor:
-        """Return the log probability of no further event, and of one after some times.
-
-        `lower` is a list of m times as in `log_survival`. The result has the shape
-        (1 + m, n).
-        """
-        mixture = self.mixture(states)
-        later = [mixture.log_survival(one) for one in lower]
-        return torch.stack([mixture.log_atoms[:, _NEVER], *later])
+        return self.mixture(states).log_survival(log_censoring_time, NEVER)
 
     def offset_never(self, offset: float) -> None:
         """Set the offset of the trained log odds that no further event ever comes."""
-        self.logit_offset[_NEVER] = offset
+        self.logit_offset[NEVER] = offset
 
     def log_tie(self, states: Tensor) -> Tensor:
         """Return the log probability that the next event is drawn as a tie, (n,)."""
@@ -437,10 +421,10 @@ class TimeDensity(MixtureDensity):
         """
         mixture: AtomMixture = self.mixture(states)
         if log_censoring_time is not None:
-            atom_above = None if comes_back else _NEVER
+            atom_above = None if comes_back else NEVER
             logs = mixture.draw_beyond(log_censoring_time, draws, atom_above)
             return torch.zeros_like(logs, dtype=torch.bool), logs
         is_possible = self.is_possible.clone()
-        is_possible[_NEVER] &= not comes_back
+        is_possible[NEVER] &= not comes_back
         atom, logs = mixture.draw(draws, is_possible)
-        return atom == _TIE_ATOM, logs.double().masked_fill(atom == _NEVER, torch.inf)
+        return atom == _TIE_ATOM, logs.double().masked_fill(atom == NEVER, torch.inf)

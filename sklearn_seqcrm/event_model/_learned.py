@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 
@@ -28,7 +29,6 @@ from sklearn_seqcrm._encoding import (
     FIRST_LEVEL,
     EncodedLog,
     EventEncoder,
-    NumericField,
     Vocabulary,
     encode_rows,
     fitting_rows,
@@ -59,12 +59,6 @@ from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
-
-# The `LearnedField` of each type of encoder.
-LEARNED_FIELDS: dict[type, type[LearnedField]] = {
-    Vocabulary: LevelField,
-    NumericField: NumberField,
-}
 
 
 class StaticEncoder:
@@ -322,7 +316,8 @@ class LearnedEvents:
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
         static = self.statics.transform(table)[table_row]  # (n, S)
-        lengths = self.grid.lengths(events.channels[:, self.blocks.cell]).numpy()
+        cells = torch.from_numpy(events.channels[:, self.blocks.cell])
+        lengths = self.grid.lengths(cells).numpy()
         rate = EventRate.at_cutoffs(events, lengths)
         static = np.column_stack([static, *rate, censored.astype("float32")])
         return RowData((source,), static)
@@ -463,12 +458,9 @@ def _learn_fields(
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
         own = TrainingEvents(*(part[having] for part in events))
-        if type(one) not in LEARNED_FIELDS:
-            raise TypeError(
-                f"Field {name!r} is {column.type}; the model has no density for fields "
-                "of this type."
-            )
-        learned_field = LEARNED_FIELDS[type(one)]
+        learned_field: type[LearnedField] = (
+            LevelField if isinstance(one, Vocabulary) else NumberField
+        )
         fields[name] = learned_field.learn(one, column, own, n_components)
     return fields
 
