@@ -38,6 +38,7 @@ from sklearn_seqcrm._ragged import (
     ranges,
     segment_numbers,
     starts_of_nonempty,
+    visible_runs,
     visible_segments,
 )
 from sklearn_seqcrm._recurrent.data import (
@@ -239,16 +240,9 @@ class LearnedEvents:
     def read(
         self, X: Any, estimator: Any
     ) -> tuple[LearnedEvents, RowData, HistoryArray]:
-        """Return any rows encoded for the network, and their raw histories.
+        """Return a copy with the new levels of any rows, the rows encoded, and raw.
 
-        Returns
-        -------
-        learned : LearnedEvents
-            A copy with the new levels of the rows.
-        data : RowData of n
-            The encoded rows.
-        array : HistoryArray of shape (n,)
-            Their raw histories, as `histories_of` returns them.
+        The raw histories are as `histories_of` returns them.
         """
         table = select_raw(self.roles, X, estimator)
         array = self.histories_of(table)
@@ -268,6 +262,10 @@ class LearnedEvents:
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
 
+        The source has the channels of `blocks`, and codes followed by the levels of
+        categorical fields. `split_static` splits the statics into statics, rate and
+        censoring time.
+
         Parameters
         ----------
         table : Table
@@ -276,13 +274,6 @@ class LearnedEvents:
             Views of a raw log with the fields of training, see `histories_of`.
         table_row : ndarray of shape (n,), int64
             Position in the table of the row that gives each its statics.
-
-        Returns
-        -------
-        RowData of n
-            The source has the channels of `blocks`, and codes followed by the levels of
-            categorical fields. `split_static` splits its statics into statics, rate and
-            censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -327,15 +318,8 @@ class LearnedEvents:
     ) -> HistorySource:
         """Return the steps of the network over events, with the events as `events`.
 
-        Parameters
-        ----------
-        events : HistorySource
-            Events with the channels of all blocks and with levels, and the rows' views
-            of them.
-        log : EncodedLog
-            The events with the inputs of the network alone.
-        offsets : ndarray of shape (n_customers + 1,), int64
-            Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
+        `events` have the channels of all blocks, `log` the inputs of the network alone.
+        Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
         """
         start, stop, spec = events.start, events.stop, self.spec
         own = replace(events, channels=log.channels, codes=log.codes)
@@ -372,18 +356,10 @@ def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
 def learn_events(
     table: Table, roles: ColumnRoles, rows: Rows, estimator: Any
 ) -> LearnedEvents:
-    """Learn from training rows.
+    """Learn from all training rows, by the parameters of the estimator.
 
-    Parameters
-    ----------
-    table : Table
-        All training rows.
-    roles : ColumnRoles
-        Roles of their columns.
-    rows : Rows of n
-        Views of their events, each with one event at least, each event in one view.
-    estimator : LSTMEventModel
-        Its parameters determine codes, components, moments and the yearly season.
+    `rows` are views of their events, each with one event at least, each event in one
+    view.
     """
     statics = StaticEncoder().fit(table)
     raw = rows.log
@@ -522,34 +498,21 @@ def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     Returns
     -------
     joined : Rows
-        A row for each maximal run of events that at least one row sees; its cutoff is
-        the latest of its rows. Rows without events are left out.
+        A row for each stretch of `visible_runs`; its cutoff is the latest of its rows.
     first : ndarray of shape (n_joined,), int64
         Row with the earliest cutoff in each joined row. The statics of the joined row
         come from it, so that they cannot leak later values.
     """
-    filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
-    order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]
-    start, stop, codes = rows.start[order], rows.stop[order], rows.codes[order]
-    # Customers stand one after the other in the log: no events of a later one begin
-    # before the last of an earlier one.
-    until = np.maximum.accumulate(stop)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (start[1:] > until[:-1]) | (codes[1:] != codes[:-1])
-    at = np.flatnonzero(new)
-    if not len(at):
-        return rows.select(lambda column: column[:0]), at
-    run = np.cumsum(new) - 1
-    cutoff = rows.cutoff[order]
-    by_cutoff = np.lexsort((cutoff, run))
-    first = order[by_cutoff[np.searchsorted(run, np.arange(len(at)))]]
-    joined = Rows(
-        rows.log,
-        codes[at],
-        start[at],
-        np.maximum.reduceat(stop, at),
-        np.maximum.reduceat(cutoff, at),
+    start, stop = visible_runs(rows)
+    filled = np.flatnonzero(rows.stop > rows.start)
+    run = np.searchsorted(start, rows.start[filled], side="right") - 1
+    order = np.lexsort((rows.start[filled], rows.cutoff[filled], run))
+    by_cutoff, run = filled[order], run[order]
+    first, latest = (
+        by_cutoff[np.searchsorted(run, np.arange(len(start)), side) + shift]
+        for side, shift in (("left", 0), ("right", -1))
     )
+    joined = Rows(rows.log, rows.codes[first], start, stop, rows.cutoff[latest])
     return joined, first
 
 
