@@ -70,19 +70,8 @@ def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.nd
 
         H(t) = log S(e) - log S(e + t)
 
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    data : RowData of n
-        Rows.
-    ticks : ndarray of shape (n_times,)
-        Times after the cutoff.
-
-    Returns
-    -------
-    ndarray of shape (n, n_times), float64
-        Cumulative hazards; 0 for an empty history, whose first event no model predicts.
+    The result has the shape (n, n_times), float64, for the times `ticks` after the
+    cutoffs. It is 0 for an empty history, whose first event no model predicts.
     """
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():

@@ -60,16 +60,7 @@ def calibrate_never_share(
     raised the log loss of "any event" by a tenth. A higher learning rate and more
     epochs did not change that: the likelihood is flat there.)
 
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    learned : LearnedEvents
-        Encoders and fields, learned from its training rows.
-    X : DataFrame of shape (n, n_columns)
-        The training rows.
-    estimator : LSTMEventModel
-        The estimator, for errors.
+    `X` are the training rows; errors name the `estimator`.
     """
     table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time

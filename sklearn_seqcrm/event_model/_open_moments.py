@@ -60,16 +60,8 @@ def open_outputs(
 ) -> Tensor:
     """Return the outputs after parts of moments, shape (n, H).
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader with one direction.
-    inputs : Tensor of shape (n, D)
-        Joined lines of each part, as the first layer takes them.
-    layers : list of tuple of Tensor of shape (n_entries, H)
-        States of the cells of each layer.
-    place : Tensor of shape (n,), int64
-        Entry of the state before each moment.
+    `inputs`, of shape (n, D), are the joined lines of each part, `layers` as in
+    `StepStates`, and `place`, (n,), the entry there of the state before each moment.
     """
     for depth, (layer, entries) in enumerate(zip(reader.layers, layers, strict=True)):
         if depth:
@@ -148,16 +140,9 @@ def join_lines_before(
 ) -> OpenMoments:
     """Join the lines before each later line of a moment.
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader of moments with one direction.
-    lines : Tensor of shape (n_events, F + E)
-        Channels and vectors of events, as `embed_lines` returns them, moment by moment.
-    encoded : Tensor of shape (n_events, H)
-        The events encoded by `LinesBefore`.
-    n_before : Tensor of shape (n_events,), int64
-        Number of earlier events of its moment before each.
+    `lines`, of shape (n_events, F + E), are as `embed_lines` returns them, moment by
+    moment, `encoded`, (n_events, H), as `LinesBefore` encodes them, and `n_before`,
+    (n_events,), is the number of earlier lines in the moment of each.
     """
     places = reader.moments
     assert places is not None
@@ -238,18 +223,9 @@ class PathState(NamedTuple):
     ) -> Self:
         """Return the state after one more event of each path.
 
-        Parameters
-        ----------
-        reader : HistoryReader
-            A reader with one direction.
-        lines_before : LinesBefore or None
-            Encodes events; None if each is a step.
-        values : Tensor of shape (n, F)
-            Channels of the events that the network takes in.
-        codes : Tensor of shape (n, C), int64
-            Their codes.
-        is_tie : Tensor of shape (n,), bool
-            Whether an event joins the moment of the last one.
+        `values`, (n, F), and `codes`, (n, C), are the inputs of the network, and
+        `is_tie`, (n,), is True if an event joins the moment of the last one.
+        `lines_before` is None if each event is a step.
         """
         lines = embed_lines(reader, values, codes)
         if (places := reader.moments) is None or lines_before is None:
