@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,8 +52,6 @@ from sklearn_seqcrm.events import HistoryArray
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of some rows at once: 2 MiB, which caches hold.
 _PROBABILITIES_AT_ONCE = 2**19
-# Number of each path that has an event, its time and its fields.
-Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
 
 class SimulationPlan(NamedTuple):
@@ -96,7 +94,7 @@ class FieldContext(NamedTuple):
 
 
 class SimulatedEvents(NamedTuple):
-    """Events of paths, sorted by path and time.
+    """Events of paths: one of each in a step, or all, sorted by path and time.
 
     Parameters
     ----------
@@ -142,26 +140,23 @@ class Simulator:
 
     def run(self, plan: SimulationPlan) -> SimulatedEvents:
         """Simulate, and keep all events."""
-        times = plan.data.sources[0].times[:0]
-        fields = self.learned.fields
+        times, fields = plan.data.sources[0].times[:0], self.learned.fields
         columns = {n: fields[n].empty_column() for n in self.learned.encoder.fields}
-        steps: list[Step] = [(np.zeros(0, "int64"), times, columns)]
-        n_cut = 0
-        for step, n_ended in self.steps(plan):
-            steps.append(step)
-            n_cut += n_ended
-        path = np.concatenate([step[0] for step in steps])
+        nothing = SimulatedEvents(np.zeros(0, "int64"), times, columns, 0)
+        steps = [nothing, *self.steps(plan)]
+        path = np.concatenate([step.path for step in steps])
         # A path has one event in a step: a stable sort keeps its events in order.
         order = np.argsort(path, kind="stable")
-        times = np.concatenate([step[1] for step in steps])[order]
+        times = np.concatenate([step.times for step in steps])[order]
         joined = {}
         for name, column in columns.items():
-            values = np.concatenate([step[2][name].values for step in steps])
+            values = np.concatenate([step.columns[name].values for step in steps])
             joined[name] = Column(values[order], column.categories)
+        n_cut = sum(step.n_cut for step in steps)
         return SimulatedEvents(path[order], times, joined, n_cut)
 
-    def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
-        """Yield the next event of some paths, and how many of these end with it."""
+    def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
+        """Yield the next event of some paths."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
         observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
@@ -178,7 +173,7 @@ class Simulator:
                 assert paths is not None
                 paths, step = self._next_events(paths)
             too_many = paths.n_events >= plan.most_events
-            yield step, int(too_many.sum())
+            yield step._replace(n_cut=int(too_many.sum()))
             if too_many.any():
                 paths = paths.take(np.flatnonzero(~too_many))
 
@@ -187,7 +182,7 @@ class Simulator:
         paths: Paths,
         log_censoring_time: Tensor | None = None,
         least: np.ndarray | None = None,
-    ) -> tuple[Paths, Step]:
+    ) -> tuple[Paths, SimulatedEvents]:
         """Return the paths that have another event before their end, and the events."""
         left = _ticks_until(paths.times, paths.end)
         interarrival = self._draw_times(paths, log_censoring_time, least, left)
@@ -201,30 +196,18 @@ class Simulator:
         paths = paths.take(kept).advance(interarrival, self.learned.grid)
         values, codes, columns, _ = self._draw_fields(paths, interarrival)
         paths = self._append(paths, values, codes)
-        return paths, (paths.number, paths.times, columns)
+        return paths, SimulatedEvents(paths.number, paths.times, columns, n_cut=0)
 
     # The next event ---------------------------------------------------------------
 
     def probabilities(
         self, data: RowData, keys: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
-        """Return probabilities of the codes of a field of the next event.
+        """Return probabilities of the levels of a field of the next event.
 
-        Parameters
-        ----------
-        data : RowData of n
-            Rows, as many as memory has room for.
-        keys : ndarray of shape (n,), uint64
-            As for `steps`.
-        name : str
-            A categorical field.
-        n_draws : int
-            Draws of the context: the time of the event, and the fields before.
-
-        Returns
-        -------
-        ndarray of shape (n, n_codes), float32
-            Means over the draws.
+        They are means over `n_draws` draws of the context: the time of the event, and
+        the fields before. The shape is (n, n_levels), float32. `keys` are those of a
+        `SimulationPlan`.
         """
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
@@ -238,7 +221,7 @@ class Simulator:
     def _portions(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield positions of some rows, and the mean probability of each code for them.
+        """Yield positions of some rows, and their mean probabilities of the levels.
 
         A row has `n_draws` paths, one after the other, which differ in the context of
         the field alone.
@@ -285,7 +268,7 @@ class Simulator:
 
     def _key_of(self, name: str) -> str:
         """Return the name of a field within the module."""
-        return list(self.module.fields)[list(self.learned.fields).index(name)]
+        return str(list(self.learned.fields).index(name))
 
     # Begin ------------------------------------------------------------------------
 
@@ -336,18 +319,19 @@ class Simulator:
         static = torch.from_numpy(own.static).to(self.device)
         columns = split_static(static)
         row = self._moved(rows)
+        copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
         of_rows = Paths(
-            rows,
-            last,
-            plan.end[rows],
-            np.zeros_like(rows),
-            output,
-            self.module.static_effect(static),
-            state,
-            torch.zeros_like(row, dtype=torch.bool),
-            {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
-            columns.rate,
-            PathDraws(keys),
+            number=rows,
+            times=last,
+            end=plan.end[rows],
+            n_events=np.zeros_like(rows),
+            output=output,
+            static_effect=self.module.static_effect(static),
+            reader_state=state,
+            is_tie=torch.zeros_like(row, dtype=torch.bool),
+            copies=copies,
+            rate=columns.rate,
+            draws=PathDraws(keys),
         )
         paths = replace(
             of_rows.take(of_path),
@@ -415,8 +399,8 @@ class Simulator:
         until : str or None, default=None
             Stop before this field; only kinds of events that have it are drawn.
         draw : dict of str to callable, or None, default=None
-            Draws the codes of some fields, given their context; the density of a field
-            draws all others.
+            Draws the levels of some fields, given their context, in place of their
+            densities.
 
         Returns
         -------
