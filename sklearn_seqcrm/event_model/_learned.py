@@ -38,6 +38,7 @@ from sklearn_seqcrm._ragged import (
     ranges,
     segment_numbers,
     starts_of_nonempty,
+    visible_events,
     visible_runs,
     visible_segments,
 )
@@ -212,8 +213,7 @@ class LearnedEvents:
         """
         raw, fields = rows.log, dict(self.fields)
         assert isinstance(raw, RawLog)
-        seen = visible_segments(rows)
-        index, _ = ranges(seen.first, seen.last)
+        index = visible_events(rows)
         for name, one in self._level_fields.items():
             if self.applies is None or name != next(iter(self.fields)):
                 fields[name] = one.with_new(raw.columns[name].take(index))
