@@ -35,6 +35,7 @@ from sklearn_seqcrm._encoding import (
     learn,
 )
 from sklearn_seqcrm._ragged import (
+    is_run_start,
     ranges,
     segment_numbers,
     starts_of_nonempty,
@@ -508,10 +509,8 @@ def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     run = np.searchsorted(start, rows.start[filled], side="right") - 1
     order = np.lexsort((rows.start[filled], rows.cutoff[filled], run))
     by_cutoff, run = filled[order], run[order]
-    first, latest = (
-        by_cutoff[np.searchsorted(run, np.arange(len(start)), side) + shift]
-        for side, shift in (("left", 0), ("right", -1))
-    )
+    begins = is_run_start(run)
+    first, latest = by_cutoff[begins], by_cutoff[np.append(begins, True)[1:]]
     joined = Rows(rows.log, rows.codes[first], start, stop, rows.cutoff[latest])
     return joined, first
 
