@@ -11,7 +11,6 @@ had been simulated, so that the next one is a further line::
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -23,10 +22,14 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._distributions import PathDraws, quantile_index
+from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
 from sklearn_seqcrm.event_model._paths import Paths
-from sklearn_seqcrm.event_model._simulate import FieldContext, SimulationPlan, Simulator
+from sklearn_seqcrm.event_model._simulate import (
+    FieldContext,
+    Simulator,
+    draw_repeatedly,
+)
 
 
 class OpenBaskets(NamedTuple):
@@ -92,18 +95,11 @@ class AtCutoff(Simulator):
         self, data: RowData, keys: np.ndarray, n_draws: int
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at their cutoffs, and ticks since the last event."""
-        [source], n = data.sources, len(data)
-        plan = SimulationPlan(data, keys, source.cutoff, 1, most_events=0)
-        paths, *_ = self._begin(plan, np.arange(n), self._observed_levels(data))
-        ticks = source.cutoff - paths.times
+        observed = self._observed_levels(data)
+        paths, _ = self._at_cutoffs(data, np.arange(len(data)), observed)
+        ticks = data.sources[0].cutoff - paths.times
         paths = self._append_baskets(paths, ticks)
-        number = np.arange(n * n_draws)
-        row = number // n_draws
-        paths = replace(
-            paths.take(row),
-            number=number,
-            draws=PathDraws.of_paths(keys[row], number % n_draws, row),
-        )
+        paths, row = draw_repeatedly(paths, keys, n_draws)
         has_basket = np.diff(self.baskets.offsets) > 0
         interarrival = np.where(has_basket, 0, ticks)[row]
         is_first = ((event_counts(data) == 0) & ~has_basket)[row]

@@ -122,9 +122,8 @@ class PathDraws:
         count = np.diff(first, append=len(row))
         # A second number per path gives the random order of the parts within a row.
         order = np.argsort(row + (self._next() >> np.uint64(11)) * 2.0**-53)
-        return (
-            inverse_permutation(order) - first.repeat(count) + numbers
-        ) / count.repeat(count)
+        place = inverse_permutation(order)
+        return (place - first.repeat(count) + numbers) / count.repeat(count)
 
 
 def path_keys(rows: np.ndarray, seed: int, count: bool) -> np.ndarray:

@@ -115,7 +115,7 @@ def _rows_of_paths(
 def _by_path(
     found: Any, paths: pd.DataFrame, rows: np.ndarray, n_paths: int
 ) -> np.ndarray | pd.DataFrame:
-    """Arrange the values of a target for the paths of some rows of X, or raise."""
+    """Arrange the values of a target for the paths of rows; refuse other objects."""
     is_pandas = isinstance(found, pd.DataFrame | pd.Series)
     values: Any = None
     with suppress(ValueError):  # several arrays of different shapes

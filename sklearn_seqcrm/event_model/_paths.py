@@ -28,8 +28,6 @@ class Paths:
         Number of each path among all.
     times : ndarray of shape (n,)
         Time of the last event.
-    end : ndarray of shape (n,)
-        First moment that is not simulated.
     n_events : ndarray of shape (n,), int64
         Number of simulated events.
     output : Tensor of shape (n, H)
@@ -50,7 +48,6 @@ class Paths:
 
     number: np.ndarray
     times: np.ndarray
-    end: np.ndarray
     n_events: np.ndarray
     output: Tensor
     static_effect: Tensor

@@ -156,7 +156,7 @@ class Simulator:
         return SimulatedEvents(path[order], times, joined, n_cut)
 
     def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
-        """Yield the next event of some paths."""
+        """Yield the next event of some paths; `n_cut` of them end with it."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
         observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
@@ -167,31 +167,31 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, step = self._next_events(*self._begin(plan, some, observed))
+                begun, waited = self._begin(plan, some, observed)
+                begun, step = self._next_events(plan, begun, waited)
                 paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
-                paths, step = self._next_events(paths)
+                paths, step = self._next_events(plan, paths)
             too_many = paths.n_events >= plan.most_events
             yield step._replace(n_cut=int(too_many.sum()))
             if too_many.any():
                 paths = paths.take(np.flatnonzero(~too_many))
 
     def _next_events(
-        self,
-        paths: Paths,
-        log_censoring_time: Tensor | None = None,
-        least: np.ndarray | None = None,
+        self, plan: SimulationPlan, paths: Paths, waited: np.ndarray | None = None
     ) -> tuple[Paths, SimulatedEvents]:
-        """Return the paths that have another event before their end, and the events."""
-        left = _ticks_until(paths.times, paths.end)
-        interarrival = self._draw_times(paths, log_censoring_time, least, left)
+        """Return the paths that have another event before their end, and the events.
+
+        `waited` is as in `_draw_times`.
+        """
+        end = plan.end[paths.number // plan.n_paths]
+        left = _ticks_until(paths.times, end)
+        interarrival = self._draw_times(paths, waited, left)
         # A drawn time may lie beyond the largest tick: no addition before the check.
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
-        kept = np.flatnonzero(
-            is_within & (saturating_add(paths.times, ticks) < paths.end)
-        )
+        kept = np.flatnonzero(is_within & (saturating_add(paths.times, ticks) < end))
         interarrival = interarrival[kept]
         paths = paths.take(kept).advance(interarrival, self.learned.grid)
         values, codes, columns, _ = self._draw_fields(paths, interarrival)
@@ -252,17 +252,12 @@ class Simulator:
         Rows have `n_draws` paths each, whose random numbers are stratified. The first
         event of an empty history has no interarrival time: it is NaN.
         """
-        [source] = data.sources
-        plan = SimulationPlan(data, keys, source.cutoff, n_draws, most_events=0)
-        numbers = np.arange(len(data) * n_draws)
-        paths, log_censoring_time, least = self._begin(
-            plan, numbers, self._observed_levels(data), stratified=True
-        )
-        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(
-            paths, log_censoring_time, least, 2 * longest, comes_back=True
-        )
-        is_empty = (event_counts(data) == 0)[numbers // n_draws]
+        observed = self._observed_levels(data)
+        paths, waited = self._at_cutoffs(data, np.arange(len(data)), observed)
+        paths, row = draw_repeatedly(paths, keys, n_draws)
+        longest = np.full(len(row), self.learned.most_events.lengths[-1])
+        drawn = self._draw_times(paths, waited[row], 2 * longest, comes_back=True)
+        is_empty = (event_counts(data) == 0)[row]
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
@@ -274,19 +269,13 @@ class Simulator:
 
     def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
-        source = data.sources[0].events
+        source, fields = data.sources[0].events, self.learned.fields.values()
         is_tie = self.module.is_tie(source.channels)
+        densities = zip(self.module.fields.items(), fields, strict=True)
         return {
-            key: ObservedLevels.of(
-                source,
-                is_tie,
-                density.level,
-                density.lift_of(self.learned.fields[name]),
-            )
-            for (key, density), name in zip(
-                self.module.fields.items(), self.learned.fields, strict=True
-            )
-            if density.copies is not None
+            key: ObservedLevels.of(source, is_tie, one.level, one.lift_of(field))
+            for (key, one), field in densities
+            if one.copies is not None
         }
 
     def _begin(
@@ -294,58 +283,45 @@ class Simulator:
         plan: SimulationPlan,
         numbers: np.ndarray,
         observed: dict[str, ObservedLevels],
-        stratified: bool = False,
-    ) -> tuple[Paths, Tensor, np.ndarray]:
-        """Return paths at the cutoffs of their rows, and the time since the last event.
-
-        Returns
-        -------
-        paths : Paths of n
-            The paths.
-        log_censoring_time : Tensor of shape (n,)
-            Lower limit of the first interarrival time on the log axis.
-        least : ndarray of shape (n,)
-            The same in ticks: up to the first moment that is not over.
-        """
+    ) -> tuple[Paths, np.ndarray]:
+        """Return some paths at the cutoffs of their rows, and `waited` of each."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        own, keys = plan.data.take(rows), plan.keys[rows]
-        last, time_since_last = last_times(own.sources[0])
-        state = PathState.at_cutoff(self.module.reader, self._final_states(own))
-        is_empty = self._moved(event_counts(own) == 0)
+        paths, waited = self._at_cutoffs(plan.data.take(rows), rows, observed)
+        draws = PathDraws.of_paths(plan.keys[rows][of_path], numbers % plan.n_paths)
+        paths = replace(paths.take(of_path), number=numbers, draws=draws)
+        return paths, waited[of_path]
+
+    def _at_cutoffs(
+        self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
+    ) -> tuple[Paths, np.ndarray]:
+        """Return a path of each row at its cutoff, and ticks since its last event.
+
+        `rows` are the numbers of the rows in `observed`. The paths have no random
+        numbers of their own yet.
+        """
+        last, time_since_last = last_times(data.sources[0])
+        state = PathState.at_cutoff(self.module.reader, self._final_states(data))
+        is_empty = self._moved(event_counts(data) == 0)
         # A copy: the recurrent state of an empty history stays 0.
         output = torch.where(
             is_empty[:, None], self.module.initial_output, state.output
         )
-        static = torch.from_numpy(own.static).to(self.device)
-        columns = split_static(static)
+        static = torch.from_numpy(data.static).to(self.device)
         row = self._moved(rows)
         copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
-        of_rows = Paths(
+        paths = Paths(
             number=rows,
             times=last,
-            end=plan.end[rows],
             n_events=np.zeros_like(rows),
             output=output,
             static_effect=self.module.static_effect(static),
             reader_state=state,
             is_tie=torch.zeros_like(row, dtype=torch.bool),
             copies=copies,
-            rate=columns.rate,
-            draws=PathDraws(keys),
+            rate=split_static(static).rate,
+            draws=PathDraws(np.zeros(len(rows), "uint64")),
         )
-        paths = replace(
-            of_rows.take(of_path),
-            number=numbers,
-            draws=PathDraws.of_paths(
-                keys[of_path],
-                numbers % plan.n_paths,
-                of_path if stratified else None,
-            ),
-        )
-        grid = self.learned.grid
-        least = grid.steps(time_since_last).clip(1) * grid.step
-        limit = columns.log_censoring_time[self._moved(of_path)]
-        return paths, limit, least[of_path]
+        return paths, time_since_last
 
     def _final_states(self, data: RowData) -> RecurrentState:
         """Return the recurrent state after the last event of each row."""
@@ -360,24 +336,27 @@ class Simulator:
     def _draw_times(
         self,
         paths: Paths,
-        log_censoring_time: Tensor | None,
-        least: np.ndarray | None,
+        waited: np.ndarray | None,
         left: np.ndarray,
         comes_back: bool = False,
     ) -> np.ndarray:
         """Return drawn interarrival times in ticks, shape (n,).
 
-        Where no further event comes, they are longer than `left`, or are drawn given
-        that one comes if `comes_back`.
+        The first one of a path is drawn given that no event came within the ticks
+        `waited` from the last event to the cutoff; None for later ones. Where no
+        further event comes, they are longer than `left`, or are drawn given that one
+        comes if `comes_back`.
         """
+        grid, limit = self.learned.grid, None
+        if waited is not None:
+            log_waited = grid.log_censoring_time(waited, paths.times)
+            limit = self._moved(log_waited.astype("float32"))
         inputs = self.module.time_inputs(paths.states, paths.rate)
-        is_tie, logs = self.module.time.draw(
-            inputs, paths.draws, log_censoring_time, comes_back
-        )
-        most = float(left.max()) + 2 * self.learned.grid.step
-        drawn = self.learned.grid.ticks(logs.cpu().numpy(), most, paths.times)
-        if least is not None:
-            return np.maximum(drawn, least)
+        is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
+        most = float(left.max()) + 2 * grid.step
+        drawn = grid.ticks(logs.cpu().numpy(), most, paths.times)
+        if waited is not None:  # not before the first moment that is not over
+            return np.maximum(drawn, grid.steps(waited).clip(1) * grid.step)
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
 
@@ -482,6 +461,19 @@ class Simulator:
 
     def _moved(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+
+def draw_repeatedly(
+    paths: Paths, keys: np.ndarray, n_draws: int
+) -> tuple[Paths, np.ndarray]:
+    """Return `n_draws` stratified paths of each row of `keys`, and the row of each.
+
+    `paths` has one of each row.
+    """
+    number = np.arange(len(keys) * n_draws)
+    row = number // n_draws
+    draws = PathDraws.of_paths(keys[row], number % n_draws, row)
+    return replace(paths.take(row), number=number, draws=draws), row
 
 
 def row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
