@@ -81,7 +81,7 @@ _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 N_EARLIER = _N_DECAYS + _N_HABITS  # S: sources of earlier moments
 N_SOURCES = 1 + N_EARLIER
 _ONE = 1000
-_ANY_NUMBER = 2**62  # a level with a share of 0 is a habit for ever
+_ANY_NUMBER = 2**62  # levels remain habits of the share 0
 # A source counts as empty if less than this share of its total, or less than this
 # total, remains.
 _LEAST_SHARE, LEAST_TOTAL = 0.01, 1e-30

@@ -1,6 +1,6 @@
 """Elementary distributions with seeded draws: categorical, and mixtures with atoms.
 
-Each distribution stands once: its parameters are computed in one place, and log
+Each distribution is defined once: its parameters are computed in one place, and log
 probabilities, survival and draws derive from them.
 """
 

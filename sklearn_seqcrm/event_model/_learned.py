@@ -380,32 +380,8 @@ def learn_events(
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
     times = encoded.log.timeline.times[own]
-    interarrival = interarrival_times(times, offsets)
-    is_first = np.zeros(len(times), dtype=bool)
-    is_first[offsets[:-1]] = True
-    last = times[offsets[1:] - 1]
-    is_new = is_first | (interarrival > 0)
-    season = yearly_season(
-        times[is_new],
-        np.concatenate([[0], np.cumsum(is_new)])[offsets],
-        encoded.cutoff,
-        encoder.clock,
-        estimator.yearly_seasonality,
-    )
-    grid = InterarrivalGrid.of(
-        interarrival[~is_first],
-        (times - interarrival)[~is_first],
-        encoded.cutoff - last,
-        last,
-        encoder.layout.time_unit,
-        estimator.n_components,
-        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
-    )
-    events = TrainingEvents(
-        times,
-        np.cumsum(is_first | (grid.steps(interarrival) > 0)),
-        segment_numbers(offsets),
-    )
+    grid, moment = _learn_grid(times, offsets, encoded.cutoff, encoder, estimator)
+    events = TrainingEvents(times, moment, segment_numbers(offsets))
     fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
     return LearnedEvents(
         roles=roles,
@@ -417,6 +393,41 @@ def learn_events(
         most_events=BusiestWindows.of(times, offsets),
         names=raw.names,
     )
+
+
+def _learn_grid(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    cutoff: np.ndarray,
+    encoder: EventEncoder,
+    estimator: Any,
+) -> tuple[InterarrivalGrid, np.ndarray]:
+    """Return the grid of interarrival times, and `TrainingEvents.moment` by it.
+
+    Row ``i`` has the events ``offsets[i]:offsets[i + 1]`` and the cutoff ``cutoff[i]``.
+    """
+    interarrival = interarrival_times(times, offsets)
+    is_first = np.zeros(len(times), dtype=bool)
+    is_first[offsets[:-1]] = True
+    last = times[offsets[1:] - 1]
+    is_new = is_first | (interarrival > 0)
+    season = yearly_season(
+        times[is_new],
+        np.concatenate([[0], np.cumsum(is_new)])[offsets],
+        cutoff,
+        encoder.clock,
+        estimator.yearly_seasonality,
+    )
+    grid = InterarrivalGrid.of(
+        interarrival[~is_first],
+        (times - interarrival)[~is_first],
+        cutoff - last,
+        last,
+        encoder.layout.time_unit,
+        estimator.n_components,
+        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
+    )
+    return grid, np.cumsum(is_first | (grid.steps(interarrival) > 0))
 
 
 def _learn_fields(

@@ -156,8 +156,8 @@ class OperationalTime:
 class _Cycle(NamedTuple):
     """Rates of days from a Monday on, and operational days before each.
 
-    A cycle of `n_days` stands in the arrays three times: durations may begin on its
-    last day, and rounding may add a day. `fastest` is the largest rate.
+    The arrays repeat a cycle of `n_days` three times: durations may begin on its last
+    day, and rounding may add a day. `fastest` is the largest rate.
     """
 
     rates: np.ndarray
