@@ -401,9 +401,9 @@ class SimulatingEventModel(BaseEventModel):
         if found.n_cut:
             warnings.warn(
                 f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
-                f"events within {horizon}, twice as many as any customer had in "
-                "training, and end there. Fit on more customers, or with more dropout, "
-                "if these are more than a few.",
+                f"events within {horizon}, at least twice as many as any customer had "
+                "in training, and end there. Fit on more customers, or with more "
+                "dropout, if these are more than a few.",
                 UserWarning,
                 stacklevel=3,
             )
