@@ -210,13 +210,13 @@ def _type_of_objects(column: pd.Series) -> str:
 
 
 def static_parts(
-    exposure: Any = None, encoder: CustomerTargetEncoder | None = None
+    exposure: str | None = None, encoder: CustomerTargetEncoder | None = None
 ) -> list[tuple[str, Any, Any]]:
     """Return the parts of a ColumnTransformer that turn statics into numbers.
 
     Parameters
     ----------
-    exposure : str, int or None, default=None
+    exposure : str or None, default=None
         Name of a numeric column that is left out.
     encoder : CustomerTargetEncoder or None, default=None
         Encoder of columns of many levels. None: they are one-hot, too.
@@ -266,7 +266,7 @@ class ColumnsOfKind:
     kind : {"history", "numeric", "datetime", "category", "exposure"}
         The type. ``"datetime"`` puts the first history, which has the cutoffs, before
         the datetimes.
-    exposure : str, int or None, default=None
+    exposure : str or None, default=None
         Name of the column that is the only one of type ``"exposure"``.
     many : bool or None, default=None
         True selects columns with more than 50 levels, after all histories, which have
@@ -274,13 +274,13 @@ class ColumnsOfKind:
     """
 
     def __init__(
-        self, kind: str, exposure: Any = None, many: bool | None = None
+        self, kind: str, exposure: str | None = None, many: bool | None = None
     ) -> None:
         self.kind = kind
         self.exposure = exposure
         self.many = many
 
-    def __call__(self, X: pd.DataFrame) -> list[Any]:
+    def __call__(self, X: pd.DataFrame) -> list[str]:
         """Return the names of the columns of X of this type."""
         # A ColumnTransformer takes numbers for positions, and fails with tuples.
         others = [name for name in X.columns if not isinstance(name, str)]
@@ -292,7 +292,7 @@ class ColumnsOfKind:
                 f"The names of columns must be text; got {others[:5]}. "
                 f"X.columns = [{text} for name in X.columns] makes text of them."
             )
-        types = {
+        types: dict[Any, str] = {
             name: "history"
             if isinstance(dtype, HistoryDtype)
             else static_type_of(X[name])

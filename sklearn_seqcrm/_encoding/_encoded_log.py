@@ -92,12 +92,14 @@ def row_features_of(
     decayed, totals = sums[:, :, 0], sums[:, :, 1:]
     # sum / (count + 1): shrinkage by one pseudo-event of value 0, the median. Few or
     # old events give a mean near 0, and no events are no division of 0 by 0.
-    means = totals / (decayed[:, :, None] + 1)
+    with np.errstate(under="ignore"):  # sums of events long ago
+        means = totals / (decayed[:, :, None] + 1)
+        log_decayed = np.log1p(decayed)
     return np.column_stack(
         [
             np.log1p(ages / layout.time_unit),
             np.log1p(counts),
-            np.log1p(decayed),
+            log_decayed,
             means.reshape(len(ages), -1),
             layout.waves(cutoff),
         ]
@@ -163,7 +165,8 @@ def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
     """
     # (n, n_half_lives * n_amounts); -1 for the width would not do without rows
     sums = decayed.reshape(len(decayed), decayed.shape[1] * decayed.shape[2])
-    return sums.clip(-_HUGE, _HUGE).astype("float32")
+    with np.errstate(under="ignore"):
+        return sums.clip(-_HUGE, _HUGE).astype("float32")
 
 
 class EncodedLog(Log):
@@ -312,9 +315,11 @@ class EncodedLog(Log):
 
     def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:
         """Return scaled row features, shape (n, n_row_features), float32."""
-        parts = [
-            scale_row_features(some, self._row_scale).astype("float32") for some in raw
-        ]
+        with np.errstate(under="ignore"):
+            parts = [
+                scale_row_features(some, self._row_scale).astype("float32")
+                for some in raw
+            ]
         if not parts:
             return np.empty((0, self._row_scale.shape[1]), "float32")
         return np.concatenate(parts)

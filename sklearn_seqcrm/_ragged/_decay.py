@@ -82,29 +82,32 @@ def decayed_sums(
     """
     result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
     events = _Events(times, values, np.log(2) / np.asarray(half_lives, "float64"))
-    cuts = _Cuts(rows)
-    sums = np.empty((len(cuts.end), *result.shape[1:]))
-    for number, some in cuts.in_portions():
-        begin, end = cuts.begin[some], cuts.end[some]
-        sums[some] = events.sums(begin, end)
-        _add_previous_cuts(sums[some], events, end - 1, number)
+    with np.errstate(under="ignore"):  # the weights of old events become 0
+        cuts = _Cuts(rows)
+        sums = np.empty((len(cuts.end), *result.shape[1:]))
+        for number, some in cuts.in_portions():
+            begin, end = cuts.begin[some], cuts.end[some]
+            sums[some] = events.sums(begin, end)
+            _add_previous_cuts(sums[some], events, end - 1, number)
 
-    def decayed_to_row(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
-        return events.decay(rows.cutoff[row], cuts.end[cut] - 1) * sums[cut]
+        def decayed_to_row(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
+            return events.decay(rows.cutoff[row], cuts.end[cut] - 1) * sums[cut]
 
-    for some in blocks(len(cuts.rows), _WIDTH):
-        result[cuts.rows[some]] += decayed_to_row(cuts.rows[some], cuts.of_stop[some])
-    # The sum at the stop of a row contains the events before its start: subtract them,
-    # decayed to the same cutoff.
-    for some in blocks(len(cuts.late), _WIDTH):
-        row = cuts.late[some]
-        before = decayed_to_row(row, cuts.of_start[some])
-        left = result[row] - before
-        result[row] = left
-        if any_size:
-            lost = np.abs(before) > _MOST_SUBTRACTED * np.abs(left)
-            row = row[np.unique(np.nonzero(lost)[0])]
-            _sum_directly(result, row, rows, events)
+        for some in blocks(len(cuts.rows), _WIDTH):
+            result[cuts.rows[some]] += decayed_to_row(
+                cuts.rows[some], cuts.of_stop[some]
+            )
+        # The sum at the stop of a row contains the events before its start: subtract
+        # them, decayed to the same cutoff.
+        for some in blocks(len(cuts.late), _WIDTH):
+            row = cuts.late[some]
+            before = decayed_to_row(row, cuts.of_start[some])
+            left = result[row] - before
+            result[row] = left
+            if any_size:
+                lost = np.abs(before) > _MOST_SUBTRACTED * np.abs(left)
+                row = row[np.unique(np.nonzero(lost)[0])]
+                _sum_directly(result, row, rows, events)
     return result
 
 

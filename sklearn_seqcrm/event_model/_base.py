@@ -247,19 +247,14 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         n_events = int(event_counts(data).sum())
         return mixed_batch_size(len(data), n_events, self._ranks.size, may_stop)
 
-    # The net ----------------------------------------------------------------------
-
     def _net_to_train(
         self, data: RowData, is_continuation: bool
     ) -> tuple[Seeds, EventNet]:
-        """Return seeds, and the net so far or a new one."""
+        """Return seeds, and the net so far or a new one for rows like these."""
         n_before = len(self.net_.history) if is_continuation else 0
         seeds = self._ranks.agree(draw_seeds(self.random_state, [n_before]))[0]
-        net = self.net_ if is_continuation else self._build(data, seeds)
-        return seeds, net
-
-    def _build(self, data: RowData, seeds: Seeds) -> EventNet:
-        """Create a net for rows like these, with initial weights."""
+        if is_continuation:
+            return seeds, self.net_
         net = EventNet(
             EventNetwork,
             criterion=torch.nn.Identity,
@@ -281,4 +276,4 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         net.ranks = self._ranks
         with isolated_torch_settings(self.device):
             net.initialize()
-        return net
+        return seeds, net

@@ -11,8 +11,7 @@ had been simulated, so that the next one is a further line::
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import reduce
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +22,14 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._distributions import PathDraws, quantile_index
+from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
 from sklearn_seqcrm.event_model._paths import Paths
-from sklearn_seqcrm.event_model._simulate import FieldContext, SimulationPlan, Simulator
+from sklearn_seqcrm.event_model._simulate import (
+    FieldContext,
+    Simulator,
+    draw_repeatedly,
+)
 
 
 class OpenBaskets(NamedTuple):
@@ -57,14 +60,8 @@ def split_open_baskets(
 ) -> tuple[RowData, OpenBaskets]:
     """Return rows without their events at the cutoff, and these events.
 
-    Parameters
-    ----------
-    learned : LearnedEvents
-        Encoders and fields, with the new levels of the rows.
-    table : Table
-        The rows of X.
-    rows : Rows
-        Their histories, as `LearnedEvents.histories_of` returns them.
+    The parameters are those of `LearnedEvents.encode`; `learned` has the new levels of
+    the rows.
     """
     every = np.arange(len(rows.start))
     source = learned.encode(table, rows, every).sources[0].events
@@ -98,18 +95,11 @@ class AtCutoff(Simulator):
         self, data: RowData, keys: np.ndarray, n_draws: int
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at their cutoffs, and ticks since the last event."""
-        [source], n = data.sources, len(data)
-        plan = SimulationPlan(data, keys, source.cutoff, 1, most_events=0)
-        paths, *_ = self._begin(plan, np.arange(n), self._observed_levels(data))
-        ticks = source.cutoff - paths.times
+        observed = self._observed_levels(data)
+        paths, _ = self._at_cutoffs(data, np.arange(len(data)), observed)
+        ticks = data.sources[0].cutoff - paths.times
         paths = self._append_baskets(paths, ticks)
-        number = np.arange(n * n_draws)
-        row = number // n_draws
-        paths = replace(
-            paths.take(row),
-            number=number,
-            draws=PathDraws.of_paths(keys[row], number % n_draws, row),
-        )
+        paths, row = draw_repeatedly(paths, keys, n_draws)
         has_basket = np.diff(self.baskets.offsets) > 0
         interarrival = np.where(has_basket, 0, ticks)[row]
         is_first = ((event_counts(data) == 0) & ~has_basket)[row]
@@ -120,25 +110,19 @@ class AtCutoff(Simulator):
     def _append_baskets(self, paths: Paths, ticks: np.ndarray) -> Paths:
         """Append the events at the cutoff, `ticks` after the last event, to paths."""
         offsets, counts = self.baskets.offsets, np.diff(self.baskets.offsets)
-        complete, k = [], 0
-        while True:
-            is_complete = counts[paths.number] == k
-            if is_complete.any():
-                complete.append(paths.take(np.flatnonzero(is_complete)))
-            if is_complete.all():
-                break
-            paths = paths.take(np.flatnonzero(~is_complete))
-            begins = ticks[paths.number] * (k == 0)
-            paths = paths.advance(begins, self.learned.grid)
+        for k in range(counts.max(initial=0)):
+            has_more = counts[paths.number] > k
+            complete = paths.take(np.flatnonzero(~has_more))
+            paths = paths.take(np.flatnonzero(has_more))
+            paths = paths.advance(ticks[paths.number] * (k == 0), self.learned.grid)
             event = offsets[paths.number] + k
             paths = self._append(
                 paths,
                 self._moved(self.baskets.values[event]),
                 self._moved(self.baskets.codes[event]),
             )
-            k += 1
-        joined = reduce(Paths.concat, complete)
-        return joined.take(np.argsort(joined.number))
+            paths = complete.concat(paths)
+        return paths.take(np.argsort(paths.number))
 
 
 class BasketSimulator(Simulator):
@@ -157,7 +141,7 @@ class BasketSimulator(Simulator):
     def probabilities(
         self, data: RowData, keys: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
-        """Return the probability of each code of a field to be in the next basket.
+        """Return the probability of each level of a field to be in the next basket.
 
         Arguments and shapes are those of `Simulator.probabilities`, but draws are of
         whole baskets.
@@ -165,7 +149,7 @@ class BasketSimulator(Simulator):
         key = self._key_of(name)
         density = self.module.fields[key]
         paths, interarrival = self._at_next(data, keys, n_draws)
-        # An open basket has its items already, and gets them again if baskets do so.
+        # Unless baskets have items twice, those of an open basket get no probability.
         drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
         if key in paths.copies and not density.has_repeats:
             drawn = paths.copies[key].events.now().level.long()
@@ -186,18 +170,7 @@ class BasketSimulator(Simulator):
         all_have_it = self.learned.applies is None or key == "0"
         for _ in range(self.learned.most_events.bound(self.learned.grid.step)):
             row = self._moved(paths.number // n_draws)
-
-            def draw(
-                context: FieldContext, paths: Paths = paths, row: Tensor = row
-            ) -> Tensor:
-                """Add probabilities of the codes to those of the event, and draw."""
-                uniform = paths.draws.uniform(context.context)
-                codes = torch.zeros_like(row)
-                for there, found in self._portions(paths, context, key):
-                    codes[there] = quantile_index(found, uniform[there])
-                    absence.add(there, row[there], found)
-                return codes
-
+            draw = partial(self._draw_and_add, absence, row, paths, key)
             if all_have_it:
                 values, codes, *_ = self._draw_fields(
                     paths, interarrival, draw={name: draw}
@@ -219,22 +192,38 @@ class BasketSimulator(Simulator):
             absence.keep(kept)
         return (1 - absence.log_absent.exp()).cpu().numpy()
 
+    def _draw_and_add(
+        self,
+        absence: _Absence,
+        row: Tensor,
+        paths: Paths,
+        key: str,
+        context: FieldContext,
+    ) -> Tensor:
+        """Draw levels, and add the probabilities of all levels to `absence`."""
+        uniform = paths.draws.uniform(context.context)
+        levels = torch.zeros_like(row)
+        for there, found in self._portions(paths, context, key):
+            levels[there] = quantile_index(found, uniform[there])
+            absence.add(there, row[there], found)
+        return levels
+
 
 class OpenBasketSimulator(AtCutoff, BasketSimulator):
     """Simulates the further lines of a basket at the cutoff."""
 
 
 class _Absence:
-    """Probability that no event of a basket so far has each code.
+    """Probability that no event of a basket so far has each level.
 
     Parameters
     ----------
     shape : tuple of (int, int)
-        Number of rows and of codes.
+        Number of rows and of levels.
     n_draws : int
         Draws of each row.
     drawn : Tensor of shape (n_rows * n_draws, k), int64
-        Codes that the open basket of each draw has, which get no probability; 0: none.
+        Levels that the open basket of each draw has, which get no probability; 0: none.
     """
 
     def __init__(self, shape: tuple[int, int], n_draws: int, drawn: Tensor) -> None:
@@ -244,19 +233,19 @@ class _Absence:
         self._drawn = drawn
 
     def add(self, there: Tensor, row: Tensor, found: Tensor) -> None:
-        """Add the probabilities of the codes for the draws `there`; overwrites them."""
+        """Add the probabilities of levels for the draws `there`; overwrites them."""
         found = found.scatter_(1, self._drawn[there], 0.0)
         self._sums.index_add_(0, row, found)
 
-    def end_event(self, row: Tensor, codes: Tensor) -> None:
-        """Multiply by the event's absence, and note the drawn codes."""
-        # Where all draws have a code, there is none to estimate q from: 0 / 0.
+    def end_event(self, row: Tensor, levels: Tensor) -> None:
+        """Multiply by the event's absence, and note the drawn levels."""
+        # Where all draws have a level, there is none to estimate q from: 0 / 0.
         mean = (self._sums / self._n_without).nan_to_num(0.0).clamp(max=1 - 1e-6)
         self.log_absent += torch.log1p(-mean)
         self._sums.zero_()
-        is_first = (self._drawn != codes[:, None]).all(dim=1).to(mean.dtype)
-        self._n_without.index_put_((row, codes), -is_first, accumulate=True)
-        self._drawn = torch.cat([self._drawn, codes[:, None]], dim=1)
+        is_first = (self._drawn != levels[:, None]).all(dim=1).to(mean.dtype)
+        self._n_without.index_put_((row, levels), -is_first, accumulate=True)
+        self._drawn = torch.cat([self._drawn, levels[:, None]], dim=1)
 
     def keep(self, kept: Tensor) -> None:
         """Drop the draws whose basket is over."""

@@ -55,6 +55,7 @@ that shares the code of rare levels in the softmax is copied as itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,7 @@ _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
 N_EARLIER = _N_DECAYS + _N_HABITS  # S: sources of earlier moments
 N_SOURCES = 1 + N_EARLIER
 _ONE = 1000
+_ANY_NUMBER = 2**62  # levels remain habits of the share 0
 # A source counts as empty if less than this share of its total, or less than this
 # total, remains.
 _LEAST_SHARE, LEAST_TOTAL = 0.01, 1e-30
@@ -168,7 +170,7 @@ def copy_candidates(
     same, before = (one[moved] for one in _numbers_before(is_group, is_own_moment))
     is_row = starts_run(row)
     begins = is_row | ~is_tie
-    n_habits, least = _habits_before(row, is_row, begins, is_level, order, is_group)
+    n_habits, least = _habits_before(is_row, begins, is_level, order, is_group)
     total = [_decayed_before(is_row, begins, moment, weight), n_habits]  # (n, S)
     is_habit = (before[:, None] >= least).float()
     earlier = torch.cat([decayed.index_select(0, moved), is_habit], dim=1)
@@ -209,7 +211,6 @@ def _numbers_before(is_group: Tensor, is_moment: Tensor) -> tuple[Tensor, Tensor
 
 
 def _habits_before(
-    row: Tensor,
     is_row: Tensor,
     is_moment: Tensor,
     is_level: Tensor,
@@ -227,18 +228,9 @@ def _habits_before(
         level            k=1         k=2           share .4
         habit             [--]        [---------]
 
-    Parameters
-    ----------
-    row : Tensor of shape (n,), int64
-        Row of each event.
-    is_row, is_moment : Tensor of shape (n,), bool
-        Where a row starts, and where a moment does.
-    is_level : Tensor of shape (n,), bool
-        Whether an event has a level.
-    order : Tensor of shape (n,), int64
-        Events by level and row.
-    is_group : Tensor of shape (n,), bool
-        Where a level and row start in this order.
+    `is_row` and `is_moment`, of shape (n,), are True where a row and a moment start,
+    `is_level` where an event has a level. `order` sorts events by level, then by row;
+    `is_group` is True where either starts in this order.
     """
     of_row, of_moment = _run_starts(is_row), _run_starts(is_moment)
     before = is_level.cumsum(dim=0) - is_level.long()
@@ -246,14 +238,13 @@ def _habits_before(
     # Slots of N = 0, ..., and of one beyond the last, for each row.
     number = is_row.cumsum(dim=0) - 1
     slot = of_row + 2 * number
-    n_slots = len(row) + 2 * int(is_row.sum())
-    # The k-th event of a level, and N before the next one.
+    n_slots = len(number) + 2 * int(is_row.sum())
+    # An event begins an interval of N, which ends before the next event of its level.
     begin = before[order] + 1
-    k, _ = _numbers_before(is_group, is_group)
-    last = (begin - 1).roll(-1)
-    n_of_row = torch.zeros_like(row).index_add(0, number, is_level.long())[number]
-    last = torch.where(is_group.roll(-1), n_of_row[order], last)
-    end = _last_habits(k, len(row))
+    n_of_row = torch.zeros_like(number).index_add(0, number, is_level.long())[number]
+    last = torch.where(is_group.roll(-1), n_of_row[order], before[order].roll(-1))
+    n_earlier, _ = _numbers_before(is_group, is_group)
+    end = _each_once(_last_habits, n_earlier)
     end = torch.minimum(end, last[:, None])  # (n, n_habits)
     is_habit = ((end >= begin[:, None]) & is_level[order, None]).int()
     change = is_habit.new_zeros((n_slots, _N_HABITS))
@@ -263,25 +254,21 @@ def _habits_before(
     n_events = before[of_moment]
     found = change.cumsum(dim=0, dtype=torch.int32)
     found = found.index_select(0, slot + n_events).float()
-    # Thresholds of each number once: divisions of integers are slow.
-    least = habit_thresholds(_up_to_largest(n_events)).index_select(0, n_events)
-    return found, least
+    return found, _each_once(habit_thresholds, n_events)
 
 
-def _last_habits(k: Tensor, n: int) -> Tensor:
-    """Return the largest N at which k + 1 events are habits, shape (n, n_habits).
-
-    It is any number, `n`, for a share of 0.
-    """
-    shares = habit_shares(k)
-    end = (_up_to_largest(k)[:, None] + 1) * _ONE // shares.clamp(min=1)
-    return end.masked_fill(shares == 0, n).index_select(0, k)
+def _last_habits(n_earlier: Tensor) -> Tensor:
+    """Return the largest N at which n_earlier + 1 events are a habit, (n, n_habits)."""
+    shares = habit_shares(n_earlier)
+    end = (n_earlier[:, None] + 1) * _ONE // shares.clamp(min=1)
+    return end.masked_fill(shares == 0, _ANY_NUMBER)
 
 
-def _up_to_largest(numbers: Tensor) -> Tensor:
-    """Return 0, 1, ... up to the largest of some integers."""
+def _each_once(function: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
+    """Return a function of integers, computed once for each: divisions are slow."""
     most = int(numbers.max()) if len(numbers) else -1
-    return torch.arange(most + 1, device=numbers.device)
+    every = torch.arange(most + 1, device=numbers.device)
+    return function(every).index_select(0, numbers)
 
 
 def _run_starts(is_start: Tensor) -> Tensor:

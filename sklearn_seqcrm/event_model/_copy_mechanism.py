@@ -69,18 +69,13 @@ class CopyMechanism(nn.Module):
     ) -> Tensor:
         """Return logits of g_gen, g_pop and g_j, shape (n, 2 + N_SOURCES).
 
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            State, time and fields before this one.
-        is_new_moment : Tensor of shape (n, 1)
-            1 at a new moment, 0 at the one of the previous event.
-        total : Tensor of shape (n, N_SOURCES)
-            N_j: empty sources get no probability. Totals beyond the largest one of
-            training count as that one: with shares of copies that grow with log N_j
-            without a limit, simulated favourites had .55 of the mass after a year
-            instead of .52.
+        `context`, (n, size), are state, time and fields before this one, and
+        `is_new_moment`, (n, 1), is 1 at a new moment, 0 at the one of the previous
+        event. Sources whose `total` N_j, (n, N_SOURCES), is 0 get no probability.
         """
+        # Totals beyond the largest one of training count as that one: with shares of
+        # copies that grow with log N_j without a limit, simulated favourites had .55 of
+        # the mass after a year instead of .52.
         if self.training and len(total):
             self.most_total = torch.maximum(self.most_total, total.amax(dim=0))
         known = torch.minimum(total, self.most_total).log1p_()
@@ -112,15 +107,8 @@ class CopyMechanism(nn.Module):
         """Return the gates of k draws of each of n rows, times their weights.
 
         `context` and `is_new_moment` have n * k rows, and `weights` the shape (n, k).
-
-        Returns
-        -------
-        generated : Tensor of shape (n, k)
-            Factor of G in each draw.
-        popular : Tensor of shape (n,)
-            Factor of S, summed over the draws.
-        copied : Tensor of shape (n, N_SOURCES)
-            Factor of each n_j, summed over the draws.
+        Returns the factor of G in each draw, (n, k), and those of S, (n,), and of each
+        n_j, (n, N_SOURCES), summed over the draws.
         """
         total = state.remaining()
         logits = self.gate_logits(

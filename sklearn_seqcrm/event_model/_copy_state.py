@@ -124,17 +124,17 @@ class ObservedLevels(NamedTuple):
             return torch.from_numpy(array).to(lift.device)
 
         return cls(
-            moved(offsets, "int64"),
-            moved(keys, "int64"),
-            lift,
-            moved(number, "int64"),
-            moved(by_number, "int64"),
-            moved((row * stride - number)[by_number], "int64"),
-            stride,
-            moved(counts, "float32"),
-            moved(cumulative.T, "float64"),
-            moved(total, "float32"),
-            moved(np.bincount(row, number, minlength=n), "int64"),
+            offsets=moved(offsets, "int64"),
+            keys=moved(keys, "int64"),
+            lift=lift,
+            number=moved(number, "int64"),
+            by_number=moved(by_number, "int64"),
+            ranks=moved((row * stride - number)[by_number], "int64"),
+            stride=stride,
+            counts=moved(counts, "float32"),
+            cumulative=moved(cumulative.T, "float64"),
+            total=moved(total, "float32"),
+            n_events=moved(np.bincount(row, number, minlength=n), "int64"),
         )
 
     @property
@@ -235,16 +235,16 @@ class CopyState:
         counts, n_events = observed.total[row], observed.n_events[row]
         least = habit_thresholds(n_events)  # (n, n_habits)
         return cls(
-            observed,
-            row,
-            SimulatedLevels.none(row),
-            torch.zeros_like(row),
-            n_events,
-            nn.functional.pad(counts, (1, 0)),
-            counts.new_zeros(len(row)),
-            torch.zeros_like(counts),
-            least,
-            observed.n_reached(row[:, None].expand_as(least), least),
+            observed=observed,
+            row=row,
+            events=SimulatedLevels.none(row),
+            moment=torch.zeros_like(row),
+            n_events=n_events,
+            total=nn.functional.pad(counts, (1, 0)),
+            pending=counts.new_zeros(len(row)),
+            excluded=torch.zeros_like(counts),
+            least=least,
+            n_habits=observed.n_reached(row[:, None].expand_as(least), least),
         )
 
     def take(self, kept: Any) -> CopyState:

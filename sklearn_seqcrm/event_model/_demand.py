@@ -13,7 +13,11 @@ from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.event_model._futures import summary_of_paths
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._numbers import NumberField
-from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, Step
+from sklearn_seqcrm.event_model._simulate import (
+    SimulatedEvents,
+    SimulationPlan,
+    Simulator,
+)
 
 # Fewest simulated events that are added to the totals at once: 6 MiB.
 _FEWEST_WAITING = 2**18
@@ -29,12 +33,12 @@ class Periods:
     ----------
     starts : ndarray of shape (n_periods,)
         Their starts after the cutoff, in ticks.
-    lengths : Index of shape (n_periods,)
-        The same in the user's terms: Timedeltas, or numbers.
+    labels : Index of shape (n_periods,)
+        The same as Timedeltas, or as numbers if times are numbers.
     """
 
     starts: np.ndarray
-    lengths: pd.Index
+    labels: pd.Index
 
     @classmethod
     def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
@@ -58,17 +62,15 @@ class Periods:
         length = horizon if every is None else every
         if clock.unit is not None:
             length = pd.Timedelta(length)
-        lengths = [k * length for k in range(n)]
-        starts = [clock.rounded_up(every=one) for one in lengths]
-        return cls(np.array(starts, dtype=clock.dtype), pd.Index(lengths))
+        labels = [k * length for k in range(n)]
+        starts = [clock.rounded_up(every=one) for one in labels]
+        return cls(np.array(starts, dtype=clock.dtype), pd.Index(labels))
 
     def find(self, times: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return the number of the period of each event, shape (n,), int64.
 
-        Parameters
-        ----------
-        times, cutoff : ndarray of shape (n,)
-            Times of events, and the cutoffs of their rows, none of which is later.
+        `times` and `cutoff`, of shape (n,), are those of events and of their rows; no
+        cutoff is later than its event.
         """
         last = len(self.starts) - 1
         found = np.searchsorted(self.starts, times - cutoff, side="right") - 1
@@ -140,28 +142,28 @@ class DemandCells:
         """Simulate, and return the total of each cell on each path."""
         totals = PathTotals(plan.n_paths, int(np.prod(self.shape)))
         cutoff = plan.data.sources[0].cutoff
-        for step, n_ended in simulator.steps(plan):
-            row, path = np.divmod(step[0], plan.n_paths)
+        for step in simulator.steps(plan):
+            row, path = np.divmod(step.path, plan.n_paths)
             cell, amount = self._find(step, row, cutoff)
             counts = cell >= 0
             totals.add(path[counts], cell[counts], amount[counts])
-            totals.n_cut += n_ended
+            totals.n_cut += step.n_cut
         return totals
 
     def _find(
-        self, step: Step, row: np.ndarray, cutoff: np.ndarray
+        self, events: SimulatedEvents, row: np.ndarray, cutoff: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the cell of each event, -1 without a level, and its amount."""
-        _, times, columns = step
-        period = self.periods.find(times, cutoff[row])
+        period = self.periods.find(events.times, cutoff[row])
         level = np.zeros(len(row), dtype="int64")
         if self.field is not None:
-            level = columns[self.field].values
+            level = events.columns[self.field].values
         _, n_periods, n_levels = self.shape
         cell = (self.group[row] * n_periods + period) * n_levels + level
         amount = np.ones(len(row))
         if self.value is not None:
-            amount = np.nan_to_num(columns[self.value].values.astype("float64"))
+            values = events.columns[self.value].values
+            amount = np.nan_to_num(values.astype("float64"))
         return np.where(level < 0, -1, cell), amount
 
     def table(self, totals: PathTotals, interval: float) -> pd.DataFrame:
@@ -170,7 +172,7 @@ class DemandCells:
         columns: dict[str, Any] = {}
         if self.groups is not None:
             columns["group"] = self.groups.repeat(n_periods * n_levels)
-        starts = self.periods.lengths.repeat(n_levels)
+        starts = self.periods.labels.repeat(n_levels)
         columns["start"] = starts.take(np.tile(np.arange(len(starts)), n_groups))
         if self.levels is not None:
             place = np.tile(np.arange(n_levels), n_groups * n_periods)
@@ -209,13 +211,7 @@ class PathTotals:
             self._add_waiting()
 
     def summary(self, interval: float) -> dict[str, np.ndarray]:
-        """Return the summary over paths, each statistic of shape (n_cells,).
-
-        Parameters
-        ----------
-        interval : float
-            Share of the paths between the quantiles.
-        """
+        """Return `summary_of_paths` of the cells, of shape (n_cells,) each."""
         self._add_waiting()
         by_cell = self._totals.tocsc()
         n_paths, n_cells = by_cell.shape

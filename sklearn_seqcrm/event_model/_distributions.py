@@ -1,6 +1,6 @@
 """Elementary distributions with seeded draws: categorical, and mixtures with atoms.
 
-Each distribution stands once: its parameters are computed in one place, and log
+Each distribution is defined once: its parameters are computed in one place, and log
 probabilities, survival and draws derive from them.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sklearn_seqcrm._ragged import inverse_permutation
 from sklearn_seqcrm._recurrent.network import Linear, float32_tensor, new_linear
 from sklearn_seqcrm.event_model._mixture_likelihood import (
     LEAST_LOG_STD,
@@ -50,11 +51,6 @@ class PathDraws:
         hypercube sampling: McKay, Beckman and Conover, Technometrics 21(2), 1979,
         https://doi.org/10.2307/1268522). Each number is uniform, and means over the
         paths of a row vary less than those of independent numbers.
-
-    References
-    ----------
-    G. L. Steele, D. Lea and C. H. Flood, "Fast Splittable Pseudorandom Number
-    Generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195.
     """
 
     def __init__(
@@ -71,16 +67,10 @@ class PathDraws:
     def of_paths(
         cls, keys: np.ndarray, path: np.ndarray, row: np.ndarray | None = None
     ) -> Self:
-        """Return the generators of some paths.
+        """Return the generators of paths, by the keys (uint64) of their rows, (n,).
 
-        Parameters
-        ----------
-        keys : ndarray of shape (n,), uint64
-            Key of the row of each path.
-        path : ndarray of shape (n,), int64
-            Number of each path within its row.
-        row : ndarray of shape (n,), int64, or None, default=None
-            Rows to stratify by, as in the class.
+        `path`, of shape (n,), is the number of each within its row; `row` is as in the
+        class.
         """
         return cls(_mix_bits(keys + _mix_bits(path.astype("uint64") + _STEP)), row=row)
 
@@ -102,13 +92,7 @@ class PathDraws:
         return PathDraws(np.concatenate(states))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Draw one number in [0, 1) per path, shape (n,).
-
-        Parameters
-        ----------
-        like : Tensor
-            Gives dtype and device of the numbers.
-        """
+        """Draw one number in [0, 1) per path, (n,), of dtype and device of `like`."""
         # As many digits as the dtype holds; a rounded number could be 1.
         digits = 53 if like.dtype == torch.float64 else 24
         numbers = (self._next() >> np.uint64(64 - digits)) * 2.0**-digits
@@ -138,8 +122,7 @@ class PathDraws:
         count = np.diff(first, append=len(row))
         # A second number per path gives the random order of the parts within a row.
         order = np.argsort(row + (self._next() >> np.uint64(11)) * 2.0**-53)
-        place = np.empty(len(row), dtype="int64")
-        place[order] = np.arange(len(row))
+        place = inverse_permutation(order)
         return (place - first.repeat(count) + numbers) / count.repeat(count)
 
 
@@ -273,33 +256,18 @@ class AtomMixture(NamedTuple):
     std: Tensor
 
     def log_survival(self, lower: Tensor, atom_above: int | None = None) -> Tensor:
-        """Return the log probability of numbers above `lower`, shape (n,).
+        """Return the log probability of numbers above `lower`, both of shape (n,).
 
-        Parameters
-        ----------
-        lower : Tensor of shape (n,)
-            Exclusive lower limits.
-        atom_above : int or None, default=None
-            Atom that lies above all numbers, at infinity. None: no atom does.
+        `atom_above` is the atom that lies above all numbers, at infinity, if one does.
         """
         return torch.logsumexp(self._log_tails(lower, atom_above), dim=1)
 
     def draw(self, draws: PathDraws, is_possible: Tensor) -> tuple[Tensor, Tensor]:
         """Draw an atom or a number for each row.
 
-        Parameters
-        ----------
-        draws : PathDraws of n
-            Random numbers.
-        is_possible : Tensor of shape (A + K,), bool
-            Atoms, then components, that may be drawn.
-
-        Returns
-        -------
-        atom : Tensor of shape (n,), int64
-            Atom that was drawn; `NO_ATOM` for a number.
-        number : Tensor of shape (n,)
-            Number, meaningless where there is an atom.
+        `is_possible`, of shape (A + K,), are the atoms and components that may be
+        drawn. Returns the atom, (n,), int64, `NO_ATOM` for a number, and the number,
+        (n,), meaningless where there is an atom.
         """
         logits = torch.cat([self.log_atoms, self.log_weights], dim=1)
         index = draw_logits(logits.masked_fill(~is_possible, -torch.inf), draws)
@@ -312,25 +280,12 @@ class AtomMixture(NamedTuple):
     def draw_beyond(
         self, lower: Tensor, draws: PathDraws, atom_above: int | None = None
     ) -> Tensor:
-        """Draw a number given that it exceeds `lower` and is no atom below infinity.
+        """Draw a number given that it exceeds `lower`, (n,), float64.
 
-        One uniform number u per path chooses the component and, by its position within
-        the share of the component, the quantile of the truncated normal. A stratified u
-        stratifies both.
-
-        Parameters
-        ----------
-        lower : Tensor of shape (n,)
-            Exclusive lower limits.
-        draws : PathDraws of n
-            Random numbers.
-        atom_above : int or None, default=None
-            Atom at infinity, as in `log_survival`.
-
-        Returns
-        -------
-        Tensor of shape (n,), float64
-            Numbers; infinite where the atom is drawn.
+        It is infinite where `atom_above` is drawn; other atoms are not. See
+        `log_survival`. One uniform number u per path chooses the component and, by its
+        position within the share of the component, the quantile of the truncated
+        normal. A stratified u stratifies both.
         """
         tails = self._log_tails(lower, atom_above)  # (n, K), or (n, K + 1) with an atom
         shares = torch.softmax(tails.double(), dim=1)

@@ -51,12 +51,8 @@ class EventRate(NamedTuple):
     def before_events(cls, lengths: Tensor, is_first: Tensor) -> Self:
         """Return the rate before each event.
 
-        Parameters
-        ----------
-        lengths : Tensor of shape (n,)
-            Interarrival time that each event ends, in units; 0 for ties.
-        is_first : Tensor of shape (n,), bool
-            Whether it is the first event of its row.
+        `lengths`, of shape (n,), are the interarrival times that the events end, in
+        units, 0 for ties; `is_first`, (n,), are the first events of rows.
         """
         # The time before the first event that a row sees does not count.
         lengths = lengths.masked_fill(is_first, 0.0)
@@ -67,12 +63,7 @@ class EventRate(NamedTuple):
     def at_cutoffs(cls, events: HistorySource, lengths: np.ndarray) -> Self:
         """Return the rate after the last event of rows, arrays of float32.
 
-        Parameters
-        ----------
-        events : HistorySource
-            Events, and the rows' views of them.
-        lengths : ndarray of shape (n_events,)
-            Interarrival time that each event ends, in units; 0 for ties.
+        `lengths`, of shape (n_events,), are as in `before_events`.
         """
         # As in `before_events`.
         first = np.minimum(events.start + 1, events.stop)

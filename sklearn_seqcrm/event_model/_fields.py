@@ -1,7 +1,7 @@
 """Base classes of the types of fields: learned parameters and their distribution.
 
-A new type is one file with a `LearnedField` and a `FieldDensity`, and a line in
-`_learned.LEARNED_FIELDS`. A type that lacks a method cannot be made.
+A type is one file with a `LearnedField` and a `FieldDensity`; `_learned._learn_fields`
+chooses it by the encoder of the field.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import has_keys
-from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._ragged import inverse_permutation, ranges
 from sklearn_seqcrm._store import NUMBER_OBJECTS, ObservationWindow, Timeline
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents
@@ -29,16 +29,7 @@ def table_of(
 ) -> pd.DataFrame:
     """Return simulated events with their fields, sorted by row, path and time.
 
-    Parameters
-    ----------
-    events : SimulatedEvents
-        The events.
-    learned : LearnedEvents
-        Clock and names of the log.
-    n_paths : int
-        Paths of each row.
-    row, path : str
-        Names of the columns of their numbers, which no column of the log has.
+    `row` and `path` are the names of the columns of their numbers.
     """
     columns = {
         row: events.path // n_paths,
@@ -62,18 +53,8 @@ def simulated_targets(
     A log has one end of its record, and a window that ends later is incomplete. So the
     target is called once for all rows whose simulations end together.
 
-    Parameters
-    ----------
-    target : callable
-        Takes rows, and returns one value or several for each.
-    events : SimulatedEvents
-        Events of the paths of n rows.
-    learned : LearnedEvents
-        Clock and names of the log.
-    cutoff, end : ndarray of shape (n,)
-        Cutoff of each row, and the first moment that was not simulated.
-    n_paths : int
-        Paths of each row.
+    `cutoff` and `end`, of shape (n,), are the cutoff of each row and the first moment
+    that was not simulated.
 
     Returns
     -------
@@ -102,7 +83,7 @@ def simulated_targets(
         return parts[0]
     if isinstance(parts[0], pd.DataFrame):
         return pd.concat(parts).sort_index()
-    return np.concatenate(parts)[np.argsort(order)]
+    return np.concatenate(parts)[inverse_permutation(order)]
 
 
 def _rows_of_paths(
@@ -110,19 +91,8 @@ def _rows_of_paths(
 ) -> pd.DataFrame:
     """Return a row for each path, with an empty history behind which its events come.
 
-    Parameters
-    ----------
-    events : SimulatedEvents
-        Events of the paths, all at or after their cutoffs.
-    learned : LearnedEvents
-        Clock and names of the log.
-    cutoff, end : ndarray of shape (n_all_paths,)
-        Cutoff of each path, and the first moment that was not simulated.
-
-    Returns
-    -------
-    DataFrame of shape (n_all_paths, 1)
-        Histories in a log of all simulated events, recorded until the last `end`.
+    The log of all simulated events is recorded until the last `end`. `cutoff` and
+    `end`, of shape (n_all_paths,), are as in `simulated_targets`.
     """
     clock, names = learned.encoder.clock, learned.names
     counts = np.bincount(events.path, minlength=len(cutoff))
@@ -145,15 +115,7 @@ def _rows_of_paths(
 def _by_path(
     found: Any, paths: pd.DataFrame, rows: np.ndarray, n_paths: int
 ) -> np.ndarray | pd.DataFrame:
-    """Arrange the values of a target for the paths of some rows of X.
-
-    Raises
-    ------
-    TypeError
-        If the target returned a single object.
-    ValueError
-        If it returned another number of values.
-    """
+    """Arrange the values of a target for the paths of rows; refuse other objects."""
     is_pandas = isinstance(found, pd.DataFrame | pd.Series)
     values: Any = None
     with suppress(ValueError):  # several arrays of different shapes
@@ -191,14 +153,9 @@ def summary_of_paths(values: np.ndarray, interval: float) -> dict[str, np.ndarra
     holds it with its nominal probability. Between the places ``1 + q (m - 1)``, the
     default of NumPy, intervals of 90% would hold 74% with 10 paths and 81% with 20.
 
-    Paths with NaN are left out; a row in which all are NaN has NaN.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n, n_paths), float64
-        Values of the paths of each row.
-    interval : float
-        Probability between the quantiles.
+    Paths with NaN are left out; a row in which all are NaN has NaN. `values`, of shape
+    (n, n_paths), are those of the paths of each row, and `interval` is the probability
+    between the quantiles.
     """
     ordered = np.sort(values, axis=1)  # NaN last
     n_valid = (~np.isnan(ordered)).sum(axis=1)
@@ -226,27 +183,9 @@ def summarise_targets(
 ) -> pd.DataFrame:
     """Return mean, median and interval of simulated targets over the paths of each row.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n, n_paths, ...) or DataFrame of n * n_paths rows
-        As `simulated_targets` returns them.
-    index : Index of length n
-        Index of the result.
-    n_paths : int
-        Paths of each row.
-    interval : float
-        Share of the paths between ``lower`` and ``upper``.
-
-    Returns
-    -------
-    DataFrame of n rows
-        Columns ``mean``, ``median``, ``lower`` and ``upper``; of several targets, these
-        four below each of them.
-
-    Raises
-    ------
-    TypeError
-        If a target has no numbers, durations or times.
+    `values` are as `simulated_targets` returns them, and `index`, of length n, is that
+    of the result. Its columns are ``mean``, ``median``, ``lower`` and ``upper``; of
+    several targets, these four below each of them.
     """
     if isinstance(values, pd.DataFrame):
         columns = list(values.items())

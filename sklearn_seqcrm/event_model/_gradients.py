@@ -16,16 +16,6 @@ def first_order_only(backward: Callable[..., Any]) -> Callable[..., Any]:
     For passes that hold derivatives from the forward pass as constants. The decorator
     `once_differentiable` of torch leaves them constants if the gradient that arrives
     is one, as that of a sum or a mean is: a penalty on gradients would lack a part.
-
-    Parameters
-    ----------
-    backward : callable
-        Takes the context and gradients.
-
-    Returns
-    -------
-    callable
-        The same, but it raises a RuntimeError under ``create_graph=True``.
     """
 
     @wraps(backward)
@@ -54,18 +44,8 @@ class _JointLinear(torch.autograd.Function):
     ) -> Tensor:
         """Return ``[inputs, constants] @ weight.T + bias``, shape (n, n_outputs).
 
-        Parameters
-        ----------
-        ctx : object
-            Context of the backward pass.
-        inputs : Tensor of shape (n, D)
-            Inputs whose gradient is computed.
-        constants : Tensor of shape (n, F)
-            A few further inputs, which must not require a gradient.
-        weight : Tensor of shape (n_outputs, D + F)
-            Weights of both.
-        bias : Tensor of shape (n_outputs,)
-            Bias.
+        `inputs` have the shape (n, D). `constants`, (n, F), are a few further inputs,
+        which must not require a gradient.
         """
         assert not ctx.needs_input_grad[1]
         ctx.save_for_backward(inputs, constants, weight)
@@ -122,20 +102,8 @@ class _LogSoftmaxOf(torch.autograd.Function):
         Equal to ``log_softmax([inputs, constants] @ weight.T + bias)`` at `classes`.
         Logits are computed portion by portion, and changed in place.
 
-        Parameters
-        ----------
-        ctx : object
-            Context of the backward pass.
-        inputs : Tensor of shape (n, D), float32
-            Inputs of a linear layer.
-        constants : Tensor of shape (n, 1), float32
-            The last input, which must not require a gradient.
-        weight : Tensor of shape (n_classes, D + 1), float32
-            Weights of the layer.
-        bias : Tensor of shape (n_classes,), float32
-            Bias of the layer.
-        classes : Tensor of shape (n,), int64
-            A class for each row.
+        `inputs` have the shape (n, D); `constants`, (n, 1), are the last input, which
+        must not require a gradient; `classes`, (n,), int64, are the class of each row.
         """
         assert not ctx.needs_input_grad[1]
         most = _AT_ONCE if inputs.device.type == "cpu" else _AT_ONCE_ELSEWHERE

@@ -15,7 +15,7 @@ interval of ``log(operational time / unit)``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,14 +92,10 @@ class InterarrivalGrid(NamedTuple):
 
         Parameters
         ----------
-        interarrival : ndarray of shape (n,)
-            Ticks between successive events, 0 among them.
-        starts : ndarray of shape (n,)
-            Ticks at which they begin.
-        time_since_last : ndarray of shape (n_rows,)
-            Ticks between the last event of each row and its cutoff.
-        last : ndarray of shape (n_rows,)
-            Ticks of these last events.
+        interarrival, starts : ndarray of shape (n,)
+            Ticks between successive events, 0 among them, and where they begin.
+        time_since_last, last : ndarray of shape (n_rows,)
+            Ticks from the last event of each row to its cutoff, and of this event.
         unit : float
             Ticks in a typical interarrival time.
         n_components : int
@@ -145,20 +141,11 @@ class InterarrivalGrid(NamedTuple):
         return np.ceil(ticks / self.step - 1e-6)
 
     def cells(self, interarrival: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Return the cells of interarrival times on the log axis.
+        """Return upper ends and widths of cells on the log axis, (n, 2), float32.
 
-        Parameters
-        ----------
-        interarrival : ndarray of shape (n,)
-            Ticks, not negative.
-        starts : ndarray of shape (n,)
-            Ticks at which they begin.
-
-        Returns
-        -------
-        ndarray of shape (n, 2), float32
-            Upper end and width. The cell of k steps is (k - 1, k] steps: for k = 1 the
-            width on the log axis is infinite, and for k = 0 it is `TIE`.
+        The cell of k steps is (k - 1, k] steps: for k = 1 the width on the log axis is
+        infinite, and for k = 0 it is `TIE`. `interarrival`, of shape (n,), are ticks
+        that begin at the ticks `starts`.
         """
         steps = self.steps(interarrival)
         some = steps > 0
@@ -175,14 +162,8 @@ class InterarrivalGrid(NamedTuple):
         width[~some] = TIE
         return np.column_stack([upper, width]).astype("float32")
 
-    def lengths(self, cells: Any) -> Any:
-        """Return the middle of cells in units, 0 for ties, shape (n,).
-
-        `cells` are an array or a tensor of shape (n, 2), as `cells` returns them. The
-        result is a tensor.
-        """
-        if isinstance(cells, np.ndarray):
-            cells = torch.from_numpy(cells)
+    def lengths(self, cells: Tensor) -> Tensor:
+        """Return the middle of cells of shape (n, 2) in units, 0 for ties, (n,)."""
         upper, width = cells.unbind(1)
         middle = upper.exp() * (1 + torch.exp(-width)) / 2
         return middle.masked_fill(width == TIE, 0.0)
@@ -190,19 +171,11 @@ class InterarrivalGrid(NamedTuple):
     def log_censoring_time(
         self, time_since_last: np.ndarray, starts: np.ndarray
     ) -> np.ndarray:
-        """Return the lower limit of censored interarrival times on the log axis.
+        """Return the end of the last step that is over on the log axis, (n,), float64.
 
-        Parameters
-        ----------
-        time_since_last : ndarray of shape (n,)
-            Ticks from the last event to the end of the record.
-        starts : ndarray of shape (n,)
-            Ticks of the last event.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Logarithm of the end of the last step that is over.
+        It is the lower limit of censored interarrival times. `time_since_last`, of
+        shape (n,), are ticks from the last events, at the ticks `starts`, to the end of
+        the record.
         """
         steps = (self.steps(time_since_last) - 1).clip(0)
         with np.errstate(divide="ignore"):
@@ -211,21 +184,16 @@ class InterarrivalGrid(NamedTuple):
         return np.maximum(logs, np.log(self.step / self.unit) - 50.0)
 
     def ticks(self, logs: np.ndarray, most: float, starts: np.ndarray) -> np.ndarray:
-        """Return drawn interarrival times in ticks, rounded up to whole steps.
+        """Return interarrival times in ticks, rounded up to whole steps, (n,), float64.
 
         Parameters
         ----------
         logs : ndarray of shape (n,), float64
-            Drawn logarithms of interarrival times in units.
+            Logarithms of operational times in units.
         most : float
             Longer times are cut to about this.
         starts : ndarray of shape (n,)
             Ticks at which they begin.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            The fewest steps that cover the operational time, at least one.
         """
         # No more operational time than this passes in `most` ticks.
         time = self.operational_time
@@ -264,13 +232,6 @@ def _share_beyond(ended: np.ndarray, censored: np.ndarray) -> float:
     decide alone about later factors. Its limit is an estimate of the cured fraction
     (Maller and Zhou, "Estimating the Proportion of Immunes in a Censored Sample",
     Biometrika 79(4), 1992).
-
-    Parameters
-    ----------
-    ended : ndarray of shape (n,)
-        Interarrival times.
-    censored : ndarray of shape (m,)
-        Times since the last event.
     """
     times, n_ended = np.unique(ended, return_counts=True)
     at_risk = n_ended[::-1].cumsum()[::-1]
@@ -283,8 +244,8 @@ def _share_beyond(ended: np.ndarray, censored: np.ndarray) -> float:
 def _next_step(times: np.ndarray, step: float) -> np.ndarray:
     """Return the end of the step that begins at each time or before it.
 
-    The step that ends at a time is worth the operational time of the step after it,
-    which has the weekday of that time, as days are whole steps.
+    Events are stamped with the start of their day. So a step that ends at a time has
+    the rate of the day that begins there: durations are warped one step later.
     """
     return saturating_add(times - times % int(step), int(step))
 
@@ -305,7 +266,7 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 # The distribution --------------------------------------------------------------------
 
 # Atoms of the mixture: an event at the time of the last one, and no event at all.
-_TIE_ATOM, _NEVER = 0, 1
+_TIE_ATOM, NEVER = 0, 1
 
 
 class TimeDensity(MixtureDensity):
@@ -385,21 +346,11 @@ class TimeDensity(MixtureDensity):
         `log_censoring_time`, of shape (n,), is as the function of `InterarrivalGrid`
         returns it; `states` are as in `log_prob`.
         """
-        return self.mixture(states).log_survival(log_censoring_time, _NEVER)
-
-    def log_never_and_later(self, states: Tensor, lower: list[Tensor]) -> Tensor:
-        """Return the log probability of no further event, and of one after some times.
-
-        `lower` is a list of m times as in `log_survival`. The result has the shape
-        (1 + m, n).
-        """
-        mixture = self.mixture(states)
-        later = [mixture.log_survival(one) for one in lower]
-        return torch.stack([mixture.log_atoms[:, _NEVER], *later])
+        return self.mixture(states).log_survival(log_censoring_time, NEVER)
 
     def offset_never(self, offset: float) -> None:
         """Set the offset of the trained log odds that no further event ever comes."""
-        self.logit_offset[_NEVER] = offset
+        self.logit_offset[NEVER] = offset
 
     def log_tie(self, states: Tensor) -> Tensor:
         """Return the log probability that the next event is drawn as a tie, (n,)."""
@@ -437,10 +388,10 @@ class TimeDensity(MixtureDensity):
         """
         mixture: AtomMixture = self.mixture(states)
         if log_censoring_time is not None:
-            atom_above = None if comes_back else _NEVER
+            atom_above = None if comes_back else NEVER
             logs = mixture.draw_beyond(log_censoring_time, draws, atom_above)
             return torch.zeros_like(logs, dtype=torch.bool), logs
         is_possible = self.is_possible.clone()
-        is_possible[_NEVER] &= not comes_back
+        is_possible[NEVER] &= not comes_back
         atom, logs = mixture.draw(draws, is_possible)
-        return atom == _TIE_ATOM, logs.double().masked_fill(atom == _NEVER, torch.inf)
+        return atom == _TIE_ATOM, logs.double().masked_fill(atom == NEVER, torch.inf)

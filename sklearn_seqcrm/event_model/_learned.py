@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 
@@ -28,16 +29,18 @@ from sklearn_seqcrm._encoding import (
     FIRST_LEVEL,
     EncodedLog,
     EventEncoder,
-    NumericField,
     Vocabulary,
     encode_rows,
     fitting_rows,
     learn,
 )
 from sklearn_seqcrm._ragged import (
+    is_run_start,
     ranges,
     segment_numbers,
     starts_of_nonempty,
+    visible_events,
+    visible_runs,
     visible_segments,
 )
 from sklearn_seqcrm._recurrent.data import (
@@ -59,12 +62,6 @@ from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
-
-# The `LearnedField` of each type of encoder.
-LEARNED_FIELDS: dict[type, type[LearnedField]] = {
-    Vocabulary: LevelField,
-    NumericField: NumberField,
-}
 
 
 class StaticEncoder:
@@ -217,8 +214,7 @@ class LearnedEvents:
         """
         raw, fields = rows.log, dict(self.fields)
         assert isinstance(raw, RawLog)
-        seen = visible_segments(rows)
-        index, _ = ranges(seen.first, seen.last)
+        index = visible_events(rows)
         for name, one in self._level_fields.items():
             if self.applies is None or name != next(iter(self.fields)):
                 fields[name] = one.with_new(raw.columns[name].take(index))
@@ -245,16 +241,9 @@ class LearnedEvents:
     def read(
         self, X: Any, estimator: Any
     ) -> tuple[LearnedEvents, RowData, HistoryArray]:
-        """Return any rows encoded for the network, and their raw histories.
+        """Return a copy with the new levels of any rows, the rows encoded, and raw.
 
-        Returns
-        -------
-        learned : LearnedEvents
-            A copy with the new levels of the rows.
-        data : RowData of n
-            The encoded rows.
-        array : HistoryArray of shape (n,)
-            Their raw histories, as `histories_of` returns them.
+        The raw histories are as `histories_of` returns them.
         """
         table = select_raw(self.roles, X, estimator)
         array = self.histories_of(table)
@@ -274,6 +263,10 @@ class LearnedEvents:
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
 
+        The source has the channels of `blocks`, and codes followed by the levels of
+        categorical fields. `split_static` splits the statics into statics, rate and
+        censoring time.
+
         Parameters
         ----------
         table : Table
@@ -282,13 +275,6 @@ class LearnedEvents:
             Views of a raw log with the fields of training, see `histories_of`.
         table_row : ndarray of shape (n,), int64
             Position in the table of the row that gives each its statics.
-
-        Returns
-        -------
-        RowData of n
-            The source has the channels of `blocks`, and codes followed by the levels of
-            categorical fields. `split_static` splits its statics into statics, rate and
-            censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -322,7 +308,8 @@ class LearnedEvents:
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
         static = self.statics.transform(table)[table_row]  # (n, S)
-        lengths = self.grid.lengths(events.channels[:, self.blocks.cell]).numpy()
+        cells = torch.from_numpy(events.channels[:, self.blocks.cell])
+        lengths = self.grid.lengths(cells).numpy()
         rate = EventRate.at_cutoffs(events, lengths)
         static = np.column_stack([static, *rate, censored.astype("float32")])
         return RowData((source,), static)
@@ -332,15 +319,8 @@ class LearnedEvents:
     ) -> HistorySource:
         """Return the steps of the network over events, with the events as `events`.
 
-        Parameters
-        ----------
-        events : HistorySource
-            Events with the channels of all blocks and with levels, and the rows' views
-            of them.
-        log : EncodedLog
-            The events with the inputs of the network alone.
-        offsets : ndarray of shape (n_customers + 1,), int64
-            Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
+        `events` have the channels of all blocks, `log` the inputs of the network alone.
+        Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
         """
         start, stop, spec = events.start, events.stop, self.spec
         own = replace(events, channels=log.channels, codes=log.codes)
@@ -377,18 +357,10 @@ def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
 def learn_events(
     table: Table, roles: ColumnRoles, rows: Rows, estimator: Any
 ) -> LearnedEvents:
-    """Learn from training rows.
+    """Learn from all training rows, by the parameters of the estimator.
 
-    Parameters
-    ----------
-    table : Table
-        All training rows.
-    roles : ColumnRoles
-        Roles of their columns.
-    rows : Rows of n
-        Views of their events, each with one event at least, each event in one view.
-    estimator : LSTMEventModel
-        Its parameters determine codes, components, moments and the yearly season.
+    `rows` are views of their events, each with one event at least, each event in one
+    view.
     """
     statics = StaticEncoder().fit(table)
     raw = rows.log
@@ -408,32 +380,8 @@ def learn_events(
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
     times = encoded.log.timeline.times[own]
-    interarrival = interarrival_times(times, offsets)
-    is_first = np.zeros(len(times), dtype=bool)
-    is_first[offsets[:-1]] = True
-    last = times[offsets[1:] - 1]
-    is_new = is_first | (interarrival > 0)
-    season = yearly_season(
-        times[is_new],
-        np.concatenate([[0], np.cumsum(is_new)])[offsets],
-        encoded.cutoff,
-        encoder.clock,
-        estimator.yearly_seasonality,
-    )
-    grid = InterarrivalGrid.of(
-        interarrival[~is_first],
-        (times - interarrival)[~is_first],
-        encoded.cutoff - last,
-        last,
-        encoder.layout.time_unit,
-        estimator.n_components,
-        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
-    )
-    events = TrainingEvents(
-        times,
-        np.cumsum(is_first | (grid.steps(interarrival) > 0)),
-        segment_numbers(offsets),
-    )
+    grid, moment = _learn_grid(times, offsets, encoded.cutoff, encoder, estimator)
+    events = TrainingEvents(times, moment, segment_numbers(offsets))
     fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
     return LearnedEvents(
         roles=roles,
@@ -445,6 +393,41 @@ def learn_events(
         most_events=BusiestWindows.of(times, offsets),
         names=raw.names,
     )
+
+
+def _learn_grid(
+    times: np.ndarray,
+    offsets: np.ndarray,
+    cutoff: np.ndarray,
+    encoder: EventEncoder,
+    estimator: Any,
+) -> tuple[InterarrivalGrid, np.ndarray]:
+    """Return the grid of interarrival times, and `TrainingEvents.moment` by it.
+
+    Row ``i`` has the events ``offsets[i]:offsets[i + 1]`` and the cutoff ``cutoff[i]``.
+    """
+    interarrival = interarrival_times(times, offsets)
+    is_first = np.zeros(len(times), dtype=bool)
+    is_first[offsets[:-1]] = True
+    last = times[offsets[1:] - 1]
+    is_new = is_first | (interarrival > 0)
+    season = yearly_season(
+        times[is_new],
+        np.concatenate([[0], np.cumsum(is_new)])[offsets],
+        cutoff,
+        encoder.clock,
+        estimator.yearly_seasonality,
+    )
+    grid = InterarrivalGrid.of(
+        interarrival[~is_first],
+        (times - interarrival)[~is_first],
+        cutoff - last,
+        last,
+        encoder.layout.time_unit,
+        estimator.n_components,
+        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
+    )
+    return grid, np.cumsum(is_first | (grid.steps(interarrival) > 0))
 
 
 def _learn_fields(
@@ -463,12 +446,9 @@ def _learn_fields(
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
         own = TrainingEvents(*(part[having] for part in events))
-        if type(one) not in LEARNED_FIELDS:
-            raise TypeError(
-                f"Field {name!r} is {column.type}; the model has no density for fields "
-                "of this type."
-            )
-        learned_field = LEARNED_FIELDS[type(one)]
+        learned_field: type[LearnedField] = (
+            LevelField if isinstance(one, Vocabulary) else NumberField
+        )
         fields[name] = learned_field.learn(one, column, own, n_components)
     return fields
 
@@ -530,34 +510,19 @@ def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     Returns
     -------
     joined : Rows
-        A row for each maximal run of events that at least one row sees; its cutoff is
-        the latest of its rows. Rows without events are left out.
+        A row for each stretch of `visible_runs`; its cutoff is the latest of its rows.
     first : ndarray of shape (n_joined,), int64
         Row with the earliest cutoff in each joined row. The statics of the joined row
         come from it, so that they cannot leak later values.
     """
-    filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
-    order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]
-    start, stop, codes = rows.start[order], rows.stop[order], rows.codes[order]
-    # Customers stand one after the other in the log: no events of a later one begin
-    # before the last of an earlier one.
-    until = np.maximum.accumulate(stop)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (start[1:] > until[:-1]) | (codes[1:] != codes[:-1])
-    at = np.flatnonzero(new)
-    if not len(at):
-        return rows.select(lambda column: column[:0]), at
-    run = np.cumsum(new) - 1
-    cutoff = rows.cutoff[order]
-    by_cutoff = np.lexsort((cutoff, run))
-    first = order[by_cutoff[np.searchsorted(run, np.arange(len(at)))]]
-    joined = Rows(
-        rows.log,
-        codes[at],
-        start[at],
-        np.maximum.reduceat(stop, at),
-        np.maximum.reduceat(cutoff, at),
-    )
+    start, stop = visible_runs(rows)
+    filled = np.flatnonzero(rows.stop > rows.start)
+    run = np.searchsorted(start, rows.start[filled], side="right") - 1
+    order = np.lexsort((rows.start[filled], rows.cutoff[filled], run))
+    by_cutoff, run = filled[order], run[order]
+    begins = is_run_start(run)
+    first, latest = by_cutoff[begins], by_cutoff[np.append(begins, True)[1:]]
+    joined = Rows(rows.log, rows.codes[first], start, stop, rows.cutoff[latest])
     return joined, first
 
 

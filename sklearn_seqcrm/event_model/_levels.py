@@ -170,28 +170,24 @@ class LevelDensity(FieldDensity):
 
         Parameters
         ----------
-        context : Tensor of shape (n * k, size)
-            State, time and fields before this one, in each of k draws.
+        context, is_tie
+            As in `log_prob`, in each of k draws of n rows.
         state : CopyState of n or None, default=None
             State of copies; None: levels come from the softmax alone.
-        is_tie : Tensor of shape (n * k,), bool, or None, default=None
-            As in `log_prob`.
         weights : Tensor of shape (n, k) or None, default=None
             Probabilities are sums over k draws with these weights. None: of one draw.
         """
-        if weights is None:
-            ones = context.new_ones(len(context), 1)
-            found = self._mixture(context, state, is_tie, ones)
-            if state is None or self.has_repeats:
-                return found
-            return state.exclude_now(found)
+        ones = context.new_ones(len(context), 1)
         if state is None or self.has_repeats or not state.events.n_now.any():
+            weights = ones if weights is None else weights
             return self._mixture(context, state, is_tie, weights)
-        # The probability that the levels of the moment leave differs between draws.
-        row = torch.arange(len(weights), device=context.device)
-        state = state.take(row.repeat_interleave(weights.shape[1]))
-        found = self.probabilities(context, state, is_tie).unflatten(0, weights.shape)
-        return torch.bmm(weights[:, None], found)[:, 0]
+        if weights is not None:  # what the levels of the moment leave differs by draw
+            row = torch.arange(len(weights), device=context.device)
+            state = state.take(row.repeat_interleave(weights.shape[1]))
+        found = state.exclude_now(self._mixture(context, state, is_tie, ones))
+        if weights is None:
+            return found
+        return torch.bmm(weights[:, None], found.unflatten(0, weights.shape))[:, 0]
 
     def _mixture(
         self,
@@ -382,19 +378,8 @@ def repeat_purchase_lift(
     rates of Anderson, Kumar, Tomkins and Vassilvitskii, "The Dynamics of Repeat
     Consumption", WWW 2014.
 
-    Parameters
-    ----------
-    levels : ndarray of shape (n,), int64
-        Levels of events.
-    events : TrainingEvents of n
-        Moments and customers of the events.
-    n_levels : int
-        Number of levels.
-
-    Returns
-    -------
-    ndarray of shape (n_levels,), float64
-        About 1; 0 for UNSEEN and MISSING.
+    `levels`, of shape (n,), are those of the events. The lift has the shape
+    (n_levels,), and is 0 for UNSEEN and MISSING.
     """
     is_level = levels >= FIRST_LEVEL
     levels = levels[is_level]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+from sklearn_seqcrm.event_model._distributions import AtomMixture
+from sklearn_seqcrm.event_model._interarrival import NEVER
 from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
 from sklearn_seqcrm.event_model._network import EventNet
 
@@ -65,33 +70,34 @@ def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.nd
 
         H(t) = log S(e) - log S(e + t)
 
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    data : RowData of n
-        Rows.
-    ticks : ndarray of shape (n_times,)
-        Times after the cutoff.
-
-    Returns
-    -------
-    ndarray of shape (n, n_times), float64
-        Cumulative hazards; 0 for an empty history, whose first event no model predicts.
+    The result has the shape (n, n_times), float64, for the times `ticks` after the
+    cutoffs. It is 0 for an empty history, whose first event no model predicts.
     """
-    module = net.module_.eval()
-    last, elapsed = last_times(data.sources[0])
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
-        for rows, part in net.parts(data, share=True):
-            states = module.time_inputs_at_cutoffs(part)
-            log_censoring_time = split_static(part.static).log_censoring_time
-            known = module.time.log_survival(states, log_censoring_time)
-            for column, tick in enumerate(ticks):
-                since_last = elapsed[rows] + tick
-                until = module.grid.log_censoring_time(since_last, last[rows])
-                until_there = torch.from_numpy(until.astype("float32")).to(known.device)
-                survival = module.time.log_survival(states, until_there)
+        for rows, mixture, limits in mixtures_at_cutoffs(net, data, ticks[:, None]):
+            known, *later = (mixture.log_survival(one, NEVER) for one in limits)
+            for column, survival in enumerate(later):
                 found[rows, column] = (known - survival).cpu().numpy()
     found[event_counts(data) == 0] = 0
     return np.maximum(found, 0)
+
+
+def mixtures_at_cutoffs(
+    net: EventNet, data: RowData, ticks: np.ndarray
+) -> Iterator[tuple[np.ndarray, AtomMixture, list[Tensor]]]:
+    """Yield rows, distributions of their next interarrival times, and lower limits.
+
+    `ticks`, of shape (k, n) or (k, 1), are times after the cutoffs. The k + 1 limits,
+    each of shape (n,), are those until the cutoff and until these times, on the axis of
+    the mixtures.
+    """
+    module = net.module_.eval()
+    last, elapsed = last_times(data.sources[0])
+    until = np.broadcast_to(ticks, (len(ticks), len(data)))
+    for rows, part in net.parts(data, share=True):
+        limits = [split_static(part.static).log_censoring_time]
+        for own in until[:, rows]:
+            logs = module.grid.log_censoring_time(elapsed[rows] + own, last[rows])
+            limits.append(torch.from_numpy(logs.astype("float32")).to(limits[0].device))
+        yield rows, module.time.mixture(module.time_inputs_at_cutoffs(part)), limits

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
+from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, check_return_array
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
@@ -165,61 +166,47 @@ class LSTMEventModel(RecommendingEventModel):
     Notes
     -----
     Let ``h`` be the state after an event (a learned vector before the first one), plus
-    a linear map of the statics.
+    a linear map of the statics. The page :doc:`/event_model_formulas` has all formulas.
 
-    **Time.** The interarrival time ``g`` to the next event is 0 with probability ``p0``
-    (a tie), and otherwise a mixture of log-normals with distribution function ``F``.
-    Its likelihood is that of the recorded step of time: if all times are whole days,
-    ``F(g) - F(g - 1 day)``. With a probability ``p1``, which depends on the state, no
-    further event ever comes. The time from the last event to the cutoff is right
-    censored and has the likelihood ``p1 + 1 - F``: without it the model would assume
-    that every customer comes back. In the record, customers who have left look like
-    those who come back after its end: beyond the longest history, ``p1`` extrapolates.
-    After training, the state that ``g`` depends on is shrunk towards its mean by a
-    factor that is chosen on the customers set aside for early stopping, 1 without any.
-    Then the log odds of ``p1`` are calibrated on landmarks within the record, if these
-    contradict the trained ones.
+    **Time.** The interarrival time to the next event is 0 with probability ``p0`` (a
+    tie), and otherwise a mixture of log-normals with distribution function ``F``. Its
+    likelihood is that of the recorded step of time: if all times are whole days,
+    ``F(g) - F(g - 1 day)``. With probability ``p1``, no further event ever comes. The
+    time from the last event to the cutoff is right censored and has the likelihood
+    ``p1 + 1 - F``. In the record, customers who have left look like those who come back
+    after its end: beyond the longest history, ``p1`` extrapolates. After training, the
+    state that times depend on is shrunk towards its mean, by a factor that is chosen on
+    the customers set aside for early stopping, 1 without any. Then the log odds of
+    ``p1`` are calibrated on landmarks within the record, if these contradict them.
 
-    **Moments.** With `moments`, ``h`` depends on the events before only by moments:
-    their order within a moment does not matter to the time and the fields of later
-    moments. After some lines of a basket, ``h`` is the state if the basket ended there,
-    a step of the cell from the state before it. The fields of a later line depend on
-    the lines before it as well, by a mean over learned vectors of them and by the last
-    one.
+    **Moments.** With `moments`, the order of the events within a moment does not matter
+    to the time and the fields of later moments. The fields of a later line of a basket
+    depend on the lines before it and on their order.
 
-    **Weekdays.** Where weekday rates raise the cross-validated likelihood by .02 nats
-    an event or more (with training events of at least 8 weeks and 500 moments), times
-    are measured in operational time, which passes on each weekday in proportion to its
-    events: a shop that is closed on Sundays gets no events on Sundays. Only naive
-    datetimes have weekdays: times with a zone are stored as UTC, whose days differ. For
-    local weekdays, build the log from ``times.dt.tz_localize(None)``.
+    **Weekdays.** Where weekdays differ by enough to predict held-out weeks, times are
+    measured in operational time, which passes on each weekday in proportion to its
+    events: a shop that is closed on Sundays gets no events on Sundays. This needs
+    training events of 8 weeks and 500 moments. Only naive datetimes have weekdays:
+    times with a zone are stored as UTC, whose days differ. For local weekdays, build
+    the log from ``times.dt.tz_localize(None)``.
 
     **Seasons.** With `yearly_seasonality`, operational time also passes faster at the
-    times of the year at which more events come, so that simulations and survival
-    functions move along the year. The logarithm of the rate has two Fourier pairs. They
-    are fitted to the events of all weeks, beside a trend with knots each half year (so
-    that a lasting step is less often taken for a season) and the rates of classes of
-    customers by the time since their last event and the number of their events, and are
-    shrunk by ``1 - 1 / F`` with the F statistic of the season. By default, a season
-    needs ``F > 4``, also beside the step of the rate that fits best, and a record of
-    104 weeks, from the first to the last week with events, with 500 interarrival times
-    and events in 40 of the 52 weeks of the year. The logarithm of the rate is
-    bounded by 3 on both sides. The trend is not used.
+    times of the year at which more events come. The logarithm of the rate has two
+    Fourier pairs and is bounded by 3 on both sides. It is fitted beside a trend, which
+    is not used further, and shrunk by ``1 - 1 / F`` with the F statistic of the season.
+    By default, a season needs ``F > 4``, also beside the step of the rate that fits
+    best, and a record of 104 weeks, from the first to the last week with events, with
+    500 interarrival times and events in 40 of the 52 weeks of the year.
 
     **Fields.** Fields are predicted one after the other, in the order of the log, after
     the kind of the event, each given ``h``, the time and the fields before it.
 
     - A categorical field is a mixture of a softmax over its codes, of their shares in
       training, and of copies from the customer's history, as in RepeatNet: of levels in
-      the same basket (at the same moment), of levels at earlier moments, counted with
-      exponential decay over 1, 4, 16 or 64 moments or without decay, and weighted by
-      the repeat lift of the level, and of habits: levels with at least a share of the
-      customer's events, for eight shares up to .32. Gates that depend on the state and
-      on these counts weigh the parts. If no moment of training has a level twice, no
-      simulated moment has.
-      Softmax and gates use a shrunken state, with factors for new moments and for
-      baskets that have begun, chosen on the customers set aside for early stopping; 1
-      without any.
+      the same basket, of levels at earlier moments, counted with and without decay and
+      weighted by the repeat lift of the level, and of habits: levels with at least a
+      share of the customer's events. If no moment of training has a level twice, no
+      simulated moment has. Softmax and gates use a shrunken state, as times do.
     - A numeric field is missing, one of up to 32 frequent values, or a mixture of
       normals on the symlog axis, whose likelihood is the probability of the numbers
       that round to the value. Datetimes are days after the event.
@@ -360,11 +347,7 @@ class LSTMEventModel(RecommendingEventModel):
         ValueError
             If it is not longer than 0.
         """
-        data = self._read(X)
-        log_width = self._log_width(time_unit)
-        row, is_timed = timed_events(self.net_, data)
-        widths = log_width * np.bincount(row, is_timed, len(data))
-        return -self.net_.outputs(data)[:, 0].astype("float64") - widths
+        return self._log_likelihoods(self._read(X), time_unit)
 
     def score(
         self,
@@ -396,10 +379,11 @@ class LSTMEventModel(RecommendingEventModel):
         ValueError
             If no row sees an event, or as for `score_samples`.
         """
-        counts = event_counts(self._read(X))
-        if not counts.any():
+        data = self._read(X)
+        n_events = event_counts(data).sum()
+        if not n_events:
             raise ValueError("No row of X sees an event, so that there is no mean.")
-        return float(self.score_samples(X, time_unit=time_unit).sum() / counts.sum())
+        return float(self._log_likelihoods(data, time_unit).sum() / n_events)
 
     def score_events(
         self, X: pd.DataFrame, *, time_unit: Duration | None = None
@@ -445,6 +429,13 @@ class LSTMEventModel(RecommendingEventModel):
         }
         columns = [of_fields[field] for field in fields]
         return pd.DataFrame({**table, **dict(zip(names, columns, strict=True))})
+
+    def _log_likelihoods(self, data: RowData, time_unit: Any) -> np.ndarray:
+        """Return `score_samples` of encoded rows."""
+        log_width = self._log_width(time_unit)
+        row, is_timed = timed_events(self.net_, data)
+        widths = log_width * np.bincount(row, is_timed, len(data))
+        return -self.net_.outputs(data)[:, 0].astype("float64") - widths
 
     def _log_width(self, time_unit: Any) -> float:
         """Return the log width of a recorded step of time, in units.

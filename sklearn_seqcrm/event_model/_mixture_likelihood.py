@@ -63,8 +63,6 @@ class _LogMixture(torch.autograd.Function):
 
         Parameters
         ----------
-        ctx : object
-            Context of the backward pass.
         outputs : Tensor of shape (n, A + 3 K + n_unused)
             Logits of atoms and components, means, and unscaled standard deviations.
         n_atoms, n : int

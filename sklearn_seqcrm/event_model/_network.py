@@ -79,8 +79,6 @@ class EventLogProbs(NamedTuple):
 
     Parameters
     ----------
-    row : Tensor of shape (n_events,), int64
-        Row of each event.
     time : Tensor of shape (n_events,)
         Of the interarrival time; 0 for the first event, whose time is given.
     fields : list of Tensor of shape (n_events,)
@@ -89,7 +87,6 @@ class EventLogProbs(NamedTuple):
         Of no event between the last one and the cutoff; 0 for an empty history.
     """
 
-    row: Tensor
     time: Tensor
     fields: list[Tensor]
     survival: Tensor
@@ -204,16 +201,10 @@ class EventNetwork(nn.Module):
     # Likelihood -------------------------------------------------------------------
 
     def forward(self, part: EventPart) -> Tensor:
-        """Return the negative log likelihood of rows with a sequence each, (n, 1).
-
-        Parameters
-        ----------
-        part : EventPart
-            Rows, each with its own sequence.
-        """
+        """Return the negative log likelihood of rows, shape (n, 1)."""
         found = self.log_probs(part)
         of_events = sum(found.fields, found.time)
-        total = found.survival.index_add(0, found.row, of_events)
+        total = found.survival.index_add(0, part.events.row, of_events)
         return -total[:, None]
 
     def log_probs(self, part: EventPart) -> EventLogProbs:
@@ -224,7 +215,7 @@ class EventNetwork(nn.Module):
             self.field_log_prob(key, context, found)
             for key, context in self.field_contexts(found)
         ]
-        return EventLogProbs(found.events.row, time, fields, survival)
+        return EventLogProbs(time, fields, survival)
 
     def time_log_probs(
         self, part: EventPart, found: EventStates
@@ -333,14 +324,10 @@ class EventNetwork(nn.Module):
     # Inputs of densities ----------------------------------------------------------
 
     def time_context(self, states: Tensor, times: Tensor) -> Tensor:
-        """Return the context of the first field: the state, and the time of the event.
+        """Return the context of the first field, shape (n, H).
 
-        Parameters
-        ----------
-        states : Tensor of shape (n, H)
-            State before the event.
-        times : Tensor of shape (n, n_times)
-            Channels of the event in the block `time`.
+        `states`, of shape (n, H), are those before events, and `times`, (n, n_times),
+        the channels of the events in the block `time`.
         """
         weight = torch.cat([self.from_state.weight, self.from_time.weight], dim=1)
         return joint_linear(states, times, weight, self.from_state.bias)
@@ -348,12 +335,7 @@ class EventNetwork(nn.Module):
     def time_inputs(self, states: Tensor, rate: EventRate) -> Tensor:
         """Return the inputs of the distribution of the next time, (n, H + 1).
 
-        Parameters
-        ----------
-        states : Tensor of shape (n, H)
-            State after the last event.
-        rate : EventRate of n
-            Interarrival times up to this event.
+        `states`, of shape (n, H), and `rate` are those after the last event.
         """
         states = self.time.shrunken(states)
         return torch.cat([states, rate.log_rate()[:, None]], dim=1)
@@ -463,14 +445,8 @@ class EventNet(HistoryNet):
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield rows, and their tensors on the device of the net.
 
-        Parameters
-        ----------
-        data : RowData
-            Rows.
-        share : bool, default=False
-            Let rows that start at the same event share a sequence.
-        with_events : bool, default=False
-            Yield an `EventPart` instead of a `BatchPart`.
+        The tensors are an `EventPart` if `with_events`, and otherwise a `BatchPart`. If
+        `share`, rows that start at the same event share a sequence.
         """
         batches = EventBatches if with_events else BatchIterator
         steps = steps_of_parts(self, training=False)

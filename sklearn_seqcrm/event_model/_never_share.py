@@ -21,17 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import first_at_or_after
+from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._learned import (
-    LearnedEvents,
-    join_views,
-    last_times,
-    select_raw,
-    split_static,
-)
+from sklearn_seqcrm.event_model._interarrival import NEVER
+from sklearn_seqcrm.event_model._learned import LearnedEvents, join_views, select_raw
+from sklearn_seqcrm.event_model._likelihood import mixtures_at_cutoffs
 from sklearn_seqcrm.event_model._network import EventNet
 
 # Horizons as shares of the length of the record.
@@ -64,16 +60,7 @@ def calibrate_never_share(
     raised the log loss of "any event" by a tenth. A higher learning rate and more
     epochs did not change that: the likelihood is flat there.)
 
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    learned : LearnedEvents
-        Encoders and fields, learned from its training rows.
-    X : DataFrame of shape (n, n_columns)
-        The training rows.
-    estimator : LSTMEventModel
-        The estimator, for errors.
+    `X` are the training rows; errors name the `estimator`.
     """
     table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time
@@ -95,8 +82,9 @@ def calibrate_never_share(
         at_cutoff = rows.select(lambda column: column[kept])
         horizon = horizons[landmark, 0]
         before = _at_landmarks(at_cutoff, horizon)
+        data = learned.encode(table, before, row[kept])
         log_never, until_landmark, until_cutoff = _log_survival(
-            net, learned, table, before, row[kept], horizon * per_tick
+            net, data, horizon * per_tick
         )
         came = before.stop < at_cutoff.stop
         found = _losses(log_never, until_landmark, until_cutoff, came)
@@ -117,31 +105,16 @@ def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
     return Rows(rows.log, rows.codes, rows.start, stop, cutoff)
 
 
-def _log_survival(
-    net: EventNet,
-    learned: LearnedEvents,
-    table: Table,
-    rows: Rows,
-    table_row: np.ndarray,
-    horizon: np.ndarray,
-) -> np.ndarray:
+def _log_survival(net: EventNet, data: RowData, horizon: np.ndarray) -> np.ndarray:
     """Return log p, log S(c) and log S(c + h) of rows, shape (3, n), float64.
 
     `horizon`, of shape (n,), is in ticks of the network, float64.
     """
-    data = learned.encode(table, rows, table_row)
-    last, elapsed = last_times(data.sources[0])
-    until_cutoff = elapsed + horizon  # from the last event on
-    log_time = learned.grid.log_censoring_time(until_cutoff, last).astype("float32")
-    module = net.module_
     found = np.empty((3, len(data)))
     with isolated_torch_settings(net.device), torch.no_grad():
-        for own, part in net.parts(data, share=True):
-            states = module.time_inputs_at_cutoffs(part)
-            at_landmark = split_static(part.static).log_censoring_time
-            at_cutoff = torch.from_numpy(log_time[own]).to(at_landmark.device)
-            times = [at_landmark, at_cutoff]
-            parts = module.time.log_never_and_later(states, times)
+        for own, mixture, limits in mixtures_at_cutoffs(net, data, horizon[None]):
+            later = [mixture.log_survival(one) for one in limits]
+            parts = torch.stack([mixture.log_atoms[:, NEVER], *later])
             found[:, own] = parts.cpu().numpy()
     return found
 

@@ -89,12 +89,12 @@ class RecommendingEventModel(SimulatingEventModel):
             the customer has had since.
         exclude : value, list of values or None, default=None
             Values that are not returned, such as postage and other items that need no
-            recommendation. Their probabilities are not given to others. Values of the
-            log that are new since training need no mention in `X`.
+            recommendation. Their probabilities are not given to others. They may be in
+            the log but neither in training nor in the histories of `X`.
         n_draws : int or None, default=None
             Draws over which probabilities are averaged: of the time of the next event
             and its fields before this one, of the whole next basket, or of simulated
-            futures, of which 1,000 are still few. None: 16, 32 and 100.
+            futures, of which more than 1,000 may be needed. None: 16, 32 and 100.
 
         Returns
         -------
@@ -140,11 +140,10 @@ class RecommendingEventModel(SimulatingEventModel):
         or faster. Within a time, a probability ``p`` has the standard error
         ``sqrt(p * (1 - p) / n_draws)``, at most .05 with 100 futures.
 
-        Lists by the next event and by the next basket were equally good on groceries.
-        Where sizes of baskets vary, as in Online Retail II, those by the basket were
-        better (NDCG@10 .279 and .286, and .291 with 100 draws): a line of a large
-        basket is less likely to be the next event. Predictions with `basket` take
-        several times as long.
+        Lists by the next event and by the next basket are equally good where baskets
+        are of similar size; otherwise either can be better, as a line of a large basket
+        is less likely to be the next event (:doc:`/recommendations` has figures).
+        Predictions with `basket` take several times as long.
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
         given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
@@ -213,24 +212,11 @@ def _next_probabilities(
     keys: np.ndarray,
     name: str,
     n_draws: int,
-    baskets: OpenBaskets | None = None,
+    baskets: OpenBaskets | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
-    Parameters
-    ----------
-    simulator : Simulator
-        Draws the context of the field.
-    data : RowData of n
-        Rows.
-    keys : ndarray of shape (n,), uint64
-        Key of each row, as for `Simulator.steps`.
-    name : str
-        A categorical field.
-    n_draws : int
-        Number of draws.
-    baskets : OpenBaskets of n or None, default=None
-        Events at the cutoffs, for a simulator of them.
+    `baskets` are the events at the cutoffs, if the simulator starts from them.
     """
     field = simulator.learned.level_field(name)
     n_units = len(simulator.module.initial_output)
@@ -246,19 +232,7 @@ def _next_probabilities(
 def _probabilities_within(
     events: SimulatedEvents, field: LevelField, name: str, n_rows: int, n_paths: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows, and the share of the paths of each that have each level.
-
-    Parameters
-    ----------
-    events : SimulatedEvents
-        Paths of the rows.
-    field : LevelField
-        The field.
-    name : str
-        Its name.
-    n_rows, n_paths : int
-        Number of rows, and of paths of each.
-    """
+    """Yield rows, and the share of the `n_paths` paths of each that have each level."""
     codes, n_levels = events.columns[name].values, len(field.levels)
     known = codes >= 0
     # A path counts once for a level, however many of its events have it.
@@ -308,11 +282,6 @@ def _most_likely(
         Rows, ascending, and levels that may not be among theirs.
     only_possible : bool
         Whether levels with a probability of 0 are left out.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``row``, ``rank``, ``value`` and ``probability``.
     """
     tables = []
     n = min(n, int(allowed.sum()))
@@ -369,21 +338,9 @@ def _top_levels(shares: np.ndarray, n: int) -> np.ndarray:
 def _seen_levels(
     rows: Rows, name: str, field: LevelField
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and levels of all their events, for `_most_likely`.
+    """Return rows, ascending, and positions in ``field.levels`` of all their events.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Views of a raw log: in an encoded log, all rare levels share one code.
-    name : str
-        The field.
-    field : LevelField
-        The field.
-
-    Returns
-    -------
-    row, level : ndarray of int64
-        Row, ascending, and position in ``field.levels``, of each event that has one.
+    Events without a level of the field are left out.
     """
     assert isinstance(rows.log, RawLog)
     column = rows.log.column(name)

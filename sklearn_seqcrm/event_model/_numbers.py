@@ -218,39 +218,30 @@ class NumberField(LearnedField):
         scaled = symlog((rest if len(rest) else np.zeros(1)), center, scale)
         quantiles, spread = start_of_components(scaled, n_components)
         return cls(
-            center,
-            scale,
-            _FINE * scale if step is None else step,
-            decimals,
-            float(values[0]) if len(values) else 0.0,
-            float(values[-1]) if len(values) else 0.0,
-            atoms,
-            n_each / (n_each.sum() + n_others + 0.5),
-            quantiles,
-            spread,
-            column.values.dtype.str,
-            clock,
-            column.type.scalar,
-            column.type.scalar.are_days(column.values),
-            len(known) < len(numbers) or not len(numbers),
-            bool(n_others),
+            center=center,
+            scale=scale,
+            step=_FINE * scale if step is None else step,
+            decimals=decimals,
+            low=float(values[0]) if len(values) else 0.0,
+            high=float(values[-1]) if len(values) else 0.0,
+            atoms=atoms,
+            shares=n_each / (n_each.sum() + n_others + 0.5),
+            quantiles=quantiles,
+            spread=spread,
+            dtype=column.values.dtype.str,
+            clock=clock,
+            scalar_type=column.type.scalar,
+            in_days=column.type.scalar.are_days(column.values),
+            some_missing=len(known) < len(numbers) or not len(numbers),
+            some_others=bool(n_others),
         )
 
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """Return the cell and the atom of numbers.
+        """Return the cell and the atom of numbers, shape (n, 3), float32.
 
-        Parameters
-        ----------
-        column : Column of n
-            Values of some events.
-        times : ndarray of shape (n,)
-            Their times, on `clock`.
-
-        Returns
-        -------
-        ndarray of shape (n, 3), float32
-            Upper end and width of the cell on the symlog axis, and the number of the
-            atom: 0 for a missing number, k for ``atoms[k - 1]``, -1 for none.
+        These are upper end and width of the cell on the symlog axis, and the number of
+        the atom: 0 for a missing number, k for ``atoms[k - 1]``, -1 for none. `times`,
+        of shape (n,), are those of the events.
         """
         numbers = column.as_numbers(times, self.clock).astype("float64")
         is_known = np.isfinite(numbers)

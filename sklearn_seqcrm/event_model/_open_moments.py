@@ -16,13 +16,11 @@ the moment, see `cell_states`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import IndexedFields
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
@@ -62,16 +60,8 @@ def open_outputs(
 ) -> Tensor:
     """Return the outputs after parts of moments, shape (n, H).
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader with one direction.
-    inputs : Tensor of shape (n, D)
-        Joined lines of each part, as the first layer takes them.
-    layers : list of tuple of Tensor of shape (n_entries, H)
-        States of the cells of each layer.
-    place : Tensor of shape (n,), int64
-        Entry of the state before each moment.
+    `inputs`, of shape (n, D), are the joined lines of each part, `layers` as in
+    `StepStates`, and `place`, (n,), the entry there of the state before each moment.
     """
     for depth, (layer, entries) in enumerate(zip(reader.layers, layers, strict=True)):
         if depth:
@@ -150,16 +140,9 @@ def join_lines_before(
 ) -> OpenMoments:
     """Join the lines before each later line of a moment.
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader of moments with one direction.
-    lines : Tensor of shape (n_events, F + E)
-        Channels and vectors of events, as `embed_lines` returns them, moment by moment.
-    encoded : Tensor of shape (n_events, H)
-        The events encoded by `LinesBefore`.
-    n_before : Tensor of shape (n_events,), int64
-        Number of earlier events of its moment before each.
+    `lines`, of shape (n_events, F + E), are as `embed_lines` returns them, moment by
+    moment, `encoded`, (n_events, H), as `LinesBefore` encodes them, and `n_before`,
+    (n_events,), is the number of earlier lines in the moment of each.
     """
     places = reader.moments
     assert places is not None
@@ -188,8 +171,7 @@ def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
 # One event at a time -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class PathState(IndexedFields):
+class PathState(NamedTuple):
     """State of a reader after the last event of n paths, whose moment may go on.
 
     Parameters
@@ -226,19 +208,6 @@ class PathState(IndexedFields):
         """Output of the reader after the last event, shape (n, H)."""
         return self.closed.output
 
-    def concat(self, more: Self) -> Self:
-        """Return the state of these paths and others."""
-
-        def concat(one: Tensor, two: Tensor) -> Tensor:
-            return torch.cat([one, two])
-
-        return type(self)(
-            self.closed.map(concat, more.closed),
-            self.before.map(concat, more.before),
-            concat(self.moment, more.moment),
-            concat(self.encoded, more.encoded),
-        )
-
     def encoded_before(self, tied: Tensor) -> Tensor:
         """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
         total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
@@ -254,22 +223,13 @@ class PathState(IndexedFields):
     ) -> Self:
         """Return the state after one more event of each path.
 
-        Parameters
-        ----------
-        reader : HistoryReader
-            A reader with one direction.
-        lines_before : LinesBefore or None
-            Encodes events; None if each is a step.
-        values : Tensor of shape (n, F)
-            Channels of the events that the network takes in.
-        codes : Tensor of shape (n, C), int64
-            Their codes.
-        is_tie : Tensor of shape (n,), bool
-            Whether an event joins the moment of the last one.
+        `values`, (n, F), and `codes`, (n, C), are the inputs of the network, and
+        `is_tie`, (n,), is True if an event joins the moment of the last one.
+        `lines_before` is None if each event is a step.
         """
         lines = embed_lines(reader, values, codes)
         if (places := reader.moments) is None or lines_before is None:
-            return replace(self, closed=_run_one_step(reader, lines, self.closed))
+            return self._replace(closed=_run_one_step(reader, lines, self.closed))
         joins = is_tie[:, None]
         # Poolings alone need the time since the last moment.
         unused = torch.zeros_like(values[:, 0])

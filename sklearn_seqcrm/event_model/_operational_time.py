@@ -76,21 +76,10 @@ class OperationalTime:
     def of(
         cls, times: np.ndarray, clock: Clock, season: tuple[float, ...] = ()
     ) -> OperationalTime | None:
-        """Learn rates of weekdays from the moments of events.
+        """Learn rates of weekdays from moments; return None if all days are alike.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks of the moments, in any order.
-        clock : Clock
-            Unit and zone of the times.
-        season : tuple of float, default=()
-            As the attribute; only for datetimes.
-
-        Returns
-        -------
-        OperationalTime or None
-            None if all days are alike.
+        `times`, of shape (n,), are ticks of the moments of events, in any order. A
+        `season` is for datetimes only.
         """
         week = _weekday_rates(times, clock)
         if week is None and not season:
@@ -125,19 +114,10 @@ class OperationalTime:
         return _cycle_of(self.rates, self.season)
 
     def warp(self, start: np.ndarray, ticks: np.ndarray) -> np.ndarray:
-        """Return the operational time W(start, start + ticks).
+        """Return the operational time W(start, start + ticks), (n,), float64.
 
-        Parameters
-        ----------
-        start : ndarray of shape (n,), int64
-            Ticks at which the durations begin.
-        ticks : ndarray of shape (n,)
-            Durations, not negative.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Operational ticks.
+        `start`, of shape (n,), int64, are ticks at which the durations `ticks` begin,
+        which are not negative.
         """
         first, since = self._place(start)
         rates, before, cycle, _ = self._cycle
@@ -151,19 +131,9 @@ class OperationalTime:
         return cycles * (cycle * self.day) + within
 
     def unwarp(self, start: np.ndarray, operational: np.ndarray) -> np.ndarray:
-        """Return the duration whose operational time is given: the inverse of `warp`.
+        """Return the ticks whose operational time is given, not rounded, (n,), float64.
 
-        Parameters
-        ----------
-        start : ndarray of shape (n,), int64
-            Ticks at which the durations begin.
-        operational : ndarray of shape (n,), float64
-            Operational ticks, not negative.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Ticks, not rounded.
+        The inverse of `warp`.
         """
         first, since = self._place(start)
         rates, before, cycle, _ = self._cycle
@@ -186,8 +156,8 @@ class OperationalTime:
 class _Cycle(NamedTuple):
     """Rates of days from a Monday on, and operational days before each.
 
-    A cycle of `n_days` stands in the arrays three times: durations may begin on its
-    last day, and rounding may add a day. `fastest` is the largest rate.
+    The arrays repeat a cycle of `n_days` three times: durations may begin on its last
+    day, and rounding may add a day. `fastest` is the largest rate.
     """
 
     rates: np.ndarray

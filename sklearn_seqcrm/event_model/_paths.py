@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,15 +28,13 @@ class Paths:
         Number of each path among all.
     times : ndarray of shape (n,)
         Time of the last event.
-    end : ndarray of shape (n,)
-        First moment that is not simulated.
     n_events : ndarray of shape (n,), int64
         Number of simulated events.
     output : Tensor of shape (n, H)
         Output of the reader after the last event.
     static_effect : Tensor of shape (n, H)
         Effect of the statics, which is added to the output.
-    state : PathState of n
+    reader_state : PathState of n
         State of the reader after the last event, whose moment may go on.
     is_tie : Tensor of shape (n,), bool
         Whether the next event is at the moment of the last simulated one.
@@ -49,11 +48,10 @@ class Paths:
 
     number: np.ndarray
     times: np.ndarray
-    end: np.ndarray
     n_events: np.ndarray
     output: Tensor
     static_effect: Tensor
-    state: PathState
+    reader_state: PathState
     is_tie: Tensor
     copies: dict[str, CopyState]
     rate: EventRate
@@ -87,7 +85,8 @@ class Paths:
         """
         device = self.output.device
         is_tie = torch.from_numpy(interarrival == 0).to(device)
-        lengths = grid.lengths(grid.cells(interarrival, self.times)).to(device)
+        cells = torch.from_numpy(grid.cells(interarrival, self.times))
+        lengths = grid.lengths(cells).to(device)
         # The moment of the last event before the cutoff is over.
         has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
         return replace(
@@ -105,21 +104,24 @@ def _take(one: Any, kept: np.ndarray) -> Any:
     """Return the entries of some paths, in an attribute of `Paths`."""
     if isinstance(one, dict):
         return {key: _take(part, kept) for key, part in one.items()}
-    if isinstance(one, EventRate):
-        return EventRate(*(_take(part, kept) for part in one))
-    if isinstance(one, np.ndarray):
-        return one[kept]
+    if isinstance(one, tuple):
+        return _same_tuple(one, (_take(part, kept) for part in one))
     if isinstance(one, Tensor):
         return one[torch.from_numpy(kept).to(one.device)]
-    return one.take(kept)
+    return one[kept] if isinstance(one, np.ndarray) else one.take(kept)
 
 
 def _concat(one: Any, two: Any) -> Any:
     """Return the entries of paths followed by those of others."""
     if isinstance(one, dict):
         return {key: _concat(part, two[key]) for key, part in one.items()}
-    if isinstance(one, EventRate):
-        return EventRate(*map(_concat, one, two))
+    if isinstance(one, tuple):
+        return _same_tuple(one, map(_concat, one, two))
     if isinstance(one, np.ndarray):
         return np.concatenate([one, two])
     return torch.cat([one, two]) if isinstance(one, Tensor) else one.concat(two)
+
+
+def _same_tuple(one: Any, parts: Iterable[Any]) -> Any:
+    """Return parts as a tuple of the type of another one, such as a NamedTuple."""
+    return getattr(one, "_make", type(one))(parts)

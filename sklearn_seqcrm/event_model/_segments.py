@@ -95,18 +95,9 @@ def run_in_segments(
 ) -> StepStates:
     """Return outputs of a reader before any step and after each.
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader with one direction.
-    embed : callable
-        As in `EmbedSegments`.
-    lengths : Tensor of shape (B,), int64
-        Number of steps of each sequence.
-    start : Tensor of shape (H,)
-        Output before any step.
-    with_layers : bool, default=False
-        Whether to return the states of the cells as well.
+    `lengths`, of shape (B,), are the numbers of steps of the sequences, and `start`, of
+    shape (H,), is the output before any step. The states of the cells are returned as
+    well if `with_layers`.
     """
     device = lengths.device
     order = lengths.argsort(descending=True, stable=True)
@@ -157,16 +148,11 @@ def _by_step(states: Tensor) -> Tensor:
 def gather_segments(
     steps: Tensor, begin: Tensor, lengths: Tensor, segments: list[tuple[Tensor, slice]]
 ) -> list[Tensor]:
-    """Return the steps of segments, each of shape (n, n_steps, D).
+    """Return the steps of segments, each of shape (n, n_steps, D); see `EmbedSegments`.
 
-    Parameters
-    ----------
-    steps : Tensor of shape (n_steps, D)
-        Steps of sequences, one sequence after the other.
-    begin, lengths : Tensor of shape (B,), int64
-        First step of each sequence, and its number of steps.
-    segments : list of (Tensor of shape (n,), slice)
-        Sequences and steps. Beyond its end, the last step of a sequence is repeated.
+    `steps`, of shape (n_steps, D), are those of one sequence after the other, which
+    have `lengths` and begin at `begin`, both of shape (B,). Beyond its end, the last
+    step of a sequence is repeated.
     """
     if not segments:  # all sequences are empty
         return []
@@ -192,6 +178,8 @@ def cut_segments(
 ) -> list[Segment]:
     """Cut steps where sequences end, if that saves more padding than a call costs.
 
+    Segments are in order; without any event there is none.
+
     Parameters
     ----------
     lengths : ndarray of shape (B,), int64
@@ -200,11 +188,6 @@ def cut_segments(
         Steps through which gradients flow; segments end at multiples of them.
     steps_at_once : int or None
         Most padded steps of a segment, unless it has a single step of each sequence.
-
-    Returns
-    -------
-    list of Segment
-        In order; empty without any event.
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])
@@ -288,14 +271,8 @@ def cell_states(
 ) -> list[Tensor]:
     """Return the vectors of the cells after each step, each of shape (n, T, H).
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A reader with one direction.
-    layers : list of (Tensor of shape (n, T, D), Tensor of shape (n, T, H))
-        Inputs and outputs of each layer.
-    before : RecurrentState of n, or None
-        State before the first step; None: there is none before.
+    `layers` are inputs (n, T, D) and outputs (n, T, H) of each layer; `before` is the
+    state before the first step, if there is one.
     """
     found = []
     for depth, (inputs, outputs) in enumerate(layers):

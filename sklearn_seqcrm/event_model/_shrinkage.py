@@ -45,13 +45,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
 
     There is a factor for times. Each field of levels has factors for the softmax and
     for the gates of copies, separate for new moments and for later events of a moment.
-
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    valid : RowData
-        Rows of customers who are not in training.
+    `valid` are rows of customers who are not in training.
     """
     module = net.module_.eval()
     reset_state_shrinkage(net)
@@ -148,17 +142,8 @@ def _maximise(
 
     A smaller factor is taken if its gain over no shrinkage is the largest so far and
     exceeds its standard error, the root of the sum of the squared gains of customers.
-
-    Parameters
-    ----------
-    log_likelihoods : callable
-        Returns log likelihoods of rows with the current factors, (n, k).
-    factors : Tensor of shape (k,)
-        Factors, each of a column.
-    start : ndarray of shape (n, k)
-        Log likelihoods before.
-    total : callable
-        Adds up sums over rows, if other processes have further rows.
+    `log_likelihoods` returns those of n rows with the current factors, (n, k), a column
+    for each factor; they are `start` before. `total` is as in `_choose_time_factor`.
     """
     n_factors = len(factors)
     best, most, of_best = np.ones(n_factors), np.zeros(n_factors), start.copy()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,6 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_categorical,
     path_keys,
 )
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -53,8 +52,6 @@ from sklearn_seqcrm.events import HistoryArray
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of some rows at once: 2 MiB, which caches hold.
 _PROBABILITIES_AT_ONCE = 2**19
-# Number of each path that has an event, its time and its fields.
-Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
 
 class SimulationPlan(NamedTuple):
@@ -97,7 +94,7 @@ class FieldContext(NamedTuple):
 
 
 class SimulatedEvents(NamedTuple):
-    """Events of paths, sorted by path and time.
+    """Events of paths: one of each in a step, or all, sorted by path and time.
 
     Parameters
     ----------
@@ -143,26 +140,23 @@ class Simulator:
 
     def run(self, plan: SimulationPlan) -> SimulatedEvents:
         """Simulate, and keep all events."""
-        times = plan.data.sources[0].times[:0]
-        fields = self.learned.fields
+        times, fields = plan.data.sources[0].times[:0], self.learned.fields
         columns = {n: fields[n].empty_column() for n in self.learned.encoder.fields}
-        steps: list[Step] = [(np.zeros(0, "int64"), times, columns)]
-        n_cut = 0
-        for step, n_ended in self.steps(plan):
-            steps.append(step)
-            n_cut += n_ended
-        path = np.concatenate([step[0] for step in steps])
+        nothing = SimulatedEvents(np.zeros(0, "int64"), times, columns, 0)
+        steps = [nothing, *self.steps(plan)]
+        path = np.concatenate([step.path for step in steps])
         # A path has one event in a step: a stable sort keeps its events in order.
         order = np.argsort(path, kind="stable")
-        times = np.concatenate([step[1] for step in steps])[order]
+        times = np.concatenate([step.times for step in steps])[order]
         joined = {}
         for name, column in columns.items():
-            values = np.concatenate([step[2][name].values for step in steps])
+            values = np.concatenate([step.columns[name].values for step in steps])
             joined[name] = Column(values[order], column.categories)
+        n_cut = sum(step.n_cut for step in steps)
         return SimulatedEvents(path[order], times, joined, n_cut)
 
-    def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
-        """Yield the next event of some paths, and how many of these end with it."""
+    def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
+        """Yield the next event of some paths; `n_cut` of them end with it."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
         observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
@@ -173,59 +167,47 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, step = self._next_events(*self._begin(plan, some, observed))
+                begun, waited = self._begin(plan, some, observed)
+                begun, step = self._next_events(plan, begun, waited)
                 paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
-                paths, step = self._next_events(paths)
+                paths, step = self._next_events(plan, paths)
             too_many = paths.n_events >= plan.most_events
-            yield step, int(too_many.sum())
+            yield step._replace(n_cut=int(too_many.sum()))
             if too_many.any():
                 paths = paths.take(np.flatnonzero(~too_many))
 
     def _next_events(
-        self,
-        paths: Paths,
-        log_censoring_time: Tensor | None = None,
-        least: np.ndarray | None = None,
-    ) -> tuple[Paths, Step]:
-        """Return the paths that have another event before their end, and the events."""
-        left = _ticks_until(paths.times, paths.end)
-        interarrival = self._draw_times(paths, log_censoring_time, least, left)
+        self, plan: SimulationPlan, paths: Paths, waited: np.ndarray | None = None
+    ) -> tuple[Paths, SimulatedEvents]:
+        """Return the paths that have another event before their end, and the events.
+
+        `waited` is as in `_draw_times`.
+        """
+        end = plan.end[paths.number // plan.n_paths]
+        left = _ticks_until(paths.times, end)
+        interarrival = self._draw_times(paths, waited, left)
         # A drawn time may lie beyond the largest tick: no addition before the check.
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
-        kept = np.flatnonzero(
-            is_within & (saturating_add(paths.times, ticks) < paths.end)
-        )
+        kept = np.flatnonzero(is_within & (saturating_add(paths.times, ticks) < end))
         interarrival = interarrival[kept]
         paths = paths.take(kept).advance(interarrival, self.learned.grid)
         values, codes, columns, _ = self._draw_fields(paths, interarrival)
         paths = self._append(paths, values, codes)
-        return paths, (paths.number, paths.times, columns)
+        return paths, SimulatedEvents(paths.number, paths.times, columns, n_cut=0)
 
     # The next event ---------------------------------------------------------------
 
     def probabilities(
         self, data: RowData, keys: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
-        """Return probabilities of the codes of a field of the next event.
+        """Return probabilities of the levels of a field of the next event.
 
-        Parameters
-        ----------
-        data : RowData of n
-            Rows, as many as memory has room for.
-        keys : ndarray of shape (n,), uint64
-            As for `steps`.
-        name : str
-            A categorical field.
-        n_draws : int
-            Draws of the context: the time of the event, and the fields before.
-
-        Returns
-        -------
-        ndarray of shape (n, n_codes), float32
-            Means over the draws.
+        They are means over `n_draws` draws of the context: the time of the event, and
+        the fields before. The shape is (n, n_levels), float32. `keys` are those of a
+        `SimulationPlan`.
         """
         paths, interarrival = self._at_next(data, keys, n_draws)
         *_, context = self._draw_fields(paths, interarrival, until=name)
@@ -239,7 +221,7 @@ class Simulator:
     def _portions(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield positions of some rows, and the mean probability of each code for them.
+        """Yield positions of some rows, and their mean probabilities of the levels.
 
         A row has `n_draws` paths, one after the other, which differ in the context of
         the field alone.
@@ -270,41 +252,30 @@ class Simulator:
         Rows have `n_draws` paths each, whose random numbers are stratified. The first
         event of an empty history has no interarrival time: it is NaN.
         """
-        [source] = data.sources
-        plan = SimulationPlan(data, keys, source.cutoff, n_draws, most_events=0)
-        numbers = np.arange(len(data) * n_draws)
-        paths, log_censoring_time, least = self._begin(
-            plan, numbers, self._observed_levels(data), stratified=True
-        )
-        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(
-            paths, log_censoring_time, least, 2 * longest, comes_back=True
-        )
-        is_empty = (event_counts(data) == 0)[numbers // n_draws]
+        observed = self._observed_levels(data)
+        paths, waited = self._at_cutoffs(data, np.arange(len(data)), observed)
+        paths, row = draw_repeatedly(paths, keys, n_draws)
+        longest = np.full(len(row), self.learned.most_events.lengths[-1])
+        drawn = self._draw_times(paths, waited[row], 2 * longest, comes_back=True)
+        is_empty = (event_counts(data) == 0)[row]
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
     def _key_of(self, name: str) -> str:
         """Return the name of a field within the module."""
-        return list(self.module.fields)[list(self.learned.fields).index(name)]
+        return str(list(self.learned.fields).index(name))
 
     # Begin ------------------------------------------------------------------------
 
     def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
-        source = data.sources[0].events
+        source, fields = data.sources[0].events, self.learned.fields.values()
         is_tie = self.module.is_tie(source.channels)
+        densities = zip(self.module.fields.items(), fields, strict=True)
         return {
-            key: ObservedLevels.of(
-                source,
-                is_tie,
-                density.level,
-                density.lift_of(self.learned.fields[name]),
-            )
-            for (key, density), name in zip(
-                self.module.fields.items(), self.learned.fields, strict=True
-            )
-            if density.copies is not None
+            key: ObservedLevels.of(source, is_tie, one.level, one.lift_of(field))
+            for (key, one), field in densities
+            if one.copies is not None
         }
 
     def _begin(
@@ -312,52 +283,45 @@ class Simulator:
         plan: SimulationPlan,
         numbers: np.ndarray,
         observed: dict[str, ObservedLevels],
-        stratified: bool = False,
-    ) -> tuple[Paths, Tensor, np.ndarray]:
-        """Return paths at the cutoffs of their rows, and the time since the last event.
-
-        Returns
-        -------
-        paths : Paths of n
-            The paths.
-        log_censoring_time : Tensor of shape (n,)
-            Lower limit of the first interarrival time on the log axis.
-        least : ndarray of shape (n,)
-            The same in ticks: up to the first moment that is not over.
-        """
+    ) -> tuple[Paths, np.ndarray]:
+        """Return some paths at the cutoffs of their rows, and `waited` of each."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        own = plan.data.take(rows)
-        last, time_since_last = last_times(own.sources[0])
-        there = torch.from_numpy(of_path).to(self.device)
-        state = PathState.at_cutoff(self.module.reader, self._final_states(own))
-        is_empty = self._moved(event_counts(own) == 0)
+        paths, waited = self._at_cutoffs(plan.data.take(rows), rows, observed)
+        draws = PathDraws.of_paths(plan.keys[rows][of_path], numbers % plan.n_paths)
+        paths = replace(paths.take(of_path), number=numbers, draws=draws)
+        return paths, waited[of_path]
+
+    def _at_cutoffs(
+        self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
+    ) -> tuple[Paths, np.ndarray]:
+        """Return a path of each row at its cutoff, and ticks since its last event.
+
+        `rows` are the numbers of the rows in `observed`. The paths have no random
+        numbers of their own yet.
+        """
+        last, time_since_last = last_times(data.sources[0])
+        state = PathState.at_cutoff(self.module.reader, self._final_states(data))
+        is_empty = self._moved(event_counts(data) == 0)
         # A copy: the recurrent state of an empty history stays 0.
         output = torch.where(
             is_empty[:, None], self.module.initial_output, state.output
         )
-        static = torch.from_numpy(own.static).to(self.device)
-        columns = split_static(static)
-        row = self._moved(rows)[there]
+        static = torch.from_numpy(data.static).to(self.device)
+        row = self._moved(rows)
+        copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
         paths = Paths(
-            numbers,
-            last[of_path],
-            plan.end[rows][of_path],
-            np.zeros(len(numbers), dtype="int64"),
-            output[there],
-            self.module.static_effect(static)[there],
-            state.take(there),
-            torch.zeros_like(there, dtype=torch.bool),
-            {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
-            EventRate(*(one[there] for one in columns.rate)),
-            PathDraws.of_paths(
-                plan.keys[rows][of_path],
-                numbers % plan.n_paths,
-                of_path if stratified else None,
-            ),
+            number=rows,
+            times=last,
+            n_events=np.zeros_like(rows),
+            output=output,
+            static_effect=self.module.static_effect(static),
+            reader_state=state,
+            is_tie=torch.zeros_like(row, dtype=torch.bool),
+            copies=copies,
+            rate=split_static(static).rate,
+            draws=PathDraws(np.zeros(len(rows), "uint64")),
         )
-        grid = self.learned.grid
-        least = grid.steps(time_since_last).clip(1) * grid.step
-        return paths, columns.log_censoring_time[there], least[of_path]
+        return paths, time_since_last
 
     def _final_states(self, data: RowData) -> RecurrentState:
         """Return the recurrent state after the last event of each row."""
@@ -372,24 +336,27 @@ class Simulator:
     def _draw_times(
         self,
         paths: Paths,
-        log_censoring_time: Tensor | None,
-        least: np.ndarray | None,
+        waited: np.ndarray | None,
         left: np.ndarray,
         comes_back: bool = False,
     ) -> np.ndarray:
         """Return drawn interarrival times in ticks, shape (n,).
 
-        Where no further event comes, they are longer than `left`, or are drawn given
-        that one comes if `comes_back`.
+        The first one of a path is drawn given that no event came within the ticks
+        `waited` from the last event to the cutoff; None for later ones. Where no
+        further event comes, they are longer than `left`, or are drawn given that one
+        comes if `comes_back`.
         """
+        grid, limit = self.learned.grid, None
+        if waited is not None:
+            log_waited = grid.log_censoring_time(waited, paths.times)
+            limit = self._moved(log_waited.astype("float32"))
         inputs = self.module.time_inputs(paths.states, paths.rate)
-        is_tie, logs = self.module.time.draw(
-            inputs, paths.draws, log_censoring_time, comes_back
-        )
-        most = float(left.max()) + 2 * self.learned.grid.step
-        drawn = self.learned.grid.ticks(logs.cpu().numpy(), most, paths.times)
-        if least is not None:
-            return np.maximum(drawn, least)
+        is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
+        most = float(left.max()) + 2 * grid.step
+        drawn = grid.ticks(logs.cpu().numpy(), most, paths.times)
+        if waited is not None:  # not before the first moment that is not over
+            return np.maximum(drawn, grid.steps(waited).clip(1) * grid.step)
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
 
@@ -411,8 +378,8 @@ class Simulator:
         until : str or None, default=None
             Stop before this field; only kinds of events that have it are drawn.
         draw : dict of str to callable, or None, default=None
-            Draws the codes of some fields, given their context; the density of a field
-            draws all others.
+            Draws the levels of some fields, given their context, in place of their
+            densities.
 
         Returns
         -------
@@ -431,7 +398,7 @@ class Simulator:
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
             of_lines = module.lines_before(
-                paths.output[tied], paths.state.encoded_before(tied)
+                paths.output[tied], paths.reader_state.encoded_before(tied)
             )
             context = context.index_add(0, tied, of_lines)
         p_having = torch.ones_like(context[:, 0])
@@ -478,13 +445,13 @@ class Simulator:
     def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
-        state = paths.state.append(
+        state = paths.reader_state.append(
             module.reader, module.lines_before, values, codes, paths.is_tie
         )
         return replace(
             paths,
             output=state.output,
-            state=state,
+            reader_state=state,
             n_events=paths.n_events + 1,
             copies={
                 key: one.append(fields[key].own_target(values, codes))
@@ -494,6 +461,19 @@ class Simulator:
 
     def _moved(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+
+def draw_repeatedly(
+    paths: Paths, keys: np.ndarray, n_draws: int
+) -> tuple[Paths, np.ndarray]:
+    """Return `n_draws` stratified paths of each row of `keys`, and the row of each.
+
+    `paths` has one of each row.
+    """
+    number = np.arange(len(keys) * n_draws)
+    row = number // n_draws
+    draws = PathDraws.of_paths(keys[row], number % n_draws, row)
+    return replace(paths.take(row), number=number, draws=draws), row
 
 
 def row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:

@@ -71,19 +71,9 @@ def insert_customers(
 ) -> pd.DataFrame:
     """Insert the customer of each line as the second column, and return the table.
 
-    Customers come from the key column of X, which may have some that the log lacks.
-    Without one, they come from the histories and are named as in the log.
-
-    Parameters
-    ----------
-    found : DataFrame
-        Its first column, called `row`, is the position in X.
-    table : Table
-        X.
-    learned : LearnedEvents
-        Names of the history column and of the log.
-    row : str, default="row"
-        Name of the first column.
+    Customers come from the key column of X, `table`, which may have some that the log
+    lacks. Without one, they come from the histories and are named as in the log. The
+    first column of `found`, called `row`, is the position in X.
     """
     array = table.frame[learned.roles.histories[0]].array
     name = array.dtype.customer
@@ -377,10 +367,7 @@ class SimulatingEventModel(BaseEventModel):
     def _rows_and_keys(
         self, X: Any, random_state: Any
     ) -> tuple[LearnedEvents, RowData, np.ndarray]:
-        """Return encoders and fields, encoded rows, and keys of their random numbers.
-
-        See `LearnedEvents.read`.
-        """
+        """Return learned events, encoded rows, and keys of their random numbers."""
         check_is_fitted(self, "nets_")
         learned, data, array = self._learned.read(X, self)
         seed = check_random_state(random_state).randint(2**31 - 1)
@@ -398,20 +385,8 @@ class SimulatingEventModel(BaseEventModel):
     ) -> tuple[Any, np.ndarray]:
         """Return the collected simulation, and where each row's simulation ends.
 
-        Parameters
-        ----------
-        learned : LearnedEvents
-            Encoders and fields, with the new levels of the rows.
-        data : RowData of n
-            Rows.
-        keys : ndarray of shape (n,), uint64
-            Keys of the random numbers of rows.
-        horizon, n_paths
-            As for `sample`.
-        collect : callable, default=Simulator.run
-            Takes a simulator and a plan, and returns an object with `n_cut`.
-        name : str, default="horizon"
-            Name of the parameter in errors.
+        `collect` takes a simulator and a plan, and returns an object with `n_cut`.
+        Errors call the horizon `name`.
         """
         # A horizon between ticks is rounded up: it holds the last tick before its end.
         clock = learned.encoder.clock
@@ -426,9 +401,9 @@ class SimulatingEventModel(BaseEventModel):
         if found.n_cut:
             warnings.warn(
                 f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
-                f"events within {horizon}, twice as many as any customer had in "
-                "training, and end there. Fit on more customers, or with more dropout, "
-                "if these are more than a few.",
+                f"events within {horizon}, at least twice as many as any customer had "
+                "in training, and end there. Fit on more customers, or with more "
+                "dropout, if these are more than a few.",
                 UserWarning,
                 stacklevel=3,
             )

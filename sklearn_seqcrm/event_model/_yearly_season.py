@@ -78,12 +78,6 @@ def yearly_season(
         Unit of the times.
     yearly_seasonality : bool or "auto"
         As in `LSTMEventModel`.
-
-    Raises
-    ------
-    ValueError
-        If `yearly_seasonality` is True, and times are plain numbers or the record is
-        too short.
     """
     # A NumPy bool is neither True nor False by identity.
     is_auto = isinstance(yearly_seasonality, str)
@@ -281,7 +275,7 @@ def _shrunken_season(
     trend = _trend_terms(weekly.exposure.shape[1])
     inputs = _with_season(weekly, trend)
     found = _fit(weekly, inputs)
-    f = _f_statistic(weekly.n_events.sum(axis=0), _fit(weekly, trend), found)
+    f = _f_statistic(weekly, _fit(weekly, trend), found)
     if not f > least_f:  # also without convergence, where it is NaN
         return ()
     for _ in range(1, _N_FITS):
@@ -304,7 +298,7 @@ def _f_beside_a_step(weekly: WeeklyEvents) -> float:
     fits = ((_fit(weekly, np.column_stack([pieces, week >= end])), end) for end in ends)
     without, end = min(fits, key=lambda one: one[0].deviance)
     inputs = _with_season(weekly, np.column_stack([pieces, week >= end]))
-    return _f_statistic(weekly.n_events.sum(axis=0), without, _fit(weekly, inputs))
+    return _f_statistic(weekly, without, _fit(weekly, inputs))
 
 
 def _with_season(weekly: WeeklyEvents, trend: np.ndarray) -> np.ndarray:
@@ -320,7 +314,9 @@ def _trend_terms(n_weeks: int) -> np.ndarray:
     return np.maximum(np.arange(n_weeks)[:, None] - knots, 0) / _KNOT_WEEKS
 
 
-def _f_statistic(came: np.ndarray, without: LogLinearFit, found: LogLinearFit) -> float:
+def _f_statistic(
+    weekly: WeeklyEvents, without: LogLinearFit, found: LogLinearFit
+) -> float:
     """Return the F statistic of the season, for weeks that are correlated.
 
     With Pearson residuals ``r`` of the weeks, and their autocorrelation ``rho`` at a
@@ -330,6 +326,7 @@ def _f_statistic(came: np.ndarray, without: LogLinearFit, found: LogLinearFit) -
         variance = phi * (1 + rho) / (1 - rho)
         phi = sum r^2 / (n_weeks - n_inputs - 1)
     """
+    came = weekly.n_events.sum(axis=0)
     n_terms = len(found.weights) - len(without.weights)
     residuals = (came - found.expected) / np.sqrt(np.maximum(found.expected, 0.5))
     squares = np.square(residuals).sum()

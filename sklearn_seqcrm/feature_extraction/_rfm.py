@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._ragged import Pass, add_all
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
@@ -111,8 +114,10 @@ class RFMFeatures(BaseHistoryFeatures):
     Notes
     -----
     For an empty history the frequency is 0 and the other features are missing (NaN);
-    for a missing history the frequency is missing too. Missing and infinite amounts are
-    left out of means, and so is a purchase without any other amount.
+    for a missing history the frequency is missing too. Features that no training row
+    has are no columns: where all histories are empty, the frequency is the only one.
+    Missing and infinite amounts are left out of means, and so is a purchase without any
+    other amount.
 
     The events have the times ``t[1] <= ... <= t[n]``; the cutoff is ``c`` and the unit
     ``u``. Purchase ``k`` of ``m`` has the sum ``A[k]`` of the amounts of its events.
@@ -263,6 +268,28 @@ class RFMFeatures(BaseHistoryFeatures):
             If `kinds` is None and a log was merged from several kinds by
             `EventLog.concat`, or ``amount="auto"`` finds several numeric fields.
         """
+        table = self._read_parameters(X)
+        self._set_features(_count_known(self, table.frame))
+        self._learn_statics(table)
+        return self
+
+    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
+        """Fit by a pass over the partitions of the training rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            All rows, without their events; a few are enough if there are no statics.
+        run : callable
+            Takes a pass over a DataFrame of rows, and returns the joint summary of all
+            partitions.
+        """
+        table = self._read_parameters(X)
+        self._set_features(run(Pass(partial(_count_known, self), add_all)))
+        self._learn_statics(table)
+
+    def _read_parameters(self, X: Any) -> Table:
+        """Read training rows, and set and validate what depends on their logs."""
         table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
@@ -284,8 +311,15 @@ class RFMFeatures(BaseHistoryFeatures):
             for log in having or logs.values():
                 column = field_of_kinds(log, self.kind_field)
                 check_kinds(column, self.kinds, self.kind_field)
-        self._learn_statics(table)
-        return self
+        return table
+
+    def _set_features(self, counts: tuple[Any, ...]) -> None:
+        """Choose the features that a training row has, given their `_count_known`."""
+        *n_known, n_rows = counts
+        self._chosen = {
+            name: one.index[(one > 0) | (n_rows == 0)].tolist()
+            for name, one in zip(self.amounts_, n_known, strict=True)
+        }
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Compute the features of each row.
@@ -312,20 +346,19 @@ class RFMFeatures(BaseHistoryFeatures):
         table = self._read(X)
         columns: list[Any] = []
         for name, array in table.histories.items():
-            columns += self._features(name, array).values()
+            features = self._features(name, array)
+            columns += [features[feature] for feature in self._chosen[name]]
         columns += self._statics(table)
         names = self.get_feature_names_out()
         columns_by_name = dict(zip(names, columns, strict=True))
         return pd.DataFrame(columns_by_name, index=table.frame.index)
 
     def _feature_names(self) -> list[str]:
-        names = []
-        for history, field in self.amounts_.items():
-            features = ["recency", "frequency", "monetary", "tenure"]
-            if field is None:
-                features.remove("monetary")
-            names += [f"{history}__{feature}" for feature in features]
-        return names
+        return [
+            f"{history}__{feature}"
+            for history, features in self._chosen.items()
+            for feature in features
+        ]
 
     def _features(self, name: Any, array: HistoryArray) -> dict[str, np.ndarray]:
         """Return the features of one history column, in order."""
@@ -359,6 +392,12 @@ class RFMFeatures(BaseHistoryFeatures):
             duration(period, "period", positive=True),
             moments,
         )
+
+
+def _count_known(rfm: RFMFeatures, X: pd.DataFrame) -> tuple[Any, ...]:
+    """Count rows with a value of each feature, for each history, and all rows."""
+    features = [rfm._features(name, X[name].array) for name in rfm.amounts_]
+    return *(pd.DataFrame(one).notna().sum() for one in features), len(X)
 
 
 def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:

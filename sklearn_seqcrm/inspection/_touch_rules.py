@@ -459,9 +459,10 @@ def _divide_credit(
     stop = np.cumsum(counts)  # touches of row i: stop[i] - counts[i] : stop[i]
     place = np.arange(len(row)) - (stop - counts)[row]
     age = times[stop[row] - 1] - times
-    weight = weigh(place, counts[row], age)
-    # Weights of each row sum to 1.
-    weight = weight / np.bincount(row, weight, minlength=len(array))[row]
+    with np.errstate(under="ignore"):  # touches many half-lives before the last
+        weight = weigh(place, counts[row], age)
+        # Weights of each row sum to 1.
+        weight = weight / np.bincount(row, weight, minlength=len(array))[row]
     credit = np.zeros((len(array), len(touches.channels)))
     np.add.at(credit, (row, touches.channel), weight)
     index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None

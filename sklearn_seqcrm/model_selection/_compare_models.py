@@ -321,8 +321,11 @@ def _refuse_unused(
         if any(metric.takes(name) for metric in metrics if name != "sample_weight"):
             continue
         if not any(name in names for names in requested):
-            own = name.rpartition("__")[2]  # metadata routing has no step__name
-            way = "" if own == name else f"pass it as {own!r}, and "
+            # Metadata routing has no step__name.
+            step, _, own = name.rpartition("__")
+            has_step = any(step in one.get_params() for one in models.values())
+            way = f"pass it as {own!r}, and " if has_step else ""
+            own = own if has_step else name
             raise ValueError(
                 f"params has {name!r}, which no model requests for fit and no metric "
                 f"takes; {way}request it by set_fit_request({own}=True) of the "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, Literal, Self
 
 from joblib import Memory
@@ -121,10 +120,10 @@ def make_history_pipeline(
         )
     by_target = _encoder_for(estimator) if many_levels == "target" else None
     exposure = _exposure_of(estimator)
-    if not isinstance(exposure, str | Integral | None):
+    if not isinstance(exposure, str | None):
         raise TypeError(
             "exposure must be the name of a column of X, such as exposure='days'; got "
-            f"a {type(exposure).__name__}."
+            f"one of type {type(exposure).__name__}."
         )
     statics = StaticsTransformer(
         [
@@ -234,10 +233,10 @@ class HistoryPipeline(Pipeline):
             derived |= {f"{_OF_LEVELS}__{name}": of_levels[name] for name in of_levels}
         return {name: derived[name] for name in derived.keys() & params.keys()}
 
-    def _exposure(self) -> Any:
+    def _exposure(self) -> str | None:
         """Return the exposure; None also if it is no column, which `fit` refuses."""
         exposure = _exposure_of(self.named_steps.get("estimator"))
-        return exposure if isinstance(exposure, str | Integral) else None
+        return exposure if isinstance(exposure, str) else None
 
     def _move_exposure(self) -> None:
         """Let the statics pass on the exposure of the estimator instead of another."""

@@ -104,8 +104,9 @@ class WinRateCurve:
             )
         # A lost auction has a price of at least the bid, which may be equal to it:
         # censored just below, it does not count among the prices known to be higher.
-        seen = np.where(lost, np.nextafter(bids, -1), prices)
-        cdf = ecdf(CensoredData.right_censored(seen, lost)).cdf
+        with np.errstate(under="ignore"):  # just below a bid of 0, here and in SciPy
+            seen = np.where(lost, np.nextafter(bids, -1), prices)
+            cdf = ecdf(CensoredData.right_censored(seen, lost)).cdf
         # The curve has no steps at the lost bids.
         self.prices: np.ndarray = np.unique(prices[~lost])
         self.probabilities: np.ndarray = cdf.evaluate(self.prices)

@@ -82,8 +82,8 @@ def customer_folds(
     Raises
     ------
     ValueError
-        If there are fewer customers than folds, no row is predicted, or an arm has no
-        rows to fit on in a fold.
+        If there are fewer customers than folds, or an arm has no rows to fit on in a
+        fold, or none that a fold predicts.
     """
     if isinstance(cv, Integral):
         number = _numbered(rows, int(cv), rng)
@@ -100,6 +100,15 @@ def customer_folds(
                 f"are {np.bincount(rows.arms).tolist()}, control first. Use fewer "
                 "folds, or leave out rare treatments."
             )
+    predicted = np.unique(np.concatenate([test for _, test in folds]))
+    counts = np.bincount(rows.arms[predicted], minlength=n_arms)
+    if not counts.all():
+        raise ValueError(
+            f"The folds of cv predict no row of {(counts == 0).sum()} of {n_arms} "
+            f"treatments; the numbers of predicted rows are {counts.tolist()}, control "
+            "first. Effects are learned from predicted rows: use folds that predict "
+            "rows of all treatments, or leave out rare treatments."
+        )
     return folds
 
 

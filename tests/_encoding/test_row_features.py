@@ -191,3 +191,21 @@ def test_an_event_at_the_cutoff_has_no_age():
     since_last, tenure, n_events = raw_features(array)[0, :3]
     assert since_last == 0
     assert_allclose([tenure, n_events], np.log1p([2, 3]))
+
+
+def test_events_long_ago_underflow_without_an_error():
+    """Sums of old events are 0 or nearly so, whatever NumPy does with underflows."""
+    # One event 1, 1.1, 1.2, ... tens of half-lives ago: some sums are just above 0.
+    ages = np.logspace(0, 5, 500)
+    events = pd.DataFrame({"who": np.arange(500), "time": -ages, "x": ages % 3})
+    busy = pd.DataFrame({"who": -1, "time": -np.arange(1.0, 900.0), "x": 1.0})
+    log = EventLog(pd.concat([events, busy]), "who", "time")
+    X = log.attach(pd.DataFrame({"who": np.arange(-1, 500)}), cutoff=0.0)
+    encoder = HistoryEncoder()
+    array = encoder.fit_transform(X)["history"].array
+    desired = array.log.row_features_and_sums(array.rows)
+    with np.errstate(all="raise"):
+        array = encoder.fit(X).transform(X)["history"].array
+        actual = array.log.row_features_and_sums(array.rows)
+    for one, other in zip(actual, desired, strict=True):
+        assert_array_equal(one, other)

@@ -226,7 +226,7 @@ def test_periods_begin_where_windows_of_targets_do():
 def test_periods_between_the_ticks_of_a_log():
     """Starts at half a tick: an event belongs to the last period begun."""
     periods = Periods.of(Clock("int64", "s"), "3s", "1500ms")
-    assert periods.lengths.tolist() == [pd.Timedelta(0), pd.Timedelta("1500ms")]
+    assert periods.labels.tolist() == [pd.Timedelta(0), pd.Timedelta("1500ms")]
     found = periods.find(np.array([10, 11, 12]), np.full(3, 10))
     assert_array_equal(found, [0, 0, 1])
 

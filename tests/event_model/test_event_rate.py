@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._learned import split_static
-from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
+from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog
 
 DAY = pd.Timedelta("1D")
@@ -82,12 +82,9 @@ def test_simulated_events_count_like_observed_ones(fitted):
     model, X, _ = fitted
     data, learned = model._read(X), model._learned
     simulator = Simulator(model.net_, learned)
-    keys = row_keys(X["history"].array, 0, count=False)
-    [source] = data.sources
-    plan = SimulationPlan(data, keys, source.cutoff, 1, most_events=9)
     with torch.no_grad():
-        paths, *_ = simulator._begin(
-            plan, np.arange(len(data)), simulator._observed_levels(data)
+        paths, _ = simulator._at_cutoffs(
+            data, np.arange(len(data)), simulator._observed_levels(data)
         )
     step = learned.grid.step
     for interarrival in ([1, 0, 12, 3], [0, 0, 5, 2]):

@@ -309,6 +309,20 @@ def test_values_since_training_of_another_dtype(values, dtype, new, rows):
     assert len(found) == 20 + len(rows)
 
 
+def test_values_between_the_lookbacks_of_rows_are_in_no_history():
+    """Neither row of the customer sees the purchase of a new value on day 20."""
+    events = pd.DataFrame({"who": np.arange(40) // 4, "day": np.tile(range(4), 10)})
+    X = EventLog(events.assign(item=[*"ab"] * 20), "who", "day").snapshots([9])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    later = pd.DataFrame({"who": 0, "day": [10, 20, 30], "item": ["a", "new", "b"]})
+    rows = pd.DataFrame({"who": 0, "cutoff": [11, 31]})
+    two = EventLog(later, "who", "day").attach(rows, cutoff="cutoff", lookback=5)
+    demand = model.demand(two, "item", 5, by="cutoff", n_paths=2)
+    assert set(demand["level"]) == {"a", "b"}
+    with pytest.raises(ValueError, match=r"1 of 1 values of candidates .* 'new'"):
+        model.predict_next(two, "item", candidates="new")
+
+
 @pytest.mark.parametrize(
     "params", [{}, {"basket": True}, {"within": 5}], ids=["event", "basket", "within"]
 )

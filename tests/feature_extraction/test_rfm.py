@@ -590,3 +590,32 @@ def test_encoded_histories():
         TypeError, match=r"RFMFeatures needs raw histories.*HistoryEncoder"
     ):
         RFMFeatures().fit(X)
+
+
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+def test_features_that_no_training_row_has_are_left_out(dialect):
+    """Trees refuse columns without a value, and no estimator can learn from them."""
+    orders = read_orders(ORDERS)
+    rows = pd.DataFrame({"id": list("abce")})
+    before = log_of_table(orders).attach(rows, cutoff=pd.Timestamp("2023-12-01"))
+    rfm = RFMFeatures(dialect=dialect)
+    expected = pd.DataFrame({"history__frequency": np.zeros(4)})
+    assert_frame_equal(rfm.fit_transform(before), expected)
+    model = make_pipeline(rfm, HistGradientBoostingClassifier())
+    assert model.fit(before, [0, 1, 0, 1]).predict_proba(small_rows()).shape == (4, 2)
+    # Orders whose amounts are all missing have no monetary value.
+    without = log_of_table(orders.assign(amount=np.nan))
+    X = without.attach(rows, cutoff=pd.Timestamp("2024-01-11"))
+    assert list(RFMFeatures("amount").fit_transform(X)) == [
+        "history__recency",
+        "history__frequency",
+        "history__tenure",
+    ]
+    # With one of two histories empty, only its features are left out.
+    X = small_rows()
+    X["later"] = before["history"]
+    names = RFMFeatures(dialect=dialect, remainder="drop").fit(X)
+    assert names.get_feature_names_out().tolist() == [
+        *(f"history__{name}" for name in MARKETING),
+        "later__frequency",
+    ]

@@ -317,3 +317,11 @@ def test_only_some_kinds_are_touches():
         linear_credit(X, "event", kinds="call")
     with pytest.raises(KeyError, match="no field 'what'"):
         linear_credit(X, "event", kinds="mail", kind_field="what")
+
+
+def test_touches_many_half_lives_ago_have_no_credit():
+    touches = pd.DataFrame({"who": 0, "day": [0, 1074, 2000], "channel": list("abc")})
+    X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    with np.errstate(all="raise"):  # weights of 0 and just above
+        credit = time_decay_credit(X, "channel", half_life=1)
+    assert credit.loc[0].to_dict() == pytest.approx({"a": 0, "b": 0, "c": 1})

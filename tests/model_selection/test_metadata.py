@@ -130,8 +130,12 @@ def test_networks_of_effects_beside_others(tmp_path):
         ),
         ({"params": {"weather": ARM}}, "'weather', which no model requests"),
         (
-            {"params": {"estimator__sample_weight": ARM}},
+            {"params": {"difference__sample_weight": ARM}},
             r"pass it as 'sample_weight', and request it by set_fit_request\(sample_w",
+        ),
+        (
+            {"params": {"store__size": ARM}},
+            r"no metric takes; request it by set_fit_request\(store__size=True\)",
         ),
     ],
 )

@@ -59,6 +59,19 @@ def test_no_rows_are_refused_as_in_one_process():
         rows.fit(HistoryEncoder())
 
 
+@pytest.mark.parametrize("cutoff", [-1, 5])
+@pytest.mark.filterwarnings("ignore:.*before the first event")
+def test_features_that_no_row_has_are_left_out_as_in_one_process(cutoff):
+    # Before all events, only the frequency has values.
+    rows = log_of_parts().snapshots([cutoff], min_events=0)
+    X = EventLog(VISITS, "who", "day").snapshots([cutoff], min_events=0)
+    found, expected = rows.fit(RFMFeatures()), RFMFeatures().fit(X)
+    assert_frame_equal(found.transform(X), expected.transform(X))
+    assert found.get_feature_names_out()[0] == (
+        "history__frequency" if cutoff < 0 else "history__recency"
+    )
+
+
 def test_a_pretrained_encoder_keeps_its_scales():
     before = HistoryEncoder().fit(EventLog(VISITS, "who", "day").snapshots([9]))
     rows = log_of_parts().snapshots([5, 7])

@@ -409,9 +409,12 @@ def test_unknown_parameters_and_methods_get_short_hints():
     assert hasattr(model, "predict_quantiles")
 
 
-def test_an_exposure_is_a_name():
-    with pytest.raises(TypeError, match=r"name of a column of X.*got a Series"):
-        make_history_pipeline(LSTMRegressor(exposure=pd.Series([1.0])))
+@pytest.mark.parametrize("exposure", [pd.Series([1.0]), 3])
+def test_an_exposure_is_a_name(exposure):
+    # Columns of X have names of text: a number would be a position, of an array.
+    message = f"such as exposure='days'; got one of type {type(exposure).__name__}"
+    with pytest.raises(TypeError, match=message):
+        make_history_pipeline(LSTMRegressor(exposure=exposure))
 
 
 def test_whole_steps_are_set():

@@ -71,6 +71,13 @@ def test_curves_of_one_auction_and_of_lost_ones():
     assert lost.prices.tolist() == lost.probabilities.tolist() == []
 
 
+def test_bids_of_zero_underflow_without_an_error():
+    # A lost bid of 0 is censored just below 0, at the largest number there is.
+    with np.errstate(all="raise"):
+        curve = WinRateCurve([0, 0, 2, 2], [0, np.nan, 1, np.nan])
+    assert_allclose(curve.win_rate([0, 0.5, 2]), [0, 1 / 3, 2 / 3])
+
+
 def test_steps_are_at_the_prices_paid():
     """A lost bid of 0 has no price below 0."""
     curve = WinRateCurve([0, 2, 2, 4, 4], [np.nan, 1, np.nan, 3, 1])

@@ -133,6 +133,17 @@ def test_bad_input(change, error, message):
         linear(**params).fit(X, **given)
 
 
+@pytest.mark.parametrize("learner", ["x", "dr", "r"])
+def test_folds_that_predict_no_row_of_an_arm(learner):
+    X, y, _, _ = table(60)
+    arms = np.arange(60) % 3
+    treated = np.flatnonzero(arms == 1)[:10]
+    fold = np.setdiff1d(np.arange(60), treated), treated
+    message = r"no row of 2 of 3 treatments; .* are \[0, 10, 0\], control first"
+    with pytest.raises(ValueError, match=message):
+        linear(learner=learner, cv=[fold], control=0).fit(X, y, treatment=arms)
+
+
 def test_an_arm_missing_in_a_fold():
     X, y, _, _ = table(60)
     treated = np.zeros(60, dtype=int)
