@@ -242,8 +242,9 @@ class HistoryNetwork(nn.Module):
         )
         size = sum(reader.output_size for reader in self.readers) + n_static
         width = [*head_sizes, n_outputs][0]
-        has_pieces = pieces is not None and len(pieces.column) > 0
-        self.pieces = StaticPieces(pieces, width) if has_pieces else None
+        self.pieces = None
+        if pieces is not None and len(pieces.column):
+            self.pieces = StaticPieces(pieces, width)
         layers: list[nn.Module] = []
         for width in head_sizes:
             layers += [new_linear(size, width, generator), nn.ReLU(), Dropout(dropout)]

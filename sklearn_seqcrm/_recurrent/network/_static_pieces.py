@@ -9,6 +9,7 @@ features in tabular deep learning, NeurIPS 2022).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -77,21 +78,25 @@ class Pieces(NamedTuple):
         for column, of_rows in columns:
             pairs = pd.DataFrame({"customer": customers, "value": of_rows})
             values = pairs.drop_duplicates()["value"].to_numpy("float64")
-            n_cuts = min(n_pieces, len(values) // _LEAST_COUNT)
-            if n_cuts < 2:
-                continue
-            levels = np.linspace(0, 1, n_cuts + 1)
-            knots = np.quantile(values, levels, method="closest_observation")
-            knots = knots[np.diff(knots, prepend=-np.inf) > _LEAST_WIDTH]
+            knots = _knots_of(values, min(n_pieces, len(values) // _LEAST_COUNT))
             if len(knots) < 3:  # a constant, or two values: the static itself says it
                 continue
-            for low, high in zip(knots[:-1], knots[1:], strict=True):
+            for low, high in pairwise(knots):
                 width = high - low
                 inside = np.clip((values - low) / width, 0, 1)
                 spread = max(inside.std(), _LEAST_SPREAD)
                 found.append((column, low, width, inside.mean(), spread))
-        column, *others = np.array(found).reshape(-1, 5).T
-        return cls(column.astype("int64"), *others)
+        at, *others = np.array(found).reshape(-1, 5).T
+        return cls(at.astype("int64"), *others)
+
+
+def _knots_of(values: np.ndarray, n_pieces: int) -> np.ndarray:
+    """Return different quantiles of some values, the ends of at most `n_pieces`."""
+    if n_pieces < 2:
+        return values[:0]
+    levels = np.linspace(0, 1, n_pieces + 1)
+    knots = np.quantile(values, levels, method="closest_observation")
+    return knots[np.diff(knots, prepend=-np.inf) > _LEAST_WIDTH]
 
 
 class StaticPieces(nn.Module):
