@@ -92,8 +92,8 @@ def test_sums_of_pieces_against_a_loop():
 
 
 def histories(n, **statics):
-    """Return rows with one event per customer, and statics."""
-    time = pd.Timestamp("2024-01-01")
+    """Return rows with one event per customer, on one of 20 days, and statics."""
+    time = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n) % 20, "D")
     events = pd.DataFrame({"who": np.arange(n), "time": time})
     rows = pd.DataFrame({"who": np.arange(n), "at": pd.Timestamp("2024-02-01")})
     log = EventLog(events, "who", "time")
