@@ -93,10 +93,12 @@ def fit_rank(
     -----
     Each rank plans the batches of all rows. For that, every rank has of every row the
     target, weight, cutoff, customer, and of each history its length and number of
-    sequence: 40 to 60 bytes a row. Events, statics and row features stay on their
-    rank. `LSTMEventModel` learns its levels, scales and densities from the raw events
-    of all ranks, or if these are more than two million, from those of as many customers
-    as have about that many. These customers do not depend on the number of ranks.
+    sequence: 40 to 60 bytes a row. Events and row features stay on their rank. Of the
+    statics, every rank gets one column after the other for its quantiles, and keeps
+    none; with ``static_pieces=1`` they stay. `LSTMEventModel` learns its levels, scales
+    and densities from the raw events of all ranks, or if these are more than two
+    million, from those of as many customers as have about that many. These customers do
+    not depend on the number of ranks.
 
     ``batch_size="auto"`` is that of a single process times the number of ranks, as long
     as an epoch has 64 steps: more ranks take fewer steps, at the same learning rate. A

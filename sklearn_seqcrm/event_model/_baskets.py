@@ -11,7 +11,7 @@ had been simulated, so that the next one is a further line::
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -110,10 +110,12 @@ class AtCutoff(Simulator):
     def _append_baskets(self, paths: Paths, ticks: np.ndarray) -> Paths:
         """Append the events at the cutoff, `ticks` after the last event, to paths."""
         offsets, counts = self.baskets.offsets, np.diff(self.baskets.offsets)
+        complete = []
         for k in range(counts.max(initial=0)):
-            has_more = counts[paths.number] > k
-            complete = paths.take(np.flatnonzero(~has_more))
-            paths = paths.take(np.flatnonzero(has_more))
+            is_complete = counts[paths.number] == k
+            if is_complete.any():
+                complete.append(paths.take(np.flatnonzero(is_complete)))
+                paths = paths.take(np.flatnonzero(~is_complete))
             paths = paths.advance(ticks[paths.number] * (k == 0), self.learned.grid)
             event = offsets[paths.number] + k
             paths = self._append(
@@ -121,8 +123,8 @@ class AtCutoff(Simulator):
                 self._moved(self.baskets.values[event]),
                 self._moved(self.baskets.codes[event]),
             )
-            paths = complete.concat(paths)
-        return paths.take(np.argsort(paths.number))
+        joined = reduce(Paths.concat, complete, paths)
+        return joined.take(np.argsort(joined.number))
 
 
 class BasketSimulator(Simulator):

@@ -412,12 +412,13 @@ class BaseLSTM(
     def _learn_pieces(self, inputs: Inputs, weight: np.ndarray | None) -> None:
         """Cut statics at their quantiles in the rows with a weight."""
         own = self._ranks.own_rows(inputs.data).static
-        # Row features come first, and are not cut.
+        # Row features come first, and are not cut. With one piece, nothing is.
         first = sum(spec.n_row_features for spec in inputs.specs)
         kept = slice(None) if weight is None else has_weight(weight)
+        last = own.shape[1] if self.static_pieces > 1 else first
         columns = (
             (column, self._ranks.concatenate(own[:, column])[kept])
-            for column in range(first, own.shape[1])
+            for column in range(first, last)
         )
         customers = inputs.customers()[kept]
         self._pieces = Pieces.learn(columns, customers, self.static_pieces)

@@ -87,9 +87,11 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     static_pieces : int, default=16
-        Number of pieces between quantiles into which the head cuts the range of each
-        numeric static. 1 cuts nothing: effects with thresholds, such as that of a sale
-        price, are then learned late or not at all.
+        Largest number of pieces between quantiles into which the head cuts the range of
+        each numeric static. A piece has 100 training rows or more on average, of the
+        first call in `partial_fit`; equal values of a customer count once. 1 cuts
+        nothing: effects with thresholds, such as that of a sale price, are then learned
+        late or not at all.
     learning_rate : float, default=0.002
         Step size of AdamW.
     weight_decay : float, default=0.01

@@ -6,11 +6,12 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from sklearn_seqcrm._recurrent.network import _static_pieces
+from sklearn_seqcrm.inspection import event_attributions
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
-from tests.inspection.models import assert_complete_by_field
+from tests.inspection.models import assert_complete, assert_complete_by_field
 from tests.serving.streams import AFTER, EVENTS, EXACT, SMALL, as_event, log_until
 
 TRAINED = {**SMALL, "learning_rate": 0.2, "n_networks": 1}
@@ -73,6 +74,20 @@ def test_attributions_add_up(estimator, y):
     X = log_until(EVENTS).attach(people_of(10), cutoff=AFTER)
     found = assert_complete_by_field(model, X)
     assert "age" in set(found["field"])
+
+
+@pytest.mark.parametrize("options", [{"loss": "poisson"}, {"n_networks": 2}])
+def test_attributions_add_up_where_the_quantity_is_no_sum_of_outputs(options):
+    """Within a stretch of the path, a piece changes outputs by much."""
+    y = np.arange(1000) % 7 if "loss" in options else None
+    estimator = LSTMClassifier if y is None else LSTMRegressor
+    model = fit(estimator(**{**TRAINED, **options}), y)
+    X = log_until(EVENTS).attach(people_of(10), cutoff=AFTER)
+    found, outputs = event_attributions(
+        model, X, "integrated_gradients", by="field", return_outputs=True
+    )
+    assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
+    assert_complete(found, outputs, atol=1e-4)
 
 
 def test_padded_tensors_have_the_same_pieces():

@@ -433,9 +433,11 @@ class _Path:
 
     def at(self, point: float) -> np.ndarray:
         """Return the quantity at a share of the path, shape (n,)."""
-        with torch.no_grad():
-            outputs = self._outputs(self._inputs_at(point))
-        return self._explain(as_float64(outputs))
+        return self._explain(self._outputs_at(point))
+
+    @torch.no_grad()
+    def _outputs_at(self, point: float) -> np.ndarray:
+        return as_float64(self._outputs(self._inputs_at(point)))
 
     def _inputs_at(self, point: float) -> list[Tensor]:
         return [
@@ -448,19 +450,18 @@ class _Path:
         total = [torch.zeros_like(numbers) for numbers in self.inputs]
         # Each point represents a stretch of the path of the length of its weight.
         ends = np.cumsum(weights).tolist()
-        self.at(0.0)
+        low = self._outputs_at(0.0)
         for point, weight, end in zip(
             points.tolist(), weights.tolist(), ends, strict=True
         ):
-            self.at(end)
+            high = self._outputs_at(end)
             inputs = [one.requires_grad_() for one in self._inputs_at(point)]
             outputs = self._outputs(inputs)
+            slopes = self._slopes(outputs, low, high)
+            low = high
             # Unused inputs, as of a constant network, have no gradient.
             gradients = torch.autograd.grad(
-                outputs,
-                inputs,
-                output_gradients(self._explain, outputs) * weight,
-                allow_unused=True,
+                outputs, inputs, slopes * weight, allow_unused=True
             )
             for one, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
@@ -476,6 +477,21 @@ class _Path:
             np.sum(of_readers[i::n_histories], axis=0) for i in range(n_histories)
         ]
         return [*of_histories, *beside]
+
+    def _slopes(self, outputs: Tensor, low: np.ndarray, high: np.ndarray) -> Tensor:
+        """Return gradients of the quantity over the outputs, for a stretch of the path.
+
+        Along the line between the outputs at its ends they are corrected to the mean
+        slope. Where a static passes through a piece, outputs change so much within a
+        stretch that sums of attributions were off by .05 of the logarithm of a mean.
+        """
+        slopes = output_gradients(self._explain, outputs)
+        run = high - low  # (n, n_networks * n_outputs)
+        rise = self._explain(high) - self._explain(low)
+        missing = rise - (as_float64(slopes) * run).sum(axis=1)
+        squares = np.square(run).sum(axis=1)
+        share = np.divide(missing, squares, np.zeros(len(run)), where=squares > 0)
+        return slopes + torch.from_numpy(share[:, None] * run).to(slopes)
 
     def _outputs(self, inputs: list[Tensor]) -> Tensor:
         """Return outputs side by side, shape (n, n_networks * n_outputs)."""
