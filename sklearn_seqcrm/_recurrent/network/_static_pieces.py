@@ -76,10 +76,13 @@ class Pieces(NamedTuple):
         """
         found: list[tuple[float, ...]] = []
         for column, of_rows in columns:
+            least, most = of_rows.min(initial=np.inf), of_rows.max(initial=-np.inf)
+            if np.logical_or(of_rows == least, of_rows == most).all():
+                continue  # a constant, or two values: the static itself says it
             pairs = pd.DataFrame({"customer": customers, "value": of_rows})
             values = pairs.drop_duplicates()["value"].to_numpy("float64")
             knots = _knots_of(values, min(n_pieces, len(values) // _LEAST_COUNT))
-            if len(knots) < 3:  # a constant, or two values: the static itself says it
+            if len(knots) < 3:
                 continue
             for low, high in pairwise(knots):
                 width = high - low

@@ -117,13 +117,15 @@ def test_row_features_and_levels_are_not_cut():
 
 def test_thresholds_are_learned():
     rng = np.random.default_rng(0)
-    price = rng.uniform(size=1500)
-    buys = rng.uniform(size=1500) < np.where(np.abs(price - 0.3) < 0.06, 0.9, 0.1)
-    X, new = histories(1500, price=price), histories(2000, price=np.arange(2000) / 2000)
+    price = rng.uniform(size=1200)
+    buys = rng.uniform(size=1200) < np.where(np.abs(price - 0.3) < 0.06, 0.9, 0.1)
+    X, new = histories(1200, price=price), histories(500, price=np.arange(500) / 500)
     chance = np.where(np.abs(new["price"] - 0.3) < 0.06, 0.9, 0.1)
+    options = {"hidden_size": 4, "early_stopping": False, "max_epochs": 12, **ONE}
+    options["learning_rate"] = 0.01
     errors = {}
     for n in (1, 16):
-        model = make_history_pipeline(LSTMClassifier(static_pieces=n, **ONE))
+        model = make_history_pipeline(LSTMClassifier(static_pieces=n, **options))
         found = model.fit(X, buys).predict_proba(new)[:, 1]
         errors[n] = np.mean((found - chance) ** 2)
     assert errors[16] < 0.5 * errors[1]
