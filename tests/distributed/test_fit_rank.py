@@ -51,7 +51,7 @@ def test_two_ranks_equal_one_process(two, name):
     assert_array_equal(first["losses"], second["losses"])
     for net, other in zip(first["valid"], alone["valid"], strict=True):
         assert_allclose(net, other, rtol=1e-5)
-    assert_allclose(first["output"], alone["output"], rtol=1e-4, atol=1e-5)
+    assert_allclose(first["output"], alone["output"], rtol=1e-4, atol=5e-5)
     assert_array_equal(first["output"], second["output"])
     assert first["left_behind"] == []
 

@@ -87,7 +87,7 @@ def test_attributions_add_up_where_the_quantity_is_no_sum_of_outputs(options):
         model, X, "integrated_gradients", by="field", return_outputs=True
     )
     assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
-    assert_complete(found, outputs, atol=1e-4)
+    assert_complete(found, outputs, atol=5e-4)
 
 
 def test_padded_tensors_have_the_same_pieces():

@@ -23,8 +23,11 @@ from sklearn_seqcrm._recurrent.network._layers import (
     without_drawing,
 )
 
-# Pieces are standardised. In some hardly any row differs from the others: an outlier
-# there moves its piece by ten standard deviations at most.
+# Pieces have half the standard deviation of other inputs. With as much, smooth effects
+# were learned with larger errors; with a quarter, thresholds were.
+_SCALE = 0.5
+# In some pieces hardly any row differs from the others. This bounds what an outlier is
+# there, after division by the spread, to 5.
 _LEAST_SPREAD = 0.1
 # With fewer observations in a piece, its weight is mostly noise.
 _LEAST_COUNT = 100
@@ -42,8 +45,8 @@ class Pieces(NamedTuple):
     low, width : ndarray of shape (P,), float64
         Where the piece begins, and its length, positive.
     center, spread : ndarray of shape (P,), float64
-        Mean and standard deviation of the share of the piece that lies below a value,
-        the latter at least 0.1.
+        Mean of the share of the piece that lies below a value, and twice its standard
+        deviation, which is at least 0.1.
     """
 
     column: np.ndarray
@@ -87,7 +90,7 @@ class Pieces(NamedTuple):
             for low, high in pairwise(knots):
                 width = high - low
                 inside = np.clip((values - low) / width, 0, 1)
-                spread = max(inside.std(), _LEAST_SPREAD)
+                spread = max(inside.std(), _LEAST_SPREAD) / _SCALE
                 found.append((column, low, width, inside.mean(), spread))
         at, *others = np.array(found).reshape(-1, 5).T
         return cls(at.astype("int64"), *others)

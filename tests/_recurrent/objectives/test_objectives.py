@@ -392,6 +392,7 @@ def recovered():
     model = LSTMRegressor(
         loss="zero_inflated_lognormal",
         head_sizes=(16,),
+        static_pieces=1,
         dropout=0.0,
         batch_size=256,
         learning_rate=0.004,
