@@ -19,44 +19,16 @@ from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from tests.feature_extraction.features import features_of
+from tests.feature_extraction.features import (
+    MARKETING,
+    ORDERS,
+    features_of,
+    read_orders,
+    small_rows,
+)
 from tests.logs import log_of_table
 
-MARKETING = ["recency", "frequency", "monetary", "tenure"]
-
-
-def read_orders(text, dates=True):
-    """Parse lines of customer, time and amount."""
-    parts = [line.split() for line in text.strip().splitlines()]
-    orders = pd.DataFrame(parts, columns=["id", "time", "amount"])
-    orders["amount"] = orders["amount"].astype(float)
-    orders["time"] = (
-        pd.to_datetime(orders["time"]) if dates else orders["time"].astype(int)
-    )
-    return orders
-
-
 # Tables to check by eye ---------------------------------------------------------------
-
-ORDERS = """
-a 2024-01-01 10
-a 2024-01-05 40
-a 2024-01-05 70
-b 2024-01-09 5
-c 2024-01-11 8
-"""
-
-
-def small_rows(**options):
-    log = log_of_table(read_orders(ORDERS))
-    rows = pd.DataFrame(
-        {
-            "id": list("abce"),
-            "age": [40.5, 20.0, np.nan, 30.0],
-            "city": ["X", "Y", "X", None],
-        }
-    )
-    return log.attach(rows, cutoff=pd.Timestamp("2024-01-11"), **options)
 
 
 def test_marketing():
@@ -590,32 +562,3 @@ def test_encoded_histories():
         TypeError, match=r"RFMFeatures needs raw histories.*HistoryEncoder"
     ):
         RFMFeatures().fit(X)
-
-
-@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
-def test_features_that_no_training_row_has_are_left_out(dialect):
-    """Trees refuse columns without a value, and no estimator can learn from them."""
-    orders = read_orders(ORDERS)
-    rows = pd.DataFrame({"id": list("abce")})
-    before = log_of_table(orders).attach(rows, cutoff=pd.Timestamp("2023-12-01"))
-    rfm = RFMFeatures(dialect=dialect)
-    expected = pd.DataFrame({"history__frequency": np.zeros(4)})
-    assert_frame_equal(rfm.fit_transform(before), expected)
-    model = make_pipeline(rfm, HistGradientBoostingClassifier())
-    assert model.fit(before, [0, 1, 0, 1]).predict_proba(small_rows()).shape == (4, 2)
-    # Orders whose amounts are all missing have no monetary value.
-    without = log_of_table(orders.assign(amount=np.nan))
-    X = without.attach(rows, cutoff=pd.Timestamp("2024-01-11"))
-    assert list(RFMFeatures("amount").fit_transform(X)) == [
-        "history__recency",
-        "history__frequency",
-        "history__tenure",
-    ]
-    # With one of two histories empty, only its features are left out.
-    X = small_rows()
-    X["later"] = before["history"]
-    names = RFMFeatures(dialect=dialect, remainder="drop").fit(X)
-    assert names.get_feature_names_out().tolist() == [
-        *(f"history__{name}" for name in MARKETING),
-        "later__frequency",
-    ]

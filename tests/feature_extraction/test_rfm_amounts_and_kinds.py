@@ -1,15 +1,23 @@
-"""RFM features: the amount, and the kinds of events that count."""
+"""RFM features: the amount, the kinds of events that count, features without values."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
-from tests.feature_extraction.features import features_of
+from tests.feature_extraction.features import (
+    MARKETING,
+    ORDERS,
+    features_of,
+    read_orders,
+    small_rows,
+)
 from tests.logs import log_of, log_of_table
 
 # The amount ---------------------------------------------------------------------------
@@ -184,3 +192,35 @@ def test_a_kind_that_is_absent_after_fit():
 def test_bad_kinds(options, error, message):
     with pytest.raises(error, match=message):
         RFMFeatures(**options).fit(shop_rows())
+
+
+# Features without values --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+def test_features_that_no_training_row_has_are_left_out(dialect):
+    """Trees refuse columns without a value, and no estimator can learn from them."""
+    orders = read_orders(ORDERS)
+    rows = pd.DataFrame({"id": list("abce")})
+    before = log_of_table(orders).attach(rows, cutoff=pd.Timestamp("2023-12-01"))
+    rfm = RFMFeatures(dialect=dialect)
+    expected = pd.DataFrame({"history__frequency": np.zeros(4)})
+    assert_frame_equal(rfm.fit_transform(before), expected)
+    model = make_pipeline(rfm, HistGradientBoostingClassifier())
+    assert model.fit(before, [0, 1, 0, 1]).predict_proba(small_rows()).shape == (4, 2)
+    # Orders whose amounts are all missing have no monetary value.
+    without = log_of_table(orders.assign(amount=np.nan))
+    X = without.attach(rows, cutoff=pd.Timestamp("2024-01-11"))
+    assert list(RFMFeatures("amount").fit_transform(X)) == [
+        "history__recency",
+        "history__frequency",
+        "history__tenure",
+    ]
+    # With one of two histories empty, only its features are left out.
+    X = small_rows()
+    X["later"] = before["history"]
+    names = RFMFeatures(dialect=dialect, remainder="drop").fit(X)
+    assert names.get_feature_names_out().tolist() == [
+        *(f"history__{name}" for name in MARKETING),
+        "later__frequency",
+    ]

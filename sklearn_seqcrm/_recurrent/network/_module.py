@@ -241,10 +241,9 @@ class HistoryNetwork(nn.Module):
             for spec in specs
         )
         size = sum(reader.output_size for reader in self.readers) + n_static
-        width = [*head_sizes, n_outputs][0]
         self.pieces = None
         if pieces is not None and len(pieces.column):
-            self.pieces = StaticPieces(pieces, width)
+            self.pieces = StaticPieces(pieces, [*head_sizes, n_outputs][0])
         layers: list[nn.Module] = []
         for width in head_sizes:
             layers += [new_linear(size, width, generator), nn.ReLU(), Dropout(dropout)]

@@ -327,10 +327,10 @@ class StepHead:
         self._layers = [
             Affine.of(one) for one in network.head if isinstance(one, Linear)
         ]
-        n_pooled = sum(reader.output_size for reader in network.readers)
-        n_static = len(self._layers[0].weight) - n_pooled
         self._pieces = None
         if network.pieces is not None:
+            n_pooled = sum(reader.output_size for reader in network.readers)
+            n_static = len(self._layers[0].weight) - n_pooled
             self._pieces = _StepPieces.of(network.pieces, n_static)
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
