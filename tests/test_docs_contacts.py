@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "whom_to_contact.md"
 
 
 @pytest.fixture(scope="module")
-def page(code_of):
+def page(one_network, code_of):
     names = {"print": lambda *values: None}
     code = code_of("whom_to_contact.md")
     exec(compile(code, "whom_to_contact.md", "exec"), names)

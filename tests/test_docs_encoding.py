@@ -7,10 +7,15 @@ from numpy.testing import assert_array_equal
 
 
 @pytest.fixture(scope="module")
-def page(code_of):
+def page(one_network, code_of):
     names = {"print": lambda *values: None}
     exec(compile(code_of("encoding.md"), "encoding.md", "exec"), names)
     return names
+
+
+def test_layout_and_a_second_history(page):
+    assert page["layout"].codes == ("category",)
+    assert list(page["both"].columns[-1:]) == ["outcomes"]
 
 
 def test_a_pair_has_the_word_before_it(page):

@@ -99,12 +99,6 @@ def test_the_leak_scores_higher_than_the_truth(run):
     assert auc["honest"] < auc["true probability"] < auc["leaky"] - 0.02
 
 
-def test_encoding(run):
-    page = run("encoding.md")
-    assert page["layout"].codes == ("category",)
-    assert list(page["both"].columns[-1:]) == ["outcomes"]
-
-
 def test_statics(run):
     """Statics help; a count as of today leaks the target, and fails in use."""
     page = run("statics.md")

@@ -3,7 +3,7 @@
 import pytest
 
 
-def test_page(code_of, tmp_path, monkeypatch):
+def test_page(one_network, code_of, tmp_path, monkeypatch):
     for name in ("onnx", "onnxruntime"):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)

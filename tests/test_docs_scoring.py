@@ -16,7 +16,7 @@ matplotlib.use("agg")
 
 
 @pytest.fixture(scope="module")
-def page(code_of, tmp_path_factory):
+def page(one_network, code_of, tmp_path_factory):
     code = code_of("scoring.md")
     names = {"print": lambda *values: names.setdefault("printed", values)}
     with pytest.MonkeyPatch.context() as patch:

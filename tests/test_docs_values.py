@@ -7,7 +7,7 @@ from sklearn_seqcrm._recurrent.objectives import LOSSES
 PAGE = (Path(__file__).parents[1] / "docs" / "values.md").read_text(encoding="utf-8")
 
 
-def test_the_page_runs(code_of):
+def test_the_page_runs(one_network, code_of):
     code = code_of("values.md")
     printed = []
     page = {"print": lambda *a: printed.append(a)}
