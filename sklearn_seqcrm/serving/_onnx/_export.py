@@ -33,7 +33,6 @@ from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
-    StateStart,
     outputs_of_padded,
     outputs_of_step,
 )
@@ -43,7 +42,7 @@ FORMAT = 1
 
 
 def describe(
-    parts: FittedPipeline, sizes: Sizes, starts: Sequence[StateStart] | None
+    parts: FittedPipeline, sizes: Sizes, starts: Sequence[dict[str, Any]] | None
 ) -> dict[str, Any]:
     """Return everything learned except the networks, in types of JSON.
 
@@ -53,7 +52,7 @@ def describe(
         Fitted pipeline.
     sizes : Sizes
         Sizes of the inputs of the graphs.
-    starts : sequence of StateStart or None
+    starts : sequence of dict or None
         States before the first event; None: there is no step graph.
 
     Raises
@@ -74,10 +73,12 @@ def describe(
     # opset        version of the ONNX operators
     histories = []
     for i, (name, encoder) in enumerate(parts.encoders.items()):
-        start = None if starts is None else starts[i]._asdict()
-        one = {"name": plain(name, "names of history columns")}
-        one |= {"prefix": sizes.prefixes[i], "start": start}
-        histories.append({**one, **_history(encoder)})
+        own = {
+            "name": plain(name, "names of history columns"),
+            "prefix": sizes.prefixes[i],
+            "start": None if starts is None else starts[i],
+        }
+        histories.append(own | _history(encoder))
     row = StaticsRowEncoder.of(parts)
     return {
         "format": FORMAT,
