@@ -181,23 +181,16 @@ class SingleCustomerScorer:
         self, event: Mapping[str, Any], stream: StreamedHistory, slot: int
     ) -> tuple[Any, dict[str, Any]]:
         """Return the tick of an event, None for a late one, and its fields."""
-        column = stream.keys[1]
+        column, clock = stream.keys[1], stream.encoder.clock
         require_key(event, column, "time", "event")
-        values = stream.row_encoder.read(event)
-        return self._tick_of(event[column], column, stream, slot), values
-
-    def _tick_of(
-        self, value: Any, column: str, stream: StreamedHistory, slot: int
-    ) -> Any:
-        """Return the tick of an event; None for a late one that is ignored."""
-        clock = stream.encoder.clock
-        tick = exact_tick_of(clock, value, f"event[{column!r}]")
+        values = stream.fields.read(event, "event")
+        tick = exact_tick_of(clock, event[column], f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
         if last is None or tick >= last or stream.joins_one(slot, tick):
-            return tick
+            return tick, values
         if self._ignore_late:
-            return None
+            return None, values
         raise ValueError(
             f"The event is at {clock.as_scalar(tick)}, before the last one of its "
             f"customer at {clock.as_scalar(last)}; states are updated in order of time "

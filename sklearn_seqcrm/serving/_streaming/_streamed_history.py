@@ -23,7 +23,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     StoredVectors,
 )
 from sklearn_seqcrm.serving._streaming._decayed_sums import DecayedSums
-from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, EventRowEncoder
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
     portions,
@@ -77,8 +77,8 @@ class StreamedHistory:
 
     Attributes
     ----------
-    row_encoder : EventRowEncoder
-        The same encoding for a single event.
+    fields : EventFields
+        Readers of the fields of events.
     states : CustomerStateTable
         The records.
     span : tuple of (int, int) or (float, float), or None
@@ -99,7 +99,8 @@ class StreamedHistory:
         self.name = name
         self.keys = keys
         self.encoder = encoder
-        self.row_encoder = EventRowEncoder(encoder)
+        self.fields = EventFields(encoder)
+        self._row_encoder = EventRowEncoder(encoder)
         self.stored = StoredVectors(dtype, readers[0].adds_up)
         self._sums = DecayedSums(encoder.layout, has_sums)
         start = _start_record(encoder, readers, self.stored, self._sums)
@@ -120,28 +121,17 @@ class StreamedHistory:
             return late
         last = self.states.records["last"][slots[known]]
         first = arrivals.offsets[known]
+        layout = self.encoder.layout
         # Events of a customer are sorted: if the first one is not late, none is.
         # So the loop is over the few late customers only.
         for i in np.flatnonzero(arrivals.times[first] < last).tolist():
             own = slice(first[i], arrivals.offsets[known[i] + 1])
             times = arrivals.times[own]
-            slot = np.repeat(slots[known[i]], len(times))
-            late[own] = (times < last[i]) & ~self.joins(slot, times)
+            late[own] = times < last[i]
+            if layout.moments is not None:
+                slot = np.repeat(slots[known[i]], len(times))
+                late[own] &= ~joins(layout, self._times_in(slot), times)
         return late
-
-    def joins(self, slots: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Return which events join the open moment of their customer, (n,), bool.
-
-        Parameters
-        ----------
-        slots : ndarray of shape (n,), int64
-            Slots of known customers.
-        times : ndarray of shape (n,)
-            Times of an event of each, on the clock of the encoder.
-        """
-        if self.encoder.layout.moments is None:
-            return np.zeros(len(slots), dtype=bool)
-        return joins(self.encoder.layout, self._times_in(slots), times)
 
     def _times_in(self, slots: np.ndarray) -> dict[str, np.ndarray]:
         """Return copies of the fields of records by which moments are found."""
@@ -160,9 +150,10 @@ class StreamedHistory:
         for some in portions(arrivals.offsets):
             own = arrivals.of_customers(some)
             slots = self.states.add(own.customers)
-            joined = self.encoder.layout.moments is not None
-            take = self._take_moments if joined else self._take_events
-            take(encoder, slots, own)
+            if encoder.layout.moments is None:
+                self._take_events(encoder, slots, own)
+            else:
+                self._take_moments(encoder, slots, own)
             self.forget_oldest()
         self.span = span
 
@@ -178,7 +169,7 @@ class StreamedHistory:
         tick : int or float
             Time of the event, on the clock of the encoder.
         values : mapping of str to object
-            Fields of the event, as `row_encoder.read` returns them.
+            Fields of the event, as `EventFields.read` returns them.
         stays : bool, default=True
             Whether the customer is remembered even if the last events of all others are
             later.
@@ -193,12 +184,12 @@ class StreamedHistory:
             interarrival_of_moment = self._interarrival_if_earlier(slot, tick)
         is_earlier = not is_new and interarrival_of_moment is not None
         # Everything that may fail comes before the first change.
-        channels, codes = self.row_encoder.encode(values, tick, interarrival_of_moment)
+        channels, codes = self._row_encoder.encode(values, tick, interarrival_of_moment)
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
         record = records[slot]  # a view
-        # As in `advance`: 0 for a first event.
+        # As in `_advance_events`: 0 for a first event.
         unit = self.encoder.layout.time_unit
         in_units = 0.0 if np.isnan(interarrival) else interarrival / unit
         for number, reader in enumerate(self._readers):
@@ -300,7 +291,7 @@ class StreamedHistory:
         counts = np.diff(arrivals.offsets)
         for those, index in strides(starts, counts, self._n_states):  # (B,) and (B, T)
             numbers = (one[index] for one in (times, interarrival, channels, codes))
-            self.advance(slots[those], *numbers)
+            self._advance_events(slots[those], *numbers)
 
     def _take_moments(
         self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
@@ -353,7 +344,7 @@ class StreamedHistory:
             self._store(slots[those], number, after.map(torch.Tensor.numpy))
         weights[slots, number, place:] = moments[new.moments[ends]]
 
-    def advance(
+    def _advance_events(
         self,
         slots: np.ndarray,
         times: np.ndarray,
@@ -398,7 +389,7 @@ class StreamedHistory:
         times: np.ndarray,
         channels: np.ndarray,
     ) -> None:
-        """Update sums, times and counts; see `advance`, `before` are the records."""
+        """Update sums, times and counts; `before` are the records of the slots."""
         records, last = self.states.records, self._last_after(before, times)
         records["sums"][slots] = self._sums.after(before, times, channels, last)
         is_first = (before["count"] == 0) | (times[:, 0] < before["first"])

@@ -24,11 +24,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTabl
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._key_columns import key_columns
-from sklearn_seqcrm.serving._streaming._parquet import (
-    digest_of,
-    read_states,
-    write_states,
-)
+from sklearn_seqcrm.serving._streaming._parquet import read_states, write_states
 from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMixin
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
@@ -37,8 +33,6 @@ from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
-LATE = ("raise", "ignore")
-DTYPES = ("float32", "float16")
 # NumPy's defaults: under np.seterr(all="raise"), a number that fades to zero would
 # interrupt an update of several states, and a probability near 0 a prediction.
 _NUMPY: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
@@ -163,8 +157,8 @@ class StreamingScorer(PredictionsMixin):
         dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         check_flag(allow_exact_matches, "allow_exact_matches")
-        _check_choice(late, "late", LATE)
-        _check_choice(dtype, "dtype", DTYPES)
+        _check_choice(late, "late", ["raise", "ignore"])
+        _check_choice(dtype, "dtype", ["float32", "float16"])
         if max_customers is not None and not is_count(max_customers):
             raise ValueError(
                 f"max_customers must be a whole number, 1 or more; got "
@@ -295,7 +289,9 @@ class StreamingScorer(PredictionsMixin):
                 return self._single_customer_scorer.take(single, stream, on_accept)
             with isolated_torch_settings("cpu"), torch.no_grad():
                 return self._take(
-                    Arrivals.of(events, *stream.keys, stream.encoder, stream.name),
+                    Arrivals.of(
+                        events, stream.keys, stream.fields, stream.encoder, stream.name
+                    ),
                     stream,
                     on_accept,
                 )
@@ -495,7 +491,7 @@ class StreamingScorer(PredictionsMixin):
             If customers have ids that Parquet cannot store.
         """
         with self._lock:
-            write_states(self._streams, self._digest(), path)
+            write_states(self._streams, self._parts.networks, path)
 
     @classmethod
     def from_parquet(
@@ -548,11 +544,8 @@ class StreamingScorer(PredictionsMixin):
             max_customers=max_customers,
             dtype=dtype,
         )
-        read_states(scorer._streams, scorer._digest(), path)
+        read_states(scorer._streams, scorer._parts.networks, path)
         return scorer
-
-    def _digest(self) -> str:
-        return digest_of(self._parts.networks, self._streams)
 
 
 def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
@@ -565,9 +558,9 @@ def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
     return estimator._objective.times(horizon, "horizon")
 
 
-def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
+def _check_choice(value: Any, name: str, choices: list[str]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
+        raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
 
 
 def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) -> None:
