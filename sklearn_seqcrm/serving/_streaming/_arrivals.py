@@ -32,23 +32,9 @@ from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
-    """Return a time in ticks of a clock.
+    """Return a time, a datetime, number or text, in ticks of a clock.
 
-    Parameters
-    ----------
-    clock : Clock
-        The clock.
-    value : datetime, number or str
-        The time.
-    what : str
-        How an error names it.
-    up : bool, default=True
-        Whether a time between two ticks is rounded up.
-
-    Returns
-    -------
-    int or float
-        The tick.
+    A time between two ticks is rounded up, or down. An error names it by `what`.
     """
     found = _split(clock, value)
     if found is None:

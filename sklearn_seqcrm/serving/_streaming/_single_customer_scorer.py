@@ -79,18 +79,10 @@ class SingleCustomerScorer:
 
         Parameters
         ----------
-        customer : id, or mapping of str to id
-            The customer, or one for each history column.
-        event : mapping or None
-            A new event, which the states are updated by first.
-        statics : mapping of str to object
-            Statics.
-        cutoff : datetime, number or None
-            Cutoff; None: the last event.
+        customer, event, statics, cutoff, on_accept : object
+            As in `StreamingScorer.score_one`. An event updates the states first.
         stream : StreamedHistory or None
             The history column of the event; None without one.
-        on_accept : callable or None, default=None
-            As in `StreamingScorer.score_one`.
         """
         streams = self._streams
         given = by_history(customer, streams, "customer")
@@ -140,19 +132,7 @@ class SingleCustomerScorer:
     ) -> int:
         """Update the state of a customer by a single event, without a score.
 
-        Parameters
-        ----------
-        event : mapping of str to object
-            The event, with its customer.
-        stream : StreamedHistory
-            The history column of the event.
-        on_accept : callable or None, default=None
-            As in `StreamingScorer.update`.
-
-        Returns
-        -------
-        int
-            1, or 0 for a late event that is left out.
+        Returns the number of events that were read: 0 for a late one that is left out.
         """
         key = stream.keys[0]
         require_key(event, key, "customer", "event")

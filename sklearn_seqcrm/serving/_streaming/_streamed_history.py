@@ -65,9 +65,6 @@ class StreamedHistory:
         Learned encoding of its events.
     readers : sequence of EventReader
         One for each network.
-    n_states : int
-        Numbers of the hidden states of a network for one event, which limits how many
-        events are read at once.
     most : int or None
         Number of customers to remember; None: all.
     dtype : {"float32", "float16"}
@@ -91,7 +88,6 @@ class StreamedHistory:
         keys: tuple[str, str],
         encoder: EventEncoder,
         readers: Sequence[EventReader],
-        n_states: int,
         most: int | None,
         dtype: str,
         has_sums: bool,
@@ -107,7 +103,7 @@ class StreamedHistory:
         self.states = CustomerStateTable(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
-        self._n_states = n_states
+        self._n_states = readers[0].n_states  # limits the events read at once
         self._most = most
 
     # Events in ------------------------------------------------------------------------
@@ -202,10 +198,14 @@ class StreamedHistory:
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        if self.encoder.layout.moments is not None:
+        # The open moment, before `last` and `count` change.
+        moments = self.encoder.layout.moments
+        if moments is not None:
             record["n_moments"] += is_new
-        if self.encoder.layout.moments:
-            self._begin_moment(record, tick, is_new, is_earlier)
+        if moments and is_new:
+            record["before"] = record["last"] if record["count"] else tick
+        if moments and (is_new or is_earlier):
+            record["begin"] = tick
         own = records[slot : slot + 1]
         self._advance_sums(np.array([slot]), own, times, channels[None, None])
         self.span = span
@@ -239,15 +239,6 @@ class StreamedHistory:
             return np.nan
         return float(tick - record["before"])
 
-    def _begin_moment(
-        self, record: Any, tick: Any, is_new: bool, is_earlier: bool
-    ) -> None:
-        """Write the times of the open moment before `last` and `count` change."""
-        if is_new:
-            record["before"] = record["last"] if record["count"] else tick
-        if is_new or is_earlier:
-            record["begin"] = tick
-
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
         """Return `span` with new events between two times.
 
@@ -272,17 +263,7 @@ class StreamedHistory:
     def _take_events(
         self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
-        """Update the records of C customers by events, each of which is a step.
-
-        Parameters
-        ----------
-        encoder : EventEncoder
-            Encoder of the events.
-        slots : ndarray of shape (C,), int64
-            Slots of their customers.
-        arrivals : Arrivals
-            The events.
-        """
+        """Update records by events, each a step; `slots` are those of C customers."""
         times, starts = arrivals.times, arrivals.offsets[:-1]
         interarrival = interarrival_times(self._times_in(slots), times, starts)
         channels, codes = _encode(encoder, arrivals, interarrival)
@@ -296,7 +277,7 @@ class StreamedHistory:
     def _take_moments(
         self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
-        """Update the records by events that are joined; as `_take_events`."""
+        """Update records by events that are joined to moments, as `_take_events`."""
         layout, records = encoder.layout, self.states.records
         times, offsets = arrivals.times, arrivals.offsets
         record = self._times_in(slots)
@@ -390,19 +371,15 @@ class StreamedHistory:
         channels: np.ndarray,
     ) -> None:
         """Update sums, times and counts; `before` are the records of the slots."""
-        records, last = self.states.records, self._last_after(before, times)
+        records, last = self.states.records, times[:, -1]
+        if self.encoder.layout.moments:  # then there are late events
+            is_late = (before["count"] > 0) & (last < before["last"])
+            last = np.where(is_late, before["last"], last)
         records["sums"][slots] = self._sums.after(before, times, channels, last)
         is_first = (before["count"] == 0) | (times[:, 0] < before["first"])
         records["first"][slots[is_first]] = times[is_first, 0]
         records["last"][slots] = last
         records["count"][slots] += times.shape[1]
-
-    def _last_after(self, before: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Return the time of the last event after events at times (B, T)."""
-        if not self.encoder.layout.moments:
-            return times[:, -1]
-        is_late = (before["count"] > 0) & (times[:, -1] < before["last"])
-        return np.where(is_late, before["last"], times[:, -1])
 
     # Rows out -------------------------------------------------------------------------
 
@@ -468,14 +445,12 @@ class StreamedHistory:
     def pooled(
         self, records: np.ndarray, cutoff: np.ndarray, number: int
     ) -> torch.Tensor:
-        """Return the pooled histories of customers, shape (n, output_size).
+        """Return the histories of customers pooled by one network, (n, output_size).
 
         Parameters
         ----------
-        records : ndarray of shape (n,), structured
-            Records of the customers.
-        cutoff : ndarray of shape (n,)
-            Cutoffs on the clock of the encoder.
+        records, cutoff : ndarray of shape (n,)
+            As in `features`.
         number : int
             Number of the network.
         """
@@ -486,17 +461,7 @@ class StreamedHistory:
         return torch.from_numpy(seen.reshape(len(records), -1))  # (n, P H)
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
-        """Return the pooled history of one customer, shape (output_size,), in NumPy.
-
-        Parameters
-        ----------
-        record : ndarray of shape (1,), structured
-            Record of the customer.
-        cutoff : int or float
-            Cutoff on the clock of the encoder.
-        number : int
-            Number of the network.
-        """
+        """Return `pooled` of one customer, with a record of shape (1,), in NumPy."""
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
         age = np.float32(since / self.encoder.layout.time_unit)

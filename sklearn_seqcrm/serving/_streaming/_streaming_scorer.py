@@ -187,15 +187,12 @@ class StreamingScorer(PredictionsMixin):
     def _make_streams(
         self, keys: Mapping[Any, tuple[str, str]]
     ) -> dict[Any, StreamedHistory]:
-        networks = self._parts.networks
-        first = networks[0].readers[0]
         return {
             name: StreamedHistory(
                 name,
                 own,
                 self._parts.encoders[name],
-                [EventReader(network.readers[i]) for network in networks],
-                first.hidden_size * len(first.layers),
+                [EventReader(network.readers[i]) for network in self._parts.networks],
                 self.max_customers,
                 self.dtype,
                 self._parts.estimator._objective.is_linear,
@@ -331,7 +328,7 @@ class StreamingScorer(PredictionsMixin):
     # Scores ---------------------------------------------------------------------------
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Compute the network outputs of rows; see `PredictionsMixin`."""
+        """Compute outputs from the states, which the method takes in place of `X`."""
         with (
             self._lock,
             np.errstate(**_NUMPY),
@@ -441,9 +438,9 @@ class StreamingScorer(PredictionsMixin):
         what = "customers to forget"
         ids = pd.Index(as_list(customers, "customers"), tupleize_cols=False)
         check_none_missing(pd.Series(ids), what)
-        chosen = self._streams if history is None else [self._stream(history).name]
+        chosen = self._streams_of(history)
         with self._lock:
-            all_states = [self._streams[name].states for name in chosen]
+            all_states = [stream.states for stream in chosen]
             known = [ids_like(ids, one.any_customer, what) for one in all_states]
             return sum(map(CustomerStateTable.forget, all_states, known))
 
@@ -463,13 +460,18 @@ class StreamingScorer(PredictionsMixin):
         int
             Number of states that were dropped.
         """
-        chosen = self._streams if history is None else [self._stream(history).name]
+        chosen = self._streams_of(history)
         with self._lock:
             n_freed = 0
-            for stream in (self._streams[name] for name in chosen):
+            for stream in chosen:
                 tick = tick_of(stream.encoder.clock, moment, "moment")
                 n_freed += stream.states.forget(stream.states.last_seen_before(tick))
             return n_freed
+
+    def _streams_of(self, history: Any) -> list[StreamedHistory]:
+        """Return one history column, or with None all of them."""
+        everything = list(self._streams.values())
+        return everything if history is None else [self._stream(history)]
 
     # Files ----------------------------------------------------------------------------
 

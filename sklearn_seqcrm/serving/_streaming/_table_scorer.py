@@ -46,12 +46,7 @@ class TableScorer(NamedTuple):
     def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
         """Return the outputs of each network, shape (n, n_outputs), float64.
 
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            Customers and statics.
-        cutoff : str, datetime, number or None
-            As `StreamingScorer.predict` takes it.
+        Arguments are those of `StreamingScorer.predict`.
         """
         self._check(rows)
         if cutoff is None:
