@@ -172,7 +172,7 @@ def _outputs(
     static = _input(graph, "static", "float32", ["n", sizes.n_static])
     offset = None
     if sizes.exposure is not None:
-        static, offset = _with_offset(static, sizes)
+        static, offset = _without_exposure(static, sizes.exposure)
     linear_inputs = static
     if sizes.n_sums:
         sums = _input(graph, "sums", "float32", ["n", sizes.n_sums])
@@ -183,12 +183,11 @@ def _outputs(
     ]
 
 
-def _with_offset(static: Array, sizes: Sizes) -> tuple[Array, Array]:
+def _without_exposure(static: Array, exposure: Exposure) -> tuple[Array, Array]:
     """Return the other statics, and the log of the exposure over its mean, (N, 1)."""
-    assert sizes.exposure is not None
-    column = sizes.exposure.column
+    column = exposure.column
     others = [static[:, :column], static[:, column + 1 :]]
-    offset = np.log(static[:, column : column + 1]) - sizes.exposure.mean
+    offset = np.log(static[:, column : column + 1]) - exposure.mean
     return np.concatenate(others, axis=1), offset
 
 

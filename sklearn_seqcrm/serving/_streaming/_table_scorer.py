@@ -114,8 +114,7 @@ class TableScorer(NamedTuple):
             known = stream.features(*records[name])
             histories[name] = streamed_histories(stream.encoder, *known, cutoff)
         estimator = self.parts.estimator
-        sums = estimator._objective.is_linear
-        inputs = self.parts.inputs_of(rows.assign(**histories), sums)
+        inputs = self.parts.inputs_of(rows.assign(**histories))
         beside = BatchPart.of(estimator._as_in_fit(inputs).data, slice(None), [])
         outputs = []
         for number, network in enumerate(self.parts.networks):
