@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time as clock
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._encoding import LearnedEncoding, learned_encoding
+from sklearn_seqcrm._encoding import learned_encoding
 from sklearn_seqcrm._store import check_flag
 from sklearn_seqcrm._typing import Duration, Estimator, Time
 from sklearn_seqcrm.events import EventLog
@@ -126,7 +126,7 @@ def predict_partition(
             "rename it in events and rows."
         )
     if lookback is None:
-        _require_no_lookback(model)
+        _refuse_model_with_lookback(model)
     check_flag(allow_exact_matches, "allow_exact_matches")
     if allow_exact_matches and rows is None:
         raise ValueError("allow_exact_matches=True needs rows with their cutoffs.")
@@ -166,24 +166,21 @@ def predict_partition(
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
-def _require_no_lookback(model: Any) -> None:
-    """Raise a ValueError for an encoder that was fitted on histories of a lookback."""
-    for learned in _learned_encodings(model):
-        if learned.cut_off:
-            raise ValueError(
-                f"The histories in {learned.cut_off} were cut off by a lookback in "
-                "fit; pass the same lookback."
-            )
+def _refuse_model_with_lookback(model: Any) -> None:
+    """Raise a ValueError if an encoder was fitted on histories of a lookback.
 
-
-def _learned_encodings(model: Any) -> Iterator[LearnedEncoding]:
-    """Yield what the encoders in a fitted pipeline, search, and so on have learned."""
-    if (learned := learned_encoding(model)) is not None:
-        yield learned
+    The encoder may be a step of a pipeline in a search, a hybrid, and so on.
+    """
+    learned = learned_encoding(model)
+    if learned is not None and learned.cut_off:
+        raise ValueError(
+            f"The histories in {learned.cut_off} were cut off by a lookback in "
+            "fit; pass the same lookback."
+        )
     parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
     for part in parts + [getattr(model, name, None) for name in _FITTED_PARTS]:
         if part is not None:
-            yield from _learned_encodings(part)
+            _refuse_model_with_lookback(part)
 
 
 def _joined(events: Any) -> pd.DataFrame:

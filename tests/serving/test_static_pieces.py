@@ -7,7 +7,12 @@ from sklearn.base import clone
 
 from sklearn_seqcrm._recurrent.network import _static_pieces
 from sklearn_seqcrm.inspection import event_attributions
-from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    HistoryPadder,
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+)
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
@@ -37,17 +42,20 @@ def people_of(n):
     return people.reset_index(drop=True)
 
 
+TIMES = np.zeros(1000, dtype=[("event", bool), ("time", float)])
+TIMES["event"], TIMES["time"] = np.arange(1000) % 4 > 0, np.arange(1000) % 7 + 1
 MODELS = [
     (LSTMClassifier(**TRAINED), None),
     (LSTMClassifier(**{**TRAINED, "head_sizes": ()}), None),
     (LSTMRegressor(**TRAINED), np.arange(1000.0) % 7),
+    (LSTMSurvival(**TRAINED), TIMES),
 ]
 
 
 @pytest.mark.parametrize(("estimator", "y"), MODELS)
 def test_streams_equal_batches(estimator, y):
     model, people = fit(clone(estimator), y), people_of(10)
-    method = "predict" if y is not None else "predict_proba"
+    method = "predict_proba" if y is None else "predict"
     expected = getattr(model, method)(log_until(EVENTS).attach(people, cutoff=AFTER))
     scorer = StreamingScorer(model, "who", "when")
     scorer.update(EVENTS)
@@ -88,6 +96,51 @@ def test_attributions_add_up_where_the_quantity_is_no_sum_of_outputs(options):
     )
     assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
     assert_complete(found, outputs, atol=5e-4)
+
+
+def test_an_exposure_is_not_cut():
+    """It is no input of the head, so that the columns behind it move by one."""
+    rng = np.random.default_rng(0)
+    rows = make_rows(80).drop(columns="age")
+    for name in ("price", "months", "weight"):
+        rows[name] = rng.uniform(1, 9, len(rows)).round(1)
+    X = log_until(make_events(80)).attach(rows, cutoff="at")
+    network = LSTMRegressor(**TRAINED, loss="poisson", exposure="months")
+    model = make_history_pipeline(network).fit(X, rng.poisson(rows["price"]))
+    names = [*model[-1]._roles.statics]
+    n_features = model[-1].net_.module__n_static - (len(names) - 1)
+    cut = model[-1].net_.module_.pieces.column.unique() - n_features
+    names.remove("months")
+    assert [names[i] for i in cut] == ["price", "weight", "joined"]
+    people = rows.drop_duplicates("who").drop(columns="at")
+    people = people[people["who"].isin(EVENTS["who"])]
+    expected = model.predict(log_until(EVENTS).attach(people, cutoff=AFTER))
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    assert_allclose(scorer.predict(people, AFTER), expected, **EXACT)
+    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
+        assert_allclose(scorer.score_one(row["who"], None, row, AFTER), wanted, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "amount", [np.exp(6 * np.arange(-100, 100) / 40), 1e9 + np.arange(200) / 64]
+)
+def test_streams_equal_batches_for_values_close_to_one_another(amount):
+    """Where a piece has the length of a few float32 steps, rounding would show."""
+    rows = make_rows(80).drop(columns="age")
+    rows["amount"] = np.resize(amount, len(rows))
+    X = log_until(make_events(80)).attach(rows, cutoff="at")
+    y = rows["amount"] > np.median(amount)
+    model = make_history_pipeline(LSTMClassifier(**TRAINED)).fit(X, y)
+    people = rows.assign(who=np.resize(EVENTS["who"].unique(), len(rows)))
+    people = people.drop(columns="at")
+    expected = model.predict_proba(log_until(EVENTS).attach(people, cutoff=AFTER))
+    assert expected[:, 1].std() > 0.1
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    assert_allclose(scorer.predict_proba(people, AFTER), expected, **EXACT)
+    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
+        assert_allclose(scorer.score_one(row["who"], None, row, AFTER), wanted, **EXACT)
 
 
 def test_padded_tensors_have_the_same_pieces():

@@ -33,7 +33,6 @@ from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
-    StateStart,
     outputs_of_padded,
     outputs_of_step,
 )
@@ -42,24 +41,13 @@ from sklearn_seqcrm.serving._streaming import FittedPipeline, StaticsRowEncoder
 FORMAT = 1
 
 
-def describe(
-    parts: FittedPipeline, sizes: Sizes, starts: Sequence[StateStart] | None
+def _describe(
+    parts: FittedPipeline, sizes: Sizes, starts: Sequence[dict[str, Any]] | None
 ) -> dict[str, Any]:
     """Return everything learned except the networks, in types of JSON.
 
-    Parameters
-    ----------
-    parts : FittedPipeline
-        Fitted pipeline.
-    sizes : Sizes
-        Sizes of the inputs of the graphs.
-    starts : sequence of StateStart or None
-        States before the first event; None: there is no step graph.
-
-    Raises
-    ------
-    TypeError
-        If levels or classes have a type that JSON lacks.
+    Without a step graph, there are no initial states (`starts`). Levels or classes of
+    types that JSON lacks raise a TypeError.
     """
     # The file; `examples/read_exported.py` is a reader of it:
     #
@@ -74,28 +62,30 @@ def describe(
     # opset        version of the ONNX operators
     histories = []
     for i, (name, encoder) in enumerate(parts.encoders.items()):
-        start = None if starts is None else starts[i]._asdict()
-        one = {"name": plain(name, "names of history columns")}
-        one |= {"prefix": sizes.prefixes[i], "start": start}
-        histories.append({**one, **_history(encoder)})
+        own = {
+            "name": _plain(name, "names of history columns"),
+            "prefix": sizes.prefixes[i],
+            "start": None if starts is None else starts[i],
+        }
+        histories.append(own | _history(encoder))
     row = StaticsRowEncoder.of(parts)
     return {
         "format": FORMAT,
         "histories": histories,
         "statics": {
-            "columns": [plain(c, "names") for c in parts.roles.statics],
+            "columns": [_plain(c, "names") for c in parts.roles.statics],
             **({"parts": None} if row is None else row.learned()),
-            "names": [plain(c, "names") for c in parts.estimator._roles.statics],
+            "names": [_plain(c, "names") for c in parts.estimator._roles.statics],
         },
         "n_sums": sizes.n_sums,
         "answers": {
-            key: [plain(one, key) for one in value] if type(value) is list else value
+            key: [_plain(one, key) for one in value] if type(value) is list else value
             for key, value in parts.estimator._objective.describe().items()
         },
     }
 
 
-def plain(value: Any, what: str) -> Any:
+def _plain(value: Any, what: str) -> Any:
     """Return a value as text or number of JSON, or raise a TypeError."""
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
@@ -154,12 +144,12 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
     field, its_type = encoder.fields[name], encoder.schema[name].type
     if isinstance(field, Vocabulary):
         what = f"levels of the field {name!r}"
-        levels = [[plain(one, what), code] for one, code in field.code_of_each()]
+        levels = [[_plain(one, what), code] for one, code in field.code_of_each()]
         found = {"name": name, "kind": "levels", "levels": levels}
         if (vectors := encoder.level_vectors.get(name)) is not None:
             # Channels of the field, beside its code; zeros for other levels.
             pairs = zip(vectors.levels, vectors.vectors.tolist(), strict=True)
-            found["vectors"] = [[plain(one, what), vector] for one, vector in pairs]
+            found["vectors"] = [[_plain(one, what), vector] for one, vector in pairs]
         return found
     if not isinstance(its_type, ScalarType):
         raise ValueError(
@@ -308,7 +298,7 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         step = Graph("step")
         outputs, starts = outputs_of_step(step, parts.networks, sizes)
         _add_predictions(step, outputs, parts)
-    note = describe(parts, sizes, starts)
+    note = _describe(parts, sizes, starts)
     note["opset"] = OPSET
     # The batch graph has all weights, and the JSON the encoding: a hash of both
     # identifies the export.

@@ -52,24 +52,6 @@ class Sizes(NamedTuple):
     exposure: Exposure | None
 
 
-class StateStart(NamedTuple):
-    """Packed states of one history in all networks before its first event.
-
-    Parameters
-    ----------
-    size : int
-        Size of a vector, H.
-    vectors : list of float
-        For each vector, the value of all of its elements.
-    weights : list of float
-        The other numbers.
-    """
-
-    size: int
-    vectors: list[float]
-    weights: list[float]
-
-
 def outputs_of_padded(
     graph: Graph, networks: Sequence[HistoryNetwork], sizes: Sizes
 ) -> list[str]:
@@ -118,12 +100,15 @@ def _padded_steps(
 
 def outputs_of_step(
     graph: Graph, networks: Sequence[HistoryNetwork], sizes: Sizes
-) -> tuple[list[str], list[StateStart]]:
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the outputs of each network after an optional event, and initial states.
 
     Inputs of the graph are an event and the state before it, of each history column;
     among its outputs is the state after it. Packed states (see `RecurrentState`) of all
     networks lie one after the other: ``vectors`` (N, V, H) and ``weights`` (N, W).
+
+    The initial state of a history, in types of JSON, has the ``size`` H of a vector,
+    for each of its ``vectors`` the value of all elements, and the ``weights``.
     """
     pooled: list[list[Array]] = [[] for _ in networks]
     starts = []
@@ -146,7 +131,8 @@ def outputs_of_step(
         # JSON has no infinities.
         start = [np.maximum(np.concatenate(each), LOWEST) for each in packed]
         full_of, weights_of = start[0][:, 0].tolist(), start[1].tolist()
-        starts.append(StateStart(first.hidden_size, full_of, weights_of))
+        size = first.hidden_size
+        starts.append({"size": size, "vectors": full_of, "weights": weights_of})
         shapes = [["n", *one.shape] for one in start]
         vectors = _input(graph, f"{prefix}vectors", "float32", shapes[0])
         if weights_of:
@@ -186,7 +172,7 @@ def _outputs(
     static = _input(graph, "static", "float32", ["n", sizes.n_static])
     offset = None
     if sizes.exposure is not None:
-        static, offset = _with_offset(static, sizes)
+        static, offset = _without_exposure(static, sizes.exposure)
     linear_inputs = static
     if sizes.n_sums:
         sums = _input(graph, "sums", "float32", ["n", sizes.n_sums])
@@ -197,12 +183,11 @@ def _outputs(
     ]
 
 
-def _with_offset(static: Array, sizes: Sizes) -> tuple[Array, Array]:
+def _without_exposure(static: Array, exposure: Exposure) -> tuple[Array, Array]:
     """Return the other statics, and the log of the exposure over its mean, (N, 1)."""
-    assert sizes.exposure is not None
-    column = sizes.exposure.column
+    column = exposure.column
     others = [static[:, :column], static[:, column + 1 :]]
-    offset = np.log(static[:, column : column + 1]) - sizes.exposure.mean
+    offset = np.log(static[:, column : column + 1]) - exposure.mean
     return np.concatenate(others, axis=1), offset
 
 

@@ -32,23 +32,9 @@ from sklearn_seqcrm.serving._streaming._field_readers import error_at
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
-    """Return a time in ticks of a clock.
+    """Return a time, a datetime, number or text, in ticks of a clock.
 
-    Parameters
-    ----------
-    clock : Clock
-        The clock.
-    value : datetime, number or str
-        The time.
-    what : str
-        How an error names it.
-    up : bool, default=True
-        Whether a time between two ticks is rounded up.
-
-    Returns
-    -------
-    int or float
-        The tick.
+    A time between two ticks is rounded up, or down. An error names it by `what`.
     """
     found = _split(clock, value)
     if found is None:
@@ -114,7 +100,12 @@ class Arrivals(NamedTuple):
 
     @classmethod
     def of(
-        cls, events: Any, customer: str, time: str, encoder: EventEncoder, history: str
+        cls,
+        events: Any,
+        keys: tuple[str, str],
+        fields: EventFields,
+        encoder: EventEncoder,
+        history: str,
     ) -> Self:
         """Read a table, a list of events, or the events of a log.
 
@@ -122,8 +113,10 @@ class Arrivals(NamedTuple):
         ----------
         events : EventLog, table as EventLog takes it, or list of mappings
             Events; or a mapping of kinds of events to these.
-        customer, time : str
-            Names of the key columns of a table.
+        keys : tuple of (str, str)
+            Names of the customer and the time column of a table.
+        fields : EventFields
+            Readers of the fields.
         encoder : EventEncoder
             Fitted encoder of the history column.
         history : str
@@ -140,7 +133,7 @@ class Arrivals(NamedTuple):
             If customers or times are missing, or times are of another type or finer
             than those of training, so that they would be rounded.
         """
-        fields, what = EventFields(encoder), f"new events for {history!r}"
+        what = f"new events for {history!r}"
         sources = {what: (events, None)}
         if isinstance(events, Mapping):
             if fields.kind_field is None:
@@ -155,7 +148,7 @@ class Arrivals(NamedTuple):
             # No events, so that there may be no columns, either.
             if hasattr(source, "__len__") and not len(source):
                 continue
-            part = _read(source, (customer, time), fields, encoder, name, kind)
+            part = _read(source, keys, fields, encoder, name, kind)
             if len(part.times):
                 parts[name] = part
         if not parts:
@@ -164,7 +157,7 @@ class Arrivals(NamedTuple):
             counts = np.bincount(parts[what].codes, minlength=events.n_customers)
             offsets = np.append(0, np.cumsum(counts))
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
-        return cls._sorted(parts, customer)
+        return cls._sorted(parts, keys[0])
 
     @classmethod
     def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:

@@ -46,15 +46,7 @@ class StoredVectors:
         return fields
 
     def load(self, records: Any, number: int) -> np.ndarray:
-        """Return the vectors of a network, shape (..., V, H), float32.
-
-        Parameters
-        ----------
-        records : structured array, or one record
-            Records.
-        number : int
-            Number of the network.
-        """
+        """Return the vectors of a network, shape (..., V, H), float32."""
         narrow = records["vectors"][..., number, :, :]  # (..., V - W, H)
         if not len(self._wide):
             return narrow.astype("float32", copy=False)
@@ -68,19 +60,7 @@ class StoredVectors:
     def store(
         self, records: np.ndarray, slots: Any, number: int, vectors: np.ndarray
     ) -> None:
-        """Write vectors of a network.
-
-        Parameters
-        ----------
-        records : structured array
-            All records.
-        slots : int, slice or ndarray of shape (B,)
-            Slots of the customers.
-        number : int
-            Number of the network.
-        vectors : ndarray of shape (V, H) or (B, V, H)
-            The vectors.
-        """
+        """Write the vectors of a network, (V, H) or (B, V, H), into slots."""
         if not len(self._wide):
             records["vectors"][slots, number] = vectors
             return
@@ -126,6 +106,11 @@ class CustomerStateTable:
     def any_customer(self) -> Any:
         """One of the customers, whose type all others have; None without any."""
         return next(iter(self._slots), None)
+
+    @property
+    def _used_slots(self) -> np.ndarray:
+        """Slots of all customers, shape (n,), int64."""
+        return np.fromiter(self._slots.values(), "int64", count=len(self))
 
     def find(self, customers: Sequence[Any]) -> np.ndarray:
         """Return the slot of each customer, -1 for unknown ones; shape (n,), int64."""
@@ -186,8 +171,7 @@ class CustomerStateTable:
 
     def last_seen_before(self, tick: Any) -> list[Any]:
         """Return the customers whose last event is before a time in ticks."""
-        slots = np.fromiter(self._slots.values(), "int64", count=len(self))
-        old = self.records["last"][slots] < tick
+        old = self.records["last"][self._used_slots] < tick
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
     def keep_latest(self, most: int, slot: int = -1) -> None:
@@ -203,7 +187,7 @@ class CustomerStateTable:
         """
         if len(self) <= most:
             return
-        slots = np.fromiter(self._slots.values(), "int64", count=len(self))
+        slots = self._used_slots
         n_freed = len(self) - most + most // _AT_ONCE
         # Stable: of equal times, customers who arrived first are forgotten first.
         by_last = np.argsort(self.records["last"][slots], kind="stable")
@@ -214,8 +198,7 @@ class CustomerStateTable:
 
     def to_arrays(self) -> tuple[list[Any], np.ndarray]:
         """Return all customers, and their records in the same order."""
-        slots = np.fromiter(self._slots.values(), "int64", count=len(self))
-        return list(self._slots), self.records[slots]
+        return list(self._slots), self.records[self._used_slots]
 
     def restore(self, customers: Sequence[Any], records: np.ndarray) -> None:
         """Replace all customers by those that `to_arrays` returned."""

@@ -76,19 +76,10 @@ class DecayedSums:
         return self.faded(before, since) + np.matmul(fade, numbers)
 
     def faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """Return counts and sums some ticks after the last event.
+        """Return counts and sums some ticks after the last events of B customers.
 
-        Parameters
-        ----------
-        records : ndarray of shape (B,), structured
-            Records of the customers.
-        since : ndarray of shape (B,)
-            Ticks since the last event; any number where there is no event.
-
-        Returns
-        -------
-        ndarray of shape (B, K, n_numbers), float64
-            Counts and sums at that time.
+        `since` (B,) may be any number where there is no event. Shape (B, K, n_numbers),
+        float64.
         """
         # Without events, `last` is no time: exp could overflow.
         since = np.where(records["count"] > 0, since, 0)

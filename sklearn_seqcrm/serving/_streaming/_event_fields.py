@@ -234,7 +234,6 @@ class EventRowEncoder:
 
     def __init__(self, encoder: EventEncoder) -> None:
         self._encoder = encoder
-        self._fields = EventFields(encoder)
         fields, layout = encoder.fields, encoder.layout
         # A dict is faster than `Vocabulary` for one level, which looks up many at once.
         self._codes = [
@@ -267,10 +266,6 @@ class EventRowEncoder:
             False,
         )
 
-    def read(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the fields of an event, see `EventFields.read`."""
-        return self._fields.read(event, "event")
-
     def encode(
         self, values: Mapping[str, Any], tick: Any, interarrival: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +274,7 @@ class EventRowEncoder:
         Parameters
         ----------
         values : mapping of str to object
-            Fields that `read` returned.
+            Fields that `EventFields.read` returned.
         tick : int or float
             Time of the event on the clock of the encoder.
         interarrival : float or None

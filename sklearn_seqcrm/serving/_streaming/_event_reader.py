@@ -108,12 +108,15 @@ class EventReader:
         The same reader in NumPy.
     adds_up : list of V bool
         Which vectors of a packed state are sums over all events.
+    n_states : int
+        Numbers of the hidden states for one event.
     """
 
     def __init__(self, reader: HistoryReader) -> None:
         self._reader = reader
         self._poolings = event_poolings(reader)
         self.step = StepReader(reader)
+        self.n_states = reader.hidden_size * len(reader.layers)
         self.adds_up = [False for layer in self.step.start.cells for _ in layer]
         for pooling, own in zip(self._poolings, self.step.start.poolings, strict=True):
             self.adds_up += [pooling.adds_up] * (len(own[0]) if own else 0)

@@ -115,19 +115,12 @@ class FittedPipeline(NamedTuple):
             - frozenset(learned.roles.columns),
         )
 
-    def inputs_of(self, rows: pd.DataFrame, sums: bool = False) -> Inputs:
-        """Return the inputs of the networks for rows with encoded histories.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            Rows.
-        sums : bool, default=False
-            Whether to compute the sums of the histories.
-        """
+    def inputs_of(self, rows: pd.DataFrame) -> Inputs:
+        """Return the inputs of the networks for rows with encoded histories."""
         frame = self.roles.select(rows, self.estimator).frame
         if self.statics is not None:
             frame = self.statics.transform(frame)
+        sums = self.estimator._objective.is_linear
         return read_inputs(self.estimator, frame, reset=False, sums=sums)
 
     def streaming_obstacle(self) -> str | None:

@@ -32,18 +32,20 @@ _WRITER = Writer("StreamingScorer.to_parquet", anew=_ADVICE, of_others=_ADVICE)
 
 
 def write_states(
-    streams: Mapping[Any, StreamedHistory], digest: str, path: Any
+    streams: Mapping[Any, StreamedHistory],
+    networks: Sequence[HistoryNetwork],
+    path: Any,
 ) -> None:
-    """Write the states of all customers.
+    """Write the states of all customers; an existing file is replaced at the end.
 
     Parameters
     ----------
     streams : mapping of str to StreamedHistory
         History columns.
-    digest : str
-        Digest of the networks that made the states.
+    networks : sequence of HistoryNetwork
+        Networks that made the states.
     path : str or path-like
-        File to write. An existing one is replaced once the new one is complete.
+        File to write.
     """
     import pyarrow as pa
 
@@ -56,7 +58,7 @@ def write_states(
             numbers = _as_arrow(records[field])
             columns[f"{i}_{field}"] = _filled_up(numbers, n_rows)
     note = {
-        "digest": digest,
+        "digest": _digest_of(streams, networks),
         "histories": [
             {"name": str(name), "n": len(one.states), "span": one.span}
             for name, one in streams.items()
@@ -68,17 +70,12 @@ def write_states(
     )
 
 
-def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) -> None:
+def read_states(
+    streams: Mapping[Any, StreamedHistory],
+    networks: Sequence[HistoryNetwork],
+    path: Any,
+) -> None:
     """Read states that `write_states` wrote, into streams without customers.
-
-    Parameters
-    ----------
-    streams : mapping of str to StreamedHistory
-        History columns.
-    digest : str
-        Digest of the networks.
-    path : str or path-like
-        File to read.
 
     Raises
     ------
@@ -89,6 +86,7 @@ def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) 
     table, note = read_sealed_table(path, _KEY, _WRITER)
     try:
         names = [one["name"] for one in note["histories"]]
+        digest = _digest_of(streams, networks)
         if names != [str(name) for name in streams] or note["digest"] != digest:
             raise ValueError(
                 f"The states in {path}, of the histories {names}, were made by another "
@@ -116,8 +114,8 @@ def _restore(stream: StreamedHistory, table: Any, prefix: str, path: Any) -> Non
     stream.forget_oldest()
 
 
-def digest_of(
-    networks: Sequence[HistoryNetwork], streams: Mapping[Any, StreamedHistory]
+def _digest_of(
+    streams: Mapping[Any, StreamedHistory], networks: Sequence[HistoryNetwork]
 ) -> str:
     """Return a digest of the encoding and the weights that make states."""
     found = hashlib.sha256()

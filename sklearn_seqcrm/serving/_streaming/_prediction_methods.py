@@ -27,17 +27,7 @@ class PredictionsMixin(ABC):
 
     @abstractmethod
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Compute the network outputs of rows from stored states, and pass them on.
-
-        Parameters
-        ----------
-        method : str
-            Method of the estimator, which takes the outputs in place of `X`.
-        rows, cutoff
-            As in `predict`.
-        *args
-            Further arguments of the method.
-        """
+        """Call a method of the estimator with the outputs of its networks for rows."""
 
     def predict(self, rows: pd.DataFrame, cutoff: Time | None = None) -> np.ndarray:
         """Predict the target of rows, their risks or the effects of treatments.

@@ -55,30 +55,11 @@ class StreamedLog(EncodedLog):
         self._sums = sums
 
     def row_features(self, rows: Rows) -> np.ndarray:
-        """Return the given row features, shape (n, n_row_features), float32.
-
-        Parameters
-        ----------
-        rows : Rows
-            Views of this log.
-        """
+        """Return the given row features of views of this log."""
         return self._features[rows.codes]
 
     def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return the given row features and sums, float32.
-
-        Parameters
-        ----------
-        rows : Rows
-            Views of this log.
-
-        Returns
-        -------
-        features : ndarray of shape (n, n_row_features)
-            Row features.
-        sums : ndarray of shape (n, n_sums)
-            Sums.
-        """
+        """Return the given row features and sums of views of this log."""
         return self._features[rows.codes], self._sums[rows.codes]
 
 
@@ -89,12 +70,8 @@ def streamed_histories(
 
     Parameters
     ----------
-    encoder : EventEncoder
-        Learned encoding of the history column.
-    features : ndarray of shape (n, n_row_features), float32
-        Row features.
-    sums : ndarray of shape (n, n_sums), float32
-        Sums; no columns if the estimator has no linear part.
+    encoder, features, sums : object
+        As in `StreamedLog`.
     cutoff : ndarray of shape (n,)
         Cutoffs on the clock of the encoder.
     """
@@ -105,17 +82,7 @@ def streamed_histories(
 
 
 def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[Any]:
-    """Return the ids of the customers of rows, in the form of the states.
-
-    Parameters
-    ----------
-    rows : DataFrame of shape (n, n_columns)
-        Rows.
-    name : str
-        Column of the customers.
-    known : hashable or None
-        One of the known customers, if there is any.
-    """
+    """Return the ids in a column of rows, in the form of `ids_like`."""
     if name not in rows.columns:
         raise KeyError(
             f"rows has no customer column {name!r}; it has {list(rows.columns)}."
@@ -156,25 +123,10 @@ def one_id_like(one: Any, known: Hashable | None, what: str) -> Any:
 def cutoffs_of(
     rows: pd.DataFrame, cutoff: Any, stream: StreamedHistory, exact: bool
 ) -> tuple[np.ndarray, bool]:
-    """Return the cutoffs of rows on the clock of a history column.
+    """Return the cutoffs of rows on the clock of a history column, shape (n,).
 
-    Parameters
-    ----------
-    rows : DataFrame of shape (n, n_columns)
-        Rows.
-    cutoff : str, datetime, number or None
-        Column of the cutoffs, one cutoff for all, or None for the last event.
-    stream : StreamedHistory
-        The history column.
-    exact : bool
-        Whether rows see the events at their cutoff.
-
-    Returns
-    -------
-    cutoffs : ndarray of shape (n,)
-        Cutoffs.
-    exact : bool
-        As given; True if `cutoff` is None.
+    `cutoff` is a column of the rows, one time for all, or None for the last event. Also
+    returns whether rows see the events at their cutoff: `exact`, and True with None.
     """
     clock = stream.encoder.clock
     if cutoff is None:

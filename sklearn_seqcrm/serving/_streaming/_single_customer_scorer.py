@@ -79,18 +79,10 @@ class SingleCustomerScorer:
 
         Parameters
         ----------
-        customer : id, or mapping of str to id
-            The customer, or one for each history column.
-        event : mapping or None
-            A new event, which the states are updated by first.
-        statics : mapping of str to object
-            Statics.
-        cutoff : datetime, number or None
-            Cutoff; None: the last event.
+        customer, event, statics, cutoff, on_accept : object
+            As in `StreamingScorer.score_one`. An event updates the states first.
         stream : StreamedHistory or None
             The history column of the event; None without one.
-        on_accept : callable or None, default=None
-            As in `StreamingScorer.score_one`.
         """
         streams = self._streams
         given = by_history(customer, streams, "customer")
@@ -140,19 +132,7 @@ class SingleCustomerScorer:
     ) -> int:
         """Update the state of a customer by a single event, without a score.
 
-        Parameters
-        ----------
-        event : mapping of str to object
-            The event, with its customer.
-        stream : StreamedHistory
-            The history column of the event.
-        on_accept : callable or None, default=None
-            As in `StreamingScorer.update`.
-
-        Returns
-        -------
-        int
-            1, or 0 for a late event that is left out.
+        Returns the number of events that were read: 0 for a late one that is left out.
         """
         key = stream.keys[0]
         require_key(event, key, "customer", "event")
@@ -181,23 +161,16 @@ class SingleCustomerScorer:
         self, event: Mapping[str, Any], stream: StreamedHistory, slot: int
     ) -> tuple[Any, dict[str, Any]]:
         """Return the tick of an event, None for a late one, and its fields."""
-        column = stream.keys[1]
+        column, clock = stream.keys[1], stream.encoder.clock
         require_key(event, column, "time", "event")
-        values = stream.row_encoder.read(event)
-        return self._tick_of(event[column], column, stream, slot), values
-
-    def _tick_of(
-        self, value: Any, column: str, stream: StreamedHistory, slot: int
-    ) -> Any:
-        """Return the tick of an event; None for a late one that is ignored."""
-        clock = stream.encoder.clock
-        tick = exact_tick_of(clock, value, f"event[{column!r}]")
+        values = stream.fields.read(event, "event")
+        tick = exact_tick_of(clock, event[column], f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
         if last is None or tick >= last or stream.joins_one(slot, tick):
-            return tick
+            return tick, values
         if self._ignore_late:
-            return None
+            return None, values
         raise ValueError(
             f"The event is at {clock.as_scalar(tick)}, before the last one of its "
             f"customer at {clock.as_scalar(last)}; states are updated in order of time "

@@ -210,17 +210,6 @@ class _Scaled:
         }
 
 
-class _LevelEncoder(Protocol):
-    """An encoder of columns of levels."""
-
-    @property
-    def categories_(self) -> Sequence[np.ndarray]:
-        """Levels of each column."""
-
-    def transform(self, X: pd.DataFrame) -> Any:
-        """Return rows of numbers, in which each column has its own."""
-
-
 class _ScaledTargets(NamedTuple):
     """Target encodings of levels, standardised."""
 
@@ -243,27 +232,34 @@ class _Levels:
     The encoder of the pipeline computes the row of each level once, so that its options
     (unknown and infrequent levels, ``drop``) need no code here. A row is that without
     levels, plus the difference that the level of each column makes.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Columns of levels.
+    encoder : OneHotEncoder, LevelEncoder or _ScaledTargets
+        Fitted encoder of these columns.
     """
 
-    def __init__(self, columns: Sequence[Any], one_hot: _LevelEncoder) -> None:
+    def __init__(self, columns: Sequence[Any], encoder: Any) -> None:
         self._columns = columns
-        self._without = self._rows_of(one_hot, 0, [None])[0]
+        self._without = self._rows_of(encoder, 0, [None])[0]
         # For each column: level -> difference to the row without any level.
         self._changes: list[dict[Any, np.ndarray]] = []
-        for i, levels in enumerate(one_hot.categories_):
+        for i, levels in enumerate(encoder.categories_):
             known = [one for one in levels.tolist() if isinstance(one, str)]
             new = f"not {known}"  # differs from each of them, whatever they are
-            rows = self._rows_of(one_hot, i, [*known, new]) - self._without
+            rows = self._rows_of(encoder, i, [*known, new]) - self._without
             self._changes.append(dict(zip([*known, None], rows, strict=True)))
 
-    def _rows_of(self, one_hot: _LevelEncoder, i: int, levels: list[Any]) -> np.ndarray:
+    def _rows_of(self, encoder: Any, i: int, levels: list[Any]) -> np.ndarray:
         """Encode rows that have levels in one column only."""
         columns = {
             name: levels if i == j else [None] * len(levels)
             for j, name in enumerate(self._columns)
         }
         frame = pd.DataFrame(columns, dtype=object)
-        return np.asarray(one_hot.transform(frame), dtype="float64")
+        return np.asarray(encoder.transform(frame), dtype="float64")
 
     def learned(self) -> dict[str, Any]:
         return {

@@ -23,7 +23,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     StoredVectors,
 )
 from sklearn_seqcrm.serving._streaming._decayed_sums import DecayedSums
-from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, EventRowEncoder
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
     portions,
@@ -65,9 +65,6 @@ class StreamedHistory:
         Learned encoding of its events.
     readers : sequence of EventReader
         One for each network.
-    n_states : int
-        Numbers of the hidden states of a network for one event, which limits how many
-        events are read at once.
     most : int or None
         Number of customers to remember; None: all.
     dtype : {"float32", "float16"}
@@ -77,8 +74,8 @@ class StreamedHistory:
 
     Attributes
     ----------
-    row_encoder : EventRowEncoder
-        The same encoding for a single event.
+    fields : EventFields
+        Readers of the fields of events.
     states : CustomerStateTable
         The records.
     span : tuple of (int, int) or (float, float), or None
@@ -91,7 +88,6 @@ class StreamedHistory:
         keys: tuple[str, str],
         encoder: EventEncoder,
         readers: Sequence[EventReader],
-        n_states: int,
         most: int | None,
         dtype: str,
         has_sums: bool,
@@ -99,14 +95,15 @@ class StreamedHistory:
         self.name = name
         self.keys = keys
         self.encoder = encoder
-        self.row_encoder = EventRowEncoder(encoder)
+        self.fields = EventFields(encoder)
+        self._row_encoder = EventRowEncoder(encoder)
         self.stored = StoredVectors(dtype, readers[0].adds_up)
         self._sums = DecayedSums(encoder.layout, has_sums)
         start = _start_record(encoder, readers, self.stored, self._sums)
         self.states = CustomerStateTable(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
-        self._n_states = n_states
+        self._n_states = readers[0].n_states  # limits the events read at once
         self._most = most
 
     # Events in ------------------------------------------------------------------------
@@ -120,28 +117,17 @@ class StreamedHistory:
             return late
         last = self.states.records["last"][slots[known]]
         first = arrivals.offsets[known]
+        layout = self.encoder.layout
         # Events of a customer are sorted: if the first one is not late, none is.
         # So the loop is over the few late customers only.
         for i in np.flatnonzero(arrivals.times[first] < last).tolist():
             own = slice(first[i], arrivals.offsets[known[i] + 1])
             times = arrivals.times[own]
-            slot = np.repeat(slots[known[i]], len(times))
-            late[own] = (times < last[i]) & ~self.joins(slot, times)
+            late[own] = times < last[i]
+            if layout.moments is not None:
+                slot = np.repeat(slots[known[i]], len(times))
+                late[own] &= ~joins(layout, self._times_in(slot), times)
         return late
-
-    def joins(self, slots: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Return which events join the open moment of their customer, (n,), bool.
-
-        Parameters
-        ----------
-        slots : ndarray of shape (n,), int64
-            Slots of known customers.
-        times : ndarray of shape (n,)
-            Times of an event of each, on the clock of the encoder.
-        """
-        if self.encoder.layout.moments is None:
-            return np.zeros(len(slots), dtype=bool)
-        return joins(self.encoder.layout, self._times_in(slots), times)
 
     def _times_in(self, slots: np.ndarray) -> dict[str, np.ndarray]:
         """Return copies of the fields of records by which moments are found."""
@@ -160,9 +146,10 @@ class StreamedHistory:
         for some in portions(arrivals.offsets):
             own = arrivals.of_customers(some)
             slots = self.states.add(own.customers)
-            joined = self.encoder.layout.moments is not None
-            take = self._take_moments if joined else self._take_events
-            take(encoder, slots, own)
+            if encoder.layout.moments is None:
+                self._take_events(encoder, slots, own)
+            else:
+                self._take_moments(encoder, slots, own)
             self.forget_oldest()
         self.span = span
 
@@ -178,7 +165,7 @@ class StreamedHistory:
         tick : int or float
             Time of the event, on the clock of the encoder.
         values : mapping of str to object
-            Fields of the event, as `row_encoder.read` returns them.
+            Fields of the event, as `EventFields.read` returns them.
         stays : bool, default=True
             Whether the customer is remembered even if the last events of all others are
             later.
@@ -193,12 +180,12 @@ class StreamedHistory:
             interarrival_of_moment = self._interarrival_if_earlier(slot, tick)
         is_earlier = not is_new and interarrival_of_moment is not None
         # Everything that may fail comes before the first change.
-        channels, codes = self.row_encoder.encode(values, tick, interarrival_of_moment)
+        channels, codes = self._row_encoder.encode(values, tick, interarrival_of_moment)
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
         record = records[slot]  # a view
-        # As in `advance`: 0 for a first event.
+        # As in `_advance_events`: 0 for a first event.
         unit = self.encoder.layout.time_unit
         in_units = 0.0 if np.isnan(interarrival) else interarrival / unit
         for number, reader in enumerate(self._readers):
@@ -211,10 +198,14 @@ class StreamedHistory:
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        if self.encoder.layout.moments is not None:
+        # The open moment, before `last` and `count` change.
+        moments = self.encoder.layout.moments
+        if moments is not None:
             record["n_moments"] += is_new
-        if self.encoder.layout.moments:
-            self._begin_moment(record, tick, is_new, is_earlier)
+        if moments and is_new:
+            record["before"] = record["last"] if record["count"] else tick
+        if moments and (is_new or is_earlier):
+            record["begin"] = tick
         own = records[slot : slot + 1]
         self._advance_sums(np.array([slot]), own, times, channels[None, None])
         self.span = span
@@ -248,15 +239,6 @@ class StreamedHistory:
             return np.nan
         return float(tick - record["before"])
 
-    def _begin_moment(
-        self, record: Any, tick: Any, is_new: bool, is_earlier: bool
-    ) -> None:
-        """Write the times of the open moment before `last` and `count` change."""
-        if is_new:
-            record["before"] = record["last"] if record["count"] else tick
-        if is_new or is_earlier:
-            record["begin"] = tick
-
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
         """Return `span` with new events between two times.
 
@@ -281,17 +263,7 @@ class StreamedHistory:
     def _take_events(
         self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
-        """Update the records of C customers by events, each of which is a step.
-
-        Parameters
-        ----------
-        encoder : EventEncoder
-            Encoder of the events.
-        slots : ndarray of shape (C,), int64
-            Slots of their customers.
-        arrivals : Arrivals
-            The events.
-        """
+        """Update records by events, each a step; `slots` are those of C customers."""
         times, starts = arrivals.times, arrivals.offsets[:-1]
         interarrival = interarrival_times(self._times_in(slots), times, starts)
         channels, codes = _encode(encoder, arrivals, interarrival)
@@ -300,12 +272,12 @@ class StreamedHistory:
         counts = np.diff(arrivals.offsets)
         for those, index in strides(starts, counts, self._n_states):  # (B,) and (B, T)
             numbers = (one[index] for one in (times, interarrival, channels, codes))
-            self.advance(slots[those], *numbers)
+            self._advance_events(slots[those], *numbers)
 
     def _take_moments(
         self, encoder: EventEncoder, slots: np.ndarray, arrivals: Arrivals
     ) -> None:
-        """Update the records by events that are joined; as `_take_events`."""
+        """Update records by events that are joined to moments, as `_take_events`."""
         layout, records = encoder.layout, self.states.records
         times, offsets = arrivals.times, arrivals.offsets
         record = self._times_in(slots)
@@ -353,7 +325,7 @@ class StreamedHistory:
             self._store(slots[those], number, after.map(torch.Tensor.numpy))
         weights[slots, number, place:] = moments[new.moments[ends]]
 
-    def advance(
+    def _advance_events(
         self,
         slots: np.ndarray,
         times: np.ndarray,
@@ -398,20 +370,16 @@ class StreamedHistory:
         times: np.ndarray,
         channels: np.ndarray,
     ) -> None:
-        """Update sums, times and counts; see `advance`, `before` are the records."""
-        records, last = self.states.records, self._last_after(before, times)
+        """Update sums, times and counts; `before` are the records of the slots."""
+        records, last = self.states.records, times[:, -1]
+        if self.encoder.layout.moments:  # then there are late events
+            is_late = (before["count"] > 0) & (last < before["last"])
+            last = np.where(is_late, before["last"], last)
         records["sums"][slots] = self._sums.after(before, times, channels, last)
         is_first = (before["count"] == 0) | (times[:, 0] < before["first"])
         records["first"][slots[is_first]] = times[is_first, 0]
         records["last"][slots] = last
         records["count"][slots] += times.shape[1]
-
-    def _last_after(self, before: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Return the time of the last event after events at times (B, T)."""
-        if not self.encoder.layout.moments:
-            return times[:, -1]
-        is_late = (before["count"] > 0) & (times[:, -1] < before["last"])
-        return np.where(is_late, before["last"], times[:, -1])
 
     # Rows out -------------------------------------------------------------------------
 
@@ -477,14 +445,12 @@ class StreamedHistory:
     def pooled(
         self, records: np.ndarray, cutoff: np.ndarray, number: int
     ) -> torch.Tensor:
-        """Return the pooled histories of customers, shape (n, output_size).
+        """Return the histories of customers pooled by one network, (n, output_size).
 
         Parameters
         ----------
-        records : ndarray of shape (n,), structured
-            Records of the customers.
-        cutoff : ndarray of shape (n,)
-            Cutoffs on the clock of the encoder.
+        records, cutoff : ndarray of shape (n,)
+            As in `features`.
         number : int
             Number of the network.
         """
@@ -495,17 +461,7 @@ class StreamedHistory:
         return torch.from_numpy(seen.reshape(len(records), -1))  # (n, P H)
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
-        """Return the pooled history of one customer, shape (output_size,), in NumPy.
-
-        Parameters
-        ----------
-        record : ndarray of shape (1,), structured
-            Record of the customer.
-        cutoff : int or float
-            Cutoff on the clock of the encoder.
-        number : int
-            Number of the network.
-        """
+        """Return `pooled` of one customer, with a record of shape (1,), in NumPy."""
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
         age = np.float32(since / self.encoder.layout.time_unit)

@@ -24,11 +24,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTabl
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._key_columns import key_columns
-from sklearn_seqcrm.serving._streaming._parquet import (
-    digest_of,
-    read_states,
-    write_states,
-)
+from sklearn_seqcrm.serving._streaming._parquet import read_states, write_states
 from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMixin
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
@@ -37,8 +33,6 @@ from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
-LATE = ("raise", "ignore")
-DTYPES = ("float32", "float16")
 # NumPy's defaults: under np.seterr(all="raise"), a number that fades to zero would
 # interrupt an update of several states, and a probability near 0 a prediction.
 _NUMPY: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
@@ -163,8 +157,8 @@ class StreamingScorer(PredictionsMixin):
         dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         check_flag(allow_exact_matches, "allow_exact_matches")
-        _check_choice(late, "late", LATE)
-        _check_choice(dtype, "dtype", DTYPES)
+        _check_choice(late, "late", ["raise", "ignore"])
+        _check_choice(dtype, "dtype", ["float32", "float16"])
         if max_customers is not None and not is_count(max_customers):
             raise ValueError(
                 f"max_customers must be a whole number, 1 or more; got "
@@ -193,15 +187,12 @@ class StreamingScorer(PredictionsMixin):
     def _make_streams(
         self, keys: Mapping[Any, tuple[str, str]]
     ) -> dict[Any, StreamedHistory]:
-        networks = self._parts.networks
-        first = networks[0].readers[0]
         return {
             name: StreamedHistory(
                 name,
                 own,
                 self._parts.encoders[name],
-                [EventReader(network.readers[i]) for network in networks],
-                first.hidden_size * len(first.layers),
+                [EventReader(network.readers[i]) for network in self._parts.networks],
                 self.max_customers,
                 self.dtype,
                 self._parts.estimator._objective.is_linear,
@@ -295,7 +286,9 @@ class StreamingScorer(PredictionsMixin):
                 return self._single_customer_scorer.take(single, stream, on_accept)
             with isolated_torch_settings("cpu"), torch.no_grad():
                 return self._take(
-                    Arrivals.of(events, *stream.keys, stream.encoder, stream.name),
+                    Arrivals.of(
+                        events, stream.keys, stream.fields, stream.encoder, stream.name
+                    ),
                     stream,
                     on_accept,
                 )
@@ -335,7 +328,7 @@ class StreamingScorer(PredictionsMixin):
     # Scores ---------------------------------------------------------------------------
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Compute the network outputs of rows; see `PredictionsMixin`."""
+        """Compute outputs from the states, which the method takes in place of `X`."""
         with (
             self._lock,
             np.errstate(**_NUMPY),
@@ -445,9 +438,9 @@ class StreamingScorer(PredictionsMixin):
         what = "customers to forget"
         ids = pd.Index(as_list(customers, "customers"), tupleize_cols=False)
         check_none_missing(pd.Series(ids), what)
-        chosen = self._streams if history is None else [self._stream(history).name]
+        chosen = self._streams_of(history)
         with self._lock:
-            all_states = [self._streams[name].states for name in chosen]
+            all_states = [stream.states for stream in chosen]
             known = [ids_like(ids, one.any_customer, what) for one in all_states]
             return sum(map(CustomerStateTable.forget, all_states, known))
 
@@ -467,13 +460,18 @@ class StreamingScorer(PredictionsMixin):
         int
             Number of states that were dropped.
         """
-        chosen = self._streams if history is None else [self._stream(history).name]
+        chosen = self._streams_of(history)
         with self._lock:
             n_freed = 0
-            for stream in (self._streams[name] for name in chosen):
+            for stream in chosen:
                 tick = tick_of(stream.encoder.clock, moment, "moment")
                 n_freed += stream.states.forget(stream.states.last_seen_before(tick))
             return n_freed
+
+    def _streams_of(self, history: Any) -> list[StreamedHistory]:
+        """Return one history column, or with None all of them."""
+        everything = list(self._streams.values())
+        return everything if history is None else [self._stream(history)]
 
     # Files ----------------------------------------------------------------------------
 
@@ -495,7 +493,7 @@ class StreamingScorer(PredictionsMixin):
             If customers have ids that Parquet cannot store.
         """
         with self._lock:
-            write_states(self._streams, self._digest(), path)
+            write_states(self._streams, self._parts.networks, path)
 
     @classmethod
     def from_parquet(
@@ -548,11 +546,8 @@ class StreamingScorer(PredictionsMixin):
             max_customers=max_customers,
             dtype=dtype,
         )
-        read_states(scorer._streams, scorer._digest(), path)
+        read_states(scorer._streams, scorer._parts.networks, path)
         return scorer
-
-    def _digest(self) -> str:
-        return digest_of(self._parts.networks, self._streams)
 
 
 def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
@@ -565,9 +560,9 @@ def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
     return estimator._objective.times(horizon, "horizon")
 
 
-def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
+def _check_choice(value: Any, name: str, choices: list[str]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
+        raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
 
 
 def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) -> None:

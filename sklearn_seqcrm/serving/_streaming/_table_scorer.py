@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
-from sklearn_seqcrm._recurrent.data import BatchPart, RowData
+from sklearn_seqcrm._recurrent.data import BatchPart
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
@@ -46,12 +46,7 @@ class TableScorer(NamedTuple):
     def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
         """Return the outputs of each network, shape (n, n_outputs), float64.
 
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            Customers and statics.
-        cutoff : str, datetime, number or None
-            As `StreamingScorer.predict` takes it.
+        Arguments are those of `StreamingScorer.predict`.
         """
         self._check(rows)
         if cutoff is None:
@@ -108,6 +103,7 @@ class TableScorer(NamedTuple):
         return slots, cutoffs
 
     def _outputs_of_some(self, rows: pd.DataFrame, views: _Views) -> list[np.ndarray]:
+        """Return the outputs of each network for customers in slots."""
         # The statics go through the pipeline's own steps, in a table whose histories
         # have no events: only cutoffs, and row features and sums from the states.
         records: _Views = {}
@@ -118,18 +114,13 @@ class TableScorer(NamedTuple):
             known = stream.features(*records[name])
             histories[name] = streamed_histories(stream.encoder, *known, cutoff)
         estimator = self.parts.estimator
-        sums = estimator._objective.is_linear
-        inputs = self.parts.inputs_of(rows.assign(**histories), sums)
-        return self._read_states(records, estimator._as_in_fit(inputs).data)
-
-    def _read_states(self, records: _Views, data: RowData) -> list[np.ndarray]:
-        """Return the outputs of each network for states and everything beside them."""
-        rows = BatchPart.of(data, slice(None), [])
+        inputs = self.parts.inputs_of(rows.assign(**histories))
+        beside = BatchPart.of(estimator._as_in_fit(inputs).data, slice(None), [])
         outputs = []
         for number, network in enumerate(self.parts.networks):
             pooled = [
                 stream.pooled(*records[name], number)
                 for name, stream in self.streams.items()
             ]
-            outputs.append(network.outputs_of_pooled(pooled, rows).double().numpy())
+            outputs.append(network.outputs_of_pooled(pooled, beside).double().numpy())
         return outputs

@@ -135,7 +135,7 @@ def test_an_event_that_joins_takes_no_step(monkeypatch):
         StepReader, "_step", lambda *args: steps.append(1) or step(*args)
     )
     fields = as_event(BASKETS.iloc[0][["amount", "kind", "due"]])
-    values = stream.row_encoder.read(fields)
+    values = stream.fields.read(fields, "event")
     day = stream.encoder.clock.ticks_per_day()
     for tick, n_steps in [(0.2, 0), (0.5, 0), (0.4, 0), (0.1, 0), (1.5, 2), (1.6, 2)]:
         stream.take_one("c1", int(tick * day), values)

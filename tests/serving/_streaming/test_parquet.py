@@ -62,7 +62,7 @@ def test_every_flipped_bit_is_found(file, read):
         bad[bit // 8] ^= 1 << bit % 8
         file.write_bytes(bad)
         with pytest.raises(ValueError, match=re.escape(f"{file} is damaged: ")) as info:
-            read_states({}, "", file)
+            read_states({}, [], file)
         assert "into a new scorer" in str(info.value)
     with pytest.raises(ValueError, match=re.escape(f"{file} is damaged: ")):
         read()
