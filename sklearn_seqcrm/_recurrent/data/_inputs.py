@@ -37,6 +37,7 @@ from sklearn_seqcrm._recurrent.data._sources import (
     change_all,
     join_moments,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray
 
@@ -366,7 +367,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
 
 
 def warn_if_all_empty(inputs: Inputs) -> None:
-    """Warn of history columns without any event, at the caller of `fit`."""
+    """Warn of history columns without any event."""
     for name, source in zip(inputs.names, inputs.data.sources, strict=True):
         if not (source.stop > source.start).any():
             warnings.warn(
@@ -374,7 +375,7 @@ def warn_if_all_empty(inputs: Inputs) -> None:
                 "model learns from statics alone. Do the customers and cutoffs of the "
                 "rows fit those of the log?",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=user_stacklevel(),
             )
 
 
