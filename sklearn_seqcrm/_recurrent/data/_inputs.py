@@ -133,6 +133,8 @@ def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
     beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
     found = [_unpad(tensors, prefix, beside) for prefix in prefixes]
     static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
+    if static.ndim != 2:
+        raise ValueError(f"'static' must have the shape (n, S); got {static.shape}.")
     if not np.isfinite(static).all():
         n_bad = int((~np.isfinite(static)).sum())
         raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
@@ -182,11 +184,18 @@ def _unpad(
             f"'{prefix}codes' must have the shape ({n_rows}, {n_steps}, C), like "
             f"'{prefix}values'; got {codes.shape}."
         )
-    channels, codes = values[real].astype("float32"), codes[real].astype("int32")
+    channels, given = values[real].astype("float32"), codes[real]
     n_bad = int((~np.isfinite(channels)).sum())
     if n_bad:
         raise ValueError(
             f"'{prefix}values' has {n_bad} missing or infinite values; fill them."
+        )
+    with np.errstate(invalid="ignore"):  # NaN and numbers beyond int32
+        codes = given.astype("int32")
+    if n_other := int((codes != given).sum()):
+        raise ValueError(
+            f"'{prefix}codes' has {n_other} values that are not integers up to "
+            f"{np.iinfo('int32').max}."
         )
     if codes.size and codes.min() < 0:
         raise ValueError(
