@@ -12,11 +12,11 @@ from sklearn_seqcrm._recurrent.data._batches import (
 )
 from sklearn_seqcrm._recurrent.data._inputs import (
     Inputs,
-    PaddedHistories,
     read_inputs,
     refuse_untrainable,
     warn_if_all_empty,
 )
+from sklearn_seqcrm._recurrent.data._padded_histories import PaddedHistories
 from sklearn_seqcrm._recurrent.data._ranks import (
     ALONE,
     Ranks,
@@ -30,7 +30,6 @@ from sklearn_seqcrm._recurrent.data._sources import (
     HistorySpec,
     IndexedFields,
     JoinedNumbers,
-    LevelCounts,
     MomentChannels,
     RowViews,
     Steps,

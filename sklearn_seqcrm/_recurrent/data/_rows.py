@@ -34,13 +34,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     IndexedFields,
-    LevelCounts,
     TensorFields,
 )
 
@@ -121,7 +121,7 @@ class Blocks(TensorFields):
 
 @dataclass(frozen=True)
 class SparseRows(TensorFields):
-    """Weights of the levels of one field in each step of a batch, as `LevelCounts`.
+    """Weights of the levels of one field in each step of a batch: a sparse matrix.
 
     Parameters
     ----------
@@ -138,11 +138,14 @@ class SparseRows(TensorFields):
     weights: Tensor
 
     @classmethod
-    def of(cls, counts: LevelCounts, is_step: np.ndarray) -> Self:
-        """Insert steps without entries where `is_step`, of shape (B * T,), is False."""
+    def of(cls, counts: csr_matrix, is_step: np.ndarray) -> Self:
+        """Insert steps without entries where `is_step`, of shape (B * T,), is False.
+
+        `counts`, of shape (n_steps, n_levels), are those of `count_levels`.
+        """
         lengths = np.zeros(len(is_step) + 1, "int64")
-        lengths[1:][is_step] = np.diff(counts.offsets)
-        arrays = np.cumsum(lengths), counts.levels, counts.weights
+        lengths[1:][is_step] = np.diff(counts.indptr)
+        arrays = np.cumsum(lengths), counts.indices, counts.data
         return cls(*map(torch.from_numpy, arrays))
 
 

@@ -15,8 +15,8 @@ vectors, and t of times::
 
     | mean of x | t of the first event | sum of facts / sqrt(n) | log n |
 
-Levels of a field enter as the sum of their vectors over sqrt(n); `LevelCounts` has the
-levels of all steps as rows of a sparse matrix.
+Levels of a field enter as the sum of their vectors over sqrt(n); `count_levels` returns
+the levels of steps as rows of a sparse matrix.
 """
 
 from __future__ import annotations
@@ -274,9 +274,8 @@ class JoinedNumbers:
         out[some, n_channels:-1] = sums[:, :n_decayed] / np.sqrt(n)
 
 
-@dataclass(frozen=True)
-class LevelCounts:
-    """Weights of the levels of one field in each step: the rows of a sparse matrix.
+def count_levels(codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> csr_matrix:
+    """Return the weights of the levels of one field in consecutive steps.
 
     The weight of a level is the number of its events over the square root of the number
     of all events of the step. Level 0, unseen in training, is left out. Levels of a
@@ -284,49 +283,30 @@ class LevelCounts:
 
     Parameters
     ----------
+    codes : ndarray of shape (n_events,), int32
+        Codes of the events, step by step.
     offsets : ndarray of shape (n_steps + 1,), int64
-        Step ``i`` has the entries ``offsets[i]:offsets[i + 1]``.
-    levels : ndarray of shape (n_entries,), int32
-        Levels.
-    weights : ndarray of shape (n_entries,), float32
-        Their weights.
+        Events of each step.
+    n_levels : int
+        Number of codes.
+
+    Returns
+    -------
+    csr_matrix of shape (n_steps, n_levels), float32
+        Weights.
     """
-
-    offsets: np.ndarray
-    levels: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def of(cls, codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> Self:
-        """Count the levels of consecutive steps.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (n_events,), int32
-            Codes of the events, step by step.
-        offsets : ndarray of shape (n_steps + 1,), int64
-            Events of each step.
-        n_levels : int
-            Number of codes.
-        """
-        counts = np.diff(offsets)
-        weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
-        is_seen = codes > 0
-        n_seen = np.append(0, np.cumsum(is_seen))[offsets]
-        shape = len(counts), max(n_levels, 1)
-        entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
-        matrix = csr_matrix(entries, shape)
-        matrix.sum_duplicates()
-        return cls(matrix.indptr.astype("int64"), matrix.indices, matrix.data)
-
-    def take(self, steps: np.ndarray) -> LevelCounts:
-        """Return the entries of some steps, shape (n,)."""
-        index, offsets = ranges(self.offsets[steps], self.offsets[steps + 1])
-        return LevelCounts(offsets, self.levels[index], self.weights[index])
+    counts = np.diff(offsets)
+    weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
+    is_seen = codes > 0
+    n_seen = np.append(0, np.cumsum(is_seen))[offsets]
+    entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
+    matrix = csr_matrix(entries, (len(counts), max(n_levels, 1)))
+    matrix.sum_duplicates()
+    return matrix
 
 
 class StepLevels:
-    """Levels of all coded fields in each step, which are counted when they are indexed.
+    """Levels of all coded fields in each step.
 
     Parameters
     ----------
@@ -334,34 +314,36 @@ class StepLevels:
         Codes of the events, or a stand-in that encodes them when it is indexed.
     begin, end : ndarray of shape (n_steps,), int64
         Events of each step.
-    n_levels : tuple of int
+    n_levels : sequence of int
         Number of codes of each field.
+    at_once : bool
+        Count the levels of all steps now; else those of some whenever it is indexed.
     """
 
     def __init__(
-        self, codes: Any, begin: np.ndarray, end: np.ndarray, n_levels: Sequence[int]
+        self,
+        codes: Any,
+        begin: np.ndarray,
+        end: np.ndarray,
+        n_levels: Sequence[int],
+        at_once: bool,
     ) -> None:
         self._codes, self._begin, self._end = codes, begin, end
-        self.n_levels = tuple(n_levels)
+        self._n_levels = n_levels
+        self._counts = self._count(np.arange(len(begin))) if at_once else None
 
-    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
-        """Return the entries of some steps, shape (n,), for each field."""
+    def __getitem__(self, steps: np.ndarray) -> list[csr_matrix]:
+        """Return `count_levels` of some steps, shape (n,), for each field."""
+        if self._counts is None:
+            return self._count(steps)
+        return [counts[steps] for counts in self._counts]
+
+    def _count(self, steps: np.ndarray) -> list[csr_matrix]:
         index, offsets = ranges(self._begin[steps], self._end[steps])
         codes = self._codes[index]  # (n_events, C)
         return [
-            LevelCounts.of(codes[:, i], offsets, n) for i, n in enumerate(self.n_levels)
+            count_levels(codes[:, i], offsets, n) for i, n in enumerate(self._n_levels)
         ]
-
-
-class _CountedLevels(StepLevels):
-    """Levels of all steps, which have been counted, for logs in memory."""
-
-    def __init__(self, levels: StepLevels) -> None:
-        super().__init__(levels._codes, levels._begin, levels._end, levels.n_levels)
-        self._counts = levels[np.arange(len(levels._begin))]
-
-    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
-        return [counts.take(steps) for counts in self._counts]
 
 
 @dataclass(frozen=True)
@@ -564,17 +546,15 @@ def join_moments(
     """
     assert spec.moments is not None
     channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
-    levels = StepLevels(events.codes, steps.begin, steps.end, spec.n_levels)
     if at_once:
         channels = channels[np.arange(len(channels))]
-        levels = _CountedLevels(levels)
     return replace(
         events,
         channels=channels,
         times=events.times[steps.end - 1],
         start=steps.start,
         stop=steps.stop,
-        levels=levels,
+        levels=StepLevels(events.codes, steps.begin, steps.end, spec.n_levels, at_once),
         views=RowViews(
             steps.head,
             steps.tail,

@@ -118,7 +118,7 @@ class OpenMoment(NamedTuple):
         )
 
     def join(self, places: MomentChannels) -> Array:
-        """Return the input of the cell, (..., D), as `JoinedNumbers` and `LevelCounts`.
+        """Return the input of the cell, (..., D), as `JoinedNumbers`, `count_levels`.
 
         For a moment without events it is finite.
         """
