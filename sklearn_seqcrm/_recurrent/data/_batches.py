@@ -15,11 +15,12 @@ from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
+    RowFields,
     n_weights,
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._sources import HistorySource, TensorFields
+from sklearn_seqcrm._recurrent.data._sources import HistorySource
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # small enough for stochastic training, large enough for little padding.
@@ -52,7 +53,7 @@ _MOST_STATES = 2**24
 
 
 @dataclass(frozen=True)
-class BatchPart(TensorFields):
+class BatchPart(RowFields):
     """Input of the network: the fields of `RowData` as tensors of n rows.
 
     Parameters
@@ -85,17 +86,6 @@ class BatchPart(TensorFields):
             for column in (data.static, data.weight, data.sums, data.offset)
         )
         return cls(histories, *tensors)
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.static)
-
-    @property
-    def linear_inputs(self) -> Tensor:
-        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
-        if self.sums is None:
-            return self.static
-        return torch.cat([self.static, self.sums], dim=1)
 
 
 class Batch:

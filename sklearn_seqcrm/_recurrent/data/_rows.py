@@ -38,6 +38,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     IndexedFields,
@@ -45,8 +46,27 @@ from sklearn_seqcrm._recurrent.data._sources import (
 )
 
 
+class RowFields(TensorFields):
+    """What `RowData` and parts of its batches have in common."""
+
+    static: Any
+    sums: Any
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.static)
+
+    @property
+    def linear_inputs(self) -> Array:
+        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
+        if self.sums is None:
+            return self.static
+        both = [self.static, self.sums]
+        return array_namespace(self.static).concatenate(both, axis=1)
+
+
 @dataclass(frozen=True)
-class RowData(IndexedFields):
+class RowData(IndexedFields, RowFields):
     """Inputs of a network, targets and weights of n rows.
 
     Parameters
@@ -72,17 +92,6 @@ class RowData(IndexedFields):
     weight: np.ndarray | None = None
     sums: np.ndarray | None = None
     offset: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.static)
-
-    @property
-    def linear_inputs(self) -> np.ndarray:
-        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
-        if self.sums is None:
-            return self.static
-        return np.concatenate([self.static, self.sums], axis=1)
 
 
 # Events of a block. Smaller blocks carry more states from block to block, in larger
@@ -338,23 +347,54 @@ def _place_rows(
         "ages": _in_typical_times(ages, source, in_block[:, :, None]),
         "place": torch.from_numpy(place),
     }
-    if not in_blocks:
-        return found
-    # Last event before each block; arbitrary for first blocks, which are masked below.
-    last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
-    durations = (last - before).reshape(-1, n_blocks)
-    durations[:, 0] = 0
+    if in_blocks:
+        found["blocks"] = _make_blocks(
+            source,
+            block,
+            visible,
+            in_block,
+            cutoffs,
+            times.reshape(len(at), n_blocks, length),
+        )
+    return found
+
+
+def _make_blocks(
+    source: HistorySource,
+    block: np.ndarray,
+    visible: np.ndarray,
+    seen: np.ndarray,
+    cutoffs: np.ndarray,
+    times: np.ndarray,
+) -> Blocks:
+    """Return the blocks of sequences.
+
+    Parameters
+    ----------
+    source : HistorySource
+        Steps.
+    block : ndarray of shape (C,), int64
+        Block of each chunk.
+    visible, seen : ndarray of shape (C, R), int64
+        Number of events of its sequence, and of its block, that each row sees.
+    cutoffs : ndarray of shape (C, R)
+        Cutoffs of the rows.
+    times : ndarray of shape (B, N, K)
+        Times of the steps.
+    """
+    last = times[:, :, -1]  # (B, N)
+    # Last event before each block; of first blocks, which have none, the first time.
+    before = np.concatenate([last[:, :1], last[:, :-1]], axis=1)
+    since = _in_typical_times(cutoffs - before.ravel()[block][:, None], source)
     # Without an event before the block, the carried state has decayed to nothing.
-    since = _in_typical_times(cutoffs - before[block][:, None], source).numpy()
-    since[visible < length] = np.inf
-    blocks = Blocks(
+    since[torch.from_numpy(visible < times.shape[2])] = torch.inf
+    return Blocks(
         torch.from_numpy(block),
-        torch.from_numpy(in_block),
-        torch.from_numpy(since),
-        _in_typical_times(last[:, None] - times, source).unflatten(0, (-1, n_blocks)),
-        _in_typical_times(durations, source),
+        torch.from_numpy(seen),
+        since,
+        _in_typical_times(last[:, :, None] - times, source),
+        _in_typical_times(last - before, source),
     )
-    return {**found, "blocks": blocks}
 
 
 def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

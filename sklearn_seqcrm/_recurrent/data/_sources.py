@@ -158,10 +158,9 @@ class Steps(NamedTuple):
         first = np.full(len(offsets), len(periods))
         np.minimum.at(first, customer, start[filled])
         own = np.searchsorted(offsets, begin, side="right") - 1
-        is_cut = (begin < last[own]) & (last[own] < end)
-        end[is_cut] = last[own[is_cut]]
-        is_cut = (begin < first[own]) & (first[own] < end)
-        begin[is_cut] = first[own[is_cut]]
+        first, last = first[own], last[own]
+        end = np.where((begin < last) & (last < end), last, end)
+        begin = np.where((begin < first) & (first < end), first, begin)
         return cls.of_moments(begin, end, start, stop)
 
     @classmethod
