@@ -7,7 +7,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.network import _reader
-from sklearn_seqcrm._recurrent.training import _training
+from sklearn_seqcrm._recurrent.training import _parameters
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_y
 from tests.neural_network.small_fits import COUNTS, Spy, X, Y
@@ -73,7 +73,7 @@ def test_continued_training_refuses_other_losses_and_devices():
     [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
 )
 def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
-    monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_parameters, "trains_in_bfloat16", lambda _: True)
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
     other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)

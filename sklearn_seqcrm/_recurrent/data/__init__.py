@@ -1,6 +1,13 @@
 """Rows, batches and padded tensors of ragged histories."""
 
-from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace, sigmoid
+from sklearn_seqcrm._recurrent.data._arrays import (
+    Array,
+    array_namespace,
+    at_least,
+    sigmoid,
+    softmax,
+    softplus,
+)
 from sklearn_seqcrm._recurrent.data._batches import (
     Batch,
     BatchIterator,

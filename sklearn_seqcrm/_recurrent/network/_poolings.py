@@ -38,8 +38,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import Array, HistoryBatch, array_namespace
-from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
+from sklearn_seqcrm._recurrent.data import (
+    Array,
+    HistoryBatch,
+    array_namespace,
+    at_least,
+)
+from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import float32_tensor, new_linear
 
 # Most blocks among which states are carried by one product of matrices.

@@ -13,8 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import Array, MomentChannels, array_namespace
-from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
+from sklearn_seqcrm._recurrent.data import (
+    Array,
+    MomentChannels,
+    array_namespace,
+    at_least,
+)
+from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings

@@ -23,14 +23,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
 )
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    drop_weightless,
-    exponent_of,
-    has_weight,
-    in_unit_of,
     is_multioutput,
-    mean_weight,
-    read_weight,
-    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
@@ -42,6 +35,15 @@ from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
 from sklearn_seqcrm._recurrent.objectives._treatments import (
     OutcomesByTreatment,
     TreatedOutcomes,
+)
+from sklearn_seqcrm._recurrent.objectives._weights import (
+    drop_weightless,
+    exponent_of,
+    has_weight,
+    in_unit_of,
+    mean_weight,
+    read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 

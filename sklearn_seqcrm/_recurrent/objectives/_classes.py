@@ -13,11 +13,10 @@ from scipy.special import logit
 from torch import Tensor, nn
 
 from sklearn_seqcrm._columns import read_labels, refuse_not_finite
-from sklearn_seqcrm._recurrent.data import Array, sigmoid
+from sklearn_seqcrm._recurrent.data import Array, sigmoid, softmax
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
     refuse_other_shape,
-    softmax,
 )
 from sklearn_seqcrm._typing import ClassWeight
 

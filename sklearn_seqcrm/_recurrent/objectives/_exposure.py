@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
-from sklearn_seqcrm._recurrent.objectives._objective import has_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
 class Exposure(NamedTuple):

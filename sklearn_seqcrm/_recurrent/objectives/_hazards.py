@@ -18,13 +18,8 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
-from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Objective,
-    softmax,
-    softplus,
-    with_weight,
-)
+from sklearn_seqcrm._recurrent.data import Array, softmax, softplus
+from sklearn_seqcrm._recurrent.objectives._objective import Objective
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     bin_and_share,
     duration_as_number,
@@ -33,6 +28,7 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     incidence_at_edges,
     refuse_outside,
 )
+from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # The number of bins of equal length grows with the longest time; a mistyped length may
 # mean millions.

@@ -15,10 +15,12 @@ from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    exponent_of,
-    has_weight,
     is_multioutput,
     refuse_other_shape,
+)
+from sklearn_seqcrm._recurrent.objectives._weights import (
+    exponent_of,
+    has_weight,
     with_weight,
 )
 

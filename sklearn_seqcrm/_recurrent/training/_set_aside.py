@@ -155,13 +155,11 @@ def _split_strata(
 
     If a stratum has one customer, this customer is in the training part.
     """
-    first = split_customers(customers, fraction, seed)
+    split = best = split_customers(customers, fraction, seed)
     if strata is None:
-        return first
-    n_strata = len(np.unique(strata))
-    best, most = first, (0, 0)
+        return split
+    n_strata, most = len(np.unique(strata)), (0, 0)
     rng = np.random.default_rng(seed)
-    split = first
     for _ in range(_MOST_DRAWS):
         n_train, n_valid = (len(np.unique(strata[rows])) for rows in split)
         if (n_train, n_valid) > most:
