@@ -92,6 +92,11 @@ class Inputs(NamedTuple):
         sums = self.data.sums
         return 0 if sums is None else sums.shape[1]
 
+    @property
+    def n_columns(self) -> int:
+        """Number of row features, statics and sums."""
+        return self.data.static.shape[1] + self.n_sums
+
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows, whose customers are numbered anew."""
         customers, labels = self.customers, self.labels
