@@ -35,8 +35,6 @@ from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRo
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    IndexedFields,
-    JoinedNumbers,
     MomentChannels,
     RowViews,
     Steps,

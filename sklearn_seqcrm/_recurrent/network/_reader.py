@@ -269,15 +269,10 @@ class HistoryReader(nn.Module):
         self.event_size = (spec.moments or spec).n_channels + size_of_vectors
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
-            layer = nn.ModuleList()
-            for _ in range(2 if bidirectional else 1):
-                direction = without_drawing(
-                    self.cell.layer, max(size, 1), hidden_size, batch_first=True
-                )
-                draw_weights(direction, hidden_size, generator)
-                if cell == "lstm":
-                    open_forget_gates(direction)
-                layer.append(direction)
+            layer = nn.ModuleList(
+                _new_direction(cell, max(size, 1), hidden_size, generator)
+                for _ in range(2 if bidirectional else 1)
+            )
             self.layers.append(layer)
             size = hidden_size * len(layer)
         self.dropout = Dropout(dropout)
@@ -439,6 +434,18 @@ class HistoryReader(nn.Module):
             own.append(pooling.pool(outputs, batch))  # (C, R, P H')
         means = [weighted_sums(weights, outputs, batch)] if weights else []
         return join([*before, *means, *after]).flatten(0, 1)
+
+
+def _new_direction(
+    cell: str, n_inputs: int, hidden_size: int, generator: torch.Generator
+) -> nn.Module:
+    """Make a recurrent layer of one direction, with drawn weights."""
+    layer = CELLS[cell].layer
+    made = without_drawing(layer, n_inputs, hidden_size, batch_first=True)
+    draw_weights(made, hidden_size, generator)
+    if cell == "lstm":
+        open_forget_gates(made)
+    return made
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:

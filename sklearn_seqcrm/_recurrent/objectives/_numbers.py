@@ -162,7 +162,9 @@ class Number(Objective):
         """Learn center and scale of each target from the rows with a weight."""
         y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
-        columns = [self._learn_one(column, weight) for column in _columns(y).T]
+        columns = [
+            self._learn_one(column, weight) for column in y.reshape(len(y), -1).T
+        ]
         self.exponent, self.center, self.scale = map(
             np.array, zip(*columns, strict=True)
         )
@@ -198,7 +200,7 @@ class Number(Objective):
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return scaled targets, of the shape of `y`, float32."""
         with np.errstate(over="ignore"):
-            quotients = np.ldexp(_columns(y), -self.exponent)
+            quotients = np.ldexp(y.reshape(len(y), -1), -self.exponent)
             target = self._scaled(quotients).astype("float32")
         bad = np.isinf(target).any(axis=1)
         if weight is not None:
@@ -340,7 +342,8 @@ def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
 
 def column_means(y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Return the weighted mean of each target, shape (k,)."""
-    return np.average(_columns(y).astype("float64"), axis=0, weights=weight)
+    columns = y.reshape(len(y), -1).astype("float64")
+    return np.average(columns, axis=0, weights=weight)
 
 
 def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
@@ -351,8 +354,3 @@ def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) ->
     # targets, where exactly this share lies at or below the first of them.
     least = below[-1] * share * (1 - 1e-9)
     return float(y[order][np.searchsorted(below, least)])
-
-
-def _columns(y: np.ndarray) -> np.ndarray:
-    """Return targets as columns, shape (n, k)."""
-    return y.reshape(len(y), -1)
