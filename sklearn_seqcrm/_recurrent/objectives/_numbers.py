@@ -162,13 +162,10 @@ class Number(Objective):
         """Learn center and scale of each target from the rows with a weight."""
         y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
-        columns = [
-            self._learn_one(column, weight) for column in y.reshape(len(y), -1).T
-        ]
-        self.exponent, self.center, self.scale = map(
-            np.array, zip(*columns, strict=True)
-        )
-        self.n_targets = len(columns)
+        targets = y.reshape(len(y), -1).T
+        learned = zip(*(self._learn_one(one, weight) for one in targets), strict=True)
+        self.exponent, self.center, self.scale = map(np.array, learned)
+        self.n_targets = len(targets)
         self.n_outputs = self.n_parameters * self.n_targets
 
     def _learn_one(

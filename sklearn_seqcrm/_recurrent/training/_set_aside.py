@@ -59,14 +59,14 @@ def set_aside(
     valid : RowData or None
         Validation rows; None without early stopping.
     """
-    valid: RowData | None
+    valid: RowData | None = None
     if split is not None:
         data, valid = data.take(split.train), data.take(split.valid)
-    else:
-        early_stopping, share = estimator.early_stopping, estimator.validation_fraction
-        data, valid = set_customers_aside(
-            data, customers, early_stopping, share, seed, strata
+    elif stops_early(estimator.early_stopping, customers):
+        train, aside = draw_customers(
+            customers, estimator.validation_fraction, seed, strata
         )
+        data, valid = data.take(train), data.take(aside)
     # Only now: if the split raised an error, the old net keeps its batch size.
     estimator.batch_size_ = net.batch_size = batch_size
     if valid is not None:
@@ -76,67 +76,15 @@ def set_aside(
     return data, valid
 
 
-def set_customers_aside(
-    data: RowData,
-    customers: np.ndarray,
-    early_stopping: bool | str,
-    fraction: float | str,
-    seed: int,
-    strata: np.ndarray | None = None,
-) -> tuple[RowData, RowData | None]:
-    """Split rows for early stopping, all rows of a customer on one side.
-
-    Parameters
-    ----------
-    data : RowData
-        Rows to be split.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    early_stopping : bool or "auto"
-        Whether to split. ``"auto"``: with at least 50 customers, or 1,000 rows of
-        several customers.
-    fraction : float or "auto"
-        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
-        customers, up to 0.2.
-    seed : int
-        Seed of the choice.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides if possible.
-
-    Returns
-    -------
-    train : RowData
-        Rows to learn from.
-    valid : RowData or None
-        Rows set aside, if any.
-
-    Raises
-    ------
-    ValueError
-        If `early_stopping` is True, and all rows belong to one customer.
-    """
-    if not stops_early(early_stopping, customers):
-        return data, None
-    n_customers = len(np.unique(customers))
-    if n_customers < 2:
-        raise ValueError(
-            "early_stopping=True sets customers aside for validation, but all "
-            f"{len(data)} rows belong to one customer; use early_stopping=False."
-        )
-    if fraction == "auto":
-        share = _CUSTOMERS_ASIDE / n_customers
-        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    train, valid = _split_strata(customers, float(fraction), seed, strata)
-    return data.take(train), data.take(valid)
-
-
 def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
     """Return whether training on rows of these customers stops early.
 
+    ``"auto"`` does with at least 50 customers, or 1,000 rows of several customers.
+
     Parameters
     ----------
     early_stopping : bool or "auto"
-        As in `set_customers_aside`.
+        Parameter of the estimator.
     customers : ndarray of shape (n,)
         Number of the customer of each row.
     """
@@ -148,14 +96,46 @@ def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
     )
 
 
-def _split_strata(
-    customers: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None
+def draw_customers(
+    customers: np.ndarray,
+    fraction: float | str,
+    seed: int,
+    strata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw customers until each stratum has rows on both sides, at least in training.
+    """Draw customers, and return their rows and those of all others.
 
-    If a stratum has one customer, this customer is in the training part.
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+    fraction : float or "auto"
+        Share of the customers to draw. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
+    seed : int
+        Seed of the draws.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides if possible, at least in training.
+
+    Returns
+    -------
+    train, valid : ndarray of int64
+        Rows of the customers that are not drawn, and of those that are.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one customer.
     """
-    split = best = split_customers(customers, fraction, seed)
+    n_customers = len(np.unique(customers))
+    if n_customers < 2:
+        raise ValueError(
+            "early_stopping=True sets customers aside for validation, but all "
+            f"{len(customers)} rows belong to one customer; use early_stopping=False."
+        )
+    if fraction == "auto":
+        share = _CUSTOMERS_ASIDE / n_customers
+        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
+    split = best = split_customers(customers, float(fraction), seed)
     if strata is None:
         return split
     n_strata, most = len(np.unique(strata)), (0, 0)
@@ -166,5 +146,6 @@ def _split_strata(
             best, most = split, (n_train, n_valid)
         if most == (n_strata, n_strata):
             break
-        split = split_customers(customers, fraction, int(rng.integers(2**31 - 1)))
+        draw = int(rng.integers(2**31 - 1))
+        split = split_customers(customers, float(fraction), draw)
     return best
