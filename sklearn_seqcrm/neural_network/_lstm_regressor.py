@@ -62,7 +62,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also read each history backwards. Rows of one customer then cannot share a
+        Also process each history backwards. Rows of one customer then cannot share a
         pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
@@ -407,7 +407,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            a parameter is out of range, `pretrained` reads other events or sizes,
+            a parameter is out of range, `pretrained` has other events or sizes,
             there is no column `exposure` or it is not larger than 0, or the machine
             lacks `device` or, to train, `precision`.
         """

@@ -370,17 +370,7 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
 def steps_of_parts(net: Any, training: bool) -> dict[str, int]:
     """Return how many padded steps a part of a batch has, for `BatchIterator`.
 
-    Parameters
-    ----------
-    net : skorch net
-        Has the sizes of its module as ``module__hidden_size`` and so on.
-    training : bool
-        Whether gradients are computed.
-
-    Returns
-    -------
-    dict of str to int
-        ``steps_at_once`` and ``most_steps``.
+    A skorch net has the sizes of its module as ``module__hidden_size`` and so on.
     """
     n_states = net.module__hidden_size * net.module__num_layers
     n_states *= 1 + net.module__bidirectional

@@ -166,14 +166,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     """Raise a ValueError for statics that are too large to be trained on.
 
     Gradients are proportional to the statics, and their squares must be finite in
-    float32.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator that read `inputs`.
-    inputs : Inputs
-        Rows as `read_inputs` returns them.
+    float32. `estimator` is that which has read `inputs`.
     """
     counts = (np.abs(inputs.data.static) > _LARGEST_STATIC).sum(axis=0)
     if not counts.any():
@@ -328,15 +321,11 @@ def history_source(array: HistoryArray) -> HistorySource:
     return join_moments(source, steps, spec, at_once=not log.is_on_disk)
 
 
-def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
-    """Return numeric statics as float32, shape (n, S).
+def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:
+    """Return numbers, booleans or durations as float32, shape (n, S).
 
-    Parameters
-    ----------
-    statics : DataFrame of shape (n, S)
-        Numbers, booleans or durations.
-    exposure : str or None, default=None
-        Name of the exposure column, if there is one.
+    Errors name the columns with values that are missing or too large, and `exposure`,
+    the name of the exposure column or None.
     """
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:

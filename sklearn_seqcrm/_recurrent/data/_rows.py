@@ -304,23 +304,9 @@ def _place_rows(
 ) -> dict[str, Any]:
     """Assign slots to rows, in blocks of their sequences if that is faster.
 
-    Parameters
-    ----------
-    source : HistorySource
-        Steps.
-    rows : ndarray of shape (n,), int64
-        Rows, sequence by sequence.
-    at : ndarray of shape (B,), int64
-        Position in `rows` of the first row of each sequence.
-    sequence : ndarray of shape (n,), int64
-        Sequence of each row.
-    lengths : ndarray of shape (B,), int64
-        Number of steps of each sequence.
-
-    Returns
-    -------
-    dict
-        Fields of a `HistoryBatch`.
+    `rows` (n,) are sequence by sequence, with the number of the `sequence` of each.
+    Sequences have their first row `at` a position in `rows` and `lengths`, both (B,).
+    Returns fields of a `HistoryBatch`.
     """
     seen, n_steps = source.lengths[rows], max(1, int(lengths.max()))
     n_slots = int(np.diff(at, append=len(rows)).max())
@@ -367,20 +353,10 @@ def _make_blocks(
     cutoffs: np.ndarray,
     times: np.ndarray,
 ) -> Blocks:
-    """Return the blocks of sequences.
+    """Return the blocks of sequences, given the `times` of their steps (B, N, K).
 
-    Parameters
-    ----------
-    source : HistorySource
-        Steps.
-    block : ndarray of shape (C,), int64
-        Block of each chunk.
-    visible, seen : ndarray of shape (C, R), int64
-        Number of events of its sequence, and of its block, that each row sees.
-    cutoffs : ndarray of shape (C, R)
-        Cutoffs of the rows.
-    times : ndarray of shape (B, N, K)
-        Times of the steps.
+    Chunks have a `block` (C,). Rows (C, R) see a number of events of their sequence
+    (`visible`) and of their block (`seen`) before their `cutoffs`.
     """
     last = times[:, :, -1]  # (B, N)
     # Last event before each block; of first blocks, which have none, the first time.

@@ -493,7 +493,7 @@ def _states_before_blocks(
     before = carry_over(kept.transpose(1, 2), sums)
     before = before.transpose(1, 2).flatten(0, 1)  # (B * N, P, H + 1)
     weight = before[:, :, -1]
-    # Beside outputs, weights get a gradient, which is thrown away unless weights are
+    # Beside outputs, weights get a gradient, which is needed only if weights are
     # learned. It took up to a tenth of training with a row before each event.
     return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
 

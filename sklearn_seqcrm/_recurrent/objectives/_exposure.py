@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
+from sklearn_seqcrm._recurrent.data import Ranks, RowData
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
@@ -55,20 +55,12 @@ class Exposure(NamedTuple):
 
 
 def learn_exposure(
-    data: RowData, weight: np.ndarray | None, column: int, ranks: Ranks = ALONE
+    data: RowData, weight: np.ndarray | None, column: int, ranks: Ranks
 ) -> Exposure:
     """Learn the mean exposure from the rows with a weight.
 
-    Parameters
-    ----------
-    data : RowData
-        Rows as they have been read.
-    weight : ndarray of shape (n,) or None
-        Their weights.
-    column : int
-        Position of the exposure among their row features and statics.
-    ranks : Ranks, default=ALONE
-        The processes that have the rows; `weight` is that of all of them.
+    `data` are the rows of this rank, and `weight` those of all ranks. `column` is the
+    position of the exposure among row features and statics.
     """
     found = ranks.concatenate(data.static[:, column].astype("float64"))
     if weight is not None:

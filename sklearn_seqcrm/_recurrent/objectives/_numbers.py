@@ -253,21 +253,10 @@ class Number(Objective):
         weight: np.ndarray | None,
         offset: np.ndarray,
     ) -> np.ndarray:
-        """Return by how much slopes over the offset should exceed 1.
+        """Return by how much slopes over the offset should exceed 1, (n_outputs,).
 
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs), float64
-            Outputs of one network for all rows, with slopes of 1.
-        target, weight
-            As in `adjust`.
-        offset : ndarray of shape (n,)
-            Logarithm of the exposure of each row.
-
-        Returns
-        -------
-        ndarray of shape (n_outputs,)
-            0 for outputs without an offset.
+        It is 0 for outputs without an offset. `outputs` are those of one network with
+        slopes of 1; the others are fields of `RowData`.
         """
         y, mean = self._targets_and_means([outputs], target)
         excess = np.zeros((self.n_targets, self.n_parameters))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import ALONE, Inputs, Ranks, RowData
+from sklearn_seqcrm._recurrent.data import Inputs, Ranks, RowData
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
 
 # Weights below this share of the largest one are 0 in float32.
@@ -56,9 +56,7 @@ def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
     return weight
 
 
-def read_weight(
-    sample_weight: Any, data: RowData, ranks: Ranks = ALONE
-) -> np.ndarray | None:
+def read_weight(sample_weight: Any, data: RowData, ranks: Ranks) -> np.ndarray | None:
     """Return validated weights of the rows of all ranks, float64, or None.
 
     Raises

@@ -103,18 +103,8 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 def keep_network_parameters(estimator: Any, is_continuation: bool) -> None:
     """Store the parameters of new networks, or refuse changes to existing ones.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with validated parameters. Its `nets_` are deleted unless training
-        continues: if this fit fails, they would not match the other attributes.
-    is_continuation : bool
-        Whether training of ``estimator.nets_`` continues.
-
-    Raises
-    ------
-    ValueError
-        If the device or the architecture of existing networks would change.
+    Unless the training of ``estimator.nets_`` continues (`is_continuation`), these are
+    deleted: if this fit fails, they would not match the other attributes.
     """
     now = _network_parameters(estimator)
     if is_continuation:

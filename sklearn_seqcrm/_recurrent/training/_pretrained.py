@@ -16,21 +16,9 @@ _SIZES = ("cell", "hidden_size", "num_layers")
 
 
 def refuse_other_architecture(estimator: Any) -> None:
-    """Raise an error if the weights of ``estimator.pretrained`` do not fit.
+    """Refuse what is no event model, not fitted, or of another architecture.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with the parameter `pretrained`.
-
-    Raises
-    ------
-    TypeError
-        If `pretrained` is not an event model.
-    NotFittedError
-        If it has not been fitted.
-    ValueError
-        If its architecture differs.
+    `estimator` has the parameter `pretrained`.
     """
     pretrained, name = estimator.pretrained, type(estimator).__name__
     if pretrained is None:
@@ -68,20 +56,8 @@ def copy_pretrained_weights(
 ) -> None:
     """Copy the embeddings and recurrent layers of a fitted event model.
 
-    Parameters
-    ----------
-    pretrained : LSTMEventModel
-        The fitted model.
-    readers : sequence of HistoryReader
-        One for each history column.
-    specs : sequence of HistorySpec
-        Sizes and digests of the history columns. Weights are copied for columns that
-        are encoded as the events of `pretrained`.
-
-    Raises
-    ------
-    ValueError
-        If no column is.
+    They are copied into the readers of history columns that are encoded as the events
+    of `pretrained`. Raises a ValueError if there are none.
     """
     learned, [encoder] = pretrained.net_.module_.reader, pretrained._encoders.values()
     # Equal digests: the same channels, levels and scales of single events. Row features
