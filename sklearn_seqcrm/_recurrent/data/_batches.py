@@ -54,20 +54,9 @@ _MOST_STATES = 2**24
 
 @dataclass(frozen=True)
 class BatchPart(RowFields):
-    """Input of the network: the fields of `RowData` as tensors of n rows.
+    """Input of the network: a `HistoryBatch` for each history column of some rows.
 
-    Parameters
-    ----------
-    histories : list of HistoryBatch
-        One for each history column.
-    static : Tensor of shape (n, S), float32
-        Row features and statics.
-    weight : Tensor of shape (n,), float32, or None
-        Weight of each row in the loss.
-    sums : Tensor of shape (n, n_sums), float32, or None
-        Sums of the histories.
-    offset : Tensor of shape (n,), float32, or None
-        Logarithm of the exposure.
+    The other fields are those of `RowData`, as tensors.
     """
 
     histories: list[HistoryBatch]

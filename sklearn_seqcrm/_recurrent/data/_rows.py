@@ -249,14 +249,7 @@ def starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
 def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     """Gather the sequences of some rows, padded to their own longest.
 
-    Parameters
-    ----------
-    source : HistorySource
-        Events, and the rows that view them.
-    rows : ndarray of int
-        Rows; rows of a sequence adjoin.
-    share : bool
-        Let rows that see the same first steps share a sequence.
+    `share` lets rows that see the same first steps share a sequence; they adjoin.
     """
     seen, sequences = source.lengths[rows], source.sequences[rows]
     new = starts_sequence(sequences, share)

@@ -138,12 +138,7 @@ class Steps(NamedTuple):
     def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
         """Find the moments of a log, and the steps of rows.
 
-        Parameters
-        ----------
-        log : EncodedLog
-            The log; its layout defines moments.
-        start, stop : ndarray of shape (n,), int64
-            Row ``i`` sees the events ``start[i]:stop[i]``.
+        Row ``i`` sees the events ``start[i]:stop[i]``. The layout defines moments.
         """
         offsets = log.timeline.offsets
         periods = log.layout.periods(log.timeline.times)
@@ -169,12 +164,8 @@ class Steps(NamedTuple):
     ) -> Self:
         """Return the steps of rows that see some moments whole and some in part.
 
-        Parameters
-        ----------
-        begin, end : ndarray of shape (n_moments,), int64
-            Events of each whole moment, ascending.
-        start, stop : ndarray of shape (n,), int64
-            As in `of`.
+        Whole moments have the events ``begin[j]:end[j]``, ascending. Row ``i`` sees the
+        events ``start[i]:stop[i]``.
         """
         is_empty = start >= stop
         first_step = np.searchsorted(begin, start, side="right") - 1
@@ -220,16 +211,9 @@ class Steps(NamedTuple):
 class JoinedNumbers:
     """Channels of steps, which are joined when they are indexed.
 
-    A stand-in for an array of shape (n_steps, n_joined), float32.
-
-    Parameters
-    ----------
-    channels : array of shape (n_events, n_channels)
-        Channels of the events, or a stand-in that encodes them when it is indexed.
-    begin, end : ndarray of shape (n_steps,), int64
-        Events of each step.
-    places : MomentChannels
-        Positions of the channels.
+    A stand-in for an array of shape (n_steps, n_joined), float32. Step ``i`` has the
+    events ``begin[i]:end[i]`` of `channels`, of shape (n_events, n_channels): an array,
+    or a stand-in that encodes events when it is indexed.
     """
 
     def __init__(
@@ -280,19 +264,8 @@ def count_levels(codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> csr_m
     of all events of the step. Level 0, unseen in training, is left out. Levels of a
     step are sorted, so that their order in the log does not matter.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int32
-        Codes of the events, step by step.
-    offsets : ndarray of shape (n_steps + 1,), int64
-        Events of each step.
-    n_levels : int
-        Number of codes.
-
-    Returns
-    -------
-    csr_matrix of shape (n_steps, n_levels), float32
-        Weights.
+    Step ``i`` has the events ``offsets[i]:offsets[i + 1]`` of `codes`. The result has
+    the shape (n_steps, n_levels), float32.
     """
     counts = np.diff(offsets)
     weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
@@ -307,16 +280,9 @@ def count_levels(codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> csr_m
 class StepLevels:
     """Levels of all coded fields in each step.
 
-    Parameters
-    ----------
-    codes : array of shape (n_events, C), int32
-        Codes of the events, or a stand-in that encodes them when it is indexed.
-    begin, end : ndarray of shape (n_steps,), int64
-        Events of each step.
-    n_levels : sequence of int
-        Number of codes of each field.
-    at_once : bool
-        Count the levels of all steps now; else those of some whenever it is indexed.
+    Step ``i`` has the events ``begin[i]:end[i]`` of `codes`, of shape (n_events, C): an
+    array, or a stand-in that encodes events when it is indexed. `at_once` counts the
+    levels of all steps now, and otherwise those of some whenever it is indexed.
     """
 
     def __init__(
@@ -443,17 +409,8 @@ class HistorySource(IndexedFields):
     def visible_events(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the events that some rows see, and the steps that they are part of.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int64
-            Rows.
-
-        Returns
-        -------
-        index : ndarray of shape (n_visible,), int64
-            Positions of the events in `events`, row by row.
-        step : ndarray of shape (n_visible,), int64
-            Number of the step in its row, from 0 on.
+        Both are int64 of shape (n_visible,), row by row: positions in `events`, and
+        numbers of steps of the row, from 0 on.
         """
         start, stop = self.events.start[rows], self.events.stop[rows]
         index, _ = ranges(start, stop)
@@ -474,21 +431,10 @@ class HistorySource(IndexedFields):
     def positions(
         self, rows: np.ndarray, lengths: np.ndarray, steps: np.ndarray
     ) -> np.ndarray:
-        """Return the steps of some sequences.
+        """Return the positions of the steps of some sequences, shape (B, T), int64.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int64
-            A row of each sequence.
-        lengths : ndarray of shape (B,), int64
-            Number of steps of each sequence.
-        steps : ndarray of shape (T,), int64
-            Numbers of steps in a sequence, from 0 on.
-
-        Returns
-        -------
-        ndarray of shape (B, T), int64
-            Positions in the source. The last step of a sequence is repeated.
+        A sequence is given by one of its `rows` (B,), and has `lengths` (B,) steps, of
+        which it returns those with the numbers `steps` (T,). The last one is repeated.
         """
         last = np.maximum(lengths - 1, 0)[:, None]  # (B, 1)
         index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)
@@ -530,18 +476,10 @@ class RowViews(IndexedFields):
 def join_moments(
     events: HistorySource, steps: Steps, spec: HistorySpec, *, at_once: bool = True
 ) -> HistorySource:
-    """Return a source whose steps are moments.
+    """Return a source whose steps are moments of the events of another one.
 
-    Parameters
-    ----------
-    events : HistorySource
-        Encoded events, and the rows' views of them.
-    steps : Steps
-        Moments of the events.
-    spec : HistorySpec
-        Sizes; its moments are not None.
-    at_once : bool, default=True
-        Join all moments now; else those of a batch, whenever one is made.
+    `at_once` joins all moments now, and otherwise those of a batch, whenever one is
+    made.
     """
     assert spec.moments is not None
     channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)

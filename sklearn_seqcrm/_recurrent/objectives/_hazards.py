@@ -130,21 +130,10 @@ def _equal_edges(length: float, end: float) -> np.ndarray:
 def kaplan_meier(
     event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Kaplan-Meier estimate of the survival after each time of an event.
+    """Return the distinct times of events and the Kaplan-Meier survival after each.
 
-    Parameters
-    ----------
-    event : ndarray of shape (n,), bool
-        Whether time ended with an event, in one row at least.
-    time : ndarray of shape (n,), float64
-        Time to the event, or to censoring.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-
-    Returns
-    -------
-    moments, survival : ndarray of shape (n_moments,)
-        Distinct times of events, ascending, and the survival after each.
+    Both have the shape (n_moments,), times ascending. `event` (n,) is whether a time
+    ended with an event, in one row at least, and not by censoring.
     """
     moments, place = np.unique(time, return_inverse=True)
     weight = np.ones(len(time)) if weight is None else weight

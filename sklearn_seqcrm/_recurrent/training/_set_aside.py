@@ -30,34 +30,11 @@ def set_aside(
     seed: int,
     strata: np.ndarray | None = None,
 ) -> tuple[RowData, RowData | None]:
-    """Split rows for the early stopping of an estimator.
+    """Return rows to train on, and validation rows or None without early stopping.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with `early_stopping` and `validation_fraction`; its `batch_size_` is
-        set.
-    net : HistoryNet
-        Net to train; its `batch_size` is set.
-    batch_size : int
-        Number of rows in a batch.
-    data : RowData of n
-        All rows.
-    customers : ndarray of shape (n,)
-        Customer of each row.
-    split : ForwardSplit or None
-        Split by time; None to split by customer.
-    seed : int
-        Seed of the split by customer.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides of a split by customer if possible.
-
-    Returns
-    -------
-    train : RowData
-        Training rows.
-    valid : RowData or None
-        Validation rows; None without early stopping.
+    Rows are split forward in time if there is a `split`, and otherwise by customers, by
+    `stops_early` and `draw_customers`. Sets the batch size of the estimator and of
+    the net.
     """
     valid: RowData | None = None
     if split is not None:
