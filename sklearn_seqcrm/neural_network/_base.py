@@ -148,7 +148,8 @@ class BaseLSTM(
         #   cutoffs          1  2  3  4  5  6  7  8
         #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
         #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
-        refits = self._refits(split)
+        # With `warm_start`, the next fit would validate on rows it was trained on.
+        refits = split is not None and self.refit and not self.warm_start
         n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         beside = {"sample_weight": sample_weight, "treatment": treatment}

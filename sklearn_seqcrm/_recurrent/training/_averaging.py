@@ -85,7 +85,7 @@ class AveragedWeights(Callback):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Restore the weights of the last step."""
         if self._last_step is not None:
-            _copy(self._last_step, self._weights)
+            torch._foreach_copy_(self._weights, self._last_step)
             self._last_step = None
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
@@ -114,18 +114,13 @@ class AveragedWeights(Callback):
         """Set the weights of the net to the mean, and keep those of the last step."""
         if self._last_step is None:
             self._last_step = [weights.clone() for weights in self._weights]
-            _copy(self._mean, self._weights)
+            torch._foreach_copy_(self._weights, self._mean)
 
     def last_step(self) -> LastStep:
         """Return the state at the end of training."""
         assert self._last_step is not None
         weights = _flat(self._last_step)
         return LastStep(self._step, weights, _checksum(self._mean))
-
-
-def _copy(source: Iterable[Tensor], target: Iterable[Tensor]) -> None:
-    for from_this, to_that in zip(source, target, strict=True):
-        to_that.copy_(from_this)
 
 
 def _flat(tensors: Iterable[Tensor]) -> np.ndarray:
