@@ -14,6 +14,18 @@ from tests.neural_network.small_fits import COUNTS, Spy, X, Y
 from tests.small_networks import EXACT, SMALL
 
 
+def test_errors_of_other_columns_of_labels_name_their_numbers():
+    several = np.column_stack([Y[0] == Y, Y[0] != Y]).astype(int)
+    weights = {Y[0]: 1.0, 0: 1.0, 1: 2.0}
+    model = LSTMClassifier(**SMALL, class_weight=weights, warm_start=True)
+    model.fit(X, several)
+    with pytest.raises(ValueError, match="y has 1 column, and had 2 columns"):
+        model.fit(X, Y)
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match="y has 2 columns, and had 1 column"):
+        model.fit(X, several)
+
+
 def test_warm_start_continues_training():
     model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
     net, first = model.net_, model.predict_proba(X)

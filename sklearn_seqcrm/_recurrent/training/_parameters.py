@@ -91,9 +91,12 @@ def _network_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a ValueError if parameters differ from those of existing networks."""
+    """Raise a ValueError if parameters differ from those of existing networks.
+
+    Parameters that only one of two objectives has do not count.
+    """
     for name, value in before.items():
-        if value != (other := now.get(name)):
+        if name in now and value != (other := now[name]):
             raise ValueError(
                 f"The network continues with {name}={value!r}; got {other!r}. Set it "
                 "back, or fit from the start."
