@@ -316,23 +316,10 @@ class BaseLSTM(
     ) -> Inputs:
         """Read rows, weights and targets, and learn from the targets of a first call.
 
-        Parameters
-        ----------
-        X, y, sample_weight : object
-            Arguments of `fit` or `partial_fit`.
-        objective : Objective
-            Objective that the present parameters define.
-        treatment : object
-            Argument of `fit` or `partial_fit`; None if there is none.
-        is_continuation : bool
-            Whether training of existing networks continues.
-        is_full_data : bool
-            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
-
-        Returns
-        -------
-        Inputs
-            The rows with a weight, with encoded targets and weights in their unit.
+        `objective` is what the present parameters define; networks whose training
+        continues (`is_continuation`) have their own. With `is_full_data` these are all
+        rows, as in `fit`, and not a part. Returns the rows with a weight, with encoded
+        targets and weights in their unit.
         """
         refuse_no_target(self, y)
         warn_other_order(X, y)

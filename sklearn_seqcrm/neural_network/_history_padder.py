@@ -197,14 +197,9 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         return inputs
 
     def _kept_events(self, source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
-        """Return which events of each row are kept, and their places.
+        """Return the first event of each row that is kept, (n,), and all their steps.
 
-        Returns
-        -------
-        first : ndarray of shape (n,), int64
-            First event of each row that is kept; those that follow are kept as well.
-        real : ndarray of shape (n, T), bool
-            Steps that hold events.
+        The latter is an array of shape (n, T), True for steps that hold events.
         """
         events, n_steps = source.events, self.max_length_
         lengths = np.minimum(events.lengths, n_steps)
