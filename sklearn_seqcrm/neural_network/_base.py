@@ -329,20 +329,7 @@ class BaseLSTM(
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-
-        def read() -> tuple[Inputs, Any]:
-            inputs = read_inputs(
-                self, X, reset=not is_continuation, sums=objective.is_linear
-            )
-            refuse_untrainable(self, inputs)
-            # Types and missing values first, then lengths: an error names the cause.
-            outcomes = y if treatment is None else TreatedOutcomes(y, treatment)
-            target = objective.read(outcomes)
-            check_consistent_length(inputs.data.static, target)
-            return inputs, target
-
-        inputs, target = self._ranks.attempt(read)
-        inputs, y = self._ranks.join_levels(inputs), self._ranks.concatenate(target)
+        inputs, y = self._read(X, y, treatment, objective, is_continuation)
         weight = self._weight_in_unit(
             sample_weight, inputs.data, is_continuation, is_full_data
         )
@@ -369,6 +356,30 @@ class BaseLSTM(
         if not is_continuation:
             self._mean_weight = mean_weight(inputs.data)
         return inputs
+
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        treatment: Any,
+        objective: Objective,
+        is_continuation: bool,
+    ) -> tuple[Inputs, Any]:
+        """Return the rows of this rank, and the targets of all ranks."""
+
+        def read() -> tuple[Inputs, Any]:
+            inputs = read_inputs(
+                self, X, reset=not is_continuation, sums=objective.is_linear
+            )
+            refuse_untrainable(self, inputs)
+            # Types and missing values first, then lengths: an error names the cause.
+            outcomes = y if treatment is None else TreatedOutcomes(y, treatment)
+            target = objective.read(outcomes)
+            check_consistent_length(inputs.data.static, target)
+            return inputs, target
+
+        inputs, target = self._ranks.attempt(read)
+        return self._ranks.join_levels(inputs), self._ranks.concatenate(target)
 
     def _weight_in_unit(
         self,
