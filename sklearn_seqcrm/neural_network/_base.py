@@ -13,7 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import warn_other_order
+from sklearn_seqcrm._columns import ForwardSplit, warn_other_order
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     HistorySpec,
@@ -138,74 +138,77 @@ class BaseLSTM(
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
         is_continuation = self._is_continuation
-        targets = _with_treatment(y, treatment)
         inputs = self._start(
-            X, targets, sample_weight, objective, is_continuation, is_full_data=True
+            X, y, sample_weight, objective, treatment, is_continuation, True
         )
-        # Seeds, initial biases and batch sizes depend on rows with a weight only.
-        inputs = self._drop_weightless(inputs, is_continuation)
-        n_networks = self._n_networks(inputs.data, is_full_data=True)
-        seeds = self._draw_seeds(is_continuation, n_networks)
+        seeds = self._draw_seeds(inputs.data, is_continuation, True)
+        split = self._choose_validation(inputs, y, seeds[0].split)
         # With a split forward in time, one network finds the number of epochs, and all
         # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
         #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
         #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
-        split = self._choose_validation(inputs, y, seeds[0].split)
-        refits = self._refits(split)
-        of_first = seeds[:1] if refits else seeds
-        n_fits = len(of_first) + len(seeds) * refits
+        # With `warm_start`, the next fit would validate on rows it was trained on.
+        refits = split is not None and self.refit and not self.warm_start
+        n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         beside = {"sample_weight": sample_weight, "treatment": treatment}
         task = FitTask(self, X, y, beside, n_steps)
+        is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
+        if refits and not is_stopped:
+            self._train_on_all(inputs, seeds, task)
+        # On all rows, including those set aside for early stopping.
+        self._adjust(inputs.data)
+        task.end()
+        return self
+
+    def _train_with_validation(
+        self,
+        inputs: Inputs,
+        split: ForwardSplit | None,
+        seeds: list[Seeds],
+        refits: bool,
+        task: FitTask,
+    ) -> bool:
+        """Train all networks with early stopping; with `refits`, the first one only.
+
+        Returns whether a callback of scikit-learn ended the training.
+        """
+        is_continuation = hasattr(self, "nets_")
+        of_each = seeds[:1] if refits else seeds
         # Networks must not start from labels that were unknown at the validation.
         first = self._as_known(inputs, split)
         known = first if split is None else first.take(split.train)
-        nets = (
-            self.nets_
-            if is_continuation
-            else [self._build(known, one) for one in of_first]
-        )
+        if is_continuation:
+            nets = self.nets_
+        else:
+            nets = [self._build(known, drawn) for drawn in of_each]
         # One size for all networks: it depends on all rows, also those set aside.
         customers = inputs.customers()
         may_stop = split is not None or stops_early(self.early_stopping, customers)
         batch_size = self._batch_size(inputs.data, may_stop)
         strata = self._objective.strata(inputs.data.target)
-        for n_done, (net, of_net) in enumerate(zip(nets, of_first, strict=True)):
+        for n, (net, drawn) in enumerate(zip(nets, of_each, strict=True), 1):
             data, valid = set_aside(
-                self,
-                net,
-                batch_size,
-                first.data,
-                customers,
-                split,
-                of_net.split,
-                strata,
+                self, net, batch_size, first.data, customers, split, drawn.split, strata
             )
             self._describe_validation(data, valid, len(inputs.data))
             data = scale_to_mean_weight(data)
-            if valid is not None:
-                valid = scale_to_mean_weight(valid)
+            valid = None if valid is None else scale_to_mean_weight(valid)
             # The ridge regression must not see the rows that decide when to stop.
             if not is_continuation:
                 net.start_linear_part(data)
             # A fit that a callback ends early is a model of fewer networks.
-            self.nets_ = nets if is_continuation else nets[: n_done + 1]
-            max_epochs = self._max_epochs(valid is not None)
+            self.nets_ = nets if is_continuation else nets[:n]
             epochs = EpochSteps(task, self.nets_)
             if self.verbose:
                 purpose = ", for the number of epochs" if refits else ""
-                print(f"Network {n_done + 1} of {len(seeds)}{purpose}")
-            train(self, net, of_net, max_epochs, data, valid, epochs)
+                print(f"Network {n} of {len(seeds)}{purpose}")
+            max_epochs = self._max_epochs(valid is not None)
+            train(self, net, drawn, max_epochs, data, valid, epochs)
             if epochs.stop:
-                break
-        else:
-            if refits:
-                self._train_on_all(inputs, seeds, task)
-        # On all rows, including those set aside for early stopping.
-        self._adjust(inputs.data)
-        task.end()
-        return self
+                return True
+        return False
 
     def _train_on_all(self, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
         """Replace the network by others of all rows, with as many epochs as it had.
@@ -252,13 +255,10 @@ class BaseLSTM(
         not called, because they observe whole fits.
         """
         is_continuation = hasattr(self, "nets_")
-        targets = _with_treatment(y, treatment)
         inputs = self._start(
-            X, targets, sample_weight, objective, is_continuation, is_full_data=False
+            X, y, sample_weight, objective, treatment, is_continuation, False
         )
-        n_networks = self._n_networks(inputs.data, is_full_data=False)
-        seeds = self._draw_seeds(is_continuation, n_networks)
-        inputs = self._drop_weightless(inputs, is_continuation)
+        seeds = self._draw_seeds(inputs.data, is_continuation, False)
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
@@ -310,51 +310,26 @@ class BaseLSTM(
         y: Any,
         sample_weight: Any,
         objective: Objective,
+        treatment: Any,
         is_continuation: bool,
         is_full_data: bool,
     ) -> Inputs:
         """Read rows, weights and targets, and learn from the targets of a first call.
 
-        Parameters
-        ----------
-        X, y, sample_weight : object
-            Arguments of `fit` or `partial_fit`.
-        objective : Objective
-            Objective that the present parameters define.
-        is_continuation : bool
-            Whether training of existing networks continues.
-        is_full_data : bool
-            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
-
-        Returns
-        -------
-        Inputs
-            All rows, with encoded targets and with weights in their unit.
+        `objective` is what the present parameters define; networks whose training
+        continues (`is_continuation`) have their own. With `is_full_data` these are all
+        rows, as in `fit`, and not a part. Returns the rows with a weight, with encoded
+        targets and weights in their unit.
         """
         refuse_no_target(self, y)
-        if isinstance(y, TreatedOutcomes):
-            warn_other_order(X, y.outcome)
-            warn_other_order(X, y.treatment, "treatment")
-        else:
-            warn_other_order(X, y)
+        warn_other_order(X, y)
+        warn_other_order(X, treatment, "treatment")
         warn_other_order(X, sample_weight, "sample_weight")
         keep_network_parameters(self, is_continuation)
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-
-        def read() -> tuple[Inputs, Any]:
-            inputs = read_inputs(
-                self, X, reset=not is_continuation, sums=objective.is_linear
-            )
-            refuse_untrainable(self, inputs)
-            # Types and missing values first, then lengths: an error names the cause.
-            target = objective.read(y)
-            check_consistent_length(inputs.data.static, target)
-            return inputs, target
-
-        inputs, target = self._ranks.attempt(read)
-        inputs, y = self._ranks.join_levels(inputs), self._ranks.concatenate(target)
+        inputs, y = self._read(X, y, treatment, objective, is_continuation)
         weight = self._weight_in_unit(
             sample_weight, inputs.data, is_continuation, is_full_data
         )
@@ -365,7 +340,7 @@ class BaseLSTM(
         else:
             objective.learn(y, weight)
             self._objective = objective
-            self._specs, self._n_static = inputs.specs, _n_columns(inputs)
+            self._specs, self._n_static = inputs.specs, inputs.n_columns
             self._learn_offset(inputs, weight)
             inputs = self._with_offset(inputs)
         weight = self._weigh_targets(y, weight)
@@ -375,7 +350,36 @@ class BaseLSTM(
             self._learn_pieces(inputs, weight)
         warn_if_all_empty(inputs)
         data = replace(inputs.data, target=target, weight=weight)
-        return inputs._replace(data=data, labels=y if self._censors else None)
+        inputs = inputs._replace(data=data, labels=y if self._censors else None)
+        # Seeds, initial biases and batch sizes depend on rows with a weight only.
+        inputs = drop_weightless(inputs)
+        if not is_continuation:
+            self._mean_weight = mean_weight(inputs.data)
+        return inputs
+
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        treatment: Any,
+        objective: Objective,
+        is_continuation: bool,
+    ) -> tuple[Inputs, Any]:
+        """Return the rows of this rank, and the targets of all ranks."""
+
+        def read() -> tuple[Inputs, Any]:
+            inputs = read_inputs(
+                self, X, reset=not is_continuation, sums=objective.is_linear
+            )
+            refuse_untrainable(self, inputs)
+            # Types and missing values first, then lengths: an error names the cause.
+            outcomes = y if treatment is None else TreatedOutcomes(y, treatment)
+            target = objective.read(outcomes)
+            check_consistent_length(inputs.data.static, target)
+            return inputs, target
+
+        inputs, target = self._ranks.attempt(read)
+        return self._ranks.join_levels(inputs), self._ranks.concatenate(target)
 
     def _weight_in_unit(
         self,
@@ -384,9 +388,9 @@ class BaseLSTM(
         is_continuation: bool,
         is_full_data: bool,
     ) -> np.ndarray | None:
-        """Return weights over the smallest power of 2 above the largest one.
+        """Return weights over a power of 2 above the largest one of the first call.
 
-        In `partial_fit`, the largest weight of the first call.
+        In `fit`, of this call.
         """
         weight = read_weight(sample_weight, data, self._ranks)
         exponent = 0 if weight is None else exponent_of(weight)
@@ -423,13 +427,6 @@ class BaseLSTM(
         customers = inputs.customers()[kept]
         self._pieces = Pieces.learn(columns, customers, self.static_pieces)
 
-    def _drop_weightless(self, inputs: Inputs, is_continuation: bool) -> Inputs:
-        """Drop rows of weight 0, and learn the mean weight in the first call."""
-        inputs = drop_weightless(inputs)
-        if not is_continuation:
-            self._mean_weight = mean_weight(inputs.data)
-        return inputs
-
     def _n_networks(self, data: RowData, is_full_data: bool) -> int:
         if self.n_networks != "auto":
             return int(self.n_networks)
@@ -439,11 +436,14 @@ class BaseLSTM(
             return 1
         return automatic_n_networks(data, share=not self.bidirectional)
 
-    def _draw_seeds(self, is_continuation: bool, n_networks: int) -> list[Seeds]:
+    def _draw_seeds(
+        self, data: RowData, is_continuation: bool, is_full_data: bool
+    ) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
-        n_before = [0] * n_networks
         if is_continuation:  # draws other batches and dropout than the epochs before
             n_before = [len(net.history) for net in self.nets_]
+        else:
+            n_before = [0] * self._n_networks(data, is_full_data)
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
     def _batch_size(self, data: RowData, may_stop: bool) -> int:
@@ -489,25 +489,28 @@ class BaseLSTM(
             share_sequences=not self.bidirectional,
         )
         net.ranks = self._ranks
-        target, weight = inputs.data.target, inputs.data.weight
-        assert target is not None
-        # The head starts from the best constant prediction: a rare class would
-        # otherwise cost the first epochs.
-        bias = objective.start_bias(target, weight)
         with isolated_torch_settings(self.device):
             net.initialize()
             if self.pretrained is not None:
                 copy_pretrained_weights(
                     self.pretrained, net.module_.readers, self._specs
                 )
-            with torch.no_grad():
-                last = net.module_.head[-1]
-                last.bias.copy_(torch.from_numpy(bias.astype("float32")))
-                n_alike = objective.n_alike
-                if n_alike > 1:
-                    common = last.weight[::n_alike].repeat_interleave(n_alike, dim=0)
-                    last.weight.copy_((common + last.weight) / math.sqrt(2))
+            self._start_outputs(net.module_.head[-1], inputs.data)
         return net
+
+    @torch.no_grad()
+    def _start_outputs(self, last: Any, data: RowData) -> None:
+        """Set the last layer to the best constant prediction, and weights alike.
+
+        A rare class would otherwise cost the first epochs.
+        """
+        assert data.target is not None
+        bias = self._objective.start_bias(data.target, data.weight)
+        last.bias.copy_(torch.from_numpy(bias.astype("float32")))
+        n_alike = self._objective.n_alike
+        if n_alike > 1:
+            common = last.weight[::n_alike].repeat_interleave(n_alike, dim=0)
+            last.weight.copy_((common + last.weight) / math.sqrt(2))
 
     def _offset_outputs(self) -> tuple[int, ...]:
         """Outputs to which the network adds the offset of a row."""
@@ -562,9 +565,7 @@ class BaseLSTM(
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
-        n_static = _n_columns(inputs)
-        # Tensors without an encoder may have any number of levels: the largest code of
-        # their rows.
+        n_static = inputs.n_columns
         now, then = (
             _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
         )
@@ -578,19 +579,11 @@ class BaseLSTM(
         return self._with_offset(inputs)
 
 
-def _with_treatment(y: Any, treatment: Any) -> Any:
-    """Return the targets as an objective reads them."""
-    # A missing y has an error of its own.
-    return y if y is None or treatment is None else TreatedOutcomes(y, treatment)
-
-
-def _n_columns(inputs: Inputs) -> int:
-    """Number of row features, statics and sums as they have been read."""
-    return inputs.data.static.shape[1] + inputs.n_sums
-
-
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:
-    """Return the sizes that must be equal; numbers of levels if from an encoder."""
+    """Return the sizes that must be equal; numbers of levels if from an encoder.
+
+    Tensors without an encoder have as many levels as their rows happen to have.
+    """
     if encoded:
         return [(spec.n_channels, spec.n_levels, spec.digest) for spec in specs]
     # Plain tensors have no moments, whatever their number of channels.

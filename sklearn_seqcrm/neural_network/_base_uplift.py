@@ -104,11 +104,9 @@ class BaseLSTMUplift(BaseLSTM):
             `pretrained` has other events or sizes, or the machine lacks `device` or, to
             train, `precision`.
         """
-        self._check_parameters()
-        refuse_no_treatment(treatment, f"{type(self).__name__}.fit")
-        self._refuse_visible_decisions(X, treatment, sample_weight)
-        if self.warm_start:
-            treatment = self._without_unused(treatment, sample_weight)
+        treatment = self._check_treatment(
+            X, treatment, sample_weight, "fit", self._is_continuation
+        )
         objective = OutcomesByTreatment(self._of_one(), self.control)
         return self._fit(X, y, sample_weight, objective, treatment)
 
@@ -121,19 +119,30 @@ class BaseLSTMUplift(BaseLSTM):
         of_one: Objective,
         treatments: Any,
     ) -> Self:
-        self._check_parameters()
-        refuse_no_treatment(treatment, f"{type(self).__name__}.partial_fit")
-        self._refuse_visible_decisions(X, treatment, sample_weight)
-        treatment = self._without_unused(treatment, sample_weight)
+        """Train one epoch, for outcomes with the objective `of_one`."""
+        treatment = self._check_treatment(
+            X, treatment, sample_weight, "partial_fit", hasattr(self, "nets_")
+        )
         objective = OutcomesByTreatment(of_one, self.control, treatments)
         return self._partial_fit(X, y, sample_weight, objective, treatment)
 
-    def _without_unused(self, treatment: Any, sample_weight: Any) -> Any:
-        """Return labels in which rows of weight 0 have one that others have.
+    def _check_treatment(
+        self,
+        X: Any,
+        treatment: Any,
+        sample_weight: Any,
+        method: str,
+        is_continuation: bool,
+    ) -> Any:
+        """Return the labels of a call of `method`, or raise an error.
 
-        Rows that continue a training must have labels of its start.
+        Rows that continue a training must have labels of its start: those of weight 0
+        get one that others have.
         """
-        if not hasattr(self, "nets_") or np.size(sample_weight) != np.size(treatment):
+        self._check_parameters()
+        refuse_no_treatment(treatment, f"{type(self).__name__}.{method}")
+        self._refuse_visible_decisions(X, treatment, sample_weight)
+        if not is_continuation or np.size(sample_weight) != np.size(treatment):
             return treatment
         labels = label_array(treatment).ravel()
         is_used = np.ravel(sample_weight).astype("float64") > 0

@@ -46,23 +46,11 @@ class ExplanationsMixin(ABC):
         n_drawn: int = 0,
         seed: int = 0,
     ) -> PathAttributions:
-        """Return integrated gradients of every input of the rows of X.
+        """Return integrated gradients of every input, by `n_steps` points on the path.
 
-        Parameters
-        ----------
-        X : DataFrame, padded tensors or array, n rows
-            As in `predict`.
-        explained : callable
-            What is explained, see `Quantity`.
-        n_steps : int
-            Number of points on the path.
-        moved, n_drawn, seed : object
-            As in `Start`. Without `moved`, the baseline is 0 for all inputs.
-
-        Returns
-        -------
-        PathAttributions
-            ``beside["static"]`` has row features and statics in the order of X.
+        `moved`, `n_drawn` and `seed` are those of `Start`; without `moved`, the
+        baseline is 0 for all inputs. ``beside["static"]`` of the result has row
+        features and statics in the order of X.
         """
         inputs = self._read_to_predict(X)
         of_outputs = self._explained_by(explained)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._recurrent.data import (
     HistorySource,
     Inputs,
@@ -162,10 +163,11 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         moments: dict[str, np.ndarray] = {}
         for name, source in zip(inputs.names, inputs.data.sources, strict=True):
             prefix = f"{name}_" if len(inputs.names) > 1 else ""
-            padded, steps = self._pad(source)
+            first, real = self._kept_events(source)
+            padded = _pad(source.events, first, real)
             tensors |= {prefix + key: tensor for key, tensor in padded.items()}
             if source.levels is not None:
-                moments[prefix] = steps
+                moments[prefix] = _pad_moments(source, first, real)
         layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
         found = PaddedHistories(**tensors, static=inputs.data.static)
         found.layout = layout if len(layout) > 1 else {"": inputs.specs[0]}
@@ -194,43 +196,54 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
             raise ValueError("X has no history column; EventLog.attach adds one.")
         return inputs
 
-    def _pad(self, history: HistorySource) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return padded tensors of one history: the events of row i, flat, into row i.
+    def _kept_events(self, source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first event of each row that is kept, (n,), and all their steps.
 
-        The last channel is ``log(1 + age)`` of each event at the cutoff of its row.
-        Also returns the number of the moment of each event, shape (n, T), int64.
+        The latter is an array of shape (n, T), True for steps that hold events.
         """
-        n_steps, source = self.max_length_, history.events
-        lengths = np.minimum(source.lengths, n_steps)
+        events, n_steps = source.events, self.max_length_
+        lengths = np.minimum(events.lengths, n_steps)
         oldest = self.truncation == "oldest"
-        first = source.stop - lengths if oldest else source.start
-        # `real` (n, T) marks the steps that hold events; `event` has their positions in
-        # the source, row by row, in the order in which a mask assigns.
-        step = np.arange(n_steps)
-        real = step < lengths[:, None]
-        event = (first[:, None] + step)[real]  # (n_events,)
-        if self.padding == "pre":
-            real = real[:, ::-1]
-        shape = (len(lengths), n_steps)
-        n_channels = source.channels.shape[1]
-        values = np.zeros((*shape, n_channels + 1), "float32")
-        codes = np.zeros((*shape, source.codes.shape[1]), "int64")
-        # In units of the typical interarrival time, so that ages in seconds and in
-        # years have the same range, and log1p keeps old events from dominating.
-        ages = np.repeat(source.cutoff, lengths) - source.times[event]
-        ages = ages / source.time_unit
-        values[real, :n_channels] = source.channels[event]
-        values[real, n_channels] = np.log1p(ages)
-        codes[real] = source.codes[event]
-        if source.interarrival_channel is not None:
-            # The first event that a row may see has no predecessor. Rows whose oldest
-            # events are cut off start with a later event, which has one.
-            uncut = np.flatnonzero((lengths > 0) & (first == source.start))
-            at = 0 if self.padding == "post" else n_steps - lengths[uncut]
-            values[uncut, at, source.interarrival_channel] = 0
-        moments = np.zeros(shape, "int64")
-        every, numbers = history.visible_events(np.arange(len(lengths)))
-        kept = every >= np.repeat(first, source.lengths)
-        kept &= every < np.repeat(first + lengths, source.lengths)
-        moments[real] = numbers[kept]
-        return {"values": values, "codes": codes, "lengths": lengths}, moments
+        first = events.stop - lengths if oldest else events.start
+        real = np.arange(n_steps) < lengths[:, None]
+        return first, real[:, ::-1] if self.padding == "pre" else real
+
+
+def _pad(
+    source: HistorySource, first: np.ndarray, real: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return padded tensors of events: those of row i, flat, are put into row i.
+
+    The last channel is ``log(1 + age)`` of each event at the cutoff of its row.
+    """
+    lengths = real.sum(axis=1)
+    # Row by row, in the order in which a mask assigns.
+    event, _ = ranges(first, first + lengths)  # (n_events,)
+    n_channels = source.channels.shape[1]
+    values = np.zeros((*real.shape, n_channels + 1), "float32")
+    codes = np.zeros((*real.shape, source.codes.shape[1]), "int64")
+    # In units of the typical interarrival time, so that ages in seconds and in years
+    # have the same range, and log1p keeps old events from dominating.
+    ages = np.repeat(source.cutoff, lengths) - source.times[event]
+    values[real, :n_channels] = source.channels[event]
+    values[real, n_channels] = np.log1p(ages / source.time_unit)
+    codes[real] = source.codes[event]
+    if source.interarrival_channel is not None:
+        # The first event that a row may see has no predecessor. Rows whose oldest
+        # events are cut off start with a later event, which has one.
+        uncut = np.flatnonzero((lengths > 0) & (first == source.start))
+        values[uncut, real[uncut].argmax(axis=1), source.interarrival_channel] = 0
+    return {"values": values, "codes": codes, "lengths": lengths}
+
+
+def _pad_moments(
+    source: HistorySource, first: np.ndarray, real: np.ndarray
+) -> np.ndarray:
+    """Return the number of the moment of each event, shape (n, T), int64."""
+    events, lengths = source.events, real.sum(axis=1)
+    moments = np.zeros(real.shape, "int64")
+    every, numbers = source.visible_events(np.arange(len(lengths)))
+    kept = every >= np.repeat(first, events.lengths)
+    kept &= every < np.repeat(first + lengths, events.lengths)
+    moments[real] = numbers[kept]
+    return moments

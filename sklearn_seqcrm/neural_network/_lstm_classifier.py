@@ -416,7 +416,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             `device` or, to train, `precision`.
         """
         self._check_parameters()
-        if self.class_weight == "balanced":
+        weights = self.class_weight
+        if "balanced" in (weights if isinstance(weights, list) else [weights]):
             raise ValueError(
                 "class_weight='balanced' needs all rows at once; give partial_fit a "
                 "dict of weights, which compute_class_weight makes."

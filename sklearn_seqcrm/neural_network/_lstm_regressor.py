@@ -21,8 +21,6 @@ from sklearn_seqcrm._recurrent.objectives import (
     Number,
     Quantiles,
     check_quantiles,
-    exposure_column,
-    learn_exposure,
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
@@ -62,7 +60,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also read each history backwards. Rows of one customer then cannot share a
+        Also process each history backwards. Rows of one customer then cannot share a
         pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
@@ -407,7 +405,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            a parameter is out of range, `pretrained` reads other events or sizes,
+            a parameter is out of range, `pretrained` has other events or sizes,
             there is no column `exposure` or it is not larger than 0, or the machine
             lacks `device` or, to train, `precision`.
         """
@@ -535,7 +533,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     # Offsets: logarithms of exposures -----------------------------------------------
 
     def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
-        self._exposure_name, self._exposure = self.exposure, None
+        self._exposure = None
         if self.exposure is None:
             return
         # Names of the statics: `_roles` has those of a DataFrame with histories, and
@@ -543,15 +541,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_roles"):
             names = self._roles.statics
-        n_static = inputs.data.static.shape[1]
-        column = exposure_column(self.exposure, names, n_static)
-        self._exposure = learn_exposure(inputs.data, weight, column, self._ranks)
+        self._exposure = Exposure.learn(
+            self.exposure, names, inputs.data, weight, self._ranks
+        )
 
     def _with_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:
             return inputs
-        data = self._exposure.to_offset(inputs.data, self._exposure_name)
-        return inputs._replace(data=data)
+        return inputs._replace(data=self._exposure.to_offset(inputs.data))
 
     def _offset_outputs(self) -> tuple[int, ...]:
         return () if self._exposure is None else self._objective.offset_outputs

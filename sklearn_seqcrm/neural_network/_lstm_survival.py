@@ -46,7 +46,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also read each history backwards. Rows of one customer then cannot share a
+        Also process each history backwards. Rows of one customer then cannot share a
         pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
@@ -412,8 +412,8 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         ValueError
             If `y` has missing, infinite or negative times, no events, or two
             columns of which either may be the event, a parameter is out of range,
-            `pretrained` reads others or has other sizes, or the machine lacks `device`
-            or, to train, `precision`.
+            `pretrained` has other events or sizes, or the machine lacks `device` or, to
+            train, `precision`.
 
         Warns
         -----

@@ -31,7 +31,6 @@ class ValidationMixin:
     horizon: Any
     warm_start: bool
     callbacks: Any
-    refit: bool
     _ranks: Ranks
     # Whether the first training may censor labels at the first validation cutoff.
     _censors: ClassVar[bool] = False
@@ -134,11 +133,6 @@ class ValidationMixin:
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         """Raise NoForwardSplitError if the training rows lack a class."""
-
-    def _refits(self, split: ForwardSplit | None) -> bool:
-        """Return whether networks are trained again on all rows."""
-        # With `warm_start`, the next fit would validate on rows it was trained on.
-        return split is not None and self.refit and not self.warm_start
 
     def _describe_validation(
         self, data: RowData, valid: RowData | None, n_rows: int

@@ -155,9 +155,25 @@ TENSORS = {
         tensors(padded(static=PADDED["static"] * np.nan)),
         "'static' has .* missing or infinite values; fill them",
     ),
+    "flat statics": (
+        tensors(padded(static=PADDED["static"][:, 0])),
+        r"'static' must have the shape \(n, S\); got \(48,\)",
+    ),
+    "statics with an axis of steps": (
+        tensors(padded(static=PADDED["values"])),
+        r"'static' must have the shape \(n, S\); got \(48, 8, 1[0-9]\)",
+    ),
     "negative codes": (
         tensors(with_one("codes", -1)),
         "'codes' has 1 negative codes; 0 is the",
+    ),
+    "codes between integers": (
+        tensors(padded(codes=PADDED["codes"] + 0.5)),
+        "'codes' has [0-9]+ values that are not integers up to 2147483647",
+    ),
+    "codes beyond int32": (
+        tensors(with_one("codes", 2**32 + 1)),
+        "'codes' has 1 values that are not integers up to 2147483647",
     ),
     "zero rows": (tensors(PADDED[:0]), "X has no rows"),
     "nothing": (tensors({}), "Padded tensors are"),

@@ -34,8 +34,9 @@ def test_odd_all_histories_empty():
     message = (
         "All 48 histories in 'history' are empty, so that the model learns from st"
     )
-    with pytest.warns(UserWarning, match=message):
+    with pytest.warns(UserWarning, match=message) as caught:
         model.fit(empty, Y)
+    assert [one.filename for one in caught] == [__file__]  # the line that calls fit
     # Statics alone: rows differ by them, and by nothing else.
     shares = model.predict_proba(empty)
     assert np.ptp(shares[:, 0]) > 0.001

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.exceptions import DeviceWarning
 
 from sklearn_seqcrm._recurrent.network import CELLS, POOLINGS
-from sklearn_seqcrm._recurrent.training import _training
+from sklearn_seqcrm._recurrent.training import _parameters
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import event_attributions, gradient_flow, lstm_gates
@@ -253,7 +253,7 @@ def test_bfloat16(monkeypatch):
         asked.append(device_type)
         return False
 
-    monkeypatch.setattr(_training, "trains_in_bfloat16", answer)
+    monkeypatch.setattr(_parameters, "trains_in_bfloat16", answer)
     with pytest.raises(ValueError, match="does not train recurrent layers"):
         fit(LSTMClassifier, Y, "meta", precision="bfloat16")
     assert asked == ["meta"]

@@ -105,6 +105,13 @@ def test_errors_of_the_first_call(params, y, classes, message):
         LSTMClassifier(**SMALL, **params).partial_fit(X, y, classes=classes)
 
 
+def test_balanced_weights_of_one_of_several_labels_need_all_rows():
+    labels = np.column_stack([Y == "yes", Y == "no"]).astype(int)
+    model = LSTMClassifier(**SMALL, class_weight=["balanced", None])
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows"):
+        model.partial_fit(X, labels)
+
+
 def test_errors_of_later_calls():
     model = LSTMClassifier(**SMALL).partial_fit(X, Y, classes=["no", "yes"])
     with pytest.raises(ValueError, match=r"classes=\['a', 'no'\] is not the same"):

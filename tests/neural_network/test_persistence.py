@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from skorch.exceptions import DeviceWarning
 
 from sklearn_seqcrm._recurrent.network import _reader
-from sklearn_seqcrm._recurrent.training import _training
+from sklearn_seqcrm._recurrent.training import _parameters
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.neural_network import LSTMClassifier
@@ -116,7 +116,7 @@ def test_an_absent_device_is_refused(device):
 
 def test_a_model_trained_in_bfloat16_loads_without_it(monkeypatch):
     def say(available):
-        for module in (_training, _reader):
+        for module in (_parameters, _reader):
             monkeypatch.setattr(module, "trains_in_bfloat16", lambda _: available)
 
     say(True)

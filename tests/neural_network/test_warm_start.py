@@ -7,11 +7,23 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.network import _reader
-from sklearn_seqcrm._recurrent.training import _training
+from sklearn_seqcrm._recurrent.training import _parameters
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.testing._small_data import make_y
 from tests.neural_network.small_fits import COUNTS, Spy, X, Y
 from tests.small_networks import EXACT, SMALL
+
+
+def test_errors_of_other_columns_of_labels_name_their_numbers():
+    several = np.column_stack([Y[0] == Y, Y[0] != Y]).astype(int)
+    weights = {Y[0]: 1.0, 0: 1.0, 1: 2.0}
+    model = LSTMClassifier(**SMALL, class_weight=weights, warm_start=True)
+    model.fit(X, several)
+    with pytest.raises(ValueError, match="y has 1 column, and had 2 columns"):
+        model.fit(X, Y)
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match="y has 2 columns, and had 1 column"):
+        model.fit(X, several)
 
 
 def test_warm_start_continues_training():
@@ -73,7 +85,7 @@ def test_continued_training_refuses_other_losses_and_devices():
     [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
 )
 def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
-    monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_parameters, "trains_in_bfloat16", lambda _: True)
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
     other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)

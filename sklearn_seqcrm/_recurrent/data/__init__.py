@@ -1,6 +1,13 @@
 """Rows, batches and padded tensors of ragged histories."""
 
-from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace, sigmoid
+from sklearn_seqcrm._recurrent.data._arrays import (
+    Array,
+    array_namespace,
+    at_least,
+    sigmoid,
+    softmax,
+    softplus,
+)
 from sklearn_seqcrm._recurrent.data._batches import (
     Batch,
     BatchIterator,
@@ -12,11 +19,11 @@ from sklearn_seqcrm._recurrent.data._batches import (
 )
 from sklearn_seqcrm._recurrent.data._inputs import (
     Inputs,
-    PaddedHistories,
     read_inputs,
     refuse_untrainable,
     warn_if_all_empty,
 )
+from sklearn_seqcrm._recurrent.data._padded_histories import PaddedHistories
 from sklearn_seqcrm._recurrent.data._ranks import (
     ALONE,
     Ranks,
@@ -28,9 +35,6 @@ from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRo
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    IndexedFields,
-    JoinedNumbers,
-    LevelCounts,
     MomentChannels,
     RowViews,
     Steps,

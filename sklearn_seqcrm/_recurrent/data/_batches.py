@@ -15,11 +15,12 @@ from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
+    RowFields,
     n_weights,
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._sources import HistorySource, TensorFields
+from sklearn_seqcrm._recurrent.data._sources import HistorySource
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # small enough for stochastic training, large enough for little padding.
@@ -52,21 +53,10 @@ _MOST_STATES = 2**24
 
 
 @dataclass(frozen=True)
-class BatchPart(TensorFields):
-    """Input of the network: the fields of `RowData` as tensors of n rows.
+class BatchPart(RowFields):
+    """Input of the network: a `HistoryBatch` for each history column of some rows.
 
-    Parameters
-    ----------
-    histories : list of HistoryBatch
-        One for each history column.
-    static : Tensor of shape (n, S), float32
-        Row features and statics.
-    weight : Tensor of shape (n,), float32, or None
-        Weight of each row in the loss.
-    sums : Tensor of shape (n, n_sums), float32, or None
-        Sums of the histories.
-    offset : Tensor of shape (n,), float32, or None
-        Logarithm of the exposure.
+    The other fields are those of `RowData`, as tensors.
     """
 
     histories: list[HistoryBatch]
@@ -85,17 +75,6 @@ class BatchPart(TensorFields):
             for column in (data.static, data.weight, data.sums, data.offset)
         )
         return cls(histories, *tensors)
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.static)
-
-    @property
-    def linear_inputs(self) -> Tensor:
-        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
-        if self.sums is None:
-            return self.static
-        return torch.cat([self.static, self.sums], dim=1)
 
 
 class Batch:
@@ -380,17 +359,7 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
 def steps_of_parts(net: Any, training: bool) -> dict[str, int]:
     """Return how many padded steps a part of a batch has, for `BatchIterator`.
 
-    Parameters
-    ----------
-    net : skorch net
-        Has the sizes of its module as ``module__hidden_size`` and so on.
-    training : bool
-        Whether gradients are computed.
-
-    Returns
-    -------
-    dict of str to int
-        ``steps_at_once`` and ``most_steps``.
+    A skorch net has the sizes of its module as ``module__hidden_size`` and so on.
     """
     n_states = net.module__hidden_size * net.module__num_layers
     n_states *= 1 + net.module__bidirectional

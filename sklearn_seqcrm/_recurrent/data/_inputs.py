@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
-from skorch.helper import SliceDict
 
 from sklearn_seqcrm._columns import (
     ColumnRoles,
@@ -28,192 +26,17 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._durations import as_floats, refuse_new_durations
 from sklearn_seqcrm._encoding import EncodedLog
-from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
+from sklearn_seqcrm._recurrent.data._padded_histories import PaddedHistories, unpad
 from sklearn_seqcrm._recurrent.data._rows import RowData
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
     Steps,
-    change_all,
     join_moments,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray
-
-# Half-lives in numbers of events, for tensors without times.
-_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
-_TENSORS = ("values", "codes", "lengths")
-
-
-class PaddedHistories(SliceDict):
-    """Padded tensors of `HistoryPadder` with their layout, customers and sums.
-
-    Selecting rows selects customers, sums and moments as well.
-
-    Parameters
-    ----------
-    **tensors : ndarray
-        ``values``, ``codes``, ``lengths``, ``static``; see `HistoryPadder`.
-
-    Attributes
-    ----------
-    layout : dict of str to HistorySpec, or None
-        Sizes of each history, by the prefix of its keys. None: those of the tensors.
-    padding : {"post", "pre"}
-        Position of the padding.
-    customers : ndarray of shape (n,), int64, or None
-        Number of the customer of each row. None: each row has its own.
-    sums : ndarray of shape (n, n_sums), float32, or None
-        Sums of the histories, for the linear part of a network.
-    moments : dict of str to ndarray of shape (n, T), int64
-        By the prefix of the keys, number of the moment of each event of a row;
-        histories whose events are steps have none.
-    """
-
-    layout: dict[str, HistorySpec] | None = None
-    padding: str = "post"
-    customers: np.ndarray | None = None
-    sums: np.ndarray | None = None
-    moments: Mapping[str, np.ndarray] = MappingProxyType({})
-
-    def __getitem__(self, rows: Any) -> Any:
-        """Return the tensor of a name, or some rows of all tensors.
-
-        ``"moments"`` is no tensor that a network gets as an input, but an input of
-        exported graphs.
-        """
-        if isinstance(rows, str) and rows.endswith("moments"):
-            prefix = rows.removesuffix("moments")
-            if prefix in self.moments:
-                return self.moments[prefix]
-        selected = super().__getitem__(rows)
-        if isinstance(selected, PaddedHistories):
-            selected.layout, selected.padding = self.layout, self.padding
-            columns = self.customers, self.sums
-            selected.customers, selected.sums = change_all(columns, lambda a: a[rows])
-            selected.moments = {key: one[rows] for key, one in self.moments.items()}
-        return selected
-
-    def copy(self) -> PaddedHistories:
-        """Return a shallow copy; that of SliceDict would lose the layout."""
-        return self[:]
-
-
-def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
-    """Read padded tensors, with or without a layout, into ragged rows.
-
-    Parameters
-    ----------
-    X : dict of ndarray or Tensor
-        ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
-        ``static`` (n, S), padded after the events. With several histories, all keys
-        but ``static`` have a prefix: ``"orders_values"``.
-    sums : bool
-        Whether to read the sums of the histories.
-    """
-    tensors = {key: np.asarray(X[key]) for key in X}
-    prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
-    allowed = [f"{prefix}{key}" for prefix in prefixes for key in _TENSORS]
-    unknown = [key for key in tensors if key not in [*allowed, "static"]]
-    if not prefixes or unknown:
-        raise ValueError(
-            "Padded tensors are 'values' (n, T, F), 'lengths' (n,) and, if there are "
-            "any, 'codes' (n, T, C) and 'static' (n, S), each but the last with the "
-            f"name of its history before it if there are several; got {list(tensors)}."
-            " HistoryPadder makes them."
-        )
-    n_rows = len(tensors[f"{prefixes[0]}values"])
-    uneven = {key: len(tensor) for key, tensor in tensors.items()}
-    if set(uneven.values()) != {n_rows}:
-        raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
-    if not n_rows:
-        raise ValueError("X has no rows; at least one is needed.")
-    # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
-    beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
-    found = [_unpad(tensors, prefix, beside) for prefix in prefixes]
-    static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
-    if not np.isfinite(static).all():
-        n_bad = int((~np.isfinite(static)).sum())
-        raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
-    sources, specs = zip(*found, strict=True)
-    # In the order of appearance, which a selection of rows may have changed.
-    own = beside.customers
-    customers = np.arange(n_rows) if own is None else pd.factorize(own)[0]
-    return Inputs(
-        RowData(sources, static, sums=beside.sums if sums else None),
-        specs,
-        tuple(prefix.removesuffix("_") for prefix in prefixes),
-        lambda: customers,
-        encoded=beside.layout is not None,
-    )
-
-
-def _unpad(
-    tensors: dict[str, np.ndarray], prefix: str, beside: PaddedHistories
-) -> tuple[HistorySource, HistorySpec]:
-    """Return one history, flattened to its events, and its sizes.
-
-    `beside` has the layout and the moments.
-    """
-    values = tensors[f"{prefix}values"]
-    if values.ndim != 3:
-        raise ValueError(
-            f"'{prefix}values' must have the shape (n, T, F); got {values.shape}."
-        )
-    n_rows, n_steps = values.shape[:2]
-    lengths = tensors.get(f"{prefix}lengths")
-    if lengths is None or lengths.ndim != 1 or lengths.dtype.kind not in "iu":
-        raise ValueError(f"'{prefix}lengths' must have one integer for each row.")
-    lengths = lengths.astype("int64")
-    if lengths.min() < 0 or lengths.max() > n_steps:
-        raise ValueError(
-            f"'{prefix}lengths' must lie between 0 and {n_steps}, the number of steps; "
-            f"got {lengths.min()} to {lengths.max()}."
-        )
-    # (n, T), True for events.
-    step = np.arange(n_steps)
-    real = step < lengths[:, None]
-    if beside.padding == "pre":
-        real = real[:, ::-1]
-    codes = tensors.get(f"{prefix}codes", np.zeros((n_rows, n_steps, 0), "int64"))
-    if codes.ndim != 3 or codes.shape[:2] != values.shape[:2]:
-        raise ValueError(
-            f"'{prefix}codes' must have the shape ({n_rows}, {n_steps}, C), like "
-            f"'{prefix}values'; got {codes.shape}."
-        )
-    channels, codes = values[real].astype("float32"), codes[real].astype("int32")
-    n_bad = int((~np.isfinite(channels)).sum())
-    if n_bad:
-        raise ValueError(
-            f"'{prefix}values' has {n_bad} missing or infinite values; fill them."
-        )
-    if codes.size and codes.min() < 0:
-        raise ValueError(
-            f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 is the "
-            "code of unknown levels."
-        )
-    # Rows share no events here: row i has the flat events stop[i - 1]:stop[i].
-    stop = np.cumsum(lengths, dtype="int64")
-    start = stop - lengths
-    # The last channel of padded tensors is log(1 + age in typical interarrival times).
-    # Without it, the age of an event is the number of later events.
-    known = None if beside.layout is None else beside.layout[prefix.removesuffix("_")]
-    if known is not None:
-        ages = np.expm1(channels[:, -1].astype("float64"))
-        channels = np.ascontiguousarray(channels[:, :-1])
-    else:
-        ages = np.repeat(stop, lengths) - 1.0 - np.arange(len(channels))
-    n_levels = tuple(int(column.max(initial=1)) + 1 for column in codes.T)
-    spec = HistorySpec(channels.shape[1], n_levels, _HALF_LIVES)
-    source = HistorySource(channels, codes, -ages, start, stop, np.zeros(n_rows))
-    if known is None or known.moments is None:
-        return source, known or spec
-    moments = beside.moments[prefix][real]
-    is_begin = is_run_start(moments, starts_of_nonempty(np.append(0, stop)))
-    begin = np.flatnonzero(is_begin)
-    end = np.append(begin, len(is_begin))[1:]
-    return join_moments(source, Steps.of_moments(begin, end, start, stop), known), known
-
 
 _LARGEST_STATIC = 1e18
 _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
@@ -268,6 +91,11 @@ class Inputs(NamedTuple):
         """Number of sums of the histories."""
         sums = self.data.sums
         return 0 if sums is None else sums.shape[1]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of row features, statics and sums."""
+        return self.data.static.shape[1] + self.n_sums
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows, whose customers are numbered anew."""
@@ -338,14 +166,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     """Raise a ValueError for statics that are too large to be trained on.
 
     Gradients are proportional to the statics, and their squares must be finite in
-    float32.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator that read `inputs`.
-    inputs : Inputs
-        Rows as `read_inputs` returns them.
+    float32. `estimator` is that which has read `inputs`.
     """
     counts = (np.abs(inputs.data.static) > _LARGEST_STATIC).sum(axis=0)
     if not counts.any():
@@ -366,7 +187,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
 
 
 def warn_if_all_empty(inputs: Inputs) -> None:
-    """Warn of history columns without any event, at the caller of `fit`."""
+    """Warn of history columns without any event."""
     for name, source in zip(inputs.names, inputs.data.sources, strict=True):
         if not (source.stop > source.start).any():
             warnings.warn(
@@ -374,7 +195,7 @@ def warn_if_all_empty(inputs: Inputs) -> None:
                 "model learns from statics alone. Do the customers and cutoffs of the "
                 "rows fit those of the log?",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=user_stacklevel(),
             )
 
 
@@ -420,6 +241,57 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     )
 
 
+def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
+    """Read padded tensors, with or without a layout, into ragged rows.
+
+    Parameters
+    ----------
+    X : dict of ndarray or Tensor
+        ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
+        ``static`` (n, S), padded after the events. With several histories, all keys
+        but ``static`` have a prefix: ``"orders_values"``.
+    sums : bool
+        Whether to read the sums of the histories.
+    """
+    tensors = {key: np.asarray(X[key]) for key in X}
+    prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
+    allowed = [f"{p}{key}" for p in prefixes for key in ("values", "codes", "lengths")]
+    unknown = [key for key in tensors if key not in [*allowed, "static"]]
+    if not prefixes or unknown:
+        raise ValueError(
+            "Padded tensors are 'values' (n, T, F), 'lengths' (n,) and, if there are "
+            "any, 'codes' (n, T, C) and 'static' (n, S), each but the last with the "
+            f"name of its history before it if there are several; got {list(tensors)}."
+            " HistoryPadder makes them."
+        )
+    n_rows = len(tensors[f"{prefixes[0]}values"])
+    uneven = {key: len(tensor) for key, tensor in tensors.items()}
+    if set(uneven.values()) != {n_rows}:
+        raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
+    if not n_rows:
+        raise ValueError("X has no rows; at least one is needed.")
+    # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
+    beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
+    found = [unpad(tensors, prefix, beside) for prefix in prefixes]
+    static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
+    if static.ndim != 2:
+        raise ValueError(f"'static' must have the shape (n, S); got {static.shape}.")
+    if not np.isfinite(static).all():
+        n_bad = int((~np.isfinite(static)).sum())
+        raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
+    sources, specs = zip(*found, strict=True)
+    # In the order of appearance, which a selection of rows may have changed.
+    own = beside.customers
+    customers = np.arange(n_rows) if own is None else pd.factorize(own)[0]
+    return Inputs(
+        RowData(sources, static, sums=beside.sums if sums else None),
+        specs,
+        tuple(prefix.removesuffix("_") for prefix in prefixes),
+        lambda: customers,
+        encoded=beside.layout is not None,
+    )
+
+
 def _forget_columns(estimator: Any) -> None:
     """Delete the column attributes of an earlier fit on another form of X."""
     for name in ("n_features_in_", "feature_names_in_", "_roles"):
@@ -449,15 +321,11 @@ def history_source(array: HistoryArray) -> HistorySource:
     return join_moments(source, steps, spec, at_once=not log.is_on_disk)
 
 
-def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
-    """Return numeric statics as float32, shape (n, S).
+def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:
+    """Return numbers, booleans or durations as float32, shape (n, S).
 
-    Parameters
-    ----------
-    statics : DataFrame of shape (n, S)
-        Numbers, booleans or durations.
-    exposure : str or None, default=None
-        Name of the exposure column, if there is one.
+    Errors name the columns with values that are missing or too large, and `exposure`,
+    the name of the exposure column or None.
     """
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:

@@ -34,19 +34,39 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     IndexedFields,
-    LevelCounts,
     TensorFields,
 )
 
 
+class RowFields(TensorFields):
+    """What `RowData` and parts of its batches have in common."""
+
+    static: Any
+    sums: Any
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.static)
+
+    @property
+    def linear_inputs(self) -> Array:
+        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
+        if self.sums is None:
+            return self.static
+        both = [self.static, self.sums]
+        return array_namespace(self.static).concatenate(both, axis=1)
+
+
 @dataclass(frozen=True)
-class RowData(IndexedFields):
+class RowData(IndexedFields, RowFields):
     """Inputs of a network, targets and weights of n rows.
 
     Parameters
@@ -72,17 +92,6 @@ class RowData(IndexedFields):
     weight: np.ndarray | None = None
     sums: np.ndarray | None = None
     offset: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.static)
-
-    @property
-    def linear_inputs(self) -> np.ndarray:
-        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
-        if self.sums is None:
-            return self.static
-        return np.concatenate([self.static, self.sums], axis=1)
 
 
 # Events of a block. Smaller blocks carry more states from block to block, in larger
@@ -121,7 +130,7 @@ class Blocks(TensorFields):
 
 @dataclass(frozen=True)
 class SparseRows(TensorFields):
-    """Weights of the levels of one field in each step of a batch, as `LevelCounts`.
+    """Weights of the levels of one field in each step of a batch: a sparse matrix.
 
     Parameters
     ----------
@@ -138,11 +147,14 @@ class SparseRows(TensorFields):
     weights: Tensor
 
     @classmethod
-    def of(cls, counts: LevelCounts, is_step: np.ndarray) -> Self:
-        """Insert steps without entries where `is_step`, of shape (B * T,), is False."""
+    def of(cls, counts: csr_matrix, is_step: np.ndarray) -> Self:
+        """Insert steps without entries where `is_step`, of shape (B * T,), is False.
+
+        `counts`, of shape (n_steps, n_levels), are those of `count_levels`.
+        """
         lengths = np.zeros(len(is_step) + 1, "int64")
-        lengths[1:][is_step] = np.diff(counts.offsets)
-        arrays = np.cumsum(lengths), counts.levels, counts.weights
+        lengths[1:][is_step] = np.diff(counts.indptr)
+        arrays = np.cumsum(lengths), counts.indices, counts.data
         return cls(*map(torch.from_numpy, arrays))
 
 
@@ -237,14 +249,7 @@ def starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
 def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     """Gather the sequences of some rows, padded to their own longest.
 
-    Parameters
-    ----------
-    source : HistorySource
-        Events, and the rows that view them.
-    rows : ndarray of int
-        Rows; rows of a sequence adjoin.
-    share : bool
-        Let rows that see the same first steps share a sequence.
+    `share` lets rows that see the same first steps share a sequence; they adjoin.
     """
     seen, sequences = source.lengths[rows], source.sequences[rows]
     new = starts_sequence(sequences, share)
@@ -292,23 +297,9 @@ def _place_rows(
 ) -> dict[str, Any]:
     """Assign slots to rows, in blocks of their sequences if that is faster.
 
-    Parameters
-    ----------
-    source : HistorySource
-        Steps.
-    rows : ndarray of shape (n,), int64
-        Rows, sequence by sequence.
-    at : ndarray of shape (B,), int64
-        Position in `rows` of the first row of each sequence.
-    sequence : ndarray of shape (n,), int64
-        Sequence of each row.
-    lengths : ndarray of shape (B,), int64
-        Number of steps of each sequence.
-
-    Returns
-    -------
-    dict
-        Fields of a `HistoryBatch`.
+    `rows` (n,) are sequence by sequence, with the number of the `sequence` of each.
+    Sequences have their first row `at` a position in `rows` and `lengths`, both (B,).
+    Returns fields of a `HistoryBatch`.
     """
     seen, n_steps = source.lengths[rows], max(1, int(lengths.max()))
     n_slots = int(np.diff(at, append=len(rows)).max())
@@ -335,23 +326,44 @@ def _place_rows(
         "ages": _in_typical_times(ages, source, in_block[:, :, None]),
         "place": torch.from_numpy(place),
     }
-    if not in_blocks:
-        return found
-    # Last event before each block; arbitrary for first blocks, which are masked below.
-    last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
-    durations = (last - before).reshape(-1, n_blocks)
-    durations[:, 0] = 0
+    if in_blocks:
+        found["blocks"] = _make_blocks(
+            source,
+            block,
+            visible,
+            in_block,
+            cutoffs,
+            times.reshape(len(at), n_blocks, length),
+        )
+    return found
+
+
+def _make_blocks(
+    source: HistorySource,
+    block: np.ndarray,
+    visible: np.ndarray,
+    seen: np.ndarray,
+    cutoffs: np.ndarray,
+    times: np.ndarray,
+) -> Blocks:
+    """Return the blocks of sequences, given the `times` of their steps (B, N, K).
+
+    Chunks have a `block` (C,). Rows (C, R) see a number of events of their sequence
+    (`visible`) and of their block (`seen`) before their `cutoffs`.
+    """
+    last = times[:, :, -1]  # (B, N)
+    # Last event before each block; of first blocks, which have none, the first time.
+    before = np.concatenate([last[:, :1], last[:, :-1]], axis=1)
+    since = _in_typical_times(cutoffs - before.ravel()[block][:, None], source)
     # Without an event before the block, the carried state has decayed to nothing.
-    since = _in_typical_times(cutoffs - before[block][:, None], source).numpy()
-    since[visible < length] = np.inf
-    blocks = Blocks(
+    since[torch.from_numpy(visible < times.shape[2])] = torch.inf
+    return Blocks(
         torch.from_numpy(block),
-        torch.from_numpy(in_block),
-        torch.from_numpy(since),
-        _in_typical_times(last[:, None] - times, source).unflatten(0, (-1, n_blocks)),
-        _in_typical_times(durations, source),
+        torch.from_numpy(seen),
+        since,
+        _in_typical_times(last[:, :, None] - times, source),
+        _in_typical_times(last - before, source),
     )
-    return {**found, "blocks": blocks}
 
 
 def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

@@ -15,8 +15,8 @@ vectors, and t of times::
 
     | mean of x | t of the first event | sum of facts / sqrt(n) | log n |
 
-Levels of a field enter as the sum of their vectors over sqrt(n); `LevelCounts` has the
-levels of all steps as rows of a sparse matrix.
+Levels of a field enter as the sum of their vectors over sqrt(n); `count_levels` returns
+the levels of steps as rows of a sparse matrix.
 """
 
 from __future__ import annotations
@@ -138,12 +138,7 @@ class Steps(NamedTuple):
     def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
         """Find the moments of a log, and the steps of rows.
 
-        Parameters
-        ----------
-        log : EncodedLog
-            The log; its layout defines moments.
-        start, stop : ndarray of shape (n,), int64
-            Row ``i`` sees the events ``start[i]:stop[i]``.
+        Row ``i`` sees the events ``start[i]:stop[i]``. The layout defines moments.
         """
         offsets = log.timeline.offsets
         periods = log.layout.periods(log.timeline.times)
@@ -158,10 +153,9 @@ class Steps(NamedTuple):
         first = np.full(len(offsets), len(periods))
         np.minimum.at(first, customer, start[filled])
         own = np.searchsorted(offsets, begin, side="right") - 1
-        is_cut = (begin < last[own]) & (last[own] < end)
-        end[is_cut] = last[own[is_cut]]
-        is_cut = (begin < first[own]) & (first[own] < end)
-        begin[is_cut] = first[own[is_cut]]
+        first, last = first[own], last[own]
+        end = np.where((begin < last) & (last < end), last, end)
+        begin = np.where((begin < first) & (first < end), first, begin)
         return cls.of_moments(begin, end, start, stop)
 
     @classmethod
@@ -170,12 +164,8 @@ class Steps(NamedTuple):
     ) -> Self:
         """Return the steps of rows that see some moments whole and some in part.
 
-        Parameters
-        ----------
-        begin, end : ndarray of shape (n_moments,), int64
-            Events of each whole moment, ascending.
-        start, stop : ndarray of shape (n,), int64
-            As in `of`.
+        Whole moments have the events ``begin[j]:end[j]``, ascending. Row ``i`` sees the
+        events ``start[i]:stop[i]``.
         """
         is_empty = start >= stop
         first_step = np.searchsorted(begin, start, side="right") - 1
@@ -221,16 +211,9 @@ class Steps(NamedTuple):
 class JoinedNumbers:
     """Channels of steps, which are joined when they are indexed.
 
-    A stand-in for an array of shape (n_steps, n_joined), float32.
-
-    Parameters
-    ----------
-    channels : array of shape (n_events, n_channels)
-        Channels of the events, or a stand-in that encodes them when it is indexed.
-    begin, end : ndarray of shape (n_steps,), int64
-        Events of each step.
-    places : MomentChannels
-        Positions of the channels.
+    A stand-in for an array of shape (n_steps, n_joined), float32. Step ``i`` has the
+    events ``begin[i]:end[i]`` of `channels`, of shape (n_events, n_channels): an array,
+    or a stand-in that encodes events when it is indexed.
     """
 
     def __init__(
@@ -274,94 +257,58 @@ class JoinedNumbers:
         out[some, n_channels:-1] = sums[:, :n_decayed] / np.sqrt(n)
 
 
-@dataclass(frozen=True)
-class LevelCounts:
-    """Weights of the levels of one field in each step: the rows of a sparse matrix.
+def count_levels(codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> csr_matrix:
+    """Return the weights of the levels of one field in consecutive steps.
 
     The weight of a level is the number of its events over the square root of the number
     of all events of the step. Level 0, unseen in training, is left out. Levels of a
     step are sorted, so that their order in the log does not matter.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n_steps + 1,), int64
-        Step ``i`` has the entries ``offsets[i]:offsets[i + 1]``.
-    levels : ndarray of shape (n_entries,), int32
-        Levels.
-    weights : ndarray of shape (n_entries,), float32
-        Their weights.
+    Step ``i`` has the events ``offsets[i]:offsets[i + 1]`` of `codes`. The result has
+    the shape (n_steps, n_levels), float32.
     """
-
-    offsets: np.ndarray
-    levels: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def of(cls, codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> Self:
-        """Count the levels of consecutive steps.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (n_events,), int32
-            Codes of the events, step by step.
-        offsets : ndarray of shape (n_steps + 1,), int64
-            Events of each step.
-        n_levels : int
-            Number of codes.
-        """
-        counts = np.diff(offsets)
-        weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
-        is_seen = codes > 0
-        n_seen = np.append(0, np.cumsum(is_seen))[offsets]
-        shape = len(counts), max(n_levels, 1)
-        entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
-        matrix = csr_matrix(entries, shape)
-        matrix.sum_duplicates()
-        return cls(matrix.indptr.astype("int64"), matrix.indices, matrix.data)
-
-    def take(self, steps: np.ndarray) -> LevelCounts:
-        """Return the entries of some steps, shape (n,)."""
-        index, offsets = ranges(self.offsets[steps], self.offsets[steps + 1])
-        return LevelCounts(offsets, self.levels[index], self.weights[index])
+    counts = np.diff(offsets)
+    weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
+    is_seen = codes > 0
+    n_seen = np.append(0, np.cumsum(is_seen))[offsets]
+    entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
+    matrix = csr_matrix(entries, (len(counts), max(n_levels, 1)))
+    matrix.sum_duplicates()
+    return matrix
 
 
 class StepLevels:
-    """Levels of all coded fields in each step, which are counted when they are indexed.
+    """Levels of all coded fields in each step.
 
-    Parameters
-    ----------
-    codes : array of shape (n_events, C), int32
-        Codes of the events, or a stand-in that encodes them when it is indexed.
-    begin, end : ndarray of shape (n_steps,), int64
-        Events of each step.
-    n_levels : tuple of int
-        Number of codes of each field.
+    Step ``i`` has the events ``begin[i]:end[i]`` of `codes`, of shape (n_events, C): an
+    array, or a stand-in that encodes events when it is indexed. `at_once` counts the
+    levels of all steps now, and otherwise those of some whenever it is indexed.
     """
 
     def __init__(
-        self, codes: Any, begin: np.ndarray, end: np.ndarray, n_levels: Sequence[int]
+        self,
+        codes: Any,
+        begin: np.ndarray,
+        end: np.ndarray,
+        n_levels: Sequence[int],
+        at_once: bool,
     ) -> None:
         self._codes, self._begin, self._end = codes, begin, end
-        self.n_levels = tuple(n_levels)
+        self._n_levels = n_levels
+        self._counts = self._count(np.arange(len(begin))) if at_once else None
 
-    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
-        """Return the entries of some steps, shape (n,), for each field."""
+    def __getitem__(self, steps: np.ndarray) -> list[csr_matrix]:
+        """Return `count_levels` of some steps, shape (n,), for each field."""
+        if self._counts is None:
+            return self._count(steps)
+        return [counts[steps] for counts in self._counts]
+
+    def _count(self, steps: np.ndarray) -> list[csr_matrix]:
         index, offsets = ranges(self._begin[steps], self._end[steps])
         codes = self._codes[index]  # (n_events, C)
         return [
-            LevelCounts.of(codes[:, i], offsets, n) for i, n in enumerate(self.n_levels)
+            count_levels(codes[:, i], offsets, n) for i, n in enumerate(self._n_levels)
         ]
-
-
-class _CountedLevels(StepLevels):
-    """Levels of all steps, which have been counted, for logs in memory."""
-
-    def __init__(self, levels: StepLevels) -> None:
-        super().__init__(levels._codes, levels._begin, levels._end, levels.n_levels)
-        self._counts = levels[np.arange(len(levels._begin))]
-
-    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
-        return [counts.take(steps) for counts in self._counts]
 
 
 @dataclass(frozen=True)
@@ -462,17 +409,8 @@ class HistorySource(IndexedFields):
     def visible_events(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the events that some rows see, and the steps that they are part of.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int64
-            Rows.
-
-        Returns
-        -------
-        index : ndarray of shape (n_visible,), int64
-            Positions of the events in `events`, row by row.
-        step : ndarray of shape (n_visible,), int64
-            Number of the step in its row, from 0 on.
+        Both are int64 of shape (n_visible,), row by row: positions in `events`, and
+        numbers of steps of the row, from 0 on.
         """
         start, stop = self.events.start[rows], self.events.stop[rows]
         index, _ = ranges(start, stop)
@@ -493,21 +431,10 @@ class HistorySource(IndexedFields):
     def positions(
         self, rows: np.ndarray, lengths: np.ndarray, steps: np.ndarray
     ) -> np.ndarray:
-        """Return the steps of some sequences.
+        """Return the positions of the steps of some sequences, shape (B, T), int64.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int64
-            A row of each sequence.
-        lengths : ndarray of shape (B,), int64
-            Number of steps of each sequence.
-        steps : ndarray of shape (T,), int64
-            Numbers of steps in a sequence, from 0 on.
-
-        Returns
-        -------
-        ndarray of shape (B, T), int64
-            Positions in the source. The last step of a sequence is repeated.
+        A sequence is given by one of its `rows` (B,), and has `lengths` (B,) steps, of
+        which it returns those with the numbers `steps` (T,). The last one is repeated.
         """
         last = np.maximum(lengths - 1, 0)[:, None]  # (B, 1)
         index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)
@@ -549,32 +476,22 @@ class RowViews(IndexedFields):
 def join_moments(
     events: HistorySource, steps: Steps, spec: HistorySpec, *, at_once: bool = True
 ) -> HistorySource:
-    """Return a source whose steps are moments.
+    """Return a source whose steps are moments of the events of another one.
 
-    Parameters
-    ----------
-    events : HistorySource
-        Encoded events, and the rows' views of them.
-    steps : Steps
-        Moments of the events.
-    spec : HistorySpec
-        Sizes; its moments are not None.
-    at_once : bool, default=True
-        Join all moments now; else those of a batch, whenever one is made.
+    `at_once` joins all moments now, and otherwise those of a batch, whenever one is
+    made.
     """
     assert spec.moments is not None
     channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
-    levels = StepLevels(events.codes, steps.begin, steps.end, spec.n_levels)
     if at_once:
         channels = channels[np.arange(len(channels))]
-        levels = _CountedLevels(levels)
     return replace(
         events,
         channels=channels,
         times=events.times[steps.end - 1],
         start=steps.start,
         stop=steps.stop,
-        levels=levels,
+        levels=StepLevels(events.codes, steps.begin, steps.end, spec.n_levels, at_once),
         views=RowViews(
             steps.head,
             steps.tail,

@@ -89,17 +89,9 @@ def scatter_events(
 ) -> None:
     """Write results of padded sequences to the positions of their events.
 
-    Parameters
-    ----------
-    out : ndarray of shape (n_visible, ...)
-        Results for the events that each row sees, row by row; changed in place.
-    padded : ndarray of shape (B, T, ...)
-        Results for padded sequences, one for each of `rows`. That of a moment is
-        written to each of its events.
-    source : HistorySource
-        Steps that all rows see.
-    rows : ndarray of shape (B,)
-        Numbers of the rows.
+    `padded` (B, T, ...) has the results of a sequence for each of `rows` (B,). `out`
+    (n_visible, ...) gets those of the events that each row sees, row by row. The result
+    of a moment is written to each of its events.
     """
     counts = source.events.lengths
     # Position of the first event of each row in `out`, (B,).

@@ -10,7 +10,7 @@ https://proceedings.mlr.press/v70/sundararajan17a.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -119,43 +119,32 @@ def integrated_gradients(
     """
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
-    n_rows = len(data)
     # Channels and codes of each history, F + C.
     widths = [
         source.events.channels.shape[1] + source.codes.shape[1]
         for source in data.sources
     ]
-    found = PathAttributions(
-        [
-            np.zeros((n_visible(source), width))
-            for source, width in zip(data.sources, widths, strict=True)
-        ],
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        {name: np.zeros(column.shape) for name, column in _beside(data).items()},
-    )
+    sizes = zip(map(n_visible, data.sources), widths, strict=True)
+    beside = {name: np.zeros(column.shape) for name, column in _beside(data).items()}
+    output, baseline = np.zeros((2, len(data)))
+    found = PathAttributions(list(map(np.zeros, sizes)), output, baseline, beside)
     device = nets[0].device
     rng = np.random.RandomState(0 if start is None else start.seed)
     n_paths = 1 if start is None else max(1, start.n_drawn)
     with isolated_torch_settings(device), torch.enable_grad():
         modules = [_differentiable_copy(net.module_) for net in nets]
-        for rows, part in parts_of_single_rows(data, device):
-            events = [_Events(one, rows, device) for one in data.sources]
-            path = _Path(modules, part, events, partial(explained, rows=rows), start)
-            found.output[rows] = path.at(1.0)
-            totals: list[Any] = [0.0] * (len(data.sources) + len(found.beside))
+        for rows, path in _paths(modules, data, explained, start, device):
+            output[rows] = path.at(1.0)
+            totals: list[Any] = [0.0] * (len(data.sources) + len(beside))
             for _ in range(n_paths):
                 if start is not None and start.n_drawn:
                     path.start_from_others(rng)
-                found.baseline[rows] += path.at(0.0) / n_paths
+                baseline[rows] += path.at(0.0) / n_paths
                 added = path.integral(points, weights)
                 totals = [a + b / n_paths for a, b in zip(totals, added, strict=True)]
             for i, source in enumerate(data.sources):
-                scatter_events(found.events[i], totals[i], source.events, rows)
-            columns = found.beside.values()
-            for column, numbers in zip(
-                columns, totals[len(data.sources) :], strict=True
-            ):
+                scatter_events(found.events[i], totals.pop(0), source.events, rows)
+            for column, numbers in zip(beside.values(), totals, strict=True):
                 column[rows] = numbers
     return found
 
@@ -184,14 +173,25 @@ def event_blanking(
     device = nets[0].device
     with isolated_torch_settings(device), torch.no_grad():
         modules = [full_precision_copy(net.module_).eval() for net in nets]
-        for rows, part in parts_of_single_rows(data, device):
-            events = [_Events(one, rows, device) for one in data.sources]
-            path = _Path(modules, part, events, partial(explained, rows=rows), start)
+        for rows, path in _paths(modules, data, explained, start, device):
             output[rows] = path.at(1.0)
             for i, source in enumerate(data.sources):
                 falls = output[rows, None] - path.without_each(i)
                 scatter_events(found[i], falls, source.events, rows)
     return found, output
+
+
+def _paths(
+    modules: Sequence[HistoryNetwork],
+    data: RowData,
+    explained: Explained,
+    start: Start | None,
+    device: str,
+) -> Iterator[tuple[np.ndarray, _Path]]:
+    """Yield rows, shape (B,), and their path."""
+    for rows, part in parts_of_single_rows(data, device):
+        events = [_Events(one, rows, device) for one in data.sources]
+        yield rows, _Path(modules, part, events, partial(explained, rows=rows), start)
 
 
 def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:

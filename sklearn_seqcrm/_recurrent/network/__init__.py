@@ -18,7 +18,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
     new_generator,
     new_linear,
 )
-from sklearn_seqcrm._recurrent.network._module import HistoryNetwork, LinearPart
+from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import (
     LOWEST,
     POOLINGS,
@@ -36,7 +36,6 @@ from sklearn_seqcrm._recurrent.network._reader import (
     PRECISIONS,
     HistoryReader,
     RecurrentState,
-    join,
     run_both_ways,
     trains_in_bfloat16,
 )

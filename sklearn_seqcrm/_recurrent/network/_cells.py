@@ -24,13 +24,6 @@ from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 State: TypeAlias = tuple[Array, ...]
 
 
-def at_least(array: Array, bound: float) -> Array:
-    """Return the maximum of an array and a number, which torch's maximum refuses."""
-    if isinstance(array, Tensor):
-        return array.clamp(min=bound)
-    return np.maximum(array, bound)
-
-
 class Affine(NamedTuple):
     """A linear layer of torch with NumPy weights.
 

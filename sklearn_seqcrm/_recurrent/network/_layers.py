@@ -98,21 +98,8 @@ def multiply_sparse(
     On a CPU this is SciPy's product: for sums of embedding vectors it takes a tenth of
     the time of ``embedding_bag``, and a twentieth with the backward pass.
 
-    Parameters
-    ----------
-    offsets : Tensor of shape (n_rows + 1,), int64
-        Row ``i`` has the entries ``offsets[i]:offsets[i + 1]``.
-    columns : Tensor of shape (n_entries,), int32
-        Columns of the entries.
-    weights : Tensor of shape (n_entries,), float32
-        Their values.
-    dense : Tensor of shape (n_columns, D), float32
-        The other matrix.
-
-    Returns
-    -------
-    Tensor of shape (n_rows, D), float32
-        The product.
+    Row ``i`` has the entries ``offsets[i]:offsets[i + 1]`` of `columns` and `weights`.
+    `dense` has the shape (n_columns, D), and the product (n_rows, D).
     """
     shape = len(offsets) - 1, len(dense)
     if dense.device.type == "cpu":

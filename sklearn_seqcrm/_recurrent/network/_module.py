@@ -85,19 +85,7 @@ class LinearPart(nn.Module):
         weight: np.ndarray | None,
         total: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
-        """Set the weights to those of a ridge regression.
-
-        Parameters
-        ----------
-        inputs : ndarray of shape (n, n_inputs), float32
-            Training rows.
-        target : ndarray of shape (n,) or (n, n_outputs)
-            Encoded targets.
-        weight : ndarray of shape (n,) or None
-            Weight of each row.
-        total : callable, default=np.asarray
-            As in `ridge`.
-        """
+        """Set the weights to those of `ridge` on encoded targets."""
         center, spread, weights = ridge(inputs, target, weight, total)
         for tensor, values in (
             (self.center, center),
@@ -282,14 +270,10 @@ class HistoryNetwork(nn.Module):
         return self._leave_head(numbers, batch)
 
     def outputs_of_pooled(self, pooled: Sequence[Tensor], rows: BatchPart) -> Tensor:
-        """Return the outputs of rows with pooled histories, shape (n, n_outputs).
+        """Return the outputs of rows, (n, n_outputs), given their pooled histories.
 
-        Parameters
-        ----------
-        pooled : sequence of Tensor of shape (n, output_size)
-            The pooled vectors of each history column.
-        rows : BatchPart
-            Everything else of the rows.
+        `pooled` has the vectors of each history column, (n, output_size), and `rows`
+        everything else.
         """
         numbers = self.head[0](torch.cat([*pooled, rows.static], dim=1))
         return self._leave_head(numbers, rows)

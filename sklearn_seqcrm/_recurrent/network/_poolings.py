@@ -38,8 +38,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import Array, HistoryBatch, array_namespace
-from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
+from sklearn_seqcrm._recurrent.data import (
+    Array,
+    HistoryBatch,
+    array_namespace,
+    at_least,
+)
+from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import float32_tensor, new_linear
 
 # Most blocks among which states are carried by one product of matrices.
@@ -390,19 +395,9 @@ class BothEnds(Pooling):
 
 
 def at_last_event(numbers: Tensor, batch: HistoryBatch) -> Tensor:
-    """Take the numbers of the last event that each row sees.
+    """Return the numbers, of (B, T, H), of the last event that each row sees.
 
-    Parameters
-    ----------
-    numbers : Tensor of shape (B, T, H)
-        Numbers of all events.
-    batch : HistoryBatch
-        The batch.
-
-    Returns
-    -------
-    Tensor of shape (C, R, H)
-        Numbers of the rows; 0 for a row that sees nothing.
+    Shape (C, R, H); 0 for a row that sees nothing.
     """
     n_steps, size = numbers.shape[1:]
     seen = (batch.visible > 0)[:, :, None]
@@ -428,19 +423,8 @@ def weighted_sums(
                   states of the P vectors before the block
         shares    weights of the K events | diagonal: weight of the own state
 
-    Parameters
-    ----------
-    weights : sequence of Weights
-        Weights of each pooling; P vectors together.
-    outputs : Tensor of shape (B, N * K, H)
-        Outputs of the reader, padded to whole blocks.
-    batch : HistoryBatch
-        The batch.
-
-    Returns
-    -------
-    Tensor of shape (C, R, P * H)
-        Vectors of each row.
+    `weights` are those of each pooling, for P vectors together, and `outputs`, of shape
+    (B, N * K, H), those of the reader, padded to whole blocks. Returns (C, R, P * H).
     """
     rows = torch.cat([one.rows for one in weights], dim=2)  # (C, R, P, K)
     n_rows, n_pools = rows.shape[1:3]
@@ -468,14 +452,10 @@ def weighted_sums(
 def _states_before_blocks(
     weights: Sequence[Weights], outputs: Tensor, batch: HistoryBatch
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted sums of all events before each block.
+    """Return the weighted sums of all events before each block, and of their weights.
 
-    Returns
-    -------
-    sums : Tensor of shape (B * N, P, H)
-        Weighted sums of outputs, with weights as at the end of the block before.
-    weight : Tensor of shape (B * N, P)
-        Sums of the weights.
+    Shapes are (B * N, P, H) and (B * N, P); weights are those at the end of the block
+    before.
     """
     ends = torch.cat([one.ends for one in weights], dim=2)  # (B, N, P, K)
     kept = torch.cat([one.kept for one in weights], dim=2)  # (B, N, P)
@@ -488,7 +468,7 @@ def _states_before_blocks(
     before = carry_over(kept.transpose(1, 2), sums)
     before = before.transpose(1, 2).flatten(0, 1)  # (B * N, P, H + 1)
     weight = before[:, :, -1]
-    # Beside outputs, weights get a gradient, which is thrown away unless weights are
+    # Beside outputs, weights get a gradient, which is needed only if weights are
     # learned. It took up to a tenth of training with a row before each event.
     return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
 
@@ -566,20 +546,11 @@ def make_poolings(
     bidirectional: bool,
     generator: torch.Generator,
 ) -> nn.ModuleDict:
-    """Make poolings by their names.
+    """Make poolings by their names among `POOLINGS`, none twice.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names among `POOLINGS`, none twice.
-    half_lives : sequence of float
-        Half-lives of ``"decay"``, in typical interarrival times.
-    size : int
-        Size of an output.
-    bidirectional : bool
-        Whether outputs are those of two directions, side by side.
-    generator : torch.Generator
-        Generator of the initial weights.
+    Outputs have a `size`; they are those of two directions, side by side, if
+    `bidirectional`. ``"decay"`` has `half_lives` in typical interarrival times, and
+    ``"attention"`` draws its initial weights from the `generator`.
     """
     makers = {
         "last": BothEnds if bidirectional else Last,

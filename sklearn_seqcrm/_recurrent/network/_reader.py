@@ -129,19 +129,9 @@ class RecurrentState(NamedTuple):
         return packed, xp.concatenate(numbers, axis=-1)  # (..., W)
 
     def unpack(self, vectors: Array, numbers: Array) -> RecurrentState:
-        """Return the packed state that has the structure of this one.
+        """Return the state of two arrays of `pack`, as views of them.
 
-        Parameters
-        ----------
-        vectors : array of shape (..., V, H)
-            Vectors, as `pack` returns them.
-        numbers : array of shape (..., W)
-            The other numbers.
-
-        Returns
-        -------
-        RecurrentState
-            Views of the arrays.
+        It has the structure of this one.
         """
         cells, poolings, at, at_number = [], [], 0, 0
         for layer in self.cells:
@@ -193,28 +183,14 @@ _SHORT = 2 / math.sqrt(1000)
 class HistoryReader(nn.Module):
     """Embed, run and pool the sequences of one history column.
 
+    Its parameters are those of `LSTMClassifier` and the following ones. A bidirectional
+    reader needs one row per sequence; the precision is float32 where the device lacks
+    bfloat16.
+
     Parameters
     ----------
     spec : HistorySpec
         Channels, codes and half-lives of the column.
-    cell : {"lstm", "gru", "rnn"}
-        Type of the recurrent cell.
-    hidden_size : int
-        Size of the hidden state, H.
-    num_layers : int
-        Number of layers.
-    bidirectional : bool
-        Also run backwards. Needs one row per sequence.
-    pooling : sequence of str
-        How the outputs up to a row's cutoff become one vector.
-    dropout : float
-        Share of the outputs that training drops between layers.
-    bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the layers; float32 where the device lacks bfloat16.
-    category_dropout : float, default=0.0
-        Share of events whose embedded code training drops, field by field.
     generator : torch.Generator or None, default=None
         Generator of the initial weights, on the CPU; None is seeded with 0.
     short_vectors : bool, default=False
@@ -269,15 +245,10 @@ class HistoryReader(nn.Module):
         self.event_size = (spec.moments or spec).n_channels + size_of_vectors
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
-            layer = nn.ModuleList()
-            for _ in range(2 if bidirectional else 1):
-                direction = without_drawing(
-                    self.cell.layer, max(size, 1), hidden_size, batch_first=True
-                )
-                draw_weights(direction, hidden_size, generator)
-                if cell == "lstm":
-                    open_forget_gates(direction)
-                layer.append(direction)
+            layer = nn.ModuleList(
+                _new_direction(cell, max(size, 1), hidden_size, generator)
+                for _ in range(2 if bidirectional else 1)
+            )
             self.layers.append(layer)
             size = hidden_size * len(layer)
         self.dropout = Dropout(dropout)
@@ -310,19 +281,9 @@ class HistoryReader(nn.Module):
     ) -> Tensor:
         """Concatenate the channels of steps and the embeddings of their levels.
 
-        Parameters
-        ----------
-        values : Tensor of shape (B, T, F), float32
-            Channels.
-        codes : Tensor of shape (B, T, C), int64
-            Codes of events.
-        levels : sequence of SparseRows or None, default=None
-            Levels of moments, in place of codes.
-
-        Returns
-        -------
-        Tensor of shape (B, T, D), float32
-            Inputs of the first layer; a column of zeros if there is neither.
+        With channels `values` (B, T, F), and `codes` (B, T, C) of events or `levels` of
+        moments. Returns inputs of the first layer, (B, T, D), float32: a column of
+        zeros if there is neither.
         """
         if levels is None:
             embedded = [
@@ -411,19 +372,10 @@ class HistoryReader(nn.Module):
         return RecurrentState(tuple(tuple(layer) for layer in zeros))
 
     def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
-        """Pool the outputs up to each row's cutoff.
+        """Pool the outputs of the last layer, (B, T, H'), up to each row's cutoff.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (B, T, H')
-            Outputs of the last layer.
-        batch : HistoryBatch
-            Rows, and when events happened.
-
-        Returns
-        -------
-        Tensor of shape (C * R, output_size)
-            One vector per slot, poolings in the order of `order_poolings`.
+        Returns one vector per slot, (C * R, output_size), poolings in the order of
+        `order_poolings`.
         """
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
@@ -439,6 +391,18 @@ class HistoryReader(nn.Module):
             own.append(pooling.pool(outputs, batch))  # (C, R, P H')
         means = [weighted_sums(weights, outputs, batch)] if weights else []
         return join([*before, *means, *after]).flatten(0, 1)
+
+
+def _new_direction(
+    cell: str, n_inputs: int, hidden_size: int, generator: torch.Generator
+) -> nn.Module:
+    """Make a recurrent layer of one direction, with drawn weights."""
+    layer = CELLS[cell].layer
+    made = without_drawing(layer, n_inputs, hidden_size, batch_first=True)
+    draw_weights(made, hidden_size, generator)
+    if cell == "lstm":
+        open_forget_gates(made)
+    return made
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:

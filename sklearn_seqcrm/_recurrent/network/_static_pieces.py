@@ -81,7 +81,7 @@ class Pieces(NamedTuple):
         for column, of_rows in columns:
             least, most = of_rows.min(initial=np.inf), of_rows.max(initial=-np.inf)
             if np.logical_or(of_rows == least, of_rows == most).all():
-                continue  # a constant, or two values: the static itself says it
+                continue  # a constant, or two values, for which the static is enough
             pairs = pd.DataFrame({"customer": customers, "value": of_rows})
             values = pairs.drop_duplicates()["value"].to_numpy("float64")
             knots = _knots_of(values, min(n_pieces, len(values) // _LEAST_COUNT))

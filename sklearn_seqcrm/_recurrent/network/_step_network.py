@@ -13,8 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import Array, MomentChannels, array_namespace
-from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
+from sklearn_seqcrm._recurrent.data import (
+    Array,
+    MomentChannels,
+    array_namespace,
+    at_least,
+)
+from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings
@@ -31,17 +36,6 @@ def event_poolings(reader: HistoryReader) -> list[EventPooling]:
                 "event: it has no state, as EventPooling defines it."
             )
     return list(reader.poolings.values())
-
-
-def start_state(reader: HistoryReader) -> RecurrentState:
-    """Return the state of one history before its first event, in NumPy."""
-    cells = reader.start(1).take(0).map(lambda one: one.cpu().numpy()).cells
-    poolings = event_poolings(reader)
-    moment: State = ()
-    if reader.moments is not None:
-        moment = (np.zeros(OpenMoment.size(reader), "float32"),)
-    starts = tuple(pooling.start(reader.hidden_size) for pooling in poolings)
-    return RecurrentState(cells, starts, moment)
 
 
 class OpenMoment(NamedTuple):
@@ -118,7 +112,7 @@ class OpenMoment(NamedTuple):
         )
 
     def join(self, places: MomentChannels) -> Array:
-        """Return the input of the cell, (..., D), as `JoinedNumbers` and `LevelCounts`.
+        """Return the input of the cell, (..., D), as `JoinedNumbers`, `count_levels`.
 
         For a moment without events it is finite.
         """
@@ -163,12 +157,18 @@ class StepReader:
         reader: HistoryReader,
         constant: Callable[[np.ndarray], Array] = np.asarray,
     ) -> None:
-        self.start = start_state(reader)
+        poolings = event_poolings(reader)
+        cells = reader.start(1).take(0).map(lambda one: one.cpu().numpy()).cells
+        starts = tuple(pooling.start(reader.hidden_size) for pooling in poolings)
+        moment: State = ()
+        if reader.moments is not None:
+            moment = (np.zeros(OpenMoment.size(reader), "float32"),)
+        self.start = RecurrentState(cells, starts, moment)
         self._embeddings = [
             constant(one.weight.detach().numpy()) for one in reader.embeddings
         ]
         self._cells = [reader.cell.of(layer[0]) for layer in reader.layers]
-        self._poolings = [one.to_numpy() for one in event_poolings(reader)]
+        self._poolings = [one.to_numpy() for one in poolings]
         self._order = order_poolings(self._poolings)
         self._places = reader.moments
 

@@ -9,11 +9,7 @@ Streaming and ONNX follow from its `predict`.
 """
 
 from sklearn_seqcrm._recurrent.objectives._classes import Classes, Labels
-from sklearn_seqcrm._recurrent.objectives._exposure import (
-    Exposure,
-    exposure_column,
-    learn_exposure,
-)
+from sklearn_seqcrm._recurrent.objectives._exposure import Exposure
 from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, bin_hazards
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -23,14 +19,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
 )
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    drop_weightless,
-    exponent_of,
-    has_weight,
-    in_unit_of,
     is_multioutput,
-    mean_weight,
-    read_weight,
-    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
@@ -42,6 +31,15 @@ from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
 from sklearn_seqcrm._recurrent.objectives._treatments import (
     OutcomesByTreatment,
     TreatedOutcomes,
+)
+from sklearn_seqcrm._recurrent.objectives._weights import (
+    drop_weightless,
+    exponent_of,
+    has_weight,
+    in_unit_of,
+    mean_weight,
+    read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 

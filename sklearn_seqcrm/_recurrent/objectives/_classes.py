@@ -13,11 +13,11 @@ from scipy.special import logit
 from torch import Tensor, nn
 
 from sklearn_seqcrm._columns import read_labels, refuse_not_finite
-from sklearn_seqcrm._recurrent.data import Array, sigmoid
+from sklearn_seqcrm._recurrent.data import Array, sigmoid, softmax
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
+    is_multioutput,
     refuse_other_shape,
-    softmax,
 )
 from sklearn_seqcrm._typing import ClassWeight
 
@@ -46,6 +46,8 @@ class Classes(Objective):
         return np.arange(self.n_outputs)
 
     def read(self, y: Any) -> np.ndarray:
+        if is_multioutput(y):  # after a call with one column
+            refuse_other_shape(np.asarray(y), ())
         return read_labels(y)
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:

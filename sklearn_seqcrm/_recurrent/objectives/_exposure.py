@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import ALONE, Ranks, RowData
-from sklearn_seqcrm._recurrent.objectives._objective import has_weight
+from sklearn_seqcrm._recurrent.data import Ranks, RowData
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
 class Exposure(NamedTuple):
@@ -27,12 +27,38 @@ class Exposure(NamedTuple):
         Position of the exposure among the row features and statics.
     mean : float
         Logarithm of the mean exposure in the first call.
+    name : str or int
+        Name of the column, or its position, for errors.
     """
 
     column: int
     mean: float
+    name: str | int
 
-    def to_offset(self, data: RowData, name: Any) -> RowData:
+    @classmethod
+    def learn(
+        cls,
+        name: str | int,
+        names: Sequence[Any] | None,
+        data: RowData,
+        weight: np.ndarray | None,
+        ranks: Ranks,
+    ) -> Self:
+        """Find the column, and learn the mean from the rows with a weight.
+
+        `name` and `names` are those of `_find_column`. `data` are the rows of this
+        rank, and `weight` those of all ranks.
+        """
+        column = _find_column(name, names, data.static.shape[1])
+        found = ranks.concatenate(data.static[:, column].astype("float64"))
+        if weight is not None:
+            found = found[has_weight(weight)]
+        # Exposures that are not positive are an error when the offset is computed.
+        found = found[found > 0]
+        mean = float(np.log(found.mean())) if len(found) else 0.0
+        return cls(column, mean, name)
+
+    def to_offset(self, data: RowData) -> RowData:
         """Move the exposure from the statics of rows into their offset.
 
         Raises
@@ -45,56 +71,22 @@ class Exposure(NamedTuple):
         if bad:
             raise ValueError(
                 f"Exposures must be larger than 0; {bad} of {len(found)} in "
-                f"{name!r} are not. Leave those rows out. If a step before has scaled "
-                "the column, let that pass it on as it is, like make_history_pipeline "
-                "does for the exposure of the estimator that it is given."
+                f"{self.name!r} are not. Leave those rows out. If a step before has "
+                "scaled the column, let that pass it on as it is, like "
+                "make_history_pipeline does for the exposure of the estimator that it "
+                "is given."
             )
         offset = (np.log(found) - self.mean).astype(data.static.dtype)
         others = np.delete(data.static, self.column, axis=1)
         return replace(data, static=others, offset=offset)
 
 
-def learn_exposure(
-    data: RowData, weight: np.ndarray | None, column: int, ranks: Ranks = ALONE
-) -> Exposure:
-    """Learn the mean exposure from the rows with a weight.
+def _find_column(name: str | int, names: Sequence[Any] | None, n_static: int) -> int:
+    """Return the position of the exposure among `n_static` row features and statics.
 
-    Parameters
-    ----------
-    data : RowData
-        Rows as they have been read.
-    weight : ndarray of shape (n,) or None
-        Their weights.
-    column : int
-        Position of the exposure among their row features and statics.
-    ranks : Ranks, default=ALONE
-        The processes that have the rows; `weight` is that of all of them.
-    """
-    found = ranks.concatenate(data.static[:, column].astype("float64"))
-    if weight is not None:
-        found = found[has_weight(weight)]
-    # Exposures that are not positive are an error when the offset is computed.
-    found = found[found > 0]
-    return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
-
-
-def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
-    """Return the position of the exposure among the row features and statics.
-
-    Parameters
-    ----------
-    name : str or int
-        Name of its column; for arrays and padded tensors its position, which may be
-        negative to count from the end.
-    names : sequence or None
-        Names of the statics, which follow the row features. None: unknown.
-    n_static : int
-        Number of row features and statics.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column.
+    `name` is that of its column or, for arrays and padded tensors, its position, which
+    may be negative to count from the end. `names` are those of the statics, which
+    follow the row features, if known.
     """
     if names is not None:
         if name in names:

@@ -18,13 +18,8 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
-from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Objective,
-    softmax,
-    softplus,
-    with_weight,
-)
+from sklearn_seqcrm._recurrent.data import Array, softmax, softplus
+from sklearn_seqcrm._recurrent.objectives._objective import Objective
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     bin_and_share,
     duration_as_number,
@@ -33,6 +28,7 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     incidence_at_edges,
     refuse_outside,
 )
+from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # The number of bins of equal length grows with the longest time; a mistyped length may
 # mean millions.
@@ -134,21 +130,10 @@ def _equal_edges(length: float, end: float) -> np.ndarray:
 def kaplan_meier(
     event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Kaplan-Meier estimate of the survival after each time of an event.
+    """Return the distinct times of events and the Kaplan-Meier survival after each.
 
-    Parameters
-    ----------
-    event : ndarray of shape (n,), bool
-        Whether time ended with an event, in one row at least.
-    time : ndarray of shape (n,), float64
-        Time to the event, or to censoring.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-
-    Returns
-    -------
-    moments, survival : ndarray of shape (n_moments,)
-        Distinct times of events, ascending, and the survival after each.
+    Both have the shape (n_moments,), times ascending. `event` (n,) is whether a time
+    ended with an event, in one row at least, and not by censoring.
     """
     moments, place = np.unique(time, return_inverse=True)
     weight = np.ones(len(time)) if weight is None else weight

@@ -15,7 +15,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     column_means,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import with_weight
+from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # exp(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_LOGARITHM = 88.0

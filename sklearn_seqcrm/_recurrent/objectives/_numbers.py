@@ -15,10 +15,12 @@ from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
-    exponent_of,
-    has_weight,
     is_multioutput,
     refuse_other_shape,
+)
+from sklearn_seqcrm._recurrent.objectives._weights import (
+    exponent_of,
+    has_weight,
     with_weight,
 )
 
@@ -160,11 +162,10 @@ class Number(Objective):
         """Learn center and scale of each target from the rows with a weight."""
         y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
-        columns = [self._learn_one(column, weight) for column in _columns(y).T]
-        self.exponent, self.center, self.scale = map(
-            np.array, zip(*columns, strict=True)
-        )
-        self.n_targets = len(columns)
+        targets = y.reshape(len(y), -1).T
+        learned = zip(*(self._learn_one(one, weight) for one in targets), strict=True)
+        self.exponent, self.center, self.scale = map(np.array, learned)
+        self.n_targets = len(targets)
         self.n_outputs = self.n_parameters * self.n_targets
 
     def _learn_one(
@@ -196,7 +197,7 @@ class Number(Objective):
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return scaled targets, of the shape of `y`, float32."""
         with np.errstate(over="ignore"):
-            quotients = np.ldexp(_columns(y), -self.exponent)
+            quotients = np.ldexp(y.reshape(len(y), -1), -self.exponent)
             target = self._scaled(quotients).astype("float32")
         bad = np.isinf(target).any(axis=1)
         if weight is not None:
@@ -252,21 +253,10 @@ class Number(Objective):
         weight: np.ndarray | None,
         offset: np.ndarray,
     ) -> np.ndarray:
-        """Return by how much slopes over the offset should exceed 1.
+        """Return by how much slopes over the offset should exceed 1, (n_outputs,).
 
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs), float64
-            Outputs of one network for all rows, with slopes of 1.
-        target, weight
-            As in `adjust`.
-        offset : ndarray of shape (n,)
-            Logarithm of the exposure of each row.
-
-        Returns
-        -------
-        ndarray of shape (n_outputs,)
-            0 for outputs without an offset.
+        It is 0 for outputs without an offset. `outputs` are those of one network with
+        slopes of 1; the others are fields of `RowData`.
         """
         y, mean = self._targets_and_means([outputs], target)
         excess = np.zeros((self.n_targets, self.n_parameters))
@@ -338,7 +328,8 @@ def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
 
 def column_means(y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Return the weighted mean of each target, shape (k,)."""
-    return np.average(_columns(y).astype("float64"), axis=0, weights=weight)
+    columns = y.reshape(len(y), -1).astype("float64")
+    return np.average(columns, axis=0, weights=weight)
 
 
 def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
@@ -349,8 +340,3 @@ def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) ->
     # targets, where exactly this share lies at or below the first of them.
     least = below[-1] * share * (1 - 1e-9)
     return float(y[order][np.searchsorted(below, least)])
-
-
-def _columns(y: np.ndarray) -> np.ndarray:
-    """Return targets as columns, shape (n, k)."""
-    return y.reshape(len(y), -1)

@@ -1,20 +1,18 @@
-"""The contract of objectives, sample weights, and functions that several share."""
+"""The contract of objectives, and checks of targets that several share."""
 
 from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import ALONE, Array, Inputs, Ranks, RowData
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
-from sklearn_seqcrm._sklearn_compat import check_sample_weight
 
 
 class Objective(nn.Module, ABC):
@@ -223,25 +221,6 @@ class Objective(nn.Module, ABC):
         return {"loss": self.name}
 
 
-# A formula that loss and prediction share is written with the functions that torch and
-# NumPy have by the same names (``array_namespace(x).exp``), `sigmoid` and these two.
-
-
-def softplus(x: Any) -> Any:
-    """Return ``log(1 + exp(x))``."""
-    if isinstance(x, Tensor):
-        return nn.functional.softplus(x)
-    return np.logaddexp(0, x)
-
-
-def softmax(x: Array) -> Array:
-    """Return ``exp(x)`` over its sum along axis 1."""
-    if hasattr(x, "softmax"):  # one node of a graph
-        return x.softmax(1)
-    odds = np.exp(x - x.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
-
-
 def is_multioutput(y: Any) -> bool:
     """Return whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
@@ -266,125 +245,3 @@ def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
             f"y has {now}, and had {then} in the first call. Give as many, or fit "
             "from the start."
         )
-
-
-# Sample weights are scaled by powers of 2, so that sums and products keep their digits.
-# In `fit`, only ratios of weights matter. Calls of `partial_fit` are parts of one long
-# table, whose weights are relative to the first call: to the exponent of its largest
-# weight while weights are multiplied, and to its mean weight in the loss.
-
-# Weights below this share of the largest one are 0 in float32.
-_NO_WEIGHT = float(np.finfo("float32").smallest_subnormal)
-
-
-def exponent_of(numbers: np.ndarray) -> int:
-    """Return the exponent of the smallest power of 2 larger than all numbers.
-
-    Finite numbers over it (`np.ldexp`) lie between -1 and 1 and lose no digit. The
-    exponent is 0 if all numbers are 0, or there are none.
-    """
-    return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
-
-
-def has_weight(weight: np.ndarray) -> np.ndarray:
-    """Return whether the weight of each row is positive in float32."""
-    return weight > _NO_WEIGHT * weight.max()
-
-
-def with_weight(
-    y: np.ndarray, weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the targets and weights of the rows that have a weight."""
-    if weight is None:
-        return y, None
-    used = has_weight(weight)
-    return y[used], weight[used]
-
-
-def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
-    """Return the weights; raise a ValueError if scaling made one infinite."""
-    n_infinite = int(np.isinf(weight).sum())
-    if n_infinite:
-        raise ValueError(
-            f"{n_infinite} of {len(weight)} weights are more than 1e38 times as large "
-            "as the mean weight of the first call, to which they are relative. Give "
-            "all calls weights on one scale, or fit from the start."
-        )
-    return weight
-
-
-def read_weight(
-    sample_weight: Any, data: RowData, ranks: Ranks = ALONE
-) -> np.ndarray | None:
-    """Return validated weights of the rows of all ranks, float64, or None.
-
-    Raises
-    ------
-    ValueError
-        If there is not one for each row, or weights are negative, not finite, or all
-        zero.
-    """
-    if sample_weight is None:
-        return None
-
-    def read() -> np.ndarray:
-        # scikit-learn may refuse weights of zero, and rows of other ranks have others.
-        if ranks.size > 1 and _is_zero(sample_weight, len(data)):
-            return np.zeros(len(data))
-        return check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
-
-    weight = ranks.concatenate(ranks.attempt(read))
-    if not weight.any():
-        raise ValueError("sample_weight is zero for all rows.")
-    return weight.astype("float64")
-
-
-def _is_zero(sample_weight: Any, n_rows: int) -> bool:
-    """Return whether weights are zero for all rows."""
-    weight = np.asarray(sample_weight)
-    return (
-        weight.shape == (n_rows,) and weight.dtype.kind in "biuf" and not weight.any()
-    )
-
-
-def in_unit_of(
-    weight: np.ndarray | None, exponent: int, n_rows: int
-) -> np.ndarray | None:
-    """Return weights over a power of 2; None means weights of 1."""
-    if weight is None and not exponent:
-        return None
-    weight = np.ones(n_rows) if weight is None else weight
-    with np.errstate(over="ignore"):
-        return _refuse_infinite(np.ldexp(weight, -exponent))
-
-
-def drop_weightless(inputs: Inputs) -> Inputs:
-    """Drop rows of weight 0, on which no result may depend."""
-    weight = inputs.data.weight
-    if weight is None or (used := has_weight(weight)).all():
-        return inputs
-    return inputs.take(np.flatnonzero(used))
-
-
-def mean_weight(data: RowData) -> float:
-    """Return the mean weight of the rows, 1 without weights."""
-    return 1.0 if data.weight is None else data.weight.mean()
-
-
-def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
-    """Return the rows with weights divided by a mean weight.
-
-    Parameters
-    ----------
-    data : RowData
-        Rows with weights of any size; none are weights of 1.
-    mean : float or None, default=None
-        Divisor. None: their own mean, so that the mean becomes 1.
-    """
-    mean = mean_weight(data) if mean is None else mean
-    if data.weight is None and mean == 1:
-        return data
-    weight = np.ones(len(data)) if data.weight is None else data.weight
-    with np.errstate(over="ignore"):
-        scaled = _refuse_infinite((weight / mean).astype("float32"))
-    return replace(data, weight=scaled)

@@ -158,34 +158,9 @@ class Graph:
             Metadata of the file.
         """
         helper = self._onnx.helper
-        # Backwards from the outputs, to leave out nodes that none of them needs, such
-        # as parts of unpacked states. onnxruntime would run them.
-        made: list[Any] = []
-        needed = set(self._output_names)
-        for one in reversed(self._nodes):
-            for node in one.nodes(self) if isinstance(one, _Parts) else [one]:
-                if needed.isdisjoint(node.outputs):
-                    continue
-                needed.update(node.inputs)
-                # Tensors that are outputs get their names here: a node Identity for
-                # each would take two percent of a call of a step graph. Nodes have
-                # names as well: onnxruntime 1.19 makes names of new nodes of them,
-                # and refuses two equal ones.
-                inputs, outputs = (
-                    [self._output_names.get(name, name) for name in names]
-                    for names in (node.inputs, node.outputs)
-                )
-                made.append(
-                    helper.make_node(
-                        node.operator,
-                        inputs,
-                        outputs,
-                        name=outputs[0],
-                        **node.attributes,
-                    )
-                )
+        needed, nodes = self._needed_nodes()
         graph = helper.make_graph(
-            made[::-1],
+            [self._make(node) for node in nodes],
             self._name,
             self._inputs,
             self._outputs,
@@ -200,6 +175,35 @@ class Graph:
         helper.set_model_props(model, notes)
         self._onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString()
+
+    def _needed_nodes(self) -> tuple[set[str], list[_Node]]:
+        """Return the tensors that outputs need, and the nodes that make them.
+
+        Others, such as parts of unpacked states, would be run by onnxruntime.
+        """
+        nodes: list[_Node] = []
+        needed = set(self._output_names)
+        for one in reversed(self._nodes):
+            for node in one.nodes(self) if isinstance(one, _Parts) else [one]:
+                if not needed.isdisjoint(node.outputs):
+                    needed.update(node.inputs)
+                    nodes.append(node)
+        return needed, nodes[::-1]
+
+    def _make(self, node: _Node) -> Any:
+        """Return a node of ONNX.
+
+        Tensors that are outputs get their names here: a node Identity for each would
+        take two percent of a call of a step graph. Nodes have names as well:
+        onnxruntime 1.19 makes names of new nodes of them, and refuses two equal ones.
+        """
+        inputs, outputs = (
+            [self._output_names.get(name, name) for name in names]
+            for names in (node.inputs, node.outputs)
+        )
+        return self._onnx.helper.make_node(
+            node.operator, inputs, outputs, name=outputs[0], **node.attributes
+        )
 
     def _typed(self, name: str, dtype: str, shape: Sequence[str | int]) -> Any:
         code = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -296,13 +300,7 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         if self._factor is not None and np.ndim(self._factor) == 0:
             unscaled = GraphTensor(self.graph, self._unscaled, self.shape)
             return unscaled[key] * self._factor
-        key = key if isinstance(key, tuple) else (key,)
-        if Ellipsis not in key:
-            key = (*key, Ellipsis)
-        # Write out the ellipsis: one full slice for each axis that the key leaves out.
-        n_left_out = 2 + len(self.shape) - sum(one is not None for one in key)
-        at = key.index(Ellipsis)
-        key = (*key[:at], *[slice(None)] * n_left_out, *key[at + 1 :])
+        key = self._without_ellipsis(key)
         new_axes = [
             axis
             for axis, one in enumerate(k for k in key if not isinstance(k, int))
@@ -311,25 +309,38 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         found, shape = self, np.ones((1, *self.shape))[key].shape[1:]
         # The last axis first, as a single position drops its axis; then new axes.
         for axis, one in reversed(list(enumerate(k for k in key if k is not None))):
-            if not axis:
-                continue
-            is_single, sizes = isinstance(one, int), list(found.shape)
-            size = sizes[axis - 1]
-            place = slice(one % size, one % size + 1) if is_single else one
-            start, stop, _ = place.indices(size)
-            if (start, stop) != (0, size):
-                part = self.graph.part(found.name, axis, size, start, stop)
-                sizes[axis - 1] = stop - start
-                found = GraphTensor(self.graph, part, sizes)
-            if is_single:
-                whole, axes = found, self.graph.integers(axis)
-                del sizes[axis - 1]
-                found = found._new("Squeeze", axes, shape=sizes)
-                found._squeezed = whole, axis
+            if axis:
+                found = found._take(axis, one)
         if found._squeezed is not None and [found._squeezed[1]] == new_axes:
             return found._squeezed[0]
         if new_axes:
             found = found._new("Unsqueeze", self.graph.integers(*new_axes), shape=shape)
+        return found
+
+    def _without_ellipsis(self, key: Any) -> tuple[Any, ...]:
+        """Return a key with one full slice for each axis that it leaves out."""
+        key = key if isinstance(key, tuple) else (key,)
+        if Ellipsis not in key:
+            key = (*key, Ellipsis)
+        n_left_out = 2 + len(self.shape) - sum(one is not None for one in key)
+        at = key.index(Ellipsis)
+        return (*key[:at], *[slice(None)] * n_left_out, *key[at + 1 :])
+
+    def _take(self, axis: int, key: slice | int) -> GraphTensor:
+        """Return a slice along an axis, or a single position, which drops the axis."""
+        found, sizes = self, list(self.shape)
+        size = sizes[axis - 1]
+        place = slice(key % size, key % size + 1) if isinstance(key, int) else key
+        start, stop, _ = place.indices(size)
+        if (start, stop) != (0, size):
+            part = self.graph.part(self.name, axis, size, start, stop)
+            sizes[axis - 1] = stop - start
+            found = GraphTensor(self.graph, part, sizes)
+        if isinstance(key, int):
+            whole = found
+            del sizes[axis - 1]
+            found = whole._new("Squeeze", self.graph.integers(axis), shape=sizes)
+            found._squeezed = whole, axis
         return found
 
     def clip(self, min: Any = None, max: Any = None) -> GraphTensor:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._recurrent.data import Array
+from sklearn_seqcrm._recurrent.data import Array, softplus
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
-from sklearn_seqcrm._recurrent.objectives._objective import softplus, with_weight
+from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_OUTPUT = 88.0

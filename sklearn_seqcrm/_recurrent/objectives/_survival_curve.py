@@ -80,16 +80,7 @@ def refuse_outside(
 ) -> None:
     """Raise a ValueError for times outside the bins.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Times.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    what : str
-        Name of the times in the error message.
-    last : str, default="last bin of training"
-        What ends at the last edge.
+    The error names the times (`what`), and what ends at the last edge (`last`).
     """
     outside = ~((times >= edges[0]) & (times <= edges[-1]))
     if outside.any():
@@ -117,21 +108,9 @@ def hazard_at(
 ) -> np.ndarray:
     """Return the cumulative hazard of all rows at some times, or of a row at each.
 
-    Parameters
-    ----------
-    hazard : ndarray of shape (n, n_bins + 1)
-        Cumulative hazard at the edges.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    times : ndarray of shape (n_times,)
-        Times between the first and the last edge.
-    rows : ndarray of shape (n_times,) or slice, default=slice(None)
-        The row of each time. A slice: rows that have all times in common.
-
-    Returns
-    -------
-    ndarray of shape (n, n_times), or of shape (n_times,)
-        Cumulative hazard.
+    `hazard` (n, n_bins + 1) is that at the edges, between the first and the last of
+    which the times (n_times,) lie. The result has the shape (n, n_times), or (n_times,)
+    if `rows` has the row of each time.
     """
     at, share = bin_and_share(times, edges)
     return hazard[rows, at] * (1 - share) + hazard[rows, at + 1] * share

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Objective,
-    has_weight,
-    is_multioutput,
-)
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
 
 

@@ -16,13 +16,13 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     shrunken_calibration_factor,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import with_weight
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     Graph,
     GraphTensor,
     refuse_infinite,
 )
 from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
+from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # Bounds of the standard deviation of a row's logarithm, in units of that of all rows.
 # Typical rows have a half to one of it, and seldom more than two.

@@ -1,20 +1,17 @@
-"""The skorch net that trains on ragged batches, its epochs and weight averaging."""
+"""The skorch net that trains on ragged batches."""
 
 from __future__ import annotations
 
 import copy
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
-from skorch.callbacks import Callback
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
@@ -30,231 +27,9 @@ from sklearn_seqcrm._recurrent.network import (
     isolated_torch_settings,
     new_generator,
 )
+from sklearn_seqcrm._recurrent.training._averaging import LastStep
+from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
 from sklearn_seqcrm._recurrent.training._prefetch import prefetched
-from sklearn_seqcrm._sklearn_compat import FitTask
-
-
-class Interrupted(BaseException):
-    """A `KeyboardInterrupt` of the user, which must end the whole program.
-
-    skorch handles a `KeyboardInterrupt` as the end of this training, because its own
-    callbacks raise it. A search would then continue with the next fit.
-    """
-
-
-class EpochSteps(Callback):
-    """Report each epoch of a skorch net to scikit-learn as a step of a fit.
-
-    Parameters
-    ----------
-    task : FitTask
-        The fit.
-    nets : list of skorch nets
-        Networks so far, including the one in training.
-
-    Attributes
-    ----------
-    stop : bool
-        Whether a callback of scikit-learn has requested the end of training.
-    """
-
-    def __init__(self, task: FitTask, nets: Sequence[Any]) -> None:
-        self.task = task
-        self.nets = nets
-        self.stop = False
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Begin a step."""
-        self.task.begin_step("epoch")
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """End the step, with the weights of this epoch, the best or not."""
-
-        def attributes() -> dict[str, Any]:
-            # A copy, as callbacks of scikit-learn may keep or pickle it.
-            copied = net.without_training_state()
-            return {
-                "nets_": [copied if one is net else one for one in self.nets],
-                "n_iter_": max(len(one.history) for one in self.nets),
-            }
-
-        try:
-            self.stop = self.task.end_step(attributes)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted from interrupt
-
-
-class StopOnRequest(Callback):
-    """End training if a callback of scikit-learn requested it in this epoch.
-
-    It is called after early stopping, which must see that epoch as well.
-    """
-
-    def __init__(self, steps: EpochSteps) -> None:
-        self.steps = steps
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Raise the exception by which skorch ends training."""
-        if self.steps.stop:
-            raise KeyboardInterrupt
-
-
-class FallingRate(Callback):
-    """Lower the learning rate linearly to 0 in the second half of a training.
-
-    With squared errors or a logarithmic link, one step with a customer who buys far
-    more or less than predicted may raise the loss of all rows for several epochs. Early
-    stopping returns to a better epoch; a training without validation rows cannot::
-
-        rate  |-------------.
-              |              `-.
-              |                 `-.
-              +--------------------`->  epochs
-
-    Parameters
-    ----------
-    n_epochs : int
-        Number of epochs of the training.
-    """
-
-    def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Set the rate of the middle of the epoch that begins."""
-        done = (len(net.history) - 0.5) / self.n_epochs
-        for group in net.optimizer_.param_groups:
-            group["lr"] = net.lr * min(1.0, 2 * (1 - done))
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Restore the rate, for a training that continues this one."""
-        for group in net.optimizer_.param_groups:
-            group["lr"] = net.lr
-
-
-# Initially the mean covers about a tenth of the steps so far: with more steps it would
-# lag behind weights that still change fast.
-_SHARE_AT_FIRST = 0.1
-
-
-class LastStep(NamedTuple):
-    """State from which a training with averaged weights continues.
-
-    It holds NumPy arrays: skorch maps the tensors of a pickled net to the available
-    device, and would miss tensors here.
-
-    Parameters
-    ----------
-    n_steps : int
-        Number of steps in the mean.
-    weights : ndarray of shape (n_weights,), float32
-        Weights after the last step.
-    shown : int
-        Checksum of the mean, which are the weights of the net.
-    """
-
-    n_steps: int
-    weights: np.ndarray
-    shown: int
-
-
-class AveragedWeights(Callback):
-    """Maintain an exponential moving average of the weights of a net.
-
-    Training steps use the weights of the last step. Between the steps of two epochs the
-    net has the average, so that validation, early stopping and other callbacks see the
-    average only::
-
-        weights of the net   | steps of epoch 1 | average | steps of epoch 2 | average |
-
-    With step ``t``, ``mean += share * (weights - mean)``, where ``share`` is the larger
-    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``. The average contains less noise
-    of batches and dropout, as after a decay of the learning rate (Polyak and Juditsky,
-    1992, https://doi.org/10.1137/0330046).
-
-    Parameters
-    ----------
-    n_steps : int
-        Time constant: weights this many steps ago have 1 / e of the last weight.
-    before : LastStep or None, default=None
-        End of the previous training. If the net has other weights than its mean, such
-        as those of an earlier, better epoch, training continues from these with a new
-        mean.
-    """
-
-    def __init__(self, n_steps: int, before: LastStep | None = None) -> None:
-        self.n_steps = n_steps
-        self.before = before
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Restore the state of the previous training, or start a new mean."""
-        self._weights = [weights.detach() for weights in net.module_.parameters()]
-        self._mean = [weights.clone() for weights in self._weights]
-        self._step = 0
-        self._last_step: list[Tensor] | None = None
-        before = self.before
-        if before is not None and before.shown == _checksum(self._mean):
-            self._step = before.n_steps
-            sizes = [weights.numel() for weights in self._weights]
-            pieces = torch.tensor(before.weights, device="cpu").split(sizes)
-            self._last_step = [
-                piece.reshape(weights.shape).to(weights.device)
-                for piece, weights in zip(pieces, self._weights, strict=True)
-            ]
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Restore the weights of the last step."""
-        if self._last_step is not None:
-            _copy(self._last_step, self._weights)
-            self._last_step = None
-
-    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Set the mean before the first batch of validation."""
-        if not training:
-            self.show()
-
-    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Update the mean after a training step."""
-        if not training:
-            return
-        self._step += 1
-        share = max(1 / self.n_steps, 1 / (1 + _SHARE_AT_FIRST * (self._step - 1)))
-        # One fused call: ten microseconds, of two milliseconds of a step.
-        torch._foreach_lerp_(self._mean, self._weights, share)
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Set the mean if there was no validation."""
-        self.show()
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Set the mean if training ended within an epoch."""
-        self.show()
-
-    def show(self) -> None:
-        """Set the weights of the net to the mean, and keep those of the last step."""
-        if self._last_step is None:
-            self._last_step = [weights.clone() for weights in self._weights]
-            _copy(self._mean, self._weights)
-
-    def last_step(self) -> LastStep:
-        """Return the state at the end of training."""
-        assert self._last_step is not None
-        weights = _flat(self._last_step)
-        return LastStep(self._step, weights, _checksum(self._mean))
-
-
-def _copy(source: Iterable[Tensor], target: Iterable[Tensor]) -> None:
-    for from_this, to_that in zip(source, target, strict=True):
-        to_that.copy_(from_this)
-
-
-def _flat(tensors: Iterable[Tensor]) -> np.ndarray:
-    return parameters_to_vector(tensors).cpu().numpy()
-
-
-def _checksum(tensors: Iterable[Tensor]) -> int:
-    return zlib.crc32(_flat(tensors).tobytes())
-
 
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024

@@ -113,18 +113,8 @@ def prefetched(
 ) -> Iterator[Iterable[Any]]:
     """Prefetch batches within a ``with`` block if the device is one of CUDA.
 
-    Parameters
-    ----------
-    batches : iterable of (Batch, Tensor)
-        Batches and their targets.
-    device : torch.device or str
-        Device of the network.
-
-    Yields
-    ------
-    iterable of (Batch, Tensor)
-        `batches` themselves on any other device. At the end of the block no thread is
-        left, whatever ended it.
+    On any other device it yields `batches` themselves. At the end of the block no
+    thread is left, whatever ended it.
     """
     if torch.device(device).type != "cuda":
         yield batches
@@ -136,26 +126,10 @@ def prefetched(
 def prefetch(
     batches: Iterable[_Pair], transfer: Transfer
 ) -> Generator[tuple[PrefetchedBatch, Tensor], None, None]:
-    """Yield batches whose parts are gathered and sent by a thread.
+    """Yield batches, whose parts are gathered and sent by a thread, and their targets.
 
-    Parameters
-    ----------
-    batches : iterable of (Batch, Tensor)
-        Batches and their targets.
-    transfer : Transfer
-        Copies them.
-
-    Yields
-    ------
-    batch : PrefetchedBatch
-        The batch. Parts that the consumer leaves out are skipped.
-    target : Tensor
-        Its targets on the device.
-
-    Raises
-    ------
-    BaseException
-        What gathering raised in the thread, in its place among the batches.
+    Parts that the consumer leaves out are skipped. What gathering raises in the thread
+    is raised in its place among the batches.
     """
     gatherer = _Gatherer(batches, transfer)
     try:
@@ -170,13 +144,7 @@ def prefetch(
 
 
 class _Gatherer:
-    """A thread that sends each batch and then its parts.
-
-    Parameters
-    ----------
-    batches, transfer : object
-        As in `prefetch`.
-    """
+    """A thread that sends each batch and then its parts, for `prefetch`."""
 
     def __init__(self, batches: Iterable[_Pair], transfer: Transfer) -> None:
         self._batches, self._transfer = batches, transfer

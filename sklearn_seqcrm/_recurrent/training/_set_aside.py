@@ -30,43 +30,20 @@ def set_aside(
     seed: int,
     strata: np.ndarray | None = None,
 ) -> tuple[RowData, RowData | None]:
-    """Split rows for the early stopping of an estimator.
+    """Return rows to train on, and validation rows or None without early stopping.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with `early_stopping` and `validation_fraction`; its `batch_size_` is
-        set.
-    net : HistoryNet
-        Net to train; its `batch_size` is set.
-    batch_size : int
-        Number of rows in a batch.
-    data : RowData of n
-        All rows.
-    customers : ndarray of shape (n,)
-        Customer of each row.
-    split : ForwardSplit or None
-        Split by time; None to split by customer.
-    seed : int
-        Seed of the split by customer.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides of a split by customer if possible.
-
-    Returns
-    -------
-    train : RowData
-        Training rows.
-    valid : RowData or None
-        Validation rows; None without early stopping.
+    Rows are split forward in time if there is a `split`, and otherwise by customers, by
+    `stops_early` and `draw_customers`. Sets the batch size of the estimator and of
+    the net.
     """
-    valid: RowData | None
+    valid: RowData | None = None
     if split is not None:
         data, valid = data.take(split.train), data.take(split.valid)
-    else:
-        early_stopping, share = estimator.early_stopping, estimator.validation_fraction
-        data, valid = set_customers_aside(
-            data, customers, early_stopping, share, seed, strata
+    elif stops_early(estimator.early_stopping, customers):
+        train, aside = draw_customers(
+            customers, estimator.validation_fraction, seed, strata
         )
+        data, valid = data.take(train), data.take(aside)
     # Only now: if the split raised an error, the old net keeps its batch size.
     estimator.batch_size_ = net.batch_size = batch_size
     if valid is not None:
@@ -76,67 +53,15 @@ def set_aside(
     return data, valid
 
 
-def set_customers_aside(
-    data: RowData,
-    customers: np.ndarray,
-    early_stopping: bool | str,
-    fraction: float | str,
-    seed: int,
-    strata: np.ndarray | None = None,
-) -> tuple[RowData, RowData | None]:
-    """Split rows for early stopping, all rows of a customer on one side.
-
-    Parameters
-    ----------
-    data : RowData
-        Rows to be split.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    early_stopping : bool or "auto"
-        Whether to split. ``"auto"``: with at least 50 customers, or 1,000 rows of
-        several customers.
-    fraction : float or "auto"
-        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
-        customers, up to 0.2.
-    seed : int
-        Seed of the choice.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides if possible.
-
-    Returns
-    -------
-    train : RowData
-        Rows to learn from.
-    valid : RowData or None
-        Rows set aside, if any.
-
-    Raises
-    ------
-    ValueError
-        If `early_stopping` is True, and all rows belong to one customer.
-    """
-    if not stops_early(early_stopping, customers):
-        return data, None
-    n_customers = len(np.unique(customers))
-    if n_customers < 2:
-        raise ValueError(
-            "early_stopping=True sets customers aside for validation, but all "
-            f"{len(data)} rows belong to one customer; use early_stopping=False."
-        )
-    if fraction == "auto":
-        share = _CUSTOMERS_ASIDE / n_customers
-        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    train, valid = _split_strata(customers, float(fraction), seed, strata)
-    return data.take(train), data.take(valid)
-
-
 def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
     """Return whether training on rows of these customers stops early.
 
+    ``"auto"`` does with at least 50 customers, or 1,000 rows of several customers.
+
     Parameters
     ----------
     early_stopping : bool or "auto"
-        As in `set_customers_aside`.
+        Parameter of the estimator.
     customers : ndarray of shape (n,)
         Number of the customer of each row.
     """
@@ -148,25 +73,56 @@ def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
     )
 
 
-def _split_strata(
-    customers: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None
+def draw_customers(
+    customers: np.ndarray,
+    fraction: float | str,
+    seed: int,
+    strata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw customers until each stratum has rows on both sides, at least in training.
+    """Draw customers, and return their rows and those of all others.
 
-    If a stratum has one customer, this customer is in the training part.
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+    fraction : float or "auto"
+        Share of the customers to draw. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
+    seed : int
+        Seed of the draws.
+    strata : ndarray of shape (n,) or None, default=None
+        Groups, each of which has rows on both sides if possible, at least in training.
+
+    Returns
+    -------
+    train, valid : ndarray of int64
+        Rows of the customers that are not drawn, and of those that are.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one customer.
     """
-    first = split_customers(customers, fraction, seed)
+    n_customers = len(np.unique(customers))
+    if n_customers < 2:
+        raise ValueError(
+            "early_stopping=True sets customers aside for validation, but all "
+            f"{len(customers)} rows belong to one customer; use early_stopping=False."
+        )
+    if fraction == "auto":
+        share = _CUSTOMERS_ASIDE / n_customers
+        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
+    split = best = split_customers(customers, float(fraction), seed)
     if strata is None:
-        return first
-    n_strata = len(np.unique(strata))
-    best, most = first, (0, 0)
+        return split
+    n_strata, most = len(np.unique(strata)), (0, 0)
     rng = np.random.default_rng(seed)
-    split = first
     for _ in range(_MOST_DRAWS):
         n_train, n_valid = (len(np.unique(strata[rows])) for rows in split)
         if (n_train, n_valid) > most:
             best, most = split, (n_train, n_valid)
         if most == (n_strata, n_strata):
             break
-        split = split_customers(customers, fraction, int(rng.integers(2**31 - 1)))
+        draw = int(rng.integers(2**31 - 1))
+        split = split_customers(customers, float(fraction), draw)
     return best
