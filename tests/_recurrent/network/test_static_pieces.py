@@ -4,7 +4,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm._recurrent.network import Pieces
+from sklearn_seqcrm._recurrent.network import Pieces, _static_pieces
 from sklearn_seqcrm._recurrent.network._static_pieces import StaticPieces
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
@@ -71,7 +71,7 @@ def test_an_outlier_is_bounded_in_its_piece():
     assert ((inside - pieces.center) / pieces.spread).max() <= 5
 
 
-def test_sums_of_pieces_against_a_loop():
+def test_sums_of_pieces_against_a_loop(monkeypatch):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(500, 2)).astype("float32")
     columns = [(1, values[:, 1]), (0, values[:, 0] ** 3)]
@@ -89,6 +89,12 @@ def test_sums_of_pieces_against_a_loop():
             expected[i] += weights[:, p] * away
     found = module(torch.from_numpy(rows.astype("float32")))
     assert_allclose(found.detach(), expected, rtol=1e-4, atol=1e-4)
+    # Without gradients, two rows at a time.
+    monkeypatch.setattr(_static_pieces, "_NUMBERS_AT_ONCE", 17)
+    with torch.no_grad():
+        found = module(torch.from_numpy(rows.astype("float32")))
+        assert module(torch.zeros(0, 2)).shape == (0, 3)
+    assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def histories(n, **statics):
