@@ -138,10 +138,10 @@ class BaseLSTM(
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
         is_continuation = self._is_continuation
-        inputs = self._start(
-            X, y, sample_weight, objective, treatment, is_continuation, True
-        )
-        seeds = self._draw_seeds(inputs.data, is_continuation, True)
+        of_rows = {"sample_weight": sample_weight, "treatment": treatment}
+        flags = {"is_continuation": is_continuation, "is_full_data": True}
+        inputs = self._start(X, y, objective, **of_rows, **flags)
+        seeds = self._draw_seeds(inputs.data, **flags)
         split = self._choose_validation(inputs, y, seeds[0].split)
         # With a split forward in time, one network finds the number of epochs, and all
         # are then trained on all rows:
@@ -152,8 +152,7 @@ class BaseLSTM(
         refits = split is not None and self.refit and not self.warm_start
         n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
-        beside = {"sample_weight": sample_weight, "treatment": treatment}
-        task = FitTask(self, X, y, beside, n_steps)
+        task = FitTask(self, X, y, of_rows, n_steps)
         is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
         if refits and not is_stopped:
             self._train_on_all(inputs, seeds, task)
@@ -174,7 +173,7 @@ class BaseLSTM(
 
         Returns whether a callback of scikit-learn ended the training.
         """
-        is_continuation = hasattr(self, "nets_")
+        is_continuation = hasattr(self, "nets_")  # `_start` deletes others
         of_each = seeds[:1] if refits else seeds
         # Networks must not start from labels that were unknown at the validation.
         first = self._as_known(inputs, split)
@@ -255,10 +254,10 @@ class BaseLSTM(
         not called, because they observe whole fits.
         """
         is_continuation = hasattr(self, "nets_")
-        inputs = self._start(
-            X, y, sample_weight, objective, treatment, is_continuation, False
-        )
-        seeds = self._draw_seeds(inputs.data, is_continuation, False)
+        flags = {"is_continuation": is_continuation, "is_full_data": False}
+        of_rows = {"sample_weight": sample_weight, "treatment": treatment}
+        inputs = self._start(X, y, objective, **of_rows, **flags)
+        seeds = self._draw_seeds(inputs.data, **flags)
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
@@ -308,14 +307,16 @@ class BaseLSTM(
         self,
         X: Any,
         y: Any,
-        sample_weight: Any,
         objective: Objective,
+        *,
+        sample_weight: Any,
         treatment: Any,
         is_continuation: bool,
         is_full_data: bool,
     ) -> Inputs:
         """Read rows, weights and targets, and learn from the targets of a first call.
 
+        `treatment` is that of each row, or None for networks that estimate no effects.
         `objective` is what the present parameters define; networks whose training
         continues (`is_continuation`) have their own. With `is_full_data` these are all
         rows, as in `fit`, and not a part. Returns the rows with a weight, with encoded
@@ -388,9 +389,10 @@ class BaseLSTM(
         is_continuation: bool,
         is_full_data: bool,
     ) -> np.ndarray | None:
-        """Return weights over a power of 2 above the largest one of the first call.
+        """Return weights, divided by a power of 2 above the largest weight.
 
-        In `fit`, of this call.
+        The largest one is that of this call in `fit`, and that of the first call in
+        `partial_fit`.
         """
         weight = read_weight(sample_weight, data, self._ranks)
         exponent = 0 if weight is None else exponent_of(weight)
@@ -500,9 +502,10 @@ class BaseLSTM(
 
     @torch.no_grad()
     def _start_outputs(self, last: Any, data: RowData) -> None:
-        """Set the last layer to the best constant prediction, and weights alike.
+        """Set the bias to the best constant prediction, and start weights alike.
 
-        A rare class would otherwise cost the first epochs.
+        A rare class would otherwise cost the first epochs. Weights of each `n_alike`
+        outputs that follow one another get a part in common.
         """
         assert data.target is not None
         bias = self._objective.start_bias(data.target, data.weight)

@@ -197,9 +197,10 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         return inputs
 
     def _kept_events(self, source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first event of each row that is kept, (n,), and all their steps.
+        """Return the first kept event of each row, and which steps hold events.
 
-        The latter is an array of shape (n, T), True for steps that hold events.
+        The first are positions in the flat events, of shape (n,). The second, of shape
+        (n, T), is True for steps that hold events and False for padding.
         """
         events, n_steps = source.events, self.max_length_
         lengths = np.minimum(events.lengths, n_steps)

@@ -203,8 +203,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"losses"`` are the validation losses of the first training, and
-        ``"n_epochs"`` is the number of epochs of those on all rows, both None if there
-        was none. An interrupted training on all rows leaves the networks before it.
+        ``"n_epochs"`` is the number of epochs of the networks trained on all rows; both
+        are None without such networks. If their training is interrupted, the networks
+        before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

@@ -167,13 +167,21 @@ TENSORS = {
         tensors(with_one("codes", -1)),
         "'codes' has 1 negative codes; 0 is the",
     ),
+    "codes below int32": (
+        tensors(with_one("codes", -(2**32))),
+        "'codes' has 1 negative codes; 0 is the",
+    ),
+    "a number as statics": (
+        tensors(padded(static=np.array(1.0))),
+        r"need an axis of rows; \['static'\] have none",
+    ),
     "codes between integers": (
         tensors(padded(codes=PADDED["codes"] + 0.5)),
-        "'codes' has [0-9]+ values that are not integers up to 2147483647",
+        "'codes' has [0-9]+ values that are not integers from 0 to 2147483647",
     ),
     "codes beyond int32": (
         tensors(with_one("codes", 2**32 + 1)),
-        "'codes' has 1 values that are not integers up to 2147483647",
+        "'codes' has 1 values that are not integers from 0 to 2147483647",
     ),
     "zero rows": (tensors(PADDED[:0]), "X has no rows"),
     "nothing": (tensors({}), "Padded tensors are"),

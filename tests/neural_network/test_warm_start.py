@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
@@ -22,8 +23,13 @@ def test_errors_of_other_columns_of_labels_name_their_numbers():
     with pytest.raises(ValueError, match="y has 1 column, and had 2 columns"):
         model.fit(X, Y)
     model = LSTMClassifier(**SMALL, warm_start=True).fit(X, Y)
-    with pytest.raises(ValueError, match="y has 2 columns, and had 1 column"):
-        model.fit(X, several)
+    for other in (several, csr_matrix(several)):
+        with pytest.raises(ValueError, match="y has 2 columns, and had 1 column"):
+            model.fit(X, other)
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, several)
+    for words in (np.where(Y[0] == Y, "yes", "no"), make_y(X, ["a", "b"])):
+        with pytest.raises(ValueError, match="y has 1 column, and had 2 columns"):
+            model.fit(X, words)
 
 
 def test_warm_start_continues_training():

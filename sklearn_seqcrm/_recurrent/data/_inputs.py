@@ -264,6 +264,9 @@ def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
             f"name of its history before it if there are several; got {list(tensors)}."
             " HistoryPadder makes them."
         )
+    scalars = [key for key, tensor in tensors.items() if not tensor.ndim]
+    if scalars:
+        raise ValueError(f"Padded tensors need an axis of rows; {scalars} have none.")
     n_rows = len(tensors[f"{prefixes[0]}values"])
     uneven = {key: len(tensor) for key, tensor in tensors.items()}
     if set(uneven.values()) != {n_rows}:
@@ -324,8 +327,8 @@ def history_source(array: HistoryArray) -> HistorySource:
 def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:
     """Return numbers, booleans or durations as float32, shape (n, S).
 
-    Errors name the columns with values that are missing or too large, and `exposure`,
-    the name of the exposure column or None.
+    `exposure` is the name of the exposure column, or None. A ValueError names the
+    columns with values that are missing or too large.
     """
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:

@@ -162,14 +162,14 @@ def _check_events(
         )
     with np.errstate(invalid="ignore"):  # NaN and numbers beyond int32
         whole = codes.astype("int32")
-    if n_other := int((whole != codes).sum()):
+    if n_other := int(((whole != codes) & ~(codes < 0)).sum()):
         raise ValueError(
-            f"'{prefix}codes' has {n_other} values that are not integers up to "
-            f"{np.iinfo('int32').max}."
+            f"'{prefix}codes' has {n_other} values that are not integers from 0 to "
+            f"{np.iinfo('int32').max}. HistoryPadder makes such codes."
         )
-    if whole.size and whole.min() < 0:
+    if n_negative := int((codes < 0).sum()):
         raise ValueError(
-            f"'{prefix}codes' has {(whole < 0).sum()} negative codes; 0 is the "
-            "code of unknown levels."
+            f"'{prefix}codes' has {n_negative} negative codes; 0 is the code of "
+            "unknown levels."
         )
     return channels, whole

@@ -297,9 +297,9 @@ def _place_rows(
 ) -> dict[str, Any]:
     """Assign slots to rows, in blocks of their sequences if that is faster.
 
-    `rows` (n,) are sequence by sequence, with the number of the `sequence` of each.
-    Sequences have their first row `at` a position in `rows` and `lengths`, both (B,).
-    Returns fields of a `HistoryBatch`.
+    `rows` (n,) are sorted by `sequence` (n,), the sequence of each row. Sequences have
+    `lengths` (B,), their numbers of steps, and `at` (B,), the positions of their first
+    rows in `rows`. Returns fields of a `HistoryBatch`.
     """
     seen, n_steps = source.lengths[rows], max(1, int(lengths.max()))
     n_slots = int(np.diff(at, append=len(rows)).max())
@@ -342,24 +342,25 @@ def _make_blocks(
     source: HistorySource,
     block: np.ndarray,
     visible: np.ndarray,
-    seen: np.ndarray,
+    in_block: np.ndarray,
     cutoffs: np.ndarray,
     times: np.ndarray,
 ) -> Blocks:
     """Return the blocks of sequences, given the `times` of their steps (B, N, K).
 
     Chunks have a `block` (C,). Rows (C, R) see a number of events of their sequence
-    (`visible`) and of their block (`seen`) before their `cutoffs`.
+    (`visible`) and of their block (`in_block`) before their `cutoffs`.
     """
     last = times[:, :, -1]  # (B, N)
-    # Last event before each block; of first blocks, which have none, the first time.
+    # Last event before each block. First blocks have none before them: their own last
+    # time makes their duration 0, and `since` is overwritten below.
     before = np.concatenate([last[:, :1], last[:, :-1]], axis=1)
     since = _in_typical_times(cutoffs - before.ravel()[block][:, None], source)
     # Without an event before the block, the carried state has decayed to nothing.
     since[torch.from_numpy(visible < times.shape[2])] = torch.inf
     return Blocks(
         torch.from_numpy(block),
-        torch.from_numpy(seen),
+        torch.from_numpy(in_block),
         since,
         _in_typical_times(last[:, :, None] - times, source),
         _in_typical_times(last - before, source),

@@ -433,8 +433,9 @@ class HistorySource(IndexedFields):
     ) -> np.ndarray:
         """Return the positions of the steps of some sequences, shape (B, T), int64.
 
-        A sequence is given by one of its `rows` (B,), and has `lengths` (B,) steps, of
-        which it returns those with the numbers `steps` (T,). The last one is repeated.
+        A sequence is given by one of its `rows` (B,). `steps` (T,) are the numbers of
+        the wanted steps of each sequence. Numbers beyond its end, from `lengths` (B,)
+        on, give the position of its last step.
         """
         last = np.maximum(lengths - 1, 0)[:, None]  # (B, 1)
         index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)

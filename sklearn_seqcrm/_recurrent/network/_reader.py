@@ -183,8 +183,9 @@ _SHORT = 2 / math.sqrt(1000)
 class HistoryReader(nn.Module):
     """Embed, run and pool the sequences of one history column.
 
-    Its parameters are those of `LSTMClassifier` and the following ones. A bidirectional
-    reader needs one row per sequence; the precision is float32 where the device lacks
+    The parameters from `cell` to `category_dropout` have the meaning that they have in
+    `LSTMClassifier`, with `pooling` as a sequence of names. A bidirectional reader
+    needs one row per sequence; the precision is float32 where the device lacks
     bfloat16.
 
     Parameters

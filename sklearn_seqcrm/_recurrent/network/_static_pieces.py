@@ -138,7 +138,7 @@ class StaticPieces(nn.Module):
 
     def forward(self, static: Tensor) -> Tensor:
         """Return the sums for rows of statics (n, S), shape (n, n_outputs)."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or static.device.type != "cpu":
             return self._sums(static)
         n_rows = max(1, _NUMBERS_AT_ONCE // len(self.column))
         return torch.cat([self._sums(part) for part in static.split(n_rows)])

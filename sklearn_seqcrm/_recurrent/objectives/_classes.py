@@ -47,7 +47,7 @@ class Classes(Objective):
 
     def read(self, y: Any) -> np.ndarray:
         if is_multioutput(y):  # after a call with one column
-            refuse_other_shape(np.asarray(y), ())
+            refuse_other_shape(y if issparse(y) else np.asarray(y), ())
         return read_labels(y)
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
@@ -179,6 +179,8 @@ class Labels(Objective):
                 "LSTMClassifier from those of churned."
             )
         y = np.asarray(y.toarray() if issparse(y) else y)
+        if self.n_targets > 1:  # in later calls; the next error would mislead
+            refuse_other_shape(y, (self.n_targets,))
         refuse_not_finite(y)
         others = [label for label in np.unique(y).tolist() if label not in (0, 1)]
         if others:

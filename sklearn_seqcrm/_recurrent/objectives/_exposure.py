@@ -84,9 +84,9 @@ class Exposure(NamedTuple):
 def _find_column(name: str | int, names: Sequence[Any] | None, n_static: int) -> int:
     """Return the position of the exposure among `n_static` row features and statics.
 
-    `name` is that of its column or, for arrays and padded tensors, its position, which
-    may be negative to count from the end. `names` are those of the statics, which
-    follow the row features, if known.
+    `name` is the name of the column or, for arrays and padded tensors, its position,
+    from the end if negative. `names` are the names of the statics, which follow the row
+    features, or None if they have none.
     """
     if names is not None:
         if name in names:

@@ -132,8 +132,9 @@ def kaplan_meier(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct times of events and the Kaplan-Meier survival after each.
 
-    Both have the shape (n_moments,), times ascending. `event` (n,) is whether a time
-    ended with an event, in one row at least, and not by censoring.
+    Both have the shape (n_moments,), times ascending. `event` (n,) is whether each
+    `time` (n,) ended with an event; False means censored. At least one is True.
+    `weight` (n,) or None weighs the rows.
     """
     moments, place = np.unique(time, return_inverse=True)
     weight = np.ones(len(time)) if weight is None else weight

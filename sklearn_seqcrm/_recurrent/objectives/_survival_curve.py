@@ -108,9 +108,9 @@ def hazard_at(
 ) -> np.ndarray:
     """Return the cumulative hazard of all rows at some times, or of a row at each.
 
-    `hazard` (n, n_bins + 1) is that at the edges, between the first and the last of
-    which the times (n_times,) lie. The result has the shape (n, n_times), or (n_times,)
-    if `rows` has the row of each time.
+    `hazard` (n, n_bins + 1) is the cumulative hazard at the edges. No time (n_times,)
+    lies before the first edge or after the last one. The result has the shape
+    (n, n_times), or (n_times,) if `rows` has the row of each time.
     """
     at, share = bin_and_share(times, edges)
     return hazard[rows, at] * (1 - share) + hazard[rows, at + 1] * share

@@ -16,9 +16,10 @@ _SIZES = ("cell", "hidden_size", "num_layers")
 
 
 def refuse_other_architecture(estimator: Any) -> None:
-    """Refuse what is no event model, not fitted, or of another architecture.
+    """Raise an error if the parameter `pretrained` of an estimator cannot be used.
 
-    `estimator` has the parameter `pretrained`.
+    It must be None or an event model (else TypeError) that is fitted (NotFittedError)
+    and has the architecture of the estimator (ValueError).
     """
     pretrained, name = estimator.pretrained, type(estimator).__name__
     if pretrained is None:

@@ -79,7 +79,7 @@ def draw_customers(
     seed: int,
     strata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw customers, and return their rows and those of all others.
+    """Draw customers, and return the rows of all others and their own.
 
     Parameters
     ----------

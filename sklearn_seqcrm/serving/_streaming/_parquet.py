@@ -84,9 +84,9 @@ def read_states(
         networks or of another dtype.
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
+    digest = _digest_of(streams, networks)
     try:
         names = [one["name"] for one in note["histories"]]
-        digest = _digest_of(streams, networks)
         if names != [str(name) for name in streams] or note["digest"] != digest:
             raise ValueError(
                 f"The states in {path}, of the histories {names}, were made by another "

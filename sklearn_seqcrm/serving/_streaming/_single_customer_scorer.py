@@ -238,7 +238,8 @@ class SingleCustomerScorer:
             row[name] = streamed_histories(
                 encoder, nothing, nothing[:, :0], cutoffs[name]
             )
-        # Row features come first; only the statics at the end are needed here.
+        # Row features come first; only the statics at the end are needed here, and no
+        # sums, also for estimators with a linear part.
         static = parts.inputs_of(row).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
 

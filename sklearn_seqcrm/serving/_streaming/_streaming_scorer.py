@@ -328,7 +328,7 @@ class StreamingScorer(PredictionsMixin):
     # Scores ---------------------------------------------------------------------------
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Compute outputs from the states, which the method takes in place of `X`."""
+        """Call a method of the estimator with outputs of the states instead of `X`."""
         with (
             self._lock,
             np.errstate(**_NUMPY),
