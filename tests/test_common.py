@@ -256,7 +256,7 @@ ESTIMATORS = [
     lstm(LSTMClassifier, bptt_steps=3),
     lstm(LSTMClassifier, bidirectional=True, pooling=POOLINGS),
     lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
-    *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),
+    lstm(LSTMRegressor, pooling="attention"),
     lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
     lstm(LSTMRegressor, loss="poisson", early_stopping=True),
     by_exposure(lstm(LSTMRegressor, loss="poisson", exposure="days")),
