@@ -160,16 +160,16 @@ def _check_events(
         raise ValueError(
             f"'{prefix}values' has {n_bad} missing or infinite values; fill them."
         )
-    with np.errstate(invalid="ignore"):  # NaN and numbers beyond int32
-        whole = codes.astype("int32")
-    if n_other := int(((whole != codes) & ~(codes < 0)).sum()):
-        raise ValueError(
-            f"'{prefix}codes' has {n_other} values that are not integers from 0 to "
-            f"{np.iinfo('int32').max}. HistoryPadder makes such codes."
-        )
     if n_negative := int((codes < 0).sum()):
         raise ValueError(
             f"'{prefix}codes' has {n_negative} negative codes; 0 is the code of "
             "unknown levels."
+        )
+    with np.errstate(invalid="ignore"):  # NaN and numbers beyond int32
+        whole = codes.astype("int32")
+    if n_other := int((whole != codes).sum()):
+        raise ValueError(
+            f"'{prefix}codes' has {n_other} values that are not integers from 0 to "
+            f"{np.iinfo('int32').max}. HistoryPadder makes such codes."
         )
     return channels, whole

@@ -179,7 +179,7 @@ class Labels(Objective):
                 "LSTMClassifier from those of churned."
             )
         y = np.asarray(y.toarray() if issparse(y) else y)
-        if self.n_targets > 1:  # in later calls; the next error would mislead
+        if self.n_targets > 1:  # in later calls; not in `check`, as this may be words
             refuse_other_shape(y, (self.n_targets,))
         refuse_not_finite(y)
         others = [label for label in np.unique(y).tolist() if label not in (0, 1)]
@@ -200,9 +200,6 @@ class Labels(Objective):
             shares = np.stack([1 - share, share])
             found = _label_weights(self._class_weight, shares)
             self.label_weight = found / (found * shares).sum(axis=0).mean()
-
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        refuse_other_shape(y, (self.n_targets,))
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Return zeros and ones, shape (n, k), float32."""

@@ -34,8 +34,8 @@ from sklearn_seqcrm.serving._streaming._field_readers import error_at
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
     """Return a time, a datetime, number or text, in ticks of a clock.
 
-    The result is an integer. A time between two ticks is rounded up, or with
-    ``up=False`` down. An error names the time by `what`.
+    The result is an int, or a float where the clock has floats. A time between two
+    ticks is rounded up, or with ``up=False`` down. An error names the time by `what`.
     """
     found = _split(clock, value)
     if found is None:
