@@ -1,5 +1,6 @@
 """Encoding of events as numbers: learn it, apply it, describe it."""
 
+from sklearn_seqcrm._encoding._encode_rows import encode_rows
 from sklearn_seqcrm._encoding._encoded_log import (
     EncodedLog,
     row_features_of,
@@ -11,10 +12,7 @@ from sklearn_seqcrm._encoding._event_encoder import (
     CALENDAR_WEIGHT,
     EventEncoder,
     LearnedEncoding,
-    encode_rows,
-    fitting_rows,
     learned_encoding,
-    view_encoded,
 )
 from sklearn_seqcrm._encoding._fields import (
     FIRST_LEVEL,
@@ -24,8 +22,8 @@ from sklearn_seqcrm._encoding._fields import (
     NumericScale,
     VectorField,
     Vocabulary,
-    fitting_columns,
 )
+from sklearn_seqcrm._encoding._fitting import fitting_columns, fitting_rows
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import (
     EncoderOptions,
@@ -37,3 +35,4 @@ from sklearn_seqcrm._encoding._learn import (
     with_row_scale,
 )
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
+from sklearn_seqcrm._encoding._viewed_log import view_encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
-from sklearn_seqcrm._encoding._event_encoder import EventEncoder, view_encoded
+from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
@@ -21,25 +21,29 @@ from sklearn_seqcrm._encoding._fields import (
 from sklearn_seqcrm._encoding._layout import (
     Layout,
     LocalClock,
-    TimeExtent,
     cycle_names,
     periods_of,
 )
+from sklearn_seqcrm._encoding._learn_times import (
+    calendar_cycles,
+    count_joined,
+    interarrival_scale,
+)
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
-from sklearn_seqcrm._encoding._training import Training
+from sklearn_seqcrm._encoding._training import (
+    LevelCounts,
+    Training,
+    center_and_spread,
+)
+from sklearn_seqcrm._encoding._viewed_log import view_encoded
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     Learning,
     Moments,
     Pass,
-    RepeatableBlocks,
-    add,
     add_all,
     in_step,
-    is_run_start,
     learn_from,
-    n_in_long_runs,
-    selection,
 )
 from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unique_names
 
@@ -53,22 +57,11 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 _LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 
-def learn(
-    rows: Rows,
-    min_frequency: float | None,
-    max_categories: int | Literal["auto"] | None,
-    half_lives: Any,
-    time_zone: str | None = None,
-    moments: Any = False,
-    keep_kinds: bool = False,
-) -> tuple[EventEncoder, Rows]:
-    """Learn an encoder, and encode the training rows by it.
+class EncoderOptions(NamedTuple):
+    """How events are encoded.
 
     Parameters
     ----------
-    rows : Rows
-        Training rows, views of a raw log. Only events that at least one of them sees
-        count.
     min_frequency : int, float or None
         Fewest training events of a level with a code of its own, absolute or as a
         share.
@@ -86,6 +79,26 @@ def learn(
     keep_kinds : bool, default=False
         Whether every kind of events that `EventLog.concat` merged has a code of its
         own, however rare it is.
+    """
+
+    min_frequency: float | None
+    max_categories: int | Literal["auto"] | None
+    half_lives: Any
+    time_zone: str | None = None
+    moments: Any = False
+    keep_kinds: bool = False
+
+
+def learn(rows: Rows, options: EncoderOptions) -> tuple[EventEncoder, Rows]:
+    """Learn an encoder, and encode the training rows by it.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows, views of a raw log. Only events that at least one of them sees
+        count.
+    options : EncoderOptions
+        How to encode them.
 
     Returns
     -------
@@ -102,28 +115,9 @@ def learn(
     """
     log = rows.log
     assert isinstance(log, RawLog)
-    options = EncoderOptions(
-        min_frequency,
-        max_categories,
-        half_lives,
-        time_zone,
-        moments,
-        keep_kinds,
-    )
     # Row features are scaled last: they are computed from encoded events.
     encoder = learn_from(learning_of_events(log, options), Training.of(rows))
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
-
-
-class EncoderOptions(NamedTuple):
-    """Parameters of `learn`, which describes them."""
-
-    min_frequency: float | None
-    max_categories: int | Literal["auto"] | None
-    half_lives: Any
-    time_zone: str | None = None
-    moments: Any = False
-    keep_kinds: bool = False
 
 
 def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEncoder]:
@@ -135,7 +129,7 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
         A log with the clock, the fields and the kinds of all parts; its events are not
         used.
     options : EncoderOptions
-        Parameters.
+        How to encode them.
 
     Yields
     ------
@@ -149,61 +143,22 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
         The encoder.
     """
     clock, columns = log.timeline.clock, log.columns
-    encoders = {n: column.type.pick(FIELD_ENCODERS) for n, column in columns.items()}
-    levels = [name for name, encoder in encoders.items() if encoder is Vocabulary]
-    period = _period_of(options.moments, clock)
     zone = options.time_zone
     local = None if zone is None else LocalClock.of(zone, clock)
-    rules = Training(np.empty(0), clock)
-    found = yield from in_step(
-        {
-            **{name: _one_pass(counting(name)) for name in levels},
-            **{
-                name: encoder.learning(name, rules)
-                for name, encoder in encoders.items()
-                if name not in levels
-            },
-            _NAMES.events: _one_pass(Pass(_count_joined, add_all)),
-            _NAMES.interarrival: _interarrival_scale(clock),
-            _NAMES.calendar: _calendar(clock, local),
-        }
-    )
-    n_joined, n_events = found[_NAMES.events]
-    if period is _AUTO:
-        enough = n_joined >= LEAST_SHARE_IN_MOMENTS * max(n_events, 1)
-        period = 0.0 if enough else None
-    level_vectors: dict[str, LevelVectors] = {}
-    most = options.max_categories
-    if most == "auto" and period is not None:
-        periods = partial(periods_of, period=period, local_clock=local)
-        vectors = yield from in_step(
-            {
-                name: LevelVectors.learning(name, found[name], periods)
-                for name in levels
-                if len(found[name].levels) > _LEVELS_OF_MOMENTS
-            }
-        )
-        level_vectors = {n: one for n, one in vectors.items() if one is not None}
+    wanted = _period_of(options.moments, clock)
+    found = yield from _first_passes(log, local)
+    period = _automatic_period(*found.joined) if wanted is _AUTO else wanted
+    most, vectors = options.max_categories, {}
     if most == "auto":
         most = _LEVELS if period is None else _LEVELS_OF_MOMENTS
-    fewest = _fewest(options.min_frequency, n_events)
-    fields = dict(found)
-    for name in levels:
-        rule = (fewest, 0 if name in level_vectors else most)
-        if options.keep_kinds and name == log.kind_field:
-            # A kind decides which fields an event has: rare kinds must not share one.
-            rule = (0, None)
-        fields[name] = Vocabulary.of(found[name], *rule)
+        if period is not None:
+            periods = partial(periods_of, period=period, local_clock=local)
+            vectors = yield from _vectors_of_levels(found.levels, periods)
+    fields = found.numbers | _vocabularies(found, vectors, most, log, options)
     fields = {name: fields[name] for name in columns}
-    unit, interarrival_scale = found[_NAMES.interarrival]
-    layout = _describe(
-        fields,
-        {**fields, **level_vectors},
-        found[_NAMES.calendar],
-        log.names,
-    )
+    unit, interarrival_scale = found.interarrival
     layout = replace(
-        layout,
+        _describe(fields, {**fields, **vectors}, found.calendar, log.names),
         time_unit=unit,
         half_lives=_half_lives(options.half_lives, clock, unit),
         local_clock=local,
@@ -218,19 +173,100 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
         interarrival_scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
-        level_vectors,
+        vectors,
     )
 
 
-class _Names(NamedTuple):
-    """What is learned beside the fields; their names are text, these are not."""
+class _Found(NamedTuple):
+    """What the first passes find.
 
-    events: Any = ("events",)
-    interarrival: Any = ("interarrival",)
-    calendar: Any = ("calendar",)
+    Parameters
+    ----------
+    numbers : dict of str to FieldEncoder
+        Encoder of each field that has no levels.
+    levels : dict of str to LevelCounts
+        Levels of each other field.
+    joined : tuple of (int, int)
+        Number of events at the time of another one of their customer, and of all.
+    interarrival : tuple of (float, tuple of (float, float))
+        What `interarrival_scale` returns.
+    calendar : tuple of (str, float, int)
+        What `calendar_cycles` returns.
+    """
+
+    numbers: dict[str, Any]
+    levels: dict[str, LevelCounts]
+    joined: tuple[int, int]
+    interarrival: tuple[float, tuple[float, float]]
+    calendar: tuple[tuple[str, float, int], ...]
 
 
-_NAMES = _Names()
+def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_Found]:
+    """Learn what does not depend on whether steps are moments."""
+    clock = log.timeline.clock
+    rules = Training(np.empty(0), clock)
+    numbers, levels = {}, {}
+    for name, column in log.columns.items():
+        encoder = column.type.pick(FIELD_ENCODERS)
+        if encoder is Vocabulary:
+            levels[name] = _one_pass(counting(name))
+        else:
+            numbers[name] = encoder.learning(name, rules)
+    found = yield from in_step(
+        {
+            "numbers": in_step(numbers),
+            "levels": in_step(levels),
+            "joined": _one_pass(Pass(count_joined, add_all)),
+            "interarrival": interarrival_scale(clock),
+            "calendar": calendar_cycles(clock, local),
+        }
+    )
+    return _Found(**found)
+
+
+def _automatic_period(n_joined: int, n_events: int) -> float | None:
+    """Return 0 if a good share of events stand with others, None otherwise."""
+    enough = n_joined >= LEAST_SHARE_IN_MOMENTS * max(n_events, 1)
+    return 0.0 if enough else None
+
+
+def _vectors_of_levels(
+    levels: Mapping[str, LevelCounts], periods: Any
+) -> Learning[dict[str, LevelVectors]]:
+    """Learn vectors of the fields with more levels than moments have codes for.
+
+    `periods` returns the period of moments in which times are. Fields whose levels
+    never stand with others have no vectors.
+    """
+    found = yield from in_step(
+        {
+            name: LevelVectors.learning(name, own, periods)
+            for name, own in levels.items()
+            if len(own.levels) > _LEVELS_OF_MOMENTS
+        }
+    )
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _vocabularies(
+    found: _Found,
+    vectors: Collection[str],
+    most: int | None,
+    log: RawLog,
+    options: EncoderOptions,
+) -> dict[str, Vocabulary]:
+    """Choose the levels with codes, `most` of each field; none if it has vectors."""
+    fewest = _fewest(options.min_frequency, found.joined[1])
+    chosen = {}
+    for name, levels in found.levels.items():
+        rule = fewest, 0 if name in vectors else most
+        if options.keep_kinds and name == log.kind_field:
+            # A kind decides which fields an event has: rare kinds must not share one.
+            rule = 0, None
+        chosen[name] = Vocabulary.of(levels, *rule)
+    return chosen
+
+
 _AUTO = -1.0  # the period of moments is chosen by the events
 
 
@@ -251,73 +287,6 @@ def _period_of(moments: Any, clock: Clock) -> float | None:
             "moments=True joins events at the same time."
         )
     return period
-
-
-def _count_joined(training: Training) -> tuple[int, int]:
-    """Count the events at the time of another one of their customer, and all."""
-    n_joined = n_events = 0
-    for index, first in training.blocks():
-        n_joined += n_in_long_runs(is_run_start(training.times[index], first))
-        n_events += len(index)
-    return n_joined, n_events
-
-
-def _interarrival_scale(
-    clock: Clock,
-) -> Learning[tuple[float, tuple[float, float]]]:
-    """Learn the typical interarrival time, and center and scale of logarithms in it.
-
-    The typical one is the median, in ticks; a day or one tick if there is none. It is
-    found by ranks, in several passes, as the training events may not fit into memory.
-    """
-    n_times = yield Pass(_count_interarrival, add)
-    unit = float(clock.ticks_per_day() or 1.0)
-    if n_times:
-        middle = [(n_times - 1) // 2, n_times // 2]
-        found = yield from selection(Training.interarrival_times, n_times, middle)
-        unit = float(found.mean())
-    # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
-    moments = yield Pass(partial(_log_interarrival, unit), Moments.merge)
-    [center], [scale] = center_and_spread(moments)
-    return unit, (float(center), float(scale))
-
-
-def _count_interarrival(training: Training) -> int:
-    return sum(len(some) for some in training.interarrival_times())
-
-
-def _log_interarrival(unit: float, training: Training) -> Moments:
-    return Moments.of(
-        RepeatableBlocks(
-            lambda: (
-                np.log1p(some / unit)[:, None] for some in training.interarrival_times()
-            )
-        )
-    )
-
-
-def _calendar(
-    clock: Clock, local: LocalClock | None
-) -> Learning[tuple[tuple[str, float, int], ...]]:
-    """Learn which calendar cycles the times support."""
-    day = clock.ticks_per_day()
-    if day is None:
-        return ()
-    extent = yield Pass(partial(_time_extent, local), _joint_extent)
-    return () if extent is None else extent.cycles(day)
-
-
-def _time_extent(local: LocalClock | None, training: Training) -> TimeExtent | None:
-    times = RepeatableBlocks(training.times_in_blocks)
-    if local is not None:
-        times = RepeatableBlocks(lambda: map(local.local, training.times_in_blocks()))
-    return TimeExtent.of(training.clock, times)
-
-
-def _joint_extent(one: TimeExtent | None, other: TimeExtent | None) -> Any:
-    if one is None or other is None:
-        return one or other
-    return one.merge(other)
 
 
 def learn_rows(
@@ -425,13 +394,3 @@ def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]
             f"half_lives must be positive, and one at least; got {half_lives!r}."
         )
     return ticks
-
-
-def center_and_spread(moments: Moments) -> np.ndarray:
-    """Return mean and standard deviation, shape (2, n_columns).
-
-    Without any number, the mean is 0 and the deviation 1. A deviation that is only
-    rounding becomes 1.
-    """
-    spread = moments.spread
-    return np.array([moments.center, np.where(spread > 1e-6, spread, 1.0)])

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import event_blocks, visible_runs
+from sklearn_seqcrm._ragged import Moments, event_blocks, visible_runs
 from sklearn_seqcrm._store import Clock, Column, RawLog, Rows, factorize, join_ids
 
 
@@ -116,3 +116,13 @@ class LevelCounts(NamedTuple):
         counts[own] += self.counts
         counts[others] += other.counts
         return LevelCounts(levels, counts)
+
+
+def center_and_spread(moments: Moments) -> np.ndarray:
+    """Return mean and standard deviation, shape (2, n_columns).
+
+    Without any number, the mean is 0 and the deviation 1. A deviation that is only
+    rounding becomes 1.
+    """
+    spread = moments.spread
+    return np.array([moments.center, np.where(spread > 1e-6, spread, 1.0)])

@@ -53,6 +53,7 @@ from sklearn_seqcrm._ragged._runs import (
 from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
+    Segments,
     Views,
     blocks,
     event_blocks,

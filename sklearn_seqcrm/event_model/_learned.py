@@ -28,6 +28,7 @@ from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
 from sklearn_seqcrm._encoding import (
     FIRST_LEVEL,
     EncodedLog,
+    EncoderOptions,
     EventEncoder,
     Vocabulary,
     encode_rows,
@@ -368,15 +369,14 @@ def learn_events(
     _refuse_vectors(raw)
     # keep_kinds: each kind of event has its own code, however rare, because the kind
     # decides which fields an event has.
-    encoder, encoded = learn(
-        rows,
+    options = EncoderOptions(
         estimator.min_frequency,
         estimator.max_categories,
-        "auto",
-        None,
-        estimator.moments,
+        half_lives="auto",
+        moments=estimator.moments,
         keep_kinds=True,
     )
+    encoder, encoded = learn(rows, options)
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
     times = encoded.log.timeline.times[own]

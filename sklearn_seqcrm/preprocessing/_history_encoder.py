@@ -368,7 +368,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                     known[name], array.rows, name, self.half_lives
                 )
             else:
-                encoders[name], rows = learn(array.rows, *self._options())
+                encoders[name], rows = learn(array.rows, self._options())
             encoded[name] = HistoryArray.of(rows, array.dtype)
         # A stream would see events that a lookback hid in fit; serving refuses those.
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import Vocabulary, _event_encoder, _fields, learn
+from sklearn_seqcrm._encoding import (
+    EncoderOptions,
+    Vocabulary,
+    _encode_rows,
+    _fields,
+    learn,
+)
 from sklearn_seqcrm._ragged import ranges, visible_segments
 from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm._store import Column
@@ -18,9 +24,9 @@ from sklearn_seqcrm.testing._small_data import make_table
 def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
     """Its columns need only the levels of its own events."""
     rows = make_table(20, lookback="60D")["history"].array.rows
-    encoder, (whole, *_) = learn(rows, None, 1, "auto")
-    monkeypatch.setattr(_event_encoder, "_WIDTH", BLOCK // n)
-    _, (parts, *_) = learn(rows, None, 1, "auto")
+    encoder, (whole, *_) = learn(rows, EncoderOptions(None, 1, "auto"))
+    monkeypatch.setattr(_encode_rows, "_WIDTH", BLOCK // n)
+    _, (parts, *_) = learn(rows, EncoderOptions(None, 1, "auto"))
     seen = visible_segments(rows)
     index, offsets = ranges(seen.first, seen.last)
     times = rows.log.timeline.times[index]
@@ -68,7 +74,9 @@ def test_a_constant_delay_has_scale_one(unit):
         }
     )
     X = EventLog(orders, "who", "when").snapshots(["2024-02-01"])
-    encoder, encoded = learn(X["history"].array.rows, None, None, "auto")
+    encoder, encoded = learn(
+        X["history"].array.rows, EncoderOptions(None, None, "auto")
+    )
     assert encoder.fields["sent"].scale == (36 / 24 + 17 / 1440, 1.0, False)
     assert_array_equal(encoded.log.channels[:, 0], 0)
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._encoding import VectorField, learn
+from sklearn_seqcrm._encoding import EncoderOptions, VectorField, learn
 from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events import EventLog
@@ -115,6 +115,7 @@ def test_digests_of_different_encoders_differ():
     rows = rows_of(VECTORS)["history"].array.rows
     other = rows_of([[1.0, 2], [3, 2], None, [5, 9]])["history"].array.rows
     digests = [
-        learn(one, None, None, "auto")[0].layout.digest for one in (rows, rows, other)
+        learn(one, EncoderOptions(None, None, "auto"))[0].layout.digest
+        for one in (rows, rows, other)
     ]
     assert digests[0] == digests[1] != digests[2]

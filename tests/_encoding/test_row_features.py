@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import _encoded_log
-from sklearn_seqcrm._encoding._learn import center_and_spread
+from sklearn_seqcrm._encoding._training import center_and_spread
 from sklearn_seqcrm._ragged import Moments, _decay
 from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm.events import EventLog
