@@ -75,7 +75,9 @@ class ForwardSplit(NamedTuple):
     train : ndarray of int64
         Rows whose labels were known at the first validation cutoff.
     valid : ndarray of int64
-        Rows at the latest cutoffs.
+        Rows at the latest cutoffs, of all customers or of some.
+    latest : ndarray of int64
+        Rows at the latest cutoffs, of all customers.
     since : Timestamp, int or float
         First validation cutoff.
     observed : ndarray of shape (n,) or None, default=None
@@ -85,6 +87,7 @@ class ForwardSplit(NamedTuple):
 
     train: np.ndarray
     valid: np.ndarray
+    latest: np.ndarray
     since: Any
     observed: np.ndarray | None = None
 
@@ -354,7 +357,7 @@ def split_forward(
             f"only {n_customers} customers have rows at the latest cutoffs, from "
             f"{since} on, and {_FEWEST_CUSTOMERS} are needed"
         )
-    return ForwardSplit(train, valid, since, observed)
+    return ForwardSplit(train, valid, valid, since, observed)
 
 
 def split_survival(

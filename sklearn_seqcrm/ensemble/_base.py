@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import (
+    ForwardSplit,
     customers_of,
     has_histories,
     split_customers,
@@ -41,8 +42,11 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
+from sklearn_seqcrm.neural_network import BaseLSTM
 
 NAMES = ("lstm", "boosting")
+# Fewest customers at the latest cutoffs whose rows decide on the weight.
+_FEWEST_CUSTOMERS = 500
 
 
 class _Rows(NamedTuple):
@@ -67,6 +71,44 @@ class _Rows(NamedTuple):
         return _Rows(*(safe_indexing(one, rows) for one in self))
 
 
+class _Job(NamedTuple):
+    """The parts of one fit.
+
+    Parameters
+    ----------
+    parts : dict of str to estimator
+        Both parts, with seeds.
+    keys : dict of str to list of str
+        Names that the weights of rows have in the `fit` of each part.
+    task : FitTask
+        The fit, of which the fits of parts are steps.
+    """
+
+    parts: dict[str, Any]
+    keys: dict[str, list[str]]
+    task: FitTask
+
+    def fit(self, name: str, rows: _Rows, part: Any = None) -> Any:
+        """Fit `part`, or a clone of the named part, on rows, and return it."""
+        part = clone(self.parts[name]) if part is None else part
+        weights = dict.fromkeys(self.keys[name], rows.weight)
+        with self.task.fit_of(part, f"fit-{name}", rows.X, rows.y):
+            try:
+                return part.fit(rows.X, rows.y, **weights)
+            except (TypeError, ValueError) as error:
+                is_bare = not any(isinstance(one, Pipeline) for one in unwrapped(part))
+                if is_bare and has_histories(rows.X):
+                    error.add_note(
+                        f"{name} got the histories of X as they are. If it needs "
+                        "tensors or a table, make it by make_hybrid."
+                    )
+                raise
+
+    def fit_all(self, rows: _Rows) -> dict[str, Any]:
+        """Fit clones of both parts on the same rows."""
+        return {name: self.fit(name, rows) for name in NAMES}
+
+
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
@@ -78,9 +120,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         learn_weight                                             w
         refit on all rows          lstm_, boosting_
         predict                    blend(first, second; w)
+
+    If the network stops forward in time, the rows held out are those at the latest
+    cutoffs, which its first training has not seen either.
     """
 
     _task: ClassVar[str]  # "classification", "regression" or "survival"
+    # Whether the weight may be learned on the latest rows of the network's own split.
+    _learns_forward: ClassVar[bool] = True
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
@@ -159,20 +206,24 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         parts = {name: seeded(part, rng) for name, part in parts.items()}
         keys = self._weight_keys(parts, given)
         # The number of steps, fits of parts, depends on the splits.
-        task = FitTask(self, X, y, {"sample_weight": sample_weight}, n_steps=None)
-        fitted = None
+        beside = {"sample_weight": sample_weight}
+        job = _Job(parts, keys, FitTask(self, X, y, beside, n_steps=None))
         self.losses_: dict[str, float] = {}
         self.n_customers_ = 0
-        weight = self.lstm_weight
+        weight: float | None = self.lstm_weight
+        fitted: dict[str, Any] = {}
+        if weight is None and self.cv is None and self.refit:
+            weight, fitted = self._learn_forward(rows, job)
         if weight is None:
             # Drawn only here, so that a given `lstm_weight` needs no further draw.
-            seed = rng.randint(2**31 - 1)
-            weight, fitted = self._learn(rows, parts, keys, seed, task)
+            weight, of_split = self._learn(rows, job, rng.randint(2**31 - 1))
+            fitted = fitted if self.refit else of_split
         self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
-        if self.refit or fitted is None:
-            fitted = _fit_parts(parts, keys, rows.take(rows.used), task)
+        for name in NAMES:
+            if name not in fitted:
+                fitted[name] = job.fit(name, rows.take(rows.used))
         self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
-        task.end()
+        job.task.end()
         return self
 
     def _blended(self, X: Any) -> Blend:
@@ -239,22 +290,57 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             return {name: list(routed[name].fit) for name in parts}
         return {name: [weight_key(part)] for name, part in parts.items()}
 
-    def _learn(
-        self,
-        rows: _Rows,
-        parts: dict[str, Any],
-        keys: dict[str, list[str]],
-        seed: int,
-        task: FitTask,
-    ) -> tuple[float, dict[str, Any] | None]:
+    def _learn_forward(
+        self, rows: _Rows, job: _Job
+    ) -> tuple[float | None, dict[str, Any]]:
+        """Fit the network, and learn its weight on the rows at the latest cutoffs.
+
+        A network that stops forward in time is trained twice: on rows whose windows had
+        ended at the latest cutoffs, and then on all rows. What the first training
+        predicts for the rows at the latest cutoffs costs nothing, so that only the
+        trees are fitted once more.
+
+        Returns
+        -------
+        weight : float or None
+            None if the network does not stop so, or at too few customers.
+        fitted : dict of str to estimator
+            The network, fitted on all rows; empty if it cannot stop so.
+        """
+        part = clone(job.parts["lstm"])
+        network = part[-1] if isinstance(part, Pipeline) else part
+        if not (self._learns_forward and isinstance(network, BaseLSTM)):
+            return None, {}
+        found: list[tuple[ForwardSplit, np.ndarray]] = []
+        network._record_latest = lambda split, outputs: found.append(
+            (split, self._output(network, outputs))
+        )
+        used = rows.take(rows.used)
+        try:
+            fitted = {"lstm": job.fit("lstm", used, part)}
+        finally:
+            del network._record_latest
+        if not found:
+            return None, fitted
+        [(split, first)] = found
+        earlier, latest = used.take(split.train), used.take(split.latest)
+        n_customers = len(np.unique(latest.customers))
+        if n_customers < _FEWEST_CUSTOMERS or not self._can_fit(earlier.target):
+            return None, fitted
+        trees = job.fit("boosting", earlier)
+        blend = self._blend(first, self._output(trees, latest.X))
+        return self._weigh(blend, latest), fitted
+
+    def _learn(self, rows: _Rows, job: _Job, seed: int) -> tuple[float, dict[str, Any]]:
         """Learn the weight of the network on held-out rows.
 
         Returns
         -------
         weight : float
             The weight; one half if no rows could be held out.
-        fitted : dict of str to estimator, or None
-            The parts fitted on the last split, which without `refit` is the only one.
+        fitted : dict of str to estimator
+            The parts fitted on the last split, which without `refit` is the only one;
+            empty if no rows could be held out.
         """
         folds = [
             (train, test)
@@ -268,27 +354,28 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
                 "of one split."
             )
         if not folds:
-            return 0.5, None
+            return 0.5, {}
         outputs = []
         for train, test in folds:
-            fitted = _fit_parts(parts, keys, rows.take(train), task)
+            fitted = job.fit_all(rows.take(train))
             X = safe_indexing(rows.X, test)
             outputs.append([self._held_out_output(fitted[name], X) for name in NAMES])
         # Held-out predictions of all splits together, (n_held_out, ...): one weight.
         # A row may be held out several times.
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
-        blend = self._blend(first, second)
-        held_out = np.concatenate([test for _, test in folds])
-        target, row_weight = rows.target[held_out], rows.weight[held_out]
-        customers = rows.customers[held_out]
-        weight = learn_weight(blend, target, customers, row_weight)
-        self.n_customers_ = len(np.unique(customers))
+        held_out = rows.take(np.concatenate([test for _, test in folds]))
+        return self._weigh(self._blend(first, second), held_out), fitted
+
+    def _weigh(self, blend: Blend, rows: _Rows) -> float:
+        """Return the weight of the network; set the losses of the held-out rows."""
+        weight = learn_weight(blend, rows.target, rows.customers, rows.weight)
+        self.n_customers_ = len(np.unique(rows.customers))
         # A weight of 1 is only the network, a weight of 0 only the boosted trees.
         self.losses_ = {
-            name: float(np.average(blend.losses(target, one), weights=row_weight))
+            name: float(np.average(blend.losses(rows.target, one), weights=rows.weight))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
         }
-        return weight, fitted
+        return weight
 
     def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
         """Yield rows to fit on and rows held out, all of them with weight."""
@@ -305,30 +392,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             used = np.arange(len(rows.y))
             splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
         elif len(found) > 1:
-            # Not the latest cutoff: one cutoff of 300 customers gave the network, which
-            # was trained without the latest rows there, weights of 0 and 0.1 where
-            # 0.5 was best. Customers gave 0.5 and 0.6.
             splits = [split_customers(codes, self.validation_fraction, seed)]
         for train, test in splits:
             train, test = used[train], used[test]  # positions, also of masks
             yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
-
-
-def _fit_parts(
-    parts: dict[str, Any], keys: dict[str, list[str]], rows: _Rows, task: FitTask
-) -> dict[str, Any]:
-    """Fit clones of both parts on the same rows, as steps of a fit."""
-    fitted = {name: clone(part) for name, part in parts.items()}
-    for name, part in fitted.items():
-        with task.fit_of(part, f"fit-{name}", rows.X, rows.y):
-            try:
-                part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
-            except (TypeError, ValueError) as error:
-                is_bare = not any(isinstance(one, Pipeline) for one in unwrapped(part))
-                if is_bare and has_histories(rows.X):
-                    error.add_note(
-                        f"{name} got the histories of X as they are. If it needs "
-                        "tensors or a table, make it by make_hybrid."
-                    )
-                raise
-    return fitted

@@ -117,6 +117,8 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     """
 
     _task: ClassVar[str] = "survival"
+    # Trees would have to censor their rows as the network does.
+    _learns_forward: ClassVar[bool] = False
 
     @with_callbacks
     def fit(

@@ -4,13 +4,15 @@ from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 
 # For other packages of the library; no part of its public interface.
 from sklearn_seqcrm.neural_network._base import BaseLSTM as BaseLSTM
-from sklearn_seqcrm.neural_network._base import NetworkOutputs as NetworkOutputs
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
 from sklearn_seqcrm.neural_network._lstm_uplift_classifier import LSTMUpliftClassifier
 from sklearn_seqcrm.neural_network._lstm_uplift_regressor import LSTMUpliftRegressor
+from sklearn_seqcrm.neural_network._network_outputs import (
+    NetworkOutputs as NetworkOutputs,
+)
 
 __all__ = [
     "HistoryPadder",

@@ -6,7 +6,7 @@ import math
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -72,23 +72,12 @@ from sklearn_seqcrm._sklearn_compat import (
     refuse_no_target,
 )
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
+from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
 # Most epochs with and without early stopping: on few customers networks are best after
 # about eight epochs and overfit soon after; see ``docs/defaults.md``.
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
-
-
-class NetworkOutputs(NamedTuple):
-    """Outputs of all networks for some rows, which prediction methods take as X.
-
-    Parameters
-    ----------
-    of_each : list of ndarray of shape (n, n_outputs), float64
-        Outputs of each network.
-    """
-
-    of_each: list[np.ndarray]
 
 
 class BaseLSTM(
@@ -105,6 +94,9 @@ class BaseLSTM(
     _network_parameters: dict[str, Any]
     # Set during a fit of several processes.
     _ranks: Ranks = ALONE
+    # Set during a fit of a hybrid: gets the split forward in time, and the outputs of
+    # the first training for the latest rows.
+    _record_latest: Callable[[ForwardSplit, NetworkOutputs], None] | None = None
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -155,6 +147,9 @@ class BaseLSTM(
         task = FitTask(self, X, y, of_rows, n_steps)
         is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
         if refits and not is_stopped:
+            if split is not None and self._record_latest is not None:
+                latest = inputs.data.take(split.latest)
+                self._record_latest(split, NetworkOutputs(self._outputs_of(latest)))
             self._train_on_all(inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
