@@ -49,6 +49,14 @@ from sklearn_seqcrm._store._ids import (
     id_type,
     join_ids,
 )
+from sklearn_seqcrm._store._kinds import (
+    check_kinds,
+    events_of_kinds,
+    field_of_kinds,
+    is_of_kinds,
+    rows_of_kinds,
+    warn_all_kinds,
+)
 from sklearn_seqcrm._store._log import (
     Log,
     Rows,
@@ -63,17 +71,7 @@ from sklearn_seqcrm._store._names import (
     check_name_free,
     unique_names,
 )
-from sklearn_seqcrm._store._raw_log import (
-    Kinds,
-    RawLog,
-    check_kinds,
-    describe_fields,
-    events_of_kinds,
-    field_of_kinds,
-    is_of_kinds,
-    rows_of_kinds,
-    warn_all_kinds,
-)
+from sklearn_seqcrm._store._raw_log import Kinds, RawLog, describe_fields
 from sklearn_seqcrm._store._time_values import (
     MAX_TICK,
     are_datetimes,

@@ -82,6 +82,11 @@ class Clock:
         # Floats can hold whole numbers, not the other way round.
         return self.dtype == "float64", TICKS_PER_SECOND.get(str(self.unit), 0)
 
+    @property
+    def number(self) -> type[int] | type[float]:
+        """Type of ticks in Python, whose integers do not overflow as those of NumPy."""
+        return int if self.dtype == "int64" else float
+
     @classmethod
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
         """Read the times of a new log, and find the clock that fits them.
@@ -209,6 +214,11 @@ class Clock:
     def ticks_per_day(self) -> float | None:
         """Return the ticks of a day; None for plain numbers."""
         return None if self.unit is None else 86400.0 * TICKS_PER_SECOND[self.unit]
+
+    @property
+    def whole_step(self) -> int:
+        """Ticks from one day, or whole number, to the next."""
+        return int(self.ticks_per_day() or 1)
 
     def ticks_of(self, other: Clock) -> float:
         """Return the number of ticks of this axis in one tick of another."""

@@ -115,7 +115,7 @@ class ObservationWindow(NamedTuple):
                 f"{clock.as_scalar(last)}; leave out later events, or correct their "
                 "times, or choose a later observed_until."
             )
-        step = _step(clock)
+        step = clock.whole_step
         in_days = not (times[:_FEW] % step).any() and not (times % step).any()
         return cls(until, in_days)
 
@@ -131,14 +131,14 @@ class ObservationWindow(NamedTuple):
 
     def end(self, clock: Clock) -> Any:
         """Return the first tick that was not observed."""
-        whole, step = clock.dtype == "int64", _step(clock)
         # Python's integers do not overflow when a long horizon is subtracted.
-        until = (int if whole else float)(self.until)
+        until, step = clock.number(self.until), clock.whole_step
+        is_whole = clock.dtype == "int64"
         if self.in_days and until % step == 0:
             end = until + step
         else:
-            end = until + 1 if whole else float(np.nextafter(until, np.inf))
-        return min(end, MAX_TICK) if whole else end
+            end = until + 1 if is_whole else float(np.nextafter(until, np.inf))
+        return min(end, MAX_TICK) if is_whole else end
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
         """Convert the window to another clock."""
@@ -157,10 +157,6 @@ def _is_last_second_of_a_day(clock: Clock, time: Any) -> bool:
         return False
     time = pd.Timestamp(time)
     return (time.hour, time.minute, time.second) == (23, 59, 59)
-
-
-def _step(clock: Clock) -> int:
-    return int(clock.ticks_per_day() or 1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -203,8 +199,7 @@ class Timeline:
 
         For a timeline without events, both are the end of observation.
         """
-        number = int if self.clock.dtype == "int64" else float
-        # Differences of Python's integers do not overflow, those of NumPy's do.
+        number = self.clock.number
         until = number(self.observation.until)
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)

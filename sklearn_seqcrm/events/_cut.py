@@ -25,7 +25,6 @@ from sklearn_seqcrm._store import (
     check_name_free,
     check_none_missing,
     events_of_kinds,
-    field_of_kinds,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -180,7 +179,7 @@ def minimal_history(
         )
     counted = None
     if kinds is not None:
-        counted = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
+        counted = events_of_kinds(log, kinds, kind_field)
     return MinimalHistory.of(log.timeline.clock, min_events, active_within, counted)
 
 

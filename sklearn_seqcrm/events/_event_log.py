@@ -12,7 +12,6 @@ from sklearn_seqcrm._store import (
     as_list,
     check_none_missing,
     events_of_kinds,
-    field_of_kinds,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
@@ -379,7 +378,7 @@ class EventLog(StoredLog):
         """
         if len(kinds) == 1:
             kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
-        index = events_of_kinds(field_of_kinds(self, kind_field), kinds, kind_field)
+        index = events_of_kinds(self, kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         # `append` then accepts tables of the remaining kinds, with their own fields.
         if self._kinds is not None and self._kinds.field == kind_field:

@@ -124,9 +124,8 @@ def observation_from_json(
 ) -> ObservationWindow:
     """Read the entry "record" of a note."""
     entry = get_entry(note, "record", dict, path)
-    number = int if clock.dtype == "int64" else float
     return ObservationWindow(
-        get_entry(entry, "until", number, path),
+        get_entry(entry, "until", clock.number, path),
         get_entry(entry, "in_days", bool, path),
         get_entry(entry, "limited_by", str | None, path),
     )

@@ -89,7 +89,7 @@ def _longest_span(clock: Clock) -> str:
         return "floats can be apart"
     if clock.unit is None:
         return "integers of 64 bits can be apart"
-    years = MAX_TICK // (int(clock.ticks_per_day() or 1) * 366)
+    years = MAX_TICK // (clock.whole_step * 366)
     return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._store import RawLog, events_of_kinds
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._cut import (
     histories_of_rows,
@@ -305,9 +305,7 @@ class ViewableLog(RawLog):
         known = minimal_history(self, name, min_events, active_within)
         chosen = None
         if kinds is not None:
-            chosen = events_of_kinds(
-                field_of_kinds(self, kind_field), kinds, kind_field
-            )
+            chosen = events_of_kinds(self, kinds, kind_field)
         first, last = parse_bounds(self._timeline.clock, start, end)
         snapshots = snapshots_before_events(self._timeline, chosen).within(first, last)
         snapshots = known.among(snapshots, self._timeline)
