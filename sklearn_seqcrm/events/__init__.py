@@ -18,14 +18,14 @@ from sklearn_seqcrm.events._read import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs
-from sklearn_seqcrm.events._time_range import warn_far_beginning as warn_far_beginning
-from sklearn_seqcrm.events._time_range import (
+from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
+from sklearn_seqcrm.events._wrong_dates import warn_far_beginning as warn_far_beginning
+from sklearn_seqcrm.events._wrong_dates import (
     warn_far_observation as warn_far_observation,
 )
-from sklearn_seqcrm.events._time_range import (
+from sklearn_seqcrm.events._wrong_dates import (
     warn_isolated_times as warn_isolated_times,
 )
-from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
 
 __all__ = [
     "EventLog",

@@ -27,7 +27,7 @@ from sklearn_seqcrm.events._read import (
 )
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
-from sklearn_seqcrm.events._time_range import (
+from sklearn_seqcrm.events._wrong_dates import (
     warn_far_beginning,
     warn_far_observation,
     warn_isolated_events,

@@ -16,7 +16,6 @@ from sklearn_seqcrm.events._cut import (
     read_rows,
     rows_at_cutoffs,
     rows_of_snapshots,
-    warn_unknown_customers,
 )
 from sklearn_seqcrm.events._snapshots import (
     Snapshots,
@@ -28,6 +27,7 @@ from sklearn_seqcrm.events._snapshots import (
     snapshots_before_events,
 )
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs, warn_late_cutoffs
+from sklearn_seqcrm.events._unknown_customers import warn_unknown_customers
 
 
 class ViewableLog(RawLog):
