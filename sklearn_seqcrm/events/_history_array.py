@@ -482,6 +482,8 @@ class HistoryArray(ExtensionArray):
         }
         # Without the customer column, whose dtype depends on the other rows.
         frame = self.to_frame().iloc[:, 1:]
+        vectors = frame.columns[frame.dtypes == object]
+        frame = frame.assign(**{name: _bytes_of(frame[name]) for name in vectors})
         events = pd.util.hash_pandas_object(frame, **options).to_numpy()
         offsets = np.append(0, np.cumsum(self.lengths))
         place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
@@ -532,6 +534,12 @@ class HistoryArray(ExtensionArray):
             # joblib maps the same log into all its workers.
             self._to_pickle = rows
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
+
+
+def _bytes_of(vectors: pd.Series) -> pd.Series:
+    """Return the bytes of each vector, which have a hash; None if it is missing."""
+    found = [None if one is None else one.tobytes() for one in vectors]
+    return pd.Series(found, vectors.index, dtype=object)
 
 
 def _is_missing(value: Any) -> bool:
