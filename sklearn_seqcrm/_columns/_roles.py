@@ -25,6 +25,7 @@ from sklearn_seqcrm._columns._table import (
     as_history_array,
     default_names,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 
@@ -289,7 +290,7 @@ class ColumnRoles:
             f"X has feature names, but {name} was fitted without feature names; its "
             "columns are matched by position.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
         return frame.set_axis(names, axis=1)
 
