@@ -10,11 +10,13 @@ from sklearn_seqcrm.events._decimal_commas import (
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._read import fields_of_other_zone as fields_of_other_zone
+from sklearn_seqcrm.events._other_zone import (
+    fields_of_other_zone as fields_of_other_zone,
+)
+from sklearn_seqcrm.events._other_zone import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read import read_column as read_column
 from sklearn_seqcrm.events._read import read_events as read_events
 from sklearn_seqcrm.events._read import read_table as read_table
-from sklearn_seqcrm.events._read import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs

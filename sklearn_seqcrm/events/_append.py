@@ -19,14 +19,13 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
 from sklearn_seqcrm.events._joint_observation import observation_of_appended
+from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
     Events,
     chosen_among,
     field_names,
-    fields_of_other_zone,
     read_events,
     read_table,
-    warn_other_zone,
 )
 from sklearn_seqcrm.events._repeated_events import repeated_events
 

@@ -18,12 +18,10 @@ from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
+from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
-    Events,
-    fields_of_other_zone,
     read_events,
     read_table,
-    warn_other_zone,
 )
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
@@ -142,7 +140,7 @@ class EventLog(StoredLog):
         # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
         declared = () if categorical is None else categorical
-        timeline, columns = read_events(
+        found = read_events(
             table,
             customer,
             time,
@@ -151,11 +149,10 @@ class EventLog(StoredLog):
             observed_until=observed_until,
         )
         if categorical is None:
-            warn_id_like_fields(columns, table)
-        found = Events(timeline, columns)
-        warn_other_zone(fields_of_other_zone(table, found), timeline.clock)
+            warn_id_like_fields(found.columns, table)
+        warn_other_zone(fields_of_other_zone(table, found), found.timeline.clock)
         warn_about_events(found, time, declared, observed_until)
-        super().__init__(timeline, columns, (customer, time))
+        super().__init__(*found, (customer, time))
 
     def _repr_html_(self) -> str:
         """Return sizes, fields and histograms, for notebooks."""

@@ -35,6 +35,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._html import histories_html
+from sklearn_seqcrm.events._row_hashes import hash_rows
 from sklearn_seqcrm.events._shared_segments import share_segments
 
 # In pickles, fields with at most this many levels keep them all: they may be kinds.
@@ -475,36 +476,7 @@ class HistoryArray(ExtensionArray):
         self, *, encoding: str, hash_key: str, categorize: bool
     ) -> np.ndarray:
         """Hash customer, cutoff and visible events; pandas would hash the text."""
-        options: dict[str, Any] = {
-            "index": False,
-            "encoding": encoding,
-            "hash_key": hash_key,
-        }
-        # Without the customer column, whose dtype depends on the other rows.
-        frame = self.to_frame().iloc[:, 1:]
-        vectors = frame.columns[frame.dtypes == object]
-        frame = frame.assign(**{name: _bytes_of(frame[name]) for name in vectors})
-        events = pd.util.hash_pandas_object(frame, **options).to_numpy()
-        offsets = np.append(0, np.cumsum(self.lengths))
-        place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
-        # The hash of a row is the sum of the hashes of its events, each mixed with its
-        # place in the row; sums of uint64 wrap around, and so do their differences.
-        mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
-        sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
-        log, codes, missing = self._rows.log, self._rows.codes, self.isna()
-        customers, known = self._rows.identities.astype("uint64"), codes >= 0
-        ids = log.customers[codes[known]]
-        customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
-        # A missing history has the length NO_ROW, so that it differs from an empty one.
-        rows = pd.DataFrame(
-            {
-                "customer": customers,
-                "cutoff": np.where(missing, 0, self._rows.cutoff),
-                "length": np.where(missing, NO_ROW, self.lengths),
-                "events": sums[offsets[1:]] - sums[offsets[:-1]],
-            }
-        )
-        return pd.util.hash_pandas_object(rows, **options).to_numpy()
+        return hash_rows(self._rows, encoding=encoding, hash_key=hash_key)
 
     def _repr_html_(self) -> str:
         """Return timelines of the first rows, for notebooks."""
@@ -534,12 +506,6 @@ class HistoryArray(ExtensionArray):
             # joblib maps the same log into all its workers.
             self._to_pickle = rows
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
-
-
-def _bytes_of(vectors: pd.Series) -> pd.Series:
-    """Return the bytes of each vector, which have a hash; None if it is missing."""
-    found = [None if one is None else one.tobytes() for one in vectors]
-    return pd.Series(found, vectors.index, dtype=object)
 
 
 def _is_missing(value: Any) -> bool:

@@ -13,13 +13,12 @@ from sklearn_seqcrm.events._disk import open_log
 from sklearn_seqcrm.events._disk_writer import new_log
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._notes import observation_from_json, observation_to_json
+from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._read import (
     Events,
-    fields_of_other_zone,
     read_events,
     read_table,
-    warn_other_zone,
 )
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 from sklearn_seqcrm.events._wrong_dates import (
