@@ -7,11 +7,12 @@ from sklearn_seqcrm._columns._decision_in_history import (
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
-    NoForwardSplitError,
     cutoffs_of,
-    known_horizon,
     split_forward,
-    split_survival,
+)
+from sklearn_seqcrm._columns._horizons import (
+    NoForwardSplitError,
+    known_horizon,
     store_horizon,
     stored_lengths,
     warn_short_horizon,
@@ -37,6 +38,7 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._columns._survival_split import split_survival
 from sklearn_seqcrm._columns._survival_targets import (
     SurvivalTargets,
     censor,

@@ -11,13 +11,12 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
-    NoForwardSplitError,
     cutoffs_of,
-    known_horizon,
     split_forward,
-    split_survival,
 )
+from sklearn_seqcrm._columns._horizons import NoForwardSplitError, known_horizon
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
+from sklearn_seqcrm._columns._survival_split import split_survival
 from sklearn_seqcrm._columns._survival_targets import (
     SurvivalTargets,
     censor,
