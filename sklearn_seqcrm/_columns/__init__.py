@@ -1,5 +1,12 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
+from sklearn_seqcrm._columns._customers import (
+    customer_hashes,
+    customers_of,
+    ranked_customers,
+    row_customers,
+    split_customers,
+)
 from sklearn_seqcrm._columns._decision_in_history import (
     refuse_treatment_columns,
     refuse_visible_decisions,
@@ -49,15 +56,10 @@ from sklearn_seqcrm._columns._table import (
     as_history_array,
     as_pandas,
     check_raw,
-    customer_hashes,
-    customers_of,
     has_histories,
     holds_histories,
     one_history,
-    ranked_customers,
     refuse_repeated_columns,
-    row_customers,
-    split_customers,
 )
 from sklearn_seqcrm._columns._target_attrs import (
     has_keys,

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns._customers import customers_of, ranked_customers
 from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
     cutoffs_of,
@@ -22,7 +23,7 @@ from sklearn_seqcrm._columns._survival_targets import (
     censor,
     read_survival_targets,
 )
-from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
+from sklearn_seqcrm._columns._table import Table
 from sklearn_seqcrm._columns._target_attrs import read_labels, refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._store import unique_names

@@ -42,6 +42,7 @@ from sklearn_seqcrm.events._arrow_columns import (
     restore_dtype,
     to_arrow,
     to_parquet_array,
+    unchunked,
 )
 from sklearn_seqcrm.events._read import read_column
 from sklearn_seqcrm.events._shared_segments import share_segments
@@ -127,8 +128,7 @@ def rows_from_arrow(array: Any) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
+    array = unchunked(array)
     # The fields come in the order of the format; the user chose the names.
     customer = array.type[0].name
     ids, cutoff, lists, *others = array.flatten()

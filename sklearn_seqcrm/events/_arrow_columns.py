@@ -12,6 +12,13 @@ import numpy as np
 import pandas as pd
 
 
+def unchunked(array: Any) -> Any:
+    """Return an Arrow array in one chunk, as files and joined text have several."""
+    import pyarrow as pa
+
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
 def to_parquet_array(values: Any, name: Any) -> Any:
     """Convert a column to an Arrow array of a type that parquet can store.
 
@@ -58,18 +65,11 @@ def to_arrow(values: Any, name: Any) -> Any:
     try:
         if isinstance(values.dtype, pd.CategoricalDtype):
             return _to_dictionary(pd.Categorical(values))
-        return _unchunked(pa.array(values, from_pandas=True))
+        return unchunked(pa.array(values, from_pandas=True))
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise _not_storable(
             name, dtype_to_json(values)["dtype"], f": {error}"
         ) from error
-
-
-def _unchunked(array: Any) -> Any:
-    """Return an Arrow array in one chunk; text that pandas joined has several."""
-    import pyarrow as pa
-
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _to_lists(vectors: np.ndarray) -> Any:
@@ -95,7 +95,7 @@ def _to_dictionary(values: pd.Categorical) -> Any:
     """Convert categories to a dictionary array that keeps the time zone of levels."""
     import pyarrow as pa
 
-    levels = _unchunked(pa.array(values.categories, from_pandas=True))
+    levels = unchunked(pa.array(values.categories, from_pandas=True))
     if levels.type == pa.null():
         levels = levels.cast(pa.string())
     codes = pa.array(values.codes, mask=values.codes < 0)
@@ -164,8 +164,7 @@ def _to_fixed_size_lists(lists: Any, size: int) -> pd.api.extensions.ExtensionAr
     """Convert lists of `_to_lists` to a type that holds the length of the vectors."""
     import pyarrow as pa
 
-    # The empty array is for tables without a chunk, which cannot be concatenated.
-    lists = pa.concat_arrays([pa.array([], lists.type), *lists.chunks])
+    lists = unchunked(lists)
     is_present = np.asarray(lists.is_valid())
     vectors = np.zeros((len(lists), size), "float32")
     vectors[is_present] = lists.flatten().to_numpy().reshape(-1, size)

@@ -59,7 +59,7 @@ def _hash_events(rows: Rows, index: np.ndarray, options: dict[str, Any]) -> np.n
     frame = rows.log.frame_of(np.zeros(len(index)), index).iloc[:, 1:]
     # Vectors, the only objects, have no hash, but their bytes have.
     vectors = {
-        name: pd.Series([None if one is None else one.tobytes() for one in column])
+        str(name): pd.Series([None if one is None else one.tobytes() for one in column])
         for name, column in frame.items()
         if is_object_dtype(column.dtype)
     }
