@@ -61,7 +61,8 @@ from sklearn_seqcrm._columns._table import (
     one_history,
     refuse_repeated_columns,
 )
-from sklearn_seqcrm._columns._target_attrs import (
+from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
+from sklearn_seqcrm._columns._targets import (
     has_keys,
     read_labels,
     read_numbers,
@@ -69,4 +70,3 @@ from sklearn_seqcrm._columns._target_attrs import (
     warn_other_order,
     with_attrs_of,
 )
-from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

@@ -116,7 +116,7 @@ class Column(NamedTuple):
         Categories have only levels that occur there: any other one would leak an event
         of another customer or after a cutoff.
         """
-        some = Column(self.values[index], self.categories).trimmed()
+        some = self.take(index).trimmed()
         return some.type.to_pandas(*some)
 
     def stored(self, index: np.ndarray | slice = slice(None)) -> Any:

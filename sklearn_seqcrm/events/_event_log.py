@@ -26,9 +26,8 @@ from sklearn_seqcrm.events._read import (
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
 from sklearn_seqcrm.events._wrong_dates import (
-    warn_far_beginning,
     warn_far_observation,
-    warn_isolated_events,
+    warn_wrong_new_dates,
 )
 
 
@@ -235,16 +234,10 @@ class EventLog(StoredLog):
             self, self._kinds, more, observed_until, duplicates, new_kinds
         )
         joint = self.of(*events, self._names, kinds)
+        time = self._names[1]
+        warn_wrong_new_dates(joint.timeline, time, observed_until, self.timeline)
         # Without new events, kinds or observation, the log itself: its rows and those
         # of the result then share a log, and can be concatenated without a copy.
-        timeline, until = joint.timeline, joint.timeline.observed_until
-        last = self.timeline.times.max(initial=timeline.times.min())
-        if observed_until is None:
-            warn_isolated_events(timeline, self._names[1], since=last)
-        elif until != self.timeline.observed_until:
-            warn_far_observation(timeline)
-        if timeline.span[0] < self.timeline.span[0]:
-            warn_far_beginning(timeline.clock, timeline.times, self._names[1])
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

@@ -21,11 +21,7 @@ from sklearn_seqcrm.events._read import (
     read_table,
 )
 from sklearn_seqcrm.events._viewable_log import ViewableLog
-from sklearn_seqcrm.events._wrong_dates import (
-    warn_far_beginning,
-    warn_far_observation,
-    warn_isolated_events,
-)
+from sklearn_seqcrm.events._wrong_dates import warn_wrong_dates
 
 
 def warn_about_events(
@@ -44,13 +40,9 @@ def warn_about_events(
     observed_until : object
         What the user gave; None: nothing, so that nothing confirms late events.
     """
-    timeline = events.timeline
     warn_decimal_commas(events.columns, declared)
-    warn_date_like_times(timeline, f"times in column {time!r}")
-    if observed_until is None:
-        warn_isolated_events(timeline, time)
-    warn_far_beginning(timeline.clock, timeline.times, time)
-    warn_far_observation(timeline)
+    warn_date_like_times(events.timeline, f"times in column {time!r}")
+    warn_wrong_dates(events.timeline, time, observed_until)
 
 
 class StoredLog(ViewableLog):

@@ -33,6 +33,45 @@ _FAR_DATES = 10
 _SOME_TIMES = 100_000
 
 
+def warn_wrong_dates(timeline: Timeline, time: str, observed_until: Any) -> None:
+    """Warn of dates of a new log that are probably wrong.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of the log.
+    time : str
+        Name of the column of times.
+    observed_until : object
+        What the user gave; None: nothing, so that nothing confirms late events.
+    """
+    if observed_until is None:
+        warn_isolated_events(timeline, time)
+    warn_far_beginning(timeline.clock, timeline.times, time)
+    warn_far_observation(timeline)
+
+
+def warn_wrong_new_dates(
+    timeline: Timeline, time: str, observed_until: Any, before: Timeline
+) -> None:
+    """Warn of dates that are probably wrong, and that the log did not have before.
+
+    Parameters
+    ----------
+    timeline, time, observed_until : object
+        As in `warn_wrong_dates`, of the log with new events.
+    before : Timeline
+        The log without them.
+    """
+    if observed_until is None:
+        last = before.times.max(initial=timeline.times.min())
+        warn_isolated_events(timeline, time, since=last)
+    elif timeline.observed_until != before.observed_until:
+        warn_far_observation(timeline)
+    if timeline.span[0] < before.span[0]:
+        warn_far_beginning(timeline.clock, timeline.times, time)
+
+
 def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> None:
     """Warn of one or a few events long after all others, which may have a wrong date.
 
