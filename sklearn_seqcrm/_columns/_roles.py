@@ -93,20 +93,10 @@ def _equal_columns(
     candidate_test: Callable[[Any], Callable[[Any], bool]],
     are_equal: Callable[[pd.Series, np.ndarray], bool],
 ) -> list[Any]:
-    """Return the names of the columns that hold different keys in some rows.
+    """Return the names of the columns that hold these keys, unless all are equal.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Any columns.
-    at : ndarray of shape (n_keys,), int64
-        Positions of the rows.
-    keys : ndarray of shape (n_keys,)
-        Key of each of them.
-    candidate_test : callable
-        Maps a key to a test whether a value may be it.
-    are_equal : callable
-        Compares values with keys.
+    The keys, of shape (n_keys,), belong to the rows at `at`. `candidate_test` maps a key
+    to a test whether a value may be it, and `are_equal` compares values with keys.
     """
     if not len(at) or (keys == keys[0]).all():
         return []

@@ -14,21 +14,9 @@ from sklearn_seqcrm._store._ids import join_ids
 
 
 def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
-    """Return a field of several logs as columns of one type.
+    """Return a field of several logs as columns of one type; refuse different ones.
 
     A column without any value takes the type of the others.
-
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        The field, by the name of its log.
-    field : str
-        Name of the field, for errors.
-
-    Raises
-    ------
-    ValueError
-        If the types differ, or a unit cannot hold the times of another column.
     """
     alike = dict(columns)
     like = next(iter(alike.values()))

@@ -134,18 +134,9 @@ def _read_one_table(
 def _kinds_of_table(
     part: Events, kinds: Kinds, new_kinds: bool, available: list[str]
 ) -> Kinds:
-    """Return the kinds of the log and of one table; refuse those without their fields.
+    """Return the kinds of the log and of a table; refuse those without their fields.
 
-    Parameters
-    ----------
-    part : Events
-        The events of the table.
-    kinds : Kinds
-        The kinds of the log.
-    new_kinds : bool
-        Whether the table may have other kinds.
-    available : list of str
-        All columns of the table, for errors.
+    `available` are all columns of the table, for errors.
     """
     column = part.columns[kinds.field]
     n_without = int((column.values < 0).sum())

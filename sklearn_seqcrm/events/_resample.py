@@ -99,23 +99,10 @@ def _merged(
     summaries: Mapping[str, str],
     count_field: str,
 ) -> Events:
-    """Merge runs of events, each of them not later than the limit of the previous one.
+    """Merge each run of events into one, at the limit of its last event.
 
-    Parameters
-    ----------
-    events : Events
-        The events.
-    limits : ndarray of shape (n_events,)
-        Last time at which another event joins each; not before its own time.
-    summaries : mapping of str to str
-        How to summarise the values of each field.
-    count_field : str
-        Name of the field with the number of events of each run.
-
-    Returns
-    -------
-    Events
-        One event for each run, at the limit of its last event.
+    An event continues a run if it is not later than the limit of the one before;
+    `limits`, of shape (n_events,), are not before the events' own times.
     """
     timeline, n_events = events.timeline, len(limits)
     # A run begins after the limit of the previous event, and with each customer.
@@ -141,21 +128,10 @@ def _merged(
 
 
 def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
-    """Return one value of a field for each run; missing if all values of it are.
+    """Return one value of a field for each run, missing if all values of it are.
 
-    Parameters
-    ----------
-    column : Column of n_events
-        The field.
-    first : ndarray of shape (n_runs,), int64
-        Positions where the runs start.
-    summary : str
-        A key of `RUN_SUMMARIES`.
-
-    Returns
-    -------
-    Column of n_runs
-        Of the type of the field; a count is numeric.
+    `first` holds the positions where runs start, and `summary` is one of
+    `RUN_SUMMARIES`. A count is numeric, other results have the type of the field.
     """
     values, present = column.values, column.is_present()
     filled: np.ndarray | slice = slice(None)
