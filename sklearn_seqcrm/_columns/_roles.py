@@ -95,7 +95,7 @@ def _equal_columns(
 ) -> list[Any]:
     """Return the names of the columns that hold these keys, unless all are equal.
 
-    The keys, of shape (n_keys,), belong to the rows `at`. `candidate_test` maps a key to
+    The keys, of shape (n_keys,), belong to the rows `at`. `candidate_test` maps a key
     to a test whether a value may be it, and `are_equal` compares values with keys.
     """
     if not len(at) or (keys == keys[0]).all():
