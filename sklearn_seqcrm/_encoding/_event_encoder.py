@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -376,7 +375,7 @@ class ViewedLog(EncodedLog):
         )
         for one, following in groups(np.cumsum(seen.last - seen.first), _PORTION):
             some = seen.rows[order[ends[one] : ends[following]]]
-            own = rows.select(partial(np.take, indices=some))
+            own = rows.take(some)
             result[some] = decayed_sums(own, self._timeline.times, values, half_lives)
         return result
 

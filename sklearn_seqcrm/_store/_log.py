@@ -288,9 +288,13 @@ class Rows(NamedTuple):
         """Positions of the customers, -1 for unknown ones; shape (n,), int64."""
         return np.maximum(self.identities, -1)
 
-    def select(self, of_column: Callable[[np.ndarray], np.ndarray]) -> Rows:
-        """Apply the same selection to every column."""
-        return Rows(self.log, *map(of_column, self[1:]))
+    def take(self, index: Any) -> Rows:
+        """Return some rows, by any index of NumPy."""
+        return Rows(self.log, *(column[index] for column in self[1:]))
+
+    def copied(self) -> Rows:
+        """Return a copy of the rows over the same log."""
+        return Rows(self.log, *(column.copy() for column in self[1:]))
 
     def compact(self) -> Rows:
         """Return the same views of a log without any other customer."""

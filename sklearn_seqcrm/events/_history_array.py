@@ -273,7 +273,7 @@ class HistoryArray(ExtensionArray):
         if isinstance(dtype, str):
             dtype = HistoryDtype.construct_from_string(dtype)
         if isinstance(scalars, cls):
-            rows = scalars._rows.select(np.copy) if copy else scalars._rows
+            rows = scalars._rows.copied() if copy else scalars._rows
             return cls.of(rows, dtype or scalars.dtype)
         histories = [None if _is_missing(value) else value for value in scalars]
         wrong = [value for value in histories if not isinstance(value, History | None)]
@@ -320,7 +320,7 @@ class HistoryArray(ExtensionArray):
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
             return self[item]
-        return self.of(self._rows.select(lambda column: column[item]), self._dtype)
+        return self.of(self._rows.take(item), self._dtype)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Replace rows; the logs stay as they are."""
@@ -334,7 +334,7 @@ class HistoryArray(ExtensionArray):
         source = np.arange(len(self), len(self) + len(new.codes))
         index[key] = source[0] if is_one else source
         joined = _join_parts([self._rows, new])
-        self._rows = joined.select(lambda column: column[index])
+        self._rows = joined.take(index)
         self._to_pickle = None
 
     def take(
@@ -367,7 +367,7 @@ class HistoryArray(ExtensionArray):
             raise IndexError("out of bounds value in 'indices'.")
         # The filled row is the last one, so that -1 is its position.
         with_fill = _join_parts([self._rows, self._from_sequence([fill_value])._rows])
-        return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
+        return self.of(with_fill.take(indices), self._dtype)
 
     def isna(self) -> np.ndarray:
         """Return which rows have no history; an empty history is not missing.
@@ -387,7 +387,7 @@ class HistoryArray(ExtensionArray):
         HistoryArray of shape (n,)
             A copy of the rows; the immutable log is shared.
         """
-        return self.of(self._rows.select(np.copy), self._dtype)
+        return self.of(self._rows.copied(), self._dtype)
 
     def __copy__(self) -> Self:
         """Return the same rows over the same log."""
@@ -540,4 +540,4 @@ def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
         parts.append(Rows(log, who, start, stop, ticks))
     # Joined log by log; `back` restores the order of the scalars.
     back = np.argsort(np.concatenate([np.array(own, int) for own in places.values()]))
-    return _join_parts(parts).select(lambda column: column[back])
+    return _join_parts(parts).take(back)

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn_seqcrm._ragged import NO_ROW
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.events._html._drawing import (
+    bar_numbers,
     bars,
     container,
     count_text,
@@ -39,7 +40,7 @@ def histories_html(rows: Rows) -> str:
         f"<b>HistoryArray</b>: {count_text(n, 'row')}, "
         f"{count_text(int(lengths.sum()), 'visible event')}"
     )
-    shown = rows.select(lambda column: column[:_MOST_ROWS])
+    shown = rows.take(slice(_MOST_ROWS))
     there = np.flatnonzero(shown.start != NO_ROW)
     if not len(there):
         return container(line(head))
@@ -57,7 +58,7 @@ def histories_html(rows: Rows) -> str:
 
 def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     """Return the cells of a row."""
-    log, code, start, stop, cutoff = rows.select(lambda column: column[i])
+    log, code, start, stop, cutoff = rows.take(i)
     # A missing history, as `pandas` has missing values; not an empty one.
     if start == NO_ROW:
         return ["", "missing", "", ""]
@@ -65,8 +66,7 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     when = escaped(time_text(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
     customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
     x = places(log.timeline.times[start:stop], *ends)
-    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
-    counts = np.bincount(at, minlength=_N_BARS)
+    counts = np.bincount(bar_numbers(x, _N_BARS), minlength=_N_BARS)
     here = 4 + (_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
     # Square roots, so that one event is visible beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sklearn_seqcrm.events._html._drawing import (
     ACCENT,
+    bar_numbers,
     bars,
     container,
     count_text,
@@ -201,7 +202,7 @@ def _dots(
 
 def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
     """Return bars that count the events of each lane."""
-    spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    spans = bar_numbers(x, _N_BARS)
     # (n_lanes, _N_BARS); `add.at` as several events fall into one bar
     counts = np.zeros((len(lanes.names), _N_BARS))
     np.add.at(counts, (lanes.of_event, spans), 1)
