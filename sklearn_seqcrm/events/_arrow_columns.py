@@ -13,7 +13,7 @@ import pandas as pd
 
 
 def unchunked(array: Any) -> Any:
-    """Return an Arrow array in one chunk, as files and joined text have several."""
+    """Return an Arrow array in one chunk; files and joined text have several."""
     import pyarrow as pa
 
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
