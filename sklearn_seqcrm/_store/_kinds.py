@@ -66,9 +66,11 @@ def field_of_kinds(log: RawLog, kind_field: str) -> Column:
 def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Return which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
-    wanted = as_list(kinds, "kinds")
     # Compare the few levels, not the many events.
-    return look_up(column.categories.isin(wanted), column.values, missing=False)
+    is_wanted = np.zeros(len(column.categories), dtype=bool)
+    codes = _codes_of(as_list(kinds, "kinds"), column.categories)
+    is_wanted[codes[codes >= 0]] = True
+    return look_up(is_wanted, column.values, missing=False)
 
 
 def check_kinds(column: Column, kinds: Any, name: str) -> None:
@@ -80,13 +82,18 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
         raise ValueError(
             f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
         )
-    codes = column.categories.get_indexer(pd.Index(wanted))
+    codes = _codes_of(wanted, column.categories)
     absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
     if absent:
         raise ValueError(
             f"There are no events of the kinds {absent}; field {name!r} has "
             f"{_first_levels(column.categories)}."
         )
+
+
+def _codes_of(kinds: list[Any], levels: pd.Index) -> np.ndarray:
+    """Return the code of each kind, -1 where it is no level; dates may be text."""
+    return levels.get_indexer(pd.Index(kinds))
 
 
 def _first_levels(levels: pd.Index) -> str:
