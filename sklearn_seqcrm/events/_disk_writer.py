@@ -174,6 +174,29 @@ class LogWriter:
         Events
             All events, mapped from the files.
         """
+        timeline = self._finish_timeline(observed_until)
+        np.save(self._folder / "offsets.npy", timeline.offsets)
+        fields = [field.finish() for field in self._fields.values()]
+        note = {
+            "key": secrets.token_hex(16),
+            "names": self._names,
+            "clock": vars(timeline.clock),
+            "record": observation_to_json(timeline.observation),
+            "kinds": kinds,
+            "customers": _write_index(
+                timeline.customers, self._folder / "customers.parquet", self._names[0]
+            ),
+            "fields": fields,
+        }
+        # All files so far; the note has a seal of its own.
+        files = sorted(self._folder.iterdir())
+        checksums = {one.name: Checksums.of(one)._asdict() for one in files}
+        write_sealed_json({**note, "files": checksums}, self._folder / NOTE_NAME)
+        columns = {one["name"]: read_field(self._folder, one) for one in fields}
+        return Events(timeline, columns)
+
+    def _finish_timeline(self, observed_until: Any) -> Timeline:
+        """Return the timeline of all parts, whose times are mapped from their file."""
         assert self._clock is not None
         times, clock, observation = self._times.finish(), self._clock, self._observation
         parts = {f"part {i}": ids for i, ids in enumerate(self._customers)}
@@ -186,25 +209,7 @@ class LogWriter:
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
         timeline = Timeline(customers, offsets, times, clock, observation)
         check_time_range(timeline, f"times in column {self._names[1]!r}")
-        np.save(self._folder / "offsets.npy", offsets)
-        fields = [field.finish() for field in self._fields.values()]
-        note = {
-            "key": secrets.token_hex(16),
-            "names": self._names,
-            "clock": vars(clock),
-            "record": observation_to_json(observation),
-            "kinds": kinds,
-            "customers": _write_index(
-                customers, self._folder / "customers.parquet", self._names[0]
-            ),
-            "fields": fields,
-        }
-        # All files so far; the note has a seal of its own.
-        files = sorted(self._folder.iterdir())
-        checksums = {one.name: Checksums.of(one)._asdict() for one in files}
-        write_sealed_json({**note, "files": checksums}, self._folder / NOTE_NAME)
-        columns = {one["name"]: read_field(self._folder, one) for one in fields}
-        return Events(timeline, columns)
+        return timeline
 
 
 class _Array:
