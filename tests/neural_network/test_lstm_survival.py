@@ -114,8 +114,10 @@ def test_times_in_a_table_are_refused():
 
 def test_labels_given_as_times_warn():
     labels = (np.arange(len(X)) % 2).astype(float)
-    with pytest.warns(UserWarning, match=r"0 and 1 alone, .*targets\.time_to_next\(X"):
+    match = r"0 and 1 alone, .*targets\.time_to_next\(X"
+    with pytest.warns(UserWarning, match=match) as found:
         LSTMSurvival(**SMALL).fit(X, labels)
+    assert [one.filename for one in found] == [__file__]  # the line of the user
 
 
 def test_horizons_row_by_row():
