@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, time_step
 from sklearn_seqcrm.neural_network import LSTMSurvival
 
 
@@ -231,15 +231,15 @@ def hazards_by_hand(kind, time):
     return found
 
 
-@pytest.mark.parametrize("unit", [1, pd.Timedelta("1D"), pd.Timedelta("1h")])
+@pytest.mark.parametrize("unit", [1, 1 / 7, 1e15, *pd.to_timedelta(["1D", "1h"])])
 def test_a_row_censored_at_the_time_of_an_event_was_at_risk_of_it(unit):
-    """As in the Kaplan-Meier estimate. Daily hazards of 0.2 were up to 1."""
+    """As in the Kaplan-Meier estimate, in any unit. Hazards of 0.2 were up to 1."""
     rng = np.random.default_rng(0)
     until = rng.choice([2, 5, 9], 4000)
     time = np.minimum(rng.geometric(0.2, 4000) - 1, until + 1)
     kind = (time <= until).astype(int)
     time = np.minimum(time, until)  # events at the last recorded time are known
-    bins = unit if isinstance(unit, pd.Timedelta) else np.arange(11)
+    bins = unit if isinstance(unit, pd.Timedelta) else np.arange(11) * unit
     objective, target = hazards(bins, kind, time * unit)
     found = 1 / (1 + np.exp(-objective.start_bias(target, None)))
     assert_allclose(found, hazards_by_hand(kind, time), rtol=1e-6)
@@ -252,3 +252,21 @@ def test_a_complete_horizon_ends_before_its_last_edge():
     _, target = hazards([3.0, 6.0, 9.0], kind, time)
     # Day 5 is over for the row censored on it, and day 7 has not begun.
     assert_allclose(target[3:, 0], [2, 2 + 1 / 3, 2 + 1 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("time", "step"),
+    [
+        ([0.0, 6, 10, 15], 1),
+        ([6.0, 10, 0, 14], 2),
+        ([21.0, 7, 7], 7),
+        (np.array([3, 5, 11]) / 7, 1 / 7),
+        (np.array([24, 25, 1]) / 24, 1 / 24),
+        ([5.0, 5], 5),
+        ([0.0, 0], 0),
+        (np.random.default_rng(0).random(50), 0),
+        ([1.0, np.pi], 0),
+    ],
+)
+def test_step_between_times(time, step):
+    assert_allclose(time_step(np.array(time)), step, rtol=1e-12)

@@ -159,14 +159,20 @@ def event_mass(
 
 
 def time_step(time: np.ndarray) -> float:
-    """Return the largest step of which all times (n,) are multiples, 0 for none.
+    """Return the largest step of which all times (n,) are multiples, as of whole days.
 
-    Steps have whole milliseconds, if times are days.
+    It is 0 if there is none of a ten-millionth of the longest time or more.
     """
-    ticks = np.rint(time * _LARGEST_DENOMINATOR)
-    exact = ticks.max() < 2**53 and (ticks / _LARGEST_DENOMINATOR == time).all()
-    step = np.gcd.reduce(ticks.astype("int64")) if exact else 0
-    return float(step / _LARGEST_DENOMINATOR)
+    distinct = np.unique(time[time > 0])
+    longest = distinct.max(initial=0.0)
+    step, error = distinct.min(initial=longest), 1e-10 * longest
+    # Euclid's algorithm: each remainder is half a step at most.
+    while step > 1e-7 * longest:
+        rest = np.abs(distinct - np.rint(distinct / step) * step)
+        if rest.max() <= error:
+            return float(longest / np.rint(longest / step))
+        step = rest[rest > error].min()
+    return 0.0
 
 
 # Least share of all rows at risk in a bin: others are a pseudo-count at the usual rate.
