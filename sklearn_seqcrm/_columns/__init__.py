@@ -1,5 +1,12 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
+from sklearn_seqcrm._columns._customers import (
+    customer_hashes,
+    customers_of,
+    ranked_customers,
+    row_customers,
+    split_customers,
+)
 from sklearn_seqcrm._columns._decision_in_history import (
     refuse_treatment_columns,
     refuse_visible_decisions,
@@ -7,11 +14,12 @@ from sklearn_seqcrm._columns._decision_in_history import (
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,
-    NoForwardSplitError,
     cutoffs_of,
-    known_horizon,
     split_forward,
-    split_survival,
+)
+from sklearn_seqcrm._columns._horizons import (
+    NoForwardSplitError,
+    known_horizon,
     store_horizon,
     stored_lengths,
     warn_short_horizon,
@@ -37,6 +45,7 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._columns._survival_split import split_survival
 from sklearn_seqcrm._columns._survival_targets import (
     SurvivalTargets,
     censor,
@@ -47,17 +56,13 @@ from sklearn_seqcrm._columns._table import (
     as_history_array,
     as_pandas,
     check_raw,
-    customer_hashes,
-    customers_of,
     has_histories,
     holds_histories,
     one_history,
-    ranked_customers,
     refuse_repeated_columns,
-    row_customers,
-    split_customers,
 )
-from sklearn_seqcrm._columns._target_attrs import (
+from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
+from sklearn_seqcrm._columns._targets import (
     has_keys,
     read_labels,
     read_numbers,
@@ -65,4 +70,3 @@ from sklearn_seqcrm._columns._target_attrs import (
     warn_other_order,
     with_attrs_of,
 )
-from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder

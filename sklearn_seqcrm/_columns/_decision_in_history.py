@@ -124,26 +124,27 @@ def _refuse(what: str, n_customers: int, arm: Any) -> None:
 def _last_facts(array: HistoryArray) -> Iterator[tuple[str, np.ndarray, Any]]:
     """Yield facts about the last moments of histories: text, rows and levels."""
     log, rows = array.log, array.rows
-    there = np.flatnonzero(rows.stop > rows.start)
-    if not len(there):
-        return
+    filled = np.flatnonzero(rows.stop > rows.start)
     # Rows of one customer at one time share views: positions of the last event suffice.
-    last = rows.stop[there] - 1
-    times = log.timeline.times[last]
-    at_cutoff = times == rows.cutoff[there]
+    times = log.timeline.times[rows.stop[filled] - 1]
+    at_cutoff = np.zeros(len(array), dtype=bool)
+    at_cutoff[filled] = times == rows.cutoff[filled]
     if at_cutoff.any():
-        seen = np.zeros(len(array), dtype=bool)
-        seen[there] = at_cutoff
         text = "history {name!r} has an event at the cutoff ({level})"
-        yield text, np.arange(len(array)), seen
-    if not isinstance(log, RawLog):  # encoded: levels were given codes
-        return
-    codes = rows.codes[there]
-    first = np.maximum(log.timeline.positions(codes, times), rows.start[there])
-    index, offsets = ranges(first, rows.stop[there])
-    row = np.repeat(there, np.diff(offsets))
-    for field in log.fields:
-        values = pd.Series(log.column(field).to_pandas(index))
+        yield text, np.arange(len(array)), at_cutoff
+    if isinstance(log, RawLog) and len(filled):  # of encoded ones, levels have codes
+        first = log.timeline.positions(rows.codes[filled], times)
+        yield from _last_levels(array, filled, np.maximum(first, rows.start[filled]))
+
+
+def _last_levels(
+    array: HistoryArray, filled: np.ndarray, first: np.ndarray
+) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield the levels of each field from the first events of last moments on."""
+    index, offsets = ranges(first, array.rows.stop[filled])
+    row = np.repeat(filled, np.diff(offsets))
+    for field in array.log.fields:
+        values = pd.Series(array.log.column(field).to_pandas(index))
         try:
             levels, distinct = pd.factorize(values)
         except TypeError:  # vectors have no levels

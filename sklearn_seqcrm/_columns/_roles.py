@@ -25,6 +25,7 @@ from sklearn_seqcrm._columns._table import (
     as_history_array,
     default_names,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 
@@ -66,30 +67,49 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
         Their names. If all rows have one customer, or one cutoff, a column may equal it
         by chance and is not a key; it is constant, so that nothing is learned from it.
     """
-    rows, ids = array.rows, array.log.customers
-    clock = array.log.timeline.clock
+    rows, ids, clock = array.rows, array.log.customers, array.log.timeline.clock
+    known, given = np.flatnonzero(rows.codes >= 0), np.flatnonzero(~array.isna())
+    customers = _equal_columns(
+        X,
+        known,
+        rows.codes[known],
+        lambda code: _of_id(ids[code]),
+        lambda values, codes: _are_ids(values, ids[codes]),
+    )
+    cutoffs = _equal_columns(
+        X,
+        given,
+        rows.cutoff[given],
+        lambda tick: _of_time(tick, clock),
+        lambda values, ticks: _are_times(values, ticks, clock),
+    )
+    return {*customers, *cutoffs}
 
-    def same_customers(column: pd.Series, at: np.ndarray) -> bool:
-        return _are_ids(column.iloc[at], ids[rows.codes[at]])
 
-    def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
-        return _are_times(column.iloc[at], rows.cutoff[at], clock)
+def _equal_columns(
+    X: pd.DataFrame,
+    at: np.ndarray,
+    keys: np.ndarray,
+    candidate_test: Callable[[Any], Callable[[Any], bool]],
+    are_equal: Callable[[pd.Series, np.ndarray], bool],
+) -> list[Any]:
+    """Return the names of the columns that hold these keys, unless all are equal.
 
-    found: set[Any] = set()
-    for keys, there, may_be, same in (
-        (rows.codes, rows.codes >= 0, lambda c: _of_id(ids[c]), same_customers),
-        (rows.cutoff, ~array.isna(), lambda t: _of_time(t, clock), same_cutoffs),
-    ):
-        at = np.flatnonzero(there)
-        if not len(at) or (keys[at] == keys[at[0]]).all():
-            continue
-        # The value of one row rules out most columns.
-        first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
-        is_candidate = may_be(keys[at[0]])
-        for name, value in zip(X.columns, first, strict=True):
-            if is_candidate(value) and same(X[name], at[:_FEW]) and same(X[name], at):
-                found.add(name)
-    return found
+    The keys, of shape (n_keys,), belong to the rows `at`. `candidate_test` maps a key
+    to a test whether a value may be it, and `are_equal` compares values with keys.
+    """
+    if not len(at) or (keys == keys[0]).all():
+        return []
+    # The value of one row rules out most columns, and those of a few rows the others.
+    first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
+    is_candidate = candidate_test(keys[0])
+    return [
+        name
+        for name, value in zip(X.columns, first, strict=True)
+        if is_candidate(value)
+        and are_equal(X[name].iloc[at[:_FEW]], keys[:_FEW])
+        and are_equal(X[name].iloc[at], keys)
+    ]
 
 
 def _of_id(key: Any) -> Callable[[Any], bool]:
@@ -289,7 +309,7 @@ class ColumnRoles:
             f"X has feature names, but {name} was fitted without feature names; its "
             "columns are matched by position.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
         return frame.set_axis(names, axis=1)
 

@@ -282,16 +282,7 @@ class ColumnsOfKind:
 
     def __call__(self, X: pd.DataFrame) -> list[str]:
         """Return the names of the columns of X of this type."""
-        # A ColumnTransformer takes numbers for positions, and fails with tuples.
-        others = [name for name in X.columns if not isinstance(name, str)]
-        if others:
-            text = "str(name)"
-            if isinstance(others[0], tuple):
-                text = "'_'.join(map(str, name)).rstrip('_')"
-            raise TypeError(
-                f"The names of columns must be text; got {others[:5]}. "
-                f"X.columns = [{text} for name in X.columns] makes text of them."
-            )
+        _refuse_other_names(X)
         types: dict[Any, str] = {
             name: "history"
             if isinstance(dtype, HistoryDtype)
@@ -317,6 +308,23 @@ class ColumnsOfKind:
         exposure = "" if self.exposure is None else f", {self.exposure!r}"
         many = "" if self.many is None else f", many={self.many}"
         return f"{type(self).__name__}({self.kind!r}{exposure}{many})"
+
+
+def _refuse_other_names(X: pd.DataFrame) -> None:
+    """Raise a TypeError if names of columns are not text.
+
+    A ColumnTransformer takes numbers for positions, and fails with tuples.
+    """
+    others = [name for name in X.columns if not isinstance(name, str)]
+    if not others:
+        return
+    text = "str(name)"
+    if isinstance(others[0], tuple):
+        text = "'_'.join(map(str, name)).rstrip('_')"
+    raise TypeError(
+        f"The names of columns must be text; got {others[:5]}. "
+        f"X.columns = [{text} for name in X.columns] makes text of them."
+    )
 
 
 def has_many_levels(column: pd.Series) -> bool:

@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d
 
 from sklearn_seqcrm._columns._table import as_pandas
 from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm._stacklevel import user_stacklevel
 
 
 class SurvivalTargets(NamedTuple):
@@ -114,7 +115,7 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "event. If they are labels, such as those of targets.churned, use "
             "targets.time_to_next(X, censored='keep'), which makes times.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
     return SurvivalTargets(np.ones(len(time), dtype="int64"), time, in_days)
 

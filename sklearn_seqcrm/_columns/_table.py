@@ -1,18 +1,15 @@
-"""X as a table of histories and statics, and the customer of each row."""
+"""X as a table of histories and statics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupShuffleSplit
 
-from sklearn_seqcrm._store import RawLog, hashed_ids
+from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
@@ -342,151 +339,3 @@ def _choose_history(X: pd.DataFrame, history: Any) -> HistoryArray:
     elif history not in X.columns:
         raise KeyError(f"X has no column {history!r}; its history columns are {found}.")
     return as_history_array(X[history])
-
-
-def customers_of(X: Any, history: Any = None) -> np.ndarray:
-    """Number the customers of the rows of X.
-
-    Parameters
-    ----------
-    X : DataFrame with history columns, or anything of n rows
-        Rows. Without histories, each row counts as one customer.
-    history : str or None, default=None
-        Name of the column whose customers count; None for all history columns.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Equal numbers for rows with a customer in common; see `row_customers`.
-    """
-    if history is not None:
-        return row_customers([one_history(X, history)])
-    if has_histories(X):
-        return row_customers(list(Table.of(X).histories.values()))
-    return np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
-
-
-def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
-    """Number the rows so that rows with a customer in common have equal numbers.
-
-    Parameters
-    ----------
-    arrays : sequence of HistoryArray of shape (n,)
-        The history columns, at least one. They may have different keys, such as
-        customers and shops; rows are connected through any of them.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Numbers from 0 on, in the order in which customers first appear, so that a split
-        by them does not depend on further customers in the log. Customers are
-        identified by the ids that the histories were attached by, whether or not they
-        are in the log. A missing history connects no rows.
-    """
-    if len(arrays) == 1:
-        return pd.factorize(ranked_customers(arrays[0]))[0].astype("int64")
-    # Connected components of a graph of rows and customers:
-    #   nodes 0 ... n_rows - 1 are rows, further nodes the customers of each column
-    #   an edge connects a row to its customer in each column
-    n_rows = n_nodes = len(arrays[0])
-    rows, ends = [], []
-    for array in arrays:
-        numbers = _customers_of_rows(array)
-        rows.append(np.flatnonzero(numbers >= 0))
-        ends.append(n_nodes + numbers[rows[-1]])
-        n_nodes += numbers.max(initial=-1) + 1
-    # Older versions of scipy accept only graphs with 32-bit indices.
-    edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
-    graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
-    return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
-
-
-def ranked_customers(array: HistoryArray) -> np.ndarray:
-    """Number the customers of one column in the order of their ids.
-
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        The column.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Numbers from 0 on, the same for any order of the rows. Customers who are not in
-        the log come after the others, in the order of the hashes of their ids. Each
-        missing history counts as one customer, after all others.
-    """
-    numbers = _customers_of_rows(array)
-    alone = numbers < 0
-    # A missing history must not join rows that share nothing but being unidentified.
-    first = numbers.max(initial=-1) + 1
-    numbers[alone] = np.arange(first, first + alone.sum())
-    return numbers
-
-
-def customer_hashes(array: HistoryArray) -> np.ndarray:
-    """Return a hash of the id of each row's customer.
-
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        The column.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Negative numbers that depend on the id only, neither on the order of the rows
-        nor on further customers in the log; 0 for unidentified ones.
-    """
-    who = array.rows.identities
-    hashes = np.where(who < -1, who, 0)  # of customers who are not in the log
-    found, place = np.unique(who[who >= 0], return_inverse=True)
-    hashes[who >= 0] = hashed_ids(array.log.customers[found])[place]
-    return hashes
-
-
-def split_customers(
-    customers: np.ndarray, fraction: float, random_state: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a random part of the customers, each with all rows.
-
-    Parameters
-    ----------
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row; two or more customers.
-    fraction : float
-        Share of the customers to hold out, rounded up.
-    random_state : int, RandomState or None
-        Seed of the draw.
-
-    Returns
-    -------
-    train, aside : ndarray of int64
-        Positions of the rows of both parts.
-    """
-    # Rows of one customer are dependent: all are on one side.
-    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
-    train, aside = next(splitter.split(customers, groups=customers))
-    return train, aside
-
-
-def _customers_of_rows(array: HistoryArray) -> np.ndarray:
-    """Return the number of each row's customer, -1 if unidentified; shape (n,)."""
-    # identities: the code of a customer in the log, -1 if unidentified, and below -1 a
-    # hash of the id of a customer who is not in the log
-    who, ids = array.rows.identities, array.log.customers
-    known, unknown = who >= 0, who < -1
-    found, place = np.unique(who[known], return_inverse=True)
-    ids = ids[found]
-    numbers = np.arange(len(ids))
-    if not (ids.is_monotonic_increasing and ids.is_unique):
-        # A log stacked from several may contain a customer twice.
-        numbers, ids = pd.factorize(ids, sort=True)
-    result = np.full(len(who), -1)
-    result[known] = numbers[place]
-    if unknown.any():
-        # In a stack, a customer may be in one log and not in another: match by hash.
-        others, place = np.unique(who[unknown], return_inverse=True)
-        both = np.concatenate([hashed_ids(ids), others])
-        result[unknown] = pd.factorize(both)[0][len(ids) :][place]
-    return result

@@ -9,22 +9,22 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._columns._customers import customers_of, ranked_customers
 from sklearn_seqcrm._columns._forward_split import (
     ForwardSplit,
-    NoForwardSplitError,
     cutoffs_of,
-    known_horizon,
     split_forward,
-    split_survival,
 )
+from sklearn_seqcrm._columns._horizons import NoForwardSplitError, known_horizon
 from sklearn_seqcrm._columns._statics import coded_levels, text_of
+from sklearn_seqcrm._columns._survival_split import split_survival
 from sklearn_seqcrm._columns._survival_targets import (
     SurvivalTargets,
     censor,
     read_survival_targets,
 )
-from sklearn_seqcrm._columns._table import Table, customers_of, ranked_customers
-from sklearn_seqcrm._columns._target_attrs import read_labels, refuse_not_finite
+from sklearn_seqcrm._columns._table import Table
+from sklearn_seqcrm._columns._targets import read_labels, refuse_not_finite
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.events import HistoryDtype
@@ -146,25 +146,30 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         self._learn(X, targets, customers)
         split = self._split_forward(X, y, customers, survival)
         blocks = _blocks(_folds(X, customers), targets, split)
-        columns = []
-        for _, column in _levels_of(X).items():
-            codes, levels = _codes_of(column)
-            encoded = np.empty((len(X), targets.shape[1]))
-            for own, others, known in blocks:
-                if not others.any():  # one customer
-                    encoded[own] = self.prior_
-                    continue
-                prior = _by_customer(customers[others], known[others])[1].mean(axis=0)
-                means = level_means(
-                    codes[others],
-                    len(levels),
-                    customers[others],
-                    known[others],
-                    prior,
-                )
-                encoded[own] = means[codes[own]]
-            columns.append(encoded)
+        columns = [
+            self._cross_fitted(column, customers, blocks)
+            for _, column in _levels_of(X).items()
+        ]
         return self._table(columns, X.index)
+
+    def _cross_fitted(
+        self,
+        column: pd.Series,
+        customers: np.ndarray,
+        blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    ) -> np.ndarray:
+        """Encode the rows of each block by others, shape (n, n_targets)."""
+        codes, levels = _codes_of(column)
+        encoded = np.empty((len(codes), len(self.prior_)))
+        for own, others, known in blocks:
+            if not others.any():  # one customer
+                encoded[own] = self.prior_
+                continue
+            who, targets = customers[others], known[others]
+            prior = _by_customer(who, targets)[1].mean(axis=0)
+            means = level_means(codes[others], len(levels), who, targets, prior)
+            encoded[own] = means[codes[own]]
+        return encoded
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Encode levels by the means of all training customers.

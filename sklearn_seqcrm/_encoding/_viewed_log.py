@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -166,7 +165,7 @@ class ViewedLog(EncodedLog):
         )
         for one, following in groups(np.cumsum(seen.last - seen.first), _PORTION):
             some = seen.rows[order[ends[one] : ends[following]]]
-            own = rows.select(partial(np.take, indices=some))
+            own = rows.take(some)
             result[some] = decayed_sums(own, self._timeline.times, values, half_lives)
         return result
 

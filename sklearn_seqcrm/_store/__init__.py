@@ -1,23 +1,23 @@
 """The store of events: a timeline, columns, and logs of them."""
 
+from sklearn_seqcrm._store._atomic_files import (
+    replace_atomically,
+    sync_to_disk,
+    temporary_sibling,
+)
 from sklearn_seqcrm._store._clock import (
     TICKS_PER_SECOND,
     Clock,
-    datetimes_after,
-    days_between,
-    days_between_ticks,
     format_time,
     saturating_add,
     saturating_subtract,
 )
-from sklearn_seqcrm._store._columns import (
-    Column,
-    FieldSchema,
-    check_none_missing,
-    factorize,
-    ids_of,
-    scatter,
-    to_series,
+from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize
+from sklearn_seqcrm._store._date_like import are_date_like, warn_date_like_times
+from sklearn_seqcrm._store._days import (
+    datetimes_after,
+    days_between,
+    days_between_ticks,
 )
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
@@ -28,18 +28,6 @@ from sklearn_seqcrm._store._field_types import (
     is_real,
     scalar_values,
 )
-from sklearn_seqcrm._store._files import (
-    SEALED_FORMAT,
-    Writer,
-    get_entry,
-    read_sealed_json,
-    read_sealed_table,
-    replace_atomically,
-    sync_to_disk,
-    temporary_sibling,
-    write_sealed_json,
-    write_sealed_table,
-)
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
     check_unicode,
@@ -48,6 +36,15 @@ from sklearn_seqcrm._store._ids import (
     hashed_ids,
     id_type,
     join_ids,
+)
+from sklearn_seqcrm._store._joint_columns import scatter
+from sklearn_seqcrm._store._kinds import (
+    check_kinds,
+    events_of_kinds,
+    field_of_kinds,
+    is_of_kinds,
+    rows_of_kinds,
+    warn_all_kinds,
 )
 from sklearn_seqcrm._store._log import (
     Log,
@@ -63,17 +60,17 @@ from sklearn_seqcrm._store._names import (
     check_name_free,
     unique_names,
 )
-from sklearn_seqcrm._store._raw_log import (
-    Kinds,
-    RawLog,
-    check_kinds,
-    describe_fields,
-    events_of_kinds,
-    field_of_kinds,
-    is_of_kinds,
-    rows_of_kinds,
-    warn_all_kinds,
+from sklearn_seqcrm._store._raw_log import Kinds, RawLog, describe_fields
+from sklearn_seqcrm._store._sealed_files import (
+    SEALED_FORMAT,
+    Writer,
+    get_entry,
+    read_sealed_json,
+    read_sealed_table,
+    write_sealed_json,
+    write_sealed_table,
 )
+from sklearn_seqcrm._store._series import check_none_missing, ids_of, to_series
 from sklearn_seqcrm._store._time_values import (
     MAX_TICK,
     are_datetimes,
@@ -84,7 +81,5 @@ from sklearn_seqcrm._store._time_values import (
 from sklearn_seqcrm._store._timeline import (
     ObservationWindow,
     Timeline,
-    are_date_like,
     frozen,
-    warn_date_like_times,
 )

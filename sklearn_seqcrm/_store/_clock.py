@@ -1,4 +1,4 @@
-"""The time axis of a log: datetimes of one unit or plain numbers, and days between.
+"""The time axis of a log: datetimes of one unit or plain numbers.
 
 A log stores times as numbers, *ticks*, of one dtype:
 
@@ -17,10 +17,6 @@ between two ticks is rounded to the side that keeps its comparison with every ev
     time                ^
     up=True             --->|      event < time   stays as it is
     up=False    |<-------          event <= time  stays as it is
-
-Days are computed from whole days and the rest of a day, never as the difference of two
-floats: days since 1970 are rounded to a ten-millionth of a second, so that a constant
-delay would vary by that much, and a scale learned from it would be that of rounding.
 """
 
 from __future__ import annotations
@@ -81,6 +77,11 @@ class Clock:
         """Sort key: the largest of several clocks of one type is the finest one."""
         # Floats can hold whole numbers, not the other way round.
         return self.dtype == "float64", TICKS_PER_SECOND.get(str(self.unit), 0)
+
+    @property
+    def number(self) -> type[int] | type[float]:
+        """Type of ticks in Python, whose integers do not overflow as those of NumPy."""
+        return int if self.dtype == "int64" else float
 
     @classmethod
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
@@ -209,6 +210,11 @@ class Clock:
     def ticks_per_day(self) -> float | None:
         """Return the ticks of a day; None for plain numbers."""
         return None if self.unit is None else 86400.0 * TICKS_PER_SECOND[self.unit]
+
+    @property
+    def whole_step(self) -> int:
+        """Ticks from one day, or whole number, to the next."""
+        return int(self.ticks_per_day() or 1)
 
     def ticks_of(self, other: Clock) -> float:
         """Return the number of ticks of this axis in one tick of another."""
@@ -361,106 +367,3 @@ def format_time(time: Any) -> str:
     if isinstance(time, pd.Timestamp):
         return f"{time:%Y-%m-%d}"
     return f"{time:g}" if isinstance(time, float) else str(time)
-
-
-def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return the days from one array of datetimes to another.
-
-    Parameters
-    ----------
-    start, end : ndarray of shape (n,) or (1,), datetime64
-        Datetimes; their units may differ.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Negative where `end` is the earlier one, NaN where one of the two is missing.
-        Equal lengths of time give equal numbers, whatever the dates and the units.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ordered = np.array(["2024-01-01T10:00", "2024-01-02T07:30"], "M8[ns]")
-    >>> sent = np.array(["2024-01-02T16:00", "NaT"], "M8[s]")
-    >>> days_between(ordered, sent)
-    array([1.25,  nan])
-    """
-    units = [np.datetime_data(moments.dtype)[0] for moments in (start, end)]
-    days = days_between_ticks(
-        start.view("int64"), units[0], end.view("int64"), units[1]
-    )
-    return np.where(np.isnat(start) | np.isnat(end), np.nan, days)
-
-
-def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> Any:
-    """Return the days from one datetime to another, both as ticks since 1970.
-
-    Parameters
-    ----------
-    start, end : int or ndarray of int64
-        Ticks.
-    start_unit, end_unit : {"s", "ms", "us", "ns"}
-        Unit of the ticks of each.
-
-    Returns
-    -------
-    float or ndarray of float64
-        As `days_between` returns them.
-    """
-    units = start_unit, end_unit
-    day = max(86_400 * TICKS_PER_SECOND[unit] for unit in units)
-    # Whole days and the rest of a day apart: in the finer unit, a far date of the
-    # coarser one may have more ticks than int64 holds.
-    (start_day, start_rest), (end_day, end_rest) = (
-        _split_days(ticks, unit, day)
-        for ticks, unit in zip((start, end), units, strict=True)
-    )
-    whole, rest = end_day - start_day, end_rest - start_rest
-    # Both parts get the same sign, so that equal lengths have equal parts and their sum
-    # is rounded alike: 1 day - 6 h and 0 days + 18 h are both 0 + 18 h.
-    borrowed = 1 * ((whole > 0) & (rest < 0)) - 1 * ((whole < 0) & (rest > 0))
-    return (whole - borrowed) + (rest + borrowed * day) / day
-
-
-def datetimes_after(
-    days: np.ndarray, times: np.ndarray, clock: Clock, step: int
-) -> np.ndarray:
-    """Return the datetimes some days after events: the inverse of `days_between`.
-
-    Parameters
-    ----------
-    days : ndarray of shape (n,), float64
-        Days after each event, NaN for a missing datetime. If times are plain numbers,
-        days after 1970-01-01.
-    times : ndarray of shape (n,)
-        Times of the events.
-    clock : Clock
-        The axis of the times.
-    step : int
-        Seconds; the datetimes are rounded to a multiple.
-
-    Returns
-    -------
-    ndarray of shape (n,), datetime64[s]
-        The datetimes, in UTC where the events are.
-    """
-    found = np.full(len(days), np.datetime64("NaT"), dtype="M8[s]")
-    there = np.isfinite(days)
-    # Beyond 270,000 years, microseconds would overflow.
-    near = days[there].clip(-1e8, 1e8)
-    microseconds = np.round(near * 86_400e6).astype("int64")
-    if clock.unit is not None:
-        microseconds += (
-            times[there].view(f"M8[{clock.unit}]").astype("M8[us]").view("int64")
-        )
-    step_length = step * 10**6
-    steps = (microseconds + step_length // 2) // step_length
-    found[there] = (steps * step).view("M8[s]")
-    return found
-
-
-def _split_days(ticks: Any, unit: str, fine_day: int) -> tuple[Any, Any]:
-    """Return whole days since 1970 and the rest, in ticks of ``1 / fine_day`` days."""
-    day = 86_400 * TICKS_PER_SECOND[unit]
-    whole = ticks // day
-    return whole, (ticks - whole * day) * (fine_day // day)

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store._clock import Clock, datetimes_after, days_between
+from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._days import datetimes_after, days_between
 from sklearn_seqcrm._store._time_values import MAX_TICK
 
 # Names in pandas of objects that are numbers, as database drivers return them.

@@ -216,18 +216,7 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
     if len(logs) == 1:
         return first, np.array([0, first.n_customers])
     for other in logs[1:]:
-        if other.is_raw != first.is_raw:
-            raise ValueError(
-                "Raw and encoded histories cannot share a column; transform both with "
-                "the same HistoryEncoder first."
-            )
-        if other.timeline.clock != first.timeline.clock:
-            raise ValueError(
-                "Histories cannot share a column, because the times of one log are "
-                f"{first.timeline.clock} of unit {first.timeline.clock.unit} and of "
-                f"another {other.timeline.clock} of unit {other.timeline.clock.unit}; "
-                "convert the times before building the logs."
-            )
+        _refuse_unlike(first, other)
     shifts = np.append(0, np.cumsum([log.n_customers for log in logs]))
     # A log without customers adds no event, so it need not have the others' fields.
     filled = [log for log in logs if log.n_customers] or [first]
@@ -237,17 +226,37 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         log.timeline.offsets[:-1] + shift
         for log, shift in zip(filled, event_shifts[:-1], strict=True)
     ]
-    # The earliest end: what one of the logs did not observe is never a zero.
-    earliest = min((log.timeline for log in logs), key=lambda one: one.end)
-    is_lower_bound = any(log.timeline.observation.is_lower_bound for log in logs)
     timeline = Timeline(
         join_ids({f"log {i}": log.customers for i, log in enumerate(filled)}, _WHOSE),
         np.concatenate([*offsets, event_shifts[-1:]]),
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
-        earliest.observation._replace(is_lower_bound=is_lower_bound),
+        _common_observation(logs),
     )
     return filled[0].stack(filled, timeline), shifts
+
+
+def _refuse_unlike(one: Log, other: Log) -> None:
+    """Raise a ValueError if histories of two logs cannot share a column."""
+    if other.is_raw != one.is_raw:
+        raise ValueError(
+            "Raw and encoded histories cannot share a column; transform both with "
+            "the same HistoryEncoder first."
+        )
+    clock, its_clock = one.timeline.clock, other.timeline.clock
+    if its_clock != clock:
+        raise ValueError(
+            "Histories cannot share a column, because the times of one log are "
+            f"{clock} of unit {clock.unit} and of another {its_clock} of unit "
+            f"{its_clock.unit}; convert the times before building the logs."
+        )
+
+
+def _common_observation(logs: Sequence[Log]) -> ObservationWindow:
+    """Return the earliest end: what one of the logs did not observe is never a zero."""
+    earliest = min((log.timeline for log in logs), key=lambda one: one.end)
+    is_lower_bound = any(log.timeline.observation.is_lower_bound for log in logs)
+    return earliest.observation._replace(is_lower_bound=is_lower_bound)
 
 
 class Rows(NamedTuple):
@@ -279,9 +288,13 @@ class Rows(NamedTuple):
         """Positions of the customers, -1 for unknown ones; shape (n,), int64."""
         return np.maximum(self.identities, -1)
 
-    def select(self, of_column: Callable[[np.ndarray], np.ndarray]) -> Rows:
-        """Apply the same selection to every column."""
-        return Rows(self.log, *map(of_column, self[1:]))
+    def take(self, index: Any) -> Rows:
+        """Return some rows, by any index of NumPy."""
+        return Rows(self.log, *(column[index] for column in self[1:]))
+
+    def copied(self) -> Rows:
+        """Return a copy of the rows over the same log."""
+        return Rows(self.log, *(column.copy() for column in self[1:]))
 
     def compact(self) -> Rows:
         """Return the same views of a log without any other customer."""

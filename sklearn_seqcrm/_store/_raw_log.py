@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple, Self
@@ -10,21 +9,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import (
-    NO_ROW,
-    look_up,
-    ranges,
-    starts_in_segments,
-    visible_segments,
-)
-from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store._clock import Clock, format_time
-from sklearn_seqcrm._store._columns import Column, stack_columns
-from sklearn_seqcrm._store._log import Log, Rows
-from sklearn_seqcrm._store._names import as_list
+from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._store._joint_columns import stack_columns
+from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
-
-_FEW = 20  # levels that an error lists
 
 
 class Kinds(NamedTuple):
@@ -83,139 +72,6 @@ def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
     for kinds in all_kinds[1:]:
         joint = None if joint is None or kinds is None else joint.joined(kinds)
     return joint
-
-
-def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
-    """Return the positions of the events of some kinds, ascending.
-
-    Parameters
-    ----------
-    column : Column
-        The field that holds the kinds.
-    kinds : level of the field, or sequence of levels
-        Kinds to find; each must occur.
-    name : str
-        Name of the field, for errors.
-
-    Returns
-    -------
-    ndarray of int
-        Positions in the log.
-    """
-    check_kinds(column, kinds, name)
-    return np.flatnonzero(is_of_kinds(column, kinds))
-
-
-def field_of_kinds(log: RawLog, kind_field: str) -> Column:
-    """Return the field whose levels `kinds` chooses; raise a KeyError without it."""
-    if kind_field not in log.fields:
-        columns = {name: log.column(name) for name in log.fields}
-        having = [name for name in columns if columns[name].categories is not None]
-        advice = (
-            f"Pass kind_field, one of the categorical fields {having}."
-            if having
-            else "It has no categorical field either; declare one by "
-            "EventLog(..., categorical=[name])."
-        )
-        raise KeyError(
-            f"The log has no field {kind_field!r} with kinds of events. {advice}"
-        )
-    return log.column(kind_field)
-
-
-def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
-    """Return which events are of some kinds, shape (n_events,)."""
-    assert column.categories is not None
-    wanted = as_list(kinds, "kinds")
-    # Compare the few levels, not the many events.
-    return look_up(column.categories.isin(wanted), column.values, missing=False)
-
-
-def check_kinds(column: Column, kinds: Any, name: str) -> None:
-    """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
-    wanted = as_list(kinds, "kinds")
-    if column.categories is None:
-        raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
-    if not wanted:
-        raise ValueError(
-            f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
-        )
-    codes = column.categories.get_indexer(pd.Index(wanted))
-    absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
-    if absent:
-        raise ValueError(
-            f"There are no events of the kinds {absent}; field {name!r} has "
-            f"{_first_levels(column.categories)}."
-        )
-
-
-def _first_levels(levels: pd.Index) -> str:
-    """Return the first levels of a field as an error lists them."""
-    more = f" and {len(levels) - _FEW:,} more" if len(levels) > _FEW else ""
-    return f"{list(levels[:_FEW])}{more}"
-
-
-def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
-    """Warn that events of several kinds count, as `kinds` is None.
-
-    Only for the kinds that `concat` merged: a field of a single table, such as the
-    event of a click stream, often has levels that all count.
-
-    Parameters
-    ----------
-    log : Log
-        The log that holds the events.
-    what : str
-        What the events of all kinds do, as the beginning of the warning.
-    field : str or None, default=None
-        Only events of the kinds that have this field count; None for all.
-    """
-    kinds = getattr(log, "kinds", {})  # an encoded log has none
-    counted = [name for name, own in kinds.items() if field is None or field in own]
-    if len(counted) < 2:
-        return
-    also = "" if log.kind_field == "event" else f", kind_field={log.kind_field!r}"
-    warnings.warn(
-        f"{what} events of all kinds, {counted}, because kinds is None. Choose some "
-        f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
-    )
-
-
-def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
-    """Return the same views of a log without the events of other kinds.
-
-    Parameters
-    ----------
-    rows : Rows of n
-        Rows.
-    column : Column
-        The field of their log that holds the kinds.
-    kinds : level of the field, or sequence of levels
-        Kinds to keep.
-
-    Returns
-    -------
-    Rows of n
-        Views of a log of those events of these kinds that some row sees.
-    """
-    seen = visible_segments(rows)
-    # The visible events of all customers, concatenated, (n_visible,).
-    index, offsets = ranges(seen.first, seen.last)
-    kept = is_of_kinds(column.take(index), kinds)
-    n_before = np.append(0, np.cumsum(kept))  # of the kept events, (n_visible + 1,)
-    start = starts_in_segments(seen, rows, offsets)
-    stop = start + (rows.stop - rows.start)
-    # From positions among the visible events to positions among those that are kept.
-    known = start != NO_ROW
-    start[known], stop[known] = n_before[start[known]], n_before[stop[known]]
-    identities = rows.identities.copy()
-    identities[seen.rows] = seen.of_row
-    index = index[kept]
-    timeline = rows.log.timeline.select(seen.codes, n_before[offsets], index)
-    log = rows.log.take(timeline, index)
-    return Rows(log, identities, start, stop, rows.cutoff)
 
 
 # Methods of a log that holds all events.

@@ -12,7 +12,6 @@ The columns of the fields have the same order, (n_events,) each.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,16 +21,15 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks, first_at_or_after, ranges, starts_of_nonempty
-from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store._clock import TICKS_PER_SECOND, Clock, saturating_subtract
-from sklearn_seqcrm._store._columns import ids_of
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
     exact_ids,
     find_ids,
     hashed_ids,
 )
-from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS, MAX_TICK
+from sklearn_seqcrm._store._series import ids_of
+from sklearn_seqcrm._store._time_values import MAX_TICK
 
 # Times that are checked first: in most logs without whole days, they suffice.
 _FEW = 1000
@@ -115,7 +113,7 @@ class ObservationWindow(NamedTuple):
                 f"{clock.as_scalar(last)}; leave out later events, or correct their "
                 "times, or choose a later observed_until."
             )
-        step = _step(clock)
+        step = clock.whole_step
         in_days = not (times[:_FEW] % step).any() and not (times % step).any()
         return cls(until, in_days)
 
@@ -131,14 +129,14 @@ class ObservationWindow(NamedTuple):
 
     def end(self, clock: Clock) -> Any:
         """Return the first tick that was not observed."""
-        whole, step = clock.dtype == "int64", _step(clock)
         # Python's integers do not overflow when a long horizon is subtracted.
-        until = (int if whole else float)(self.until)
+        until, step = clock.number(self.until), clock.whole_step
+        is_whole = clock.dtype == "int64"
         if self.in_days and until % step == 0:
             end = until + step
         else:
-            end = until + 1 if whole else float(np.nextafter(until, np.inf))
-        return min(end, MAX_TICK) if whole else end
+            end = until + 1 if is_whole else float(np.nextafter(until, np.inf))
+        return min(end, MAX_TICK) if is_whole else end
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
         """Convert the window to another clock."""
@@ -157,10 +155,6 @@ def _is_last_second_of_a_day(clock: Clock, time: Any) -> bool:
         return False
     time = pd.Timestamp(time)
     return (time.hour, time.minute, time.second) == (23, 59, 59)
-
-
-def _step(clock: Clock) -> int:
-    return int(clock.ticks_per_day() or 1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -203,8 +197,7 @@ class Timeline:
 
         For a timeline without events, both are the end of observation.
         """
-        number = int if self.clock.dtype == "int64" else float
-        # Differences of Python's integers do not overflow, those of NumPy's do.
+        number = self.clock.number
         until = number(self.observation.until)
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)
@@ -389,50 +382,6 @@ class Timeline:
         """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)
-
-
-def warn_date_like_times(timeline: Timeline, what: str) -> None:
-    """Warn if all times are integers that are written like dates, such as 20240131.
-
-    From the end of January to the first of February they are 70 apart, and not 1, so
-    that no duration is right.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    what : str
-        How the warning names the times.
-    """
-    if not are_date_like(timeline):
-        return
-    low, high = timeline.span
-    warnings.warn(
-        f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
-        " Differences between them are not numbers of days. Convert them first, with "
-        f"{DATES_OF_NUMBERS}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
-    )
-
-
-def are_date_like(timeline: Timeline) -> bool:
-    """Return whether all times are integers that are written like dates.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    """
-    low, high = timeline.span
-    # The span decides about most logs, without a pass over their times.
-    if timeline.clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:
-        return False
-    times = pd.unique(timeline.times)
-    if (times % 1).any():
-        return False
-    dates = pd.Series(times.astype("int64")).astype(str)
-    return bool(pd.to_datetime(dates, format="%Y%m%d", errors="coerce").notna().all())
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

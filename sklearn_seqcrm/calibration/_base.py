@@ -19,7 +19,9 @@ from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns import (
+    Table,
     customers_of,
+    cutoffs_of,
     split_customers,
     warn_other_order,
     with_attrs_of,
@@ -34,6 +36,7 @@ from sklearn_seqcrm._sklearn_compat import (
     split_by,
     with_inputs_of,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 
 
@@ -100,7 +103,8 @@ class BaseConformal(BaseEstimator, ABC):
         ------
         ValueError
             If `y` is missing or has missing or infinite values, a parameter is out of
-            range, all rows belong to one customer, or `cv` makes several splits.
+            range, all rows belong to one customer, or `cv` makes several splits or
+            parts that are empty or have rows in common.
         TypeError
             If the estimator lacks ``predict_proba``, or ``predict_quantiles`` for
             ``conformity_score="cqr"``, or numbers are durations, datetimes or text.
@@ -205,7 +209,33 @@ class BaseConformal(BaseEstimator, ABC):
                 "cv=None for customers set aside."
             )
         train, rows = (np.arange(len(y))[part] for part in folds[0])  # masks too
+        self._check_parts(X, customers, train, rows)
         return train, rows
+
+    def _check_parts(
+        self, X: Any, customers: np.ndarray, train: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Refuse parts with common rows, and warn if they have common customers."""
+        n_shared = int(np.isin(rows, train).sum())
+        if n_shared or not len(train) or not len(rows):
+            raise ValueError(
+                "cv must split rows into training and calibration rows, both at least "
+                f"one and none in common; {self.cv!r} gives {len(train)} training and "
+                f"{len(rows)} calibration rows, with {n_shared} in common."
+            )
+        n_shared = len(np.intersect1d(customers[train], customers[rows]))
+        if not n_shared:
+            return
+        cutoff = cutoffs_of(next(iter(Table.of(X).histories.values()))).ticks
+        if cutoff[rows].min() <= cutoff[train].max():
+            warnings.warn(
+                f"cv has {n_shared} customers in both parts, and not all calibration "
+                "rows are later than the training rows: coverage of new customers may "
+                "be below confidence_level. Leave cv=None, or use GroupShuffleSplit(1) "
+                "or CutoffSplit(1, horizon=...).",
+                UserWarning,
+                stacklevel=user_stacklevel(),
+            )
 
     def _warn_unbounded(self, scores: np.ndarray) -> None:
         """Warn that the threshold is infinite, with the reason and the way out."""

@@ -73,6 +73,9 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         than ``level / (1 - level)``, or too many of them have a class that the training
         rows lack.
 
+        If `cv` has customers in both parts, and not all calibration cutoffs are after
+        all training cutoffs, so that coverage of new customers may be lower.
+
     See Also
     --------
     ConformalRegressor : Prediction intervals for numbers.

@@ -80,6 +80,9 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         If there are fewer calibration customers than ``level / (1 - level)``, so that
         all intervals are infinite.
 
+        If `cv` has customers in both parts, and not all calibration cutoffs are after
+        all training cutoffs, so that coverage of new customers may be lower.
+
     See Also
     --------
     ConformalClassifier : Prediction sets of classes.

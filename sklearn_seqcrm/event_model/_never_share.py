@@ -69,7 +69,7 @@ def calibrate_never_share(
     ranks = net.ranks
     n_rows = int(ranks.sum(np.asarray(len(row))))
     every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)
-    rows, row = rows.select(lambda column: column[every]), row[every]
+    rows, row = rows.take(every), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
     # Lengths are in ticks of the network; the log of X may have another unit.
@@ -79,7 +79,7 @@ def calibrate_never_share(
     # All landmarks at once: rows of a customer share a pass over the events.
     landmark, kept = np.nonzero((horizons > 0) & (first < rows.cutoff - horizons))
     if len(kept):
-        at_cutoff = rows.select(lambda column: column[kept])
+        at_cutoff = rows.take(kept)
         horizon = horizons[landmark, 0]
         before = _at_landmarks(at_cutoff, horizon)
         data = learned.encode(table, before, row[kept])

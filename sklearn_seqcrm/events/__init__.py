@@ -10,22 +10,24 @@ from sklearn_seqcrm.events._decimal_commas import (
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._read import fields_of_other_zone as fields_of_other_zone
+from sklearn_seqcrm.events._other_zone import (
+    fields_of_other_zone as fields_of_other_zone,
+)
+from sklearn_seqcrm.events._other_zone import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read import read_column as read_column
 from sklearn_seqcrm.events._read import read_events as read_events
 from sklearn_seqcrm.events._read import read_table as read_table
-from sklearn_seqcrm.events._read import warn_other_zone as warn_other_zone
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 from sklearn_seqcrm.events._snapshots import parse_cutoffs as parse_cutoffs
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs as warn_early_cutoffs
-from sklearn_seqcrm.events._time_range import warn_far_beginning as warn_far_beginning
-from sklearn_seqcrm.events._time_range import (
+from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
+from sklearn_seqcrm.events._wrong_dates import warn_far_beginning as warn_far_beginning
+from sklearn_seqcrm.events._wrong_dates import (
     warn_far_observation as warn_far_observation,
 )
-from sklearn_seqcrm.events._time_range import (
+from sklearn_seqcrm.events._wrong_dates import (
     warn_isolated_times as warn_isolated_times,
 )
-from sklearn_seqcrm.events._time_range import warn_late_cutoffs as warn_late_cutoffs
 
 __all__ = [
     "EventLog",

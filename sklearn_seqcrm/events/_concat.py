@@ -29,8 +29,9 @@ from sklearn_seqcrm._store import (
     join_ids,
     scatter,
 )
+from sklearn_seqcrm.events._joint_observation import observation_of_merged
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import check_time_range, warn_early_end
+from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def merge_logs(
@@ -56,13 +57,7 @@ def merge_logs(
         The fields of each log.
     """
     timelines = _on_one_clock(logs)
-    clock = next(iter(timelines.values())).clock
-    if observed_until is None:
-        observation = _earliest_observation(timelines)
-    else:
-        # `early`: the common end may lie before the last event of some kinds.
-        times = np.concatenate([t.times for t in timelines.values()])
-        observation = ObservationWindow.of(clock, times, observed_until, early=True)
+    observation = observation_of_merged(timelines, observed_until)
     parts = {
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
@@ -176,16 +171,3 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
     return {
         name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
     }
-
-
-def _earliest_observation(timelines: dict[str, Timeline]) -> ObservationWindow:
-    """Return the earliest end: unobserved time of a kind is not time without events."""
-    ends = {name: timeline.end for name, timeline in timelines.items()}
-    kind = min(ends, key=ends.__getitem__)
-    earliest = timelines[kind]
-    if len(set(ends.values())) == 1:
-        return earliest.observation
-    # If observation ends after the last event, the user has set observed_until.
-    if earliest.observed_until == earliest.times.max():
-        warn_early_end(timelines, kind)
-    return earliest.observation._replace(limited_by=kind)

@@ -11,7 +11,6 @@ A history is a view of the segment of its customer, found by binary search::
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from sklearn_seqcrm._store import (
     check_name_free,
     check_none_missing,
     events_of_kinds,
-    field_of_kinds,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -36,11 +34,6 @@ from sklearn_seqcrm.events._snapshots import (
     snapshots_at_cutoffs,
 )
 from sklearn_seqcrm.events._time_range import check_time_range
-
-# Fewer customers may all be new: that none is known is then no sign of wrong ids.
-_FEW = 10
-# Ids that are compared with others in search of leading zeros.
-_SOME_IDS = 10_000
 
 
 def histories_of_rows(
@@ -180,7 +173,7 @@ def minimal_history(
         )
     counted = None
     if kinds is not None:
-        counted = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
+        counted = events_of_kinds(log, kinds, kind_field)
     return MinimalHistory.of(log.timeline.clock, min_events, active_within, counted)
 
 
@@ -234,64 +227,6 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
         )
     check_none_missing(column, f"{role} column {name!r} of rows")
     return column
-
-
-def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
-    """Warn of customers who seem to be unknown because ids are written differently.
-
-    Parameters
-    ----------
-    ids : Series of shape (n,)
-        Ids of the customers in the rows of a user.
-    array : HistoryArray of shape (n,)
-        Their histories.
-    """
-    is_unknown, known = array.rows.codes < 0, array.log.customers
-    if not is_unknown.any() or not len(known):
-        return
-    unknown = pd.Series(ids[is_unknown].unique())
-    alike = _written_differently(unknown, known)
-    if alike is not None:
-        message = (
-            f"{len(unknown):,} customers in column {ids.name!r} of rows are not in the "
-            "log, and some of them only because their ids are written differently: "
-            f"{alike[0]!r} in rows, {alike[1]!r} in the log. Their histories are empty."
-            " Read the ids of both tables as text, for example by pd.read_csv(..., "
-            f"dtype={{{ids.name!r}: str}}), or restore leading zeros by .str.zfill(n)."
-        )
-    elif is_unknown.all() and len(unknown) >= _FEW:  # a few may all be new
-        shown = [", ".join(map(repr, some[:3].tolist())) for some in (unknown, known)]
-        message = (
-            f"None of the {len(unknown):,} customers in column {ids.name!r} of rows is "
-            f"in the log, so that all histories are empty: {shown[0]}, ... in rows, "
-            f"and {shown[1]}, ... in the log. Are their ids written differently?"
-        )
-    else:
-        return
-    warnings.warn(message, UserWarning, stacklevel=3)
-
-
-def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str] | None:
-    """Return an unknown id and a known one with the same number, both text.
-
-    Numbers that were read as integers have lost leading zeros, and those that were
-    read as floats end in ".0".
-    """
-    if not isinstance(known[0], str):
-        return None
-    # A sample: a table with many new customers would take seconds.
-    some = unknown[:: len(unknown) // _SOME_IDS + 1]
-    widths = {len(one) for one in known[:: len(known) // _SOME_IDS + 1]}
-    others = {}  # other notation: id as it is
-    for one in some:
-        digits = one.removesuffix(".0")
-        if digits.isdecimal():
-            number = digits.lstrip("0")
-            for text in (digits, number, *map(number.zfill, widths)):
-                others[text] = one
-    is_known = known.get_indexer(pd.Index(list(others), dtype=object)) >= 0
-    found = [text for text, yes in zip(others, is_known, strict=True) if yes]
-    return (others[found[0]], found[0]) if found else None
 
 
 def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:

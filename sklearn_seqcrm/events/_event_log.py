@@ -12,26 +12,22 @@ from sklearn_seqcrm._store import (
     as_list,
     check_none_missing,
     events_of_kinds,
-    field_of_kinds,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
+from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
-    Events,
-    fields_of_other_zone,
     read_events,
     read_table,
-    warn_other_zone,
 )
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
-from sklearn_seqcrm.events._time_range import (
-    warn_far_beginning,
+from sklearn_seqcrm.events._wrong_dates import (
     warn_far_observation,
-    warn_isolated_events,
+    warn_wrong_new_dates,
 )
 
 
@@ -143,7 +139,7 @@ class EventLog(StoredLog):
         # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
         declared = () if categorical is None else categorical
-        timeline, columns = read_events(
+        found = read_events(
             table,
             customer,
             time,
@@ -152,11 +148,10 @@ class EventLog(StoredLog):
             observed_until=observed_until,
         )
         if categorical is None:
-            warn_id_like_fields(columns, table)
-        found = Events(timeline, columns)
-        warn_other_zone(fields_of_other_zone(table, found), timeline.clock)
+            warn_id_like_fields(found.columns, table)
+        warn_other_zone(fields_of_other_zone(table, found), found.timeline.clock)
         warn_about_events(found, time, declared, observed_until)
-        super().__init__(timeline, columns, (customer, time))
+        super().__init__(*found, (customer, time))
 
     def _repr_html_(self) -> str:
         """Return sizes, fields and histograms, for notebooks."""
@@ -239,16 +234,10 @@ class EventLog(StoredLog):
             self, self._kinds, more, observed_until, duplicates, new_kinds
         )
         joint = self.of(*events, self._names, kinds)
+        time = self._names[1]
+        warn_wrong_new_dates(joint.timeline, time, observed_until, self.timeline)
         # Without new events, kinds or observation, the log itself: its rows and those
         # of the result then share a log, and can be concatenated without a copy.
-        timeline, until = joint.timeline, joint.timeline.observed_until
-        last = self.timeline.times.max(initial=timeline.times.min())
-        if observed_until is None:
-            warn_isolated_events(timeline, self._names[1], since=last)
-        elif until != self.timeline.observed_until:
-            warn_far_observation(timeline)
-        if timeline.span[0] < self.timeline.span[0]:
-            warn_far_beginning(timeline.clock, timeline.times, self._names[1])
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self
@@ -379,7 +368,7 @@ class EventLog(StoredLog):
         """
         if len(kinds) == 1:
             kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
-        index = events_of_kinds(field_of_kinds(self, kind_field), kinds, kind_field)
+        index = events_of_kinds(self, kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         # `append` then accepts tables of the remaining kinds, with their own fields.
         if self._kinds is not None and self._kinds.field == kind_field:

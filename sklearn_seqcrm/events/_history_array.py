@@ -35,6 +35,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._html import histories_html
+from sklearn_seqcrm.events._row_hashes import hash_rows
 from sklearn_seqcrm.events._shared_segments import share_segments
 
 # In pickles, fields with at most this many levels keep them all: they may be kinds.
@@ -272,7 +273,7 @@ class HistoryArray(ExtensionArray):
         if isinstance(dtype, str):
             dtype = HistoryDtype.construct_from_string(dtype)
         if isinstance(scalars, cls):
-            rows = scalars._rows.select(np.copy) if copy else scalars._rows
+            rows = scalars._rows.copied() if copy else scalars._rows
             return cls.of(rows, dtype or scalars.dtype)
         histories = [None if _is_missing(value) else value for value in scalars]
         wrong = [value for value in histories if not isinstance(value, History | None)]
@@ -319,7 +320,7 @@ class HistoryArray(ExtensionArray):
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
             return self[item]
-        return self.of(self._rows.select(lambda column: column[item]), self._dtype)
+        return self.of(self._rows.take(item), self._dtype)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Replace rows; the logs stay as they are."""
@@ -333,7 +334,7 @@ class HistoryArray(ExtensionArray):
         source = np.arange(len(self), len(self) + len(new.codes))
         index[key] = source[0] if is_one else source
         joined = _join_parts([self._rows, new])
-        self._rows = joined.select(lambda column: column[index])
+        self._rows = joined.take(index)
         self._to_pickle = None
 
     def take(
@@ -366,7 +367,7 @@ class HistoryArray(ExtensionArray):
             raise IndexError("out of bounds value in 'indices'.")
         # The filled row is the last one, so that -1 is its position.
         with_fill = _join_parts([self._rows, self._from_sequence([fill_value])._rows])
-        return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
+        return self.of(with_fill.take(indices), self._dtype)
 
     def isna(self) -> np.ndarray:
         """Return which rows have no history; an empty history is not missing.
@@ -386,7 +387,7 @@ class HistoryArray(ExtensionArray):
         HistoryArray of shape (n,)
             A copy of the rows; the immutable log is shared.
         """
-        return self.of(self._rows.select(np.copy), self._dtype)
+        return self.of(self._rows.copied(), self._dtype)
 
     def __copy__(self) -> Self:
         """Return the same rows over the same log."""
@@ -475,34 +476,7 @@ class HistoryArray(ExtensionArray):
         self, *, encoding: str, hash_key: str, categorize: bool
     ) -> np.ndarray:
         """Hash customer, cutoff and visible events; pandas would hash the text."""
-        options: dict[str, Any] = {
-            "index": False,
-            "encoding": encoding,
-            "hash_key": hash_key,
-        }
-        # Without the customer column, whose dtype depends on the other rows.
-        frame = self.to_frame().iloc[:, 1:]
-        events = pd.util.hash_pandas_object(frame, **options).to_numpy()
-        offsets = np.append(0, np.cumsum(self.lengths))
-        place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
-        # The hash of a row is the sum of the hashes of its events, each mixed with its
-        # place in the row; sums of uint64 wrap around, and so do their differences.
-        mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
-        sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
-        log, codes, missing = self._rows.log, self._rows.codes, self.isna()
-        customers, known = self._rows.identities.astype("uint64"), codes >= 0
-        ids = log.customers[codes[known]]
-        customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
-        # A missing history has the length NO_ROW, so that it differs from an empty one.
-        rows = pd.DataFrame(
-            {
-                "customer": customers,
-                "cutoff": np.where(missing, 0, self._rows.cutoff),
-                "length": np.where(missing, NO_ROW, self.lengths),
-                "events": sums[offsets[1:]] - sums[offsets[:-1]],
-            }
-        )
-        return pd.util.hash_pandas_object(rows, **options).to_numpy()
+        return hash_rows(self._rows, encoding=encoding, hash_key=hash_key)
 
     def _repr_html_(self) -> str:
         """Return timelines of the first rows, for notebooks."""
@@ -566,4 +540,4 @@ def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
         parts.append(Rows(log, who, start, stop, ticks))
     # Joined log by log; `back` restores the order of the scalars.
     back = np.argsort(np.concatenate([np.array(own, int) for own in places.values()]))
-    return _join_parts(parts).select(lambda column: column[back])
+    return _join_parts(parts).take(back)

@@ -24,6 +24,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._store import NUMBER_OBJECTS
+from sklearn_seqcrm.events._arrow_columns import unchunked
 
 # is_present, lengths, numbers: see the docstring of the module.
 Unpacked = tuple[np.ndarray, np.ndarray, Callable[[int], np.ndarray]]
@@ -173,9 +174,7 @@ def _unpack_arrow(native: Any, where: str) -> Unpacked:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = pa.array(native) if isinstance(native, pd.Series) else native
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
+    array = unchunked(pa.array(native) if isinstance(native, pd.Series) else native)
     is_present = np.asarray(array.is_valid())
     of = array.type.value_type
     is_decimal, types = pa.types.is_decimal(of), pa.types

@@ -37,8 +37,8 @@ from sklearn_seqcrm._store import (
     saturating_add,
 )
 from sklearn_seqcrm.events._concat import merge_events
+from sklearn_seqcrm.events._fixed_lengths import calendar_name, whole_ticks
 from sklearn_seqcrm.events._read import Events, chosen_among
-from sklearn_seqcrm.events._snapshots import calendar_step
 from sklearn_seqcrm.events._time_range import check_time_range
 
 
@@ -99,23 +99,10 @@ def _merged(
     summaries: Mapping[str, str],
     count_field: str,
 ) -> Events:
-    """Merge runs of events, each of them not later than the limit of the previous one.
+    """Merge each run of events into one, at the limit of its last event.
 
-    Parameters
-    ----------
-    events : Events
-        The events.
-    limits : ndarray of shape (n_events,)
-        Last time at which another event joins each; not before its own time.
-    summaries : mapping of str to str
-        How to summarise the values of each field.
-    count_field : str
-        Name of the field with the number of events of each run.
-
-    Returns
-    -------
-    Events
-        One event for each run, at the limit of its last event.
+    An event continues a run if it is not later than the limit of the one before;
+    `limits`, of shape (n_events,), are not before the events' own times.
     """
     timeline, n_events = events.timeline, len(limits)
     # A run begins after the limit of the previous event, and with each customer.
@@ -141,21 +128,10 @@ def _merged(
 
 
 def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
-    """Return one value of a field for each run; missing if all values of it are.
+    """Return one value of a field for each run, missing if all values of it are.
 
-    Parameters
-    ----------
-    column : Column of n_events
-        The field.
-    first : ndarray of shape (n_runs,), int64
-        Positions where the runs start.
-    summary : str
-        A key of `RUN_SUMMARIES`.
-
-    Returns
-    -------
-    Column of n_runs
-        Of the type of the field; a count is numeric.
+    `first` holds the positions where runs start, and `summary` is one of
+    `RUN_SUMMARIES`. A count is numeric, other results have the type of the field.
     """
     values, present = column.values, column.is_present()
     filled: np.ndarray | slice = slice(None)
@@ -226,11 +202,9 @@ def _limits(timeline: Timeline, period: Any, timeout: Any, offset: Any) -> np.nd
         if clock.dtype == "int64":
             length = math.floor(length)
         limits = saturating_add(times, length)
-    elif clock.dtype == "int64":
-        limits = _last_ticks(times, *_whole_period(clock, period, offset))
     else:
-        length = clock.duration(period, "period", positive=True)
-        limits = _last_floats(times, length, clock.duration(offset or 0, "offset"))
+        last_of_period = _last_ticks if clock.dtype == "int64" else _last_floats
+        limits = last_of_period(times, *_period_and_offset(clock, period, offset))
     # Down to a possible time: in a log of days, to the midnight before.
     return limits if tick is None else limits // tick * tick
 
@@ -240,38 +214,30 @@ def _tick(timeline: Timeline) -> int | None:
 
     In a log of days, all events of a day are at its midnight.
     """
-    clock, times = timeline.clock, timeline.times
-    day = int(clock.ticks_per_day() or 1)
+    step = timeline.clock.whole_step
     # The window of several kinds is that of one; other kinds may have finer times.
-    if timeline.observation.in_days and not (times % day).any():
-        return day
-    return 1 if clock.dtype == "int64" else None
+    if timeline.observation.in_days and not (timeline.times % step).any():
+        return step
+    return 1 if timeline.clock.dtype == "int64" else None
 
 
-def _whole_period(clock: Clock, period: Any, offset: Any) -> tuple[int, int]:
-    """Return period and offset in whole ticks."""
-    name = None if clock.unit is None else calendar_step(period)
-    if name is not None:
+def _period_and_offset(
+    clock: Clock, period: Any, offset: Any
+) -> tuple[int | float, int | float]:
+    """Return period and offset in ticks, whole ones on an axis of integers."""
+    if calendar_name(period, clock) is not None:
         raise ValueError(
             f"period={period!r} is a calendar period, whose length varies; choose a "
             "fixed length, such as '30D', or group the table before it becomes a log, "
             "with each event at the end of its period."
         )
-    ticks = {
-        "period": clock.duration(period, "period", positive=True),
-        "offset": clock.duration(0 if offset is None else offset, "offset"),
-    }
-    for what, length in ticks.items():
-        if length != int(length):
-            raise ValueError(
-                f"{what} is {length} ticks of the log's time unit, so that periods "
-                "would begin between ticks; choose a whole number of "
-                f"{clock.unit or 'ones'}."
-            )
-    return int(ticks["period"]), int(ticks["offset"])
+    between = "periods would begin"
+    length = whole_ticks(clock, period, "period", between, positive=True)
+    shift = 0 if offset is None else offset
+    return length, whole_ticks(clock, shift, "offset", between)
 
 
-def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
+def _last_ticks(times: np.ndarray, period: float, offset: float) -> np.ndarray:
     """Return the last whole number in the period of each time."""
     # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline, as_list, check_none_missing
+from sklearn_seqcrm.events._fixed_lengths import calendar_name, whole_ticks
 from sklearn_seqcrm.events._time_range import check_time_range
 
 
@@ -216,14 +216,9 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
     """
     clock = timeline.clock
     _refuse_calendar_step(timeline, step, start, end)
-    ticks = clock.duration(step, "step", positive=True)
-    if clock.dtype == "int64" and ticks != int(ticks):
-        raise ValueError(
-            f"step is {ticks} ticks of the log's time unit, so that cutoffs would lie "
-            f"between ticks; choose a whole number of {clock.unit or 'ones'}."
-        )
+    ticks = whole_ticks(clock, step, "step", "cutoffs would lie", positive=True)
     # Python's integers do not overflow when a long distance is added.
-    number = int if clock.dtype == "int64" else float
+    number = clock.number
     first = number(timeline.times.min()) + ticks if start is None else number(start)
     last = number(timeline.observed_until if end is None else end)
     if first > last:
@@ -238,7 +233,7 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
 def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -> None:
     """Raise a ValueError for a step such as a month, whose length varies."""
     clock = timeline.clock
-    name = None if clock.unit is None else calendar_step(step)
+    name = calendar_name(step, clock)
     if name is None:
         return
     first = clock.as_scalar(timeline.times.min() if start is None else start)
@@ -248,19 +243,6 @@ def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -
         f"cutoffs: snapshots(pd.date_range({str(first)!r}, {str(last)!r}, "
         f"freq={name!r}, normalize=True))."
     )
-
-
-def calendar_step(step: Any) -> str | None:
-    """Return the name of a step whose length varies, such as a month; else None."""
-    if not isinstance(step, str | pd.offsets.BaseOffset):
-        return None
-    try:
-        offset = to_offset(step)
-    except ValueError:
-        return None
-    # A day of pandas is a calendar day; in UTC it has 24 hours.
-    fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
-    return None if isinstance(offset, fixed) else offset.freqstr
 
 
 def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:

@@ -9,27 +9,19 @@ from typing import Any, Self
 from sklearn_seqcrm._store import Kinds, get_entry, warn_date_like_times
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
 from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
-from sklearn_seqcrm.events._disk import new_log, open_log
+from sklearn_seqcrm.events._disk import open_log
+from sklearn_seqcrm.events._disk_writer import new_log
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._parquet import (
-    observation_from_json,
-    observation_to_json,
-    read_log,
-    write_log,
-)
+from sklearn_seqcrm.events._notes import observation_from_json, observation_to_json
+from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
+from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._read import (
     Events,
-    fields_of_other_zone,
     read_events,
     read_table,
-    warn_other_zone,
-)
-from sklearn_seqcrm.events._time_range import (
-    warn_far_beginning,
-    warn_far_observation,
-    warn_isolated_events,
 )
 from sklearn_seqcrm.events._viewable_log import ViewableLog
+from sklearn_seqcrm.events._wrong_dates import warn_wrong_dates
 
 
 def warn_about_events(
@@ -48,13 +40,9 @@ def warn_about_events(
     observed_until : object
         What the user gave; None: nothing, so that nothing confirms late events.
     """
-    timeline = events.timeline
     warn_decimal_commas(events.columns, declared)
-    warn_date_like_times(timeline, f"times in column {time!r}")
-    if observed_until is None:
-        warn_isolated_events(timeline, time)
-    warn_far_beginning(timeline.clock, timeline.times, time)
-    warn_far_observation(timeline)
+    warn_date_like_times(events.timeline, f"times in column {time!r}")
+    warn_wrong_dates(events.timeline, time, observed_until)
 
 
 class StoredLog(ViewableLog):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog, events_of_kinds, field_of_kinds
+from sklearn_seqcrm._store import RawLog, events_of_kinds
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._cut import (
     histories_of_rows,
@@ -16,7 +16,6 @@ from sklearn_seqcrm.events._cut import (
     read_rows,
     rows_at_cutoffs,
     rows_of_snapshots,
-    warn_unknown_customers,
 )
 from sklearn_seqcrm.events._snapshots import (
     Snapshots,
@@ -28,6 +27,7 @@ from sklearn_seqcrm.events._snapshots import (
     snapshots_before_events,
 )
 from sklearn_seqcrm.events._time_range import warn_early_cutoffs, warn_late_cutoffs
+from sklearn_seqcrm.events._unknown_customers import warn_unknown_customers
 
 
 class ViewableLog(RawLog):
@@ -305,9 +305,7 @@ class ViewableLog(RawLog):
         known = minimal_history(self, name, min_events, active_within)
         chosen = None
         if kinds is not None:
-            chosen = events_of_kinds(
-                field_of_kinds(self, kind_field), kinds, kind_field
-            )
+            chosen = events_of_kinds(self, kinds, kind_field)
         first, last = parse_bounds(self._timeline.clock, start, end)
         snapshots = snapshots_before_events(self._timeline, chosen).within(first, last)
         snapshots = known.among(snapshots, self._timeline)

@@ -212,7 +212,9 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     where ``f`` is the fraction of bin ``J`` before the censoring time. The loss is the
     negative logarithm. Event times within a bin are equivalent, so that whole days are
-    as good as exact times.
+    as good as exact times. As in the Kaplan-Meier estimate, rows are censored after the
+    events of the same time: if all times in `y` are multiples of a step, such as a day,
+    ``f`` includes that step, except after the last event.
 
     **Between edges** the hazard rate is constant, so that ``log S`` is linear (Kvamme
     and Borgan): ``S(t) = S(t[j]) * (1 - h[j]) ** ((t - t[j]) / (t[j + 1] - t[j]))`` in
@@ -459,7 +461,9 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
             return inputs
         assert inputs.labels is not None
         kind, time = inputs.labels.T
-        labels = np.column_stack(censor(kind, time, split.observed))
+        # Just before the first cutoff set aside: the events at it were not known.
+        observed = split.observed * (1 - 1e-12)
+        labels = np.column_stack(censor(kind, time, observed))
         data = inputs.data
         target = self._objective.encode(labels, data.weight)
         return inputs._replace(data=replace(data, target=target), labels=labels)

@@ -208,8 +208,9 @@ def time_to_next(
           booleans, or floats for ``censored="nan"``;
         - ``"time"``: the time from ``cutoff + gap`` to the event or, without an event,
           the censoring time: the horizon or, for ``censored="keep"``, the time to the
-          end of the record, 0 if the record ends before the window. Timedeltas, or
-          numbers if the times of the log are plain numbers.
+          end of the record, 0 if the record ends before the window: leave such rows
+          out of training. Timedeltas, or numbers if the times of the log are plain
+          numbers.
 
     Raises
     ------
@@ -250,6 +251,8 @@ def time_to_next(
 
     The two columns are the event indicator and the observed time ``min(T, C)`` of
     survival analysis, with the time ``T`` to the event and the censoring time ``C``.
+    In whole days or units, the last one recorded is that of ``C``: there was no event
+    on it either, ``T > C``. Of a complete window ``T >= C`` is known.
     Keep all rows for it by ``censored="keep"``: dropping the censored rows would make
     interarrival times look shorter than they are. scikit-survival needs times as
     numbers. ``Surv.from_dataframe("event", "time", y)`` converts durations to numbers

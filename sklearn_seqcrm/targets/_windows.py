@@ -23,7 +23,6 @@ from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
     events_of_kinds,
-    field_of_kinds,
     saturating_add,
     warn_all_kinds,
 )
@@ -192,7 +191,7 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
-        events = events_of_kinds(field_of_kinds(log, kind_field), kinds, kind_field)
+        events = events_of_kinds(log, kinds, kind_field)
     if not _is_false(moments):
         events = _first_of_moments(log, events, moments)
     if not isinstance(events, slice):

@@ -15,7 +15,7 @@ from sklearn_seqcrm._columns import (
     split_forward,
     store_horizon,
 )
-from sklearn_seqcrm._columns._forward_split import split_endless
+from sklearn_seqcrm._columns._survival_split import split_endless
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.targets import (
     churned,

@@ -171,6 +171,15 @@ def test_arrays_have_no_names():
         roles.select(objects[:, :3], object())
 
 
+def test_names_after_none_warn_in_the_line_of_the_user():
+    X = LOG.attach(ROWS, cutoff="at")
+    roles = ColumnRoles.of(Table.of(X.to_numpy(dtype=object)))
+    with pytest.warns(UserWarning, match="object was fitted without") as found:
+        table = roles.select(X, object())
+    assert list(table.frame) == ["x1", "x3"]
+    assert [one.filename for one in found] == [__file__]
+
+
 # Types of statics -------------------------------------------------------------
 
 NAN = np.nan

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from sklearn_seqcrm._store import _files, replace_atomically, temporary_sibling
+from sklearn_seqcrm._store import _atomic_files, replace_atomically, temporary_sibling
 
 WRITE = """
 import sys, time
@@ -56,7 +56,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
 
 
 def test_other_names_are_left_alone(tmp_path):
-    kernel = _files._kernel()
+    kernel = _atomic_files._kernel()
     others = [
         f".log.{kernel}12345678.part.txt",
         f".log.{kernel}1234567.part",
@@ -72,12 +72,12 @@ def test_other_names_are_left_alone(tmp_path):
 
 
 def test_where_nothing_can_be_locked_nothing_is_removed(tmp_path, monkeypatch):
-    left = tmp_path / f".log.{_files._kernel()}12345678.part"
+    left = tmp_path / f".log.{_atomic_files._kernel()}12345678.part"
     left.touch()
-    monkeypatch.setattr(_files.fcntl, "flock", lambda *args: os.close(-1))
+    monkeypatch.setattr(_atomic_files.fcntl, "flock", lambda *args: os.close(-1))
     write(tmp_path / "log", is_folder=False)
     assert left.exists()
-    monkeypatch.setattr(_files, "fcntl", None)
+    monkeypatch.setattr(_atomic_files, "fcntl", None)
     write(tmp_path / "log", is_folder=False)
     assert left.exists()
 
@@ -87,16 +87,16 @@ def test_a_part_that_another_writer_removed_is_created_again(
     is_folder, tmp_path, monkeypatch
 ):
     """It may be removed between its creation and its lock."""
-    locked, prefix = [], _files._prefix_of("log")
-    lock = _files._lock
+    locked, prefix = [], _atomic_files._prefix_of("log")
+    lock = _atomic_files._lock
 
     def late(part):
         if not locked:
             locked.append(part)
-            _files._remove_stale(tmp_path, prefix)
+            _atomic_files._remove_stale(tmp_path, prefix)
         return lock(part)
 
-    monkeypatch.setattr(_files, "_lock", late)
+    monkeypatch.setattr(_atomic_files, "_lock", late)
     write(tmp_path / "log", is_folder)
     assert names_in(tmp_path) == ["log"]
     assert len(locked) == 1
@@ -119,7 +119,7 @@ def test_many_writers_of_one_name(tmp_path):
 
 def test_temporary_names_of_long_names_are_short(tmp_path):
     for name in ("n" * 255, "ä" * 127):
-        assert len(_files._prefix_of(name).encode()) < 120
+        assert len(_atomic_files._prefix_of(name).encode()) < 120
         write(tmp_path / name, is_folder=False)
     assert len(names_in(tmp_path)) == 2
 

@@ -10,7 +10,7 @@ from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -276,6 +276,16 @@ def test_calibration_forward_in_time(shop):
     assert by_split.threshold_ == model.threshold_
 
 
+def test_customers_in_both_parts_warn(shop):
+    """Their rows are predicted too well, so that thresholds are too low."""
+    X, y, _ = shop
+    base = make_pipeline(RFMFeatures("price", remainder="drop"), Ridge())
+    with pytest.warns(UserWarning, match=r"has \d+ customers in both parts, and not"):
+        ConformalRegressor(base, cv=ShuffleSplit(1, random_state=0)).fit(X, y)
+    by_customer = GroupShuffleSplit(1, random_state=0)
+    ConformalRegressor(base, cv=by_customer).fit(X, y)  # no warning
+
+
 @pytest.mark.parametrize("conformal", [ConformalClassifier, ConformalRegressor])
 def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
     """Networks need the horizon in them, as a CutoffSplit does."""
@@ -394,6 +404,11 @@ def test_errors(shop):
         ConformalRegressor(base, cv=GroupShuffleSplit(3)).fit(X, y)
     with pytest.raises(ValueError, match="makes 5"):  # and no warning of groups
         ConformalRegressor(base, cv=5).fit(X, y)
+    first, none = np.arange(20), np.arange(0)
+    for parts in ((first, first[15:]), (first, none), (none, first)):
+        message = r"(?s)none in common; .* calibration rows, with (5|0) in common"
+        with pytest.raises(ValueError, match=message):
+            ConformalRegressor(base, cv=[parts]).fit(X, y)
     frozen = FrozenEstimator(clone(base).fit(X, y))
     with pytest.raises(ValueError, match=r"leave cv=None"):
         ConformalRegressor(frozen, cv=GroupShuffleSplit(1)).fit(X, y)

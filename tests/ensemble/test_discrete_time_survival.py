@@ -66,7 +66,8 @@ def test_competing_kinds():
 def test_without_features_it_is_the_life_table():
     """With a free hazard for each bin, the estimate is events over rows at risk."""
     rng = np.random.default_rng(0)
-    time = rng.integers(0, 6, 500) + 0.5
+    share = np.pi / 6  # of the bin; times have no common step
+    time = rng.integers(0, 6, 500) + share
     event = rng.random(500) < 0.6
     bins = make_pipeline(OneHotEncoder(), LogisticRegression(C=1e9, tol=1e-10))
     model = DiscreteTimeSurvival(bins, bins=[1, 2, 3, 4, 5, 6])
@@ -74,7 +75,7 @@ def test_without_features_it_is_the_life_table():
     survived, expected = 1.0, [1.0]
     for start in range(6):
         here = (time > start) & (time < start + 1)
-        at_risk = (time > start).sum() - 0.5 * (here & ~event).sum()
+        at_risk = (time > start).sum() - (1 - share) * (here & ~event).sum()
         survived *= 1 - (here & event).sum() / at_risk
         expected.append(survived)
     found = model.predict_survival_function([[1.0]], return_array=True)[0]

@@ -145,6 +145,14 @@ def test_only_takes_a_list_as_well():
     assert log.only(["order", "return"]).to_frame().equals(log.to_frame())
 
 
+@pytest.mark.parametrize("kind", ["2024-03-01", pd.Timestamp("2024-03-01")])
+def test_kinds_that_are_dates_may_be_text(kind):
+    day = pd.to_datetime(["2024-03-01", "2024-03-02", "2024-03-01"])
+    events = pd.DataFrame({"who": ["a", "a", "b"], "at": [1, 2, 3], "day": day})
+    log = EventLog(events, "who", "at", categorical=["day"])
+    assert log.only(kind, kind_field="day").to_frame()["at"].tolist() == [1, 3]
+
+
 def test_only_forgets_customers_without_such_an_event():
     log = EventLog.concat(
         {

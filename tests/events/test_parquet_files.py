@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_seqcrm._store import _files
+from sklearn_seqcrm._store import _sealed_files
 from sklearn_seqcrm.events import EventLog, _parquet
 
 # Writing: a file is replaced as a whole, or not at all -------------------------------
@@ -270,9 +270,9 @@ def test_a_damaged_note(tmp_path, log, case):
     if not isinstance(change, str):
         note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | change
         change = json.dumps({key: one for key, one in note.items() if one is not None})
-    metadata = {b"sklearn_seqcrm": change, "sklearn_seqcrm.seal": _files._SEAL}
+    metadata = {b"sklearn_seqcrm": change, "sklearn_seqcrm.seal": _sealed_files._SEAL}
     pq.write_table(table.replace_schema_metadata(metadata), path)
-    _files._seal(path)
+    _sealed_files._seal(path)
     with pytest.raises(ValueError, match=text) as caught:
         EventLog.from_parquet(path)
     assert str(path) in str(caught.value)

@@ -192,6 +192,18 @@ def test_hashes_of_rows_follow_what_they_see():
     }
 
 
+def test_hashes_of_rows_follow_vectors():
+    one = hashes(EVENTS.assign(v=[[1.0, 2.0], None, [3.0, 4.0], [5.0, 6.0]]))
+    assert [one.count(value) for value in one] == [2, 1, 1, 2]
+    other = hashes(EVENTS.assign(v=[None, None, [3.0, 4.0], [5.0, 7.0]]))
+    assert [a == b for a, b in zip(one, other, strict=True)] == [
+        False,  # of "a", whose first vector is another
+        False,  # of "b", whose last one is
+        True,
+        False,
+    ]
+
+
 def test_hashes_of_missing_histories():
     log = EventLog(EVENTS, "who", "day")
     X = log.attach(pd.DataFrame({"who": ["c"]}), cutoff=4).reindex([0, 1, 2])

@@ -387,7 +387,9 @@ def known_at(since, gap=0):
         begin = cutoff + gap
         later = days[(days >= begin) & (days < since)]
         kinds.append(len(later) > 0)
-        times.append(later.min() - begin if len(later) else since - begin)
+        # Events at the end were not known: it is just before the day.
+        end = (since - begin) * (1 - 1e-12)
+        times.append(later.min() - begin if len(later) else end)
     return np.column_stack([kinds, times]).astype("float64")
 
 

@@ -114,8 +114,10 @@ def test_times_in_a_table_are_refused():
 
 def test_labels_given_as_times_warn():
     labels = (np.arange(len(X)) % 2).astype(float)
-    with pytest.warns(UserWarning, match=r"0 and 1 alone, .*targets\.time_to_next\(X"):
+    match = r"0 and 1 alone, .*targets\.time_to_next\(X"
+    with pytest.warns(UserWarning, match=match) as found:
         LSTMSurvival(**SMALL).fit(X, labels)
+    assert [one.filename for one in found] == [__file__]  # the line of the user
 
 
 def test_horizons_row_by_row():
@@ -154,8 +156,7 @@ def test_incidence_without_inputs_is_the_aalen_johansen_estimate():
     found = model.fit(np.zeros((4000, 1)), y).predict_cumulative_incidence([[0.0]])[0]
     left, incidence = 1.0, np.zeros(2)
     for day in range(9):
-        # Rows that were last seen at the beginning of a day are not at risk on it.
-        at_risk = (time > day) | ((time == day) & (kind > 0))
+        at_risk = time >= day
         shares = [((time == day) & (kind == k)).sum() / at_risk.sum() for k in (1, 2)]
         incidence += left * np.array(shares)
         left *= 1 - sum(shares)

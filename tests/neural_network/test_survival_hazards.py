@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, time_step
 from sklearn_seqcrm.neural_network import LSTMSurvival
 
 
@@ -80,16 +80,13 @@ def test_huge_outputs_have_finite_losses_and_probabilities():
 
 
 def left_before(event, time, moments):
-    """Share of rows without an event before each moment, by Kaplan and Meier.
-
-    A row whose watch ended at a moment was not seen at that moment.
-    """
+    """Share of rows without an event before each moment, by Kaplan and Meier."""
     shares = []
     for moment in moments:
         share = 1.0
         for earlier in np.unique(time[event & (time < moment)]):
             came = event & (time == earlier)
-            share *= 1 - came.sum() / (came | (time > earlier)).sum()
+            share *= 1 - came.sum() / (time >= earlier).sum()
         shares.append(share)
     return np.array(shares)
 
@@ -100,7 +97,7 @@ def left_before(event, time, moments):
     [
         ([1, 2, 3, 4], [0, 1, 2, 3, 4]),
         ([1, 2, 3], [0, 1, 2, 3]),
-        ([1, 2, 3, 4, 9, 10], [0, 1, 2, 3, 4, 9]),
+        ([1, 2, 3, 4, 5, 9], [0, 1, 2, 3, 4, 5]),
         (20, [0, 1, 2, 3, 4]),
         ("1D", [0, 1, 2, 3, 4, 5]),
     ],
@@ -113,8 +110,6 @@ def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
     rng = np.random.default_rng(0)
     time = rng.integers(0, 5, 2000) * 1.0
     event = rng.random(2000) < (1.0 if watched == "all" else 0.6)
-    # What is censored in the middle of a bin counts in part: censor at its end.
-    time = np.where(event, time, np.minimum(time + 1, 4))
     event[0], time[0] = True, 4.0
     y = pd.DataFrame({"event": event, "time": pd.to_timedelta(time, unit="D")})
     model = LSTMSurvival(
@@ -136,8 +131,6 @@ def test_kaplan_meier_of_another_library_agrees():
     rng = np.random.default_rng(1)
     event, time = rng.random(500) < 0.7, rng.integers(0, 6, 500) * 1.0
     moments, left = nonparametric.kaplan_meier_estimator(event, time)
-    # Its censored rows were seen on their last day.
-    time = np.where(event, time, time + 1)
     assert_allclose(left_before(event, time, moments + 1), left)
     y = pd.DataFrame({"event": event, "time": time})
     model = LSTMSurvival(
@@ -223,3 +216,57 @@ def test_shares_of_events_in_bins(kind, time, weight, expected):
     weight = None if weight is None else np.array(weight, dtype=float)
     time = np.array(time, dtype=float)
     assert_allclose(hazards([2.0, 5.0], kind, time, weight)[0].mass, expected)
+
+
+# Whole numbers as times ---------------------------------------------------------------
+
+
+def hazards_by_hand(kind, time):
+    """Kaplan and Meier: the share of events at each whole time among rows at risk."""
+    found = []
+    for at in range(int(time[kind > 0].max()) + 1):
+        at_risk = sum(t >= at for t in time)
+        found.append(sum(t == at and k > 0 for k, t in zip(kind, time, strict=True)))
+        found[-1] /= at_risk
+    return found
+
+
+@pytest.mark.parametrize("unit", [1, 1 / 7, 1e15, *pd.to_timedelta(["1D", "1h"])])
+def test_a_row_censored_at_the_time_of_an_event_was_at_risk_of_it(unit):
+    """As in the Kaplan-Meier estimate, in any unit. Hazards of 0.2 were up to 1."""
+    rng = np.random.default_rng(0)
+    until = rng.choice([2, 5, 9], 4000)
+    time = np.minimum(rng.geometric(0.2, 4000) - 1, until + 1)
+    kind = (time <= until).astype(int)
+    time = np.minimum(time, until)  # events at the last recorded time are known
+    bins = unit if isinstance(unit, pd.Timedelta) else np.arange(11) * unit
+    objective, target = hazards(bins, kind, time * unit)
+    found = 1 / (1 + np.exp(-objective.start_bias(target, None)))
+    assert_allclose(found, hazards_by_hand(kind, time), rtol=1e-6)
+    assert_allclose(found, 0.2, atol=0.05)
+
+
+def test_a_complete_horizon_ends_before_its_last_edge():
+    """Nothing is known of later times: the last bin was observed by a third."""
+    time, kind = np.array([0.0, 3, 6, 5, 7, 7]), np.array([1, 1, 1, 0, 0, 0])
+    _, target = hazards([3.0, 6.0, 9.0], kind, time)
+    # Day 5 is over for the row censored on it, and day 7 has not begun.
+    assert_allclose(target[3:, 0], [2, 2 + 1 / 3, 2 + 1 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("time", "step"),
+    [
+        ([0.0, 6, 10, 15], 1),
+        ([6.0, 10, 0, 14], 2),
+        ([21.0, 7, 7], 7),
+        (np.array([3, 5, 11]) / 7, 1 / 7),
+        (np.array([24, 25, 1]) / 24, 1 / 24),
+        ([5.0, 5], 5),
+        ([0.0, 0], 0),
+        (np.random.default_rng(0).random(50), 0),
+        ([1.0, np.pi], 0),
+    ],
+)
+def test_step_between_times(time, step):
+    assert_allclose(time_step(np.array(time)), step, rtol=1e-12)

@@ -48,8 +48,8 @@ def fit(estimator, y=NUMBER % 2, lookback=None, rows=ROWS):
 def tensors_of(model, X, **options):
     """Return the tensors of HistoryPadder for raw rows, with sums and moments."""
     padded = HistoryPadder(**options).fit_transform(model[:-1].transform(X))
-    moments = {f"{prefix}moments": one for prefix, one in padded.moments.items()}
-    return {**dict(padded), **moments, "sums": padded.sums}
+    further = ["sums", *(f"{prefix}moments" for prefix in padded.moments)]
+    return {**dict(padded), **{name: padded[name] for name in further}}
 
 
 def session_of(path):

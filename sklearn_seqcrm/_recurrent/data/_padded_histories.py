@@ -56,9 +56,11 @@ class PaddedHistories(SliceDict):
     def __getitem__(self, rows: Any) -> Any:
         """Return the tensor of a name, or some rows of all tensors.
 
-        ``"moments"`` is no tensor that a network gets as an input, but an input of
-        exported graphs.
+        ``"moments"`` and ``"sums"`` are no tensors that a network gets as inputs, but
+        inputs of exported graphs.
         """
+        if isinstance(rows, str) and rows == "sums" and self.sums is not None:
+            return self.sums
         if isinstance(rows, str) and rows.endswith("moments"):
             prefix = rows.removesuffix("moments")
             if prefix in self.moments:

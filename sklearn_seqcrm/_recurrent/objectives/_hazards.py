@@ -158,6 +158,23 @@ def event_mass(
     return np.diff(fallen) / fallen[-1]
 
 
+def time_step(time: np.ndarray) -> float:
+    """Return the largest step of which all times (n,) are multiples, as of whole days.
+
+    It is 0 if there is none of a ten-millionth of the longest time or more.
+    """
+    distinct = np.unique(time[time > 0])
+    longest = distinct.max(initial=0.0)
+    step, error = distinct.min(initial=longest), 1e-10 * longest
+    # Euclid's algorithm: each remainder is half a step at most.
+    while step > 1e-7 * longest:
+        rest = np.abs(distinct - np.rint(distinct / step) * step)
+        if rest.max() <= error:
+            return float(longest / np.rint(longest / step))
+        step = rest[rest > error].min()
+    return 0.0
+
+
 # Least share of all rows at risk in a bin: others are a pseudo-count at the usual rate.
 # A share, so that a weight of 2 remains equal to two copies of a row.
 _LEAST_AT_RISK = 0.01
@@ -178,7 +195,9 @@ class Hazards(Objective):
         H[0] + ... + H[J] - z[k, J]             event of kind k in bin J
         H[0] + ... + H[J - 1] + f * H[J]        censored after a fraction f of bin J
 
-    In bin J of an event, ``H[J] - z[k, J]`` is ``-log(h[k, J])``.
+    In bin J of an event, ``H[J] - z[k, J]`` is ``-log(h[k, J])``. A row is censored
+    after the events of the same time, as in the Kaplan-Meier estimate: if times are
+    whole days, it was observed to the end of the day, or of the step between times.
 
     Parameters
     ----------
@@ -195,12 +214,18 @@ class Hazards(Objective):
         Kinds of events before the last edge.
     mass : ndarray of shape (n_bins,), float64
         Share of the training rows' events in each bin.
+    step : float
+        Step between times, such as a day; 0 if there is none.
+    last_event : float
+        Time of the last event of the training rows.
     """
 
     name = "log_likelihood"
     edges: np.ndarray
     kinds: np.ndarray
     mass: np.ndarray
+    step: float
+    last_event: float
 
     def __init__(self, bins: Any) -> None:
         super().__init__()
@@ -262,6 +287,7 @@ class Hazards(Objective):
                 "edges after that."
             )
         self.mass = event_mass(self.edges, kind > 0, time, weight)
+        self.step, self.last_event = time_step(time), time[kind > 0].max()
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
@@ -284,12 +310,23 @@ class Hazards(Objective):
         Events are numbered from 1 on; 0 is censored.
         """
         kind, time = y[:, 0], y[:, 1]
-        at, share = bin_and_share(time, self.edges)
+        at, share = bin_and_share(self._end_of_step(kind, time), self.edges)
         passed = at + np.minimum(share, 1.0)  # times beyond the last edge pass all bins
         number = np.searchsorted(self.kinds, kind) + 1
         number[~(self._within(y) & np.isin(kind, self.kinds))] = 0
         passed = np.where(number > 0, at + 1.0, passed)
         return np.column_stack([passed, number]).astype("float32")
+
+    def _end_of_step(self, kind: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Return times, those of censored rows at the end of their step, shape (n,).
+
+        Not after the last event: a horizon ends before the events of its last time.
+        """
+        ends = (kind == 0) & (time <= self.last_event)
+        if self.step:
+            steps = time / self.step  # whole numbers but for rounding errors
+            ends &= np.abs(steps - np.rint(steps)) <= 1e-14 * steps
+        return np.where(ends, time + self.step, time)
 
     @property
     def n_alike(self) -> int:

@@ -174,6 +174,11 @@ def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def bar_numbers(at: np.ndarray, n_bars: int) -> np.ndarray:
+    """Return the number of the bar at each place from 0 to 1, which is in the last."""
+    return np.minimum((at * n_bars).astype("int64"), n_bars - 1)
+
+
 def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
     """Return positions of times between two ends, from 0 to 1; 1 if the ends are equal.
 

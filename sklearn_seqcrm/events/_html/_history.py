@@ -1,4 +1,4 @@
-"""HTML of one history and of an array of histories."""
+"""HTML of one history: a timeline, and a table of the last events."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import NO_ROW
-from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.events._html._drawing import (
     ACCENT,
+    bar_numbers,
     bars,
     container,
     count_text,
     escaped,
     events_text,
     line,
-    places,
     rule,
     svg,
     table,
@@ -204,7 +202,7 @@ def _dots(
 
 def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
     """Return bars that count the events of each lane."""
-    spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    spans = bar_numbers(x, _N_BARS)
     # (n_lanes, _N_BARS); `add.at` as several events fall into one bar
     counts = np.zeros((len(lanes.names), _N_BARS))
     np.add.at(counts, (lanes.of_event, spans), 1)
@@ -229,64 +227,3 @@ def _last_events(shown: HistoryContent) -> str:
         f"<details><summary>{which}{more}</summary>"
         f"{table([name, *last], rows)}</details>"
     )
-
-
-# Of the small timelines in the rows of an array.
-_ROW_WIDTH, _ROW_HEIGHT, _ROW_BARS = 360, 20, 90
-_MOST_ROWS = 10
-
-
-def histories_html(rows: Rows) -> str:
-    """Return histories as HTML of bounded size.
-
-    Parameters
-    ----------
-    rows : Rows of n
-        Raw or encoded histories. Only events that rows see are shown.
-    """
-    n = len(rows.codes)
-    lengths = rows.stop - rows.start
-    head = (
-        f"<b>HistoryArray</b>: {count_text(n, 'row')}, "
-        f"{count_text(int(lengths.sum()), 'visible event')}"
-    )
-    shown = rows.select(lambda column: column[:_MOST_ROWS])
-    there = np.flatnonzero(shown.start != NO_ROW)
-    if not len(there):
-        return container(line(head))
-    # All rows share one time axis.
-    filled = there[shown.stop[there] > shown.start[there]]
-    times = rows.log.timeline.times
-    begins = [*times[shown.start[filled]], *shown.cutoff[there]]
-    ends = min(begins), max(shown.cutoff[there])
-    cells = [_row(shown, i, ends) for i in range(len(shown.codes))]
-    hidden = n - len(cells)
-    more = line(f"and {count_text(hidden, 'more row')}") if hidden else ""
-    names = [rows.log.names[0], "events", "time, up to the cutoff", "cutoff"]
-    return container(line(head), table(names, cells), more)
-
-
-def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
-    """Return the cells of a row."""
-    log, code, start, stop, cutoff = rows.select(lambda column: column[i])
-    # A missing history, as `pandas` has missing values; not an empty one.
-    if start == NO_ROW:
-        return ["", "missing", "", ""]
-    clock = log.timeline.clock
-    when = escaped(time_text(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
-    customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
-    x = places(log.timeline.times[start:stop], *ends)
-    at = np.minimum((x * _ROW_BARS).astype("int64"), _ROW_BARS - 1)
-    counts = np.bincount(at, minlength=_ROW_BARS)
-    here = 4 + (_ROW_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
-    # Square roots, so that one event is visible beside a hundred.
-    heights = np.sqrt(counts / max(1, counts.max()))
-    n_events = count_text(int(stop - start), "event")
-    parts = [
-        rule(4, _ROW_HEIGHT - 2, here, _ROW_HEIGHT - 2),
-        bars(heights, 4, _ROW_HEIGHT - 2, _ROW_WIDTH - 8, _ROW_HEIGHT - 5, gap=0.5),
-        rule(here, 1, here, _ROW_HEIGHT - 1, width=2),
-    ]
-    label = f"{n_events} up to the cutoff {when}"
-    image = svg(_ROW_WIDTH, _ROW_HEIGHT, label, parts)
-    return [customer, f"{stop - start:,}", image, when]

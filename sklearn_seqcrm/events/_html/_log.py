@@ -9,6 +9,7 @@ import pandas as pd
 
 from sklearn_seqcrm._store import Column, RawLog
 from sklearn_seqcrm.events._html._drawing import (
+    bar_numbers,
     bars,
     container,
     count_text,
@@ -58,8 +59,7 @@ def log_html(log: RawLog) -> str:
 def _events_over_time(log: RawLog, ends: list[str]) -> str:
     first, last = log.timeline.times.min(), log.timeline.times.max()
     x = places(log.timeline.times, first, last)
-    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
-    counts = np.bincount(at, minlength=_N_BARS)
+    counts = np.bincount(bar_numbers(x, _N_BARS), minlength=_N_BARS)
     return _histogram(counts, "Events over time", ends[0], ends[1])
 
 

@@ -210,9 +210,9 @@ def export_onnx(pipeline: Pipeline, path: FilePath) -> list[Path]:
     ``moments`` (n, steps) int64: the number of the moment of each event in its row,
     equal for the events of a moment, and another one for the next moment. Get it as
     ``tensors["moments"]`` or, with several histories, ``tensors["orders_moments"]``.
-    With the loss ``"squared_error"`` there is one more input, ``sums``, the attribute
-    of that name of the tensors. An exposure is one of the statics, before its logarithm
-    is taken. Inputs without columns are left out, such as ``codes`` if no field is
+    With the loss ``"squared_error"`` there is one more input, ``sums``, which is
+    ``tensors["sums"]``. An exposure is one of the statics, before its logarithm is
+    taken. Inputs without columns are left out, such as ``codes`` if no field is
     categorical.
 
     **A step.** Inputs are an event of each of n customers and the state before it:

@@ -1,0 +1,78 @@
+"""Warning about fields of datetimes with a time zone if times have none, or reverse."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import narwhals.stable.v1 as nw
+
+from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm.events._read import Events
+
+
+def fields_of_other_zone(table: nw.DataFrame, events: Events) -> list[str]:
+    """Return fields of datetimes with a time zone if times have none, or vice versa.
+
+    Parameters
+    ----------
+    table : narwhals.DataFrame
+        Table of the events.
+    events : Events
+        What was read from it.
+    """
+    clock = events.timeline.clock
+    if clock.unit is None:
+        return []
+    return [
+        name
+        for name, column in events.columns.items()
+        if column.type.is_relative
+        and not column.is_empty()
+        and _has_zone(table[name]) != clock.aware
+        # A date, which is midnight, has no zone.
+        and not (clock.aware and column.type.scalar.are_days(column.values))
+    ]
+
+
+def warn_other_zone(fields: Sequence[str], clock: Clock) -> None:
+    """Warn of fields that `fields_of_other_zone` found, if there are any.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        The fields.
+    clock : Clock
+        The axis of the times.
+    """
+    if not fields:
+        return
+    column = f"events[{fields[0]!r}]"  # of datetimes, or of objects
+    if clock.aware:
+        problem = "without a time zone, but the times have one"
+        remedy = (
+            f"pd.to_datetime({column}).dt.tz_localize('Europe/Berlin') names the zone "
+            "of others"
+        )
+    else:
+        problem = "with a time zone, but the times have none"
+        remedy = (
+            f"pd.to_datetime({column}, utc=True).dt.tz_convert('Europe/Berlin')"
+            ".dt.tz_localize(None) makes local times, like those of the events"
+        )
+    warnings.warn(
+        f"The fields {list(fields)} hold datetimes {problem}. Both are compared as "
+        "UTC, so that the days between them may be off by the offset of a zone; "
+        f"{remedy}.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
+
+
+def _has_zone(column: nw.Series) -> bool:
+    """Return whether datetimes, which may be objects, have a time zone."""
+    if isinstance(column.dtype, nw.Datetime):
+        return column.dtype.time_zone is not None
+    known = column.drop_nulls()
+    return bool(len(known)) and getattr(known[0], "tzinfo", None) is not None

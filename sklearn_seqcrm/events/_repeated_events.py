@@ -1,0 +1,92 @@
+"""Find events of new tables that a log contains already.
+
+In the joint log, where customer and time are equal, the events of the log come first.
+So repeated events are found within runs of equal times::
+
+    time of a customer    3      3    3    3    7
+    event                 a      b    a    c    a
+    part                  log    log  new  new  new
+    repeated                          ^ as the log has "a" at 3, but not at 7
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._store import Column, Timeline
+from sklearn_seqcrm.events._read import Events
+
+
+def repeated_events(
+    events: Events, new: np.ndarray, known: Mapping[str, Column]
+) -> np.ndarray:
+    """Return the new events that the log contains already.
+
+    Only events at the same time of the same customer are compared, so that the cost
+    follows the new events, not the log. A repetition within the new events is none.
+
+    Parameters
+    ----------
+    events : Events
+        All events, those of the log before new ones at their time.
+    new : ndarray of shape (n_new,), int64
+        Positions of the new events, ascending.
+    known : mapping of str to Column
+        Fields of the log.
+
+    Returns
+    -------
+    ndarray of shape (n_repeated,), int64
+        Their positions, ascending.
+    """
+    times = events.timeline.times
+    # A new event can be repeated only if the event before it has the same time.
+    suspects = new[(new > 0) & (times[new] == times[new - 1])]
+    old, run_of_old, run = _old_events_of_runs(events.timeline, suspects, new)
+    if not len(old):
+        return suspects[:0]
+    # A number for each distinct (run, field, field, ...), of old events and suspects.
+    key = np.append(run_of_old, run)
+    index = np.append(old, suspects)
+    for codes in _codes(events.columns, index, known):
+        # Renumbered after each field: products of many levels would overflow.
+        key, _ = pd.factorize(key)
+        key = key * (codes.max() + 1) + codes
+    return suspects[np.isin(key[len(old) :], key[: len(old)])]
+
+
+def _old_events_of_runs(
+    timeline: Timeline, suspects: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the old events at the times of suspects; runs of these and of suspects.
+
+    A run is known by the position of its first event.
+    """
+    codes, times = timeline.codes_of(suspects), timeline.times[suspects]
+    run = timeline.positions(codes, times)
+    runs, first_suspect = np.unique(run, return_index=True)
+    # Old events lie between the first event of a run and its first suspect. Before that
+    # one may be a new event that is no suspect: the first of a run without old ones.
+    index, offsets = ranges(runs, suspects[first_suspect])
+    is_old = ~np.isin(index, new)
+    return index[is_old], np.repeat(runs, np.diff(offsets))[is_old], run
+
+
+def _codes(
+    columns: Mapping[str, Column], index: np.ndarray, known: Mapping[str, Column]
+) -> Iterator[np.ndarray]:
+    """Yield codes of each field at some events, equal for equal values.
+
+    Numbers are compared in the dtype that the log has: 0.1 as float64 is not the 0.1 of
+    a float32.
+    """
+    for name, column in columns.items():
+        some = column.take(index)
+        if name in known and known[name].values.dtype == np.float32:
+            with np.errstate(over="ignore"):  # the log would hold infinity, too
+                some = some._replace(values=some.values.astype("float32"))
+        yield some.distinct()

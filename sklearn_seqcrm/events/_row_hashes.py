@@ -1,0 +1,67 @@
+"""Hashes of histories, for caches and for tools that split tables by hashes of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from sklearn_seqcrm._ragged import NO_ROW, ranges
+from sklearn_seqcrm._store import Rows
+
+
+def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
+    """Return the hash of customer, cutoff and visible events of each row.
+
+    Parameters
+    ----------
+    rows : Rows of n
+        Histories.
+    **options : object
+        Options of `pandas.util.hash_pandas_object`.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+        It depends on what the row sees, not on other rows or other events of the log.
+    """
+    options = {**options, "index": False}
+    index, offsets = ranges(rows.start, rows.stop)
+    lengths = np.diff(offsets)
+    place = np.arange(len(index)) - np.repeat(offsets[:-1], lengths)
+    # The hash of a row is the sum of the hashes of its events, each mixed with its
+    # place in the row; sums of uint64 wrap around, and so do their differences.
+    mixed = pd.util.hash_array(
+        _hash_events(rows, index, options) ^ pd.util.hash_array(place)
+    )
+    sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
+    customers, known = rows.identities.astype("uint64"), rows.codes >= 0
+    ids = rows.log.customers[rows.codes[known]]
+    customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
+    # A missing history has the length NO_ROW, so that it differs from an empty one.
+    missing = rows.start == NO_ROW
+    table = pd.DataFrame(
+        {
+            "customer": customers,
+            "cutoff": np.where(missing, 0, rows.cutoff),
+            "length": np.where(missing, NO_ROW, lengths),
+            "events": sums[offsets[1:]] - sums[offsets[:-1]],
+        }
+    )
+    return pd.util.hash_pandas_object(table, **options).to_numpy()
+
+
+def _hash_events(rows: Rows, index: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+    """Return the hash of time and fields of each event, shape (n_events,)."""
+    # The first column would be the customers, who are hashed with the rows.
+    frame = rows.log.frame_of(np.zeros(len(index)), index).iloc[:, 1:]
+    # Vectors, the only objects, have no hash, but their bytes have.
+    vectors = {
+        str(name): pd.Series([None if one is None else one.tobytes() for one in column])
+        for name, column in frame.items()
+        if is_object_dtype(column.dtype)
+    }
+    frame = frame.assign(**vectors)
+    return pd.util.hash_pandas_object(frame, **options).to_numpy()

@@ -1,0 +1,270 @@
+"""Warnings about dates that are probably wrong: of events, and of the observation.
+
+An event long after all others is one: the log then counts as observed until its wrong
+date. So are events years before all others, and an `observed_until` years after them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._store import Clock, Timeline
+from sklearn_seqcrm.events._time_range import as_code, longest_silence
+
+# Late events, of a wrong date, are at most this share of all, or one of this many. The
+# last event of fewer is no scale for the end of observation, either.
+_ISOLATED, _MANY = 0.001, 100
+# No earlier silence of the log may be longer than this share of the one before them: a
+# shop of one season is silent each year.
+_EARLIER_SILENCE = 0.1
+# An end of observation this long after the last event, and after a longer time than all
+# events span, is a wrong date. Rare kinds of events often end a year before it. So are
+# events this long before all others, and for a longer time than those span.
+_FAR_DAYS = 3 * 365
+_FAR_SHARE = 0.2  # at most, of events this early
+# Early events on more days than this, unless they are very few, are right: births, or
+# the orders that an archive kept.
+_FAR_DATES = 10
+# Times from which the bulk of the times is estimated.
+_SOME_TIMES = 100_000
+
+
+def warn_wrong_dates(timeline: Timeline, time: str, observed_until: Any) -> None:
+    """Warn of dates of a new log that are probably wrong.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of the log.
+    time : str
+        Name of the column of times.
+    observed_until : object
+        What the user gave; None: nothing, so that nothing confirms late events.
+    """
+    if observed_until is None:
+        warn_isolated_events(timeline, time)
+    warn_far_beginning(timeline.clock, timeline.times, time)
+    warn_far_observation(timeline)
+
+
+def warn_wrong_new_dates(
+    timeline: Timeline, time: str, observed_until: Any, before: Timeline
+) -> None:
+    """Warn of dates that are probably wrong, and that the log did not have before.
+
+    Parameters
+    ----------
+    timeline, time, observed_until : object
+        As in `warn_wrong_dates`, of the log with new events.
+    before : Timeline
+        The log without them.
+    """
+    if observed_until is None:
+        last = before.times.max(initial=timeline.times.min())
+        warn_isolated_events(timeline, time, since=last)
+    elif timeline.observed_until != before.observed_until:
+        warn_far_observation(timeline)
+    if timeline.span[0] < before.span[0]:
+        warn_far_beginning(timeline.clock, timeline.times, time)
+
+
+def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> None:
+    """Warn of one or a few events long after all others, which may have a wrong date.
+
+    For logs without a given end of observation: if the user gives it, events after it
+    are an error already.
+
+    ::
+
+        first of the bulk            last of the bulk         isolated
+        |-|--|-|||--|-||-|--|-||---|-|----------- silence -------|
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log.
+    time : str
+        Name of their column.
+    since : int, float or None, default=None
+        Warn only if the events are later than this time; None: always.
+    """
+    if timeline.observed_until > timeline.times.max():  # of an appended log
+        return
+    times, clock = timeline.times, timeline.clock
+    late = _first_isolated(times, clock)
+    if late is None or (since is not None and late <= since):
+        return
+    where = np.flatnonzero(times >= late)
+    bulk = times[times < late].max()
+    code = timeline.codes_of(where[[np.argmin(times[where])]])
+    (one,) = timeline.customers[code].tolist()
+    share = f"{len(where)} of {len(times):,}"
+    text = _about_isolated(clock, late, bulk, time, share, f", of customer {one!r}")
+    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
+
+
+def warn_isolated_times(
+    clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
+) -> None:
+    """Warn as `warn_isolated_events` does, of distinct times and their counts.
+
+    Parameters
+    ----------
+    clock : Clock
+        The axis of the times.
+    times : ndarray of shape (n,)
+        Ascending times.
+    counts : ndarray of shape (n,), int64
+        Number of events at each.
+    time : str
+        Name of the column of times.
+    """
+    n_events = int(counts.sum())
+    # Rounded up: a rare time stays one of the times.
+    share = min(1.0, _SOME_TIMES / n_events)
+    repeats = np.ceil(counts * share).astype("int64")
+    late = _first_isolated(np.repeat(times, repeats), clock)
+    if late is None:
+        return
+    place = int(np.searchsorted(times, late))
+    share_of = f"{int(counts[place:].sum())} of {n_events:,}"
+    text = _about_isolated(clock, late, times[place - 1], time, share_of)
+    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
+
+
+def _about_isolated(
+    clock: Clock, late: Any, bulk: Any, time: str, share: str, customer: str = ""
+) -> str:
+    """Return the text of the warning about isolated events."""
+    return (
+        f"{share} events are long after all others, the first of them at "
+        f"{clock.as_scalar(late)}{customer}; the others end at "
+        f"{clock.as_scalar(bulk)}. The log counts as observed until the last event, so "
+        "that no target before it is censored. If dates are wrong, correct or drop the "
+        f"rows with events[{time!r}] >= {as_code(clock.as_scalar(late))}. If they are "
+        "right, confirm them by observed_until=..., the last time that the events "
+        "cover."
+    )
+
+
+def _first_isolated(times: np.ndarray, clock: Clock) -> Any:
+    """Return the time of the first isolated event, None if there is none."""
+    n = len(times)
+    if n < _MANY:
+        return None
+    # A sample decides about most logs, without a sort.
+    some = np.sort(times[:: n // _SOME_TIMES + 1])
+    margin = int(_ISOLATED * len(some)) + 1
+    low, high = some[margin], some[-1 - margin]
+    if low == high:
+        return None
+    # The last events of the bulk, and those after it.
+    tail = np.append(high, np.sort(times[times > high]))
+    silence = np.diff(tail)
+    is_long = silence > longest_silence(tail[:-1] - low, clock)
+    if not is_long.any():
+        return None
+    first = int(np.argmax(is_long))
+    bulk = np.sort(times[(times >= low) & (times <= tail[first])])
+    if np.diff(bulk).max() > _EARLIER_SILENCE * silence[first]:
+        return None
+    return tail[first + 1]
+
+
+def warn_far_beginning(
+    clock: Clock, times: np.ndarray, time: str, counts: np.ndarray | None = None
+) -> None:
+    """Warn of events many years before all others, whose date often means "unknown".
+
+    ::
+
+        1900                               first of the bulk    last of the bulk
+        |----------- silence --------------|-|--|-|||--|-||-|--|-||---|
+
+    Parameters
+    ----------
+    clock : Clock
+        The axis of the times; only datetimes are judged.
+    times : ndarray of shape (n,)
+        Times of the events.
+    time : str
+        Name of their column.
+    counts : ndarray of shape (n,) or None, default=None
+        Number of events at each time; None: 1.
+    """
+    if counts is None:
+        counts = np.broadcast_to(1, times.shape)
+    n_events = int(counts.sum())
+    found = _first_of_bulk(times, counts, n_events, clock)
+    if found is None:
+        return
+    begin, silence = found
+    early = times < begin
+    bulk = clock.as_scalar(begin)
+    warnings.warn(
+        f"{counts[early].sum():,} of {n_events:,} events came "
+        f"{silence:.0f} years before all others, the last of them "
+        f"at {clock.as_scalar(times[early].max())}; the others begin at {bulk}. Such "
+        "dates often stand for an unknown one. As first events of their customers they "
+        "stretch tenures, and snapshots_every begins with them. If they are wrong, "
+        f"correct or drop the rows with events[{time!r}] < {as_code(bulk)}. If they "
+        "are right, ignore this warning.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
+
+
+def _first_of_bulk(
+    times: np.ndarray, counts: np.ndarray, n_events: int, clock: Clock
+) -> tuple[int, float] | None:
+    """Return the first time after far earlier ones, and the years between them."""
+    per_day = clock.ticks_per_day()
+    if per_day is None or n_events < _MANY:
+        return None
+    far, found = int(_FAR_DAYS * per_day), None
+    begin, last = int(times.min()), int(times.max())
+    # From one time to the next that is far from it: early ones may lie apart.
+    while last - begin > far:
+        begin = int(times[times > begin + far].min())
+        is_early = times < begin
+        early, n_early = times[is_early], int(counts[is_early].sum())
+        if n_early > _FAR_SHARE * n_events:
+            break
+        silence = begin - int(early.max())
+        # Wrong dates are very few, or on a few days.
+        may_be_wrong = (
+            n_early <= _ISOLATED * n_events
+            or len(np.unique(early // per_day)) <= _FAR_DATES
+        )
+        if silence > max(last - begin, far) and may_be_wrong:
+            found = begin, silence / per_day / 365.25
+    return found
+
+
+def warn_far_observation(timeline: Timeline) -> None:
+    """Warn of an end of observation years after the last event.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of a log of datetimes; other logs pass.
+    """
+    clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
+    if per_day is None or len(timeline.times) < _MANY:
+        return
+    first, last = int(timeline.times.min()), int(timeline.times.max())
+    silence = int(timeline.observed_until) - last
+    if silence <= max(last - first, _FAR_DAYS * per_day):
+        return
+    warnings.warn(
+        f"observed_until is {clock.as_scalar(timeline.observed_until)}, "
+        f"{silence / per_day / 365.25:.0f} years after the last event at "
+        f"{clock.as_scalar(last)}, so that all customers look inactive in between. If "
+        "that is a wrong date, correct it.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
