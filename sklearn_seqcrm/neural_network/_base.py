@@ -148,6 +148,7 @@ class BaseLSTM(
         is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
         if refits and not is_stopped:
             if split is not None and self._record_latest is not None:
+                self._adjust(inputs.data.take(split.train))
                 latest = inputs.data.take(split.latest)
                 self._record_latest(split, NetworkOutputs(self._outputs_of(latest)))
             self._train_on_all(inputs, seeds, task)
