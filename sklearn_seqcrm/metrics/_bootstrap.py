@@ -191,21 +191,11 @@ def draw_customers(
 def expanded_interval(
     samples: np.ndarray, confidence_level: float, code: np.ndarray
 ) -> np.ndarray:
-    """Return the expanded percentile interval of numbers over samples of customers.
+    """Return the ends of the expanded percentile interval, (2, ...).
 
-    Parameters
-    ----------
-    samples : ndarray of shape (n_samples, ...)
-        Finite numbers.
-    confidence_level : float
-        Probability of the interval, between 0 and 1.
-    code : ndarray of shape (n_rows,), int64
-        Number of the customer of each row, from 0 on.
-
-    Returns
-    -------
-    ndarray of shape (2, ...)
-        Its ends; NaN without samples, or with one customer.
+    `samples` (n_samples, ...) are finite numbers over samples of customers, and `code`
+    (n_rows,) has the number of the customer of each row, from 0 on. The ends are NaN
+    without samples, or with one customer.
     """
     n_customers = int(code.max(initial=-1)) + 1
     if n_customers < 2 or not len(samples):

@@ -189,7 +189,7 @@ def decile_mape(
     >>> decile_mape([90, 30, 6, 2], [100, 50, 4, 4], n_bins=2)
     0.125
     """
-    table = decile_table(y_true, y_pred, n_bins=n_bins, sample_weight=sample_weight)
+    table = table_of(read_rows(y_true, y_pred, sample_weight), n_bins)
     empty = table.index[table["mean_target"] == 0].tolist()
     if empty:
         warn_undefined(

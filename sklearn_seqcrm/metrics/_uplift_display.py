@@ -264,8 +264,7 @@ class UpliftDisplay:
         auc = relative_area(pair, curve)
         display = cls(fraction=fraction, gain=gain, auc=auc, curve=curve, name=name)
         if n_resamples:
-            given = customer_codes(customers, len(np.asarray(treatment)))
-            _, code = np.unique(given[pair.position], return_inverse=True)
+            code = customer_codes(customers, len(np.asarray(treatment)), pair.position)
             counts = draw_customers(code, n_resamples, check_random_state(random_state))
             curves = _curves_of_samples(pair, curve, counts)
             display.band = expanded_interval(curves, confidence_level, code).T
