@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
@@ -83,11 +84,11 @@ def _static_lines(
     table: Table, quantity: ExplainedQuantity, output: np.ndarray
 ) -> Iterator[pd.DataFrame]:
     """Yield a line for each static and row: the static is set to missing."""
-    frame, model = table.frame, quantity.estimator
+    frame = table.frame
     first = next(iter(table.histories.values()))
-    last = model[-1] if isinstance(model, Pipeline) else None
+    exposures = _exposures(quantity.estimator)
     for name, static_type in ColumnRoles.of(table).statics.items():
-        if last is not None and name == getattr(last, "exposure", None):
+        if name in exposures:
             continue  # a missing length of time is an error, not a baseline
         column = frame[name]
         if static_type == "numeric" and column.dtype.kind in "biu":
@@ -95,6 +96,16 @@ def _static_lines(
         missing = with_column(frame, name, column.where(np.zeros(len(frame), bool)))
         without = quantity.predict(missing, np.arange(len(frame)))
         yield row_lines(None, first, name, frame[name], output - without)
+
+
+def _exposures(estimator: Any) -> list[Any]:
+    """Return the exposure of an estimator and of all that it wraps, such as a search."""
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return [
+        value
+        for name, value in params.items()
+        if name.split("__")[-1] == "exposure" and isinstance(value, str | Integral)
+    ]
 
 
 def _without(

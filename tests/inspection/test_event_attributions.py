@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
+from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import _explained, event_attributions
@@ -20,6 +23,7 @@ from sklearn_seqcrm.testing._small_data import make_events, make_y
 from tests.inspection.models import (
     COLUMNS,
     METHODS,
+    SMALL,
     assert_complete,
     log_odds,
     network,
@@ -261,6 +265,20 @@ def test_exposures(X):
     slope = model[-1].net_.module_.slope.item()
     expected = model.predict(X) * (1 - (X["age"].mean() / X["age"]) ** slope)
     np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("wrap", ["rate", "search", "hybrid"])
+def test_exposures_are_never_missing(X, wrap):
+    X = X[["who", "at", "history"]].assign(years=1.5, other=np.arange(len(X)))
+    trees = HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=2)
+    model = RateRegressor(make_pipeline(HistoryAggregator(), trees), "years")
+    if wrap == "search":
+        model = GridSearchCV(model, {"exposure": ["years"]}, cv=2)
+    elif wrap == "hybrid":
+        lstm = LSTMRegressor(loss="poisson", exposure="years", **SMALL)
+        model = make_hybrid(lstm)
+    found = event_attributions(model.fit(X, np.arange(len(X))), X)
+    assert set(found["field"]) == {"event", "other"}
 
 
 def test_survival_networks(X):
