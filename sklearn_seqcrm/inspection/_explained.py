@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -72,6 +73,19 @@ def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
     """Return the name and the histories of a column; None for the only one."""
     array = one_history(table.frame, history)
     return next((name, one) for name, one in table.histories.items() if one is array)
+
+
+def row_position(row: int, n_rows: int) -> int:
+    """Return the position of a row, from the start; a negative one is from the end."""
+    if not isinstance(row, Integral) or isinstance(row, bool):
+        raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
+    if not -n_rows <= row < n_rows:
+        raise IndexError(
+            f"row={row} is none of the {n_rows} rows of X: it is a position, from 0 "
+            f"to {n_rows - 1}, not a label of the index and not a customer. For one "
+            "customer, select its row of X before."
+        )
+    return int(row) % n_rows
 
 
 def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:

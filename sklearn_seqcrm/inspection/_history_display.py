@@ -15,7 +15,7 @@ matter more than single events::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
@@ -32,7 +32,11 @@ from sklearn_seqcrm._plotting import (
 )
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
-from sklearn_seqcrm.inspection._explained import named_history, unit_label
+from sklearn_seqcrm.inspection._explained import (
+    named_history,
+    row_position,
+    unit_label,
+)
 from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
@@ -172,7 +176,7 @@ class HistoryDisplay:
         """
         table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
         name, array = named_history(table, history)
-        row = _position(row, len(array))
+        row = row_position(row, len(array))
         one = array[row]
         frame = one.to_frame()
         # Lines of statics and of other histories may have customers of another log.
@@ -252,7 +256,7 @@ class HistoryDisplay:
         TypeError
             If the row is not an integer.
         """
-        one = X.iloc[[_position(row, len(X))]]
+        one = X.iloc[[row_position(row, len(X))]]
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )
@@ -393,19 +397,6 @@ def _offsets(events: pd.DataFrame) -> pd.Series:
     # Lanes are 1 apart, and those of many lines of an invoice must not touch.
     step = np.minimum(0.3, 0.7 / np.maximum(last, 1))
     return (moments.cumcount() - last / 2) * step
-
-
-def _position(row: int, n_rows: int) -> int:
-    """Return the position of a row, from the start; a negative one is from the end."""
-    if not isinstance(row, Integral) or isinstance(row, bool):
-        raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
-    if not -n_rows <= row < n_rows:
-        raise IndexError(
-            f"row={row} is none of the {n_rows} rows of X: it is a position, from 0 "
-            f"to {n_rows - 1}, not a label of the index and not a customer. For one "
-            "customer, select its row of X before."
-        )
-    return int(row) % n_rows
 
 
 def _split(ax: Any, heights: tuple[float, float]) -> Any:
