@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
 from sklearn_seqcrm._typing import ListLike
-from sklearn_seqcrm.inspection._explained import row_position
+from sklearn_seqcrm.inspection._explained_rows import row_position
 from sklearn_seqcrm.inspection._network_signals import lstm_gates
 
 if TYPE_CHECKING:

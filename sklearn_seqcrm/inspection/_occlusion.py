@@ -21,7 +21,8 @@ from sklearn_seqcrm.inspection._attribution_table import (
     event_lines,
     row_lines,
 )
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
+from sklearn_seqcrm.inspection._explained_rows import with_column
 from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
 
 
@@ -35,26 +36,9 @@ def occlusion(
 ) -> tuple[list[pd.DataFrame], np.ndarray]:
     """Compute the quantity less that without one event, one of its fields, or a static.
 
-    Parameters
-    ----------
-    table : Table of n rows
-        The rows.
-    quantity : ExplainedQuantity
-        The quantity that is explained.
-    by : {"event", "field"}
-        Whether to leave out whole events, or each of their fields.
-    fields : list of str or None
-        Fields to leave out: those of an event together, or one after another; None:
-        whole events or each of all fields, and statics.
-    last_events : int or None
-        Number of events at the end of each row to attribute; None: all.
-    n_jobs : int or None
-        Number of predictions at a time.
-
-    Returns
-    -------
-    tuple of (list of DataFrame, ndarray of shape (n,))
-        Lines of attributions, and the quantity for the rows as they are.
+    `fields` are left out together (`by` is "event") or one after another; None leaves
+    out whole events or each of all fields, and statics. Returns lines of attributions,
+    and the quantity for the rows as they are, (n,).
     """
     output = quantity.predict(table.frame, np.arange(len(table.frame)))
     lines = []
@@ -99,7 +83,7 @@ def _static_lines(
 
 
 def _exposures(estimator: Any) -> list[Any]:
-    """Return the exposure of an estimator and of all that it wraps, such as a search."""
+    """Return the exposures of an estimator and of those that it wraps."""
     params = estimator.get_params() if hasattr(estimator, "get_params") else {}
     return [
         value

@@ -16,7 +16,7 @@ from sklearn_seqcrm._recurrent.data._inputs import read_inputs
 from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.inspection import _explained, event_attributions
+from sklearn_seqcrm.inspection import _explained_quantity, event_attributions
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_y
@@ -379,7 +379,7 @@ def test_numbers_as_times_and_chunks(monkeypatch):
     model = make_pipeline(FunctionTransformer(spent), LinearRegression())
     model.fit(X, spent(X)["amount"])
     whole = event_attributions(model, X)
-    monkeypatch.setattr(_explained, "_MAX_EVENTS", 30)
+    monkeypatch.setattr(_explained_quantity, "_MAX_EVENTS", 30)
     found = event_attributions(model, X, n_jobs=1)
     pd.testing.assert_frame_equal(found, whole)
     lines = found[found["position"].notna()]
@@ -396,7 +396,7 @@ def test_processes_get_a_log_of_their_own_customers(X, boosting, monkeypatch):
     def pickled(function):
         return lambda *given: pickle.loads(pickle.dumps((function, given, {})))
 
-    monkeypatch.setattr(_explained, "delayed", pickled)
+    monkeypatch.setattr(_explained_quantity, "delayed", pickled)
     for by, found in zip(("event", "field"), expected, strict=True):
         pd.testing.assert_frame_equal(event_attributions(boosting, some, by=by), found)
 
