@@ -188,14 +188,7 @@ def _with_compact_logs(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
     """Restrict each log to the customers of the rows; return rows and logs.
 
     Each change of the future passes over all events of a log, so that customers without
-    a row are left out.
-
-    Returns
-    -------
-    X : DataFrame
-        The same rows.
-    logs : list of (RawLog, list of str)
-        Each log that has events, with the names of its history columns.
+    a row are left out, and so are logs without events.
     """
     arrays = dict(table.histories)
     columns_of: dict[int, list[str]] = {}
@@ -222,14 +215,9 @@ def _futures(
     n_cutoffs: int | None,
     rng: np.random.RandomState,
 ) -> Iterator[tuple[list[Future], np.ndarray]]:
-    """Yield the futures of the logs at one cutoff, and the rows to check with them.
+    """Yield the futures of the logs at one cutoff, and which rows to check with them.
 
-    Returns
-    -------
-    futures : list of Future
-        For each log, the events at or after the cutoff.
-    rows : ndarray of shape (n,), bool
-        Rows with no later cutoff whose histories have none of these events.
+    These are the rows with no later cutoff whose histories have none of these events.
     """
     cutoffs = [_last_cutoffs(X, log, names) for log, names in logs]
     group = _cutoff_groups(X, logs, cutoffs)
