@@ -250,7 +250,6 @@ def compare_models(
     tests = {job.fold: job.test for job in jobs if job.fold in complete}
     folds, n_customers = _scores_of(list(models), runs, tests, data, metrics, customers)
     rng = check_random_state(random_state)
-    done = {(run.model, run.fold) for run in runs}
     return tabulated(
         list(models),
         [metric.name for metric in metrics],
@@ -261,11 +260,7 @@ def compare_models(
         confidence_level=float(confidence_level),
         n_customers=n_customers,
         runs=runs,
-        unfinished=[
-            (job.model, job.fold + 1)
-            for job in jobs
-            if (job.model, job.fold) not in done
-        ],
+        unfinished=_unfinished(jobs, runs),
     )
 
 
@@ -431,6 +426,14 @@ def _complete_folds(
             stacklevel=user_stacklevel(),
         )
     return complete
+
+
+def _unfinished(jobs: Sequence[Job], runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Return the models and folds, from 1, of the jobs without a run."""
+    done = {(run.model, run.fold) for run in runs}
+    return [
+        (job.model, job.fold + 1) for job in jobs if (job.model, job.fold) not in done
+    ]
 
 
 def _scores_of(
