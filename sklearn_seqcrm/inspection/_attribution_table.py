@@ -42,21 +42,11 @@ def event_lines(
     source: Any,
     attribution: np.ndarray,
 ) -> pd.DataFrame:
-    """Return a line for each event.
+    """Return a line for each of the m events, with its attribution, (m,).
 
-    Parameters
-    ----------
-    history : str
-        Name of the history column.
-    array : HistoryArray of shape (n,)
-        Histories of all rows.
-    events : RowEvents of m events
-        Visible events of the rows.
-    source : str or None
-        Field that is attributed, with its values; None: the time (interarrival time and
-        calendar); `WHOLE_EVENT`: the event, which has no value.
-    attribution : ndarray of shape (m,)
-        Attributions.
+    `source` is the field that is attributed, with its values; None is the time
+    (interarrival time and calendar), and `WHOLE_EVENT` the event, which has no value.
+    `array` has the histories of all rows, those of the column `history`.
     """
     log, field, values = array.log, source, None
     times = log.timeline.clock.as_index(events.times)
@@ -89,16 +79,8 @@ def row_lines(
 ) -> pd.DataFrame:
     """Return a line for each row, for an input that belongs to no event.
 
-    Parameters
-    ----------
-    history : str or None
-        History column of a row feature; None for a static.
-    array : HistoryArray of shape (n,)
-        Histories of the rows, which give the customers.
-    field : str
-        Name of the row feature or static.
-    values, attribution : ndarray of shape (n,)
-        Its values, and attributions.
+    `history` is the column of a row feature, None for a static. `array` (n,) gives the
+    customers, `values` and `attribution` (n,) are those of the input called `field`.
     """
     n = len(attribution)
     return pd.DataFrame(

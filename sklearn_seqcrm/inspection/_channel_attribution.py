@@ -16,7 +16,8 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity, ExplainedRows
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
+from sklearn_seqcrm.inspection._explained_rows import ExplainedRows
 from sklearn_seqcrm.inspection._perturbations import RowCopies
 from sklearn_seqcrm.inspection._touch_rules import Touches
 
@@ -160,14 +161,9 @@ def channel_attribution(
     touches = Touches.of(array, field, kinds, kind_field)
     quantity = ExplainedQuantity.of(estimator, frame, target, unit)
     rng = check_random_state(random_state)
-    credit = np.zeros((len(frame), len(touches.channels)))
+    present, place = _channels_of_rows(touches, len(frame))
+    credit = np.zeros(present.shape)
     output, baseline = np.zeros((2, len(frame)))
-    present = np.zeros(credit.shape, dtype=bool)
-    present[touches.row, touches.channel] = True
-    # Position of a channel among those of its row, (n, n_channels); -1 for no channel.
-    rank = np.cumsum(present, axis=1) - 1
-    place = np.full(len(touches.is_touch), -1)
-    place[touches.is_touch] = rank[touches.row, touches.channel]
     n_channels = present.sum(axis=1)
     # Rows with as many channels have the same sets of them: K columns of `present`.
     for size in np.unique(n_channels).tolist():
@@ -192,6 +188,20 @@ def channel_attribution(
         total=total,
         share=positive / (positive.sum() or 1.0),
     )
+
+
+def _channels_of_rows(touches: Touches, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which channels each row has, and the channel of each event among these.
+
+    The latter, (n_events,), is a position in the channels of the row; -1 for events
+    without a channel.
+    """
+    present = np.zeros((n_rows, len(touches.channels)), dtype=bool)
+    present[touches.row, touches.channel] = True
+    rank = np.cumsum(present, axis=1) - 1
+    place = np.full(len(touches.is_touch), -1)
+    place[touches.is_touch] = rank[touches.row, touches.channel]
+    return present, place
 
 
 def _keep_channels(

@@ -17,7 +17,7 @@ from sklearn_seqcrm._plotting import (
 )
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
-from sklearn_seqcrm.inspection._explained import unit_label
+from sklearn_seqcrm.inspection._explained_quantity import unit_label
 from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
@@ -205,17 +205,7 @@ class EventAttributionDisplay:
         return self
 
     def _plot_bar_of_rows(self, ax: Any, height: float, highest: float) -> None:
-        """Plot the bar of statics and row features; cut it off if it is far higher.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes
-            Axes.
-        height : float
-            Its height.
-        highest : float
-            Height of the highest bar of a position.
-        """
+        """Plot the bar of statics and row features; cut it off far above `highest`."""
         # Hatched: neither a position nor a field.
         ax.bar(1, height, 0.8, color=_GREY, hatch="//", alpha=0.6)
         if height > _FAR_HIGHER * highest > 0:
@@ -230,12 +220,8 @@ def _mean_magnitudes(
 ) -> tuple[pd.DataFrame, float | None]:
     """Return mean absolute attributions of events, and of statics and row features.
 
-    Returns
-    -------
-    means : DataFrame of shape (n_positions, n_fields)
-        Means by position from the end of the history.
-    of_rows : float or None
-        Mean over rows of the sum for statics and row features; None without any.
+    Those of events, (n_positions, n_fields), are by position from the end of the
+    history. The other is the mean over rows of the sum, None without any.
     """
     magnitude = attributions["attribution"].abs()
     is_event = attributions["position"].notna()

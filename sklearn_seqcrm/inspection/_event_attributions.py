@@ -15,7 +15,7 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._attribution_table import as_table
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_attributions import (
     PathOptions,
     blanking,
@@ -251,7 +251,7 @@ def event_attributions(
     if method == "occlusion":
         lines, output = occlusion(table, quantity, by, chosen, last_events, n_jobs)
     elif method == "blanking":
-        lines, output = blanking(table, quantity, PathOptions(by, chosen))
+        lines, output = blanking(table, quantity, by, chosen)
     else:
         seed = check_random_state(random_state).randint(2**31)
         path = PathOptions(by, chosen, n_steps, n_baselines, seed)
@@ -260,16 +260,21 @@ def event_attributions(
     # Occlusion saves the predictions of older events. Networks attribute to all events
     # at once, so that there is nothing to save.
     if method != "occlusion" and last_events is not None:
-        positions = attributions.groupby(["row", "history"], sort=False)["position"]
-        is_old = positions.transform("max") - attributions["position"] >= last_events
-        # Missing for statics and row features, which stay.
-        attributions = attributions[~is_old.fillna(False)].reset_index(drop=True)
+        attributions = _of_last_events(attributions, last_events)
     if not return_outputs:
         return attributions
     outputs = {"output": output, "baseline": baseline}
     if quantity.targets is not None:
         outputs["target"] = quantity.targets
     return attributions, pd.DataFrame(outputs)
+
+
+def _of_last_events(attributions: pd.DataFrame, last_events: int) -> pd.DataFrame:
+    """Return the lines of the last events of each history, and those of no event."""
+    positions = attributions.groupby(["row", "history"], sort=False)["position"]
+    is_old = positions.transform("max") - attributions["position"] >= last_events
+    # Missing for statics and row features, which stay.
+    return attributions[~is_old.fillna(False)].reset_index(drop=True)
 
 
 def _check_fields(fields: Sequence[str], table: Table) -> list[str]:

@@ -15,12 +15,10 @@ matter more than single events::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._plotting import (
@@ -32,15 +30,21 @@ from sklearn_seqcrm._plotting import (
 )
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
-from sklearn_seqcrm.inspection._explained import named_history, unit_label
+from sklearn_seqcrm.inspection._explained_quantity import unit_label
+from sklearn_seqcrm.inspection._explained_rows import named_history, row_position
+from sklearn_seqcrm.inspection._history_display_data import (
+    bars_beside,
+    format_value,
+    plotted_events,
+    refuse_other_events,
+    title_of,
+)
 from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MAX_LANES = 8  # fields with more levels are ids, or do not fit
 _COLORS, _NEGATIVE, _POSITIVE = "PuOr_r", "#6a4d99", "#c96c0d"  # ends of the map
-_MAX_BARS = 6  # the others are summed
 _SMALLEST, _LARGEST = 30, 220  # areas of dots, in square points
 
 
@@ -172,40 +176,29 @@ class HistoryDisplay:
         """
         table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
         name, array = named_history(table, history)
-        row = _position(row, len(array))
+        row = row_position(row, len(array))
         one = array[row]
-        frame = one.to_frame()
+        of_row = attributions[attributions["row"] == row]
         # Lines of statics and of other histories may have customers of another log.
-        of_row = (attributions["row"] == row) & (attributions["history"] == name)
-        own = attributions[of_row & attributions["position"].notna()]
-        _refuse_other_events(own, one, row, attributions["row"].max())
+        own = of_row[(of_row["history"] == name) & of_row["position"].notna()]
+        refuse_other_events(own, one, row, attributions["row"].max())
         if outputs is not None and len(outputs) != len(array):
             raise ValueError(
                 f"outputs has {len(outputs)} rows, and X has {len(array)}. Pass the X "
                 "that they were computed for."
             )
-        dot_sizes, largest = _sizes(frame.iloc[:, 2:], size_field)
-        # By field, the attributions of an event add up. Events without a line are NaN.
-        by_position = own.groupby("position")["attribution"].sum()
-        events = pd.DataFrame(
-            {
-                "time": one.times,
-                "lane": _lanes(frame, array.log.kind_field, kind_field),
-                "size": dot_sizes,
-                "attribution": by_position.reindex(range(len(one))).to_numpy("float64"),
-            }
-        )
+        events, largest = plotted_events(array, row, own, kind_field, size_field)
         output = None if outputs is None else outputs.iloc[row]
         if title is None:
-            title = _title(one.customer, output, unit)
-        of_others = attributions[attributions["row"] == row].drop(own.index)
+            title = title_of(one.customer, output, unit)
+        of_others = of_row.drop(own.index)
         adds_up = output is not None and pd.notna(output["baseline"])
         return cls(
             events=events,
             cutoff=one.cutoff,
             title=title,
             unit=unit,
-            beside=_bars(of_others, name, own if adds_up else None),
+            beside=bars_beside(of_others, name, own if adds_up else None),
             sizes=largest,
         ).plot(ax)
 
@@ -252,7 +245,7 @@ class HistoryDisplay:
         TypeError
             If the row is not an integer.
         """
-        one = X.iloc[[_position(row, len(X))]]
+        one = X.iloc[[row_position(row, len(X))]]
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )
@@ -307,7 +300,7 @@ class HistoryDisplay:
             fontsize="small",
         )
         if not len(self.events):  # the axis has no extent
-            ax.set_xticks([cutoff], [_value(self.cutoff)])
+            ax.set_xticks([cutoff], [format_value(self.cutoff)])
         elif isinstance(self.cutoff, pd.Timestamp):
             set_date_ticks(ax, maxticks=7)  # labels of more would touch
         # The legend is below the title.
@@ -358,7 +351,8 @@ class HistoryDisplay:
                 some["time"], at, s=size, linewidths=0.7, zorder=3, **style
             )
 
-        handles, self._colorbar = [], None
+        handles: list[tuple[Any, str]] = []
+        self._colorbar = None
         if not known.all():
             # Crosses: a circle without a colour would look like an attribution of 0,
             # or on a dark page like the lowest one.
@@ -375,15 +369,7 @@ class HistoryDisplay:
         if self.sizes is not None:
             handles = [*_dots(ax, *self.sizes), *handles]
         if handles and len(events):
-            ax.legend(
-                *zip(*handles, strict=True),
-                loc="lower left",
-                bbox_to_anchor=(0, 1),
-                borderaxespad=0,
-                ncols=3,
-                frameon=False,
-                fontsize="small",
-            )
+            _legend_above(ax, handles)
 
 
 def _offsets(events: pd.DataFrame) -> pd.Series:
@@ -393,19 +379,6 @@ def _offsets(events: pd.DataFrame) -> pd.Series:
     # Lanes are 1 apart, and those of many lines of an invoice must not touch.
     step = np.minimum(0.3, 0.7 / np.maximum(last, 1))
     return (moments.cumcount() - last / 2) * step
-
-
-def _position(row: int, n_rows: int) -> int:
-    """Return the position of a row, from the start; a negative one is from the end."""
-    if not isinstance(row, Integral) or isinstance(row, bool):
-        raise TypeError(f"row must be an integer, a position in X; got {row!r}.")
-    if not -n_rows <= row < n_rows:
-        raise IndexError(
-            f"row={row} is none of the {n_rows} rows of X: it is a position, from 0 "
-            f"to {n_rows - 1}, not a label of the index and not a customer. For one "
-            "customer, select its row of X before."
-        )
-    return int(row) % n_rows
 
 
 def _split(ax: Any, heights: tuple[float, float]) -> Any:
@@ -421,6 +394,19 @@ def _split(ax: Any, heights: tuple[float, float]) -> Any:
     return ax.figure.add_subplot(lower)
 
 
+def _legend_above(ax: Any, handles: list[tuple[Any, str]]) -> None:
+    """Place the legend of artists and their texts between the axes and the title."""
+    ax.legend(
+        *zip(*handles, strict=True),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0,
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
+
+
 def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
     """Return the dots of the largest value and of 0 for the legend, with their text."""
     style = {"color": "none", "markeredgecolor": text_color()}
@@ -431,156 +417,3 @@ def _dots(ax: Any, field: str, largest: float) -> list[tuple[Any, str]]:
         )
         for value, area in ((largest, _LARGEST), (0.0, _SMALLEST))
     ]
-
-
-def _title(customer: Any, output: pd.Series | None, unit: str) -> str:
-    """Return the customer and, if it is known, the explained quantity of the row."""
-    title = "Unknown customer" if customer is None else f"Customer {customer}"
-    title = plain_text(title)
-    if output is None:
-        return title
-    # An effect has the name of its treatment, a prediction the position of a target.
-    what = {"effect": "", "prediction": "target "}.get(unit, "class ")
-    of = f" of {what}{_value(output['target'])}" if "target" in output else ""
-    title += f"\n{unit}{plain_text(of)} = {format_number(output['output'])}"
-    if unit == "log odds":
-        title += f" (probability {expit(float(output['output'])):.0%})"
-    if pd.notna(output["baseline"]):
-        title += f", baseline = {format_number(output['baseline'])}"
-    return title
-
-
-def _bars(lines: pd.DataFrame, name: Any, events: pd.DataFrame | None) -> pd.Series:
-    """Return the attributions of what is not an event of this history, by label.
-
-    Parameters
-    ----------
-    lines : DataFrame
-        Lines of a row: row features, statics, and events of other histories.
-    name : str
-        Name of the history column that is plotted.
-    events : DataFrame or None
-        Lines of its events, for a bar of their sum; None: sums have no meaning, as
-        attributions do not add up to the prediction.
-
-    Returns
-    -------
-    Series of float
-        The largest ones first, then the sum of the others.
-    """
-    is_event = lines["position"].notna()
-    inputs = lines[~is_event]  # not summed by label: a static may be called as an input
-    labels = [_label(line, name, inputs) for line in inputs.itertuples(index=False)]
-    found = pd.Series(inputs["attribution"].to_numpy("float64"), labels)
-    of_events = lines[is_event].groupby("history", sort=False)["attribution"].sum()
-    found = pd.concat([found, of_events.astype("float64").add_prefix("events of ")])
-    order = np.argsort(-found.abs().to_numpy(), kind="stable")
-    n_top = len(order) if len(order) == _MAX_BARS + 1 else _MAX_BARS
-    top, rest = found.iloc[order[:n_top]], found.iloc[order[n_top:]]
-    parts = [top]
-    if len(rest):
-        parts.append(pd.Series({f"sum of {len(rest)} others": rest.sum()}))
-    if events is not None and len(events) and len(found):
-        parts.insert(0, pd.Series({"sum of all events": events["attribution"].sum()}))
-    return pd.concat(parts)
-
-
-def _label(line: Any, name: Any, inputs: pd.DataFrame) -> str:
-    """Return the label of an input: its name, its history unless clear, its value."""
-    same = inputs["field"] == line.field
-    is_clear = line.history == name and same.sum() == 1
-    of = "" if pd.isna(line.history) or is_clear else f" ({line.history})"
-    value = "" if line.value is None else f": {_value(line.value)}"
-    return f"{line.field}{of}{value}"
-
-
-def _value(value: Any) -> str:
-    """Return a value as briefly as a label needs it."""
-    if pd.isna(value):
-        return "missing"
-    if isinstance(value, pd.Timedelta):
-        return f"{format_number(value / pd.Timedelta('1D'))} days"
-    if isinstance(value, pd.Timestamp):
-        return str(value.date() if value == value.normalize() else value)
-    is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return format_number(value) if is_number else str(value)[:20]
-
-
-def _refuse_other_events(
-    events: pd.DataFrame, one: Any, row: int, last_row: float
-) -> None:
-    """Raise a ValueError if attributions are not of the events of a history.
-
-    Parameters
-    ----------
-    events : DataFrame
-        Attributions to the events of the row. The last event is among them, whatever
-        `last_events` was.
-    one : History
-        The history that is plotted.
-    row : int
-        Position of the row.
-    last_row : int
-        Position of the last row that has attributions; NaN if there are none.
-    """
-    if not row <= last_row and len(one):  # NaN: there are none at all
-        raise ValueError(
-            f"There are no attributions of row {row} of X. Pass the X that they were "
-            "computed for."
-        )
-    if not len(events):
-        return
-    position = events["position"].to_numpy("int64")
-    is_last = position.max() == len(one) - 1
-    is_same = is_last and (events["customer"] == one.customer).all()
-    if is_same:
-        # A table that was read from a file has times as text.
-        is_same = (events["time"].astype(one.times.dtype) == one.times[position]).all()
-    if not is_same:
-        raise ValueError(
-            f"The attributions of row {row} are not of the events of customer "
-            f"{one.customer!r} before {one.cutoff}. Pass the X that they were computed "
-            "for, with its rows in the same order."
-        )
-
-
-def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
-    """Return the lane of each event: the level of a field, or one lane for all."""
-    fields = frame.iloc[:, 2:]
-    name: Any = _check_field(fields, chosen) or of_log
-    if name is None:
-        few = (
-            one
-            for one, column in fields.items()
-            if isinstance(column.dtype, pd.CategoricalDtype)
-            and len(column.dtype.categories) <= _MAX_LANES
-        )
-        name = next(few, None)
-    if name is None:
-        return np.full(len(frame), "events", dtype=object)
-    levels = fields[name].astype(object)
-    return levels.where(levels.notna(), "(missing)").to_numpy()
-
-
-def _sizes(
-    fields: pd.DataFrame, chosen: str | None
-) -> tuple[np.ndarray, tuple[str, float] | None]:
-    """Return the absolute values of a field over the largest, shape (n_events,).
-
-    Beside them, the field and the largest value, if there is one above 0.
-    """
-    numeric = (name for name, column in fields.items() if column.dtype.kind == "f")
-    name: Any = _check_field(fields, chosen) or next(numeric, None)
-    if name is None:
-        return np.full(len(fields), 0.3), None
-    sizes = np.abs(fields[name].to_numpy("float64"))
-    # An infinite amount would shrink all other dots.
-    sizes = np.where(np.isfinite(sizes), sizes, np.nan)
-    largest = float(np.nanmax(sizes, initial=0))
-    return sizes / (largest or 1.0), (str(name), largest) if largest > 0 else None
-
-
-def _check_field(fields: pd.DataFrame, chosen: str | None) -> str | None:
-    if chosen is not None and chosen not in fields:
-        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
-    return chosen

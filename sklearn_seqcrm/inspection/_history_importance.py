@@ -27,7 +27,7 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._explained import ExplainedRows, with_column
+from sklearn_seqcrm.inspection._explained_rows import ExplainedRows, with_column
 from sklearn_seqcrm.inspection._perturbations import (
     RowEvents,
     keep_last_events,

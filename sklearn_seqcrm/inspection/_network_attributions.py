@@ -27,7 +27,7 @@ from sklearn_seqcrm.inspection._attribution_table import (
     event_lines,
     row_lines,
 )
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_signals import network_of
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 from sklearn_seqcrm.inspection._row_inputs import row_features, sums_of_amounts
@@ -43,20 +43,20 @@ class PathOptions(NamedTuple):
     fields : list of str or None
         Fields that are explained, while all other inputs stay as they are; None: all
         inputs.
-    n_steps : int, default=1
+    n_steps : int
         Points on the path.
-    n_baselines : int, default=0
+    n_baselines : int
         Number of paths whose baselines are values of other events (expected gradients);
         0: one path, from the baseline of zeros.
-    seed : int, default=0
+    seed : int
         Seed of the baselines.
     """
 
     by: str
     fields: list[str] | None
-    n_steps: int = 1
-    n_baselines: int = 0
-    seed: int = 0
+    n_steps: int
+    n_baselines: int
+    seed: int
 
 
 def integrated_gradients(
@@ -66,22 +66,8 @@ def integrated_gradients(
 
     The attribution of input ``i`` is ``(x_i - b_i) * mean_a df/dx_i(b + a (x - b))``
     over ``a`` in [0, 1], with the baseline ``b`` (Sundararajan et al., 2017, eq. 1).
-
-    Parameters
-    ----------
-    table : Table of n rows
-        Raw rows.
-    quantity : ExplainedQuantity
-        The quantity that is explained.
-    path : PathOptions
-        Inputs to attribute to, and the path.
-
-    Returns
-    -------
-    lines : list of DataFrame
-        Lines of events, row features and statics.
-    output, baseline : ndarray of shape (n,)
-        Values of the quantity at the two ends of the path.
+    Returns lines of attributions, and the quantity at the end and the start of the
+    path, (n,).
     """
     network, encoded = _encode(quantity.estimator, table, "integrated_gradients")
     # Inputs that move along the path; all others stay at their values.
@@ -116,37 +102,27 @@ def integrated_gradients(
 
 
 def blanking(
-    table: Table, quantity: ExplainedQuantity, path: PathOptions
+    table: Table, quantity: ExplainedQuantity, by: str, fields: list[Any] | None
 ) -> tuple[list[pd.DataFrame], np.ndarray]:
     """Compute the quantity less that with one event, or a field of it, at the baseline.
 
-    Parameters
-    ----------
-    table, quantity, path : object
-        As in `integrated_gradients`.
-
-    Returns
-    -------
-    lines : list of DataFrame
-        Lines of events.
-    output : ndarray of shape (n,)
-        Values of the quantity for the rows as they are.
+    Without `fields`, all inputs of an event are blanked. Returns lines of attributions,
+    and the quantity for the rows as they are, (n,).
     """
     network, encoded = _encode(quantity.estimator, table, "blanking")
-    fields: list[Any] | None = path.fields
     if fields is None:
         # With None, the interarrival time and the calendar, which are of no field.
         logs = [array.log for array in table.histories.values()]
         fields = list(dict.fromkeys(f for log in logs for f in [*log.fields, None]))
     lines: list[pd.DataFrame] = []
     # One pass of the network for each group of fields that are blanked together.
-    for group in [fields] if path.by == "event" else [[field] for field in fields]:
+    for group in [fields] if by == "event" else [[field] for field in fields]:
         found, output = network._blanked_events(
             encoded.frame, quantity.of_outputs, _made_of(encoded, group)
         )
         for (name, array), numbers in zip(table.histories.items(), found, strict=True):
             events = RowEvents.of(array)
-            source = WHOLE_EVENT if path.by == "event" else group[0]
+            source = WHOLE_EVENT if by == "event" else group[0]
             # A field of another history's log has no line here.
             if source in (WHOLE_EVENT, None) or source in array.log.fields:
                 lines.append(event_lines(name, array, events, source, numbers))

@@ -15,19 +15,19 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import WHOLE_EVENT, event_lines
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity, named_history
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity, last_step
+from sklearn_seqcrm.inspection._explained_rows import named_history
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 def network_of(estimator: Any, caller: str) -> Any:
     """Return the LSTM estimator at the end of a pipeline, or raise a TypeError."""
-    network: Any = estimator[-1] if isinstance(estimator, Pipeline) else None
-    if not hasattr(network, "_integrated_gradients"):
-        last = type(estimator if network is None else network).__name__
+    network = last_step(estimator)
+    if network is estimator or not hasattr(network, "_integrated_gradients"):
         raise TypeError(
             f"{caller} needs a pipeline with an LSTM estimator at its end, "
-            f"make_history_pipeline(LSTMClassifier()) for example; got {last}, which "
-            "has no gradients."
+            "make_history_pipeline(LSTMClassifier()) for example; got "
+            f"{type(network).__name__}, which has no gradients."
         )
     return network
 
@@ -64,18 +64,7 @@ class InspectedNetwork(NamedTuple):
     ) -> Self:
         """Validate the arguments of a function that inspects a network.
 
-        Parameters
-        ----------
-        estimator : Pipeline
-            Fitted, with an LSTM estimator at its end.
-        X : DataFrame of n rows
-            Raw rows.
-        caller : str
-            That function, for errors.
-        history : str or None
-            Name of the history column; None: the only one.
-        network : int
-            Position of the network in the ensemble.
+        That function is `caller`, for errors; `network` is a position in the ensemble.
         """
         check_is_fitted(estimator)
         found = network_of(estimator, caller)

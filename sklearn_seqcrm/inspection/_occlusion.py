@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
@@ -20,7 +21,8 @@ from sklearn_seqcrm.inspection._attribution_table import (
     event_lines,
     row_lines,
 )
-from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
+from sklearn_seqcrm.inspection._explained_rows import with_column
 from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
 
 
@@ -34,26 +36,9 @@ def occlusion(
 ) -> tuple[list[pd.DataFrame], np.ndarray]:
     """Compute the quantity less that without one event, one of its fields, or a static.
 
-    Parameters
-    ----------
-    table : Table of n rows
-        The rows.
-    quantity : ExplainedQuantity
-        The quantity that is explained.
-    by : {"event", "field"}
-        Whether to leave out whole events, or each of their fields.
-    fields : list of str or None
-        Fields to leave out: those of an event together, or one after another; None:
-        whole events or each of all fields, and statics.
-    last_events : int or None
-        Number of events at the end of each row to attribute; None: all.
-    n_jobs : int or None
-        Number of predictions at a time.
-
-    Returns
-    -------
-    tuple of (list of DataFrame, ndarray of shape (n,))
-        Lines of attributions, and the quantity for the rows as they are.
+    `fields` are left out together (`by` is "event") or one after another; None leaves
+    out whole events or each of all fields, and statics. Returns lines of attributions,
+    and the quantity for the rows as they are, (n,).
     """
     output = quantity.predict(table.frame, np.arange(len(table.frame)))
     lines = []
@@ -83,11 +68,11 @@ def _static_lines(
     table: Table, quantity: ExplainedQuantity, output: np.ndarray
 ) -> Iterator[pd.DataFrame]:
     """Yield a line for each static and row: the static is set to missing."""
-    frame, model = table.frame, quantity.estimator
+    frame = table.frame
     first = next(iter(table.histories.values()))
-    last = model[-1] if isinstance(model, Pipeline) else None
+    exposures = _exposures(quantity.estimator)
     for name, static_type in ColumnRoles.of(table).statics.items():
-        if last is not None and name == getattr(last, "exposure", None):
+        if name in exposures:
             continue  # a missing length of time is an error, not a baseline
         column = frame[name]
         if static_type == "numeric" and column.dtype.kind in "biu":
@@ -95,6 +80,16 @@ def _static_lines(
         missing = with_column(frame, name, column.where(np.zeros(len(frame), bool)))
         without = quantity.predict(missing, np.arange(len(frame)))
         yield row_lines(None, first, name, frame[name], output - without)
+
+
+def _exposures(estimator: Any) -> list[Any]:
+    """Return the exposures of an estimator and of those that it wraps."""
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return [
+        value
+        for name, value in params.items()
+        if name.split("__")[-1] == "exposure" and isinstance(value, str | Integral)
+    ]
 
 
 def _without(

@@ -144,14 +144,9 @@ class RowEvents(NamedTuple):
     ) -> RowEvents:
         """Move some events to other rows, at the same distance from the cutoff.
 
-        Parameters
-        ----------
-        cutoff : ndarray of shape (n,)
-            Cutoffs of the rows.
-        is_moved : ndarray of shape (n_events,), bool
-            Events to move; the others stay.
-        target_row : ndarray of shape (n,), int64
-            Row that gets the moved events of each row: a permutation.
+        `cutoff` (n,) has the cutoffs of the rows, `is_moved` (n_events,) marks the
+        events, and `target_row` (n,), a permutation, is the row that gets those of each
+        row.
         """
         moved, kept = self.take(is_moved), self.take(~is_moved)
         row = target_row[moved.row]
@@ -167,21 +162,12 @@ class RowEvents(NamedTuple):
     def as_histories(
         self, array: HistoryArray, columns: Mapping[str, Column] | None = None
     ) -> HistoryArray:
-        """Build histories of these events.
+        """Build histories of these events: each row has a segment of a new log.
 
-        Parameters
-        ----------
-        array : HistoryArray of shape (n,)
-            The raw histories that the events were copied from. Rows of customers that
-            the log does not know stay empty.
-        columns : mapping of str to Column, or None, default=None
-            Changed fields, with one value for each event. Other fields are taken from
-            the log at `event`; datetimes keep their distance from the event.
-
-        Returns
-        -------
-        HistoryArray of shape (n,)
-            The same rows over a new log, in which each row has a segment of its own.
+        `array` has the raw histories that the events were copied from, (n,); rows of
+        customers that the log does not know stay empty. `columns` are changed fields,
+        with a value for each event; others are those of the log at `event`, where
+        datetimes keep their distance from the event.
         """
         rows, log = array.rows, array.log
         assert isinstance(log, RawLog)  # callers refuse encoded histories

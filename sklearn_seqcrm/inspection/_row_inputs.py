@@ -43,20 +43,11 @@ class RowInput(NamedTuple):
 
 
 def row_features(encoded: HistoryArray, scales: Mapping[Any, float]) -> list[RowInput]:
-    """Return the row features of a history column.
+    """Return the row features of a history column, in the order of the layout.
 
-    Parameters
-    ----------
-    encoded : HistoryArray of shape (n,)
-        Encoded histories.
-    scales : mapping of str to float
-        Scale of each numeric field in its own unit, as the encoder learned it.
-
-    Returns
-    -------
-    list of RowInput
-        In the order of ``layout.row_features``. Sine and cosine of a cycle are one
-        input, whose value is the part of the cutoff as text.
+    `scales` has the scale of each numeric field in its own unit, as the encoder learned
+    it. Sine and cosine of a cycle are one input, whose value is the part of the cutoff
+    as text.
     """
     log: Any = encoded.log
     layout, clock = log.layout, log.timeline.clock
@@ -87,15 +78,7 @@ def sums_of_amounts(
 ) -> list[RowInput]:
     """Return the decayed sums of the linear part of a regressor.
 
-    Parameters
-    ----------
-    encoded, scales : object
-        As in `row_features`.
-
-    Returns
-    -------
-    list of RowInput
-        In the order of ``layout.sums``.
+    Arguments are those of `row_features`.
     """
     log: Any = encoded.log
     _, sums = log.row_features_and_sums(encoded.rows)

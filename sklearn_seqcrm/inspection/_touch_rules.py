@@ -443,14 +443,8 @@ def _divide_credit(
 ) -> pd.DataFrame:
     """Divide the credit of each row among its touches in proportion to weights.
 
-    Parameters
-    ----------
-    X, field, history, kinds, kind_field : object
-        As in `first_touch_credit`.
-    weigh : callable
-        ``weigh(place, n, age)`` returns weights of touches. Its arguments have the
-        shape (n_touches,): position among the n touches of the row, n, and age at the
-        last of them.
+    ``weigh(place, n, age)`` returns the weights of touches, (n_touches,), as its
+    arguments: position among the n touches of the row, n, and age at the last of them.
     """
     array = _raw_history(X, history)
     touches = Touches.of(array, field, kinds, kind_field)

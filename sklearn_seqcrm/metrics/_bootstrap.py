@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from numbers import Integral, Real
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Bunch, check_random_state
 
+from sklearn_seqcrm._bootstrap import draw_customers, expanded_interval
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._read import customer_codes, numbers
 
@@ -94,8 +94,9 @@ def bootstrap_interval(
     ``samples`` has an interval, too.
 
     The ends are quantiles of the samples, a little further out than by the confidence
-    level (expanded percentile interval), as the standard deviation of a mean over ``n``
-    drawn customers is too small by a factor of ``sqrt((n - 1) / n)`` [1]_.
+    level (expanded percentile interval): the standard deviation of a mean over ``n``
+    drawn customers is too small by a factor of ``sqrt((n - 1) / n)``, and Student's
+    quantiles are larger than the normal ones [1]_.
 
     References
     ----------
@@ -123,12 +124,16 @@ def bootstrap_interval(
     if sample_weight is not None:
         weight = numbers(sample_weight, "sample_weight")
     score = _number(metric, metric(*arrays, sample_weight=weight))
-    counts = draw_customers(code, n_resamples, check_random_state(random_state))
+    n_customers = int(code.max(initial=-1)) + 1
+    rng = check_random_state(random_state)
     samples = np.array(
-        [_score_or_nan(metric, arrays, weight * count) for count in counts]
+        [
+            _score_or_nan(metric, arrays, weight * count[code])
+            for count in draw_customers(n_customers, n_resamples, rng)
+        ]
     )
     known = samples[np.isfinite(samples)]
-    lower, upper = expanded_interval(known, confidence_level, code)
+    lower, upper = expanded_interval(known, confidence_level, n_customers)
     return _BootstrapResult(
         score=score,
         standard_error=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
@@ -173,46 +178,3 @@ def _score_or_nan(
             # All rows were scored before, so that the reason is an arm or a class
             # that was not drawn.
             return math.nan
-
-
-def draw_customers(
-    code: np.ndarray, n_resamples: int, rng: np.random.RandomState
-) -> Iterator[np.ndarray]:
-    """Yield for each sample how often the customer of each row was drawn, (n_rows,).
-
-    `code` has the number of the customer of each row, from 0 on.
-    """
-    n_customers = int(code.max(initial=-1)) + 1
-    for _ in range(n_resamples):
-        drawn = rng.randint(n_customers, size=n_customers)
-        yield np.bincount(drawn, minlength=n_customers)[code]
-
-
-def expanded_interval(
-    samples: np.ndarray, confidence_level: float, code: np.ndarray
-) -> np.ndarray:
-    """Return the expanded percentile interval of numbers over samples of customers.
-
-    Parameters
-    ----------
-    samples : ndarray of shape (n_samples, ...)
-        Finite numbers.
-    confidence_level : float
-        Probability of the interval, between 0 and 1.
-    code : ndarray of shape (n_rows,), int64
-        Number of the customer of each row, from 0 on.
-
-    Returns
-    -------
-    ndarray of shape (2, ...)
-        Its ends; NaN without samples, or with one customer.
-    """
-    n_customers = int(code.max(initial=-1)) + 1
-    if n_customers < 2 or not len(samples):
-        return np.full((2, *samples.shape[1:]), np.nan)
-    # The normal quantile in place of Student's: customers are hundreds or more, and
-    # with 30 of them the ends would move by 4% of the width.
-    normal = NormalDist()
-    reach = normal.inv_cdf(0.5 + confidence_level / 2)
-    tail = 1 - normal.cdf(reach * math.sqrt(n_customers / (n_customers - 1)))
-    return np.quantile(samples, [tail, 1 - tail], axis=0)

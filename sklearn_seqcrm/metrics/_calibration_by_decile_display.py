@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._plotting import new_axes, plain_text
+from sklearn_seqcrm._sklearn_compat import validate_params
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.metrics._deciles import table_of
+from sklearn_seqcrm.metrics._deciles import N_BINS, table_of
 from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._scorers import response
 
@@ -127,6 +128,7 @@ class CalibrationByDecileDisplay:
         )
 
     @classmethod
+    @validate_params(N_BINS)
     def from_predictions(
         cls,
         y_true: ArrayLike,

@@ -17,10 +17,10 @@ from sklearn_seqcrm.metrics._read import (
 )
 from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 
-_N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
+N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 
 
-@validate_params(_N_BINS)
+@validate_params(N_BINS)
 def decile_table(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -92,7 +92,6 @@ def decile_table(
     return table_of(read_rows(y_true, y_pred, sample_weight), n_bins)
 
 
-@validate_params(_N_BINS)
 def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
     """Compute the table of `decile_table`."""
     groups = ScoreGroups.of(rows)
@@ -121,7 +120,7 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
     return pd.DataFrame(columns, pd.RangeIndex(1, n_bins + 1, name="decile"))
 
 
-@validate_params(_N_BINS)
+@validate_params(N_BINS)
 def decile_mape(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -189,7 +188,7 @@ def decile_mape(
     >>> decile_mape([90, 30, 6, 2], [100, 50, 4, 4], n_bins=2)
     0.125
     """
-    table = decile_table(y_true, y_pred, n_bins=n_bins, sample_weight=sample_weight)
+    table = table_of(read_rows(y_true, y_pred, sample_weight), n_bins)
     empty = table.index[table["mean_target"] == 0].tolist()
     if empty:
         warn_undefined(

@@ -12,7 +12,13 @@ from sklearn_seqcrm._treatments import (
     in_order_of_arms,
     read_treatments,
 )
-from sklearn_seqcrm.metrics._read import check_length, numbers, read_rows
+from sklearn_seqcrm.metrics._read import (
+    check_length,
+    numbers,
+    read_targets,
+    read_weights,
+)
+from sklearn_seqcrm.metrics._score_groups import descending_groups
 
 
 class TwoArms(NamedTuple):
@@ -48,16 +54,14 @@ class TwoArms(NamedTuple):
 
     def sums(self) -> ArmSums:
         """Add up weights and outcomes of both arms, highest score first."""
-        order = np.argsort(-self.score, kind="stable")
-        score = self.score[order]
-        first = np.flatnonzero(np.diff(score, prepend=np.inf))
+        order, first = descending_groups(self.score)
         # (n, 2): the weight of a row stands in the column of its arm.
         weight = np.column_stack([~self.treated, self.treated]) * self.weight[:, None]
         counts = np.add.reduceat(weight[order], first)
         totals = np.add.reduceat((weight * self.y[:, None])[order], first)
         zero = np.zeros((1, 2))
         return ArmSums(
-            np.concatenate([[np.inf], score[first]]),
+            np.concatenate([[np.inf], self.score[order[first]]]),
             np.cumsum(np.concatenate([zero, counts]), axis=0),
             np.cumsum(np.concatenate([zero, totals]), axis=0),
         )
@@ -96,65 +100,49 @@ def read_pairs(
     *,
     only_one: bool = False,
 ) -> list[TwoArms]:
-    """Read the arguments of a metric of effects, and leave out rows without weight.
+    """Read the arguments of a metric of effects, and leave out the rows without weight.
 
-    Parameters
-    ----------
-    y_true : array-like of shape (n,)
-        Outcomes.
-    effect : array-like of shape (n,) or (n, n_arms - 1)
-        Effects against control.
-    treatment : array-like of shape (n,)
-        Labels of the arms.
-    control : object
-        Label of control; None for 0 or False where the labels are 0 and 1 or booleans.
-    treatments : array-like of shape (n_arms,) or None
-        Labels of the arms, control first; None for those that occur.
-    arm : object
-        Label of a treatment; None for all.
-    sample_weight : array-like of shape (n,) or None
-        Weights.
-    pos_label : object
-        Label of `y_true` that counts as 1; None if it is numeric.
-    only_one : bool, default=False
-        Whether `arm` must be given if there are several treatments.
-
-    Returns
-    -------
-    list of TwoArms
-        Control beside each treatment, or beside `arm`.
+    Returns the rows of control beside those of each treatment, or of the treatment
+    `arm` alone. With `only_one`, it must be given if there are several.
     """
     labels, codes = read_arms(treatment, control, treatments)
     effects = effect_columns(effect, labels)
-    # The score of a row is its position, which finds the rows that have weight.
-    rows = read_rows(
-        y_true,
-        np.arange(len(effects)),
-        sample_weight,
-        pos_label=pos_label,
-        score_name="effect",
-    )
-    position = rows.score.astype(np.int64)
-    check_length(len(codes), len(effects), "treatment")
-    codes, effects = codes[position], effects[position]
+    y = read_targets(y_true, pos_label)
+    check_length(len(effects), len(y), "effect")
+    kept, weight, exponent = read_weights(sample_weight, len(y))
+    check_length(len(codes), len(y), "treatment")
+    codes = codes[kept]
     require_all_arms(codes, labels)
-    chosen = list(range(1, len(labels)))
+    pairs = []
+    for code in _chosen_arms(labels, arm, only_one):
+        own = (codes == 0) | (codes == code)
+        place = kept[own]
+        pairs.append(
+            TwoArms(
+                y[place],
+                effects[place, code - 1],
+                codes[own] > 0,
+                weight[own],
+                exponent,
+                place,
+            )
+        )
+    return pairs
+
+
+def _chosen_arms(labels: list[Any], arm: Any, only_one: bool) -> list[int]:
+    """Return the place of a treatment in `labels`, or of all treatments for None."""
     if arm is not None:
         if arm not in labels[1:]:
             raise ValueError(f"arm={arm!r} is none of the treatments, {labels[1:]}.")
-        chosen = [labels.index(arm)]
-    elif only_one and len(chosen) > 1:
+        return [labels.index(arm)]
+    n_treatments = len(labels) - 1
+    if only_one and n_treatments > 1:
         raise ValueError(
-            f"There are {len(chosen)} treatments beside control; choose one by arm=, "
+            f"There are {n_treatments} treatments beside control; choose one by arm=, "
             f"one of {labels[1:]}."
         )
-    pairs = []
-    for code in chosen:
-        own = (codes == 0) | (codes == code)
-        y, score, treated = rows.y[own], effects[own, code - 1], codes[own] > 0
-        weight = rows.weight[own]
-        pairs.append(TwoArms(y, score, treated, weight, rows.exponent, position[own]))
-    return pairs
+    return list(range(1, len(labels)))
 
 
 def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
@@ -182,24 +170,9 @@ def effect_columns(effect: Any, labels: list[Any]) -> np.ndarray:
 def read_arms(
     treatment: Any, control: Any, treatments: Any
 ) -> tuple[list[Any], np.ndarray]:
-    """Read labels of treatments.
+    """Return the labels of the arms, control first, and the place of each row's, (n,).
 
-    Parameters
-    ----------
-    treatment : array-like of shape (n,)
-        Labels of any type.
-    control : object
-        Label of control; None for 0 or False where the labels are 0 and 1 or booleans.
-    treatments : array-like of shape (n_arms,) or None
-        Labels of the arms, control first; None for those that occur, sorted after
-        control.
-
-    Returns
-    -------
-    labels : list
-        Labels of the arms, control first.
-    arm : ndarray of shape (n,), int64
-        Places in `labels`.
+    Without `treatments`, the labels of all arms, they are those that occur, sorted.
     """
     if isinstance(treatment, str) or np.ndim(treatment) == 0:
         raise TypeError(f"treatment must have a label for each row; got {treatment!r}.")
@@ -227,15 +200,7 @@ def _given_labels(treatments: Any, control: Any) -> list[Any]:
 
 
 def require_all_arms(arm: np.ndarray, labels: list[Any]) -> None:
-    """Raise a ValueError if an arm has no rows.
-
-    Parameters
-    ----------
-    arm : ndarray of shape (n,)
-        Places in `labels`.
-    labels : list
-        Labels of the arms.
-    """
+    """Raise a ValueError if no row has some arm; `arm` has places in `labels`, (n,)."""
     counts = np.bincount(arm, minlength=len(labels))
     if not counts.all():
         missing = [labels[code] for code in np.flatnonzero(counts == 0)]

@@ -131,21 +131,7 @@ def _in_order(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Sort the lists of the rows with a purchase by row, then by rank.
 
-    Parameters
-    ----------
-    ranked : DataFrame of shape (n_lines, 3)
-        Lists, in any order.
-    rows : Index of shape (n_rows,)
-        Rows with a purchase.
-    row, rank : str
-        Names of the columns.
-
-    Returns
-    -------
-    ranked : DataFrame of shape (n_lines_of_these, 3)
-        The lines of these rows.
-    line_row : ndarray of shape (n_lines_of_these,), int64
-        Position in `rows` of each line, ascending.
+    Returns the lines of these rows, and the position in `rows` of each line.
     """
     if ranked[rank].dtype.kind not in "biuf":
         raise TypeError(

@@ -19,7 +19,8 @@ from sklearn_seqcrm.metrics._read import (
     customer_codes,
     flat,
     numbers,
-    read_rows,
+    read_targets,
+    read_weights,
 )
 
 _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
@@ -173,53 +174,32 @@ def policy_value(
     >>> policy_value(bought, policy, mailed).value
     0.5
     """
-    values = read_rows(
-        y_true,
-        np.arange(len(flat(treatment, "treatment"))),
-        sample_weight,
-        pos_label=pos_label,
-        score_name="treatment",
-    )
+    n_rows = len(flat(treatment, "treatment"))
+    y = read_targets(y_true, pos_label)
+    check_length(n_rows, len(y), "treatment")
+    kept, weight, _ = read_weights(sample_weight, n_rows)
     labels, arm = read_arms(treatment, control, treatments)
-    n_rows = len(arm)
-    chosen = _read_policy(policy, labels, n_rows, "policy")
+    policies = [_read_policy(policy, labels, n_rows, "policy")[kept]]
     if baseline is not None:
-        other = _read_policy(baseline, labels, n_rows, "baseline")
-    kept = values.score.astype(np.int64)
-    arm = arm[kept]
-    require_all_arms(arm, labels)
-    weight = values.weight / values.weight.sum()
-    if propensity is None:
-        shares = np.bincount(arm, weight, len(labels))
-        given = np.tile(shares, (n_rows, 1))
-    else:
-        given = _read_propensity(propensity, labels, n_rows)
-        _refuse_certain(given[kept])
+        policies.append(_read_policy(baseline, labels, n_rows, "baseline")[kept])
     if method is None:
         method = "snipw" if outcomes is None else "dr"
-    predicted = np.zeros((n_rows, len(labels)))
-    if method == "dr":
-        if outcomes is None:
-            raise ValueError(
-                'method="dr" needs outcomes, the predicted outcome of each row under '
-                "each arm, such as those of predict_outcomes."
-            )
-        predicted = _by_arm(outcomes, labels, n_rows, "outcomes")
+    require_all_arms(arm[kept], labels)
+    weight = weight / weight.sum()
     rows = _Rows(
-        values.y,
-        arm,
-        given[kept],
-        predicted[kept],
+        y[kept],
+        arm[kept],
+        _propensities(propensity, labels, kept, arm, weight),
+        _outcomes(outcomes, labels, kept, n_rows, method),
         weight,
         shares_are_estimated=propensity is None,
     )
-    value, influence = rows.estimate(chosen[kept], method)
-    n_effective = rows.effective_size(chosen[kept])
-    if baseline is not None:
-        subtracted, of_other = rows.estimate(other[kept], method)
+    value, influence = rows.estimate(policies[0], method)
+    for other in policies[1:]:
+        subtracted, of_other = rows.estimate(other, method)
         value, influence = value - subtracted, influence - of_other
-    agrees = rows.ratios(chosen[kept]) > 0
-    code = np.unique(customer_codes(customers, n_rows)[kept], return_inverse=True)[1]
+    agrees = rows.ratios(policies[0]) > 0
+    code = customer_codes(customers, n_rows, kept)
     error = _standard_error(weight * influence, agrees, code)
     reach = NormalDist().inv_cdf(0.5 + confidence_level / 2) * error
     return Bunch(
@@ -227,7 +207,7 @@ def policy_value(
         standard_error=error,
         lower=float(value - reach),
         upper=float(value + reach),
-        n_effective=n_effective,
+        n_effective=rows.effective_size(policies[0]),
     )
 
 
@@ -335,8 +315,20 @@ def _read_policy(policy: Any, labels: list[Any], n_rows: int, name: str) -> np.n
     return np.eye(len(labels))[place]
 
 
-def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndarray:
-    """Return the propensity of each arm, (n, n_arms)."""
+def _propensities(
+    propensity: Any,
+    labels: list[Any],
+    kept: np.ndarray,
+    arm: np.ndarray,
+    weight: np.ndarray,
+) -> np.ndarray:
+    """Return propensities of the n kept rows, (n, n_arms); without any, shares of arms.
+
+    `propensity` and `arm` are of all rows, `weight` of the kept ones, with sum 1.
+    """
+    if propensity is None:
+        shares = np.bincount(arm[kept], weight, len(labels))
+        return np.tile(shares, (len(kept), 1))
     shape = np.shape(propensity)
     if len(shape) == 1 or shape[1:] == (1,):
         if len(labels) > 2:
@@ -346,7 +338,9 @@ def _read_propensity(propensity: Any, labels: list[Any], n_rows: int) -> np.ndar
             )
         treated = numbers(propensity, "propensity")
         propensity = np.column_stack([1 - treated, treated])
-    return _probabilities(propensity, labels, n_rows, "propensity")
+    given = _probabilities(propensity, labels, len(arm), "propensity")[kept]
+    _refuse_certain(given)
+    return given
 
 
 def _refuse_certain(propensity: np.ndarray) -> None:
@@ -359,6 +353,20 @@ def _refuse_certain(propensity: np.ndarray) -> None:
             "one arm, or clip estimated propensities, for example to between .01 and "
             ".99."
         )
+
+
+def _outcomes(
+    outcomes: Any, labels: list[Any], kept: np.ndarray, n_rows: int, method: str
+) -> np.ndarray:
+    """Return the predicted outcomes of the kept rows, (n, n_arms); 0 without "dr"."""
+    if method != "dr":
+        return np.zeros((len(kept), len(labels)))
+    if outcomes is None:
+        raise ValueError(
+            'method="dr" needs outcomes, the predicted outcome of each row under '
+            "each arm, such as those of predict_outcomes."
+        )
+    return _by_arm(outcomes, labels, n_rows, "outcomes")[kept]
 
 
 def _probabilities(
@@ -399,21 +407,7 @@ def policy_score(
 ) -> float:
     """Return the value of contacting where the highest effect is above 0.
 
-    Parameters
-    ----------
-    y_true : array-like of shape (n,)
-        Outcomes.
-    effect : array-like of shape (n,) or (n, n_arms - 1)
-        Effects against control.
-    treatment : array-like of shape (n,)
-        Labels of the arms.
-    control, treatments, propensity, sample_weight, pos_label : object
-        As in `policy_value`.
-
-    Returns
-    -------
-    float
-        Mean outcome per row.
+    Other arguments are those of `policy_value`.
     """
     labels, _ = read_arms(treatment, control, treatments)
     effects = effect_columns(effect, labels)

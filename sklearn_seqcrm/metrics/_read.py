@@ -51,42 +51,42 @@ def read_rows(
 ) -> ScoredRows:
     """Read the arguments of a metric, and leave out the rows without weight.
 
-    Parameters
-    ----------
-    y_true, y_score : array-like of shape (n,)
-        Targets and predictions.
-    sample_weight : array-like of shape (n,) or None
-        Weights; None for a weight of 1 per row.
-    pos_label : int, float, bool, str or None, default=None
-        Label that counts as 1, all others as 0; it must occur, unless all rows have one
-        other label. None if targets are numeric.
-    score_name : str, default="y_pred"
-        How an error names the predictions.
-
-    Returns
-    -------
-    ScoredRows
-        Floats, finite.
+    `pos_label` is the label that counts as 1, and must occur unless all rows have one
+    other label; None if targets are numeric. `score_name` is how an error names the
+    scores.
     """
+    y = read_targets(y_true, pos_label)
+    score = numbers(y_score, score_name)
+    check_length(len(score), len(y), score_name)
+    kept, weight, exponent = read_weights(sample_weight, len(y))
+    return ScoredRows(y[kept], score[kept], weight, exponent)
+
+
+def read_targets(y_true: Any, pos_label: Any) -> np.ndarray:
+    """Return targets as finite floats, (n,); 1 for a given label, 0 for others."""
     if pos_label is not None:
         y_true = _is_label(pd.Series(flat(y_true, "y_true")), pos_label)
-    y = numbers(y_true, "y_true")
-    score = numbers(y_score, score_name)
-    weight = np.ones(len(y))
+    return numbers(y_true, "y_true")
+
+
+def read_weights(sample_weight: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return positions, weights and the exponent of the n rows with a weight above 0.
+
+    Weights are scaled as in `ScoredRows`. A row of weight 0 has no influence, not even
+    on ties or on the range of scores.
+    """
+    weight = np.ones(n_rows)
     if sample_weight is not None:
         weight = numbers(sample_weight, "sample_weight")
-    for name, values in ((score_name, score), ("sample_weight", weight)):
-        check_length(len(values), len(y), name)
+    check_length(len(weight), n_rows, "sample_weight")
     n_negative = int((weight < 0).sum())
     if n_negative:
         raise ValueError(f"sample_weight has {n_negative} negative values.")
-    if not len(y) or not weight.any():
-        what = "has no row" if not len(y) else "has no row with a weight above 0"
+    kept = np.flatnonzero(weight)
+    if not len(kept):
+        what = "has no row with a weight above 0" if n_rows else "has no row"
         raise ValueError(f"y_true {what}, so that there is nothing to measure.")
-    # A row of weight 0 has no influence, not even on ties or on the range of scores.
-    counts = weight > 0
-    weight, exponent = _over_power_of_2(weight[counts])
-    return ScoredRows(y[counts], score[counts], weight, exponent)
+    return kept, *_over_power_of_2(weight[kept])
 
 
 def _over_power_of_2(weight: np.ndarray) -> tuple[np.ndarray, int]:
@@ -116,19 +116,9 @@ def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
 
 
 def numbers(values: Any, name: str) -> np.ndarray:
-    """Convert one finite number per row to floats.
+    """Return one finite number per row, (n,); durations are read as days.
 
-    Parameters
-    ----------
-    values : array-like of shape (n,) or (n, 1)
-        Numbers, booleans, or durations, which are read as days.
-    name : str
-        How an error names them.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The numbers.
+    `name` is how an error names the values.
     """
     found, _ = as_floats(flat(values, name), name, text_hint=_LABELS_HINT)
     n_bad = int((~np.isfinite(found)).sum())
@@ -149,8 +139,18 @@ def check_length(n: int, n_rows: int, name: str, of_rows: str = "y_true") -> Non
         )
 
 
-def customer_codes(customers: Any, n_rows: int) -> np.ndarray:
-    """Return the number of the customer of each row, (n,); None: one per row."""
+def customer_codes(
+    customers: Any, n_rows: int, kept: np.ndarray | None = None
+) -> np.ndarray:
+    """Return numbers of the customers from 0 on: of the rows at `kept`, or of all.
+
+    Without `customers`, each of the `n_rows` rows is of another one.
+    """
+    codes = _all_customer_codes(customers, n_rows)
+    return codes if kept is None else np.unique(codes[kept], return_inverse=True)[1]
+
+
+def _all_customer_codes(customers: Any, n_rows: int) -> np.ndarray:
     if customers is None:
         return np.arange(n_rows)
     column = pd.Series(flat(label_array(customers), "customers"))

@@ -13,6 +13,15 @@ from sklearn_seqcrm.metrics._read import ScoredRows
 _ROUNDING = 1e-9
 
 
+def descending_groups(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order by descending score, and where each group of ties begins in it.
+
+    Tied rows keep their order, so that sums over them are the same in every call.
+    """
+    order = np.argsort(-score, kind="stable")
+    return order, np.flatnonzero(np.diff(score[order], prepend=np.inf))
+
+
 class ScoreGroups(NamedTuple):
     """Groups of rows with one score, from the highest score to the lowest.
 
@@ -39,11 +48,13 @@ class ScoreGroups(NamedTuple):
     @classmethod
     def of(cls, rows: ScoredRows) -> ScoreGroups:
         """Sort and group rows."""
-        order = np.argsort(-rows.score, kind="stable")
-        score, weight = rows.score[order], rows.weight[order]
-        first = np.flatnonzero(np.diff(score, prepend=np.inf))
-        totals = np.add.reduceat(weight * rows.y[order], first)
-        return cls(score[first], np.add.reduceat(weight, first), totals)
+        order, first = descending_groups(rows.score)
+        weight = rows.weight[order]
+        return cls(
+            rows.score[order[first]],
+            np.add.reduceat(weight, first),
+            np.add.reduceat(weight * rows.y[order], first),
+        )
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return weight and total of the first k groups, k = 0 ... n_groups."""
@@ -66,16 +77,6 @@ class ScoreGroups(NamedTuple):
             groups   |----- a -----|---- b ----|----- c -----|
             bins     |         1         |         2         |
             pieces   |    a, 1     |b, 1 |b, 2 |    c, 2     |
-
-        Parameters
-        ----------
-        n_bins : int
-            Number of bins.
-
-        Returns
-        -------
-        BinPieces
-            The pieces.
         """
         ends = np.cumsum(self.weight)
         edges = ends[-1] * np.arange(1, n_bins + 1) / n_bins

@@ -25,26 +25,11 @@ from sklearn_seqcrm.metrics._uplift_scores import (
 def response(
     estimator: Any, X: Any, pos_label: Any, *, only_probabilities: bool = False
 ) -> tuple[np.ndarray, Any]:
-    """Return the predictions of a regressor, or the scores of one of two classes.
+    """Return predictions of a regressor, or scores of one of two classes, (n,).
 
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted model.
-    X : DataFrame or array-like of n rows
-        Rows.
-    pos_label : int, float, bool, str or None
-        The class; None for the second one.
-    only_probabilities : bool, default=False
-        Whether to raise an error for a classifier without probabilities instead of
-        using its decision function.
-
-    Returns
-    -------
-    score : ndarray of shape (n,)
-        Predictions, probabilities or decisions.
-    pos_label : int, float, bool, str or None
-        The class; None for a regressor.
+    The second result is the class, None for a regressor: without `pos_label` it is the
+    second one. With `only_probabilities`, a classifier without them is an error instead
+    of being scored by its decision function.
     """
     # A regressor's targets are numbers: no label counts as 1.
     if not is_classifier(estimator):

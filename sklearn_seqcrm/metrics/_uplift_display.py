@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
+from sklearn_seqcrm._bootstrap import draw_customers, expanded_interval
 from sklearn_seqcrm._plotting import new_axes, plain_text
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.metrics._bootstrap import draw_customers, expanded_interval
 from sklearn_seqcrm.metrics._effects import TwoArms, read_pairs
 from sklearn_seqcrm.metrics._read import customer_codes
 from sklearn_seqcrm.metrics._scorers import uplift_labels
@@ -264,11 +264,12 @@ class UpliftDisplay:
         auc = relative_area(pair, curve)
         display = cls(fraction=fraction, gain=gain, auc=auc, curve=curve, name=name)
         if n_resamples:
-            given = customer_codes(customers, len(np.asarray(treatment)))
-            _, code = np.unique(given[pair.position], return_inverse=True)
-            counts = draw_customers(code, n_resamples, check_random_state(random_state))
-            curves = _curves_of_samples(pair, curve, counts)
-            display.band = expanded_interval(curves, confidence_level, code).T
+            code = customer_codes(customers, len(np.asarray(treatment)), pair.position)
+            n_customers = int(code.max()) + 1
+            rng = check_random_state(random_state)
+            counts = draw_customers(n_customers, n_resamples, rng)
+            curves = _curves_of_samples(pair, curve, (count[code] for count in counts))
+            display.band = expanded_interval(curves, confidence_level, n_customers).T
         return display.plot(
             ax, plot_references=plot_references, curve_kwargs=curve_kwargs
         )

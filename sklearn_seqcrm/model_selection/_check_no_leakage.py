@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,23 +11,16 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
-from sklearn_seqcrm._columns import ColumnRoles, Table, warn_other_order
+from sklearn_seqcrm._columns import Table, warn_other_order
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.model_selection._findings import EVENTS, Findings
 from sklearn_seqcrm.model_selection._future import Future
-from sklearn_seqcrm.model_selection._outputs import (
-    METHODS,
-    Output,
-    changed_rows,
-    compute_outputs,
-)
+from sklearn_seqcrm.model_selection._labels_in_columns import refuse_labels
+from sklearn_seqcrm.model_selection._outputs import METHODS, Output, compute_outputs
 
-_N_ROWS_SHOWN = 3
-# In fewer rows, a column of two values may equal the labels by chance.
-_FEWEST_ROWS_WITH_LABELS = 20
-_EVENTS = "events are "
 # A log, and the names of the columns with histories of it.
 _LogOf = tuple[RawLog, list[str]]
 
@@ -167,14 +160,14 @@ def check_no_leakage(
         warn_other_order(X, y)
     X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
-    findings = _Findings(type(fitted).__name__, X.index, rtol)
+    findings = Findings(type(fitted).__name__, X.index, rtol)
     baseline = compute_outputs(fitted, X)
     all_rows = np.ones(len(X), bool)
     findings.compare(baseline, compute_outputs(fitted, X), all_rows, "called twice")
     # Otherwise every random output would be reported as a leak.
     findings.raise_if_any("is not deterministic", "differ between two calls")
     if y is not None:
-        _refuse_labels(fitted, X, y, baseline, rtol)
+        refuse_labels(fitted, X, y, baseline, rtol)
     for futures, rows in _futures(X, logs, n_cutoffs, rng):
         expected = {name: output.take(rows) for name, output in baseline.items()}
         without_later_rows = compute_outputs(fitted, X[rows])
@@ -184,158 +177,18 @@ def check_no_leakage(
         for change, X_changed in _counterfactuals(X[rows], futures, logs, rng):
             changed_outputs = _outputs_or_note(fitted, X_changed, change)
             # Not with `expected`: a leak of later rows is no leak of events.
-            findings.compare(
-                without_later_rows, changed_outputs, rows, _EVENTS + change
-            )
+            findings.compare(without_later_rows, changed_outputs, rows, EVENTS + change)
     findings.raise_if_any(
         "uses the future",
         "depend on events at or after the cutoffs, or on later rows of X",
     )
 
 
-def _refuse_labels(
-    fitted: Any, X: pd.DataFrame, y: Any, baseline: dict[str, Output], rtol: float
-) -> None:
-    """Raise an AssertionError if outputs depend on a static of `X` that holds `y`."""
-    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
-    columns = [targets.iloc[:, i] for i in range(targets.shape[1])]
-    names = [
-        name
-        for name in ColumnRoles.of(Table.of(X)).statics
-        if any(_correspond_one_to_one(X[name], column) for column in columns)
-        and _depend_on(fitted, X, name, baseline, rtol)
-    ]
-    if names:
-        raise AssertionError(
-            f"The columns {names} of X hold y: in {len(targets)} rows, their values "
-            "correspond one to one to those of y. Leave them out of X."
-        )
-
-
-def _depend_on(
-    fitted: Any, X: pd.DataFrame, name: Any, baseline: dict[str, Output], rtol: float
-) -> bool:
-    """Return whether an output changes if rows exchange their values of a column.
-
-    A fitted estimator may have seen a column that none of its parts takes.
-    """
-    order = np.argsort(pd.factorize(X[name], use_na_sentinel=False)[0], kind="stable")
-    donor = np.empty_like(order)
-    donor[order] = np.roll(order, len(order) // 2)  # a row of another value, if any
-    changed = X.copy()
-    changed[name] = X[name].take(donor).set_axis(X.index)
-    findings = _Findings(type(fitted).__name__, X.index, rtol)
-    rows = np.ones(len(X), bool)
-    findings.compare(baseline, compute_outputs(fitted, changed), rows, "exchanged")
-    return bool(findings.rows)
-
-
-def _correspond_one_to_one(column: pd.Series, target: pd.Series) -> bool:
-    """Return whether the values of two columns correspond one to one."""
-    n = len(target)
-    if n < _FEWEST_ROWS_WITH_LABELS:
-        return False
-    codes, levels = pd.factorize(column, use_na_sentinel=False)
-    of_target, labels = pd.factorize(target, use_na_sentinel=False)
-    n_pairs = len(np.unique(codes * len(labels) + of_target))
-    if not 1 < len(labels) == len(levels) == n_pairs:
-        return False
-    if len(labels) <= n / 2:
-        return True
-    # Values that differ from row to row always correspond one to one, in some order.
-    if not all(one.dtype.kind in "biufmM" for one in (column, target)):
-        return False
-    wanted = _ranks(target)
-    return any(
-        np.array_equal(_ranks(column, ascending), wanted, equal_nan=True)
-        for ascending in (True, False)
-    )
-
-
-def _ranks(column: pd.Series, ascending: bool = True) -> np.ndarray:
-    """Return the ranks of numbers or times, NaN where a value is missing."""
-    return column.rank(ascending=ascending).to_numpy("float64", na_value=np.nan)
-
-
-class _Findings:
-    """Outputs that changed, with the changed rows and the causes.
-
-    Parameters
-    ----------
-    name : str
-        Name of the estimator.
-    index : Index of shape (n,)
-        Labels of all rows.
-    rtol : float
-        As for `changed_rows`.
-    """
-
-    def __init__(self, name: str, index: pd.Index, rtol: float) -> None:
-        self.name = name
-        self.index = index
-        self.rtol = rtol
-        self.compared: set[str] = set()
-        self.rows: dict[str, np.ndarray] = {}
-        self.changes: dict[str, dict[str, None]] = {}
-
-    def compare(
-        self,
-        before: dict[str, Output],
-        after: dict[str, Output],
-        rows: np.ndarray,
-        change: str,
-    ) -> None:
-        """Record which outputs of some rows differ before and after a change."""
-        positions = np.flatnonzero(rows)
-        for name in {**before, **after}:
-            self.compared.add(name)
-            # An output of one call only has changed in all rows.
-            changed = np.ones(len(positions), bool)
-            if name in before and name in after:
-                both = before[name], after[name]
-                changed = changed_rows(*both, len(positions), self.rtol)
-            if changed.any():
-                self.rows.setdefault(name, np.zeros(len(rows), bool))
-                self.rows[name][positions[changed]] = True
-                self.changes.setdefault(name, {})[change] = None
-
-    def raise_if_any(self, verdict: str, reason: str) -> None:
-        """Raise an AssertionError if an output changed."""
-        if not self.rows:
-            return
-        lines = [
-            f"{self.name} {verdict}: {len(self.rows)} of {len(self.compared)} outputs "
-            f"{reason}."
-        ]
-        for name, rows in self.rows.items():
-            shown = ", ".join(map(repr, self.index[rows][:_N_ROWS_SHOWN].tolist()))
-            more = ", ..." if rows.sum() > _N_ROWS_SHOWN else ""
-            lines.append(
-                f"- {name}: {rows.sum()} of {len(rows)} rows, where "
-                f"{_listing(self.changes[name])}; rows {shown}{more}"
-            )
-        raise AssertionError("\n".join(lines))
-
-
-def _listing(changes: Iterable[str]) -> str:
-    """Join changes by "or": "x or events are deleted or added"."""
-    others = [change for change in changes if not change.startswith(_EVENTS)]
-    of_events = [c.removeprefix(_EVENTS) for c in changes if c.startswith(_EVENTS)]
-    return " or ".join(others + [_EVENTS + " or ".join(of_events)] * bool(of_events))
-
-
 def _with_compact_logs(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
     """Restrict each log to the customers of the rows; return rows and logs.
 
     Each change of the future passes over all events of a log, so that customers without
-    a row are left out.
-
-    Returns
-    -------
-    X : DataFrame
-        The same rows.
-    logs : list of (RawLog, list of str)
-        Each log that has events, with the names of its history columns.
+    a row are left out, and so are logs without events.
     """
     arrays = dict(table.histories)
     columns_of: dict[int, list[str]] = {}
@@ -362,14 +215,9 @@ def _futures(
     n_cutoffs: int | None,
     rng: np.random.RandomState,
 ) -> Iterator[tuple[list[Future], np.ndarray]]:
-    """Yield the futures of the logs at one cutoff, and the rows to check with them.
+    """Yield the futures of the logs at one cutoff, and which rows to check with them.
 
-    Returns
-    -------
-    futures : list of Future
-        For each log, the events at or after the cutoff.
-    rows : ndarray of shape (n,), bool
-        Rows with no later cutoff whose histories have none of these events.
+    These are the rows with no later cutoff whose histories have none of these events.
     """
     cutoffs = [_last_cutoffs(X, log, names) for log, names in logs]
     group = _cutoff_groups(X, logs, cutoffs)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -19,7 +16,6 @@ from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_consistent_length, check_random_state, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-import sklearn_seqcrm
 from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     Table,
@@ -37,13 +33,8 @@ from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
-from sklearn_seqcrm.model_selection._runs import (
-    Job,
-    Run,
-    each_warning_once,
-    read_run,
-    run_in_worker,
-)
+from sklearn_seqcrm.model_selection._run_jobs import run_jobs
+from sklearn_seqcrm.model_selection._runs import Job, Run, each_warning_once
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics
 
 
@@ -233,6 +224,48 @@ def compare_models(
     >>> list(comparison.differences)[2:6]
     ['difference', 'lower', 'upper', 'better']
     """
+    reference = _checked_reference(models, reference)
+    metrics = read_metrics(scoring)
+    data = _read_data(X, y, groups, params)
+    _refuse_unused(data.params, models, metrics)
+    if any(metric.known_as not in (None, "concordance") for metric in metrics):
+        refuse_times(data.y)
+    customers = customers_of(data.X, history)
+    if groups is not None:
+        customers = _group_codes(groups, len(customers))
+    splits = _folds(cv, data.X, data.y, customers)
+    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
+    is_cutoff_split = isinstance(cv, CutoffSplit)
+    cutoffs = None if is_cutoff_split else _cutoffs_and_delay(data.X, data.y, history)
+    _warn_known_futures(splits, customers, cutoffs)
+    # Fold by fold, so that an interruption leaves complete folds.
+    jobs = [
+        Job(name, number, model, *fold)
+        for number, fold in enumerate(splits)
+        for name, model in models.items()
+    ]
+    with each_warning_once():
+        runs, interrupt = run_jobs(jobs, data, metrics, n_jobs, cache, verbose)
+    complete = _complete_folds(runs, len(models), len(jobs), interrupt)
+    tests = {job.fold: job.test for job in jobs if job.fold in complete}
+    folds, n_customers = _scores_of(list(models), runs, tests, data, metrics, customers)
+    rng = check_random_state(random_state)
+    return tabulated(
+        list(models),
+        [metric.name for metric in metrics],
+        # Weights of 1: the scores of the rows as they are.
+        {fold: folds[fold].score(np.ones((1, len(tests[fold]))))[0] for fold in folds},
+        resampled_scores(list(folds.values()), n_customers, n_resamples, rng),
+        reference=reference,
+        confidence_level=float(confidence_level),
+        n_customers=n_customers,
+        runs=runs,
+        unfinished=_unfinished(jobs, runs),
+    )
+
+
+def _checked_reference(models: Mapping[str, Any], reference: str | None) -> str:
+    """Return the name of the reference, by default the first model."""
     if not models:
         raise ValueError("models must name at least one model.")
     for name, model in models.items():
@@ -244,8 +277,13 @@ def compare_models(
     reference = next(iter(models)) if reference is None else reference
     if reference not in models:
         raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
-    metrics = read_metrics(scoring)
-    of_rows = {f"params[{name!r}]": values for name, values in (params or {}).items()}
+    return reference
+
+
+def _read_data(X: Any, y: Any, groups: Any, params: Mapping[str, Any] | None) -> Data:
+    """Return rows, targets and metadata; warn where their order is another one."""
+    params = dict(params or {})
+    of_rows = {f"params[{name!r}]": values for name, values in params.items()}
     for name, values in {"y": y, "groups": groups, **of_rows}.items():
         warn_other_order(X, values, name)
     # Events and times differ in dtype: a DataFrame keeps them as they are.
@@ -253,48 +291,8 @@ def compare_models(
     with_attrs = isinstance(y, pd.Series) and bool(y.attrs)
     as_it_is = isinstance(y, pd.DataFrame) or with_attrs
     X, y = indexable(X, y if as_it_is else np.asarray(y))
-    data = Data(X, y, dict(params or {}))
-    check_consistent_length(X, *data.params.values())
-    _refuse_unused(data.params, models, metrics)
-    if any(metric.known_as not in (None, "concordance") for metric in metrics):
-        refuse_times(y)
-    customers = customers_of(X, history)
-    if groups is not None:
-        customers = _group_codes(groups, len(customers))
-    splits = _folds(cv, X, y, customers)
-    # CutoffSplit itself warns if its horizon is shorter than that of `y`.
-    is_cutoff_split = isinstance(cv, CutoffSplit)
-    cutoffs = None if is_cutoff_split else _cutoffs_and_delay(X, y, history)
-    _warn_known_futures(splits, customers, cutoffs)
-    # Fold by fold, so that an interruption leaves complete folds.
-    jobs = [
-        Job(name, number, model, *fold)
-        for number, fold in enumerate(splits)
-        for name, model in models.items()
-    ]
-    with each_warning_once():
-        runs, interrupt = _finished(jobs, data, metrics, n_jobs, cache, verbose)
-    complete = _complete_folds(runs, len(models), len(jobs), interrupt)
-    tests = {job.fold: job.test for job in jobs if job.fold in complete}
-    folds, n_customers = _scores_of(list(models), runs, tests, data, metrics, customers)
-    rng = check_random_state(random_state)
-    done = {(run.model, run.fold) for run in runs}
-    return tabulated(
-        list(models),
-        [metric.name for metric in metrics],
-        # Weights of 1: the scores of the rows as they are.
-        {fold: folds[fold].score(np.ones((1, len(tests[fold]))))[0] for fold in folds},
-        resampled_scores(list(folds.values()), n_customers, n_resamples, rng),
-        reference=reference,
-        confidence_level=float(confidence_level),
-        n_customers=n_customers,
-        runs=runs,
-        unfinished=[
-            (job.model, job.fold + 1)
-            for job in jobs
-            if (job.model, job.fold) not in done
-        ],
-    )
+    check_consistent_length(X, *params.values())
+    return Data(X, y, params)
 
 
 def _group_codes(groups: Any, n_rows: int) -> np.ndarray:
@@ -410,82 +408,6 @@ def _cutoffs_and_delay(
     return rows.cutoff, delay, clock
 
 
-# Runs ---------------------------------------------------------------------------------
-
-
-def _finished(
-    jobs: Sequence[Job],
-    data: Data,
-    metrics: Sequence[Metric],
-    n_jobs: int | None,
-    cache: str | PathLike[str] | None,
-    verbose: int,
-) -> tuple[list[Run], KeyboardInterrupt | None]:
-    """Run all jobs; return the finished runs, and the interruption if there was one."""
-    runs: list[Run] = []
-
-    def add(run: Run, source: str) -> None:
-        runs.append(run)
-        if verbose:
-            print(
-                f"[{len(runs):>{len(str(len(jobs)))}}/{len(jobs)}] {run.model}, "
-                f"fold {run.fold + 1} {source}: fit {run.fit_seconds:.1f} s, "
-                f"predict {run.predict_seconds:.1f} s",
-                flush=True,
-            )
-
-    paths: list[Path | None] = [None] * len(jobs)
-    if cache is not None:
-        tables = [data.X, data.y, *data.params, *data.params.values()]
-        contents = [part for table in tables for part in _contents(table)]
-        digest = joblib.hash((sklearn_seqcrm.__version__, *contents))
-        paths = [job.path(Path(cache), digest) for job in jobs]
-    to_do = []
-    try:
-        # Runs are read here and not in workers, to which only the others are sent.
-        for job, path in zip(jobs, paths, strict=True):
-            run = None
-            if path is not None:
-                run = read_run(job, path, metrics, data.take(job.test))
-            if run is None:
-                args = os.getpid(), job, data, metrics, path
-                to_do.append(joblib.delayed(run_in_worker)(*args))
-            else:
-                add(run, "read from cache")
-        # A generator: each run is reported and kept as soon as it is done.
-        done = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(to_do)
-        for run, own in done:
-            for text, category in own:
-                warnings.warn(text, category, stacklevel=user_stacklevel())
-            add(run, "done")
-    except KeyboardInterrupt as interrupt:
-        return runs, interrupt
-    return runs, None
-
-
-def _contents(table: Any) -> list[Any]:
-    """Return the parts of X or y that the key of a run depends on.
-
-    A DataFrame is taken column by column: pandas pickles a whole one differently once
-    rows have been taken of it, and text once it was copied. The key depends on
-    the attrs, because models may depend on the horizon that those of a target hold.
-    """
-    if isinstance(table, pd.Series):
-        return [np.asarray(table), dict(table.attrs)]
-    if not isinstance(table, pd.DataFrame):
-        return [table]
-    columns = [_plain(table.iloc[:, place]) for place in range(table.shape[1])]
-    return [table.index, list(table.columns), dict(table.attrs), *columns]
-
-
-def _plain(column: pd.Series) -> Any:
-    """Return a column of NumPy's dtypes or text as a NumPy array."""
-    if isinstance(column.dtype, np.dtype | pd.StringDtype):
-        is_text = isinstance(column.dtype, pd.StringDtype)
-        return np.ascontiguousarray(column.to_numpy(object if is_text else None))
-    return column.array
-
-
 def _complete_folds(
     runs: Sequence[Run], n_models: int, n_jobs: int, interrupt: BaseException | None
 ) -> list[int]:
@@ -504,6 +426,14 @@ def _complete_folds(
             stacklevel=user_stacklevel(),
         )
     return complete
+
+
+def _unfinished(jobs: Sequence[Job], runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Return the models and folds, from 1, of the jobs without a run."""
+    done = {(run.model, run.fold) for run in runs}
+    return [
+        (job.model, job.fold + 1) for job in jobs if (job.model, job.fold) not in done
+    ]
 
 
 def _scores_of(

@@ -24,7 +24,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import saturating_add
+from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 
@@ -295,31 +295,33 @@ class CutoffSplit(BaseCrossValidator):
                 "X.loc[y.index] are the others."
             )
         clock = array.log.timeline.clock
-        lengths = {"horizon": self.horizon, "gap": self.gap}
-        if self.horizon is None:
-            if clock.duration(self.gap, "gap") > 0:
-                raise ValueError(
-                    f"gap={self.gap!r} needs a horizon, and horizon=None uses both "
-                    "of the target. Pass horizon=..., too, or leave gap out."
-                )
-            try:
-                lengths = known_horizon(y)
-            except NoForwardSplitError as reason:
-                raise ValueError(
-                    f"CutoffSplit needs a horizon, and {reason}. Pass horizon=..."
-                ) from None
-        clock.duration(lengths["horizon"], "horizon", positive=True)
-        if self.horizon is not None:
-            given = (
-                lengths
-                if clock.duration(self.gap, "gap")
-                else {"horizon": self.horizon}
-            )
-            when = "at the first cutoff of the test"
-            warn_short_horizon(clock, given, y, when)
+        lengths = self._lengths(y, clock)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
         return array, lengths
+
+    def _lengths(self, y: Any, clock: Clock) -> dict[str, Any]:
+        """Return the horizon and the gap: the parameters, or those of the target."""
+        has_gap = clock.duration(self.gap, "gap") > 0
+        if self.horizon is not None:
+            lengths = {"horizon": self.horizon, "gap": self.gap}
+            clock.duration(self.horizon, "horizon", positive=True)
+            given = lengths if has_gap else {"horizon": self.horizon}
+            warn_short_horizon(clock, given, y, "at the first cutoff of the test")
+            return lengths
+        if has_gap:
+            raise ValueError(
+                f"gap={self.gap!r} needs a horizon, and horizon=None uses both "
+                "of the target. Pass horizon=..., too, or leave gap out."
+            )
+        try:
+            lengths = known_horizon(y)
+        except NoForwardSplitError as reason:
+            raise ValueError(
+                f"CutoffSplit needs a horizon, and {reason}. Pass horizon=..."
+            ) from None
+        clock.duration(lengths["horizon"], "horizon", positive=True)
+        return lengths
 
     def _folds(
         self, array: HistoryArray, lengths: dict[str, Any]

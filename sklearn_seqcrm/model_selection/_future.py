@@ -45,16 +45,10 @@ class Future(NamedTuple):
 
     @classmethod
     def of(cls, log: RawLog, cutoff: float, arrays: Sequence[HistoryArray]) -> Future:
-        """Find the future of all customers at a cutoff.
+        """Find the future of all customers at a cutoff, in a log that has events.
 
-        Parameters
-        ----------
-        log : RawLog
-            A log with at least one event.
-        cutoff : int or float
-            The cutoff on the time axis of the log.
-        arrays : sequence of HistoryArray
-            Views of the log by rows at the cutoff, whose visible events are no future.
+        `arrays` are views of the log by rows at the cutoff, whose visible events are no
+        future.
         """
         timeline = log.timeline
         everyone = np.arange(log.n_customers)
@@ -72,11 +66,8 @@ class Future(NamedTuple):
     def deleted(self) -> RawLog:
         """Return the log as it was at the cutoff.
 
-        Returns
-        -------
-        RawLog
-            Log without later events, without customers who have no earlier event, and
-            without levels of categories that no earlier event has.
+        It has no later events, no customers without an earlier event, and no levels of
+        categories that no earlier event has.
         """
         timeline = self.log.timeline
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
@@ -94,13 +85,7 @@ class Future(NamedTuple):
         return self.log.take(kept, index).trimmed()
 
     def rewritten(self) -> RawLog | None:
-        """Return the log with other times and fields in all later events.
-
-        Returns
-        -------
-        RawLog or None
-            Log of as many events of each customer; None if there is no later event.
-        """
+        """Return the log with other times and fields in later events; None without."""
         timeline = self.log.timeline
         future, _ = ranges(self.begin, timeline.offsets[1:])
         if not len(future):
@@ -119,16 +104,9 @@ class Future(NamedTuple):
     def added(self, rng: np.random.RandomState) -> RawLog:
         """Return the log with three more later events of every customer.
 
-        Parameters
-        ----------
-        rng : RandomState
-            Chooses the events whose fields they get.
-
-        Returns
-        -------
-        RawLog
-            The first added event is at the earliest possible time; the second has
-            unseen levels of categories where such a level exists.
+        The first is at the earliest possible time, and the second has unseen levels of
+        categories where such a level exists. `rng` chooses the events whose fields they
+        get.
         """
         log, timeline, step = self.log, self.log.timeline, self._step()
         everyone = np.arange(log.n_customers)
@@ -150,19 +128,9 @@ class Future(NamedTuple):
         return log.with_events(self._timeline(offsets, times[order]), columns)
 
     def views_of(self, log: RawLog, array: HistoryArray) -> HistoryArray:
-        """Return the same views of a log with another future.
+        """Return the same views of one of the logs above.
 
-        Parameters
-        ----------
-        log : RawLog
-            One of the logs above.
-        array : HistoryArray of shape (n,)
-            Views of the log of this future, in which none of it is visible.
-
-        Returns
-        -------
-        HistoryArray of shape (n,)
-            Rows with the same events.
+        In `array`, (n,), which views the log of this future, none of it is visible.
         """
         rows = array.rows
         old, new = self.log.timeline, log.timeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -87,57 +87,26 @@ def tabulated(
 ) -> ModelComparison:
     """Build the tables of a comparison.
 
-    Parameters
-    ----------
-    models, metrics : sequence of str
-        Names.
-    scores : dict of int to ndarray of shape (n_models, n_metrics)
-        Scores by fold, from 0.
-    resampled : ndarray of shape (n_resamples, n_models, n_metrics)
-        Means over folds on bootstrap samples of the customers.
-    reference, confidence_level, n_customers, unfinished : object
-        As in `ModelComparison`.
-    runs : sequence of Run
-        All runs that are done.
-
-    Returns
-    -------
-    ModelComparison
-        Four tables.
+    `scores` by fold, from 0, are of shape (n_models, n_metrics); `resampled`,
+    (n_resamples, n_models, n_metrics), are means over folds on samples of the
+    customers; `runs` are those that are done. Other arguments are those of
+    `ModelComparison`.
     """
-
-    def table(name: str, which: list[int], mean: Any, samples: Any) -> pd.DataFrame:
-        """A row for each of some models and each metric, with its interval."""
-        ends = [
-            interval(samples[:, i, j], confidence_level, n_customers)
-            for i in which
-            for j in range(len(metrics))
-        ]
-        lower, upper = np.array(ends).reshape(-1, 2).T
-        n_defined = np.isfinite(samples).sum(axis=0)[which].ravel()
-        n_better = (samples > 0).sum(axis=0)[which].ravel()
-        columns = {
-            "model": np.repeat(np.array(models, dtype=object)[which], len(metrics)),
-            "metric": np.tile(np.array(metrics, dtype=object), len(which)),
-            name: mean[which].ravel(),
-            "lower": lower,
-            "upper": upper,
-            "better": n_better / np.maximum(n_defined, 1),
-            "n_resamples": n_defined,
-        }
-        return pd.DataFrame(columns)
-
     mean, at = np.mean(list(scores.values()), axis=0), models.index(reference)
-    everyone = list(range(len(models)))
-    others = [i for i in everyone if i != at]
+    others = [i for i in range(len(models)) if i != at]
     # Paired: both scores of a difference are of the same sample, so that what makes a
     # sample easy or hard for all models cancels.
     paired = resampled - resampled[:, [at]]
-    summary = table("score", everyone, mean, resampled)
+    intervals = partial(
+        _table, metrics, confidence_level=confidence_level, n_customers=n_customers
+    )
+    summary = intervals("score", models, mean, resampled)
+    names = [models[i] for i in others]
+    difference = (mean - mean[at])[others]
     ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
     runs_table = pd.DataFrame(ordered, columns=Run._fields).drop(columns="outputs")
     return ModelComparison(
-        differences=table("difference", others, mean - mean[at], paired),
+        differences=intervals("difference", names, difference, paired[:, others]),
         summary=summary[["model", "metric", "score", "lower", "upper"]],
         scores=_scores_table(models, metrics, scores),
         runs=runs_table.assign(fold=runs_table["fold"] + 1),
@@ -146,6 +115,41 @@ def tabulated(
         n_customers=n_customers,
         unfinished=unfinished,
     )
+
+
+def _table(
+    metrics: Sequence[str],
+    name: str,
+    models: Sequence[str],
+    mean: np.ndarray,
+    samples: np.ndarray,
+    *,
+    confidence_level: float,
+    n_customers: int,
+) -> pd.DataFrame:
+    """Return a row for each model and metric: a mean called `name`, and its interval.
+
+    `mean` is of shape (n_models, n_metrics), `samples` of (n_resamples, n_models,
+    n_metrics).
+    """
+    ends = [
+        interval(samples[:, i, j], confidence_level, n_customers)
+        for i in range(len(models))
+        for j in range(len(metrics))
+    ]
+    lower, upper = np.array(ends).reshape(-1, 2).T
+    n_defined = np.isfinite(samples).sum(axis=0).ravel()
+    n_better = (samples > 0).sum(axis=0).ravel()
+    columns = {
+        "model": np.repeat(np.array(models, dtype=object), len(metrics)),
+        "metric": np.tile(np.array(metrics, dtype=object), len(models)),
+        name: mean.ravel(),
+        "lower": lower,
+        "upper": upper,
+        "better": n_better / np.maximum(n_defined, 1),
+        "n_resamples": n_defined,
+    }
+    return pd.DataFrame(columns)
 
 
 def _scores_table(

@@ -54,21 +54,11 @@ class Output(NamedTuple):
 
 
 def compute_outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
-    """Compute all outputs of a fitted estimator.
+    """Compute all outputs of a fitted estimator that has at least one of `METHODS`.
 
-    Parameters
-    ----------
-    fitted : estimator
-        An estimator with at least one of `METHODS`.
-    X : DataFrame of shape (n, n_columns)
-        Rows.
-
-    Returns
-    -------
-    dict of str to Output
-        Outputs by method, then by column or class. Columns with the same name get their
-        position, such as ``'a' (column 0)``. An encoded history has one output for each
-        of its channels, codes and row features.
+    Their names are the method, then the column or class. Columns with the same name get
+    their position, such as ``'a' (column 0)``. An encoded history has one output for
+    each of its channels, codes and row features.
     """
     return {
         f"{method}{name}": output
@@ -81,22 +71,10 @@ def compute_outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
 
 
 def changed_rows(before: Output, after: Output, n_rows: int, rtol: float) -> np.ndarray:
-    """Return which rows of an output differ between two calls.
+    """Return which rows of an output differ between two calls, (n_rows,).
 
-    Parameters
-    ----------
-    before, after : Output
-        The same output of both calls.
-    n_rows : int
-        Number of rows.
-    rtol : float
-        Tolerance; see `_tolerance`.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), bool
-        True where a value or the number of values differs. Padding to another length
-        is no difference; see `_changed_steps`.
+    They differ if a value or the number of values does, see `_tolerance`. Padding to
+    another length is no difference, see `_changed_steps`.
     """
     pairs = zip(before.shape, after.shape, strict=False)
     axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]

@@ -85,19 +85,7 @@ class Job(NamedTuple):
     ) -> Run:
         """Fit the model, and compute all outputs that the metrics need.
 
-        Parameters
-        ----------
-        data : Data
-            All rows.
-        metrics : sequence of Metric
-            Scores.
-        path : Path or None, default=None
-            File to write the run to.
-
-        Returns
-        -------
-        Run
-            Outputs, times and memory.
+        Returns outputs, times and memory, which are written to a file at `path`.
         """
         train, test = data.take(self.train), data.take(self.test)
         try:

@@ -132,25 +132,7 @@ class Metric(NamedTuple):
 
 
 def read_metrics(scoring: Any) -> list[Metric]:
-    """Return the scores that `scoring` names, in any form that scikit-learn takes.
-
-    Parameters
-    ----------
-    scoring : str, callable, list of str, or dict of str to either
-        Scores.
-
-    Returns
-    -------
-    list of Metric
-        One for each score.
-
-    Raises
-    ------
-    TypeError
-        If it is something else, such as a metric instead of a scorer.
-    ValueError
-        If there is no score, or a name is unknown.
-    """
+    """Return the scores that `scoring` names, in any form that scikit-learn takes."""
     named: dict[str, Any]
     if isinstance(scoring, str):
         named = {scoring: scoring}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import copy
-from itertools import islice
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -37,7 +36,6 @@ from sklearn_seqcrm._columns import (
     warn_other_order,
     with_attrs_of,
 )
-from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
@@ -56,12 +54,8 @@ from sklearn_seqcrm._treatments import (
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
-from sklearn_seqcrm.uplift._cross_fitting import (
-    Fold,
-    UpliftRows,
-    customer_folds,
-    read_splits,
-)
+from sklearn_seqcrm.uplift._bootstrap import fit_sample, folds_of
+from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, read_splits
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 
@@ -69,9 +63,6 @@ _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Differences between arms are small beside differences between customers: small trees
 # overfit less, and no rows of training customers are drawn for early stopping.
 _SMALL_TREES = {"learning_rate": 0.05, "max_leaf_nodes": 5, "early_stopping": False}
-
-# Two customers of an arm are both in half of the samples.
-_MOST_DRAWS = 100
 
 
 class BaseUplift(BaseEstimator, ABC):
@@ -223,11 +214,11 @@ class BaseUplift(BaseEstimator, ABC):
         if learner.needs_folds and not isinstance(cv, Integral):
             cv = read_splits(cv, everyone)
         self.learner_ = learner(models)
-        self.learner_.fit(rows, _folds(learner, models, rows, cv, seeds[0]))
+        self.learner_.fit(rows, folds_of(learner, models, rows, cv, seeds[0]))
         # Fits within a process of a bootstrap sample run one after the other.
         again = self._models(*given, None)
         self.bootstraps_: list[Learner] = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_sample)(learner, again, rows, cv, seed, number)
+            delayed(fit_sample)(learner, again, rows, cv, seed, number)
             for number, seed in enumerate(seeds[1:], start=1)
         )
 
@@ -497,67 +488,6 @@ def _ordered_customers(X: Any) -> np.ndarray:
     least = np.zeros(customers.max(initial=-1) + 1, dtype="int64")
     np.minimum.at(least, customers, hashes)
     return least.argsort(kind="stable").argsort()[customers]
-
-
-def _folds(
-    learner: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
-) -> list[Fold]:
-    """Return the folds of the cross-fitting, none if the learner needs none."""
-    if not learner.needs_folds:
-        return []
-    rng = np.random.RandomState(seed)
-    return customer_folds(rows, cv, models.n_arms, rng)
-
-
-def _fit_sample(
-    learner: type[Learner],
-    models: Models,
-    rows: UpliftRows,
-    cv: Any,
-    seed: int,
-    number: int,
-) -> Learner:
-    """Fit on customers drawn with replacement, each with all of their rows.
-
-    Samples in which an arm has no rows, or none to fit on in a fold, are drawn again.
-    """
-    rng = np.random.RandomState(seed)
-    fitted = learner(models.with_seeds(rng))
-    reason = ""
-    for sample in islice(_samples(rows, rng), _MOST_DRAWS):
-        absent = np.setdiff1d(np.arange(models.n_arms), sample.arms)
-        if len(absent):
-            reason = f"No row has the treatments {models.labels[absent].tolist()}."
-            continue
-        try:
-            folds = _folds(learner, models, sample, cv, rng.randint(2**31 - 1))
-        except ValueError as error:
-            reason = str(error)
-            continue
-        fitted.fit(sample, folds)
-        return fitted
-    sizes = [
-        len(np.unique(rows.customers[rows.arms == a])) for a in range(models.n_arms)
-    ]
-    raise ValueError(
-        f"Bootstrap sample {number} lacks a treatment in {_MOST_DRAWS} draws of "
-        "customers; the numbers of customers are "
-        f"{dict(zip(models.labels.tolist(), sizes, strict=True))}. Leave out rare "
-        f"treatments, use fewer folds, or set n_bootstraps to 0. Last draw: {reason}"
-    )
-
-
-def _samples(rows: UpliftRows, rng: np.random.RandomState) -> Iterator[UpliftRows]:
-    """Yield samples of customers, drawn with replacement."""
-    # A customer who is drawn twice keeps their number, so that both copies are in one
-    # fold of the cross-fitting.
-    _, codes = np.unique(rows.customers, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    n_customers = codes.max() + 1
-    while True:
-        drawn = rng.randint(n_customers, size=n_customers)
-        index, _ = ranges(*np.searchsorted(codes[order], [drawn, drawn + 1]))
-        yield rows.take(order[index])
 
 
 def _read_propensities(given: Any, weight: np.ndarray, labels: Any) -> np.ndarray:

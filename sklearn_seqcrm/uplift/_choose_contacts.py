@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -212,9 +212,9 @@ def choose_contacts(
     lower, upper = np.nan, np.nan
     if effect_samples is not None:
         sampled = _samples(effect_samples, effects.shape)[:, rows, chosen]
-        totals = sampled @ values[rows] - contacts["cost"].sum()
+        profit_samples = sampled @ values[rows] - contacts["cost"].sum()
         tail = (1 - confidence_level) / 2
-        lower, upper = np.quantile(totals, [tail, 1 - tail])
+        lower, upper = np.quantile(profit_samples, [tail, 1 - tail])
     profit = float(contacts["profit"].sum())
     optimality_gap = _optimality_gap(plan, profit)
     return Bunch(
@@ -389,31 +389,42 @@ def _limits(
     if isinstance(capacity, pd.Series):
         capacity = _by_name(capacity)
     if isinstance(capacity, Mapping):
-        channels = in_order_of_arms(channels, treatments, "channels")
-        channel = treatments if channels is None else np.asarray(pd.Series(channels))
-        if len(channel) != len(treatments):
-            raise ValueError(
-                f"channels must name the channel of each of {len(treatments)} "
-                f"treatments; got {channel.tolist()}."
-            )
-        for name, most in capacity.items():
-            uses = channel == name
-            if not np.any(uses):
-                raise ValueError(
-                    f"capacity names {name!r}, which is none of {channel.tolist()}. "
-                    "Pass one number to limit all contacts, or name the treatments by "
-                    "treatments=, no contact first."
-                )
-            if isinstance(most, bool) or not isinstance(most, Integral) or most < 0:
-                raise ValueError(
-                    f"capacity of {name!r} must be an integer of at least 0; got "
-                    f"{most!r}."
-                )
-            used = np.broadcast_to(uses.astype(float), costs.shape)
-            limits.append(Limit(used, float(most)))
+        limits += _limits_of_channels(costs.shape, capacity, treatments, channels)
     elif capacity is not None:
         limits.append(Limit(np.broadcast_to(1.0, costs.shape), float(capacity)))
     return limits
+
+
+def _limits_of_channels(
+    shape: tuple[int, ...],
+    capacity: Mapping[Any, int],
+    treatments: np.ndarray,
+    channels: Any,
+) -> Iterator[Limit]:
+    """Yield the limit of each channel that `capacity` names; `shape` is that of costs.
+
+    Without `channels`, each treatment is a channel of its own.
+    """
+    channels = in_order_of_arms(channels, treatments, "channels")
+    channel = treatments if channels is None else np.asarray(pd.Series(channels))
+    if len(channel) != len(treatments):
+        raise ValueError(
+            f"channels must name the channel of each of {len(treatments)} "
+            f"treatments; got {channel.tolist()}."
+        )
+    for name, most in capacity.items():
+        uses = channel == name
+        if not np.any(uses):
+            raise ValueError(
+                f"capacity names {name!r}, which is none of {channel.tolist()}. "
+                "Pass one number to limit all contacts, or name the treatments by "
+                "treatments=, no contact first."
+            )
+        if isinstance(most, bool) or not isinstance(most, Integral) or most < 0:
+            raise ValueError(
+                f"capacity of {name!r} must be an integer of at least 0; got {most!r}."
+            )
+        yield Limit(np.broadcast_to(uses.astype(float), shape), float(most))
 
 
 def _by_name(capacity: pd.Series) -> dict[Any, Any]:

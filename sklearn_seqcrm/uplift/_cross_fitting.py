@@ -59,31 +59,12 @@ Fold = tuple[np.ndarray, np.ndarray]
 def customer_folds(
     rows: UpliftRows, cv: Any, n_arms: int, rng: np.random.RandomState
 ) -> list[Fold]:
-    """Make folds in which no customer is in both parts.
+    """Make folds, of positions to fit on and to predict, without common customers.
 
-    Parameters
-    ----------
-    rows : UpliftRows
-        Rows.
-    cv : int or list of (ndarray, ndarray) of int64
-        Number of folds of customers, or those of `read_splits`.
-    n_arms : int
-        Number of treatments.
-    rng : RandomState
-        Draws the customers of the folds.
-
-    Returns
-    -------
-    list of (ndarray, ndarray) of int64
-        Positions to fit on and to predict. With splits whose parts have customers
-        in common, each of its folds becomes three: a third of the customers is
-        predicted by models of the others.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer customers than folds, or an arm has no rows to fit on in a
-        fold, or none that a fold predicts.
+    `cv` is a number of folds, or the splits of `read_splits`. Splits whose parts have
+    customers in common become three folds each: a third of the customers is predicted
+    by models of the others. Raises a ValueError if there are fewer customers than
+    folds, or an arm has no rows to fit on in a fold, or none that a fold predicts.
     """
     if isinstance(cv, Integral):
         number = _numbered(rows, int(cv), rng)
@@ -140,22 +121,10 @@ def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.
 
 
 def read_splits(cv: Any, rows: UpliftRows) -> list[Fold]:
-    """Return the folds of a splitter, or of an iterable of splits.
+    """Return the folds of a splitter, or of an iterable of splits, as positions.
 
     They are those of all rows of the user, also of rows without weight, once for all
     samples of customers: splits may be given by position, as in `PredefinedSplit`.
-
-    Parameters
-    ----------
-    cv : splitter or iterable of splits
-        Folds of rows.
-    rows : UpliftRows
-        All rows that the user gave.
-
-    Returns
-    -------
-    list of (ndarray, ndarray) of int64
-        Positions among these rows, to fit on and to predict.
     """
     parts = cv
     if hasattr(cv, "split"):
@@ -190,20 +159,10 @@ def _of_splits(
 
 
 def customer_groups(rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:
-    """Divide customers into groups that follow the folds of the cross-fitting.
+    """Divide customers into at most 3 groups that follow the folds.
 
-    Parameters
-    ----------
-    rows : UpliftRows
-        Rows.
-    folds : sequence of (ndarray, ndarray)
-        Folds of `customer_folds`.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Group of each row, at most 3: that of the first fold which predicts a row of
-        the customer, modulo 3. Customers that no fold predicts are in the last group.
+    The group of each row, (n,), is the first fold which predicts a row of the customer,
+    modulo 3. Customers that no fold predicts are in the last group.
     """
     _, codes = np.unique(rows.customers, return_inverse=True)
     first = np.full(codes.max(initial=-1) + 1, len(folds))
@@ -246,23 +205,9 @@ def cross_fit(
 ) -> list[tuple[list[Any], np.ndarray]]:
     """Fit models of each fold, and predict its other rows.
 
-    Parameters
-    ----------
-    nuisances : sequence of Nuisance
-        The models.
-    rows : UpliftRows
-        Rows.
-    folds : sequence of (ndarray, ndarray)
-        Folds of `customer_folds`.
-    n_jobs : int or None
-        Number of models that are fitted at a time.
-
-    Returns
-    -------
-    list of (list, ndarray)
-        For each nuisance the fitted models of all folds, and the predictions of the
-        rows: NaN for rows that no fold predicts, the mean over folds of those that
-        several predict.
+    Returns for each nuisance the fitted models of all folds, and the predictions of the
+    rows: NaN for rows that no fold predicts, the mean over folds of those that several
+    predict.
     """
     n = len(rows.outcome)
     jobs = [

@@ -63,17 +63,8 @@ class Plan(NamedTuple):
 def solve(profit: np.ndarray, limits: list[Limit]) -> Plan:
     """Choose at most one treatment of each customer, for the highest profit.
 
-    Parameters
-    ----------
-    profit : ndarray of shape (n, n_treatments)
-        Profit of each contact.
-    limits : list of Limit
-        Limited resources.
-
-    Returns
-    -------
-    Plan
-        The best choice, or a good one with a bound.
+    `profit` is that of each contact, (n, n_treatments). Returns the best choice, or a
+    good one with a bound.
     """
     free = np.zeros(len(limits))
     problem = _Problem(profit, limits)
@@ -176,12 +167,9 @@ def _hull_increments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Walk along the upper convex hulls of all customers at once.
 
-    Returns
-    -------
-    row, option : ndarray of shape (n_increments,), int64
-        Customer, and the treatment that the increment leads to.
-    gained, spent : ndarray of shape (n_increments,)
-        Additional profit, above 0, and use, at least 0.
+    Returns arrays of shape (n_increments,): the customer, the treatment that an
+    increment leads to, its additional profit, above 0, and its additional use, at least
+    0.
     """
     active = np.flatnonzero((profit > 0).any(axis=1))
     at_profit, at_used = np.zeros(len(active)), np.zeros(len(active))

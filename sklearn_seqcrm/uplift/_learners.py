@@ -159,15 +159,8 @@ class _EffectLearner(Learner):
     ) -> None:
         """Fit the models of effects of each arm.
 
-        Parameters
-        ----------
-        rows : UpliftRows
-            Rows.
-        folds : list of (ndarray, ndarray)
-            Folds of the cross-fitting.
-        targets : sequence of (ndarray, ndarray, ndarray or None)
-            For each arm but control: positions of the n_used rows to fit on, their
-            pseudo-outcomes and their weights, each of shape (n_used,).
+        `targets` has for each arm but control the positions of the n_used rows to fit
+        on, their pseudo-outcomes and their weights, each of shape (n_used,).
         """
         group = np.zeros(len(rows.arms), dtype="int64")
         if self.models.calibrates:

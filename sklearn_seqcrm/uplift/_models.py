@@ -243,16 +243,9 @@ class Models:
     def fit_effect(
         self, rows: UpliftRows, pseudo: np.ndarray, weight: np.ndarray | None = None
     ) -> Any:
-        """Return a fitted model of effects.
+        """Return a model of effects, fitted to pseudo-outcomes, (n,).
 
-        Parameters
-        ----------
-        rows : UpliftRows
-            Rows.
-        pseudo : ndarray of shape (n,)
-            Pseudo-outcomes.
-        weight : ndarray of shape (n,) or None
-            Weights of the method; those of the rows multiply them.
+        `weight` (n,) has the weights of the method; those of the rows multiply them.
         """
         own = self._weight(rows)
         if own is not None:

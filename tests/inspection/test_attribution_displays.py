@@ -21,7 +21,7 @@ from sklearn_seqcrm.inspection import (
     HistoryImportanceDisplay,
     event_attributions,
 )
-from sklearn_seqcrm.inspection._history_display import _title
+from sklearn_seqcrm.inspection._history_display_data import title_of
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.testing._small_data import make_y
 from sklearn_seqcrm.uplift import UpliftRegressor
@@ -73,7 +73,7 @@ def test_no_backslash_is_shown(parse_math):
 
 def test_a_title_has_one_space_before_an_underscore():
     output = pd.Series({"target": "_y", "output": 0.5, "baseline": np.nan})
-    title = _title("_x", output, "probability")
+    title = title_of("_x", output, "probability")
     assert title == "Customer _x\nprobability of class _y = 0.5"
 
 

@@ -15,7 +15,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import (
     ChannelAttributionDisplay,
-    _explained,
+    _explained_quantity,
     channel_attribution,
     first_touch_credit,
     last_touch_credit,
@@ -97,7 +97,7 @@ def test_exact_values_against_all_orders(X):
 
 def test_drawn_orders(X, monkeypatch):
     model = Worth().fit(X)
-    monkeypatch.setattr(_explained, "_MAX_EVENTS", 40)
+    monkeypatch.setattr(_explained_quantity, "_MAX_EVENTS", 40)
     found = channel_attribution(model, X, "channel", max_exact=1, n_orders=200)
     np.testing.assert_allclose(found.credit, by_hand(X), atol=0.35)
     sums = found.credit.sum(axis=1)

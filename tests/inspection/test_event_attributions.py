@@ -5,21 +5,25 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
+from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.inspection import _explained, event_attributions
+from sklearn_seqcrm.inspection import _explained_quantity, event_attributions
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_y
 from tests.inspection.models import (
     COLUMNS,
     METHODS,
+    SMALL,
     assert_complete,
     log_odds,
     network,
@@ -263,6 +267,20 @@ def test_exposures(X):
     np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("wrap", ["rate", "search", "hybrid"])
+def test_exposures_are_never_missing(X, wrap):
+    X = X[["who", "at", "history"]].assign(years=1.5, other=np.arange(len(X)))
+    trees = HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=2)
+    model = RateRegressor(make_pipeline(HistoryAggregator(), trees), "years")
+    if wrap == "search":
+        model = GridSearchCV(model, {"exposure": ["years"]}, cv=2)
+    elif wrap == "hybrid":
+        lstm = LSTMRegressor(loss="poisson", exposure="years", **SMALL)
+        model = make_hybrid(lstm)
+    found = event_attributions(model.fit(X, np.arange(len(X))), X)
+    assert set(found["field"]) == {"event", "other"}
+
+
 def test_survival_networks(X):
     y = pd.DataFrame(
         {"event": np.arange(len(X)) % 3 > 0, "time": 1.0 + np.arange(len(X))}
@@ -361,7 +379,7 @@ def test_numbers_as_times_and_chunks(monkeypatch):
     model = make_pipeline(FunctionTransformer(spent), LinearRegression())
     model.fit(X, spent(X)["amount"])
     whole = event_attributions(model, X)
-    monkeypatch.setattr(_explained, "_MAX_EVENTS", 30)
+    monkeypatch.setattr(_explained_quantity, "_MAX_EVENTS", 30)
     found = event_attributions(model, X, n_jobs=1)
     pd.testing.assert_frame_equal(found, whole)
     lines = found[found["position"].notna()]
@@ -378,7 +396,7 @@ def test_processes_get_a_log_of_their_own_customers(X, boosting, monkeypatch):
     def pickled(function):
         return lambda *given: pickle.loads(pickle.dumps((function, given, {})))
 
-    monkeypatch.setattr(_explained, "delayed", pickled)
+    monkeypatch.setattr(_explained_quantity, "delayed", pickled)
     for by, found in zip(("event", "field"), expected, strict=True):
         pd.testing.assert_frame_equal(event_attributions(boosting, some, by=by), found)
 

@@ -211,6 +211,19 @@ def test_displays_of_one_of_two_histories(X):
     assert shown.norms.at[1, "lstm"] == flow.query("age == 1")["norm"].median()
 
 
+def test_gates_of_a_row_by_position(X):
+    model = network(X)
+    for row, match in [(5, "row=5 is none of the 5 rows"), (-6, "row=-6 is none")]:
+        with pytest.raises(IndexError, match=match):
+            GateDisplay.from_estimator(model, X, row)
+    with pytest.raises(TypeError, match="row must be an integer"):
+        GateDisplay.from_estimator(model, X, True)
+    last = GateDisplay.from_estimator(model, X, -1)
+    assert (last.gates["row"] == 4).all()
+    with pytest.raises(ValueError, match="Row 1 has no events"):
+        GateDisplay.from_estimator(model, X, -4)
+
+
 def test_displays(X):
     model = network(X)
     display = GateDisplay.from_estimator(model, X, 2)

@@ -118,3 +118,9 @@ def test_options_of_the_curve():
     )
     (line,) = shown.ax_.get_lines()
     assert (line.get_color(), line.get_label()) == ("red", "own")
+
+
+def test_errors_name_the_public_function():
+    wanted = "'n_bins' parameter of CalibrationByDecileDisplay.from_predictions must be"
+    with pytest.raises(ValueError, match=wanted):
+        CalibrationByDecileDisplay.from_predictions(Y, X[:, 0], n_bins=0)

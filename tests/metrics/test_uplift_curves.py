@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm.metrics import (
@@ -355,6 +356,20 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     error = values.std() / np.sqrt(200)
     assert found.standard_error == pytest.approx(error, rel=0.06)
     assert found.upper - found.score == pytest.approx(1.97 * error, rel=0.1)
+
+
+def test_bootstrap_intervals_have_students_quantiles():
+    """With eight customers, the normal quantile is 17% smaller."""
+    values = np.random.default_rng(0).normal(size=8)
+    found = bootstrap_interval(
+        lambda values, sample_weight: np.average(values, weights=sample_weight),
+        values,
+        n_resamples=400,
+        random_state=0,
+    )
+    tail = stats.norm.cdf(stats.t.ppf(0.025, 7) * np.sqrt(8 / 7))
+    expected = np.quantile(found.samples, [tail, 1 - tail])
+    assert_allclose([found.lower, found.upper], expected, rtol=1e-9)
 
 
 def test_bootstrap_of_a_metric_that_returns_no_number():

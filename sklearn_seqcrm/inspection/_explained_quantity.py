@@ -1,85 +1,21 @@
-"""The explained quantity of a model, and the rows for which it is computed."""
+"""The explained quantity of a model: a number for each row, and for its copies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import Table, check_raw, one_history
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.inspection._explained_rows import with_column
 from sklearn_seqcrm.inspection._perturbations import RowCopies, RowEvents
-
-
-class ExplainedRows(NamedTuple):
-    """Rows, and the history column whose events are perturbed.
-
-    Parameters
-    ----------
-    frame : DataFrame of shape (n, n_columns)
-        The rows, with histories as history columns.
-    name : str
-        Name of the history column.
-    array : HistoryArray of shape (n,)
-        Its raw histories, none of them missing.
-    """
-
-    frame: pd.DataFrame
-    name: Any
-    array: HistoryArray
-
-    @classmethod
-    def of(cls, estimator: Any, X: Any, history: Any, caller: str) -> Self:
-        """Validate the rows for which the output of a fitted estimator is explained.
-
-        Parameters
-        ----------
-        estimator : fitted estimator
-            An estimator that takes raw `X`.
-        X : DataFrame of shape (n, n_columns)
-            Rows.
-        history : str or None
-            Name of the history column; None: the only one.
-        caller : str
-            Public function to name in errors.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        KeyError, TypeError, ValueError
-            If there is no such column, or its histories are encoded or missing.
-        """
-        check_is_fitted(estimator)
-        table = Table.of(X).refuse_no_rows(caller)
-        name, array = named_history(table, history)
-        return cls(table.frame, name, check_raw(array, caller))
-
-
-def _last_step(estimator: Any) -> Any:
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
-
-
-def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
-    """Return the name and the histories of a column; None for the only one."""
-    array = one_history(table.frame, history)
-    return next((name, one) for name, one in table.histories.items() if one is array)
-
-
-def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:
-    """Replace the values of one column, whose name need not be text."""
-    X = X.copy(deep=False)
-    X[name] = values
-    return X
-
 
 # Probabilities below it are raised to it, so that log odds stay within +-27.6.
 _MIN_PROBABILITY = 1e-12
@@ -124,18 +60,9 @@ class ExplainedQuantity:
     def of(cls, estimator: Any, X: pd.DataFrame, target: Any, unit: str) -> Self:
         """Choose the quantity of a fitted estimator.
 
-        Parameters
-        ----------
-        estimator : fitted estimator
-            A classifier or a regressor.
-        X : DataFrame of n rows
-            The rows.
-        target : object
-            A class; None: the second of two classes, or the most probable one of each
-            row. For several labels or targets, the position of one; for the effects of
-            several treatments, the label of one.
-        unit : {"log_odds", "probability"}
-            Unit for classifiers.
+        `target` is a class, None for the second of two classes, or the most probable
+        one of each row; for several labels or targets, the position of one, and for the
+        effects of several treatments, the label of one. `unit` is that of classifiers.
         """
         name = type(estimator).__name__
         if not hasattr(estimator, "predict"):
@@ -145,28 +72,10 @@ class ExplainedQuantity:
             )
         # (1,) for one output, (1, k) for several labels or targets.
         shape = np.shape(estimator.predict(X.iloc[:1]))
-        if not is_classifier(estimator):
-            unit = "prediction"
-        elif not hasattr(estimator, "predict_proba") and not (
-            unit == "log_odds" and hasattr(estimator, "decision_function")
-        ):
-            raise ValueError(
-                f"{name} has no predict_proba; calibrate it, or set "
-                "unit='log_odds' if it has a decision_function."
-            )
+        unit = _available_unit(estimator, unit)
         if len(shape) > 1:
-            columns, what = np.arange(shape[1]), "position"
-            treatments = getattr(_last_step(estimator), "treatments_", None)
-            if treatments is not None:
-                columns, what = treatments[1:], "treatment"
-            places = columns.tolist()
-            if target is None or target not in places:
-                raise ValueError(
-                    f"{name} predicts {len(places)} numbers for each row, and one can "
-                    f"be explained: give target=, its {what}, {places}; "
-                    f"got {target!r}."
-                )
-            codes = np.full(len(X), places.index(target))
+            columns, code = _explained_column(estimator, shape[1], target)
+            codes = np.full(len(X), code)
             # Labels are not exclusive: 1 - p is the probability of the opposite.
             return cls(estimator, X, codes, columns, unit, is_exclusive=False)
         if unit == "prediction":
@@ -188,14 +97,9 @@ class ExplainedQuantity:
         return self.classes[self.codes]
 
     def predict(self, X: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-        """Compute the quantity for perturbed copies of rows, shape (m,).
+        """Compute the quantity for perturbed copies of rows, (m,).
 
-        Parameters
-        ----------
-        X : DataFrame of m rows
-            Copies of rows, some of whose events or statics are changed.
-        rows : ndarray of shape (m,), int64
-            Position of the row that each is a copy of.
+        `X` has the copies, and `rows` the positions of the rows that they are of, (m,).
         """
         estimator = self.estimator
         if self.unit == "prediction":
@@ -215,14 +119,9 @@ class ExplainedQuantity:
         return scores[np.arange(len(scores)), self.codes[rows]]
 
     def of_outputs(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Compute the quantity from probabilities or predictions, shape (m,).
+        """Compute the quantity from probabilities or predictions, (m,).
 
-        Parameters
-        ----------
-        outputs : ndarray of shape (m,) or (m, k)
-            Outputs of the model for some rows.
-        rows : ndarray of shape (m,), int64
-            Positions of these rows.
+        `outputs` (m,) or (m, k) are those for the rows at the positions `rows`, (m,).
         """
         outputs = outputs.astype("float64", copy=False)
         if self.codes is None:
@@ -251,23 +150,10 @@ class ExplainedQuantity:
     ) -> np.ndarray:
         """Compute the quantity for perturbed copies of rows, block by block.
 
-        Parameters
-        ----------
-        name : str
-            Name of the history column that is perturbed.
-        array : HistoryArray of shape (n,)
-            Its histories.
-        row : ndarray of shape (n_copies,), int64
-            Row that each copy is made of.
-        perturb : callable
-            Returns the perturbed histories of a block of copies, (n_copies,).
-        n_jobs : int or None
-            Number of blocks that are predicted at a time.
-
-        Returns
-        -------
-        ndarray of shape (n_copies,)
-            Values of the quantity.
+        `array` has the histories of the column `name`, (n,), and `row` the row of each
+        copy, (n_copies,); `perturb` returns the perturbed histories of a block of
+        copies, and `n_jobs` blocks are predicted at a time. Returns the values,
+        (n_copies,).
         """
         # + 1: a copy without events takes memory, too.
         load = np.cumsum(array.lengths[row] + 1)
@@ -301,18 +187,15 @@ class ExplainedQuantity:
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
 
 
-def unit_label(estimator: Any, unit: str) -> str:
-    """Return the name of the explained quantity, for the axes of displays.
+def last_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline, or the estimator itself."""
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
-    Parameters
-    ----------
-    estimator : fitted estimator
-        The model.
-    unit : {"log_odds", "probability"}
-        Unit for classifiers, as in `ExplainedQuantity.of`.
-    """
+
+def unit_label(estimator: Any, unit: str) -> str:
+    """Return the name of the explained quantity, for the axes of displays."""
     if not is_classifier(estimator):
-        if hasattr(_last_step(estimator), "treatments_"):
+        if hasattr(last_step(estimator), "treatments_"):
             return "effect"
         # `predict` of survival models returns risks, not times.
         is_survival = hasattr(estimator, "predict_survival_function")
@@ -320,6 +203,38 @@ def unit_label(estimator: Any, unit: str) -> str:
     if not hasattr(estimator, "predict_proba"):
         return "decision function"
     return unit.replace("_", " ")
+
+
+def _available_unit(estimator: Any, unit: str) -> str:
+    """Return the unit of an estimator; a classifier must have a method for it."""
+    if not is_classifier(estimator):
+        return "prediction"
+    if hasattr(estimator, "predict_proba"):
+        return unit
+    if unit == "log_odds" and hasattr(estimator, "decision_function"):
+        return unit
+    raise ValueError(
+        f"{type(estimator).__name__} has no predict_proba; calibrate it, or set "
+        "unit='log_odds' if it has a decision_function."
+    )
+
+
+def _explained_column(
+    estimator: Any, n_columns: int, target: Any
+) -> tuple[np.ndarray, int]:
+    """Return the labels or positions of outputs, and the place of the target."""
+    columns, what = np.arange(n_columns), "position"
+    treatments = getattr(last_step(estimator), "treatments_", None)
+    if treatments is not None:
+        columns, what = treatments[1:], "treatment"
+    places = columns.tolist()
+    if target is None or target not in places:
+        raise ValueError(
+            f"{type(estimator).__name__} predicts {len(places)} numbers for each row, "
+            f"and one can be explained: give target=, its {what}, {places}; got "
+            f"{target!r}."
+        )
+    return columns, places.index(target)
 
 
 def _explained_codes(
