@@ -72,10 +72,9 @@ print(
 # Four models on the same rows
 # ----------------------------
 # The hybrid learns the weight of its parts forward in time, on the last training
-# cutoff, and then fits both again on all rows. With these trees, validation customers
-# at the same cutoffs would give the network too small a weight: boosted trees learn
-# effects of a date that hold for these customers, but not for later dates. (With the
-# small trees of `make_hybrid`, neither way is better in general.)
+# cutoff, and then fits both again on all rows. Customers held out at the same cutoffs
+# would give the network too small a weight. (A target with its horizon, unlike this
+# array, has a weight forward in time by default.)
 boosting = HistGradientBoostingClassifier(
     categorical_features="from_dtype",
     learning_rate=0.05,

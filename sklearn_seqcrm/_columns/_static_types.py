@@ -187,7 +187,8 @@ def static_type_of(column: pd.Series) -> str:
     Raises
     ------
     TypeError
-        If the column holds complex numbers.
+        If the column holds complex numbers, or periods, which may be meant as times or
+        as levels.
     """
     dtype: Any = column.dtype
     objects = _type_of_objects(column) if pd.api.types.is_object_dtype(dtype) else None
@@ -195,6 +196,12 @@ def static_type_of(column: pd.Series) -> str:
         raise TypeError(
             f"Column {column.name!r} holds complex numbers, which are no quantities; "
             f"make columns of their parts, such as X[{column.name!r}].to_numpy().real."
+        )
+    if objects == "period" or isinstance(dtype, pd.PeriodDtype):
+        raise TypeError(
+            f"Column {column.name!r} holds periods. If they are times, pass their "
+            f"beginnings, X[{column.name!r}].dt.to_timestamp(); if they are levels, "
+            f"pass text, X[{column.name!r}].astype(str)."
         )
     return next(
         name for name, one in STATIC_TYPES.items() if one.includes(dtype, objects)

@@ -30,7 +30,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     """Classify customers by a blend of a network and boosted trees.
 
     Both read the same raw `X`. Their log-probabilities are averaged, with a weight that
-    is learned on held-out customers.
+    is learned on held-out rows.
 
     Parameters
     ----------
@@ -45,16 +45,18 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
         Both are then fitted once, on all rows. None learns the weight.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits on whose held-out rows the weight is learned. None holds out
-        `validation_fraction` of the customers once, an int makes that many folds of
-        customers. A splitter gets the customers as its groups; ``CutoffSplit(1)`` holds
+        Splits on whose held-out rows the weight is learned. None: the rows at the
+        latest cutoffs if the network stops by them and they have at least 500
+        customers, and otherwise those of `validation_fraction` of the customers. An int
+        makes that many folds of customers. A splitter gets the customers as its groups; ``CutoffSplit(1)`` holds
         out the latest cutoff (see Notes).
     validation_fraction : float, default=0.2
-        Share of the customers that is held out, between 0 and 1, if `cv` is None.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None and
+        the weight is not learned on the latest rows.
     refit : bool, default=True
         Whether to fit both parts again, on all rows, after learning the weight. False
-        keeps the parts that were fitted without the held-out rows, which takes less
-        than half of the time.
+        keeps the parts that were fitted without the held-out rows, which are those of
+        some customers if `cv` is None.
     random_state : int, RandomState or None, default=None
         Seed of the held-out customers, and of every `random_state` in the parts that is
         None. Pass an int for reproducible results.
@@ -70,7 +72,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         ``"hybrid"``. The loss of the hybrid is slightly optimistic, because its weight
         was chosen on these rows. Empty if no weight was learned.
     n_customers_ : int
-        Number of held-out customers, 0 if no weight was learned.
+        Number of customers of the held-out rows, 0 if no weight was learned.
     lstm_ : estimator
         The fitted network.
     boosting_ : estimator
@@ -93,20 +95,22 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     unless that takes several labels. The weighted mean is that of the log odds of each
     label. All labels have one weight, which minimises the mean of their losses.
 
-    All rows of a customer are on one side of a split: a network that has memorised a
-    customer would otherwise get too much weight. By default each part is fitted on four
-    fifths of the customers and then on all, which takes about 1.8 times as long as one
-    fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part learns
-    from the held-out customers. With ``cv=5`` it takes five times as long, and the
-    weight is more stable.
+    If the network stops forward in time (see `LSTMClassifier`), it is trained until the
+    latest cutoffs, and then on all rows. What its first training predicts for the rows
+    at the latest cutoffs costs nothing. So only the trees are fitted once more, on the
+    rows that the first training had, and the weight is learned by what both predict for
+    the latest rows.
 
-    ``cv=CutoffSplit(1)`` learns the weight forward in time, if rows have several
-    cutoffs. It needs a target with a horizon, or ``horizon=...``. Its advantage: no
-    date is on both sides of the split, and what a part learns about one date does not
-    help at later dates. Its disadvantages: the parts do not learn from the latest rows,
-    which costs the network more than the trees, and one cutoff of few customers
-    contains little information on the weight. With 300 customers, held-out customers
-    gave better weights; with 400 or more, both were about equally good.
+    Otherwise, or if the latest cutoffs have fewer than 500 customers, some customers
+    are held out. All rows of a customer are on one side of a split: a network that has
+    memorised a customer would otherwise get too much weight. Each part is fitted on
+    four fifths of the customers and then on all, which takes about 1.8 times as long as
+    one fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part
+    learns from the held-out customers. With ``cv=5`` it takes five times as long, and
+    the weight is more stable.
+
+    ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
+    stop by customers. It needs a target with a horizon, or ``horizon=...``.
 
     Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
     latest cutoffs (see `LSTMClassifier`), and a `CutoffSplit` in a part may omit it.

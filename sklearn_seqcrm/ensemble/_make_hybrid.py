@@ -104,7 +104,8 @@ def make_hybrid(
     lstm_weight : float or None, default=None
         Weight of the network, between 0 and 1. None learns it.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits to learn it on, see `HybridClassifier`. None holds out customers once.
+        Splits to learn it on, see `HybridClassifier`. None: the rows at the latest
+        cutoffs if the network stops by them, else those of some customers.
     validation_fraction : float, default=0.2
         Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True

@@ -42,6 +42,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     rate, the target divided by the exposure, with the exposure as weight, and a
     prediction is the predicted rate times the exposure of its row. This gives any
     regressor, such as boosted trees, what ``LSTMRegressor(exposure=...)`` has.
+    Exposures are in units of their mean, so that their own unit does not matter.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     Attributes
     ----------
     regressor_ : estimator
-        The fitted regressor of rates.
+        The fitted regressor of rates, which are those of the mean exposure.
     n_features_in_ : int
         Number of columns seen in `fit`, with the exposure.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -156,10 +157,14 @@ class RateRegressor(RegressorMixin, BaseEstimator):
             targets, weight = targets[used], weight[used]
         others, exposure, self._in_days = self._split(X)
         if exposure is not None:
-            targets = targets / exposure
+            # Boosted trees split no leaf of too small second derivatives, as those of
+            # rates per second are. So rates are those of the mean exposure.
+            self._mean_exposure = np.average(exposure, weights=weight)
+            relative = exposure / self._mean_exposure
+            targets = targets / relative
             if not _has_gamma_loss(self._inner()):
                 # The sum stays, because regularisation of trees depends on it.
-                weight = weight * exposure / np.average(exposure, weights=weight)
+                weight = weight * relative
         rates = with_attrs_of(y, targets)
         self.regressor_ = fit_weighted(self._inner(), others, rates, weight)
         return self
@@ -190,7 +195,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         name = f"The exposures {self.exposure!r}"
         refuse_new_durations(in_days, self._in_days, name)
         rates = np.asarray(self.regressor_.predict(others), dtype="float64").ravel()
-        return rates if exposure is None else rates * exposure
+        return rates if exposure is None else rates * (exposure / self._mean_exposure)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return the metadata that the `fit` of the regressor requests.

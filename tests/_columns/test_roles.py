@@ -312,6 +312,14 @@ def test_columns_that_are_no_quantities(column):
         as_numbers(pd.Series(column, name="v"))
 
 
+@pytest.mark.parametrize("dtype", ["period[M]", object])
+def test_periods_are_refused(dtype):
+    """As levels, all later months would be unknown."""
+    joined = pd.Series(pd.period_range("2023-01", periods=3, freq="M"), name="joined")
+    with pytest.raises(TypeError, match=r"'joined' holds periods.*\.dt\.to_timestamp"):
+        static_type_of(joined.astype(dtype))
+
+
 @pytest.mark.parametrize("dtype", ["complex128", object])
 def test_complex_statics_are_refused(dtype):
     """In fit, the error said that they had been other numbers in fit."""

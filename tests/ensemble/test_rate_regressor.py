@@ -41,17 +41,18 @@ def test_rates_and_weights():
     model = RateRegressor(Keeps(), "days").fit(X, y, sample_weight=[1, 1, 1, 3])
     inner = model.regressor_
     assert list(inner.X_) == ["x"]
-    assert_allclose(inner.y_, [2, 1, 0.5, 0])
+    mean = 10 / 6  # exposure, with the weights
+    assert_allclose(inner.y_, mean * np.array([2, 1, 0.5, 0]))
     assert inner.y_.attrs == y.attrs
-    assert_allclose(inner.weight_, np.array([1, 2, 4, 3]) * 6 / 10)
-    assert_allclose(model.predict(X), [2, 4, 8, 2])
-    assert_allclose(model.predict(X.assign(days=90)), 180)
+    assert_allclose(inner.weight_, np.array([1, 2, 4, 3]) / mean)
+    assert_allclose(model.predict(X), np.array([2, 4, 8, 2]) / mean)
+    assert_allclose(model.predict(X.assign(days=90)), 180 / mean)
 
 
 def test_after_transformers_that_return_polars():
     model = RateRegressor(Keeps(), "days").fit(pl.from_pandas(table()), [2.0, 2, 2, 0])
-    assert_allclose(model.regressor_.y_, [2, 1, 0.5, 0])
-    assert_allclose(model.predict(pl.from_pandas(table())), [2, 4, 8, 2])
+    assert_allclose(model.regressor_.y_, [4, 2, 1, 0])  # the mean exposure is 2
+    assert_allclose(model.predict(pl.from_pandas(table())), [1, 2, 4, 1])
 
 
 @pytest.mark.parametrize("days", [1000.0, 0.0, np.nan])
@@ -81,6 +82,19 @@ def test_units_of_exposures_stay_as_in_fit():
         numbers.predict(durations)
     days = RateRegressor(Keeps(), "days").fit(durations, y)
     assert_allclose(days.predict(X), days.predict(durations))  # numbers are days
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 86_400.0])
+def test_boosted_trees_do_not_depend_on_the_unit(seconds):
+    """They split no leaf of second derivatives below a constant."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=600), "days": rng.uniform(5, 50, 600)})
+    y = rng.poisson(X["days"] * np.exp(X["x"] - 3))
+    model = RateRegressor(exposure="days")
+    expected = clone(model).fit(X, y).predict(X)
+    assert np.corrcoef(expected, y)[0, 1] > 0.7
+    other = X.assign(days=X["days"] * seconds)
+    assert_allclose(clone(model).fit(other, y).predict(other), expected, rtol=1e-9)
 
 
 def test_no_target_and_no_other_column():
@@ -196,10 +210,11 @@ def test_trees_of_a_hybrid_get_the_exposure_of_the_network():
         estimator__sample_weight=X["days"] / X["days"].mean(),
     )
     expected = by_hand.predict(X.drop(columns="days")) * X["days"]
-    assert_allclose(model.boosting_.predict(X), expected, rtol=1e-9)
+    # Gradients of trees are float32.
+    assert_allclose(model.boosting_.predict(X), expected, rtol=1e-6)
     weight = model.weights_["lstm"]
     blend = weight * model.lstm_.predict(X) + (1 - weight) * expected
-    assert_allclose(model.predict(X), blend, rtol=1e-9)
+    assert_allclose(model.predict(X), blend, rtol=1e-6)
     # Parameters keep their names, and the hybrid is unchanged.
     assert isinstance(model.boosting, Pipeline)
     assert model.get_params()["boosting__estimator__max_iter"] == 5
