@@ -110,8 +110,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Splits on whose held-out rows the weight is learned. None: the rows at the
         latest cutoffs if the network stops by them and they have at least 500
         customers, and otherwise those of `validation_fraction` of the customers. An int
-        makes that many folds of customers. A splitter gets the customers as its groups; ``CutoffSplit(1)`` holds
-        out the latest cutoff (see Notes).
+        makes that many folds of customers. A splitter gets the customers as its groups.
     validation_fraction : float, default=0.2
         Share of the customers that is held out, between 0 and 1, if `cv` is None and
         the weight is not learned on the latest rows.
