@@ -108,7 +108,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Both are then fitted once, on all rows. None learns the weight.
     cv : int, splitter, iterable of splits or None, default=None
         Splits on whose held-out rows the weight is learned. None: the rows at the
-        latest cutoffs if the network stops by them and they have at least 500
+        latest cutoffs if the network stops by them and they have at least 2,000
         customers, and otherwise those of `validation_fraction` of the customers. An int
         makes that many folds of customers. A splitter gets the customers as its groups.
     validation_fraction : float, default=0.2
@@ -160,13 +160,17 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     rows that the first training had, and the weight is learned by what both predict for
     the latest rows.
 
-    Otherwise, or if the latest cutoffs have fewer than 500 customers, some customers
+    Otherwise, or if the latest cutoffs have fewer than 2,000 customers, some customers
     are held out. All rows of a customer are on one side of a split: a network that has
     memorised a customer would otherwise get too much weight. Each part is fitted on
     four fifths of the customers and then on all, which takes about 1.8 times as long as
     one fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part
     learns from the held-out customers. With ``cv=5`` it takes five times as long, and
     the weight is more stable.
+
+    The network is often worse for customers that it has not seen than the trees are. If
+    most rows to predict will be those of new customers, hold out customers whatever
+    their number, by ``cv=5`` or ``validation="customers"`` of the network.
 
     ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
     stop by customers. It needs a target with a horizon, or ``horizon=...``.
