@@ -45,8 +45,8 @@ from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 from sklearn_seqcrm.neural_network import BaseLSTM
 
 NAMES = ("lstm", "boosting")
-# Fewest customers at the latest cutoffs whose rows decide on the weight. With fewer, fits
-# take seconds, and customers held out gave weights that are as good or better. See "Rows
+# Fewest customers at the latest cutoffs whose rows decide on the weight. With fewer,
+# fits take seconds, and customers held out gave weights as good or better. See "Rows
 # for the weight of a hybrid" in docs/defaults.md.
 _FEWEST_CUSTOMERS = 2000
 
