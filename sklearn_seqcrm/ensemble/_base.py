@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from sklearn_seqcrm._sklearn_compat import (
     CallbackSupportMixin,
     FitTask,
     Interval,
+    StrOptions,
     read_sample_weight,
     refuse_no_target,
     refuse_other_task,
@@ -45,10 +46,6 @@ from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 from sklearn_seqcrm.neural_network import BaseLSTM
 
 NAMES = ("lstm", "boosting")
-# Fewest customers at the latest cutoffs whose rows decide on the weight. With fewer,
-# fits take seconds, and customers held out gave weights as good or better. See "Rows
-# for the weight of a hybrid" in docs/defaults.md.
-_FEWEST_CUSTOMERS = 2000
 
 
 class _Rows(NamedTuple):
@@ -123,20 +120,19 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         refit on all rows          lstm_, boosting_
         predict                    blend(first, second; w)
 
-    If the network stops forward in time, the rows held out are those at the latest
-    cutoffs, which its first training has not seen either.
+    With ``cv="latest"``, the rows held out are those at the latest cutoffs, and `first`
+    is what the network predicted for them before it was trained on all rows.
     """
 
     _task: ClassVar[str]  # "classification", "regression" or "survival"
-    # Whether the weight may be learned on the latest rows of the network's own split.
-    _learns_forward: ClassVar[bool] = True
+    _learns_at_latest: ClassVar[bool] = True  # whether ``cv="latest"`` is supported
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
         "lstm": [object],
         "boosting": [object],
         "lstm_weight": [Interval(Real, 0, 1, closed="both"), None],
-        "cv": ["cv_object"],
+        "cv": [StrOptions({"latest"}), "cv_object"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "refit": ["boolean"],
         "random_state": ["random_state"],
@@ -148,7 +144,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         boosting: Estimator | None = None,
         *,
         lstm_weight: float | None = None,
-        cv: int | Splitter | Iterable[Any] | None = None,
+        cv: int | Splitter | Iterable[Any] | Literal["latest"] | None = None,
         validation_fraction: float = 0.2,
         refit: bool = True,
         random_state: int | np.random.RandomState | None = None,
@@ -214,9 +210,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         self.n_customers_ = 0
         weight: float | None = self.lstm_weight
         fitted: dict[str, Any] = {}
-        if weight is None and self.cv is None and self.refit:
-            weight, fitted = self._learn_forward(rows, job)
-        if weight is None:
+        if weight is None and isinstance(self.cv, str):
+            weight, fitted = self._learn_at_latest(rows, job)
+        elif weight is None:
             # Drawn only here, so that a given `lstm_weight` needs no further draw.
             weight, of_split = self._learn(rows, job, rng.randint(2**31 - 1))
             fitted = fitted if self.refit else of_split
@@ -292,27 +288,18 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             return {name: list(routed[name].fit) for name in parts}
         return {name: [weight_key(part)] for name, part in parts.items()}
 
-    def _learn_forward(
-        self, rows: _Rows, job: _Job
-    ) -> tuple[float | None, dict[str, Any]]:
+    def _learn_at_latest(self, rows: _Rows, job: _Job) -> tuple[float, dict[str, Any]]:
         """Fit the network, and learn its weight on the rows at the latest cutoffs.
 
         A network that stops forward in time is trained twice: on rows whose windows had
         ended at the latest cutoffs, and then on all rows. What the first training
         predicts for the rows at the latest cutoffs costs nothing, so that only the
-        trees are fitted once more.
-
-        Returns
-        -------
-        weight : float or None
-            None if the network does not stop so, or at too few customers.
-        fitted : dict of str to estimator
-            The network, fitted on all rows; empty if it cannot stop so.
+        trees are fitted once more. Returns the weight, and the network fitted on all
+        rows.
         """
         part = clone(job.parts["lstm"])
         network = part[-1] if isinstance(part, Pipeline) else part
-        if not (self._learns_forward and isinstance(network, BaseLSTM)):
-            return None, {}
+        self._check_latest(network)
         found: list[tuple[ForwardSplit, np.ndarray]] = []
         network._record_latest = lambda split, outputs: found.append(
             (split, self._output(network, outputs))
@@ -322,16 +309,25 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             fitted = {"lstm": job.fit("lstm", used, part)}
         finally:
             del network._record_latest
-        if not found:
-            return None, fitted
         [(split, first)] = found
         earlier, latest = used.take(split.train), used.take(split.latest)
-        n_customers = len(np.unique(latest.customers))
-        if n_customers < _FEWEST_CUSTOMERS or not self._can_fit(earlier.target):
-            return None, fitted
         trees = job.fit("boosting", earlier)
         blend = self._blend(first, self._output(trees, latest.X))
         return self._weigh(blend, latest), fitted
+
+    def _check_latest(self, network: Any) -> None:
+        """Raise a ValueError if ``cv="latest"`` is impossible."""
+        reason = None
+        if not self._learns_at_latest:
+            reason = "HybridSurvival does not support it"
+        elif not self.refit:
+            reason = "refit=False would keep a network without the latest rows"
+        elif not isinstance(network, BaseLSTM):
+            reason = f"the last step of lstm is no network; got {network!r}"
+        if reason:
+            raise ValueError(
+                f"cv='latest' is impossible: {reason}. cv=None holds out customers."
+            )
 
     def _learn(self, rows: _Rows, job: _Job, seed: int) -> tuple[float, dict[str, Any]]:
         """Learn the weight of the network on held-out rows.

@@ -106,18 +106,17 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     lstm_weight : float or None, default=None
         Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
         Both are then fitted once, on all rows. None learns the weight.
-    cv : int, splitter, iterable of splits or None, default=None
-        Splits on whose held-out rows the weight is learned. None: the rows at the
-        latest cutoffs if the network stops by them and they have at least 2,000
-        customers, and otherwise those of `validation_fraction` of the customers. An int
-        makes that many folds of customers. A splitter gets the customers as its groups.
+    cv : int, splitter, iterable of splits, "latest" or None, default=None
+        Splits on whose held-out rows the weight is learned. None holds out
+        `validation_fraction` of the customers once, an int makes that many folds of
+        customers. A splitter gets the customers as its groups. ``"latest"``: the rows
+        at the latest cutoffs, by which the network stops; in about half of the time.
     validation_fraction : float, default=0.2
-        Share of the customers that is held out, between 0 and 1, if `cv` is None and
-        the weight is not learned on the latest rows.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
         Whether to fit both parts again, on all rows, after learning the weight. False
-        keeps the parts that were fitted without the held-out rows, which are those of
-        some customers if `cv` is None.
+        keeps the parts that were fitted without the held-out rows, which takes less
+        than half of the time.
     random_state : int, RandomState or None, default=None
         Seed of the held-out customers, and of every `random_state` in the parts that is
         None. Pass an int for reproducible results.
@@ -154,23 +153,20 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     the pinball loss of that quantile. If they are fitted by losses of different
     quantities, `fit` raises an error.
 
-    If the network stops forward in time (see `LSTMRegressor`), it is trained until the
-    latest cutoffs, and then on all rows. What its first training predicts for the rows
-    at the latest cutoffs costs nothing. So only the trees are fitted once more, on the
-    rows that the first training had, and the weight is learned by what both predict for
-    the latest rows.
+    All rows of a customer are on one side of a split: a network that has memorised a
+    customer would otherwise get too much weight. By default each part is fitted on four
+    fifths of the customers and then on all, which takes about 1.8 times as long as one
+    fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part learns
+    from the held-out customers. With ``cv=5`` it takes five times as long, and the
+    weight is more stable.
 
-    Otherwise, or if the latest cutoffs have fewer than 2,000 customers, some customers
-    are held out. All rows of a customer are on one side of a split: a network that has
-    memorised a customer would otherwise get too much weight. Each part is fitted on
-    four fifths of the customers and then on all, which takes about 1.8 times as long as
-    one fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part
-    learns from the held-out customers. With ``cv=5`` it takes five times as long, and
-    the weight is more stable.
-
-    The network is often worse for customers that it has not seen than the trees are. If
-    most rows to predict will be those of new customers, hold out customers whatever
-    their number, by ``cv=5`` or ``validation="customers"`` of the network.
+    ``cv="latest"`` needs a network that stops forward in time (see `LSTMRegressor`).
+    It is trained until the latest cutoffs, and then on all rows. What its first
+    training predicts for the rows at the latest cutoffs costs nothing. So only the
+    trees are fitted once more, on the rows that the first training had. A weight
+    learned forward in time suits later rows of known customers. With fewer than 2,000
+    customers, or for rows of new customers, those that are held out give better
+    weights.
 
     ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
     stop by customers. It needs a target with a horizon, or ``horizon=...``.
@@ -249,8 +245,9 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         ------
         ValueError
             If `y` is not finite, a parameter is out of range, the losses of the parts
-            belong to different quantiles, or to a quantile and a mean, or `refit` is
-            False and there are several splits.
+            belong to different quantiles, or to a quantile and a mean, `refit` is False
+            and there are several splits, or ``cv="latest"`` and the network does not
+            stop forward in time.
         TypeError
             If `y` holds durations, datetimes or text, or `sample_weight` is given and a
             part does not take it.

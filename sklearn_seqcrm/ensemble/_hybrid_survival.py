@@ -117,8 +117,8 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     """
 
     _task: ClassVar[str] = "survival"
-    # Trees would have to censor their rows as the network does.
-    _learns_forward: ClassVar[bool] = False
+    # Trees would have to censor their rows as the first training of a network does.
+    _learns_at_latest: ClassVar[bool] = False
 
     @with_callbacks
     def fit(

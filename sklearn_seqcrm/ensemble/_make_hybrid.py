@@ -81,7 +81,7 @@ def make_hybrid(
     *,
     task: Literal["classification", "regression", "survival"] | None = None,
     lstm_weight: float | None = None,
-    cv: int | Splitter | Iterable[Any] | None = None,
+    cv: int | Splitter | Iterable[Any] | Literal["latest"] | None = None,
     validation_fraction: float = 0.2,
     refit: bool = True,
     random_state: int | np.random.RandomState | None = None,
@@ -103,9 +103,8 @@ def make_hybrid(
         The task; None for the task of the parts.
     lstm_weight : float or None, default=None
         Weight of the network, between 0 and 1. None learns it.
-    cv : int, splitter, iterable of splits or None, default=None
-        Splits to learn it on, see `HybridClassifier`. None: the rows at the latest
-        cutoffs if the network stops by them, else those of some customers.
+    cv : int, splitter, iterable of splits, "latest" or None, default=None
+        Splits to learn it on, see `HybridClassifier`. None holds out customers once.
     validation_fraction : float, default=0.2
         Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True

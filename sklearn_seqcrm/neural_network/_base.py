@@ -142,6 +142,8 @@ class BaseLSTM(
         #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
+        if self._record_latest is not None and not refits:
+            self._refuse_latest()
         n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
@@ -156,6 +158,15 @@ class BaseLSTM(
         self._adjust(inputs.data)
         task.end()
         return self
+
+    def _refuse_latest(self) -> None:
+        """Raise the error of a hybrid whose network is not trained a second time."""
+        reason = self.validation_["reason"] or "refit=False or warm_start=True"
+        raise ValueError(
+            "cv='latest' needs a network that is trained until the latest cutoffs and "
+            f"then on all rows. This one is not, because of: {reason}. cv=None holds "
+            "out customers."
+        )
 
     def _train_with_validation(
         self,

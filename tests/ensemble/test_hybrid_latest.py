@@ -1,31 +1,27 @@
-"""Weights of hybrids whose networks stop forward in time."""
+"""Hybrids that learn their weight at the latest cutoffs: ``cv="latest"``."""
 
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, QuantileRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 
-from sklearn_seqcrm.ensemble import _base, make_hybrid
+from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-from sklearn_seqcrm.targets import churned, future_count
+from sklearn_seqcrm.targets import churned, future_count, time_to_next
 
 SMALL = {"hidden_size": 6, "head_sizes": (), "max_epochs": 6, "n_networks": 1}
+QUANTILES = QuantileRegressor(quantile=0.8, alpha=0.01)
 N_CUSTOMERS, LATEST = 60, pd.Timestamp("2024-05-30")
-
-
-@pytest.fixture(autouse=True)
-def few_customers_are_enough(monkeypatch):
-    monkeypatch.setattr(_base, "_FEWEST_CUSTOMERS", N_CUSTOMERS)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +76,7 @@ def weight_of(losses, who, weight):
 def test_the_weight_of_classes_is_that_of_the_latest_rows(rows):
     y = churned(rows, "30D")
     network = LSTMClassifier(**SMALL, random_state=0)
-    model = make_hybrid(network, trees(), random_state=0).fit(rows, y)
+    model = make_hybrid(network, trees(), cv="latest", random_state=0).fit(rows, y)
     earlier = known_before_latest(rows)
     latest = (rows["cutoff"] == LATEST).to_numpy()
     first = first_training(network, rows, y).predict_proba(rows[latest])[:, 1]
@@ -118,7 +114,9 @@ def test_rows_without_weight_have_no_influence(rows):
     # Each customer keeps a row at the latest cutoff.
     weight[(rows["cutoff"] == LATEST).to_numpy()] += 1
     used = weight > 0
-    model = make_hybrid(network, second, random_state=0).fit(rows, y, weight)
+    model = make_hybrid(network, second, cv="latest", random_state=0).fit(
+        rows, y, weight
+    )
     without = clone(model).fit(rows[used], y[used], weight[used])
     assert model.weights_ == without.weights_
     assert_array_equal(model.predict(rows), without.predict(rows))
@@ -137,36 +135,58 @@ def test_rows_without_weight_have_no_influence(rows):
     assert model.weights_["lstm"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_customers_are_held_out_where_the_latest_are_few(rows, monkeypatch):
-    y = churned(rows, "30D")
-    network = LSTMClassifier(**SMALL, random_state=0)
-    forward = make_hybrid(network, trees(), random_state=0).fit(rows, y)
-    monkeypatch.setattr(_base, "_FEWEST_CUSTOMERS", N_CUSTOMERS + 1)
-    by_customers = clone(forward).fit(rows, y)
-    assert by_customers.n_customers_ == N_CUSTOMERS // 5
-    assert by_customers.weights_ != forward.weights_
-    assert_allclose(
-        by_customers.lstm_.predict_proba(rows), forward.lstm_.predict_proba(rows)
-    )
-
-
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "message"),
     [
-        {"cv": 3},
-        {"refit": False},
-        {"lstm__estimator__validation": "customers"},
-        {"lstm__estimator__early_stopping": False},
-        {"lstm__estimator__refit": False},
+        ({"refit": False}, "refit=False would keep"),
+        ({"lstm__estimator__validation": "customers"}, "validation='customers'"),
+        ({"lstm__estimator__early_stopping": False}, "early_stopping=False"),
+        ({"lstm__estimator__refit": False}, "refit=False or warm_start=True"),
+        ({"lstm__estimator__warm_start": True}, "warm_start=True continues"),
+        ({"lstm__estimator": LogisticRegression()}, "no network; got LogisticRegr"),
+        ({"cv": "last"}, "'cv' parameter of HybridClassifier"),
     ],
 )
-def test_customers_are_held_out_where_asked_for(rows, changed):
+def test_it_is_refused_where_networks_do_not_stop_so(rows, changed, message):
     y = churned(rows, "30D")
     network = LSTMClassifier(**SMALL, random_state=0)
-    model = make_hybrid(network, trees(), random_state=0).set_params(**changed)
-    model.fit(rows, y)
-    n_held_out = N_CUSTOMERS if "cv" in changed else N_CUSTOMERS // 5
-    assert model.n_customers_ == n_held_out
+    model = make_hybrid(network, trees(), cv="latest", random_state=0)
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**changed).fit(rows, y)
+
+
+def test_it_is_refused_without_a_horizon_and_for_survival_models(rows):
+    model = make_hybrid(LSTMClassifier(**SMALL), trees(), cv="latest")
+    with pytest.raises(
+        ValueError, match=r"the horizon of the target is unknown.*cv=No"
+    ):
+        model.fit(rows, churned(rows, "30D").to_numpy())
+    times = make_hybrid(LSTMSurvival(**SMALL), cv="latest")
+    y = time_to_next(rows, "30D", censored="keep")
+    with pytest.raises(ValueError, match="HybridSurvival does not support it"):
+        times.fit(rows, y)
+
+
+@pytest.mark.parametrize("kind", ["labels", "quantile", "exposure"])
+def test_other_targets(rows, kind):
+    """The weight is that of hand-made parts, by the loss of the hybrid."""
+    count = future_count(rows, "30D").astype(float)
+    options = {**SMALL, "random_state": 0}
+    if kind == "labels":
+        y = future_count(rows, ["10D", "30D"]) > 0
+        network = LSTMClassifier(**options)
+    elif kind == "quantile":
+        y, network = count, LSTMRegressor(**options, loss="quantile", quantile=0.8)
+    else:
+        rows, y = rows.assign(days=30.0), count
+        network = LSTMRegressor(**options, loss="poisson", exposure="days")
+    second = {"labels": LogisticRegression(), "quantile": QUANTILES}.get(kind, Ridge())
+    second = make_pipeline(RFMFeatures(), second)
+    model = make_hybrid(network, second, cv="latest", random_state=0).fit(rows, y)
+    assert 0 < model.weights_["lstm"] < 1
+    assert model.n_customers_ == N_CUSTOMERS
+    at_best = model.losses_["hybrid"]
+    assert at_best <= min(model.losses_["lstm"], model.losses_["boosting"]) + 0.02
 
 
 def test_a_failed_fit_leaves_nothing_behind(rows):
@@ -179,7 +199,7 @@ def test_a_failed_fit_leaves_nothing_behind(rows):
             seen.append(self)
             raise ValueError("no second training")
 
-    model = make_hybrid(Failing(**SMALL), trees(), random_state=0)
+    model = make_hybrid(Failing(**SMALL), trees(), cv="latest", random_state=0)
     with pytest.raises(ValueError, match="no second training"):
         model.fit(rows, y)
     [network] = seen
