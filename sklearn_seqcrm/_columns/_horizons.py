@@ -1,4 +1,7 @@
-"""Horizons of targets, stored in their ``attrs``: when a label is known."""
+"""Horizons of targets, stored in their ``attrs``: when a label is known.
+
+Without one, rows cannot be split forward in time: `NoForwardSplitError`.
+"""
 
 from __future__ import annotations
 

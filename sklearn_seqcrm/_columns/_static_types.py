@@ -200,8 +200,8 @@ def static_type_of(column: pd.Series) -> str:
     if objects == "period" or isinstance(dtype, pd.PeriodDtype):
         raise TypeError(
             f"Column {column.name!r} holds periods. If they are times, pass their "
-            f"beginnings, X[{column.name!r}].dt.to_timestamp(); if they are levels, "
-            f"pass text, X[{column.name!r}].astype(str)."
+            f"beginnings, pd.PeriodIndex(X[{column.name!r}]).to_timestamp(); if they "
+            f"are levels, pass text, X[{column.name!r}].astype(str)."
         )
     return next(
         name for name, one in STATIC_TYPES.items() if one.includes(dtype, objects)

@@ -1,5 +1,6 @@
 """Encoding of events as numbers: learn it, apply it, describe it."""
 
+from sklearn_seqcrm._encoding._check_fields import columns_as_in_fit, rows_as_in_fit
 from sklearn_seqcrm._encoding._encode_rows import encode_rows
 from sklearn_seqcrm._encoding._encoded_log import (
     EncodedLog,
@@ -23,7 +24,6 @@ from sklearn_seqcrm._encoding._fields import (
     VectorField,
     Vocabulary,
 )
-from sklearn_seqcrm._encoding._fitting import fitting_columns, fitting_rows
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import (
     EncoderOptions,

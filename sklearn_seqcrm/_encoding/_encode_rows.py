@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_seqcrm._encoding._check_fields import rows_as_in_fit
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
-from sklearn_seqcrm._encoding._fitting import fitting_rows
 from sklearn_seqcrm._ragged import (
     blocks,
     ranges,
@@ -36,7 +36,7 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     Rows
         The same rows; their log is an `EncodedLog`.
     """
-    log, seen = fitting_rows(encoder, rows, column).log, visible_segments(rows)
+    log, seen = rows_as_in_fit(encoder, rows, column).log, visible_segments(rows)
     assert isinstance(log, RawLog)
     index, offsets = ranges(seen.first, seen.last)
     clock, old = encoder.clock, log.timeline.clock

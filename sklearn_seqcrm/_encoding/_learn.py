@@ -156,7 +156,7 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
             vectors = yield from _vectors_of_levels(found.levels, periods)
     fields = found.numbers | _vocabularies(found, vectors, most, log, options)
     fields = {name: fields[name] for name in columns}
-    unit, interarrival_scale = found.interarrival
+    unit, scale = found.interarrival
     layout = replace(
         _describe(fields, {**fields, **vectors}, found.calendar, log.names),
         time_unit=unit,
@@ -170,15 +170,15 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
         {name: FieldSchema.of(column) for name, column in columns.items()},
         fields,
         layout,
-        interarrival_scale,
+        scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
         vectors,
     )
 
 
-class _Found(NamedTuple):
-    """What the first passes find.
+class _FirstPasses(NamedTuple):
+    """Results of the first passes over the events.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class _Found(NamedTuple):
         Number of events at the time of another one of their customer, and of all.
     interarrival : tuple of (float, tuple of (float, float))
         What `interarrival_scale` returns.
-    calendar : tuple of (str, float, int)
+    calendar : tuple of tuple of (str, float, int)
         What `calendar_cycles` returns.
     """
 
@@ -201,7 +201,7 @@ class _Found(NamedTuple):
     calendar: tuple[tuple[str, float, int], ...]
 
 
-def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_Found]:
+def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasses]:
     """Learn what does not depend on whether steps are moments."""
     clock = log.timeline.clock
     rules = Training(np.empty(0), clock)
@@ -221,7 +221,7 @@ def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_Found]:
             "calendar": calendar_cycles(clock, local),
         }
     )
-    return _Found(**found)
+    return _FirstPasses(**found)
 
 
 def _automatic_period(n_joined: int, n_events: int) -> float | None:
@@ -249,7 +249,7 @@ def _vectors_of_levels(
 
 
 def _vocabularies(
-    found: _Found,
+    found: _FirstPasses,
     vectors: Collection[str],
     most: int | None,
     log: RawLog,

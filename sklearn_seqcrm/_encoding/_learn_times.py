@@ -1,4 +1,4 @@
-"""Learn what the times of training events say: moments, rhythm and calendar."""
+"""Learn from the times of training events: moments, interarrival scale, calendar."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from sklearn_seqcrm._encoding._check_fields import rows_as_in_fit
 from sklearn_seqcrm._encoding._encode_rows import encode_rows
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog, symexp
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
-from sklearn_seqcrm._encoding._fitting import fitting_rows
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import (
     NO_ROW,
@@ -205,7 +205,7 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:
         return encode_rows(encoder, rows, column)
-    log = fitting_rows(encoder, rows, column).log
+    log = rows_as_in_fit(encoder, rows, column).log
     assert isinstance(log, RawLog)
     seen = visible_segments(rows)
     filled = seen.last > seen.first

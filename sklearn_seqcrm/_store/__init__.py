@@ -38,14 +38,6 @@ from sklearn_seqcrm._store._ids import (
     join_ids,
 )
 from sklearn_seqcrm._store._joint_columns import scatter
-from sklearn_seqcrm._store._kinds import (
-    check_kinds,
-    events_of_kinds,
-    field_of_kinds,
-    is_of_kinds,
-    rows_of_kinds,
-    warn_all_kinds,
-)
 from sklearn_seqcrm._store._log import (
     Log,
     Rows,
@@ -69,6 +61,14 @@ from sklearn_seqcrm._store._sealed_files import (
     read_sealed_table,
     write_sealed_json,
     write_sealed_table,
+)
+from sklearn_seqcrm._store._select_kinds import (
+    check_kinds,
+    events_of_kinds,
+    field_of_kinds,
+    is_of_kinds,
+    rows_of_kinds,
+    warn_all_kinds,
 )
 from sklearn_seqcrm._store._series import check_none_missing, ids_of, to_series
 from sklearn_seqcrm._store._time_values import (

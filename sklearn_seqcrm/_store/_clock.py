@@ -79,7 +79,7 @@ class Clock:
         return self.dtype == "float64", TICKS_PER_SECOND.get(str(self.unit), 0)
 
     @property
-    def number(self) -> type[int] | type[float]:
+    def tick_type(self) -> type[int] | type[float]:
         """Type of ticks in Python, whose integers do not overflow as those of NumPy."""
         return int if self.dtype == "int64" else float
 
@@ -213,7 +213,7 @@ class Clock:
 
     @property
     def whole_step(self) -> int:
-        """Ticks from one day, or whole number, to the next."""
+        """Ticks of a day; 1 for plain numbers."""
         return int(self.ticks_per_day() or 1)
 
     def ticks_of(self, other: Clock) -> float:

@@ -130,7 +130,7 @@ class ObservationWindow(NamedTuple):
     def end(self, clock: Clock) -> Any:
         """Return the first tick that was not observed."""
         # Python's integers do not overflow when a long horizon is subtracted.
-        until, step = clock.number(self.until), clock.whole_step
+        until, step = clock.tick_type(self.until), clock.whole_step
         is_whole = clock.dtype == "int64"
         if self.in_days and until % step == 0:
             end = until + step
@@ -197,7 +197,7 @@ class Timeline:
 
         For a timeline without events, both are the end of observation.
         """
-        number = self.clock.number
+        number = self.clock.tick_type
         until = number(self.observation.until)
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)

@@ -256,7 +256,7 @@ class BaseConformal(BaseEstimator, ABC):
         warnings.warn(
             f"Prediction {self._output} are unbounded: {reason}.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=user_stacklevel(),
         )
 
 

@@ -32,8 +32,8 @@ from sklearn_seqcrm._encoding import (
     EventEncoder,
     Vocabulary,
     encode_rows,
-    fitting_rows,
     learn,
+    rows_as_in_fit,
 )
 from sklearn_seqcrm._ragged import (
     is_run_start,
@@ -258,7 +258,7 @@ class LearnedEvents:
         does not change them.
         """
         [(name, array)] = table.histories.items()
-        rows = fitting_rows(self.encoder, array.rows, name)
+        rows = rows_as_in_fit(self.encoder, array.rows, name)
         return array if rows is array.rows else HistoryArray.of(rows, array.dtype)
 
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:

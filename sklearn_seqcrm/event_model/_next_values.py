@@ -16,6 +16,7 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import (
@@ -388,7 +389,7 @@ def _allowed_levels(
                 f"training or in the log of X, such as {unknown[0]!r}: nothing is "
                 "excluded for them. Check their spelling and type.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=user_stacklevel(),
             )
     return allowed
 

@@ -18,6 +18,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import BaseEventModel
@@ -405,6 +406,6 @@ class SimulatingEventModel(BaseEventModel):
                 "in training, and end there. Fit on more customers, or with more "
                 "dropout, if these are more than a few.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=user_stacklevel(),
             )
         return found, end

@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model._operational_time import fourier_terms, log_season
 
@@ -114,7 +115,7 @@ def yearly_season(
             "yearly_seasonality=True: the season of the training rows is not larger "
             "than chance (F is not above 1), so the model has none.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
     return season
 

@@ -217,6 +217,7 @@ def _build_log(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
 
 
 def read_field(folder: Path, note: dict[str, Any]) -> Column:
+    """Return a field whose values stay in their file, by its part of the note."""
     values, levels = _mapped(folder / note["file"]), note["levels"]
     if levels is None:
         return Column(values)

@@ -48,6 +48,11 @@ def whole_ticks(
         What would lie between ticks, with a verb, for the error.
     positive : bool, default=False
         Whether 0 is an error as well.
+
+    Returns
+    -------
+    int or float
+        An int on an axis of integers, as floats round ticks beyond 2**53.
     """
     ticks = clock.duration(length, what, positive=positive)
     if clock.dtype == "int64" and ticks != int(ticks):
@@ -55,4 +60,4 @@ def whole_ticks(
             f"{what} is {ticks} ticks of the log's time unit, so that {between} "
             f"between ticks; choose a whole number of {clock.unit or 'ones'}."
         )
-    return ticks
+    return clock.tick_type(ticks)

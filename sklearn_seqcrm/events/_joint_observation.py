@@ -68,6 +68,11 @@ def observation_of_appended(
     is_table : bool
         Whether the new events are one table, which has no end of observation, but only
         a last event of each kind.
+
+    Raises
+    ------
+    ValueError
+        If `observed_until` is earlier than that of the log.
     """
     before, clock = log.timeline.observation, log.timeline.clock
     timelines = [log.timeline, *(part.timeline for part in parts.values())]

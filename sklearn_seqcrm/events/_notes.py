@@ -23,7 +23,7 @@ def observation_from_json(
     """Read the entry "record" of a note."""
     entry = get_entry(note, "record", dict, path)
     return ObservationWindow(
-        get_entry(entry, "until", clock.number, path),
+        get_entry(entry, "until", clock.tick_type, path),
         get_entry(entry, "in_days", bool, path),
         get_entry(entry, "limited_by", str | None, path),
     )

@@ -1,4 +1,4 @@
-"""Warning about fields of datetimes with a time zone if times have none, or reverse."""
+"""Warning about fields of datetimes if only they, or only times, have a time zone."""
 
 from __future__ import annotations
 

@@ -221,9 +221,7 @@ def _tick(timeline: Timeline) -> int | None:
     return 1 if timeline.clock.dtype == "int64" else None
 
 
-def _period_and_offset(
-    clock: Clock, period: Any, offset: Any
-) -> tuple[int | float, int | float]:
+def _period_and_offset(clock: Clock, period: Any, offset: Any) -> tuple[Any, Any]:
     """Return period and offset in ticks, whole ones on an axis of integers."""
     if calendar_name(period, clock) is not None:
         raise ValueError(
@@ -237,7 +235,7 @@ def _period_and_offset(
     return length, whole_ticks(clock, shift, "offset", between)
 
 
-def _last_ticks(times: np.ndarray, period: float, offset: float) -> np.ndarray:
+def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
     """Return the last whole number in the period of each time."""
     # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period

@@ -218,7 +218,7 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
     _refuse_calendar_step(timeline, step, start, end)
     ticks = whole_ticks(clock, step, "step", "cutoffs would lie", positive=True)
     # Python's integers do not overflow when a long distance is added.
-    number = clock.number
+    number = clock.tick_type
     first = number(timeline.times.min()) + ticks if start is None else number(start)
     last = number(timeline.observed_until if end is None else end)
     if first > last:

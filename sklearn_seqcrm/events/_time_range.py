@@ -6,7 +6,8 @@
     |----------- span -------|------------|---- late? ------|
 
 A cutoff that is late by more than a tenth of the span, and by a month, is a warning:
-all customers look inactive only because the log ends early.
+all customers look inactive only because the log ends early. So is a kind of events that
+ends long before the others.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def event_attributions(
     method : {"occlusion", "blanking", "integrated_gradients"}, default="occlusion"
         ``"occlusion"``, for any estimator: the output less that of the row without the
         event, as if it had not happened, or, with ``by="field"``, with that field of
-        the event missing. Each static is set to missing too, except the exposure of a
-        network, which has no line.
+        the event missing. Each static is set to missing too, except columns that a
+        parameter `exposure` names, which have no line.
 
         ``"integrated_gradients"``, for a pipeline with an LSTM estimator at its end:
         gradients of the output, integrated on the straight path from a baseline of

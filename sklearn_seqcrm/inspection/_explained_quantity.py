@@ -99,7 +99,7 @@ class ExplainedQuantity:
     def predict(self, X: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
         """Compute the quantity for perturbed copies of rows, (m,).
 
-        `X` has the copies, and `rows` the positions of the rows that they are of, (m,).
+        `X` has the copies; ``rows[i]`` is the position of the row that copy i is of.
         """
         estimator = self.estimator
         if self.unit == "prediction":

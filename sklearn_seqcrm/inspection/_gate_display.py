@@ -114,7 +114,7 @@ class GateDisplay:
         X : DataFrame of shape (n, n_columns)
             Rows with raw histories.
         row : int, default=0
-            Position of the row in `X`.
+            Position of the row in `X`; negative positions count from the end.
         history : str or None, default=None
             Name of the history column; None: the only one.
         layer : int, default=-1

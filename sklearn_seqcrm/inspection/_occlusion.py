@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
@@ -84,12 +85,19 @@ def _static_lines(
 
 def _exposures(estimator: Any) -> list[Any]:
     """Return the exposures of an estimator and of those that it wraps."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, FrozenEstimator):  # which hides the parameters
+        return _exposures(estimator.estimator)
     params = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    return [
+    found = [
         value
         for name, value in params.items()
         if name.split("__")[-1] == "exposure" and isinstance(value, str | Integral)
     ]
+    for value in params.values():
+        if isinstance(value, FrozenEstimator):
+            found += _exposures(value)
+    return found
 
 
 def _without(

@@ -1,6 +1,6 @@
 """Metrics of amounts, probabilities, ranks and effects; their scorers and displays."""
 
-from sklearn_seqcrm.metrics._bootstrap import bootstrap_interval
+from sklearn_seqcrm.metrics._bootstrap_interval import bootstrap_interval
 from sklearn_seqcrm.metrics._calibration_by_decile_display import (
     CalibrationByDecileDisplay,
 )

@@ -172,7 +172,8 @@ def read_arms(
 ) -> tuple[list[Any], np.ndarray]:
     """Return the labels of the arms, control first, and the place of each row's, (n,).
 
-    Without `treatments`, the labels of all arms, they are those that occur, sorted.
+    `treatments` are the labels of all arms, control first. None: those that occur, the
+    control first and then sorted.
     """
     if isinstance(treatment, str) or np.ndim(treatment) == 0:
         raise TypeError(f"treatment must have a label for each row; got {treatment!r}.")
@@ -200,7 +201,7 @@ def _given_labels(treatments: Any, control: Any) -> list[Any]:
 
 
 def require_all_arms(arm: np.ndarray, labels: list[Any]) -> None:
-    """Raise a ValueError if no row has some arm; `arm` has places in `labels`, (n,)."""
+    """Raise a ValueError if an arm has no rows; `arm` has places in `labels`, (n,)."""
     counts = np.bincount(arm, minlength=len(labels))
     if not counts.all():
         missing = [labels[code] for code in np.flatnonzero(counts == 0)]

@@ -150,7 +150,9 @@ def policy_value(
     shares make the estimate more precise. The errors of models of propensities and of
     outcomes are left out: to first order they do not matter for "dr" [2]_, and without
     them the intervals of the others are too wide. The interval is that of the given
-    policy: it does not cover that other training rows would lead to another policy.
+    policy: it does not cover that other training rows would lead to another policy. Its
+    quantiles are those of the normal distribution, so that it is too short with a few
+    dozen customers.
 
     References
     ----------

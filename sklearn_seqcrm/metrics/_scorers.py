@@ -28,8 +28,8 @@ def response(
     """Return predictions of a regressor, or scores of one of two classes, (n,).
 
     The second result is the class, None for a regressor: without `pos_label` it is the
-    second one. With `only_probabilities`, a classifier without them is an error instead
-    of being scored by its decision function.
+    second one. With `only_probabilities`, a classifier without probabilities raises an
+    error instead of being scored by its decision function.
     """
     # A regressor's targets are numbers: no label counts as 1.
     if not is_classifier(estimator):

@@ -16,7 +16,7 @@ from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.model_selection._findings import EVENTS, Findings
+from sklearn_seqcrm.model_selection._changed_outputs import EVENTS, Findings
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._labels_in_columns import refuse_labels
 from sklearn_seqcrm.model_selection._outputs import METHODS, Output, compute_outputs

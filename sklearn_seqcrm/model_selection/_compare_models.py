@@ -30,9 +30,12 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
-from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
+from sklearn_seqcrm.model_selection._resampled_scores import (
+    FoldScores,
+    resampled_scores,
+)
 from sklearn_seqcrm.model_selection._run_jobs import run_jobs
 from sklearn_seqcrm.model_selection._runs import Job, Run, each_warning_once
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics

@@ -85,7 +85,7 @@ class Future(NamedTuple):
         return self.log.take(kept, index).trimmed()
 
     def rewritten(self) -> RawLog | None:
-        """Return the log with other times and fields in later events; None without."""
+        """Return the log with other times and fields in later events, if it has any."""
         timeline = self.log.timeline
         future, _ = ranges(self.begin, timeline.offsets[1:])
         if not len(future):

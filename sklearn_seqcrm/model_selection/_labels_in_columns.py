@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
-from sklearn_seqcrm.model_selection._findings import Findings
+from sklearn_seqcrm.model_selection._changed_outputs import Findings
 from sklearn_seqcrm.model_selection._outputs import Output, compute_outputs
 
 # In fewer rows, a column of two values may equal the labels by chance.

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.model_selection._bootstrap import interval
+from sklearn_seqcrm.model_selection._resampled_scores import interval
 from sklearn_seqcrm.model_selection._runs import Run
 
 

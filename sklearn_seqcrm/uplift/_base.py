@@ -54,8 +54,8 @@ from sklearn_seqcrm._treatments import (
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
-from sklearn_seqcrm.uplift._bootstrap import fit_sample, folds_of
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, read_splits
+from sklearn_seqcrm.uplift._fit_samples import fit_sample, folds_of
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 

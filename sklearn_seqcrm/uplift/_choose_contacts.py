@@ -14,6 +14,7 @@ from sklearn.utils import Bunch
 
 from sklearn_seqcrm._durations import as_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._treatments import in_order_of_arms, label_array
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
@@ -383,7 +384,7 @@ def _limits(
             warnings.warn(
                 f"budget={budget!r} limits nothing, as all costs are 0. Pass the cost "
                 "of a contact, or limit the number of contacts by capacity=.",
-                stacklevel=3,
+                stacklevel=user_stacklevel(),
             )
         limits.append(Limit(costs, float(budget)))
     if isinstance(capacity, pd.Series):

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_seqcrm._sklearn_compat import takes_weights
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.uplift._cross_fitting import (
     Fold,
     UpliftRows,
@@ -74,7 +75,7 @@ class SLearner(Learner):
                 "or shrinks their effect to 0. Let the estimator read all columns of "
                 "X, or use another learner.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=user_stacklevel(),
             )
 
     def outcomes(self, X: Any) -> np.ndarray:

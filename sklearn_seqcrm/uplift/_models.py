@@ -25,6 +25,7 @@ from sklearn_seqcrm._sklearn_compat import (
     seeded,
     takes_weights,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
 
 # Parameters that belong to the target, which is another one for another model. Those
@@ -366,7 +367,7 @@ class Propensities:
                 "treatment, so that their effects are extrapolated. Propensities are "
                 "clipped.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=user_stacklevel(),
             )
 
 

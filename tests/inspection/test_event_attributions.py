@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -13,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
+from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
@@ -267,13 +269,19 @@ def test_exposures(X):
     np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("wrap", ["rate", "search", "hybrid"])
+@pytest.mark.parametrize("wrap", ["rate", "search", "hybrid", "frozen", "conformal"])
 def test_exposures_are_never_missing(X, wrap):
     X = X[["who", "at", "history"]].assign(years=1.5, other=np.arange(len(X)))
     trees = HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=2)
     model = RateRegressor(make_pipeline(HistoryAggregator(), trees), "years")
-    if wrap == "search":
+    if wrap == "search":  # whose own regressor has another exposure
+        model.set_params(exposure="other")
         model = GridSearchCV(model, {"exposure": ["years"]}, cv=2)
+    elif wrap == "frozen":
+        model = FrozenEstimator(model.fit(X, np.arange(len(X))))
+    elif wrap == "conformal":
+        frozen = FrozenEstimator(model.fit(X, np.arange(len(X))))
+        model = ConformalRegressor(frozen, confidence_level=0.5, random_state=0)
     elif wrap == "hybrid":
         lstm = LSTMRegressor(loss="poisson", exposure="years", **SMALL)
         model = make_hybrid(lstm)

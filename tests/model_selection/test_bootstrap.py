@@ -10,7 +10,7 @@ from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.model_selection import compare_models
-from sklearn_seqcrm.model_selection._bootstrap import (
+from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
     interval,
     resampled_scores,

@@ -114,7 +114,7 @@ def test_samples_have_rows_of_a_rare_arm(learner):
 
 @pytest.mark.parametrize("learner", ["s", "dr"])
 def test_an_arm_that_samples_lack_is_named(learner, monkeypatch):
-    monkeypatch.setattr("sklearn_seqcrm.uplift._bootstrap._MOST_DRAWS", 1)
+    monkeypatch.setattr("sklearn_seqcrm.uplift._fit_samples._MOST_DRAWS", 1)
     X, y, arm = rare(2)
     model = linear(learner, control=0, propensity="constant", n_bootstraps=40, cv=2)
     with pytest.raises(ValueError, match=r"Bootstrap sample \d+ .* 2: 2}\. Leave"):

@@ -356,8 +356,11 @@ def test_costs_with_labels_may_name_no_contact():
 
 
 def test_a_budget_without_costs_limits_nothing():
-    with pytest.warns(UserWarning, match="budget=2 limits nothing, .* by capacity="):
+    with pytest.warns(
+        UserWarning, match="budget=2 limits nothing, .* by capacity="
+    ) as caught:
         result = choose_contacts([0.1, 0.2, 0.3], budget=2)
+    assert caught[0].filename == __file__
     assert len(result.contacts) == 3
     assert len(choose_contacts([0.1, 0.2, 0.3], capacity=2).contacts) == 2
 

@@ -175,7 +175,7 @@ def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
 
 
 def bar_numbers(at: np.ndarray, n_bars: int) -> np.ndarray:
-    """Return the number of the bar at each place from 0 to 1, which is in the last."""
+    """Return the bar of each place from 0 to 1; the place 1 is in the last bar."""
     return np.minimum((at * n_bars).astype("int64"), n_bars - 1)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._encoding import EventEncoder, fitting_columns
+from sklearn_seqcrm._encoding import EventEncoder, columns_as_in_fit
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
@@ -250,7 +250,7 @@ def _read(
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
-        columns = dict(fitting_columns(columns, encoder.schema, what))
+        columns = dict(columns_as_in_fit(columns, encoder.schema, what))
         codes = np.repeat(np.arange(events.n_customers), timeline.counts)
         times = timeline.times
         if timeline.clock != encoder.clock:

@@ -121,7 +121,7 @@ class EventFields:
             found = columns[name]
             return found.missing_where(lacks).trimmed() if lacks.any() else found
 
-        # Unknown fields stay, for `fitting_columns` to refuse them.
+        # Unknown fields stay, for `columns_as_in_fit` to refuse them.
         own = self._by_kind(list(columns), n, column_of, what, kind)
         return {**columns, **own}
 

@@ -64,9 +64,10 @@ def resampled_scores(
 def interval(
     samples: np.ndarray, confidence_level: float, n_customers: int
 ) -> tuple[float, float]:
-    """Return the interval of a score over its samples, (n_resamples,), without NaN.
+    """Return the interval of a score over its samples, (n_resamples,).
 
-    Both ends are NaN if no sample has a score, or there is one customer only.
+    Samples of NaN are left out. Both ends are NaN if no sample has a score, or there is
+    one customer only.
     """
     defined = samples[np.isfinite(samples)]
     lower, upper = expanded_interval(defined, confidence_level, n_customers)

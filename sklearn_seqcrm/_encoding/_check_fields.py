@@ -8,21 +8,21 @@ from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._store import Column, FieldSchema, Kinds, RawLog, Rows
 
 
-def fitting_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
-    """Return the rows with fields of the types of training; see `fitting_columns`.
+def rows_as_in_fit(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
+    """Return the rows with fields of the types of training; see `columns_as_in_fit`.
 
     The parameters are those of `encode_rows`.
     """
     log = rows.log
     assert isinstance(log, RawLog)
     columns = log.columns
-    fitting = fitting_columns(columns, encoder.schema, column, encoder.merged_from)
+    fitting = columns_as_in_fit(columns, encoder.schema, column, encoder.merged_from)
     if fitting is columns:
         return rows
     return rows._replace(log=log.with_events(log.timeline, dict(fitting)))
 
 
-def fitting_columns(
+def columns_as_in_fit(
     columns: Mapping[str, Column],
     expected: Mapping[str, FieldSchema],
     history: str,
