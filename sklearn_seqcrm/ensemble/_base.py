@@ -18,7 +18,6 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import (
-    ForwardSplit,
     customers_of,
     has_histories,
     split_customers,
@@ -43,7 +42,7 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
-from sklearn_seqcrm.neural_network import BaseLSTM
+from sklearn_seqcrm.neural_network import BaseLSTM, FirstTraining
 
 NAMES = ("lstm", "boosting")
 
@@ -300,17 +299,25 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         part = clone(job.parts["lstm"])
         network = part[-1] if isinstance(part, Pipeline) else part
         self._check_latest(network)
-        found: list[tuple[ForwardSplit, np.ndarray]] = []
-        network._record_latest = lambda split, outputs: found.append(
-            (split, self._output(network, outputs))
+        found: list[tuple[FirstTraining, np.ndarray]] = []
+        network._on_first_training = lambda one: found.append(
+            (one, self._output(network, one.outputs))
         )
         used = rows.take(rows.used)
         try:
             fitted = {"lstm": job.fit("lstm", used, part)}
         finally:
-            del network._record_latest
-        [(split, first)] = found
-        earlier, latest = used.take(split.train), used.take(split.latest)
+            del network._on_first_training
+        if not found:  # a callback ended the training
+            return 0.5, fitted
+        training, first = found[-1]
+        if training.n_rows < len(used.y):
+            raise ValueError(
+                f"The network left out {len(used.y) - training.n_rows} of "
+                f"{len(used.y)} rows, whose weight is 0 for it, as by class_weight. "
+                "Leave them out of X, or hold out customers by cv=None."
+            )
+        earlier, latest = used.take(training.train), used.take(training.latest)
         trees = job.fit("boosting", earlier)
         blend = self._blend(first, self._output(trees, latest.X))
         return self._weigh(blend, latest), fitted

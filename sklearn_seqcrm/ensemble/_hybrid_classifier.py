@@ -102,11 +102,12 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
 
     ``cv="latest"`` needs a network that stops forward in time (see `LSTMClassifier`).
     It is trained until the latest cutoffs, and then on all rows. What its first
-    training predicts for the rows at the latest cutoffs costs nothing. So only the
-    trees are fitted once more, on the rows that the first training had. A weight
-    learned forward in time suits later rows of known customers. With fewer than 2,000
-    customers, or for rows of new customers, those that are held out give better
-    weights.
+    training predicts for the rows at the latest cutoffs is at hand. So only the
+    trees are fitted once more, on the rows that the first training had. The loss of the
+    network is then that of a single one, which also chose its number of epochs on these
+    rows. A weight learned forward in time suits later rows of known customers. With
+    fewer than 2,000 customers, or for rows of new customers, those that are held out
+    give better weights.
 
     ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
     stop by customers. It needs a target with a horizon, or ``horizon=...``.

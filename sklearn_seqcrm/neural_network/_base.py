@@ -72,6 +72,7 @@ from sklearn_seqcrm._sklearn_compat import (
     refuse_no_target,
 )
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
+from sklearn_seqcrm.neural_network._first_training import FirstTrainingMixin
 from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
@@ -81,7 +82,12 @@ _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
 class BaseLSTM(
-    ValidationMixin, ExplanationsMixin, CallbackSupportMixin, BaseEstimator, ABC
+    FirstTrainingMixin,
+    ValidationMixin,
+    ExplanationsMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+    ABC,
 ):
     """Inputs, training and outputs of a recurrent estimator.
 
@@ -94,9 +100,6 @@ class BaseLSTM(
     _network_parameters: dict[str, Any]
     # Set during a fit of several processes.
     _ranks: Ranks = ALONE
-    # Set during a fit of a hybrid: gets the split forward in time, and the outputs of
-    # the first training for the latest rows.
-    _record_latest: Callable[[ForwardSplit, NetworkOutputs], None] | None = None
 
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -142,31 +145,18 @@ class BaseLSTM(
         #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
-        if self._record_latest is not None and not refits:
-            self._refuse_latest()
+        self._check_first_training(refits)
         n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
         if refits and not is_stopped:
-            if split is not None and self._record_latest is not None:
-                self._adjust(inputs.data.take(split.train))
-                latest = inputs.data.take(split.latest)
-                self._record_latest(split, NetworkOutputs(self._outputs_of(latest)))
+            self._report_first_training(inputs.data, split)
             self._train_on_all(inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
-
-    def _refuse_latest(self) -> None:
-        """Raise the error of a hybrid whose network is not trained a second time."""
-        reason = self.validation_["reason"] or "refit=False or warm_start=True"
-        raise ValueError(
-            "cv='latest' needs a network that is trained until the latest cutoffs and "
-            f"then on all rows. This one is not, because of: {reason}. cv=None holds "
-            "out customers."
-        )
 
     def _train_with_validation(
         self,

@@ -1,5 +1,6 @@
 """Hybrids that learn their weight at the latest cutoffs: ``cv="latest"``."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -189,6 +190,33 @@ def test_other_targets(rows, kind):
     assert at_best <= min(model.losses_["lstm"], model.losses_["boosting"]) + 0.02
 
 
+def test_rows_that_the_network_leaves_out_are_an_error(rows):
+    """Positions of rows would be others in the network than in the hybrid."""
+    y = churned(rows, "30D").map({0: "stays", 1: "leaves"}).rename("churned")
+    y[::7] = "other"
+    y.attrs = churned(rows, "30D").attrs
+    weight = {"stays": 1, "leaves": 1, "other": 0}
+    network = LSTMClassifier(**SMALL, class_weight=weight, random_state=0)
+    model = make_hybrid(network, trees(), cv="latest", random_state=0)
+    with pytest.raises(ValueError, match="left out 43 of 300 rows, whose weight is 0"):
+        model.fit(rows, y)
+
+
+def test_copies_during_a_fit_can_be_pickled(rows):
+    """Callbacks of scikit-learn keep such copies."""
+    copies = []
+
+    class Copying(LSTMClassifier):
+        def _train_on_all(self, *args):
+            copies.append(copy.copy(self))
+            return super()._train_on_all(*args)
+
+    y = churned(rows, "30D")
+    network = Copying(**SMALL, random_state=0)
+    make_hybrid(network, trees(), cv="latest", random_state=0).fit(rows, y)
+    assert "_on_first_training" not in vars(copies[0])
+
+
 def test_a_failed_fit_leaves_nothing_behind(rows):
     """Nothing that a pickle could not hold, or that later fits would use."""
     y = churned(rows, "30D")
@@ -203,4 +231,4 @@ def test_a_failed_fit_leaves_nothing_behind(rows):
     with pytest.raises(ValueError, match="no second training"):
         model.fit(rows, y)
     [network] = seen
-    assert "_record_latest" not in vars(network)
+    assert "_on_first_training" not in vars(network)

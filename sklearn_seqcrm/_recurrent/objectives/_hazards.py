@@ -325,7 +325,8 @@ class Hazards(Objective):
         ends = (kind == 0) & (time <= self.last_event)
         if self.step:
             steps = time / self.step  # whole numbers but for rounding errors
-            ends &= np.abs(steps - np.rint(steps)) <= 1e-14 * steps
+            # Tighter than the 1e-12 by which a time may be just before a step.
+            ends &= np.abs(steps - np.rint(steps)) <= 2e-13 * steps
         return np.where(ends, time + self.step, time)
 
     @property

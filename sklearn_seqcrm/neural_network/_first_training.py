@@ -1,0 +1,78 @@
+"""What the first training of a network predicts for the rows at the latest cutoffs.
+
+A network that validates forward in time is trained until the latest cutoffs, and then
+on all rows. A hybrid learns its weight by what the first training predicts.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sklearn_seqcrm._columns import ForwardSplit
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
+
+
+class FirstTraining(NamedTuple):
+    """Rows of a split forward in time, and outputs for the latest ones.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows of the fit; those without weight are left out.
+    train, latest : ndarray of int64
+        Positions of rows among them: those of the first training, and those at the
+        latest cutoffs.
+    outputs : NetworkOutputs of the latest rows
+        Outputs of the network after the first training.
+    """
+
+    n_rows: int
+    train: np.ndarray
+    latest: np.ndarray
+    outputs: NetworkOutputs
+
+
+class FirstTrainingMixin:
+    """Report the first training of a fit to whoever set `_on_first_training`."""
+
+    validation_: dict[str, Any]
+    _on_first_training: Callable[[FirstTraining], None] | None = None
+
+    @abstractmethod
+    def _adjust(self, data: RowData) -> None: ...
+
+    @abstractmethod
+    def _outputs_of(self, data: RowData) -> list[np.ndarray]: ...
+
+    def _check_first_training(self, refits: bool) -> None:
+        """Raise a ValueError if a report is wanted of a fit without a second training.
+
+        `refits` is whether there will be one.
+        """
+        if self._on_first_training is None or refits:
+            return
+        reason = self.validation_["reason"] or "refit=False or warm_start=True"
+        raise ValueError(
+            "cv='latest' needs a network that is trained until the latest cutoffs and "
+            f"then on all rows. This one is not, because of: {reason}. cv=None holds "
+            "out customers."
+        )
+
+    def _report_first_training(self, data: RowData, split: ForwardSplit | None) -> None:
+        """Report what the first training, on ``split.train``, predicts."""
+        if self._on_first_training is None or split is None:
+            return
+        self._adjust(data.take(split.train))
+        outputs = NetworkOutputs(self._outputs_of(data.take(split.latest)))
+        found = FirstTraining(len(data), split.train, split.latest, outputs)
+        self._on_first_training(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is set during a fit only, also in copies for callbacks."""
+        state: Any = super().__getstate__()
+        return {k: v for k, v in state.items() if k != "_on_first_training"}
