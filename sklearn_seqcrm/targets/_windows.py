@@ -22,6 +22,7 @@ from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
+    Timeline,
     events_of_kinds,
     saturating_add,
     warn_all_kinds,
@@ -156,14 +157,7 @@ def windows_after(
     log: Any = array.log
     rows, timeline = array.rows, log.timeline
     cutoff, times = rows.cutoff, timeline.times
-    if not timeline.end_is_known:
-        raise ValueError(
-            "The end of the record of these histories is unknown: they were joined "
-            "from several logs, each of which may end at another time, or read from a "
-            "file, which has no events after the cutoffs. Compute the target of each "
-            "part of X as EventLog.attach or snapshots returned it, then join the "
-            "parts, or write the target with X."
-        )
+    _refuse_unknown_end(timeline)
     clock, recorded = timeline.clock, timeline.end
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
     gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
@@ -189,11 +183,7 @@ def windows_after(
         # Events after the end of the record may be of some kinds only: do not count.
         end = np.minimum(end, recorded)
     last = first_at_or_after(times, first, last, end)
-    events: np.ndarray | slice = slice(None)
-    if kinds is not None:
-        events = events_of_kinds(log, kinds, kind_field)
-    if not _is_false(moments):
-        events = _first_of_moments(log, events, moments)
+    events = _events_that_count(log, kinds, kind_field, moments)
     if not isinstance(events, slice):
         # From positions among all events to positions among those that count.
         n_before = np.zeros(len(log) + 1, dtype="int64")
@@ -206,6 +196,30 @@ def windows_after(
     return Windows(
         index, log, events, first, last, begin, length, censored, latest, attrs
     )
+
+
+def _refuse_unknown_end(timeline: Timeline) -> None:
+    """Raise a ValueError if the end of the record of a log is unknown."""
+    if not timeline.end_is_known:
+        raise ValueError(
+            "The end of the record of these histories is unknown: they were joined "
+            "from several logs, each of which may end at another time, or read from a "
+            "file, which has no events after the cutoffs. Compute the target of each "
+            "part of X as EventLog.attach or snapshots returned it, then join the "
+            "parts, or write the target with X."
+        )
+
+
+def _events_that_count(
+    log: Any, kinds: Any, kind_field: str, moments: Any
+) -> np.ndarray | slice:
+    """Return the positions of the events of the chosen kinds that begin a moment."""
+    events: np.ndarray | slice = slice(None)
+    if kinds is not None:
+        events = events_of_kinds(log, kinds, kind_field)
+    if not _is_false(moments):
+        events = _first_of_moments(log, events, moments)
+    return events
 
 
 def warn_without_kinds(
@@ -327,47 +341,63 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
     cut = windows.censored
     if not cut.any():
         return
-    log, timeline = windows.log, windows.log.timeline
     ways = "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'"
     which = f"{cut.sum()} of {len(cut)} rows"
     rows = ", ".join(str(label) for label in windows.index[cut][:5])
-    longer = (
-        "if the log was recorded for longer than until its last event, "
-        "EventLog(..., observed_until=...)."
-    )
-    # A merged log ends with the kind that was recorded for the shortest time.
-    limit = timeline.observation.limited_by
-    if limit is not None:
-        longer = (
-            f"as its record ends at {log.observed_until} with the events of "
-            f"kind {limit!r}, before those of other kinds: if all were recorded for "
-            "longer, pass observed_until=... to EventLog.concat or append."
-        )
+    longer = _longer_record(windows)
     if windows.length is None:
         raise ValueError(
             f"The next event of {which} is not known, because the log ends before "
             f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
             f"{longer}"
         )
-    latest = windows.latest
-    assert latest is not None  # these windows end
-    second = TICKS_PER_SECOND.get(timeline.clock.unit or "", 0)
-    end = math.ceil(windows.begin[cut].max().item() + windows.length)
-    if limit is None and end <= timeline.end + second:
-        # For example observed_until="2024-03-31 11:59:59" for the morning.
-        longer = (
-            f"as they lack less than a second after {log.observed_until}: if "
-            "that was recorded as well, EventLog(..., "
-            f"observed_until={str(timeline.clock.as_scalar(end))!r})."
-        )
-    if timeline.clock.dtype == "int64":
-        latest //= 1  # a cutoff is a whole tick
-    earlier = ""
-    if len(timeline.times) and latest >= timeline.times.min():
-        if second:
-            latest = latest // second * second  # not 00:00:00.000001
-        earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "
     raise ValueError(
         f"The windows of {which} run past the end of the log, the first in the rows "
-        f"{rows}. Use {earlier}a shorter horizon, censored={ways}; or, {longer}"
+        f"{rows}. Use {_earlier_cutoffs(windows)}a shorter horizon, censored={ways}; "
+        f"or, {longer}"
     )
+
+
+def _longer_record(windows: Windows) -> str:
+    """Return the advice for a log whose record is longer than it says."""
+    log, timeline = windows.log, windows.log.timeline
+    # A merged log ends with the kind that was recorded for the shortest time.
+    limit = timeline.observation.limited_by
+    if limit is not None:
+        return (
+            f"as its record ends at {log.observed_until} with the events of "
+            f"kind {limit!r}, before those of other kinds: if all were recorded for "
+            "longer, pass observed_until=... to EventLog.concat or append."
+        )
+    if windows.length is not None:
+        last = windows.begin[windows.censored].max().item()
+        end = math.ceil(last + windows.length)
+        if end <= timeline.end + _ticks_per_second(timeline):
+            # For example observed_until="2024-03-31 11:59:59" for the morning.
+            return (
+                f"as they lack less than a second after {log.observed_until}: if "
+                "that was recorded as well, EventLog(..., "
+                f"observed_until={str(timeline.clock.as_scalar(end))!r})."
+            )
+    return (
+        "if the log was recorded for longer than until its last event, "
+        "EventLog(..., observed_until=...)."
+    )
+
+
+def _earlier_cutoffs(windows: Windows) -> str:
+    """Return the advice to use earlier cutoffs, empty if all would be too early."""
+    timeline, latest = windows.log.timeline, windows.latest
+    assert latest is not None  # these windows end
+    if timeline.clock.dtype == "int64":
+        latest //= 1  # a cutoff is a whole tick
+    if not len(timeline.times) or latest < timeline.times.min():
+        return ""
+    if second := _ticks_per_second(timeline):
+        latest = latest // second * second  # not 00:00:00.000001
+    return f"cutoffs up to {timeline.clock.as_scalar(latest)}, "
+
+
+def _ticks_per_second(timeline: Timeline) -> int:
+    """Return the ticks of a second, 0 if times are plain numbers."""
+    return TICKS_PER_SECOND.get(timeline.clock.unit or "", 0)
