@@ -170,35 +170,12 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
 
     Returns the exit code of the launcher, negative if a signal ended it.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        # A free port of this machine.
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=127.0.0.1:0",
-        "--local-addr=127.0.0.1",
-        "--nnodes=1",
-        f"--nproc-per-node={n_ranks}",
-        "--max-restarts=0",
-        "--monitor-interval=0.2",
-        "-m",
-        "sklearn_seqcrm.distributed",
-        str(folder),
-    ]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(n_threads),
-        "PYTHONUNBUFFERED": "1",  # messages of verbose=1 appear at once
-        # Ranks can import the modules that this process can.
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-    }
     with (folder / "messages.txt").open("wb") as messages:
         launcher = subprocess.Popen(
-            command,
+            _command(folder, n_ranks),
             stdout=subprocess.PIPE,
             stderr=messages,
-            env=environment,
+            env=_environment(n_threads),
             text=True,
             errors="replace",
         )
@@ -218,6 +195,37 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
             code = launcher.wait()
             printing.join(_SECONDS_TO_PRINT)
     return code
+
+
+def _command(folder: Path, n_ranks: int) -> list[str]:
+    """Return the command that starts the launcher of torch."""
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        # A free port of this machine.
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0",
+        "--local-addr=127.0.0.1",
+        "--nnodes=1",
+        f"--nproc-per-node={n_ranks}",
+        "--max-restarts=0",
+        "--monitor-interval=0.2",
+        "-m",
+        "sklearn_seqcrm.distributed",
+        str(folder),
+    ]
+
+
+def _environment(n_threads: int) -> dict[str, str]:
+    """Return the environment variables of the launcher and its ranks."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(n_threads),
+        "PYTHONUNBUFFERED": "1",  # messages of verbose=1 appear at once
+        # Ranks can import the modules that this process can.
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+    }
 
 
 def _print_all(launcher: subprocess.Popen[str]) -> None:

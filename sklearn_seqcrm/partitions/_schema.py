@@ -29,6 +29,7 @@ from sklearn_seqcrm._store import (
     Column,
     Kinds,
     ObservationWindow,
+    Timeline,
     are_date_like,
     hashed_ids,
     is_of_kinds,
@@ -263,17 +264,8 @@ class Schema(NamedTuple):
             )
         lines = a.timeline, b.timeline
         clock = _joint_clock(lines[0].clock, lines[1].clock, parts)
-        windows = [line.observation.on(line.clock, clock) for line in lines]
-        if (self.is_given or other.is_given) and windows[0].until != windows[1].until:
-            ends = [line.clock.as_scalar(line.observed_until) for line in lines]
-            raise ValueError(
-                f"The log of {parts[0]} is observed until {ends[0]}, that of "
-                f"{parts[1]} until {ends[1]}. Pass their common end as observed_until=."
-            )
-        window = windows[0]._replace(
-            until=max(one.until for one in windows),
-            in_days=all(one.in_days for one in windows),
-        )
+        must_agree = self.is_given or other.is_given
+        window = _joint_observation(lines, clock, parts, must_agree)
         timeline = replace(lines[0].on(clock, "times"), observation=window)
         columns = {
             name: _joint_column(
@@ -410,6 +402,29 @@ def _without_events(
             levels = levels[:1]
         empty[name] = Column(values[:0].copy(), levels)
     return empty
+
+
+def _joint_observation(
+    lines: tuple[Timeline, Timeline],
+    clock: Clock,
+    parts: tuple[str, str],
+    must_agree: bool,
+) -> ObservationWindow:
+    """Return the observation window of two partitions, to the later of their ends.
+
+    With `must_agree`, as a user gave an end, other ends are a ValueError.
+    """
+    windows = [line.observation.on(line.clock, clock) for line in lines]
+    if must_agree and windows[0].until != windows[1].until:
+        ends = [line.clock.as_scalar(line.observed_until) for line in lines]
+        raise ValueError(
+            f"The log of {parts[0]} is observed until {ends[0]}, that of {parts[1]} "
+            f"until {ends[1]}. Pass their common end as observed_until=."
+        )
+    return windows[0]._replace(
+        until=max(one.until for one in windows),
+        in_days=all(one.in_days for one in windows),
+    )
 
 
 def _joint_clock(one: Clock, other: Clock, parts: Sequence[str]) -> Clock:

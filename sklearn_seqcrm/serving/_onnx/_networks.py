@@ -110,56 +110,65 @@ def outputs_of_step(
     The initial state of a history, in types of JSON, has the ``size`` H of a vector,
     for each of its ``vectors`` the value of all elements, and the ``weights``.
     """
-    pooled: list[list[Array]] = [[] for _ in networks]
-    starts = []
-    for i, prefix in enumerate(sizes.prefixes):
-        first = networks[0].readers[i]
-        values = _input(graph, f"{prefix}values", "float32", ["n", _n_channels(first)])
-        codes = _codes_of(graph, prefix, first, ["n"])
-        interarrival, age = (
-            _input(graph, f"{prefix}{key}", "float32", ["n"])
-            for key in ("interarrival_time", "age")
+    steps = [
+        _step_of_history(graph, networks, i, prefix)
+        for i, prefix in enumerate(sizes.prefixes)
+    ]
+    pooled = [[of_each[k] for of_each, _ in steps] for k in range(len(networks))]
+    return _outputs(graph, networks, sizes, pooled), [start for _, start in steps]
+
+
+def _step_of_history(
+    graph: Graph, networks: Sequence[HistoryNetwork], i: int, prefix: str
+) -> tuple[list[Array], dict[str, Any]]:
+    """Add the step of a history column, the i-th, to a graph.
+
+    Returns the pooled history of each network, and the initial state.
+    """
+    first = networks[0].readers[i]
+    values = _input(graph, f"{prefix}values", "float32", ["n", _n_channels(first)])
+    codes = _codes_of(graph, prefix, first, ["n"])
+    interarrival, age = (
+        _input(graph, f"{prefix}{key}", "float32", ["n"])
+        for key in ("interarrival_time", "age")
+    )
+    event = _input(graph, f"{prefix}event", "bool", ["n"])
+    begins: Any = True
+    if first.moments is not None:
+        begins = _input(graph, f"{prefix}begins", "bool", ["n"])
+    readers = [StepReader(one.readers[i], partial(constant, graph)) for one in networks]
+    packed = zip(*(reader.start.pack() for reader in readers), strict=True)
+    # JSON has no infinities.
+    start = [np.maximum(np.concatenate(each), LOWEST) for each in packed]
+    full_of, weights_of = start[0][:, 0].tolist(), start[1].tolist()
+    shapes = [["n", *one.shape] for one in start]
+    vectors = _input(graph, f"{prefix}vectors", "float32", shapes[0])
+    if weights_of:
+        weights = _input(graph, f"{prefix}weights", "float32", shapes[1])
+    else:
+        weights = vectors[..., 0, :0]  # (N, 0)
+    # Packed states of all networks have the same shapes, (N, V, H) and (N, W).
+    v, w = len(full_of) // len(networks), len(weights_of) // len(networks)
+    pooled, after = [], []
+    for k, reader in enumerate(readers):
+        was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
+        state = reader.start.unpack(*was)
+        new = reader.update(state, values, codes, interarrival, begins).pack()
+        # Rows without an event keep their state.
+        kept = (
+            np.where(event[..., None, None], new[0], was[0]),  # (N, V, H)
+            np.where(event[..., None], new[1], was[1]),  # (N, W)
         )
-        event = _input(graph, f"{prefix}event", "bool", ["n"])
-        begins: Any = True
-        if first.moments is not None:
-            begins = _input(graph, f"{prefix}begins", "bool", ["n"])
-        readers = [
-            StepReader(one.readers[i], partial(constant, graph)) for one in networks
-        ]
-        packed = zip(*(reader.start.pack() for reader in readers), strict=True)
-        # JSON has no infinities.
-        start = [np.maximum(np.concatenate(each), LOWEST) for each in packed]
-        full_of, weights_of = start[0][:, 0].tolist(), start[1].tolist()
-        size = first.hidden_size
-        starts.append({"size": size, "vectors": full_of, "weights": weights_of})
-        shapes = [["n", *one.shape] for one in start]
-        vectors = _input(graph, f"{prefix}vectors", "float32", shapes[0])
-        if weights_of:
-            weights = _input(graph, f"{prefix}weights", "float32", shapes[1])
-        else:
-            weights = vectors[..., 0, :0]  # (N, 0)
-        # Packed states of all networks have the same shapes, (N, V, H) and (N, W).
-        v, w = len(full_of) // len(networks), len(weights_of) // len(networks)
-        after = []
-        for k, (reader, own) in enumerate(zip(readers, pooled, strict=True)):
-            was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
-            state = reader.start.unpack(*was)
-            new = reader.update(state, values, codes, interarrival, begins).pack()
-            # Rows without an event keep their state.
-            kept = (
-                np.where(event[..., None, None], new[0], was[0]),  # (N, V, H)
-                np.where(event[..., None], new[1], was[1]),  # (N, W)
-            )
-            own.append(flatten(reader.read(reader.start.unpack(*kept), age)))
-            after.append(kept)
-        all_after: list[Array] = [
-            np.concatenate(each, axis=1) for each in zip(*after, strict=True)
-        ]
-        graph.output(f"{prefix}vectors_after", all_after[0].name, shapes[0])
-        if weights_of:
-            graph.output(f"{prefix}weights_after", all_after[1].name, shapes[1])
-    return _outputs(graph, networks, sizes, pooled), starts
+        pooled.append(flatten(reader.read(reader.start.unpack(*kept), age)))
+        after.append(kept)
+    all_after: list[Array] = [
+        np.concatenate(each, axis=1) for each in zip(*after, strict=True)
+    ]
+    graph.output(f"{prefix}vectors_after", all_after[0].name, shapes[0])
+    if weights_of:
+        graph.output(f"{prefix}weights_after", all_after[1].name, shapes[1])
+    size = first.hidden_size
+    return pooled, {"size": size, "vectors": full_of, "weights": weights_of}
 
 
 def _outputs(
