@@ -95,8 +95,9 @@ def _equal_columns(
 ) -> list[Any]:
     """Return the names of the columns that hold these keys, unless all are equal.
 
-    The keys, of shape (n_keys,), belong to the rows `at`. `candidate_test` maps a key
-    to a test whether a value may be it, and `are_equal` compares values with keys.
+    The keys, of shape (n_keys,), are those of the rows `at`. ``candidate_test(key)``
+    returns a quick function that is False for values that cannot be the key;
+    ``are_equal(values, keys)`` compares the values of a column with the keys.
     """
     if not len(at) or (keys == keys[0]).all():
         return []

@@ -55,7 +55,7 @@ from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.metrics import qini_auc_score
 from sklearn_seqcrm.uplift._cross_fitting import UpliftRows, read_splits
-from sklearn_seqcrm.uplift._fit_samples import fit_sample, folds_of
+from sklearn_seqcrm.uplift._fit_samples import fit_sample
 from sklearn_seqcrm.uplift._learners import LEARNERS, Learner
 from sklearn_seqcrm.uplift._models import Models, counterpart
 
@@ -214,7 +214,7 @@ class BaseUplift(BaseEstimator, ABC):
         if learner.needs_folds and not isinstance(cv, Integral):
             cv = read_splits(cv, everyone)
         self.learner_ = learner(models)
-        self.learner_.fit(rows, folds_of(learner, models, rows, cv, seeds[0]))
+        self.learner_.fit(rows, self.learner_.folds(rows, cv, seeds[0]))
         # Fits within a process of a bootstrap sample run one after the other.
         again = self._models(*given, None)
         self.bootstraps_: list[Learner] = Parallel(n_jobs=self.n_jobs)(

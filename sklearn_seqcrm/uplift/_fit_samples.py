@@ -9,22 +9,12 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm.uplift._cross_fitting import Fold, UpliftRows, customer_folds
+from sklearn_seqcrm.uplift._cross_fitting import UpliftRows
 from sklearn_seqcrm.uplift._learners import Learner
 from sklearn_seqcrm.uplift._models import Models
 
 # Two customers of an arm are both in half of the samples.
 _MOST_DRAWS = 100
-
-
-def folds_of(
-    learner: type[Learner], models: Models, rows: UpliftRows, cv: Any, seed: int
-) -> list[Fold]:
-    """Return the folds of the cross-fitting, none if the learner needs none."""
-    if not learner.needs_folds:
-        return []
-    rng = np.random.RandomState(seed)
-    return customer_folds(rows, cv, models.n_arms, rng)
 
 
 def fit_sample(
@@ -48,7 +38,7 @@ def fit_sample(
             reason = f"No row has the treatments {models.labels[absent].tolist()}."
             continue
         try:
-            folds = folds_of(learner, models, sample, cv, rng.randint(2**31 - 1))
+            folds = fitted.folds(sample, cv, rng.randint(2**31 - 1))
         except ValueError as error:
             reason = str(error)
             continue

@@ -23,6 +23,7 @@ from sklearn_seqcrm.uplift._cross_fitting import (
     Fold,
     UpliftRows,
     cross_fit,
+    customer_folds,
     customer_groups,
 )
 from sklearn_seqcrm.uplift._models import Models, Propensities
@@ -42,6 +43,13 @@ class Learner(ABC):
 
     def __init__(self, models: Models) -> None:
         self.models = models
+
+    def folds(self, rows: UpliftRows, cv: Any, seed: int) -> list[Fold]:
+        """Return the folds of the cross-fitting, none if the learner needs none."""
+        if not self.needs_folds:
+            return []
+        rng = np.random.RandomState(seed)
+        return customer_folds(rows, cv, self.models.n_arms, rng)
 
     @abstractmethod
     def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
