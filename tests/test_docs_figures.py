@@ -63,6 +63,10 @@ EXCEPTIONS = {
 NOT_CHECKED = {
     "bidding",
     "defaults",
+    "defaults_event_model",
+    "defaults_inputs",
+    "defaults_training",
+    "defaults_trees",
     "distributed",
     "event_model_accuracy",
     "event_model_formulas",

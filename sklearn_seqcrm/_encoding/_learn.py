@@ -53,7 +53,7 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
 # baskets, learned vectors of many levels overfit, as most have few customers: the
 # validation loss rises from the second epoch on. There a field of more levels has
-# `LevelVectors` in place of codes. See "Events of a moment" in docs/defaults.md.
+# `LevelVectors` in place of codes. See "Events of a moment" in docs/defaults_inputs.md.
 _LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 

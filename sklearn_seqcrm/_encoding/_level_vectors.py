@@ -38,7 +38,7 @@ _CONTEXT_POWER = 0.75
 _FAR = 10.0  # standard deviations at which vectors are clipped, as vector fields are
 # Standard deviation of the vectors, small beside that of other inputs, 1. So a network
 # takes more steps to learn from them: it does if they tell something, and has stopped
-# before they are learned by heart if they do not. See docs/defaults.md.
+# before they are learned by heart if they do not. See docs/defaults_inputs.md.
 _SPREAD = 0.1
 
 

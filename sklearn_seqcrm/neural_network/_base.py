@@ -77,7 +77,7 @@ from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
 # Most epochs with and without early stopping: on few customers networks are best after
-# about eight epochs and overfit soon after; see ``docs/defaults.md``.
+# about eight epochs and overfit soon after; see ``docs/defaults_training.md``.
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 

@@ -176,7 +176,7 @@ def trains_in_bfloat16(device_type: str) -> bool:
 _DIMENSIONS = 16  # most numbers of the vector of a level
 # Standard deviation of the first vectors in moments, which is that of a thousand levels
 # elsewhere. Vectors of a moment are added up, and long random ones of many events hide
-# what the levels mean. See "Vectors of departments" in docs/defaults.md.
+# what the levels mean. See "Vectors of departments" in docs/defaults_inputs.md.
 _SHORT = 2 / math.sqrt(1000)
 
 
