@@ -289,7 +289,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the classifier, not fitted; the default for None."""
-        return or_small_trees(self.classifier, True)
+        # Rows are person-periods, of which each row of X has many.
+        return or_small_trees(self.classifier, True, leaves=5)
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a table as a DataFrame, and anything else as an array."""

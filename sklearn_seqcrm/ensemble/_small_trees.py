@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from sklearn import config_context
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.utils.validation import _num_samples
+
+from sklearn_seqcrm._sklearn_compat import StrOptions
 
 # Rows of a customer are alike, so that trees overfit customers: with the defaults of
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
-SMALL_TREES = {
+_FEWEST_LEAVES, _MOST_LEAVES = 5, 15
+_ROWS_PER_LEAF = 1_500
+_SETTINGS: dict[str, Any] = {
     "learning_rate": 0.05,
-    "max_leaf_nodes": 5,
     "max_features": 0.3,
     # Its validation rows are drawn at random, so that customers are on both sides.
     "early_stopping": False,
 }
 
 
-def or_small_trees(estimator: Any, classify: bool) -> Any:
+def or_small_trees(
+    estimator: Any, classify: bool, leaves: int | Literal["auto"] = "auto"
+) -> Any:
     """Return an estimator as it is, for None boosted trees that take weights."""
     if estimator is not None:
         return estimator
-    kind = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
-    return weighted(kind(**SMALL_TREES))
+    kind = SmallTreesClassifier if classify else SmallTreesRegressor
+    return weighted(kind(**_SETTINGS, max_leaf_nodes=leaves))
 
 
 def weighted(estimator: Any) -> Any:
     """Let an estimator request `sample_weight` where metadata are routed."""
     with config_context(enable_metadata_routing=True):
         return estimator.set_fit_request(sample_weight=True)
+
+
+class _LeavesByRowsMixin:
+    """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        leaves = [*cls._parameter_constraints["max_leaf_nodes"], StrOptions({"auto"})]
+        cls._parameter_constraints = {
+            **cls._parameter_constraints,
+            "max_leaf_nodes": leaves,
+        }
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the trees, see the class of scikit-learn."""
+        given = self.max_leaf_nodes
+        if isinstance(given, str) and given == "auto":
+            leaves = _num_samples(X) // _ROWS_PER_LEAF
+            self.max_leaf_nodes = int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))
+        try:
+            return super().fit(X, y, sample_weight)
+        finally:
+            self.max_leaf_nodes = given
+
+
+class SmallTreesClassifier(_LeavesByRowsMixin, HistGradientBoostingClassifier):
+    """Boosted trees of scikit-learn whose size depends on the number of rows."""
+
+
+class SmallTreesRegressor(_LeavesByRowsMixin, HistGradientBoostingRegressor):
+    """Boosted trees of scikit-learn whose size depends on the number of rows."""
