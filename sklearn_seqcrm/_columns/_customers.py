@@ -38,6 +38,52 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
     return np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
 
 
+def connected_note(n_columns: int) -> str:
+    """Return why there may be few customers, for errors; "" for one history column.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of history columns.
+    """
+    if n_columns < 2:
+        return ""
+    return (
+        f": rows with a customer in common in any of their {n_columns} history columns "
+        "count as rows of one customer"
+    )
+
+
+def n_history_columns(X: Any) -> int:
+    """Return the number of history columns of rows, 0 for an array."""
+    return len(Table.of(X).histories) if has_histories(X) else 0
+
+
+def refuse_few_customers(
+    customers: np.ndarray, n_folds: int, n_columns: int, way_out: str
+) -> None:
+    """Raise a ValueError if there are fewer customers than folds.
+
+    Parameters
+    ----------
+    customers : ndarray of shape (n,)
+        Number of the customer of each row.
+    n_folds : int
+        Number of folds, called ``cv``.
+    n_columns : int
+        Number of history columns.
+    way_out : str
+        What to do, at the end of the error.
+    """
+    n_customers = len(np.unique(customers))
+    if n_customers < n_folds:
+        raise ValueError(
+            f"cv={n_folds} folds need as many customers, and the rows have "
+            f"{n_customers} (n_samples={len(customers)}){connected_note(n_columns)}; "
+            f"{way_out}."
+        )
+
+
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     """Number the rows so that rows with a customer in common have equal numbers.
 
