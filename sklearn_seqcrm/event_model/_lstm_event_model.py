@@ -217,7 +217,7 @@ class LSTMEventModel(RecommendingEventModel):
     events of a history. The time of the first event of a history is given.
 
     **Training rows.** Each event that some row sees is used once, up to the last cutoff
-    of its customer. Statics are those of the customer's first row; as they apply to all
+    of its customer. Statics are those of the row at the earliest cutoff; as they apply to all
     events, they should not count events but describe the customer: country, age or
     source.
 
