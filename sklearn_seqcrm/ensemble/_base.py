@@ -397,8 +397,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         codes, found = pd.factorize(rows.customers[used])
         splits: Any = []
         n_columns = n_history_columns(rows.X)
+        others = "splits" + " or 'latest'" * self._learns_at_latest
         if isinstance(self.cv, Integral):
-            way_out = "use a smaller cv, cv='latest', or more rows"
+            way_out = f"use a smaller cv or more rows, or pass {others} as cv"
             refuse_few_customers(codes, int(self.cv), n_columns, way_out)
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
             splits = splitter.split(codes, groups=codes)
@@ -414,8 +415,8 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         elif n_columns > 1:
             warnings.warn(
                 "No customers can be held out to learn the weights"
-                f"{connected_note(n_columns)}. Both are one half; pass cv='latest' or "
-                "splits as cv, or weights as lstm_weight.",
+                f"{connected_note(n_columns)}. Both are one half; pass {others} as cv, "
+                "or a number as lstm_weight.",
                 UserWarning,
                 stacklevel=user_stacklevel(),
             )

@@ -236,10 +236,10 @@ def test_customers_who_are_connected_by_another_column():
     rows, y = rows_of(4), np.zeros(4)
     shop = rows["history"].iloc[np.zeros(4, int)].array
     model = HybridRegressor(Constant(1.0), Constant())
-    with pytest.warns(UserWarning, match="held out.* any of their 2 history columns"):
+    with pytest.warns(UserWarning, match=r"held out.* any of their 2 history columns"):
         model.fit(rows.assign(shop=shop), y)
     assert model.weights_["lstm"] == 0.5
-    with pytest.raises(ValueError, match="rows have 1 .* any of their 2 .*'latest'"):
+    with pytest.raises(ValueError, match=r"rows have 1 .*of their 2 .*'latest'"):
         model.set_params(cv=3).fit(rows.assign(shop=shop), y)
 
 
