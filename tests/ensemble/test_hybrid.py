@@ -482,6 +482,8 @@ def test_a_part_that_is_no_estimator_is_refused(part, found):
     message = rf"HybridRegressor\(boosting=...\) needs {found}"
     with pytest.raises(TypeError, match=message):
         HybridRegressor(boosting=part).fit(np.ones((4, 1)), np.arange(4.0))
+    with pytest.raises(TypeError, match=rf"make_hybrid\(lstm=...\) needs {found}"):
+        make_hybrid(part)
 
 
 def test_hybrids_of_quantiles():
