@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -181,7 +182,18 @@ def split_customers(
     -------
     train, aside : ndarray of int64
         Positions of the rows of both parts.
+
+    Raises
+    ------
+    ValueError
+        If all customers would be held out.
     """
+    n_customers = len(np.unique(customers))
+    if math.ceil(fraction * n_customers) >= n_customers:
+        raise ValueError(
+            f"Setting aside {fraction:g} of {n_customers} customers leaves none to fit "
+            "on; choose a smaller fraction."
+        )
     # Rows of one customer are dependent: all are on one side.
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
     train, aside = next(splitter.split(customers, groups=customers))
