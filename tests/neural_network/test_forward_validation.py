@@ -289,9 +289,11 @@ def test_rows_of_one_cutoff():
     model = LSTMClassifier(**SMALL).fit(one, Y[one.index])
     assert model.validation_["by"] == "customers"
     assert model.validation_["reason"] == "all rows have one cutoff"
-    few = LSTMClassifier(**SMALL).fit(one[:20], Y[one.index[:20]])
+    few = LSTMClassifier(**{**SMALL, "n_networks": 2})
+    few.fit(one[:20], Y[one.index[:20]])
     assert few.validation_["by"] is None
-    assert few.validation_["reason"] == "too few customers to set some aside"
+    both = "all rows have one cutoff, and too few customers to set some aside"
+    assert few.validation_["reason"] == both
 
 
 @pytest.mark.parametrize(
