@@ -200,7 +200,7 @@ def test_a_row_that_is_not_there(X, lstm):
 @pytest.mark.parametrize("display", [HistoryDisplay, GateDisplay])
 def test_other_tables_than_rows_with_histories(X, lstm, display):
     for other in (np.zeros((2, 2)), [1], "ann", pl.DataFrame({"age": [1]})):
-        with pytest.raises((TypeError, ValueError), match="DataFrame|histor"):
+        with pytest.raises((TypeError, ValueError), match=r"DataFrame|histor"):
             display.from_estimator(lstm, other, 0)
     with pytest.raises(ValueError, match=f"no rows; {display.__name__} needs"):
         display.from_estimator(lstm, X[:0], 0)
