@@ -1,9 +1,12 @@
 """The roles of the columns of X: histories, keys, and statics by type."""
 
 from sklearn_seqcrm._columns._customers import (
+    connected_note,
     customer_hashes,
     customers_of,
+    n_history_columns,
     ranked_customers,
+    refuse_few_customers,
     row_customers,
     split_customers,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,52 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
     if has_histories(X):
         return row_customers(list(Table.of(X).histories.values()))
     return np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
+
+
+def connected_note(n_columns: int) -> str:
+    """Return why there may be few customers, for errors; "" for one history column.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of history columns.
+    """
+    if n_columns < 2:
+        return ""
+    return (
+        f": rows with a customer in common in any of their {n_columns} history columns "
+        "count as rows of one customer"
+    )
+
+
+def n_history_columns(X: Any) -> int:
+    """Return the number of history columns of rows, 0 for an array."""
+    return len(Table.of(X).histories) if has_histories(X) else 0
+
+
+def refuse_few_customers(
+    customers: np.ndarray, n_folds: int, n_columns: int, way_out: str
+) -> None:
+    """Raise a ValueError if there are fewer customers than folds.
+
+    Parameters
+    ----------
+    customers : ndarray of shape (n,)
+        Number of the customer of each row.
+    n_folds : int
+        Number of folds, called ``cv``.
+    n_columns : int
+        Number of history columns.
+    way_out : str
+        What to do, at the end of the error.
+    """
+    n_customers = len(np.unique(customers))
+    if n_customers < n_folds:
+        raise ValueError(
+            f"cv={n_folds} folds need as many customers, and the rows have "
+            f"{n_customers} (n_samples={len(customers)}){connected_note(n_columns)}; "
+            f"{way_out}."
+        )
 
 
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
@@ -135,7 +182,18 @@ def split_customers(
     -------
     train, aside : ndarray of int64
         Positions of the rows of both parts.
+
+    Raises
+    ------
+    ValueError
+        If all customers would be held out.
     """
+    n_customers = len(np.unique(customers))
+    if math.ceil(fraction * n_customers) >= n_customers:
+        raise ValueError(
+            f"Setting aside {fraction:g} of {n_customers} customers leaves none to fit "
+            "on; choose a smaller fraction."
+        )
     # Rows of one customer are dependent: all are on one side.
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
     train, aside = next(splitter.split(customers, groups=customers))

@@ -176,7 +176,7 @@ def split_forward(
         observed = np.full(len(ticks), np.inf)
         observed[train] = first - begin[train]
     split = ForwardSplit(train, valid, valid, clock.as_scalar(first), observed)
-    _refuse_too_few(split, customers)
+    _refuse_too_few(split, customers, len(cutoffs))
     return split
 
 
@@ -189,8 +189,11 @@ def _first_of_latest(ticks: np.ndarray, share: float | str) -> Any:
     return distinct[np.flatnonzero(n_from >= least)[-1]]
 
 
-def _refuse_too_few(split: ForwardSplit, customers: np.ndarray) -> None:
-    """Raise NoForwardSplitError if there are too few rows or customers."""
+def _refuse_too_few(split: ForwardSplit, customers: np.ndarray, n_columns: int) -> None:
+    """Raise NoForwardSplitError if there are too few rows or customers.
+
+    `n_columns` is the number of history columns.
+    """
     n_train, n_rows = len(split.train), len(customers)
     if n_train < _LEAST_SHARE_TO_TRAIN * n_rows:
         is_endless = split.observed is not None
@@ -202,11 +205,16 @@ def _refuse_too_few(split: ForwardSplit, customers: np.ndarray) -> None:
             "the latest cutoffs; rows at earlier cutoffs or a shorter horizon would "
             "leave more"
         )
-    n_customers = len(np.unique(customers[split.valid]))
+    _, counts = np.unique(customers[split.valid], return_counts=True)
+    n_customers, who = len(counts), "customers have rows"
+    # Customers who share a shop are one if the shop has a history as well. A group with
+    # most of the rows is then no single customer, and rows are counted.
+    if n_columns > 1 and 2 * counts.max() > counts.sum():
+        n_customers, who = int(counts.sum()), "rows are"
     if n_customers < _FEWEST_CUSTOMERS:
         raise NoForwardSplitError(
-            f"only {n_customers} customers have rows at the latest cutoffs, from "
-            f"{split.since} on, and {_FEWEST_CUSTOMERS} are needed"
+            f"only {n_customers} {who} at the latest cutoffs, from {split.since} on, "
+            f"and {_FEWEST_CUSTOMERS} are needed"
         )
 
 

@@ -146,23 +146,25 @@ def has_keys(index: pd.Index, keys: pd.Index) -> bool:
     return index.nlevels == keys.nlevels and bool(keys.isin(index).all())
 
 
-def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
-    """Warn if a Series has the index of X in another order, which `fit` ignores.
+def warn_other_order(X: Any, values: Any, name: str = "y", rows: str = "X") -> None:
+    """Warn if a Series has the index of X in another order, which is ignored.
 
     A new Series has the index 0, 1, 2, ... whatever the rows of X were before; it warns
     only if it has the attrs of a target, and thus once had the index of X.
 
     Parameters
     ----------
-    X : DataFrame or array-like of n rows
+    X : DataFrame, Series or array-like of n rows
         Rows.
     values : Series, DataFrame or array-like of n rows
         Their targets, or treatments.
     name : str, default="y"
         How the warning names them.
+    rows : str, default="X"
+        How it names the rows.
     """
-    has_index = isinstance(values, pd.Series | pd.DataFrame)
-    if not (isinstance(X, pd.DataFrame) and has_index) or len(X) != len(values):
+    have_index = all(isinstance(one, pd.Series | pd.DataFrame) for one in (X, values))
+    if not have_index or len(X) != len(values):
         return
     if X.index.equals(values.index) or not X.index.is_unique:
         return
@@ -170,9 +172,10 @@ def warn_other_order(X: Any, values: Any, name: str = "y") -> None:
         return
     if has_keys(values.index, X.index):
         warnings.warn(
-            f"{name} has the index of X in another order, and rows are matched by "
+            f"{name} has the index of {rows} in another order, and rows are matched by "
             f"position, as in scikit-learn. To match them by index, pass "
-            f"{name}.loc[X.index]; if positions are right, {name}.set_axis(X.index).",
+            f"{name}.loc[{rows}.index]; if positions are right, "
+            f"{name}.set_axis({rows}.index).",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

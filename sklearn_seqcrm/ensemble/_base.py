@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
@@ -18,8 +19,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import (
+    connected_note,
     customers_of,
     has_histories,
+    n_history_columns,
+    refuse_few_customers,
     split_customers,
     warn_other_order,
 )
@@ -39,6 +43,7 @@ from sklearn_seqcrm._sklearn_compat import (
     weight_key,
     with_inputs_of,
 )
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
@@ -391,7 +396,11 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         # the customers of the others by first appearance.
         codes, found = pd.factorize(rows.customers[used])
         splits: Any = []
+        n_columns = n_history_columns(rows.X)
+        others = "splits" + " or 'latest'" * self._learns_at_latest
         if isinstance(self.cv, Integral):
+            way_out = f"use a smaller cv or more rows, or pass {others} as cv"
+            refuse_few_customers(codes, int(self.cv), n_columns, way_out)
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
             splits = splitter.split(codes, groups=codes)
         elif self.cv is not None:
@@ -403,6 +412,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # was trained without the latest rows there, weights of 0 and 0.1 where
             # 0.5 was best. Customers gave 0.5 and 0.6.
             splits = [split_customers(codes, self.validation_fraction, seed)]
+        elif n_columns > 1:
+            warnings.warn(
+                "No customers can be held out to learn the weights"
+                f"{connected_note(n_columns)}. Both are one half; pass {others} as cv, "
+                "or a number as lstm_weight.",
+                UserWarning,
+                stacklevel=user_stacklevel(),
+            )
         for train, test in splits:
             train, test = used[train], used[test]  # positions, also of masks
             yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]

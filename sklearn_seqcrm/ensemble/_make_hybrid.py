@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
-from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._sklearn_compat import refuse_other_task, unwrapped
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
@@ -124,6 +124,8 @@ def make_hybrid(
     ValueError
         If `task` has another value, neither it nor a part determines the task, or they
         disagree.
+    TypeError
+        If a part is no estimator, or a class.
 
     See Also
     --------
@@ -191,6 +193,8 @@ def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
     tasks = {"task": task} if task else {}
     for name, part in (("lstm", lstm), ("boosting", boosting)):
         if part is not None:
+            # With no task of it: any estimator will do.
+            refuse_other_task(part, "survival", "make_hybrid", name)
             tasks[name] = _task_of_part(name, part)
     if not tasks:
         raise ValueError(

@@ -217,9 +217,9 @@ class LSTMEventModel(RecommendingEventModel):
     events of a history. The time of the first event of a history is given.
 
     **Training rows.** Each event that some row sees is used once, up to the last cutoff
-    of its customer. Statics are those of the customer's first row; as they apply to all
-    events, they should not count events but describe the customer: country, age or
-    source.
+    of its customer. Statics are those of the customer's earliest cutoff; as they apply
+    to all events, they should not count events but describe the customer: country, age
+    or source.
 
     **Limits.** Simulated numbers lie within their range in training, and a path with
     more than twice the events that any customer had in so long a time ends with a

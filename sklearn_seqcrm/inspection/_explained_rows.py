@@ -61,6 +61,17 @@ def row_position(row: int, n_rows: int) -> int:
     return int(row) % n_rows
 
 
+def single_row(X: Any, row: int, caller: str) -> tuple[int, pd.DataFrame]:
+    """Return the position of a row of X, from the start, and a table of this row.
+
+    Raises errors of `row_position`, and of tables that have no histories or no rows,
+    which name the class `caller`.
+    """
+    frame = Table.of(X).refuse_no_rows(caller).frame
+    position = row_position(row, len(frame))
+    return position, frame.iloc[[position]]
+
+
 def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:
     """Replace the values of one column, whose name need not be text."""
     X = X.copy(deep=False)

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
 from sklearn_seqcrm._typing import ListLike
-from sklearn_seqcrm.inspection._explained_rows import row_position
+from sklearn_seqcrm.inspection._explained_rows import single_row
 from sklearn_seqcrm.inspection._network_signals import lstm_gates
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class GateDisplay:
         ValueError
             If the row has no events.
         """
-        row = row_position(row, len(X))
-        found = lstm_gates(estimator, X.iloc[[row]], history=history, layer=layer)
+        row, one = single_row(X, row, "GateDisplay")
+        found = lstm_gates(estimator, one, history=history, layer=layer)
         # In errors, the position is that of the caller.
         return cls.from_gates(found.assign(row=row), row, ax=ax)
 

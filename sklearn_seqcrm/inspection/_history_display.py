@@ -31,7 +31,11 @@ from sklearn_seqcrm._plotting import (
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 from sklearn_seqcrm.inspection._explained_quantity import unit_label
-from sklearn_seqcrm.inspection._explained_rows import named_history, row_position
+from sklearn_seqcrm.inspection._explained_rows import (
+    named_history,
+    row_position,
+    single_row,
+)
 from sklearn_seqcrm.inspection._history_display_data import (
     bars_beside,
     format_value,
@@ -245,7 +249,7 @@ class HistoryDisplay:
         TypeError
             If the row is not an integer.
         """
-        one = X.iloc[[row_position(row, len(X))]]
+        _, one = single_row(X, row, "HistoryDisplay")
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )

@@ -17,7 +17,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from sklearn_seqcrm._columns import row_customers
+from sklearn_seqcrm._columns import row_customers, warn_other_order
 from sklearn_seqcrm._sklearn_compat import (
     Interval,
     is_count,
@@ -164,6 +164,12 @@ def history_importance(
         If there are several history columns and none is chosen, a number of last events
         is less than 1, `kind_field` is not categorical, or a parameter is out of range.
 
+    Warns
+    -----
+    UserWarning
+        If `y` or `sample_weight` has the index of `X` in another order: rows are
+        matched by position.
+
     See Also
     --------
     HistoryImportanceDisplay : Plot of the importances.
@@ -220,6 +226,8 @@ def history_importance(
     """
     explained = ExplainedRows.of(estimator, X, history, "history_importance")
     array = explained.array
+    warn_other_order(X, y)
+    warn_other_order(X, sample_weight, "sample_weight")
     check_consistent_length(explained.frame, y, sample_weight)
     weight = None if sample_weight is None else column_or_1d(sample_weight)
     kind_field = array.log.kind_field if kind_field is None else kind_field

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._columns import check_raw, one_history
+from sklearn_seqcrm._columns import check_raw, one_history, warn_other_order
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import check_kinds, field_of_kinds, is_of_kinds
 from sklearn_seqcrm._typing import Duration
@@ -358,6 +358,12 @@ def markov_credit(
     Series of shape (n_channels,)
         Shares, which sum to 1, or are 0 if no row with a touch converted.
 
+    Warns
+    -----
+    UserWarning
+        If `converted` has the index of `X` in another order: rows are matched by
+        position.
+
     See Also
     --------
     channel_attribution : Credit for the prediction of a model.
@@ -390,6 +396,7 @@ def markov_credit(
     dtype: float64
     """
     array = _raw_history(X, history)
+    warn_other_order(X, converted, "converted")
     is_converted = _booleans(converted)
     check_consistent_length(array, is_converted)
     touches = Touches.of(array, field, kinds, kind_field)

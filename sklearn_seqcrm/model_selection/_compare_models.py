@@ -22,6 +22,8 @@ from sklearn_seqcrm._columns import (
     customers_of,
     has_histories,
     known_horizon,
+    n_history_columns,
+    refuse_few_customers,
     warn_other_order,
 )
 from sklearn_seqcrm._durations import refuse_times
@@ -236,6 +238,11 @@ def compare_models(
     customers = customers_of(data.X, history)
     if groups is not None:
         customers = _group_codes(groups, len(customers))
+    if isinstance(cv, Integral):
+        is_given = history is not None or groups is not None
+        n_columns = 1 if is_given else n_history_columns(data.X)
+        way_out = "use a smaller cv, or name customers by history= or groups="
+        refuse_few_customers(customers, int(cv), n_columns, way_out)
     splits = _folds(cv, data.X, data.y, customers)
     # CutoffSplit itself warns if its horizon is shorter than that of `y`.
     is_cutoff_split = isinstance(cv, CutoffSplit)

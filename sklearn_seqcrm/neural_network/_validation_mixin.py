@@ -9,6 +9,7 @@ import numpy as np
 from sklearn_seqcrm._columns import (
     ForwardSplit,
     NoForwardSplitError,
+    connected_note,
     known_horizon,
     split_forward,
     stored_lengths,
@@ -142,7 +143,11 @@ class ValidationMixin:
         if valid is not None and self.validation_["by"] is None:
             self.validation_["by"] = "customers"
         elif valid is None and self.early_stopping == "auto":
-            self.validation_["reason"] = "too few customers to set some aside"
+            few = "too few customers to set some aside"
+            few += connected_note(len(data.sources))
+            reason = self.validation_["reason"]  # against a split forward in time
+            if not reason.endswith(few):  # as the network before has set it
+                self.validation_["reason"] = f"{reason}, and {few}"
         self.validation_ |= {
             "n_train": len(data),
             "n_valid": n_valid,

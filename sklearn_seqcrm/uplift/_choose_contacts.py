@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._durations import as_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._stacklevel import user_stacklevel
@@ -122,7 +123,8 @@ def choose_contacts(
     Warns
     -----
     UserWarning
-        If there is a `budget`, and all costs are 0.
+        If there is a `budget`, and all costs are 0. If `value`, `cost` or `customers`
+        has the index of `effect` in another order: rows are matched by position.
 
     See Also
     --------
@@ -189,6 +191,8 @@ def choose_contacts(
     >>> result.treatment.tolist(), result.profit, result.optimality_gap
     (['mail', 'call', 'none'], 21.0, 0.0)
     """
+    for name, given in {"value": value, "cost": cost, "customers": customers}.items():
+        warn_other_order(effect, given, name, "effect")
     n_rows, n_treatments = _matrix(effect).shape
     labels = _labels(treatments, n_treatments)
     effects = _matrix(in_order_of_arms(effect, labels[1:], "effect"))

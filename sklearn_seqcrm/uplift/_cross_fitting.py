@@ -9,11 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_seqcrm._columns import (
+    connected_note,
+    n_history_columns,
+    refuse_few_customers,
+)
 from sklearn_seqcrm._sklearn_compat import safe_indexing, split_by
 
 # Groups of customers for a splitter whose parts have customers in common, such as
 # CutoffSplit: each group is predicted by models of the others.
 _N_GROUPS = 3
+# What to do if a shop connects all customers.
+_WITHOUT_FOLDS = ", or learner='s' or 't', which have no folds"
 
 
 class UpliftRows(NamedTuple):
@@ -99,13 +106,11 @@ def _numbered(rows: UpliftRows, n_folds: int, rng: np.random.RandomState) -> np.
     A stratum is an arm and, of classes, an outcome. A customer counts to the rarest
     stratum among their rows, and those of a stratum are dealt out in turn.
     """
+    n_columns = n_history_columns(rows.X)
+    way_out = "use a smaller cv or more rows" + _WITHOUT_FOLDS * (n_columns > 1)
+    refuse_few_customers(rows.customers, n_folds, n_columns, way_out)
     _, codes = np.unique(rows.customers, return_inverse=True)
     n_customers = codes.max(initial=-1) + 1
-    if n_customers < n_folds:
-        raise ValueError(
-            f"cv={n_folds} folds need as many customers, and the rows have "
-            f"{n_customers} (n_samples={len(codes)}); use a smaller cv, or add rows."
-        )
     found, label = np.unique(rows.outcome, return_inverse=True)
     stratum = rows.arms * 2 + label if len(found) == 2 else rows.arms
     counts = np.bincount(stratum)
@@ -151,9 +156,11 @@ def _of_splits(
             folds.append((train[group[train] != i], test[group[test] == i]))
     folds = [(train, test) for train, test in folds if len(train) and len(test)]
     if not folds:
+        n_columns = n_history_columns(rows.X)
         raise ValueError(
             f"cv makes {len(splits)} folds, and none has rows of different customers "
-            "to fit on and to predict. Use an int, for folds of customers."
+            f"to fit on and to predict{connected_note(n_columns)}. Use an int, for "
+            f"folds of customers{_WITHOUT_FOLDS * (n_columns > 1)}."
         )
     return folds
 

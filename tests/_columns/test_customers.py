@@ -131,3 +131,15 @@ def test_customers_are_held_out_with_all_rows():
     assert_array_equal(np.sort([*train, *aside]), np.arange(8))
     assert len(set(customers[aside])) == 2  # 1.25, rounded up
     assert not set(customers[aside]) & set(customers[train])
+
+
+@pytest.mark.parametrize(("fraction", "n_aside"), [(0.7, 3), (0.76, None)])
+def test_some_customers_are_left_to_fit_on(fraction, n_aside):
+    """Of four customers, 0.76 is more than three, which are rounded up to four."""
+    customers = np.repeat(np.arange(4), 2)
+    if n_aside is None:
+        says = "0.76 of 4 customers leaves none to fit on; choose a smaller fraction"
+        with pytest.raises(ValueError, match=says):
+            split_customers(customers, fraction, 0)
+    else:
+        assert len(split_customers(customers, fraction, 0)[1]) == 2 * n_aside

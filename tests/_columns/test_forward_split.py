@@ -210,6 +210,16 @@ def test_too_few_customers_at_the_latest_cutoffs():
         split_forward(at(1, 2), np.zeros(120, "int64"), {"horizon": 1})
 
 
+def test_rows_of_several_histories_are_counted_at_the_latest_cutoffs():
+    """Shops connect the rows of all customers, so that these count as one customer."""
+    connected = np.zeros(120, "int64")
+    split = split_forward(at(1, 2) * 2, connected, {"horizon": 1})
+    assert_array_equal(split.valid, np.arange(60, 120))
+    few = [Cutoffs(NUMBERS, np.repeat([1, 2], [80, 40]))] * 2
+    with pytest.raises(NoForwardSplitError, match="only 40 rows are at the latest"):
+        split_forward(few, connected, {"horizon": 1})
+
+
 @pytest.mark.parametrize(
     ("horizon", "error", "match"),
     [(0, ValueError, "longer than 0"), ("9D", TypeError, "horizon must be a number")],

@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_series_equal
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm._columns import (
     read_labels,
@@ -15,12 +16,15 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, HybridRegressor, RateRegressor
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.inspection import history_importance, markov_credit
 from sklearn_seqcrm.neural_network import (
     LSTMRegressor,
     LSTMSurvival,
     LSTMUpliftRegressor,
 )
-from sklearn_seqcrm.uplift import UpliftRegressor
+from sklearn_seqcrm.uplift import UpliftRegressor, choose_contacts
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,25 @@ def test_targets_of_another_index_do_not_warn(y):
     warn_other_order(ROWS, y)
     warn_other_order(ROWS.to_numpy(), y)
     warn_other_order(ROWS.set_axis(["a", "a", "b"]), pd.Series([1, 2, 3], list("baa")))
+
+
+def test_functions_warn_of_values_in_another_order():
+    X = EventLog(pd.DataFrame({"who": [0, 1], "day": 1, "tv": "a"}), "who", "day")
+    X = X.attach(pd.DataFrame({"who": [0, 1]}, index=[7, 8]), cutoff=5)
+    y = pd.Series([0, 1], index=[8, 7])
+    model = make_pipeline(RFMFeatures(amount=None), LinearRegression()).fit(X, [0, 1])
+    says = " has the index of {} in another order"
+    for name in ("y", "sample_weight"):
+        given = {"y": [0, 1], name: y}
+        with pytest.warns(UserWarning, match=name + says.format("X")):
+            history_importance(model, X, given.pop("y"), "r2", n_repeats=1, **given)
+    with pytest.warns(UserWarning, match="converted" + says.format("X")):
+        markov_credit(X, "tv", y)
+    effect = pd.Series([0.1, 0.2], index=[7, 8])
+    for name in ("value", "cost", "customers"):
+        with pytest.warns(UserWarning, match=name + says.format("effect")):
+            choose_contacts(effect, **{name: y})
+        choose_contacts(effect, **{name: y.loc[effect.index]})
 
 
 def test_estimators_warn_of_values_in_another_order():

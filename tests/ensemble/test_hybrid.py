@@ -231,6 +231,18 @@ def test_one_customer_and_one_class_leave_one_half():
     assert (model.weights_["lstm"], model.n_customers_) == (0.5, 0)
 
 
+def test_customers_who_are_connected_by_another_column():
+    """All rows are of one shop, which has a history of its own."""
+    rows, y = rows_of(4), np.zeros(4)
+    shop = rows["history"].iloc[np.zeros(4, int)].array
+    model = HybridRegressor(Constant(1.0), Constant())
+    with pytest.warns(UserWarning, match=r"held out.* any of their 2 history columns"):
+        model.fit(rows.assign(shop=shop), y)
+    assert model.weights_["lstm"] == 0.5
+    with pytest.raises(ValueError, match=r"rows have 1 .*of their 2 .*'latest'"):
+        model.set_params(cv=3).fit(rows.assign(shop=shop), y)
+
+
 def test_a_class_that_a_part_has_not_seen():
     """The class has a probability of about 0, and all classes keep their columns."""
     shares = np.array([[0.6, 0.2, 0.2]] * 6)
@@ -470,6 +482,8 @@ def test_a_part_that_is_no_estimator_is_refused(part, found):
     message = rf"HybridRegressor\(boosting=...\) needs {found}"
     with pytest.raises(TypeError, match=message):
         HybridRegressor(boosting=part).fit(np.ones((4, 1)), np.arange(4.0))
+    with pytest.raises(TypeError, match=rf"make_hybrid\(lstm=...\) needs {found}"):
+        make_hybrid(part)
 
 
 def test_hybrids_of_quantiles():

@@ -3,6 +3,7 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -16,6 +17,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
     ChannelAttributionDisplay,
     EventAttributionDisplay,
+    GateDisplay,
     GradientFlowDisplay,
     HistoryDisplay,
     HistoryImportanceDisplay,
@@ -193,6 +195,15 @@ def test_a_row_that_is_not_there(X, lstm):
         HistoryDisplay.from_attributions(event_attributions(lstm, X), X, n)
     with pytest.raises(IndexError, match=message):
         HistoryDisplay.from_estimator(lstm, X, n)
+
+
+@pytest.mark.parametrize("display", [HistoryDisplay, GateDisplay])
+def test_other_tables_than_rows_with_histories(X, lstm, display):
+    for other in (np.zeros((2, 2)), [1], "ann", pl.DataFrame({"age": [1]})):
+        with pytest.raises((TypeError, ValueError), match=r"DataFrame|histor"):
+            display.from_estimator(lstm, other, 0)
+    with pytest.raises(ValueError, match=f"no rows; {display.__name__} needs"):
+        display.from_estimator(lstm, X[:0], 0)
 
 
 def test_attributions_of_other_events(X, lstm):

@@ -1,5 +1,7 @@
 """Scores, differences and intervals of models, and errors."""
 
+from functools import partial
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -104,6 +106,16 @@ def test_customers_of_one_of_several_columns(histories):
         )
         assert found.n_customers == most + 2
         assert found.differences.empty
+
+
+def test_customers_who_are_connected_by_another_column(histories):
+    table, y = histories
+    table = table.assign(other=table["history"].iloc[np.zeros(len(table), int)].array)
+    call = partial(compare_models, {"a": DummyClassifier()}, table, y, cv=2)
+    says = "rows have 1 .*: rows with a customer in common .* history= or groups="
+    with pytest.raises(ValueError, match=says):
+        call(scoring="accuracy")
+    assert call(scoring="accuracy", history="history").n_customers > 2
 
 
 def test_rows_of_unknown_customers_stay_together():

@@ -111,6 +111,20 @@ def test_validation_rows_of_some_customers(monkeypatch):
     assert model.validation_["n_valid"] == 60
 
 
+def test_customers_who_are_connected_by_shops():
+    """All rows count as one customer, of whom none can be set aside."""
+    visits = pd.DataFrame({"shop": [0, 1, 2], "day": 0})
+    shops = EventLog(visits, "shop", "day")
+    raw = RAW.assign(shop=RAW["who"] % 4 * (RAW["cutoff"] < 60))  # shop 0 for all at 60
+    raw = shops.attach(raw, "shop", "cutoff", name="visits")
+    encoded = HistoryEncoder().fit_transform(raw)[["history", "visits"]]
+    assert LSTMClassifier(**SMALL).fit(encoded, Y).validation_["by"] == "forward"
+    with pytest.raises(ValueError, match="any of their 2 history columns"):
+        LSTMClassifier(**SMALL, early_stopping=True, horizon=None).fit(
+            encoded, Y.to_numpy()
+        )
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     """With one epoch, validation labels choose nothing; dropped ones never do."""
@@ -275,9 +289,11 @@ def test_rows_of_one_cutoff():
     model = LSTMClassifier(**SMALL).fit(one, Y[one.index])
     assert model.validation_["by"] == "customers"
     assert model.validation_["reason"] == "all rows have one cutoff"
-    few = LSTMClassifier(**SMALL).fit(one[:20], Y[one.index[:20]])
+    few = LSTMClassifier(**{**SMALL, "n_networks": 2})
+    few.fit(one[:20], Y[one.index[:20]])
     assert few.validation_["by"] is None
-    assert few.validation_["reason"] == "too few customers to set some aside"
+    both = "all rows have one cutoff, and too few customers to set some aside"
+    assert few.validation_["reason"] == both
 
 
 @pytest.mark.parametrize(

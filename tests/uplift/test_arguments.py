@@ -118,7 +118,7 @@ def test_control_is_named():
         ({"sample_weight": np.arange(60) % 2}, ValueError, r"labels \[0\]"),
         ({"y": np.full(60, np.nan)}, ValueError, "contains NaN"),
         ({"y": None}, ValueError, "the target y is None"),
-        ({"cv": 61}, ValueError, "cv=61 folds need as many customers"),
+        ({"cv": 61}, ValueError, "cv=61 folds need as many customers, .* have 60 "),
         ({"learner": "q"}, ValueError, "'learner' parameter"),
         ({"min_propensity": 0.5}, ValueError, "'min_propensity' parameter"),
     ],

@@ -444,3 +444,18 @@ def test_groups_of_the_calibration_are_of_customers(cv):
         for number, (_, test) in enumerate(folds):
             np.testing.assert_array_equal(group[test], number)
     assert np.bincount(group).min() >= len(X) // 10
+
+
+def test_customers_who_are_connected_by_another_column():
+    """All rows are of one shop, which has a history of its own."""
+    X, treated, y = journeys()[:3]
+    X = X.assign(shop=X["history"].iloc[np.zeros(len(X), int)].array)
+    model = UpliftRegressor(
+        make_pipeline(HistoryAggregator(), HistGradientBoostingRegressor(max_iter=2))
+    )
+    with pytest.raises(ValueError, match=r"rows have 1 .* any of their 2 .*'s' or 't'"):
+        model.fit(X, y, treatment=treated)
+    halves = [(np.arange(40), np.arange(40, 80))]
+    with pytest.raises(ValueError, match=r"none has .* any of their 2 .*'s' or 't'"):
+        model.set_params(cv=halves).fit(X, y, treatment=treated)
+    model.set_params(learner="t", cv=3).fit(X, y, treatment=treated)

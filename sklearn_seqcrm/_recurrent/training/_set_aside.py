@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._columns import ForwardSplit, split_customers
+from sklearn_seqcrm._columns import ForwardSplit, connected_note, split_customers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.training._net import HistoryNet
 
@@ -41,7 +41,11 @@ def set_aside(
         data, valid = data.take(split.train), data.take(split.valid)
     elif stops_early(estimator.early_stopping, customers):
         train, aside = draw_customers(
-            customers, estimator.validation_fraction, seed, strata
+            customers,
+            estimator.validation_fraction,
+            seed,
+            strata,
+            n_columns=len(data.sources),
         )
         data, valid = data.take(train), data.take(aside)
     # Only now: if the split raised an error, the old net keeps its batch size.
@@ -78,6 +82,8 @@ def draw_customers(
     fraction: float | str,
     seed: int,
     strata: np.ndarray | None = None,
+    *,
+    n_columns: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw customers, and return the rows of all others and their own.
 
@@ -92,6 +98,8 @@ def draw_customers(
         Seed of the draws.
     strata : ndarray of shape (n,) or None, default=None
         Groups, each of which has rows on both sides if possible, at least in training.
+    n_columns : int, default=1
+        Number of history columns, for the error.
 
     Returns
     -------
@@ -107,7 +115,8 @@ def draw_customers(
     if n_customers < 2:
         raise ValueError(
             "early_stopping=True sets customers aside for validation, but all "
-            f"{len(customers)} rows belong to one customer; use early_stopping=False."
+            f"{len(customers)} rows belong to one customer{connected_note(n_columns)}; "
+            "use early_stopping=False."
         )
     if fraction == "auto":
         share = _CUSTOMERS_ASIDE / n_customers
