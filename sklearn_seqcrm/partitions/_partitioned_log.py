@@ -354,6 +354,11 @@ class PartitionedLog:
             If cutoffs lie long after the end of observation, as in `EventLog.attach`.
             Cutoffs in a column of a Dask or Spark DataFrame are not compared.
         """
+        if rows is None:
+            raise TypeError(
+                "rows is None; give a table, or make rows of all customers by "
+                "snapshots."
+            )
         key = self._options.customer if customer is None else customer
         if cutoff is None:
             # All events so far, in every partition.

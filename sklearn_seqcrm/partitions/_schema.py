@@ -20,6 +20,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
@@ -39,6 +40,7 @@ from sklearn_seqcrm.events import (
     EventLog,
     fields_of_other_zone,
     read_events,
+    read_rows,
     read_table,
 )
 from sklearn_seqcrm.partitions._time_counts import TimeCounts
@@ -84,16 +86,17 @@ class TableOptions(NamedTuple):
                 f"The events of partition {part} are None; give a table without rows "
                 "for a partition without events, and let functions return a table."
             )
-        if not len(source):
+        what = f"The events of partition {part}"
+        table: Any = read_table(source, what)
+        if not len(table):
             return None, []
         fields = self.fields
         if self.kinds is not None:
-            source = self._by_kind(source, self.kinds)
+            table = self._by_kind(read_rows(source, what), self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
         # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
         names = self.customer, self.time
-        table = read_table(source)
         events = read_events(table, *names, fields, categorical=self.categorical)
         zones = fields_of_other_zone(table, events)
         log = EventLog.of(*events, names)
@@ -144,7 +147,7 @@ class TableOptions(NamedTuple):
             own = Kinds.of(own.field, kept) if own.field in columns else None
         return EventLog.of(log.timeline, columns, log.names, own)
 
-    def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
+    def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> nw.DataFrame:
         """Order a table by kind: that is the order of events at the same time."""
         names = list(kinds.fields)
         if kinds.field not in table:
@@ -159,7 +162,7 @@ class TableOptions(NamedTuple):
                 f"Column {kinds.field!r} of events holds {unknown}, which kinds does "
                 f"not name; it has {names}."
             )
-        return table.iloc[np.argsort(rank, kind="stable")]
+        return read_table(table.iloc[np.argsort(rank, kind="stable")])
 
 
 class Schema(NamedTuple):

@@ -27,6 +27,21 @@ def test_items_may_be_tables_logs_paths_and_functions(tmp_path):
         assert_frame_equal(found, expected)
 
 
+@pytest.mark.parametrize("kinds", [None, {"o": ["spend"]}])
+def test_items_may_be_tables_and_queries_of_any_library(kinds):
+    pa, pl = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    pandas = [part.assign(event="o") for part in PARTS]
+    parts = [pl.from_pandas(pandas[0]).lazy(), pa.Table.from_pandas(pandas[1])]
+    parts.append(pl.from_pandas(pandas[2]))
+    found, expected = (log_of_parts(one, kinds=kinds) for one in (parts, pandas))
+    assert found.fields == expected.fields
+    found, expected = (
+        one.snapshots([5]).map(lambda X: X["history"].array.lengths)
+        for one in (found, expected)
+    )
+    assert_frame_equal(found, expected)
+
+
 def test_processes_of_joblib_give_the_same():
     rows = log_of_parts(n_jobs=2).snapshots([5, 7])
     found = rows.map(lambda X: X["history"].array.lengths)
@@ -377,6 +392,10 @@ def test_wrong_types_of_options_are_named():
     for item in (None, lambda: None):
         with pytest.raises(TypeError, match="partition 1 are None"):
             log_of_parts([PARTS[0], item])
+    with pytest.raises(TypeError, match="The events of partition 1 must be a pandas"):
+        log_of_parts([PARTS[0], 3])
+    with pytest.raises(TypeError, match="rows is None"):
+        log_of_parts().attach(None, cutoff=5)
     people = pd.DataFrame([["a", "a", 1]], columns=["who", "who", "age"])
     with pytest.raises(ValueError, match="several columns 'who'"):
         log_of_parts().snapshots([5], statics=people)
