@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._typing import Estimator, FilePath
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import Recipe
 from sklearn_seqcrm.partitions._schema import Schema, TableOptions
 from sklearn_seqcrm.partitions._types import (
-    named_table,
+    as_table,
+    check_function,
     plain,
     widened,
     without_loss,
@@ -143,7 +144,14 @@ class PartitionedRows:
             If the result has another number of rows, a column called as the customer or
             ``"cutoff"``, or other columns than in `meta`; or there are no rows on
             which `function` could be tried.
+
+        Warns
+        -----
+        UserWarning
+            If the result has the index of the rows in another order: rows are matched
+            by position.
         """
+        check_function("function", function)
         apply = _Mapped(self._make, function)
         if meta is None:
             empty = self._try(apply)[:0]
@@ -238,7 +246,13 @@ class PartitionedRows:
             names or attrs of targets have objects that JSON cannot store. Names may be
             text, numbers, durations and tuples.
         ValueError
-            If `y` returns another number of targets than rows, or there are no rows.
+            If `y` returns another number of targets than rows, or other columns in
+            another partition, or there are no rows.
+
+        Warns
+        -----
+        UserWarning
+            If targets have the index of the rows in another order, as in `map`.
 
         See Also
         --------
@@ -251,6 +265,8 @@ class PartitionedRows:
         left does not count. ``rows.json`` is written last; without it, `load_rows`
         refuses the folder.
         """
+        if y is not None:
+            check_function("y", y)
         write_folder(folder, y, self._engine, self._make, self._make.recipe.name)
 
     def _empty(self) -> pd.DataFrame:
@@ -308,9 +324,9 @@ class _Mapped:
         found = self.result(X)
         if list(found.columns) != list(self.empty.columns):
             raise ValueError(
-                f"The function returned the columns {list(found.columns)}, and on a "
-                f"sample {list(self.empty.columns)}; it must return the same for all "
-                "partitions."
+                f"The function returned the columns {list(found.columns)}, and in "
+                f"meta= or on a sample {list(self.empty.columns)}; it must return the "
+                "same for all partitions."
             )
         if self.keeps_types:
             return plain(found)
@@ -323,7 +339,9 @@ class _Mapped:
 
     def result(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return keys and plain columns of rows."""
-        found = as_table(self.function(X))
+        result = self.function(X)
+        warn_other_order(X, result, "result")
+        found = as_table(result)
         if len(found) != len(X):
             raise ValueError(
                 f"The function returned {len(found)} rows for {len(X)}; it must return "
@@ -350,28 +368,6 @@ class _Mapped:
         if len(found) != len(X):  # only the types of `found` count
             keys, found = keys[:0], found[:0]
         return pd.concat([keys, found.reset_index(drop=True)], axis=1)
-
-
-def as_table(found: Any) -> pd.DataFrame:
-    """Return the result of a user's function as a DataFrame with text as names."""
-    is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
-    if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
-        raise TypeError(
-            "The function must return a pandas DataFrame, a Series or an array; got "
-            f"{type(found).__module__}.{type(found).__name__}. Tables of most "
-            "libraries are converted by .to_pandas()."
-        )
-    found = named_table(found)
-    if not found.columns.is_unique:
-        twice = found.columns[found.columns.duplicated()].unique().tolist()
-        raise ValueError(f"The function returned several columns {twice}; rename them.")
-    histories = [n for n, d in found.dtypes.items() if isinstance(d, HistoryDtype)]
-    if histories:
-        raise TypeError(
-            f"The function returned the histories {histories}; map returns plain "
-            "columns, so drop them. to_disk writes rows with their histories."
-        )
-    return found
 
 
 def _try_in_part(apply: _Mapped, part: Part) -> pd.DataFrame | None:
