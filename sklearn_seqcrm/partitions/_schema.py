@@ -15,7 +15,7 @@ that needs the clock, fields and kinds of a log can use those of the schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
@@ -32,7 +32,6 @@ from sklearn_seqcrm._store import (
     ObservationWindow,
     Timeline,
     are_date_like,
-    hashed_ids,
     is_of_kinds,
     join_ids,
 )
@@ -86,13 +85,12 @@ class TableOptions(NamedTuple):
                 f"The events of partition {part} are None; give a table without rows "
                 "for a partition without events, and let functions return a table."
             )
-        what = f"The events of partition {part}"
-        table: Any = read_table(source, what)
+        table = read_table(source, f"The events of partition {part}")
         if not len(table):
             return None, []
         fields = self.fields
         if self.kinds is not None:
-            table = self._by_kind(read_rows(source, what), self.kinds)
+            table = self._by_kind(read_rows(table.to_native()), self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
         # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
@@ -500,38 +498,3 @@ def _with_levels(name: str, column: Column, wanted: pd.Index) -> Column:
     levels = join_ids(both, f"levels of field {name!r}").unique().sort_values()
     place = levels.get_indexer(own).astype("int32")
     return Column(look_up(place, column.values, missing=-1), levels)
-
-
-def customer_hashes(log: EventLog | None) -> np.ndarray:
-    """Return a hash of each customer of a partition, ascending."""
-    return np.empty(0, "int64") if log is None else np.sort(hashed_ids(log.customers))
-
-
-def shared_customers(
-    hashes: Sequence[np.ndarray], find: Callable[[int, np.ndarray], Any]
-) -> None:
-    """Raise a ValueError if a customer has events in two partitions.
-
-    Parameters
-    ----------
-    hashes : sequence of ndarray
-        `customer_hashes` of each partition.
-    find : callable
-        Takes the number of a partition and hashes, and returns the ids.
-    """
-    every = np.concatenate(hashes)
-    part = np.repeat(np.arange(len(hashes)), [len(one) for one in hashes])
-    order = np.argsort(every, kind="stable")
-    again = np.flatnonzero(every[order][1:] == every[order][:-1])
-    if not len(again):
-        return
-    where = part[order[[again[0], again[0] + 1]]].tolist()
-    twice = every[order[again]]
-    ids = find(where[0], twice)
-    if not set(ids) & set(find(where[1], twice)):
-        return  # two ids of one hash
-    raise ValueError(
-        f"The customer {ids[0]!r} has events in the partitions {where[0]} and "
-        f"{where[1]}, and {len(again)} customers have events in several partitions. "
-        "All events of a customer must be in one partition: shuffle by customer first."
-    )

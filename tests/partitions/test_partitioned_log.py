@@ -55,6 +55,18 @@ def test_a_customer_in_two_partitions_is_named():
         log_of_parts(parts)
 
 
+def test_a_repeated_customer_is_named_with_its_partitions():
+    """One of two customers with events in the first partition and in another one."""
+    for one, other in permutations("adeg", 2):
+        items = [[one, other], [one], [other]]
+        parts = [pd.DataFrame({"who": who, "day": 1}) for who in items]
+        with pytest.raises(ValueError, match="The customer") as caught:
+            log_of_parts(parts)
+        where = {one: "0 and 1", other: "0 and 2"}
+        texts = [f"{who!r} has events in the partitions {where[who]}," for who in where]
+        assert any(text in str(caught.value) for text in texts)
+
+
 def test_attached_customers_without_events_stay():
     people = pd.DataFrame({"who": ["z", "c", "a", "y"], "age": [1, 2, 3, 4]})
     rows = log_of_parts().attach(people, cutoff=5)
