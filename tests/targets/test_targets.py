@@ -13,6 +13,7 @@ from sklearn_seqcrm.targets import (
     future_count,
     future_sum,
     next_value,
+    stack_horizons,
     time_to_next,
 )
 from tests.logs import log_of, log_of_table
@@ -518,6 +519,27 @@ def test_a_window_needs_an_end_where_it_is_counted(target):
     X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
     with pytest.raises(ValueError, match="horizon must be a length of time"):
         target(X, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "y has no columns"),
+        (
+            pd.to_timedelta(["1D", None]),
+            r"y has the horizons \[NaT\], .* longer than 0",
+        ),
+        (pd.to_timedelta(["1D", "-1D"]), r"horizons \[Timedelta\('-1 days"),
+        ([1.0, np.nan], r"y has the horizons \[nan\]"),
+        ([0, 2], r"y has the horizons \[0\]"),
+        (pd.Index([2, -1], dtype=object), r"y has the horizons \[-1\]"),
+    ],
+)
+def test_columns_that_are_no_horizons(columns, message):
+    X = small_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    y = pd.DataFrame(np.ones((1, len(columns))), columns=columns)
+    with pytest.raises(ValueError, match=message):
+        stack_horizons(X, y)
 
 
 def test_no_history():
