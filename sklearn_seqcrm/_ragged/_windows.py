@@ -13,8 +13,7 @@ import numpy as np
 
 from sklearn_seqcrm._ragged._portions import SIZE, Chunks
 from sklearn_seqcrm._ragged._runs import is_run_start
-from sklearn_seqcrm._ragged._search import first_at_or_after
-from sklearn_seqcrm._ragged._segments import segment_numbers
+from sklearn_seqcrm._ragged._segments import first_at_or_after, segment_numbers
 
 
 class LevelCounter:

@@ -33,7 +33,7 @@ from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import Estimator, FilePath
-from sklearn_seqcrm.distributed._pickles import dumps, picklable
+from sklearn_seqcrm.distributed._process_ranks import dumps, picklable
 from sklearn_seqcrm.distributed._run_rank import (
     check_arguments,
     joined_group,

@@ -33,7 +33,8 @@ from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
-from sklearn_seqcrm.partitions._engines import Part
+from sklearn_seqcrm.partitions._engines import Engine, Part
+from sklearn_seqcrm.partitions._recipes import RowMaker
 from sklearn_seqcrm.partitions._types import as_table, check_count, joined_tables
 
 _NOTE = "rows.json"
@@ -42,9 +43,8 @@ _NOTE = "rows.json"
 def write_folder(
     folder: Any,
     y: Callable[[pd.DataFrame], Any] | None,
-    engine: Any,
-    make: Any,
-    history: str,
+    engine: Engine,
+    make: RowMaker,
 ) -> None:
     """Write all partitions, see `PartitionedRows.to_disk`.
 
@@ -58,8 +58,6 @@ def write_folder(
         Where the partitions are.
     make : RowMaker
         Makes the rows of a partition.
-    history : str
-        Name of the history column.
     """
     path = Path(os.path.abspath(os.fspath(folder)))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -79,7 +77,7 @@ def write_folder(
     note = {
         "n_partitions": engine.n_partitions,
         "parts": sorted((one for one, _ in found), key=lambda one: one["part"]),
-        "history": history,
+        "history": make.recipe.name,
         "y": forms[0][1] if forms else None,
     }
     with replace_atomically(path / _NOTE) as part:
@@ -87,13 +85,13 @@ def write_folder(
 
 
 def _write_part(
-    folder: Path, make: Any, y: Callable[[pd.DataFrame], Any] | None, part: Part
+    folder: Path, make: RowMaker, y: Callable[[pd.DataFrame], Any] | None, part: Part
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write one partition; return the notes on its rows and on its targets."""
     log = make.log(part)
     X = make.recipe.make(log, part.rows)
     name = make.recipe.name
-    array = X[name].array
+    array: Any = X[name].array
     ids = X[array.dtype.customer]
     if len(ids) and isinstance(ids.iloc[0], tuple):
         raise TypeError(

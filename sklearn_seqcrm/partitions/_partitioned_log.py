@@ -34,7 +34,7 @@ from sklearn_seqcrm.partitions._customers import (
 )
 from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
-from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
+from sklearn_seqcrm.partitions._recipes import Attached, Recipe, RowMaker, Snapshots
 from sklearn_seqcrm.partitions._schema import (
     MOST_LEVELS,
     Schema,
@@ -365,9 +365,10 @@ class PartitionedLog:
         return self._rows(recipe, self._joined(rows, key), rows)
 
     def _rows(self, recipe: Recipe, engine: Engine, table: Any) -> PartitionedRows:
-        recipe.make(self._schema.template, engine.head())  # refuses wrong options early
+        make = RowMaker(self._options, self._schema, recipe)
+        make.empty(engine.head())  # refuses wrong options early
         recipe.check_cutoffs(self._schema.outline(), table)
-        return PartitionedRows(engine, self._options, self._schema, recipe)
+        return PartitionedRows(engine, make)
 
     def _joined(self, table: Any, customer: str) -> Engine:
         """Return the engine with a second table, divided as the events are."""

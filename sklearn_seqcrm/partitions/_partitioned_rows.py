@@ -15,8 +15,7 @@ from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
-from sklearn_seqcrm.partitions._recipes import Recipe
-from sklearn_seqcrm.partitions._schema import Schema, TableOptions
+from sklearn_seqcrm.partitions._recipes import RowMaker
 from sklearn_seqcrm.partitions._types import (
     as_table,
     check_function,
@@ -28,33 +27,6 @@ from sklearn_seqcrm.partitions._types import (
 _FEW = 20  # rows on which a function is tried
 
 
-@dataclass(frozen=True)
-class RowMaker:
-    """Makes the rows of a partition, in the process that has it.
-
-    Parameters
-    ----------
-    options : TableOptions
-        How to read the events.
-    schema : Schema
-        Types of all partitions.
-    recipe : Recipe
-        How to make the rows.
-    """
-
-    options: TableOptions
-    schema: Schema
-    recipe: Recipe
-
-    def __call__(self, part: Part) -> pd.DataFrame:
-        """Return the rows of a partition."""
-        return self.recipe.make(self.log(part), part.rows)
-
-    def log(self, part: Part) -> Any:
-        """Return the log of a partition."""
-        return self.schema.conform(self.options.read(part.events))
-
-
 class PartitionedRows:
     """Rows with histories and statics, which are made partition by partition.
 
@@ -64,7 +36,7 @@ class PartitionedRows:
     ----------
     engine : Engine
         Where the partitions are.
-    options, schema, recipe : object
+    make : RowMaker
         How the rows of a partition are made.
 
     Attributes
@@ -88,11 +60,9 @@ class PartitionedRows:
     2   c       5  2
     """
 
-    def __init__(
-        self, engine: Engine, options: TableOptions, schema: Schema, recipe: Recipe
-    ) -> None:
+    def __init__(self, engine: Engine, make: RowMaker) -> None:
         self._engine = engine
-        self._make = RowMaker(options, schema, recipe)
+        self._make = make
 
     @property
     def n_partitions(self) -> int:
@@ -103,7 +73,7 @@ class PartitionedRows:
         """One line: partitions and columns."""
         return (
             f"PartitionedRows({self.n_partitions} partitions, columns: "
-            f"{', '.join(map(str, self._empty().columns))})"
+            f"{', '.join(map(str, self._make.empty(self._engine.head()).columns))})"
         )
 
     def map(
@@ -160,7 +130,9 @@ class PartitionedRows:
             else:
                 apply = replace(apply, keeps_types=True)
         else:
-            empty = apply.with_keys(self._empty(), self._checked(meta))[:0]
+            empty = apply.with_keys(
+                self._make.empty(self._engine.head()), self._checked(meta)
+            )[:0]
         # Ids of the sample may be int64, and those of others uint64.
         ids = self._make.schema.ids.dtype
         if self._engine.is_distributed and ids.kind in "uf":
@@ -221,7 +193,7 @@ class PartitionedRows:
         field), one for the spread of interarrival times, one for levels of baskets, one
         for row features. A `HistoryAggregator` takes four to seven.
         """
-        return fit_transformer(transformer, self._engine, self._make, self._empty())
+        return fit_transformer(transformer, self._engine, self._make)
 
     def to_disk(
         self, folder: FilePath, y: Callable[[pd.DataFrame], Any] | None = None
@@ -267,11 +239,7 @@ class PartitionedRows:
         """
         if y is not None:
             check_function("y", y)
-        write_folder(folder, y, self._engine, self._make, self._make.recipe.name)
-
-    def _empty(self) -> pd.DataFrame:
-        """Return rows of no events: none of snapshots, a few of attached ones."""
-        return self._make.recipe.make(self._make.schema.template, self._engine.head())
+        write_folder(folder, y, self._engine, self._make)
 
     def _checked(self, meta: Any) -> pd.DataFrame:
         """Return `meta` as a table without the keys, which an earlier result has."""
@@ -281,20 +249,16 @@ class PartitionedRows:
                 f"rows; got {type(meta).__name__}."
             )
         table = as_table(meta)
-        dtype: Any = self._empty()[self._make.recipe.name].dtype
+        dtype: Any = self._make.empty(self._engine.head())[self._make.recipe.name].dtype
         keys = [dtype.customer, "cutoff"]
         has_keys = list(table.columns[:2]) == keys
         return table.drop(columns=keys) if has_keys else table
 
     def _try(self, apply: _Mapped) -> pd.DataFrame:
         """Return the result of a function for a few rows."""
-        sample = self._make.schema.conform(self._make.schema.sample)
-        recipe: Any = self._make.recipe
-        if hasattr(recipe, "min_events"):
-            recipe = recipe._replace(min_events=0, active_within=None)
         try:
             # Here, without a pass: events of few customers, and statics of others.
-            return apply.result(recipe.make(sample, self._engine.head()))
+            return apply.result(self._make.sample(self._engine.head()))
         except Exception:
             # A model may refuse such rows. Those of a partition are real.
             found = self._engine.collect(partial(_try_in_part, apply))
