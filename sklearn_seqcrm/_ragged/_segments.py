@@ -81,17 +81,9 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def segment_numbers(offsets: np.ndarray) -> np.ndarray:
-    """Return the number of the segment of each event.
+    """Return the number of the segment of each event, shape (offsets[-1],), ascending.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n + 1,), int64
-        Segment ``i`` has the events ``offsets[i]:offsets[i + 1]``; ``offsets[0]`` is 0.
-
-    Returns
-    -------
-    ndarray of shape (offsets[-1],), int64
-        Numbers from 0 to n - 1, ascending.
+    Segment ``i`` has the events ``offsets[i]:offsets[i + 1]``; ``offsets[0]`` is 0.
 
     Examples
     --------
@@ -103,17 +95,7 @@ def segment_numbers(offsets: np.ndarray) -> np.ndarray:
 
 
 def inverse_permutation(order: np.ndarray) -> np.ndarray:
-    """Return the new position of each element that `order` moves.
-
-    Parameters
-    ----------
-    order : ndarray of shape (n,), int
-        Element ``order[i]`` moves to position ``i``.
-
-    Returns
-    -------
-    ndarray of shape (n,), int
-        Positions, in the dtype of `order`.
+    """Return the new position of each element, where ``order[i]`` moves to ``i``, (n,).
 
     Examples
     --------
@@ -170,17 +152,7 @@ def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
 def blocks(n: int, width: int) -> Iterator[slice]:
     """Yield slices of `n` things, each of as many as stay in the cache.
 
-    Parameters
-    ----------
-    n : int
-        Number of things.
-    width : int
-        Temporary values for each of them, in all arrays together.
-
-    Yields
-    ------
-    slice
-        Of ``BLOCK // width`` things; the last slice may have fewer.
+    `width` is the number of temporary values for each of them, in all arrays together.
 
     Examples
     --------
@@ -402,15 +374,8 @@ def starts_in_segments(seen: Segments, rows: Views, offsets: np.ndarray) -> np.n
 def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
     """Return the stretches of events each of which at least one row sees.
 
-    Parameters
-    ----------
-    rows : Views
-        Rows.
-
-    Returns
-    -------
-    first, last : ndarray of shape (n_runs,), int64
-        Stretches ``first:last`` of one customer each: disjoint, ascending, not empty.
+    They are ``first:last`` of one customer each, both of shape (n_runs,): disjoint,
+    ascending, not empty.
     """
     filled = np.flatnonzero(rows.stop > rows.start)
     order = filled[np.argsort(rows.start[filled], kind="stable")]
@@ -431,7 +396,7 @@ def visible_events(rows: Views) -> np.ndarray:
 def visible_interarrival_times(
     offsets: np.ndarray, index: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Return the interarrival times between successive visible events of a customer.
+    """Return the times between successive visible events of a customer, (n_gaps,).
 
     Parameters
     ----------
@@ -441,33 +406,16 @@ def visible_interarrival_times(
         Result of `visible_events`. Both events must be visible: a lookback hides those
         before it.
     times : ndarray of shape (n_visible,)
-        Times of these events.
-
-    Returns
-    -------
-    ndarray of shape (n_gaps,)
-        Interarrival times, including those of 0.
+        Times of these events. Equal ones have the interarrival time 0.
     """
     successive = index[1:] == index[:-1] + 1
     return np.diff(times)[successive & ~is_segment_start(offsets, index)[1:]]
 
 
 def look_up(table: np.ndarray, codes: np.ndarray, missing: Any = -1) -> np.ndarray:
-    """Return the entries of a table at some codes; -1 gives the missing entry.
+    """Return the entries of a table at some codes, (n,); -1 gives the missing entry.
 
-    Parameters
-    ----------
-    table : ndarray of shape (n_levels,)
-        Entry of each code.
-    codes : ndarray of shape (n,), int
-        Codes, -1 where a value is missing.
-    missing : object, default=-1
-        Entry of a missing value, in the type of the others.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Entries, in the type of the table.
+    Entries have the type of the table, which must hold `missing`, too.
 
     Examples
     --------

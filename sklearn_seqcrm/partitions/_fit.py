@@ -29,17 +29,7 @@ _FEW = 2  # rows of a partition that are collected if there are no statics
 
 
 def fit_transformer(transformer: Any, engine: Engine, make: RowMaker) -> Any:
-    """Fit a transformer, see `PartitionedRows.fit`.
-
-    Parameters
-    ----------
-    transformer : object
-        The transformer.
-    engine : Engine
-        Where the partitions are.
-    make : RowMaker
-        Makes the rows of a partition.
-    """
+    """Fit a transformer, see `PartitionedRows.fit`."""
     steps = [transformer]
     if isinstance(transformer, Pipeline):
         steps = [step for _, step in transformer.steps[:-1]]

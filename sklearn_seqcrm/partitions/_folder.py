@@ -46,19 +46,7 @@ def write_folder(
     engine: Engine,
     make: RowMaker,
 ) -> None:
-    """Write all partitions, see `PartitionedRows.to_disk`.
-
-    Parameters
-    ----------
-    folder : str or path-like
-        The folder.
-    y : callable or None
-        Function of the rows that returns targets.
-    engine : Engine
-        Where the partitions are.
-    make : RowMaker
-        Makes the rows of a partition.
-    """
+    """Write all partitions, see `PartitionedRows.to_disk`."""
     path = Path(os.path.abspath(os.fspath(folder)))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         what = "is not empty" if path.is_dir() else "is a file"

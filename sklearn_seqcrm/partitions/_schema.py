@@ -61,12 +61,8 @@ class TableOptions(NamedTuple):
     def read(self, source: Any, part: int | None = None) -> EventLog | None:
         """Return the log of one partition; None without events.
 
-        Parameters
-        ----------
-        source : table, EventLog, path of a log, or callable
-            The events, or a function without arguments that returns them.
-        part : int or None, default=None
-            Number of the partition, for errors.
+        The source is a table, a log, the path of one, or a function that returns one of
+        these. `part` is the number of the partition, for errors.
         """
         return self.read_with_zones(source, part)[0]
 
@@ -210,17 +206,7 @@ class Schema(NamedTuple):
     def of(
         cls, part: int, log: EventLog | None, other_zone: Sequence[str] = ()
     ) -> Schema | None:
-        """Summarize a partition; None without events.
-
-        Parameters
-        ----------
-        part : int
-            Number of the partition.
-        log : EventLog or None
-            Its log.
-        other_zone : sequence of str, default=()
-            See Parameters.
-        """
+        """Summarize the log of a partition; None without events."""
         if log is None or not len(log):
             return None
         nothing = np.empty(0, "int64")

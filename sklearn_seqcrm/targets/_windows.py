@@ -227,14 +227,8 @@ def warn_without_kinds(
 ) -> None:
     """Warn if `kinds` is None and several kinds of a merged log count.
 
-    Parameters
-    ----------
-    X, history, kinds : object
-        As in `windows_after`.
-    what : str
-        The target and its verb, as the beginning of the warning.
-    field : str or None, default=None
-        Only kinds with this field matter; None for all.
+    `what` is the target and its verb, as the beginning of the warning. With `field`,
+    only kinds that have this field matter.
     """
     if kinds is None:
         log = one_history(X, history).log
