@@ -64,7 +64,7 @@ def _customers_of(
     options: TableOptions, wanted: Collection[int], hashes: np.ndarray, part: Part
 ) -> list[Any]:
     """Return the customers with some hashes, if a partition is wanted."""
-    log = options.read(part.events) if part.number in wanted else None
+    log = options.read(part) if part.number in wanted else None
     if log is None:
         return []
     return log.customers[np.isin(hashed_ids(log.customers), hashes)].tolist()
@@ -122,7 +122,7 @@ def divided_rows(
 
 def _known(options: TableOptions, ids: pd.Index, part: Part) -> np.ndarray:
     """Return the positions of the ids that have events in a partition."""
-    log = options.read(part.events)
+    log = options.read(part)
     if log is None:
         return np.empty(0, "int64")
     return np.flatnonzero(find_ids(ids, log.customers) >= 0)

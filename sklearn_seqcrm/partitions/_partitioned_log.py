@@ -417,5 +417,9 @@ def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:
 def _schema_of(
     options: TableOptions, check: bool, part: Part
 ) -> tuple[Schema | None, np.ndarray | None]:
-    log, zones = options.read_with_zones(part.events, part.number)
+    try:
+        log, zones = options.read_with_zones(part)
+    except Exception as error:
+        error.add_note(f"Raised for the events of partition {part.number}.")
+        raise
     return Schema.of(part.number, log, zones), customer_hashes(log) if check else None

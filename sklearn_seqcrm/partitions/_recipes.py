@@ -182,7 +182,7 @@ class RowMaker:
 
     def log(self, part: Part) -> EventLog:
         """Return the log of a partition."""
-        return self.schema.conform(self.options.read(part.events))
+        return self.schema.conform(self.options.read(part))
 
     def empty(self, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return rows of no events: none of snapshots, a few of attached ones."""

@@ -42,6 +42,7 @@ from sklearn_seqcrm.events import (
     read_rows,
     read_table,
 )
+from sklearn_seqcrm.partitions._engines import Part
 from sklearn_seqcrm.partitions._time_counts import TimeCounts
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
@@ -58,30 +59,25 @@ class TableOptions(NamedTuple):
     categorical: list[str]
     kinds: Kinds | None
 
-    def read(self, source: Any, part: int | None = None) -> EventLog | None:
-        """Return the log of one partition; None without events.
+    def read(self, part: Part) -> EventLog | None:
+        """Return the log of one partition; None without events."""
+        return self.read_with_zones(part)[0]
 
-        The source is a table, a log, the path of one, or a function that returns one of
-        these. `part` is the number of the partition, for errors.
-        """
-        return self.read_with_zones(source, part)[0]
-
-    def read_with_zones(
-        self, source: Any, part: int | None = None
-    ) -> tuple[EventLog | None, list[str]]:
+    def read_with_zones(self, part: Part) -> tuple[EventLog | None, list[str]]:
         """Return the log as `read`, and the fields of a table to warn of their zone."""
+        source = part.events
         if callable(source):
             source = source()
         if isinstance(source, str | PathLike):
             source = EventLog.open(source)
         if isinstance(source, EventLog):
-            return self._selected(source, part), []
+            return self._selected(source, part.number), []
         if source is None:
             raise TypeError(
-                f"The events of partition {part} are None; give a table without rows "
-                "for a partition without events, and let functions return a table."
+                f"The events of partition {part.number} are None; give a table without "
+                "rows for a partition without events, and let functions return a table."
             )
-        table = read_table(source, f"The events of partition {part}")
+        table = read_table(source, f"The events of partition {part.number}")
         if not len(table):
             return None, []
         fields = self.fields
@@ -104,9 +100,9 @@ class TableOptions(NamedTuple):
                 columns[name] = columns[name].missing_where(lacking)
         return EventLog.of(log.timeline, columns, log.names, self.kinds), zones
 
-    def _selected(self, log: EventLog, part: int | None) -> EventLog:
+    def _selected(self, log: EventLog, part: int) -> EventLog:
         """Return a log with the fields of the options, which must fit it."""
-        where = "an item of events" if part is None else f"partition {part}"
+        where = f"partition {part}"
         if tuple(log.names) != (self.customer, self.time):
             raise ValueError(
                 f"The log of {where} has the columns {list(log.names)} for customer "
@@ -241,7 +237,10 @@ class Schema(NamedTuple):
             types, times are of different types, or logs are observed until different
             times.
         """
-        parts = f"partition {self.part}", f"partition {other.part}"
+        pair, parts = (
+            (self, other),
+            (f"partition {self.part}", f"partition {other.part}"),
+        )
         a, b = self.template, other.template
         join_ids(dict(zip(parts, (self.ids, other.ids), strict=True)), "customers")
         if set(a.fields) != set(b.fields):
@@ -254,30 +253,14 @@ class Schema(NamedTuple):
         must_agree = self.is_given or other.is_given
         window = _joint_observation(lines, clock, parts, must_agree)
         timeline = replace(lines[0].on(clock, "times"), observation=window)
-        columns = {
-            name: _joint_column(
-                name,
-                (a.column(name), b.column(name)),
-                (self.has_values[name], other.has_values[name]),
-                parts,
-            )
-            for name in a.fields
-        }
-        # What one partition has too many of, all have.
-        truncated = self.truncated | other.truncated
-        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
-        columns = _without_events(columns, truncated)
-        has_values = {
-            name: self.has_values[name] or other.has_values[name] for name in a.fields
-        }
-        counts = [
-            one.times.on(line.clock, clock)
-            for one, line in zip((self, other), lines, strict=True)
-        ]
+        columns, truncated = self._joint_columns(other, parts)
+        counts = [one.times.on(one.template.timeline.clock, clock) for one in pair]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
-            has_values=has_values,
+            has_values={
+                name: any(one.has_values[name] for one in pair) for name in a.fields
+            },
             n_events=self.n_events + other.n_events,
             ids=max(self.ids, other.ids, key=lambda ids: "iuf".find(ids.dtype.kind)),
             is_given=self.is_given or other.is_given,
@@ -286,6 +269,24 @@ class Schema(NamedTuple):
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
             truncated=truncated,
         )
+
+    def _joint_columns(
+        self, other: Schema, parts: tuple[str, str]
+    ) -> tuple[dict[str, Column], frozenset[str]]:
+        """Return columns of no events for both, and which of them are truncated."""
+        columns = {
+            name: _joint_column(
+                name,
+                (column, other.template.column(name)),
+                (self.has_values[name], other.has_values[name]),
+                parts,
+            )
+            for name, column in self.template.columns.items()
+        }
+        # What one partition has too many of, all have.
+        truncated = self.truncated | other.truncated
+        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
+        return _without_events(columns, truncated), truncated
 
     def observed_until(self, given: Any) -> Schema:
         """Return the schema with the end of observation that a user gave."""

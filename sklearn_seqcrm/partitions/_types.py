@@ -153,18 +153,26 @@ def without_loss(
         differs[known] = before != after
     if not differs.any():
         return cast
-    where = "" if part < 0 else f" of partition {part}"
     first = customers.tolist()[int(np.argmax(differs))]
-    if column.name == customers.name:
-        raise TypeError(
+    raise TypeError(_loss(column, dtype, part, first, column.name == customers.name))
+
+
+def _loss(
+    column: pd.Series, dtype: Any, part: int, customer: Any, is_customer: bool
+) -> str:
+    """Return an error that names a value which a type cannot hold."""
+    where = "" if part < 0 else f" of partition {part}"
+    if is_customer:
+        return (
             f"Customers in column {column.name!r}{where} have the type {column.dtype}, "
-            f"and in others {dtype}, which cannot hold them (here {first!r}). Give ids "
-            "of one type in all partitions, or make text of all ids."
+            f"and in others {dtype}, which cannot hold them (here {customer!r}). Give "
+            "ids of one type in all partitions, or make text of all ids."
         )
-    raise TypeError(
+    return (
         f"Column {column.name!r}{where} has the type {column.dtype}, and in others or "
         f"in meta= {dtype}, which cannot hold its values (here of the customer "
-        f"{first!r}). Return one type in all partitions, or give a wider one by meta=."
+        f"{customer!r}). Return one type in all partitions, or give a wider one by "
+        "meta=."
     )
 
 

@@ -185,10 +185,7 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events = _events_that_count(log, kinds, kind_field, moments)
     if not isinstance(events, slice):
-        # From positions among all events to positions among those that count.
-        n_before = np.zeros(len(log) + 1, dtype="int64")
-        n_before[events + 1] = 1
-        np.cumsum(n_before, out=n_before)
+        n_before = _n_before(events, len(log))
         first, last = n_before[first], n_before[last]
     if length is None:
         censored = first == last
@@ -196,6 +193,13 @@ def windows_after(
     return Windows(
         index, log, events, first, last, begin, length, censored, latest, attrs
     )
+
+
+def _n_before(events: np.ndarray, n: int) -> np.ndarray:
+    """Return how many of some events stand before each of n positions, (n + 1,)."""
+    n_before = np.zeros(n + 1, dtype="int64")
+    n_before[events + 1] = 1
+    return np.cumsum(n_before, out=n_before)
 
 
 def _refuse_unknown_end(timeline: Timeline) -> None:

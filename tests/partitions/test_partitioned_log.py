@@ -141,6 +141,14 @@ def test_wrong_partitions(parts, error, message):
         log_of_parts(parts)
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_errors_of_reading_name_the_partition(n_jobs):
+    parts = [PARTS[0], PARTS[1].drop(columns="day"), PARTS[2]]
+    with pytest.raises(KeyError, match="no time column 'day'") as caught:
+        log_of_parts(parts, n_jobs=n_jobs)
+    assert caught.value.__notes__ == ["Raised for the events of partition 1."]
+
+
 def test_wrong_options():
     with pytest.raises(ValueError, match="observed_until=8 lies before"):
         log_of_parts(observed_until=8)
