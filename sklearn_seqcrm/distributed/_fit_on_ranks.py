@@ -29,13 +29,13 @@ from typing import Any
 import torch
 from joblib import cpu_count
 
-from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._process_ranks import dumps, picklable
 from sklearn_seqcrm.distributed._run_rank import (
     check_arguments,
+    check_count,
     joined_group,
     load_and_fit,
 )
@@ -123,10 +123,10 @@ def fit_on_ranks(
     >>> fit_on_ranks(model, load).predict_proba(X).shape
     (200, 2)
     """
-    _check_count("n_ranks", n_ranks, 1)
-    _check_count("max_restarts", max_restarts, 0)
+    check_count("n_ranks", n_ranks, 1)
+    check_count("max_restarts", max_restarts, 0)
     if n_threads is not None:
-        _check_count("n_threads", n_threads, 1)
+        check_count("n_threads", n_threads, 1)
     check_arguments(estimator, load, backend, timeout)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -154,11 +154,6 @@ def fit_on_ranks(
             )
         _repeat_warnings(folder)
         return pickle.loads(result.read_bytes())
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not is_count(value, least):
-        raise ValueError(f"{name} must be an integer from {least} on; got {value!r}.")
 
 
 def _run_ranks(folder: Path, n_ranks: int, n_threads: int) -> str:

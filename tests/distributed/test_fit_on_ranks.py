@@ -148,6 +148,20 @@ def test_arguments_that_no_rank_could_use(name, value, error, message):
         fit_on_ranks(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("rank", "n_ranks", "message"),
+    [
+        ("0", 1, "rank must be an integer from 0 on; got '0'"),
+        (-1, 1, "rank must be an integer from 0 on; got -1"),
+        (0, 0, "n_ranks must be an integer from 1 on; got 0"),
+        (2, 2, "rank must be less than n_ranks=2; got 2"),
+    ],
+)
+def test_numbers_of_ranks(rank, n_ranks, message):
+    with pytest.raises(ValueError, match=message):
+        run_rank(LSTMClassifier(), loader(), rank=rank, n_ranks=n_ranks)
+
+
 def test_nccl_needs_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="backend='nccl' needs a GPU"):
