@@ -77,7 +77,7 @@ class TableOptions(NamedTuple):
                 f"The events of partition {part.number} are None; give a table without "
                 "rows for a partition without events, and let functions return a table."
             )
-        table = read_table(source, f"The events of partition {part.number}")
+        table = read_table(source, f"events of partition {part.number}")
         if not len(table):
             return None, []
         fields = self.fields

@@ -412,7 +412,7 @@ def test_wrong_types_of_options_are_named():
     for item in (None, lambda: None):
         with pytest.raises(TypeError, match="partition 1 are None"):
             log_of_parts([PARTS[0], item])
-    with pytest.raises(TypeError, match="The events of partition 1 must be a pandas"):
+    with pytest.raises(TypeError, match="events of partition 1 must be a pandas"):
         log_of_parts([PARTS[0], 3])
     with pytest.raises(TypeError, match="rows is None"):
         log_of_parts().attach(None, cutoff=5)
