@@ -56,12 +56,8 @@ class Snapshots(NamedTuple):
             raise ValueError(f"statics repeats the columns {repeated}; rename them.")
         beside = beside.reset_index(drop=True)
         place = self._places(pd.Index(X[customer]), table[customer], customer)
-        if (place < 0).any() or not len(beside):
-            beside = beside.reindex(place)  # no row is called -1: missing values
-        else:
-            beside = beside.take(place)
-        beside.index = X.index
-        return pd.concat([X, beside], axis=1)
+        beside = beside.reindex(place)  # no row is called -1: missing values
+        return pd.concat([X, beside.set_axis(X.index)], axis=1)
 
     def of_all(self) -> Snapshots:
         """Return the recipe for all customers, whatever they have done."""

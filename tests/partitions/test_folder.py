@@ -162,6 +162,13 @@ def test_what_cannot_be_written_is_refused(tmp_path):
             r"y returned .*'a'.* for partition 0 and .*'b'.* for partition 1",
         ),
         (
+            lambda X: pd.DataFrame(
+                {one: [2.0] for one in sorted("ab", reverse=X["who"].iloc[0] == "b")}
+            ),
+            ValueError,
+            r"y returned .*\['a', 'b'\]\) for partition 0 and .*\['b', 'a'\]\) for",
+        ),
+        (
             lambda X: np.ones(len(X)) if X["who"].iloc[0] == "a" else X["who"],
             ValueError,
             "y returned .*'array'.* for partition 0 and .*'Series'.* for partition 1",
