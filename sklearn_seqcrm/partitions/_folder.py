@@ -288,7 +288,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     if not written:  # no rows, but the types of other parts
         written = [next(one for one in parts if one["has_y"])]
     targets = [_open_targets(path, one) for one in written]
-    y = pd.concat(targets, ignore_index=True)[: len(joined)]
+    y = joined_tables(targets)[: len(joined)]
     return joined, _restored(y, note["y"])
 
 

@@ -123,6 +123,17 @@ def test_targets_are_loaded_as_they_were(tmp_path, kind):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_targets_of_64_bits_stay_exact(tmp_path):
+    def y(X):
+        if X["who"].iloc[0] == "a":
+            return np.array([2**53 + 1], "int64")
+        return np.array([2**64 - 1], "uint64")
+
+    log_of_parts().snapshots([5]).to_disk(tmp_path / "rows", y=y)
+    _, found = load_rows(tmp_path / "rows")
+    assert found.tolist() == [2**53 + 1, 2**64 - 1, 2**64 - 1]
+
+
 def test_what_cannot_be_written_is_refused(tmp_path):
     rows = rows_before_all_events()
     with pytest.raises(ValueError, match="There are no rows"):
