@@ -50,13 +50,13 @@ from sklearn_seqcrm._ragged._runs import (
     sort_events,
     starts_of_nonmissing_runs,
 )
-from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
     Segments,
     Views,
     blocks,
     event_blocks,
+    first_at_or_after,
     groups,
     inverse_permutation,
     is_segment_start,

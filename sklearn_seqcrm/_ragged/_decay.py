@@ -225,16 +225,8 @@ def _add_previous_cuts(
 ) -> None:
     """Add to the sum at each cut the decayed sum at the customer's cut before.
 
-    Parameters
-    ----------
-    sums : ndarray of shape (n_cuts, n_half_lives, 1 + n_values)
-        Result of `_Events.sums`; changed.
-    events : _Events
-        All events.
-    last : ndarray of shape (n_cuts,), int64
-        Last event before each cut.
-    number : ndarray of shape (n_customers,), int64
-        Number of cuts of each customer, descending.
+    `sums`, the result of `_Events.sums`, are changed. `last` is the last event before
+    each cut, (n_cuts,), and `number` the number of cuts of each customer, descending.
     """
     first = np.cumsum(number) - number
     # How many customers have more than k cuts; these are the first ones.

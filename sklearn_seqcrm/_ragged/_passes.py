@@ -48,38 +48,12 @@ Learning: TypeAlias = Generator[Pass, Any, T]
 
 
 def learn_from(learning: Learning[T], events: Any) -> T:
-    """Learn from one part.
-
-    Parameters
-    ----------
-    learning : generator of Pass
-        What is learned.
-    events : object
-        What its passes summarize.
-
-    Returns
-    -------
-    object
-        What the generator returns.
-    """
+    """Return what a generator of passes learns from the events of one part."""
     return learn_by(learning, lambda one: one.summarize(events))
 
 
 def learn_by(learning: Learning[T], run: Callable[[Pass], Any]) -> T:
-    """Learn from whatever a function runs the passes on.
-
-    Parameters
-    ----------
-    learning : generator of Pass
-        What is learned.
-    run : callable
-        Takes a pass and returns the joint summary of all parts.
-
-    Returns
-    -------
-    object
-        What the generator returns.
-    """
+    """Return what a generator learns; `run` returns the joint summary of a pass."""
     summary = None
     while True:
         try:
@@ -90,22 +64,9 @@ def learn_by(learning: Learning[T], run: Callable[[Pass], Any]) -> T:
 
 
 def in_step(learnings: Mapping[Any, Learning[Any]]) -> Learning[dict[Any, Any]]:
-    """Learn several things in common passes.
+    """Learn several things by name in common passes, and return a dict of results.
 
-    Parameters
-    ----------
-    learnings : mapping of name to generator of Pass
-        What is learned.
-
-    Yields
-    ------
-    Pass
-        The next passes of all that still learn.
-
-    Returns
-    -------
-    dict
-        What each of them returns, by name.
+    Yields the next passes of all that still learn, as one pass.
     """
     results: dict[Any, Any] = {}
     summaries: dict[Any, Any] = dict.fromkeys(learnings)
@@ -125,24 +86,9 @@ def in_step(learnings: Mapping[Any, Learning[Any]]) -> Learning[dict[Any, Any]]:
 
 
 def over(convert: Callable[[Any], Any], learning: Learning[T]) -> Learning[T]:
-    """Learn from other objects, from which the events of a pass can be made.
+    """Learn from other objects, of which `convert` makes what the passes summarize.
 
-    Parameters
-    ----------
-    convert : callable
-        Makes what the passes summarize of such an object. It can be pickled.
-    learning : generator of Pass
-        What is learned.
-
-    Yields
-    ------
-    Pass
-        The same passes over these objects.
-
-    Returns
-    -------
-    object
-        What the generator returns.
+    Yields the same passes over these objects; `convert` can be pickled.
     """
     summary = None
     while True:

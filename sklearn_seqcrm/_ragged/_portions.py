@@ -86,19 +86,9 @@ class Chunks:
             self.n_pieces = int(ends[-1])
 
     def of_pieces(self, values: np.ndarray, join: np.ufunc) -> np.ndarray:
-        """Return the values of all pieces: those of the events, then of the chunks.
+        """Return the values of the events, then those of the chunks, shape (n_pieces,).
 
-        Parameters
-        ----------
-        values : ndarray of shape (n_events,)
-            Values of the events.
-        join : ufunc
-            Reduces the values of a chunk to one: `numpy.add`, `numpy.minimum`, ...
-
-        Returns
-        -------
-        ndarray of shape (n_pieces,)
-            The values.
+        `join` reduces the values of a chunk to one: `numpy.add`, `numpy.minimum`, ...
         """
         if not self.sizes:
             return values
@@ -200,16 +190,8 @@ class Portion(NamedTuple):
 def portions(rows: Views) -> Iterator[Portion]:
     """Yield all rows that see an event, a group of customers at a time.
 
-    Parameters
-    ----------
-    rows : Views of n
-        Rows.
-
-    Yields
-    ------
-    Portion
-        About ``BLOCK / 8`` rows and events together, or a single customer. Customers
-        with few visible events come first.
+    A portion has about ``BLOCK / 8`` rows and events together, or a single customer.
+    Customers with few visible events come first.
     """
     seen = visible_segments(rows)
     filled = rows.stop[seen.rows] > rows.start[seen.rows]

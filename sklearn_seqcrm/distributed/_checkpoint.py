@@ -16,10 +16,10 @@ from sklearn_seqcrm._store import replace_atomically
 
 def check_path(path: Any) -> None:
     """Raise a ValueError if a checkpoint cannot be written there; None is none."""
-    if path is None:
+    file = Checkpoint(path).path
+    if file is None:
         return
     # `replace_atomically` would refuse it, but only after the first epoch.
-    file = Path(os.path.realpath(path))
     fits = not file.exists() or (file.is_file() and os.access(file, os.W_OK))
     if not fits or not os.access(file.parent, os.W_OK):
         raise ValueError(
@@ -44,6 +44,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: Any) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise TypeError(f"checkpoint must be the path of a file; got {path!r}.")
         # A link stays, and the file that it points to is written and deleted.
         self.path = None if path is None else Path(os.path.realpath(path))
         self._before, self._kept = _nothing(), _nothing()

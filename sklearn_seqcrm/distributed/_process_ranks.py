@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as dist
+from joblib import wrap_non_picklable_objects
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._columns import Table, customer_hashes
@@ -27,7 +28,6 @@ from sklearn_seqcrm._recurrent.data import (
     share_rows,
 )
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, EpochCheckpoint
-from sklearn_seqcrm.distributed._pickles import dumps, picklable
 from sklearn_seqcrm.events import HistoryArray
 
 T = TypeVar("T")
@@ -35,6 +35,23 @@ T = TypeVar("T")
 # Events from which an event model learns levels, scales and densities before training.
 # Estimates of more events differ from these by less than matters to the network.
 _EVENTS_TO_LEARN = 2_000_000
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle a value, with functions and classes of a notebook by their code."""
+    return pickle.dumps(wrap_non_picklable_objects(value, keep_wrapper=False))
+
+
+def picklable(error: Exception) -> Exception:
+    """Return the exception, or its text in a RuntimeError if pickles lose it."""
+    try:
+        pickle.loads(dumps(error))
+    except Exception:
+        other = RuntimeError(repr(error))
+        for note in getattr(error, "__notes__", []):
+            other.add_note(note)
+        return other
+    return error
 
 
 class ProcessRanks(Ranks):
@@ -93,22 +110,21 @@ class ProcessRanks(Ranks):
             own = [getattr(array, one.name) for one in fields(array)]
             return type(array)(*map(self.concatenate, own))
         array = np.ascontiguousarray(array)
-        *forms, types = zip(
-            *self.gather((array.dtype, array.shape, _type_of(array))), strict=True
-        )
-        forms = [*zip(*forms, strict=True)]
+        forms = self.gather((array.dtype, array.shape, _type_of(array)))
+        types = [own_type for *_, own_type in forms]
         if len(set(types) - {None}) > 1:
             raise ValueError(
                 "y, treatment or sample_weight have different types on ranks: "
                 f"{', '.join(f'{one} on rank {i}' for i, one in enumerate(types))}. "
                 "Convert them to one type, such as text."
             )
-        if (
-            len({(dtype, shape[1:]) for dtype, shape in forms}) > 1
-            or array.dtype == "O"
-        ):
+        one_form = len({(dtype, shape[1:]) for dtype, shape, _ in forms}) == 1
+        if not one_form or array.dtype == "O":
             return np.concatenate(self.gather(array))
-        counts = [shape[0] for _, shape in forms]
+        return self._concatenate_bytes(array, [shape[0] for _, shape, _ in forms])
+
+    def _concatenate_bytes(self, array: np.ndarray, counts: list[int]) -> np.ndarray:
+        """Return arrays that differ in their numbers of rows, one after the other."""
         row = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype="int64"))
         most = max(counts) * row
         if not most:
@@ -117,7 +133,7 @@ class ProcessRanks(Ranks):
         own = array.reshape(-1).view("uint8")
         flat[: len(own)] = torch.from_numpy(own.copy())
         flat = flat.to(self._device)
-        found = [torch.empty_like(flat) for _ in range(self.size)]
+        found = [torch.empty_like(flat) for _ in counts]
         dist.all_gather(found, flat)
         parts = [
             one[: n * row].cpu().numpy() for one, n in zip(found, counts, strict=True)

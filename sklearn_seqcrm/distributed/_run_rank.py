@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from sklearn.utils import get_tags
 
-from sklearn_seqcrm._sklearn_compat import Interval, innermost
+from sklearn_seqcrm._sklearn_compat import Interval, innermost, is_count
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others
@@ -89,6 +89,12 @@ def run_rank(
     (1, 2)
     """
     check_arguments(estimator, load, backend, timeout)
+    if rank is not None:
+        check_count("rank", rank, 0)
+    if n_ranks is not None:
+        check_count("n_ranks", n_ranks, 1)
+        if rank is not None and rank >= n_ranks:
+            raise ValueError(f"rank must be less than n_ranks={n_ranks}; got {rank}.")
     with joined_group(backend, timeout, init_method, rank, n_ranks):
         return load_and_fit(estimator, load, checkpoint)
 
@@ -109,6 +115,11 @@ def check_arguments(estimator: Any, load: Any, backend: Any, timeout: Any) -> No
         raise ValueError(
             f"timeout must be a positive number of seconds; got {timeout!r}."
         )
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    if not is_count(value, least):
+        raise ValueError(f"{name} must be an integer from {least} on; got {value!r}.")
 
 
 @contextmanager

@@ -102,20 +102,9 @@ class Engine(ABC):
 def engine_of(
     events: Any, customer: str, n_partitions: int | None, n_jobs: Any, time_zone: Any
 ) -> Engine:
-    """Return the engine of a table.
+    """Return the engine of a list of partitions, or of a table of Dask or Spark.
 
-    Parameters
-    ----------
-    events : sequence, Dask DataFrame or Spark DataFrame
-        Partitions of events.
-    customer : str
-        Name of the customer column.
-    n_partitions : int or None
-        Number of partitions; None: as many as the table has.
-    n_jobs : int or None
-        Number of processes for a sequence.
-    time_zone : str or None
-        Zone of the wall clock on which instants of Spark become naive times.
+    The parameters are those of `PartitionedLog`.
     """
     library = type(events).__module__.partition(".")[0]
     if library == "pyspark":

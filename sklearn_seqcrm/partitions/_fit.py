@@ -22,33 +22,20 @@ from sklearn_seqcrm._store import exact_ids
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.partitions._engines import Engine, Part
+from sklearn_seqcrm.partitions._recipes import RowMaker
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 _FEW = 2  # rows of a partition that are collected if there are no statics
 
 
-def fit_transformer(
-    transformer: Any, engine: Engine, make: Any, empty: pd.DataFrame
-) -> Any:
-    """Fit a transformer, see `PartitionedRows.fit`.
-
-    Parameters
-    ----------
-    transformer : object
-        The transformer.
-    engine : Engine
-        Where the partitions are.
-    make : callable
-        Makes the rows of a partition.
-    empty : DataFrame
-        Rows with the columns of all.
-    """
+def fit_transformer(transformer: Any, engine: Engine, make: RowMaker) -> Any:
+    """Fit a transformer, see `PartitionedRows.fit`."""
     steps = [transformer]
     if isinstance(transformer, Pipeline):
         steps = [step for _, step in transformer.steps[:-1]]
         steps = [step for step in steps if step not in (None, "passthrough")]
     _refuse(steps)
-    X = rows_without_events(engine, make, empty)
+    X = rows_without_events(engine, make)
     for i, step in enumerate(steps):
         if i == 0 and hasattr(step, "_learn_in_passes"):
             step._learn_in_passes(X, partial(run_pass, engine, make))
@@ -88,31 +75,24 @@ def _refuse(steps: list[Any]) -> None:
                 )
 
 
-def run_pass(engine: Engine, make: Any, wanted: Pass) -> Any:
+def run_pass(engine: Engine, make: RowMaker, wanted: Pass) -> Any:
     """Return the joint summary of the rows of all partitions."""
     found = engine.collect(partial(_summarize, make, wanted.summarize))
     return reduce(wanted.merge, found)
 
 
-def _summarize(make: Any, summarize: Callable[[Any], Any], part: Part) -> Any:
+def _summarize(make: RowMaker, summarize: Callable[[Any], Any], part: Part) -> Any:
     return summarize(make(part))
 
 
-def rows_without_events(engine: Engine, make: Any, empty: pd.DataFrame) -> pd.DataFrame:
+def rows_without_events(engine: Engine, make: RowMaker) -> pd.DataFrame:
     """Return all rows, with their statics and with empty histories.
 
-    Parameters
-    ----------
-    engine, make, empty : object
-        As in `fit_transformer`.
-
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        A few rows only, if there are no statics.
+    A few rows only, if there are no statics.
     """
-    name = make.recipe.name
-    keys = {name, *empty[name].dtype.keys}
+    name, empty = make.recipe.name, make.empty(engine.head())
+    dtype: Any = empty[name].dtype
+    keys = {name, *dtype.keys}
     most = None if set(empty.columns) - keys else _FEW
     found = list(engine.collect(partial(_without_events, make, most)))
     parts = [(rows, ids, cutoff) for rows, ids, cutoff in found if len(rows)]
@@ -128,17 +108,17 @@ def rows_without_events(engine: Engine, make: Any, empty: pd.DataFrame) -> pd.Da
     log = template.with_events(timeline, template.columns)
     start = np.zeros(len(ids), "int64")
     codes = customers.get_indexer(ids).astype("int64")
-    array = HistoryArray(log, codes, start, start.copy(), cutoff, empty[name].dtype)
-    beside.insert(empty.columns.get_loc(name), name, pd.Series(array))
+    array = HistoryArray(log, codes, start, start.copy(), cutoff, dtype)
+    beside.insert(list(empty.columns).index(name), name, pd.Series(array))
     return beside
 
 
 def _without_events(
-    make: Any, most: int | None, part: Part
+    make: RowMaker, most: int | None, part: Part
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Return the columns of rows but the histories, customers, and cutoffs in ticks."""
     X = make(part)[:most]
     name = make.recipe.name
-    array = X[name].array
+    array: Any = X[name].array
     ids = X[array.dtype.customer].to_numpy(dtype=object)
     return X.drop(columns=name), ids, array.rows.cutoff

@@ -29,11 +29,13 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import FilePath
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
-from sklearn_seqcrm.partitions._engines import Part
-from sklearn_seqcrm.partitions._types import check_count, joined_tables, named_table
+from sklearn_seqcrm.partitions._engines import Engine, Part
+from sklearn_seqcrm.partitions._recipes import RowMaker
+from sklearn_seqcrm.partitions._types import as_table, check_count, joined_tables
 
 _NOTE = "rows.json"
 
@@ -41,65 +43,52 @@ _NOTE = "rows.json"
 def write_folder(
     folder: Any,
     y: Callable[[pd.DataFrame], Any] | None,
-    engine: Any,
-    make: Any,
-    history: str,
+    engine: Engine,
+    make: RowMaker,
 ) -> None:
-    """Write all partitions, see `PartitionedRows.to_disk`.
-
-    Parameters
-    ----------
-    folder : str or path-like
-        The folder.
-    y : callable or None
-        Function of the rows that returns targets.
-    engine : Engine
-        Where the partitions are.
-    make : RowMaker
-        Makes the rows of a partition.
-    history : str
-        Name of the history column.
-    """
+    """Write all partitions, see `PartitionedRows.to_disk`."""
     path = Path(os.path.abspath(os.fspath(folder)))
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        what = "is not empty" if path.is_dir() else "is a file"
         raise FileExistsError(
-            f"{folder} exists and is not empty; choose another folder, or remove it."
+            f"{folder} exists and {what}; choose another folder, or remove it."
         )
     path.mkdir(exist_ok=True)
     make.schema.conform(make.schema.sample).to_disk(path / "types.log")
     found = list(engine.collect(partial(_write_part, path, make, y)))
-    if y is not None and not any(one["n_rows"] for one, _ in found):
+    forms = [(one["part"], form) for one, form in found if form is not None]
+    if y is not None and not forms:
         raise ValueError(
             "There are no rows, so y returns no targets; choose other cutoffs."
         )
+    _refuse_other_forms(forms)
     note = {
         "n_partitions": engine.n_partitions,
         "parts": sorted((one for one, _ in found), key=lambda one: one["part"]),
-        "history": history,
-        "y": next((target for _, target in found if target), None),
+        "history": make.recipe.name,
+        "y": forms[0][1] if forms else None,
     }
     with replace_atomically(path / _NOTE) as part:
         part.write_text(json.dumps(note))
 
 
 def _write_part(
-    folder: Path, make: Any, y: Callable[[pd.DataFrame], Any] | None, part: Part
+    folder: Path, make: RowMaker, y: Callable[[pd.DataFrame], Any] | None, part: Part
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write one partition; return the notes on its rows and on its targets."""
     log = make.log(part)
     X = make.recipe.make(log, part.rows)
     name = make.recipe.name
-    array = X[name].array
+    array: Any = X[name].array
     ids = X[array.dtype.customer]
     if len(ids) and isinstance(ids.iloc[0], tuple):
         raise TypeError(
             f"Customers in column {ids.name!r} are tuples, which Parquet cannot store; "
             "make text of them."
         )
-    target = None if y is None or not len(X) else y(X)
-    if y is not None and target is None and len(X):
-        raise TypeError("y returned None; it must return the targets of the rows.")
-    form = _form_of(target)
+    targets, form = None, None
+    if y is not None and len(X):
+        targets, form = _read_targets(y(X), X)
     place = _folder_of(folder, part.number)
     # A lost task runs again, perhaps while the first one is still alive: each writes
     # under a name of its own, and the first that is complete stays.
@@ -111,11 +100,8 @@ def _write_part(
     view = array.rows
     start, stop = view.start, view.stop
     np.savez(temporary / "views.npz", start=start, stop=stop, cutoff=view.cutoff)
-    if target is not None:
-        table = named_table(target)
-        if len(table) != len(X):
-            raise ValueError(f"y returned {len(table)} targets for {len(X)} rows.")
-        _to_parquet(table, temporary / "y.parquet", "y")
+    if targets is not None:
+        _to_parquet(targets, temporary / "y.parquet", "y")
     keys = [array.dtype.customer, array.dtype.cutoff]
     (temporary / "dtype.json").write_text(json.dumps(keys))
     try:
@@ -124,7 +110,7 @@ def _write_part(
         if not place.exists():
             raise
         shutil.rmtree(temporary)
-    has = {"has_log": bool(len(log)), "has_y": target is not None}
+    has = {"has_log": bool(len(log)), "has_y": targets is not None}
     return {"part": part.number, "n_rows": len(X), **has}, form
 
 
@@ -146,10 +132,31 @@ def _to_parquet(table: pd.DataFrame, path: Path, what: str) -> None:
         ) from error
 
 
-def _form_of(target: Any) -> dict[str, Any] | None:
-    """Return how `load_rows` makes the targets of the stored table."""
-    if target is None:
-        return None
+def _read_targets(target: Any, X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return targets as a table, and how `load_rows` restores them."""
+    warn_other_order(X, target)
+    if not isinstance(target, pd.Series | pd.DataFrame) and np.ndim(target):
+        target = np.asarray(target)
+    table = as_table(target, "y")
+    if len(table) != len(X):
+        raise ValueError(f"y returned {len(table)} targets for {len(X)} rows.")
+    return table, {"columns": list(table.columns), **_form_of(target)}
+
+
+def _refuse_other_forms(forms: list[tuple[int, dict[str, Any]]]) -> None:
+    """Raise a ValueError if targets of two partitions cannot be joined."""
+    found = [(part, (form["kind"], form["columns"])) for part, form in forms]
+    for part, own in found:
+        first, expected = found[0]
+        if own != expected:
+            raise ValueError(
+                f"y returned {expected} for partition {first} and {own} for partition "
+                f"{part}; it must return one type with the same columns for all."
+            )
+
+
+def _form_of(target: Any) -> dict[str, Any]:
+    """Return the type, names and attrs of targets."""
     form: dict[str, Any] = {"attrs": getattr(target, "attrs", {})}
     if isinstance(target, pd.Series):
         form |= {"kind": "Series", "name": _plain_name(target.name)}
@@ -158,9 +165,8 @@ def _form_of(target: Any) -> dict[str, Any] | None:
         # Such as "horizon"; several of a MultiIndex.
         form["axis_names"] = [_plain_name(n) for n in target.columns.names]
     else:
-        array = np.asarray(target)
-        kind = "array" if array.dtype.names is None else "structured"
-        form |= {"kind": kind, "ndim": array.ndim}
+        kind = "array" if target.dtype.names is None else "structured"
+        form |= {"kind": kind, "ndim": target.ndim}
     try:
         json.dumps(form)
     except TypeError as error:
@@ -265,12 +271,13 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
     with _reporting_damage(path / _NOTE):
         note = json.loads((path / _NOTE).read_text())
-    if len(note["parts"]) < n_ranks:
+        parts = note["parts"]
+    if len(parts) < n_ranks:
         raise ValueError(
-            f"{folder} has {len(note['parts'])} parts with customers for {n_ranks} "
+            f"{folder} has {len(parts)} parts with customers for {n_ranks} "
             "processes; use fewer, or write it again from more partitions."
         )
-    own = note["parts"][rank::n_ranks]
+    own = parts[rank::n_ranks]
     with _reporting_damage(path / "types.log"):
         types = EventLog.open(path / "types.log")
     X = [_open_rows(path, one, types, note["history"]) for one in own]
@@ -279,9 +286,9 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
         return joined, None
     written = [one for one in own if one["has_y"]]
     if not written:  # no rows, but the types of other parts
-        written = [next(one for one in note["parts"] if one["has_y"])]
+        written = [next(one for one in parts if one["has_y"])]
     targets = [_open_targets(path, one) for one in written]
-    y = pd.concat(targets, ignore_index=True)[: len(joined)]
+    y = joined_tables(targets)[: len(joined)]
     return joined, _restored(y, note["y"])
 
 
@@ -290,7 +297,7 @@ def _reporting_damage(path: Path) -> Iterator[None]:
     """Raise a ValueError for a file or folder that is missing or cut off."""
     try:
         yield
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile) as error:
         raise ValueError(
             f"{path} is damaged or missing ({type(error).__name__}: {error}); copy it "
             "again, or write the folder again by to_disk."

@@ -7,19 +7,13 @@ from functools import partial, reduce
 from os import PathLike
 from typing import Any
 
-import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import (
     Kinds,
     check_list,
-    check_same_id_type,
     describe_fields,
-    exact_ids,
-    find_ids,
-    hashed_ids,
-    ids_of,
     warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
@@ -32,17 +26,21 @@ from sklearn_seqcrm.events import (
     warn_isolated_times,
     warn_other_zone,
 )
+from sklearn_seqcrm.partitions._customers import (
+    customer_hashes,
+    divided_rows,
+    refuse_misplaced_rows,
+    refuse_shared_customers,
+)
 from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
-from sklearn_seqcrm.partitions._recipes import Attached, Recipe, Snapshots
+from sklearn_seqcrm.partitions._recipes import Attached, Recipe, RowMaker, Snapshots
 from sklearn_seqcrm.partitions._schema import (
     MOST_LEVELS,
     Schema,
     TableOptions,
-    customer_hashes,
-    shared_customers,
 )
-from sklearn_seqcrm.partitions._types import check_count, is_list, plain_ids
+from sklearn_seqcrm.partitions._types import check_count, is_list
 
 
 class PartitionedLog:
@@ -209,11 +207,8 @@ class PartitionedLog:
         if not schemas:
             raise ValueError("events has no rows; a log needs at least one event.")
         if check:
-            hashes = [own for _, own in found]
-            shared_customers(
-                hashes, partial(_find_customers, self._engine, self._options)
-            )
-            self._hashes = hashes
+            self._hashes = [own for _, own in found]
+            refuse_shared_customers(self._hashes, self._engine, self._options)
         schema = reduce(Schema.merge, schemas)
         return (
             schema if observed_until is None else schema.observed_until(observed_until)
@@ -354,6 +349,11 @@ class PartitionedLog:
             If cutoffs lie long after the end of observation, as in `EventLog.attach`.
             Cutoffs in a column of a Dask or Spark DataFrame are not compared.
         """
+        if rows is None:
+            raise TypeError(
+                "rows is None; give a table, or make rows of all customers by "
+                "snapshots."
+            )
         key = self._options.customer if customer is None else customer
         if cutoff is None:
             # All events so far, in every partition.
@@ -365,9 +365,10 @@ class PartitionedLog:
         return self._rows(recipe, self._joined(rows, key), rows)
 
     def _rows(self, recipe: Recipe, engine: Engine, table: Any) -> PartitionedRows:
-        recipe.make(self._schema.template, engine.head())  # refuses wrong options early
+        make = RowMaker(self._options, self._schema, recipe)
+        make.empty(engine.head())  # refuses wrong options early
         recipe.check_cutoffs(self._schema.outline(), table)
-        return PartitionedRows(engine, self._options, self._schema, recipe)
+        return PartitionedRows(engine, make)
 
     def _joined(self, table: Any, customer: str) -> Engine:
         """Return the engine with a second table, divided as the events are."""
@@ -381,49 +382,12 @@ class PartitionedLog:
             )
         if in_list and isinstance(table, pd.DataFrame):
             check_customer(table.columns, customer, "The table")
-            table = self._divided(table, customer)
+            table = divided_rows(table, customer, self._engine, self._options)
             return self._engine.join(table, customer, self._schema.ids)
         engine = self._engine.join(table, customer, self._schema.ids)
         if in_list:
-            self._refuse_misplaced(table, customer)
+            refuse_misplaced_rows(table, customer, self._hashes, self._schema.ids)
         return engine
-
-    def _refuse_misplaced(self, tables: Sequence[Any], customer: str) -> None:
-        """Raise a ValueError if a row is not where the events of its customer are."""
-        hashes = np.concatenate(self._hashes)
-        where = np.repeat(np.arange(len(tables)), [len(one) for one in self._hashes])
-        order = np.argsort(hashes)
-        hashes, where = hashes[order], where[order]
-        for part, table in enumerate(tables):
-            column = ids_of(nw.from_native(table, eager_only=True)[customer]).dropna()
-            what = f"customers in column {customer!r} of rows"
-            ids = exact_ids(pd.Index(plain_ids(column).unique()), what)
-            check_same_id_type(ids, self._schema.ids, what, "those of events")
-            own = hashed_ids(ids)
-            place = np.minimum(np.searchsorted(hashes, own), len(hashes) - 1)
-            wrong = np.flatnonzero((hashes[place] == own) & (where[place] != part))
-            if len(wrong):
-                raise ValueError(
-                    f"Table {part} has a row of the customer "
-                    f"{ids[wrong].tolist()[0]!r}, whose "
-                    f"events are in partition {where[place[wrong[0]]]}, and "
-                    f"{len(wrong)} such customers in all. Divide the tables as the "
-                    "events, or give one pandas DataFrame, which is divided here."
-                )
-
-    def _divided(self, table: pd.DataFrame, customer: str) -> list[pd.DataFrame]:
-        """Divide a table: each row goes where its customer has events."""
-        column = plain_ids(table[customer])
-        distinct = column.dropna().unique()
-        ids = exact_ids(pd.Index(distinct), f"customers in column {customer!r} of rows")
-        where = np.zeros(len(ids), "int64")  # customers without events: the first part
-        found = self._engine.collect(partial(_known_customers, self._options, ids))
-        for part, known in enumerate(found):
-            where[known] = part
-        of_row = pd.Series(where, index=distinct).reindex(column).to_numpy()
-        # A missing customer goes to the first part as well, whose error names it.
-        of_row = np.nan_to_num(of_row, nan=0)
-        return [table[of_row == part] for part in range(self.n_partitions)]
 
 
 def _is_log(item: Any) -> bool:
@@ -453,31 +417,9 @@ def _checked_kinds(kind_field: str, kinds: Any) -> Kinds:
 def _schema_of(
     options: TableOptions, check: bool, part: Part
 ) -> tuple[Schema | None, np.ndarray | None]:
-    log, zones = options.read_with_zones(part.events, part.number)
+    try:
+        log, zones = options.read_with_zones(part)
+    except Exception as error:
+        error.add_note(f"Raised for the events of partition {part.number}.")
+        raise
     return Schema.of(part.number, log, zones), customer_hashes(log) if check else None
-
-
-def _known_customers(options: TableOptions, ids: pd.Index, part: Part) -> np.ndarray:
-    """Return the positions of the ids that have events in a partition."""
-    log = options.read(part.events)
-    if log is None:
-        return np.empty(0, "int64")
-    return np.flatnonzero(find_ids(ids, log.customers) >= 0)
-
-
-def _customers_of_hashes(
-    options: TableOptions, wanted: int, hashes: np.ndarray, part: Part
-) -> list[Any]:
-    if part.number != wanted:
-        return []
-    log = options.read(part.events)
-    assert isinstance(log, EventLog)
-    return log.customers[np.isin(hashed_ids(log.customers), hashes)].tolist()
-
-
-def _find_customers(
-    engine: Engine, options: TableOptions, part: int, hashes: np.ndarray
-) -> list[Any]:
-    """Return the ids of some hashes in one partition."""
-    function = partial(_customers_of_hashes, options, part, hashes)
-    return [one for ids in engine.collect(function) for one in ids]

@@ -7,51 +7,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._typing import Estimator, FilePath
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.partitions._engines import Engine, Part
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
-from sklearn_seqcrm.partitions._recipes import Recipe
-from sklearn_seqcrm.partitions._schema import Schema, TableOptions
+from sklearn_seqcrm.partitions._recipes import RowMaker
 from sklearn_seqcrm.partitions._types import (
-    named_table,
+    as_table,
+    check_function,
     plain,
     widened,
     without_loss,
 )
 
 _FEW = 20  # rows on which a function is tried
-
-
-@dataclass(frozen=True)
-class RowMaker:
-    """Makes the rows of a partition, in the process that has it.
-
-    Parameters
-    ----------
-    options : TableOptions
-        How to read the events.
-    schema : Schema
-        Types of all partitions.
-    recipe : Recipe
-        How to make the rows.
-    """
-
-    options: TableOptions
-    schema: Schema
-    recipe: Recipe
-
-    def __call__(self, part: Part) -> pd.DataFrame:
-        """Return the rows of a partition."""
-        return self.recipe.make(self.log(part), part.rows)
-
-    def log(self, part: Part) -> Any:
-        """Return the log of a partition."""
-        return self.schema.conform(self.options.read(part.events))
 
 
 class PartitionedRows:
@@ -63,7 +36,7 @@ class PartitionedRows:
     ----------
     engine : Engine
         Where the partitions are.
-    options, schema, recipe : object
+    make : RowMaker
         How the rows of a partition are made.
 
     Attributes
@@ -87,11 +60,9 @@ class PartitionedRows:
     2   c       5  2
     """
 
-    def __init__(
-        self, engine: Engine, options: TableOptions, schema: Schema, recipe: Recipe
-    ) -> None:
+    def __init__(self, engine: Engine, make: RowMaker) -> None:
         self._engine = engine
-        self._make = RowMaker(options, schema, recipe)
+        self._make = make
 
     @property
     def n_partitions(self) -> int:
@@ -102,7 +73,7 @@ class PartitionedRows:
         """One line: partitions and columns."""
         return (
             f"PartitionedRows({self.n_partitions} partitions, columns: "
-            f"{', '.join(map(str, self._empty().columns))})"
+            f"{', '.join(map(str, self._make.empty(self._engine.head()).columns))})"
         )
 
     def map(
@@ -143,7 +114,14 @@ class PartitionedRows:
             If the result has another number of rows, a column called as the customer or
             ``"cutoff"``, or other columns than in `meta`; or there are no rows on
             which `function` could be tried.
+
+        Warns
+        -----
+        UserWarning
+            If the result has the index of the rows in another order: rows are matched
+            by position.
         """
+        check_function("function", function)
         apply = _Mapped(self._make, function)
         if meta is None:
             empty = self._try(apply)[:0]
@@ -152,7 +130,9 @@ class PartitionedRows:
             else:
                 apply = replace(apply, keeps_types=True)
         else:
-            empty = apply.with_keys(self._empty(), self._checked(meta))[:0]
+            empty = apply.with_keys(
+                self._make.empty(self._engine.head()), self._checked(meta)
+            )[:0]
         # Ids of the sample may be int64, and those of others uint64.
         ids = self._make.schema.ids.dtype
         if self._engine.is_distributed and ids.kind in "uf":
@@ -213,7 +193,7 @@ class PartitionedRows:
         field), one for the spread of interarrival times, one for levels of baskets, one
         for row features. A `HistoryAggregator` takes four to seven.
         """
-        return fit_transformer(transformer, self._engine, self._make, self._empty())
+        return fit_transformer(transformer, self._engine, self._make)
 
     def to_disk(
         self, folder: FilePath, y: Callable[[pd.DataFrame], Any] | None = None
@@ -238,7 +218,13 @@ class PartitionedRows:
             names or attrs of targets have objects that JSON cannot store. Names may be
             text, numbers, durations and tuples.
         ValueError
-            If `y` returns another number of targets than rows, or there are no rows.
+            If `y` returns another number of targets than rows, or other columns in
+            another partition, or there are no rows.
+
+        Warns
+        -----
+        UserWarning
+            If targets have the index of the rows in another order, as in `map`.
 
         See Also
         --------
@@ -251,11 +237,9 @@ class PartitionedRows:
         left does not count. ``rows.json`` is written last; without it, `load_rows`
         refuses the folder.
         """
-        write_folder(folder, y, self._engine, self._make, self._make.recipe.name)
-
-    def _empty(self) -> pd.DataFrame:
-        """Return rows of no events: none of snapshots, a few of attached ones."""
-        return self._make.recipe.make(self._make.schema.template, self._engine.head())
+        if y is not None:
+            check_function("y", y)
+        write_folder(folder, y, self._engine, self._make)
 
     def _checked(self, meta: Any) -> pd.DataFrame:
         """Return `meta` as a table without the keys, which an earlier result has."""
@@ -265,20 +249,16 @@ class PartitionedRows:
                 f"rows; got {type(meta).__name__}."
             )
         table = as_table(meta)
-        dtype: Any = self._empty()[self._make.recipe.name].dtype
+        dtype: Any = self._make.empty(self._engine.head())[self._make.recipe.name].dtype
         keys = [dtype.customer, "cutoff"]
         has_keys = list(table.columns[:2]) == keys
         return table.drop(columns=keys) if has_keys else table
 
     def _try(self, apply: _Mapped) -> pd.DataFrame:
         """Return the result of a function for a few rows."""
-        sample = self._make.schema.conform(self._make.schema.sample)
-        recipe: Any = self._make.recipe
-        if hasattr(recipe, "min_events"):
-            recipe = recipe._replace(min_events=0, active_within=None)
         try:
             # Here, without a pass: events of few customers, and statics of others.
-            return apply.result(recipe.make(sample, self._engine.head()))
+            return apply.result(self._make.sample(self._engine.head()))
         except Exception:
             # A model may refuse such rows. Those of a partition are real.
             found = self._engine.collect(partial(_try_in_part, apply))
@@ -308,9 +288,9 @@ class _Mapped:
         found = self.result(X)
         if list(found.columns) != list(self.empty.columns):
             raise ValueError(
-                f"The function returned the columns {list(found.columns)}, and on a "
-                f"sample {list(self.empty.columns)}; it must return the same for all "
-                "partitions."
+                f"The function returned the columns {list(found.columns)}, and in "
+                f"meta= or on a sample {list(self.empty.columns)}; it must return the "
+                "same for all partitions."
             )
         if self.keeps_types:
             return plain(found)
@@ -323,7 +303,9 @@ class _Mapped:
 
     def result(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return keys and plain columns of rows."""
-        found = as_table(self.function(X))
+        result = self.function(X)
+        warn_other_order(X, result, "result")
+        found = as_table(result)
         if len(found) != len(X):
             raise ValueError(
                 f"The function returned {len(found)} rows for {len(X)}; it must return "
@@ -350,28 +332,6 @@ class _Mapped:
         if len(found) != len(X):  # only the types of `found` count
             keys, found = keys[:0], found[:0]
         return pd.concat([keys, found.reset_index(drop=True)], axis=1)
-
-
-def as_table(found: Any) -> pd.DataFrame:
-    """Return the result of a user's function as a DataFrame with text as names."""
-    is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
-    if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
-        raise TypeError(
-            "The function must return a pandas DataFrame, a Series or an array; got "
-            f"{type(found).__module__}.{type(found).__name__}. Tables of most "
-            "libraries are converted by .to_pandas()."
-        )
-    found = named_table(found)
-    if not found.columns.is_unique:
-        twice = found.columns[found.columns.duplicated()].unique().tolist()
-        raise ValueError(f"The function returned several columns {twice}; rename them.")
-    histories = [n for n, d in found.dtypes.items() if isinstance(d, HistoryDtype)]
-    if histories:
-        raise TypeError(
-            f"The function returned the histories {histories}; map returns plain "
-            "columns, so drop them. to_disk writes rows with their histories."
-        )
-    return found
 
 
 def _try_in_part(apply: _Mapped, part: Part) -> pd.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +17,8 @@ from sklearn_seqcrm.events import (
     warn_early_cutoffs,
     warn_late_cutoffs,
 )
+from sklearn_seqcrm.partitions._engines import Part
+from sklearn_seqcrm.partitions._schema import Schema, TableOptions
 from sklearn_seqcrm.partitions._types import plain_ids
 
 
@@ -53,12 +56,12 @@ class Snapshots(NamedTuple):
             raise ValueError(f"statics repeats the columns {repeated}; rename them.")
         beside = beside.reset_index(drop=True)
         place = self._places(pd.Index(X[customer]), table[customer], customer)
-        if (place < 0).any() or not len(beside):
-            beside = beside.reindex(place)  # no row is called -1: missing values
-        else:
-            beside = beside.take(place)
-        beside.index = X.index
-        return pd.concat([X, beside], axis=1)
+        beside = beside.reindex(place)  # no row is called -1: missing values
+        return pd.concat([X, beside.set_axis(X.index)], axis=1)
+
+    def of_all(self) -> Snapshots:
+        """Return the recipe for all customers, whatever they have done."""
+        return self._replace(min_events=0, active_within=None)
 
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers with events and without statics."""
@@ -116,6 +119,10 @@ class Attached(NamedTuple):
         )
         return table.assign(**{self.name: array})
 
+    def of_all(self) -> Attached:
+        """Return the recipe, which takes all rows."""
+        return self
+
     def n_unmatched(self, log: EventLog, table: pd.DataFrame | None) -> int:
         """Return the number of customers with rows and without events."""
         assert table is not None
@@ -144,5 +151,40 @@ class Attached(NamedTuple):
         warn_late_cutoffs(log.timeline, array.rows.cutoff)
 
 
-# How the rows of a partition are made of its log, and of a second table.
 Recipe: TypeAlias = Snapshots | Attached
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Makes the rows of a partition, in the process that has it.
+
+    Parameters
+    ----------
+    options : TableOptions
+        How to read the events.
+    schema : Schema
+        Types of all partitions.
+    recipe : Recipe
+        How to make the rows of a log, and of a second table.
+    """
+
+    options: TableOptions
+    schema: Schema
+    recipe: Recipe
+
+    def __call__(self, part: Part) -> pd.DataFrame:
+        """Return the rows of a partition."""
+        return self.recipe.make(self.log(part), part.rows)
+
+    def log(self, part: Part) -> EventLog:
+        """Return the log of a partition."""
+        return self.schema.conform(self.options.read(part))
+
+    def empty(self, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Return rows of no events: none of snapshots, a few of attached ones."""
+        return self.recipe.make(self.schema.template, table)
+
+    def sample(self, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Return rows of a few events."""
+        sample = self.schema.conform(self.schema.sample)
+        return self.recipe.of_all().make(sample, table)

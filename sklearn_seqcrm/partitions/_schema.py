@@ -15,11 +15,12 @@ that needs the clock, fields and kinds of a log can use those of the schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
@@ -31,7 +32,6 @@ from sklearn_seqcrm._store import (
     ObservationWindow,
     Timeline,
     are_date_like,
-    hashed_ids,
     is_of_kinds,
     join_ids,
 )
@@ -39,8 +39,10 @@ from sklearn_seqcrm.events import (
     EventLog,
     fields_of_other_zone,
     read_events,
+    read_rows,
     read_table,
 )
+from sklearn_seqcrm.partitions._engines import Part
 from sklearn_seqcrm.partitions._time_counts import TimeCounts
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
@@ -57,43 +59,34 @@ class TableOptions(NamedTuple):
     categorical: list[str]
     kinds: Kinds | None
 
-    def read(self, source: Any, part: int | None = None) -> EventLog | None:
-        """Return the log of one partition; None without events.
+    def read(self, part: Part) -> EventLog | None:
+        """Return the log of one partition; None without events."""
+        return self.read_with_zones(part)[0]
 
-        Parameters
-        ----------
-        source : table, EventLog, path of a log, or callable
-            The events, or a function without arguments that returns them.
-        part : int or None, default=None
-            Number of the partition, for errors.
-        """
-        return self.read_with_zones(source, part)[0]
-
-    def read_with_zones(
-        self, source: Any, part: int | None = None
-    ) -> tuple[EventLog | None, list[str]]:
+    def read_with_zones(self, part: Part) -> tuple[EventLog | None, list[str]]:
         """Return the log as `read`, and the fields of a table to warn of their zone."""
+        source = part.events
         if callable(source):
             source = source()
         if isinstance(source, str | PathLike):
             source = EventLog.open(source)
         if isinstance(source, EventLog):
-            return self._selected(source, part), []
+            return self._selected(source, part.number), []
         if source is None:
             raise TypeError(
-                f"The events of partition {part} are None; give a table without rows "
-                "for a partition without events, and let functions return a table."
+                f"The events of partition {part.number} are None; give a table without "
+                "rows for a partition without events, and let functions return a table."
             )
-        if not len(source):
+        table = read_table(source, f"events of partition {part.number}")
+        if not len(table):
             return None, []
         fields = self.fields
         if self.kinds is not None:
-            source = self._by_kind(source, self.kinds)
+            table = self._by_kind(read_rows(table.to_native()), self.kinds)
             own = [name for one in self.kinds.fields.values() for name in one]
             fields = list(dict.fromkeys([self.kinds.field, *own]))
         # Not `EventLog(...)`: `PartitionedLog` warns once of all partitions.
         names = self.customer, self.time
-        table = read_table(source)
         events = read_events(table, *names, fields, categorical=self.categorical)
         zones = fields_of_other_zone(table, events)
         log = EventLog.of(*events, names)
@@ -107,9 +100,9 @@ class TableOptions(NamedTuple):
                 columns[name] = columns[name].missing_where(lacking)
         return EventLog.of(log.timeline, columns, log.names, self.kinds), zones
 
-    def _selected(self, log: EventLog, part: int | None) -> EventLog:
+    def _selected(self, log: EventLog, part: int) -> EventLog:
         """Return a log with the fields of the options, which must fit it."""
-        where = "an item of events" if part is None else f"partition {part}"
+        where = f"partition {part}"
         if tuple(log.names) != (self.customer, self.time):
             raise ValueError(
                 f"The log of {where} has the columns {list(log.names)} for customer "
@@ -144,7 +137,7 @@ class TableOptions(NamedTuple):
             own = Kinds.of(own.field, kept) if own.field in columns else None
         return EventLog.of(log.timeline, columns, log.names, own)
 
-    def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
+    def _by_kind(self, table: pd.DataFrame, kinds: Kinds) -> nw.DataFrame:
         """Order a table by kind: that is the order of events at the same time."""
         names = list(kinds.fields)
         if kinds.field not in table:
@@ -159,7 +152,7 @@ class TableOptions(NamedTuple):
                 f"Column {kinds.field!r} of events holds {unknown}, which kinds does "
                 f"not name; it has {names}."
             )
-        return table.iloc[np.argsort(rank, kind="stable")]
+        return read_table(table.iloc[np.argsort(rank, kind="stable")])
 
 
 class Schema(NamedTuple):
@@ -209,17 +202,7 @@ class Schema(NamedTuple):
     def of(
         cls, part: int, log: EventLog | None, other_zone: Sequence[str] = ()
     ) -> Schema | None:
-        """Summarize a partition; None without events.
-
-        Parameters
-        ----------
-        part : int
-            Number of the partition.
-        log : EventLog or None
-            Its log.
-        other_zone : sequence of str, default=()
-            See Parameters.
-        """
+        """Summarize the log of a partition; None without events."""
         if log is None or not len(log):
             return None
         nothing = np.empty(0, "int64")
@@ -254,7 +237,10 @@ class Schema(NamedTuple):
             types, times are of different types, or logs are observed until different
             times.
         """
-        parts = f"partition {self.part}", f"partition {other.part}"
+        pair, parts = (
+            (self, other),
+            (f"partition {self.part}", f"partition {other.part}"),
+        )
         a, b = self.template, other.template
         join_ids(dict(zip(parts, (self.ids, other.ids), strict=True)), "customers")
         if set(a.fields) != set(b.fields):
@@ -267,30 +253,14 @@ class Schema(NamedTuple):
         must_agree = self.is_given or other.is_given
         window = _joint_observation(lines, clock, parts, must_agree)
         timeline = replace(lines[0].on(clock, "times"), observation=window)
-        columns = {
-            name: _joint_column(
-                name,
-                (a.column(name), b.column(name)),
-                (self.has_values[name], other.has_values[name]),
-                parts,
-            )
-            for name in a.fields
-        }
-        # What one partition has too many of, all have.
-        truncated = self.truncated | other.truncated
-        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
-        columns = _without_events(columns, truncated)
-        has_values = {
-            name: self.has_values[name] or other.has_values[name] for name in a.fields
-        }
-        counts = [
-            one.times.on(line.clock, clock)
-            for one, line in zip((self, other), lines, strict=True)
-        ]
+        columns, truncated = self._joint_columns(other, parts)
+        counts = [one.times.on(one.template.timeline.clock, clock) for one in pair]
         kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
-            has_values=has_values,
+            has_values={
+                name: any(one.has_values[name] for one in pair) for name in a.fields
+            },
             n_events=self.n_events + other.n_events,
             ids=max(self.ids, other.ids, key=lambda ids: "iuf".find(ids.dtype.kind)),
             is_given=self.is_given or other.is_given,
@@ -299,6 +269,24 @@ class Schema(NamedTuple):
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
             truncated=truncated,
         )
+
+    def _joint_columns(
+        self, other: Schema, parts: tuple[str, str]
+    ) -> tuple[dict[str, Column], frozenset[str]]:
+        """Return columns of no events for both, and which of them are truncated."""
+        columns = {
+            name: _joint_column(
+                name,
+                (column, other.template.column(name)),
+                (self.has_values[name], other.has_values[name]),
+                parts,
+            )
+            for name, column in self.template.columns.items()
+        }
+        # What one partition has too many of, all have.
+        truncated = self.truncated | other.truncated
+        truncated |= {name for name, one in columns.items() if _has_too_many(one)}
+        return _without_events(columns, truncated), truncated
 
     def observed_until(self, given: Any) -> Schema:
         """Return the schema with the end of observation that a user gave."""
@@ -497,38 +485,3 @@ def _with_levels(name: str, column: Column, wanted: pd.Index) -> Column:
     levels = join_ids(both, f"levels of field {name!r}").unique().sort_values()
     place = levels.get_indexer(own).astype("int32")
     return Column(look_up(place, column.values, missing=-1), levels)
-
-
-def customer_hashes(log: EventLog | None) -> np.ndarray:
-    """Return a hash of each customer of a partition, ascending."""
-    return np.empty(0, "int64") if log is None else np.sort(hashed_ids(log.customers))
-
-
-def shared_customers(
-    hashes: Sequence[np.ndarray], find: Callable[[int, np.ndarray], Any]
-) -> None:
-    """Raise a ValueError if a customer has events in two partitions.
-
-    Parameters
-    ----------
-    hashes : sequence of ndarray
-        `customer_hashes` of each partition.
-    find : callable
-        Takes the number of a partition and hashes, and returns the ids.
-    """
-    every = np.concatenate(hashes)
-    part = np.repeat(np.arange(len(hashes)), [len(one) for one in hashes])
-    order = np.argsort(every, kind="stable")
-    again = np.flatnonzero(every[order][1:] == every[order][:-1])
-    if not len(again):
-        return
-    where = part[order[[again[0], again[0] + 1]]].tolist()
-    twice = every[order[again]]
-    ids = find(where[0], twice)
-    if not set(ids) & set(find(where[1], twice)):
-        return  # two ids of one hash
-    raise ValueError(
-        f"The customer {ids[0]!r} has events in the partitions {where[0]} and "
-        f"{where[1]}, and {len(again)} customers have events in several partitions. "
-        "All events of a customer must be in one partition: shuffle by customer first."
-    )

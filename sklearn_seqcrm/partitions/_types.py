@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events import HistoryDtype
+
 
 def is_list(values: Any) -> TypeGuard[Sequence[Any]]:
     """Return whether values are several, in an order; text is one value."""
@@ -21,6 +23,15 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
         raise TypeError(f"{name} must be a whole number; got {value!r}.")
     if value < least:
         raise ValueError(f"{name} must be {least} or more; got {value}.")
+
+
+def check_function(name: str, value: Any) -> None:
+    """Raise a TypeError if a parameter is not a function of rows."""
+    if not callable(value):
+        raise TypeError(
+            f"{name} must be a function of the rows of a partition; got "
+            f"{type(value).__name__}."
+        )
 
 
 def plain_ids(ids: pd.Series) -> pd.Series:
@@ -62,14 +73,29 @@ def _fits_floats(column: pd.Series) -> bool:
     return kind == "f" or (kind in "iu" and bool(column.between(-(2**53), 2**53).all()))
 
 
-def named_table(values: Any) -> pd.DataFrame:
-    """Return a DataFrame, Series or array as a table whose names are text."""
-    if isinstance(values, pd.Series):
-        table = values.to_frame("0" if values.name is None else values.name)
-    else:
-        is_table = isinstance(values, pd.DataFrame)
-        table = pd.DataFrame(values if is_table else np.asarray(values))
-    return table.set_axis([str(name) for name in table.columns], axis=1)
+def as_table(found: Any, what: str = "The function") -> pd.DataFrame:
+    """Return the result of a user's function as a DataFrame with text as names."""
+    is_array = isinstance(found, np.ndarray) and found.ndim in (1, 2)
+    if not is_array and not isinstance(found, pd.DataFrame | pd.Series):
+        raise TypeError(
+            f"{what} must return a pandas DataFrame, a Series or an array; got "
+            f"{type(found).__module__}.{type(found).__name__}. Tables of most "
+            "libraries are converted by .to_pandas()."
+        )
+    if isinstance(found, pd.Series):
+        found = found.to_frame("0" if found.name is None else found.name)
+    found = pd.DataFrame(found)
+    found = found.set_axis([str(name) for name in found.columns], axis=1)
+    if not found.columns.is_unique:
+        twice = found.columns[found.columns.duplicated()].unique().tolist()
+        raise ValueError(f"{what} returned several columns {twice}; rename them.")
+    histories = [n for n, d in found.dtypes.items() if isinstance(d, HistoryDtype)]
+    if histories:
+        raise TypeError(
+            f"{what} returned the histories {histories}; results are plain columns, "
+            "so drop them. to_disk writes rows with their histories."
+        )
+    return found
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -127,18 +153,26 @@ def without_loss(
         differs[known] = before != after
     if not differs.any():
         return cast
-    where = "" if part < 0 else f" of partition {part}"
     first = customers.tolist()[int(np.argmax(differs))]
-    if column.name == customers.name:
-        raise TypeError(
+    raise TypeError(_loss(column, dtype, part, first, column.name == customers.name))
+
+
+def _loss(
+    column: pd.Series, dtype: Any, part: int, customer: Any, is_customer: bool
+) -> str:
+    """Return an error that names a value which a type cannot hold."""
+    where = "" if part < 0 else f" of partition {part}"
+    if is_customer:
+        return (
             f"Customers in column {column.name!r}{where} have the type {column.dtype}, "
-            f"and in others {dtype}, which cannot hold them (here {first!r}). Give ids "
-            "of one type in all partitions, or make text of all ids."
+            f"and in others {dtype}, which cannot hold them (here {customer!r}). Give "
+            "ids of one type in all partitions, or make text of all ids."
         )
-    raise TypeError(
+    return (
         f"Column {column.name!r}{where} has the type {column.dtype}, and in others or "
         f"in meta= {dtype}, which cannot hold its values (here of the customer "
-        f"{first!r}). Return one type in all partitions, or give a wider one by meta=."
+        f"{customer!r}). Return one type in all partitions, or give a wider one by "
+        "meta=."
     )
 
 

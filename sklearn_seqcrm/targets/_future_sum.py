@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import event_blocks
+from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm._typing import Duration, ListLike
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.targets._horizons import over_horizons
@@ -151,25 +152,8 @@ def future_sum(
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)
-        column = windows.log.column(field)
-        if column.type.name != "numeric":
-            numeric = [
-                name
-                for name in windows.log.fields
-                if windows.log.column(name).type.name == "numeric"
-            ]
-            way = ""
-            if column.type.name == "categorical":
-                way = (
-                    " If it holds numbers with decimal commas, read them by "
-                    "pd.read_csv(..., decimal=',')."
-                )
-            raise ValueError(
-                f"Field {field!r} is {column.type}, and cannot be summed; the numeric "
-                f"fields are {numeric}.{way}"
-            )
         # Of the events of the chosen kinds only; first and last are positions in these.
-        amounts = column.values[windows.events].astype("float64")
+        amounts = _amounts(windows.log, field)[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0
         # sums[i] = amounts[first[i]:last[i]].sum(), for a block of rows. Rejected:
         # differences of one cumulative sum over the log, which is quicker where windows
@@ -180,3 +164,22 @@ def future_sum(
         return sums, windows
 
     return over_horizons(target, horizon, censored, "future_sum")
+
+
+def _amounts(log: RawLog, field: str) -> np.ndarray:
+    """Return the values of a numeric field; refuse others."""
+    column = log.column(field)
+    if column.type.name == "numeric":
+        return column.values
+    types = {name: log.column(name).type.name for name in log.fields}
+    numeric = [name for name, one in types.items() if one == "numeric"]
+    way = ""
+    if column.type.name == "categorical":
+        way = (
+            " If it holds numbers with decimal commas, read them by "
+            "pd.read_csv(..., decimal=',')."
+        )
+    raise ValueError(
+        f"Field {field!r} is {column.type}, and cannot be summed; the numeric fields "
+        f"are {numeric}.{way}"
+    )

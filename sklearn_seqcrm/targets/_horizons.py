@@ -15,12 +15,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._sklearn_compat import validate_params
 from sklearn_seqcrm._store import check_name_free
-from sklearn_seqcrm.targets._windows import (
-    Windows,
-    refuse_incomplete,
-    refuse_repeated_index,
-    to_target,
-)
+from sklearn_seqcrm.targets._windows import Windows, complete_rows, target_of
 
 # Names in pandas of the types of horizons.
 _HORIZONS = ("timedelta64", "timedelta", "integer", "floating", "mixed-integer-float")
@@ -52,40 +47,26 @@ def over_horizons(
         One column per horizon if there are several. ``censored="drop"`` drops the rows
         with an incomplete window.
     """
-    if not pd.api.types.is_list_like(horizon):
-        values, windows = target(horizon)
-        return to_target(values, windows, censored, name)
+    is_list = pd.api.types.is_list_like(horizon)
     # One search per horizon. They share nothing but the histories, which are views.
-    found = [target(one) for one in horizon]
+    found = [target(one) for one in (horizon if is_list else [horizon])]
     if not found:
         raise ValueError(f"horizon must be one or several; got {horizon!r}.")
     all_windows = [windows for _, windows in found]
-    columns = _as_index(all_windows)
-    if not columns.is_unique:
-        twice = columns[columns.duplicated()].unique()
+    columns = [target_of(*one, censored, name) for one in found]
+    if not is_list:
+        return complete_rows(columns[0], all_windows, censored)
+    names = _as_index(all_windows)
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
         shown = ", ".join(map(str, twice[:5]))
         raise ValueError(
-            f"horizon names {len(twice)} of its {len(columns)} horizons more than "
+            f"horizon names {len(twice)} of its {len(names)} horizons more than "
             f"once: {shown}. Each is a column of the target; horizons that differ "
             "from row to row need a call for each of them."
         )
-    if censored == "raise":
-        # The error counts the rows of the horizon with the most incomplete windows.
-        for windows in sorted(all_windows, key=lambda windows: -windows.censored.sum()):
-            refuse_incomplete(windows)
-    if censored == "drop":
-        refuse_repeated_index(all_windows[0].index)
-    # "drop" and "raise" need all rows first: a row is dropped for any of its windows.
-    how = "nan" if censored == "nan" else "keep"
-    table = pd.concat(
-        [to_target(values, windows, how, name) for values, windows in found], axis=1
-    )
-    table.columns = columns
-    # All labels of a row are known at the end of its longest window.
-    store_horizon(table, all_windows[columns.argmax()].attrs)
-    if censored == "drop":
-        table = table[~np.any([windows.censored for windows in all_windows], axis=0)]
-    return table
+    table = pd.concat(columns, axis=1).set_axis(names, axis=1)
+    return complete_rows(table, all_windows, censored)
 
 
 def _as_index(windows: list[Windows]) -> pd.Index:
@@ -128,8 +109,8 @@ def stack_horizons(
     TypeError
         If the columns of `y` are no horizons.
     ValueError
-        If the indexes of `X` and `y` differ, `X` has a column `name`, or `y` has a
-        horizon twice.
+        If the indexes of `X` and `y` differ, `X` has a column `name`, or `y` has no
+        horizon, one twice, or one that is missing or not longer than 0.
 
     See Also
     --------
@@ -194,6 +175,8 @@ def _horizons_of(columns: pd.Index) -> pd.Index:
     """Return columns as horizons; refuse any but different Timedeltas or numbers."""
     if isinstance(columns, pd.CategoricalIndex):  # of a pivoted table
         columns = pd.Index(columns.to_numpy(), name=columns.name)
+    if not len(columns):
+        raise ValueError("y has no columns; it needs a target on one horizon at least.")
     # Columns that were joined or selected may be objects.
     if columns.inferred_type not in _HORIZONS:
         raise TypeError(
@@ -205,4 +188,10 @@ def _horizons_of(columns: pd.Index) -> pd.Index:
     if not columns.is_unique:
         twice = columns[columns.duplicated()].unique()[:5]
         raise ValueError(f"y has several columns for the horizons {list(twice)}.")
+    wrong = [one for one in columns if pd.isna(one) or one <= type(one)(0)]
+    if wrong:
+        raise ValueError(
+            f"y has the horizons {wrong[:5]}, but a horizon is longer than 0; leave "
+            "these columns out, or name them by their horizons."
+        )
     return columns

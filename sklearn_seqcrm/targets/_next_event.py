@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
@@ -17,7 +16,8 @@ from sklearn_seqcrm.targets._windows import (
     Censored,
     Windows,
     check_target_params,
-    to_target,
+    complete_rows,
+    target_of,
     warn_without_kinds,
     windows_after,
 )
@@ -152,7 +152,8 @@ def next_value(
     values = column.without_values(len(at))
     values.values[found] = column.values[at[found]]
     target = column.type.to_pandas(*values)
-    return to_target(target, windows, censored, "next_value")
+    target = target_of(target, windows, censored, "next_value")
+    return complete_rows(target, [windows], censored)
 
 
 @validate_params(
@@ -300,12 +301,11 @@ def time_to_next(
     columns = {"event": event, "time": _as_lengths(time, unit)}
     table = pd.DataFrame(
         {
-            name: to_target(values, windows, censored, name, may_keep=True)
+            name: target_of(values, windows, censored, name)
             for name, values in columns.items()
         }
     )
-    store_horizon(table, windows.attrs)
-    return table
+    return complete_rows(table, [windows], censored, may_keep=True)
 
 
 def _censoring_time(windows: Windows) -> np.ndarray:

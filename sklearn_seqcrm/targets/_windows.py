@@ -185,10 +185,7 @@ def windows_after(
     last = first_at_or_after(times, first, last, end)
     events = _events_that_count(log, kinds, kind_field, moments)
     if not isinstance(events, slice):
-        # From positions among all events to positions among those that count.
-        n_before = np.zeros(len(log) + 1, dtype="int64")
-        n_before[events + 1] = 1
-        np.cumsum(n_before, out=n_before)
+        n_before = _n_before(events, len(log))
         first, last = n_before[first], n_before[last]
     if length is None:
         censored = first == last
@@ -196,6 +193,13 @@ def windows_after(
     return Windows(
         index, log, events, first, last, begin, length, censored, latest, attrs
     )
+
+
+def _n_before(events: np.ndarray, n: int) -> np.ndarray:
+    """Return how many of some events stand before each of n positions, (n + 1,)."""
+    n_before = np.zeros(n + 1, dtype="int64")
+    n_before[events + 1] = 1
+    return np.cumsum(n_before, out=n_before)
 
 
 def _refuse_unknown_end(timeline: Timeline) -> None:
@@ -227,14 +231,8 @@ def warn_without_kinds(
 ) -> None:
     """Warn if `kinds` is None and several kinds of a merged log count.
 
-    Parameters
-    ----------
-    X, history, kinds : object
-        As in `windows_after`.
-    what : str
-        The target and its verb, as the beginning of the warning.
-    field : str or None, default=None
-        Only kinds with this field matter; None for all.
+    `what` is the target and its verb, as the beginning of the warning. With `field`,
+    only kinds that have this field matter.
     """
     if kinds is None:
         log = one_history(X, history).log
@@ -277,48 +275,54 @@ def _first_of_moments(log: Any, events: np.ndarray | slice, moments: Any) -> np.
     return events[is_run_start(times, starts_of_nonempty(offsets))]
 
 
-def to_target(
-    values: Any, windows: Windows, censored: str, name: str, *, may_keep: bool = False
-) -> pd.Series:
-    """Return the targets as a Series, and treat incomplete windows.
+def target_of(values: Any, windows: Windows, censored: str, name: str) -> pd.Series:
+    """Return targets of n rows as a Series, missing as `censored` says.
+
+    Integers and booleans become floats for ``censored="nan"``.
+    """
+    target = pd.Series(values, index=windows.index, name=name)
+    if censored != "nan":
+        return target
+    if target.dtype.kind in "ib":
+        target = target.astype("float64")
+    return target.mask(windows.censored)
+
+
+def complete_rows(
+    target: Any, windows: Sequence[Windows], censored: str, *, may_keep: bool = False
+) -> Any:
+    """Raise an error for incomplete windows or drop them, and store the horizon.
 
     Parameters
     ----------
-    values : array of shape (n,)
-        Target of each row, from the record.
-    windows : Windows of n rows
-        Their windows.
+    target : Series of shape (n,), or DataFrame of shape (n, k)
+        Targets that `target_of` returned.
+    windows : sequence of Windows of n rows
+        Their windows: one for each horizon.
     censored : {"raise", "drop", "nan", "keep"}
-        What to do with incomplete windows.
-    name : str
-        Name of the Series.
+        What to do with incomplete windows. A row is dropped for any of its windows.
     may_keep : bool, default=False
         Whether an error may recommend ``censored="keep"``.
 
     Returns
     -------
-    Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        Integers and booleans become floats for ``censored="nan"``. ``attrs`` has the
-        horizon, the gap and the name.
+    Series or DataFrame of n rows, or of the complete ones for ``censored="drop"``
+        The targets. ``attrs`` has the horizon, the gap and the names.
     """
-    target = pd.Series(values, index=windows.index, name=name)
-    # Splits forward in time need to know when a label was known. pandas keeps `attrs`
-    # through selections of rows, comparisons and arithmetic.
-    store_horizon(target, windows.attrs)
-    if censored == "keep":
-        return target
-    if censored == "nan":
-        if target.dtype.kind in "ib":
-            target = target.astype("float64")
-        return target.mask(windows.censored)
+    # Splits forward in time need to know when a label was known: all labels of a row
+    # are at the end of its longest window. pandas keeps `attrs` through selections of
+    # rows, comparisons and arithmetic.
+    store_horizon(target, max(windows, key=lambda one: one.length or 0).attrs)
     if censored == "raise":
-        refuse_incomplete(windows, may_keep=may_keep)
+        # The error counts the rows of the horizon with the most incomplete windows.
+        _refuse_incomplete(max(windows, key=lambda one: one.censored.sum()), may_keep)
     if censored == "drop":
-        refuse_repeated_index(windows.index)
-    return target[~windows.censored]
+        _refuse_repeated_index(target.index)
+        target = target[~np.any([one.censored for one in windows], axis=0)]
+    return target
 
 
-def refuse_repeated_index(index: pd.Index) -> None:
+def _refuse_repeated_index(index: pd.Index) -> None:
     """Raise a ValueError if repeated labels hide which rows were dropped."""
     if not index.is_unique:
         raise ValueError(
@@ -328,16 +332,8 @@ def refuse_repeated_index(index: pd.Index) -> None:
         )
 
 
-def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
-    """Raise a ValueError with the ways out if a window is incomplete.
-
-    Parameters
-    ----------
-    windows : Windows of n rows
-        The windows.
-    may_keep : bool, default=False
-        Whether ``censored="keep"`` is a way out.
-    """
+def _refuse_incomplete(windows: Windows, may_keep: bool) -> None:
+    """Raise a ValueError with the ways out if a window is incomplete."""
     cut = windows.censored
     if not cut.any():
         return

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from skorch.helper import SliceDict
 
-from sklearn_seqcrm._columns import Table
+from sklearn_seqcrm._columns import Table, store_horizon
 from sklearn_seqcrm._recurrent.data import _batches
 from sklearn_seqcrm.distributed import _process_ranks, fit_rank
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint
@@ -192,3 +192,68 @@ def sampled_customers(rank=None):
     with mock.patch.object(_process_ranks, "_EVENTS_TO_LEARN", 500):
         sample = ranks.sample(Table.of(X[mine])).frame
     return sample["customer_id"].tolist()
+
+
+def refusals(rank):
+    """Return the errors of calls whose arguments differ between two ranks."""
+    X, y = journeys()
+    mine = is_mine(len(X), rank, 2)
+
+    def with_horizon(labels):
+        labels = pd.Series(labels, name="churned")
+        store_horizon(labels, {"horizon": "90D", "gap": 0})
+        return labels
+
+    def pipeline(n_seen=300, **parameters):
+        small = {"hidden_size": 8, "max_epochs": 1, **parameters}
+        model = make_history_pipeline(LSTMClassifier(**small, n_networks=1))
+        model[:-1].fit(X[:n_seen])
+        return model
+
+    overlap = mine | (np.arange(len(X)) == 7)
+    calls = {
+        "customers": lambda: fit_rank(pipeline(), X[overlap], y[overlap]),
+        "parameters": lambda: fit_rank(
+            pipeline(learning_rate=0.01 * (1 + rank)), X[mine], y[mine]
+        ),
+        "encoders": lambda: fit_rank(
+            pipeline(n_seen=200 + 100 * rank), X[mine], y[mine]
+        ),
+        "weights": lambda: fit_rank(
+            pipeline(),
+            X[mine],
+            y[mine],
+            sample_weight=None if rank else np.ones(mine.sum()),
+        ),
+        "tables": lambda: (
+            fit_rank(
+                LSTMClassifier(),
+                pipeline()[:-1].transform(X)[mine],
+                y[mine],
+            )
+            if rank
+            else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
+        ),
+        "types": lambda: fit_rank(
+            pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)
+        ),
+        "missing": lambda: fit_rank(
+            pipeline(), X[mine], np.where(rank, np.nan, y[mine])
+        ),
+        "continued": lambda: fit_rank(
+            pipeline(warm_start=True) if rank else pipeline(warm_start=True).fit(X, y),
+            X[mine],
+            y[mine],
+        ),
+        "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
+        "horizons": lambda: fit_rank(
+            pipeline(), X[mine], y[mine] if rank else with_horizon(y[mine])
+        ),
+    }
+    found = {}
+    for name, call in calls.items():
+        try:
+            call()
+        except ValueError as error:
+            found[name] = str(error)
+    return found

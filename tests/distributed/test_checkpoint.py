@@ -179,6 +179,9 @@ def test_checkpoint_that_cannot_be_written(group, tmp_path):
     for path in (tmp_path / name for name in names):
         with pytest.raises(ValueError, match="must be a file in a folder that exists"):
             fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
+    for path in (3, b"checkpoint"):
+        with pytest.raises(TypeError, match="checkpoint must be the path of a file"):
+            fit_rank(LSTMClassifier(**ONE), X, y, checkpoint=path)
 
 
 def test_a_link_to_a_checkpoint_stays(group, tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
-"""Processes that are started by torchrun, killed and started again."""
+"""Processes that are started, killed and started again."""
 
 import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.distributed import fit_on_ranks, run_rank
 from sklearn_seqcrm.distributed._fit_on_ranks import _COLLECTIVES, _is_lost_peer
@@ -19,7 +21,7 @@ from tests.distributed.ranks import journeys
 
 
 def loader(killed=None, fails=False):
-    """Return a function that reads the rows of a rank.
+    """Return a function that reads the rows of a rank, prints and warns.
 
     `killed` is a file: without it, rank 1 writes it and is killed in its third epoch.
     """
@@ -27,11 +29,15 @@ def loader(killed=None, fails=False):
     def load(rank, n_ranks):
         import os
         import signal
+        import warnings
         from pathlib import Path
 
         from sklearn_seqcrm._recurrent.training import HistoryNet
         from tests.distributed.ranks import is_mine, journeys
 
+        print(f"hello from rank {rank}")  # one write; other ranks print as well
+        for text in ("amount is missing", f"seen by rank {rank}"):
+            warnings.warn(text, UserWarning, stacklevel=1)
         if fails and rank == 1:
             raise LookupError("no such table")
         step, count = HistoryNet.train_step_single, [0]
@@ -53,28 +59,54 @@ def loader(killed=None, fails=False):
 
 
 def model():
-    network = LSTMClassifier(hidden_size=8, max_epochs=4, random_state=0, n_networks=1)
+    small = {"hidden_size": 8, "max_epochs": 4, "random_state": 0, "n_networks": 1}
+    network = LSTMClassifier(verbose=1, **small)
     pipeline = make_history_pipeline(network)
     pipeline[:-1].fit(journeys()[0])
     return pipeline
 
 
-def test_killed_rank_changes_nothing(tmp_path):
+@pytest.fixture(scope="module")
+def plain():
+    """Return what two ranks fit, with what they print and their warnings."""
+    with (
+        redirect_stdout(StringIO()) as printed,
+        pytest.warns(UserWarning, match="missing|seen") as warned,
+    ):
+        fitted = fit_on_ranks(model(), loader(), n_threads=1)
+    return fitted, printed.getvalue(), sorted(str(one.message) for one in warned)
+
+
+def test_messages_and_warnings_of_ranks_appear(plain):
+    _, printed, warned = plain
+    assert warned == ["amount is missing", "seen by rank 0", "seen by rank 1"]
+    assert "hello from rank 1" in printed
+    assert "train_loss" in printed  # of verbose=1
+
+
+@pytest.mark.filterwarnings("ignore:amount is missing", "ignore:seen by rank")
+def test_killed_rank_changes_nothing(plain, tmp_path):
     X, _ = journeys()
     killed = tmp_path / "killed"
-    plain = fit_on_ranks(model(), loader(), n_threads=1)
     restarted = fit_on_ranks(
         model(), loader(str(killed)), n_threads=1, checkpoint=tmp_path / "state"
     )
     assert killed.exists()
-    assert_array_equal(restarted.predict_proba(X), plain.predict_proba(X))
+    assert_array_equal(restarted.predict_proba(X), plain[0].predict_proba(X))
     assert len(restarted[-1].net_.history) == 4
     assert not (tmp_path / "state").exists()
 
 
-def test_lost_ranks_and_errors_end_the_call(tmp_path):
-    with pytest.raises(RuntimeError, match="Ranks were lost, and max_restarts=0"):
-        fit_on_ranks(model(), loader(str(tmp_path / "killed")), max_restarts=0)
+def test_lost_ranks_and_errors_end_the_call():
+    def load(rank, n_ranks):
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    message = r"Ranks were lost \(rank 0 .* code -9\), and max_restarts=0 allows"
+    with pytest.raises(RuntimeError, match=message):
+        fit_on_ranks(LSTMClassifier(), load, n_ranks=1, max_restarts=0)
     with pytest.raises(LookupError, match="no such table") as caught:
         fit_on_ranks(model(), loader(fails=True))
     [note] = caught.value.__notes__
@@ -114,6 +146,20 @@ def test_arguments_that_no_rank_could_use(name, value, error, message):
     }
     with pytest.raises(error, match=message):
         fit_on_ranks(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("rank", "n_ranks", "message"),
+    [
+        ("0", 1, "rank must be an integer from 0 on; got '0'"),
+        (-1, 1, "rank must be an integer from 0 on; got -1"),
+        (0, 0, "n_ranks must be an integer from 1 on; got 0"),
+        (2, 2, "rank must be less than n_ranks=2; got 2"),
+    ],
+)
+def test_numbers_of_ranks(rank, n_ranks, message):
+    with pytest.raises(ValueError, match=message):
+        run_rank(LSTMClassifier(), loader(), rank=rank, n_ranks=n_ranks)
 
 
 def test_nccl_needs_a_gpu(monkeypatch):
@@ -164,34 +210,6 @@ def test_errors_of_load_are_no_lost_ranks():
     assert not _is_lost_peer(caught.value)
 
 
-def test_messages_and_warnings_of_ranks_appear(capsys):
-    def load(rank, n_ranks):
-        import warnings
-
-        print(f"hello from rank {rank}")  # one write; other ranks print as well
-        for text in ("amount is missing", f"seen by rank {rank}"):
-            warnings.warn(text, UserWarning, stacklevel=1)
-        return [[0.0], [1.0]] * 20, [0, 1] * 20
-
-    with pytest.warns(UserWarning, match="missing|seen") as warned:
-        fit_on_ranks(
-            LSTMClassifier(max_epochs=2, verbose=1, n_networks=1), load, n_threads=1
-        )
-    texts = sorted(str(one.message) for one in warned)
-    assert texts == ["amount is missing", "seen by rank 0", "seen by rank 1"]
-    printed = capsys.readouterr().out
-    assert "hello from rank 1" in printed
-    assert "train_loss" in printed  # of verbose=1
-
-
-def test_result_needs_no_ranks():
-    fitted = fit_on_ranks(model(), loader(), n_ranks=1)
-    X, y = journeys()
-    expected = model().fit(X, y).predict_proba(X)
-    assert_allclose(fitted.predict_proba(X), expected, rtol=1e-6)
-    assert np.isfinite(fitted[-1].net_.history[-1, "train_loss"])
-
-
 CALLER = """
 import os, sys, time
 from pathlib import Path
@@ -206,47 +224,23 @@ def load(rank, n_ranks):
     time.sleep(600)
 
 
-fit_on_ranks(LSTMClassifier(), load)
+fit_on_ranks(LSTMClassifier(), load, n_ranks=1)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ranks_end_with_a_caller_that_is_killed(tmp_path):
+def test_a_rank_ends_with_a_caller_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, str(tmp_path)], env=environment
     )
     try:
-        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        wait_until(lambda: list(tmp_path.glob("*.pid")))
     finally:
         caller.kill()
         caller.wait()
-    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
-    folder = str(tmp_path)
-
-    def load(rank, n_ranks):
-        import os
-        import signal
-        import time
-        from pathlib import Path
-
-        Path(folder, f"{os.getpid()}.pid").touch()
-        while len(list(Path(folder).glob("*.pid"))) < 2:
-            time.sleep(0.1)
-        if rank == 0:
-            os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(600)
-
-    with pytest.raises(RuntimeError, match=r"The launcher .* was killed \(signal 9\)"):
-        fit_on_ranks(LSTMClassifier(), load, n_threads=1, max_restarts=0)
-    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    assert len(ranks) == 2
-    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
+    [rank] = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: not is_alive(rank))
 
 
 def wait_until(condition):

@@ -1,6 +1,5 @@
 """Two ranks against one process on the same rows, and errors on all ranks."""
 
-import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -19,7 +18,7 @@ NAMES = list(cases())
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """Fit all cases on two ranks: one start of processes for all."""
+    """Return what two ranks do: one start of processes for all tests."""
     names = NAMES
 
     def fit_all(rank):
@@ -28,6 +27,7 @@ def two(tmp_path_factory):
             automatic_networks,
             continue_training,
             fit_case,
+            refusals,
             sampled_customers,
         )
 
@@ -36,6 +36,7 @@ def two(tmp_path_factory):
             "continued": continue_training(rank),
             "networks": automatic_networks(rank),
             "sample": sampled_customers(rank),
+            "refusals": refusals(rank),
         }
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
@@ -89,86 +90,6 @@ def test_sample_of_customers_does_not_depend_on_the_number_of_ranks(two, tmp_pat
     assert 40 < len(alone) < 150
 
 
-@pytest.fixture(scope="module")
-def refusals(tmp_path_factory):
-    """Return the errors of calls whose arguments differ between two ranks."""
-
-    def call_all(rank):
-        import pandas as pd
-
-        from sklearn_seqcrm._columns import store_horizon
-        from sklearn_seqcrm.distributed import fit_rank
-        from sklearn_seqcrm.neural_network import LSTMClassifier
-        from sklearn_seqcrm.preprocessing import make_history_pipeline
-        from tests.distributed.ranks import is_mine, journeys
-
-        X, y = journeys()
-        mine = is_mine(len(X), rank, 2)
-
-        def with_horizon(labels):
-            labels = pd.Series(labels, name="churned")
-            store_horizon(labels, {"horizon": "90D", "gap": 0})
-            return labels
-
-        def pipeline(n_seen=300, **parameters):
-            small = {"hidden_size": 8, "max_epochs": 1, **parameters}
-            model = make_history_pipeline(LSTMClassifier(**small, n_networks=1))
-            model[:-1].fit(X[:n_seen])
-            return model
-
-        overlap = mine | (np.arange(len(X)) == 7)
-        calls = {
-            "customers": lambda: fit_rank(pipeline(), X[overlap], y[overlap]),
-            "parameters": lambda: fit_rank(
-                pipeline(learning_rate=0.01 * (1 + rank)), X[mine], y[mine]
-            ),
-            "encoders": lambda: fit_rank(
-                pipeline(n_seen=200 + 100 * rank), X[mine], y[mine]
-            ),
-            "weights": lambda: fit_rank(
-                pipeline(),
-                X[mine],
-                y[mine],
-                sample_weight=None if rank else np.ones(mine.sum()),
-            ),
-            "tables": lambda: (
-                fit_rank(
-                    LSTMClassifier(),
-                    pipeline()[:-1].transform(X)[mine],
-                    y[mine],
-                )
-                if rank
-                else fit_rank(LSTMClassifier(), np.ones((mine.sum(), 2)), y[mine])
-            ),
-            "types": lambda: fit_rank(
-                pipeline(), X[mine], y[mine] if rank else y[mine].astype(str)
-            ),
-            "missing": lambda: fit_rank(
-                pipeline(), X[mine], np.where(rank, np.nan, y[mine])
-            ),
-            "continued": lambda: fit_rank(
-                pipeline(warm_start=True)
-                if rank
-                else pipeline(warm_start=True).fit(X, y),
-                X[mine],
-                y[mine],
-            ),
-            "one class": lambda: fit_rank(pipeline(), X[mine], 0 * y[mine]),
-            "horizons": lambda: fit_rank(
-                pipeline(), X[mine], y[mine] if rank else with_horizon(y[mine])
-            ),
-        }
-        found = {}
-        for name, call in calls.items():
-            try:
-                call()
-            except ValueError as error:
-                found[name] = str(error)
-        return found
-
-    return on_two_ranks(call_all, tmp_path_factory.mktemp("refusals"))
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -184,10 +105,10 @@ def refusals(tmp_path_factory):
         ("one class", "A classifier needs at least 2 classes"),
     ],
 )
-def test_differences_are_errors_on_all_ranks(refusals, name, message):
-    assert [each[name].startswith(message) for each in refusals] == [True, True]
+def test_differences_are_errors_on_all_ranks(two, name, message):
+    assert [each["refusals"][name].startswith(message) for each in two] == [True, True]
 
 
-def test_repeated_customer_is_named(refusals):
+def test_repeated_customer_is_named(two):
     [name] = JOURNEYS.rows["customer_id"].iloc[[7]]
-    assert f"[{name!r}]" in refusals[0]["customers"]
+    assert f"[{name!r}]" in two[0]["refusals"]["customers"]

@@ -87,9 +87,10 @@ def test_a_part_with_other_rows_is_refused(tmp_path):
     pd.read_parquet(path)[:0].to_parquet(path)
     with pytest.raises(ValueError, match=r"part-00002.*0 rows, of 1"):
         load_rows(tmp_path / "rows")
-    (tmp_path / "rows" / "rows.json").write_text("{")
-    with pytest.raises(ValueError, match=r"rows\.json is damaged"):
-        load_rows(tmp_path / "rows")
+    for content in ("{", "{}", "[]"):
+        (tmp_path / "rows" / "rows.json").write_text(content)
+        with pytest.raises(ValueError, match=r"rows\.json is damaged"):
+            load_rows(tmp_path / "rows")
 
 
 TARGETS = {
@@ -122,11 +123,22 @@ def test_targets_are_loaded_as_they_were(tmp_path, kind):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_targets_of_64_bits_stay_exact(tmp_path):
+    def y(X):
+        if X["who"].iloc[0] == "a":
+            return np.array([2**53 + 1], "int64")
+        return np.array([2**64 - 1], "uint64")
+
+    log_of_parts().snapshots([5]).to_disk(tmp_path / "rows", y=y)
+    _, found = load_rows(tmp_path / "rows")
+    assert found.tolist() == [2**53 + 1, 2**64 - 1, 2**64 - 1]
+
+
 def test_what_cannot_be_written_is_refused(tmp_path):
     rows = rows_before_all_events()
     with pytest.raises(ValueError, match="There are no rows"):
         rows.to_disk(tmp_path / "none", y=lambda X: churned(X, 2))
-    with pytest.raises(TypeError, match="y returned None"):
+    with pytest.raises(TypeError, match=r"y must return a .* got builtins\.NoneType"):
         log_of_parts().snapshots([5]).to_disk(tmp_path / "y", y=lambda X: None)
     people = pd.DataFrame({"who": list("abc"), "x": [1, "u", 2]})
     rows = log_of_parts([VISITS]).snapshots([5], statics=people)
@@ -136,6 +148,54 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     rows = log_of_parts([tuples]).snapshots([5])
     with pytest.raises(TypeError, match="are tuples"):
         rows.to_disk(tmp_path / "tuples")
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        ([1.0], TypeError, "y must be a function of the rows.*got list"),
+        (lambda X: 1, TypeError, "y must return a .*got builtins.int"),
+        (lambda X: np.zeros((len(X), 1, 1)), TypeError, "y must return a .*ndarray"),
+        (
+            lambda X: pd.DataFrame(np.ones((len(X), 2)), columns=["a", "a"]),
+            ValueError,
+            r"y returned several columns \['a'\]",
+        ),
+        (
+            lambda X: pd.DataFrame(np.ones((len(X), 2)), columns=[0, "0"]),
+            ValueError,
+            r"y returned several columns \['0'\]",
+        ),
+        (lambda X: X[["history"]], TypeError, r"histories \['history'\]"),
+        (
+            lambda X: pd.DataFrame({one: [1.0] for one in [X["who"].iloc[0], "x"]}),
+            ValueError,
+            r"y returned .*'a'.* for partition 0 and .*'b'.* for partition 1",
+        ),
+        (
+            lambda X: pd.DataFrame(
+                {one: [2.0] for one in sorted("ab", reverse=X["who"].iloc[0] == "b")}
+            ),
+            ValueError,
+            r"y returned .*\['a', 'b'\]\) for partition 0 and .*\['b', 'a'\]\) for",
+        ),
+        (
+            lambda X: np.ones(len(X)) if X["who"].iloc[0] == "a" else X["who"],
+            ValueError,
+            "y returned .*'array'.* for partition 0 and .*'Series'.* for partition 1",
+        ),
+    ],
+)
+def test_targets_that_are_none_are_refused(tmp_path, y, error, message):
+    with pytest.raises(error, match=message):
+        log_of_parts().snapshots([5]).to_disk(tmp_path / "rows", y=y)
+    assert not (tmp_path / "rows" / "rows.json").exists()
+
+
+def test_a_file_is_not_replaced(tmp_path):
+    (tmp_path / "rows").write_text("mine")
+    with pytest.raises(FileExistsError, match="rows exists and is a file"):
+        log_of_parts().snapshots([5]).to_disk(tmp_path / "rows")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,21 @@ def test_items_may_be_tables_logs_paths_and_functions(tmp_path):
         assert_frame_equal(found, expected)
 
 
+@pytest.mark.parametrize("kinds", [None, {"o": ["spend"]}])
+def test_items_may_be_tables_and_queries_of_any_library(kinds):
+    pa, pl = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    pandas = [part.assign(event="o") for part in PARTS]
+    parts = [pl.from_pandas(pandas[0]).lazy(), pa.Table.from_pandas(pandas[1])]
+    parts.append(pl.from_pandas(pandas[2]))
+    found, expected = (log_of_parts(one, kinds=kinds) for one in (parts, pandas))
+    assert found.fields == expected.fields
+    found, expected = (
+        one.snapshots([5]).map(lambda X: X["history"].array.lengths)
+        for one in (found, expected)
+    )
+    assert_frame_equal(found, expected)
+
+
 def test_processes_of_joblib_give_the_same():
     rows = log_of_parts(n_jobs=2).snapshots([5, 7])
     found = rows.map(lambda X: X["history"].array.lengths)
@@ -38,6 +53,18 @@ def test_a_customer_in_two_partitions_is_named():
     message = r"The customer 'b' has events in the partitions 0 and 1.*shuffle"
     with pytest.raises(ValueError, match=message):
         log_of_parts(parts)
+
+
+def test_a_repeated_customer_is_named_with_its_partitions():
+    """One of two customers with events in the first partition and in another one."""
+    for one, other in permutations("adeg", 2):
+        items = [[one, other], [one], [other]]
+        parts = [pd.DataFrame({"who": who, "day": 1}) for who in items]
+        with pytest.raises(ValueError, match="The customer") as caught:
+            log_of_parts(parts)
+        where = {one: "0 and 1", other: "0 and 2"}
+        texts = [f"{who!r} has events in the partitions {where[who]}," for who in where]
+        assert any(text in str(caught.value) for text in texts)
 
 
 def test_attached_customers_without_events_stay():
@@ -112,6 +139,14 @@ def test_wrong_statics(statics, error, message):
 def test_wrong_partitions(parts, error, message):
     with pytest.raises(error, match=message):
         log_of_parts(parts)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_errors_of_reading_name_the_partition(n_jobs):
+    parts = [PARTS[0], PARTS[1].drop(columns="day"), PARTS[2]]
+    with pytest.raises(KeyError, match="no time column 'day'") as caught:
+        log_of_parts(parts, n_jobs=n_jobs)
+    assert caught.value.__notes__ == ["Raised for the events of partition 1."]
 
 
 def test_wrong_options():
@@ -377,6 +412,10 @@ def test_wrong_types_of_options_are_named():
     for item in (None, lambda: None):
         with pytest.raises(TypeError, match="partition 1 are None"):
             log_of_parts([PARTS[0], item])
+    with pytest.raises(TypeError, match="events of partition 1 must be a pandas"):
+        log_of_parts([PARTS[0], 3])
+    with pytest.raises(TypeError, match="rows is None"):
+        log_of_parts().attach(None, cutoff=5)
     people = pd.DataFrame([["a", "a", 1]], columns=["who", "who", "age"])
     with pytest.raises(ValueError, match="several columns 'who'"):
         log_of_parts().snapshots([5], statics=people)

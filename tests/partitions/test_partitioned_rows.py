@@ -27,8 +27,23 @@ def test_map_checks_what_a_function_returns():
         rows.map(lambda X: 1 / 0)
     with pytest.raises(ValueError, match="several columns"):
         rows.map(lambda X: pd.concat([X["who"].rename("x")] * 2, axis=1))
+    with pytest.raises(TypeError, match="function must be a function of the rows"):
+        rows.map([1.0])
     with pytest.raises(ValueError, match="must return the same"):
         rows.map(lambda X: pd.Series(1.0, X.index, name=f"of_{X['who'].iloc[0]}"))
+
+
+def test_results_in_another_order_of_rows_warn(tmp_path):
+    """They would be those of other customers, without a sign of it."""
+    people = pd.DataFrame({"who": list("abc"), "age": [3, 1, 2]}, index=[7, 8, 9])
+    rows = log_of_parts([VISITS]).attach(people, cutoff=5)
+    message = r"has the index of X in another order.*\.loc\[X\.index\]"
+    with pytest.warns(UserWarning, match=f"result {message}"):
+        rows.map(lambda X: X["age"].sort_values())
+    with pytest.warns(UserWarning, match=f"y {message}"):
+        rows.to_disk(tmp_path / "rows", y=lambda X: X["age"].sort_values())
+    found = rows.map(lambda X: X["age"].sort_values().loc[X.index])
+    assert found["age"].tolist() == [3, 1, 2]
 
 
 def test_a_function_that_fails_on_a_sample_is_tried_on_partitions():
@@ -49,6 +64,8 @@ def test_meta_gives_names_and_types():
     found = rows.map(lambda X: pd.Series(1, X.index, name="one"), meta=meta)
     assert found["one"].tolist() == [1.0] * 3
     assert found["one"].dtype == "float64"
+    with pytest.raises(ValueError, match=r"'0'\], and in meta= or on a sample \["):
+        rows.map(lambda X: np.zeros(len(X)), meta=meta)
     with pytest.raises(ValueError, match="There are no rows"):
         rows_before_all_events().map(lambda X: 1 / 0)
 

@@ -13,62 +13,11 @@ from sklearn_seqcrm.targets import (
     future_count,
     future_sum,
     next_value,
+    stack_horizons,
     time_to_next,
 )
 from tests.logs import log_of, log_of_table
 from tests.targets.small_logs import days, shop_log, small_log
-
-
-def slow_count(X, events, horizon, gap, exact, name="history"):
-    """Count the events in each window by a loop."""
-    counts = []
-    for customer, cutoff in zip(X["id"], X[name].array.cutoffs, strict=True):
-        begin, end = cutoff + gap, cutoff + gap + horizon
-        n_events = 0
-        for event_customer, time in zip(events["id"], events["time"], strict=True):
-            seen = time <= cutoff if exact else time < cutoff
-            n_events += event_customer == customer and begin <= time < end and not seen
-        counts.append(n_events)
-    return np.array(counts)
-
-
-AXES = {
-    "days": (lambda t: days(*t), pd.Timedelta("1D")),
-    "nanoseconds": (lambda t: days(*t).as_unit("ns"), pd.Timedelta("1D")),
-    "aware": (lambda t: days(*t).tz_localize("UTC"), pd.Timedelta("1D")),
-    "integers": (np.asarray, 1),
-    "floats": (lambda t: np.asarray(t) / 7, 1 / 7),
-}
-
-
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("lookback", [None, 3])
-@pytest.mark.parametrize("axis", AXES)
-def test_targets_equal_a_loop(axis, lookback, exact):
-    times, unit = AXES[axis]
-    rng = np.random.default_rng(0)
-    # Few distinct days: many ties between events, and of events with cutoffs.
-    events = pd.DataFrame(
-        {"id": rng.integers(0, 8, 80), "time": times(rng.choice(30, 80))}
-    )
-    log = log_of_table(events, observed_until=times([99])[0])
-    rows = pd.DataFrame(
-        {"id": rng.integers(0, 10, 60), "at": times(rng.choice(35, 60))}
-    )
-    X = log.attach(
-        rows,
-        cutoff="at",
-        lookback=None if lookback is None else lookback * unit,
-        allow_exact_matches=exact,
-    )
-    for horizon, gap in [(1, 0), (5, 0), (4, 3), (60, 1)]:
-        # Floats of a sum need not be those of the times that they meet.
-        shift = unit / 2 if axis == "floats" else 0 * unit
-        expected = slow_count(X, events, horizon * unit + shift, gap * unit, exact)
-        count = future_count(X, horizon * unit + shift, gap=gap * unit)
-        assert_array_equal(count, expected)
-        silent = churned(X, horizon * unit + shift, gap=gap * unit)
-        assert_array_equal(silent, expected == 0)
 
 
 def test_window_is_half_open():
@@ -518,6 +467,27 @@ def test_a_window_needs_an_end_where_it_is_counted(target):
     X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
     with pytest.raises(ValueError, match="horizon must be a length of time"):
         target(X, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "y has no columns"),
+        (
+            pd.to_timedelta(["1D", None]),
+            r"y has the horizons \[NaT\], .* longer than 0",
+        ),
+        (pd.to_timedelta(["1D", "-1D"]), r"horizons \[Timedelta\('-1 days"),
+        ([1.0, np.nan], r"y has the horizons \[nan\]"),
+        ([0, 2], r"y has the horizons \[0\]"),
+        (pd.Index([2, -1], dtype=object), r"y has the horizons \[-1\]"),
+    ],
+)
+def test_columns_that_are_no_horizons(columns, message):
+    X = small_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    y = pd.DataFrame(np.ones((1, len(columns))), columns=columns)
+    with pytest.raises(ValueError, match=message):
+        stack_horizons(X, y)
 
 
 def test_no_history():
