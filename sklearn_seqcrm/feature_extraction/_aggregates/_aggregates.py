@@ -15,6 +15,7 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Pass,
     Portion,
+    inverse_permutation,
     is_run_start,
     look_up,
     n_in_long_runs,
@@ -190,7 +191,7 @@ class Aggregates:
         Returns
         -------
         Aggregates
-            The aggregates; `keep_known` then drops those without values.
+            The aggregates; `keep` then drops those without values.
         """
         glance = yield Pass(Glance.of, Glance.merge)
         rhythm = yield from Rhythm.learning(glance.n_between, glance.n_rows)
@@ -221,49 +222,13 @@ class Aggregates:
         self.names = [names.pop(feature) for feature in self.features]
         self.left_out = list(names.values())
 
-    def learn_known(self, rows: Rows, column: str, min_rows: int) -> pd.DataFrame:
-        """Drop aggregates that too few training rows have, and return the others.
-
-        Parameters
-        ----------
-        rows : Rows of n
-            Training rows.
-        column : str
-            Name of the history column, for errors.
-        min_rows : int
-            Minimum number of rows with a value; all rows, if there are fewer.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_features)
-            The aggregates of these rows, as `frame` returns them.
-        """
-        frame = self.frame(rows, column)
-        return frame.loc[:, self.keep_known(frame.notna().sum(), len(frame), min_rows)]
-
-    def keep_known(self, n_known: pd.Series, n_rows: int, min_rows: int) -> np.ndarray:
-        """Drop aggregates that too few training rows have.
-
-        Parameters
-        ----------
-        n_known : Series of shape (n_features,)
-            Number of training rows with a value of each aggregate.
-        n_rows : int
-            Number of training rows.
-        min_rows : int
-            Minimum number of rows with a value; all rows, if there are fewer.
-
-        Returns
-        -------
-        ndarray of shape (n_features,), bool
-            Which aggregates are kept.
-        """
-        known = (n_known >= min(min_rows, n_rows)).to_numpy()
-        chosen = list(zip(self.features, self.names, known, strict=True))
-        self.features = [feature for feature, _, keep in chosen if keep]
-        self.names = [name for _, name, keep in chosen if keep]
-        self.left_out += [name for _, name, keep in chosen if not keep]
-        return known
+    def keep(self, kept: np.ndarray) -> None:
+        """Keep some of the aggregates, given as a mask of shape (n_features,)."""
+        self.left_out += [
+            n for n, keep in zip(self.names, kept, strict=True) if not keep
+        ]
+        self.features = [x for x, keep in zip(self.features, kept, strict=True) if keep]
+        self.names = [n for n, keep in zip(self.names, kept, strict=True) if keep]
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
         """Compute the aggregates of rows.
@@ -281,8 +246,7 @@ class Aggregates:
             Columns called `names`.
         """
         values, order = self._compute(rows, column)  # (n_features, n)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
+        place = inverse_permutation(order)
         # Reorder in place through one buffer; allocating a second table is slow.
         in_order = np.empty(len(order))
         for row in values:
