@@ -21,6 +21,7 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.feature_extraction._aggregates import field_as_in_fit
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import FEATURES, btyd, marketing
 
@@ -72,7 +73,7 @@ class RFMFeatures(BaseHistoryFeatures):
         begins as `period` does, and False for single events.
     kinds : str, list of str or None, default=None
         Kinds of events that count, as `EventLog.concat` named them; None for all. In
-        history columns whose log has no field `kind_field`, all events count.
+        history columns whose training log has no field `kind_field`, all events count.
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
@@ -278,13 +279,17 @@ class RFMFeatures(BaseHistoryFeatures):
         # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
-        if self.kinds is None:
-            for name, log in logs.items():
+        # The history columns in which kinds are selected.
+        self._with_kinds = [
+            name
+            for name, log in logs.items()
+            if self.kinds is not None and self.kind_field in log.fields
+        ]
+        for name, log in logs.items():
+            if self.kinds is None:
                 warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
-        else:
-            having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
-            for log in having or logs.values():
+            elif name in self._with_kinds or not self._with_kinds:
                 column = field_of_kinds(log, self.kind_field)
                 check_kinds(column, self.kinds, self.kind_field)
         self._chosen = {
@@ -306,14 +311,14 @@ class RFMFeatures(BaseHistoryFeatures):
 
     def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
         log: Any = array.log
-        field = self.amounts_[name]
-        if field is not None:
-            _check_numeric(field, name, log)
         rows: Any = array.rows
         # Views of a log of these kinds: the formulas see no other event.
-        if self.kinds is not None and self.kind_field in log.fields:
-            rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
-        amount = None if field is None else rows.log.column(field).values
+        if name in self._with_kinds:
+            kinds = field_as_in_fit(log, self.kind_field, "categorical", name)
+            rows = rows_of_kinds(rows, kinds, self.kinds)
+        field, amount = self.amounts_[name], None
+        if field is not None:
+            amount = field_as_in_fit(rows.log, field, "numeric", name).values
         time_unit, period, moments = self._lengths(name, log)
         if self.dialect == "btyd":
             features = btyd(rows, amount, time_unit, period)

@@ -49,10 +49,10 @@ class Source(NamedTuple):
         `column` is the name of the history column, for errors. A ValueError is raised
         if the log lacks the field, a TypeError if its type differs.
         """
-        found = _field(log, self.field, self.type, column, self.merged_from)
+        found = field_as_in_fit(log, self.field, self.type, column, self.merged_from)
         if self.kind is None or self.kind_field is None:
             return Values(found)
-        kinds = _field(log, self.kind_field, "categorical", column)
+        kinds = field_as_in_fit(log, self.kind_field, "categorical", column)
         return Values(found, kinds, self.kind)
 
 
@@ -153,12 +153,13 @@ def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
     return places
 
 
-def _field(
+def field_as_in_fit(
     log: RawLog, field: str, wanted: str, column: str, merged_from: Kinds | None = None
 ) -> Column:
     """Return a field of a log; raise an error if its type differs from training.
 
-    It is missing in a log that was merged without the kinds of events that have it.
+    A field without a value has any type. All values are missing in a log that was
+    merged without the kinds of events that have the field.
     """
     if field in log.fields:
         found = log.column(field)
