@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from numbers import Integral
 from typing import Any
 
@@ -37,6 +37,9 @@ class BaseHistoryFeatures(
 
     remainder: str
     max_categories: int | None
+    # Parameters of HistoryAggregator, and what RFMFeatures does.
+    min_rows: int = 1
+    keep_histories: bool = False
     static_columns_: list[Any]
     categories_: dict[Any, pd.CategoricalDtype]
 
@@ -59,16 +62,12 @@ class BaseHistoryFeatures(
         """Return the features of one history column, shape (n, n_features)."""
 
     @abstractmethod
-    def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
-        """Drop the features that too few training rows have.
-
-        `n_known`, of shape (n_features,), is the number of rows that have each feature.
-        Returns which features are kept, shape (n_features,).
-        """
+    def _names(self, name: Any) -> list[str]:
+        """Return the names of the features of one history column."""
 
     @abstractmethod
-    def _feature_names(self) -> Iterable[str]:
-        """Return the names of the output columns before the statics."""
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
+        """Keep some features of one history column, a mask of shape (n_features,)."""
 
     # fit and transform -------------------------------------------------------------
 
@@ -155,6 +154,12 @@ class BaseHistoryFeatures(
             self._keep_known(name, one, n_rows)
         self._learn_statics(table)
 
+    def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
+        """Drop features that too few rows have; return which are kept."""
+        kept = (n_known >= min(self.min_rows, n_rows)).to_numpy()
+        self._keep(name, kept)
+        return kept
+
     def _count_known(self, X: pd.DataFrame) -> tuple[Any, ...]:
         """Count rows with a value of each feature, for each history, and all rows."""
         frames = [self._frame(name, X[name].array) for name in self.history_columns_]
@@ -232,7 +237,10 @@ class BaseHistoryFeatures(
         return [found[name] for name in self.static_columns_]
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
-        """Join features and statics under the names of the output."""
+        """Join histories, features and statics under the names of the output."""
+        if self.keep_histories:
+            histories = dict(enumerate(table.histories.values()))
+            frames = [pd.DataFrame(histories), *frames]
         if statics := self._statics(table):
             # Integer names until the end: pandas would make a MultiIndex of tuples.
             frames = [*frames, pd.DataFrame(dict(enumerate(statics)))]
@@ -260,4 +268,7 @@ class BaseHistoryFeatures(
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        return np.array([*self._feature_names(), *self.static_columns_], dtype=object)
+        histories = self.history_columns_
+        kept = histories if self.keep_histories else []
+        features = [f"{name}__{one}" for name in histories for one in self._names(name)]
+        return np.array([*kept, *features, *self.static_columns_], dtype=object)

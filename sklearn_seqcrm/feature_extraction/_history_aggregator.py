@@ -332,27 +332,13 @@ class HistoryAggregator(BaseHistoryFeatures):
     def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
         return self._fitted[name].frame(array.rows, name)
 
-    def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
+    def _names(self, name: Any) -> list[str]:
+        return self._fitted[name].names
+
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
         fitted = self._fitted[name]
-        kept = (n_known >= min(self.min_rows, n_rows)).to_numpy()
         fitted.keep(kept)
         self.left_out_[name] = [f"{name}__{feature}" for feature in fitted.left_out]
-        return kept
-
-    def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
-        if self.keep_histories:
-            histories = dict(enumerate(table.histories.values()))
-            frames = [pd.DataFrame(histories), *frames]
-        return super()._joined(table, frames)
-
-    def _feature_names(self) -> list[str]:
-        kept = self.history_columns_ if self.keep_histories else []
-        features = [
-            f"{history}__{name}"
-            for history, fitted in self._fitted.items()
-            for name in fitted.names
-        ]
-        return [*kept, *features]
 
 
 def _seen_events(name: Any, X: pd.DataFrame) -> SeenEvents:

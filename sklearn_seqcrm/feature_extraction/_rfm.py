@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -297,17 +298,11 @@ class RFMFeatures(BaseHistoryFeatures):
             for name, field in self.amounts_.items()
         }
 
-    def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
-        kept = (n_known >= min(1, n_rows)).to_numpy()
-        self._chosen[name] = n_known.index[kept].tolist()
-        return kept
+    def _names(self, name: Any) -> list[str]:
+        return self._chosen[name]
 
-    def _feature_names(self) -> list[str]:
-        return [
-            f"{history}__{feature}"
-            for history, features in self._chosen.items()
-            for feature in features
-        ]
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
+        self._chosen[name] = list(compress(self._chosen[name], kept))
 
     def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
         log: Any = array.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -219,11 +220,9 @@ class Aggregates:
 
     def keep(self, kept: np.ndarray) -> None:
         """Keep some of the aggregates, given as a mask of shape (n_features,)."""
-        self.left_out += [
-            n for n, keep in zip(self.names, kept, strict=True) if not keep
-        ]
-        self.features = [x for x, keep in zip(self.features, kept, strict=True) if keep]
-        self.names = [n for n, keep in zip(self.names, kept, strict=True) if keep]
+        self.left_out += compress(self.names, ~kept)
+        self.features = list(compress(self.features, kept))
+        self.names = list(compress(self.names, kept))
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
         """Compute the aggregates of rows.
