@@ -213,11 +213,13 @@ def random_table(n_events, n_customers, n_rows, seed=0):
     return events, rows
 
 
-@pytest.mark.parametrize("block", [16, 2**18])
 @pytest.mark.parametrize(
     "attach", [{}, {"lookback": 90}, {"allow_exact_matches": True}], ids=str
 )
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize(
+    ("axis", "block"),
+    [("hours", 16), ("aware", 2**18), ("integers", 2**18), ("floats", 16)],
+)
 def test_equal_to_a_loop(axis, attach, block, monkeypatch):
     monkeypatch.setattr(_segments, "BLOCK", block)
     events, rows = random_table(150, 8, 45)

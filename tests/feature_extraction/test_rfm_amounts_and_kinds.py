@@ -82,6 +82,9 @@ def test_no_such_amount():
         RFMFeatures("cost").fit(X)
     with pytest.raises(TypeError, match=r"'shop' of .* 'history' is categorical"):
         RFMFeatures("shop").fit(X)
+    X = log_with_fields(vector=[[1.0, 2.0], [3.0, 4.0]]).snapshots([5])
+    with pytest.raises(TypeError, match="is vector, but a monetary value"):
+        RFMFeatures("vector").fit(X)
 
 
 @pytest.mark.parametrize(
