@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
@@ -385,6 +386,14 @@ def test_too_few_calibration_customers_are_unbounded():
     assert_array_equal(model.predict_interval(X[:1]), [[-np.inf, np.inf]])
     model.set_params(calibration_fraction=0.45).fit(X, y)
     assert np.isfinite(model.threshold_)
+
+
+@pytest.mark.parametrize("conformal", [ConformalClassifier, ConformalRegressor])
+def test_a_frozen_estimator_must_be_fitted(conformal):
+    """For classifiers it was an AttributeError about `classes_`."""
+    tree = DecisionTreeClassifier if conformal is ConformalClassifier else Ridge
+    with pytest.raises(NotFittedError, match=f"{tree.__name__} instance is not fitted"):
+        conformal(FrozenEstimator(tree())).fit(np.arange(8.0)[:, None], [0, 1] * 4)
 
 
 def test_classifiers_of_several_labels_are_refused():
