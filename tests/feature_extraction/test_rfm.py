@@ -1,6 +1,3 @@
-from datetime import date
-from decimal import Decimal
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -356,18 +353,6 @@ def test_declared_categories_of_mixed_types():
     out = RFMFeatures().fit_transform(X.assign(s=pd.Categorical([1, "1", 2, "a"])))
     assert out["s"].cat.categories.tolist() == ["1", "2", "a"]
     assert out["s"].tolist() == ["1", "1", "2", "a"]
-
-
-def test_statics_of_several_types():
-    """Objects from a database, durations, and infinite numbers become floats."""
-    X = small_rows()
-    X["paid"] = [Decimal("1.5"), None, Decimal(2), np.inf]
-    X["since"] = pd.to_timedelta(["36h", None, "1D", "2D"])
-    X["born"] = [date(2024, 1, 10), None, date(2024, 1, 9), date(2024, 1, 8)]
-    out = RFMFeatures().fit_transform(X)
-    assert_array_equal(out["paid"], [1.5, np.nan, 2, np.nan])
-    assert_array_equal(out["since"], [1.5, np.nan, 1, 2])
-    assert_array_equal(out["born"], [1, np.nan, 2, 3])
 
 
 def test_datetimes_become_days_before_the_cutoff():
