@@ -339,9 +339,6 @@ def test_search_over_parameters_of_the_estimator(shop):
     assert search.best_estimator_.predict_set(X).shape == (len(X), 2)
 
 
-# Errors -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("freeze", [False, True])
 def test_quantiles_of_the_best_of_a_search(freeze):
     """A search has no `predict_quantiles`; its best estimator has."""
@@ -376,6 +373,9 @@ def test_the_seed_of_the_estimator_is_drawn(conformal):
     assert one.estimator_.random_state == two.estimator_.random_state
     assert one.estimator_.random_state is not None
     assert one.threshold_ == two.threshold_
+
+
+# Errors -------------------------------------------------------------------------------
 
 
 def test_too_few_calibration_customers_are_unbounded():
