@@ -37,9 +37,6 @@ class BaseHistoryFeatures(
 
     remainder: str
     max_categories: int | None
-    # Parameters of HistoryAggregator, and what RFMFeatures does.
-    min_rows: int = 1
-    keep_histories: bool = False
     static_columns_: list[Any]
     categories_: dict[Any, pd.CategoricalDtype]
 
@@ -156,7 +153,9 @@ class BaseHistoryFeatures(
 
     def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
         """Drop features that too few rows have; return which are kept."""
-        kept = (n_known >= min(self.min_rows, n_rows)).to_numpy()
+        # A parameter of HistoryAggregator only.
+        least = min(getattr(self, "min_rows", 1), n_rows)
+        kept = (n_known >= least).to_numpy()
         self._keep(name, kept)
         return kept
 
@@ -236,9 +235,13 @@ class BaseHistoryFeatures(
             found |= zip(names, columns, strict=True)
         return [found[name] for name in self.static_columns_]
 
+    @property
+    def _keeps_histories(self) -> bool:
+        return getattr(self, "keep_histories", False)
+
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Join histories, features and statics under the names of the output."""
-        if self.keep_histories:
+        if self._keeps_histories:
             histories = dict(enumerate(table.histories.values()))
             frames = [pd.DataFrame(histories), *frames]
         if statics := self._statics(table):
@@ -269,6 +272,6 @@ class BaseHistoryFeatures(
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
         histories = self.history_columns_
-        kept = histories if self.keep_histories else []
+        kept = histories if self._keeps_histories else []
         features = [f"{name}__{one}" for name in histories for one in self._names(name)]
         return np.array([*kept, *features, *self.static_columns_], dtype=object)
