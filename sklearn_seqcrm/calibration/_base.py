@@ -266,24 +266,11 @@ def conformal_quantile(
     """Return the conformal quantile of scores of rows that are grouped by customer.
 
     Lee, Barber and Willett (2023), "Distribution-free inference with hierarchical
-    data": each customer has the weight 1, shared by its rows.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n,)
-        Conformity scores; infinite ones are never covered.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    level : float
-        Confidence level, between 0 and 1.
-
-    Returns
-    -------
-    float
-        The smallest score ``s`` with ``sum_c share_c(s) >= level * (n_customers +
-        1)``, where ``share_c(s)`` is the share of the rows of customer ``c`` with a
-        score of at most ``s``; infinite if there is no such score. With one row per
-        customer it is the score of rank ``ceil(level * (n + 1))``.
+    data": each customer has the weight 1, shared by its rows. The quantile is the
+    smallest score ``s`` with ``sum_c share_c(s) >= level * (n_customers + 1)``, where
+    ``share_c(s)`` is the share of the rows of customer ``c`` with a score of at most
+    ``s``; infinite if there is none. With one row per customer it is the score of rank
+    ``ceil(level * (n + 1))``.
     """
     _, codes, counts = np.unique(customers, return_inverse=True, return_counts=True)
     order = np.argsort(scores, kind="stable")

@@ -198,12 +198,13 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         return read_labels(y)
 
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
+        proba = self.estimator_.predict_proba(X)  # raises an error if it is not fitted
         if isinstance(self.classes_, list) or np.ndim(self.classes_) > 1:
             raise ValueError(
                 f"The estimator predicts {len(self.classes_)} labels for each row; "
                 "ConformalClassifier needs a classifier of one target."
             )
-        scores = self._class_scores(self.predict_proba(X))
+        scores = self._class_scores(np.asarray(proba))
         # A class without a training row is in no set, with a score of infinity.
         place = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         known = self.classes_[place] == y

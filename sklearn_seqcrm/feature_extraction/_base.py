@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import STATIC_TYPES, ColumnRoles, Table, learn_categories
+from sklearn_seqcrm._ragged import Pass, add_all
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -21,16 +22,17 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     StrOptions,
     check_feature_names_in,
+    one_task,
 )
+from sklearn_seqcrm.events import HistoryArray
 
 
 class BaseHistoryFeatures(
     HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator, ABC
 ):
-    """Check the histories, and hand on the other columns of `X`.
+    """Compute features of each history column, and hand on the other columns of `X`.
 
-    A subclass computes the features of each history column. Its `fit` calls
-    `_read_to_fit` first and `_learn_statics` last.
+    A subclass defines the features; its `fit` calls `_learn`.
     """
 
     remainder: str
@@ -45,6 +47,124 @@ class BaseHistoryFeatures(
         "remainder": [StrOptions({"passthrough", "drop"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
+
+    # What a subclass defines -------------------------------------------------------
+
+    @abstractmethod
+    def _learn_features(self, table: Table, run: Callable[[Pass], Any]) -> None:
+        """Choose the features of each history column, by passes over training rows."""
+
+    @abstractmethod
+    def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
+        """Return the features of one history column, shape (n, n_features)."""
+
+    @abstractmethod
+    def _names(self, name: Any) -> list[str]:
+        """Return the names of the features of one history column."""
+
+    @abstractmethod
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
+        """Keep some features of one history column, a mask of shape (n_features,)."""
+
+    # fit and transform -------------------------------------------------------------
+
+    @one_task
+    def fit_transform(self, X: pd.DataFrame, y: object = None) -> pd.DataFrame:
+        """Fit, and compute the features of the same rows.
+
+        `fit` computes them anyway, so that this takes hardly longer.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with at least one column of raw histories.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features_out)
+            What ``fit(X).transform(X)`` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `fit`.
+        """
+        return self._learn(X)
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Compute the features of each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw, in any order. Further columns, such as
+            the keys, are ignored.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features_out)
+            Columns named ``<history column>__<feature>``: floats, and last levels as
+            categories. Then the other columns.
+
+        Raises
+        ------
+        TypeError
+            If a history column of `fit` holds no histories, or a field of their events
+            has another type.
+        ValueError
+            If a column of `fit` is missing, a log lacks a field, or its times changed
+            between datetimes and numbers.
+        """
+        table = self._read(X)
+        frames = [self._frame(name, array) for name, array in table.histories.items()]
+        return self._joined(table, frames)
+
+    def _learn(self, X: Any) -> pd.DataFrame:
+        """Set the fitted attributes, and return the output for the same rows."""
+        table = self._read_to_fit(X)
+        self._learn_features(table, lambda one: one.summarize(table.frame))
+        frames = []
+        for name, array in table.histories.items():
+            frame = self._frame(name, array)
+            kept = self._keep_known(name, frame.notna().sum(), len(frame))
+            frames.append(frame.loc[:, kept])
+        self._learn_statics(table)
+        return self._joined(table, frames)
+
+    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
+        """Set the fitted attributes by passes over the partitions of the training rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            All rows, without their events; a few are enough if there are no statics.
+        run : callable
+            Takes a pass over a DataFrame of rows, and returns the joint summary of all
+            partitions.
+        """
+        table = self._read_to_fit(X)
+        self._learn_features(table, run)
+        *n_known, n_rows = run(Pass(self._count_known, add_all))
+        for name, one in zip(table.histories, n_known, strict=True):
+            self._keep_known(name, one, n_rows)
+        self._learn_statics(table)
+
+    def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
+        """Drop features that too few rows have; return which are kept."""
+        # A parameter of HistoryAggregator only.
+        least = min(getattr(self, "min_rows", 1), n_rows)
+        kept = (n_known >= least).to_numpy()
+        self._keep(name, kept)
+        return kept
+
+    def _count_known(self, X: pd.DataFrame) -> tuple[Any, ...]:
+        """Count rows with a value of each feature, for each history, and all rows."""
+        frames = [self._frame(name, X[name].array) for name in self.history_columns_]
+        return *(frame.notna().sum() for frame in frames), len(X)
+
+    # Steps of fit and transform ----------------------------------------------------
 
     def _read_to_fit(self, X: Any) -> Table:
         """Read training rows: the histories, and the statics if these are handed on."""
@@ -115,9 +235,23 @@ class BaseHistoryFeatures(
             found |= zip(names, columns, strict=True)
         return [found[name] for name in self.static_columns_]
 
-    @abstractmethod
-    def _feature_names(self) -> Iterable[str]:
-        """Return the names of the features of all histories."""
+    @property
+    def _keeps_histories(self) -> bool:
+        return getattr(self, "keep_histories", False)
+
+    def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
+        """Join histories, features and statics under the names of the output."""
+        if self._keeps_histories:
+            histories = dict(enumerate(table.histories.values()))
+            frames = [pd.DataFrame(histories), *frames]
+        if statics := self._statics(table):
+            # Integer names until the end: pandas would make a MultiIndex of tuples.
+            frames = [*frames, pd.DataFrame(dict(enumerate(statics)))]
+        # One frame needs no copy.
+        joined = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
+        joined.columns = self.get_feature_names_out()
+        joined.index = table.frame.index
+        return joined
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None
@@ -132,8 +266,12 @@ class BaseHistoryFeatures(
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            ``<history column>__<feature>``, then the other columns.
+            The histories if they are kept, ``<history column>__<feature>``, then the
+            other columns.
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        return np.array([*self._feature_names(), *self.static_columns_], dtype=object)
+        histories = self.history_columns_
+        kept = histories if self._keeps_histories else []
+        features = [f"{name}__{one}" for name in histories for one in self._names(name)]
+        return np.array([*kept, *features, *self.static_columns_], dtype=object)

@@ -9,20 +9,12 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._ragged import (
-    Learning,
-    Pass,
-    add_all,
-    in_step,
-    learn_by,
-    learn_from,
-    over,
-)
+from sklearn_seqcrm._ragged import Pass, in_step, learn_by, over
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
 from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, SeenEvents
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
@@ -320,83 +312,14 @@ class HistoryAggregator(BaseHistoryFeatures):
         self._learn(X)
         return self
 
-    @one_task
-    def fit_transform(self, X: pd.DataFrame, y: object = None) -> pd.DataFrame:
-        """Fit, and compute the aggregates of the same rows.
-
-        `fit` computes them anyway, so that this takes hardly longer.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with at least one column of raw histories.
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_features_out)
-            What ``fit(X).transform(X)`` returns.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As in `fit`.
-        """
-        return self._learn(X)
-
-    def _learn(self, X: Any) -> pd.DataFrame:
-        """Set the fitted attributes, and return the output for the same rows."""
-        table = self._read_to_fit(X)
-        self._fitted = {
-            name: learn_from(
-                Aggregates.learning(array.log, self), SeenEvents.of(array.rows)
+    def _learn_features(self, table: Table, run: Callable[[Pass], Any]) -> None:
+        learning = {
+            name: over(
+                partial(_seen_events, name), Aggregates.learning(array.log, self)
             )
             for name, array in table.histories.items()
         }
-        # Computed in any case, to drop columns without values. `fit_transform` returns
-        # them instead of computing them again.
-        frames = [
-            self._fitted[name].learn_known(array.rows, name, self.min_rows)
-            for name, array in table.histories.items()
-        ]
-        self._set_chosen()
-        self._learn_statics(table)
-        return self._joined(table, frames)
-
-    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
-        """Set fitted attributes by passes over the partitions of the training rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            All rows, without their events; a few are enough if there are no statics.
-        run : callable
-            Takes a pass over a DataFrame of rows, and returns the joint summary of all
-            partitions.
-        """
-        table = self._read_to_fit(X)
-        learning = in_step(
-            {
-                name: self._learning(name, array.log)
-                for name, array in table.histories.items()
-            }
-        )
-        self._fitted = learn_by(learning, run)
-        self._set_chosen()
-        self._learn_statics(table)
-
-    def _learning(self, name: Any, log: Any) -> Learning[Aggregates]:
-        """Choose the aggregates of a history column."""
-        chosen = yield from over(
-            partial(_seen_events, name), Aggregates.learning(log, self)
-        )
-        n_known, n_rows = yield Pass(partial(_count_known, name, chosen), add_all)
-        chosen.keep_known(n_known, n_rows, self.min_rows)
-        return chosen
-
-    def _set_chosen(self) -> None:
-        """Set the public attributes with the chosen lookbacks, half-lives and units."""
+        self._fitted: dict[Any, Aggregates] = learn_by(in_step(learning), run)
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}
@@ -404,95 +327,20 @@ class HistoryAggregator(BaseHistoryFeatures):
             name: {field: levels.tolist() for field, levels in one.levels.items()}
             for name, one in self._fitted.items()
         }
-        self.left_out_ = {
-            name: [f"{name}__{feature}" for feature in one.left_out]
-            for name, one in self._fitted.items()
-        }
+        self.left_out_: dict[Any, list[str]] = {}
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Compute the aggregates of each row.
+    def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
+        return self._fitted[name].frame(array.rows, name)
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw, in any order. Further columns, such as
-            the keys, are ignored.
+    def _names(self, name: Any) -> list[str]:
+        return self._fitted[name].names
 
-        Returns
-        -------
-        DataFrame of shape (n, n_features_out)
-            Floats named ``<history column>__<feature>``, the last levels as
-            categories, then the other columns.
-
-        Raises
-        ------
-        TypeError
-            If a history column of `fit` holds no histories, or a field of their events
-            has another type.
-        ValueError
-            If a column of `fit` is missing, a log lacks a field, or its times changed
-            between datetimes and numbers.
-        """
-        table = self._read(X)
-        frames = [
-            self._fitted[name].frame(array.rows, name)
-            for name, array in table.histories.items()
-        ]
-        return self._joined(table, frames)
-
-    def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
-        """Join histories, aggregates and statics under the names of the output."""
-        statics = self._statics(table)
-        # Integer names until the end: pandas would make a MultiIndex of tuples.
-        beside = pd.DataFrame(dict(enumerate(statics)))
-        frames = [*frames, beside] if statics else frames
-        if self.keep_histories:
-            histories = [table.histories[name] for name in self.history_columns_]
-            frames = [pd.DataFrame(dict(enumerate(histories))), *frames]
-        # One frame needs no copy.
-        joined = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
-        return joined.set_axis(self.get_feature_names_out(), axis=1).set_axis(
-            table.frame.index
-        )
-
-    def get_feature_names_out(
-        self, input_features: ArrayLike | None = None
-    ) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n_features_out,), object
-            The histories if they are kept, ``<history column>__<feature>``, then the
-            other columns.
-        """
-        names = super().get_feature_names_out(input_features)
-        kept = self.history_columns_ if self.keep_histories else []
-        return np.array([*kept, *names], dtype=object)
-
-    def _feature_names(self) -> list[str]:
-        return [
-            f"{history}__{name}"
-            for history, fitted in self._fitted.items()
-            for name in fitted.names
-        ]
-
-
-# Summaries of the rows of a partition -----------------------------------------------
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
+        fitted = self._fitted[name]
+        fitted.keep(kept)
+        self.left_out_[name] = [f"{name}__{feature}" for feature in fitted.left_out]
 
 
 def _seen_events(name: Any, X: pd.DataFrame) -> SeenEvents:
+    """Return the events that rows see; a partition cannot pickle a lambda."""
     return SeenEvents.of(X[name].array.rows)
-
-
-def _count_known(
-    name: Any, chosen: Aggregates, X: pd.DataFrame
-) -> tuple[pd.Series, int]:
-    """Count the rows that have a value of each aggregate, and all rows."""
-    frame = chosen.frame(X[name].array.rows, name)
-    return frame.notna().sum(), len(frame)

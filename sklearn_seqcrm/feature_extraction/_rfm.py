@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from itertools import compress
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._ragged import Pass, add_all
+from sklearn_seqcrm._ragged import Pass
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
@@ -22,8 +22,9 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.feature_extraction._aggregates import field_as_in_fit
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
-from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
+from sklearn_seqcrm.feature_extraction._rfm_dialects import FEATURES, btyd, marketing
 
 # The number of merged events, as named by `EventLog.resample`; not an amount.
 _COUNT_FIELD = "n_events"
@@ -73,7 +74,7 @@ class RFMFeatures(BaseHistoryFeatures):
         begins as `period` does, and False for single events.
     kinds : str, list of str or None, default=None
         Kinds of events that count, as `EventLog.concat` named them; None for all. In
-        history columns whose log has no field `kind_field`, all events count.
+        history columns whose training log has no field `kind_field`, all events count.
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
@@ -228,10 +229,6 @@ class RFMFeatures(BaseHistoryFeatures):
         self.remainder = remainder
         self.max_categories = max_categories
 
-    if TYPE_CHECKING:  # the inherited method is not annotated
-
-        def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
-
     @one_task
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Find the fields of the amounts, and learn categories of other columns.
@@ -268,29 +265,10 @@ class RFMFeatures(BaseHistoryFeatures):
             If `kinds` is None and a log was merged from several kinds by
             `EventLog.concat`, or ``amount="auto"`` finds several numeric fields.
         """
-        table = self._read_parameters(X)
-        self._set_features(_count_known(self, table.frame))
-        self._learn_statics(table)
+        self._learn(X)
         return self
 
-    def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
-        """Fit by a pass over the partitions of the training rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            All rows, without their events; a few are enough if there are no statics.
-        run : callable
-            Takes a pass over a DataFrame of rows, and returns the joint summary of all
-            partitions.
-        """
-        table = self._read_parameters(X)
-        self._set_features(run(Pass(partial(_count_known, self), add_all)))
-        self._learn_statics(table)
-
-    def _read_parameters(self, X: Any) -> Table:
-        """Read training rows, and set and validate what depends on their logs."""
-        table = self._read_to_fit(X)
+    def _learn_features(self, table: Table, run: Callable[[Pass], Any]) -> None:
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
         self.time_units_: dict[str, Any] = dict.fromkeys(logs, self.time_unit)
@@ -302,79 +280,46 @@ class RFMFeatures(BaseHistoryFeatures):
         # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
-        if self.kinds is None:
-            for name, log in logs.items():
+        # The history columns in which kinds are selected.
+        self._with_kinds = [
+            name
+            for name, log in logs.items()
+            if self.kinds is not None and self.kind_field in log.fields
+        ]
+        for name, log in logs.items():
+            if self.kinds is None:
                 warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
-        else:
-            having = [log for log in logs.values() if self.kind_field in log.fields]
             # If no log has the field, the check of the first log raises.
-            for log in having or logs.values():
+            elif name in self._with_kinds or not self._with_kinds:
                 column = field_of_kinds(log, self.kind_field)
                 check_kinds(column, self.kinds, self.kind_field)
-        return table
-
-    def _set_features(self, counts: tuple[Any, ...]) -> None:
-        """Choose the features that a training row has, given their `_count_known`."""
-        *n_known, n_rows = counts
         self._chosen = {
-            name: one.index[(one > 0) | (n_rows == 0)].tolist()
-            for name, one in zip(self.amounts_, n_known, strict=True)
+            name: [x for x in FEATURES if x != "monetary" or field is not None]
+            for name, field in self.amounts_.items()
         }
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Compute the features of each row.
+    def _names(self, name: Any) -> list[str]:
+        return self._chosen[name]
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw, in any order. Further columns, such as
-            the keys, are ignored.
+    def _keep(self, name: Any, kept: np.ndarray) -> None:
+        self._chosen[name] = list(compress(self._chosen[name], kept))
 
-        Returns
-        -------
-        DataFrame of shape (n, n_features_out)
-            Floats named ``<history column>__<feature>``, then the other columns.
-
-        Raises
-        ------
-        TypeError
-            If a history column of `fit` holds no histories.
-        ValueError
-            If a column of `fit` is missing, a log lacks the amount, or its times
-            changed between datetimes and numbers.
-        """
-        table = self._read(X)
-        columns: list[Any] = []
-        for name, array in table.histories.items():
-            features = self._features(name, array)
-            columns += [features[feature] for feature in self._chosen[name]]
-        columns += self._statics(table)
-        names = self.get_feature_names_out()
-        columns_by_name = dict(zip(names, columns, strict=True))
-        return pd.DataFrame(columns_by_name, index=table.frame.index)
-
-    def _feature_names(self) -> list[str]:
-        return [
-            f"{history}__{feature}"
-            for history, features in self._chosen.items()
-            for feature in features
-        ]
-
-    def _features(self, name: Any, array: HistoryArray) -> dict[str, np.ndarray]:
-        """Return the features of one history column, in order."""
+    def _frame(self, name: Any, array: HistoryArray) -> pd.DataFrame:
         log: Any = array.log
-        field = self.amounts_[name]
-        if field is not None:
-            _check_numeric(field, name, log)
         rows: Any = array.rows
         # Views of a log of these kinds: the formulas see no other event.
-        if self.kinds is not None and self.kind_field in log.fields:
-            rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
-        amount = None if field is None else rows.log.column(field).values
+        if name in self._with_kinds:
+            kinds = field_as_in_fit(log, self.kind_field, "categorical", name)
+            rows = rows_of_kinds(rows, kinds, self.kinds)
+        field, amount = self.amounts_[name], None
+        if field is not None:
+            amount = field_as_in_fit(rows.log, field, "numeric", name).values
         time_unit, period, moments = self._lengths(name, log)
         if self.dialect == "btyd":
-            return btyd(rows, amount, time_unit, period)
-        return marketing(rows, amount, time_unit, moments)
+            features = btyd(rows, amount, time_unit, period)
+        else:
+            features = marketing(rows, amount, time_unit, moments)
+        return pd.DataFrame({x: features[x] for x in self._chosen[name]})
 
     def _lengths(self, name: Any, log: Any) -> tuple[float, float, float | None]:
         """Return time unit, `period` and `moments` in ticks of a log.
@@ -392,12 +337,6 @@ class RFMFeatures(BaseHistoryFeatures):
             duration(period, "period", positive=True),
             moments,
         )
-
-
-def _count_known(rfm: RFMFeatures, X: pd.DataFrame) -> tuple[Any, ...]:
-    """Count rows with a value of each feature, for each history, and all rows."""
-    features = [rfm._features(name, X[name].array) for name in rfm.amounts_]
-    return *(pd.DataFrame(one).notna().sum() for one in features), len(X)
 
 
 def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:

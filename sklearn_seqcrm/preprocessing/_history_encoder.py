@@ -42,6 +42,7 @@ from sklearn_seqcrm._sklearn_compat import (
     one_task,
     output_wanted,
 )
+from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.events import HistoryArray
 
@@ -276,12 +277,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is not a zone or the
-            times of a log have none, or `pretrained` was fitted on no column of that
-            name.
+            As in `fit`.
         TypeError
-            If histories are encoded already, `pretrained` encodes no histories, or the
-            output is set to polars.
+            As in `fit`, and if the output is set to polars.
         """
         self._refuse_polars()
         return self._learn(X)
@@ -371,7 +369,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 encoders[name], rows = learn(array.rows, self._options())
             encoded[name] = HistoryArray.of(rows, array.dtype)
         # A stream would see events that a lookback hid in fit; serving refuses those.
-        cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
+        cut_off = [name for name in encoders if _is_cut_off(name, table.frame)]
         self._set_learned(LearnedEncoding(encoders, roles, cut_off))
         return encoded
 
@@ -470,27 +468,23 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 # Summaries of the rows of a partition -----------------------------------------------
 
 
-def _array_of(name: Any, X: pd.DataFrame) -> HistoryArray:
-    array = X[name].array
-    assert isinstance(array, HistoryArray)
-    return array
-
-
 def _training(name: Any, X: pd.DataFrame) -> Training:
-    return Training.of(_array_of(name, X).rows)
+    return Training.of(_rows_of(name, X))
 
 
 def _row_moments(name: Any, encoder: EventEncoder, X: pd.DataFrame) -> Moments:
-    return moments_of_rows(view_encoded(encoder, _array_of(name, X).rows, name))
+    return moments_of_rows(view_encoded(encoder, _rows_of(name, X), name))
 
 
 def _is_cut_off(name: Any, X: pd.DataFrame) -> bool:
-    return _are_cut_off(_array_of(name, X))
-
-
-def _are_cut_off(array: HistoryArray) -> bool:
     """Return whether a lookback leaves out earlier events of some customer."""
-    rows = array.rows
+    rows = _rows_of(name, X)
     filled = rows.stop > rows.start
     first = rows.log.timeline.offsets[rows.codes[filled]]
     return bool((rows.start[filled] > first).any())
+
+
+def _rows_of(name: Any, X: pd.DataFrame) -> Rows:
+    array = X[name].array
+    assert isinstance(array, HistoryArray)
+    return array.rows

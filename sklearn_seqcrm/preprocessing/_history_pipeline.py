@@ -118,7 +118,7 @@ def make_history_pipeline(
         raise ValueError(
             f"many_levels must be 'one-hot' or 'target'; got {many_levels!r}."
         )
-    by_target = _encoder_for(estimator) if many_levels == "target" else None
+    by_target = _target_encoder_for(estimator) if many_levels == "target" else None
     exposure = _exposure_of(estimator)
     if not isinstance(exposure, str | None):
         raise TypeError(
@@ -134,7 +134,7 @@ def make_history_pipeline(
         verbose_feature_names_out=plain_name,
     ).set_output(transform="pandas")
     # Intermediate tables are pandas, whatever output the user has configured.
-    encoder = HistoryEncoder(pretrained=_known_before(estimator))
+    encoder = HistoryEncoder(pretrained=_pretrained_of(estimator))
     encoder.set_output(transform="pandas")
     return HistoryPipeline(
         [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
@@ -157,7 +157,7 @@ def _exposure_of(estimator: Any) -> Any:
     return next((one for one in found if one is not None), None)
 
 
-def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
+def _target_encoder_for(estimator: Any) -> CustomerTargetEncoder:
     """Return an encoder of levels by the target of an estimator."""
     *_, last = inner = list(unwrapped(estimator))
     if any(hasattr(one, "predict_survival_function") for one in inner):
@@ -171,13 +171,13 @@ def _encoder_for(estimator: Any) -> CustomerTargetEncoder:
     return CustomerTargetEncoder(task, getattr(last, "horizon", None), share)
 
 
-def _known_before(estimator: Any) -> Any:
+def _pretrained_of(estimator: Any) -> Any:
     """Return the pretrained model of an estimator, if it encodes histories."""
     found = (getattr(one, "pretrained", None) for one in unwrapped(estimator))
     return next((one for one in found if hasattr(one, "_encoders")), None)
 
 
-_OF_LEVELS = "statics__level__customertargetencoder"
+_TARGET_ENCODER = "statics__level__customertargetencoder"
 
 
 class HistoryPipeline(Pipeline):
@@ -227,10 +227,10 @@ class HistoryPipeline(Pipeline):
         """Return parameters of other steps by those of the estimator."""
         params = self.get_params()
         estimator = params.get("estimator")
-        derived = {"encoder__pretrained": _known_before(estimator)}
-        if _OF_LEVELS in params and hasattr(estimator, "get_params"):
-            of_levels = _encoder_for(estimator).get_params()
-            derived |= {f"{_OF_LEVELS}__{name}": of_levels[name] for name in of_levels}
+        derived = {"encoder__pretrained": _pretrained_of(estimator)}
+        if _TARGET_ENCODER in params and hasattr(estimator, "get_params"):
+            of_levels = _target_encoder_for(estimator).get_params()
+            derived |= {f"{_TARGET_ENCODER}__{n}": one for n, one in of_levels.items()}
         return {name: derived[name] for name in derived.keys() & params.keys()}
 
     def _exposure(self) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
@@ -338,9 +339,6 @@ def test_search_over_parameters_of_the_estimator(shop):
     assert search.best_estimator_.predict_set(X).shape == (len(X), 2)
 
 
-# Errors -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("freeze", [False, True])
 def test_quantiles_of_the_best_of_a_search(freeze):
     """A search has no `predict_quantiles`; its best estimator has."""
@@ -377,6 +375,9 @@ def test_the_seed_of_the_estimator_is_drawn(conformal):
     assert one.threshold_ == two.threshold_
 
 
+# Errors -------------------------------------------------------------------------------
+
+
 def test_too_few_calibration_customers_are_unbounded():
     X, y = np.arange(20.0)[:, None], np.arange(20.0)
     model = ConformalRegressor(Ridge(), random_state=0)
@@ -385,6 +386,14 @@ def test_too_few_calibration_customers_are_unbounded():
     assert_array_equal(model.predict_interval(X[:1]), [[-np.inf, np.inf]])
     model.set_params(calibration_fraction=0.45).fit(X, y)
     assert np.isfinite(model.threshold_)
+
+
+@pytest.mark.parametrize("conformal", [ConformalClassifier, ConformalRegressor])
+def test_a_frozen_estimator_must_be_fitted(conformal):
+    """For classifiers it was an AttributeError about `classes_`."""
+    tree = DecisionTreeClassifier if conformal is ConformalClassifier else Ridge
+    with pytest.raises(NotFittedError, match=f"{tree.__name__} instance is not fitted"):
+        conformal(FrozenEstimator(tree())).fit(np.arange(8.0)[:, None], [0, 1] * 4)
 
 
 def test_classifiers_of_several_labels_are_refused():

@@ -1,6 +1,3 @@
-from datetime import date
-from decimal import Decimal
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +5,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
@@ -18,7 +14,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.preprocessing import HistoryEncoder
 from tests.feature_extraction.features import (
     MARKETING,
     ORDERS,
@@ -171,14 +166,6 @@ def test_unrecorded_amounts():
     assert_array_equal(features_of(X, dialect="btyd")["monetary"], [6, np.nan, 0])
 
 
-def test_missing_history_has_no_frequency():
-    X = small_rows().reindex([0, 9])
-    for dialect in ("marketing", "btyd"):
-        table = features_of(X, dialect=dialect)
-        assert table.loc[9].isna().all()
-        assert table.loc[0].notna().all()
-
-
 # Against a loop -----------------------------------------------------------------------
 
 
@@ -233,13 +220,15 @@ AXES = {
 }
 
 
-@pytest.mark.parametrize("block", [3, 50, 2**18])
 @pytest.mark.parametrize("lookback", [None, 90])
 @pytest.mark.parametrize(
     ("dialect", "moments"),
     [("marketing", True), ("marketing", 24), ("marketing", False), ("btyd", True)],
 )
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize(
+    ("axis", "block"),
+    [("hours", 3), ("aware", 2**18), ("integers", 50), ("floats", 2**18)],
+)
 def test_features_equal_a_loop(axis, dialect, moments, lookback, block, monkeypatch):
     monkeypatch.setattr(_segments, "BLOCK", block)
     times, hours = AXES[axis]
@@ -287,15 +276,6 @@ def test_large_amounts_do_not_spoil_small_ones():
 
 
 # The other columns --------------------------------------------------------------------
-
-
-def test_keys_are_left_out():
-    log = log_of_table(read_orders(ORDERS))
-    X = log.snapshots(["2024-01-11"]).assign(age=[30, 40], tenure=1.5)
-    names = RFMFeatures().fit_transform(X).columns.tolist()
-    assert names == [*(f"history__{name}" for name in MARKETING), "age", "tenure"]
-    names = RFMFeatures(remainder="drop").fit_transform(X).columns.tolist()
-    assert names == [f"history__{name}" for name in MARKETING]
 
 
 def test_text_becomes_categories_of_fit():
@@ -375,24 +355,6 @@ def test_declared_categories_of_mixed_types():
     assert out["s"].tolist() == ["1", "1", "2", "a"]
 
 
-def test_dropped_columns_need_not_be_there():
-    X = small_rows()
-    rfm = RFMFeatures(remainder="drop").fit(X)
-    assert_frame_equal(rfm.transform(X[["history"]]), rfm.transform(X))
-
-
-def test_statics_of_several_types():
-    """Objects from a database, durations, and infinite numbers become floats."""
-    X = small_rows()
-    X["paid"] = [Decimal("1.5"), None, Decimal(2), np.inf]
-    X["since"] = pd.to_timedelta(["36h", None, "1D", "2D"])
-    X["born"] = [date(2024, 1, 10), None, date(2024, 1, 9), date(2024, 1, 8)]
-    out = RFMFeatures().fit_transform(X)
-    assert_array_equal(out["paid"], [1.5, np.nan, 2, np.nan])
-    assert_array_equal(out["since"], [1.5, np.nan, 1, 2])
-    assert_array_equal(out["born"], [1, np.nan, 2, 3])
-
-
 def test_datetimes_become_days_before_the_cutoff():
     X = small_rows()
     X["signup"] = pd.to_datetime(
@@ -437,97 +399,7 @@ def test_linear_models_read_numbers_and_text():
     assert model.fit(X, [0, 1, 0, 1]).predict_proba(X).shape == (4, 2)
 
 
-# Names, index and output; tests/test_common.py has the rest ---------------------------
-
-
-def test_rows_keep_index_and_order():
-    X = small_rows().set_axis([7, 7, 8, 9])
-    table = RFMFeatures().fit_transform(X)
-    assert table.index.tolist() == [7, 7, 8, 9]
-    assert_frame_equal(RFMFeatures().fit_transform(X[::-1]), table[::-1])
-
-
-def test_names():
-    X = small_rows()
-    rfm = RFMFeatures().fit(X)
-    names = [*(f"history__{name}" for name in MARKETING), "age", "city"]
-    assert rfm.get_feature_names_out().tolist() == names
-    assert rfm.get_feature_names_out(X.columns).tolist() == names
-    assert rfm.transform(X).columns.tolist() == names
-    assert rfm.n_features_in_ == 4
-    assert rfm.feature_names_in_.tolist() == X.columns.tolist()
-    with pytest.raises(ValueError, match="not equal to feature_names_in_"):
-        rfm.get_feature_names_out(["a", "b", "c", "d"])
-
-
-def test_set_output():
-    X = small_rows()
-    expected = RFMFeatures().fit_transform(X)
-    rfm = RFMFeatures().set_output(transform="pandas")
-    assert_frame_equal(rfm.fit_transform(X), expected)
-    pytest.importorskip("polars")
-    table = RFMFeatures().set_output(transform="polars").fit_transform(X)
-    assert table.columns == expected.columns.tolist()
-    assert table["history__monetary"].to_list()[:2] == [60, 5]
-
-
-def test_object_array():
-    X = small_rows().drop(columns="id")
-    table = RFMFeatures().fit_transform(X.to_numpy(dtype=object))
-    expected = RFMFeatures().fit_transform(X).to_numpy()
-    assert table.columns.tolist()[-3:] == ["x2__tenure", "x0", "x1"]
-    assert table["x0"].dtype == float
-    assert_array_equal(
-        table.to_numpy()[:, :5].astype(float), expected[:, :5].astype(float)
-    )
-
-
-def test_no_rows():
-    X = small_rows()
-    rfm = RFMFeatures().fit(X)
-    assert rfm.transform(X[:0]).shape == (0, 6)
-    assert (rfm.transform(X[:0]).dtypes == rfm.transform(X).dtypes).all()
-
-
 # Errors -------------------------------------------------------------------------------
-
-
-def test_not_fitted():
-    with pytest.raises(NotFittedError):
-        RFMFeatures().transform(small_rows())
-    with pytest.raises(NotFittedError):
-        RFMFeatures().get_feature_names_out()
-
-
-def test_no_history():
-    X = small_rows()
-    with pytest.raises(ValueError, match=r"X has no history column; EventLog\.attach"):
-        RFMFeatures().fit(X[["age"]])
-    with pytest.raises(TypeError, match=r"must be a pandas DataFrame.*numpy\.ndarray"):
-        RFMFeatures().fit(X[["age"]].to_numpy())
-
-
-def test_other_columns_in_transform():
-    X = small_rows()
-    rfm = RFMFeatures().fit(X)
-    with pytest.raises(ValueError, match=r"lacks 1 of the 3 columns.*'past'"):
-        rfm.transform(X.rename(columns={"history": "past"}))
-    with pytest.raises(ValueError, match=r"lacks 1 of the 3 columns.*'age'"):
-        rfm.transform(X[["id", "city", "history"]])
-    swapped = X.assign(history=1, age=X["history"])
-    with pytest.raises(TypeError, match=r"Column 'history' must hold histories.*int64"):
-        rfm.transform(swapped)
-
-
-def test_columns_are_found_by_name_and_keys_under_any_name():
-    X = small_rows()
-    rfm = RFMFeatures().fit(X)
-    expected = rfm.transform(X)
-    moved = X[X.columns[::-1]].assign(segment="new")
-    renamed = X.rename(columns={"id": "household"})
-    for other in (moved, renamed, X.drop(columns="id")):
-        assert_frame_equal(rfm.transform(other), expected)
-    assert_frame_equal(RFMFeatures().fit_transform(renamed), expected)
 
 
 @pytest.mark.parametrize(
@@ -547,18 +419,3 @@ def test_columns_are_found_by_name_and_keys_under_any_name():
 def test_bad_parameters(options, error, message):
     with pytest.raises(error, match=message):
         RFMFeatures(**options).fit(small_rows())
-
-
-def test_name_of_a_feature_is_taken():
-    X = small_rows().assign(history__recency=1.0)
-    with pytest.raises(ValueError, match=r"names of other columns.*history__recency"):
-        RFMFeatures().fit(X)
-    assert RFMFeatures(remainder="drop").fit_transform(X).shape == (4, 4)
-
-
-def test_encoded_histories():
-    X = HistoryEncoder().fit_transform(small_rows())
-    with pytest.raises(
-        TypeError, match=r"RFMFeatures needs raw histories.*HistoryEncoder"
-    ):
-        RFMFeatures().fit(X)

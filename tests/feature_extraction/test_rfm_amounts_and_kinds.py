@@ -82,18 +82,31 @@ def test_no_such_amount():
         RFMFeatures("cost").fit(X)
     with pytest.raises(TypeError, match=r"'shop' of .* 'history' is categorical"):
         RFMFeatures("shop").fit(X)
+    X = log_with_fields(vector=[[1.0, 2.0], [3.0, 4.0]]).snapshots([5])
+    with pytest.raises(TypeError, match="is vector, but a monetary value"):
+        RFMFeatures("vector").fit(X)
 
 
-def test_other_log_in_transform():
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"cost": [1, 2]}, ValueError,
+         r"lack the field 'price' .*they have \['cost'\]\. Build their log with it"),
+        ({"price": ["low", "high"]}, TypeError,
+         r"'price' .* is categorical, but was numeric in fit; give it that type"),
+    ],
+)  # fmt: skip
+def test_another_amount_in_transform(fields, error, message):
     rfm = RFMFeatures().fit(log_with_fields(price=[1, 2]).snapshots([5]))
-    other = log_with_fields(cost=[1, 2]).snapshots([5])
-    with pytest.raises(
-        ValueError, match=r"have no field 'price'.*they have \['cost'\]"
-    ):
-        rfm.transform(other)
-    other = log_with_fields(price=["low", "high"]).snapshots([5])
-    with pytest.raises(TypeError, match=r"'price' .* is categorical"):
-        rfm.transform(other)
+    with pytest.raises(error, match=message):
+        rfm.transform(log_with_fields(**fields).snapshots([5]))
+
+
+def test_an_amount_without_a_value_in_transform():
+    rfm = RFMFeatures().fit(log_with_fields(price=[1, 2]).snapshots([5]))
+    found = rfm.transform(log_with_fields(price=[None, None]).snapshots([5]))
+    assert np.isnan(found["history__monetary"]).all()
+    assert found["history__frequency"].tolist() == [2]
 
 
 def test_several_history_columns():
@@ -177,6 +190,31 @@ def test_a_kind_that_is_absent_after_fit():
     log = EventLog(pd.DataFrame(order), "id", "time")
     X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=8)
     assert model.transform(X)["history__frequency"].tolist() == [0]
+
+
+def scored_with(**fields):
+    """Score rows of another log by a model of orders."""
+    model = RFMFeatures("amount", kinds="order", remainder="drop").fit(shop_rows())
+    return model.transform(log_with_fields(amount=[1, 2], **fields).snapshots([8]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({}, ValueError, r"lack the field 'event' .*they have \['amount'\]\. Build"),
+        ({"event": [1, 2]}, TypeError, "'event' .* is numeric, but was categorical"),
+    ],
+)
+def test_another_log_without_kinds_is_refused(fields, error, message):
+    """All of its events counted, or an AssertionError had no text."""
+    with pytest.raises(error, match=message):
+        scored_with(**fields)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_missing_kinds_count_nothing(missing):
+    found = scored_with(event=[missing, missing])
+    assert found["history__frequency"].tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -304,10 +304,9 @@ def test_fit_transform_encodes_once(form, table, monkeypatch):
         assert (found.cutoffs == expected.array.cutoffs).all()
 
 
-@pytest.mark.parametrize("keys", [["who", "at"], []])
-def test_the_input_stays_raw(keys):
+def test_the_input_stays_raw():
     """Without keys to leave out, a copy might have been forgotten."""
-    X = make_table().drop(columns=[] if keys else ["who", "at"])
+    X = make_table().drop(columns=["who", "at"])
     before = X.copy()
     HistoryEncoder().fit(X).transform(X)
     HistoryEncoder().fit_transform(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,13 +16,16 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Pass,
     Portion,
+    add_all,
+    decayed_sums,
+    inverse_permutation,
     is_run_start,
     look_up,
     n_in_long_runs,
     portions,
 )
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unique_names
-from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
+from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Lengths
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
     EventNumbers,
@@ -30,13 +34,12 @@ from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
 )
 from sklearn_seqcrm.feature_extraction._aggregates._features import (
     Feature,
-    Labels,
     all_features,
     first_of,
 )
 from sklearn_seqcrm.feature_extraction._aggregates._lengths import (
-    Rhythm,
     SeenEvents,
+    TypicalTimes,
     choose_lookbacks,
     choose_unit,
     label_of,
@@ -52,30 +55,30 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
 _WIDTH = 64
 
 
-class Glance(NamedTuple):
+class EventCounts(NamedTuple):
     """Counts of the events that rows see; those of disjoint customers add up.
 
     Parameters
     ----------
     n_rows : int
         Rows with events.
+    n_rows_at_cutoff : int
+        Rows that see an event at their cutoff.
     n_customers : int
         Customers with events that a row sees.
     n_events, n_joined, n_between : int
         Events; events at the time of another one of their customer; interarrival times
         that are not 0.
-    sees_own : bool
-        Whether a row sees an event at its cutoff.
     levels : dict of str to LevelCounts
         Events and customers of each level of the categorical fields.
     """
 
     n_rows: int
+    n_rows_at_cutoff: int
     n_customers: int
     n_events: int
     n_joined: int
     n_between: int
-    sees_own: bool
     levels: dict[Any, LevelCounts]
 
     @classmethod
@@ -83,17 +86,18 @@ class Glance(NamedTuple):
         """Count the events."""
         rows, log, index = seen.rows, seen.rows.log, seen.events
         assert isinstance(log, RawLog)
+        times = log.timeline.times
         customers = np.searchsorted(log.timeline.offsets, index, side="right")
-        begins = is_run_start(log.timeline.times[index]) | is_run_start(customers)
+        is_customer = is_run_start(customers)
         filled = np.flatnonzero(rows.stop > rows.start)
-        last = log.timeline.times[rows.stop[filled] - 1]
+        at_cutoff = times[rows.stop[filled] - 1] == rows.cutoff[filled]
         return cls(
             len(filled),
-            int(is_run_start(customers).sum()),
+            int(at_cutoff.sum()),
+            int(is_customer.sum()),
             len(index),
-            n_in_long_runs(begins),
+            n_in_long_runs(is_run_start(times[index]) | is_customer),
             len(seen.interarrival_times()),
-            bool((last == rows.cutoff[filled]).any()),
             {
                 name: count_levels(log.column(name).take(index), customers)
                 for name in log.fields
@@ -101,18 +105,10 @@ class Glance(NamedTuple):
             },
         )
 
-    def merge(self, other: Glance) -> Glance:
+    def merge(self, other: EventCounts) -> EventCounts:
         """Return the counts of both."""
         levels = {n: own.merge(other.levels[n]) for n, own in self.levels.items()}
-        return Glance(
-            self.n_rows + other.n_rows,
-            self.n_customers + other.n_customers,
-            self.n_events + other.n_events,
-            self.n_joined + other.n_joined,
-            self.n_between + other.n_between,
-            self.sees_own or other.sees_own,
-            levels,
-        )
+        return EventCounts._make([*add_all(self[:-1], other[:-1]), levels])
 
 
 class Aggregates:
@@ -137,23 +133,23 @@ class Aggregates:
     """
 
     def __init__(
-        self, log: RawLog, parameters: Any, glance: Glance, rhythm: Rhythm
+        self, log: RawLog, parameters: Any, counts: EventCounts, typical: TypicalTimes
     ) -> None:
         clock = log.timeline.clock
         self.unit = parameters.time_unit
         if self.unit is None:
-            self.unit = choose_unit(rhythm, clock)
+            self.unit = choose_unit(typical, clock)
         clock.duration(self.unit, "time_unit", positive=True)
-        auto = choose_lookbacks(rhythm, clock)
+        auto = choose_lookbacks(typical, clock)
         self.lookbacks = _lengths(parameters.lookbacks, auto, clock, "lookbacks")
         self.half_lives = _lengths(parameters.half_lives, auto, clock, "half_lives")
-        kinds = glance.levels.get(log.kind_field)
+        kinds = counts.levels.get(log.kind_field)
         occurring = () if kinds is None else set(kinds.levels)
         self.sources = sources_of(log, occurring)
         # With one customer alone, any level counts.
-        fewest = min(max(glance.n_customers, 1), 2)
+        fewest = min(max(counts.n_customers, 1), 2)
         self.levels = {
-            name: frequent_levels(glance.levels[name], fewest, parameters.max_levels)
+            name: frequent_levels(counts.levels[name], fewest, parameters.max_levels)
             for name, source in self.sources.items()
             if source.type == "categorical"
         }
@@ -164,9 +160,9 @@ class Aggregates:
         }
         has_moments = parameters.moments
         if has_moments == "auto":
-            least = LEAST_SHARE_IN_MOMENTS * max(glance.n_events, 1)
-            has_moments = glance.n_joined >= least
-        self.sees_own = glance.sees_own
+            least = LEAST_SHARE_IN_MOMENTS * max(counts.n_events, 1)
+            has_moments = counts.n_joined >= least
+        self.sees_own = counts.n_rows_at_cutoff > 0
         self._choose(has_moments, parameters.max_features)
 
     @classmethod
@@ -190,11 +186,11 @@ class Aggregates:
         Returns
         -------
         Aggregates
-            The aggregates; `keep_known` then drops those without values.
+            The aggregates; `keep` then drops those without values.
         """
-        glance = yield Pass(Glance.of, Glance.merge)
-        rhythm = yield from Rhythm.learning(glance.n_between, glance.n_rows)
-        return cls(log, parameters, glance, rhythm)
+        counts = yield Pass(EventCounts.of, EventCounts.merge)
+        typical = yield from TypicalTimes.learning(counts.n_between, counts.n_rows)
+        return cls(log, parameters, counts, typical)
 
     def _choose(self, has_moments: bool, most: int | None) -> None:
         """Choose the aggregates and name them."""
@@ -209,7 +205,7 @@ class Aggregates:
             summed if has_moments else None,
         )
         self.features = first_of(every, most)
-        labels = Labels(
+        texts = (
             [label_of(length) for length in self.lookbacks],
             [label_of(length) for length in self.half_lives],
             self._texts,
@@ -217,53 +213,16 @@ class Aggregates:
         )
         # Names are made unique over all aggregates, so that a name does not depend on
         # which others are left out.
-        names = dict(zip(every, unique_names(map(labels.name, every)), strict=True))
+        unique = unique_names(feature.name(*texts) for feature in every)
+        names = dict(zip(every, unique, strict=True))
         self.names = [names.pop(feature) for feature in self.features]
         self.left_out = list(names.values())
 
-    def learn_known(self, rows: Rows, column: str, min_rows: int) -> pd.DataFrame:
-        """Drop aggregates that too few training rows have, and return the others.
-
-        Parameters
-        ----------
-        rows : Rows of n
-            Training rows.
-        column : str
-            Name of the history column, for errors.
-        min_rows : int
-            Minimum number of rows with a value; all rows, if there are fewer.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_features)
-            The aggregates of these rows, as `frame` returns them.
-        """
-        frame = self.frame(rows, column)
-        return frame.loc[:, self.keep_known(frame.notna().sum(), len(frame), min_rows)]
-
-    def keep_known(self, n_known: pd.Series, n_rows: int, min_rows: int) -> np.ndarray:
-        """Drop aggregates that too few training rows have.
-
-        Parameters
-        ----------
-        n_known : Series of shape (n_features,)
-            Number of training rows with a value of each aggregate.
-        n_rows : int
-            Number of training rows.
-        min_rows : int
-            Minimum number of rows with a value; all rows, if there are fewer.
-
-        Returns
-        -------
-        ndarray of shape (n_features,), bool
-            Which aggregates are kept.
-        """
-        known = (n_known >= min(min_rows, n_rows)).to_numpy()
-        chosen = list(zip(self.features, self.names, known, strict=True))
-        self.features = [feature for feature, _, keep in chosen if keep]
-        self.names = [name for _, name, keep in chosen if keep]
-        self.left_out += [name for _, name, keep in chosen if not keep]
-        return known
+    def keep(self, kept: np.ndarray) -> None:
+        """Keep some of the aggregates, given as a mask of shape (n_features,)."""
+        self.left_out += compress(self.names, ~kept)
+        self.features = list(compress(self.features, kept))
+        self.names = list(compress(self.names, kept))
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
         """Compute the aggregates of rows.
@@ -281,8 +240,7 @@ class Aggregates:
             Columns called `names`.
         """
         values, order = self._compute(rows, column)  # (n_features, n)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
+        place = inverse_permutation(order)
         # Reorder in place through one buffer; allocating a second table is slow.
         in_order = np.empty(len(order))
         for row in values:
@@ -367,15 +325,16 @@ class _LogAggregates:
             [clock.duration(x, "lookbacks") for x in learned.lookbacks],
             [clock.duration(x, "half_lives") for x in learned.half_lives],
         )
-        self._learned = learned
-        features = learned.features
+        self._learned, features = learned, learned.features
+        self._has_moments = any(x.of_moments for x in features)
         self._summed = {
             x.field for x in features if x.of_moments and x.field is not None
         }
-        self._has_moments = any(x.of_moments for x in features)
-        decayed = {feature.field for feature in learned.features if feature.is_decayed}
-        self._decayed = [name for name in learned.sources if name in decayed]
-        wanted = {feature.field for feature in learned.features}
+        decayed = {x.field for x in features if x.is_decayed}
+        # The position of each among the decayed sums, after the count.
+        self._decayed = [None, *(x for x in learned.sources if x in decayed)]
+        self._has_decays = bool(decayed)
+        wanted = {x.field for x in features}
         self._columns = {
             name: source.find(log, column)
             for name, source in learned.sources.items()
@@ -395,29 +354,42 @@ class _LogAggregates:
         fields: dict[str | None, Any] = {
             name: self._values(name, portion, events) for name in self._columns
         }
-        moments = None
+        decayed = self._decay(portion, times, fields)
         sums: dict[str | None, NumericField] = {}
         if self._has_moments:
             moments = Moments(portion, times, self._lengths.unit)
-            for name in self._summed:
-                sums[name] = moments.sums(fields[name])
-        to_decay = {name: fields[name] for name in self._decayed}
-        decays = Decays(portion, times, to_decay, self._lengths.half_lives)
+            sums = {name: moments.sums(fields[name]) for name in self._summed}
+        sees_own = self._learned.sees_own
         for some, rows in portion.in_blocks(_WIDTH):
-            sees_own = self._learned.sees_own
             block = Block(rows, events, self._lengths, sees_own)
-            if moments is not None:
+            if self._has_moments:
                 views = moments.rows(rows)
                 by_moment = Block(views, moments, self._lengths, sees_own)
             for feature, row in zip(self._learned.features, values, strict=True):
                 if feature.is_decayed:
-                    row[some] = decays.of(feature)[some]
+                    place = self._decayed.index(feature.field)
+                    row[some] = decayed[some, feature.length, place]
                 elif feature.of_moments is not None:
-                    row[some] = by_moment.value(
-                        feature.of_moments, sums.get(feature.field)
-                    )
+                    of_sums = sums.get(feature.field)
+                    row[some] = by_moment.value(feature.of_moments, of_sums)
                 else:
                     row[some] = block.value(feature, fields.get(feature.field))
+
+    def _decay(
+        self, portion: Portion, times: np.ndarray, fields: dict[str | None, Any]
+    ) -> np.ndarray:
+        """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_fields).
+
+        ``sum over events of x * 2 ** (-age / half_life)``, with x = 1 for counts.
+        """
+        if not self._has_decays:
+            return np.empty((len(portion.rows), 0, 0))
+        # (n_events, n_fields); a missing number adds nothing to a sum.
+        values = np.empty((len(times), len(self._decayed) - 1))
+        for i, name in enumerate(self._decayed[1:]):
+            values[:, i] = np.nan_to_num(fields[name].values)
+        half_lives = np.array(self._lengths.half_lives)
+        return decayed_sums(portion, times, values, half_lives, any_size=True)
 
     def _values(
         self, name: str, portion: Portion, events: EventNumbers

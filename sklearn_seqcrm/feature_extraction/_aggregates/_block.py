@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from sklearn_seqcrm._ragged import (
     Bands,
     Portion,
     Summary,
-    decayed_sums,
     first_at_or_after,
     ranges,
     segment_numbers,
@@ -263,47 +262,6 @@ class Block:
         now = recent / lookbacks[length]
         then = np.where(span > 0, _ratio(before, span), np.nan)
         return _ratio(now - then, np.abs(now) + np.abs(then))
-
-
-class Decays:
-    """Exponentially decayed counts and sums of all rows of a portion.
-
-    ``sum over events of x * 2 ** (-age / half_life)``, with x = 1 for counts.
-
-    Parameters
-    ----------
-    rows : Portion of n
-        Rows.
-    times : ndarray of shape (n_events,)
-        Times of their events.
-    fields : mapping of str to NumericField
-        Fields to sum.
-    half_lives : sequence of float
-        Half-lives in ticks.
-    """
-
-    def __init__(
-        self,
-        rows: Portion,
-        times: np.ndarray,
-        fields: Mapping[str, Any],
-        half_lives: Sequence[float],
-    ) -> None:
-        self._place = {name: 1 + i for i, name in enumerate(fields)}
-        # (n_events, n_fields); a missing number adds nothing to a sum.
-        values = np.empty((len(times), len(fields)))
-        for i, field in enumerate(fields.values()):
-            values[:, i] = np.nan_to_num(field.values)
-        if half_lives:
-            # (n, n_half_lives, 1 + n_fields), the count first
-            self._sums = decayed_sums(
-                rows, times, values, np.array(half_lives), any_size=True
-            )
-
-    def of(self, feature: Feature) -> np.ndarray:
-        """Return one aggregate, shape (n,)."""
-        place = 0 if feature.field is None else self._place[feature.field]
-        return self._sums[:, feature.length, place]
 
 
 _STATISTICS: dict[str, Callable[[Summary], np.ndarray]] = {

@@ -105,6 +105,30 @@ class Feature(NamedTuple):
         number, place = _RANK[statistic + in_length]
         return number, self.level or 0, place, self.length or 0
 
+    def name(
+        self,
+        lookbacks: Sequence[str],
+        half_lives: Sequence[str],
+        levels: Mapping[str, Sequence[str]],
+        period: str,
+    ) -> str:
+        """Return ``<field>[=<level>]_<statistic>[_<length>]``: "amount_sum_90D".
+
+        It is made of the texts of all lengths and levels. `period` is the name of the
+        time unit, "days" or "periods".
+        """
+        words = []
+        if self.field is not None:
+            words.append(str(self.field))
+            if self.level is not None:
+                level = levels[self.field][self.level]
+                words = [f"{self.field}={_SPECIAL.sub('_', level)}"]
+        special = {"active": f"active_{period}", "last_level": "last"}
+        words.append(special.get(self.statistic, self.statistic))
+        if self.length is not None:
+            words.append((half_lives if self.is_decayed else lookbacks)[self.length])
+        return "_".join(words)
+
 
 def all_features(
     numeric: Iterable[str],
@@ -183,54 +207,6 @@ def _in_each(
 
 
 def first_of(features: Sequence[Feature], most: int | None) -> list[Feature]:
-    """Keep the aggregates of highest priority, in their order.
-
-    Parameters
-    ----------
-    features : sequence of Feature
-        All aggregates.
-    most : int or None
-        Maximum number; None for all.
-
-    Returns
-    -------
-    list of Feature
-        At most `most` aggregates.
-    """
+    """Keep the `most` aggregates of highest priority, in their order; all for None."""
     by_rank = sorted(range(len(features)), key=lambda i: features[i].rank())
     return [features[i] for i in sorted(by_rank[:most])]
-
-
-class Labels(NamedTuple):
-    """The parts of the names of aggregates.
-
-    Parameters
-    ----------
-    lookbacks, half_lives : sequence of str
-        Names of lengths.
-    levels : mapping of str to sequence of str
-        Frequent levels of each categorical field.
-    period : {"days", "periods"}
-        Name of the time unit.
-    """
-
-    lookbacks: Sequence[str]
-    half_lives: Sequence[str]
-    levels: Mapping[str, Sequence[str]]
-    period: str
-
-    def name(self, feature: Feature) -> str:
-        """Return ``<field>[=<level>]_<statistic>[_<length>]``: "amount_sum_90D"."""
-        statistic, field, level, length = feature
-        words = [] if field is None else [str(field)]
-        if field is not None and level is not None:
-            words = [f"{field}={_SPECIAL.sub('_', self.levels[field][level])}"]
-        words.append(
-            {"active": f"active_{self.period}", "last_level": "last"}.get(
-                statistic, statistic
-            )
-        )
-        if length is not None:
-            lengths = self.half_lives if feature.is_decayed else self.lookbacks
-            words.append(lengths[length])
-        return "_".join(words)

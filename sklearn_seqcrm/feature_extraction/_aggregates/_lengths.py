@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,118 +67,84 @@ class SeenEvents(NamedTuple):
         return rows.cutoff[filled] - times[rows.start[filled]]
 
 
-class Rhythm(NamedTuple):
+class TypicalTimes(NamedTuple):
     """Typical interarrival time and tenure of training rows, in ticks."""
 
     interarrival: float
     tenure: float
 
     @classmethod
-    def learning(cls, n_between: int, n_tenures: int) -> Learning[Rhythm]:
+    def learning(cls, n_between: int, n_tenures: int) -> Learning[TypicalTimes]:
         """Learn the median interarrival time, and the 75% quantile of tenures.
 
         Each event counts once, however many rows see it. Events at the same time have
-        no interarrival time. NaN without any event.
-
-        Parameters
-        ----------
-        n_between, n_tenures : int
-            Number of interarrival times, and of tenures.
-
-        Yields
-        ------
-        Pass
-            Passes over `SeenEvents`.
-
-        Returns
-        -------
-        Rhythm
-            The two.
+        no interarrival time. NaN without any event. The passes are over `SeenEvents`
+        with these numbers of interarrival times and of tenures.
         """
         found = yield from in_step(
             {
-                "interarrival": _quantile(_interarrival_times, n_between, 0.5),
-                "tenure": _quantile(_tenures, n_tenures, _TENURE_QUANTILE),
+                "interarrival": _quantile(
+                    SeenEvents.interarrival_times, n_between, 0.5
+                ),
+                "tenure": _quantile(SeenEvents.tenures, n_tenures, _TENURE_QUANTILE),
             }
         )
         return cls(**found)
 
 
-def _interarrival_times(seen: SeenEvents) -> list[np.ndarray]:
-    return [seen.interarrival_times().astype("float64")]
-
-
-def _tenures(seen: SeenEvents) -> list[np.ndarray]:
-    return [seen.tenures().astype("float64")]
-
-
-def _quantile(numbers: Any, n: int, share: float) -> Learning[float]:
+def _quantile(
+    numbers: Callable[[SeenEvents], np.ndarray], n: int, share: float
+) -> Learning[float]:
     """Learn a quantile of `n` numbers; NaN if there are none."""
     if not n:
         return np.nan
     place = share * (n - 1)
     low = int(place)
-    below, above = yield from selection(numbers, n, [low, min(low + 1, n - 1)])
+    ranks = [low, min(low + 1, n - 1)]
+    below, above = yield from selection(partial(_in_one_block, numbers), n, ranks)
     return float(below + (place - low) * (above - below))
 
 
-def choose_unit(rhythm: Rhythm, clock: Clock) -> Any:
-    """Choose a day or 1, or a smaller unit if the tenure is less than ten of them.
+def _in_one_block(
+    numbers: Callable[[SeenEvents], np.ndarray], seen: SeenEvents
+) -> list[np.ndarray]:
+    return [numbers(seen).astype("float64")]
 
-    Parameters
-    ----------
-    rhythm : Rhythm
-        Of the training rows.
-    clock : Clock
-        Their clock.
 
-    Returns
-    -------
-    Timedelta, int or float
-        The unit.
-    """
+def choose_unit(typical: TypicalTimes, clock: Clock) -> Any:
+    """Choose a day or 1, or a smaller unit if the tenure is less than ten of them."""
     if clock.unit is None:
-        if not 0 < rhythm.tenure < _MIN_UNITS:
+        if not 0 < typical.tenure < _MIN_UNITS:
             return 1
-        power = int(np.floor(np.log10(rhythm.tenure / _MIN_UNITS)))
+        power = int(np.floor(np.log10(typical.tenure / _MIN_UNITS)))
         return 10.0**power if clock.dtype == "float64" else 1
     for unit in map(pd.Timedelta, _UNITS):
-        if not rhythm.tenure < _MIN_UNITS * clock.duration(unit, "time_unit"):
+        if not typical.tenure < _MIN_UNITS * clock.duration(unit, "time_unit"):
             return unit
     return pd.Timedelta(_UNITS[-1])
 
 
-def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
+def choose_lookbacks(typical: TypicalTimes, clock: Clock) -> list[Any]:
     """Choose round lengths between the typical interarrival time and tenure.
 
-    Parameters
-    ----------
-    rhythm : Rhythm
-        Of the training rows.
-    clock : Clock
-        Their clock.
-
-    Returns
-    -------
-    list of Timedelta, int or float
-        At most four, ascending: of more, the first, the last and two in between.
+    At most four, ascending: of more, the first, the last and two in between.
 
     Examples
     --------
-    >>> choose_lookbacks(Rhythm(interarrival=3, tenure=200), Clock("int64"))
+    >>> choose_lookbacks(TypicalTimes(interarrival=3, tenure=200), Clock("int64"))
     [3, 10, 30, 100]
     """
-    if not rhythm.interarrival <= rhythm.tenure:
+    if not typical.interarrival <= typical.tenure:
         return []
     lengths: list[Any] = [pd.Timedelta(text) for text in _ROUND_LENGTHS]
     if clock.unit is None:
-        lengths = _round_numbers(rhythm, whole=clock.dtype == "int64")
+        lengths = _round_numbers(typical, whole=clock.dtype == "int64")
     ticks = [clock.duration(length, "lookbacks") for length in lengths]
     suitable = [
         length
         for length, number in zip(lengths, ticks, strict=True)
         # The interarrival time is a difference of floats, and so rounded.
-        if rhythm.interarrival * (1 - 1e-9) <= number < rhythm.tenure
+        if typical.interarrival * (1 - 1e-9) <= number < typical.tenure
     ]
     if len(suitable) <= _MAX_LOOKBACKS:
         return suitable
@@ -184,9 +152,9 @@ def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
     return [suitable[place] for place in places]
 
 
-def _round_numbers(rhythm: Rhythm, whole: bool) -> list[Any]:
+def _round_numbers(typical: TypicalTimes, whole: bool) -> list[Any]:
     """Return 1, 3, 10, 30, ... from below the interarrival time to the tenure."""
-    first, last = np.log10([rhythm.interarrival, rhythm.tenure])
+    first, last = np.log10([typical.interarrival, typical.tenure])
     powers = range(int(np.floor(first)), int(np.ceil(last)) + 1)
     numbers = [digit * 10.0**power for power in powers for digit in (1, 3)]
     # One digit: 0.3 instead of 0.30000000000000004
@@ -195,17 +163,7 @@ def _round_numbers(rhythm: Rhythm, whole: bool) -> list[Any]:
 
 
 def label_of(length: Any) -> str:
-    """Return the text of a length of time in names of columns.
-
-    Parameters
-    ----------
-    length : Timedelta, str or number
-        What ``pd.Timedelta`` takes, or a plain number.
-
-    Returns
-    -------
-    str
-        The length in the largest unit that divides it.
+    """Return a length of time as text, in the largest unit that divides it.
 
     Examples
     --------

@@ -44,31 +44,15 @@ class Source(NamedTuple):
     merged_from: Kinds | None = None
 
     def find(self, log: RawLog, column: str) -> Values:
-        """Find the source in a log.
+        """Return the values in a log, that of the training rows or another one.
 
-        Parameters
-        ----------
-        log : RawLog
-            Log of training rows or of other rows.
-        column : str
-            Name of the history column, for errors.
-
-        Returns
-        -------
-        Values
-            Its values.
-
-        Raises
-        ------
-        ValueError
-            If the log lacks the field, although some of its kinds of events had it.
-        TypeError
-            If the type of the field differs.
+        `column` is the name of the history column, for errors. A ValueError is raised
+        if the log lacks the field, a TypeError if its type differs.
         """
-        found = _field(log, self.field, self.type, column, self.merged_from)
+        found = field_as_in_fit(log, self.field, self.type, column, self.merged_from)
         if self.kind is None or self.kind_field is None:
             return Values(found)
-        kinds = _field(log, self.kind_field, "categorical", column)
+        kinds = field_as_in_fit(log, self.kind_field, "categorical", column)
         return Values(found, kinds, self.kind)
 
 
@@ -102,14 +86,8 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
     """List the fields to aggregate; numbers are separated by kind of event.
 
     A mean over the spend of orders and of returns would have no meaning. Fields of
-    vectors are left out: their components mean nothing one by one.
-
-    Parameters
-    ----------
-    log : RawLog
-        A log with the fields of training; its events are not used.
-    occurring : collection of str
-        Kinds of the events that training rows see; others are left out.
+    vectors are left out: their components mean nothing one by one. So are kinds that
+    are not `occurring` among the events that training rows see.
 
     Returns
     -------
@@ -134,19 +112,9 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
 
 
 def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
-    """Count the events and the customers of each level that occurs.
+    """Count the events and the customers of each level that occurs, (n_levels, 2).
 
-    Parameters
-    ----------
-    column : Column of n_events
-        A categorical field.
-    customers : ndarray of shape (n_events,), int64
-        Codes of the customers, ascending.
-
-    Returns
-    -------
-    LevelCounts
-        With counts of shape (n_levels, 2): events, customers.
+    `customers` has the code of the customer of each event, ascending.
     """
     levels, known = column.categories, column.values >= 0
     assert levels is not None
@@ -161,21 +129,9 @@ def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
 
 
 def frequent_levels(found: LevelCounts, fewest: int, most: int) -> pd.Index:
-    """Choose the levels with the most events among those of enough customers.
+    """Choose at most `most` levels of `fewest` customers or more.
 
-    Parameters
-    ----------
-    found : LevelCounts
-        Result of `count_levels`.
-    fewest : int
-        Fewest customers of a level.
-    most : int
-        Maximum number of levels.
-
-    Returns
-    -------
-    Index
-        The most frequent first.
+    Those with the most events, the most frequent first.
     """
     counts, n_customers = found.counts.T
     # Stable: equally frequent levels keep the order of the categories.
@@ -184,19 +140,9 @@ def frequent_levels(found: LevelCounts, fewest: int, most: int) -> pd.Index:
 
 
 def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
-    """Return the position of each level of a log among the frequent levels.
+    """Return the position of each level of a log among the frequent levels of training.
 
-    Parameters
-    ----------
-    column : Column
-        A categorical field.
-    frequent : Index of shape (n_frequent,)
-        Levels of the training log.
-
-    Returns
-    -------
-    ndarray of shape (n_levels,), int64
-        Positions; ``n_frequent`` for a level that is not frequent.
+    Shape (n_levels,); ``len(frequent)`` for a level that is not frequent.
     """
     assert column.categories is not None
     places = np.full(len(column.categories), len(frequent))
@@ -207,12 +153,13 @@ def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
     return places
 
 
-def _field(
+def field_as_in_fit(
     log: RawLog, field: str, wanted: str, column: str, merged_from: Kinds | None = None
 ) -> Column:
     """Return a field of a log; raise an error if its type differs from training.
 
-    It is missing in a log that was merged without the kinds of events that have it.
+    A field without a value has any type. All values are missing in a log that was
+    merged without the kinds of events that have the field.
     """
     if field in log.fields:
         found = log.column(field)
