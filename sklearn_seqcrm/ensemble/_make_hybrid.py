@@ -145,11 +145,11 @@ def make_hybrid(
     Trees of a network with an `exposure` are fitted on rates, and trees of a `y` of
     several labels on each label; see `HybridRegressor` and `HybridClassifier`.
 
-    The default trees have 5 leaves, a learning rate of 0.05 and three tenths of the
-    columns at each split. Rows of one customer are similar, so that the defaults of
-    scikit-learn overfit a few hundred customers. Small trees were better on both tasks
-    that were measured, one with 300 to 2,400 customers and one with 300 to 1,000. With
-    many more customers, raise ``boosting__estimator__max_leaf_nodes``.
+    The default trees are those of scikit-learn with a learning rate of 0.05 and three
+    tenths of the columns at each split. Rows of one customer are similar, so that the
+    defaults of scikit-learn overfit a few hundred customers. With
+    ``max_leaf_nodes="auto"``, trees have a leaf for each 1,500 training rows, but at
+    least 5 and at most 15. Trees of survival models have 5.
 
     `HistoryAggregator` returns text as categorical columns. It merges the rarest
     categories of a column with more than 255, the limit of scikit-learn's

@@ -45,7 +45,7 @@ def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     """
     if reads_raw(boosting):
         return boosting
-    boosting = or_small_trees(boosting, task != "regression")
+    boosting = or_small_trees(boosting, task)
     if task == "survival" and is_classifier(boosting):
         boosting = DiscreteTimeSurvival(boosting, bins=bins_of(lstm))
     features = HistoryAggregator(max_categories=_category_limit(boosting))

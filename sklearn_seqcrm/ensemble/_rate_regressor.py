@@ -214,7 +214,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None, with a seed."""
         if self.regressor is None:
-            return or_small_trees(None, False).set_params(random_state=0)
+            return or_small_trees(None, "regression").set_params(random_state=0)
         return self.regressor
 
     def _table(self, X: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn import config_context
@@ -26,13 +26,15 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def or_small_trees(
-    estimator: Any, classify: bool, leaves: int | Literal["auto"] = "auto"
-) -> Any:
-    """Return an estimator as it is, for None boosted trees that take weights."""
+def or_small_trees(estimator: Any, task: str) -> Any:
+    """Return an estimator as it is, for None boosted trees that take weights.
+
+    Survival models fit them on person-periods, of which a row of X has many.
+    """
     if estimator is not None:
         return estimator
-    kind = SmallTreesClassifier if classify else SmallTreesRegressor
+    kind = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
+    leaves = _FEWEST_LEAVES if task == "survival" else "auto"
     return weighted(kind(**_SETTINGS, max_leaf_nodes=leaves))
 
 
@@ -45,6 +47,7 @@ def weighted(estimator: Any) -> Any:
 class _LeavesByRowsMixin:
     """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15."""
 
+    max_leaf_nodes: Any
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -62,7 +65,7 @@ class _LeavesByRowsMixin:
             leaves = _num_samples(X) // _ROWS_PER_LEAF
             self.max_leaf_nodes = int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))
         try:
-            return super().fit(X, y, sample_weight)
+            return super().fit(X, y, sample_weight)  # type: ignore[misc]
         finally:
             self.max_leaf_nodes = given
 

@@ -351,7 +351,7 @@ def test_parts_by_default_and_as_given():
         for name, part in (("lstm", model.lstm), ("boosting", model.boosting))
     }
     assert steps["lstm"] == ["HistoryEncoder", "StaticsTransformer", "LSTMRegressor"]
-    assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
+    assert steps["boosting"] == ["HistoryAggregator", "SmallTreesRegressor"]
     given = HistGradientBoostingClassifier()
     assert make_hybrid(boosting=given).boosting[-1].max_leaf_nodes == 31
     own = Pipeline([("mine", given)])

@@ -264,7 +264,7 @@ def automatic_batch_size(
 
     Early stopping (`stops_early`) counts epochs. With one row per customer and few
     customers, an epoch of large batches has so few steps that training stops before it
-    has learned anything: "Small batches with few rows" in ``docs/defaults_training.md``.
+    has learned anything, see ``docs/defaults_training.md``.
     """
     n_rows = len(data)
     of_sequences = _SEQUENCES_IN_BATCH
@@ -290,9 +290,9 @@ def automatic_n_networks(data: RowData, share: bool) -> int:
     Predictions from few rows depend on the seed, and with the default sizes their
     training takes seconds. The rule counts what an epoch computes instead of the time:
     the same rows have the same ensemble on every machine. Figures: "Several networks"
-    in ``docs/defaults_training.md``. The ensemble has up to 5 networks: as many as together have
-    at most 200,000 rows and steps of the recurrent cell in an epoch. With `share`, rows
-    that see the same first steps share a sequence.
+    in ``docs/defaults_training.md``. The ensemble has up to 5 networks: as many as
+    together have at most 200,000 rows and steps of the recurrent cell in an epoch. With
+    `share`, rows that see the same first steps share a sequence.
     """
     size = len(data)
     # More rows have one network, whatever their steps, which take seconds to count.

@@ -11,8 +11,8 @@ _COUNTS = {"n_events", "n_events_decayed", "n_events_now", "active", "n_levels"}
 _COUNTS |= {"sum", "decayed_sum", "n_moments"}
 
 # Statistics of moments, each as the statistic of a log with one event per moment, whose
-# numbers are the sums over the moment. Chosen forward in time among the training rows
-# of invoices and groceries by line, see docs/defaults.md. Rejected there: number of
+# numbers are the sums over the moment. Chosen forward in time among training rows of
+# invoices and groceries by line, see docs/defaults_trees.md. Rejected there: number of
 # events per moment, standard deviation and extremes of sums, means of sums in
 # lookbacks, and interarrival times of moments beside those of active days.
 _OF_MOMENTS = {
