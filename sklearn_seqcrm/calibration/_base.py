@@ -20,8 +20,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns import (
     Table,
+    connected_note,
     customers_of,
     cutoffs_of,
+    n_history_columns,
     split_customers,
     warn_other_order,
     with_attrs_of,
@@ -195,8 +197,8 @@ class BaseConformal(BaseEstimator, ABC):
                 raise ValueError(
                     f"{type(self).__name__} calibrates on customers that the estimator "
                     "was not fitted on, and all rows belong to 1 customer (n_samples="
-                    f"{len(y)}). Pass rows of more customers, a cv, or a "
-                    "FrozenEstimator."
+                    f"{len(y)}){connected_note(n_history_columns(X))}. Pass rows of "
+                    "more customers, a cv, or a FrozenEstimator."
                 )
             # Customers, not rows: rows of a training customer would be predicted too
             # well, and the threshold would be too low for new customers.

@@ -409,6 +409,9 @@ def test_errors(shop):
     one = X[X["customer_id"] == X["customer_id"].iloc[0]]
     with pytest.raises(ValueError, match=r"all rows belong to 1 customer"):
         ConformalRegressor(base).fit(one, y[one.index])
+    of_shop = X.assign(shop=X["history"].iloc[np.zeros(len(X), int)].array)
+    with pytest.raises(ValueError, match=r"1 customer .* in any of their 2 history"):
+        ConformalRegressor(base).fit(of_shop, y)
     with pytest.raises(ValueError, match=r"(?s)cv must make one split.* makes 3"):
         ConformalRegressor(base, cv=GroupShuffleSplit(3)).fit(X, y)
     with pytest.raises(ValueError, match="makes 5"):  # and no warning of groups

@@ -399,6 +399,13 @@ def test_a_list_of_one_event_is_a_table_of_one():
         assert_array_equal(scorer._streams["history"].states.records["count"][:1], [1])
 
 
+@pytest.mark.parametrize("event", [EVENTS[:1], [as_event(EVENTS.iloc[0])], "view"])
+def test_score_one_takes_a_single_event(event):
+    message = f"An event is a dict of its columns; got {type(event).__name__}"
+    with pytest.raises(TypeError, match=message):
+        new_scorer().score_one("c1", event, as_event(PEOPLE.iloc[1]), AFTER)
+
+
 @pytest.mark.parametrize("one", [False, True])
 def test_late_events(one):
     first, last = EVENTS.iloc[:50], EVENTS.iloc[50:]

@@ -91,6 +91,11 @@ class SingleCustomerScorer:
         tick: Any = None
         values: dict[str, Any] = {}
         if stream is not None and event is not None:
+            if not isinstance(event, Mapping | pd.Series):
+                raise TypeError(
+                    f"An event is a dict of its columns; got {type(event).__name__}. "
+                    "update takes tables and lists of events."
+                )
             _refuse_other_customer(event, stream, ids[stream.name])
             tick, values = self._read_event(event, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
