@@ -133,6 +133,22 @@ def refuse_no_target(estimator: Any, y: Any) -> None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
 
 
+def refuse_no_estimator(part: Any, owner: str, role: str) -> None:
+    """Raise a TypeError if a part of a meta-estimator is a class or no estimator.
+
+    `owner` and `role` are the name of the meta-estimator, and of its parameter.
+    """
+    if isinstance(part, type):
+        raise TypeError(
+            f"{owner}({role}=...) needs an instance of an estimator; got the class "
+            f"{part.__name__}. Write {part.__name__}()."
+        )
+    if not hasattr(part, "get_params"):
+        raise TypeError(
+            f"{owner}({role}=...) needs an estimator with get_params; got {part!r}."
+        )
+
+
 def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     """Raise a TypeError if a part of a meta-estimator cannot fit its targets.
 
@@ -148,15 +164,7 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     owner, role : str
         Name of the meta-estimator, and of its parameter, for the error.
     """
-    if isinstance(part, type):
-        raise TypeError(
-            f"{owner}({role}=...) needs an instance of an estimator; got the class "
-            f"{part.__name__}. Write {part.__name__}()."
-        )
-    if not hasattr(part, "get_params"):
-        raise TypeError(
-            f"{owner}({role}=...) needs an estimator with get_params; got {part!r}."
-        )
+    refuse_no_estimator(part, owner, role)
     last = part.steps[-1][1] if isinstance(part, Pipeline) else part
     name = type(last).__name__
     if task == "classification" and not hasattr(part, "predict_proba"):

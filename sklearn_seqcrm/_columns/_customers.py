@@ -165,7 +165,7 @@ def customer_hashes(array: HistoryArray) -> np.ndarray:
 
 
 def split_customers(
-    customers: np.ndarray, fraction: float, random_state: Any
+    customers: np.ndarray, parameter: str, fraction: float, random_state: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a random part of the customers, each with all rows.
 
@@ -191,8 +191,8 @@ def split_customers(
     n_customers = len(np.unique(customers))
     if math.ceil(fraction * n_customers) >= n_customers:
         raise ValueError(
-            f"Setting aside {fraction:g} of {n_customers} customers leaves none to fit "
-            "on; choose a smaller fraction."
+            f"{parameter}={fraction:g} of {n_customers} customers leaves none to fit "
+            "on; choose a smaller one."
         )
     # Rows of one customer are dependent: all are on one side.
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)

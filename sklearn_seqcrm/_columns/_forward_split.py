@@ -205,16 +205,15 @@ def _refuse_too_few(split: ForwardSplit, customers: np.ndarray, n_columns: int) 
             "the latest cutoffs; rows at earlier cutoffs or a shorter horizon would "
             "leave more"
         )
-    _, counts = np.unique(customers[split.valid], return_counts=True)
-    n_customers, who = len(counts), "customers have rows"
-    # Customers who share a shop are one if the shop has a history as well. A group with
-    # most of the rows is then no single customer, and rows are counted.
-    if n_columns > 1 and 2 * counts.max() > counts.sum():
-        n_customers, who = int(counts.sum()), "rows are"
-    if n_customers < _FEWEST_CUSTOMERS:
+    # All customers of a shop have one number if the shop has a history as well: with
+    # several history columns, rows are counted.
+    n_valid, who = len(split.valid), "rows are"
+    if n_columns == 1:
+        n_valid, who = len(np.unique(customers[split.valid])), "customers have rows"
+    if n_valid < _FEWEST_CUSTOMERS:
         raise NoForwardSplitError(
-            f"only {n_customers} {who} at the latest cutoffs, from {split.since} on, "
-            f"and {_FEWEST_CUSTOMERS} are needed"
+            f"only {n_valid} {who} at the latest cutoffs, from {split.since} on, and "
+            f"{_FEWEST_CUSTOMERS} are needed"
         )
 
 

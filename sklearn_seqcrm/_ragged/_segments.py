@@ -95,7 +95,7 @@ def segment_numbers(offsets: np.ndarray) -> np.ndarray:
 
 
 def inverse_permutation(order: np.ndarray) -> np.ndarray:
-    """Return the new position of each element, where ``order[i]`` moves to ``i``, (n,).
+    """Return the new positions of n elements, of which ``order[i]`` moves to ``i``.
 
     Examples
     --------
@@ -396,7 +396,7 @@ def visible_events(rows: Views) -> np.ndarray:
 def visible_interarrival_times(
     offsets: np.ndarray, index: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Return the times between successive visible events of a customer, (n_gaps,).
+    """Return the times between successive visible events of each customer.
 
     Parameters
     ----------

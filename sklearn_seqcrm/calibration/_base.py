@@ -202,7 +202,9 @@ class BaseConformal(BaseEstimator, ABC):
                 )
             # Customers, not rows: rows of a training customer would be predicted too
             # well, and the threshold would be too low for new customers.
-            return split_customers(customers, self.calibration_fraction, rng)
+            return split_customers(
+                customers, "calibration_fraction", self.calibration_fraction, rng
+            )
         folds = split_by(check_cv(self.cv), X, y, customers)
         if len(folds) != 1:
             raise ValueError(

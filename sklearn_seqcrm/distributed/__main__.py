@@ -1,4 +1,4 @@
-"""A rank of `fit_on_ranks`, started with the folder of the task."""
+"""A rank of `fit_on_ranks`, which torchrun starts with the folder of the task."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Start ranks on this machine, and return what they fitted.
+"""Start ranks on this machine by torchrun, and return what they fitted.
 
 A folder carries what the processes exchange beside their messages::
 
@@ -6,14 +6,14 @@ A folder carries what the processes exchange beside their messages::
     result.pkl      the fitted estimator, from rank 0
     error-<r>.pkl   an exception of rank r, after which no restart helps
     warnings-<r>.pkl  what rank r warned of
-    messages.txt    what the ranks wrote to stderr
-    group           where they meet
+    messages.txt    what the launcher and the ranks wrote to stderr
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,8 +60,9 @@ def fit_on_ranks(
 ) -> Any:
     """Fit an estimator by several processes of this machine.
 
-    If one is lost, all are started again, and training continues after the last epoch
-    that was complete. On several machines, start `run_rank` in each process instead.
+    The processes are started by ``torchrun``. If one is lost, all are started again,
+    and training continues after the last epoch that was complete. On several machines,
+    start `run_rank` in each process instead.
 
     Parameters
     ----------
@@ -140,68 +141,81 @@ def fit_on_ranks(
         }
         (folder / "task.pkl").write_bytes(dumps(task))
         n_threads = n_threads or max(1, cpu_count() // n_ranks)
-        result = folder / "result.pkl"
+        # Not by the launcher, whose restarts torch 2.3 refuses (RendezvousClosedError).
         for _ in range(1 + max_restarts):
-            lost = _run_ranks(folder, n_ranks, n_threads)
-            if any(folder.glob("error-*.pkl")) or result.exists():
+            code = _launch(folder, n_ranks, n_threads)
+            if any(folder.glob("error-*.pkl")) or (folder / "result.pkl").exists():
                 break
         _raise_error(folder)
-        if not result.exists():
+        if not (folder / "result.pkl").exists():
             written = (folder / "messages.txt").read_text(errors="replace")
+            what = "Ranks were lost"
+            if code < 0:  # of the launcher, which ends with 1 if a rank was killed
+                what = f"The launcher of the ranks was killed (signal {-code})"
             raise RuntimeError(
-                f"Ranks were lost ({lost}), and max_restarts={max_restarts} allows no "
-                f"further start. The end of the messages:\n{written[-_SHOWN:]}"
+                f"{what}, and max_restarts={max_restarts} allows no further start. The "
+                f"end of the messages:\n{written[-_SHOWN:]}"
             )
         _repeat_warnings(folder)
-        return pickle.loads(result.read_bytes())
+        return pickle.loads((folder / "result.pkl").read_bytes())
 
 
-def _run_ranks(folder: Path, n_ranks: int, n_threads: int) -> str:
-    """Run the ranks until they end, one is lost, or there is an error.
+def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
+    """Run the ranks until there is a result, an error, or no rank any more.
 
-    Returns which ranks ended by themselves, and how.
+    Returns the exit code of the launcher, negative if a signal ended it.
     """
-    (folder / "group").unlink(missing_ok=True)  # of an earlier start
-    output, end_of_ranks = os.pipe()
-    printing = threading.Thread(target=_print_all, args=[output], daemon=True)
-    printing.start()
-    ranks: list[subprocess.Popen[bytes]] = []
-    n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN
-    try:
-        with (folder / "messages.txt").open("wb") as messages:
-            for rank in range(n_ranks):
-                one = subprocess.Popen(
-                    [sys.executable, "-m", "sklearn_seqcrm.distributed", str(folder)],
-                    stdout=end_of_ranks,
-                    stderr=messages,
-                    env=_environment(rank, n_ranks, n_threads),
-                )
-                ranks.append(one)
-        codes: list[int | None] = [None]
-        while None in codes and not any(codes) and n_checks > 0:
-            if any(folder.glob("error-*.pkl")):
-                break
-            n_checks -= (folder / "result.pkl").exists()
-            time.sleep(_SECONDS_BETWEEN)
-            codes = [one.poll() for one in ranks]
-    finally:
-        # Also after a KeyboardInterrupt.
-        os.close(end_of_ranks)
-        for one in ranks:
-            one.kill()
-            one.wait()
-        printing.join(_SECONDS_TO_PRINT)
-    ended = [(rank, code) for rank, code in enumerate(codes) if code is not None]
-    return ", ".join(f"rank {rank} ended with exit code {code}" for rank, code in ended)
+    with (folder / "messages.txt").open("wb") as messages:
+        launcher = subprocess.Popen(
+            _command(folder, n_ranks),
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            env=_environment(n_threads),
+            text=True,
+            errors="replace",
+        )
+        printing = threading.Thread(target=_print_all, args=[launcher], daemon=True)
+        printing.start()
+        n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN
+        try:
+            while launcher.poll() is None and n_checks > 0:
+                if any(folder.glob("error-*.pkl")):
+                    break
+                n_checks -= (folder / "result.pkl").exists()
+                time.sleep(_SECONDS_BETWEEN)
+        finally:
+            # Also after a KeyboardInterrupt. The launcher ends the ranks.
+            if launcher.poll() is None:
+                launcher.send_signal(signal.SIGTERM)
+            code = launcher.wait()
+            printing.join(_SECONDS_TO_PRINT)
+    return code
 
 
-def _environment(rank: int, n_ranks: int, n_threads: int) -> dict[str, str]:
-    """Return the environment variables of a rank, named as by torchrun."""
+def _command(folder: Path, n_ranks: int) -> list[str]:
+    """Return the command that starts the launcher of torch."""
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        # A free port of this machine.
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0",
+        "--local-addr=127.0.0.1",
+        "--nnodes=1",
+        f"--nproc-per-node={n_ranks}",
+        "--max-restarts=0",
+        "--monitor-interval=0.2",
+        "-m",
+        "sklearn_seqcrm.distributed",
+        str(folder),
+    ]
+
+
+def _environment(n_threads: int) -> dict[str, str]:
+    """Return the environment variables of the launcher and its ranks."""
     return {
         **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(n_ranks),
         "OMP_NUM_THREADS": str(n_threads),
         "PYTHONUNBUFFERED": "1",  # messages of verbose=1 appear at once
         # Ranks can import the modules that this process can.
@@ -209,9 +223,10 @@ def _environment(rank: int, n_ranks: int, n_threads: int) -> dict[str, str]:
     }
 
 
-def _print_all(output: int) -> None:
+def _print_all(launcher: subprocess.Popen[str]) -> None:
     """Print the output of ranks: a notebook does not show that of processes."""
-    with open(output, errors="replace") as lines:
+    assert launcher.stdout is not None
+    with launcher.stdout as lines:
         for line in lines:
             print(line, end="", flush=True)
 
@@ -257,28 +272,27 @@ def _is_lost_peer(error: Exception) -> bool:
 
 
 def main(folder: Path) -> None:
-    """Run a rank, whose number is in the environment."""
+    """Run a rank; torchrun has set its number in the environment."""
     task = pickle.loads((folder / "task.pkl").read_bytes())
-    threading.Thread(target=_end_with, args=[task["caller"]], daemon=True).start()
-    names = "RANK", "WORLD_SIZE", "OMP_NUM_THREADS"
-    rank, n_ranks, n_threads = (int(os.environ[name]) for name in names)
-    torch.set_num_threads(n_threads)
-    meet = f"file://{folder / 'group'}"
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    of_this = task["caller"], os.getppid()
+    threading.Thread(target=_end_with, args=of_this, daemon=True).start()
+    rank = os.environ["RANK"]
     with (
         warnings.catch_warnings(record=True) as warned,
-        joined_group(task["backend"], task["timeout"], meet, rank, n_ranks),
-        # Within the group: as soon as this rank leaves, the caller may end it.
+        joined_group(task["backend"], task["timeout"]),
+        # Within the group: as soon as this rank leaves, the launcher may end it.
         _reported_errors(folder, rank),
     ):
         fitted = load_and_fit(task["estimator"], task["load"], task["checkpoint"])
     found = [(one.category, str(one.message)) for one in warned]
     _write(folder, f"warnings-{rank}.pkl", found)
-    if rank == 0:
+    if rank == "0":
         _write(folder, "result.pkl", fitted)
 
 
 @contextmanager
-def _reported_errors(folder: Path, rank: int) -> Iterator[None]:
+def _reported_errors(folder: Path, rank: str) -> Iterator[None]:
     """Write an exception into the folder, unless another rank was lost."""
     try:
         yield
@@ -290,8 +304,13 @@ def _reported_errors(folder: Path, rank: int) -> Iterator[None]:
         raise
 
 
-def _end_with(caller: int) -> None:
-    """End this process when the one that started it was killed."""
-    while os.getppid() == caller:
+def _end_with(caller: int, launcher: int) -> None:
+    """End this process when its launcher or the caller of it was killed."""
+    while os.name == "posix":
+        try:
+            os.kill(caller, 0)  # sends nothing
+        except ProcessLookupError:
+            os._exit(1)
+        if os.getppid() != launcher:
+            os._exit(1)
         time.sleep(1)
-    os._exit(1)

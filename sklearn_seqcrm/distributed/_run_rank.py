@@ -68,9 +68,9 @@ def run_rank(
     Raises
     ------
     TypeError, ValueError
-        As `fit_rank`; if `load` returns something else, `backend` or `timeout` is none
-        of these, or there is no GPU for ``"nccl"``. An error of `load` on one rank is
-        raised on all.
+        As `fit_rank`; if `load` returns something else, a parameter is none of these,
+        or there is no GPU for ``"nccl"``. An error of `load` on one rank is raised on
+        all.
     RuntimeError
         If another rank is lost, or sends nothing within `timeout`.
 

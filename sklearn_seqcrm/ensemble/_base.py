@@ -50,6 +50,8 @@ from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 from sklearn_seqcrm.neural_network import BaseLSTM, FirstTraining
 
 NAMES = ("lstm", "boosting")
+# With fewer groups of connected rows, a warning says that weights depend on chance.
+_FEW_GROUPS = 50
 
 
 class _Rows(NamedTuple):
@@ -399,7 +401,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         n_columns = n_history_columns(rows.X)
         others = "splits" + " or 'latest'" * self._learns_at_latest
         if isinstance(self.cv, Integral):
-            way_out = f"use a smaller cv or more rows, or pass {others} as cv"
+            way_out = f"use more rows or a smaller cv, or pass {others} as cv"
             refuse_few_customers(codes, int(self.cv), n_columns, way_out)
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
             splits = splitter.split(codes, groups=codes)
@@ -407,19 +409,21 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # A splitter sees all rows: an iterable of splits counts them.
             used = np.arange(len(rows.y))
             splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
-        elif len(found) > 1:
-            # Not the latest cutoff: one cutoff of 300 customers gave the network, which
-            # was trained without the latest rows there, weights of 0 and 0.1 where
-            # 0.5 was best. Customers gave 0.5 and 0.6.
-            splits = [split_customers(codes, self.validation_fraction, seed)]
-        elif n_columns > 1:
-            warnings.warn(
-                "No customers can be held out to learn the weights"
-                f"{connected_note(n_columns)}. Both are one half; pass {others} as cv, "
-                "or a number as lstm_weight.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
-            )
+        else:
+            if n_columns > 1 and len(found) < _FEW_GROUPS:
+                warnings.warn(
+                    f"The weights are learned on few customers, a part of {len(found)}"
+                    f"{connected_note(n_columns)}. Pass {others} as cv, or a number as "
+                    "lstm_weight. With one customer, both weights are one half.",
+                    UserWarning,
+                    stacklevel=user_stacklevel(),
+                )
+            if len(found) > 1:
+                # Not the latest cutoff: one cutoff of 300 customers gave the network,
+                # which was trained without the latest rows there, weights of 0 and 0.1
+                # where 0.5 was best. Customers gave 0.5 and 0.6.
+                fraction = "validation_fraction", self.validation_fraction
+                splits = [split_customers(codes, *fraction, seed)]
         for train, test in splits:
             train, test = used[train], used[test]  # positions, also of masks
             yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]

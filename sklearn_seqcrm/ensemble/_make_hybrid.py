@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
-from sklearn_seqcrm._sklearn_compat import refuse_other_task, unwrapped
+from sklearn_seqcrm._sklearn_compat import refuse_no_estimator, unwrapped
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
@@ -145,11 +145,11 @@ def make_hybrid(
     Trees of a network with an `exposure` are fitted on rates, and trees of a `y` of
     several labels on each label; see `HybridRegressor` and `HybridClassifier`.
 
-    The default trees are those of scikit-learn with a learning rate of 0.05 and three
-    tenths of the columns at each split. Rows of one customer are similar, so that the
-    defaults of scikit-learn overfit a few hundred customers. With
-    ``max_leaf_nodes="auto"``, trees have a leaf for each 1,500 training rows, but at
-    least 5 and at most 15. Trees of survival models have 5.
+    The default trees have a learning rate of 0.05 and three tenths of the columns at
+    each split. Rows of one customer are similar, so that the defaults of scikit-learn
+    overfit a few hundred customers. Their class, a subclass of histogram-based gradient
+    boosting of scikit-learn, also accepts ``max_leaf_nodes="auto"``: a leaf for each
+    1,500 training rows, but at least 5 and at most 15. Trees of survival models have 5.
 
     `HistoryAggregator` returns text as categorical columns. It merges the rarest
     categories of a column with more than 255, the limit of scikit-learn's
@@ -193,8 +193,7 @@ def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
     tasks = {"task": task} if task else {}
     for name, part in (("lstm", lstm), ("boosting", boosting)):
         if part is not None:
-            # With no task of it: any estimator will do.
-            refuse_other_task(part, "survival", "make_hybrid", name)
+            refuse_no_estimator(part, "make_hybrid", name)
             tasks[name] = _task_of_part(name, part)
     if not tasks:
         raise ValueError(

@@ -31,7 +31,7 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.ensemble._small_trees import or_small_trees
+from sklearn_seqcrm.ensemble._small_trees import or_default_trees
 from sklearn_seqcrm.ensemble._unwrap import loss_of
 
 
@@ -150,8 +150,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         if sample_weight is not None or self.exposure is not None:
             weight = read_sample_weight(sample_weight, X)
         validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
-        if self.exposure is not None:
-            # The exposure of a row of weight 0 may be 0, and has no influence.
+        if weight is not None:
+            # Rows of weight 0 have no influence, and their exposure may be 0.
             used = np.flatnonzero(weight)
             X, y = safe_indexing(X, used), safe_indexing(y, used)
             targets, weight = targets[used], weight[used]
@@ -214,7 +214,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None, with a seed."""
         if self.regressor is None:
-            return or_small_trees(None, "regression").set_params(random_state=0)
+            return or_default_trees(None, "regression").set_params(random_state=0)
         return self.regressor
 
     def _table(self, X: Any) -> Any:

@@ -26,10 +26,11 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def or_small_trees(estimator: Any, task: str) -> Any:
+def or_default_trees(estimator: Any, task: str) -> Any:
     """Return an estimator as it is, for None boosted trees that take weights.
 
-    Survival models fit them on person-periods, of which a row of X has many.
+    Trees of survival models keep 5 leaves: their rows are person-periods, of which each
+    row of X has many.
     """
     if estimator is not None:
         return estimator
@@ -45,7 +46,10 @@ def weighted(estimator: Any) -> Any:
 
 
 class _LeavesByRowsMixin:
-    """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15."""
+    """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15.
+
+    The validation rows that `fit` of newer versions accepts are not supported.
+    """
 
     max_leaf_nodes: Any
     _parameter_constraints: ClassVar[dict[str, list[Any]]]

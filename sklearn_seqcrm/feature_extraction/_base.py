@@ -37,6 +37,9 @@ class BaseHistoryFeatures(
 
     remainder: str
     max_categories: int | None
+    # Parameters of HistoryAggregator only.
+    min_rows: int = 1
+    keep_histories: bool = False
     static_columns_: list[Any]
     categories_: dict[Any, pd.CategoricalDtype]
 
@@ -153,8 +156,7 @@ class BaseHistoryFeatures(
 
     def _keep_known(self, name: Any, n_known: pd.Series, n_rows: int) -> np.ndarray:
         """Drop features that too few rows have; return which are kept."""
-        # A parameter of HistoryAggregator only.
-        least = min(getattr(self, "min_rows", 1), n_rows)
+        least = min(self.min_rows, n_rows)
         kept = (n_known >= least).to_numpy()
         self._keep(name, kept)
         return kept
@@ -237,7 +239,7 @@ class BaseHistoryFeatures(
 
     @property
     def _keeps_histories(self) -> bool:
-        return getattr(self, "keep_histories", False)
+        return self.keep_histories
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Join histories, features and statics under the names of the output."""

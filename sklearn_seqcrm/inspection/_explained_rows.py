@@ -64,8 +64,8 @@ def row_position(row: int, n_rows: int) -> int:
 def single_row(X: Any, row: int, caller: str) -> tuple[int, pd.DataFrame]:
     """Return the position of a row of X, from the start, and a table of this row.
 
-    Raises errors of `row_position`, and of tables that have no histories or no rows,
-    which name the class `caller`.
+    Raises errors of `row_position`, and of tables without histories or without rows;
+    `caller` is the name of the class in the last one.
     """
     frame = Table.of(X).refuse_no_rows(caller).frame
     position = row_position(row, len(frame))

@@ -241,7 +241,9 @@ def compare_models(
     if isinstance(cv, Integral):
         is_given = history is not None or groups is not None
         n_columns = 1 if is_given else n_history_columns(data.X)
-        way_out = "use a smaller cv, or name customers by history= or groups="
+        way_out = "use more rows or a smaller cv"
+        if n_columns > 1:
+            way_out += ", or name customers by history= or groups="
         refuse_few_customers(customers, int(cv), n_columns, way_out)
     splits = _folds(cv, data.X, data.y, customers)
     # CutoffSplit itself warns if its horizon is shorter than that of `y`.

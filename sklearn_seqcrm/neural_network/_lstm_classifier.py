@@ -218,11 +218,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     rows are the most like those to come. Customers are set aside if all rows have one
     cutoff, less than three tenths of the rows are left to learn from, they lack a class
     (unless `warm_start` continues a training), or fewer than 50 customers have rows at
-    the latest cutoffs, or 50 rows, if most are connected by a history column of other
-    keys, such as shops; `validation_` has the reason. ``class_weight="balanced"``, like
-    the scales of targets in `LSTMRegressor` and the bins of `LSTMSurvival`, is learned
-    from the labels of all rows once, so that the first training uses these totals of
-    labels that were unknown at its validation cutoff.
+    the latest cutoffs (fewer than 50 rows, if there are several history columns, such
+    as those of shops, which connect customers); `validation_` has the reason.
+    ``class_weight="balanced"``, like the scales of targets in `LSTMRegressor` and the
+    bins of `LSTMSurvival`, is learned from the labels of all rows once, so that the
+    first training uses these totals of labels that were unknown at its validation
+    cutoff.
 
     With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
     new. Events must be encoded as for the event model, because weights for other levels

@@ -140,14 +140,13 @@ class ValidationMixin:
     ) -> None:
         """Add the numbers of rows to `validation_`."""
         n_valid = 0 if valid is None else len(valid)
+        is_first = "n_train" not in self.validation_  # of several networks
         if valid is not None and self.validation_["by"] is None:
             self.validation_["by"] = "customers"
-        elif valid is None and self.early_stopping == "auto":
-            few = "too few customers to set some aside"
-            few += connected_note(len(data.sources))
-            reason = self.validation_["reason"]  # against a split forward in time
-            if not reason.endswith(few):  # as the network before has set it
-                self.validation_["reason"] = f"{reason}, and {few}"
+        elif valid is None and self.early_stopping == "auto" and is_first:
+            # The reason so far is that against a split forward in time.
+            self.validation_["reason"] += ", and too few customers to set some aside"
+            self.validation_["reason"] += connected_note(len(data.sources))
         self.validation_ |= {
             "n_train": len(data),
             "n_valid": n_valid,

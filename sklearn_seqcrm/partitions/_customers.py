@@ -41,13 +41,14 @@ def refuse_shared_customers(
         return
     where = part[again[0] : again[0] + 2].tolist()
     found = list(engine.collect(partial(_customers_of, options, where, every[again])))
-    one, other = (found[number] for number in where)
-    shared = [customer for customer in one if customer in set(other)]
+    one, other = found[where[0]], set(found[where[1]])
+    shared = [customer for customer in one if customer in other]
     if not shared:
         return  # two ids of one hash
+    n_shared = len(np.unique(every[again]))
     raise ValueError(
         f"The customer {shared[0]!r} has events in the partitions {where[0]} and "
-        f"{where[1]}, and {len(again)} customers have events in several partitions. "
+        f"{where[1]}, and {n_shared} customers have events in several partitions. "
         "All events of a customer must be in one partition: shuffle by customer first."
     )
 

@@ -127,7 +127,7 @@ def test_equal_ids_of_other_types_are_one_customer(case):
 
 def test_customers_are_held_out_with_all_rows():
     customers = np.array([7, 3, 3, 5, 7, 9, 3, 1])
-    train, aside = split_customers(customers, 0.25, 0)
+    train, aside = split_customers(customers, "share", 0.25, 0)
     assert_array_equal(np.sort([*train, *aside]), np.arange(8))
     assert len(set(customers[aside])) == 2  # 1.25, rounded up
     assert not set(customers[aside]) & set(customers[train])
@@ -138,8 +138,8 @@ def test_some_customers_are_left_to_fit_on(fraction, n_aside):
     """Of four customers, 0.76 is more than three, which are rounded up to four."""
     customers = np.repeat(np.arange(4), 2)
     if n_aside is None:
-        says = "0.76 of 4 customers leaves none to fit on; choose a smaller fraction"
-        with pytest.raises(ValueError, match=says):
-            split_customers(customers, fraction, 0)
+        with pytest.raises(ValueError, match=r"share=0.76 of 4 customers leaves none"):
+            split_customers(customers, "share", fraction, 0)
     else:
-        assert len(split_customers(customers, fraction, 0)[1]) == 2 * n_aside
+        _, aside = split_customers(customers, "share", fraction, 0)
+        assert len(aside) == 2 * n_aside

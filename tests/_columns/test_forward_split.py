@@ -210,9 +210,10 @@ def test_too_few_customers_at_the_latest_cutoffs():
         split_forward(at(1, 2), np.zeros(120, "int64"), {"horizon": 1})
 
 
-def test_rows_of_several_histories_are_counted_at_the_latest_cutoffs():
-    """Shops connect the rows of all customers, so that these count as one customer."""
-    connected = np.zeros(120, "int64")
+@pytest.mark.parametrize("n_shops", [1, 4])
+def test_rows_of_several_histories_are_counted_at_the_latest_cutoffs(n_shops):
+    """Shops connect the rows of their customers, who count as one customer."""
+    connected = np.arange(120) % n_shops
     split = split_forward(at(1, 2) * 2, connected, {"horizon": 1})
     assert_array_equal(split.valid, np.arange(60, 120))
     few = [Cutoffs(NUMBERS, np.repeat([1, 2], [80, 40]))] * 2

@@ -1,4 +1,4 @@
-"""Processes that are started, killed and started again."""
+"""Processes that are started by torchrun, killed and started again."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm.distributed import fit_on_ranks, run_rank
 from sklearn_seqcrm.distributed._fit_on_ranks import _COLLECTIVES, _is_lost_peer
@@ -18,6 +18,10 @@ from sklearn_seqcrm.distributed._run_rank import joined_group
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from tests.distributed.ranks import journeys
+
+NO_WARNINGS = pytest.mark.filterwarnings(
+    "ignore:amount is missing", "ignore:seen by rank"
+)
 
 
 def loader(killed=None, fails=False):
@@ -84,7 +88,7 @@ def test_messages_and_warnings_of_ranks_appear(plain):
     assert "train_loss" in printed  # of verbose=1
 
 
-@pytest.mark.filterwarnings("ignore:amount is missing", "ignore:seen by rank")
+@NO_WARNINGS
 def test_killed_rank_changes_nothing(plain, tmp_path):
     X, _ = journeys()
     killed = tmp_path / "killed"
@@ -104,8 +108,7 @@ def test_lost_ranks_and_errors_end_the_call():
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    message = r"Ranks were lost \(rank 0 .* code -9\), and max_restarts=0 allows"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(RuntimeError, match="Ranks were lost, and max_restarts=0"):
         fit_on_ranks(LSTMClassifier(), load, n_ranks=1, max_restarts=0)
     with pytest.raises(LookupError, match="no such table") as caught:
         fit_on_ranks(model(), loader(fails=True))
@@ -210,6 +213,15 @@ def test_errors_of_load_are_no_lost_ranks():
     assert not _is_lost_peer(caught.value)
 
 
+@NO_WARNINGS
+def test_result_needs_no_ranks():
+    fitted = fit_on_ranks(model(), loader(), n_ranks=1)
+    X, y = journeys()
+    expected = model().fit(X, y).predict_proba(X)
+    assert_allclose(fitted.predict_proba(X), expected, rtol=1e-6)
+    assert np.isfinite(fitted[-1].net_.history[-1, "train_loss"])
+
+
 CALLER = """
 import os, sys, time
 from pathlib import Path
@@ -224,23 +236,47 @@ def load(rank, n_ranks):
     time.sleep(600)
 
 
-fit_on_ranks(LSTMClassifier(), load, n_ranks=1)
+fit_on_ranks(LSTMClassifier(), load)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_rank_ends_with_a_caller_that_is_killed(tmp_path):
+def test_ranks_end_with_a_caller_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, str(tmp_path)], env=environment
     )
     try:
-        wait_until(lambda: list(tmp_path.glob("*.pid")))
+        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     finally:
         caller.kill()
         caller.wait()
-    [rank] = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    wait_until(lambda: not is_alive(rank))
+    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    folder = str(tmp_path)
+
+    def load(rank, n_ranks):
+        import os
+        import signal
+        import time
+        from pathlib import Path
+
+        Path(folder, f"{os.getpid()}.pid").touch()
+        while len(list(Path(folder).glob("*.pid"))) < 2:
+            time.sleep(0.1)
+        if rank == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+
+    with pytest.raises(RuntimeError, match=r"The launcher .* was killed \(signal 9\)"):
+        fit_on_ranks(LSTMClassifier(), load, n_threads=1, max_restarts=0)
+    ranks = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(ranks) == 2
+    wait_until(lambda: not any(is_alive(rank) for rank in ranks))
 
 
 def wait_until(condition):

@@ -231,15 +231,17 @@ def test_one_customer_and_one_class_leave_one_half():
     assert (model.weights_["lstm"], model.n_customers_) == (0.5, 0)
 
 
-def test_customers_who_are_connected_by_another_column():
-    """All rows are of one shop, which has a history of its own."""
+@pytest.mark.parametrize("n_shops", [1, 2])
+def test_customers_who_are_connected_by_another_column(n_shops):
+    """Rows are of few shops, which have histories of their own."""
     rows, y = rows_of(4), np.zeros(4)
-    shop = rows["history"].iloc[np.zeros(4, int)].array
+    shop = rows["history"].iloc[np.arange(4) % n_shops].array
     model = HybridRegressor(Constant(1.0), Constant())
-    with pytest.warns(UserWarning, match=r"held out.* any of their 2 history columns"):
+    says = rf"few customers, a part of {n_shops}: .* any of their 2 history columns"
+    with pytest.warns(UserWarning, match=says):
         model.fit(rows.assign(shop=shop), y)
-    assert model.weights_["lstm"] == 0.5
-    with pytest.raises(ValueError, match=r"rows have 1 .*of their 2 .*'latest'"):
+    assert (model.weights_["lstm"] == 0.5) == (n_shops == 1)
+    with pytest.raises(ValueError, match=rf"rows have {n_shops} .*their 2 .*'latest'"):
         model.set_params(cv=3).fit(rows.assign(shop=shop), y)
 
 

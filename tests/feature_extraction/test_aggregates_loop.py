@@ -13,6 +13,7 @@ from pandas.testing import assert_frame_equal
 from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction._aggregates import label_of
+from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 from tests.feature_extraction.features import Aggregator, aggregates
 from tests.logs import log_of_table
@@ -319,3 +320,10 @@ def test_huge_amounts_in_long_histories_are_no_infinities():
     X = log_of_table(events).snapshots([len(amounts)])
     found = aggregates(X, lookbacks=None).iloc[0]
     assert found["amount_std"] == pytest.approx(1e150, rel=1e-5)
+
+
+def test_no_leakage():
+    """Of columns of moments, for rows that see the events at their cutoff."""
+    log = EventLog(make_events(), "who", "when")
+    X = log.attach(make_rows(), cutoff="at", allow_exact_matches=True)
+    check_no_leakage(Aggregator(moments=True).fit(X), X, n_cutoffs=3)

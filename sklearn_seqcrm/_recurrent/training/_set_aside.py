@@ -121,7 +121,9 @@ def draw_customers(
     if fraction == "auto":
         share = _CUSTOMERS_ASIDE / n_customers
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    split = best = split_customers(customers, float(fraction), seed)
+    split = best = split_customers(
+        customers, "validation_fraction", float(fraction), seed
+    )
     if strata is None:
         return split
     n_strata, most = len(np.unique(strata)), (0, 0)
@@ -133,5 +135,5 @@ def draw_customers(
         if most == (n_strata, n_strata):
             break
         draw = int(rng.integers(2**31 - 1))
-        split = split_customers(customers, float(fraction), draw)
+        split = split_customers(customers, "validation_fraction", float(fraction), draw)
     return best

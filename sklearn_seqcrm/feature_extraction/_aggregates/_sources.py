@@ -129,9 +129,9 @@ def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
 
 
 def frequent_levels(found: LevelCounts, fewest: int, most: int) -> pd.Index:
-    """Choose at most `most` levels of `fewest` customers or more.
+    """Return the `most` levels with the most events, the most frequent first.
 
-    Those with the most events, the most frequent first.
+    Levels of fewer than `fewest` customers are left out.
     """
     counts, n_customers = found.counts.T
     # Stable: equally frequent levels keep the order of the categories.
