@@ -67,6 +67,11 @@ def test_a_repeated_customer_is_named_with_its_partitions():
         assert any(text in str(caught.value) for text in texts)
 
 
+def test_a_customer_in_all_partitions_is_counted_once():
+    with pytest.raises(ValueError, match="and 1 customers have events in several"):
+        log_of_parts([VISITS[:1]] * 4)
+
+
 def test_attached_customers_without_events_stay():
     people = pd.DataFrame({"who": ["z", "c", "a", "y"], "age": [1, 2, 3, 4]})
     rows = log_of_parts().attach(people, cutoff=5)
