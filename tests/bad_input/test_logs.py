@@ -284,7 +284,7 @@ TARGETS = {
     ),
     "RFMFeatures: a field of another type": (
         partial(RFMFeatures().fit(X).transform, attach(EVENTS.assign(amount="much"))),
-        "'amount' .* is categorical, but .*; choose another with amount=",
+        "'amount' .* is categorical, but was numeric in fit; give it that type before",
         TypeError,
     ),
 }
