@@ -41,10 +41,11 @@ from sklearn_seqcrm.distributed._run_rank import (
 )
 
 _SHOWN = 3000  # characters of the messages of ranks in an error
-_SECONDS_BETWEEN = 0.05
+_SECONDS_BETWEEN_CHECKS = 0.05
 # Time for ranks to end after the result is there; none may keep the caller waiting.
 _SECONDS_TO_LEAVE = 60
-_SECONDS_TO_PRINT = 5  # what has been printed before the end
+# Time to print the last output of the ranks.
+_SECONDS_TO_PRINT = 5
 
 
 def fit_on_ranks(
@@ -176,13 +177,13 @@ def _launch(folder: Path, n_ranks: int, n_threads: int) -> int:
         )
         printing = threading.Thread(target=_print_all, args=[launcher], daemon=True)
         printing.start()
-        n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN
+        n_checks = _SECONDS_TO_LEAVE / _SECONDS_BETWEEN_CHECKS
         try:
             while launcher.poll() is None and n_checks > 0:
                 if any(folder.glob("error-*.pkl")):
                     break
                 n_checks -= (folder / "result.pkl").exists()
-                time.sleep(_SECONDS_BETWEEN)
+                time.sleep(_SECONDS_BETWEEN_CHECKS)
         finally:
             # Also after a KeyboardInterrupt. The launcher ends the ranks.
             if launcher.poll() is None:

@@ -59,7 +59,7 @@ class Snapshots(NamedTuple):
         beside = beside.reindex(place)  # no row is called -1: missing values
         return pd.concat([X, beside.set_axis(X.index)], axis=1)
 
-    def of_all(self) -> Snapshots:
+    def for_all_customers(self) -> Snapshots:
         """Return the recipe for all customers, whatever they have done."""
         return self._replace(min_events=0, active_within=None)
 
@@ -119,7 +119,7 @@ class Attached(NamedTuple):
         )
         return table.assign(**{self.name: array})
 
-    def of_all(self) -> Attached:
+    def for_all_customers(self) -> Attached:
         """Return the recipe, which takes all rows."""
         return self
 
@@ -187,4 +187,4 @@ class RowMaker:
     def sample(self, table: pd.DataFrame | None) -> pd.DataFrame:
         """Return rows of a few events."""
         sample = self.schema.conform(self.schema.sample)
-        return self.recipe.of_all().make(sample, table)
+        return self.recipe.for_all_customers().make(sample, table)

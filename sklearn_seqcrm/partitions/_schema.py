@@ -237,10 +237,8 @@ class Schema(NamedTuple):
             types, times are of different types, or logs are observed until different
             times.
         """
-        pair, parts = (
-            (self, other),
-            (f"partition {self.part}", f"partition {other.part}"),
-        )
+        pair = self, other
+        parts = f"partition {self.part}", f"partition {other.part}"
         a, b = self.template, other.template
         join_ids(dict(zip(parts, (self.ids, other.ids), strict=True)), "customers")
         if set(a.fields) != set(b.fields):
