@@ -19,6 +19,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import (
+    Table,
     connected_note,
     customers_of,
     has_histories,
@@ -74,6 +75,14 @@ class _Rows(NamedTuple):
 
     def take(self, rows: np.ndarray) -> _Rows:
         return _Rows(*(safe_indexing(one, rows) for one in self))
+
+
+def _most_customers(rows: _Rows, used: np.ndarray) -> int:
+    """Return the largest number of customers of a history column, 0 without one."""
+    if not has_histories(rows.X):
+        return 0
+    names = Table.of(rows.X).histories
+    return max(len(np.unique(customers_of(rows.X, name)[used])) for name in names)
 
 
 class _Job(NamedTuple):
@@ -410,7 +419,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             used = np.arange(len(rows.y))
             splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
         else:
-            if n_columns > 1 and len(found) < _FEW_GROUPS:
+            if len(found) < _FEW_GROUPS and len(found) < _most_customers(rows, used):
                 warnings.warn(
                     f"The weights are learned on few customers, a part of {len(found)}"
                     f"{connected_note(n_columns)}. Pass {others} as cv, or a number as "

@@ -150,8 +150,8 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         if sample_weight is not None or self.exposure is not None:
             weight = read_sample_weight(sample_weight, X)
         validate_data(self, X, skip_check_array=True)  # n_features_in_ and names
-        if weight is not None:
-            # Rows of weight 0 have no influence, and their exposure may be 0.
+        if self.exposure is not None:
+            # The exposure of a row of weight 0 may be 0, and has no influence.
             used = np.flatnonzero(weight)
             X, y = safe_indexing(X, used), safe_indexing(y, used)
             targets, weight = targets[used], weight[used]

@@ -245,6 +245,12 @@ def test_customers_who_are_connected_by_another_column(n_shops):
         model.set_params(cv=3).fit(rows.assign(shop=shop), y)
 
 
+def test_histories_of_the_same_few_customers_connect_no_others():
+    rows = rows_of(4)  # without a warning
+    rows = rows.assign(other=rows["history"].array)
+    HybridRegressor(Constant(1.0), Constant()).fit(rows, np.zeros(4))
+
+
 def test_a_class_that_a_part_has_not_seen():
     """The class has a probability of about 0, and all classes keep their columns."""
     shares = np.array([[0.6, 0.2, 0.2]] * 6)
