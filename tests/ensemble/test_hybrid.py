@@ -231,26 +231,6 @@ def test_one_customer_and_one_class_leave_one_half():
     assert (model.weights_["lstm"], model.n_customers_) == (0.5, 0)
 
 
-@pytest.mark.parametrize("n_shops", [1, 2])
-def test_customers_who_are_connected_by_another_column(n_shops):
-    """Rows are of few shops, which have histories of their own."""
-    rows, y = rows_of(4), np.zeros(4)
-    shop = rows["history"].iloc[np.arange(4) % n_shops].array
-    model = HybridRegressor(Constant(1.0), Constant())
-    says = rf"few customers, a part of {n_shops}: .* any of their 2 history columns"
-    with pytest.warns(UserWarning, match=says):
-        model.fit(rows.assign(shop=shop), y)
-    assert (model.weights_["lstm"] == 0.5) == (n_shops == 1)
-    with pytest.raises(ValueError, match=rf"rows have {n_shops} .*their 2 .*'latest'"):
-        model.set_params(cv=3).fit(rows.assign(shop=shop), y)
-
-
-def test_histories_of_the_same_few_customers_connect_no_others():
-    rows = rows_of(4)  # without a warning
-    rows = rows.assign(other=rows["history"].array)
-    HybridRegressor(Constant(1.0), Constant()).fit(rows, np.zeros(4))
-
-
 def test_a_class_that_a_part_has_not_seen():
     """The class has a probability of about 0, and all classes keep their columns."""
     shares = np.array([[0.6, 0.2, 0.2]] * 6)

@@ -111,20 +111,6 @@ def test_validation_rows_of_some_customers(monkeypatch):
     assert model.validation_["n_valid"] == 60
 
 
-def test_customers_who_are_connected_by_shops():
-    """All rows count as one customer, of whom none can be set aside."""
-    visits = pd.DataFrame({"shop": [0, 1, 2], "day": 0})
-    shops = EventLog(visits, "shop", "day")
-    raw = RAW.assign(shop=RAW["who"] % 4 * (RAW["cutoff"] < 60))  # shop 0 for all at 60
-    raw = shops.attach(raw, "shop", "cutoff", name="visits")
-    encoded = HistoryEncoder().fit_transform(raw)[["history", "visits"]]
-    assert LSTMClassifier(**SMALL).fit(encoded, Y).validation_["by"] == "forward"
-    with pytest.raises(ValueError, match="any of their 2 history columns"):
-        LSTMClassifier(**SMALL, early_stopping=True, horizon=None).fit(
-            encoded, Y.to_numpy()
-        )
-
-
 @pytest.mark.parametrize("refit", [False, True])
 def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     """With one epoch, validation labels choose nothing; dropped ones never do."""
