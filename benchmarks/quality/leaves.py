@@ -18,13 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scores import score
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
 from sklearn.metrics import log_loss
 from tasks import TASKS, package_folder
 
+from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.targets import churned, future_count, future_sum
@@ -87,18 +84,11 @@ def run(name, options):
 
 
 def trees(kind, leaves, seed):
-    """Make boosted trees like those of a hybrid."""
-    settings = {
-        "learning_rate": 0.05,
-        "max_leaf_nodes": leaves,
-        "max_features": 0.3,
-        "early_stopping": False,
-        "random_state": seed,
-    }
-    if kind == "class":
-        return HistGradientBoostingClassifier(**settings)
-    loss = "poisson" if kind == "count" else "squared_error"
-    return HistGradientBoostingRegressor(loss=loss, **settings)
+    """Make the trees of a hybrid, with another number of leaves."""
+    task = "classification" if kind == "class" else "regression"
+    model = make_hybrid(task=task).boosting[-1]
+    loss = {"loss": "poisson"} if kind == "count" else {}
+    return model.set_params(max_leaf_nodes=leaves, random_state=seed, **loss)
 
 
 def scores_of(model, table, y):

@@ -65,7 +65,7 @@ class _LeavesByRowsMixin:
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
         given = self.max_leaf_nodes
-        if isinstance(given, str) and given == "auto":
+        if given == "auto":
             leaves = _num_samples(X) // _ROWS_PER_LEAF
             self.max_leaf_nodes = int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))
         try:

@@ -237,13 +237,9 @@ class BaseHistoryFeatures(
             found |= zip(names, columns, strict=True)
         return [found[name] for name in self.static_columns_]
 
-    @property
-    def _keeps_histories(self) -> bool:
-        return self.keep_histories
-
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Join histories, features and statics under the names of the output."""
-        if self._keeps_histories:
+        if self.keep_histories:
             histories = dict(enumerate(table.histories.values()))
             frames = [pd.DataFrame(histories), *frames]
         if statics := self._statics(table):
@@ -274,6 +270,6 @@ class BaseHistoryFeatures(
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
         histories = self.history_columns_
-        kept = histories if self._keeps_histories else []
+        kept = histories if self.keep_histories else []
         features = [f"{name}__{one}" for name in histories for one in self._names(name)]
         return np.array([*kept, *features, *self.static_columns_], dtype=object)
