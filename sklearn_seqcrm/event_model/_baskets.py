@@ -33,21 +33,12 @@ from sklearn_seqcrm.event_model._simulate import (
 
 
 class OpenBaskets(NamedTuple):
-    """Encoded events at the cutoffs of rows.
+    """Encoded events at the cutoffs of rows."""
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n + 1,), int64
-        Row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
-    values : ndarray of shape (n_events, F), float32
-        Their channels in the block `network`.
-    codes : ndarray of shape (n_events, C), int64
-        Their codes and levels.
-    """
-
+    # (n + 1,), int64: row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
     offsets: np.ndarray
-    values: np.ndarray
-    codes: np.ndarray
+    values: np.ndarray  # (n_events, F), float32: their channels in the block `network`
+    codes: np.ndarray  # (n_events, C), int64: their codes and levels
 
     def take(self, rows: np.ndarray) -> OpenBaskets:
         """Return the events of some rows."""

@@ -27,16 +27,10 @@ class BusiestWindows(NamedTuple):
 
         count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
         bound(length) = max(20, 2 * count(shortest window of at least this length))
-
-    Parameters
-    ----------
-    lengths : tuple of float
-        Lengths in ticks, ascending.
-    counts : tuple of int
-        Largest number of events of one customer in a window of each length.
     """
 
-    lengths: tuple[float, ...]
+    lengths: tuple[float, ...]  # lengths in ticks, ascending
+    # Largest number of events of one customer in a window of each length.
     counts: tuple[int, ...]
 
     @classmethod

@@ -122,18 +122,10 @@ def remaining(total: Tensor, excluded: Tensor) -> Tensor:
 
 
 class CopyCandidates(NamedTuple):
-    """Counts of each source before some known events.
+    """Counts of each source before some known events."""
 
-    Parameters
-    ----------
-    count : Tensor of shape (n, N_SOURCES), float32
-        n_j of the level of each event.
-    total : Tensor of shape (n, N_SOURCES), float32
-        N_j; 0 where a source is empty.
-    """
-
-    count: Tensor
-    total: Tensor
+    count: Tensor  # (n, N_SOURCES), float32: n_j of the level of each event
+    total: Tensor  # (n, N_SOURCES), float32: N_j; 0 where a source is empty
 
 
 def copy_candidates(

@@ -45,46 +45,27 @@ _LEAST_REST = 0.05
 
 
 class ObservedLevels(NamedTuple):
-    """Distinct levels that rows had until their cutoffs, with their counts.
+    """Distinct levels that rows had until their cutoffs, with their counts."""
 
-    Parameters
-    ----------
-    offsets : Tensor of shape (n + 1,), int64
-        Row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
-    keys : Tensor of shape (n_found,), int64
-        ``row * n_levels + level`` of each, ascending.
-    lift : Tensor of shape (n_levels,), float32
-        Weight of each level at later moments.
-    number : Tensor of shape (n_found,), int64
-        Events of each.
-    by_number : Tensor of shape (n_found,), int64
-        Positions of the levels of each row, by descending number: habits come first.
-    ranks : Tensor of shape (n_found,), int64
-        ``row * stride - number`` in this order, ascending.
-    stride : int
-        More events than any level of a row has.
-    counts : Tensor of shape (n_found, n_decays), float32
-        Decayed counts times lift, at the moment of the row's last event.
-    cumulative : Tensor of shape (n_decays, n_found), float64
-        Row, plus the share of the row's counts up to each level: draws from all rows at
-        once by one search.
-    total : Tensor of shape (n, n_decays), float32
-        Sums of the counts of a row.
-    n_events : Tensor of shape (n,), int64
-        Events of a row that have a level.
-    """
-
+    # (n + 1,), int64: row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
     offsets: Tensor
-    keys: Tensor
-    lift: Tensor
-    number: Tensor
+    keys: Tensor  # (n_found,), int64: ``row * n_levels + level`` of each, ascending
+    lift: Tensor  # (n_levels,), float32: weight of each level at later moments
+    number: Tensor  # (n_found,), int64: events of each
+    # (n_found,), int64: positions of the levels of each row, by descending number:
+    # habits come first.
     by_number: Tensor
+    # (n_found,), int64: ``row * stride - number`` in this order, ascending.
     ranks: Tensor
-    stride: int
+    stride: int  # more events than any level of a row has
+    # (n_found, n_decays), float32: decayed counts times lift, at the moment of the
+    # row's last event.
     counts: Tensor
+    # (n_decays, n_found), float64: row, plus the share of the row's counts up to each
+    # level: draws from all rows at once by one search.
     cumulative: Tensor
-    total: Tensor
-    n_events: Tensor
+    total: Tensor  # (n, n_decays), float32: sums of the counts of a row
+    n_events: Tensor  # (n,), int64: events of a row that have a level
 
     @classmethod
     def of(
@@ -190,43 +171,26 @@ def _count_levels(
 
 @dataclass(frozen=True, eq=False)
 class CopyState:
-    """Levels that simulated paths can copy, from the history of their rows and since.
+    """Levels that simulated paths can copy, of the history of their rows and since."""
 
-    Parameters
-    ----------
-    observed : ObservedLevels of m
-        Levels of the rows until their cutoffs.
-    row : Tensor of shape (n,), int64
-        Row of each path.
-    events : SimulatedLevels of n
-        Levels of simulated events.
-    moment : Tensor of shape (n,), int64
-        Moment that a path is at; 0 at the last event before the cutoff.
-    n_events : Tensor of shape (n,), int64
-        Events with a level at earlier moments, those of the row included.
-    total : Tensor of shape (n, 1 + n_decays), float32
-        Counts N_j of the same moment and of sources with decay, before levels of this
-        moment are excluded.
-    pending : Tensor of shape (n,), float32
-        Lift of the events of this moment, which count from the next one on.
-    excluded : Tensor of shape (n, n_decays), float32
-        Counts of earlier moments of levels that this moment has.
-    least : Tensor of shape (n, n_habits), int64
-        Thresholds of habits after `n_events`.
-    n_habits : Tensor of shape (n, n_habits), int64
-        Levels that reach them at earlier moments, before levels of this moment are
-        excluded.
-    """
-
-    observed: ObservedLevels
-    row: Tensor
-    events: SimulatedLevels
+    observed: ObservedLevels  # levels of the rows until their cutoffs
+    row: Tensor  # (n,), int64: row of each path
+    events: SimulatedLevels  # levels of simulated events
+    # (n,), int64: moment that a path is at; 0 at the last event before the cutoff.
     moment: Tensor
+    # (n,), int64: events with a level at earlier moments, those of the row included.
     n_events: Tensor
+    # (n, 1 + n_decays), float32: counts N_j of the same moment and of sources with
+    # decay, before levels of this moment are excluded.
     total: Tensor
+    # (n,), float32: lift of the events of this moment, which count from the next one
+    # on.
     pending: Tensor
+    # (n, n_decays), float32: counts of earlier moments of levels that this moment has.
     excluded: Tensor
-    least: Tensor
+    least: Tensor  # (n, n_habits), int64: thresholds of habits after `n_events`
+    # (n, n_habits), int64: levels that reach them at earlier moments, before levels of
+    # this moment are excluded.
     n_habits: Tensor
 
     @classmethod

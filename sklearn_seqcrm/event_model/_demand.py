@@ -27,17 +27,10 @@ _TOTALS_AT_ONCE = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Periods:
-    """Periods of equal length after each cutoff.
+    """Periods of equal length after each cutoff."""
 
-    Parameters
-    ----------
-    starts : ndarray of shape (n_periods,)
-        Their starts after the cutoff, in ticks.
-    labels : Index of shape (n_periods,)
-        The same as Timedeltas, or as numbers if times are numbers.
-    """
-
-    starts: np.ndarray
+    starts: np.ndarray  # (n_periods,): their starts after the cutoff, in ticks
+    # (n_periods,): the same as Timedeltas, or as numbers if times are numbers.
     labels: pd.Index
 
     @classmethod
@@ -85,30 +78,14 @@ class Periods:
 
 @dataclass(frozen=True, eq=False)
 class DemandCells:
-    """The cells of a table of demand: each group with each period and each level.
+    """The cells of a table of demand: each group with each period and each level."""
 
-    Parameters
-    ----------
-    groups : Index or None
-        Groups of rows; None: all rows are one.
-    group : ndarray of shape (n,), int64
-        Group of each row.
-    periods : Periods
-        Periods after the cutoffs.
-    field : str or None
-        Field by whose levels demand is split; None: it is not split.
-    levels : Index or None
-        Its levels.
-    value : str or None
-        Numeric field that is summed; None: events are counted.
-    """
-
-    groups: pd.Index | None
-    group: np.ndarray
-    periods: Periods
-    field: str | None
-    levels: pd.Index | None
-    value: str | None
+    groups: pd.Index | None  # groups of rows; None: all rows are one
+    group: np.ndarray  # (n,), int64: group of each row
+    periods: Periods  # periods after the cutoffs
+    field: str | None  # field by whose levels demand is split; None: it is not split
+    levels: pd.Index | None  # its levels
+    value: str | None  # numeric field that is summed; None: events are counted
 
     @classmethod
     def of(

@@ -239,21 +239,12 @@ class AtomMixture(NamedTuple):
 
     A probability of a cell (interval censoring) is never above 1, whereas a density
     grows without bound where a component narrows down on a number that repeats.
-
-    Parameters
-    ----------
-    log_atoms : Tensor of shape (n, A)
-        Log probability of each atom.
-    log_weights : Tensor of shape (n, K)
-        Log probability of each component.
-    mean, std : Tensor of shape (n, K)
-        Mean and standard deviation of each component.
     """
 
-    log_atoms: Tensor
-    log_weights: Tensor
-    mean: Tensor
-    std: Tensor
+    log_atoms: Tensor  # (n, A): log probability of each atom
+    log_weights: Tensor  # (n, K): log probability of each component
+    mean: Tensor  # (n, K)
+    std: Tensor  # (n, K): standard deviation of each component
 
     def log_survival(self, lower: Tensor, atom_above: int | None = None) -> Tensor:
         """Return the log probability of numbers above `lower`, both of shape (n,).

@@ -32,29 +32,15 @@ from sklearn_seqcrm.event_model._learned import event_counts
 
 @dataclass(frozen=True)
 class VisibleEvents(TensorFields):
-    """The events of some rows, one after the other, row by row.
+    """The events of some rows, one after the other, row by row."""
 
-    Parameters
-    ----------
-    row, position : Tensor of shape (n_events,), int64
-        Row of each event, and its position there.
-    step, n_before : Tensor of shape (n_events,), int64
-        Its step in the row, and the number of events before it in this step.
-    values : Tensor of shape (n_events, F), float32
-        Channels of all blocks.
-    codes : Tensor of shape (n_events, C), int64
-        Codes.
-    n_steps : Tensor of shape (B,), int64
-        Number of steps of each row.
-    """
-
-    row: Tensor
-    position: Tensor
-    step: Tensor
-    n_before: Tensor
-    values: Tensor
-    codes: Tensor
-    n_steps: Tensor
+    row: Tensor  # (n_events,), int64: row of each event
+    position: Tensor  # (n_events,), int64: its position in the row
+    step: Tensor  # (n_events,), int64: its step in the row
+    n_before: Tensor  # (n_events,), int64: events before it in this step
+    values: Tensor  # (n_events, F), float32: channels of all blocks
+    codes: Tensor  # (n_events, C), int64: codes
+    n_steps: Tensor  # (B,), int64: number of steps of each row
 
     @classmethod
     def of(cls, source: HistorySource, rows: np.ndarray) -> Self:

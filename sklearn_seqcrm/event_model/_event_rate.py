@@ -33,18 +33,11 @@ _PRIOR_REPEATS, _PRIOR_TIME = 0.5, 1.0
 
 
 class EventRate(NamedTuple):
-    """Interarrival times so far, of rows or after events.
+    """Interarrival times so far, of rows or after events."""
 
-    Parameters
-    ----------
-    n_repeats : Tensor or ndarray of shape (n,)
-        Number of interarrival times above 0.
-    elapsed : Tensor or ndarray of shape (n,)
-        Their sum, the operational time from the first event to the last one, in units
-        of the grid.
-    """
-
-    n_repeats: Any
+    n_repeats: Any  # (n,): number of interarrival times above 0
+    # (n,): their sum, the operational time from the first event to the last one, in
+    # units of the grid.
     elapsed: Any
 
     @classmethod

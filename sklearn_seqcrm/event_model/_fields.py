@@ -20,41 +20,23 @@ from sklearn_seqcrm.event_model._distributions import PathDraws
 
 
 class TrainingEvents(NamedTuple):
-    """Training events that have a field, customer by customer, in order.
+    """Training events that have a field, customer by customer, in order."""
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Their times.
-    moment : ndarray of shape (n,), int64
-        Number of the moment of each, ascending; no two customers share one.
-    customer : ndarray of shape (n,), int64
-        Number of the customer of each, ascending.
-    """
-
-    times: np.ndarray
+    times: np.ndarray  # (n,): their times
+    # (n,), int64: number of the moment of each, ascending; no two customers share one.
     moment: np.ndarray
-    customer: np.ndarray
+    customer: np.ndarray  # (n,), int64: number of the customer of each, ascending
 
 
 class FieldBlocks(NamedTuple):
-    """Channels and codes of a field in the encoded events.
+    """Channels and codes of a field in the encoded events."""
 
-    Parameters
-    ----------
-    code : int or None
-        Column of its codes; None: it has none.
-    level : int or None
-        Column of its levels, in which rare and new ones have numbers of their own.
-    channels : list of int
-        Its channels: the scaled number, and a mark of missing ones if there are any.
-    targets : slice
-        Channels of its targets for the likelihood, which the network does not take in.
-    """
-
-    code: int | None
+    code: int | None  # column of its codes; None: it has none
+    # Column of its levels, in which rare and new ones have numbers of their own.
     level: int | None
+    # Its channels: the scaled number, and a mark of missing ones if there are any.
     channels: list[int]
+    # Channels of its targets for the likelihood, which the network does not take in.
     targets: slice
 
 

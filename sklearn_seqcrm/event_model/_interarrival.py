@@ -41,40 +41,24 @@ TIE = -1.0  # marks a tie in arrays of cell widths: two events at the same time
 
 
 class InterarrivalGrid(NamedTuple):
-    """Resolution and start values of interarrival times, learned from training events.
+    """Resolution and start values of interarrival times, learned from training."""
 
-    Parameters
-    ----------
-    unit : float
-        Ticks in a typical interarrival time.
-    step : float
-        Largest number of ticks that every interarrival time is a multiple of; without
-        one, a small part of `unit`.
-    tie_share : float
-        Share of the events at the time of the previous event.
-    some_ties : bool
-        Whether there are any; otherwise none is simulated.
-    quantiles : tuple of float
-        Quantiles of the log interarrival times that are not 0, in units, from which the
-        means of the components start.
-    spread : float
-        Standard deviation of these logarithms.
-    never_share : float
-        Share of the interarrival times above 0 that do not end within the record, from
-        which the probability of no further event starts.
-    operational_time : OperationalTime or None
-        Time on which interarrival times are measured. A step has the weekday of the
-        moment that it ends at, as events are stamped with the start of their day. None:
-        calendar time.
-    """
-
-    unit: float
+    unit: float  # ticks in a typical interarrival time
+    # Largest number of ticks that every interarrival time is a multiple of; without
+    # one, a small part of `unit`.
     step: float
-    tie_share: float
-    some_ties: bool
+    tie_share: float  # share of the events at the time of the previous event
+    some_ties: bool  # whether there are any; otherwise none is simulated
+    # Quantiles of the log interarrival times that are not 0, in units, from which the
+    # means of the components start.
     quantiles: tuple[float, ...]
-    spread: float
+    spread: float  # standard deviation of these logarithms
+    # Share of the interarrival times above 0 that do not end within the record, from
+    # which the probability of no further event starts.
     never_share: float
+    # Time on which interarrival times are measured. A step has the weekday of the
+    # moment that it ends at, as events are stamped with the start of their day. None:
+    # calendar time.
     operational_time: OperationalTime | None = None
 
     @classmethod

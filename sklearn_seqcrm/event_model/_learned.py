@@ -85,42 +85,20 @@ class StaticEncoder:
 
 
 class ChannelBlocks(NamedTuple):
-    """Blocks of the channels of encoded events.
+    """Blocks of the channels of encoded events."""
 
-    Parameters
-    ----------
-    network : slice
-        Inputs of the network.
-    time : slice
-        The inputs that depend on the time of an event.
-    cell : slice
-        Upper end and width of the cell of the interarrival time.
-    targets : dict of str to slice
-        Targets of each field, see `LearnedField.targets`.
-    """
-
-    network: slice
-    time: slice
-    cell: slice
-    targets: dict[str, slice]
+    network: slice  # inputs of the network
+    time: slice  # the inputs that depend on the time of an event
+    cell: slice  # upper end and width of the cell of the interarrival time
+    targets: dict[str, slice]  # targets of each field, see `LearnedField.targets`
 
 
 class StaticColumns(NamedTuple):
-    """Columns of `RowData.static` of event models.
+    """Columns of `RowData.static` of event models."""
 
-    Parameters
-    ----------
-    statics : Tensor or ndarray of shape (n, S)
-        The encoded statics.
-    rate : EventRate of n
-        Of the events up to the cutoff.
-    log_censoring_time : Tensor or ndarray of shape (n,)
-        As `InterarrivalGrid.log_censoring_time` returns it.
-    """
-
-    statics: Any
-    rate: EventRate
-    log_censoring_time: Any
+    statics: Any  # (n, S): the encoded statics
+    rate: EventRate  # of the events up to the cutoff
+    log_censoring_time: Any  # (n,): as `InterarrivalGrid.log_censoring_time` returns it
 
 
 def n_statics(static: Any) -> int:
@@ -137,37 +115,20 @@ def split_static(static: Any) -> StaticColumns:
 
 @dataclass(frozen=True, eq=False)
 class LearnedEvents:
-    """Encoders, fields and resolution of times that were learned from training rows.
+    """Encoders, fields and resolution of times that were learned from training rows."""
 
-    Parameters
-    ----------
-    roles : ColumnRoles
-        Roles of the columns of X.
-    statics : StaticEncoder
-        Encodes the statics.
-    encoder : EventEncoder
-        Encodes the events for the network.
-    grid : InterarrivalGrid
-        Unit and resolution of interarrival times.
-    fields : dict of str to LearnedField
-        The fields in the order in which they are predicted: the kind of an event first.
-    applies : ndarray of shape (n_codes, n_fields), bool, or None
-        For each code of the first field, the kind, which fields its events have. None:
-        all events have all fields.
-    most_events : BusiestWindows
-        Largest numbers of events of training customers, which bound simulations.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-    """
-
-    roles: ColumnRoles
-    statics: StaticEncoder
-    encoder: EventEncoder
-    grid: InterarrivalGrid
+    roles: ColumnRoles  # roles of the columns of X
+    statics: StaticEncoder  # encodes the statics
+    encoder: EventEncoder  # encodes the events for the network
+    grid: InterarrivalGrid  # unit and resolution of interarrival times
+    # The fields in the order in which they are predicted: the kind of an event first.
     fields: dict[str, LearnedField]
+    # (n_codes, n_fields), bool, or None: for each code of the first field, the kind,
+    # which fields its events have. None: all events have all fields.
     applies: np.ndarray | None
+    # Largest numbers of events of training customers, which bound simulations.
     most_events: BusiestWindows
-    names: tuple[str, str]
+    names: tuple[str, str]  # names of the customer and the time column
 
     @property
     def spec(self) -> HistorySpec:

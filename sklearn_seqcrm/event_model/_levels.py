@@ -414,39 +414,24 @@ def repeat_purchase_lift(
 
 @dataclass(frozen=True, eq=False)
 class LevelField(LearnedField):
-    """A categorical field with the parameters that were learned from training events.
+    """A categorical field with parameters that were learned from training events."""
 
-    Parameters
-    ----------
-    levels : Index
-        Levels with a code of their own, then those that share the last code, then new
-        levels of rows that are scored or simulated.
-    n_codes : int
-        Number of codes.
-    shares : ndarray of shape (n_codes,)
-        Smoothed frequency of each code in the training events: its count + 0.5, over
-        the sum for all codes but UNSEEN, whose share is in addition.
-    rare_shares : ndarray of shape (n_rare,)
-        Frequency of each rare level among the events with the last code, which rare
-        levels share.
-    lift : ndarray of shape (n_levels,)
-        Weight of each level among repeats, see `repeat_purchase_lift`.
-    n_events : int
-        Number of training events.
-    has_repeats : bool
-        Whether a moment of training has a level twice.
-    some_missing : bool
-        Whether a training event has no level, or there is no training event. If False,
-        every drawn event has a level.
-    """
-
+    # Levels with a code of their own, then those that share the last code, then new
+    # levels of rows that are scored or simulated.
     levels: pd.Index
-    n_codes: int
+    n_codes: int  # number of codes
+    # (n_codes,): smoothed frequency of each code in the training events: its count +
+    # 0.5, over the sum for all codes but UNSEEN, whose share is in addition.
     shares: np.ndarray
+    # (n_rare,): frequency of each rare level among the events with the last code, which
+    # rare levels share.
     rare_shares: np.ndarray
+    # (n_levels,): weight of each level among repeats, see `repeat_purchase_lift`.
     lift: np.ndarray
-    n_events: int
-    has_repeats: bool
+    n_events: int  # number of training events
+    has_repeats: bool  # whether a moment of training has a level twice
+    # Whether a training event has no level, or there is no training event. If False,
+    # every drawn event has a level.
     some_missing: bool
     n_targets: ClassVar[int] = 0
     density: ClassVar[type[FieldDensity]] = LevelDensity

@@ -75,51 +75,29 @@ from sklearn_seqcrm.event_model._segments import (
 
 
 class EventLogProbs(NamedTuple):
-    """Log probabilities of the events of some rows.
+    """Log probabilities of the events of some rows."""
 
-    Parameters
-    ----------
-    time : Tensor of shape (n_events,)
-        Of the interarrival time; 0 for the first event, whose time is given.
-    fields : list of Tensor of shape (n_events,)
-        Of each field; 0 for events that do not have it.
-    survival : Tensor of shape (n,)
-        Of no event between the last one and the cutoff; 0 for an empty history.
-    """
-
+    # (n_events,): of the interarrival time; 0 for the first event, whose time is given.
     time: Tensor
-    fields: list[Tensor]
+    fields: list[Tensor]  # (n_events,): of each field; 0 for events that do not have it
+    # (n,): of no event between the last one and the cutoff; 0 for an empty history.
     survival: Tensor
 
 
 class EventStates(NamedTuple):
-    """Events of some rows, and the state of the network before each.
-
-    Parameters
-    ----------
-    events : VisibleEvents
-        The events.
-    states : Tensor of shape (n_events, H)
-        State before each event.
-    is_tie : Tensor of shape (n_events,), bool
-        Whether an event is at the moment of the previous one.
-    later : Tensor of shape (n_later,), int64
-        Later lines of moments.
-    of_lines : Tensor of shape (n_later, H), or None
-        Context of their fields from the lines before; None if there are no such lines.
-    candidates : dict of str to CopyCandidates of n_events
-        Counts of copies, for each field with a copy mechanism.
-    last : Tensor of shape (n, H)
-        State after the last event of each row.
-    """
+    """Events of some rows, and the state of the network before each."""
 
     events: VisibleEvents
-    states: Tensor
+    states: Tensor  # (n_events, H): state before each event
+    # (n_events,), bool: whether an event is at the moment of the previous one.
     is_tie: Tensor
-    later: Tensor
+    later: Tensor  # (n_later,), int64: later lines of moments
+    # (n_later, H), or None: context of their fields from the lines before; None if
+    # there are no such lines.
     of_lines: Tensor | None
+    # Counts of copies, for each field with a copy mechanism.
     candidates: dict[str, CopyCandidates]
-    last: Tensor
+    last: Tensor  # (n, H): state after the last event of each row
 
 
 class EventNetwork(nn.Module):

@@ -118,20 +118,11 @@ class LinesBefore(nn.Module):
 
 
 class OpenMoments(NamedTuple):
-    """Later lines of moments, and the join of the lines before each.
+    """Later lines of moments, and the join of the lines before each."""
 
-    Parameters
-    ----------
-    later : Tensor of shape (n,), int64
-        Events with others of their moment before them.
-    inputs : Tensor of shape (n, D)
-        The join of these, as the first layer takes it.
-    encoded : Tensor of shape (n, 3 H)
-        Mean, last and decayed sum of these lines, encoded by `LinesBefore`.
-    """
-
-    later: Tensor
-    inputs: Tensor
+    later: Tensor  # (n,), int64: events with others of their moment before them
+    inputs: Tensor  # (n, D): the join of these, as the first layer takes it
+    # (n, 3 H): mean, last and decayed sum of these lines, encoded by `LinesBefore`.
     encoded: Tensor
 
 
@@ -172,25 +163,16 @@ def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
 
 
 class PathState(NamedTuple):
-    """State of a reader after the last event of n paths, whose moment may go on.
+    """State of a reader after the last event of n paths, whose moment may go on."""
 
-    Parameters
-    ----------
-    closed : RecurrentState of n
-        State if the moment ends with this event.
-    before : RecurrentState of n
-        State before the moment; without cells if each event is a step.
-    moment : Tensor of shape (n, K)
-        Sums over the events of the moment, a packed `OpenMoment`; K is 0 if each event
-        is a step.
-    encoded : Tensor of shape (n, 3 H)
-        The events of the moment encoded by `LinesBefore`: their sum, the last of them,
-        and the decayed sum; without columns if each event is a step.
-    """
-
-    closed: RecurrentState
+    closed: RecurrentState  # state if the moment ends with this event
+    # State before the moment; without cells if each event is a step.
     before: RecurrentState
+    # (n, K): sums over the events of the moment, a packed `OpenMoment`; K is 0 if each
+    # event is a step.
     moment: Tensor
+    # (n, 3 H): the events of the moment encoded by `LinesBefore`: their sum, the last
+    # of them, and the decayed sum; without columns if each event is a step.
     encoded: Tensor
 
     @classmethod

@@ -20,42 +20,21 @@ from sklearn_seqcrm.event_model._open_moments import PathState
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Paths of a batch.
+    """Paths of a batch."""
 
-    Parameters
-    ----------
-    number : ndarray of shape (n,), int64
-        Number of each path among all.
-    times : ndarray of shape (n,)
-        Time of the last event.
-    n_events : ndarray of shape (n,), int64
-        Number of simulated events.
-    output : Tensor of shape (n, H)
-        Output of the reader after the last event.
-    static_effect : Tensor of shape (n, H)
-        Effect of the statics, which is added to the output.
-    reader_state : PathState of n
-        State of the reader after the last event, whose moment may go on.
-    is_tie : Tensor of shape (n,), bool
-        Whether the next event is at the moment of the last simulated one.
-    copies : dict of str to CopyState of n
-        State of the copy mechanism of each field that has one.
-    rate : EventRate of n
-        Interarrival times up to the last event.
-    draws : PathDraws of n
-        Random numbers of each path.
-    """
-
-    number: np.ndarray
-    times: np.ndarray
-    n_events: np.ndarray
-    output: Tensor
-    static_effect: Tensor
+    number: np.ndarray  # (n,), int64: number of each path among all
+    times: np.ndarray  # (n,): time of the last event
+    n_events: np.ndarray  # (n,), int64: number of simulated events
+    output: Tensor  # (n, H): output of the reader after the last event
+    static_effect: Tensor  # (n, H): effect of the statics, which is added to the output
+    # State of the reader after the last event, whose moment may go on.
     reader_state: PathState
+    # (n,), bool: whether the next event is at the moment of the last simulated one.
     is_tie: Tensor
+    # State of the copy mechanism of each field that has one.
     copies: dict[str, CopyState]
-    rate: EventRate
-    draws: PathDraws
+    rate: EventRate  # interarrival times up to the last event
+    draws: PathDraws  # random numbers of each path
 
     def take(self, kept: np.ndarray) -> Paths:
         """Return the paths at some positions, in any order, also repeatedly."""

@@ -62,23 +62,13 @@ class StepStates(NamedTuple):
     All segments stand one after the other in tables, each by step and sequence. The
     first entry is that before any step. After step s - 1 of the k-th longest sequence
     the entry is ``offset[s] + k``.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (n_entries, H)
-        Outputs of the last layer.
-    layers : list of tuple of Tensor of shape (n_entries, H)
-        State of the cell of each layer; empty unless requested.
-    offset : Tensor of shape (T + 1,), int64
-        Where the entries stand.
-    rank : Tensor of shape (B,), int64
-        Rank k of each sequence by length, from 0 on.
     """
 
-    outputs: Tensor
+    outputs: Tensor  # (n_entries, H): outputs of the last layer
+    # (n_entries, H): state of the cell of each layer; empty unless requested.
     layers: list[tuple[Tensor, ...]]
-    offset: Tensor
-    rank: Tensor
+    offset: Tensor  # (T + 1,), int64: where the entries stand
+    rank: Tensor  # (B,), int64: rank k of each sequence by length, from 0 on
 
     def place(self, row: Tensor, step: Tensor) -> Tensor:
         """Return the entries before some steps of sequences, shape (n,), int64."""

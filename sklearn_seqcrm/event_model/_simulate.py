@@ -55,63 +55,30 @@ _PROBABILITIES_AT_ONCE = 2**19
 
 
 class SimulationPlan(NamedTuple):
-    """The rows of a simulation, and the number and ends of their paths.
+    """The rows of a simulation, and the number and ends of their paths."""
 
-    Parameters
-    ----------
-    data : RowData of n
-        Rows.
-    keys : ndarray of shape (n,), uint64
-        Key of each row, as `row_keys` returns them.
-    end : ndarray of shape (n,)
-        First moment that is not simulated.
-    n_paths : int
-        Paths of each row; path ``k`` belongs to row ``k // n_paths``.
-    most_events : int
-        Maximum number of events of a path, which then ends.
-    """
-
-    data: RowData
-    keys: np.ndarray
-    end: np.ndarray
-    n_paths: int
-    most_events: int
+    data: RowData  # rows
+    keys: np.ndarray  # (n,), uint64: key of each row, as `row_keys` returns them
+    end: np.ndarray  # (n,): first moment that is not simulated
+    n_paths: int  # paths of each row; path ``k`` belongs to row ``k // n_paths``
+    most_events: int  # maximum number of events of a path, which then ends
 
 
 class FieldContext(NamedTuple):
-    """Context of a field of the next event of paths, before it is drawn.
+    """Context of a field of the next event of paths, before it is drawn."""
 
-    Parameters
-    ----------
-    context : Tensor of shape (n, H)
-        State, time of the event and fields before this one.
-    p_having : Tensor of shape (n,)
-        Probability that the event has the field; 1 if its kind is drawn before.
-    """
-
-    context: Tensor
+    context: Tensor  # (n, H): state, time of the event and fields before this one
+    # (n,): probability that the event has the field; 1 if its kind is drawn before.
     p_having: Tensor
 
 
 class SimulatedEvents(NamedTuple):
-    """Events of paths: one of each in a step, or all, sorted by path and time.
+    """Events of paths: one of each in a step, or all, sorted by path and time."""
 
-    Parameters
-    ----------
-    path : ndarray of shape (n_events,), int64
-        Number of the path.
-    times : ndarray of shape (n_events,)
-        On the clock of the encoder.
-    columns : dict of str to Column
-        The fields, in the order of the log.
-    n_cut : int
-        Paths that were ended because they had too many events.
-    """
-
-    path: np.ndarray
-    times: np.ndarray
-    columns: dict[str, Column]
-    n_cut: int
+    path: np.ndarray  # (n_events,), int64: number of the path
+    times: np.ndarray  # (n_events,): on the clock of the encoder
+    columns: dict[str, Column]  # the fields, in the order of the log
+    n_cut: int  # paths that were ended because they had too many events
 
 
 class Simulator:
