@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,9 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import (
-    AtCutoff,
-    BasketSimulator,
     OpenBaskets,
-    OpenBasketSimulator,
+    at_open_baskets,
+    basket_probabilities,
     split_open_baskets,
 )
 from sklearn_seqcrm.event_model._learned import select_raw
@@ -173,10 +172,17 @@ class RecommendingEventModel(SimulatingEventModel):
             )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
-            simulator = _SIMULATORS[basket, open_basket](self.net_, learned)
             # torch takes no integers of NumPy.
             n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
-            found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
+            found = _next_probabilities(
+                Simulator(self.net_, learned),
+                data,
+                keys,
+                field,
+                n_draws,
+                basket_probabilities if basket else Simulator.probabilities,
+                baskets,
+            )
         seen = _seen_levels(rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
             most_likely = _most_likely(
@@ -198,34 +204,29 @@ def _refuse_within_a_basket(within: Any, **baskets: bool) -> None:
 # Probabilities -----------------------------------------------------------------------
 
 
-# By `basket` and `open_basket`.
-_SIMULATORS: dict[tuple[bool, bool], type[Simulator]] = {
-    (False, False): Simulator,
-    (False, True): AtCutoff,
-    (True, False): BasketSimulator,
-    (True, True): OpenBasketSimulator,
-}
-
-
 def _next_probabilities(
     simulator: Simulator,
     data: RowData,
     keys: np.ndarray,
     name: str,
     n_draws: int,
+    probabilities: Callable[..., np.ndarray],
     baskets: OpenBaskets | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
-    `baskets` are the events at the cutoffs, if the simulator starts from them.
+    `probabilities` is `Simulator.probabilities`, or `basket_probabilities` for the next
+    basket. `baskets` are the events at the cutoffs, if the next event is there, too.
     """
     field = simulator.learned.level_field(name)
     n_units = len(simulator.module.initial_output)
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
-        if baskets is not None:
-            assert isinstance(simulator, AtCutoff)
-            simulator.baskets = baskets.take(rows)
-        shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
+        own = data.take(rows), keys[rows], n_draws
+        if baskets is None:
+            begun = simulator.at_next(*own)
+        else:
+            begun = at_open_baskets(simulator, *own, baskets.take(rows))
+        shares = probabilities(simulator, *begun, name, n_draws)
         n_new = field.n_levels - shares.shape[1]  # without copies, they never come
         yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]
 

@@ -125,7 +125,7 @@ class Simulator:
     def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
         """Yield the next event of some paths; `n_cut` of them end with it."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
-        observed = self._observed_levels(plan.data)
+        observed = self.observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
         while n_begun < n_all or (paths is not None and len(paths.number)):
@@ -161,31 +161,30 @@ class Simulator:
         kept = np.flatnonzero(is_within & (saturating_add(paths.times, ticks) < end))
         interarrival = interarrival[kept]
         paths = paths.take(kept).advance(interarrival, self.learned.grid)
-        values, codes, columns, _ = self._draw_fields(paths, interarrival)
-        paths = self._append(paths, values, codes)
+        values, codes, columns, _ = self.draw_fields(paths, interarrival)
+        paths = self.append(paths, values, codes)
         return paths, SimulatedEvents(paths.number, paths.times, columns, n_cut=0)
 
     # The next event ---------------------------------------------------------------
 
     def probabilities(
-        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
+        self, paths: Paths, interarrival: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
         """Return probabilities of the levels of a field of the next event.
 
         They are means over `n_draws` draws of the context: the time of the event, and
-        the fields before. The shape is (n, n_levels), float32. `keys` are those of a
-        `SimulationPlan`.
+        the fields before. The shape is (n, n_levels), float32. Paths and interarrival
+        times are those of `at_next`.
         """
-        paths, interarrival = self._at_next(data, keys, n_draws)
-        *_, context = self._draw_fields(paths, interarrival, until=name)
+        *_, context = self.draw_fields(paths, interarrival, until=name)
         means = [
             found
-            for _, found in self._portions(paths, context, self._key_of(name), n_draws)
+            for _, found in self.portions(paths, context, self.key_of(name), n_draws)
         ]
         # Sums of generated and copied shares may exceed 1 by rounding.
         return torch.cat(means).clamp_(max=1).cpu().numpy()
 
-    def _portions(
+    def portions(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield positions of some rows, and their mean probabilities of the levels.
@@ -211,7 +210,7 @@ class Simulator:
             found[:, MISSING] += 1 - own.sum(dim=1)
             yield there, found
 
-    def _at_next(
+    def at_next(
         self, data: RowData, keys: np.ndarray, n_draws: int
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the time of their next event, and ticks since the last one.
@@ -219,8 +218,8 @@ class Simulator:
         Rows have `n_draws` paths each, whose random numbers are stratified. The first
         event of an empty history has no interarrival time: it is NaN.
         """
-        observed = self._observed_levels(data)
-        paths, waited = self._at_cutoffs(data, np.arange(len(data)), observed)
+        observed = self.observed_levels(data)
+        paths, waited = self.at_cutoffs(data, np.arange(len(data)), observed)
         paths, row = draw_repeatedly(paths, keys, n_draws)
         longest = np.full(len(row), self.learned.most_events.lengths[-1])
         drawn = self._draw_times(paths, waited[row], 2 * longest, comes_back=True)
@@ -228,13 +227,13 @@ class Simulator:
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
-    def _key_of(self, name: str) -> str:
+    def key_of(self, name: str) -> str:
         """Return the name of a field within the module."""
         return str(list(self.learned.fields).index(name))
 
     # Begin ------------------------------------------------------------------------
 
-    def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
+    def observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
         source, fields = data.sources[0].events, self.learned.fields.values()
         is_tie = self.module.is_tie(source.channels)
@@ -253,12 +252,12 @@ class Simulator:
     ) -> tuple[Paths, np.ndarray]:
         """Return some paths at the cutoffs of their rows, and `waited` of each."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        paths, waited = self._at_cutoffs(plan.data.take(rows), rows, observed)
+        paths, waited = self.at_cutoffs(plan.data.take(rows), rows, observed)
         draws = PathDraws.of_paths(plan.keys[rows][of_path], numbers % plan.n_paths)
         paths = replace(paths.take(of_path), number=numbers, draws=draws)
         return paths, waited[of_path]
 
-    def _at_cutoffs(
+    def at_cutoffs(
         self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
     ) -> tuple[Paths, np.ndarray]:
         """Return a path of each row at its cutoff, and ticks since its last event.
@@ -268,13 +267,13 @@ class Simulator:
         """
         last, time_since_last = last_times(data.sources[0])
         state = PathState.at_cutoff(self.module.reader, self._final_states(data))
-        is_empty = self._moved(event_counts(data) == 0)
+        is_empty = self.moved(event_counts(data) == 0)
         # A copy: the recurrent state of an empty history stays 0.
         output = torch.where(
             is_empty[:, None], self.module.initial_output, state.output
         )
         static = torch.from_numpy(data.static).to(self.device)
-        row = self._moved(rows)
+        row = self.moved(rows)
         copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
         paths = Paths(
             number=rows,
@@ -317,7 +316,7 @@ class Simulator:
         grid, limit = self.learned.grid, None
         if waited is not None:
             log_waited = grid.log_censoring_time(waited, paths.times)
-            limit = self._moved(log_waited.astype("float32"))
+            limit = self.moved(log_waited.astype("float32"))
         inputs = self.module.time_inputs(paths.states, paths.rate)
         is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
         most = float(left.max()) + 2 * grid.step
@@ -327,7 +326,7 @@ class Simulator:
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
 
-    def _draw_fields(
+    def draw_fields(
         self,
         paths: Paths,
         interarrival: np.ndarray,
@@ -361,7 +360,7 @@ class Simulator:
         channels, codes = learned.empty_events(len(interarrival))
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
-        context = module.time_context(paths.states, self._moved(times))
+        context = module.time_context(paths.states, self.moved(times))
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
             of_lines = module.lines_before(
@@ -390,10 +389,10 @@ class Simulator:
                 applies = learned.applies[own]
             columns[name] = column
             if i < len(learned.fields) - 1:
-                context = context + density.embed(self._moved(own))
+                context = context + density.embed(self.moved(own))
         of_until = FieldContext(torch.relu(context), p_having)
         codes = codes.astype("int64")
-        return self._moved(channels), self._moved(codes), columns, of_until
+        return self.moved(channels), self.moved(codes), columns, of_until
 
     def _draw_kind_having(
         self, name: str, context: Tensor, paths: Paths
@@ -406,10 +405,10 @@ class Simulator:
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
         state = paths.copies.get("0")
         found = self.module.fields["0"].probabilities(context, state, paths.is_tie)
-        found *= self._moved(applies)
+        found *= self.moved(applies)
         return draw_categorical(found, paths.draws), found.sum(dim=1)
 
-    def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
+    def append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
         state = paths.reader_state.append(
@@ -426,7 +425,7 @@ class Simulator:
             },
         )
 
-    def _moved(self, numbers: np.ndarray) -> Tensor:
+    def moved(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 
