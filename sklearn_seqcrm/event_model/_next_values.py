@@ -382,7 +382,7 @@ def _allowed_levels(
     if exclude is not None:
         place, unknown, n = _find_levels(field, exclude, name, "exclude")
         allowed[place] = False
-        unknown = unknown.difference(in_log.astype(object), sort=False)
+        unknown = unknown[in_log.get_indexer(unknown) < 0].unique()
         if len(unknown):
             # No error: lists of items to exclude are often longer than one log.
             warnings.warn(
