@@ -207,14 +207,9 @@ def _next_line(
 class _Absence:
     """Probability that no event of a basket so far has each level.
 
-    Parameters
-    ----------
-    shape : tuple of (int, int)
-        Number of rows and of levels.
-    n_draws : int
-        Draws of each row.
-    drawn : Tensor of shape (n_rows * n_draws, k), int64
-        Levels that the open basket of each draw has, which get no probability; 0: none.
+    `shape` are the numbers of rows and of levels; rows have `n_draws` draws each.
+    `drawn`, of shape (n_rows * n_draws, k), int64, are levels that the open basket of
+    each draw has, which get no probability; 0: none.
     """
 
     def __init__(self, shape: tuple[int, int], n_draws: int, drawn: Tensor) -> None:

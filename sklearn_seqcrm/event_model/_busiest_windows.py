@@ -37,12 +37,7 @@ class BusiestWindows(NamedTuple):
     def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
         """Count the events of histories in windows.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n_events,)
-            Times, ascending within a history.
-        offsets : ndarray of shape (n + 1,), int64
-            History ``i`` is ``times[offsets[i]:offsets[i + 1]]``.
+        History ``i`` has the times ``times[offsets[i]:offsets[i + 1]]``, ascending.
         """
         since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
         longest = float(since.max(initial=1.0))

@@ -35,13 +35,7 @@ class Periods:
 
     @classmethod
     def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
-        """Cut a horizon into periods of length `every`; None: into one period.
-
-        Raises
-        ------
-        ValueError
-            If the last period would be shorter than the others.
-        """
+        """Cut a horizon into periods of length `every`; None: into one period."""
         total = clock.duration(horizon, "horizon", positive=True)
         one = total
         if every is not None:

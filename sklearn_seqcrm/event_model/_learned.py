@@ -55,9 +55,8 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
-from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
+from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
@@ -225,18 +224,11 @@ class LearnedEvents:
     def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
 
+        `rows` are n views of a raw log with the fields of training, see `histories_of`,
+        and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics.
         The source has the channels of `blocks`, and codes followed by the levels of
         categorical fields. `split_static` splits the statics into statics, rate and
         censoring time.
-
-        Parameters
-        ----------
-        table : Table
-            Rows of X.
-        rows : Rows of n
-            Views of a raw log with the fields of training, see `histories_of`.
-        table_row : ndarray of shape (n,), int64
-            Position in the table of the row that gives each its statics.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -457,24 +449,15 @@ def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray
 def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     """Join overlapping and adjacent views, so that each event is in one view.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Training rows, possibly several of one customer::
+        row 1     [--------)              views of the rows of a customer
+        row 2     [------------)          overlaps row 1
+        row 3                  [----)     starts where row 2 stops
+        row 4                         [--)    a lookback hides earlier events
+        joined    [-----------------) [--)
 
-            row 1     [--------)              views of the rows of a customer
-            row 2     [------------)          overlaps row 1
-            row 3                  [----)     starts where row 2 stops
-            row 4                         [--)    a lookback hides earlier events
-            joined    [-----------------) [--)
-
-    Returns
-    -------
-    joined : Rows
-        A row for each stretch of `visible_runs`; its cutoff is the latest of its rows.
-    first : ndarray of shape (n_joined,), int64
-        Row with the earliest cutoff in each joined row. The statics of the joined row
-        come from it, so that they cannot leak later values.
+    Returns a row for each stretch of `visible_runs`, whose cutoff is the latest of its
+    rows, and the position of the row with the earliest cutoff in each, int64. The
+    statics of the joined row come from that one, so that they cannot leak later values.
     """
     start, stop = visible_runs(rows)
     filled = np.flatnonzero(rows.stop > rows.start)

@@ -78,17 +78,10 @@ class LevelDensity(FieldDensity):
     level twice, levels that the moment has already are not drawn (if there are copies),
     but keep their probability in the likelihood.
 
-    Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
-    which are calibrated on customers outside of training.
-
-    The parameters are those of `FieldDensity`.
-
-    Attributes
-    ----------
-    shrinkage : Tensor of shape (2, 2), float32
-        ``shrinkage[p, t]`` is the factor of the context in the input of the part ``p``:
-        0 the softmax, 1 the gates. ``t`` is 1 at the moment of the previous event (a
-        tie), and 0 at a new moment. Factors of 1 do not shrink.
+    Outside of training, ``z`` is multiplied by ``shrinkage[p, t]`` between 0 and 1 in
+    the input of the part ``p``: 0 the softmax, 1 the gates. ``t`` is 1 at the moment of
+    the previous event (a tie), and 0 at a new moment. The factors are calibrated on
+    customers outside of training; 1 does not shrink.
     """
 
     shrinkage: Tensor
@@ -165,17 +158,11 @@ class LevelDensity(FieldDensity):
     ) -> Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
-        With a state, new levels are among them. Levels that cannot be drawn have the
-        probability 0, and the others add up to 1.
-
-        Parameters
-        ----------
-        context, is_tie
-            As in `log_prob`, in each of k draws of n rows.
-        state : CopyState of n or None, default=None
-            State of copies; None: levels come from the softmax alone.
-        weights : Tensor of shape (n, k) or None, default=None
-            Probabilities are sums over k draws with these weights. None: of one draw.
+        With a `state` of copies, new levels are among them; without, levels come from
+        the softmax alone. Levels that cannot be drawn have the probability 0, and the
+        others add up to 1. `context` and `is_tie` are those of `log_prob`, in each of k
+        draws of n rows: probabilities are sums over the draws with `weights`, of shape
+        (n, k). None: of one draw.
         """
         ones = context.new_ones(len(context), 1)
         if state is None or self.has_repeats or not state.events.n_now.any():

@@ -61,18 +61,11 @@ class _LogMixture(torch.autograd.Function):
     ) -> Tensor:
         """Return the log probability of an atom, of a cell, or of both, shape (n,).
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (n, A + 3 K + n_unused)
-            Logits of atoms and components, means, and unscaled standard deviations.
-        n_atoms, n : int
-            Number of atoms, A, and of components, K.
-        atom : Tensor of shape (n,), int64
-            Atom of each row; -1 for none.
-        upper, width : Tensor of shape (n,)
-            Cells, as in `log_normal_cells`.
-        has_cell : Tensor of shape (n,), bool
-            Whether the components give probability to a row. They cost time only there.
+        `outputs`, of shape (n, A + 3 K + n_unused), are logits of atoms and components,
+        means, and unscaled standard deviations; `n_atoms` and `n` are A and K. `atom`,
+        (n,), int64, is the atom of each row, -1 for none. The cells `upper` and
+        `width`, (n,), are as in `log_normal_cells`; components give probability only to
+        rows with `has_cell`, (n,), bool, and cost time only there.
         """
         logits, mean, raw, _ = outputs.T.contiguous().split(
             [n_atoms + n, n, n, outputs.shape[1] - n_atoms - 3 * n]
@@ -133,23 +126,13 @@ def log_normal_cells(
 
     With ``h = (upper - m) / s``, ``l = h - width / s`` and the normal density ``f``::
 
-        C             = Phi(h) - Phi(l)
+        C             = P(upper - width < x <= upper) = Phi(h) - Phi(l)
         d log C / dm  = (f(l) - f(h)) / (C s)
         d log C / d log s = (l f(l) - h f(h)) / C
 
-    Parameters
-    ----------
-    upper, width : Tensor of shape (n,)
-        Upper end and width of the cells; with infinite width a cell has no lower end.
-    mean, std : Tensor of shape (K, n)
-        Components.
-
-    Returns
-    -------
-    log_prob : Tensor of shape (K, n)
-        ``c = log P(upper - width < x <= upper)`` of each component.
-    of_mean, of_log_std : Tensor of shape (K, n)
-        ``dc / dm`` and ``dc / d log s``.
+    `upper` and `width`, of shape (n,), are the upper ends and widths of cells; with
+    infinite width a cell has no lower end. `mean` and `std`, and the three results,
+    have the shape (K, n).
     """
     high, wide = (upper - mean) / std, width / std  # (K, n)
     middle = high - wide / 2

@@ -57,9 +57,8 @@ from sklearn_seqcrm.event_model._event_batches import (
     MixedBatches,
     VisibleEvents,
 )
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._gradients import joint_linear
-from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
+from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,

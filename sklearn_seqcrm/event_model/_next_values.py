@@ -268,22 +268,10 @@ def _most_likely(
 ) -> pd.DataFrame:
     """Return the table of the n most likely levels of each row.
 
-    Parameters
-    ----------
-    found : iterator of (rows, probabilities)
-        Probability of each level, some rows at a time.
-    field : LevelField
-        The field.
-    n_trained : int
-        Number of levels of training; later ones are new.
-    n : int
-        Most values of a row.
-    allowed : ndarray of shape (n_levels,), bool
-        Levels that may be among them.
-    seen : tuple of (ndarray, ndarray) or None
-        Rows, ascending, and levels that may not be among theirs.
-    only_possible : bool
-        Whether levels with a probability of 0 are left out.
+    `found` yields rows and the probability of each level, some rows at a time. Levels
+    from `n_trained` on are new. `allowed`, of shape (n_levels,), bool, are the levels
+    that may be in the table, and `seen` are rows, ascending, and levels that may not be
+    among theirs. Levels with a probability of 0 are left out if `only_possible`.
     """
     tables = []
     n = min(n, int(allowed.sum()))

@@ -13,8 +13,7 @@ from torch import Tensor
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._distributions import PathDraws
-from sklearn_seqcrm.event_model._event_rate import EventRate
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._interarrival import EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._open_moments import PathState
 
 
@@ -53,15 +52,7 @@ class Paths:
         return self.output + self.static_effect
 
     def advance(self, interarrival: np.ndarray, grid: InterarrivalGrid) -> Paths:
-        """Return paths at the time of their next event.
-
-        Parameters
-        ----------
-        interarrival : ndarray of shape (n,)
-            Ticks from the last event to this one.
-        grid : InterarrivalGrid
-            Resolution of times.
-        """
+        """Return paths at their next event, `interarrival` ticks after the last."""
         device = self.output.device
         is_tie = torch.from_numpy(interarrival == 0).to(device)
         cells = torch.from_numpy(grid.cells(interarrival, self.times))

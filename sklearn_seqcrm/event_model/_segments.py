@@ -168,16 +168,10 @@ def cut_segments(
 ) -> list[Segment]:
     """Cut steps where sequences end, if that saves more padding than a call costs.
 
-    Segments are in order; without any event there is none.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (B,), int64
-        Lengths of sequences, descending.
-    bptt_steps : int or None
-        Steps through which gradients flow; segments end at multiples of them.
-    steps_at_once : int or None
-        Most padded steps of a segment, unless it has a single step of each sequence.
+    `lengths`, of shape (B,), int64, are those of sequences, descending. Segments are in
+    order, and end at multiples of `bptt_steps`, through which gradients flow. They have
+    at most `steps_at_once` padded steps, unless a single step of each sequence has
+    more. Without any event there is no segment.
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])

@@ -335,26 +335,13 @@ class Simulator:
     ) -> tuple[Tensor, Tensor, dict[str, Column], FieldContext]:
         """Draw the fields of the next event of each path, each given those before.
 
-        Parameters
-        ----------
-        paths : Paths of n
-            Paths at the time of the event.
-        interarrival : ndarray of shape (n,)
-            Ticks since the previous event.
-        until : str or None, default=None
-            Stop before this field; only kinds of events that have it are drawn.
-        draw : dict of str to callable, or None, default=None
-            Draws the levels of some fields, given their context, in place of their
-            densities.
+        `paths` are at the time of the event, `interarrival` ticks after the previous
+        one, of shape (n,). If `until` is given, drawing stops before this field, and
+        only kinds of events that have it are drawn. `draw` has functions that draw the
+        levels of some fields, given their context, in place of their densities.
 
-        Returns
-        -------
-        channels, codes : Tensor of shape (n, F) and (n, C)
-            The encoded events.
-        columns : dict of str to Column
-            Their fields as the log has them.
-        context : FieldContext of n
-            The context of the field `until`.
+        Returns channels, (n, F), and codes, (n, C), of the encoded events, their fields
+        as the log has them, and the context of the field `until`.
         """
         module, learned = self.module, self.learned
         channels, codes = learned.empty_events(len(interarrival))

@@ -67,18 +67,9 @@ def yearly_season(
 ) -> tuple[float, ...]:
     """Return the coefficients of `fourier_terms`; empty without a season.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_events,)
-        Ticks of the moments of training histories, one after the other.
-    offsets : ndarray of shape (n + 1,), int64
-        History ``i`` has the moments ``offsets[i]:offsets[i + 1]``.
-    cutoff : ndarray of shape (n,)
-        Ticks at which the record of each ends.
-    clock : Clock
-        Unit of the times.
-    yearly_seasonality : bool or "auto"
-        As in `LSTMEventModel`.
+    `times`, of shape (n_events,), are ticks of the moments of training histories:
+    history ``i`` has ``times[offsets[i]:offsets[i + 1]]``, and its record ends at
+    ``cutoff[i]``. `yearly_seasonality` is that of `LSTMEventModel`.
     """
     # A NumPy bool is neither True nor False by identity.
     is_auto = isinstance(yearly_seasonality, str)
