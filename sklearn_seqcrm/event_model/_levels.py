@@ -460,6 +460,11 @@ class LevelField(LearnedField):
         """Number of levels: UNSEEN, MISSING and new ones are among them."""
         return FIRST_LEVEL + len(self.levels)
 
+    @property
+    def n_trained(self) -> int:
+        """Number of `levels` that training events have; later ones are new."""
+        return len(self.lift) - FIRST_LEVEL
+
     def of_levels(self, shares: np.ndarray) -> np.ndarray:
         """Return shares of levels, from those of codes, as a new array."""
         if not len(self.rare_shares):

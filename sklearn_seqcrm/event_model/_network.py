@@ -62,6 +62,7 @@ from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
+    OpenMoments,
     embed_lines,
     join_lines_before,
     open_outputs,
@@ -217,12 +218,7 @@ class EventNetwork(nn.Module):
         """Return the states before the events of rows with a sequence each."""
         events = part.events
         n, device = len(events.n_steps), events.row.device
-        opened = None
-        if self.lines_before is not None and events.n_before.any():
-            values = events.values[:, self.blocks.network]
-            lines = embed_lines(self.reader, values, events.codes)
-            encoded = self.lines_before.encode(lines)
-            opened = join_lines_before(self.reader, lines, encoded, events.n_before)
+        opened = self._open_moments(events)
         found = run_in_segments(
             self.reader,
             self._embedding_of(part),
@@ -248,18 +244,30 @@ class EventNetwork(nn.Module):
             states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
         is_tie = self.is_tie(events.values) & (events.position > 0)
-        candidates = {
-            key: copy_candidates(
-                density.own_target(events.values, events.codes),
-                density.copies.lift,
-                is_tie,
-                events.row,
-            )
-            for key, density in self.fields.items()
-            if density.copies is not None
-        }
+        candidates = self._copy_candidates(events, is_tie)
         before, last = states.split([len(events.row), n])
         return EventStates(events, before, is_tie, later, of_lines, candidates, last)
+
+    def _open_moments(self, events: VisibleEvents) -> OpenMoments | None:
+        """Return the later lines of moments; None if there are none."""
+        if self.lines_before is None or not events.n_before.any():
+            return None
+        values = events.values[:, self.blocks.network]
+        lines = embed_lines(self.reader, values, events.codes)
+        encoded = self.lines_before.encode(lines)
+        return join_lines_before(self.reader, lines, encoded, events.n_before)
+
+    def _copy_candidates(
+        self, events: VisibleEvents, is_tie: Tensor
+    ) -> dict[str, CopyCandidates]:
+        """Return the counts of copies, for each field with a copy mechanism."""
+        found = {}
+        for key, density in self.fields.items():
+            if density.copies is not None:
+                levels = density.own_target(events.values, events.codes)
+                lift = density.copies.lift
+                found[key] = copy_candidates(levels, lift, is_tie, events.row)
+        return found
 
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
