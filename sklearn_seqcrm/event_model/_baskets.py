@@ -54,13 +54,12 @@ def split_open_baskets(
     The parameters are those of `LearnedEvents.encode`; `learned` has the new levels of
     the rows.
     """
-    every = np.arange(len(rows.start))
-    source = learned.encode(table, rows, every).sources[0].events
+    source = learned.encode(table, rows).sources[0].events
     index, offsets = ranges(source.start, source.stop)
     row = segment_numbers(offsets)
     # Up to rounding, as ties of the likelihood.
     is_open = learned.grid.steps(source.cutoff[row] - source.times[index]) == 0
-    n_open = np.bincount(row[is_open], minlength=len(every))
+    n_open = np.bincount(row[is_open], minlength=len(rows.start))
     before = Rows(rows.log, rows.codes, rows.start, rows.stop - n_open, rows.cutoff)
     opened, begin = index[is_open], np.append(0, np.cumsum(n_open))
     values = source.channels[opened][:, learned.blocks.network]
@@ -68,7 +67,7 @@ def split_open_baskets(
     is_first = (n_open > 0) & (before.start >= before.stop)
     values[begin[:-1][is_first], source.interarrival_channel] = 0
     baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
-    return learned.encode(table, before, every), baskets
+    return learned.encode(table, before), baskets
 
 
 def at_open_baskets(

@@ -34,16 +34,8 @@ class CopyMechanism(nn.Module):
     """Gates that choose among generating, popular levels and the sources of copies.
 
     The mixture contains the training frequencies, because with thousands of levels the
-    softmax is overconfident.
-
-    Parameters
-    ----------
-    size : int
-        Length of a context, without the flag of a new moment.
-    lift : ndarray of shape (n_levels,)
-        Weight of each level among repeats, see `repeat_purchase_lift`.
-    generator : torch.Generator
-        Draws first weights.
+    softmax is overconfident. `size` is the length of a context, without the flag of a
+    new moment, and `lift`, of shape (n_levels,), is that of `repeat_purchase_lift`.
     """
 
     most_total: Tensor

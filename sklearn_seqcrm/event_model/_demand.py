@@ -155,15 +155,7 @@ class DemandCells:
 class PathTotals:
     """Totals of cells on each simulated path, in a sparse matrix (paths, cells).
 
-    Parameters
-    ----------
-    n_paths, n_cells : int
-        Number of paths and of cells.
-
-    Attributes
-    ----------
-    n_cut : int
-        Paths that were ended because they had too many events.
+    `n_cut` paths were ended because they had too many events.
     """
 
     def __init__(self, n_paths: int, n_cells: int) -> None:

@@ -33,24 +33,20 @@ _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class PathDraws:
     """One random number generator per path.
 
-    A path advances only its own generator, and only when it draws. So the numbers of
-    a path follow from its key, whatever paths are simulated beside it::
+    A path advances only its own generator, and only when it draws. So the numbers of a
+    path follow from its key, whatever paths are simulated beside it::
 
         customer, cutoff, events --hash--> row --seed--> key --path number--> state
 
-    Parameters
-    ----------
-    state : ndarray of shape (n_all,), uint64
-        State of each generator. It is advanced in place, also through selections that
-        `take` returned.
-    index : ndarray of shape (n,), int64, or None, default=None
-        Positions of the selected generators; None: all.
-    row : ndarray of shape (n_all,), int64, or None, default=None
-        Row of each path, ascending. If given, the k paths of a row that draw together
-        get one number from each of k equal parts of [0, 1), in random order (Latin
-        hypercube sampling: McKay, Beckman and Conover, Technometrics 21(2), 1979,
-        https://doi.org/10.2307/1268522). Each number is uniform, and means over the
-        paths of a row vary less than those of independent numbers.
+    `state`, of shape (n_all,), uint64, has the state of each generator. It is advanced
+    in place, also through selections that `take` returned: `index`, (n,), int64, are
+    the positions of the selected ones; None: all.
+
+    If `row`, (n_all,), int64, ascending, is given, the k paths of a row that draw
+    together get one number from each of k equal parts of [0, 1), in random order (Latin
+    hypercube sampling: McKay, Beckman and Conover, Technometrics 21(2), 1979,
+    https://doi.org/10.2307/1268522). Each number is uniform, and means over the paths
+    of a row vary less than those of independent numbers.
     """
 
     def __init__(
@@ -304,21 +300,11 @@ class AtomMixture(NamedTuple):
 class MixtureDensity(nn.Module):
     """An output layer whose outputs are the parameters of an `AtomMixture`.
 
-    Parameters
-    ----------
-    size : int
-        Length of the context vector, on which the mixture depends.
-    shares : ndarray of shape (A,)
-        Probability of each atom before training.
-    quantiles : tuple of K floats
-        Means of the components before training.
-    spread : float
-        Standard deviation of the numbers, from which those of components start.
-    is_possible : list of A + K bools
-        Atoms and components that may be drawn. The others keep a positive probability,
-        so that a new value has a large loss and not an infinite one.
-    generator : torch.Generator
-        Draws first weights.
+    Given contexts of length `size`, training starts with the probabilities `shares`, of
+    shape (A,), of the atoms, and with components at K `quantiles` of the numbers, whose
+    standard deviation is `spread`. Only atoms and components that are `is_possible`, A
+    + K bools, are drawn. The others keep a positive probability, so that a new value
+    has a large loss and not an infinite one.
     """
 
     def __init__(

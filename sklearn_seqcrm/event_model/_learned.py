@@ -199,17 +199,11 @@ class LearnedEvents:
             )
         return own[name]
 
-    def read(
-        self, X: Any, estimator: Any
-    ) -> tuple[LearnedEvents, RowData, HistoryArray]:
-        """Return a copy with the new levels of any rows, the rows encoded, and raw.
-
-        The raw histories are as `histories_of` returns them.
-        """
+    def read(self, X: Any, estimator: Any) -> tuple[LearnedEvents, Table, HistoryArray]:
+        """Return a copy with the new levels of rows, these rows, and their histories."""
         table = select_raw(self.roles, X, estimator)
         array = self.histories_of(table)
-        learned = self.with_new_levels(array.rows)
-        return learned, learned.encode(table, array.rows, np.arange(len(array))), array
+        return self.with_new_levels(array.rows), table, array
 
     def histories_of(self, table: Table) -> HistoryArray:
         """Return the raw histories, with the fields of training in their types.
@@ -221,14 +215,16 @@ class LearnedEvents:
         rows = rows_as_in_fit(self.encoder, array.rows, name)
         return array if rows is array.rows else HistoryArray.of(rows, array.dtype)
 
-    def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
+    def encode(
+        self, table: Table, rows: Rows, table_row: np.ndarray | slice = slice(None)
+    ) -> RowData:
         """Return rows encoded for the network.
 
         `rows` are n views of a raw log with the fields of training, see `histories_of`,
-        and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics.
-        The source has the channels of `blocks`, and codes followed by the levels of
-        categorical fields. `split_static` splits the statics into statics, rate and
-        censoring time.
+        and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics;
+        by default its own. The source has the channels of `blocks`, and codes followed
+        by the levels of categorical fields. `split_static` splits the statics into
+        statics, rate and censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)

@@ -103,25 +103,10 @@ class EventStates(NamedTuple):
 class EventNetwork(nn.Module):
     """A reader, and the distribution of the next event after each event.
 
-    A linear map of the statics is added to the state wherever a density uses it. It
-    does not enter the reader, which is the one of `LSTMClassifier`.
-
-    Parameters
-    ----------
-    learned : LearnedEvents
-        Encoders and fields, learned from training events.
-    n_static : int
-        Number of statics.
-    copies : bool
-        Whether categorical fields have a copy mechanism.
-    seed : int
-        Seed of the first weights.
-    hidden_size : int
-        Length of the state.
-    dropout : float
-        Share of the state, and of outputs between layers, that training drops.
-    **reader_options
-        Other parameters of `HistoryReader`, which runs only forwards.
+    A linear map of the n_static statics is added to the state, of length hidden_size,
+    wherever a density uses it. It does not enter the reader, which is the one of
+    `LSTMClassifier` and runs only forwards. With `copies`, categorical fields have a
+    copy mechanism.
     """
 
     def __init__(
@@ -388,14 +373,9 @@ _ROWS_AT_ONCE = 1024
 class EventNet(HistoryNet):
     """A `HistoryNet` whose module returns the loss of each row.
 
-    Parameters
-    ----------
-    events_in_row : float, default=1.0
-        Mean number of events of a training row. The loss of a batch is the mean over
-        its rows, divided by this number: the loss of an epoch is that of an event, and
-        a row counts in proportion to its events.
-    **kwargs
-        Parameters of `HistoryNet`.
+    The loss of a batch is the mean over its rows, divided by `events_in_row`, the mean
+    number of events of a training row: the loss of an epoch is that of an event, and a
+    row counts in proportion to its events.
     """
 
     def __init__(self, *args: Any, events_in_row: float = 1.0, **kwargs: Any) -> None:

@@ -25,7 +25,6 @@ from sklearn_seqcrm.event_model._baskets import (
     basket_probabilities,
     split_open_baskets,
 )
-from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
 from sklearn_seqcrm.event_model._simulations import (
@@ -150,10 +149,8 @@ class RecommendingEventModel(SimulatingEventModel):
         check_arguments("predict_next", **given)
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
-        table = select_raw(self._learned.roles, X, self)
-        array = self._learned.histories_of(table)
+        learned, table, array = self._learned.read(X, self)
         rows = array.rows
-        learned = self._learned.with_new_levels(rows)
         known = learned.level_field(field)
         allowed = _allowed_levels(known, candidates, exclude, field, rows)
         keys = row_keys(array, 0, count=False)
@@ -161,7 +158,7 @@ class RecommendingEventModel(SimulatingEventModel):
         if open_basket:
             data, baskets = split_open_baskets(learned, table, rows)
         else:
-            data = learned.encode(table, rows, np.arange(len(array)))
+            data = learned.encode(table, rows)
         if within is not None:
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(

@@ -117,14 +117,9 @@ class NumberDensity(MixtureDensity, FieldDensity):
         state: CopyState | None = None,
         is_tie: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw numbers; see `FieldDensity.draw`.
+        """Draw the atom of each number, -1 for none, and numbers on the symlog axis.
 
-        Returns
-        -------
-        atom : Tensor of shape (n,), int64
-            Number of the atom; -1 for none.
-        scaled : Tensor of shape (n,), float32
-            Number on the symlog axis, where there is no atom.
+        Both have the shape (n,), int64 and float32; see `FieldDensity.draw`.
         """
         return self.mixture(context).draw(draws, self.is_possible)
 

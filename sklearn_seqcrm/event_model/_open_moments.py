@@ -78,28 +78,20 @@ class LinesBefore(nn.Module):
     """Context of the next line of a moment, from the lines before it.
 
     A join of sums loses which product had which price, and which lines were the last
-    ones. With the embedded lines ``x`` and the state ``h`` after them, both enter by a
-    set encoder (Zaheer et al., "Deep Sets", NeurIPS 2017) and two memories of the order
-    of the lines::
+    ones. With the embedded lines ``x`` of length n_inputs and the state ``h`` after
+    them, both enter by a set encoder (Zaheer et al., "Deep Sets", NeurIPS 2017) and two
+    memories of the order of the lines::
 
         f_i     = tanh(A x_i + a)
         context = D relu(C [h, mean of f_i, f_j, sum of f_i / 2^(j - i)] + c) + d
 
     over the lines i = 1, ..., j before. In both sets of lines that were tried their
-    order is informative: without it, the next of 1,000 stock codes of an invoice was
-    .5 nats less probable.
+    order is informative: without it, the next of 1,000 stock codes of an invoice was .5
+    nats less probable.
 
-    It is added to the context of the fields of later lines of the same moment only:
-    neither the time density nor later moments depend on the order of lines.
-
-    Parameters
-    ----------
-    n_inputs : int
-        Length of an embedded line.
-    size : int
-        Length of a context.
-    generator : torch.Generator
-        Draws first weights.
+    It is added to the context, of length `size`, of the fields of later lines of the
+    same moment only: neither the time density nor later moments depend on the order of
+    lines.
     """
 
     def __init__(self, n_inputs: int, size: int, generator: torch.Generator) -> None:
