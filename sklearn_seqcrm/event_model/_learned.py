@@ -200,7 +200,7 @@ class LearnedEvents:
         return own[name]
 
     def read(self, X: Any, estimator: Any) -> tuple[LearnedEvents, Table, HistoryArray]:
-        """Return a copy with the new levels of rows, these rows, and their histories."""
+        """Return a copy with the new levels of rows, the rows, and their histories."""
         table = select_raw(self.roles, X, estimator)
         array = self.histories_of(table)
         return self.with_new_levels(array.rows), table, array

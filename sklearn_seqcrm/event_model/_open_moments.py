@@ -16,7 +16,7 @@ the moment, see `cell_states`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,13 @@ from torch import Tensor, nn
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
-    RecurrentState,
     layer_products,
     new_linear,
 )
 from sklearn_seqcrm.event_model._segments import sums_before
 
 # Factor from line to line of the decayed sum over the lines before.
-_KEPT = 0.5
+LINE_DECAY = 0.5
 
 
 class _SumsBefore(torch.autograd.Function):
@@ -134,7 +133,7 @@ def join_lines_before(
     parts = [channels[:, : places.times], vectors, encoded]
     is_new = n_before == 0
     sums = _SumsBefore.apply(torch.cat(parts, dim=1), is_new, 1.0)[later]
-    recent = _SumsBefore.apply(encoded, is_new, _KEPT)[later]
+    recent = _SumsBefore.apply(encoded, is_new, LINE_DECAY)[later]
     sizes = [one.shape[1] for one in parts]
     of_channels, of_vectors, of_encoded = sums.split(sizes, dim=1)
     count = n_before[later, None].to(lines.dtype)
@@ -149,87 +148,3 @@ def join_lines_before(
 def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
     """Return the channels of events and the vectors of their codes, (n, F + E)."""
     return reader.embed(values[:, None], codes[:, None])[:, 0]
-
-
-# One event at a time -----------------------------------------------------------------
-
-
-class PathState(NamedTuple):
-    """State of a reader after the last event of n paths, whose moment may go on."""
-
-    closed: RecurrentState  # state if the moment ends with this event
-    # State before the moment; without cells if each event is a step.
-    before: RecurrentState
-    # (n, K): sums over the events of the moment, a packed `OpenMoment`; K is 0 if each
-    # event is a step.
-    moment: Tensor
-    # (n, 3 H): the events of the moment encoded by `LinesBefore`: their sum, the last
-    # of them, and the decayed sum; without columns if each event is a step.
-    encoded: Tensor
-
-    @classmethod
-    def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
-        """Return the state after histories, whose last moments are over."""
-        if reader.moments is None:
-            nothing = final.output[:, :0]
-            return cls(final, RecurrentState(()), nothing, nothing)
-        n, size = final.output.shape
-        moment = final.output.new_zeros(n, OpenMoment.size(reader))
-        return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
-
-    @property
-    def output(self) -> Tensor:
-        """Output of the reader after the last event, shape (n, H)."""
-        return self.closed.output
-
-    def encoded_before(self, tied: Tensor) -> Tensor:
-        """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
-        total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
-        return torch.cat([total / self.moment[tied, :1], last, recent], dim=1)
-
-    def append(
-        self,
-        reader: HistoryReader,
-        lines_before: LinesBefore | None,
-        values: Tensor,
-        codes: Tensor,
-        is_tie: Tensor,
-    ) -> Self:
-        """Return the state after one more event of each path.
-
-        `values`, (n, F), and `codes`, (n, C), are the inputs of the network, and
-        `is_tie`, (n,), is True if an event joins the moment of the last one.
-        `lines_before` is None if each event is a step.
-        """
-        lines = embed_lines(reader, values, codes)
-        if (places := reader.moments) is None or lines_before is None:
-            return self._replace(closed=_run_one_step(reader, lines, self.closed))
-        joins = is_tie[:, None]
-        # Poolings alone need the time since the last moment.
-        unused = torch.zeros_like(values[:, 0])
-        vectors = lines[:, places.n_channels :]
-        event = OpenMoment.of_event(values, vectors, unused, places)
-        moment = OpenMoment.unpack(self.moment, places).add(event).pack()
-        moment = torch.where(joins, moment, event.pack())
-        before = self.before.map(
-            lambda own, closed: torch.where(joins, own, closed), self.closed
-        )
-        inputs = OpenMoment.unpack(moment, places).join(places)
-        encoded = lines_before.encode(lines)
-        total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
-        memory = [total + encoded, encoded, _KEPT * recent + encoded]
-        return type(self)(
-            _run_one_step(reader, inputs, before),
-            before,
-            moment,
-            torch.cat(memory, dim=1),
-        )
-
-
-def _run_one_step(
-    reader: HistoryReader, inputs: Tensor, state: RecurrentState
-) -> RecurrentState:
-    """Return the state after a step of each path, whose input has the shape (n, D)."""
-    ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
-    _, after = reader.run(inputs[:, None], ones, state)
-    return after.map(Tensor.float)  # layers in bfloat16 return such states

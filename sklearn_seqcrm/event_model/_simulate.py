@@ -43,8 +43,7 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._open_moments import PathState
-from sklearn_seqcrm.event_model._paths import Paths
+from sklearn_seqcrm.event_model._paths import Paths, PathState
 from sklearn_seqcrm.events import HistoryArray
 
 # Number of paths that begin together, and below which further ones begin: most end
@@ -82,15 +81,7 @@ class SimulatedEvents(NamedTuple):
 
 
 class Simulator:
-    """Simulates paths event by event.
-
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    learned : LearnedEvents
-        Encoders and fields, learned from training events.
-    """
+    """Simulates paths event by event, with a trained net and its learned events."""
 
     def __init__(self, net: EventNet, learned: LearnedEvents) -> None:
         self.net = net
