@@ -186,7 +186,7 @@ def _next_line(
         """Draw levels, and add the probabilities of all levels to `absence`."""
         uniform = paths.draws.uniform(context.context)
         levels = torch.zeros_like(row)
-        for there, found in simulator.portions(paths, context, key):
+        for there, found in simulator.mean_probabilities(paths, context, key):
             levels[there] = quantile_index(found, uniform[there])
             absence.add(there, row[there], found)
         return levels

@@ -146,6 +146,26 @@ class ObservedLevels(NamedTuple):
             return place
         return self.number[place] * is_found
 
+    def draw(
+        self, row: Tensor, source: Tensor, least: Tensor, uniform: Tensor
+    ) -> Tensor:
+        """Draw levels of rows from sources of earlier moments, shape (k,), int64.
+
+        All parameters have the shape (k,): row, source, its threshold, and a random
+        number of each path.
+        """
+        place = torch.zeros_like(row)
+        for k, cumulative in enumerate(self.cumulative):
+            own = (source == k).nonzero()[:, 0]
+            found = torch.searchsorted(cumulative, row[own] + uniform[own], right=True)
+            place[own] = torch.minimum(found, self.offsets[row[own] + 1] - 1)
+        # Habits come first, and count alike.
+        own = (source >= _N_DECAYS).nonzero()[:, 0]
+        n_reached = self.n_reached(row[own], least[own])
+        rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
+        place[own] = self.by_number[self.offsets[row[own]] + rank]
+        return self.keys[place] % self.n_levels
+
 
 def _count_levels(
     source: HistorySource, is_tie: np.ndarray, code: int, lift: Tensor, rows: np.ndarray
@@ -437,37 +457,15 @@ class CopyState:
         is_before = ((uniform * total < before) | (n_since == 0)) & (before > 0)
         levels = torch.zeros_like(self.row)
         own = is_before.nonzero()[:, 0]
-        place = self._draw_observed(
+        levels[own] = self.observed.draw(
             self.row[own], source[own], least[own], of_level[own]
         )
-        levels[own] = self.observed.keys[place] % self.observed.n_levels
         since = (~is_before).nonzero()[:, 0]
         if len(since):
             levels[since] = self.take(since)._draw_since(
                 source[since], least[since], draws.take(since)
             )
         return levels
-
-    def _draw_observed(
-        self, row: Tensor, source: Tensor, least: Tensor, uniform: Tensor
-    ) -> Tensor:
-        """Return positions of levels that rows had until the cutoff, shape (k,).
-
-        All parameters have the shape (k,): row, source, its threshold, and a random
-        number of each path.
-        """
-        observed = self.observed
-        place = torch.zeros_like(row)
-        for k, cumulative in enumerate(observed.cumulative):
-            own = (source == k).nonzero()[:, 0]
-            found = torch.searchsorted(cumulative, row[own] + uniform[own], right=True)
-            place[own] = torch.minimum(found, observed.offsets[row[own] + 1] - 1)
-        # Habits come first, and count alike.
-        own = (source >= _N_DECAYS).nonzero()[:, 0]
-        n_reached = observed.n_reached(row[own], least[own])
-        rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
-        place[own] = observed.by_number[observed.offsets[row[own]] + rank]
-        return place
 
     def _draw_since(self, source: Tensor, least: Tensor, draws: PathDraws) -> Tensor:
         """Draw from simulated events of earlier moments, shape (n,), int64.

@@ -295,6 +295,10 @@ class EventRate(NamedTuple):
 
         return cls(sums(lengths > 0), sums(lengths))
 
+    def after(self, lengths: Tensor) -> Self:
+        """Return the rate after one more interarrival time of each, shape (n,)."""
+        return type(self)(self.n_repeats + (lengths > 0), self.elapsed + lengths)
+
     def log_rate(self) -> Tensor:
         """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
         return torch.log(

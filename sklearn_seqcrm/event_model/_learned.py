@@ -392,9 +392,9 @@ def _learn_fields(
     """
     fields: dict[str, LearnedField] = {}
     for name in sorted(encoder.fields, key=lambda name: name != raw.kind_field):
-        one, having = encoder.fields[name], _events_having(raw, name, index)
-        column = raw.columns[name].take(index[having])
-        own = TrainingEvents(*(part[having] for part in events))
+        one, applies = encoder.fields[name], _has_field(raw, name, index)
+        column = raw.columns[name].take(index[applies])
+        own = TrainingEvents(*(part[applies] for part in events))
         learned_field: type[LearnedField] = (
             LevelField if isinstance(one, Vocabulary) else NumberField
         )
@@ -416,7 +416,7 @@ def _refuse_vectors(log: RawLog) -> None:
         )
 
 
-def _events_having(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
+def _has_field(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
     """Return which of the events at `index` are of a kind that has a field."""
     if raw.kind_field is None or field == raw.kind_field:
         return np.ones(len(index), dtype=bool)

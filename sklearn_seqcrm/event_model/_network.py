@@ -94,7 +94,7 @@ class EventStates(NamedTuple):
     later: Tensor  # (n_later,), int64: later lines of moments
     # (n_later, H), or None: context of their fields from the lines before; None if
     # there are no such lines.
-    of_lines: Tensor | None
+    line_context: Tensor | None
     # Counts of copies, for each field with a copy mechanism.
     candidates: dict[str, CopyCandidates]
     last: Tensor  # (n, H): state after the last event of each row
@@ -214,13 +214,13 @@ class EventNetwork(nn.Module):
         row = torch.cat([events.row, torch.arange(n, device=device)])
         place = found.place(row, torch.cat([events.step, events.n_steps]))
         table = found.outputs
-        later, of_lines = events.row[:0], None
+        later, line_context = events.row[:0], None
         if opened is not None and self.lines_before is not None:
             later = opened.later
             outputs = open_outputs(
                 self.reader, opened.inputs, found.layers, place[later]
             )
-            of_lines = self.lines_before(outputs, opened.encoded)
+            line_context = self.lines_before(outputs, opened.encoded)
             place[later] = torch.arange(len(later), device=device) + len(table)
             table = torch.cat([table, outputs])
         # index_select does the same, but its backward pass takes twice the time.
@@ -231,7 +231,9 @@ class EventNetwork(nn.Module):
         is_tie = self.is_tie(events.values) & (events.position > 0)
         candidates = self._copy_candidates(events, is_tie)
         before, last = states.split([len(events.row), n])
-        return EventStates(events, before, is_tie, later, of_lines, candidates, last)
+        return EventStates(
+            events, before, is_tie, later, line_context, candidates, last
+        )
 
     def _open_moments(self, events: VisibleEvents) -> OpenMoments | None:
         """Return the later lines of moments; None if there are none."""
@@ -272,8 +274,8 @@ class EventNetwork(nn.Module):
         """Yield each field, and its context: state, time and the fields before it."""
         events = found.events
         context = self.time_context(found.states, events.values[:, self.blocks.time])
-        if found.of_lines is not None:
-            context = context.index_add(0, found.later, found.of_lines)
+        if found.line_context is not None:
+            context = context.index_add(0, found.later, found.line_context)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:

@@ -155,9 +155,7 @@ class Paths:
             is_tie=is_tie & has_begun,
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
-            rate=EventRate(
-                self.rate.n_repeats + (lengths > 0), self.rate.elapsed + lengths
-            ),
+            rate=self.rate.after(lengths),
         )
 
 

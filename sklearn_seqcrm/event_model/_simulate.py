@@ -68,7 +68,7 @@ class FieldContext(NamedTuple):
 
     context: Tensor  # (n, H): state, time of the event and fields before this one
     # (n,): probability that the event has the field; 1 if its kind is drawn before.
-    p_having: Tensor
+    p_applies: Tensor
 
 
 class SimulatedEvents(NamedTuple):
@@ -125,8 +125,8 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, waited = self._begin(plan, some, observed)
-                begun, step = self._next_events(plan, begun, waited)
+                begun, time_since_last = self._begin(plan, some, observed)
+                begun, step = self._next_events(plan, begun, time_since_last)
                 paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
@@ -137,15 +137,18 @@ class Simulator:
                 paths = paths.take(np.flatnonzero(~too_many))
 
     def _next_events(
-        self, plan: SimulationPlan, paths: Paths, waited: np.ndarray | None = None
+        self,
+        plan: SimulationPlan,
+        paths: Paths,
+        time_since_last: np.ndarray | None = None,
     ) -> tuple[Paths, SimulatedEvents]:
         """Return the paths that have another event before their end, and the events.
 
-        `waited` is as in `_draw_times`.
+        `time_since_last` is as in `_draw_times`.
         """
         end = plan.end[paths.number // plan.n_paths]
         left = _ticks_until(paths.times, end)
-        interarrival = self._draw_times(paths, waited, left)
+        interarrival = self._draw_times(paths, time_since_last, left)
         # A drawn time may lie beyond the largest tick: no addition before the check.
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
@@ -170,12 +173,14 @@ class Simulator:
         *_, context = self.draw_fields(paths, interarrival, until=name)
         means = [
             found
-            for _, found in self.portions(paths, context, self.key_of(name), n_draws)
+            for _, found in self.mean_probabilities(
+                paths, context, self.key_of(name), n_draws
+            )
         ]
         # Sums of generated and copied shares may exceed 1 by rounding.
         return torch.cat(means).clamp_(max=1).cpu().numpy()
 
-    def portions(
+    def mean_probabilities(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield positions of some rows, and their mean probabilities of the levels.
@@ -185,7 +190,7 @@ class Simulator:
         """
         density, state = self.module.fields[key], paths.copies.get(key)
         # An event that lacks the field has a missing value.
-        weights = context.p_having.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
+        weights = context.p_applies.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
         at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
         rows = torch.arange(len(weights), device=self.device)
         parts = zip(
@@ -210,10 +215,12 @@ class Simulator:
         event of an empty history has no interarrival time: it is NaN.
         """
         observed = self.observed_levels(data)
-        paths, waited = self.at_cutoffs(data, np.arange(len(data)), observed)
+        paths, time_since_last = self.at_cutoffs(data, np.arange(len(data)), observed)
         paths, row = draw_repeatedly(paths, keys, n_draws)
         longest = np.full(len(row), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(paths, waited[row], 2 * longest, comes_back=True)
+        drawn = self._draw_times(
+            paths, time_since_last[row], 2 * longest, comes_back=True
+        )
         is_empty = (event_counts(data) == 0)[row]
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
@@ -241,12 +248,12 @@ class Simulator:
         numbers: np.ndarray,
         observed: dict[str, ObservedLevels],
     ) -> tuple[Paths, np.ndarray]:
-        """Return some paths at the cutoffs of their rows, and `waited` of each."""
+        """Return paths at the cutoffs of their rows, and ticks since the last event."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        paths, waited = self.at_cutoffs(plan.data.take(rows), rows, observed)
+        paths, time_since_last = self.at_cutoffs(plan.data.take(rows), rows, observed)
         draws = PathDraws.of_paths(plan.keys[rows][of_path], numbers % plan.n_paths)
         paths = replace(paths.take(of_path), number=numbers, draws=draws)
-        return paths, waited[of_path]
+        return paths, time_since_last[of_path]
 
     def at_cutoffs(
         self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
@@ -293,27 +300,27 @@ class Simulator:
     def _draw_times(
         self,
         paths: Paths,
-        waited: np.ndarray | None,
+        time_since_last: np.ndarray | None,
         left: np.ndarray,
         comes_back: bool = False,
     ) -> np.ndarray:
         """Return drawn interarrival times in ticks, shape (n,).
 
         The first one of a path is drawn given that no event came within the ticks
-        `waited` from the last event to the cutoff; None for later ones. Where no
-        further event comes, they are longer than `left`, or are drawn given that one
-        comes if `comes_back`.
+        `time_since_last` until the cutoff; None for later ones. Where no further event
+        comes, they are longer than `left`, or are drawn given that one comes if
+        `comes_back`.
         """
         grid, limit = self.learned.grid, None
-        if waited is not None:
-            log_waited = grid.log_censoring_time(waited, paths.times)
-            limit = self.moved(log_waited.astype("float32"))
+        if time_since_last is not None:
+            log_time = grid.log_censoring_time(time_since_last, paths.times)
+            limit = self.moved(log_time.astype("float32"))
         inputs = self.module.time_inputs(paths.states, paths.rate)
         is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
         most = float(left.max()) + 2 * grid.step
         drawn = grid.ticks(logs.cpu().numpy(), most, paths.times)
-        if waited is not None:  # not before the first moment that is not over
-            return np.maximum(drawn, grid.steps(waited).clip(1) * grid.step)
+        if time_since_last is not None:  # not before the first moment that is not over
+            return np.maximum(drawn, grid.steps(time_since_last).clip(1) * grid.step)
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
 
@@ -341,11 +348,11 @@ class Simulator:
         context = module.time_context(paths.states, self.moved(times))
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
-            of_lines = module.lines_before(
+            line_context = module.lines_before(
                 paths.output[tied], paths.reader_state.encoded_before(tied)
             )
-            context = context.index_add(0, tied, of_lines)
-        p_having = torch.ones_like(context[:, 0])
+            context = context.index_add(0, tied, line_context)
+        p_applies = torch.ones_like(context[:, 0])
         columns = {}
         applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
         for i, (name, field) in enumerate(learned.fields.items()):
@@ -354,9 +361,9 @@ class Simulator:
             key, own_context = f"{i}", torch.relu(context)
             density, state = module.fields[key], paths.copies.get(key)
             if draw is not None and name in draw:
-                drawn = draw[name](FieldContext(own_context, p_having))
+                drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
-                drawn, p_having = self._draw_kind_having(until, own_context, paths)
+                drawn, p_applies = self._draw_kind_with(until, own_context, paths)
             else:
                 drawn = density.draw(own_context, paths.draws, state, paths.is_tie)
             column = field.column(drawn, applies[:, i], paths.times)
@@ -368,11 +375,11 @@ class Simulator:
             columns[name] = column
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
-        of_until = FieldContext(torch.relu(context), p_having)
+        of_until = FieldContext(torch.relu(context), p_applies)
         codes = codes.astype("int64")
         return self.moved(channels), self.moved(codes), columns, of_until
 
-    def _draw_kind_having(
+    def _draw_kind_with(
         self, name: str, context: Tensor, paths: Paths
     ) -> tuple[Tensor, Tensor]:
         """Draw kinds of events that have a field, and return their probability.
