@@ -22,8 +22,8 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
+from sklearn_seqcrm.event_model._path_draws import quantile_index
 from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.event_model._simulate import (
     FieldContext,

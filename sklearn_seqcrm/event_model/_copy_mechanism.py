@@ -20,8 +20,9 @@ from sklearn_seqcrm.event_model._copy_counts import (
     CopyCandidates,
 )
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws, draw_logits, new_output
 from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
+from sklearn_seqcrm.event_model._mixtures import new_output
+from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits
 
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where

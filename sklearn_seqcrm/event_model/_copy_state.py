@@ -24,7 +24,7 @@ from sklearn_seqcrm.event_model._copy_counts import (
     habit_thresholds,
     remaining,
 )
-from sklearn_seqcrm.event_model._distributions import (
+from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,
     draw_logits,

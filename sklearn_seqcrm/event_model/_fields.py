@@ -16,7 +16,7 @@ from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 
 class TrainingEvents(NamedTuple):

@@ -24,14 +24,14 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import float32_tensor
 from sklearn_seqcrm._store import saturating_add
-from sklearn_seqcrm.event_model._distributions import (
+from sklearn_seqcrm.event_model._mixtures import (
     NO_ATOM,
     AtomMixture,
     MixtureDensity,
-    PathDraws,
     start_of_components,
 )
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 from sklearn_seqcrm.event_model._segments import sums_before
 
 # The grid ----------------------------------------------------------------------------

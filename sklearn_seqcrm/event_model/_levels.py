@@ -31,14 +31,6 @@ from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import (
-    PathDraws,
-    draw_logits,
-    draw_shared,
-    new_output,
-    quantile_index,
-    split_paths,
-)
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
@@ -46,6 +38,14 @@ from sklearn_seqcrm.event_model._fields import (
     TrainingEvents,
 )
 from sklearn_seqcrm.event_model._gradients import log_softmax_of
+from sklearn_seqcrm.event_model._mixtures import new_output
+from sklearn_seqcrm.event_model._path_draws import (
+    PathDraws,
+    draw_logits,
+    draw_shared,
+    quantile_index,
+    split_paths,
+)
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0

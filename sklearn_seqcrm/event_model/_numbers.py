@@ -14,18 +14,18 @@ from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import (
-    NO_ATOM,
-    MixtureDensity,
-    PathDraws,
-    start_of_components,
-)
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
     LearnedField,
     TrainingEvents,
 )
+from sklearn_seqcrm.event_model._mixtures import (
+    NO_ATOM,
+    MixtureDensity,
+    start_of_components,
+)
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.

@@ -13,13 +13,13 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment, RecurrentState
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws
 from sklearn_seqcrm.event_model._interarrival import EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._open_moments import (
     LINE_DECAY,
     LinesBefore,
     embed_lines,
 )
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 # State of the reader ------------------------------------------------------------------
 

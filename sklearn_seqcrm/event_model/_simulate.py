@@ -31,11 +31,6 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
-from sklearn_seqcrm.event_model._distributions import (
-    PathDraws,
-    draw_categorical,
-    path_keys,
-)
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -43,6 +38,11 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._path_draws import (
+    PathDraws,
+    draw_categorical,
+    path_keys,
+)
 from sklearn_seqcrm.event_model._paths import Paths, PathState
 from sklearn_seqcrm.events import HistoryArray
 
