@@ -200,9 +200,10 @@ class CopyState:
     moment: Tensor
     # (n,), int64: events with a level at earlier moments, those of the row included.
     n_events: Tensor
-    # (n, 1 + n_decays), float32: counts N_j of the same moment and of sources with
-    # decay, before levels of this moment are excluded.
-    total: Tensor
+    n_same: Tensor  # (n,), int64: events with a level at this moment
+    # (n, n_decays), float32: counts N_j of sources with decay, before levels of this
+    # moment are excluded.
+    decayed: Tensor
     # (n,), float32: lift of the events of this moment, which count from the next one
     # on.
     pending: Tensor
@@ -224,7 +225,8 @@ class CopyState:
             events=SimulatedLevels.none(row),
             moment=torch.zeros_like(row),
             n_events=n_events,
-            total=nn.functional.pad(counts, (1, 0)),
+            n_same=torch.zeros_like(row),
+            decayed=counts,
             pending=counts.new_zeros(len(row)),
             excluded=torch.zeros_like(counts),
             least=least,
@@ -256,13 +258,12 @@ class CopyState:
         is_tie = is_tie & (self.moment > 0)
         # N_j after the moment = exp(-1 / s_j) (N_j + lift of its events).
         one_moment = decay(torch.ones_like(self.moment))
-        total = (self.total[:, 1:] + self.pending[:, None]) * one_moment
-        total = nn.functional.pad(total, (1, 0))  # nothing yet at the new moment
+        decayed = (self.decayed + self.pending[:, None]) * one_moment
         excluded = self.excluded * is_tie[:, None]
         tied = is_tie.nonzero()[:, 0]
         if len(tied):
             excluded[tied] += self.take(tied)._counts_of_last()
-        n_events = self.n_events + self.total[:, 0].long() * ~is_tie
+        n_events = self.n_events + self.n_same * ~is_tie
         least, n_habits = self._next_habits(is_tie, n_events)
         return replace(
             self,
@@ -271,28 +272,27 @@ class CopyState:
             n_habits=n_habits,
             moment=self.moment + ~is_tie,
             n_events=n_events,
-            total=torch.where(is_tie[:, None], self.total, total),
+            n_same=self.n_same * is_tie,
+            decayed=torch.where(is_tie[:, None], self.decayed, decayed),
             pending=self.pending * is_tie,
             excluded=excluded,
         )
 
     def append(self, levels: Tensor) -> CopyState:
         """Return paths with one more event at this moment, of levels of shape (n,)."""
-        total = self.total.clone()
-        total[:, 0] += levels >= FIRST_LEVEL
         n_before = self.observed.numbers(self.row, levels)
         return replace(
             self,
             events=self.events.append(levels, self.moment, n_before),
-            total=total,
+            n_same=self.n_same + (levels >= FIRST_LEVEL),
             pending=self.pending + self._lift(levels),
         )
 
     def remaining(self) -> Tensor:
         """Return N_j, shape (n, N_SOURCES), as in `CopyCandidates`."""
-        decayed = remaining(self.total[:, 1:], self.excluded)
+        decayed = remaining(self.decayed, self.excluded)
         habits = remaining(self.n_habits.float(), self._n_excluded_habits().float())
-        return torch.cat([self.total[:, :1], decayed, habits], dim=1)
+        return torch.cat([self.n_same[:, None].float(), decayed, habits], dim=1)
 
     def _next_habits(self, is_tie: Tensor, n_events: Tensor) -> tuple[Tensor, Tensor]:
         """Return `least` and `n_habits` at the moment of the next event, (n, H).
@@ -339,7 +339,7 @@ class CopyState:
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
         # As in `LevelDensity.draw`: one number per path before the paths are split.
-        uniform = draws.take(left).uniform(self.total)
+        uniform = draws.take(left).uniform(self.decayed)
         for there in split_paths(len(left), self.observed.n_levels, left.device):
             some = left[there]
             weights = nn.functional.one_hot(source[some], N_SOURCES).float()
@@ -441,17 +441,17 @@ class CopyState:
 
         `source`, of shape (n,), are positions among the S sources of earlier moments.
         """
-        like = self.total.new_zeros(0, dtype=torch.float64)
+        like = self.decayed.new_zeros(0, dtype=torch.float64)
         uniform, of_level = draws.uniform(like), draws.uniform(like)
         habit = (source - _N_DECAYS).clamp(min=0)
         least = pick(self.least, habit)
         # Before the cutoff or since: in proportion to the counts of both.
         is_decay, scale = source < _N_DECAYS, source.clamp(max=_N_DECAYS - 1)
-        decayed = pick(self.observed.total[self.row] * decay(self.moment), scale)
+        observed = pick(self.observed.total[self.row] * decay(self.moment), scale)
         n_before = self.observed.n_reached(self.row, least)
         n_all = pick(self.n_habits, habit)
-        before = torch.where(is_decay, decayed, n_before.float())
-        total = torch.where(is_decay, pick(self.total, 1 + scale), n_all.float())
+        before = torch.where(is_decay, observed, n_before.float())
+        total = torch.where(is_decay, pick(self.decayed, scale), n_all.float())
         n_events_since = self.n_events - self.observed.n_events[self.row]
         n_since = torch.where(is_decay, n_events_since, n_all - n_before)
         is_before = ((uniform * total < before) | (n_since == 0)) & (before > 0)
@@ -476,7 +476,7 @@ class CopyState:
         levels, moments, ordinal, is_earlier = self.events.earlier()
         is_decay = (source < _N_DECAYS)[:, None]
         is_since = is_earlier & (is_decay | (ordinal == least[:, None].int()))
-        scale = decay_scales(self.total)[source.clamp(max=_N_DECAYS - 1), None]
+        scale = decay_scales(self.decayed)[source.clamp(max=_N_DECAYS - 1), None]
         log_weights = (moments - self.moment[:, None]) / scale
         log_weights = log_weights + self._lift(levels).log()
         log_weights = torch.where(is_decay, log_weights, 0.0)
