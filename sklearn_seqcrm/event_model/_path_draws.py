@@ -58,10 +58,6 @@ class PathDraws:
         """
         return cls(_mix_bits(keys + _mix_bits(path.astype("uint64") + _STEP)), row=row)
 
-    def __len__(self) -> int:
-        """Return the number of paths."""
-        return len(self._index)
-
     def take(self, kept: Any) -> PathDraws:
         """Return the generators at some positions, an array or tensor of int64."""
         if isinstance(kept, Tensor):
