@@ -194,7 +194,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _read(self, X: Any) -> RowData:
         """Return any rows encoded for the network."""
         check_is_fitted(self, "nets_")
-        return self._learned.read(X, self)[1]
+        learned, table, array = self._learned.read(X, self)
+        return learned.encode(table, array.rows)
 
     # Before training --------------------------------------------------------------
 

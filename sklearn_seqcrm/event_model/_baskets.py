@@ -1,4 +1,4 @@
-"""Simulators of the next basket, and of a basket that is open at the cutoff.
+"""Levels of the next basket, and baskets that are open at the cutoff.
 
 A basket is the next event and those that follow it at the same time. Events at the
 cutoff are an open basket. They are appended to paths that begin before it, as if they
@@ -11,7 +11,7 @@ had been simulated, so that the next one is a further line::
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +22,8 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
+from sklearn_seqcrm.event_model._path_draws import quantile_index
 from sklearn_seqcrm.event_model._paths import Paths
 from sklearn_seqcrm.event_model._simulate import (
     FieldContext,
@@ -33,21 +33,12 @@ from sklearn_seqcrm.event_model._simulate import (
 
 
 class OpenBaskets(NamedTuple):
-    """Encoded events at the cutoffs of rows.
+    """Encoded events at the cutoffs of rows."""
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n + 1,), int64
-        Row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
-    values : ndarray of shape (n_events, F), float32
-        Their channels in the block `network`.
-    codes : ndarray of shape (n_events, C), int64
-        Their codes and levels.
-    """
-
+    # (n + 1,), int64: row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
     offsets: np.ndarray
-    values: np.ndarray
-    codes: np.ndarray
+    values: np.ndarray  # (n_events, F), float32: their channels in the block `network`
+    codes: np.ndarray  # (n_events, C), int64: their codes and levels
 
     def take(self, rows: np.ndarray) -> OpenBaskets:
         """Return the events of some rows."""
@@ -63,13 +54,12 @@ def split_open_baskets(
     The parameters are those of `LearnedEvents.encode`; `learned` has the new levels of
     the rows.
     """
-    every = np.arange(len(rows.start))
-    source = learned.encode(table, rows, every).sources[0].events
+    source = learned.encode(table, rows).sources[0].events
     index, offsets = ranges(source.start, source.stop)
     row = segment_numbers(offsets)
     # Up to rounding, as ties of the likelihood.
     is_open = learned.grid.steps(source.cutoff[row] - source.times[index]) == 0
-    n_open = np.bincount(row[is_open], minlength=len(every))
+    n_open = np.bincount(row[is_open], minlength=len(rows.start))
     before = Rows(rows.log, rows.codes, rows.start, rows.stop - n_open, rows.cutoff)
     opened, begin = index[is_open], np.append(0, np.cumsum(n_open))
     values = source.channels[opened][:, learned.blocks.network]
@@ -77,60 +67,64 @@ def split_open_baskets(
     is_first = (n_open > 0) & (before.start >= before.stop)
     values[begin[:-1][is_first], source.interarrival_channel] = 0
     baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
-    return learned.encode(table, before, every), baskets
+    return learned.encode(table, before), baskets
 
 
-class AtCutoff(Simulator):
-    """Simulates events at the cutoff: a further line of an open basket, or the first.
+def at_open_baskets(
+    simulator: Simulator,
+    data: RowData,
+    keys: np.ndarray,
+    n_draws: int,
+    baskets: OpenBaskets,
+) -> tuple[Paths, np.ndarray]:
+    """Return paths whose next event is at the cutoff, and ticks since the last one.
 
-    Attributes
-    ----------
-    baskets : OpenBaskets of n
-        Events at the cutoffs of the rows that are simulated next.
+    The results are those of `Simulator.at_next`.
     """
-
-    baskets: OpenBaskets
-
-    def _at_next(
-        self, data: RowData, keys: np.ndarray, n_draws: int
-    ) -> tuple[Paths, np.ndarray]:
-        """Return paths at their cutoffs, and ticks since the last event."""
-        observed = self._observed_levels(data)
-        paths, _ = self._at_cutoffs(data, np.arange(len(data)), observed)
-        ticks = data.sources[0].cutoff - paths.times
-        paths = self._append_baskets(paths, ticks)
-        paths, row = draw_repeatedly(paths, keys, n_draws)
-        has_basket = np.diff(self.baskets.offsets) > 0
-        interarrival = np.where(has_basket, 0, ticks)[row]
-        is_first = ((event_counts(data) == 0) & ~has_basket)[row]
-        # The first event of an empty history has no interarrival time.
-        paths = paths.advance(interarrival, self.learned.grid)
-        return paths, np.where(is_first, np.nan, interarrival)
-
-    def _append_baskets(self, paths: Paths, ticks: np.ndarray) -> Paths:
-        """Append the events at the cutoff, `ticks` after the last event, to paths."""
-        offsets, counts = self.baskets.offsets, np.diff(self.baskets.offsets)
-        complete = []
-        for k in range(counts.max(initial=0)):
-            is_complete = counts[paths.number] == k
-            if is_complete.any():
-                complete.append(paths.take(np.flatnonzero(is_complete)))
-                paths = paths.take(np.flatnonzero(~is_complete))
-            paths = paths.advance(ticks[paths.number] * (k == 0), self.learned.grid)
-            event = offsets[paths.number] + k
-            paths = self._append(
-                paths,
-                self._moved(self.baskets.values[event]),
-                self._moved(self.baskets.codes[event]),
-            )
-        joined = reduce(Paths.concat, complete, paths)
-        return joined.take(np.argsort(joined.number))
+    observed = simulator.observed_levels(data)
+    paths, _ = simulator.at_cutoffs(data, np.arange(len(data)), observed)
+    ticks = data.sources[0].cutoff - paths.times
+    paths = _append_baskets(simulator, paths, ticks, baskets)
+    paths, row = draw_repeatedly(paths, keys, n_draws)
+    has_basket = np.diff(baskets.offsets) > 0
+    interarrival = np.where(has_basket, 0, ticks)[row]
+    is_first = ((event_counts(data) == 0) & ~has_basket)[row]
+    # The first event of an empty history has no interarrival time.
+    paths = paths.advance(interarrival, simulator.learned.grid)
+    return paths, np.where(is_first, np.nan, interarrival)
 
 
-class BasketSimulator(Simulator):
-    """Simulates the next event and those that follow it at the same time.
+def _append_baskets(
+    simulator: Simulator, paths: Paths, ticks: np.ndarray, baskets: OpenBaskets
+) -> Paths:
+    """Append the events at the cutoff, `ticks` after the last event, to paths."""
+    offsets, counts = baskets.offsets, np.diff(baskets.offsets)
+    complete = []
+    for k in range(counts.max(initial=0)):
+        is_complete = counts[paths.number] == k
+        if is_complete.any():
+            complete.append(paths.take(np.flatnonzero(is_complete)))
+            paths = paths.take(np.flatnonzero(~is_complete))
+        paths = paths.advance(ticks[paths.number] * (k == 0), simulator.learned.grid)
+        event = offsets[paths.number] + k
+        values, codes = baskets.values[event], baskets.codes[event]
+        paths = simulator.append(paths, simulator.moved(values), simulator.moved(codes))
+    joined = reduce(Paths.concat, complete, paths)
+    return joined.take(np.argsort(joined.number))
 
-    With the probability ``q_k(c)`` that event k of the basket is the first one with
+
+def basket_probabilities(
+    simulator: Simulator,
+    paths: Paths,
+    interarrival: np.ndarray,
+    name: str,
+    n_draws: int,
+) -> np.ndarray:
+    """Return the probability of each level of a field to be in the next basket.
+
+    Arguments and shapes are those of `Simulator.probabilities`, but draws are of whole
+    baskets: the next event and those that follow it at the same time. With the
+    probability ``q_k(c)`` that event k of the basket is the first one with
     level c, given that none before was::
 
         P(c in basket) = 1 - prod_k (1 - q_k(c))
@@ -139,93 +133,82 @@ class BasketSimulator(Simulator):
     baskets that are over. The product varies much less than the share of the draws that
     have c, or than a sum of probabilities that stops where c is drawn.
     """
+    key, learned = simulator.key_of(name), simulator.learned
+    module, density = simulator.module, simulator.module.fields[key]
+    # Unless baskets have items twice, those of an open basket get no probability.
+    drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
+    if key in paths.copies and not density.has_repeats:
+        drawn = paths.copies[key].events.now().level.long()
+    n_levels = density.n_levels
+    if key in paths.copies:  # new levels come from copies alone
+        n_levels = learned.level_field(name).n_levels
+    shape = len(interarrival) // n_draws, n_levels
+    absence = _Absence(shape, n_draws, drawn.to(simulator.device))
+    # Common random numbers: a basket continues while its survival probability, which
+    # every event lowers, exceeds one stratified number per draw. Lengths vary less than
+    # with a new draw for each event.
+    log_survival = torch.zeros(
+        len(interarrival), dtype=torch.float64, device=simulator.device
+    )
+    log_least = paths.draws.uniform(log_survival).log()
+    for _ in range(learned.most_events.bound(learned.grid.step)):
+        paths = _next_line(simulator, paths, interarrival, name, absence, n_draws)
+        inputs = module.time_inputs(paths.states, paths.rate)
+        log_survival = log_survival + module.time.log_tie(inputs)
+        kept = (log_survival > log_least).nonzero()[:, 0]
+        if not len(kept):
+            break
+        interarrival = np.zeros(len(kept))
+        paths = paths.take(kept.cpu().numpy()).advance(interarrival, learned.grid)
+        log_survival, log_least = log_survival[kept], log_least[kept]
+        absence.keep(kept)
+    return (1 - absence.log_absent.exp()).cpu().numpy()
 
-    def probabilities(
-        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
-    ) -> np.ndarray:
-        """Return the probability of each level of a field to be in the next basket.
 
-        Arguments and shapes are those of `Simulator.probabilities`, but draws are of
-        whole baskets.
-        """
-        key = self._key_of(name)
-        density = self.module.fields[key]
-        paths, interarrival = self._at_next(data, keys, n_draws)
-        # Unless baskets have items twice, those of an open basket get no probability.
-        drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
-        if key in paths.copies and not density.has_repeats:
-            drawn = paths.copies[key].events.now().level.long()
-        # New levels come from copies alone.
-        field = self.learned.level_field(name)
-        n_levels = field.n_levels if key in paths.copies else density.n_levels
-        absence = _Absence((len(data), n_levels), n_draws, drawn.to(self.device))
-        # Common random numbers: a basket continues while its survival probability,
-        # which every event lowers, exceeds one stratified number per draw. Lengths vary
-        # less than with a new draw for each event.
-        log_survival = torch.zeros(
-            len(interarrival), dtype=torch.float64, device=self.device
-        )
-        log_least = paths.draws.uniform(log_survival).log()
-        # For fields that some kinds lack, each event is drawn twice: first with a kind
-        # that has the field, weighted by the probability of these kinds, for the
-        # probabilities; then with any kind, to continue.
-        all_have_it = self.learned.applies is None or key == "0"
-        for _ in range(self.learned.most_events.bound(self.learned.grid.step)):
-            row = self._moved(paths.number // n_draws)
-            draw = partial(self._draw_and_add, absence, row, paths, key)
-            if all_have_it:
-                values, codes, *_ = self._draw_fields(
-                    paths, interarrival, draw={name: draw}
-                )
-            else:
-                draw(self._draw_fields(paths, interarrival, until=name)[-1])
-                values, codes, *_ = self._draw_fields(paths, interarrival)
-            paths = self._append(paths, values, codes)
-            absence.end_event(row, density.own_target(values, codes))
-            inputs = self.module.time_inputs(paths.states, paths.rate)
-            log_survival = log_survival + self.module.time.log_tie(inputs)
-            kept = (log_survival > log_least).nonzero()[:, 0]
-            if not len(kept):
-                break
-            interarrival = np.zeros(len(kept))
-            paths = paths.take(kept.cpu().numpy())
-            paths = paths.advance(interarrival, self.learned.grid)
-            log_survival, log_least = log_survival[kept], log_least[kept]
-            absence.keep(kept)
-        return (1 - absence.log_absent.exp()).cpu().numpy()
+def _next_line(
+    simulator: Simulator,
+    paths: Paths,
+    interarrival: np.ndarray,
+    name: str,
+    absence: _Absence,
+    n_draws: int,
+) -> Paths:
+    """Return paths after one more line, whose levels are noted in `absence`.
 
-    def _draw_and_add(
-        self,
-        absence: _Absence,
-        row: Tensor,
-        paths: Paths,
-        key: str,
-        context: FieldContext,
-    ) -> Tensor:
+    For fields that some kinds lack, each event is drawn twice: first with a kind that
+    has the field, weighted by the probability of these kinds, for the probabilities;
+    then with any kind, to continue.
+    """
+    key = simulator.key_of(name)
+    row = simulator.moved(paths.number // n_draws)
+
+    def draw(context: FieldContext) -> Tensor:
         """Draw levels, and add the probabilities of all levels to `absence`."""
         uniform = paths.draws.uniform(context.context)
         levels = torch.zeros_like(row)
-        for there, found in self._portions(paths, context, key):
+        for there, found in simulator.mean_probabilities(paths, context, key):
             levels[there] = quantile_index(found, uniform[there])
             absence.add(there, row[there], found)
         return levels
 
-
-class OpenBasketSimulator(AtCutoff, BasketSimulator):
-    """Simulates the further lines of a basket at the cutoff."""
+    if simulator.learned.applies is None or key == "0":
+        values, codes, *_ = simulator.draw_fields(
+            paths, interarrival, draw={name: draw}
+        )
+    else:
+        draw(simulator.draw_fields(paths, interarrival, until=name)[-1])
+        values, codes, *_ = simulator.draw_fields(paths, interarrival)
+    own = simulator.module.fields[key].own_target(values, codes)
+    absence.end_event(row, own)
+    return simulator.append(paths, values, codes)
 
 
 class _Absence:
     """Probability that no event of a basket so far has each level.
 
-    Parameters
-    ----------
-    shape : tuple of (int, int)
-        Number of rows and of levels.
-    n_draws : int
-        Draws of each row.
-    drawn : Tensor of shape (n_rows * n_draws, k), int64
-        Levels that the open basket of each draw has, which get no probability; 0: none.
+    `shape` are the numbers of rows and of levels; rows have `n_draws` draws each.
+    `drawn`, of shape (n_rows * n_draws, k), int64, are levels that the open basket of
+    each draw has, which get no probability; 0: none.
     """
 
     def __init__(self, shape: tuple[int, int], n_draws: int, drawn: Tensor) -> None:

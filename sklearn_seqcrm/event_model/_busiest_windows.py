@@ -27,28 +27,17 @@ class BusiestWindows(NamedTuple):
 
         count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
         bound(length) = max(20, 2 * count(shortest window of at least this length))
-
-    Parameters
-    ----------
-    lengths : tuple of float
-        Lengths in ticks, ascending.
-    counts : tuple of int
-        Largest number of events of one customer in a window of each length.
     """
 
-    lengths: tuple[float, ...]
+    lengths: tuple[float, ...]  # lengths in ticks, ascending
+    # Largest number of events of one customer in a window of each length.
     counts: tuple[int, ...]
 
     @classmethod
     def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
         """Count the events of histories in windows.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n_events,)
-            Times, ascending within a history.
-        offsets : ndarray of shape (n + 1,), int64
-            History ``i`` is ``times[offsets[i]:offsets[i + 1]]``.
+        History ``i`` has the times ``times[offsets[i]:offsets[i + 1]]``, ascending.
         """
         since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
         longest = float(since.max(initial=1.0))

@@ -122,36 +122,21 @@ def remaining(total: Tensor, excluded: Tensor) -> Tensor:
 
 
 class CopyCandidates(NamedTuple):
-    """Counts of each source before some known events.
+    """Counts of each source before some known events."""
 
-    Parameters
-    ----------
-    count : Tensor of shape (n, N_SOURCES), float32
-        n_j of the level of each event.
-    total : Tensor of shape (n, N_SOURCES), float32
-        N_j; 0 where a source is empty.
-    """
-
-    count: Tensor
-    total: Tensor
+    count: Tensor  # (n, N_SOURCES), float32: n_j of the level of each event
+    total: Tensor  # (n, N_SOURCES), float32: N_j; 0 where a source is empty
 
 
 def copy_candidates(
     levels: Tensor, lift: Tensor, is_tie: Tensor, row: Tensor
 ) -> CopyCandidates:
-    """Return the counts before each event of some rows.
+    """Return the counts before each of n events, row by row.
 
-    Parameters
-    ----------
-    levels : Tensor of shape (n,), int64
-        Levels of a field, row by row.
-    lift : Tensor of shape (n_levels,), float32
-        Weight of each level at later moments.
-    is_tie : Tensor of shape (n,), bool
-        Whether an event is at the moment of the previous one; the first of a row is
-        not.
-    row : Tensor of shape (n,), int64
-        Row of each event, ascending.
+    `levels`, of shape (n,), int64, are the levels of a field, and `lift`, (n_levels,),
+    the weight of each level at later moments. `is_tie`, (n,), is True for an event at
+    the moment of the previous one, never for the first of a row; `row`, (n,), int64,
+    ascending.
     """
     # New levels of rows that are scored have no lift yet.
     is_new = levels >= len(lift)

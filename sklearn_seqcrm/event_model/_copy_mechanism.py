@@ -20,8 +20,9 @@ from sklearn_seqcrm.event_model._copy_counts import (
     CopyCandidates,
 )
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws, draw_logits, new_output
 from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
+from sklearn_seqcrm.event_model._mixtures import new_output
+from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits
 
 # Before training: share of copies; among copies, share of the same moment; among the
 # rest, share of popular levels. Halves led the network to a poor optimum where
@@ -34,16 +35,8 @@ class CopyMechanism(nn.Module):
     """Gates that choose among generating, popular levels and the sources of copies.
 
     The mixture contains the training frequencies, because with thousands of levels the
-    softmax is overconfident.
-
-    Parameters
-    ----------
-    size : int
-        Length of a context, without the flag of a new moment.
-    lift : ndarray of shape (n_levels,)
-        Weight of each level among repeats, see `repeat_purchase_lift`.
-    generator : torch.Generator
-        Draws first weights.
+    softmax is overconfident. `size` is the length of a context, without the flag of a
+    new moment, and `lift`, of shape (n_levels,), is that of `repeat_purchase_lift`.
     """
 
     most_total: Tensor

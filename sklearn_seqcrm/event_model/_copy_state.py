@@ -24,7 +24,7 @@ from sklearn_seqcrm.event_model._copy_counts import (
     habit_thresholds,
     remaining,
 )
-from sklearn_seqcrm.event_model._distributions import (
+from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,
     draw_logits,
@@ -45,46 +45,27 @@ _LEAST_REST = 0.05
 
 
 class ObservedLevels(NamedTuple):
-    """Distinct levels that rows had until their cutoffs, with their counts.
+    """Distinct levels that rows had until their cutoffs, with their counts."""
 
-    Parameters
-    ----------
-    offsets : Tensor of shape (n + 1,), int64
-        Row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
-    keys : Tensor of shape (n_found,), int64
-        ``row * n_levels + level`` of each, ascending.
-    lift : Tensor of shape (n_levels,), float32
-        Weight of each level at later moments.
-    number : Tensor of shape (n_found,), int64
-        Events of each.
-    by_number : Tensor of shape (n_found,), int64
-        Positions of the levels of each row, by descending number: habits come first.
-    ranks : Tensor of shape (n_found,), int64
-        ``row * stride - number`` in this order, ascending.
-    stride : int
-        More events than any level of a row has.
-    counts : Tensor of shape (n_found, n_decays), float32
-        Decayed counts times lift, at the moment of the row's last event.
-    cumulative : Tensor of shape (n_decays, n_found), float64
-        Row, plus the share of the row's counts up to each level: draws from all rows at
-        once by one search.
-    total : Tensor of shape (n, n_decays), float32
-        Sums of the counts of a row.
-    n_events : Tensor of shape (n,), int64
-        Events of a row that have a level.
-    """
-
+    # (n + 1,), int64: row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
     offsets: Tensor
-    keys: Tensor
-    lift: Tensor
-    number: Tensor
+    keys: Tensor  # (n_found,), int64: ``row * n_levels + level`` of each, ascending
+    lift: Tensor  # (n_levels,), float32: weight of each level at later moments
+    number: Tensor  # (n_found,), int64: events of each
+    # (n_found,), int64: positions of the levels of each row, by descending number:
+    # habits come first.
     by_number: Tensor
+    # (n_found,), int64: ``row * stride - number`` in this order, ascending.
     ranks: Tensor
-    stride: int
+    stride: int  # more events than any level of a row has
+    # (n_found, n_decays), float32: decayed counts times lift, at the moment of the
+    # row's last event.
     counts: Tensor
+    # (n_decays, n_found), float64: row, plus the share of the row's counts up to each
+    # level: draws from all rows at once by one search.
     cumulative: Tensor
-    total: Tensor
-    n_events: Tensor
+    total: Tensor  # (n, n_decays), float32: sums of the counts of a row
+    n_events: Tensor  # (n,), int64: events of a row that have a level
 
     @classmethod
     def of(
@@ -165,6 +146,26 @@ class ObservedLevels(NamedTuple):
             return place
         return self.number[place] * is_found
 
+    def draw(
+        self, row: Tensor, source: Tensor, least: Tensor, uniform: Tensor
+    ) -> Tensor:
+        """Draw levels of rows from sources of earlier moments, shape (k,), int64.
+
+        All parameters have the shape (k,): row, source, its threshold, and a random
+        number of each path.
+        """
+        place = torch.zeros_like(row)
+        for k, cumulative in enumerate(self.cumulative):
+            own = (source == k).nonzero()[:, 0]
+            found = torch.searchsorted(cumulative, row[own] + uniform[own], right=True)
+            place[own] = torch.minimum(found, self.offsets[row[own] + 1] - 1)
+        # Habits come first, and count alike.
+        own = (source >= _N_DECAYS).nonzero()[:, 0]
+        n_reached = self.n_reached(row[own], least[own])
+        rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
+        place[own] = self.by_number[self.offsets[row[own]] + rank]
+        return self.keys[place] % self.n_levels
+
 
 def _count_levels(
     source: HistorySource, is_tie: np.ndarray, code: int, lift: Tensor, rows: np.ndarray
@@ -190,43 +191,27 @@ def _count_levels(
 
 @dataclass(frozen=True, eq=False)
 class CopyState:
-    """Levels that simulated paths can copy, from the history of their rows and since.
+    """Levels that simulated paths can copy, of the history of their rows and since."""
 
-    Parameters
-    ----------
-    observed : ObservedLevels of m
-        Levels of the rows until their cutoffs.
-    row : Tensor of shape (n,), int64
-        Row of each path.
-    events : SimulatedLevels of n
-        Levels of simulated events.
-    moment : Tensor of shape (n,), int64
-        Moment that a path is at; 0 at the last event before the cutoff.
-    n_events : Tensor of shape (n,), int64
-        Events with a level at earlier moments, those of the row included.
-    total : Tensor of shape (n, 1 + n_decays), float32
-        Counts N_j of the same moment and of sources with decay, before levels of this
-        moment are excluded.
-    pending : Tensor of shape (n,), float32
-        Lift of the events of this moment, which count from the next one on.
-    excluded : Tensor of shape (n, n_decays), float32
-        Counts of earlier moments of levels that this moment has.
-    least : Tensor of shape (n, n_habits), int64
-        Thresholds of habits after `n_events`.
-    n_habits : Tensor of shape (n, n_habits), int64
-        Levels that reach them at earlier moments, before levels of this moment are
-        excluded.
-    """
-
-    observed: ObservedLevels
-    row: Tensor
-    events: SimulatedLevels
+    observed: ObservedLevels  # levels of the rows until their cutoffs
+    row: Tensor  # (n,), int64: row of each path
+    events: SimulatedLevels  # levels of simulated events
+    # (n,), int64: moment that a path is at; 0 at the last event before the cutoff.
     moment: Tensor
+    # (n,), int64: events with a level at earlier moments, those of the row included.
     n_events: Tensor
-    total: Tensor
+    n_same: Tensor  # (n,), int64: events with a level at this moment
+    # (n, n_decays), float32: counts N_j of sources with decay, before levels of this
+    # moment are excluded.
+    decayed: Tensor
+    # (n,), float32: lift of the events of this moment, which count from the next one
+    # on.
     pending: Tensor
+    # (n, n_decays), float32: counts of earlier moments of levels that this moment has.
     excluded: Tensor
-    least: Tensor
+    least: Tensor  # (n, n_habits), int64: thresholds of habits after `n_events`
+    # (n, n_habits), int64: levels that reach them at earlier moments, before levels of
+    # this moment are excluded.
     n_habits: Tensor
 
     @classmethod
@@ -240,7 +225,8 @@ class CopyState:
             events=SimulatedLevels.none(row),
             moment=torch.zeros_like(row),
             n_events=n_events,
-            total=nn.functional.pad(counts, (1, 0)),
+            n_same=torch.zeros_like(row),
+            decayed=counts,
             pending=counts.new_zeros(len(row)),
             excluded=torch.zeros_like(counts),
             least=least,
@@ -272,13 +258,12 @@ class CopyState:
         is_tie = is_tie & (self.moment > 0)
         # N_j after the moment = exp(-1 / s_j) (N_j + lift of its events).
         one_moment = decay(torch.ones_like(self.moment))
-        total = (self.total[:, 1:] + self.pending[:, None]) * one_moment
-        total = nn.functional.pad(total, (1, 0))  # nothing yet at the new moment
+        decayed = (self.decayed + self.pending[:, None]) * one_moment
         excluded = self.excluded * is_tie[:, None]
         tied = is_tie.nonzero()[:, 0]
         if len(tied):
             excluded[tied] += self.take(tied)._counts_of_last()
-        n_events = self.n_events + self.total[:, 0].long() * ~is_tie
+        n_events = self.n_events + self.n_same * ~is_tie
         least, n_habits = self._next_habits(is_tie, n_events)
         return replace(
             self,
@@ -287,28 +272,27 @@ class CopyState:
             n_habits=n_habits,
             moment=self.moment + ~is_tie,
             n_events=n_events,
-            total=torch.where(is_tie[:, None], self.total, total),
+            n_same=self.n_same * is_tie,
+            decayed=torch.where(is_tie[:, None], self.decayed, decayed),
             pending=self.pending * is_tie,
             excluded=excluded,
         )
 
     def append(self, levels: Tensor) -> CopyState:
         """Return paths with one more event at this moment, of levels of shape (n,)."""
-        total = self.total.clone()
-        total[:, 0] += levels >= FIRST_LEVEL
         n_before = self.observed.numbers(self.row, levels)
         return replace(
             self,
             events=self.events.append(levels, self.moment, n_before),
-            total=total,
+            n_same=self.n_same + (levels >= FIRST_LEVEL),
             pending=self.pending + self._lift(levels),
         )
 
     def remaining(self) -> Tensor:
         """Return N_j, shape (n, N_SOURCES), as in `CopyCandidates`."""
-        decayed = remaining(self.total[:, 1:], self.excluded)
+        decayed = remaining(self.decayed, self.excluded)
         habits = remaining(self.n_habits.float(), self._n_excluded_habits().float())
-        return torch.cat([self.total[:, :1], decayed, habits], dim=1)
+        return torch.cat([self.n_same[:, None].float(), decayed, habits], dim=1)
 
     def _next_habits(self, is_tie: Tensor, n_events: Tensor) -> tuple[Tensor, Tensor]:
         """Return `least` and `n_habits` at the moment of the next event, (n, H).
@@ -355,7 +339,7 @@ class CopyState:
             levels[left[is_new]] = drawn[is_new]
             left = left[~is_new]
         # As in `LevelDensity.draw`: one number per path before the paths are split.
-        uniform = draws.take(left).uniform(self.total)
+        uniform = draws.take(left).uniform(self.decayed)
         for there in split_paths(len(left), self.observed.n_levels, left.device):
             some = left[there]
             weights = nn.functional.one_hot(source[some], N_SOURCES).float()
@@ -457,53 +441,31 @@ class CopyState:
 
         `source`, of shape (n,), are positions among the S sources of earlier moments.
         """
-        like = self.total.new_zeros(0, dtype=torch.float64)
+        like = self.decayed.new_zeros(0, dtype=torch.float64)
         uniform, of_level = draws.uniform(like), draws.uniform(like)
         habit = (source - _N_DECAYS).clamp(min=0)
         least = pick(self.least, habit)
         # Before the cutoff or since: in proportion to the counts of both.
         is_decay, scale = source < _N_DECAYS, source.clamp(max=_N_DECAYS - 1)
-        decayed = pick(self.observed.total[self.row] * decay(self.moment), scale)
+        observed = pick(self.observed.total[self.row] * decay(self.moment), scale)
         n_before = self.observed.n_reached(self.row, least)
         n_all = pick(self.n_habits, habit)
-        before = torch.where(is_decay, decayed, n_before.float())
-        total = torch.where(is_decay, pick(self.total, 1 + scale), n_all.float())
+        before = torch.where(is_decay, observed, n_before.float())
+        total = torch.where(is_decay, pick(self.decayed, scale), n_all.float())
         n_events_since = self.n_events - self.observed.n_events[self.row]
         n_since = torch.where(is_decay, n_events_since, n_all - n_before)
         is_before = ((uniform * total < before) | (n_since == 0)) & (before > 0)
         levels = torch.zeros_like(self.row)
         own = is_before.nonzero()[:, 0]
-        place = self._draw_observed(
+        levels[own] = self.observed.draw(
             self.row[own], source[own], least[own], of_level[own]
         )
-        levels[own] = self.observed.keys[place] % self.observed.n_levels
         since = (~is_before).nonzero()[:, 0]
         if len(since):
             levels[since] = self.take(since)._draw_since(
                 source[since], least[since], draws.take(since)
             )
         return levels
-
-    def _draw_observed(
-        self, row: Tensor, source: Tensor, least: Tensor, uniform: Tensor
-    ) -> Tensor:
-        """Return positions of levels that rows had until the cutoff, shape (k,).
-
-        All parameters have the shape (k,): row, source, its threshold, and a random
-        number of each path.
-        """
-        observed = self.observed
-        place = torch.zeros_like(row)
-        for k, cumulative in enumerate(observed.cumulative):
-            own = (source == k).nonzero()[:, 0]
-            found = torch.searchsorted(cumulative, row[own] + uniform[own], right=True)
-            place[own] = torch.minimum(found, observed.offsets[row[own] + 1] - 1)
-        # Habits come first, and count alike.
-        own = (source >= _N_DECAYS).nonzero()[:, 0]
-        n_reached = observed.n_reached(row[own], least[own])
-        rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
-        place[own] = observed.by_number[observed.offsets[row[own]] + rank]
-        return place
 
     def _draw_since(self, source: Tensor, least: Tensor, draws: PathDraws) -> Tensor:
         """Draw from simulated events of earlier moments, shape (n,), int64.
@@ -514,7 +476,7 @@ class CopyState:
         levels, moments, ordinal, is_earlier = self.events.earlier()
         is_decay = (source < _N_DECAYS)[:, None]
         is_since = is_earlier & (is_decay | (ordinal == least[:, None].int()))
-        scale = decay_scales(self.total)[source.clamp(max=_N_DECAYS - 1), None]
+        scale = decay_scales(self.decayed)[source.clamp(max=_N_DECAYS - 1), None]
         log_weights = (moments - self.moment[:, None]) / scale
         log_weights = log_weights + self._lift(levels).log()
         log_weights = torch.where(is_decay, log_weights, 0.0)

@@ -27,28 +27,15 @@ _TOTALS_AT_ONCE = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Periods:
-    """Periods of equal length after each cutoff.
+    """Periods of equal length after each cutoff."""
 
-    Parameters
-    ----------
-    starts : ndarray of shape (n_periods,)
-        Their starts after the cutoff, in ticks.
-    labels : Index of shape (n_periods,)
-        The same as Timedeltas, or as numbers if times are numbers.
-    """
-
-    starts: np.ndarray
+    starts: np.ndarray  # (n_periods,): their starts after the cutoff, in ticks
+    # (n_periods,): the same as Timedeltas, or as numbers if times are numbers.
     labels: pd.Index
 
     @classmethod
     def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
-        """Cut a horizon into periods of length `every`; None: into one period.
-
-        Raises
-        ------
-        ValueError
-            If the last period would be shorter than the others.
-        """
+        """Cut a horizon into periods of length `every`; None: into one period."""
         total = clock.duration(horizon, "horizon", positive=True)
         one = total
         if every is not None:
@@ -85,30 +72,14 @@ class Periods:
 
 @dataclass(frozen=True, eq=False)
 class DemandCells:
-    """The cells of a table of demand: each group with each period and each level.
+    """The cells of a table of demand: each group with each period and each level."""
 
-    Parameters
-    ----------
-    groups : Index or None
-        Groups of rows; None: all rows are one.
-    group : ndarray of shape (n,), int64
-        Group of each row.
-    periods : Periods
-        Periods after the cutoffs.
-    field : str or None
-        Field by whose levels demand is split; None: it is not split.
-    levels : Index or None
-        Its levels.
-    value : str or None
-        Numeric field that is summed; None: events are counted.
-    """
-
-    groups: pd.Index | None
-    group: np.ndarray
-    periods: Periods
-    field: str | None
-    levels: pd.Index | None
-    value: str | None
+    groups: pd.Index | None  # groups of rows; None: all rows are one
+    group: np.ndarray  # (n,), int64: group of each row
+    periods: Periods  # periods after the cutoffs
+    field: str | None  # field by whose levels demand is split; None: it is not split
+    levels: pd.Index | None  # its levels
+    value: str | None  # numeric field that is summed; None: events are counted
 
     @classmethod
     def of(
@@ -184,15 +155,7 @@ class DemandCells:
 class PathTotals:
     """Totals of cells on each simulated path, in a sparse matrix (paths, cells).
 
-    Parameters
-    ----------
-    n_paths, n_cells : int
-        Number of paths and of cells.
-
-    Attributes
-    ----------
-    n_cut : int
-        Paths that were ended because they had too many events.
+    `n_cut` paths were ended because they had too many events.
     """
 
     def __init__(self, n_paths: int, n_cells: int) -> None:

@@ -32,29 +32,15 @@ from sklearn_seqcrm.event_model._learned import event_counts
 
 @dataclass(frozen=True)
 class VisibleEvents(TensorFields):
-    """The events of some rows, one after the other, row by row.
+    """The events of some rows, one after the other, row by row."""
 
-    Parameters
-    ----------
-    row, position : Tensor of shape (n_events,), int64
-        Row of each event, and its position there.
-    step, n_before : Tensor of shape (n_events,), int64
-        Its step in the row, and the number of events before it in this step.
-    values : Tensor of shape (n_events, F), float32
-        Channels of all blocks.
-    codes : Tensor of shape (n_events, C), int64
-        Codes.
-    n_steps : Tensor of shape (B,), int64
-        Number of steps of each row.
-    """
-
-    row: Tensor
-    position: Tensor
-    step: Tensor
-    n_before: Tensor
-    values: Tensor
-    codes: Tensor
-    n_steps: Tensor
+    row: Tensor  # (n_events,), int64: row of each event
+    position: Tensor  # (n_events,), int64: its position in the row
+    step: Tensor  # (n_events,), int64: its step in the row
+    n_before: Tensor  # (n_events,), int64: events before it in this step
+    values: Tensor  # (n_events, F), float32: channels of all blocks
+    codes: Tensor  # (n_events, C), int64: codes
+    n_steps: Tensor  # (B,), int64: number of steps of each row
 
     @classmethod
     def of(cls, source: HistorySource, rows: np.ndarray) -> Self:
@@ -121,18 +107,25 @@ class EventBatches(BatchIterator):
         """Return the rows of each part of each batch."""
         counts = event_counts(self.data)
         return [
-            [some for rows in parts for some in self._cut_events(rows, counts[rows])]
+            [some for rows in parts for some in self._cut(rows, counts[rows])]
             for parts in super().plan()
         ]
 
-    def _cut_events(self, rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
-        """Return a part in parts of at most `steps_at_once` events, or of one row.
+    def _cut(
+        self, rows: np.ndarray, counts: np.ndarray, lengths: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Return rows in parts of at most `steps_at_once` events, or of one row.
 
-        `counts`, of shape (n,), are the numbers of events of its rows.
+        `counts`, of shape (n,), are their numbers of events. If their numbers of steps,
+        `lengths`, descending, are given, parts have at most `most_steps` padded steps.
         """
 
         def fits(at: int) -> np.ndarray:
-            return np.cumsum(counts[at:]) <= self.steps_at_once
+            few_events = np.cumsum(counts[at:]) <= self.steps_at_once
+            if lengths is None:
+                return few_events
+            n_rows = np.arange(1, len(few_events) + 1)
+            return few_events & (lengths[at] * n_rows <= self.most_steps)
 
         return np.split(rows, cut_where_full(fits))
 
@@ -171,23 +164,8 @@ class MixedBatches(EventBatches):
         for first in range(0, len(order), self.batch_size):
             rows = order[first : first + self.batch_size]
             rows = rows[np.argsort(-lengths[rows], kind="stable")]
-            cuts = self._cut(lengths[rows], counts[rows])
-            plan.append(np.split(rows, cuts))
+            plan.append(self._cut(rows, counts[rows], lengths[rows]))
         return plan
-
-    def _cut(self, lengths: np.ndarray, counts: np.ndarray) -> list[int]:
-        """Return where to cut rows of descending length into parts.
-
-        A part has one row at least, at most `steps_at_once` events, and at most
-        `most_steps` padded steps.
-        """
-
-        def fits(at: int) -> np.ndarray:
-            n_rows = np.arange(1, len(lengths) - at + 1)
-            few_events = np.cumsum(counts[at:]) <= self.steps_at_once
-            return few_events & (lengths[at] * n_rows <= self.most_steps)
-
-        return cut_where_full(fits)
 
 
 def mixed_batch_size(

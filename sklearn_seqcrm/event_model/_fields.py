@@ -16,77 +16,43 @@ from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 
 class TrainingEvents(NamedTuple):
-    """Training events that have a field, customer by customer, in order.
+    """Training events that have a field, customer by customer, in order."""
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Their times.
-    moment : ndarray of shape (n,), int64
-        Number of the moment of each, ascending; no two customers share one.
-    customer : ndarray of shape (n,), int64
-        Number of the customer of each, ascending.
-    """
-
-    times: np.ndarray
+    times: np.ndarray  # (n,): their times
+    # (n,), int64: number of the moment of each, ascending; no two customers share one.
     moment: np.ndarray
-    customer: np.ndarray
+    customer: np.ndarray  # (n,), int64: number of the customer of each, ascending
 
 
 class FieldBlocks(NamedTuple):
-    """Channels and codes of a field in the encoded events.
+    """Channels and codes of a field in the encoded events."""
 
-    Parameters
-    ----------
-    code : int or None
-        Column of its codes; None: it has none.
-    level : int or None
-        Column of its levels, in which rare and new ones have numbers of their own.
-    channels : list of int
-        Its channels: the scaled number, and a mark of missing ones if there are any.
-    targets : slice
-        Channels of its targets for the likelihood, which the network does not take in.
-    """
-
-    code: int | None
+    code: int | None  # column of its codes; None: it has none
+    # Column of its levels, in which rare and new ones have numbers of their own.
     level: int | None
+    # Its channels: the scaled number, and a mark of missing ones if there are any.
     channels: list[int]
+    # Channels of its targets for the likelihood, which the network does not take in.
     targets: slice
 
 
 class FieldDensity(nn.Module, ABC):
     """The distribution of a field of the next event, given a context.
 
-    Parameters
-    ----------
-    size : int
-        Length of a context.
-    field : LearnedField
-        Learned parameters of the field.
-    blocks : FieldBlocks
-        Channels and codes of the field in the encoded events.
-    copies : bool
-        Whether values may be copied from the history, for types that support it.
-    generator : torch.Generator
-        Draws first weights.
-
-    Attributes
-    ----------
-    copies : CopyMechanism or None
-        None: no value is copied from the history.
-    shrinkage : Tensor or None
-        Factors of the context outside of training; None: it is never shrunk.
-    embed : Module
-        Converts the result of `own_input` to the contribution of the value to the
-        context of later fields, shape (n, size).
+    The parameters are the length of a context, the learned parameters of the field, its
+    channels and codes in the encoded events, whether values may be copied from the
+    history (for types that support it), and the generator of first weights.
     """
 
-    copies: CopyMechanism | None
+    copies: CopyMechanism | None  # None: no value is copied from the history
+    # Factors of the context outside of training; None: it is never shrunk.
     shrinkage: Tensor | None
+    # Converts the result of `own_input` to the contribution of the value to the context
+    # of later fields, shape (n, size).
     embed: nn.Module
 
     @abstractmethod
@@ -107,16 +73,10 @@ class FieldDensity(nn.Module, ABC):
     ) -> Tensor:
         """Return the log probability of values, shape (n,).
 
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            State, time and fields before this one.
-        target : Tensor of shape (n,) or (n, k)
-            The values, as `own_target` returns them.
-        candidates : CopyCandidates of n or None, default=None
-            Counts of copies; None: no copies.
-        is_tie : Tensor of shape (n,), bool, or None, default=None
-            Whether the event is at the moment of the previous one; None: none is.
+        `context`, of shape (n, size), is the state, the time and the fields before this
+        one, and `target`, (n,) or (n, k), the values as `own_target` returns them.
+        `candidates` are counts of copies; None: no copies. `is_tie`, (n,), bool, is
+        whether the event is at the moment of the previous one; None: none is.
         """
 
     @abstractmethod
@@ -129,14 +89,8 @@ class FieldDensity(nn.Module, ABC):
     ) -> Any:
         """Draw values for `LearnedField.column`.
 
-        Parameters
-        ----------
-        context, is_tie
-            As in `log_prob`.
-        draws : PathDraws of n
-            Random numbers.
-        state : CopyState of n or None, default=None
-            State of copies; None: no copies.
+        `context` and `is_tie` are those of `log_prob`. `state` is the state of copies;
+        None: no copies.
         """
 
     @abstractmethod
@@ -158,18 +112,10 @@ class LearnedField(ABC):
     def learn(
         cls, encoder: Any, column: Column, events: TrainingEvents, n_components: int
     ) -> LearnedField:
-        """Learn from the values of training events.
+        """Learn from the values of training events, of the shapes (n,).
 
-        Parameters
-        ----------
-        encoder : Vocabulary, NumericField
-            Encoder of the field.
-        column : Column of n
-            The values.
-        events : TrainingEvents of n
-            Their times, moments and customers.
-        n_components : int
-            Components of a mixture.
+        `encoder` is the `Vocabulary` or `NumericField` of the field, and `n_components`
+        the number of components of a mixture.
         """
 
     @abstractmethod
@@ -178,16 +124,10 @@ class LearnedField(ABC):
 
     @abstractmethod
     def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
-        """Return drawn values as the log has them.
+        """Return values drawn by `FieldDensity.draw` for n events as the log has them.
 
-        Parameters
-        ----------
-        drawn : object
-            Result of `FieldDensity.draw` for n events.
-        applies : ndarray of shape (n,), bool
-            Whether the event has the field; otherwise it is missing.
-        times : ndarray of shape (n,)
-            Times of the events.
+        Where `applies`, of shape (n,), bool, is False, the event lacks the field, which
+        is then missing. `times`, (n,), are those of the events.
         """
 
     @abstractmethod

@@ -54,12 +54,8 @@ def simulated_targets(
     target is called once for all rows whose simulations end together.
 
     `cutoff` and `end`, of shape (n,), are the cutoff of each row and the first moment
-    that was not simulated.
-
-    Returns
-    -------
-    DataFrame of n * n_paths rows, or ndarray of shape (n, n_paths, ...)
-        A DataFrame if the target returns one.
+    that was not simulated. Returns a DataFrame of n * n_paths rows if the target
+    returns one, and otherwise an ndarray of shape (n, n_paths, ...).
     """
     _, group = np.unique(end, return_inverse=True)
     order = np.argsort(group, kind="stable")

@@ -55,9 +55,8 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
-from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
+from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
@@ -85,42 +84,20 @@ class StaticEncoder:
 
 
 class ChannelBlocks(NamedTuple):
-    """Blocks of the channels of encoded events.
+    """Blocks of the channels of encoded events."""
 
-    Parameters
-    ----------
-    network : slice
-        Inputs of the network.
-    time : slice
-        The inputs that depend on the time of an event.
-    cell : slice
-        Upper end and width of the cell of the interarrival time.
-    targets : dict of str to slice
-        Targets of each field, see `LearnedField.targets`.
-    """
-
-    network: slice
-    time: slice
-    cell: slice
-    targets: dict[str, slice]
+    network: slice  # inputs of the network
+    time: slice  # the inputs that depend on the time of an event
+    cell: slice  # upper end and width of the cell of the interarrival time
+    targets: dict[str, slice]  # targets of each field, see `LearnedField.targets`
 
 
 class StaticColumns(NamedTuple):
-    """Columns of `RowData.static` of event models.
+    """Columns of `RowData.static` of event models."""
 
-    Parameters
-    ----------
-    statics : Tensor or ndarray of shape (n, S)
-        The encoded statics.
-    rate : EventRate of n
-        Of the events up to the cutoff.
-    log_censoring_time : Tensor or ndarray of shape (n,)
-        As `InterarrivalGrid.log_censoring_time` returns it.
-    """
-
-    statics: Any
-    rate: EventRate
-    log_censoring_time: Any
+    statics: Any  # (n, S): the encoded statics
+    rate: EventRate  # of the events up to the cutoff
+    log_censoring_time: Any  # (n,): as `InterarrivalGrid.log_censoring_time` returns it
 
 
 def n_statics(static: Any) -> int:
@@ -137,37 +114,20 @@ def split_static(static: Any) -> StaticColumns:
 
 @dataclass(frozen=True, eq=False)
 class LearnedEvents:
-    """Encoders, fields and resolution of times that were learned from training rows.
+    """Encoders, fields and resolution of times that were learned from training rows."""
 
-    Parameters
-    ----------
-    roles : ColumnRoles
-        Roles of the columns of X.
-    statics : StaticEncoder
-        Encodes the statics.
-    encoder : EventEncoder
-        Encodes the events for the network.
-    grid : InterarrivalGrid
-        Unit and resolution of interarrival times.
-    fields : dict of str to LearnedField
-        The fields in the order in which they are predicted: the kind of an event first.
-    applies : ndarray of shape (n_codes, n_fields), bool, or None
-        For each code of the first field, the kind, which fields its events have. None:
-        all events have all fields.
-    most_events : BusiestWindows
-        Largest numbers of events of training customers, which bound simulations.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-    """
-
-    roles: ColumnRoles
-    statics: StaticEncoder
-    encoder: EventEncoder
-    grid: InterarrivalGrid
+    roles: ColumnRoles  # roles of the columns of X
+    statics: StaticEncoder  # encodes the statics
+    encoder: EventEncoder  # encodes the events for the network
+    grid: InterarrivalGrid  # unit and resolution of interarrival times
+    # The fields in the order in which they are predicted: the kind of an event first.
     fields: dict[str, LearnedField]
+    # (n_codes, n_fields), bool, or None: for each code of the first field, the kind,
+    # which fields its events have. None: all events have all fields.
     applies: np.ndarray | None
+    # Largest numbers of events of training customers, which bound simulations.
     most_events: BusiestWindows
-    names: tuple[str, str]
+    names: tuple[str, str]  # names of the customer and the time column
 
     @property
     def spec(self) -> HistorySpec:
@@ -239,17 +199,11 @@ class LearnedEvents:
             )
         return own[name]
 
-    def read(
-        self, X: Any, estimator: Any
-    ) -> tuple[LearnedEvents, RowData, HistoryArray]:
-        """Return a copy with the new levels of any rows, the rows encoded, and raw.
-
-        The raw histories are as `histories_of` returns them.
-        """
+    def read(self, X: Any, estimator: Any) -> tuple[LearnedEvents, Table, HistoryArray]:
+        """Return a copy with the new levels of rows, the rows, and their histories."""
         table = select_raw(self.roles, X, estimator)
         array = self.histories_of(table)
-        learned = self.with_new_levels(array.rows)
-        return learned, learned.encode(table, array.rows, np.arange(len(array))), array
+        return self.with_new_levels(array.rows), table, array
 
     def histories_of(self, table: Table) -> HistoryArray:
         """Return the raw histories, with the fields of training in their types.
@@ -261,21 +215,16 @@ class LearnedEvents:
         rows = rows_as_in_fit(self.encoder, array.rows, name)
         return array if rows is array.rows else HistoryArray.of(rows, array.dtype)
 
-    def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
+    def encode(
+        self, table: Table, rows: Rows, table_row: np.ndarray | slice = slice(None)
+    ) -> RowData:
         """Return rows encoded for the network.
 
-        The source has the channels of `blocks`, and codes followed by the levels of
-        categorical fields. `split_static` splits the statics into statics, rate and
-        censoring time.
-
-        Parameters
-        ----------
-        table : Table
-            Rows of X.
-        rows : Rows of n
-            Views of a raw log with the fields of training, see `histories_of`.
-        table_row : ndarray of shape (n,), int64
-            Position in the table of the row that gives each its statics.
+        `rows` are n views of a raw log with the fields of training, see `histories_of`,
+        and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics;
+        by default its own. The source has the channels of `blocks`, and codes followed
+        by the levels of categorical fields. `split_static` splits the statics into
+        statics, rate and censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -443,9 +392,9 @@ def _learn_fields(
     """
     fields: dict[str, LearnedField] = {}
     for name in sorted(encoder.fields, key=lambda name: name != raw.kind_field):
-        one, having = encoder.fields[name], _events_having(raw, name, index)
-        column = raw.columns[name].take(index[having])
-        own = TrainingEvents(*(part[having] for part in events))
+        one, applies = encoder.fields[name], _has_field(raw, name, index)
+        column = raw.columns[name].take(index[applies])
+        own = TrainingEvents(*(part[applies] for part in events))
         learned_field: type[LearnedField] = (
             LevelField if isinstance(one, Vocabulary) else NumberField
         )
@@ -467,7 +416,7 @@ def _refuse_vectors(log: RawLog) -> None:
         )
 
 
-def _events_having(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
+def _has_field(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
     """Return which of the events at `index` are of a kind that has a field."""
     if raw.kind_field is None or field == raw.kind_field:
         return np.ones(len(index), dtype=bool)
@@ -496,24 +445,15 @@ def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray
 def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     """Join overlapping and adjacent views, so that each event is in one view.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Training rows, possibly several of one customer::
+        row 1     [--------)              views of the rows of a customer
+        row 2     [------------)          overlaps row 1
+        row 3                  [----)     starts where row 2 stops
+        row 4                         [--)    a lookback hides earlier events
+        joined    [-----------------) [--)
 
-            row 1     [--------)              views of the rows of a customer
-            row 2     [------------)          overlaps row 1
-            row 3                  [----)     starts where row 2 stops
-            row 4                         [--)    a lookback hides earlier events
-            joined    [-----------------) [--)
-
-    Returns
-    -------
-    joined : Rows
-        A row for each stretch of `visible_runs`; its cutoff is the latest of its rows.
-    first : ndarray of shape (n_joined,), int64
-        Row with the earliest cutoff in each joined row. The statics of the joined row
-        come from it, so that they cannot leak later values.
+    Returns a row for each stretch of `visible_runs`, whose cutoff is the latest of its
+    rows, and the position of the row with the earliest cutoff in each, int64. The
+    statics of the joined row come from that one, so that they cannot leak later values.
     """
     start, stop = visible_runs(rows)
     filled = np.flatnonzero(rows.stop > rows.start)

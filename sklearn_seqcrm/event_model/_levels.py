@@ -31,14 +31,6 @@ from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import (
-    PathDraws,
-    draw_logits,
-    draw_shared,
-    new_output,
-    quantile_index,
-    split_paths,
-)
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
@@ -46,6 +38,14 @@ from sklearn_seqcrm.event_model._fields import (
     TrainingEvents,
 )
 from sklearn_seqcrm.event_model._gradients import log_softmax_of
+from sklearn_seqcrm.event_model._mixtures import new_output
+from sklearn_seqcrm.event_model._path_draws import (
+    PathDraws,
+    draw_logits,
+    draw_shared,
+    quantile_index,
+    split_paths,
+)
 
 # Pseudo-count added to observed and expected repeats of each level.
 _PSEUDO_COUNT = 30.0
@@ -78,17 +78,10 @@ class LevelDensity(FieldDensity):
     level twice, levels that the moment has already are not drawn (if there are copies),
     but keep their probability in the likelihood.
 
-    Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
-    which are calibrated on customers outside of training.
-
-    The parameters are those of `FieldDensity`.
-
-    Attributes
-    ----------
-    shrinkage : Tensor of shape (2, 2), float32
-        ``shrinkage[p, t]`` is the factor of the context in the input of the part ``p``:
-        0 the softmax, 1 the gates. ``t`` is 1 at the moment of the previous event (a
-        tie), and 0 at a new moment. Factors of 1 do not shrink.
+    Outside of training, ``z`` is multiplied by ``shrinkage[p, t]`` between 0 and 1 in
+    the input of the part ``p``: 0 the softmax, 1 the gates. ``t`` is 1 at the moment of
+    the previous event (a tie), and 0 at a new moment. The factors are calibrated on
+    customers outside of training; 1 does not shrink.
     """
 
     shrinkage: Tensor
@@ -165,17 +158,11 @@ class LevelDensity(FieldDensity):
     ) -> Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
-        With a state, new levels are among them. Levels that cannot be drawn have the
-        probability 0, and the others add up to 1.
-
-        Parameters
-        ----------
-        context, is_tie
-            As in `log_prob`, in each of k draws of n rows.
-        state : CopyState of n or None, default=None
-            State of copies; None: levels come from the softmax alone.
-        weights : Tensor of shape (n, k) or None, default=None
-            Probabilities are sums over k draws with these weights. None: of one draw.
+        With a `state` of copies, new levels are among them; without, levels come from
+        the softmax alone. Levels that cannot be drawn have the probability 0, and the
+        others add up to 1. `context` and `is_tie` are those of `log_prob`, in each of k
+        draws of n rows: probabilities are sums over the draws with `weights`, of shape
+        (n, k). None: of one draw.
         """
         ones = context.new_ones(len(context), 1)
         if state is None or self.has_repeats or not state.events.n_now.any():
@@ -414,39 +401,24 @@ def repeat_purchase_lift(
 
 @dataclass(frozen=True, eq=False)
 class LevelField(LearnedField):
-    """A categorical field with the parameters that were learned from training events.
+    """A categorical field with parameters that were learned from training events."""
 
-    Parameters
-    ----------
-    levels : Index
-        Levels with a code of their own, then those that share the last code, then new
-        levels of rows that are scored or simulated.
-    n_codes : int
-        Number of codes.
-    shares : ndarray of shape (n_codes,)
-        Smoothed frequency of each code in the training events: its count + 0.5, over
-        the sum for all codes but UNSEEN, whose share is in addition.
-    rare_shares : ndarray of shape (n_rare,)
-        Frequency of each rare level among the events with the last code, which rare
-        levels share.
-    lift : ndarray of shape (n_levels,)
-        Weight of each level among repeats, see `repeat_purchase_lift`.
-    n_events : int
-        Number of training events.
-    has_repeats : bool
-        Whether a moment of training has a level twice.
-    some_missing : bool
-        Whether a training event has no level, or there is no training event. If False,
-        every drawn event has a level.
-    """
-
+    # Levels with a code of their own, then those that share the last code, then new
+    # levels of rows that are scored or simulated.
     levels: pd.Index
-    n_codes: int
+    n_codes: int  # number of codes
+    # (n_codes,): smoothed frequency of each code in the training events: its count +
+    # 0.5, over the sum for all codes but UNSEEN, whose share is in addition.
     shares: np.ndarray
+    # (n_rare,): frequency of each rare level among the events with the last code, which
+    # rare levels share.
     rare_shares: np.ndarray
+    # (n_levels,): weight of each level among repeats, see `repeat_purchase_lift`.
     lift: np.ndarray
-    n_events: int
-    has_repeats: bool
+    n_events: int  # number of training events
+    has_repeats: bool  # whether a moment of training has a level twice
+    # Whether a training event has no level, or there is no training event. If False,
+    # every drawn event has a level.
     some_missing: bool
     n_targets: ClassVar[int] = 0
     density: ClassVar[type[FieldDensity]] = LevelDensity
@@ -487,6 +459,11 @@ class LevelField(LearnedField):
     def n_levels(self) -> int:
         """Number of levels: UNSEEN, MISSING and new ones are among them."""
         return FIRST_LEVEL + len(self.levels)
+
+    @property
+    def n_trained(self) -> int:
+        """Number of `levels` that training events have; later ones are new."""
+        return len(self.lift) - FIRST_LEVEL
 
     def of_levels(self, shares: np.ndarray) -> np.ndarray:
         """Return shares of levels, from those of codes, as a new array."""

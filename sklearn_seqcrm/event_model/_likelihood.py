@@ -11,9 +11,9 @@ from torch import Tensor
 from sklearn_seqcrm._ragged import ranges, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-from sklearn_seqcrm.event_model._distributions import AtomMixture
 from sklearn_seqcrm.event_model._interarrival import NEVER
 from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
+from sklearn_seqcrm.event_model._mixtures import AtomMixture
 from sklearn_seqcrm.event_model._network import EventNet
 
 

@@ -57,12 +57,12 @@ from sklearn_seqcrm.event_model._event_batches import (
     MixedBatches,
     VisibleEvents,
 )
-from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._gradients import joint_linear
-from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
+from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
+    OpenMoments,
     embed_lines,
     join_lines_before,
     open_outputs,
@@ -75,75 +75,38 @@ from sklearn_seqcrm.event_model._segments import (
 
 
 class EventLogProbs(NamedTuple):
-    """Log probabilities of the events of some rows.
+    """Log probabilities of the events of some rows."""
 
-    Parameters
-    ----------
-    time : Tensor of shape (n_events,)
-        Of the interarrival time; 0 for the first event, whose time is given.
-    fields : list of Tensor of shape (n_events,)
-        Of each field; 0 for events that do not have it.
-    survival : Tensor of shape (n,)
-        Of no event between the last one and the cutoff; 0 for an empty history.
-    """
-
+    # (n_events,): of the interarrival time; 0 for the first event, whose time is given.
     time: Tensor
-    fields: list[Tensor]
+    fields: list[Tensor]  # (n_events,): of each field; 0 for events that do not have it
+    # (n,): of no event between the last one and the cutoff; 0 for an empty history.
     survival: Tensor
 
 
 class EventStates(NamedTuple):
-    """Events of some rows, and the state of the network before each.
-
-    Parameters
-    ----------
-    events : VisibleEvents
-        The events.
-    states : Tensor of shape (n_events, H)
-        State before each event.
-    is_tie : Tensor of shape (n_events,), bool
-        Whether an event is at the moment of the previous one.
-    later : Tensor of shape (n_later,), int64
-        Later lines of moments.
-    of_lines : Tensor of shape (n_later, H), or None
-        Context of their fields from the lines before; None if there are no such lines.
-    candidates : dict of str to CopyCandidates of n_events
-        Counts of copies, for each field with a copy mechanism.
-    last : Tensor of shape (n, H)
-        State after the last event of each row.
-    """
+    """Events of some rows, and the state of the network before each."""
 
     events: VisibleEvents
-    states: Tensor
+    states: Tensor  # (n_events, H): state before each event
+    # (n_events,), bool: whether an event is at the moment of the previous one.
     is_tie: Tensor
-    later: Tensor
-    of_lines: Tensor | None
+    later: Tensor  # (n_later,), int64: later lines of moments
+    # (n_later, H), or None: context of their fields from the lines before; None if
+    # there are no such lines.
+    line_context: Tensor | None
+    # Counts of copies, for each field with a copy mechanism.
     candidates: dict[str, CopyCandidates]
-    last: Tensor
+    last: Tensor  # (n, H): state after the last event of each row
 
 
 class EventNetwork(nn.Module):
     """A reader, and the distribution of the next event after each event.
 
-    A linear map of the statics is added to the state wherever a density uses it. It
-    does not enter the reader, which is the one of `LSTMClassifier`.
-
-    Parameters
-    ----------
-    learned : LearnedEvents
-        Encoders and fields, learned from training events.
-    n_static : int
-        Number of statics.
-    copies : bool
-        Whether categorical fields have a copy mechanism.
-    seed : int
-        Seed of the first weights.
-    hidden_size : int
-        Length of the state.
-    dropout : float
-        Share of the state, and of outputs between layers, that training drops.
-    **reader_options
-        Other parameters of `HistoryReader`, which runs only forwards.
+    A linear map of the n_static statics is added to the state, of length hidden_size,
+    wherever a density uses it. It does not enter the reader, which is the one of
+    `LSTMClassifier` and runs only forwards. With `copies`, categorical fields have a
+    copy mechanism.
     """
 
     def __init__(
@@ -240,12 +203,7 @@ class EventNetwork(nn.Module):
         """Return the states before the events of rows with a sequence each."""
         events = part.events
         n, device = len(events.n_steps), events.row.device
-        opened = None
-        if self.lines_before is not None and events.n_before.any():
-            values = events.values[:, self.blocks.network]
-            lines = embed_lines(self.reader, values, events.codes)
-            encoded = self.lines_before.encode(lines)
-            opened = join_lines_before(self.reader, lines, encoded, events.n_before)
+        opened = self._open_moments(events)
         found = run_in_segments(
             self.reader,
             self._embedding_of(part),
@@ -256,13 +214,13 @@ class EventNetwork(nn.Module):
         row = torch.cat([events.row, torch.arange(n, device=device)])
         place = found.place(row, torch.cat([events.step, events.n_steps]))
         table = found.outputs
-        later, of_lines = events.row[:0], None
+        later, line_context = events.row[:0], None
         if opened is not None and self.lines_before is not None:
             later = opened.later
             outputs = open_outputs(
                 self.reader, opened.inputs, found.layers, place[later]
             )
-            of_lines = self.lines_before(outputs, opened.encoded)
+            line_context = self.lines_before(outputs, opened.encoded)
             place[later] = torch.arange(len(later), device=device) + len(table)
             table = torch.cat([table, outputs])
         # index_select does the same, but its backward pass takes twice the time.
@@ -271,18 +229,32 @@ class EventNetwork(nn.Module):
             states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
         is_tie = self.is_tie(events.values) & (events.position > 0)
-        candidates = {
-            key: copy_candidates(
-                density.own_target(events.values, events.codes),
-                density.copies.lift,
-                is_tie,
-                events.row,
-            )
-            for key, density in self.fields.items()
-            if density.copies is not None
-        }
+        candidates = self._copy_candidates(events, is_tie)
         before, last = states.split([len(events.row), n])
-        return EventStates(events, before, is_tie, later, of_lines, candidates, last)
+        return EventStates(
+            events, before, is_tie, later, line_context, candidates, last
+        )
+
+    def _open_moments(self, events: VisibleEvents) -> OpenMoments | None:
+        """Return the later lines of moments; None if there are none."""
+        if self.lines_before is None or not events.n_before.any():
+            return None
+        values = events.values[:, self.blocks.network]
+        lines = embed_lines(self.reader, values, events.codes)
+        encoded = self.lines_before.encode(lines)
+        return join_lines_before(self.reader, lines, encoded, events.n_before)
+
+    def _copy_candidates(
+        self, events: VisibleEvents, is_tie: Tensor
+    ) -> dict[str, CopyCandidates]:
+        """Return the counts of copies, for each field with a copy mechanism."""
+        found = {}
+        for key, density in self.fields.items():
+            if density.copies is not None:
+                levels = density.own_target(events.values, events.codes)
+                lift = density.copies.lift
+                found[key] = copy_candidates(levels, lift, is_tie, events.row)
+        return found
 
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
@@ -302,8 +274,8 @@ class EventNetwork(nn.Module):
         """Yield each field, and its context: state, time and the fields before it."""
         events = found.events
         context = self.time_context(found.states, events.values[:, self.blocks.time])
-        if found.of_lines is not None:
-            context = context.index_add(0, found.later, found.of_lines)
+        if found.line_context is not None:
+            context = context.index_add(0, found.later, found.line_context)
         for i, (key, density) in enumerate(self.fields.items()):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
@@ -403,14 +375,9 @@ _ROWS_AT_ONCE = 1024
 class EventNet(HistoryNet):
     """A `HistoryNet` whose module returns the loss of each row.
 
-    Parameters
-    ----------
-    events_in_row : float, default=1.0
-        Mean number of events of a training row. The loss of a batch is the mean over
-        its rows, divided by this number: the loss of an epoch is that of an event, and
-        a row counts in proportion to its events.
-    **kwargs
-        Parameters of `HistoryNet`.
+    The loss of a batch is the mean over its rows, divided by `events_in_row`, the mean
+    number of events of a training row: the loss of an epoch is that of an event, and a
+    row counts in proportion to its events.
     """
 
     def __init__(self, *args: Any, events_in_row: float = 1.0, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,11 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import (
-    AtCutoff,
-    BasketSimulator,
     OpenBaskets,
-    OpenBasketSimulator,
+    at_open_baskets,
+    basket_probabilities,
     split_open_baskets,
 )
-from sklearn_seqcrm.event_model._learned import select_raw
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
 from sklearn_seqcrm.event_model._simulations import (
@@ -151,21 +149,16 @@ class RecommendingEventModel(SimulatingEventModel):
         check_arguments("predict_next", **given)
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         check_is_fitted(self, "nets_")
-        table = select_raw(self._learned.roles, X, self)
-        n_trained = len(self._learned.level_field(field).levels)
-        array = self._learned.histories_of(table)
+        learned, table, array = self._learned.read(X, self)
         rows = array.rows
-        learned = self._learned.with_new_levels(rows)
         known = learned.level_field(field)
-        allowed = _allowed_levels(
-            known, candidates, exclude, field, _values_of_log(rows, field)
-        )
+        allowed = _allowed_levels(known, candidates, exclude, field, rows)
         keys = row_keys(array, 0, count=False)
-        data, baskets = (
-            split_open_baskets(learned, table, rows)
-            if open_basket
-            else (learned.encode(table, rows, np.arange(len(array))), None)
-        )
+        baskets = None
+        if open_basket:
+            data, baskets = split_open_baskets(learned, table, rows)
+        else:
+            data = learned.encode(table, rows)
         if within is not None:
             n_paths = n_draws or _FUTURES
             events, _ = self._simulate(
@@ -173,14 +166,17 @@ class RecommendingEventModel(SimulatingEventModel):
             )
             found = _probabilities_within(events, known, field, len(data), n_paths)
         else:
-            simulator = _SIMULATORS[basket, open_basket](self.net_, learned)
             # torch takes no integers of NumPy.
             n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
-            found = _next_probabilities(simulator, data, keys, field, n_draws, baskets)
+            simulator = Simulator(self.net_, learned)
+            of_next = basket_probabilities if basket else Simulator.probabilities
+            found = _next_probabilities(
+                simulator, data, keys, field, n_draws, of_next, baskets
+            )
         seen = _seen_levels(rows, field, known) if exclude_seen else None
         with isolated_torch_settings(self.device), torch.no_grad():
             most_likely = _most_likely(
-                found, known, n_trained, n, allowed, seen, within is not None
+                found, known, n, allowed, seen, only_possible=within is not None
             )
         return insert_customers(most_likely, Table.of(X), learned)
 
@@ -198,34 +194,29 @@ def _refuse_within_a_basket(within: Any, **baskets: bool) -> None:
 # Probabilities -----------------------------------------------------------------------
 
 
-# By `basket` and `open_basket`.
-_SIMULATORS: dict[tuple[bool, bool], type[Simulator]] = {
-    (False, False): Simulator,
-    (False, True): AtCutoff,
-    (True, False): BasketSimulator,
-    (True, True): OpenBasketSimulator,
-}
-
-
 def _next_probabilities(
     simulator: Simulator,
     data: RowData,
     keys: np.ndarray,
     name: str,
     n_draws: int,
+    of_next: Callable[..., np.ndarray],
     baskets: OpenBaskets | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
-    `baskets` are the events at the cutoffs, if the simulator starts from them.
+    `of_next` is `Simulator.probabilities`, or `basket_probabilities` for the next
+    basket. `baskets` are the events at the cutoffs, if the next event is there, too.
     """
     field = simulator.learned.level_field(name)
     n_units = len(simulator.module.initial_output)
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
-        if baskets is not None:
-            assert isinstance(simulator, AtCutoff)
-            simulator.baskets = baskets.take(rows)
-        shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
+        own = data.take(rows), keys[rows], n_draws
+        if baskets is None:
+            begun = simulator.at_next(*own)
+        else:
+            begun = at_open_baskets(simulator, *own, baskets.take(rows))
+        shares = of_next(simulator, *begun, name, n_draws)
         n_new = field.n_levels - shares.shape[1]  # without copies, they never come
         yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]
 
@@ -259,7 +250,6 @@ def _portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
 def _most_likely(
     found: Iterator[tuple[np.ndarray, np.ndarray]],
     field: LevelField,
-    n_trained: int,
     n: int,
     allowed: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray] | None,
@@ -267,29 +257,17 @@ def _most_likely(
 ) -> pd.DataFrame:
     """Return the table of the n most likely levels of each row.
 
-    Parameters
-    ----------
-    found : iterator of (rows, probabilities)
-        Probability of each level, some rows at a time.
-    field : LevelField
-        The field.
-    n_trained : int
-        Number of levels of training; later ones are new.
-    n : int
-        Most values of a row.
-    allowed : ndarray of shape (n_levels,), bool
-        Levels that may be among them.
-    seen : tuple of (ndarray, ndarray) or None
-        Rows, ascending, and levels that may not be among theirs.
-    only_possible : bool
-        Whether levels with a probability of 0 are left out.
+    `found` yields rows and the probability of each level, some rows at a time.
+    `allowed`, of shape (n_levels,), bool, are the levels that may be in the table, and
+    `seen` are rows, ascending, and levels that may not be among theirs. Levels with a
+    probability of 0 are left out if `only_possible`.
     """
     tables = []
     n = min(n, int(allowed.sum()))
     for rows, shares in found:
         # A probability of -1 marks values that are left out, such as new ones that only
         # other rows have had.
-        new = shares[:, n_trained:]
+        new = shares[:, field.n_trained :]
         new[new == 0] = -1
         if not allowed.all():
             shares[:, ~allowed] = -1
@@ -363,12 +341,9 @@ def _values_of_log(rows: Rows, name: str) -> pd.Index:
 
 
 def _allowed_levels(
-    field: LevelField, candidates: Any, exclude: Any, name: str, in_log: pd.Index
+    field: LevelField, candidates: Any, exclude: Any, name: str, rows: Rows
 ) -> np.ndarray:
-    """Return which levels may be returned, shape (n_levels,), bool.
-
-    `in_log` are the values of the whole log, which may be newer than the rows of X.
-    """
+    """Return which levels may be returned, shape (n_levels,), bool."""
     allowed = np.full(len(field.levels), candidates is None)
     if candidates is not None:
         place, unknown, n = _find_levels(field, candidates, name, "candidates")
@@ -381,7 +356,8 @@ def _allowed_levels(
     if exclude is not None:
         place, unknown, n = _find_levels(field, exclude, name, "exclude")
         allowed[place] = False
-        unknown = unknown.difference(in_log.astype(object), sort=False)
+        # Values of the whole log may be newer than the rows of X.
+        unknown = unknown[_values_of_log(rows, name).get_indexer(unknown) < 0].unique()
         if len(unknown):
             # No error: lists of items to exclude are often longer than one log.
             warnings.warn(

@@ -14,18 +14,18 @@ from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import (
-    NO_ATOM,
-    MixtureDensity,
-    PathDraws,
-    start_of_components,
-)
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
     LearnedField,
     TrainingEvents,
 )
+from sklearn_seqcrm.event_model._mixtures import (
+    NO_ATOM,
+    MixtureDensity,
+    start_of_components,
+)
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.
@@ -117,14 +117,9 @@ class NumberDensity(MixtureDensity, FieldDensity):
         state: CopyState | None = None,
         is_tie: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw numbers; see `FieldDensity.draw`.
+        """Draw the atom of each number, -1 for none, and numbers on the symlog axis.
 
-        Returns
-        -------
-        atom : Tensor of shape (n,), int64
-            Number of the atom; -1 for none.
-        scaled : Tensor of shape (n,), float32
-            Number on the symlog axis, where there is no atom.
+        Both have the shape (n,), int64 and float32; see `FieldDensity.draw`.
         """
         return self.mixture(context).draw(draws, self.is_possible)
 
@@ -138,56 +133,28 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
 @dataclass(frozen=True, eq=False)
 class NumberField(LearnedField):
-    """A numeric field, or datetimes as days after the event, with learned parameters.
+    """A numeric field, or datetimes as days after the event, with its parameters."""
 
-    Parameters
-    ----------
-    center, scale : float
-        Center and scale of the symlog axis, on which the components live.
-    step : float
-        Largest step that all numbers are multiples of; without one, a small part of the
-        scale.
-    decimals : int or None
-        Digits after the point that numbers have; None: any.
-    low, high : float
-        Smallest and largest training number.
-    atoms : ndarray of shape (n_atoms,)
-        Values with a probability of their own, ascending.
-    shares : ndarray of shape (1 + n_atoms,)
-        Share of missing numbers, and of each atom.
-    quantiles : tuple of float
-        Quantiles of the other numbers on the symlog axis, where components start.
-    spread : float
-        Standard deviation of the other numbers on that axis.
-    dtype : str
-        Type of the values in the log.
-    clock : Clock
-        Unit and zone of the times of events.
-    scalar_type : ScalarType
-        Type of the field.
-    in_days : bool
-        Whether datetimes are whole days.
-    some_missing : bool
-        Whether some training events have no number. If False, all drawn ones have one.
-    some_others : bool
-        Whether some numbers are no atoms. If False, only atoms are drawn.
-    """
-
-    center: float
+    center: float  # of the symlog axis, on which the components live
     scale: float
+    # Largest step that all numbers are multiples of; without one, a small part of the
+    # scale.
     step: float
-    decimals: int | None
-    low: float
-    high: float
-    atoms: np.ndarray
-    shares: np.ndarray
+    decimals: int | None  # digits after the point that numbers have; None: any
+    low: float  # smallest training number
+    high: float  # largest training number
+    atoms: np.ndarray  # (n_atoms,): values with a probability of their own, ascending
+    shares: np.ndarray  # (1 + n_atoms,): share of missing numbers, and of each atom
+    # Quantiles of the other numbers on the symlog axis, where components start.
     quantiles: tuple[float, ...]
-    spread: float
-    dtype: str
-    clock: Clock
-    scalar_type: ScalarType
-    in_days: bool
+    spread: float  # standard deviation of the other numbers on that axis
+    dtype: str  # type of the values in the log
+    clock: Clock  # unit and zone of the times of events
+    scalar_type: ScalarType  # type of the field
+    in_days: bool  # whether datetimes are whole days
+    # Whether some training events have no number. If False, all drawn ones have one.
     some_missing: bool
+    # Whether some numbers are no atoms. If False, only atoms are drawn.
     some_others: bool
     n_targets: ClassVar[int] = 3
     density: ClassVar[type[FieldDensity]] = NumberDensity

@@ -16,7 +16,7 @@ the moment, see `cell_states`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,13 @@ from torch import Tensor, nn
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     OpenMoment,
-    RecurrentState,
     layer_products,
     new_linear,
 )
 from sklearn_seqcrm.event_model._segments import sums_before
 
 # Factor from line to line of the decayed sum over the lines before.
-_KEPT = 0.5
+LINE_DECAY = 0.5
 
 
 class _SumsBefore(torch.autograd.Function):
@@ -78,28 +77,20 @@ class LinesBefore(nn.Module):
     """Context of the next line of a moment, from the lines before it.
 
     A join of sums loses which product had which price, and which lines were the last
-    ones. With the embedded lines ``x`` and the state ``h`` after them, both enter by a
-    set encoder (Zaheer et al., "Deep Sets", NeurIPS 2017) and two memories of the order
-    of the lines::
+    ones. With the embedded lines ``x`` of length n_inputs and the state ``h`` after
+    them, both enter by a set encoder (Zaheer et al., "Deep Sets", NeurIPS 2017) and two
+    memories of the order of the lines::
 
         f_i     = tanh(A x_i + a)
         context = D relu(C [h, mean of f_i, f_j, sum of f_i / 2^(j - i)] + c) + d
 
     over the lines i = 1, ..., j before. In both sets of lines that were tried their
-    order is informative: without it, the next of 1,000 stock codes of an invoice was
-    .5 nats less probable.
+    order is informative: without it, the next of 1,000 stock codes of an invoice was .5
+    nats less probable.
 
-    It is added to the context of the fields of later lines of the same moment only:
-    neither the time density nor later moments depend on the order of lines.
-
-    Parameters
-    ----------
-    n_inputs : int
-        Length of an embedded line.
-    size : int
-        Length of a context.
-    generator : torch.Generator
-        Draws first weights.
+    It is added to the context, of length `size`, of the fields of later lines of the
+    same moment only: neither the time density nor later moments depend on the order of
+    lines.
     """
 
     def __init__(self, n_inputs: int, size: int, generator: torch.Generator) -> None:
@@ -118,20 +109,11 @@ class LinesBefore(nn.Module):
 
 
 class OpenMoments(NamedTuple):
-    """Later lines of moments, and the join of the lines before each.
+    """Later lines of moments, and the join of the lines before each."""
 
-    Parameters
-    ----------
-    later : Tensor of shape (n,), int64
-        Events with others of their moment before them.
-    inputs : Tensor of shape (n, D)
-        The join of these, as the first layer takes it.
-    encoded : Tensor of shape (n, 3 H)
-        Mean, last and decayed sum of these lines, encoded by `LinesBefore`.
-    """
-
-    later: Tensor
-    inputs: Tensor
+    later: Tensor  # (n,), int64: events with others of their moment before them
+    inputs: Tensor  # (n, D): the join of these, as the first layer takes it
+    # (n, 3 H): mean, last and decayed sum of these lines, encoded by `LinesBefore`.
     encoded: Tensor
 
 
@@ -151,7 +133,7 @@ def join_lines_before(
     parts = [channels[:, : places.times], vectors, encoded]
     is_new = n_before == 0
     sums = _SumsBefore.apply(torch.cat(parts, dim=1), is_new, 1.0)[later]
-    recent = _SumsBefore.apply(encoded, is_new, _KEPT)[later]
+    recent = _SumsBefore.apply(encoded, is_new, LINE_DECAY)[later]
     sizes = [one.shape[1] for one in parts]
     of_channels, of_vectors, of_encoded = sums.split(sizes, dim=1)
     count = n_before[later, None].to(lines.dtype)
@@ -166,96 +148,3 @@ def join_lines_before(
 def embed_lines(reader: HistoryReader, values: Tensor, codes: Tensor) -> Tensor:
     """Return the channels of events and the vectors of their codes, (n, F + E)."""
     return reader.embed(values[:, None], codes[:, None])[:, 0]
-
-
-# One event at a time -----------------------------------------------------------------
-
-
-class PathState(NamedTuple):
-    """State of a reader after the last event of n paths, whose moment may go on.
-
-    Parameters
-    ----------
-    closed : RecurrentState of n
-        State if the moment ends with this event.
-    before : RecurrentState of n
-        State before the moment; without cells if each event is a step.
-    moment : Tensor of shape (n, K)
-        Sums over the events of the moment, a packed `OpenMoment`; K is 0 if each event
-        is a step.
-    encoded : Tensor of shape (n, 3 H)
-        The events of the moment encoded by `LinesBefore`: their sum, the last of them,
-        and the decayed sum; without columns if each event is a step.
-    """
-
-    closed: RecurrentState
-    before: RecurrentState
-    moment: Tensor
-    encoded: Tensor
-
-    @classmethod
-    def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
-        """Return the state after histories, whose last moments are over."""
-        if reader.moments is None:
-            nothing = final.output[:, :0]
-            return cls(final, RecurrentState(()), nothing, nothing)
-        n, size = final.output.shape
-        moment = final.output.new_zeros(n, OpenMoment.size(reader))
-        return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
-
-    @property
-    def output(self) -> Tensor:
-        """Output of the reader after the last event, shape (n, H)."""
-        return self.closed.output
-
-    def encoded_before(self, tied: Tensor) -> Tensor:
-        """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
-        total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
-        return torch.cat([total / self.moment[tied, :1], last, recent], dim=1)
-
-    def append(
-        self,
-        reader: HistoryReader,
-        lines_before: LinesBefore | None,
-        values: Tensor,
-        codes: Tensor,
-        is_tie: Tensor,
-    ) -> Self:
-        """Return the state after one more event of each path.
-
-        `values`, (n, F), and `codes`, (n, C), are the inputs of the network, and
-        `is_tie`, (n,), is True if an event joins the moment of the last one.
-        `lines_before` is None if each event is a step.
-        """
-        lines = embed_lines(reader, values, codes)
-        if (places := reader.moments) is None or lines_before is None:
-            return self._replace(closed=_run_one_step(reader, lines, self.closed))
-        joins = is_tie[:, None]
-        # Poolings alone need the time since the last moment.
-        unused = torch.zeros_like(values[:, 0])
-        vectors = lines[:, places.n_channels :]
-        event = OpenMoment.of_event(values, vectors, unused, places)
-        moment = OpenMoment.unpack(self.moment, places).add(event).pack()
-        moment = torch.where(joins, moment, event.pack())
-        before = self.before.map(
-            lambda own, closed: torch.where(joins, own, closed), self.closed
-        )
-        inputs = OpenMoment.unpack(moment, places).join(places)
-        encoded = lines_before.encode(lines)
-        total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
-        memory = [total + encoded, encoded, _KEPT * recent + encoded]
-        return type(self)(
-            _run_one_step(reader, inputs, before),
-            before,
-            moment,
-            torch.cat(memory, dim=1),
-        )
-
-
-def _run_one_step(
-    reader: HistoryReader, inputs: Tensor, state: RecurrentState
-) -> RecurrentState:
-    """Return the state after a step of each path, whose input has the shape (n, D)."""
-    ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
-    _, after = reader.run(inputs[:, None], ones, state)
-    return after.map(Tensor.float)  # layers in bfloat16 return such states

@@ -55,21 +55,15 @@ class OperationalTime:
     An inhomogeneous Poisson process with rate r is homogeneous in operational time
     (time-rescaling theorem: Daley and Vere-Jones, "An Introduction to the Theory of
     Point Processes", vol. 1, 2003, section 7.4).
-
-    Parameters
-    ----------
-    rates : tuple of 7 floats
-        Operational ticks per tick of each weekday, from Monday on. Positive, and of
-        mean 1, so that weeks keep their length.
-    day : int
-        Ticks of a day. Days begin at midnight; tick 0 is that of 1 January 1970.
-    season : tuple of float, default=()
-        Coefficients of `fourier_terms` in the logarithm of the rate; empty without a
-        yearly season.
     """
 
+    # Operational ticks per tick of each weekday, from Monday on. Positive, and of mean
+    # 1, so that weeks keep their length.
     rates: tuple[float, ...]
+    # Ticks of a day. Days begin at midnight; tick 0 is that of 1 January 1970.
     day: int
+    # Coefficients of `fourier_terms` in the logarithm of the rate; empty without a
+    # yearly season.
     season: tuple[float, ...] = ()
 
     @classmethod

@@ -4,58 +4,127 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment, RecurrentState
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._distributions import PathDraws
-from sklearn_seqcrm.event_model._event_rate import EventRate
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
-from sklearn_seqcrm.event_model._open_moments import PathState
+from sklearn_seqcrm.event_model._interarrival import EventRate, InterarrivalGrid
+from sklearn_seqcrm.event_model._open_moments import (
+    LINE_DECAY,
+    LinesBefore,
+    embed_lines,
+)
+from sklearn_seqcrm.event_model._path_draws import PathDraws
+
+# State of the reader ------------------------------------------------------------------
+
+
+class PathState(NamedTuple):
+    """State of a reader after the last event of n paths, whose moment may go on."""
+
+    closed: RecurrentState  # state if the moment ends with this event
+    # State before the moment; without cells if each event is a step.
+    before: RecurrentState
+    # (n, K): sums over the events of the moment, a packed `OpenMoment`; K is 0 if each
+    # event is a step.
+    moment: Tensor
+    # (n, 3 H): the events of the moment encoded by `LinesBefore`: their sum, the last
+    # of them, and the decayed sum; without columns if each event is a step.
+    encoded: Tensor
+
+    @classmethod
+    def at_cutoff(cls, reader: HistoryReader, final: RecurrentState) -> Self:
+        """Return the state after histories, whose last moments are over."""
+        if reader.moments is None:
+            nothing = final.output[:, :0]
+            return cls(final, RecurrentState(()), nothing, nothing)
+        n, size = final.output.shape
+        moment = final.output.new_zeros(n, OpenMoment.size(reader))
+        return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
+
+    @property
+    def output(self) -> Tensor:
+        """Output of the reader after the last event, shape (n, H)."""
+        return self.closed.output
+
+    def encoded_before(self, tied: Tensor) -> Tensor:
+        """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
+        total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
+        return torch.cat([total / self.moment[tied, :1], last, recent], dim=1)
+
+    def append(
+        self,
+        reader: HistoryReader,
+        lines_before: LinesBefore | None,
+        values: Tensor,
+        codes: Tensor,
+        is_tie: Tensor,
+    ) -> Self:
+        """Return the state after one more event of each path.
+
+        `values`, (n, F), and `codes`, (n, C), are the inputs of the network, and
+        `is_tie`, (n,), is True if an event joins the moment of the last one.
+        `lines_before` is None if each event is a step.
+        """
+        lines = embed_lines(reader, values, codes)
+        if (places := reader.moments) is None or lines_before is None:
+            return self._replace(closed=_run_one_step(reader, lines, self.closed))
+        joins = is_tie[:, None]
+        # Poolings alone need the time since the last moment.
+        unused = torch.zeros_like(values[:, 0])
+        vectors = lines[:, places.n_channels :]
+        event = OpenMoment.of_event(values, vectors, unused, places)
+        moment = OpenMoment.unpack(self.moment, places).add(event).pack()
+        moment = torch.where(joins, moment, event.pack())
+        before = self.before.map(
+            lambda own, closed: torch.where(joins, own, closed), self.closed
+        )
+        inputs = OpenMoment.unpack(moment, places).join(places)
+        encoded = lines_before.encode(lines)
+        total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
+        memory = [total + encoded, encoded, LINE_DECAY * recent + encoded]
+        return type(self)(
+            _run_one_step(reader, inputs, before),
+            before,
+            moment,
+            torch.cat(memory, dim=1),
+        )
+
+
+def _run_one_step(
+    reader: HistoryReader, inputs: Tensor, state: RecurrentState
+) -> RecurrentState:
+    """Return the state after a step of each path, whose input has the shape (n, D)."""
+    ones = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
+    _, after = reader.run(inputs[:, None], ones, state)
+    return after.map(Tensor.float)  # layers in bfloat16 return such states
+
+
+# Paths --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Paths of a batch.
+    """Paths of a batch."""
 
-    Parameters
-    ----------
-    number : ndarray of shape (n,), int64
-        Number of each path among all.
-    times : ndarray of shape (n,)
-        Time of the last event.
-    n_events : ndarray of shape (n,), int64
-        Number of simulated events.
-    output : Tensor of shape (n, H)
-        Output of the reader after the last event.
-    static_effect : Tensor of shape (n, H)
-        Effect of the statics, which is added to the output.
-    reader_state : PathState of n
-        State of the reader after the last event, whose moment may go on.
-    is_tie : Tensor of shape (n,), bool
-        Whether the next event is at the moment of the last simulated one.
-    copies : dict of str to CopyState of n
-        State of the copy mechanism of each field that has one.
-    rate : EventRate of n
-        Interarrival times up to the last event.
-    draws : PathDraws of n
-        Random numbers of each path.
-    """
-
-    number: np.ndarray
-    times: np.ndarray
-    n_events: np.ndarray
-    output: Tensor
-    static_effect: Tensor
+    number: np.ndarray  # (n,), int64: number of each path among all
+    times: np.ndarray  # (n,): time of the last event
+    n_events: np.ndarray  # (n,), int64: number of simulated events
+    output: Tensor  # (n, H): output of the reader after the last event
+    static_effect: Tensor  # (n, H): effect of the statics, which is added to the output
+    # State of the reader after the last event, whose moment may go on.
     reader_state: PathState
+    # (n,), bool: whether the next event is at the moment of the last simulated one.
     is_tie: Tensor
+    # State of the copy mechanism of each field that has one.
     copies: dict[str, CopyState]
-    rate: EventRate
-    draws: PathDraws
+    rate: EventRate  # interarrival times up to the last event
+    draws: PathDraws  # random numbers of each path
 
     def take(self, kept: np.ndarray) -> Paths:
         """Return the paths at some positions, in any order, also repeatedly."""
@@ -74,15 +143,7 @@ class Paths:
         return self.output + self.static_effect
 
     def advance(self, interarrival: np.ndarray, grid: InterarrivalGrid) -> Paths:
-        """Return paths at the time of their next event.
-
-        Parameters
-        ----------
-        interarrival : ndarray of shape (n,)
-            Ticks from the last event to this one.
-        grid : InterarrivalGrid
-            Resolution of times.
-        """
+        """Return paths at their next event, `interarrival` ticks after the last."""
         device = self.output.device
         is_tie = torch.from_numpy(interarrival == 0).to(device)
         cells = torch.from_numpy(grid.cells(interarrival, self.times))
@@ -94,9 +155,7 @@ class Paths:
             is_tie=is_tie & has_begun,
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
-            rate=EventRate(
-                self.rate.n_repeats + (lengths > 0), self.rate.elapsed + lengths
-            ),
+            rate=self.rate.after(lengths),
         )
 
 

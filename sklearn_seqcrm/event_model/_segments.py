@@ -62,23 +62,13 @@ class StepStates(NamedTuple):
     All segments stand one after the other in tables, each by step and sequence. The
     first entry is that before any step. After step s - 1 of the k-th longest sequence
     the entry is ``offset[s] + k``.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (n_entries, H)
-        Outputs of the last layer.
-    layers : list of tuple of Tensor of shape (n_entries, H)
-        State of the cell of each layer; empty unless requested.
-    offset : Tensor of shape (T + 1,), int64
-        Where the entries stand.
-    rank : Tensor of shape (B,), int64
-        Rank k of each sequence by length, from 0 on.
     """
 
-    outputs: Tensor
+    outputs: Tensor  # (n_entries, H): outputs of the last layer
+    # (n_entries, H): state of the cell of each layer; empty unless requested.
     layers: list[tuple[Tensor, ...]]
-    offset: Tensor
-    rank: Tensor
+    offset: Tensor  # (T + 1,), int64: where the entries stand
+    rank: Tensor  # (B,), int64: rank k of each sequence by length, from 0 on
 
     def place(self, row: Tensor, step: Tensor) -> Tensor:
         """Return the entries before some steps of sequences, shape (n,), int64."""
@@ -178,16 +168,10 @@ def cut_segments(
 ) -> list[Segment]:
     """Cut steps where sequences end, if that saves more padding than a call costs.
 
-    Segments are in order; without any event there is none.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (B,), int64
-        Lengths of sequences, descending.
-    bptt_steps : int or None
-        Steps through which gradients flow; segments end at multiples of them.
-    steps_at_once : int or None
-        Most padded steps of a segment, unless it has a single step of each sequence.
+    `lengths`, of shape (B,), int64, are those of sequences, descending. Segments are in
+    order, and end at multiples of `bptt_steps`, through which gradients flow. They have
+    at most `steps_at_once` padded steps, unless a single step of each sequence has
+    more. Without any event there is no segment.
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])

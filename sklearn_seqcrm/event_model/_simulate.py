@@ -31,11 +31,6 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
-from sklearn_seqcrm.event_model._distributions import (
-    PathDraws,
-    draw_categorical,
-    path_keys,
-)
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -43,8 +38,12 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
-from sklearn_seqcrm.event_model._open_moments import PathState
-from sklearn_seqcrm.event_model._paths import Paths
+from sklearn_seqcrm.event_model._path_draws import (
+    PathDraws,
+    draw_categorical,
+    path_keys,
+)
+from sklearn_seqcrm.event_model._paths import Paths, PathState
 from sklearn_seqcrm.events import HistoryArray
 
 # Number of paths that begin together, and below which further ones begin: most end
@@ -55,75 +54,34 @@ _PROBABILITIES_AT_ONCE = 2**19
 
 
 class SimulationPlan(NamedTuple):
-    """The rows of a simulation, and the number and ends of their paths.
+    """The rows of a simulation, and the number and ends of their paths."""
 
-    Parameters
-    ----------
-    data : RowData of n
-        Rows.
-    keys : ndarray of shape (n,), uint64
-        Key of each row, as `row_keys` returns them.
-    end : ndarray of shape (n,)
-        First moment that is not simulated.
-    n_paths : int
-        Paths of each row; path ``k`` belongs to row ``k // n_paths``.
-    most_events : int
-        Maximum number of events of a path, which then ends.
-    """
-
-    data: RowData
-    keys: np.ndarray
-    end: np.ndarray
-    n_paths: int
-    most_events: int
+    data: RowData  # rows
+    keys: np.ndarray  # (n,), uint64: key of each row, as `row_keys` returns them
+    end: np.ndarray  # (n,): first moment that is not simulated
+    n_paths: int  # paths of each row; path ``k`` belongs to row ``k // n_paths``
+    most_events: int  # maximum number of events of a path, which then ends
 
 
 class FieldContext(NamedTuple):
-    """Context of a field of the next event of paths, before it is drawn.
+    """Context of a field of the next event of paths, before it is drawn."""
 
-    Parameters
-    ----------
-    context : Tensor of shape (n, H)
-        State, time of the event and fields before this one.
-    p_having : Tensor of shape (n,)
-        Probability that the event has the field; 1 if its kind is drawn before.
-    """
-
-    context: Tensor
-    p_having: Tensor
+    context: Tensor  # (n, H): state, time of the event and fields before this one
+    # (n,): probability that the event has the field; 1 if its kind is drawn before.
+    p_applies: Tensor
 
 
 class SimulatedEvents(NamedTuple):
-    """Events of paths: one of each in a step, or all, sorted by path and time.
+    """Events of paths: one of each in a step, or all, sorted by path and time."""
 
-    Parameters
-    ----------
-    path : ndarray of shape (n_events,), int64
-        Number of the path.
-    times : ndarray of shape (n_events,)
-        On the clock of the encoder.
-    columns : dict of str to Column
-        The fields, in the order of the log.
-    n_cut : int
-        Paths that were ended because they had too many events.
-    """
-
-    path: np.ndarray
-    times: np.ndarray
-    columns: dict[str, Column]
-    n_cut: int
+    path: np.ndarray  # (n_events,), int64: number of the path
+    times: np.ndarray  # (n_events,): on the clock of the encoder
+    columns: dict[str, Column]  # the fields, in the order of the log
+    n_cut: int  # paths that were ended because they had too many events
 
 
 class Simulator:
-    """Simulates paths event by event.
-
-    Parameters
-    ----------
-    net : EventNet
-        The trained net.
-    learned : LearnedEvents
-        Encoders and fields, learned from training events.
-    """
+    """Simulates paths event by event, with a trained net and its learned events."""
 
     def __init__(self, net: EventNet, learned: LearnedEvents) -> None:
         self.net = net
@@ -158,7 +116,7 @@ class Simulator:
     def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
         """Yield the next event of some paths; `n_cut` of them end with it."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
-        observed = self._observed_levels(plan.data)
+        observed = self.observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
         while n_begun < n_all or (paths is not None and len(paths.number)):
@@ -167,8 +125,8 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, waited = self._begin(plan, some, observed)
-                begun, step = self._next_events(plan, begun, waited)
+                begun, time_since_last = self._begin(plan, some, observed)
+                begun, step = self._next_events(plan, begun, time_since_last)
                 paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
@@ -179,46 +137,50 @@ class Simulator:
                 paths = paths.take(np.flatnonzero(~too_many))
 
     def _next_events(
-        self, plan: SimulationPlan, paths: Paths, waited: np.ndarray | None = None
+        self,
+        plan: SimulationPlan,
+        paths: Paths,
+        time_since_last: np.ndarray | None = None,
     ) -> tuple[Paths, SimulatedEvents]:
         """Return the paths that have another event before their end, and the events.
 
-        `waited` is as in `_draw_times`.
+        `time_since_last` is as in `_draw_times`.
         """
         end = plan.end[paths.number // plan.n_paths]
         left = _ticks_until(paths.times, end)
-        interarrival = self._draw_times(paths, waited, left)
+        interarrival = self._draw_times(paths, time_since_last, left)
         # A drawn time may lie beyond the largest tick: no addition before the check.
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
         kept = np.flatnonzero(is_within & (saturating_add(paths.times, ticks) < end))
         interarrival = interarrival[kept]
         paths = paths.take(kept).advance(interarrival, self.learned.grid)
-        values, codes, columns, _ = self._draw_fields(paths, interarrival)
-        paths = self._append(paths, values, codes)
+        values, codes, columns, _ = self.draw_fields(paths, interarrival)
+        paths = self.append(paths, values, codes)
         return paths, SimulatedEvents(paths.number, paths.times, columns, n_cut=0)
 
     # The next event ---------------------------------------------------------------
 
     def probabilities(
-        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
+        self, paths: Paths, interarrival: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
         """Return probabilities of the levels of a field of the next event.
 
         They are means over `n_draws` draws of the context: the time of the event, and
-        the fields before. The shape is (n, n_levels), float32. `keys` are those of a
-        `SimulationPlan`.
+        the fields before. The shape is (n, n_levels), float32. Paths and interarrival
+        times are those of `at_next`.
         """
-        paths, interarrival = self._at_next(data, keys, n_draws)
-        *_, context = self._draw_fields(paths, interarrival, until=name)
+        *_, context = self.draw_fields(paths, interarrival, until=name)
         means = [
             found
-            for _, found in self._portions(paths, context, self._key_of(name), n_draws)
+            for _, found in self.mean_probabilities(
+                paths, context, self.key_of(name), n_draws
+            )
         ]
         # Sums of generated and copied shares may exceed 1 by rounding.
         return torch.cat(means).clamp_(max=1).cpu().numpy()
 
-    def _portions(
+    def mean_probabilities(
         self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield positions of some rows, and their mean probabilities of the levels.
@@ -228,7 +190,7 @@ class Simulator:
         """
         density, state = self.module.fields[key], paths.copies.get(key)
         # An event that lacks the field has a missing value.
-        weights = context.p_having.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
+        weights = context.p_applies.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
         at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
         rows = torch.arange(len(weights), device=self.device)
         parts = zip(
@@ -244,7 +206,7 @@ class Simulator:
             found[:, MISSING] += 1 - own.sum(dim=1)
             yield there, found
 
-    def _at_next(
+    def at_next(
         self, data: RowData, keys: np.ndarray, n_draws: int
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the time of their next event, and ticks since the last one.
@@ -252,22 +214,24 @@ class Simulator:
         Rows have `n_draws` paths each, whose random numbers are stratified. The first
         event of an empty history has no interarrival time: it is NaN.
         """
-        observed = self._observed_levels(data)
-        paths, waited = self._at_cutoffs(data, np.arange(len(data)), observed)
+        observed = self.observed_levels(data)
+        paths, time_since_last = self.at_cutoffs(data, np.arange(len(data)), observed)
         paths, row = draw_repeatedly(paths, keys, n_draws)
         longest = np.full(len(row), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(paths, waited[row], 2 * longest, comes_back=True)
+        drawn = self._draw_times(
+            paths, time_since_last[row], 2 * longest, comes_back=True
+        )
         is_empty = (event_counts(data) == 0)[row]
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
-    def _key_of(self, name: str) -> str:
+    def key_of(self, name: str) -> str:
         """Return the name of a field within the module."""
         return str(list(self.learned.fields).index(name))
 
     # Begin ------------------------------------------------------------------------
 
-    def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
+    def observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
         source, fields = data.sources[0].events, self.learned.fields.values()
         is_tie = self.module.is_tie(source.channels)
@@ -284,14 +248,14 @@ class Simulator:
         numbers: np.ndarray,
         observed: dict[str, ObservedLevels],
     ) -> tuple[Paths, np.ndarray]:
-        """Return some paths at the cutoffs of their rows, and `waited` of each."""
+        """Return paths at the cutoffs of their rows, and ticks since the last event."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
-        paths, waited = self._at_cutoffs(plan.data.take(rows), rows, observed)
+        paths, time_since_last = self.at_cutoffs(plan.data.take(rows), rows, observed)
         draws = PathDraws.of_paths(plan.keys[rows][of_path], numbers % plan.n_paths)
         paths = replace(paths.take(of_path), number=numbers, draws=draws)
-        return paths, waited[of_path]
+        return paths, time_since_last[of_path]
 
-    def _at_cutoffs(
+    def at_cutoffs(
         self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
     ) -> tuple[Paths, np.ndarray]:
         """Return a path of each row at its cutoff, and ticks since its last event.
@@ -301,13 +265,13 @@ class Simulator:
         """
         last, time_since_last = last_times(data.sources[0])
         state = PathState.at_cutoff(self.module.reader, self._final_states(data))
-        is_empty = self._moved(event_counts(data) == 0)
+        is_empty = self.moved(event_counts(data) == 0)
         # A copy: the recurrent state of an empty history stays 0.
         output = torch.where(
             is_empty[:, None], self.module.initial_output, state.output
         )
         static = torch.from_numpy(data.static).to(self.device)
-        row = self._moved(rows)
+        row = self.moved(rows)
         copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
         paths = Paths(
             number=rows,
@@ -336,31 +300,31 @@ class Simulator:
     def _draw_times(
         self,
         paths: Paths,
-        waited: np.ndarray | None,
+        time_since_last: np.ndarray | None,
         left: np.ndarray,
         comes_back: bool = False,
     ) -> np.ndarray:
         """Return drawn interarrival times in ticks, shape (n,).
 
         The first one of a path is drawn given that no event came within the ticks
-        `waited` from the last event to the cutoff; None for later ones. Where no
-        further event comes, they are longer than `left`, or are drawn given that one
-        comes if `comes_back`.
+        `time_since_last` until the cutoff; None for later ones. Where no further event
+        comes, they are longer than `left`, or are drawn given that one comes if
+        `comes_back`.
         """
         grid, limit = self.learned.grid, None
-        if waited is not None:
-            log_waited = grid.log_censoring_time(waited, paths.times)
-            limit = self._moved(log_waited.astype("float32"))
+        if time_since_last is not None:
+            log_time = grid.log_censoring_time(time_since_last, paths.times)
+            limit = self.moved(log_time.astype("float32"))
         inputs = self.module.time_inputs(paths.states, paths.rate)
         is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
         most = float(left.max()) + 2 * grid.step
         drawn = grid.ticks(logs.cpu().numpy(), most, paths.times)
-        if waited is not None:  # not before the first moment that is not over
-            return np.maximum(drawn, grid.steps(waited).clip(1) * grid.step)
+        if time_since_last is not None:  # not before the first moment that is not over
+            return np.maximum(drawn, grid.steps(time_since_last).clip(1) * grid.step)
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
 
-    def _draw_fields(
+    def draw_fields(
         self,
         paths: Paths,
         interarrival: np.ndarray,
@@ -369,39 +333,26 @@ class Simulator:
     ) -> tuple[Tensor, Tensor, dict[str, Column], FieldContext]:
         """Draw the fields of the next event of each path, each given those before.
 
-        Parameters
-        ----------
-        paths : Paths of n
-            Paths at the time of the event.
-        interarrival : ndarray of shape (n,)
-            Ticks since the previous event.
-        until : str or None, default=None
-            Stop before this field; only kinds of events that have it are drawn.
-        draw : dict of str to callable, or None, default=None
-            Draws the levels of some fields, given their context, in place of their
-            densities.
+        `paths` are at the time of the event, `interarrival` ticks after the previous
+        one, of shape (n,). If `until` is given, drawing stops before this field, and
+        only kinds of events that have it are drawn. `draw` has functions that draw the
+        levels of some fields, given their context, in place of their densities.
 
-        Returns
-        -------
-        channels, codes : Tensor of shape (n, F) and (n, C)
-            The encoded events.
-        columns : dict of str to Column
-            Their fields as the log has them.
-        context : FieldContext of n
-            The context of the field `until`.
+        Returns channels, (n, F), and codes, (n, C), of the encoded events, their fields
+        as the log has them, and the context of the field `until`.
         """
         module, learned = self.module, self.learned
         channels, codes = learned.empty_events(len(interarrival))
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, interarrival, out=times)
-        context = module.time_context(paths.states, self._moved(times))
+        context = module.time_context(paths.states, self.moved(times))
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
-            of_lines = module.lines_before(
+            line_context = module.lines_before(
                 paths.output[tied], paths.reader_state.encoded_before(tied)
             )
-            context = context.index_add(0, tied, of_lines)
-        p_having = torch.ones_like(context[:, 0])
+            context = context.index_add(0, tied, line_context)
+        p_applies = torch.ones_like(context[:, 0])
         columns = {}
         applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
         for i, (name, field) in enumerate(learned.fields.items()):
@@ -410,9 +361,9 @@ class Simulator:
             key, own_context = f"{i}", torch.relu(context)
             density, state = module.fields[key], paths.copies.get(key)
             if draw is not None and name in draw:
-                drawn = draw[name](FieldContext(own_context, p_having))
+                drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
-                drawn, p_having = self._draw_kind_having(until, own_context, paths)
+                drawn, p_applies = self._draw_kind_with(until, own_context, paths)
             else:
                 drawn = density.draw(own_context, paths.draws, state, paths.is_tie)
             column = field.column(drawn, applies[:, i], paths.times)
@@ -423,12 +374,12 @@ class Simulator:
                 applies = learned.applies[own]
             columns[name] = column
             if i < len(learned.fields) - 1:
-                context = context + density.embed(self._moved(own))
-        of_until = FieldContext(torch.relu(context), p_having)
+                context = context + density.embed(self.moved(own))
+        of_until = FieldContext(torch.relu(context), p_applies)
         codes = codes.astype("int64")
-        return self._moved(channels), self._moved(codes), columns, of_until
+        return self.moved(channels), self.moved(codes), columns, of_until
 
-    def _draw_kind_having(
+    def _draw_kind_with(
         self, name: str, context: Tensor, paths: Paths
     ) -> tuple[Tensor, Tensor]:
         """Draw kinds of events that have a field, and return their probability.
@@ -439,10 +390,10 @@ class Simulator:
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
         state = paths.copies.get("0")
         found = self.module.fields["0"].probabilities(context, state, paths.is_tie)
-        found *= self._moved(applies)
+        found *= self.moved(applies)
         return draw_categorical(found, paths.draws), found.sum(dim=1)
 
-    def _append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
+    def append(self, paths: Paths, values: Tensor, codes: Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
         module, fields = self.module, self.module.fields
         state = paths.reader_state.append(
@@ -459,7 +410,7 @@ class Simulator:
             },
         )
 
-    def _moved(self, numbers: np.ndarray) -> Tensor:
+    def moved(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 

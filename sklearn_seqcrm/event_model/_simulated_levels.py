@@ -24,50 +24,29 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL
 
 
 class LevelsNow(NamedTuple):
-    """Events of the current moment of each path, in c columns.
+    """Events of the current moment of each path, in c columns."""
 
-    Parameters
-    ----------
-    level : Tensor of shape (n, c), int32
-        Levels; 0 for other events.
-    ordinal : Tensor of shape (n, c), int32
-        Their ordinal numbers; 0 for other events, and for events without a level.
-    is_first : Tensor of shape (n, c), bool
-        Whether an event is the first of its level in the moment.
-    """
-
-    level: Tensor
+    level: Tensor  # (n, c), int32: levels; 0 for other events
+    # (n, c), int32: their ordinal numbers; 0 for other events, and for events without a
+    # level.
     ordinal: Tensor
+    # (n, c), bool: whether an event is the first of its level in the moment.
     is_first: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedLevels:
-    """Levels of simulated events of paths.
+    """Levels of simulated events of paths."""
 
-    Parameters
-    ----------
-    level : Tensor of shape (m, E), int32
-        Levels, the last one last; 0 where there is none.
-    moment : Tensor of shape (m, E), int32
-        Number of the moment of each.
-    ordinal : Tensor of shape (m, E), int32
-        Number of each among the events of its level, those before the cutoff included;
-        0 for events without a level.
-    is_repeat : Tensor of shape (m, E), bool
-        Whether an event of its moment before had its level.
-    place : Tensor of shape (n,), int64
-        Row of each path.
-    n_now : Tensor of shape (n,), int64
-        Events of the current moment.
-    """
-
-    level: Tensor
-    moment: Tensor
+    level: Tensor  # (m, E), int32: levels, the last one last; 0 where there is none
+    moment: Tensor  # (m, E), int32: number of the moment of each
+    # (m, E), int32: number of each among the events of its level, those before the
+    # cutoff included; 0 for events without a level.
     ordinal: Tensor
+    # (m, E), bool: whether an event of its moment before had its level.
     is_repeat: Tensor
-    place: Tensor
-    n_now: Tensor
+    place: Tensor  # (n,), int64: row of each path
+    n_now: Tensor  # (n,), int64: events of the current moment
 
     @classmethod
     def none(cls, like: Tensor) -> SimulatedLevels:

@@ -370,9 +370,10 @@ class SimulatingEventModel(BaseEventModel):
     ) -> tuple[LearnedEvents, RowData, np.ndarray]:
         """Return learned events, encoded rows, and keys of their random numbers."""
         check_is_fitted(self, "nets_")
-        learned, data, array = self._learned.read(X, self)
+        learned, table, array = self._learned.read(X, self)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        return learned, data, row_keys(array, seed, count=True)
+        keys = row_keys(array, seed, count=True)
+        return learned, learned.encode(table, array.rows), keys
 
     def _simulate(
         self,

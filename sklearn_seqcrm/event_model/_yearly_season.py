@@ -67,18 +67,9 @@ def yearly_season(
 ) -> tuple[float, ...]:
     """Return the coefficients of `fourier_terms`; empty without a season.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_events,)
-        Ticks of the moments of training histories, one after the other.
-    offsets : ndarray of shape (n + 1,), int64
-        History ``i`` has the moments ``offsets[i]:offsets[i + 1]``.
-    cutoff : ndarray of shape (n,)
-        Ticks at which the record of each ends.
-    clock : Clock
-        Unit of the times.
-    yearly_seasonality : bool or "auto"
-        As in `LSTMEventModel`.
+    `times`, of shape (n_events,), are ticks of the moments of training histories:
+    history ``i`` has ``times[offsets[i]:offsets[i + 1]]``, and its record ends at
+    ``cutoff[i]``. `yearly_seasonality` is that of `LSTMEventModel`.
     """
     # A NumPy bool is neither True nor False by identity.
     is_auto = isinstance(yearly_seasonality, str)
@@ -135,37 +126,22 @@ def _some_rows(n: int) -> np.ndarray:
 
 
 class HistoryDays(NamedTuple):
-    """Days of histories, in days since 1970.
+    """Days of histories, in days since 1970."""
 
-    Parameters
-    ----------
-    days : ndarray of shape (n_events,), int64
-        Days of the moments of histories, one after the other.
-    offsets : ndarray of shape (n + 1,), int64
-        History ``i`` has the moments ``offsets[i]:offsets[i + 1]``.
-    last_days : ndarray of shape (n,), int64
-        Last day of the record of each.
-    """
-
+    # (n_events,), int64: days of the moments of histories, one after the other.
     days: np.ndarray
+    # (n + 1,), int64: history ``i`` has the moments ``offsets[i]:offsets[i + 1]``.
     offsets: np.ndarray
-    last_days: np.ndarray
+    last_days: np.ndarray  # (n,), int64: last day of the record of each
 
 
 class WeeklyEvents(NamedTuple):
-    """Events of histories by class and week.
+    """Events of histories by class and week."""
 
-    Parameters
-    ----------
-    exposure, n_events : ndarray of shape (n_classes, n_weeks)
-        Customer-weeks, and events after the first one of each history.
-    first : int
-        Number of the first week since 1970.
-    """
-
-    exposure: np.ndarray
+    exposure: np.ndarray  # (n_classes, n_weeks): customer-weeks
+    # (n_classes, n_weeks): events after the first one of each history.
     n_events: np.ndarray
-    first: int
+    first: int  # number of the first week since 1970
 
     @classmethod
     def of(cls, histories: HistoryDays, season: tuple[float, ...] = ()) -> WeeklyEvents:
@@ -247,20 +223,12 @@ def _operational_weeks(
 
 
 class LogLinearFit(NamedTuple):
-    """Penalized maximum likelihood fit of weekly events.
+    """Penalized maximum likelihood fit of weekly events."""
 
-    Parameters
-    ----------
-    weights : ndarray of shape (n_inputs,)
-        Coefficients of the inputs. All is NaN if the fit did not converge.
-    expected : ndarray of shape (n_weeks,)
-        Expected events of all classes.
-    deviance : float
-        Twice the log likelihood ratio of the totals of weeks to a rate for each.
-    """
-
+    # (n_inputs,): coefficients of the inputs. All is NaN if the fit did not converge.
     weights: np.ndarray
-    expected: np.ndarray
+    expected: np.ndarray  # (n_weeks,): expected events of all classes
+    # Twice the log likelihood ratio of the totals of weeks to a rate for each.
     deviance: float
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 
 def seeded_draws(seed, n):

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._interarrival import EventRate
 from sklearn_seqcrm.event_model._learned import split_static
 from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog
@@ -83,8 +83,8 @@ def test_simulated_events_count_like_observed_ones(fitted):
     data, learned = model._read(X), model._learned
     simulator = Simulator(model.net_, learned)
     with torch.no_grad():
-        paths, _ = simulator._at_cutoffs(
-            data, np.arange(len(data)), simulator._observed_levels(data)
+        paths, _ = simulator.at_cutoffs(
+            data, np.arange(len(data)), simulator.observed_levels(data)
         )
     step = learned.grid.step
     for interarrival in ([1, 0, 12, 3], [0, 0, 5, 2]):

@@ -9,7 +9,7 @@ from torch import nn
 
 from sklearn_seqcrm.event_model._copy_mechanism import _LEAST_PROB, _LogGated
 from sklearn_seqcrm.event_model._gradients import joint_linear, log_softmax_of
-from sklearn_seqcrm.event_model._mixture_likelihood import (
+from sklearn_seqcrm.event_model._mixtures import (
     LEAST_LOG_STD,
     log_mixture,
     log_normal_cells,

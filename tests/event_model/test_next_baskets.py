@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm.event_model import LSTMEventModel, _copy_state, _distributions
+from sklearn_seqcrm.event_model import LSTMEventModel, _copy_state, _path_draws
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 
@@ -96,6 +96,6 @@ def test_probabilities_do_not_depend_on_portions(monkeypatch, tries):
     asked = {"field": "shop", "basket": True, "n_draws": 16}
     whole = probabilities(model.predict_next(X, **asked))
     # Seven paths at a time.
-    monkeypatch.setattr(_distributions, "_PROBABILITIES_AT_ONCE", 70)
+    monkeypatch.setattr(_path_draws, "_PROBABILITIES_AT_ONCE", 70)
     parted = probabilities(model.predict_next(X, **asked))
     assert_allclose(parted, whole, atol=1e-5)

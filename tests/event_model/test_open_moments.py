@@ -143,14 +143,14 @@ def sample(model, X):
 
 def test_simulated_states_are_those_of_the_history_read_afresh(model, monkeypatch):
     X = rows_of(LINES, [40])
-    append, outputs = Simulator._append, {}
+    append, outputs = Simulator.append, {}
 
     def kept(self, paths, values, codes):
         paths = append(self, paths, values, codes)
         outputs.update(zip(paths.number.tolist(), paths.output.numpy(), strict=True))
         return paths
 
-    monkeypatch.setattr(Simulator, "_append", kept)
+    monkeypatch.setattr(Simulator, "append", kept)
     futures = sample(model, X)
     n_ties = futures.duplicated(["row", "day"]).sum()
     assert 10 < n_ties < len(futures) - 10

@@ -203,6 +203,17 @@ def test_excluded_values_may_be_newer_than_the_rows(model, X):
     assert_frame_equal(found, expected)
 
 
+def test_a_truth_value_is_no_number_to_exclude():
+    """True equals 1, but is not the level 1: nothing is excluded, which is said."""
+    size = pd.Categorical([1, 2, 2, 1])
+    events = pd.DataFrame({"who": [0, 0, 1, 1], "day": [1, 2, 3, 5], "size": size})
+    X = EventLog(events, "who", "day").snapshots([9])
+    model = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
+    with pytest.warns(UserWarning, match="1 of 1 values of exclude .* such as True"):
+        found = model.predict_next(X, "size", exclude=True)
+    assert set(found["value"]) == {1, 2}
+
+
 def test_probabilities_do_not_exceed_1():
     """A field of one level, copied and generated, whose sums are rounded."""
     rng = np.random.default_rng(0)
