@@ -116,13 +116,13 @@ def lstm(seed, options):
 def forest(seed, options):
     """Make a random survival forest on RFM features."""
     trees = RandomSurvivalForest(100, min_samples_leaf=15, random_state=seed)
-    return make_pipeline(RFMFeatures(), trees)
+    return make_pipeline(RFMFeatures(amount="spend"), trees)
 
 
 def boosting(seed, options):
     """Make a gradient-boosted Cox model on RFM features."""
     trees = GradientBoostingSurvivalAnalysis(max_depth=3, random_state=seed)
-    return make_pipeline(RFMFeatures(), trees)
+    return make_pipeline(RFMFeatures(amount="spend"), trees)
 
 
 class Hazardous:
@@ -131,7 +131,7 @@ class Hazardous:
     def __init__(self, seed):
         from hazardous import SurvivalBoost
 
-        self.features = RFMFeatures()
+        self.features = RFMFeatures(amount="spend")
         self.model = SurvivalBoost(show_progressbar=False, random_state=seed)
 
     def fit(self, X, y):

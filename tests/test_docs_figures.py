@@ -55,7 +55,6 @@ EXCEPTIONS = {
         "runs described beside the tables": "4,075 2,237 2,344",
     },
     "statics": {"runs described there": ".56 .686 .712 .703 .705 .603 .736"},
-    "times": {"an interval beside the table": "0.047"},
     "values": {"runs described there": "1.173 1.180 1.167 1.62 2.06"},
 }
 

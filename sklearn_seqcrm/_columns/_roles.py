@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Self
 
@@ -168,6 +168,8 @@ class ColumnRoles:
         Number of columns of X, including the keys.
     is_named : bool, default=True
         Whether the columns of X had names; see `Table`.
+    customers : dict of name to str or None, default={}
+        The column of the customers by which each history was attached, if known.
     """
 
     columns: pd.Index
@@ -175,6 +177,7 @@ class ColumnRoles:
     statics: dict[Any, str]
     n_columns: int
     is_named: bool = True
+    customers: dict[Any, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Table) -> Self:
@@ -202,8 +205,14 @@ class ColumnRoles:
             if name not in keys
         }
         columns = X.columns[[name in statics or name in histories for name in X]]
-        n_columns, is_named = X.shape[1], table.is_named
-        return cls(columns, tuple(histories), statics, n_columns, is_named)
+        return cls(
+            columns,
+            tuple(histories),
+            statics,
+            X.shape[1],
+            table.is_named,
+            {name: array.dtype.customer for name, array in histories.items()},
+        )
 
     def set_names(self, X: pd.DataFrame, estimator: Any) -> None:
         """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.

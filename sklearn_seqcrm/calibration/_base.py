@@ -38,6 +38,7 @@ from sklearn_seqcrm._sklearn_compat import (
     split_by,
     with_inputs_of,
 )
+from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 
@@ -58,7 +59,7 @@ class BaseConformal(BaseEstimator, ABC):
     random_state: Any
 
     estimator_: Any
-    _boosting: ClassVar[type[Any]]
+    _task: ClassVar[str]  # "classification" or "regression"
     _output: ClassVar[str]  # "sets" or "intervals"
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -172,9 +173,8 @@ class BaseConformal(BaseEstimator, ABC):
         """Return the estimator, not cloned, or the default one."""
         if self.estimator is not None:
             return self.estimator
-        return Pipeline(
-            [("features", HistoryAggregator()), ("estimator", self._boosting())]
-        )
+        trees = default_trees(self._task)
+        return Pipeline([("features", HistoryAggregator()), ("estimator", trees)])
 
     def _split(
         self,

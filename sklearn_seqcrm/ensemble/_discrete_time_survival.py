@@ -33,10 +33,10 @@ from sklearn_seqcrm._sklearn_compat import (
     seeded,
     with_inputs_of,
 )
+from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration, Estimator
 from sklearn_seqcrm.ensemble._blends import log_probabilities
-from sklearn_seqcrm.ensemble._small_trees import or_default_trees
 
 # Rows of person-periods that are predicted at once.
 _MOST_AT_ONCE = 200_000
@@ -288,7 +288,9 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
 
     def _inner(self) -> Any:
         """Return the classifier, not fitted; the default for None."""
-        return or_default_trees(self.classifier, "survival")
+        if self.classifier is None:
+            return default_trees("survival")
+        return self.classifier
 
     def _table(self, X: Any, reset: bool) -> Any:
         """Return a table as a DataFrame, and anything else as an array."""

@@ -11,8 +11,8 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline
 
+from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._small_trees import or_default_trees, weighted
 from sklearn_seqcrm.ensemble._unwrap import parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
@@ -45,7 +45,8 @@ def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     """
     if reads_raw(boosting):
         return boosting
-    boosting = or_default_trees(boosting, task)
+    if boosting is None:
+        boosting = default_trees(task)
     if task == "survival" and is_classifier(boosting):
         boosting = DiscreteTimeSurvival(boosting, bins=bins_of(lstm))
     features = HistoryAggregator(max_categories=_category_limit(boosting))

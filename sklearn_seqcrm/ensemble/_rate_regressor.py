@@ -30,8 +30,8 @@ from sklearn_seqcrm._sklearn_compat import (
     safe_indexing,
     with_inputs_of,
 )
+from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.ensemble._small_trees import or_default_trees
 from sklearn_seqcrm.ensemble._unwrap import loss_of
 
 
@@ -214,7 +214,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
     def _inner(self) -> Any:
         """Return the regressor, not fitted; the default for None, with a seed."""
         if self.regressor is None:
-            return or_default_trees(None, "regression").set_params(random_state=0)
+            return default_trees("regression").set_params(random_state=0)
         return self.regressor
 
     def _table(self, X: Any) -> Any:

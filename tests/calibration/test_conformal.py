@@ -358,7 +358,7 @@ def test_quantiles_of_the_best_of_a_search(freeze):
 def test_the_seed_of_the_estimator_is_drawn(conformal):
     """With an int, results are the same in every fit, also if the estimator draws.
 
-    The default estimator draws rows for early stopping if it has more than 10,000.
+    The default estimator draws the columns of each split.
     """
     X = pd.DataFrame({"x": np.arange(60.0)})
     tree = (
@@ -439,4 +439,7 @@ def test_default_estimators(shop):
     few = slice(0, 300)
     model = ConformalClassifier(random_state=0).fit(X[few], churn[few])
     assert model.predict_set(X[few]).shape == (300, 2)
-    assert ConformalRegressor(random_state=0).fit(X[few], y[few]).threshold_ > 0
+    numbers = ConformalRegressor(random_state=0).fit(X[few], y[few])
+    assert numbers.threshold_ > 0
+    trees = [type(one.estimator_[-1]).__name__ for one in (model, numbers)]
+    assert trees == ["SmallTreesClassifier", "SmallTreesRegressor"]  # as in hybrids

@@ -173,6 +173,8 @@ def test_several_history_columns(estimator, moments):
     model = make_history_pipeline(estimator(**SMALL))
     model.set_params(encoder__moments=moments).fit(X, y)
     keys = {"history": "who", "visits": "place"}
+    with pytest.raises(ValueError, match=rf"attached by different ones.*{keys}"):
+        StreamingScorer(model, "who", "when")
     scorer = StreamingScorer(model, keys, "when")
     with pytest.raises(KeyError, match="history=None is none of"):
         scorer.update(LOG)
@@ -194,6 +196,8 @@ def test_several_history_columns(estimator, moments):
         assert_allclose(found, wanted, **EXACT)
     with pytest.raises(ValueError, match=r"no entry for the history columns \['hist"):
         scorer.score_one({"visits": "Rome"}, None, as_event(row), AFTER)
+    with pytest.raises(ValueError, match=rf"'c1' is one id.*{keys}. Pass a dict"):
+        scorer.score_one("c1", None, as_event(row), AFTER)
 
 
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])

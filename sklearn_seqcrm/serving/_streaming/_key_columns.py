@@ -17,7 +17,10 @@ def by_history(value: Any, names: Iterable[Any], what: str) -> dict[Any, Any]:
 
 
 def key_columns(
-    customer: Any, time: Any, fields: Mapping[Any, Iterable[str]]
+    customer: Any,
+    time: Any,
+    fields: Mapping[Any, Iterable[str]],
+    attached_by: Mapping[Any, str | None],
 ) -> dict[Any, tuple[str, str]]:
     """Return the names of the customer and the time column of each history column.
 
@@ -27,14 +30,23 @@ def key_columns(
         Arguments of `StreamingScorer`.
     fields : mapping of str to iterable of str
         Fields of the events by history column.
+    attached_by : mapping of str to str or None
+        Columns of the customers in the training rows, if known.
 
     Raises
     ------
     TypeError
         If a name is no text.
     ValueError
-        If a column is also the other one, or a field, or an entry is missing.
+        If a column is also the other one, or a field, an entry is missing, or there is
+        one column of customers for histories of different ones.
     """
+    known = {name: own for name, own in attached_by.items() if own is not None}
+    if not isinstance(customer, Mapping) and len(set(known.values())) > 1:
+        raise ValueError(
+            f"customer={customer!r} is one column, but the histories were attached by "
+            f"different ones. Pass the column of each history: customer={known}."
+        )
     customers = by_history(customer, fields, "customer")
     times = by_history(time, fields, "time")
     found = {}

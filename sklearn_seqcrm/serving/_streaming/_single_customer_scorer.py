@@ -85,7 +85,7 @@ class SingleCustomerScorer:
             The history column of the event; None without one.
         """
         streams = self._streams
-        given = by_history(customer, streams, "customer")
+        given = self._ids_by_history(customer)
         ids = {name: _id_of(given[name], one) for name, one in streams.items()}
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
         tick: Any = None
@@ -128,6 +128,17 @@ class SingleCustomerScorer:
             ]
             outputs.append(head.outputs(pooled, *others)[None].astype("float64"))
         return outputs
+
+    def _ids_by_history(self, customer: Any) -> dict[Any, Any]:
+        """Return the id of the customer in each history column."""
+        columns = {name: stream.keys[0] for name, stream in self._streams.items()}
+        if not isinstance(customer, Mapping) and len(set(columns.values())) > 1:
+            raise ValueError(
+                f"customer={customer!r} is one id, but the histories belong to "
+                f"different entities, with ids in the columns {columns}. Pass a dict "
+                "of the id in each history column."
+            )
+        return by_history(customer, columns, "customer")
 
     def take(
         self,

@@ -90,7 +90,8 @@ class StreamingScorer(PredictionsMixin):
         of a column is no text, or `allow_exact_matches` no boolean.
     ValueError
         If the pipeline cannot be streamed: its network is bidirectional, or its
-        histories were cut off by a lookback. Also if a parameter is out of range.
+        histories were cut off by a lookback. Also if a parameter is out of range, or
+        `customer` is a single column and histories were attached by different ones.
 
     See Also
     --------
@@ -173,7 +174,10 @@ class StreamingScorer(PredictionsMixin):
             raise ValueError(why)
         names = parts.estimator._roles.histories
         keys = key_columns(
-            customer, time, {name: parts.encoders[name].schema for name in names}
+            customer,
+            time,
+            {name: parts.encoders[name].schema for name in names},
+            parts.roles.customers,
         )
         with isolated_torch_settings("cpu"), torch.no_grad():
             self._streams = self._make_streams(keys)

@@ -1,4 +1,4 @@
-"""Default trees of hybrids: a leaf for each 1,500 rows, 5 to 15."""
+"""The default boosted trees: a leaf for each 1,500 rows, 5 to 15."""
 
 import pickle
 

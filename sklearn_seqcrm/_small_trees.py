@@ -1,8 +1,8 @@
-"""The boosted trees that hybrids have by default."""
+"""The default boosted trees of hybrids and of conformal estimators."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn import config_context
@@ -11,8 +11,6 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.utils.validation import _num_samples
-
-from sklearn_seqcrm._sklearn_compat import StrOptions
 
 # Rows of a customer are alike, so that trees overfit customers: with the defaults of
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
@@ -26,14 +24,12 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def or_default_trees(estimator: Any, task: str) -> Any:
-    """Return an estimator as it is, for None boosted trees that take weights.
+def default_trees(task: str) -> Any:
+    """Return boosted trees that take weights.
 
     Trees of survival models keep 5 leaves: their rows are person-periods, of which each
     row of X has many.
     """
-    if estimator is not None:
-        return estimator
     kind = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
     leaves = _FEWEST_LEAVES if task == "survival" else "auto"
     return weighted(kind(**_SETTINGS, max_leaf_nodes=leaves))
@@ -52,15 +48,6 @@ class _LeavesByRowsMixin:
     """
 
     max_leaf_nodes: Any
-    _parameter_constraints: ClassVar[dict[str, list[Any]]]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        leaves = [*cls._parameter_constraints["max_leaf_nodes"], StrOptions({"auto"})]
-        cls._parameter_constraints = {
-            **cls._parameter_constraints,
-            "max_leaf_nodes": leaves,
-        }
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
