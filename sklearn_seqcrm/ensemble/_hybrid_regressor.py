@@ -15,6 +15,7 @@ from sklearn_seqcrm._columns import read_numbers, with_attrs_of
 from sklearn_seqcrm._sklearn_compat import innermost, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
+from sklearn_seqcrm.ensemble._parts import nearest_median
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
 from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
 
@@ -84,8 +85,7 @@ def _quantile(params: Mapping[str, Any]) -> float:
     """Return the quantile; of several the one nearest the median, as `predict` does."""
     given = [params[name] for name in _QUANTILES if params.get(name) is not None]
     # LightGBM has the default 0.9, and no parameter of it before one is set.
-    quantiles = np.atleast_1d(np.asarray(given[0] if given else 0.9, dtype="float64"))
-    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
+    return nearest_median(given[0] if given else 0.9)
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):
@@ -102,7 +102,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     boosting : estimator or None, default=None
         Pipeline that reads raw `X` without a network, such as one of
         `HistoryAggregator` and boosted trees of scikit-learn, LightGBM, XGBoost or
-        CatBoost; None for one of `HistGradientBoostingRegressor`.
+        CatBoost; None for one of `HistGradientBoostingRegressor` with the loss of
+        `lstm`, see Notes.
     lstm_weight : float or None, default=None
         Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
         Both are then fitted once, on all rows. None learns the weight.
@@ -148,10 +149,12 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     Notes
     -----
     Both parts should predict the same quantity: for counts, combine a network with
-    ``loss="poisson"`` and boosted trees with ``loss="poisson"``. If both parts are
-    fitted by the loss of one quantile, or by absolute errors, the weight is learned by
-    the pinball loss of that quantile. If they are fitted by losses of different
-    quantities, `fit` raises an error.
+    ``loss="poisson"`` and boosted trees with ``loss="poisson"``. The default trees have
+    the loss of the network or, for ``"zero_inflated_lognormal"``, the Poisson loss,
+    whose predictions are never negative. If both parts are fitted by the loss of one
+    quantile, or by absolute errors, the weight is learned by the pinball loss of that
+    quantile. If they are fitted by losses of different quantities, `fit` raises an
+    error.
 
     All rows of a customer are on one side of a split: a network that has memorised a
     customer would otherwise get too much weight. By default each part is fitted on four

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import is_classifier
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -13,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._unwrap import parameter_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -26,6 +27,16 @@ _NETWORKS = {
     "classification": LSTMClassifier,
     "regression": LSTMRegressor,
     "survival": LSTMSurvival,
+}
+
+# Losses of boosted trees that predict what a network with this loss predicts. Means of
+# amounts and counts are never negative, as with a logarithmic link.
+_LOSSES_OF_TREES = {
+    "poisson": "poisson",
+    "zero_inflated_lognormal": "poisson",
+    "gamma": "gamma",
+    "absolute_error": "absolute_error",
+    "quantile": "quantile",
 }
 
 
@@ -41,16 +52,36 @@ def lstm_part(lstm: Any, task: str) -> Any:
 def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     """Return a pipeline for raw X from a pipeline, an estimator of tables, or None.
 
-    Survival models get the bins of the network, `lstm`.
+    Survival models get the bins of the network, `lstm`, and regressors by default its
+    loss.
     """
     if reads_raw(boosting):
         return boosting
     if boosting is None:
         boosting = default_trees(task)
+        if task == "regression":
+            boosting.set_params(**_loss_as(lstm))
     if task == "survival" and is_classifier(boosting):
         boosting = DiscreteTimeSurvival(boosting, bins=bins_of(lstm))
     features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
+
+
+def _loss_as(lstm: Any) -> dict[str, Any]:
+    """Return parameters of trees that predict the same quantity as a network."""
+    loss = None if lstm is None else loss_of(lstm)
+    if loss not in _LOSSES_OF_TREES:
+        return {}
+    params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
+    if loss == "quantile":
+        params["quantile"] = nearest_median(parameter_of(lstm, "quantile"))
+    return params
+
+
+def nearest_median(quantiles: Any) -> float:
+    """Return the quantile nearest the median, which networks and CatBoost predict."""
+    quantiles = np.atleast_1d(np.asarray(quantiles, dtype="float64"))
+    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
 
 
 def bins_of(lstm: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from sklearn_seqcrm._columns import (
     warn_short_horizon,
 )
 from sklearn_seqcrm._recurrent.data import Inputs, Ranks, RowData
+from sklearn_seqcrm._recurrent.training import stops_early
+from sklearn_seqcrm._stacklevel import user_stacklevel
 
 # The whole history of each validation customer is read once more in each epoch. On all
 # 2,000 customers of two tasks that took a third of the time of training.
@@ -147,8 +150,23 @@ class ValidationMixin:
             # The reason so far is that against a split forward in time.
             self.validation_["reason"] += ", and too few customers to set some aside"
             self.validation_["reason"] += connected_note(len(data.sources))
+            of_two_customers = np.arange(len(data)) % 2
+            if len(data.sources) > 1 and stops_early("auto", of_two_customers):
+                self._warn_of_connected_rows(len(data))
         self.validation_ |= {
             "n_train": len(data),
             "n_valid": n_valid,
             "n_dropped": n_rows - len(data) - n_valid,
         }
+
+    def _warn_of_connected_rows(self, n_rows: int) -> None:
+        """Warn that so many rows would stop a training if they were not connected."""
+        warnings.warn(
+            f"None of the {n_rows} rows are set aside to choose the number of epochs: "
+            f"{self.validation_['reason']}. If rows have several cutoffs, pass "
+            "horizon=, the longest time from a cutoff until its label is known, to set "
+            "those at the latest cutoffs aside; early_stopping=False silences this "
+            "warning.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )

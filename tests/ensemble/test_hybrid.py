@@ -489,7 +489,7 @@ def test_hybrids_of_quantiles():
     expected = mean_pinball_loss(y[aside], model.predict(X[aside]), alpha=0.9)
     assert_allclose(model.losses_["hybrid"], expected)
     for other, what in (
-        (None, "the mean"),
+        (HistGradientBoostingRegressor(), "the mean"),
         (HistGradientBoostingRegressor(loss="quantile", quantile=0.5), "the quantile"),
     ):
         message = f"different ones: lstm the quantile 0.9, boosting {what}"

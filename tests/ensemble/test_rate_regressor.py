@@ -237,6 +237,7 @@ def test_weights_of_a_hybrid_with_an_exposure():
         routed.set_params(
             **{f"lstm__estimator__{name}": value for name, value in SMALL.items()},
             boosting__estimator__max_iter=5,
+            boosting__estimator__loss="poisson",
         )
         lstm = routed.lstm[-1].set_params(loss="poisson", exposure="days")
         routed.set_params(lstm__statics=make_hybrid(lstm).lstm[1])

@@ -113,6 +113,23 @@ def test_rows_are_set_aside_only_with_early_stopping(monkeypatch):
     assert seen[0][1] is None
 
 
+def test_a_fit_warns_if_a_second_history_connects_all_rows(monkeypatch):
+    """All customers bought in one shop, whose history is in each row."""
+    table = make_table()
+    visits = pd.DataFrame({"shop": "s", "when": table["at"] - DAY})
+    table = EventLog(visits, "shop", "when").attach(
+        table.assign(shop="s"), "shop", "at", name="visits"
+    )
+    both = HistoryEncoder().fit_transform(table)[["history", "visits"]]
+    model = LSTMClassifier(**SMALL)
+    model.fit(both, Y)  # too few rows to stop early, connected or not
+    monkeypatch.setattr(_set_aside, "_ROWS_TO_STOP_EARLY", len(both))
+    with pytest.warns(UserWarning, match=r"None of the 48 rows.*in common.*horizon="):
+        model.fit(both, Y)
+    model.set_params(horizon="1D").fit(both[["history"]], Y)
+    model.set_params(early_stopping=False).fit(both, Y)
+
+
 def test_the_best_epoch_is_restored():
     noise = np.random.default_rng(0).integers(0, 2, len(X))
     model = LSTMClassifier(**{**SMALL, "max_epochs": 60, "learning_rate": 0.05})

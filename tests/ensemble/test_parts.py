@@ -1,0 +1,48 @@
+"""The default boosted trees of hybrids of a network with a given loss."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
+from sklearn_seqcrm.neural_network import LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.testing._small_data import make_table
+from tests.small_networks import SMALL
+
+X = make_table(40)[["history"]]
+# Most customers spend nothing, and one in twenty spends a thousand times as much.
+SPEND = np.random.default_rng(0).choice([0.0, 1.0, 1000.0], len(X), p=[0.7, 0.25, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ({"loss": "squared_error"}, ("squared_error", None)),
+        ({"loss": "poisson"}, ("poisson", None)),
+        ({"loss": "gamma"}, ("gamma", None)),
+        ({"loss": "zero_inflated_lognormal"}, ("poisson", None)),
+        ({"loss": "absolute_error"}, ("absolute_error", None)),
+        ({"loss": "quantile", "quantile": 0.9}, ("quantile", 0.9)),
+        ({"loss": "quantile", "quantile": [0.1, 0.4, 0.95]}, ("quantile", 0.4)),
+    ],
+)
+def test_default_trees_have_the_loss_of_the_network(loss, expected):
+    network = LSTMRegressor(**SMALL, **loss)
+    pipeline = make_history_pipeline(network)
+    search = GridSearchCV(pipeline, {"estimator__dropout": [0.1]})
+    for lstm in (network, pipeline, search):
+        trees = make_hybrid(lstm).boosting[-1]
+        assert (trees.loss, trees.quantile) == expected
+    fitted = HybridRegressor(pipeline, lstm_weight=0.5).fit(X, SPEND + 1)
+    trees = fitted.boosting_[-1]
+    assert (trees.loss, trees.quantile) == expected
+
+
+def test_default_trees_of_spend_are_never_negative():
+    """Trees with squared errors predicted a spend of less than 0."""
+    network = LSTMRegressor(**SMALL, loss="zero_inflated_lognormal")
+    hybrid = make_hybrid(network, lstm_weight=0.5, random_state=0).fit(X, SPEND)
+    assert hybrid.boosting_.predict(X).min() > 0
+    hybrid.boosting.set_params(estimator__loss="squared_error")
+    assert hybrid.fit(X, SPEND).boosting_.predict(X).min() < 0
