@@ -18,7 +18,6 @@ from sklearn_seqcrm._recurrent.data._rows import (
     RowFields,
     n_weights,
     pad,
-    starts_sequence,
 )
 from sklearn_seqcrm._recurrent.data._sources import HistorySource
 
@@ -206,19 +205,19 @@ class BatchIterator:
         `longest` is the longest history in the group of each row: cuts within a group
         are avoided.
         """
-        # For each history column: number of sequences up to each row, and the slot of
-        # the row in its sequence, from 1 on.
-        counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
-        for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
-            new = starts_sequence(source.sequences[rows], self.share)
-            count[:] = np.cumsum(new)
-            # Rows since the first row of the sequence, which has the number count - 1.
-            slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
+        # For each history column: the previous row with the sequence of each row, -1
+        # without any, and the slot of the row in its sequence, from 1 on.
+        shape = max(1, len(self.data.sources)), len(rows)
+        previous, slots = np.full(shape, -1), np.ones(shape, "int64")
+        if self.share:
+            for i, source in enumerate(self.data.sources):
+                previous[i], slots[i] = _earlier_rows(source.sequences[rows])
 
         def fits(first: int) -> np.ndarray:
             # Sizes of a part from `first` up to each row, the largest of all history
             # columns.
-            n_sequences = (counts[:, first:] - counts[:, [first]] + 1).max(axis=0)
+            is_new = previous[:, first:] < first
+            n_sequences = np.cumsum(is_new, axis=1).max(axis=0)
             n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
             steps = np.maximum.accumulate(longest[first:]) * n_sequences
             n_rows = np.arange(1, len(steps) + 1)
@@ -229,6 +228,20 @@ class BatchIterator:
             )
 
         return cut_where_full(fits)
+
+
+def _earlier_rows(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the previous row with the sequence of each row, and its slot, from 1 on.
+
+    Both have the shape (n,) of `sequences`; the previous row is -1 without any.
+    """
+    order = np.argsort(sequences, kind="stable")
+    new = is_run_start(sequences[order])
+    previous, slots = np.full((2, len(order)), -1)
+    previous[order[1:]] = np.where(new[1:], -1, order[:-1])
+    position = np.arange(len(order))
+    slots[order] = position - np.maximum.accumulate(np.where(new, position, 0)) + 1
+    return previous, slots
 
 
 def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:

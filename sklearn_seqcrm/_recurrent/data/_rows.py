@@ -29,7 +29,7 @@ several chunks. ``place`` is the slot of each row in the flattened (C, R)::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,7 @@ from torch import Tensor
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
 from sklearn_seqcrm._recurrent.data._sources import (
+    OF_ALL_ROWS,
     HistorySource,
     IndexedFields,
     TensorFields,
@@ -181,6 +182,8 @@ class HistoryBatch(TensorFields):
         times; infinite for events that the row does not see.
     place : Tensor of shape (n,), int64
         Slot of each row of the batch in the flattened ``(C * R)``.
+    adjoin : bool
+        Whether the rows of each sequence adjoin, in the order of their slots.
     blocks : Blocks or None, default=None
         The blocks. None: each sequence is one block, and K is T.
     levels : list of SparseRows or None, default=None
@@ -193,6 +196,7 @@ class HistoryBatch(TensorFields):
     visible: Tensor
     ages: Tensor
     place: Tensor
+    adjoin: bool = field(default=True, metadata=OF_ALL_ROWS)
     blocks: Blocks | None = None
     levels: list[SparseRows] | None = None
 
@@ -213,7 +217,7 @@ class HistoryBatch(TensorFields):
 
     def take_rows(self, numbers: Tensor) -> Tensor:
         """Return numbers of the rows, (n, D), from those of all slots, (C * R, D)."""
-        if len(numbers) == len(self.place) and self.blocks is None:
+        if len(numbers) == len(self.place) and self.blocks is None and self.adjoin:
             return numbers  # each slot has a row, in order
         # Equal to index_select, whose backward takes twice the time if the gradient is
         # a slice of a wider one.
@@ -241,18 +245,29 @@ def _least_for_blocks(n_steps: Any, n_rows: Any) -> Any:
     return 8 * (n_steps + _BLOCK * n_rows)
 
 
-def starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
-    """Return whether each row is the first of its sequence, in adjoining rows."""
-    return is_run_start(start) if share else np.ones(len(start), dtype=bool)
-
-
 def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     """Gather the sequences of some rows, padded to their own longest.
 
-    `share` lets rows that see the same first steps share a sequence; they adjoin.
+    `share` lets rows that see the same first steps share a sequence. Batches are in the
+    order of the first history column; rows of others are sorted for it.
     """
-    seen, sequences = source.lengths[rows], source.sequences[rows]
-    new = starts_sequence(sequences, share)
+    if not share:
+        return _pad_runs(source, rows, np.ones(len(rows), dtype=bool))
+    sequences = source.sequences[rows]
+    order = np.argsort(sequences, kind="stable")
+    new = is_run_start(sequences)
+    new_in_order = is_run_start(sequences[order])
+    if np.count_nonzero(new) == np.count_nonzero(new_in_order):
+        return _pad_runs(source, rows, new)
+    batch = _pad_runs(source, rows[order], new_in_order)
+    place = torch.empty_like(batch.place)
+    place[torch.from_numpy(order)] = batch.place
+    return replace(batch, place=place, adjoin=False)
+
+
+def _pad_runs(source: HistorySource, rows: np.ndarray, new: np.ndarray) -> HistoryBatch:
+    """Gather the sequences of rows; a sequence begins where `new`, (n,), is True."""
+    seen = source.lengths[rows]
     at = np.flatnonzero(new)  # the first row of each sequence
     own, lengths = rows[at], np.maximum.reduceat(seen, at)
     # At least one step, of which an empty history sees nothing.

@@ -153,6 +153,22 @@ def by_products(data):
     return RowData((data.sources[0], second), data.static, data.target)
 
 
+def by_shops(data):
+    """The rows again, with a second column: the events of one of three shops."""
+    rng = np.random.default_rng(0)
+    start = 8 * rng.integers(0, 3, len(data))
+    shops = HistorySource(
+        rng.normal(size=(24, 3)).astype("float32"),
+        rng.integers(0, 5, (24, 2)).astype("int32"),
+        rng.random(24),
+        start=start,
+        stop=start + rng.integers(0, 9, len(data)),
+        cutoff=rng.random(len(data)) + 1,
+        time_unit=2.5,
+    )
+    return RowData((data.sources[0], shops), data.static, data.target, data.weight)
+
+
 def test_limits_hold_for_all_history_columns(monkeypatch):
     data = by_products(make_data(n_customers=3, most_rows=40, seed=1))
     iterator = BatchIterator(data, 1000, steps_at_once=300, most_steps=300)
@@ -187,9 +203,12 @@ def test_the_size_of_pooling_weights_is_limited(monkeypatch):
 
 
 @pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("n_sources", [1, 2])
+@pytest.mark.parametrize("n_sources", [1, 2, "shops"])
 def test_each_row_sees_a_slice_of_the_events(share, n_sources):
-    data = make_data(n_sources=n_sources, weight=True)
+    if n_sources == "shops":
+        data = by_shops(make_data(weight=True))
+    else:
+        data = make_data(n_sources=n_sources, weight=True)
     n_steps_of_real = 0
     iterator = BatchIterator(data, 17, share=share, shuffle=True, steps_at_once=20)
     for batch, target in iterator:
@@ -244,6 +263,36 @@ def test_rows_share_one_sequence():
     assert history.visible.shape[1] == most
 
 
+def numbers_of_rows(rows, history):
+    """Put the number of each row into its slot, and take them out again."""
+    slots = torch.zeros(history.visible.numel(), 1)
+    slots[history.place] = torch.from_numpy(rows)[:, None].to(slots)
+    return history.take_rows(slots)[:, 0]
+
+
+def test_rows_share_the_sequences_of_each_column():
+    """Rows are sorted by customers; those of a shop are among those of others."""
+    data = by_shops(make_data(n_customers=12))
+    [(rows, part, _)] = gathered(BatchIterator(data, 1000))
+    assert len(part.histories[1].values) == 3
+    assert_array_equal(numbers_of_rows(rows, part.histories[1]), rows)
+    # With as many slots as rows, these are in another order.
+    start = data.sources[1].start
+    two_of_each = np.concatenate([np.flatnonzero(start == at)[:2] for at in (0, 8, 16)])
+    [(rows, part, _)] = gathered(BatchIterator(data.take(two_of_each), 1000))
+    assert part.histories[1].visible.shape == (3, 2)
+    assert not part.histories[1].adjoin
+    assert_array_equal(numbers_of_rows(rows, part.histories[1]), rows)
+
+
+def test_parts_count_each_sequence_once():
+    """Three shops of eight events are 24 steps, whatever the order of their rows."""
+    data = by_shops(make_data(n_customers=1, most_rows=60))
+    assert len(data) > 20
+    iterator = BatchIterator(data, 100, steps_at_once=24, most_steps=24)
+    assert [len(rows) for rows, *_ in gathered(iterator)] == [len(data)]
+
+
 def test_no_events_at_all():
     data = make_data()
     source = data.sources[0]
@@ -283,4 +332,7 @@ def test_to_a_device_keeps_everything():
     assert torch.equal(moved.weight, part.weight)
     for name, tensor in vars(part.histories[0]).items():
         there = getattr(moved.histories[0], name)
-        assert there is tensor is None or torch.equal(there, tensor)
+        if isinstance(tensor, torch.Tensor):
+            assert torch.equal(there, tensor)
+        else:
+            assert there is tensor
