@@ -41,7 +41,7 @@ def weighted(estimator: Any) -> Any:
         return estimator.set_fit_request(sample_weight=True)
 
 
-class _LeavesByRowsMixin:
+class _SmallTreesMixin:
     """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15.
 
     The validation rows that `fit` of newer versions accepts are not supported.
@@ -51,19 +51,36 @@ class _LeavesByRowsMixin:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
-        given = self.max_leaf_nodes
-        if given == "auto":
-            leaves = _num_samples(X) // _ROWS_PER_LEAF
-            self.max_leaf_nodes = int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))
+        changed = self._changed_parameters(X, y)
+        given = {name: getattr(self, name) for name in changed}
         try:
+            vars(self).update(changed)
             return super().fit(X, y, sample_weight)  # type: ignore[misc]
         finally:
-            self.max_leaf_nodes = given
+            vars(self).update(given)
+
+    def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
+        """Return parameters for these rows in place of those that were given."""
+        if self.max_leaf_nodes != "auto":
+            return {}
+        leaves = _num_samples(X) // _ROWS_PER_LEAF
+        return {"max_leaf_nodes": int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))}
 
 
-class SmallTreesClassifier(_LeavesByRowsMixin, HistGradientBoostingClassifier):
+class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
     """Boosted trees of scikit-learn whose size depends on the number of rows."""
 
 
-class SmallTreesRegressor(_LeavesByRowsMixin, HistGradientBoostingRegressor):
-    """Boosted trees of scikit-learn whose size depends on the number of rows."""
+class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
+    """Boosted trees of scikit-learn whose size depends on the number of rows.
+
+    The Poisson loss also accepts a target of zeros, as in networks: all predictions are
+    0 then.
+    """
+
+    def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
+        changed = super()._changed_parameters(X, y)
+        # scikit-learn refuses it, because the logarithm of the mean is infinite.
+        if self.loss == "poisson" and not np.any(y):
+            changed["loss"] = "squared_error"
+        return changed

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
@@ -46,3 +47,13 @@ def test_default_trees_of_spend_are_never_negative():
     assert hybrid.boosting_.predict(X).min() > 0
     hybrid.boosting.set_params(estimator__loss="squared_error")
     assert hybrid.fit(X, SPEND).boosting_.predict(X).min() < 0
+
+
+@pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
+def test_default_trees_accept_counts_of_zero_alone(loss):
+    """As in a fold without the rare product, on which a network can be trained."""
+    hybrid = make_hybrid(LSTMRegressor(**SMALL, loss=loss), random_state=0)
+    hybrid.fit(X, np.zeros(len(X)))
+    assert_array_equal(hybrid.boosting_.predict(X), 0)
+    assert hybrid.boosting_[-1].loss == "poisson"
+    assert hybrid.predict(X).max() < 0.1
