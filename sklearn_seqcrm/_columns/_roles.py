@@ -113,6 +113,33 @@ def _equal_columns(
     ]
 
 
+def _entities_of(histories: dict[Any, HistoryArray]) -> dict[Any, Any]:
+    """Return the first history with the customers of each, see `ColumnRoles`."""
+    entities: dict[Any, Any] = {}
+    for name, array in histories.items():
+        distinct = dict.fromkeys(entities.values())
+        same = (one for one in distinct if _have_same_customers(array, histories[one]))
+        entities[name] = next(same, name)
+    return entities
+
+
+def _have_same_customers(one: HistoryArray, other: HistoryArray) -> bool:
+    """Return whether all rows of two histories belong to the same customers.
+
+    Columns may be renamed after a history was attached: if the names of the columns
+    differ, the ids are compared. Rows are left out that one of the logs does not know.
+    """
+    if one.dtype.customer is not None and one.dtype.customer == other.dtype.customer:
+        return True
+    known = np.flatnonzero((one.rows.codes >= 0) & (other.rows.codes >= 0))
+
+    def are_equal(at: np.ndarray) -> bool:
+        ids = (array.log.customers[array.rows.codes[at]] for array in (one, other))
+        return _are_ids(pd.Series(next(ids)), next(ids))
+
+    return are_equal(known[:_FEW]) and are_equal(known)
+
+
 def _of_id(key: Any) -> Callable[[Any], bool]:
     """Return a test whether a value may be an id, whatever its type."""
     text = text_of(key)
@@ -168,8 +195,9 @@ class ColumnRoles:
         Number of columns of X, including the keys.
     is_named : bool, default=True
         Whether the columns of X had names; see `Table`.
-    customers : dict of name to str or None, default={}
-        The column of the customers by which each history was attached, if known.
+    entities : dict of name to name, default={}
+        The first history whose customers are those of each history in all rows: a
+        history of shops has others than that of customers.
     """
 
     columns: pd.Index
@@ -177,7 +205,7 @@ class ColumnRoles:
     statics: dict[Any, str]
     n_columns: int
     is_named: bool = True
-    customers: dict[Any, str | None] = field(default_factory=dict)
+    entities: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Table) -> Self:
@@ -211,7 +239,7 @@ class ColumnRoles:
             statics,
             X.shape[1],
             table.is_named,
-            {name: array.dtype.customer for name, array in histories.items()},
+            _entities_of(histories),
         )
 
     def set_names(self, X: pd.DataFrame, estimator: Any) -> None:

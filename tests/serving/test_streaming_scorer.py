@@ -159,47 +159,6 @@ def test_values_of_unusual_types():
     assert_allclose(found, expected, **EXACT)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "moments"), [(LSTMClassifier, False), (LSTMRegressor, "30D")]
-)
-def test_several_history_columns(estimator, moments):
-    """Histories of customers, and of the cities in which they live."""
-    visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
-    visits = visits.drop(columns=["who", "due"])
-    cities = EventLog(visits, "city", "when", observed_until=AFTER)
-    X = LOG.attach(ROWS.assign(place=ROWS["city"].fillna("Rome")), cutoff="at")
-    X = cities.attach(X, customer="place", cutoff="at", name="visits")
-    y = np.arange(len(X)) % 2
-    model = make_history_pipeline(estimator(**SMALL))
-    model.set_params(encoder__moments=moments).fit(X, y)
-    keys = {"history": "who", "visits": "place"}
-    with pytest.raises(ValueError, match=rf"attached by different ones.*{keys}"):
-        StreamingScorer(model, "who", "when")
-    scorer = StreamingScorer(model, keys, "when")
-    with pytest.raises(KeyError, match="history=None is none of"):
-        scorer.update(LOG)
-    scorer.update(LOG, history="history")
-    table = visits.rename(columns={"city": "place"})
-    scorer.update(table.iloc[:20], history="visits")
-    scorer.update(table.iloc[20:], history="visits")
-    assert scorer.n_customers == {"history": 10, "visits": 2}
-    people = PEOPLE.assign(place=PEOPLE["city"].fillna("Rome"))
-    X = EventLog(EVENTS, "who", "when", observed_until=AFTER).attach(
-        people, cutoff=AFTER
-    )
-    X = cities.attach(X, customer="place", cutoff=AFTER, name="visits")
-    expected = predicted(model, X)
-    assert_allclose(predicted(scorer, people, AFTER), expected, **EXACT)
-    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
-        ids = {"history": row["who"], "visits": row["place"]}
-        found = scorer.score_one(ids, None, as_event(row), AFTER)
-        assert_allclose(found, wanted, **EXACT)
-    with pytest.raises(ValueError, match=r"no entry for the history columns \['hist"):
-        scorer.score_one({"visits": "Rome"}, None, as_event(row), AFTER)
-    with pytest.raises(ValueError, match=rf"'c1' is one id.*{keys}. Pass a dict"):
-        scorer.score_one("c1", None, as_event(row), AFTER)
-
-
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
 def test_times_and_ids_of_any_type(kind):
     """Single events and tables agree, with numbers, zones, and coarser units."""

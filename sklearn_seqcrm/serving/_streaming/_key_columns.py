@@ -20,7 +20,7 @@ def key_columns(
     customer: Any,
     time: Any,
     fields: Mapping[Any, Iterable[str]],
-    attached_by: Mapping[Any, str | None],
+    entities: Mapping[Any, Any],
 ) -> dict[Any, tuple[str, str]]:
     """Return the names of the customer and the time column of each history column.
 
@@ -30,24 +30,27 @@ def key_columns(
         Arguments of `StreamingScorer`.
     fields : mapping of str to iterable of str
         Fields of the events by history column.
-    attached_by : mapping of str to str or None
-        Columns of the customers in the training rows, if known.
+    entities : mapping of str to str
+        The first history with the customers of each, see `ColumnRoles`.
 
     Raises
     ------
     TypeError
         If a name is no text.
     ValueError
-        If a column is also the other one, or a field, an entry is missing, or there is
-        one column of customers for histories of different ones.
+        If a column is also the other one, or a field, an entry is missing, or histories
+        of different entities have one column of ids.
     """
-    known = {name: own for name, own in attached_by.items() if own is not None}
-    if not isinstance(customer, Mapping) and len(set(known.values())) > 1:
-        raise ValueError(
-            f"customer={customer!r} is one column, but the histories were attached by "
-            f"different ones. Pass the column of each history: customer={known}."
-        )
     customers = by_history(customer, fields, "customer")
+    of_column = {column: entities[name] for name, column in customers.items()}
+    for name, column in customers.items():
+        if entities[name] != of_column[column]:
+            raise ValueError(
+                f"customer={customer!r} names the same column for the histories "
+                f"{name!r} and {of_column[column]!r}, which belonged to different "
+                "entities in fit, such as customers and shops. Pass a dict with the "
+                "column of the ids of each history column."
+            )
     times = by_history(time, fields, "time")
     found = {}
     for history, own in fields.items():

@@ -131,14 +131,13 @@ class SingleCustomerScorer:
 
     def _ids_by_history(self, customer: Any) -> dict[Any, Any]:
         """Return the id of the customer in each history column."""
-        columns = {name: stream.keys[0] for name, stream in self._streams.items()}
-        if not isinstance(customer, Mapping) and len(set(columns.values())) > 1:
+        entities = list(dict.fromkeys(self._parts.roles.entities.values()))
+        if not isinstance(customer, Mapping) and len(entities) > 1:
             raise ValueError(
-                f"customer={customer!r} is one id, but the histories belong to "
-                f"different entities, with ids in the columns {columns}. Pass a dict "
-                "of the id in each history column."
+                f"customer={customer!r} is one id, but the histories {entities} belong "
+                "to different entities. Pass a dict of the id in each history column."
             )
-        return by_history(customer, columns, "customer")
+        return by_history(customer, self._streams, "customer")
 
     def take(
         self,

@@ -91,7 +91,7 @@ class StreamingScorer(PredictionsMixin):
     ValueError
         If the pipeline cannot be streamed: its network is bidirectional, or its
         histories were cut off by a lookback. Also if a parameter is out of range, or
-        `customer` is a single column and histories were attached by different ones.
+        histories of different entities, such as customers and shops, have one column.
 
     See Also
     --------
@@ -177,7 +177,7 @@ class StreamingScorer(PredictionsMixin):
             customer,
             time,
             {name: parts.encoders[name].schema for name in names},
-            parts.roles.customers,
+            parts.roles.entities,
         )
         with isolated_torch_settings("cpu"), torch.no_grad():
             self._streams = self._make_streams(keys)
