@@ -36,7 +36,7 @@ def test_several_history_columns(estimator, moments):
     model.set_params(encoder__moments=moments).fit(X, y)
     keys = {"history": "who", "visits": "place"}
     for one_column in ("who", dict.fromkeys(keys, "who")):
-        with pytest.raises(ValueError, match="'history' and 'visits'.*different enti"):
+        with pytest.raises(ValueError, match=r"'history' and 'visits'.*different enti"):
             StreamingScorer(model, one_column, "when")
     scorer = StreamingScorer(model, keys, "when")
     with pytest.raises(KeyError, match="history=None is none of"):
