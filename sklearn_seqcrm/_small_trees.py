@@ -27,8 +27,9 @@ _SETTINGS: dict[str, Any] = {
 def default_trees(task: str) -> Any:
     """Return boosted trees that take weights.
 
-    Trees of survival models keep 5 leaves: their rows are person-periods, of which each
-    row of X has many.
+    `task` is ``"classification"``, ``"regression"`` or ``"survival"``. Trees of survival
+    models keep 5 leaves: their rows are person-periods, of which each row of X has
+    many.
     """
     kind = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
     leaves = _FEWEST_LEAVES if task == "survival" else "auto"
@@ -61,7 +62,13 @@ class _SmallTreesMixin:
 
     def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
         """Return parameters for these rows in place of those that were given."""
-        if self.max_leaf_nodes != "auto":
+        given = self.max_leaf_nodes
+        if given != "auto":
+            if isinstance(given, str):  # scikit-learn's error does not know "auto"
+                raise ValueError(
+                    "The 'max_leaf_nodes' parameter must be 'auto', an int in the "
+                    f"range [2, inf) or None. Got {given!r} instead."
+                )
             return {}
         leaves = _num_samples(X) // _ROWS_PER_LEAF
         return {"max_leaf_nodes": int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))}

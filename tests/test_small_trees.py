@@ -61,7 +61,9 @@ def test_parameters_stay_and_can_be_set():
     assert trees.max_leaf_nodes == "auto"
     with pytest.raises(ValueError, match="'max_features'"):
         clone(trees).set_params(max_features=2.0).fit(TABLE, NUMBER)
-    with pytest.raises(ValueError, match="'max_leaf_nodes'"):
+    with pytest.raises(
+        ValueError, match="'max_leaf_nodes' parameter must be 'auto', an"
+    ):
         clone(trees).set_params(max_leaf_nodes="many").fit(TABLE, NUMBER)
     given = clone(trees).set_params(max_leaf_nodes=3).fit(TABLE, NUMBER)
     like = HistGradientBoostingRegressor(**LIKE_SCIKIT_LEARN, max_leaf_nodes=3)

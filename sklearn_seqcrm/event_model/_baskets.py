@@ -79,7 +79,8 @@ def at_open_baskets(
 ) -> tuple[Paths, np.ndarray]:
     """Return paths whose next event is at the cutoff, and ticks since the last one.
 
-    The results are those of `Simulator.at_next`.
+    `data` and `baskets` are those of `split_open_baskets`: rows without their events at
+    the cutoff, and these events. The results are those of `Simulator.at_next`.
     """
     observed = simulator.observed_levels(data)
     paths, _ = simulator.at_cutoffs(data, np.arange(len(data)), observed)
@@ -89,8 +90,8 @@ def at_open_baskets(
     has_basket = np.diff(baskets.offsets) > 0
     interarrival = np.where(has_basket, 0, ticks)[row]
     is_first = ((event_counts(data) == 0) & ~has_basket)[row]
-    # The first event of an empty history has no interarrival time.
     paths = paths.advance(interarrival, simulator.learned.grid)
+    # The first event of an empty history has no interarrival time.
     return paths, np.where(is_first, np.nan, interarrival)
 
 

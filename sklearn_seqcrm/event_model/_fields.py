@@ -32,7 +32,8 @@ class FieldBlocks(NamedTuple):
     """Channels and codes of a field in the encoded events."""
 
     code: int | None  # column of its codes; None: it has none
-    # Column of its levels, in which rare and new ones have numbers of their own.
+    # Column of its levels, in which rare and new ones have numbers of their own; None:
+    # it has none.
     level: int | None
     # Its channels: the scaled number, and a mark of missing ones if there are any.
     channels: list[int]
@@ -43,9 +44,9 @@ class FieldBlocks(NamedTuple):
 class FieldDensity(nn.Module, ABC):
     """The distribution of a field of the next event, given a context.
 
-    The parameters are the length of a context, the learned parameters of the field, its
-    channels and codes in the encoded events, whether values may be copied from the
-    history (for types that support it), and the generator of first weights.
+    Subclasses take, by position: the length of a context (int), the `LearnedField`, its
+    `FieldBlocks`, whether values may be copied from the history (for types that support
+    it), and the torch generator of the first weights.
     """
 
     copies: CopyMechanism | None  # None: no value is copied from the history
@@ -89,8 +90,8 @@ class FieldDensity(nn.Module, ABC):
     ) -> Any:
         """Draw values for `LearnedField.column`.
 
-        `context` and `is_tie` are those of `log_prob`. `state` is the state of copies;
-        None: no copies.
+        `context` and `is_tie` are those of `log_prob`, and `draws` are the generators
+        of the paths. `state` is the state of copies; None: no copies.
         """
 
     @abstractmethod

@@ -78,9 +78,10 @@ class InterarrivalGrid(NamedTuple):
 
         `interarrival` and `starts`, of shape (n,), are ticks between successive events,
         0 among them, and where they begin; `time_since_last` and `last`, (n_rows,),
-        ticks from the last event of each row to its cutoff, and of this event. `unit`
-        and `operational_time` are as in the class, but rates of weekdays are dropped if
-        a day is not a whole number of steps.
+        ticks from the last event of each row to its cutoff, and of this event.
+        `n_components` is the number of log-normals. `unit` and `operational_time` are
+        as in the class, but rates of weekdays are dropped if a day is not a whole
+        number of steps.
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
@@ -316,8 +317,8 @@ class TimeDensity(MixtureDensity):
     """Distribution of the time to the next event, given the state after the last one.
 
     A tie has the probability ``p0``, and with the probability ``p1`` no event ever
-    comes. Other interarrival times are a mixture of log-normals, so that with ``x =
-    log(operational time / unit)``::
+    comes. Other interarrival times are a mixture of log-normals, so that with
+    ``x = log(operational time / unit)``::
 
         P(tie)                = p0
         P(time in cell)       = sum_k w_k [Phi((upper - m_k) / s_k)

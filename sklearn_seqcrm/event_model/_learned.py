@@ -96,7 +96,7 @@ class StaticColumns(NamedTuple):
     """Columns of `RowData.static` of event models."""
 
     statics: Any  # (n, S): the encoded statics
-    rate: EventRate  # of the events up to the cutoff
+    rate: EventRate  # rate of the events up to the cutoff
     log_censoring_time: Any  # (n,): as `InterarrivalGrid.log_censoring_time` returns it
 
 
@@ -445,7 +445,9 @@ def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray
 def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
     """Join overlapping and adjacent views, so that each event is in one view.
 
-        row 1     [--------)              views of the rows of a customer
+    Views of the rows of a customer::
+
+        row 1     [--------)
         row 2     [------------)          overlaps row 1
         row 3                  [----)     starts where row 2 stops
         row 4                         [--)    a lookback hides earlier events

@@ -77,10 +77,13 @@ from sklearn_seqcrm.event_model._segments import (
 class EventLogProbs(NamedTuple):
     """Log probabilities of the events of some rows."""
 
-    # (n_events,): of the interarrival time; 0 for the first event, whose time is given.
+    # (n_events,): log probability of the interarrival time; 0 for the first event,
+    # whose time is given.
     time: Tensor
-    fields: list[Tensor]  # (n_events,): of each field; 0 for events that do not have it
-    # (n,): of no event between the last one and the cutoff; 0 for an empty history.
+    # (n_events,): log probability of each field; 0 for events that do not have it.
+    fields: list[Tensor]
+    # (n,): log probability of no event between the last one and the cutoff; 0 for an
+    # empty history.
     survival: Tensor
 
 
@@ -106,7 +109,8 @@ class EventNetwork(nn.Module):
     A linear map of the n_static statics is added to the state, of length hidden_size,
     wherever a density uses it. It does not enter the reader, which is the one of
     `LSTMClassifier` and runs only forwards. With `copies`, categorical fields have a
-    copy mechanism.
+    copy mechanism. `learned` are the parameters learned from training events, `seed`
+    that of the first weights, and `dropout` a probability in the reader and of states.
     """
 
     def __init__(

@@ -135,7 +135,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
 class NumberField(LearnedField):
     """A numeric field, or datetimes as days after the event, with its parameters."""
 
-    center: float  # of the symlog axis, on which the components live
+    # Center and scale of the symlog axis, on which the components of the mixture are.
+    center: float
     scale: float
     # Largest step that all numbers are multiples of; without one, a small part of the
     # scale.

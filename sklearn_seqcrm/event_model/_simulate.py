@@ -56,7 +56,7 @@ _PROBABILITIES_AT_ONCE = 2**19
 class SimulationPlan(NamedTuple):
     """The rows of a simulation, and the number and ends of their paths."""
 
-    data: RowData  # rows
+    data: RowData  # histories and statics of the rows
     keys: np.ndarray  # (n,), uint64: key of each row, as `row_keys` returns them
     end: np.ndarray  # (n,): first moment that is not simulated
     n_paths: int  # paths of each row; path ``k`` belongs to row ``k // n_paths``
@@ -411,6 +411,7 @@ class Simulator:
         )
 
     def moved(self, numbers: np.ndarray) -> Tensor:
+        """Return a copy of numbers on the device of the network."""
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 
