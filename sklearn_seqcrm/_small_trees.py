@@ -27,9 +27,9 @@ _SETTINGS: dict[str, Any] = {
 def default_trees(task: str) -> Any:
     """Return boosted trees that take weights.
 
-    `task` is ``"classification"``, ``"regression"`` or ``"survival"``. Trees of survival
-    models keep 5 leaves: their rows are person-periods, of which each row of X has
-    many.
+    `task` is ``"classification"``, ``"regression"`` or ``"survival"``. Trees of
+    survival models keep 5 leaves: their rows are person-periods, of which each row of X
+    has many.
     """
     kind = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
     leaves = _FEWEST_LEAVES if task == "survival" else "auto"

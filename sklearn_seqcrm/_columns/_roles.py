@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Self
@@ -113,7 +113,7 @@ def _equal_columns(
     ]
 
 
-def _entities_of(histories: dict[Any, HistoryArray]) -> dict[Any, Any]:
+def _entities_of(histories: Mapping[Any, HistoryArray]) -> dict[Any, Any]:
     """Return the first history with the customers of each, see `ColumnRoles`."""
     entities: dict[Any, Any] = {}
     for name, array in histories.items():
