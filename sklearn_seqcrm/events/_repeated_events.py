@@ -1,6 +1,6 @@
-"""Find events of new tables that a log contains already.
+"""Find events that are repeated: in a table, or in a table and a log.
 
-In the joint log, where customer and time are equal, the events of the log come first.
+In the log of both, where customer and time are equal, the events of the log come first.
 So repeated events are found within runs of equal times::
 
     time of a customer    3      3    3    3    7
@@ -11,12 +11,14 @@ So repeated events are found within runs of equal times::
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events._read import Events
 
@@ -57,6 +59,34 @@ def repeated_events(
         key, _ = pd.factorize(key)
         key = key * (codes.max() + 1) + codes
     return suspects[np.isin(key[len(old) :], key[: len(old)])]
+
+
+# Fewer events may be examples, of which each is there twice for a reason.
+_FEWEST_COPIED = 20
+
+
+def warn_copied_events(events: Events) -> None:
+    """Warn if each event of a new log is there several times, as after a wrong join."""
+    timeline, n = events.timeline, len(events.timeline.times)
+    # Without fields, such as the days of visits, equal events may be different ones.
+    if n < _FEWEST_COPIED or not events.columns:
+        return
+    if timeline.n_moments > n / 2:  # one event at least is alone at its time
+        return
+    key = timeline.positions(timeline.codes_of(np.arange(n)), timeline.times)
+    for codes in _codes(events.columns, np.arange(n), {}):
+        key, _ = pd.factorize(key)
+        key = key * (codes.max() + 1) + codes
+    key, _ = pd.factorize(key)
+    if np.bincount(key).min() < 2:
+        return
+    warnings.warn(
+        f"Each of the {n} events is in the table at least twice, with the same "
+        "customer, time and fields, as after a join with repeated keys. Copies "
+        "count as events of their own; drop_duplicates() of pandas drops them.",
+        UserWarning,
+        stacklevel=user_stacklevel(),
+    )
 
 
 def _old_events_of_runs(

@@ -20,6 +20,7 @@ from sklearn_seqcrm.events._read import (
     read_events,
     read_table,
 )
+from sklearn_seqcrm.events._repeated_events import warn_copied_events
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 from sklearn_seqcrm.events._wrong_dates import warn_wrong_dates
 
@@ -43,6 +44,7 @@ def warn_about_events(
     warn_decimal_commas(events.columns, declared)
     warn_date_like_times(events.timeline, f"times in column {time!r}")
     warn_wrong_dates(events.timeline, time, observed_until)
+    warn_copied_events(events)
 
 
 class StoredLog(ViewableLog):
