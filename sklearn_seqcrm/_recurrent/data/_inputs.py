@@ -43,37 +43,22 @@ _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 
 
 class Inputs(NamedTuple):
-    """Rows of X in the form that networks take.
+    """Rows of X in the form that networks take."""
 
-    Parameters
-    ----------
-    data : RowData
-        Rows, at first without targets and weights.
-    specs : tuple of HistorySpec
-        Shape of each history column.
-    names : tuple of str
-        Names of the history columns.
-    customers : callable
-        Returns a number for each row, shape (n,), int64, equal for rows of a customer.
-        It is a callable because prediction does not need it.
-    encoded : bool, default=True
-        Whether an encoder made the codes, so that their numbers are known.
-    clocks : tuple of Clock, default=()
-        Clock of the cutoffs of each history column; none for tensors and arrays.
-    ends : tuple of int, float or None, default=()
-        First moment that the log of each history column has not observed; None for
-        histories that were joined from several logs.
-    labels : ndarray of n rows or None, default=None
-        Targets before the objective encodes them, if rows may be censored later.
-    """
-
-    data: RowData
-    specs: tuple[HistorySpec, ...]
-    names: tuple[str, ...]
+    data: RowData  # rows, at first without targets and weights
+    specs: tuple[HistorySpec, ...]  # one for each history column
+    names: tuple[str, ...]  # of the history columns
+    # Returns numbers (n,), int64, equal for rows of a customer. A callable, because
+    # prediction does not need them.
     customers: Callable[[], np.ndarray]
+    # Whether an encoder made the codes, so that their numbers are known.
     encoded: bool = True
+    # Clock of the cutoffs of each history column; none for tensors and arrays.
     clocks: tuple[Clock, ...] = ()
+    # First moment that the log of each history column has not observed; None for
+    # histories that were joined from several logs.
     ends: tuple[Any, ...] = ()
+    # Targets before the objective encodes them, if rows may be censored later.
     labels: np.ndarray | None = None
 
     @property
@@ -117,31 +102,12 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> Inputs:
-    """Read X in any of its three forms.
+    """Read encoded histories with statics, padded tensors, or an array of statics.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator whose `n_features_in_` and `feature_names_in_` are set or checked.
-    X : DataFrame, padded tensors, or array of shape (n, n_columns)
-        Encoded histories with numeric statics, the result of `HistoryPadder`, or
-        statics alone.
-    reset : bool
-        True in `fit`.
-    sums : bool, default=False
-        Whether to read the sums of the histories.
-
-    Returns
-    -------
-    Inputs
-        Rows, shapes and customers.
-
-    Raises
-    ------
-    TypeError
-        If histories are raw, or a static is not numeric.
-    ValueError
-        If a static is not finite, or columns differ from `fit`.
+    Sets (`reset`, in `fit`) or checks ``n_features_in_`` and ``feature_names_in_`` of
+    the estimator. `sums`: also read the sums of the histories. A TypeError is raised
+    for raw histories and statics that are not numeric, a ValueError for statics that
+    are not finite and for other columns than in `fit`.
     """
     if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
         if reset:
@@ -244,14 +210,9 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
 def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
     """Read padded tensors, with or without a layout, into ragged rows.
 
-    Parameters
-    ----------
-    X : dict of ndarray or Tensor
-        ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
-        ``static`` (n, S), padded after the events. With several histories, all keys
-        but ``static`` have a prefix: ``"orders_values"``.
-    sums : bool
-        Whether to read the sums of the histories.
+    They are ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C)
+    and ``static`` (n, S), padded after the events. With several histories, all keys but
+    ``static`` have a prefix: ``"orders_values"``.
     """
     tensors = {key: np.asarray(X[key]) for key in X}
     prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
