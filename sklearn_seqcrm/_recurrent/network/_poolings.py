@@ -54,52 +54,33 @@ LOWEST = float(np.finfo("float32").min)
 
 
 class Weights(NamedTuple):
-    """Weights of P vectors, before they are divided by their sums.
+    """Weights of P vectors, before they are divided by their sums."""
 
-    Parameters
-    ----------
-    rows : Tensor of shape (C, R, P, K)
-        Weights of the K events of a block, for each row that ends in it.
-    carried : Tensor of shape (C, R, P) or None
-        Weight of the state before the block, for each row. None if each sequence is one
-        block; so are the next two.
-    ends : Tensor of shape (B, N, P, K) or None
-        Weights of the events of each of N blocks, at the end of the block.
-    kept : Tensor of shape (B, N, P) or None
-        Weight of the state before a block, at the end of the block.
-    """
-
+    # (C, R, P, K): weights of the K events of a block, for each row that ends in it.
     rows: Tensor
+    # (C, R, P): weight of the state before the block, for each row. None if each
+    # sequence is one block; so are the next two.
     carried: Any = None
+    # (B, N, P, K): weights of the events of each of N blocks, at the end of the block.
     ends: Any = None
+    # (B, N, P): weight of the state before a block, at the end of the block.
     kept: Any = None
 
 
 class Pooling(nn.Module):
-    """A pooling in a batch.
+    """A pooling in a batch."""
 
-    Attributes
-    ----------
-    n_vectors : int
-        Number of vectors, each of the size of an output, that it returns for a row.
-    place : int
-        Poolings with a smaller place come first in the vector of a row. Weighted
-        poolings stand together, as one product of matrices makes all of them.
-    """
-
+    # Number of vectors, each of the size of an output, that it returns for a row.
     n_vectors = 1
+    # Poolings with a smaller place come first in the vector of a row. Weighted poolings
+    # stand together, as one product of matrices makes all of them.
     place = 2
 
 
 class EventPooling(Pooling, ABC):
-    """A pooling that can also be updated event by event.
+    """A pooling that can also be updated event by event."""
 
-    Attributes
-    ----------
-    adds_up : bool
-        Whether its vectors are sums over all events, which grow with their number.
-    """
-
+    # Whether its vectors are sums over all events, which grow with their number.
     adds_up = False
 
     def to_numpy(self) -> Self:
@@ -115,43 +96,25 @@ class EventPooling(Pooling, ABC):
     def start(self, size: int) -> State:
         """Return the state of one history before its first event.
 
-        Parameters
-        ----------
-        size : int
-            Size of an output, H.
-
-        Returns
-        -------
-        tuple of ndarray
-            Vectors (P, H), then any arrays of numbers (P,); empty without a state.
+        For outputs of a size H: vectors (P, H), then any arrays of numbers (P,). Empty
+        without a state.
         """
 
     @abstractmethod
     def update(self, state: State, output: Array, interarrival: Array) -> State:
         """Return the state after one more event.
 
-        Parameters
-        ----------
-        state : tuple of arrays of shape (..., P, H) and (..., P)
-            State before the event.
-        output : array of shape (..., H)
-            Output of the reader for the event.
-        interarrival : array of shape (...,)
-            Interarrival time in typical ones; any finite number for a first event.
+        `output` (..., H) is that of the reader for the event. `interarrival` (...,) is
+        in typical interarrival times; any finite number for a first event.
         """
 
     @abstractmethod
     def read(self, state: State, output: Array, age: Array) -> Array:
         """Return the vectors of a row, (..., P, H); 0 before the first event.
 
-        Parameters
-        ----------
-        state : tuple of arrays
-            State after the last event that the row sees.
-        output : array of shape (..., H)
-            Output of the reader for that event; 0 before the first.
-        age : array of shape (...,)
-            Time since then, in typical interarrival times.
+        `output` (..., H) is that of the reader for the last event that the row sees, 0
+        before the first. `age` (...,) is the time since then, in typical interarrival
+        times.
         """
 
 
@@ -167,12 +130,7 @@ class WeightedPooling(EventPooling):
     def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         """Return the weights of the rows of a batch.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (B, N * K, H)
-            Outputs of the reader, padded to whole blocks.
-        batch : HistoryBatch
-            The batch.
+        `outputs` (B, N * K, H) are those of the reader, padded to whole blocks.
         """
 
     def start(self, size: int) -> State:
@@ -243,12 +201,8 @@ class Decay(WeightedPooling):
     """Means whose weights halve with age, one for each half-life.
 
     The sum of the weights is divided out only where it is more than 1, so that after a
-    long time without events the mean fades to 0 instead of staying constant.
-
-    Parameters
-    ----------
-    half_lives : sequence of float
-        Half-lives, in typical interarrival times.
+    long time without events the mean fades to 0 instead of staying constant. Half-lives
+    are in typical interarrival times.
     """
 
     def __init__(self, half_lives: Sequence[float]) -> None:
@@ -299,13 +253,6 @@ class Attention(WeightedPooling):
     Scores are relative to the largest one so far, as a stable softmax computes them.
     Where a new event has a larger score, the sums so far are scaled down: the online
     softmax of Milakov and Gimelshein (2018, arXiv:1805.02867).
-
-    Parameters
-    ----------
-    size : int
-        Size of an output.
-    generator : torch.Generator
-        Generator of the initial weights.
     """
 
     adds_up = True
@@ -480,17 +427,9 @@ def carry_over(kept: Tensor, added: Tensor) -> Tensor:
     products of `kept` times `added`, for 32 blocks at once and then for blocks of
     blocks, so that memory grows with N and not with its square.
 
-    Parameters
-    ----------
-    kept : Tensor of shape (B, P, N)
-        Factor of the state over each block, at most 1. It gets no gradient.
-    added : Tensor of shape (B, P, N, H)
-        What each block adds.
-
-    Returns
-    -------
-    Tensor of shape (B, P, N, H)
-        State before each block; 0 before the first.
+    `kept` (B, P, N) is the factor of the state over each block, at most 1, without a
+    gradient; `added` (B, P, N, H) is what each block adds. Returns the state before
+    each block, (B, P, N, H); 0 before the first.
     """
     n_blocks = kept.shape[2]
     if n_blocks <= _BLOCKS_AT_ONCE:
