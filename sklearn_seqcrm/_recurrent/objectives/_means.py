@@ -32,20 +32,13 @@ class LogMean(Number):
     and the loss is divided by it. For rare counts it is large. Without the division,
     the batches that contain events would have much longer gradients than the others,
     and clipping the gradient would reduce exactly their contribution.
-
-    Attributes
-    ----------
-    spread : ndarray of shape (k,)
-        Standard deviation of encoded targets, at least 1.
-    factor : ndarray of shape (k,)
-        Calibration factor of the means.
     """
 
     offset_parameters = (0,)
     adjusts = True
     lowers_rate = True
-    spread: np.ndarray
-    factor: np.ndarray
+    spread: np.ndarray  # (k,): standard deviation of encoded targets, at least 1
+    factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self._refuse(y)

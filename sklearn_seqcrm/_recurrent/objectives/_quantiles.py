@@ -36,23 +36,13 @@ class Quantiles(Number):
     With three::
 
         z[0] - softplus(z[1]) < z[0] < z[0] + softplus(z[2])
-
-    Parameters
-    ----------
-    quantile : float or sequence of float
-        Quantiles between 0 and 1, ascending.
-
-    Attributes
-    ----------
-    least : ndarray of shape (k,)
-        Lower bound of quantiles: 0 where no target of the first call is negative.
-    shift : ndarray of shape (k, q)
-        Correction of each transformed quantile, learned by `adjust`.
     """
 
     name = "quantile"
     adjusts = True
+    # (k,): lower bound of quantiles: 0 where no target of the first call is negative.
     least: np.ndarray
+    # (k, q): correction of each transformed quantile, learned by `adjust`.
     shift: np.ndarray
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
@@ -177,12 +167,7 @@ class Quantiles(Number):
 def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     """Return quantiles as an array, or raise a ValueError if they are invalid.
 
-    Parameters
-    ----------
-    quantile : float or sequence of float
-        Quantiles.
-    any_order : bool, default=False
-        Whether they may be in any order and repeated.
+    Unless in `any_order`, they must ascend, each once.
     """
     try:
         q = np.atleast_1d(np.asarray(quantile, dtype="float64"))

@@ -59,11 +59,8 @@ def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
 def read_weight(sample_weight: Any, data: RowData, ranks: Ranks) -> np.ndarray | None:
     """Return validated weights of the rows of all ranks, float64, or None.
 
-    Raises
-    ------
-    ValueError
-        If there is not one for each row, or weights are negative, not finite, or all
-        zero.
+    A ValueError is raised if there is not one for each row, or if weights are negative,
+    not finite, or all zero.
     """
     if sample_weight is None:
         return None
@@ -115,12 +112,8 @@ def mean_weight(data: RowData) -> float:
 def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
     """Return the rows with weights divided by a mean weight.
 
-    Parameters
-    ----------
-    data : RowData
-        Rows with weights of any size; none are weights of 1.
-    mean : float or None, default=None
-        Divisor. None: their own mean, so that the mean becomes 1.
+    None: their own mean, so that the mean becomes 1. Rows without weights have weights
+    of 1.
     """
     mean = mean_weight(data) if mean is None else mean
     if data.weight is None and mean == 1:

@@ -56,27 +56,17 @@ class ZeroInflatedLognormal(Number):
     ``rate / p`` is the mean number of purchases if there are any. So the mean of a row,
     ``p * exp(...)``, is proportional to the rate, and both the mean and the probability
     of 0 follow the exposure of the row through an offset on ``z[0]``. Without offsets
-    this only reparametrises any probability, mean and deviation.
-
-    Attributes
-    ----------
-    largest : ndarray of shape (k,)
-        Upper bound of the logarithm of the mean of an amount.
-    factor : ndarray of shape (k,)
-        Calibration factor of the means.
-
-    References
-    ----------
-    X. Wang, T. Liu and J. Miao, "A Deep Probabilistic Model for Customer Lifetime
-    Value Prediction", 2019. https://arxiv.org/abs/1912.07753
+    this only reparametrises any probability, mean and deviation. After X. Wang, T. Liu
+    and J. Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction",
+    2019, https://arxiv.org/abs/1912.07753.
     """
 
     name = "zero_inflated_lognormal"
     n_parameters = 3
     offset_parameters = (0,)
     adjusts = True
-    largest: np.ndarray
-    factor: np.ndarray
+    largest: np.ndarray  # (k,): upper bound of the logarithm of the mean of an amount
+    factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
@@ -253,12 +243,9 @@ def _mixture_quantiles(
     suffice. At the ends of the first range, ``P(x)`` is at most and at least the wanted
     probability in each network.
 
-    Parameters
-    ----------
-    log_some, mean, deviation : ndarray of shape (n_networks, m)
-        Log probability of an amount, and mean and deviation of its logarithm.
-    upper : ndarray of shape (m,)
-        Probability above each quantile, less than that of an amount.
+    Networks have the log probability of an amount, and mean and deviation of its
+    logarithm, (n_networks, m). `upper` (m,) is the probability above each quantile,
+    less than that of an amount.
     """
     some = np.exp(log_some)
     share = some.mean(axis=0)
@@ -304,18 +291,11 @@ def _deviation(spread: Any) -> Any:
 
 
 def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
-    """Return properties of Poisson processes, each of the shape of `log_rate`.
+    """Return properties of Poisson processes, given the logarithms of their rates.
 
-    Parameters
-    ----------
-    log_rate : Tensor, ndarray or GraphTensor
-        Logarithm of the rate.
-
-    Returns
-    -------
-    rate, log_some, log_number
-        Rate, logarithm of the probability ``p = 1 - exp(-rate)`` of any purchase, and
-        logarithm of ``rate / p``, the mean number of purchases if there are any.
+    They are the rate, the logarithm of the probability ``p = 1 - exp(-rate)`` of any
+    purchase, and the logarithm of ``rate / p``, the mean number of purchases if there
+    are any.
     """
     xp = array_namespace(log_rate)
     low, beyond = log_rate.clip(max=_STEEPEST), (log_rate - _STEEPEST).clip(min=0)
