@@ -42,7 +42,7 @@ from sklearn_seqcrm._recurrent.data import (
     Array,
     HistoryBatch,
     array_namespace,
-    at_least,
+    at_least_one,
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import float32_tensor, new_linear
@@ -143,7 +143,7 @@ class WeightedPooling(EventPooling):
 
     def read(self, state: State, output: Array, age: Array) -> Array:
         sums, weight = state[:2]
-        return sums * (1 / at_least(weight, 1))[..., None]
+        return sums * (1 / at_least_one(weight))[..., None]
 
 
 class Last(WeightedPooling):

@@ -17,7 +17,7 @@ from sklearn_seqcrm._recurrent.data import (
     Array,
     MomentChannels,
     array_namespace,
-    at_least,
+    at_least_one,
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
@@ -106,7 +106,7 @@ class OpenMoment(NamedTuple):
         For a moment without events it is finite.
         """
         xp = array_namespace(self.count)
-        n = at_least(self.count, 1)  # (..., 1)
+        n = at_least_one(self.count)  # (..., 1)
         per_root = 1 / xp.sqrt(n)
         return xp.concatenate(
             [
