@@ -1,24 +1,11 @@
 """Vectors of one history column in three steps: embed events, run the cells, pool.
 
-How rows lie in a batch (`HistoryBatch` has the tensors). Rows that start at the same
-event share one padded *sequence*, of which each row sees the first events::
+`data._rows` draws how rows lie in a batch. A row that sees whole blocks only ends in
+the next one, of which it sees nothing; therefore an empty block may follow the last
+event. Without blocks each sequence is its own chunk: C = B and K = T.
 
-    sequence 0   e0 e1 e2 e3 e4 e5 e6 e7     row a sees 3 events, row b 7, row c 8
-    sequence 1   e0 e1 e2 .  .  .  .  .      row d sees 3 events; dots are padding
-
-Long sequences are cut into *blocks* of K events (here 4), and rows that end in the same
-block stand in a *chunk* with R *slots*, so that a row weighs the K events of its block
-and not all of its sequence. A row that sees whole blocks only ends in the next one, of
-which it sees nothing; therefore an empty block may follow the last event::
-
-    blocks       | e0 e1 e2 e3 | e4 e5 e6 e7 |  .  .  .  . |     N = 3 blocks
-    chunk 0      | slots: a    |             |             |     R = 1 slot
-    chunk 1      |             | slots: b    |             |
-    chunk 2      |             |             | slots: c    |     sees 0 events of it
-
-Without blocks each sequence is its own chunk: C = B and K = T. Shapes are written with
-B sequences, T steps, N blocks of K events, C chunks with R slots, and H for the size of
-an output.
+Shapes are written with B sequences, T steps, N blocks of K events, C chunks with R
+slots, and H for the size of an output.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ class AveragedWeights(Callback):
         weights of the net   | steps of epoch 1 | average | steps of epoch 2 | average |
 
     With step ``t``, ``mean += share * (weights - mean)``, where ``share`` is the larger
-    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``: weights `n_steps` ago have 1 / e
-    of the last weight. The average contains less noise of batches and dropout, as after
-    a decay of the learning rate (Polyak and Juditsky, 1992,
+    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``: weights of `n_steps` steps ago
+    count 1 / e of the last ones. The average contains less noise of batches and
+    dropout, as after a decay of the learning rate (Polyak and Juditsky, 1992,
     https://doi.org/10.1137/0330046).
 
     `before` is the end of the previous training. If the net has other weights than its
