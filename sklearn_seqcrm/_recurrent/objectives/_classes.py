@@ -19,6 +19,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     is_multioutput,
     refuse_other_shape,
 )
+from sklearn_seqcrm._recurrent.objectives._weights import smoothed_share
 from sklearn_seqcrm._typing import ClassWeight
 
 
@@ -193,11 +194,7 @@ class Labels(Objective):
         return y.astype("float32")
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        # Half a row with and half a row without each label are added (Krichevsky and
-        # Trofimov), so that no log odds are infinite.
-        share = np.average(target, axis=0, weights=weight)
-        share = (share * len(target) + 0.5) / (len(target) + 1)
-        bias = logit(share)
+        bias = logit(smoothed_share(target, weight))
         if self.label_weight is not None:
             # The weighted loss is least where the log odds exceed the log odds of the
             # shares by log(w[1] / w[0]).
@@ -209,9 +206,7 @@ class Labels(Objective):
             outputs, target, reduction="none"
         )
         if self.label_weight is not None:
-            absent, present = torch.tensor(
-                self.label_weight, dtype=losses.dtype, device=losses.device
-            )
+            absent, present = losses.new_tensor(self.label_weight)
             losses = losses * torch.where(target > 0, present, absent)
         return losses.mean(dim=1)
 

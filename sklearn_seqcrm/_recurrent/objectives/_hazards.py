@@ -217,6 +217,11 @@ class Hazards(Objective):
         """Whether times are days, because the first targets were durations."""
         return bool(self._in_days)
 
+    @property
+    def n_bins(self) -> int:
+        """Number of bins."""
+        return len(self.edges) - 1
+
     # Targets ----------------------------------------------------------------------
 
     def read(self, y: Any) -> np.ndarray:
@@ -260,7 +265,7 @@ class Hazards(Objective):
             )
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.step, self.last_event = time_step(time), time[kind > 0].max()
-        self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
+        self.n_outputs = len(self.kinds) * self.n_bins
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
         unknown = np.setdiff1d(y[self._within(y), 0], self.kinds).astype("int64")
@@ -310,11 +315,11 @@ class Hazards(Objective):
         before, and training stops before these have learned anything. With equal
         weights, differences between bins take long to learn.
         """
-        return len(self.edges) - 1
+        return self.n_bins
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the log odds of the hazards of all rows, kinds one after the other."""
-        n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)
+        n_bins, n_kinds = self.n_bins, len(self.kinds)
         passed, number = target[:, 0].astype("float64"), target[:, 1].astype("int64")
         weight = np.ones(len(target)) if weight is None else weight
         came = number > 0
@@ -337,7 +342,7 @@ class Hazards(Objective):
     # Loss -------------------------------------------------------------------------
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        n_bins = len(self.edges) - 1
+        n_bins = self.n_bins
         passed, number = target.unbind(1)  # (n,) each
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # passed of each, (n, n_bins)
@@ -351,7 +356,7 @@ class Hazards(Objective):
 
     def _odds(self, outputs: Any) -> Any:
         """Return the log odds against no event, shape (n, n_kinds, n_bins)."""
-        return outputs.reshape(-1, len(self.kinds), len(self.edges) - 1)
+        return outputs.reshape(-1, len(self.kinds), self.n_bins)
 
     # Predictions ------------------------------------------------------------------
 

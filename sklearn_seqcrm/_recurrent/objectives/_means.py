@@ -41,7 +41,6 @@ class LogMean(Number):
     factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self._refuse(y)
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         target, weight = with_weight(target, weight)
@@ -53,17 +52,8 @@ class LogMean(Number):
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         if not self.shape:
             return super().forward(outputs, target) / float(self.spread[0])
-        spread = torch.as_tensor(
-            self.spread, dtype=outputs.dtype, device=outputs.device
-        )
+        spread = outputs.new_tensor(self.spread)
         return (self._loss_of(outputs, target) / spread).mean(dim=1)
-
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        super().check(y, is_full_data)
-        self._refuse(y)
-
-    def _refuse(self, y: np.ndarray) -> None:
-        """Raise a ValueError for targets outside the support of the likelihood."""
 
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return 0.0

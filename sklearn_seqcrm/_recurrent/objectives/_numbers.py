@@ -139,6 +139,7 @@ class Number(Objective):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn center and scale of each target from the rows with a weight."""
+        self._refuse(y)
         y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
         targets = y.reshape(len(y), -1).T
@@ -172,6 +173,10 @@ class Number(Objective):
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
         refuse_other_shape(y, self.shape)
+        self._refuse(y)
+
+    def _refuse(self, y: np.ndarray) -> None:
+        """Raise a ValueError for targets outside the support of the likelihood."""
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return scaled targets, of the shape of `y`, float32."""

@@ -85,7 +85,7 @@ class Quantiles(Number):
         return np.array(bias)
 
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
-        q = torch.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
+        q = outputs.new_tensor(self.quantiles)
         if self.n_parameters > 1:
             target = target.unsqueeze(-1)  # (n, [k,] 1) against (n, [k,] q)
         beyond = target - self._transformed_quantiles(outputs)
@@ -123,7 +123,7 @@ class Quantiles(Number):
             return outputs
         steps: Array = self._steps
         if isinstance(outputs, Tensor):
-            steps = torch.tensor(steps, dtype=outputs.dtype, device=outputs.device)
+            steps = outputs.new_tensor(steps)
         return outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
 
     def _predict_by_target(self, outputs: Array) -> Array:

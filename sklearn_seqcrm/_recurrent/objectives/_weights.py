@@ -44,6 +44,16 @@ def with_weight(
     return y[used], weight[used]
 
 
+def smoothed_share(is_one: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the share of ones in each column of (n, k), never 0 or 1, shape (k,).
+
+    Half a row with and half a row without a one are added (Krichevsky and Trofimov,
+    1981, https://doi.org/10.1109/TIT.1981.1056331).
+    """
+    share = np.average(is_one, axis=0, weights=weight)
+    return (share * len(is_one) + 0.5) / (len(is_one) + 1)
+
+
 def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
     """Return the weights; raise a ValueError if scaling made one infinite."""
     n_infinite = int(np.isinf(weight).sum())

@@ -22,7 +22,7 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     refuse_infinite,
 )
 from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
-from sklearn_seqcrm._recurrent.objectives._weights import with_weight
+from sklearn_seqcrm._recurrent.objectives._weights import smoothed_share, with_weight
 
 # Bounds of the standard deviation of a row's logarithm, in units of that of all rows.
 # Typical rows have a half to one of it, and seldom more than two.
@@ -69,7 +69,6 @@ class ZeroInflatedLognormal(Number):
     factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        _refuse_negative(y)
         super().learn(y, weight)
         used, _ = with_weight(y, weight)
         most = used.reshape(len(used), -1).max(axis=0)
@@ -92,9 +91,14 @@ class ZeroInflatedLognormal(Number):
         spread = np.sqrt(weighted_mean((logs - center) ** 2, weight))
         return 0, center, float(spread) if spread > 1e-6 else 1.0
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        super().check(y, is_full_data)
-        _refuse_negative(y)
+    def _refuse(self, y: np.ndarray) -> None:
+        n_negative = int((y < 0).sum())
+        if n_negative:
+            raise ValueError(
+                "The zero-inflated log-normal loss needs targets that are not "
+                f"negative; {n_negative} of {y.size} are. Use loss='squared_error', or "
+                "set negative ones to 0."
+            )
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         with np.errstate(divide="ignore"):
@@ -102,12 +106,7 @@ class ZeroInflatedLognormal(Number):
         return ((logs - self.center) / self.scale).astype("float32").reshape(y.shape)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        some = np.isfinite(target.reshape(len(target), -1))
-        # Half a row with and half a row without an amount are added, so that no
-        # probability is 0 or 1.
-        share = (np.average(some, axis=0, weights=weight) * len(some) + 0.5) / (
-            len(some) + 1
-        )
+        share = smoothed_share(np.isfinite(target.reshape(len(target), -1)), weight)
         rate = -np.log1p(-share)
         number = np.log(rate) - np.log(share)
         return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
@@ -116,7 +115,7 @@ class ZeroInflatedLognormal(Number):
         log_rate, mean, spread = outputs.unbind(dim=-1)  # (n,) or (n, k) each
         some = target > -torch.inf
         rate, log_some, number = purchase_process(log_rate)
-        scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
+        scale = rate.new_tensor(self.scale)
         scale = scale if self.shape else scale[0]
         deviation = _deviation(spread)
         # A target of minus infinity would make gradients NaN, even if it is not chosen.
@@ -320,14 +319,4 @@ def _refuse_overflow(logs: np.ndarray, scale: np.ndarray, most: np.ndarray) -> N
             "zero-inflated log-normal loss could predict more than a float can hold. "
             "Drop these rows if the amounts are wrong; if not, divide y by a constant, "
             "and multiply predictions by it."
-        )
-
-
-def _refuse_negative(y: np.ndarray) -> None:
-    n_negative = int((y < 0).sum())
-    if n_negative:
-        raise ValueError(
-            "The zero-inflated log-normal loss needs targets that are not negative; "
-            f"{n_negative} of {y.size} are. Use loss='squared_error', or set negative "
-            "ones to 0."
         )
