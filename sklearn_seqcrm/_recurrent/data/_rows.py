@@ -174,6 +174,11 @@ class HistoryBatch(TensorFields):
         """Return the number of events of its block that each row sees, (C, R)."""
         return self.visible if self.blocks is None else self.blocks.seen
 
+    def sees(self) -> Tensor:
+        """Return whether each row sees each event of its block, (C, R, K), bool."""
+        step = torch.arange(self.block_length, device=self.visible.device)
+        return step < self.seen_in_block()[:, :, None]
+
     def take_rows(self, numbers: Tensor) -> Tensor:
         """Return numbers of the rows, (n, D), from those of all slots, (C * R, D)."""
         if len(numbers) == len(self.place) and self.blocks is None:

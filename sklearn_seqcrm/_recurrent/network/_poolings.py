@@ -183,9 +183,7 @@ class Mean(WeightedPooling):
     adds_up = True
 
     def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
-        step = torch.arange(batch.block_length, device=outputs.device)
-        seen = step < batch.seen_in_block()[:, :, None]  # (C, R, K)
-        rows = seen.to(outputs)[:, :, None]  # (C, R, 1, K)
+        rows = batch.sees().to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
         shape = (*batch.blocks.durations.shape, 1)
@@ -265,14 +263,12 @@ class Attention(WeightedPooling):
         scores = self.score(outputs).squeeze(2)  # (B, N * K)
         # The result does not depend on what scores are relative to: no gradient there.
         largest = scores.detach().cummax(dim=1).values  # (B, N * K)
-        length, n_seen = batch.block_length, batch.seen_in_block()
-        blocks, step = batch.blocks, torch.arange(length, device=outputs.device)
+        length, blocks = batch.block_length, batch.blocks
         by_block = scores.view(-1, length)  # (B * N, K)
         top = at_last_event(largest[:, :, None], batch).squeeze(2)  # (C, R)
         chosen = by_block if blocks is None else by_block[blocks.block]  # (C, K)
         relative = chosen[:, None] - top[:, :, None]  # (C, R, K)
-        hidden = step >= n_seen[:, :, None]
-        rows = relative.masked_fill(hidden, -torch.inf).exp()[:, :, None]
+        rows = relative.masked_fill(~batch.sees(), -torch.inf).exp()[:, :, None]
         if blocks is None:
             return Weights(rows)
         shape = blocks.durations.shape  # (B, N)
