@@ -45,8 +45,8 @@ class LogMean(Number):
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         target, weight = with_weight(target, weight)
         # Encoded targets have the mean 1.
-        squares = np.average((target - 1) ** 2, axis=0, weights=weight)
-        self.spread = np.maximum(np.sqrt(squares), 1.0)
+        variance = column_means((target - 1) ** 2, weight)
+        self.spread = np.maximum(np.sqrt(variance), 1.0)
         self.factor = np.ones(len(self.spread))
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array, softplus
-from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
+from sklearn_seqcrm._recurrent.objectives._numbers import (
+    Number,
+    weighted_mean,
+    weighted_quantile,
+)
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.
@@ -68,7 +72,7 @@ class Quantiles(Number):
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Return the mean distance from the center, robust to a few large amounts."""
-        apart = float(np.average(np.abs(y - center), weights=weight))
+        apart = weighted_mean(np.abs(y - center), weight)
         return apart if apart > np.finfo("float64").eps else 0.0
 
     def _scaled(self, quotients: np.ndarray) -> np.ndarray:
