@@ -134,8 +134,8 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
         GRU     n    = tanh(W_in x + b_in + r * (W_hn h[t - 1] + b_hn))
                 h[t] = (1 - z) * n + z * h[t - 1]
 
-    Cho et al. (2014) apply the reset gate r before the product, as ``W_hn (r * h[t -
-    1])``; torch applies it after the product.
+    Cho et al. (2014) apply the reset gate r before the product, as
+    ``W_hn (r * h[t - 1])``; torch applies it after the product.
     """
     source = data.sources[i]
     size = net.module__hidden_size

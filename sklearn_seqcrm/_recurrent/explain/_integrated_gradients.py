@@ -85,8 +85,8 @@ def integrated_gradients(
     `nets` are those of an ensemble. The explained quantity, such as log odds, depends
     on all of them, and the attribution of an event adds up its effects through each
     net. The Gauss-Legendre quadrature has `n_steps` points. Without a `start`, the
-    baselines of all inputs are 0. For each row, attributions sum to ``output -
-    baseline``, up to the error of the quadrature.
+    baselines of all inputs are 0. For each row, attributions sum to
+    ``output - baseline``, up to the error of the quadrature.
     """
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
@@ -175,7 +175,7 @@ class _MeanSlope(nn.Module):
     point lies is arbitrary: with 50 points, sums of attributions were off by up to .03
     of log odds. If the input runs from `low` to `high` over a stretch, the mean slope
     is ``(f(high) - f(low)) / (high - low)``.
-    The function is ReLU or Hardtanh: the identity, or a constant beyond a kink.
+    `function` is ReLU or Hardtanh: the identity, or a constant beyond a kink.
     """
 
     # Inputs at the ends of the stretch; `high` is the latest.

@@ -44,8 +44,7 @@ class Cell(ABC):
     """A recurrent cell with its weights.
 
     Those of the event have the shape (G * H, D), for G gates below one another in
-    torch's order, those of the hidden state (G * H, H), and both biases of torch (G *
-    H,).
+    torch's order, those of the hidden state (G * H, H), and both biases (G * H,).
     """
 
     layer: type[nn.Module]  # layer of torch that runs the cell over sequences
