@@ -3,7 +3,7 @@
 from sklearn_seqcrm._recurrent.data._arrays import (
     Array,
     array_namespace,
-    at_least,
+    at_least_one,
     sigmoid,
     softmax,
     softplus,

@@ -21,11 +21,9 @@ def array_namespace(array: Array) -> Any:
     return torch if isinstance(array, Tensor) else np
 
 
-def at_least(array: Array, bound: float) -> Array:
-    """Return the maximum of an array and a number, which torch's maximum refuses."""
-    if isinstance(array, Tensor):
-        return array.clamp(min=bound)
-    return np.maximum(array, bound)
+def at_least_one(array: Array) -> Array:
+    """Return the maximum of an array and 1, as torch's maximum refuses numbers."""
+    return array.clamp(min=1) if isinstance(array, Tensor) else np.maximum(array, 1)
 
 
 def sigmoid(array: Array) -> Array:

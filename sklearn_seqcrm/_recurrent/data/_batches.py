@@ -79,14 +79,8 @@ class BatchPart(RowFields):
 class Batch:
     """Rows of one training step, gathered part by part by iteration.
 
-    Parameters
-    ----------
-    data : RowData
-        All rows.
-    parts : list of ndarray of int64
-        Rows of each part.
-    share : bool
-        Let rows that see the same first steps share a sequence.
+    `parts` are the rows of each part. With `share`, rows that see the same first steps
+    share a sequence.
     """
 
     def __init__(self, data: RowData, parts: list[np.ndarray], share: bool) -> None:
@@ -127,24 +121,11 @@ class Batch:
 class BatchIterator:
     """Batches of rows of similar length, for skorch to iterate over.
 
-    Parameters
-    ----------
-    data : RowData
-        All rows.
-    batch_size : int
-        Rows in a batch.
-    shuffle : bool, default=False
-        Draw new batches, in another order, on each iteration.
-    share : bool, default=True
-        Let rows that see the same first steps share a sequence. False gives each row
-        a sequence of its own, which a bidirectional network needs.
-    seed : int, default=0
-        Seed of the shuffling.
-    steps_at_once : int, default=2**18
-        Padded steps in a part of a batch, of each history column, unless eight
-        sequences have more.
-    most_steps : int, default=2**18
-        Most padded steps in a part, unless a single row has more.
+    With `shuffle`, each iteration draws new batches, in another order. `share` lets
+    rows that see the same first steps share a sequence; False gives each row a sequence
+    of its own, which a bidirectional network needs. A part of a batch has at most
+    `steps_at_once` padded steps of each history column, unless eight sequences have
+    more, and at most `most_steps`, unless a single row has more.
     """
 
     batch_type: type[Batch] = Batch
@@ -247,11 +228,8 @@ def _earlier_rows(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:
     """Return where to cut rows into parts, each as large as it may be.
 
-    Parameters
-    ----------
-    fits : callable
-        Takes a position, and returns for each row from there on whether a part may
-        reach up to it; True up to some row, as sizes grow. A part has one row at least.
+    `fits` takes a position, and returns for each row from there on whether a part may
+    reach up to it; True up to some row, as sizes grow. A part has one row at least.
     """
     cuts: list[int] = []
     first = 0
@@ -329,14 +307,9 @@ def _group_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group rows that share a sequence, at most a batch of them.
 
-    Returns
-    -------
-    order : ndarray of shape (n,)
-        Rows, group by group.
-    bounds : ndarray of shape (n_groups + 1,)
-        Group ``i`` is ``order[bounds[i]:bounds[i + 1]]``.
-    lengths : ndarray of shape (n_groups,)
-        Longest history of each group, over all history columns.
+    Returns the rows group by group, (n,), the bounds of the groups, (n_groups + 1,),
+    with the rows ``order[bounds[i]:bounds[i + 1]]`` of group ``i``, and the longest
+    history of each group over all history columns, (n_groups,).
     """
     n_rows = len(data)
     longest = np.zeros(n_rows, dtype="int64")

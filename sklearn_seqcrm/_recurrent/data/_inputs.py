@@ -43,37 +43,22 @@ _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 
 
 class Inputs(NamedTuple):
-    """Rows of X in the form that networks take.
+    """Rows of X in the form that networks take."""
 
-    Parameters
-    ----------
-    data : RowData
-        Rows, at first without targets and weights.
-    specs : tuple of HistorySpec
-        Shape of each history column.
-    names : tuple of str
-        Names of the history columns.
-    customers : callable
-        Returns a number for each row, shape (n,), int64, equal for rows of a customer.
-        It is a callable because prediction does not need it.
-    encoded : bool, default=True
-        Whether an encoder made the codes, so that their numbers are known.
-    clocks : tuple of Clock, default=()
-        Clock of the cutoffs of each history column; none for tensors and arrays.
-    ends : tuple of int, float or None, default=()
-        First moment that the log of each history column has not observed; None for
-        histories that were joined from several logs.
-    labels : ndarray of n rows or None, default=None
-        Targets before the objective encodes them, if rows may be censored later.
-    """
-
-    data: RowData
-    specs: tuple[HistorySpec, ...]
-    names: tuple[str, ...]
+    data: RowData  # rows, at first without targets and weights
+    specs: tuple[HistorySpec, ...]  # one for each history column
+    names: tuple[str, ...]  # of the history columns
+    # Returns numbers (n,), int64, equal for rows of a customer. A callable, because
+    # prediction does not need them.
     customers: Callable[[], np.ndarray]
+    # Whether an encoder made the codes, so that their numbers are known.
     encoded: bool = True
+    # Clock of the cutoffs of each history column; none for tensors and arrays.
     clocks: tuple[Clock, ...] = ()
+    # First moment that the log of each history column has not observed; None for
+    # histories that were joined from several logs.
     ends: tuple[Any, ...] = ()
+    # Targets before the objective encodes them, if rows may be censored later.
     labels: np.ndarray | None = None
 
     @property
@@ -117,31 +102,12 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> Inputs:
-    """Read X in any of its three forms.
+    """Read encoded histories with statics, padded tensors, or an array of statics.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator whose `n_features_in_` and `feature_names_in_` are set or checked.
-    X : DataFrame, padded tensors, or array of shape (n, n_columns)
-        Encoded histories with numeric statics, the result of `HistoryPadder`, or
-        statics alone.
-    reset : bool
-        True in `fit`.
-    sums : bool, default=False
-        Whether to read the sums of the histories.
-
-    Returns
-    -------
-    Inputs
-        Rows, shapes and customers.
-
-    Raises
-    ------
-    TypeError
-        If histories are raw, or a static is not numeric.
-    ValueError
-        If a static is not finite, or columns differ from `fit`.
+    Sets (`reset`, in `fit`) or checks ``n_features_in_`` and ``feature_names_in_`` of
+    the estimator. `sums`: also read the sums of the histories. A TypeError is raised
+    for raw histories and statics that are not numeric, a ValueError for statics that
+    are not finite and for other columns than in `fit`.
     """
     if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
         if reset:
@@ -213,15 +179,8 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     for name, array in table.histories.items():
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
-    # Row features of all histories come first, then statics in the order of X.
     arrays = list(table.histories.values())
-    of_histories = None
-    if sums:
-        found = [array.log.row_features_and_sums(array.rows) for array in arrays]
-        columns = [features for features, _ in found]
-        of_histories = np.concatenate([one for _, one in found], axis=1)
-    else:
-        columns = [array.log.row_features(array.rows) for array in arrays]
+    row_features, of_histories = _row_features(arrays, sums)
     # X[names] takes three times as long, a sixth of scoring a row.
     place = table.frame.columns.get_indexer(
         pd.Index([*roles.statics], tupleize_cols=False)
@@ -229,10 +188,12 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     statics = table.frame.take(place, axis=1)
     _keep_exposure_unit(estimator, statics, reset)
     _refuse_text(statics, estimator)
-    columns.append(static_values(statics, getattr(estimator, "exposure", None)))
+    values = static_values(statics, getattr(estimator, "exposure", None))
+    # Row features of all histories come first, then statics in the order of X.
+    static = np.concatenate([*row_features, values], axis=1)
     sources = tuple(history_source(array) for array in arrays)
     return Inputs(
-        RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
+        RowData(sources, static, sums=of_histories),
         tuple(HistorySpec.of(array.log.layout) for array in arrays),
         roles.histories,
         partial(row_customers, arrays),
@@ -241,19 +202,45 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     )
 
 
+def _row_features(
+    arrays: Sequence[HistoryArray], sums: bool
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Return the row features of each history column and, with `sums`, all sums."""
+    if not sums:
+        return [array.log.row_features(array.rows) for array in arrays], None
+    found = [array.log.row_features_and_sums(array.rows) for array in arrays]
+    features, of_histories = zip(*found, strict=True)
+    return list(features), np.concatenate(of_histories, axis=1)
+
+
 def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
     """Read padded tensors, with or without a layout, into ragged rows.
 
-    Parameters
-    ----------
-    X : dict of ndarray or Tensor
-        ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
-        ``static`` (n, S), padded after the events. With several histories, all keys
-        but ``static`` have a prefix: ``"orders_values"``.
-    sums : bool
-        Whether to read the sums of the histories.
+    They are ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C)
+    and ``static`` (n, S), padded after the events. With several histories, all keys but
+    ``static`` have a prefix: ``"orders_values"``.
     """
     tensors = {key: np.asarray(X[key]) for key in X}
+    prefixes = _prefixes_of(tensors)
+    # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
+    beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
+    found = [unpad(tensors, prefix, beside) for prefix in prefixes]
+    sources, specs = zip(*found, strict=True)
+    static = _padded_static(tensors, len(sources[0].start))
+    # In the order of appearance, which a selection of rows may have changed.
+    own = beside.customers
+    customers = np.arange(len(static)) if own is None else pd.factorize(own)[0]
+    return Inputs(
+        RowData(sources, static, sums=beside.sums if sums else None),
+        specs,
+        tuple(prefix.removesuffix("_") for prefix in prefixes),
+        lambda: customers,
+        encoded=beside.layout is not None,
+    )
+
+
+def _prefixes_of(tensors: dict[str, np.ndarray]) -> list[str]:
+    """Return the prefix of the keys of each history; check keys and numbers of rows."""
     prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
     allowed = [f"{p}{key}" for p in prefixes for key in ("values", "codes", "lengths")]
     unknown = [key for key in tensors if key not in [*allowed, "static"]]
@@ -273,26 +260,18 @@ def _read_padded(X: dict[str, Any], sums: bool) -> Inputs:
         raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
     if not n_rows:
         raise ValueError("X has no rows; at least one is needed.")
-    # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
-    beside = X if isinstance(X, PaddedHistories) else PaddedHistories()
-    found = [unpad(tensors, prefix, beside) for prefix in prefixes]
+    return prefixes
+
+
+def _padded_static(tensors: dict[str, np.ndarray], n_rows: int) -> np.ndarray:
+    """Return the statics beside padded histories, (n, S), float32, all finite."""
     static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
     if static.ndim != 2:
         raise ValueError(f"'static' must have the shape (n, S); got {static.shape}.")
     if not np.isfinite(static).all():
         n_bad = int((~np.isfinite(static)).sum())
         raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
-    sources, specs = zip(*found, strict=True)
-    # In the order of appearance, which a selection of rows may have changed.
-    own = beside.customers
-    customers = np.arange(n_rows) if own is None else pd.factorize(own)[0]
-    return Inputs(
-        RowData(sources, static, sums=beside.sums if sums else None),
-        specs,
-        tuple(prefix.removesuffix("_") for prefix in prefixes),
-        lambda: customers,
-        encoded=beside.layout is not None,
-    )
+    return static
 
 
 def _forget_columns(estimator: Any) -> None:

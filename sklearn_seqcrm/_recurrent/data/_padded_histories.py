@@ -26,31 +26,17 @@ class PaddedHistories(SliceDict):
     """Padded tensors of `HistoryPadder` with their layout, customers and sums.
 
     Selecting rows selects customers, sums and moments as well.
-
-    Parameters
-    ----------
-    **tensors : ndarray
-        ``values``, ``codes``, ``lengths``, ``static``; see `HistoryPadder`.
-
-    Attributes
-    ----------
-    layout : dict of str to HistorySpec, or None
-        Sizes of each history, by the prefix of its keys. None: those of the tensors.
-    padding : {"post", "pre"}
-        Position of the padding.
-    customers : ndarray of shape (n,), int64, or None
-        Number of the customer of each row. None: each row has its own.
-    sums : ndarray of shape (n, n_sums), float32, or None
-        Sums of the histories, for the linear part of a network.
-    moments : dict of str to ndarray of shape (n, T), int64
-        By the prefix of the keys, number of the moment of each event of a row;
-        histories whose events are steps have none.
     """
 
+    # Sizes of each history, by the prefix of its keys. None: those of the tensors.
     layout: dict[str, HistorySpec] | None = None
-    padding: str = "post"
+    padding: str = "post"  # or "pre"
+    # (n,), int64: number of the customer of each row. None: each row has its own.
     customers: np.ndarray | None = None
+    # (n, n_sums), float32: sums of the histories, for the linear part of a network.
     sums: np.ndarray | None = None
+    # (n, T), int64, by the prefix of the keys: number of the moment of each event of a
+    # row; histories whose events are steps have none.
     moments: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def __getitem__(self, rows: Any) -> Any:
@@ -83,14 +69,8 @@ def unpad(
 ) -> tuple[HistorySource, HistorySpec]:
     """Return one history, flattened to its steps, and its sizes.
 
-    Parameters
-    ----------
-    tensors : dict of ndarray
-        ``values`` (n, T, F), ``lengths`` (n,) and perhaps ``codes`` (n, T, C).
-    prefix : str
-        Prefix of these keys.
-    beside : PaddedHistories
-        Has the layout and the moments.
+    `tensors` has ``values`` (n, T, F), ``lengths`` (n,) and perhaps ``codes``
+    (n, T, C), with the `prefix` before these keys; `beside` has layout and moments.
     """
     values, codes, lengths = _check_shapes(tensors, prefix)
     real = np.arange(values.shape[1]) < lengths[:, None]  # (n, T), True for events

@@ -156,16 +156,11 @@ class SharedRows(RowData):
 
     Targets, weights and offsets are those of all rows. Sources have the lengths of
     histories, cutoffs and numbers of sequences, without steps.
-
-    Parameters
-    ----------
-    own : RowData
-        The rows that this rank has read, perhaps more than are used.
-    place : ndarray of shape (n,), int64
-        Position of each row in `own`; -1 for rows of other ranks.
     """
 
+    # The rows that this rank has read, perhaps more than are used.
     own: RowData = field(metadata=OF_ALL_ROWS)
+    # (n,), int64: position of each row in `own`; -1 for rows of other ranks.
     place: np.ndarray
 
     @cached_property
@@ -188,14 +183,8 @@ class SharedRows(RowData):
 def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> SharedRows:
     """Return the rows of all ranks, those of lower ranks first.
 
-    Parameters
-    ----------
-    data : RowData
-        Rows of this rank, without targets and weights.
-    ranks : Ranks
-        The processes.
-    with_events : bool, default=False
-        Whether sources have the numbers of events beside those of steps.
+    `data` are rows of this rank, without targets and weights. `with_events`: sources
+    have the numbers of events beside those of steps.
     """
     n_own = len(data)
     counts = ranks.concatenate(np.array([n_own]))

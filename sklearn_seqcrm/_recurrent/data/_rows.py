@@ -68,30 +68,20 @@ class RowFields(TensorFields):
 
 @dataclass(frozen=True)
 class RowData(IndexedFields, RowFields):
-    """Inputs of a network, targets and weights of n rows.
+    """Inputs of a network, targets and weights of n rows."""
 
-    Parameters
-    ----------
-    sources : tuple of HistorySource
-        One for each history column.
-    static : ndarray of shape (n, S), float32
-        Row features of the histories and, after these, statics: inputs of the head
-        beside histories.
-    target : ndarray of shape (n,) or (n, k), or None
-        Targets as the objective encodes them.
-    weight : ndarray of shape (n,) or None
-        Weight of each row in the loss. In training float32, of mean 1.
-    sums : ndarray of shape (n, n_sums), float32, or None
-        Sums of the histories, which are inputs of the linear part only, after `static`.
-    offset : ndarray of shape (n,), float32, or None
-        Logarithm of the exposure over its mean, which is added to outputs.
-    """
-
-    sources: tuple[HistorySource, ...]
+    sources: tuple[HistorySource, ...]  # one for each history column
+    # (n, S), float32: row features of the histories and, after these, statics: inputs
+    # of the head beside histories.
     static: np.ndarray
+    # (n,) or (n, k): targets as the objective encodes them.
     target: np.ndarray | None = None
+    # (n,): weight of each row in the loss. In training float32, of mean 1.
     weight: np.ndarray | None = None
+    # (n, n_sums), float32: sums of the histories, which are inputs of the linear part
+    # only, after `static`.
     sums: np.ndarray | None = None
+    # (n,), float32: logarithm of the exposure over its mean, which is added to outputs.
     offset: np.ndarray | None = None
 
 
@@ -106,46 +96,29 @@ class Blocks(TensorFields):
 
     If the longest sequence ends with a full block, an empty one follows, so that a row
     sees fewer than K events of the block in which it ends.
-
-    Parameters
-    ----------
-    block : Tensor of shape (C,), int64
-        Block of each chunk, in the flattened ``(B * N)``.
-    seen : Tensor of shape (C, R), int64
-        Number of events of that block that each row sees.
-    ages : Tensor of shape (C, R), float32
-        Time from the last event before the block to the row's cutoff, in typical
-        interarrival times; infinite if there is none.
-    end_ages : Tensor of shape (B, N, K), float32
-        Time from each event to the last event of its block.
-    durations : Tensor of shape (B, N), float32
-        Time from the last event before each block to its last event; 0 for the first.
     """
 
-    block: Tensor
-    seen: Tensor
+    block: Tensor  # (C,), int64: block of each chunk, in the flattened ``(B * N)``
+    seen: Tensor  # (C, R), int64: number of events of that block that each row sees
+    # (C, R), float32: time from the last event before the block to the row's cutoff, in
+    # typical interarrival times; infinite if there is none.
     ages: Tensor
+    # (B, N, K), float32: time from each event to the last event of its block.
     end_ages: Tensor
+    # (B, N), float32: time from the last event before each block to its last event; 0
+    # for the first.
     durations: Tensor
 
 
 @dataclass(frozen=True)
 class SparseRows(TensorFields):
-    """Weights of the levels of one field in each step of a batch: a sparse matrix.
+    """Weights of the levels of one field in each step of a batch: a sparse matrix."""
 
-    Parameters
-    ----------
-    offsets : Tensor of shape (B * T + 1,), int64
-        Step ``i`` has the entries ``offsets[i]:offsets[i + 1]``; padding has none.
-    levels : Tensor of shape (n_entries,), int32
-        Levels.
-    weights : Tensor of shape (n_entries,), float32
-        Their weights.
-    """
-
+    # (B * T + 1,), int64: step ``i`` has the entries ``offsets[i]:offsets[i + 1]``;
+    # padding has none.
     offsets: Tensor
-    levels: Tensor
-    weights: Tensor
+    levels: Tensor  # (n_entries,), int32
+    weights: Tensor  # (n_entries,), float32
 
     @classmethod
     def of(cls, counts: csr_matrix, is_step: np.ndarray) -> Self:
@@ -166,38 +139,27 @@ class HistoryBatch(TensorFields):
     Rows that see the same first steps share a sequence. Rows stand in C chunks of R
     slots; the rows of a chunk end in the same block of events. Without blocks, a chunk
     has all rows of a sequence, so that C is B; see the module for a drawing.
-
-    Parameters
-    ----------
-    values : Tensor of shape (B, T, F), float32
-        Channels of B sequences, padded with zeros at the end.
-    codes : Tensor of shape (B, T, C), int64
-        Codes, padded with 0; without fields (C is 0) if steps are moments.
-    lengths : Tensor of shape (B,), int64
-        Number of steps of each sequence.
-    visible : Tensor of shape (C, R), int64
-        Number of events of its sequence that each row sees; 0 in empty slots.
-    ages : Tensor of shape (C, R, K), float32
-        Time from each event of the block to the row's cutoff, in typical interarrival
-        times; infinite for events that the row does not see.
-    place : Tensor of shape (n,), int64
-        Slot of each row of the batch in the flattened ``(C * R)``.
-    adjoin : bool
-        Whether the rows of each sequence adjoin, in the order of their slots.
-    blocks : Blocks or None, default=None
-        The blocks. None: each sequence is one block, and K is T.
-    levels : list of SparseRows or None, default=None
-        If steps are moments, the levels of each of the C fields.
     """
 
+    # (B, T, F), float32: channels of B sequences, padded with zeros at the end.
     values: Tensor
+    # (B, T, C), int64: codes, padded with 0; without fields (C is 0) if steps are
+    # moments.
     codes: Tensor
-    lengths: Tensor
+    lengths: Tensor  # (B,), int64: number of steps of each sequence
+    # (C, R), int64: number of events of its sequence that each row sees; 0 in empty
+    # slots.
     visible: Tensor
+    # (C, R, K), float32: time from each event of the block to the row's cutoff, in
+    # typical interarrival times; infinite for events that the row does not see.
     ages: Tensor
+    # (n,), int64: slot of each row of the batch in the flattened ``(C * R)``.
     place: Tensor
+    # Whether the rows of each sequence adjoin, in the order of their slots.
     adjoin: bool = field(default=True, metadata=OF_ALL_ROWS)
+    # The blocks. None: each sequence is one block, and K is T.
     blocks: Blocks | None = None
+    # If steps are moments, the levels of each of the C fields.
     levels: list[SparseRows] | None = None
 
     @property
@@ -214,6 +176,11 @@ class HistoryBatch(TensorFields):
     def seen_in_block(self) -> Tensor:
         """Return the number of events of its block that each row sees, (C, R)."""
         return self.visible if self.blocks is None else self.blocks.seen
+
+    def sees(self) -> Tensor:
+        """Return whether each row sees each event of its block, (C, R, K), bool."""
+        step = torch.arange(self.block_length, device=self.visible.device)
+        return step < self.seen_in_block()[:, :, None]
 
     def take_rows(self, numbers: Tensor) -> Tensor:
         """Return numbers of the rows, (n, D), from those of all slots, (C * R, D)."""

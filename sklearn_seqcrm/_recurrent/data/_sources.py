@@ -83,21 +83,11 @@ _WIDTH = 16  # numbers of an event that are processed at a time, see `groups`
 
 
 class MomentChannels(NamedTuple):
-    """Positions among the channels of an event, by which moments are joined.
+    """Positions among the channels of an event, by which moments are joined."""
 
-    Parameters
-    ----------
-    n_decayed : int
-        Number of facts, the first channels.
-    times : int
-        First channel of the times.
-    n_channels : int
-        Number of channels of an event.
-    """
-
-    n_decayed: int
-    times: int
-    n_channels: int
+    n_decayed: int  # number of facts, the first channels
+    times: int  # first channel of the times
+    n_channels: int  # of an event
 
     @classmethod
     def of(cls, layout: Layout) -> Self:
@@ -111,28 +101,20 @@ class MomentChannels(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Steps of a log, and those that each row sees.
+    """Steps of a log, and those that each row sees."""
 
-    Parameters
-    ----------
-    begin, end : ndarray of shape (n_steps,), int64
-        Step ``i`` has the events ``begin[i]:end[i]``: whole moments in the order of the
-        log, then parts of moments.
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the whole moments ``start[i]:stop[i]``, but for these two:
-    head, tail : ndarray of shape (n,), int64
-        Part that replaces the first and the last step of a row; -1 for none.
-    n_moments : int
-        Number of whole moments.
-    """
-
+    # (n_steps,), int64: step ``i`` has the events ``begin[i]:end[i]``: whole moments in
+    # the order of the log, then parts of moments.
     begin: np.ndarray
     end: np.ndarray
+    # (n,), int64: row ``i`` sees the whole moments ``start[i]:stop[i]``, except where
+    # its head or tail replaces one.
     start: np.ndarray
     stop: np.ndarray
+    # (n,), int64: part that replaces the first and the last step of a row; -1 for none.
     head: np.ndarray
     tail: np.ndarray
-    n_moments: int
+    n_moments: int  # whole ones
 
     @classmethod
     def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
@@ -313,31 +295,15 @@ class StepLevels:
 
 @dataclass(frozen=True)
 class HistorySpec:
-    """Sizes of the inputs from one history column.
+    """Sizes of the inputs from one history column."""
 
-    Parameters
-    ----------
-    n_channels : int
-        Number of float channels of a step, F.
-    n_levels : tuple of int
-        Number of codes of each of the C coded fields.
-    half_lives : tuple of float
-        Half-lives of the decayed poolings, in typical interarrival times.
-    digest : str, default=""
-        Digest of the encoder; empty for tensors without one.
-    of_events : str, default=""
-        Digest of the encoder of single events, without row features.
-    moments : MomentChannels or None, default=None
-        Positions of the channels of events, if steps are moments.
-    n_row_features : int, default=0
-        Number of row features.
-    """
-
-    n_channels: int
-    n_levels: tuple[int, ...]
+    n_channels: int  # float channels of a step, F
+    n_levels: tuple[int, ...]  # codes of each of the C coded fields
+    # Half-lives of the decayed poolings, in typical interarrival times.
     half_lives: tuple[float, ...]
-    digest: str = ""
-    of_events: str = ""
+    digest: str = ""  # digest of the encoder; empty for tensors without one
+    of_events: str = ""  # digest of the encoder of single events, without row features
+    # Positions of the channels of events, if steps are moments.
     moments: MomentChannels | None = None
     n_row_features: int = 0
 
@@ -361,40 +327,22 @@ class HistorySource(IndexedFields):
     """The steps of one history column, and the rows that view them.
 
     A step is an encoded event or, with `levels`, a moment.
-
-    Parameters
-    ----------
-    channels : ndarray of shape (n_steps, F), float32
-        Float channels of the steps.
-    codes : ndarray of shape (n_events, C), int32
-        Codes of the events.
-    times : ndarray of shape (n_steps,)
-        Times of the steps.
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the steps ``start[i]:stop[i]``.
-    cutoff : ndarray of shape (n,)
-        Cutoffs, on the axis of `times`.
-    time_unit : float, default=1.0
-        Typical interarrival time, on that axis.
-    interarrival_channel : int or None, default=None
-        Channel of the time since the previous step, which is set to 0 for the first
-        step that a row sees: a lookback hides the previous one.
-    levels : StepLevels or None, default=None
-        Levels of moments. None: each event is a step, and `codes` has its codes.
-    views : RowViews or None, default=None
-        Parts of moments that rows see.
     """
 
-    channels: np.ndarray = field(metadata=OF_ALL_ROWS)
-    codes: np.ndarray = field(metadata=OF_ALL_ROWS)
-    times: np.ndarray = field(metadata=OF_ALL_ROWS)
-    start: np.ndarray
+    channels: np.ndarray = field(metadata=OF_ALL_ROWS)  # (n_steps, F), float32
+    codes: np.ndarray = field(metadata=OF_ALL_ROWS)  # (n_events, C), int32
+    times: np.ndarray = field(metadata=OF_ALL_ROWS)  # (n_steps,)
+    start: np.ndarray  # (n,), int64: row ``i`` sees the steps ``start[i]:stop[i]``
     stop: np.ndarray
-    cutoff: np.ndarray
+    cutoff: np.ndarray  # (n,): on the axis of `times`
+    # Typical interarrival time, on that axis.
     time_unit: float = field(default=1.0, metadata=OF_ALL_ROWS)
+    # Channel of the time since the previous step, which is set to 0 for the first step
+    # that a row sees: a lookback hides the previous one.
     interarrival_channel: int | None = field(default=None, metadata=OF_ALL_ROWS)
+    # Levels of moments. None: each event is a step, and `codes` has its codes.
     levels: StepLevels | None = field(default=None, metadata=OF_ALL_ROWS)
-    views: RowViews | None = None
+    views: RowViews | None = None  # parts of moments that rows see
 
     @property
     def lengths(self) -> np.ndarray:
@@ -449,28 +397,18 @@ class HistorySource(IndexedFields):
 
 @dataclass(frozen=True)
 class RowViews(IndexedFields):
-    """Parts of moments that rows see, beside their range of steps.
+    """Parts of moments that rows see, beside their range of steps."""
 
-    Parameters
-    ----------
-    head, tail : ndarray of shape (n,), int64
-        Step, a part of a moment, that replaces the first and the last one of a row; -1
-        for none.
-    sequence : ndarray of shape (n,), int64
-        Number of the sequence that the row shares with others.
-    events : HistorySource
-        The events, and the rows' views of them.
-    begin : ndarray of shape (n_moments,), int64
-        First event of each whole moment.
-    places : MomentChannels
-        Positions of the channels of events.
-    """
-
+    # (n,), int64: step, a part of a moment, that replaces the first and the last one of
+    # a row; -1 for none.
     head: np.ndarray
     tail: np.ndarray
+    # (n,), int64: number of the sequence that the row shares with others.
     sequence: np.ndarray
-    events: HistorySource
+    events: HistorySource  # the events, and the rows' views of them
+    # (n_moments,), int64: first event of each whole moment.
     begin: np.ndarray = field(metadata=OF_ALL_ROWS)
+    # Positions of the channels of events.
     places: MomentChannels = field(metadata=OF_ALL_ROWS)
 
 

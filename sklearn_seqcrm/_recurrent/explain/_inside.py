@@ -42,12 +42,8 @@ class Explained(Protocol):
     def __call__(self, outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Return the quantity, shape (n,).
 
-        Parameters
-        ----------
-        outputs : sequence of ndarray of shape (n, n_outputs), float64
-            Outputs of each network.
-        rows : ndarray of shape (n,), int64
-            Numbers of the rows that have these outputs.
+        `outputs` are those of each network, (n, n_outputs), float64, and `rows` (n,),
+        int64, the numbers of the rows that have them.
         """
 
 
@@ -125,27 +121,12 @@ def as_float64(numbers: Tensor) -> np.ndarray:
 
 
 def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.ndarray]:
-    """Return the gates of a layer, and the resulting states.
+    """Return the gates of a layer of history column `i`, and the resulting states.
 
-    Parameters
-    ----------
-    net : HistoryNet
-        Trained net of gated cells.
-    data : RowData
-        Rows.
-    i : int
-        Index of the history column.
-    layer : int
-        Index of the layer; of a bidirectional layer, the forward direction is taken.
+    By the name of the gate, and ``"cell_state"`` (of an LSTM) and ``"hidden_state"``:
+    arrays (n_visible, H), float64, for the events that each row sees, row by row. Of a
+    bidirectional layer, the forward direction is taken.
 
-    Returns
-    -------
-    dict of str to ndarray of shape (n_visible, H), float64
-        By the name of the gate, and ``"cell_state"`` (of an LSTM) and
-        ``"hidden_state"``, for the events that each row sees, row by row.
-
-    Notes
-    -----
     With the gates i, f, g and o of an LSTM, and r, z and n of a GRU::
 
         LSTM    c[t] = f * c[t - 1] + i * g
@@ -199,21 +180,9 @@ def gradient_norms(
 ) -> np.ndarray:
     """Return the gradient norm of the quantity over the state after each event.
 
-    Parameters
-    ----------
-    net : HistoryNet
-        Trained net that is not bidirectional.
-    data : RowData
-        Rows.
-    i : int
-        Index of the history column.
-    explained : callable
-        Quantity as a function of the outputs of this one network.
-
-    Returns
-    -------
-    ndarray of shape (n_visible,), float64
-        For the events that each row sees, row by row.
+    For a net that is not bidirectional, whose own outputs `explained` takes, and
+    history column `i`: shape (n_visible,), float64, for the events that each row sees,
+    row by row.
     """
     source = data.sources[i]
     found = np.zeros(n_visible(source))
@@ -249,22 +218,11 @@ class _PerturbedReader(nn.Module):
 
     Poolings and the next event see the perturbed state, so that the gradient over the
     perturbation is the gradient over the state.
-
-    Parameters
-    ----------
-    reader : HistoryReader
-        Reader to wrap.
-
-    Attributes
-    ----------
-    perturbations : list of Tensor of shape (B, H)
-        Perturbations of the last batch, for each step, layer and tensor of its state.
-    n_steps : int
-        Number of steps of that batch.
     """
 
+    # Of the last batch, (B, H) for each step, layer and tensor of its state.
     perturbations: list[Tensor]
-    n_steps: int
+    n_steps: int  # of that batch
 
     def __init__(self, reader: HistoryReader) -> None:
         super().__init__()

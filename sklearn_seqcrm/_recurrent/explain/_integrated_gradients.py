@@ -40,23 +40,16 @@ from sklearn_seqcrm._recurrent.training import HistoryNet
 
 
 class PathAttributions(NamedTuple):
-    """Attributions to all inputs of n rows.
+    """Attributions to all inputs of n rows."""
 
-    Parameters
-    ----------
-    events : list of ndarray of shape (n_visible, F + C), float64
-        For each history column, attributions to the channels and codes of the events
-        that each row sees, row by row.
-    output, baseline : ndarray of shape (n,), float64
-        Explained quantity at the rows and at the start of the path.
-    beside : dict of str to ndarray of n rows, float64
-        Attributions to inputs beside the histories, by the field of `RowData` that
-        holds them and in its shape: ``"static"``, ``"sums"``, ``"offset"``.
-    """
-
+    # (n_visible, F + C), float64, for each history column: attributions to the channels
+    # and codes of the events that each row sees, row by row.
     events: list[np.ndarray]
+    # (n,), float64: explained quantity at the rows and at the start of the path.
     output: np.ndarray
     baseline: np.ndarray
+    # Attributions to inputs beside the histories, by the field of `RowData` that holds
+    # them and in its shape: ``"static"``, ``"sums"``, ``"offset"``.
     beside: dict[str, np.ndarray]
 
     @property
@@ -69,23 +62,15 @@ class PathAttributions(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Baselines of paths, if they are not 0.
+    """Baselines of paths, if they are not 0."""
 
-    Parameters
-    ----------
-    moved : list of ndarray of shape (F + C,), bool
-        For each history column: which channels and codes vary along the path. All
-        other inputs keep their values.
-    n_drawn : int, default=0
-        Number of baselines per event, drawn from the events that rows see; attributions
-        are their mean. 0: one baseline of zeros.
-    seed : int, default=0
-        Seed of the draws.
-    """
-
+    # (F + C,), bool, for each history column: which channels and codes vary along the
+    # path. All other inputs keep their values.
     moved: list[np.ndarray]
+    # Number of baselines per event, drawn from the events that rows see; attributions
+    # are their mean. 0: one baseline of zeros.
     n_drawn: int = 0
-    seed: int = 0
+    seed: int = 0  # of the draws
 
 
 def integrated_gradients(
@@ -97,25 +82,11 @@ def integrated_gradients(
 ) -> PathAttributions:
     """Integrate gradients from the baseline to the inputs of each row.
 
-    Parameters
-    ----------
-    nets : sequence of HistoryNet
-        Trained nets of an ensemble. The explained quantity depends on all of them, and
-        the attribution of an event adds up its effects through each net.
-    data : RowData
-        Rows.
-    explained : callable
-        Quantity as a function of the outputs, such as log odds.
-    n_steps : int
-        Number of points of the Gauss-Legendre quadrature.
-    start : Start or None, default=None
-        Baselines; None: zeros for all inputs.
-
-    Returns
-    -------
-    PathAttributions
-        For each row they sum to ``output - baseline``, up to the error of the
-        quadrature.
+    `nets` are those of an ensemble. The explained quantity, such as log odds, depends
+    on all of them, and the attribution of an event adds up its effects through each
+    net. The Gauss-Legendre quadrature has `n_steps` points. Without a `start`, the
+    baselines of all inputs are 0. For each row, attributions sum to
+    ``output - baseline``, up to the error of the quadrature.
     """
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
@@ -154,19 +125,9 @@ def event_blanking(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the fall of the explained quantity if single events are blanked.
 
-    Parameters
-    ----------
-    nets, data, explained : object
-        As in `integrated_gradients`.
-    start : Start
-        Channels and codes that are set to 0, in one event at a time.
-
-    Returns
-    -------
-    events : list of ndarray of shape (n_visible,), float64
-        For each history column, row by row.
-    output : ndarray of shape (n,), float64
-        Explained quantity.
+    The channels and codes that `start` moves are set to 0 in one event at a time.
+    Returns for each history column an array (n_visible,), float64, row by row, and the
+    explained quantity, (n,).
     """
     found = [np.zeros(n_visible(source)) for source in data.sources]
     output = np.zeros(len(data))
@@ -214,18 +175,10 @@ class _MeanSlope(nn.Module):
     point lies is arbitrary: with 50 points, sums of attributions were off by up to .03
     of log odds. If the input runs from `low` to `high` over a stretch, the mean slope
     is ``(f(high) - f(low)) / (high - low)``.
-
-    Parameters
-    ----------
-    function : Module
-        ReLU or Hardtanh: the identity, or a constant beyond a kink.
-
-    Attributes
-    ----------
-    low, high : Tensor or None
-        Inputs at the ends of the stretch; `high` is the latest.
+    `function` is ReLU or Hardtanh: the identity, or a constant beyond a kink.
     """
 
+    # Inputs at the ends of the stretch; `high` is the latest.
     low: Tensor | None = None
     high: Tensor | None = None
 
@@ -276,17 +229,7 @@ def _beside(rows: Any) -> dict[str, Any]:
 
 
 class _Events:
-    """The events of one history column that some rows see, as inputs of networks.
-
-    Parameters
-    ----------
-    source : HistorySource
-        Steps that all rows see.
-    rows : ndarray of shape (B,), int64
-        Numbers of the rows.
-    device : str
-        Device of the tensors.
-    """
+    """The events of one history column that some rows (B,) see, as inputs."""
 
     def __init__(self, source: HistorySource, rows: np.ndarray, device: str) -> None:
         self._source = source.events
@@ -353,18 +296,8 @@ class _Events:
 class _Path:
     """The straight path from baselines to the inputs of some rows.
 
-    Parameters
-    ----------
-    modules : sequence of HistoryNetwork
-        Networks of the ensemble.
-    part : BatchPart
-        Rows.
-    histories : sequence of _Events
-        Their events of each history column.
-    explained : callable
-        Quantity as a function of the outputs of each network.
-    start : Start or None
-        Baselines; None: zeros for all inputs.
+    `histories` has the events of each history column of `part`, and `explained` takes
+    the outputs of each network of the ensemble. Without a `start`, all baselines are 0.
     """
 
     def __init__(

@@ -25,18 +25,10 @@ State: TypeAlias = tuple[Array, ...]
 
 
 class Affine(NamedTuple):
-    """A linear layer of torch with NumPy weights.
+    """A linear layer of torch with NumPy weights."""
 
-    Parameters
-    ----------
-    weight : ndarray of shape (D, K)
-        Weights, transposed as compared to torch.
-    bias : ndarray of shape (K,)
-        Biases.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
+    weight: np.ndarray  # (D, K), transposed as compared to torch
+    bias: np.ndarray  # (K,)
 
     @classmethod
     def of(cls, layer: Any) -> Affine:
@@ -51,29 +43,14 @@ class Affine(NamedTuple):
 class Cell(ABC):
     """A recurrent cell with its weights.
 
-    Parameters
-    ----------
-    weight_ih : array of shape (G * H, D)
-        Weights of the event, for G gates below one another, in torch's order.
-    weight_hh : array of shape (G * H, H)
-        Weights of the hidden state.
-    bias_ih, bias_hh : array of shape (G * H,)
-        Biases, which torch has for both.
-
-    Attributes
-    ----------
-    layer : type
-        Layer of torch that runs the cell over sequences.
-    n_states : int
-        Number of vectors in the state. The first one is the hidden state, which is also
-        the output.
-    gate_names : tuple of str
-        Names of the gates, in torch's order.
+    Those of the event have the shape (G * H, D), for G gates below one another in
+    torch's order, those of the hidden state (G * H, H), and both biases (G * H,).
     """
 
-    layer: type[nn.Module]
+    layer: type[nn.Module]  # layer of torch that runs the cell over sequences
+    # Vectors in the state. The first one is the hidden state, which is also the output.
     n_states = 1
-    gate_names: tuple[str, ...] = ()
+    gate_names: tuple[str, ...] = ()  # in torch's order
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -97,25 +74,16 @@ class Cell(ABC):
     def update(self, state: State, event: Array) -> State:
         """Return the state after an event.
 
-        Parameters
-        ----------
-        state : tuple of n_states arrays of shape (..., H)
-            State before the event, 0 at the beginning.
-        event : array of shape (..., D)
-            The embedded event.
+        `state` has `n_states` arrays (..., H), 0 at the beginning; `event` is the
+        embedded event, (..., D).
         """
 
     @staticmethod
     @abstractmethod
     def advance(state: State, new: Array, old: Array) -> State:
-        """Return the state after an event, given both products.
+        """Return the state after an event, given both products (..., G * H).
 
-        Parameters
-        ----------
-        state : tuple of n_states arrays of shape (..., H)
-            State before the event.
-        new, old : array of shape (..., G * H)
-            ``W_ih x + b_ih`` of the event and ``W_hh h + b_hh`` of the state.
+        They are ``W_ih x + b_ih`` of the event and ``W_hh h + b_hh`` of the state.
         """
 
     def _affine(self, event: Array, hidden: Array) -> Array:

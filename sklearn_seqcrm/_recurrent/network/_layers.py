@@ -18,18 +18,11 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Dropout in about half the time of torch's on a CPU.
 
-    Parameters
-    ----------
-    p : float
-        Share of the numbers that training sets to 0, less than 1.
-
-    Attributes
-    ----------
-    generator : torch.Generator or None
-        Generator of one training, on its device; None afterwards. None draws from
-        torch's global generator, as usual for a module that a user trains by hand.
+    Training sets the share `p`, less than 1, of the numbers to 0.
     """
 
+    # Generator of one training, on its device; None afterwards. None draws from torch's
+    # global generator, as usual for a module that a user trains by hand.
     generator: torch.Generator | None = None
 
     def __init__(self, p: float) -> None:
@@ -197,11 +190,7 @@ def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
     them, and a default device would mix tensors of two devices. These settings are
     thread-local, so that changing them affects no other thread. The default dtype is
     global: it is not changed, and this package creates tensors with an explicit dtype.
-
-    Parameters
-    ----------
-    device : torch.device or str
-        Device of the network.
+    `device` is that of the network.
     """
     device_type = torch.device(device).type
     # Settings are rarely changed, and scoring a row is fast: checks cost less than

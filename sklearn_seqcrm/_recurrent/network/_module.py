@@ -52,13 +52,6 @@ class LinearPart(nn.Module):
 
     It starts as a ridge regression on the training rows. It is then trained together
     with the network, which thereby learns the residuals.
-
-    Parameters
-    ----------
-    n_inputs : int
-        Number of row features, statics and sums.
-    n_outputs : int
-        Number of outputs.
     """
 
     center: Tensor
@@ -108,26 +101,13 @@ def ridge(
     """Fit a ridge regression on standardised inputs.
 
     It minimises, for each target, ``mean((y - mean(y) - w @ z) ** 2) + 0.05 * w @ w``
-    with standardised inputs z. Sums are taken block by block, in float64.
+    with standardised inputs z. Inputs (n, n_inputs), float32, are finite numbers on any
+    scale, and targets have the shape (n,) or (n, k). Sums are taken block by block, in
+    float64; `total` adds up those of several processes.
 
-    Parameters
-    ----------
-    inputs : ndarray of shape (n, n_inputs), float32
-        Finite numbers on any scale.
-    target : ndarray of shape (n,) or (n, k)
-        Targets.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-    total : callable, default=np.asarray
-        Adds up sums over rows, if other processes have further rows.
-
-    Returns
-    -------
-    center, spread : ndarray of shape (n_inputs,), float64
-        Mean and standard deviation of each input. The latter is infinite where it is
-        only rounding error or tiny, so that such an input has no influence.
-    weights : ndarray of shape (n_inputs, k), float64
-        A column w for each target.
+    Returns mean and standard deviation of each input, (n_inputs,), and a column w for
+    each target, (n_inputs, k), float64. A deviation is infinite where it is only
+    rounding error or tiny, so that such an input has no influence.
     """
     share = np.ones(len(target)) if weight is None else weight.astype("float64")
     share = share / total(share.sum())
@@ -165,31 +145,13 @@ _PLACES_TO_MULTIPLY = 1.25
 class HistoryNetwork(nn.Module):
     """Readers of all history columns, a head, and terms added to its outputs.
 
-    Parameters
-    ----------
-    specs : sequence of HistorySpec
-        One for each history column.
-    n_static : int
-        Number of row features and statics, inputs of the head.
-    n_outputs : int
-        Number of outputs.
-    head_sizes : sequence of int
-        Sizes of the hidden layers of the head.
-    dropout : float
-        Share of the outputs that training drops, between layers and in the head.
-    seed : int, default=0
-        Seed of the initial weights, which are the same on any device.
-    offset_outputs : tuple of int, default=()
-        Outputs to which the offset of the row is added, times a slope that is 1 until
-        `set_offset_slope` changes it. Empty: rows have no offset.
-    n_sums : int, default=0
-        Number of sums of the histories, further inputs of the linear part.
-    is_linear : bool, default=False
-        Whether there is a linear part.
-    pieces : Pieces or None, default=None
-        Pieces of statics, further inputs of the first layer of the head.
-    **reader_options
-        Other parameters of `HistoryReader`.
+    `n_static` is the number of row features and statics, and `n_sums` that of sums of
+    the histories, which are inputs of the linear part only; there is one if
+    `is_linear`. The offset of a row is added to the outputs at `offset_outputs`, times
+    a slope that is 1 until `set_offset_slope` changes it; without any, rows have no
+    offset. `pieces` of statics are further inputs of the first layer of the head. The
+    `seed` is that of the initial weights, which are the same on any device. Other
+    options are those of `HistoryReader`.
     """
 
     linear: LinearPart | None
@@ -254,12 +216,8 @@ class HistoryNetwork(nn.Module):
     ) -> Tensor:
         """Return the outputs of some rows, shape (n, n_outputs).
 
-        Parameters
-        ----------
-        batch : BatchPart
-            The rows.
-        steps : sequence of Tensor or None, default=None
-            Embedded events of each history column, in place of the computed ones.
+        `steps` are embedded events of each history column, in place of the computed
+        ones.
         """
         if not self.readers:
             batch = replace(batch, static=self._in_float64_if_possible(batch.static))

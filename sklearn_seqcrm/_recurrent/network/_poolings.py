@@ -42,7 +42,7 @@ from sklearn_seqcrm._recurrent.data import (
     Array,
     HistoryBatch,
     array_namespace,
-    at_least,
+    at_least_one,
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import float32_tensor, new_linear
@@ -54,52 +54,33 @@ LOWEST = float(np.finfo("float32").min)
 
 
 class Weights(NamedTuple):
-    """Weights of P vectors, before they are divided by their sums.
+    """Weights of P vectors, before they are divided by their sums."""
 
-    Parameters
-    ----------
-    rows : Tensor of shape (C, R, P, K)
-        Weights of the K events of a block, for each row that ends in it.
-    carried : Tensor of shape (C, R, P) or None
-        Weight of the state before the block, for each row. None if each sequence is one
-        block; so are the next two.
-    ends : Tensor of shape (B, N, P, K) or None
-        Weights of the events of each of N blocks, at the end of the block.
-    kept : Tensor of shape (B, N, P) or None
-        Weight of the state before a block, at the end of the block.
-    """
-
+    # (C, R, P, K): weights of the K events of a block, for each row that ends in it.
     rows: Tensor
+    # (C, R, P): weight of the state before the block, for each row. None if each
+    # sequence is one block; so are the next two.
     carried: Any = None
+    # (B, N, P, K): weights of the events of each of N blocks, at the end of the block.
     ends: Any = None
+    # (B, N, P): weight of the state before a block, at the end of the block.
     kept: Any = None
 
 
 class Pooling(nn.Module):
-    """A pooling in a batch.
+    """A pooling in a batch."""
 
-    Attributes
-    ----------
-    n_vectors : int
-        Number of vectors, each of the size of an output, that it returns for a row.
-    place : int
-        Poolings with a smaller place come first in the vector of a row. Weighted
-        poolings stand together, as one product of matrices makes all of them.
-    """
-
+    # Number of vectors, each of the size of an output, that it returns for a row.
     n_vectors = 1
+    # Poolings with a smaller place come first in the vector of a row. Weighted poolings
+    # stand together, as one product of matrices makes all of them.
     place = 2
 
 
 class EventPooling(Pooling, ABC):
-    """A pooling that can also be updated event by event.
+    """A pooling that can also be updated event by event."""
 
-    Attributes
-    ----------
-    adds_up : bool
-        Whether its vectors are sums over all events, which grow with their number.
-    """
-
+    # Whether its vectors are sums over all events, which grow with their number.
     adds_up = False
 
     def to_numpy(self) -> Self:
@@ -115,43 +96,25 @@ class EventPooling(Pooling, ABC):
     def start(self, size: int) -> State:
         """Return the state of one history before its first event.
 
-        Parameters
-        ----------
-        size : int
-            Size of an output, H.
-
-        Returns
-        -------
-        tuple of ndarray
-            Vectors (P, H), then any arrays of numbers (P,); empty without a state.
+        For outputs of a size H: vectors (P, H), then any arrays of numbers (P,). Empty
+        without a state.
         """
 
     @abstractmethod
     def update(self, state: State, output: Array, interarrival: Array) -> State:
         """Return the state after one more event.
 
-        Parameters
-        ----------
-        state : tuple of arrays of shape (..., P, H) and (..., P)
-            State before the event.
-        output : array of shape (..., H)
-            Output of the reader for the event.
-        interarrival : array of shape (...,)
-            Interarrival time in typical ones; any finite number for a first event.
+        `output` (..., H) is that of the reader for the event. `interarrival` (...,) is
+        in typical interarrival times; any finite number for a first event.
         """
 
     @abstractmethod
     def read(self, state: State, output: Array, age: Array) -> Array:
         """Return the vectors of a row, (..., P, H); 0 before the first event.
 
-        Parameters
-        ----------
-        state : tuple of arrays
-            State after the last event that the row sees.
-        output : array of shape (..., H)
-            Output of the reader for that event; 0 before the first.
-        age : array of shape (...,)
-            Time since then, in typical interarrival times.
+        `output` (..., H) is that of the reader for the last event that the row sees, 0
+        before the first. `age` (...,) is the time since then, in typical interarrival
+        times.
         """
 
 
@@ -167,12 +130,7 @@ class WeightedPooling(EventPooling):
     def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
         """Return the weights of the rows of a batch.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (B, N * K, H)
-            Outputs of the reader, padded to whole blocks.
-        batch : HistoryBatch
-            The batch.
+        `outputs` (B, N * K, H) are those of the reader, padded to whole blocks.
         """
 
     def start(self, size: int) -> State:
@@ -185,7 +143,7 @@ class WeightedPooling(EventPooling):
 
     def read(self, state: State, output: Array, age: Array) -> Array:
         sums, weight = state[:2]
-        return sums * (1 / at_least(weight, 1))[..., None]
+        return sums * (1 / at_least_one(weight))[..., None]
 
 
 class Last(WeightedPooling):
@@ -225,9 +183,7 @@ class Mean(WeightedPooling):
     adds_up = True
 
     def weigh(self, outputs: Tensor, batch: HistoryBatch) -> Weights:
-        step = torch.arange(batch.block_length, device=outputs.device)
-        seen = step < batch.seen_in_block()[:, :, None]  # (C, R, K)
-        rows = seen.to(outputs)[:, :, None]  # (C, R, 1, K)
+        rows = batch.sees().to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
         shape = (*batch.blocks.durations.shape, 1)
@@ -243,12 +199,8 @@ class Decay(WeightedPooling):
     """Means whose weights halve with age, one for each half-life.
 
     The sum of the weights is divided out only where it is more than 1, so that after a
-    long time without events the mean fades to 0 instead of staying constant.
-
-    Parameters
-    ----------
-    half_lives : sequence of float
-        Half-lives, in typical interarrival times.
+    long time without events the mean fades to 0 instead of staying constant. Half-lives
+    are in typical interarrival times.
     """
 
     def __init__(self, half_lives: Sequence[float]) -> None:
@@ -299,13 +251,6 @@ class Attention(WeightedPooling):
     Scores are relative to the largest one so far, as a stable softmax computes them.
     Where a new event has a larger score, the sums so far are scaled down: the online
     softmax of Milakov and Gimelshein (2018, arXiv:1805.02867).
-
-    Parameters
-    ----------
-    size : int
-        Size of an output.
-    generator : torch.Generator
-        Generator of the initial weights.
     """
 
     adds_up = True
@@ -318,14 +263,12 @@ class Attention(WeightedPooling):
         scores = self.score(outputs).squeeze(2)  # (B, N * K)
         # The result does not depend on what scores are relative to: no gradient there.
         largest = scores.detach().cummax(dim=1).values  # (B, N * K)
-        length, n_seen = batch.block_length, batch.seen_in_block()
-        blocks, step = batch.blocks, torch.arange(length, device=outputs.device)
+        length, blocks = batch.block_length, batch.blocks
         by_block = scores.view(-1, length)  # (B * N, K)
         top = at_last_event(largest[:, :, None], batch).squeeze(2)  # (C, R)
         chosen = by_block if blocks is None else by_block[blocks.block]  # (C, K)
         relative = chosen[:, None] - top[:, :, None]  # (C, R, K)
-        hidden = step >= n_seen[:, :, None]
-        rows = relative.masked_fill(hidden, -torch.inf).exp()[:, :, None]
+        rows = relative.masked_fill(~batch.sees(), -torch.inf).exp()[:, :, None]
         if blocks is None:
             return Weights(rows)
         shape = blocks.durations.shape  # (B, N)
@@ -480,17 +423,9 @@ def carry_over(kept: Tensor, added: Tensor) -> Tensor:
     products of `kept` times `added`, for 32 blocks at once and then for blocks of
     blocks, so that memory grows with N and not with its square.
 
-    Parameters
-    ----------
-    kept : Tensor of shape (B, P, N)
-        Factor of the state over each block, at most 1. It gets no gradient.
-    added : Tensor of shape (B, P, N, H)
-        What each block adds.
-
-    Returns
-    -------
-    Tensor of shape (B, P, N, H)
-        State before each block; 0 before the first.
+    `kept` (B, P, N) is the factor of the state over each block, at most 1, without a
+    gradient; `added` (B, P, N, H) is what each block adds. Returns the state before
+    each block, (B, P, N, H); 0 before the first.
     """
     n_blocks = kept.shape[2]
     if n_blocks <= _BLOCKS_AT_ONCE:

@@ -1,24 +1,11 @@
 """Vectors of one history column in three steps: embed events, run the cells, pool.
 
-How rows lie in a batch (`HistoryBatch` has the tensors). Rows that start at the same
-event share one padded *sequence*, of which each row sees the first events::
+`data._rows` draws how rows lie in a batch. A row that sees whole blocks only ends in
+the next one, of which it sees nothing; therefore an empty block may follow the last
+event. Without blocks each sequence is its own chunk: C = B and K = T.
 
-    sequence 0   e0 e1 e2 e3 e4 e5 e6 e7     row a sees 3 events, row b 7, row c 8
-    sequence 1   e0 e1 e2 .  .  .  .  .      row d sees 3 events; dots are padding
-
-Long sequences are cut into *blocks* of K events (here 4), and rows that end in the same
-block stand in a *chunk* with R *slots*, so that a row weighs the K events of its block
-and not all of its sequence. A row that sees whole blocks only ends in the next one, of
-which it sees nothing; therefore an empty block may follow the last event::
-
-    blocks       | e0 e1 e2 e3 | e4 e5 e6 e7 |  .  .  .  . |     N = 3 blocks
-    chunk 0      | slots: a    |             |             |     R = 1 slot
-    chunk 1      |             | slots: b    |             |
-    chunk 2      |             |             | slots: c    |     sees 0 events of it
-
-Without blocks each sequence is its own chunk: C = B and K = T. Shapes are written with
-B sequences, T steps, N blocks of K events, C chunks with R slots, and H for the size of
-an output.
+Shapes are written with B sequences, T steps, N blocks of K events, C chunks with R
+slots, and H for the size of an output.
 """
 
 from __future__ import annotations
@@ -62,30 +49,21 @@ class RecurrentState(NamedTuple):
     """State of the cells and poolings of a reader, for any number of histories.
 
     Its size does not depend on the number of events. Arrays have the histories as
-    leading axes; without any they are those of one history.
-
-    Parameters
-    ----------
-    cells : tuple of tuple of arrays of shape (..., H)
-        For each layer, the vectors of its cell, the hidden state first.
-    poolings : tuple of tuple of arrays, default=()
-        For each pooling, its vectors (..., P, H), then its numbers (..., P), if it has
-        a state.
-    moment : tuple of one array of shape (..., K), default=()
-        If steps are moments, the sums over the events of a moment that may go on, see
-        `OpenMoment`. Cells and poolings are those before this moment.
-
-    Notes
-    -----
-    A packed state has two arrays, for storage::
+    leading axes; without any they are those of one history. A packed state has two
+    arrays, for storage::
 
         vectors (..., V, H)   layer 0: hidden [, memory] | layer 1 ... | pooling 0 | ...
         numbers (..., W)      pooling 0: sums of weights [, largest score] | ...
                               [| moment]
     """
 
+    # For each layer, the vectors of its cell (..., H), the hidden state first.
     cells: tuple[State, ...]
+    # For each pooling, its vectors (..., P, H), then its numbers (..., P), if it has a
+    # state.
     poolings: tuple[State, ...] = ()
+    # If steps are moments, one array (..., K): the sums over the events of a moment
+    # that may go on, see `OpenMoment`. Cells and poolings are those before it.
     moment: State = ()
 
     @property
@@ -186,26 +164,9 @@ class HistoryReader(nn.Module):
     The parameters from `cell` to `category_dropout` have the meaning that they have in
     `LSTMClassifier`, with `pooling` as a sequence of names. A bidirectional reader
     needs one row per sequence; the precision is float32 where the device lacks
-    bfloat16.
-
-    Parameters
-    ----------
-    spec : HistorySpec
-        Channels, codes and half-lives of the column.
-    generator : torch.Generator or None, default=None
-        Generator of the initial weights, on the CPU; None is seeded with 0.
-    short_vectors : bool, default=False
-        Whether the vectors of fields of more than 16 codes start as short as those of
-        a thousand.
-
-    Attributes
-    ----------
-    output_size : int
-        Length of the pooled vector of a row.
-    moments : MomentChannels or None
-        Positions of the channels of events, if steps are moments.
-    event_size : int
-        Length of an embedded event: its channels, and the vectors of its codes.
+    bfloat16. Without a `generator` on the CPU, initial weights are drawn with the seed
+    0. `short_vectors`: the vectors of fields of more than 16 codes start as short as
+    those of a thousand.
     """
 
     def __init__(
@@ -228,7 +189,7 @@ class HistoryReader(nn.Module):
         self.cell = CELLS[cell]
         # torch takes no integers of NumPy, as a search over np.arange passes them.
         self.hidden_size = hidden_size = int(hidden_size)
-        self.moments = spec.moments
+        self.moments = spec.moments  # None if each event is a step
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.embeddings = nn.ModuleList(
@@ -243,6 +204,7 @@ class HistoryReader(nn.Module):
         )
         size_of_vectors = sum(one.embedding_dim for one in self.embeddings)
         size = spec.n_channels + size_of_vectors
+        # Length of an embedded event: its channels, and the vectors of its codes.
         self.event_size = (spec.moments or spec).n_channels + size_of_vectors
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
@@ -257,6 +219,7 @@ class HistoryReader(nn.Module):
         self.poolings = make_poolings(
             pooling, spec.half_lives, size, bidirectional, generator
         )
+        # Length of the pooled vector of a row.
         self.output_size = size * sum(one.n_vectors for one in self.poolings.values())
 
     def forward(self, batch: HistoryBatch) -> Tensor:
@@ -315,31 +278,14 @@ class HistoryReader(nn.Module):
     ) -> tuple[Tensor, RecurrentState]:
         """Run the recurrent layers over embedded events.
 
-        Parameters
-        ----------
-        steps : Tensor of shape (B, T, D)
-            Embedded events, padded after their ends.
-        lengths : Tensor of shape (B,), int64
-            Number of events of each sequence, for the backward direction.
-        state : RecurrentState or None, default=None
-            State after the events before, as an earlier call returned it. None: there
-            are none.
-        layers : list or None, default=None
-            Is extended by the inputs (B, T, D) and the outputs (B, T, H') of each
-            layer, if given.
+        `steps` (B, T, D) are padded after their ends, and `lengths` (B,) are for the
+        backward direction. `state`, as an earlier call returned it, is that after the
+        events before; a bidirectional reader raises a ValueError for it. `layers`, if
+        given, is extended by the inputs (B, T, D) and outputs (B, T, H') of each layer.
 
-        Returns
-        -------
-        outputs : Tensor of shape (B, T, H'), float32
-            Outputs of the last layer; H' is 2 H with two directions.
-        state : RecurrentState
-            State of the forward direction of each layer after the last step, padding
-            included. It has no poolings.
-
-        Raises
-        ------
-        ValueError
-            If a bidirectional reader is given a state.
+        Returns outputs of the last layer, (B, T, H'), float32, where H' is 2 H with two
+        directions, and the state of the forward direction after the last step, padding
+        included, without poolings.
         """
         if state is not None and len(self.layers[0]) == 2:
             raise ValueError(

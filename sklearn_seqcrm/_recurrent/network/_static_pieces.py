@@ -39,23 +39,15 @@ _LEAST_WIDTH = float(np.sqrt(np.finfo("float32").tiny))
 
 
 class Pieces(NamedTuple):
-    """P pieces of statics, each the stretch between two neighbouring quantiles.
+    """P pieces of statics, each the stretch between two neighbouring quantiles."""
 
-    Parameters
-    ----------
-    column : ndarray of shape (P,), int64
-        Position of the static among row features and statics.
-    low, width : ndarray of shape (P,), float64
-        Where the piece begins, and its length, positive.
-    center, spread : ndarray of shape (P,), float64
-        Mean of the share of the piece that lies below a value, and twice its standard
-        deviation, which is at least 0.1.
-    """
-
+    # (P,), int64: position of the static among row features and statics.
     column: np.ndarray
-    low: np.ndarray
-    width: np.ndarray
+    low: np.ndarray  # (P,), float64: where the piece begins
+    width: np.ndarray  # (P,), float64: its length, positive
+    # (P,), float64: mean of the share of the piece that lies below a value.
     center: np.ndarray
+    # (P,), float64: twice the standard deviation of the share, which is at least 0.1.
     spread: np.ndarray
 
     @classmethod
@@ -68,17 +60,9 @@ class Pieces(NamedTuple):
         """Cut each static that has more than two values at its quantiles.
 
         A value counts once per customer: an age in ten rows of a customer is one
-        observation, and ten prices are ten.
-
-        Parameters
-        ----------
-        columns : iterable of (int, ndarray of shape (n,))
-            Positions and values of statics in training rows.
-        customers : ndarray of shape (n,), int64
-            Number of the customer of each row.
-        n_pieces : int
-            Largest number of pieces of a static; each has 100 observations or more on
-            average. Equal quantiles make fewer.
+        observation, and ten prices are ten. `columns` are positions and values (n,) of
+        statics in training rows of `customers` (n,). A static has at most `n_pieces`,
+        of 100 observations or more on average; equal quantiles make fewer.
         """
         found: list[tuple[float, ...]] = []
         for column, of_rows in columns:
@@ -112,13 +96,6 @@ class StaticPieces(nn.Module):
     """Weighted sums of pieces, added to the first layer of the head.
 
     Its weights start at 0: a network starts as it would without pieces.
-
-    Parameters
-    ----------
-    pieces : Pieces
-        The P pieces.
-    n_outputs : int
-        Size of the first layer.
     """
 
     column: Tensor

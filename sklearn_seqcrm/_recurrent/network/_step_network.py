@@ -17,7 +17,7 @@ from sklearn_seqcrm._recurrent.data import (
     Array,
     MomentChannels,
     array_namespace,
-    at_least,
+    at_least_one,
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
@@ -44,27 +44,16 @@ class OpenMoment(NamedTuple):
     In a state they are one array (..., K)::
 
         | count | time | channels of times | sums of the other channels | of vectors |
-
-    Parameters
-    ----------
-    count : array of shape (..., 1)
-        Number of events; 0 before the first moment.
-    interarrival : array of shape (..., 1)
-        Time from the last event of the moment before to the last one of this moment, in
-        typical interarrival times.
-    times : array of shape (..., F - t)
-        Channels of the times of its first event; t is their first position.
-    channels : array of shape (..., t)
-        Sums of the channels before.
-    vectors : array of shape (..., E)
-        Sums of the vectors of levels, field by field.
     """
 
-    count: Array
+    count: Array  # (..., 1): number of events; 0 before the first moment
+    # (..., 1): time from the last event of the moment before to the last one of this
+    # moment, in typical interarrival times.
     interarrival: Array
+    # (..., F - t): channels of the times of its first event; t is their first position.
     times: Array
-    channels: Array
-    vectors: Array
+    channels: Array  # (..., t): sums of the channels before
+    vectors: Array  # (..., E): sums of the vectors of levels, field by field
 
     @staticmethod
     def size(reader: HistoryReader) -> int:
@@ -117,7 +106,7 @@ class OpenMoment(NamedTuple):
         For a moment without events it is finite.
         """
         xp = array_namespace(self.count)
-        n = at_least(self.count, 1)  # (..., 1)
+        n = at_least_one(self.count)  # (..., 1)
         per_root = 1 / xp.sqrt(n)
         return xp.concatenate(
             [
@@ -134,22 +123,9 @@ class OpenMoment(NamedTuple):
 class StepReader:
     """Recurrent layers and poolings, updated by one event of each history at a time.
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A trained reader with one direction.
-    constant : callable, default=numpy.asarray
-        Converts the embeddings to arrays that codes can index.
-
-    Attributes
-    ----------
-    start : RecurrentState
-        State of one history before its first event.
-
-    Raises
-    ------
-    TypeError
-        If a pooling has no state.
+    The reader has one direction, and poolings with a state (else TypeError). `constant`
+    converts the embeddings to arrays that codes can index. `start` is the state of one
+    history before its first event.
     """
 
     def __init__(
@@ -182,18 +158,9 @@ class StepReader:
     ) -> RecurrentState:
         """Return the state after one more event of each history.
 
-        Parameters
-        ----------
-        state : RecurrentState
-            State before the event.
-        values : array of shape (..., F), float32
-            Channels.
-        codes : array of shape (..., C)
-            Codes.
-        interarrival : array of shape (...,), float32
-            Interarrival time in typical ones; any finite number for a first event.
-        is_new : array of shape (...,), bool, or bool, default=True
-            Whether the event begins a moment. A bool avoids work for a single history.
+        With channels `values` (..., F), `codes` (..., C), and the `interarrival` time
+        (...,) in typical ones, any finite number for a first event. `is_new`, (...,),
+        is whether the event begins a moment; a bool avoids work for a single history.
         """
         embedded = [
             vectors[codes[..., i]] for i, vectors in enumerate(self._embeddings)
@@ -215,12 +182,8 @@ class StepReader:
     def begin_earlier(self, state: RecurrentState, values: Array) -> RecurrentState:
         """Return the state with the open moment at the time of a late event.
 
-        Parameters
-        ----------
-        state : RecurrentState
-            State after the event, which is earlier than all others of the moment.
-        values : array of shape (..., F), float32
-            Channels of the event.
+        The event, with channels `values` (..., F), has been added to the state, and is
+        earlier than all others of the moment.
         """
         assert self._places is not None
         moment = OpenMoment.unpack(state.moment[0], self._places)
@@ -257,13 +220,9 @@ class StepReader:
     def read(self, state: RecurrentState, age: Array) -> Array:
         """Return the P vectors of all poolings, (..., P, H); 0 before any event.
 
-        Parameters
-        ----------
-        state : RecurrentState
-            State after the last event that each row sees.
-        age : array of shape (...,), float32
-            Time since then in typical interarrival times; any finite number before the
-            first event.
+        `state` is that after the last event that each row sees, and `age` (...,) the
+        time since then in typical interarrival times; any finite number before the
+        first event.
         """
         if self._places is not None:
             state = self._close(state)
@@ -283,22 +242,13 @@ def _choose(condition: Array, chosen: Array, other: Array) -> Array:
 
 
 class _StepPieces(NamedTuple):
-    """Pieces of statics in NumPy; formulas are those of `StaticPieces`.
+    """Pieces of statics in NumPy; formulas are those of `StaticPieces`."""
 
-    Parameters
-    ----------
-    chosen : ndarray of shape (S, P)
-        1 where the column of the static of each piece is, 0 elsewhere.
-    low, width : ndarray of shape (P,)
-        Where each piece begins, and its length.
-    layer : Affine
-        Weights of the shares of the pieces below a value.
-    """
-
+    # (S, P): 1 where the column of the static of each piece is, 0 elsewhere.
     chosen: np.ndarray
-    low: np.ndarray
-    width: np.ndarray
-    layer: Affine
+    low: np.ndarray  # (P,): where each piece begins
+    width: np.ndarray  # (P,): its length
+    layer: Affine  # weights of the shares of the pieces below a value
 
     @classmethod
     def of(cls, pieces: StaticPieces, n_static: int) -> _StepPieces:
@@ -315,13 +265,7 @@ class _StepPieces(NamedTuple):
 
 
 class StepHead:
-    """The head of a trained network for pooled histories.
-
-    Parameters
-    ----------
-    network : HistoryNetwork
-        A trained network.
-    """
+    """The head of a trained network for pooled histories."""
 
     def __init__(self, network: HistoryNetwork) -> None:
         self._layers = [
@@ -347,16 +291,10 @@ class StepHead:
     ) -> Array:
         """Return the outputs of `HistoryNetwork`, shape (..., n_outputs).
 
-        Parameters
-        ----------
-        pooled : sequence of arrays of shape (..., output_size)
-            The pooled vectors of each history column.
-        static : array of shape (..., S), float32
-            Row features and statics.
-        offset : array of shape (..., 1) or None
-            Offset, added to the outputs times their slopes.
-        linear_inputs : array of shape (..., S + n_sums)
-            Inputs of the linear part: `static` and the sums.
+        `pooled` has the vectors (..., output_size) of each history column, `static`
+        (..., S) row features and statics, `offset` (..., 1) what is added to the
+        outputs times their slopes, and `linear_inputs` (..., S + n_sums) `static` and
+        the sums.
         """
         first, *others = self._layers
         outputs = first(np.concatenate([*pooled, static], axis=-1))

@@ -19,6 +19,7 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     is_multioutput,
     refuse_other_shape,
 )
+from sklearn_seqcrm._recurrent.objectives._weights import smoothed_share
 from sklearn_seqcrm._typing import ClassWeight
 
 
@@ -26,15 +27,11 @@ class Classes(Objective):
     """Cross-entropy of one of several classes.
 
     The loss of a row with class ``c`` and outputs ``z`` is ``log(sum(exp(z))) - z[c]``.
-
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,) or None, default=None
-        All classes in order. None: the classes of the first call.
+    Without given classes, they are those of the first call.
     """
 
     name = "log_loss"
-    classes: np.ndarray
+    classes: np.ndarray  # (n_classes,), in order
 
     def __init__(self, classes: np.ndarray | None = None) -> None:
         super().__init__()
@@ -129,23 +126,14 @@ class Labels(Objective):
     """Mean cross-entropy of several labels, each 0 or 1.
 
     The loss of a row is ``mean(w[y] * (log(1 + exp(z)) - y * z))`` over its k labels
-    ``y``, with outputs ``z``, the log odds, and the class weights ``w``.
-
-    Parameters
-    ----------
-    class_weight : dict, "balanced", list of these or None, or None, default=None
-        Weights of 0 and 1, for all labels or for each of them.
-
-    Attributes
-    ----------
-    dtype : dtype
-        Dtype of the targets in the first call, which predictions have as well.
-    label_weight : ndarray of shape (2, k), or None
-        Weights of 0 and of 1, of mean 1 over the targets of the first call.
+    ``y``, with outputs ``z``, the log odds, and the class weights ``w``, which are
+    given for all labels or for each of them.
     """
 
     name = "log_loss"
+    # Dtype of the targets in the first call, which predictions have as well.
     dtype: np.dtype
+    # (2, k): weights of 0 and of 1, of mean 1 over the targets of the first call.
     label_weight: np.ndarray | None
 
     def __init__(self, class_weight: ClassWeight = None) -> None:
@@ -206,11 +194,7 @@ class Labels(Objective):
         return y.astype("float32")
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        # Half a row with and half a row without each label are added (Krichevsky and
-        # Trofimov), so that no log odds are infinite.
-        share = np.average(target, axis=0, weights=weight)
-        share = (share * len(target) + 0.5) / (len(target) + 1)
-        bias = logit(share)
+        bias = logit(smoothed_share(target, weight))
         if self.label_weight is not None:
             # The weighted loss is least where the log odds exceed the log odds of the
             # shares by log(w[1] / w[0]).
@@ -222,9 +206,7 @@ class Labels(Objective):
             outputs, target, reduction="none"
         )
         if self.label_weight is not None:
-            absent, present = torch.tensor(
-                self.label_weight, dtype=losses.dtype, device=losses.device
-            )
+            absent, present = losses.new_tensor(self.label_weight)
             losses = losses * torch.where(target > 0, present, absent)
         return losses.mean(dim=1)
 

@@ -20,20 +20,11 @@ class Exposure(NamedTuple):
     head does not get it. Long windows belong to early cutoffs and hence to other
     customers: a head with the length as an input confounds the two, and extrapolates
     the confounded effect to lengths beyond those of training.
-
-    Parameters
-    ----------
-    column : int
-        Position of the exposure among the row features and statics.
-    mean : float
-        Logarithm of the mean exposure in the first call.
-    name : str or int
-        Name of the column, or its position, for errors.
     """
 
-    column: int
-    mean: float
-    name: str | int
+    column: int  # position of the exposure among the row features and statics
+    mean: float  # logarithm of the mean exposure in the first call
+    name: str | int  # of the column, or its position, for errors
 
     @classmethod
     def learn(
@@ -61,10 +52,7 @@ class Exposure(NamedTuple):
     def to_offset(self, data: RowData) -> RowData:
         """Move the exposure from the statics of rows into their offset.
 
-        Raises
-        ------
-        ValueError
-            If exposures are not larger than 0.
+        A ValueError is raised for exposures that are not larger than 0.
         """
         found = data.static[:, self.column].astype("float64")
         bad = int((~(found > 0)).sum())

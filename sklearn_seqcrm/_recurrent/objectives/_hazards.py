@@ -44,27 +44,16 @@ def bin_edges(
     weight: np.ndarray | None,
     in_days: bool,
 ) -> np.ndarray:
-    """Return the edges of the bins, the first of which is 0.
+    """Return the edges of the bins, the first of which is 0, (n_bins + 1,), float64.
 
-    Parameters
-    ----------
-    bins : int, str, Timedelta or sequence
-        Number of bins, their length, or their edges.
-    kind : ndarray of shape (n,), int64
-        Kind of the event of each row, 0 for none.
-    time : ndarray of shape (n,), float64
-        Time to it, or to censoring.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-    in_days : bool
-        Whether times are days, so that durations are valid.
+    `bins` is the number of bins, their length, or their edges. `kind` (n,) is that of
+    the event of each row, 0 for none, and `time` (n,) the time to it, or to censoring.
+    Only `in_days`, if times are days, are durations valid.
 
-    Returns
-    -------
-    ndarray of shape (n_bins + 1,), float64
-        Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
-        the last edge is in no bin. Given or equidistant edges continue beyond the last
-        event. Quantiles end at the longest time: a later bin has no natural length.
+    Edges ascend. Bins are half-open, ``[edges[j], edges[j + 1])``: an event at an edge
+    belongs to the later bin, and an event at the last edge is in no bin. Given or
+    equidistant edges continue beyond the last event. Quantiles end at the longest time:
+    a later bin has no natural length.
     """
     end = time.max() or 1.0
     # Lengths of time of NumPy are integers.
@@ -198,34 +187,17 @@ class Hazards(Objective):
     In bin J of an event, ``H[J] - z[k, J]`` is ``-log(h[k, J])``. A row is censored
     after the events of the same time, as in the Kaplan-Meier estimate: if times are
     whole days, it was observed to the end of the day, or of the step between times.
-
-    Parameters
-    ----------
-    bins : int, str, Timedelta or sequence
-        Parameter of `LSTMSurvival`.
-
-    Attributes
-    ----------
-    edges : ndarray of shape (n_bins + 1,), float64
-        Edges of the bins, from 0 on. Bins are half-open, ``[edges[j], edges[j + 1])``:
-        an event at an edge belongs to the later bin, and an event at the last edge is
-        in no bin.
-    kinds : ndarray of shape (n_kinds,), int64
-        Kinds of events before the last edge.
-    mass : ndarray of shape (n_bins,), float64
-        Share of the training rows' events in each bin.
-    step : float
-        Step between times, such as a day; 0 if there is none.
-    last_event : float
-        Time of the last event of the training rows.
+    `bins` is the parameter of `LSTMSurvival`.
     """
 
     name = "log_likelihood"
+    # (n_bins + 1,), float64: edges of the bins, from 0 on, see `bin_edges`.
     edges: np.ndarray
-    kinds: np.ndarray
+    kinds: np.ndarray  # (n_kinds,), int64: kinds of events before the last edge
+    # (n_bins,), float64: share of the training rows' events in each bin.
     mass: np.ndarray
-    step: float
-    last_event: float
+    step: float  # step between times, such as a day; 0 if there is none
+    last_event: float  # time of the last event of the training rows
 
     def __init__(self, bins: Any) -> None:
         super().__init__()
@@ -244,6 +216,11 @@ class Hazards(Objective):
     def in_days(self) -> bool:
         """Whether times are days, because the first targets were durations."""
         return bool(self._in_days)
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins."""
+        return len(self.edges) - 1
 
     # Targets ----------------------------------------------------------------------
 
@@ -288,7 +265,7 @@ class Hazards(Objective):
             )
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.step, self.last_event = time_step(time), time[kind > 0].max()
-        self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
+        self.n_outputs = len(self.kinds) * self.n_bins
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
         unknown = np.setdiff1d(y[self._within(y), 0], self.kinds).astype("int64")
@@ -338,11 +315,11 @@ class Hazards(Objective):
         before, and training stops before these have learned anything. With equal
         weights, differences between bins take long to learn.
         """
-        return len(self.edges) - 1
+        return self.n_bins
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the log odds of the hazards of all rows, kinds one after the other."""
-        n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)
+        n_bins, n_kinds = self.n_bins, len(self.kinds)
         passed, number = target[:, 0].astype("float64"), target[:, 1].astype("int64")
         weight = np.ones(len(target)) if weight is None else weight
         came = number > 0
@@ -365,7 +342,7 @@ class Hazards(Objective):
     # Loss -------------------------------------------------------------------------
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        n_bins = len(self.edges) - 1
+        n_bins = self.n_bins
         passed, number = target.unbind(1)  # (n,) each
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # passed of each, (n, n_bins)
@@ -379,7 +356,7 @@ class Hazards(Objective):
 
     def _odds(self, outputs: Any) -> Any:
         """Return the log odds against no event, shape (n, n_kinds, n_bins)."""
-        return outputs.reshape(-1, len(self.kinds), len(self.edges) - 1)
+        return outputs.reshape(-1, len(self.kinds), self.n_bins)
 
     # Predictions ------------------------------------------------------------------
 
@@ -418,17 +395,10 @@ class Hazards(Objective):
     def incidence(self, outputs: Array, times: np.ndarray | None = None) -> Array:
         """Return the chances of no event and of each kind before some times.
 
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs) or GraphTensor
-            Outputs of one network, or those equivalent to several.
-        times : ndarray of shape (n_times,) or None, default=None
-            Times between the first and the last edge. None: all edges.
-
-        Returns
-        -------
-        ndarray of shape (n, 1 + n_kinds, n_times) or GraphTensor
-            The first is that of no event; they add up to 1.
+        `outputs` are those of one network, or those equivalent to several. `times`
+        (n_times,) lie between the first and the last edge; None: all edges. The result
+        has the shape (n, 1 + n_kinds, n_times): first no event, then each kind, adding
+        up to 1.
         """
         hazard, shares = self.cumulative_hazard(outputs), self.shares(outputs)
         at_edges = incidence_at_edges(hazard, shares)
@@ -442,16 +412,9 @@ class Hazards(Objective):
         return np.concatenate([left, before[:, 1:] + own], axis=1)
 
     def times(self, values: Any, what: str, n_repeats: int = 1) -> np.ndarray:
-        """Return times within the bins as numbers in the unit of the targets.
+        """Return one time within the bins or several, in the unit of the targets.
 
-        Parameters
-        ----------
-        values : number, duration, or array-like of n of these
-            One time or several.
-        what : str
-            Name in error messages.
-        n_repeats : int, default=1
-            How often each time is repeated.
+        Each is repeated `n_repeats` times; errors name them `what`.
         """
         times = durations_as_numbers(values, what, self.in_days).repeat(n_repeats)
         refuse_outside(times, self.edges, what)

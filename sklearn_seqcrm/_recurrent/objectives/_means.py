@@ -32,45 +32,28 @@ class LogMean(Number):
     and the loss is divided by it. For rare counts it is large. Without the division,
     the batches that contain events would have much longer gradients than the others,
     and clipping the gradient would reduce exactly their contribution.
-
-    Attributes
-    ----------
-    spread : ndarray of shape (k,)
-        Standard deviation of encoded targets, at least 1.
-    factor : ndarray of shape (k,)
-        Calibration factor of the means.
     """
 
     offset_parameters = (0,)
     adjusts = True
     lowers_rate = True
-    spread: np.ndarray
-    factor: np.ndarray
+    spread: np.ndarray  # (k,): standard deviation of encoded targets, at least 1
+    factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self._refuse(y)
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         target, weight = with_weight(target, weight)
         # Encoded targets have the mean 1.
-        squares = np.average((target - 1) ** 2, axis=0, weights=weight)
-        self.spread = np.maximum(np.sqrt(squares), 1.0)
+        variance = column_means((target - 1) ** 2, weight)
+        self.spread = np.maximum(np.sqrt(variance), 1.0)
         self.factor = np.ones(len(self.spread))
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         if not self.shape:
             return super().forward(outputs, target) / float(self.spread[0])
-        spread = torch.as_tensor(
-            self.spread, dtype=outputs.dtype, device=outputs.device
-        )
+        spread = outputs.new_tensor(self.spread)
         return (self._loss_of(outputs, target) / spread).mean(dim=1)
-
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        super().check(y, is_full_data)
-        self._refuse(y)
-
-    def _refuse(self, y: np.ndarray) -> None:
-        """Raise a ValueError for targets outside the support of the likelihood."""
 
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return 0.0

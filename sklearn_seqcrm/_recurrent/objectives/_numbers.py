@@ -63,24 +63,13 @@ def shrunken_calibration_factor(
 def offset_slope_excess(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None, offset: np.ndarray
 ) -> np.ndarray:
-    """Return by how much the slope of log means over the offset should exceed 1.
+    """Return by how much the slope of log means over the offset should exceed 1, (k,).
 
     The excess is ``b`` in ``E[y] = mean * exp(a + b * offset)``, estimated by Poisson
     regression and shrunken towards 0 by its robust standard error for independent rows.
-
-    Parameters
-    ----------
-    y, mean : ndarray of shape (n, k)
-        Targets and predictions with a slope of 1, in one unit.
-    weight : ndarray of shape (n,) or None
-        Weight of each row.
-    offset : ndarray of shape (n,)
-        Logarithm of the exposure of each row.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-        Excess; 0 where all targets are 0, or all offsets are equal.
+    `y` and `mean` (n, k) are targets and predictions with a slope of 1, in one unit,
+    and `offset` (n,) is the logarithm of the exposure of each row. The excess is 0
+    where all targets are 0, or all offsets are equal.
     """
     share = _relative_weight(weight, len(y))
     columns = zip(y.T, mean.T, strict=True)
@@ -129,28 +118,18 @@ class Number(Objective):
     keeps squares and sums finite for targets of any size, and loses no digit. Here
     `center` and `scale` are mean and standard deviation. Each of several targets has
     its own scaling, and the loss of a row is the mean over its targets.
-
-    Attributes
-    ----------
-    n_parameters : int
-        Number of outputs for each target. Outputs of a row are laid out target by
-        target, ``| z[0, 0] ... z[0, p - 1] | z[1, 0] ... |``.
-    offset_parameters : tuple of int
-        Parameters that are logarithms of a rate, to which an offset may be added.
-    shape : tuple of int
-        Shape of the target of a row: () for one, (k,) for several.
-    exponent : ndarray of shape (k,), int
-        Exponent for which quotients of the first targets lie between -1 and 1.
-    center, scale : ndarray of shape (k,)
-        Center and scale of these quotients.
     """
 
+    # Number of outputs for each target. Outputs of a row are laid out target by target,
+    # ``| z[0, 0] ... z[0, p - 1] | z[1, 0] ... |``.
     n_parameters: int = 1
+    # Parameters that are logarithms of a rate, to which an offset may be added.
     offset_parameters: ClassVar[tuple[int, ...]] = ()
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # shape of the target of a row: () for one, (k,) for several
+    # (k,), int: exponent for which quotients of the first targets lie between -1 and 1.
     exponent: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
+    center: np.ndarray  # (k,), of these quotients
+    scale: np.ndarray  # (k,), of these quotients
 
     def read(self, y: Any) -> np.ndarray:
         # Each column of a DataFrame has its own type, which its array would lose.
@@ -160,6 +139,7 @@ class Number(Objective):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn center and scale of each target from the rows with a weight."""
+        self._refuse(y)
         y, weight = with_weight(y, weight)
         self.shape = y.shape[1:]
         targets = y.reshape(len(y), -1).T
@@ -193,6 +173,10 @@ class Number(Objective):
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
         refuse_other_shape(y, self.shape)
+        self._refuse(y)
+
+    def _refuse(self, y: np.ndarray) -> None:
+        """Raise a ValueError for targets outside the support of the likelihood."""
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return scaled targets, of the shape of `y`, float32."""
@@ -226,14 +210,10 @@ class Number(Objective):
 
     @abstractmethod
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each target, of the shape of `target`.
+        """Return the loss of each encoded target, of the shape of `target`.
 
-        Parameters
-        ----------
-        outputs : Tensor of the shape of `target`, or with the parameters as last axis
-            Outputs of the network, with the last axis if there are several parameters.
-        target : Tensor of shape (n,) or (n, k)
-            Encoded targets.
+        `outputs` have the same shape or, if there are several, the parameters as last
+        axis.
         """
 
     def predict(self, outputs: Array) -> Array:

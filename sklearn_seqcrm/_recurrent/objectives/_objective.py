@@ -22,28 +22,17 @@ class Objective(nn.Module, ABC):
     what `learn` found in the first targets scales all later ones. An objective holds
     numbers and NumPy arrays, and no tensors: skorch maps the tensors of a pickled net
     to the available device, and would miss those of a criterion.
-
-    Attributes
-    ----------
-    name : str
-        Name of the loss.
-    n_outputs : int
-        Number of outputs of the network for a row, set by `learn`.
-    n_targets : int
-        Number of targets of a row, set by `learn`.
-    is_linear : bool
-        Whether outputs are means in the unit of the targets, so that the network adds
-        a linear part.
-    lowers_rate : bool
-        Whether the learning rate falls at the end of a training without validation
-        rows, because a single row may have a gradient so large that the loss jumps.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # of the loss
+    # Whether outputs are means in the unit of the targets, so that the network adds a
+    # linear part.
     is_linear: ClassVar[bool] = False
+    # Whether the learning rate falls at the end of a training without validation rows,
+    # because a single row may have a gradient so large that the loss jumps.
     lowers_rate: ClassVar[bool] = False
-    n_outputs = 1
-    n_targets = 1
+    n_outputs = 1  # of the network for a row, set by `learn`
+    n_targets = 1  # of a row, set by `learn`
     # Whether `fit` ends with `adjust`, which needs the outputs for all rows.
     adjusts: ClassVar[bool] = False
 
@@ -56,33 +45,21 @@ class Objective(nn.Module, ABC):
     def read(self, y: Any) -> np.ndarray:
         """Validate the targets of any call; shape (n,) or (n, k).
 
-        Raises
-        ------
-        ValueError
-            If targets are missing or of a wrong type.
+        A ValueError is raised if targets are missing or of a wrong type.
         """
 
     @abstractmethod
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn scales, classes or bins from the targets of the first call.
 
-        Parameters
-        ----------
-        y : ndarray of shape (n,) or (n, k)
-            Targets as `read` returns them.
-        weight : ndarray of shape (n,), float64, or None
-            Weight of each row.
+        They have the form that `read` returns; weights are (n,), float64, or None.
         """
 
     def check(self, y: np.ndarray, is_full_data: bool) -> None:
         """Refuse targets of a later call that do not fit those of the first call.
 
-        Parameters
-        ----------
-        y : ndarray of shape (n,) or (n, k)
-            Targets as `read` returns them.
-        is_full_data : bool
-            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
+        `is_full_data`: these are all rows, as in `fit`, and not a part, as in
+        `partial_fit`.
         """
 
     @abstractmethod
@@ -92,12 +69,7 @@ class Objective(nn.Module, ABC):
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the outputs of the best constant model, shape (n_outputs,).
 
-        Parameters
-        ----------
-        target : ndarray of shape (n,) or (n, k)
-            Encoded targets of the first call.
-        weight : ndarray of shape (n,), float64, or None
-            Weight of each row.
+        From the encoded targets and the weights of the first call.
         """
         return np.zeros(self.n_outputs)
 
@@ -124,12 +96,7 @@ class Objective(nn.Module, ABC):
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, shape (n,), without weights.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (n, n_outputs)
-            Outputs of the network.
-        target : Tensor of shape (n,) or (n, k)
-            Encoded targets.
+        From outputs (n, n_outputs) and encoded targets, (n,) or (n, k).
         """
 
     def adjust(
@@ -137,14 +104,8 @@ class Objective(nn.Module, ABC):
     ) -> None:
         """Calibrate predictions at the end of `fit`, if `adjusts`.
 
-        Parameters
-        ----------
-        outputs : list of ndarray of shape (n, n_outputs), float64
-            Outputs of each network for all rows.
-        target : ndarray of shape (n,) or (n, k)
-            Encoded targets.
-        weight : ndarray of shape (n,) or None
-            Weight of each row.
+        From the outputs of each network for all rows, (n, n_outputs), float64, and the
+        encoded targets.
         """
 
     def scored(self, outputs: Tensor) -> Tensor:
@@ -155,12 +116,8 @@ class Objective(nn.Module, ABC):
     def predict(self, outputs: Array) -> Array:
         """Return the main prediction of one network: probabilities, numbers or risks.
 
-        It is written with functions of NumPy that `GraphTensor` has as well.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs), float64, or GraphTensor
-            Outputs of the network.
+        It is written with functions of NumPy that `GraphTensor` has as well. `outputs`
+        have the shape (n, n_outputs), in float64.
         """
 
     def combine(
@@ -172,15 +129,8 @@ class Objective(nn.Module, ABC):
         outputs were as good for classes, and worse for counts, whose outputs are
         logarithms.
 
-        Parameters
-        ----------
-        predict : callable
-            `predict`, or another method of the objective that makes a prediction of
-            the outputs of one network.
-        outputs : sequence of ndarray of shape (n, n_outputs) or GraphTensor
-            Outputs of each network.
-        *args : object
-            Further arguments of `predict`.
+        `predict` is a method of the objective that makes a prediction of the outputs of
+        one network, (n, n_outputs), and of further arguments.
         """
         each = [predict(one, *args) for one in outputs]
         if len(each) == 1:
@@ -196,19 +146,9 @@ class Objective(nn.Module, ABC):
     def onnx_outputs(
         self, graph: Graph, outputs: Sequence[str]
     ) -> dict[str, GraphTensor]:
-        """Add all predictions of the ensemble to a graph of ONNX.
+        """Add all predictions of the ensemble to a graph, and return them by name.
 
-        Parameters
-        ----------
-        graph : Graph
-            Where the nodes are added.
-        outputs : sequence of str
-            Outputs of each network, shape (n, n_outputs).
-
-        Returns
-        -------
-        dict of str to GraphTensor
-            Tensors by the name of the prediction.
+        `outputs` are the names of the outputs of each network, shape (n, n_outputs).
         """
         tensors = [GraphTensor(graph, one, (self.n_outputs,)) for one in outputs]
         return {
@@ -230,12 +170,7 @@ def is_multioutput(y: Any) -> bool:
 def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise a ValueError if the number of targets differs from the first call.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,) or (n, k)
-        Targets.
-    shape : tuple of int
-        Shape of the target of a row in the first call.
+    `shape` is that of the target of a row in the first call.
     """
     if y.shape[1:] != shape:
         then, now = (

@@ -68,18 +68,8 @@ class _Parts(NamedTuple):
 class Graph:
     """A graph to which nodes are added; tensors are referred to by name.
 
-    A node or constant that the graph has already is not added again: predictions of
-    one objective share most of their formulas.
-
-    Parameters
-    ----------
-    name : str
-        Name of the graph.
-
-    Raises
-    ------
-    ImportError
-        If onnx is not installed.
+    A node or constant that the graph has already is not added again: predictions of one
+    objective share most of their formulas. Needs the package onnx.
     """
 
     def __init__(self, name: str) -> None:
@@ -150,13 +140,7 @@ class Graph:
         return parts.names.setdefault((start, stop), name)
 
     def to_bytes(self, notes: dict[str, str]) -> bytes:
-        """Return the checked graph in the format of an ONNX file.
-
-        Parameters
-        ----------
-        notes : dict of str to str
-            Metadata of the file.
-        """
+        """Return the checked graph in the format of an ONNX file, with metadata."""
         helper = self._onnx.helper
         needed, nodes = self._needed_nodes()
         graph = helper.make_graph(
@@ -214,18 +198,9 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
     """A float32 tensor in a graph, on which NumPy's functions add nodes.
 
     It has the operators, ufuncs, functions and methods that predictions are written
-    with. Anything else raises a TypeError that names the function.
-
-    Parameters
-    ----------
-    graph : Graph
-        Where nodes are added.
-    name : str
-        Name of the tensor.
-    shape : tuple of int
-        Its axes but the first, which is that of the rows.
-    factor : float, ndarray or None, default=None
-        Constant by which the tensor called `name` is multiplied.
+    with. Anything else raises a TypeError that names the function. Its shape lacks the
+    first axis, which is that of the rows; `factor` is a constant by which the tensor
+    called `name` is multiplied.
     """
 
     def __init__(

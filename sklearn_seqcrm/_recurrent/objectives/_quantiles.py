@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array, softplus
-from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
+from sklearn_seqcrm._recurrent.objectives._numbers import (
+    Number,
+    weighted_mean,
+    weighted_quantile,
+)
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.
@@ -36,23 +40,13 @@ class Quantiles(Number):
     With three::
 
         z[0] - softplus(z[1]) < z[0] < z[0] + softplus(z[2])
-
-    Parameters
-    ----------
-    quantile : float or sequence of float
-        Quantiles between 0 and 1, ascending.
-
-    Attributes
-    ----------
-    least : ndarray of shape (k,)
-        Lower bound of quantiles: 0 where no target of the first call is negative.
-    shift : ndarray of shape (k, q)
-        Correction of each transformed quantile, learned by `adjust`.
     """
 
     name = "quantile"
     adjusts = True
+    # (k,): lower bound of quantiles: 0 where no target of the first call is negative.
     least: np.ndarray
+    # (k, q): correction of each transformed quantile, learned by `adjust`.
     shift: np.ndarray
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
@@ -78,7 +72,7 @@ class Quantiles(Number):
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Return the mean distance from the center, robust to a few large amounts."""
-        apart = float(np.average(np.abs(y - center), weights=weight))
+        apart = weighted_mean(np.abs(y - center), weight)
         return apart if apart > np.finfo("float64").eps else 0.0
 
     def _scaled(self, quotients: np.ndarray) -> np.ndarray:
@@ -95,7 +89,7 @@ class Quantiles(Number):
         return np.array(bias)
 
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
-        q = torch.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
+        q = outputs.new_tensor(self.quantiles)
         if self.n_parameters > 1:
             target = target.unsqueeze(-1)  # (n, [k,] 1) against (n, [k,] q)
         beyond = target - self._transformed_quantiles(outputs)
@@ -133,7 +127,7 @@ class Quantiles(Number):
             return outputs
         steps: Array = self._steps
         if isinstance(outputs, Tensor):
-            steps = torch.tensor(steps, dtype=outputs.dtype, device=outputs.device)
+            steps = outputs.new_tensor(steps)
         return outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
 
     def _predict_by_target(self, outputs: Array) -> Array:
@@ -177,12 +171,7 @@ class Quantiles(Number):
 def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     """Return quantiles as an array, or raise a ValueError if they are invalid.
 
-    Parameters
-    ----------
-    quantile : float or sequence of float
-        Quantiles.
-    any_order : bool, default=False
-        Whether they may be in any order and repeated.
+    Unless in `any_order`, they must ascend, each once.
     """
     try:
         q = np.atleast_1d(np.asarray(quantile, dtype="float64"))

@@ -27,14 +27,8 @@ _LAST_BIN = "last bin of training"
 def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
     """Return lengths of time in the unit of the targets, shape (n,).
 
-    Parameters
-    ----------
-    values : number, duration, or array-like of n of these
-        One length of time or several, in any form that ``pd.Timedelta`` takes.
-    what : str
-        Name in error messages.
-    in_days : bool
-        Whether the unit is a day.
+    One length or several, in any form that ``pd.Timedelta`` takes if the unit is a day
+    (`in_days`); errors name them `what`.
     """
     if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
         if values.dtype.kind == "m" and in_days:

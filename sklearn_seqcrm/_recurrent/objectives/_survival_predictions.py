@@ -260,13 +260,7 @@ class SurvivalPredictionsMixin:
 
 
 def check_return_array(return_array: Any) -> None:
-    """Raise a TypeError if it is not a boolean; times would be taken for True.
-
-    Parameters
-    ----------
-    return_array : object
-        Argument of `predict_survival_function` and the like; a boolean passes.
-    """
+    """Raise a TypeError if it is not a boolean; times would be taken for True."""
     if not isinstance(return_array, bool | np.bool_):
         raise TypeError(
             f"return_array must be True or False; got {return_array!r}. Curves take "

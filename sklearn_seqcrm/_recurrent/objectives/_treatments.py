@@ -20,18 +20,10 @@ from sklearn_seqcrm._treatments import encode_treatments, label_array, read_trea
 
 @dataclass(frozen=True)
 class TreatedOutcomes:
-    """Outcomes of n rows, and their treatments.
+    """Outcomes of n rows, and their treatments."""
 
-    Parameters
-    ----------
-    outcome : array-like of shape (n,)
-        Classes or numbers.
-    treatment : array-like of shape (n,)
-        Label of the treatment of each row.
-    """
-
-    outcome: Any
-    treatment: Any
+    outcome: Any  # (n,): classes or numbers
+    treatment: Any  # (n,): labels
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -53,29 +45,16 @@ class OutcomesByTreatment(Objective):
     (Shalit, Johansson and Sontag, 2017). With ``z`` as outputs the same functions can
     be learned; with a mean and differences the effects are less noisy.
 
-    Parameters
-    ----------
-    of_one : Objective
-        Objective of the outcomes of one treatment: `Classes`, or one of numbers that
-        predicts means.
-    control : object, default=None
-        Label of the rows that were not contacted. None: 0 or False.
-    treatments : array-like of shape (n_arms,) or None, default=None
-        All treatments. None: those of the first call.
-
-    Attributes
-    ----------
-    treatments : ndarray of shape (n_arms,)
-        Labels of the treatments, control first.
-    shares : ndarray of shape (n_arms,)
-        Share of each treatment in the weight of the first call.
-    of_each : list of Objective
-        Objective of each treatment. All have the same scales; calibration factors
-        differ.
+    `of_one` is the objective of the outcomes of one treatment: `Classes`, or one of
+    numbers that predicts means. `control` is the label of the rows that were not
+    contacted; None: 0 or False. `treatments` (n_arms,) are all labels; None: those of
+    the first call.
     """
 
-    treatments: np.ndarray
+    treatments: np.ndarray  # (n_arms,): labels of the treatments, control first
+    # (n_arms,): share of each treatment in the weight of the first call.
     shares: np.ndarray
+    # Objective of each treatment. All have the same scales; calibration factors differ.
     of_each: list[Any]
 
     def __init__(

@@ -44,6 +44,16 @@ def with_weight(
     return y[used], weight[used]
 
 
+def smoothed_share(is_one: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the share of ones in each column of (n, k), never 0 or 1, shape (k,).
+
+    Half a row with and half a row without a one are added (Krichevsky and Trofimov,
+    1981, https://doi.org/10.1109/TIT.1981.1056331).
+    """
+    share = np.average(is_one, axis=0, weights=weight)
+    return (share * len(is_one) + 0.5) / (len(is_one) + 1)
+
+
 def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
     """Return the weights; raise a ValueError if scaling made one infinite."""
     n_infinite = int(np.isinf(weight).sum())
@@ -59,11 +69,8 @@ def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
 def read_weight(sample_weight: Any, data: RowData, ranks: Ranks) -> np.ndarray | None:
     """Return validated weights of the rows of all ranks, float64, or None.
 
-    Raises
-    ------
-    ValueError
-        If there is not one for each row, or weights are negative, not finite, or all
-        zero.
+    A ValueError is raised if there is not one for each row, or if weights are negative,
+    not finite, or all zero.
     """
     if sample_weight is None:
         return None
@@ -115,12 +122,8 @@ def mean_weight(data: RowData) -> float:
 def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
     """Return the rows with weights divided by a mean weight.
 
-    Parameters
-    ----------
-    data : RowData
-        Rows with weights of any size; none are weights of 1.
-    mean : float or None, default=None
-        Divisor. None: their own mean, so that the mean becomes 1.
+    None: their own mean, so that the mean becomes 1. Rows without weights have weights
+    of 1.
     """
     mean = mean_weight(data) if mean is None else mean
     if data.weight is None and mean == 1:

@@ -22,7 +22,7 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     refuse_infinite,
 )
 from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
-from sklearn_seqcrm._recurrent.objectives._weights import with_weight
+from sklearn_seqcrm._recurrent.objectives._weights import smoothed_share, with_weight
 
 # Bounds of the standard deviation of a row's logarithm, in units of that of all rows.
 # Typical rows have a half to one of it, and seldom more than two.
@@ -56,30 +56,19 @@ class ZeroInflatedLognormal(Number):
     ``rate / p`` is the mean number of purchases if there are any. So the mean of a row,
     ``p * exp(...)``, is proportional to the rate, and both the mean and the probability
     of 0 follow the exposure of the row through an offset on ``z[0]``. Without offsets
-    this only reparametrises any probability, mean and deviation.
-
-    Attributes
-    ----------
-    largest : ndarray of shape (k,)
-        Upper bound of the logarithm of the mean of an amount.
-    factor : ndarray of shape (k,)
-        Calibration factor of the means.
-
-    References
-    ----------
-    X. Wang, T. Liu and J. Miao, "A Deep Probabilistic Model for Customer Lifetime
-    Value Prediction", 2019. https://arxiv.org/abs/1912.07753
+    this only reparametrises any probability, mean and deviation. After X. Wang, T. Liu
+    and J. Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction",
+    2019, https://arxiv.org/abs/1912.07753.
     """
 
     name = "zero_inflated_lognormal"
     n_parameters = 3
     offset_parameters = (0,)
     adjusts = True
-    largest: np.ndarray
-    factor: np.ndarray
+    largest: np.ndarray  # (k,): upper bound of the logarithm of the mean of an amount
+    factor: np.ndarray  # (k,): calibration factor of the means
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        _refuse_negative(y)
         super().learn(y, weight)
         used, _ = with_weight(y, weight)
         most = used.reshape(len(used), -1).max(axis=0)
@@ -102,9 +91,14 @@ class ZeroInflatedLognormal(Number):
         spread = np.sqrt(weighted_mean((logs - center) ** 2, weight))
         return 0, center, float(spread) if spread > 1e-6 else 1.0
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
-        super().check(y, is_full_data)
-        _refuse_negative(y)
+    def _refuse(self, y: np.ndarray) -> None:
+        n_negative = int((y < 0).sum())
+        if n_negative:
+            raise ValueError(
+                "The zero-inflated log-normal loss needs targets that are not "
+                f"negative; {n_negative} of {y.size} are. Use loss='squared_error', or "
+                "set negative ones to 0."
+            )
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         with np.errstate(divide="ignore"):
@@ -112,12 +106,7 @@ class ZeroInflatedLognormal(Number):
         return ((logs - self.center) / self.scale).astype("float32").reshape(y.shape)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        some = np.isfinite(target.reshape(len(target), -1))
-        # Half a row with and half a row without an amount are added, so that no
-        # probability is 0 or 1.
-        share = (np.average(some, axis=0, weights=weight) * len(some) + 0.5) / (
-            len(some) + 1
-        )
+        share = smoothed_share(np.isfinite(target.reshape(len(target), -1)), weight)
         rate = -np.log1p(-share)
         number = np.log(rate) - np.log(share)
         return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
@@ -126,7 +115,7 @@ class ZeroInflatedLognormal(Number):
         log_rate, mean, spread = outputs.unbind(dim=-1)  # (n,) or (n, k) each
         some = target > -torch.inf
         rate, log_some, number = purchase_process(log_rate)
-        scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
+        scale = rate.new_tensor(self.scale)
         scale = scale if self.shape else scale[0]
         deviation = _deviation(spread)
         # A target of minus infinity would make gradients NaN, even if it is not chosen.
@@ -253,12 +242,9 @@ def _mixture_quantiles(
     suffice. At the ends of the first range, ``P(x)`` is at most and at least the wanted
     probability in each network.
 
-    Parameters
-    ----------
-    log_some, mean, deviation : ndarray of shape (n_networks, m)
-        Log probability of an amount, and mean and deviation of its logarithm.
-    upper : ndarray of shape (m,)
-        Probability above each quantile, less than that of an amount.
+    Networks have the log probability of an amount, and mean and deviation of its
+    logarithm, (n_networks, m). `upper` (m,) is the probability above each quantile,
+    less than that of an amount.
     """
     some = np.exp(log_some)
     share = some.mean(axis=0)
@@ -304,18 +290,11 @@ def _deviation(spread: Any) -> Any:
 
 
 def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
-    """Return properties of Poisson processes, each of the shape of `log_rate`.
+    """Return properties of Poisson processes, given the logarithms of their rates.
 
-    Parameters
-    ----------
-    log_rate : Tensor, ndarray or GraphTensor
-        Logarithm of the rate.
-
-    Returns
-    -------
-    rate, log_some, log_number
-        Rate, logarithm of the probability ``p = 1 - exp(-rate)`` of any purchase, and
-        logarithm of ``rate / p``, the mean number of purchases if there are any.
+    They are the rate, the logarithm of the probability ``p = 1 - exp(-rate)`` of any
+    purchase, and the logarithm of ``rate / p``, the mean number of purchases if there
+    are any.
     """
     xp = array_namespace(log_rate)
     low, beyond = log_rate.clip(max=_STEEPEST), (log_rate - _STEEPEST).clip(min=0)
@@ -340,14 +319,4 @@ def _refuse_overflow(logs: np.ndarray, scale: np.ndarray, most: np.ndarray) -> N
             "zero-inflated log-normal loss could predict more than a float can hold. "
             "Drop these rows if the amounts are wrong; if not, divide y by a constant, "
             "and multiply predictions by it."
-        )
-
-
-def _refuse_negative(y: np.ndarray) -> None:
-    n_negative = int((y < 0).sum())
-    if n_negative:
-        raise ValueError(
-            "The zero-inflated log-normal loss needs targets that are not negative; "
-            f"{n_negative} of {y.size} are. Use loss='squared_error', or set negative "
-            "ones to 0."
         )

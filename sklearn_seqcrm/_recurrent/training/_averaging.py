@@ -22,20 +22,11 @@ class LastStep(NamedTuple):
 
     It holds NumPy arrays: skorch maps the tensors of a pickled net to the available
     device, and would miss tensors here.
-
-    Parameters
-    ----------
-    n_steps : int
-        Number of steps in the mean.
-    weights : ndarray of shape (n_weights,), float32
-        Weights after the last step.
-    shown : int
-        Checksum of the mean, which are the weights of the net.
     """
 
-    n_steps: int
-    weights: np.ndarray
-    shown: int
+    n_steps: int  # steps in the mean
+    weights: np.ndarray  # (n_weights,), float32, after the last step
+    shown: int  # checksum of the mean, which are the weights of the net
 
 
 class AveragedWeights(Callback):
@@ -48,18 +39,14 @@ class AveragedWeights(Callback):
         weights of the net   | steps of epoch 1 | average | steps of epoch 2 | average |
 
     With step ``t``, ``mean += share * (weights - mean)``, where ``share`` is the larger
-    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``. The average contains less noise
-    of batches and dropout, as after a decay of the learning rate (Polyak and Juditsky,
-    1992, https://doi.org/10.1137/0330046).
+    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``: weights of `n_steps` steps ago
+    count 1 / e of the last ones. The average contains less noise of batches and
+    dropout, as after a decay of the learning rate (Polyak and Juditsky, 1992,
+    https://doi.org/10.1137/0330046).
 
-    Parameters
-    ----------
-    n_steps : int
-        Time constant: weights this many steps ago have 1 / e of the last weight.
-    before : LastStep or None, default=None
-        End of the previous training. If the net has other weights than its mean, such
-        as those of an earlier, better epoch, training continues from these with a new
-        mean.
+    `before` is the end of the previous training. If the net has other weights than its
+    mean, such as those of an earlier, better epoch, training continues from these with
+    a new mean.
     """
 
     def __init__(self, n_steps: int, before: LastStep | None = None) -> None:

@@ -21,17 +21,8 @@ class Interrupted(BaseException):
 class EpochSteps(Callback):
     """Report each epoch of a skorch net to scikit-learn as a step of a fit.
 
-    Parameters
-    ----------
-    task : FitTask
-        The fit.
-    nets : list of skorch nets
-        Networks so far, including the one in training.
-
-    Attributes
-    ----------
-    stop : bool
-        Whether a callback of scikit-learn has requested the end of training.
+    `nets` are the networks so far, including the one in training. `stop` is whether a
+    callback of scikit-learn has requested the end of training.
     """
 
     def __init__(self, task: FitTask, nets: Sequence[Any]) -> None:
@@ -86,11 +77,6 @@ class FallingRate(Callback):
               |              `-.
               |                 `-.
               +--------------------`->  epochs
-
-    Parameters
-    ----------
-    n_epochs : int
-        Number of epochs of the training.
     """
 
     def __init__(self, n_epochs: int) -> None:

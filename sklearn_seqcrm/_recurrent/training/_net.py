@@ -49,26 +49,13 @@ class HistoryNet(NeuralNet):
     by the sum of the weights of the batch would be wrong: a batch has rows of similar
     length, so that weights that depend on the length would cancel.
 
-    Parameters
-    ----------
-    share_sequences : bool, default=True
-        Let rows that start at the same event share a sequence.
-    shuffle_seed : int, default=0
-        Seed of the order of training batches.
-    dropout_seed : int, default=0
-        Seed of the dropout masks.
-    **kwargs
-        Parameters of `skorch.NeuralNet`.
-
-    Attributes
-    ----------
-    last_step : LastStep or None
-        State from which training continues, if not from the weights of the module.
-    ranks : Ranks
-        The processes that train the net together; a single one unless a fit sets it.
+    With `share_sequences`, rows that start at the same event share a sequence. The
+    seeds are those of the order of training batches and of the dropout masks.
     """
 
+    # State from which training continues, if not from the weights of the module.
     last_step: LastStep | None = None
+    # The processes that train the net together; a single one unless a fit sets it.
     ranks: Ranks = ALONE
     _of_module: list[torch.nn.Parameter]
     _of_readers: list[torch.nn.Parameter]
@@ -223,17 +210,9 @@ class HistoryNet(NeuralNet):
         return (losses * X.weight.to(self.device)).mean()
 
     def outputs(self, data: RowData) -> np.ndarray:
-        """Outputs of the network for all rows, in their order.
+        """Return the outputs of all rows in their order, shape (n, n_outputs).
 
-        Parameters
-        ----------
-        data : RowData
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n, n_outputs), float32, or float64 without histories
-            Outputs.
+        float32, or float64 without histories.
         """
         # Batches are sorted by length: outputs go back to the order of the rows.
         result = None

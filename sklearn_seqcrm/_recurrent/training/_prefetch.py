@@ -42,13 +42,7 @@ class Transfer(Protocol):
 
 
 class CudaTransfer:
-    """Copies from pinned memory on a stream of its own.
-
-    Parameters
-    ----------
-    device : torch.device or str
-        A device of CUDA.
-    """
+    """Copies from pinned memory to a device of CUDA, on a stream of its own."""
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
@@ -81,12 +75,7 @@ class CudaTransfer:
 class PrefetchedBatch(Batch):
     """A `Batch` whose parts arrive on the device.
 
-    Parameters
-    ----------
-    batch : Batch
-        The batch.
-    arriving : iterator of BatchPart
-        Its parts, for the first iteration. Further ones gather them again.
+    `arriving` yields them for the first iteration. Further ones gather them again.
     """
 
     def __init__(self, batch: Batch, arriving: Iterator[BatchPart]) -> None:

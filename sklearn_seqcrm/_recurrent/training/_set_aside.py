@@ -58,16 +58,9 @@ def set_aside(
 
 
 def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:
-    """Return whether training on rows of these customers stops early.
+    """Return whether training on rows of these customers (n,) stops early.
 
     ``"auto"`` does with at least 50 customers, or 1,000 rows of several customers.
-
-    Parameters
-    ----------
-    early_stopping : bool or "auto"
-        Parameter of the estimator.
-    customers : ndarray of shape (n,)
-        Number of the customer of each row.
     """
     if early_stopping != "auto":
         return bool(early_stopping)
@@ -87,29 +80,11 @@ def draw_customers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw customers, and return the rows of all others and their own.
 
-    Parameters
-    ----------
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    fraction : float or "auto"
-        Share of the customers to draw. ``"auto"``: 0.1 or, if that is less than 100
-        customers, up to 0.2.
-    seed : int
-        Seed of the draws.
-    strata : ndarray of shape (n,) or None, default=None
-        Groups, each of which has rows on both sides if possible, at least in training.
-    n_columns : int, default=1
-        Number of history columns, for the error.
-
-    Returns
-    -------
-    train, valid : ndarray of int64
-        Rows of the customers that are not drawn, and of those that are.
-
-    Raises
-    ------
-    ValueError
-        If all rows belong to one customer.
+    `customers` (n,) are numbers, and `fraction` is the share of them to draw.
+    ``"auto"``: 0.1 or, if that is less than 100 customers, up to 0.2. Each of the
+    `strata` (n,) has rows on both sides if possible, at least in training. A
+    ValueError, which mentions several history columns (`n_columns`), is raised if all
+    rows belong to one customer.
     """
     n_customers = len(np.unique(customers))
     if n_customers < 2:

@@ -40,16 +40,10 @@ class Seeds(NamedTuple):
 def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
     """Draw the seeds of a training for each of several networks.
 
-    Continued training uses new seeds, except for the split: other customers set aside
-    would have been training rows before. In a first training, the seeds of the first
-    network do not depend on the number of networks.
-
-    Parameters
-    ----------
-    random_state : int, RandomState or None
-        Parameter of the estimator.
-    n_before : sequence of int
-        Number of epochs before, of each network.
+    Continued training uses new seeds, by the number of epochs before of each network,
+    except for the split: other customers set aside would have been training rows
+    before. In a first training, the seeds of the first network do not depend on the
+    number of networks.
     """
     rng = check_random_state(random_state)
     # Seeds by number of epochs before and network. The draws for fewer epochs come
@@ -106,30 +100,13 @@ def train(
 ) -> None:
     """Train one of ``estimator.nets_`` with the present parameters of the estimator.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator; its `n_iter_` is set.
-    net : HistoryNet
-        Initialized net.
-    seeds : Seeds
-        Seeds of this training.
-    max_epochs : int
-        Largest number of passes over the rows.
-    data : RowData
-        Training rows, with weights of mean 1.
-    valid : RowData or None
-        Validation rows for early stopping. None: no early stopping.
-    epochs : EpochSteps or None
-        Reports epochs to callbacks of scikit-learn. None, in `partial_fit`: no reports,
-        and the state is kept for a later call, which continues this training.
-    lowers_rate : bool, default=False
-        Whether the learning rate falls in the second half of the epochs.
+    `data` has weights of mean 1. Without `valid`, there is no early stopping. `epochs`
+    reports to callbacks of scikit-learn; None, in `partial_fit`: no reports, and the
+    state is kept for a later call, which continues this training. `lowers_rate`: the
+    learning rate falls in the second half of the epochs.
 
-    Raises
-    ------
-    ValueError
-        If weights are not finite after training; ``estimator.nets_`` is deleted then.
+    Sets ``estimator.n_iter_``. If weights are not finite after training, deletes
+    ``estimator.nets_`` and raises a ValueError.
     """
     net.max_epochs = max_epochs
     net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
