@@ -24,10 +24,11 @@ def network_of(estimator: Any, caller: str) -> Any:
     """Return the LSTM estimator at the end of a pipeline, or raise a TypeError."""
     network = last_step(estimator)
     if network is estimator or not hasattr(network, "_integrated_gradients"):
+        way_out = " Pass its network, `lstm_`." if hasattr(network, "lstm_") else ""
         raise TypeError(
             f"{caller} needs a pipeline with an LSTM estimator at its end, "
             "make_history_pipeline(LSTMClassifier()) for example; got "
-            f"{type(network).__name__}, which has no gradients."
+            f"{type(network).__name__}, which has no gradients.{way_out}"
         )
     return network
 

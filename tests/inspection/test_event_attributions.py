@@ -287,6 +287,9 @@ def test_exposures_are_never_missing(X, wrap):
         model = make_hybrid(lstm)
     found = event_attributions(model.fit(X, np.arange(len(X))), X)
     assert set(found["field"]) == {"event", "other"}
+    if wrap == "hybrid":
+        with pytest.raises(TypeError, match=r"no gradients\. Pass its network, `lstm_`"):
+            event_attributions(model, X, "integrated_gradients")
 
 
 def test_survival_networks(X):
