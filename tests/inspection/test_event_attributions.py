@@ -288,7 +288,9 @@ def test_exposures_are_never_missing(X, wrap):
     found = event_attributions(model.fit(X, np.arange(len(X))), X)
     assert set(found["field"]) == {"event", "other"}
     if wrap == "hybrid":
-        with pytest.raises(TypeError, match=r"no gradients\. Pass its network, `lstm_`"):
+        with pytest.raises(
+            TypeError, match=r"no gradients\. Pass its network, `lstm_`"
+        ):
             event_attributions(model, X, "integrated_gradients")
 
 
