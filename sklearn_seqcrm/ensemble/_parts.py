@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
 from sklearn.pipeline import Pipeline
 
+from sklearn_seqcrm._sklearn_compat import unwrapped
 from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
 from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
@@ -70,7 +72,9 @@ def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
 def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
     loss = None if lstm is None else loss_of(lstm)
-    if loss not in _LOSSES_OF_TREES:
+    # With a transformed target, the loss is that of other numbers than y.
+    transforms = any(isinstance(o, TransformedTargetRegressor) for o in unwrapped(lstm))
+    if loss not in _LOSSES_OF_TREES or transforms:
         return {}
     params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
     if loss == "quantile":

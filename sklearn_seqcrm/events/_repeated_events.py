@@ -63,25 +63,38 @@ def repeated_events(
 
 # Fewer events may be examples, of which each is there twice for a reason.
 _FEWEST_COPIED = 20
+# Events that are compared, and distinct values that they need: with fewer, events at
+# one time are equal by chance, such as clicks on one of three buttons.
+_COMPARED, _FEWEST_DISTINCT = 5_000, 20
 
 
 def warn_copied_events(events: Events) -> None:
-    """Warn if each event of a new log is there several times, as after a wrong join."""
-    timeline, n = events.timeline, len(events.timeline.times)
-    # Without fields, such as the days of visits, equal events may be different ones.
-    if n < _FEWEST_COPIED or not events.columns:
+    """Warn if each event of a new log is there several times, as after a wrong join.
+
+    Only the first events are compared, which tells such a table from others.
+    """
+    times = events.timeline.times
+    n = min(len(times), _COMPARED)
+    if n < len(times):
+        # Up to the last of them that begins a moment.
+        is_same = times[1 : n + 1] == times[:n]
+        n -= int(np.argmin(is_same[::-1]))
+    if n < _FEWEST_COPIED:
         return
-    if timeline.n_moments > n / 2:  # one event at least is alone at its time
+    moment = events.timeline.positions(
+        events.timeline.codes_of(np.arange(n)), times[:n]
+    )
+    if np.bincount(pd.factorize(moment)[0]).min() < 2:  # an event alone at its time
         return
-    key = timeline.positions(timeline.codes_of(np.arange(n)), timeline.times)
+    fields = np.zeros(n, "int64")
     for codes in _codes(events.columns, np.arange(n), {}):
-        key, _ = pd.factorize(key)
-        key = key * (codes.max() + 1) + codes
-    key, _ = pd.factorize(key)
-    if np.bincount(key).min() < 2:
+        # Renumbered after each field: products of many levels would overflow.
+        fields = pd.factorize(fields * (codes.max() + 1) + codes)[0]
+    copies = np.bincount(pd.factorize(moment * n + fields)[0])
+    if fields.max() + 1 < _FEWEST_DISTINCT or copies.min() < 2:
         return
     warnings.warn(
-        f"Each of the {n} events is in the table at least twice, with the same "
+        f"Each of the first {n} events is in the table at least twice, with the same "
         "customer, time and fields, as after a join with repeated keys. Copies "
         "count as events of their own; drop_duplicates() of pandas drops them.",
         UserWarning,

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.base import clone
@@ -119,8 +119,9 @@ def test_rows_without_weight_have_no_influence(rows):
         rows, y, weight
     )
     without = clone(model).fit(rows[used], y[used], weight[used])
-    assert model.weights_ == without.weights_
-    assert_array_equal(model.predict(rows), without.predict(rows))
+    # Up to rounding: the sums of Ridge depend on where its rows are in memory.
+    assert model.weights_ == pytest.approx(without.weights_, rel=1e-9)
+    assert_allclose(model.predict(rows), without.predict(rows), rtol=1e-6)
     latest = (rows["cutoff"] == LATEST).to_numpy()
     earlier = known_before_latest(rows)
     first = first_training(network, rows, y, weight).predict(rows[latest])

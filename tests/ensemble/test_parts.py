@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
@@ -35,6 +36,11 @@ def test_default_trees_have_the_loss_of_the_network(loss, expected):
     for lstm in (network, pipeline, search):
         trees = make_hybrid(lstm).boosting[-1]
         assert (trees.loss, trees.quantile) == expected
+    # Whose loss is that of other numbers.
+    transformed = TransformedTargetRegressor(
+        pipeline, func=np.log1p, check_inverse=False
+    )
+    assert make_hybrid(transformed).boosting[-1].loss == "squared_error"
     fitted = HybridRegressor(pipeline, lstm_weight=0.5).fit(X, SPEND + 1)
     trees = fitted.boosting_[-1]
     assert (trees.loss, trees.quantile) == expected

@@ -34,8 +34,16 @@ def message_of(table):
 @pytest.mark.parametrize("times", [[2] * 30, RNG.integers(2, 4, 30)])
 def test_a_table_of_copies_warns(times):
     copies = VISITS.loc[VISITS.index.repeat(times)].sample(frac=1, random_state=0)
-    message = f"Each of the {len(copies)} events is in the table at least twice"
+    message = f"Each of the first {len(copies)} events is in the table at least twice"
     assert message in message_of(copies)
+
+
+def test_the_first_events_are_compared():
+    """Whole moments of them: 5,000 lie within a moment here."""
+    lines = pd.DataFrame({"who": 0, "day": np.arange(9_000) // 7, "item": range(9_000)})
+    copies = pd.concat([lines, lines])
+    assert "Each of the first 4998 events" in message_of(copies)
+    assert message_of(copies[copies["item"] != 3].iloc[1:]) == ""
 
 
 @pytest.mark.parametrize(
@@ -48,8 +56,18 @@ def test_a_table_of_copies_warns(times):
         pd.concat([VISITS, VISITS.assign(who=VISITS["who"] + 4)]),
         pd.concat([VISITS[:9]] * 2),  # too few to tell
         pd.concat([VISITS[["who", "day"]]] * 2),  # perhaps two visits on each day
+        pd.concat([VISITS[["who", "day", "shop"]].assign(currency="EUR")] * 2),
     ],
-    ids=["once", "but one", "numbers", "levels", "ids", "few", "no fields"],
+    ids=[
+        "once",
+        "but one",
+        "numbers",
+        "levels",
+        "ids",
+        "few",
+        "no fields",
+        "levels of 2",
+    ],
 )
 def test_other_tables_do_not_warn(table):
     assert message_of(table) == ""

@@ -63,6 +63,17 @@ def test_several_history_columns(estimator, moments):
         scorer.score_one("c1", None, as_event(row), AFTER)
 
 
+def test_entities_are_found_by_their_ids():
+    """Not by the name of their column, which may be that of another log."""
+    X = LOG.attach(ROWS, cutoff="at").rename(columns={"who": "client"})
+    X["who"] = X["city"].fillna("Rome")
+    cities = EventLog(EVENTS.assign(who="Rome"), "who", "when", observed_until=AFTER)
+    X = cities.attach(X, cutoff="at", name="visits")
+    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, np.arange(len(X)) % 2)
+    with pytest.raises(ValueError, match=r"'history' and 'visits'.*different enti"):
+        StreamingScorer(model, "who", "when")
+
+
 def test_histories_of_the_same_customers_have_one_id():
     """Also if the column of the ids was renamed, or new events call it otherwise."""
     X = LOG.attach(ROWS, cutoff="at").rename(columns={"who": "client"})

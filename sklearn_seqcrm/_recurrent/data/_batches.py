@@ -174,55 +174,57 @@ class BatchIterator:
             # Group i has the rows from bounds[i] on, which start at before[i] here. A
             # loop over groups took a third of the time of scoring rows of statics.
             rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
-            cuts = self._cut_parts(rows, np.repeat(lengths[batch], n))
-            plan.append(np.split(rows, cuts))
+            plan.append(np.split(rows, self._cut_parts(rows)))
         if self.shuffle:
             self.rng.shuffle(plan)
         return plan
 
-    def _cut_parts(self, rows: np.ndarray, longest: np.ndarray) -> list[int]:
-        """Return where to cut the rows of a batch into parts.
-
-        `longest` is the longest history in the group of each row: cuts within a group
-        are avoided.
-        """
-        # For each history column: the previous row with the sequence of each row, -1
-        # without any, and the slot of the row in its sequence, from 1 on.
-        shape = max(1, len(self.data.sources)), len(rows)
-        previous, slots = np.full(shape, -1), np.ones(shape, "int64")
-        if self.share:
-            for i, source in enumerate(self.data.sources):
-                previous[i], slots[i] = _earlier_rows(source.sequences[rows])
+    def _cut_parts(self, rows: np.ndarray) -> list[int]:
+        """Return where to cut the rows of a batch into parts."""
+        columns = [
+            _sequences_of(
+                source.sequences[rows] if self.share else np.arange(len(rows)),
+                source.lengths[rows],
+            )
+            for source in self.data.sources
+        ]
 
         def fits(first: int) -> np.ndarray:
-            # Sizes of a part from `first` up to each row, the largest of all history
-            # columns.
-            is_new = previous[:, first:] < first
-            n_sequences = np.cumsum(is_new, axis=1).max(axis=0)
-            n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
-            steps = np.maximum.accumulate(longest[first:]) * n_sequences
-            n_rows = np.arange(1, len(steps) + 1)
-            return (
-                ((steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES))
-                & (steps <= self.most_steps)
-                & (n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS)
-            )
+            n_rows = np.arange(1, len(rows) - first + 1)
+            fitting = np.ones(len(n_rows), dtype=bool)
+            for previous, slots, longest in columns:
+                # Sizes of a part from `first` up to each row, in this history column.
+                n_sequences = np.cumsum(previous[first:] < first)
+                n_slots = np.maximum.accumulate(slots[first:])
+                steps = np.maximum.accumulate(longest[first:]) * n_sequences
+                fitting &= (steps <= self.steps_at_once) | (
+                    n_sequences <= _FEWEST_SEQUENCES
+                )
+                fitting &= steps <= self.most_steps
+                fitting &= n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS
+            return fitting
 
         return cut_where_full(fits)
 
 
-def _earlier_rows(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the previous row with the sequence of each row, and its slot, from 1 on.
+def _sequences_of(
+    sequences: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Describe the sequence of each row of a batch, by arrays of shape (n,).
 
-    Both have the shape (n,) of `sequences`; the previous row is -1 without any.
+    Returns the previous row with the same sequence, -1 without any, the slot of the row
+    in it, from 1 on, and the longest history of its rows: with that, cuts between rows
+    of a sequence are avoided.
     """
     order = np.argsort(sequences, kind="stable")
     new = is_run_start(sequences[order])
-    previous, slots = np.full((2, len(order)), -1)
+    at = np.flatnonzero(new)
+    n_rows = np.diff(at, append=len(order))
+    previous, slots, longest = np.full((3, len(order)), -1)
     previous[order[1:]] = np.where(new[1:], -1, order[:-1])
-    position = np.arange(len(order))
-    slots[order] = position - np.maximum.accumulate(np.where(new, position, 0)) + 1
-    return previous, slots
+    slots[order] = np.arange(len(order)) - np.repeat(at, n_rows) + 1
+    longest[order] = np.repeat(np.maximum.reduceat(lengths[order], at), n_rows)
+    return previous, slots, longest
 
 
 def cut_where_full(fits: Callable[[int], np.ndarray]) -> list[int]:

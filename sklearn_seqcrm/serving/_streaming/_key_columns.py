@@ -42,15 +42,6 @@ def key_columns(
         of different entities have one column of ids.
     """
     customers = by_history(customer, fields, "customer")
-    of_column = {column: entities[name] for name, column in customers.items()}
-    for name, column in customers.items():
-        if entities[name] != of_column[column]:
-            raise ValueError(
-                f"customer={customer!r} names the same column for the histories "
-                f"{name!r} and {of_column[column]!r}, which belonged to different "
-                "entities in fit, such as customers and shops. Pass a dict with the "
-                "column of the ids of each history column."
-            )
     times = by_history(time, fields, "time")
     found = {}
     for history, own in fields.items():
@@ -66,4 +57,20 @@ def key_columns(
                 "Name the columns that hold the ids and the times of new events."
             )
         found[history] = keys
+    _refuse_one_column(customers, entities)
     return found
+
+
+def _refuse_one_column(
+    customers: Mapping[Any, str], entities: Mapping[Any, Any]
+) -> None:
+    """Raise a ValueError if histories of different entities have one column of ids."""
+    of_column = {column: entities[name] for name, column in customers.items()}
+    for name, column in customers.items():
+        if entities[name] != of_column[column]:
+            raise ValueError(
+                f"customer names the same column {column!r} for the histories {name!r} "
+                f"and {of_column[column]!r}, which belonged to different entities in "
+                "fit, such as customers and shops. Pass a dict with the column of the "
+                "ids of each history column."
+            )

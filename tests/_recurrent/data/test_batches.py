@@ -293,6 +293,28 @@ def test_parts_count_each_sequence_once():
     assert [len(rows) for rows, *_ in gathered(iterator)] == [len(data)]
 
 
+def test_a_long_sequence_of_few_rows_cuts_no_batch():
+    """Steps are counted in each column: 300 customers of 2 events, a shop of 500."""
+    n = 300
+    sources = [
+        HistorySource(
+            np.zeros((n_events, 1), "float32"),
+            np.zeros((n_events, 0), "int32"),
+            np.zeros(n_events),
+            start=start,
+            stop=start + length,
+            cutoff=np.ones(n),
+        )
+        for n_events, start, length in (
+            (2 * n, 2 * np.arange(n), 2),
+            (500, np.zeros(n, "int64"), 500),
+        )
+    ]
+    data = RowData(tuple(sources), np.zeros((n, 1), "float32"))
+    [(rows, *_)] = gathered(BatchIterator(data, n, steps_at_once=600, most_steps=600))
+    assert len(rows) == n
+
+
 def test_no_events_at_all():
     data = make_data()
     source = data.sources[0]
