@@ -175,6 +175,7 @@ class _MeanSlope(nn.Module):
     point lies is arbitrary: with 50 points, sums of attributions were off by up to .03
     of log odds. If the input runs from `low` to `high` over a stretch, the mean slope
     is ``(f(high) - f(low)) / (high - low)``.
+
     `function` is ReLU or Hardtanh: the identity, or a constant beyond a kink.
     """
 

@@ -102,8 +102,9 @@ def ridge(
 
     It minimises, for each target, ``mean((y - mean(y) - w @ z) ** 2) + 0.05 * w @ w``
     with standardised inputs z. Inputs (n, n_inputs), float32, are finite numbers on any
-    scale, and targets have the shape (n,) or (n, k). Sums are taken block by block, in
-    float64; `total` adds up those of several processes.
+    scale, targets have the shape (n,) or (n, k), and `weight` (n,) are weights of the
+    rows; None: equal ones. Sums are taken block by block, in float64; `total` adds up
+    those of several processes.
 
     Returns mean and standard deviation of each input, (n_inputs,), and a column w for
     each target, (n_inputs, k), float64. A deviation is infinite where it is only

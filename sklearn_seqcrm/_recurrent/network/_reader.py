@@ -280,8 +280,9 @@ class HistoryReader(nn.Module):
 
         `steps` (B, T, D) are padded after their ends, and `lengths` (B,) are for the
         backward direction. `state`, as an earlier call returned it, is that after the
-        events before; a bidirectional reader raises a ValueError for it. `layers`, if
-        given, is extended by the inputs (B, T, D) and outputs (B, T, H') of each layer.
+        events before, None that before the first event; a bidirectional reader raises
+        a ValueError for it. `layers`, if given, is extended by the inputs (B, T, D) and
+        outputs (B, T, H') of each layer.
 
         Returns outputs of the last layer, (B, T, H'), float32, where H' is 2 H with two
         directions, and the state of the forward direction after the last step, padding

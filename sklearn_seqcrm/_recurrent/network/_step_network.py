@@ -293,8 +293,8 @@ class StepHead:
 
         `pooled` has the vectors (..., output_size) of each history column, `static`
         (..., S) row features and statics, `offset` (..., 1) what is added to the
-        outputs times their slopes, and `linear_inputs` (..., S + n_sums) `static` and
-        the sums.
+        outputs times their slopes (None: nothing), and `linear_inputs`
+        (..., S + n_sums) `static` and the sums.
         """
         first, *others = self._layers
         outputs = first(np.concatenate([*pooled, static], axis=-1))

@@ -133,7 +133,8 @@ class Labels(Objective):
     name = "log_loss"
     # Dtype of the targets in the first call, which predictions have as well.
     dtype: np.dtype
-    # (2, k): weights of 0 and of 1, of mean 1 over the targets of the first call.
+    # (2, k): weights of 0 and of 1, of mean 1 over the targets of the first call. None:
+    # equal ones.
     label_weight: np.ndarray | None
 
     def __init__(self, class_weight: ClassWeight = None) -> None:

@@ -48,6 +48,7 @@ def bin_edges(
 
     `bins` is the number of bins, their length, or their edges. `kind` (n,) is that of
     the event of each row, 0 for none, and `time` (n,) the time to it, or to censoring.
+    `weight` (n,) are weights of the rows; None: equal ones.
     Only `in_days`, if times are days, are durations valid.
 
     Edges ascend. Bins are half-open, ``[edges[j], edges[j + 1])``: an event at an edge

@@ -67,6 +67,7 @@ def offset_slope_excess(
 
     The excess is ``b`` in ``E[y] = mean * exp(a + b * offset)``, estimated by Poisson
     regression and shrunken towards 0 by its robust standard error for independent rows.
+
     `y` and `mean` (n, k) are targets and predictions with a slope of 1, in one unit,
     and `offset` (n,) is the logarithm of the exposure of each row. The excess is 0
     where all targets are 0, or all offsets are equal.

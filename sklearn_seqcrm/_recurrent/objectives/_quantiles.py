@@ -171,7 +171,8 @@ class Quantiles(Number):
 def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     """Return quantiles as an array, or raise a ValueError if they are invalid.
 
-    Unless in `any_order`, they must ascend, each once.
+    They are larger than 0 and smaller than 1. Unless in `any_order`, they must ascend,
+    each once.
     """
     try:
         q = np.atleast_1d(np.asarray(quantile, dtype="float64"))
