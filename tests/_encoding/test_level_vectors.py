@@ -90,6 +90,7 @@ def test_vectors_depend_on_events_of_training_rows_alone(fitted):
     assert digest == fitted[0].layouts_["history"].digest
 
 
+@pytest.mark.filterwarnings("ignore:Each of the first .* at least twice")
 @pytest.mark.parametrize(
     ("share", "has_vectors"), [(0.0, False), (0.1, False), (1, True)]
 )
