@@ -23,11 +23,12 @@ EXCEPTIONS = {
     "README": {
         "asserted by test_readme.py": "0.771 0.707",
         "a company": "84.51",
-        "printed by plot_predict_repurchase.py": "40,153 2,452 0.0022 0.0061",
+        "printed by plot_predict_repurchase.py": "40,153 2,452 0.0022 0.0061 0.0024",
     },
     "benchmarks": {"another machine, without a table": "222,000 645,000 108 35"},
     "citing": {"a company": "84.51"},
     "faq": {"a number as text": "1,024"},
+    "comparison": {"printed by plot_predict_repurchase.py": "0.0024"},
     "explanations": {
         "the network of the table": ".99997",
         "errors of sums, beside the table": ".44",
@@ -40,7 +41,7 @@ EXCEPTIONS = {
         "a difference in the table": "0.050",
     },
     "models": {"a simulation, described there": "6,000 62"},
-    "moments": {"runs described beside the tables": ".32 .020 13.137 13.158"},
+    "moments": {"runs described beside the tables": ".32 .49 .020 13.137 13.158"},
     "other_tools": {"ten million vectors of 64 numbers": "2.6"},
     "performance": {"a run described there": "4.4"},
     "production": {
