@@ -134,8 +134,8 @@ def _have_same_customers(one: HistoryArray, other: HistoryArray) -> bool:
     some = known[:: 1 + len(known) // _SOME]
     if not len(some):
         return one.dtype.customer == other.dtype.customer
-    ids = (array.log.customers[array.rows.codes[some]] for array in (one, other))
-    return _are_ids(pd.Series(next(ids)), next(ids))
+    ids = one.log.customers[one.rows.codes[some]]
+    return _are_ids(pd.Series(ids), other.log.customers[other.rows.codes[some]])
 
 
 def _of_id(key: Any) -> Callable[[Any], bool]:
@@ -194,8 +194,8 @@ class ColumnRoles:
     is_named : bool, default=True
         Whether the columns of X had names; see `Table`.
     entities : dict of name to name, default={}
-        The first history whose customers are those of each history in all rows: a
-        history of shops has others than that of customers.
+        The first history with the customers of each: a history of shops has others
+        than that of customers.
     """
 
     columns: pd.Index

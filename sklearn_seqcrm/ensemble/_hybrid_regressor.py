@@ -15,9 +15,8 @@ from sklearn_seqcrm._columns import read_numbers, with_attrs_of
 from sklearn_seqcrm._sklearn_compat import innermost, with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
-from sklearn_seqcrm.ensemble._parts import nearest_median
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
-from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of, nearest_median, parameter_of
 
 # Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
 # CatBoost.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -16,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_seqcrm._sklearn_compat import unwrapped
 from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._unwrap import loss_of, parameter_of
+from sklearn_seqcrm.ensemble._unwrap import loss_of, nearest_median, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -73,19 +72,15 @@ def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
     loss = None if lstm is None else loss_of(lstm)
     # With a transformed target, the loss is that of other numbers than y.
-    transforms = any(isinstance(o, TransformedTargetRegressor) for o in unwrapped(lstm))
+    transforms = any(
+        isinstance(one, TransformedTargetRegressor) for one in unwrapped(lstm)
+    )
     if loss not in _LOSSES_OF_TREES or transforms:
         return {}
     params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
     if loss == "quantile":
         params["quantile"] = nearest_median(parameter_of(lstm, "quantile"))
     return params
-
-
-def nearest_median(quantiles: Any) -> float:
-    """Return the quantile nearest the median, which networks and CatBoost predict."""
-    quantiles = np.atleast_1d(np.asarray(quantiles, dtype="float64"))
-    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
 
 
 def bins_of(lstm: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sklearn_seqcrm._sklearn_compat import innermost, unwrapped
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
@@ -29,3 +31,9 @@ def parameter_of(part: Any, name: str) -> Any:
     """
     found = (getattr(one, name, None) for one in unwrapped(part))
     return next((value for value in found if value is not None), None)
+
+
+def nearest_median(quantiles: Any) -> float:
+    """Return the quantile nearest the median, which networks and CatBoost predict."""
+    quantiles = np.atleast_1d(np.asarray(quantiles, dtype="float64"))
+    return float(quantiles[np.abs(quantiles - 0.5).argmin()])

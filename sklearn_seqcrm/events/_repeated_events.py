@@ -51,13 +51,8 @@ def repeated_events(
     old, run_of_old, run = _old_events_of_runs(events.timeline, suspects, new)
     if not len(old):
         return suspects[:0]
-    # A number for each distinct (run, field, field, ...), of old events and suspects.
-    key = np.append(run_of_old, run)
-    index = np.append(old, suspects)
-    for codes in _codes(events.columns, index, known):
-        # Renumbered after each field: products of many levels would overflow.
-        key, _ = pd.factorize(key)
-        key = key * (codes.max() + 1) + codes
+    runs, index = np.append(run_of_old, run), np.append(old, suspects)
+    key = _number_distinct(runs, events.columns, index, known)
     return suspects[np.isin(key[len(old) :], key[: len(old)])]
 
 
@@ -86,10 +81,7 @@ def warn_copied_events(events: Events) -> None:
     )
     if np.bincount(pd.factorize(moment)[0]).min() < 2:  # an event alone at its time
         return
-    fields = np.zeros(n, "int64")
-    for codes in _codes(events.columns, np.arange(n), {}):
-        # Renumbered after each field: products of many levels would overflow.
-        fields = pd.factorize(fields * (codes.max() + 1) + codes)[0]
+    fields = _number_distinct(np.zeros(n), events.columns, np.arange(n), known={})
     copies = np.bincount(pd.factorize(moment * n + fields)[0])
     if fields.max() + 1 < _FEWEST_DISTINCT or copies.min() < 2:
         return
@@ -117,6 +109,20 @@ def _old_events_of_runs(
     index, offsets = ranges(runs, suspects[first_suspect])
     is_old = ~np.isin(index, new)
     return index[is_old], np.repeat(runs, np.diff(offsets))[is_old], run
+
+
+def _number_distinct(
+    key: np.ndarray,
+    columns: Mapping[str, Column],
+    index: np.ndarray,
+    known: Mapping[str, Column],
+) -> np.ndarray:
+    """Number the distinct values of a key and of all fields at some events, (n,)."""
+    key = pd.factorize(key)[0]
+    for codes in _codes(columns, index, known):
+        # Renumbered after each field: products of many levels would overflow.
+        key = pd.factorize(key * (codes.max() + 1) + codes)[0]
+    return key
 
 
 def _codes(
