@@ -65,6 +65,7 @@ class SingleCustomerScorer:
         self._exact = exact
         self._ignore_late = ignore_late
         self._row_encoder = StaticsRowEncoder.of(parts)
+        self._entities = list(dict.fromkeys(parts.roles.entities.values()))
 
     def outputs(
         self,
@@ -131,11 +132,11 @@ class SingleCustomerScorer:
 
     def _ids_by_history(self, customer: Any) -> dict[Any, Any]:
         """Return the id of the customer in each history column."""
-        entities = list(dict.fromkeys(self._parts.roles.entities.values()))
-        if not isinstance(customer, Mapping) and len(entities) > 1:
+        if not isinstance(customer, Mapping) and len(self._entities) > 1:
             raise ValueError(
-                f"customer={customer!r} is one id, but the histories {entities} belong "
-                "to different entities. Pass a dict of the id in each history column."
+                f"customer={customer!r} is one id, but the histories {self._entities} "
+                "belong to different entities. Pass a dict of the id in each history "
+                "column."
             )
         return by_history(customer, self._streams, "customer")
 
