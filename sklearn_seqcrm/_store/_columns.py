@@ -229,9 +229,11 @@ def factorize(
                 f"Column {name!r} holds values of the type {types[0]}, which have no "
                 f"order; make text of them, for example {what}[{name!r}].astype(str)."
             ) from error
+        numbers = f", or pd.to_numeric({what}[{name!r}], errors='coerce')"
         raise TypeError(
             f"Column {name!r} mixes values of the types {', '.join(types)}; make them "
-            f"one type, for example {what}[{name!r}].astype(str)."
+            f"one type, for example {what}[{name!r}].astype(str)"
+            f"{numbers if 'float' in types else ''}."
         ) from error
     if len(order) and (order[1:] < order[:-1]).any():
         rank = np.empty(len(order), dtype="int32")

@@ -4,12 +4,14 @@
 from sklearn_seqcrm.events._cut import histories_of_rows as histories_of_rows
 from sklearn_seqcrm.events._cut import read_rows as read_rows
 from sklearn_seqcrm.events._cut import rows_at_cutoffs as rows_at_cutoffs
-from sklearn_seqcrm.events._decimal_commas import (
-    warn_decimal_commas as warn_decimal_commas,
-)
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events._infinite_numbers import count_infinite as count_infinite
+from sklearn_seqcrm.events._infinite_numbers import warn_infinite as warn_infinite
+from sklearn_seqcrm.events._numbers_as_text import (
+    warn_numbers_as_text as warn_numbers_as_text,
+)
 from sklearn_seqcrm.events._other_zone import (
     fields_of_other_zone as fields_of_other_zone,
 )

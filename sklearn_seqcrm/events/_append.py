@@ -18,6 +18,7 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
 )
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
+from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
 from sklearn_seqcrm.events._joint_observation import observation_of_appended
 from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
@@ -200,6 +201,7 @@ def _read_part(
         )
         zones = fields_of_other_zone(source, part)
         warn_other_zone(zones, part.timeline.clock)
+        warn_infinite(count_infinite(part.columns))
     what = f"times in column {time!r} of {what}"
     return part._replace(timeline=part.timeline.on(log.timeline.clock, what))
 

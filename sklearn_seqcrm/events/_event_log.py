@@ -17,6 +17,7 @@ from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
+from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
@@ -90,8 +91,12 @@ class EventLog(StoredLog):
         10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
-        If most levels of a field look like numbers with decimal commas, "12,50", or
-        with commas between thousands, "1,024", and it is not in `categorical`.
+        If most levels of a field look like numbers with decimal commas, "12,50", with
+        commas between thousands, "1,024", with currency or percent signs, "€12.50", or,
+        among a hundred levels or more, with decimal points, "12.50", and it is not in
+        `categorical`.
+
+        If numbers of a field are infinite: encoders and features count them as missing.
 
         If datetimes of a field have a time zone and the times have none, or the other
         way round, dates without a time of day aside: both are compared as UTC.
@@ -150,6 +155,7 @@ class EventLog(StoredLog):
         if categorical is None:
             warn_id_like_fields(found.columns, table)
         warn_other_zone(fields_of_other_zone(table, found), found.timeline.clock)
+        warn_infinite(count_infinite(found.columns))
         warn_about_events(found, time, declared, observed_until)
         super().__init__(*found, (customer, time))
 

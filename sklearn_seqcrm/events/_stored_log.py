@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from sklearn_seqcrm._store import Kinds, get_entry, warn_date_like_times
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
-from sklearn_seqcrm.events._decimal_commas import warn_decimal_commas
 from sklearn_seqcrm.events._disk import open_log
 from sklearn_seqcrm.events._disk_writer import new_log
+from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._notes import observation_from_json, observation_to_json
+from sklearn_seqcrm.events._numbers_as_text import warn_numbers_as_text
 from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._read import (
@@ -41,7 +43,7 @@ def warn_about_events(
     observed_until : object
         What the user gave; None: nothing, so that nothing confirms late events.
     """
-    warn_decimal_commas(events.columns, declared)
+    warn_numbers_as_text(events.columns, declared)
     warn_date_like_times(events.timeline, f"times in column {time!r}")
     warn_wrong_dates(events.timeline, time, observed_until)
     warn_copied_events(events)
@@ -281,6 +283,7 @@ class StoredLog(ViewableLog):
         """
         as_categories = categorical or ()
         zones: dict[str, None] = {}
+        infinite: Counter[str] = Counter()
         with new_log(path, (customer, time)) as writer:
             for i, part in enumerate(parts):
                 what = f"part {i}"
@@ -297,6 +300,7 @@ class StoredLog(ViewableLog):
                     if categorical is None:
                         warn_id_like_fields(events.columns, table)
                 zones |= dict.fromkeys(fields_of_other_zone(table, events))
+                infinite += Counter(count_infinite(events.columns))
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
@@ -304,6 +308,7 @@ class StoredLog(ViewableLog):
             # Before the folder appears: a warning may be an error, and a second try
             # would then find the folder.
             warn_other_zone(list(zones), events.timeline.clock)
+            warn_infinite(infinite)
             warn_about_events(events, time, as_categories, observed_until)
             del events  # closes its files
         return open_log(cls, path)

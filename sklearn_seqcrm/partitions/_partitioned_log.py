@@ -20,10 +20,11 @@ from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import (
     EventLog,
     read_rows,
-    warn_decimal_commas,
     warn_far_beginning,
     warn_far_observation,
+    warn_infinite,
     warn_isolated_times,
+    warn_numbers_as_text,
     warn_other_zone,
 )
 from sklearn_seqcrm.partitions._customers import (
@@ -111,7 +112,7 @@ class PartitionedLog:
     -----
     UserWarning
         If all times are integers that are written like dates, such as 20240131; if
-        fields of text look like numbers with decimal commas, by the first partition; if
+        fields of text look like numbers, such as "12,50"; if numbers are infinite; if
         datetimes of a field have a time zone and the times have none, or the other way
         round; if one event, or a few, are long after all others, or `observed_until`
         is, or some are years before all others, such as events of 1900-01-01. Logs
@@ -188,14 +189,27 @@ class PartitionedLog:
         # Logs among the items warned when they were made.
         if any(map(_is_log, events if is_list(events) else ())):
             return
-        sample = self._schema.sample
-        warn_decimal_commas(sample.columns, self._options.categorical)
+        self._warn_about_fields()
         warn_other_zone(self._schema.other_zone, timeline.clock)
         times, counts = self._schema.times
         warn_far_beginning(timeline.clock, times, time, counts)
         # Functions may return logs, whose end of observation confirms late events.
         if observed_until is None and not self._schema.is_given:
             warn_isolated_times(timeline.clock, times, counts, time)
+
+    def _warn_about_fields(self) -> None:
+        """Warn of numbers as text, and of infinite numbers."""
+        schema = self._schema
+        some = {
+            # The schema has no levels of fields with very many.
+            name: (schema.sample if name in schema.truncated else schema.template)
+            for name in self.fields
+        }
+        warn_numbers_as_text(
+            {name: log.column(name) for name, log in some.items()},
+            self._options.categorical,
+        )
+        warn_infinite(schema.n_infinite)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
         """Read each partition once: types of fields, end of observation, customers."""

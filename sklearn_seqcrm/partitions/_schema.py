@@ -15,6 +15,7 @@ that needs the clock, fields and kinds of a log can use those of the schema.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -37,6 +38,7 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events import (
     EventLog,
+    count_infinite,
     fields_of_other_zone,
     read_events,
     read_rows,
@@ -47,7 +49,7 @@ from sklearn_seqcrm.partitions._time_counts import TimeCounts
 
 # Levels that the schema holds of a field; of more, it holds one, which has their type.
 MOST_LEVELS = 10_000
-_SAMPLE = 100  # events of the sample
+_SAMPLE = 400  # events of the sample
 
 
 class TableOptions(NamedTuple):
@@ -182,6 +184,8 @@ class Schema(NamedTuple):
         last time.
     other_zone : tuple of str
         Fields of datetimes with a time zone if times have none, or vice versa.
+    n_infinite : dict of str to int
+        Number of infinite values of the fields that have some.
     truncated : frozenset of str
         Fields of which `template` holds one level, because they have too many.
     """
@@ -196,6 +200,7 @@ class Schema(NamedTuple):
     is_date_like: bool
     times: TimeCounts
     other_zone: tuple[str, ...]
+    n_infinite: dict[str, int]
     truncated: frozenset[str]
 
     @classmethod
@@ -222,6 +227,7 @@ class Schema(NamedTuple):
             are_date_like(log.timeline),
             TimeCounts.of(log.timeline.times),
             tuple(other_zone),
+            count_infinite(log.columns),
             truncated,
         )
 
@@ -265,6 +271,7 @@ class Schema(NamedTuple):
             is_date_like=self.is_date_like and other.is_date_like,
             times=counts[0].merge(counts[1]),
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
+            n_infinite=dict(Counter(self.n_infinite) + Counter(other.n_infinite)),
             truncated=truncated,
         )
 

@@ -176,7 +176,7 @@ def _amounts(log: RawLog, field: str) -> np.ndarray:
     way = ""
     if column.type.name == "categorical":
         way = (
-            " If it holds numbers with decimal commas, read them by "
+            " If it holds numbers as text, use pd.to_numeric, or for decimal commas "
             "pd.read_csv(..., decimal=',')."
         )
     raise ValueError(
