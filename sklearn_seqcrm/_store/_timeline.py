@@ -21,7 +21,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks, first_at_or_after, ranges, starts_of_nonempty
-from sklearn_seqcrm._store._clock import TICKS_PER_SECOND, Clock, saturating_subtract
+from sklearn_seqcrm._store._clock import (
+    TICKS_PER_SECOND,
+    Clock,
+    saturating_add,
+    saturating_subtract,
+)
 from sklearn_seqcrm._store._ids import (
     check_same_id_type,
     exact_ids,
@@ -29,7 +34,7 @@ from sklearn_seqcrm._store._ids import (
     hashed_ids,
 )
 from sklearn_seqcrm._store._series import ids_of
-from sklearn_seqcrm._store._time_values import MAX_TICK
+from sklearn_seqcrm._store._time_values import MAX_TICK, as_time_series
 
 # Times that are checked first: in most logs without whole days, they suffice.
 _FEW = 1000
@@ -102,11 +107,7 @@ class ObservationWindow(NamedTuple):
                     f"observed_until must be one time; got {given!r}. None means "
                     "the last event."
                 )
-            until = clock.read(given, "observed_until", up=False)[0]
-            if _is_last_second_of_a_day(clock, given):
-                # "23:59:59" means the whole day: its last second was observed, too.
-                second = TICKS_PER_SECOND[str(clock.unit)]
-                until += second - 1 - until % second
+            until = read_until(clock, given)[0]
         if until < last and not early:
             raise ValueError(
                 f"observed_until={given} lies before the last event at "
@@ -129,14 +130,17 @@ class ObservationWindow(NamedTuple):
 
     def end(self, clock: Clock) -> Any:
         """Return the first tick that was not observed."""
+        [end] = self.ends(clock, np.array([self.until], dtype=clock.dtype))
         # Python's integers do not overflow when a long horizon is subtracted.
-        until, step = clock.tick_type(self.until), clock.whole_step
-        is_whole = clock.dtype == "int64"
-        if self.in_days and until % step == 0:
-            end = until + step
-        else:
-            end = until + 1 if is_whole else float(np.nextafter(until, np.inf))
-        return min(end, MAX_TICK) if is_whole else end
+        return clock.tick_type(end)
+
+    def ends(self, clock: Clock, until: np.ndarray) -> np.ndarray:
+        """Return the first tick that was not observed after the last ones, (n,)."""
+        step = clock.whole_step
+        is_whole = self.in_days & (until % step == 0)
+        if clock.dtype == "int64":
+            return saturating_add(until, np.where(is_whole, step, 1))
+        return np.where(is_whole, until + step, np.nextafter(until, np.inf))
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
         """Convert the window to another clock."""
@@ -149,12 +153,23 @@ class ObservationWindow(NamedTuple):
         return self._replace(until=until)
 
 
-def _is_last_second_of_a_day(clock: Clock, time: Any) -> bool:
-    """Return whether a datetime is 23:59:59 or later in its own time zone."""
+def read_until(clock: Clock, times: Any) -> np.ndarray:
+    """Return the last ticks that were observed, (n,), if `times` say until when.
+
+    The time 23:59:59, in its own time zone, means the whole day: its last second was
+    observed, too.
+    """
+    what = "observed_until"
+    if np.ndim(times) == 0:
+        times = [clock.parse(times, what)]
+    times = as_time_series(times, what)
+    until = clock.read(times, what, up=False)
     if clock.unit is None:
-        return False
-    time = pd.Timestamp(time)
-    return (time.hour, time.minute, time.second) == (23, 59, 59)
+        return until
+    of_day = times.dt
+    is_last = (of_day.hour == 23) & (of_day.minute == 59) & (of_day.second == 59)
+    second = TICKS_PER_SECOND[clock.unit]
+    return np.where(is_last, until + (second - 1 - until % second), until)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,6 +226,28 @@ class Timeline:
     def end(self) -> Any:
         """The first moment that was not observed, on the axis of `clock`."""
         return self.observation.end(self.clock)
+
+    def own_ends(self, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return `observed_until` and `end` of customers who were observed for less.
+
+        Parameters
+        ----------
+        times : Series of shape (n,)
+            Last times at which n customers were observed; missing: those of the log.
+
+        Returns
+        -------
+        until, end : ndarray of shape (n,)
+            Ticks, at most those of the log.
+        """
+        until = np.full(len(times), self.observed_until, dtype=self.clock.dtype)
+        known = times.notna().to_numpy()
+        if known.any():
+            own = read_until(self.clock, times[known])
+            until[known] = np.minimum(until[known], own)
+        # The log may end before the last tick of its `observed_until`.
+        end = np.minimum(self.observation.ends(self.clock, until), self.end)
+        return until, end
 
     @property
     def end_is_known(self) -> bool:

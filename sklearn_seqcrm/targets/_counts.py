@@ -43,6 +43,7 @@ def churned(
     *,
     gap: Duration = 0,
     censored: Censored = "raise",
+    observed_until: ListLike | None = None,
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -65,6 +66,11 @@ def churned(
         error, drop the row, or return a missing target. With several horizons, "drop"
         drops a row if any of its windows is incomplete, and "nan" is decided window by
         window.
+    observed_until : array-like of shape (n,) or None, default=None
+        Last time at which each customer was observed, such as the end of a contract or
+        of a consent; missing: until the end of the log. Later events do not count, and
+        windows that run past it are incomplete. None: all until the end of the log. It
+        tells the future, so keep it out of the columns that a model reads.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -90,10 +96,10 @@ def churned(
         If the histories are encoded, or a duration does not fit the times of the log
         (datetimes or plain numbers).
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, `X` has no history column or several, histories
-        are missing or were joined from several logs, or `censored` is "drop" and the
-        index repeats a label.
+        If windows run past the end of the log or `observed_until`, `horizon` is not
+        longer than 0, there is no event of one of `kinds`, `X` has no history column or
+        several, histories are missing or were joined from several logs, or `censored`
+        is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -153,7 +159,7 @@ def churned(
     warn_without_kinds(X, history, kinds, "churned looks for")
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
-        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        windows = windows_after(X, one, gap, observed_until, history, kinds, kind_field)
         # Events in the gap do not count: neither as activity nor against churn.
         return (windows.first == windows.last).astype("int64"), windows
 
@@ -179,6 +185,7 @@ def future_count(
     *,
     gap: Duration = 0,
     censored: Censored = "raise",
+    observed_until: ListLike | None = None,
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -202,6 +209,11 @@ def future_count(
         error, drop the row, or return a missing target. With several horizons, "drop"
         drops a row if any of its windows is incomplete, and "nan" is decided window by
         window.
+    observed_until : array-like of shape (n,) or None, default=None
+        Last time at which each customer was observed, such as the end of a contract or
+        of a consent; missing: until the end of the log. Later events do not count, and
+        windows that run past it are incomplete. None: all until the end of the log. It
+        tells the future, so keep it out of the columns that a model reads.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -232,10 +244,10 @@ def future_count(
         If the histories are encoded, or a duration does not fit the times of the log
         (datetimes or plain numbers).
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, `X` has no history column or several, histories
-        are missing or were joined from several logs, or `censored` is "drop" and the
-        index repeats a label.
+        If windows run past the end of the log or `observed_until`, `horizon` is not
+        longer than 0, there is no event of one of `kinds`, `X` has no history column or
+        several, histories are missing or were joined from several logs, or `censored`
+        is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -292,7 +304,7 @@ def future_count(
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(
-            X, one, gap, history, kinds, kind_field, moments=moments
+            X, one, gap, observed_until, history, kinds, kind_field, moments=moments
         )
         # Rows of customers who are not in the log have first == last: no event.
         return windows.last - windows.first, windows

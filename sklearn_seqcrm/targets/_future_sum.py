@@ -43,6 +43,7 @@ def future_sum(
     *,
     gap: Duration = 0,
     censored: Censored = "raise",
+    observed_until: ListLike | None = None,
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -68,6 +69,11 @@ def future_sum(
         error, drop the row, or return a missing target. With several horizons, "drop"
         drops a row if any of its windows is incomplete, and "nan" is decided window by
         window.
+    observed_until : array-like of shape (n,) or None, default=None
+        Last time at which each customer was observed, such as the end of a contract or
+        of a consent; missing: until the end of the log. Later events do not count, and
+        windows that run past it are incomplete. None: all until the end of the log. It
+        tells the future, so keep it out of the columns that a model reads.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -92,10 +98,10 @@ def future_sum(
         If the histories are encoded, or a duration does not fit the times of the log
         (datetimes or plain numbers).
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, `field` is not numeric, `X` has no history
-        column or several, histories are missing or were joined from several logs, or
-        `censored` is "drop" and the index repeats a label.
+        If windows run past the end of the log or `observed_until`, `horizon` is not
+        longer than 0, there is no event of one of `kinds`, `field` is not numeric, `X`
+        has no history column or several, histories are missing or were joined from
+        several logs, or `censored` is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -151,7 +157,7 @@ def future_sum(
     warn_without_kinds(X, history, kinds, f"future_sum adds {field!r} of", field)
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
-        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        windows = windows_after(X, one, gap, observed_until, history, kinds, kind_field)
         # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = _amounts(windows.log, field)[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm._typing import Duration, ListLike
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.targets._windows import (
     TARGET_PARAMS,
@@ -31,6 +31,7 @@ def next_value(
     *,
     gap: Duration = 0,
     censored: Censored = "raise",
+    observed_until: ListLike | None = None,
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -54,6 +55,11 @@ def next_value(
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,
         or return a missing target.
+    observed_until : array-like of shape (n,) or None, default=None
+        Last time at which each customer was observed, such as the end of a contract or
+        of a consent; missing: until the end of the log. Later events do not count, and
+        windows that run past it are incomplete. None: all until the end of the log. It
+        tells the future, so keep it out of the columns that a model reads.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -76,10 +82,10 @@ def next_value(
         If the histories are encoded, or a duration does not fit the times of the log
         (datetimes or plain numbers).
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, the field holds vectors, `X` has no history
-        column or several, histories are missing or were joined from several logs, or
-        `censored` is "drop" and the index repeats a label.
+        If windows run past the end of the log or `observed_until`, `horizon` is not
+        longer than 0, there is no event of one of `kinds`, the field holds vectors, `X`
+        has no history column or several, histories are missing or were joined from
+        several logs, or `censored` is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -139,7 +145,9 @@ def next_value(
     """
     if field != kind_field:  # "which kind comes next?" is about all kinds
         warn_without_kinds(X, history, kinds, "next_value looks for")
-    windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
+    windows = windows_after(
+        X, horizon, gap, observed_until, history, kinds, kind_field, endless=True
+    )
     column = windows.log.column(field)
     if column.type.encoding == "vectors":
         raise ValueError(
@@ -165,6 +173,7 @@ def time_to_next(
     *,
     gap: Duration = 0,
     censored: Literal["raise", "drop", "nan", "keep"] = "raise",
+    observed_until: ListLike | None = None,
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -187,6 +196,11 @@ def time_to_next(
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,
         return a missing target, or keep the censored time.
+    observed_until : array-like of shape (n,) or None, default=None
+        Last time at which each customer was observed, such as the end of a contract or
+        of a consent; missing: until the end of the log. Later events do not count, and
+        windows that run past it are incomplete. None: all until the end of the log. It
+        tells the future, so keep it out of the columns that a model reads.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -221,10 +235,10 @@ def time_to_next(
         If the histories are encoded, or a duration does not fit the times of the log
         (datetimes or plain numbers).
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, `X` has no history column or several, histories
-        are missing or were joined from several logs, or `censored` is "drop" and the
-        index repeats a label.
+        If windows run past the end of the log or `observed_until`, `horizon` is not
+        longer than 0, there is no event of one of `kinds`, `X` has no history column or
+        several, histories are missing or were joined from several logs, or `censored`
+        is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -289,8 +303,9 @@ def time_to_next(
     [2, 20, 7]
     """
     warn_without_kinds(X, history, kinds, "time_to_next looks for")
+    which = history, kinds, kind_field
     windows = windows_after(
-        X, horizon, gap, history, kinds, kind_field, endless=True, moments=moments
+        X, horizon, gap, observed_until, *which, endless=True, moments=moments
     )
     at = windows.next_events()
     event = at >= 0
@@ -310,9 +325,8 @@ def time_to_next(
 
 def _censoring_time(windows: Windows) -> np.ndarray:
     """Return how long each window has been observed, in ticks, shape (n,)."""
-    # `observed_until`, the last recorded time: C must not exceed what was observed.
-    until = windows.log.timeline.observed_until
-    observed = until - np.minimum(windows.begin, until)
+    # C must not exceed what was observed.
+    observed = windows.until - np.minimum(windows.begin, windows.until)
     if windows.length is None:
         return observed
     # The horizon, not `observed`, for complete windows: one of whole days may be

@@ -12,7 +12,12 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import check_raw, one_history, store_horizon
+from sklearn_seqcrm._columns import (
+    check_raw,
+    one_history,
+    store_horizon,
+    warn_other_order,
+)
 from sklearn_seqcrm._ragged import (
     first_at_or_after,
     is_run_start,
@@ -27,7 +32,7 @@ from sklearn_seqcrm._store import (
     saturating_add,
     warn_all_kinds,
 )
-from sklearn_seqcrm._typing import Duration
+from sklearn_seqcrm._typing import Duration, ListLike
 
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
@@ -37,6 +42,7 @@ class WindowOptions(TypedDict, total=False):
 
     gap: Duration
     censored: Censored
+    observed_until: ListLike | None
     history: str | int | None
     kinds: str | Sequence[str] | None
     kind_field: str
@@ -54,6 +60,7 @@ TARGET_PARAMS: dict[str, Any] = {
     "history": [str, Integral, None],
     "kind_field": [str],
     "moments": "no_validation",  # the clock of the log validates it
+    "observed_until": "no_validation",
 }
 check_target_params = validate_params(TARGET_PARAMS)
 
@@ -80,8 +87,11 @@ class Windows:
     censored : ndarray of shape (n,), bool
         Whether the window runs past the end of the record; for a window without an
         end, whether its first event has not been recorded.
+    until : ndarray of shape (n,), int or float
+        The last time at which each customer, or all, were observed.
     latest : int, float or None
-        The latest cutoff with a complete window, on the axis of the log.
+        The latest cutoff with a complete window, on the axis of the log; None if the
+        window has no end, or customers were observed until different times.
     attrs : dict of str to str, number or None
         ``"horizon"``, None for a window without an end, and ``"gap"``, which
         `store_horizon` stores in the ``attrs`` of the target.
@@ -95,6 +105,7 @@ class Windows:
     begin: np.ndarray
     length: int | float | None
     censored: np.ndarray
+    until: Any
     latest: int | float | None
     attrs: dict[str, Any]
 
@@ -111,6 +122,7 @@ def windows_after(
     X: Any,
     horizon: Any,
     gap: Any,
+    observed_until: Any,
     history: str | int | None,
     kinds: Any,
     kind_field: str,
@@ -126,6 +138,9 @@ def windows_after(
         Rows with raw histories.
     horizon, gap : Timedelta, str or number
         Length of the window, and the embargo before it.
+    observed_until : array-like of shape (n,) or None
+        Last time at which each customer was observed, missing for that of the log;
+        None: that of the log.
     history : str, int or None
         Name of the history column.
     kinds : str, list of str or None
@@ -158,7 +173,9 @@ def windows_after(
     rows, timeline = array.rows, log.timeline
     cutoff, times = rows.cutoff, timeline.times
     _refuse_unknown_end(timeline)
-    clock, recorded = timeline.clock, timeline.end
+    clock, until, recorded = timeline.clock, timeline.observed_until, timeline.end
+    if observed_until is not None:
+        until, recorded = timeline.own_ends(_one_per_row(observed_until, X, len(array)))
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
     gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
@@ -172,13 +189,13 @@ def windows_after(
         begin = cutoff + gap_ticks
     length = latest = None
     attrs = {"horizon": None, "gap": _plain(gap)}
-    end = np.full(len(cutoff), recorded)
+    end = np.broadcast_to(recorded, cutoff.shape)
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)
         wait = clock.rounded_up(gap=gap, horizon=horizon)
         end = saturating_add(cutoff, wait)
         censored = end > recorded
-        latest = recorded - wait
+        latest = recorded - wait if observed_until is None else None
         attrs = {"horizon": _plain(horizon), "gap": _plain(gap)}
         # Events after the end of the record may be of some kinds only: do not count.
         end = np.minimum(end, recorded)
@@ -191,8 +208,25 @@ def windows_after(
         censored = first == last
     index = X.index if hasattr(X, "index") else pd.RangeIndex(len(array))
     return Windows(
-        index, log, events, first, last, begin, length, censored, latest, attrs
+        index, log, events, first, last, begin, length, censored, until, latest, attrs
     )
+
+
+def _one_per_row(times: Any, X: Any, n: int) -> pd.Series:
+    """Return `observed_until` as a Series of n times; refuse anything else."""
+    if not pd.api.types.is_list_like(times):
+        raise TypeError(
+            "observed_until must have a time for each row, such as X['contract_end']; "
+            f"got {times!r}. EventLog(..., observed_until=...) sets one for all."
+        )
+    warn_other_order(X, times, "observed_until")
+    times = times if isinstance(times, pd.Series) else pd.Series(times)
+    if len(times) != n:
+        raise ValueError(
+            f"observed_until has {len(times)} times, and X has {n} rows; each row "
+            "needs one, or a missing value for the end of the log."
+        )
+    return times
 
 
 def _n_before(events: np.ndarray, n: int) -> np.ndarray:
@@ -340,17 +374,18 @@ def _refuse_incomplete(windows: Windows, may_keep: bool) -> None:
     ways = "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'"
     which = f"{cut.sum()} of {len(cut)} rows"
     rows = ", ".join(str(label) for label in windows.index[cut][:5])
-    longer = _longer_record(windows)
+    what, longer = "the log", _longer_record(windows)
+    if np.ndim(windows.until):
+        what, longer = "the log or observed_until", ""
     if windows.length is None:
         raise ValueError(
-            f"The next event of {which} is not known, because the log ends before "
-            f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
-            f"{longer}"
+            f"The next event of {which} is not known, because {what} ends before it, "
+            f"the first in the rows {rows}. Use censored={ways}, or a horizon{longer}."
         )
     raise ValueError(
-        f"The windows of {which} run past the end of the log, the first in the rows "
-        f"{rows}. Use {_earlier_cutoffs(windows)}a shorter horizon, censored={ways}; "
-        f"or, {longer}"
+        f"The windows of {which} run past the end of {what}, the first in the rows "
+        f"{rows}. Use {_earlier_cutoffs(windows)}a shorter horizon, censored={ways}"
+        f"{longer}."
     )
 
 
@@ -361,9 +396,9 @@ def _longer_record(windows: Windows) -> str:
     limit = timeline.observation.limited_by
     if limit is not None:
         return (
-            f"as its record ends at {log.observed_until} with the events of "
-            f"kind {limit!r}, before those of other kinds: if all were recorded for "
-            "longer, pass observed_until=... to EventLog.concat or append."
+            f"; or, as its record ends at {log.observed_until} with the events of kind "
+            f"{limit!r}, before those of other kinds: if all were recorded for longer, "
+            "pass observed_until=... to EventLog.concat or append"
         )
     if windows.length is not None:
         last = windows.begin[windows.censored].max().item()
@@ -371,20 +406,21 @@ def _longer_record(windows: Windows) -> str:
         if end <= timeline.end + _ticks_per_second(timeline):
             # For example observed_until="2024-03-31 11:59:59" for the morning.
             return (
-                f"as they lack less than a second after {log.observed_until}: if "
+                f"; or, as they lack less than a second after {log.observed_until}: if "
                 "that was recorded as well, EventLog(..., "
-                f"observed_until={str(timeline.clock.as_scalar(end))!r})."
+                f"observed_until={str(timeline.clock.as_scalar(end))!r})"
             )
     return (
-        "if the log was recorded for longer than until its last event, "
-        "EventLog(..., observed_until=...)."
+        "; or, if the log was recorded for longer than until its last event, "
+        "EventLog(..., observed_until=...)"
     )
 
 
 def _earlier_cutoffs(windows: Windows) -> str:
     """Return the advice to use earlier cutoffs, empty if all would be too early."""
     timeline, latest = windows.log.timeline, windows.latest
-    assert latest is not None  # these windows end
+    if latest is None:
+        return ""
     if timeline.clock.dtype == "int64":
         latest //= 1  # a cutoff is a whole tick
     if not len(timeline.times) or latest < timeline.times.min():

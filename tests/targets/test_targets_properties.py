@@ -112,19 +112,25 @@ def is_whole(moment):
     return utc == utc.normalize()
 
 
-def ahead(problem):
-    """Yield begin, events, events without an end, and completeness of each window."""
+def ahead(problem, ends=None):
+    """Yield begin, events, events without an end, and completeness of each window.
+
+    `ends` are the last times at which the customers of the rows were observed.
+    """
     axis, events, X, until, exact, horizon, gap, kinds = problem
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    recorded = until + AXES[axis][2]
-    if all(is_whole(moment) for moment in [*events["time"], until]):
-        recorded = until + (1 if axis in NUMBERS else pd.Timedelta("1D"))
-    for row in X.itertuples():
+    in_days = all(is_whole(moment) for moment in [*events["time"], until])
+    for row, own in zip(X.itertuples(), ends or [None] * len(X), strict=True):
+        last = until if own is None else min(own, until)
+        recorded = last + AXES[axis][2]
+        if in_days and is_whole(last):
+            recorded = last + (1 if axis in NUMBERS else pd.Timedelta("1D"))
         begin, found, endless = row.at + gap, [], []
         for event in events.sort_values("time", kind="stable").itertuples():
             seen = event.time <= row.at if exact else event.time < row.at
             mine = event.id == row.id and (kinds is None or event.event in kinds)
-            if mine and not seen and event.time >= begin:
+            known = own is None or event.time < recorded
+            if mine and known and not seen and event.time >= begin:
                 endless.append(event.Index)
                 if event.time < begin + horizon:
                     found.append(event.Index)
@@ -206,6 +212,42 @@ def test_time_to_next_equals_a_loop(problem, endless):
     if not known.all():
         with pytest.raises(ValueError, match="'drop', 'nan' or 'keep'"):
             time_to_next(X, **options)
+
+
+@many
+@given(problems(), st.data(), st.booleans())
+def test_customers_who_were_observed_for_less_equal_a_loop(problem, data, endless):
+    axis, events, X, until, _, horizon, gap, kinds = problem
+    ticks = data.draw(st.lists(small, min_size=len(X), max_size=len(X)))
+    is_missing = data.draw(st.lists(st.booleans(), min_size=len(X), max_size=len(X)))
+    own = points(ticks, axis).mask(np.array(is_missing, dtype=bool))
+    own = own.set_axis(X.index)
+    ends = [None if pd.isna(one) else one for one in own]
+    counts, event, time = [], [], []
+    for (begin, found, later, complete), end in zip(
+        ahead(problem, ends), ends, strict=True
+    ):
+        counts.append(len(found) if complete else np.nan)
+        after = later if endless else found
+        event.append(bool(after))
+        observed = until if end is None else min(end, until)
+        if after:
+            time.append(events["time"][after[0]] - begin)
+        elif complete and not endless:
+            time.append(horizon)
+        else:
+            time.append(max(observed - begin, 0 * AXES[axis][1]))
+    counts = np.array(counts, dtype=float)
+    options = {"gap": gap, "kinds": kinds, "observed_until": own}
+    assert_array_equal(future_count(X, horizon, censored="nan", **options), counts)
+    churn = np.where(np.isnan(counts), np.nan, counts == 0)
+    assert_array_equal(churned(X, horizon, censored="nan", **options), churn)
+    y = time_to_next(X, None if endless else horizon, censored="keep", **options)
+    assert y["event"].tolist() == event
+    assert y["time"].tolist() == time
+    if np.isnan(counts).any():
+        with pytest.raises(ValueError, match="end of the log or observed_until, the"):
+            future_count(X, horizon, **options)
 
 
 def begins_of_moments(problem, length):
