@@ -119,17 +119,21 @@ def ahead(problem, ends=None):
     """
     axis, events, X, until, exact, horizon, gap, kinds = problem
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    in_days = all(is_whole(moment) for moment in [*events["time"], until])
+    in_days = all(is_whole(moment) for moment in events["time"])
+
+    def recorded_after(last):
+        whole = 1 if axis in NUMBERS else pd.Timedelta("1D")
+        return last + (whole if in_days and is_whole(last) else AXES[axis][2])
+
     for row, own in zip(X.itertuples(), ends or [None] * len(X), strict=True):
-        last = until if own is None else min(own, until)
-        recorded = last + AXES[axis][2]
-        if in_days and is_whole(last):
-            recorded = last + (1 if axis in NUMBERS else pd.Timedelta("1D"))
+        recorded = recorded_after(until)
+        if own is not None:
+            recorded = min(recorded, recorded_after(own))
         begin, found, endless = row.at + gap, [], []
         for event in events.sort_values("time", kind="stable").itertuples():
             seen = event.time <= row.at if exact else event.time < row.at
             mine = event.id == row.id and (kinds is None or event.event in kinds)
-            known = own is None or event.time < recorded
+            known = own is None or event.time <= own or event.time < recorded
             if mine and known and not seen and event.time >= begin:
                 endless.append(event.Index)
                 if event.time < begin + horizon:
