@@ -45,7 +45,7 @@ from sklearn_seqcrm._ragged import (
     in_step,
     learn_from,
 )
-from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unique_names
+from sklearn_seqcrm._store import Clock, FieldSchema, RawLog, Rows, unique_names
 
 # In typical interarrival times: from the last event to most of the history, a factor of
 # four apart.
@@ -172,7 +172,7 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
         layout,
         scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
-        Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
+        log.merged_from,
         vectors,
     )
 

@@ -225,6 +225,11 @@ class RawLog(Log):
         return {name: list(fields) for name, fields in own.items()}
 
     @property
+    def merged_from(self) -> Kinds | None:
+        """The kinds that `concat` merged, and their field; None without kinds."""
+        return self._kinds
+
+    @property
     def kind_field(self) -> str | None:
         """The field that holds the kinds that `concat` merged; None without kinds."""
         return None if self._kinds is None else self._kinds.field

@@ -293,6 +293,7 @@ class RFMFeatures(BaseHistoryFeatures):
             elif name in self._with_kinds or not self._with_kinds:
                 column = field_of_kinds(log, self.kind_field)
                 check_kinds(column, self.kinds, self.kind_field)
+        self._merged_from = {name: log.merged_from for name, log in logs.items()}
         self._chosen = {
             name: [x for x in FEATURES if x != "monetary" or field is not None]
             for name, field in self.amounts_.items()
@@ -313,7 +314,9 @@ class RFMFeatures(BaseHistoryFeatures):
             rows = rows_of_kinds(rows, kinds, self.kinds)
         field, amount = self.amounts_[name], None
         if field is not None:
-            amount = field_as_in_fit(rows.log, field, "numeric", name).values
+            merged_from = self._merged_from[name]
+            found = field_as_in_fit(rows.log, field, "numeric", name, merged_from)
+            amount = found.values
         time_unit, period, moments = self._lengths(name, log)
         if self.dialect == "btyd":
             features = btyd(rows, amount, time_unit, period)

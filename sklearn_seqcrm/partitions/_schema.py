@@ -110,7 +110,7 @@ class TableOptions(NamedTuple):
                 f"The log of {where} has the columns {list(log.names)} for customer "
                 f"and time, not {[self.customer, self.time]}."
             )
-        own = _kinds_of(log)
+        own = log.merged_from
         if self.kinds is not None and not _are_equal(self.kinds, own):
             raise ValueError(
                 f"The log of {where} has the kinds {log.kinds}, not those of kinds=; "
@@ -218,7 +218,7 @@ class Schema(NamedTuple):
         last = log.timeline.times.max()
         return cls(
             part,
-            EventLog.of(timeline, columns, log.names, _kinds_of(log)),
+            EventLog.of(timeline, columns, log.names, log.merged_from),
             {name: not one.is_empty() for name, one in log.columns.items()},
             len(log),
             log.customers[:1],
@@ -259,7 +259,7 @@ class Schema(NamedTuple):
         timeline = replace(lines[0].on(clock, "times"), observation=window)
         columns, truncated = self._joint_columns(other, parts)
         counts = [one.times.on(one.template.timeline.clock, clock) for one in pair]
-        kinds = _joint_kinds(_kinds_of(a), _kinds_of(b), parts)
+        kinds = _joint_kinds(a.merged_from, b.merged_from, parts)
         return self._replace(
             template=EventLog.of(timeline, columns, a.names, kinds),
             has_values={
@@ -339,15 +339,11 @@ class Schema(NamedTuple):
             same_fields
             and timeline is log.timeline
             and timeline.observation == wanted.observation
-            and _kinds_of(log) == _kinds_of(self.template)
+            and log.merged_from == self.template.merged_from
         ):
             return log  # on the disk, perhaps: nothing is copied
         timeline = replace(timeline, observation=wanted.observation)
-        return EventLog.of(timeline, fitting, log.names, _kinds_of(self.template))
-
-
-def _kinds_of(log: EventLog) -> Kinds | None:
-    return None if log.kind_field is None else Kinds.of(log.kind_field, log.kinds)
+        return EventLog.of(timeline, fitting, log.names, self.template.merged_from)
 
 
 def _are_equal(one: Kinds | None, other: Kinds | None) -> bool:

@@ -192,6 +192,32 @@ def test_a_kind_that_is_absent_after_fit():
     assert model.transform(X)["history__frequency"].tolist() == [0]
 
 
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+@pytest.mark.parametrize("kinds", ["order", ["order", "click"]])
+def test_a_merged_log_without_the_kind_that_has_the_amount(dialect, kinds):
+    """Amounts are missing there, as `HistoryAggregator` treats them."""
+    tables = {
+        "order": pd.DataFrame({"id": list("aab"), "time": [1, 4, 2], "amount": 3.0}),
+        "click": pd.DataFrame({"id": list("aab"), "time": [2, 6, 5], "page": "x"}),
+    }
+    logs = {kind: EventLog(table, "id", "time") for kind, table in tables.items()}
+    model = RFMFeatures("amount", kinds=kinds, dialect=dialect, remainder="drop").fit(
+        EventLog.concat(logs, observed_until=8).snapshots([8])
+    )
+    clicks = EventLog.concat({"click": logs["click"]}, observed_until=8).snapshots([8])
+    found = model.transform(clicks)
+    frequency = {"marketing": [2, 1], "btyd": [1, 0]}[dialect]
+    assert found["history__frequency"].tolist() == (
+        [0, 0] if kinds == "order" else frequency
+    )
+    # In the dialect "btyd", customers without a repeat have the monetary value 0.
+    has_no_repeat = (found["history__frequency"] == 0) & (kinds != "order")
+    expected = np.where(has_no_repeat, 0, np.nan)
+    assert_array_equal(found["history__monetary"], expected)
+    with pytest.raises(ValueError, match="lack the field 'event' that they had"):
+        model.transform(logs["click"].snapshots([8]))
+
+
 def scored_with(**fields):
     """Score rows of another log by a model of orders."""
     model = RFMFeatures("amount", kinds="order", remainder="drop").fit(shop_rows())

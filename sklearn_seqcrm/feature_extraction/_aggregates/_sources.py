@@ -95,9 +95,8 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
         By the name of the source in the names of features.
     """
     found, kind_field = {}, log.kind_field
-    merged_from = Kinds.of(kind_field, log.kinds) if kind_field else None
     for name in log.fields:
-        source = Source(name, log.column(name).type.name, merged_from=merged_from)
+        source = Source(name, log.column(name).type.name, merged_from=log.merged_from)
         if source.type == "vector":
             continue
         # The kinds of a merged log that have this field.
