@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_seqcrm.datasets import make_order_returns
 from sklearn_seqcrm.events import EventLog
@@ -24,6 +25,9 @@ FAILURES = {
     "The histories in 'history' are raw events": lambda: LSTMClassifier(
         n_networks=1
     ).fit(X, churned(X, "30D")),
+    "A history is not a number": lambda: HistGradientBoostingClassifier().fit(
+        X[["history"]], churned(X, "30D")
+    ),
     "run past the end of the log": lambda: churned(
         LOG.snapshots(["2024-12-20"]), "30D"
     ),
@@ -38,6 +42,7 @@ FAILURES = {
     ),
     "must be in ISO 8601 where times are text": lambda: LOG.snapshots(["05.12.2024"]),
     "distinct cutoffs": lambda: list(CutoffSplit(5, horizon="30D").split(X)),
+    "CutoffSplit needs a horizon": lambda: list(CutoffSplit(2).split(X)),
     "with kinds of events": lambda: churned(X, "30D", kinds="shoes", kind_field="type"),
     "saw in fit": lambda: HistoryEncoder().fit(X).transform(X.drop(columns="history")),
 }
