@@ -42,8 +42,8 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     clock, old = encoder.clock, log.timeline.clock
     times, cutoff = log.timeline.times[index], rows.cutoff
     if old != clock:
-        what = f"times of the histories in {column!r}"
-        times = clock.read(old.as_index(times), what, up=False)
+        what, whose = f"times of the histories in {column!r}", "the log seen in fit"
+        times = clock.read(old.as_index(times), what, up=False, whose=whose)
         cutoff = clock.read(old.as_index(cutoff), what)
     channels, codes = _encode_events(encoder, log, index, offsets, times)
     # Survival models need the end of observation, to know which windows are complete.

@@ -110,7 +110,13 @@ class Clock:
         return cls("float64"), finite_floats(values, what)
 
     def read(
-        self, values: Any, what: str, *, up: bool = True, back: Any = None
+        self,
+        values: Any,
+        what: str,
+        *,
+        up: bool = True,
+        back: Any = None,
+        whose: str = "the log",
     ) -> np.ndarray:
         """Convert points in time to ticks.
 
@@ -125,6 +131,8 @@ class Clock:
             time`` as it is; False rounds down, which keeps ``event <= time``.
         back : Timedelta, str, number or None, default=None
             Lookback to subtract from each time before it is rounded.
+        whose : str, default="the log"
+            How an error names the log with this axis.
 
         Returns
         -------
@@ -137,7 +145,7 @@ class Clock:
         length = 0 if back is None else self._length(back, "lookback")
         if not len(values):
             return np.zeros(0, dtype=self.dtype)
-        self._check_same_type(values, what)
+        self._check_same_type(values, what, whose)
         if self.dtype == "float64":
             return rounded_floats(values, what, up) - float(length)
         ticks, rest, parts = self._split(values, what)
@@ -319,7 +327,7 @@ class Clock:
             raise ValueError(f"{what} {wanted}")
         return Fraction(ticks, TICKS_PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
 
-    def _check_same_type(self, values: pd.Series, what: str) -> None:
+    def _check_same_type(self, values: pd.Series, what: str, whose: str) -> None:
         """Raise a ValueError for numbers on an axis of datetimes, and so on."""
         aware = isinstance(values.dtype, pd.DatetimeTZDtype)
         dated = values.dtype.kind == "M"
@@ -337,7 +345,7 @@ class Clock:
                 "makes aware datetimes of naive ones"
             )
         raise ValueError(
-            f"{what} are {given}, but the times of the log are {self}; {fix}."
+            f"{what} are {given}, but the times of {whose} are {self}; {fix}."
         )
 
 

@@ -203,6 +203,12 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
                 f"The estimator predicts {len(self.classes_)} labels for each row; "
                 "ConformalClassifier needs a classifier of one target."
             )
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "ConformalClassifier needs at least 2 classes in the rows that its "
+                f"classifier is fitted on; they have one class, {self.classes_[0]!r}. "
+                "Pass more rows of other classes, or another cv or random_state."
+            )
         scores = self._class_scores(np.asarray(proba))
         # A class without a training row is in no set, with a score of infinity.
         place = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)

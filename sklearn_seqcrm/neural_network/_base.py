@@ -334,7 +334,7 @@ class BaseLSTM(
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
             objective.check(y, is_full_data)
-            inputs = self._as_in_fit(inputs)
+            inputs = self._as_in_fit(inputs, _CONTINUE)
         else:
             objective.learn(y, weight)
             self._objective = objective
@@ -563,7 +563,7 @@ class BaseLSTM(
         # float64 for what follows: exponentials, cumulative sums over bins, means.
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
-    def _as_in_fit(self, inputs: Inputs) -> Inputs:
+    def _as_in_fit(self, inputs: Inputs, way_out: str = "") -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
         n_static = inputs.n_columns
         now, then = (
@@ -573,10 +573,15 @@ class BaseLSTM(
             raise ValueError(
                 f"X has histories of (channels, codes, encoder) {now} and {n_static} "
                 f"statics and row features; {type(self).__name__} was fitted on {then} "
-                f"and {self._n_static}. Use the encoder that was fitted with it."
+                f"and {self._n_static}. Use the encoder that was fitted with it"
+                f"{way_out}."
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
         return self._with_offset(inputs)
+
+
+# `fit` of a whole pipeline fits its encoder again.
+_CONTINUE = ": to continue, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
 
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:

@@ -78,7 +78,7 @@ PREDICT = {
     ),
     "plain numbers for times": (
         predict(build(when=1)().attach(ROWS.assign(at=2), cutoff="at")),
-        "'history' are plain numbers, but the times of the log are naive datetimes",
+        "'history' are plain numbers, but the times of the log seen in fit are naive",
     ),
     "infinite statics after scaling": (
         predict(X.assign(age=without(X["age"], 1e300))),

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_series_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -401,6 +402,15 @@ def test_classifiers_of_several_labels_are_refused():
     frozen = FrozenEstimator(DecisionTreeClassifier().fit(X, labels))
     with pytest.raises(ValueError, match=r"predicts 2 labels for each row"):
         ConformalClassifier(frozen).fit(X, labels[:, 0])
+
+
+def test_classifiers_of_one_class_are_refused(shop):
+    # Boosted trees give two columns of probabilities for one class.
+    X, _, churn = shop
+    trees = HistGradientBoostingClassifier(max_iter=1, categorical_features=None)
+    model = ConformalClassifier(make_pipeline(RFMFeatures("price"), trees))
+    with pytest.raises(ValueError, match=r"at least 2 classes .* one class, .*0"):
+        model.fit(X[["history"]], 0 * churn)
 
 
 def test_errors(shop):

@@ -393,6 +393,21 @@ def test_logs_of_other_units():
     assert_frame_equal(model.transform(finer), whole, rtol=1e-12)
 
 
+def test_the_unit_of_times_changes_no_bit_of_a_trend():
+    # Trees would cut between values that differ in the last bit only.
+    events = pd.DataFrame({"who": "ann", "day": np.arange(0, 250, 7)})
+    events["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(events["day"], "D")
+    trends = []
+    for unit in ("s", "us", "ns"):
+        log = log_of_table(events.astype({"day": f"datetime64[{unit}]"}))
+        X = log.snapshots(pd.date_range("2024-03-01", "2024-09-01", freq="D"))
+        table = HistoryAggregator().fit_transform(X)
+        trends.append(table.filter(like="trend").to_numpy())
+    assert np.isfinite(trends[0]).sum() > 200
+    assert_array_equal(trends[1], trends[0])
+    assert_array_equal(trends[2], trends[0])
+
+
 def test_includes_the_features_of_rfm():
     X = make_table()
     found = Aggregator(moments=True).fit_transform(X)

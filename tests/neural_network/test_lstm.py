@@ -1,5 +1,7 @@
 """Targets of the LSTM estimators, and fits that fail."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,3 +198,15 @@ def test_another_encoder_of_the_same_shape_is_refused():
         model.predict(other)
     with pytest.raises(ValueError, match="two different HistoryEncoders"):
         pd.concat([X, other])
+
+
+def test_warm_start_of_a_pipeline_says_how_to_continue():
+    # `fit` of the pipeline fits a new encoder, whose scales the network does not know.
+    rows = make_table()
+    y = make_y(rows)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, warm_start=True)).fit(rows, y)
+    way_out = r"to continue, pipeline\[-1\]\.fit\(pipeline\[:-1\]\.transform\(X\), y\)"
+    with pytest.raises(ValueError, match=way_out):
+        copy.deepcopy(model).fit(rows[::2], y[::2])
+    model[-1].fit(model[:-1].transform(rows[::2]), y[::2])
+    assert model[-1].n_iter_ == 4

@@ -252,16 +252,17 @@ class Block:
 
         With `recent` in the lookback L and `before` between it and the next longer
         lookback M, or the tenure T if that is shorter: ``r = recent / L``, ``q = before
-        / (min(M, T) - L)``, and the trend is ``(r - q) / (|r| + |q|)``.
+        / (min(M, T) - L)``, and the trend is ``(r - q) / (|r| + |q|)``. Both rates are
+        times ``min(M, T) - L`` here: ratios of lengths of time, unlike rates per tick,
+        are the same to the last bit for logs in seconds and in nanoseconds.
         """
         lookbacks = self._lengths.lookbacks
         reach = self._first_age
         if length + 1 < len(lookbacks):
             reach = np.minimum(reach, lookbacks[length + 1])
-        span = reach - lookbacks[length]
-        now = recent / lookbacks[length]
-        then = np.where(span > 0, _ratio(before, span), np.nan)
-        return _ratio(now - then, np.abs(now) + np.abs(then))
+        ratio = (reach - lookbacks[length]) / lookbacks[length]
+        now = np.where(ratio > 0, recent * ratio, np.nan)
+        return _ratio(now - before, np.abs(now) + np.abs(before))
 
 
 _STATISTICS: dict[str, Callable[[Summary], np.ndarray]] = {
