@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_object_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_object_dtype
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm._store import TICKS_PER_SECOND, Rows
+
+_NAT = np.iinfo("int64").min  # NaT as an integer
 
 
 def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
@@ -25,7 +27,8 @@ def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), uint64
-        It depends on what the row sees, not on other rows or other events of the log.
+        It depends on what the row sees, not on other rows or other events of the log,
+        nor on the unit of its times.
     """
     options = {**options, "index": False}
     index, offsets = ranges(rows.start, rows.stop)
@@ -42,10 +45,11 @@ def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
     customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
     # A missing history has the length NO_ROW, so that it differs from an empty one.
     missing = rows.start == NO_ROW
+    cutoff = _without_unit(rows.cutoff, rows.log.timeline.clock.unit)
     table = pd.DataFrame(
         {
             "customer": customers,
-            "cutoff": np.where(missing, 0, rows.cutoff),
+            "cutoff": np.where(missing, 0, cutoff),
             "length": np.where(missing, NO_ROW, lengths),
             "events": sums[offsets[1:]] - sums[offsets[:-1]],
         }
@@ -57,11 +61,23 @@ def _hash_events(rows: Rows, index: np.ndarray, options: dict[str, Any]) -> np.n
     """Return the hash of time and fields of each event, shape (n_events,)."""
     # The first column would be the customers, who are hashed with the rows.
     frame = rows.log.frame_of(np.zeros(len(index)), index).iloc[:, 1:]
-    # Vectors, the only objects, have no hash, but their bytes have.
-    vectors = {
-        str(name): pd.Series([None if one is None else one.tobytes() for one in column])
-        for name, column in frame.items()
-        if is_object_dtype(column.dtype)
-    }
-    frame = frame.assign(**vectors)
-    return pd.util.hash_pandas_object(frame, **options).to_numpy()
+    columns: dict[Any, Any] = {}
+    for name, column in frame.items():
+        if is_object_dtype(column.dtype):
+            # Vectors, the only objects, have no hash, but their bytes have.
+            column = [None if one is None else one.tobytes() for one in column]
+        elif is_datetime64_any_dtype(column.dtype):
+            column = _without_unit(column.astype("int64").to_numpy(), column.dt.unit)
+        columns[name] = column
+    return pd.util.hash_pandas_object(pd.DataFrame(columns), **options).to_numpy()
+
+
+def _without_unit(ticks: np.ndarray, unit: str | None) -> np.ndarray:
+    """Return times as microseconds, and finer ones as they are; for hashes."""
+    if unit is None:
+        return ticks
+    if unit == "ns":
+        return np.where(ticks % 1000 == 0, ticks // 1000, ticks)
+    # Products that do not fit wrap around.
+    product = ticks * (TICKS_PER_SECOND["us"] // TICKS_PER_SECOND[unit])
+    return np.where(ticks == _NAT, ticks, product)

@@ -90,6 +90,32 @@ def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
     assert counts["mean"].sum() == len(futures)
 
 
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_random_numbers_do_not_depend_on_the_unit_of_times(unit):
+    rng, start = np.random.default_rng(0), pd.Timestamp("2024-01-01")
+    events = pd.DataFrame(
+        {
+            "who": rng.integers(0, 20, 100),
+            "when": start + pd.to_timedelta(rng.integers(0, 90 * 86400, 100), "s"),
+            "page": rng.choice(list("abc"), 100),
+        }
+    )
+    found = []
+    for own in ("us", unit):
+        table = events.assign(when=events["when"].dt.as_unit(own))
+        X = EventLog(table, "who", "when").snapshots([start + pd.Timedelta("90D")])
+        model = LSTMEventModel(**SMALL).fit(X)
+        found.append(model.sample(X, "60D", n_paths=5, random_state=0))
+    expected, futures = found
+    assert_frame_equal(
+        futures[["row", "path", "page"]], expected[["row", "path", "page"]]
+    )
+    # Times are rounded to the unit of the log.
+    apart = (futures["when"] - expected["when"]).abs()
+    assert len(apart) > 100
+    assert apart.max() <= pd.Timedelta("1s")
+
+
 # Fields -------------------------------------------------------------------------------
 
 

@@ -301,6 +301,25 @@ def test_the_hash_of_a_row_does_not_depend_on_others(dated):
         assert alone.tolist() == [whole[i]]
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_the_hash_of_a_row_does_not_depend_on_the_unit_of_times(zone):
+    times = pd.to_datetime(["2024-01-01", "1969-12-31", "2024-03-01"])
+    times += pd.Timedelta("5h")
+    due = pd.Series(pd.to_datetime(["2024-01-03", None, "1970-01-01"]))
+    table = pd.DataFrame({"who": list("aab"), "when": times.tz_localize(zone)})
+
+    def hashes(unit, due=due, later=0):
+        when = table["when"].dt.as_unit(unit) + pd.Timedelta(later, "ns").as_unit(unit)
+        events = table.assign(when=when, due=due.dt.as_unit(unit))
+        X = EventLog(events, "who", "when").snapshots([when.iloc[2]], min_events=0)
+        return pd.util.hash_pandas_object(X["history"], index=False).tolist()
+
+    expected = hashes("us")
+    assert [hashes(unit) for unit in ("s", "ms", "ns")] == 3 * [expected]
+    assert hashes("s", due.fillna(pd.Timestamp(0)))[0] != expected[0]
+    assert hashes("ns", later=1)[0] != expected[0]
+
+
 # --- What pandas does with every column of a table ---------------------------------
 
 
