@@ -61,14 +61,14 @@ def _hash_events(rows: Rows, index: np.ndarray, options: dict[str, Any]) -> np.n
     """Return the hash of time and fields of each event, shape (n_events,)."""
     # The first column would be the customers, who are hashed with the rows.
     frame = rows.log.frame_of(np.zeros(len(index)), index).iloc[:, 1:]
-    columns: dict[Any, Any] = {}
+    columns: dict[Any, Any] = dict(frame.items())
     for name, column in frame.items():
         if is_object_dtype(column.dtype):
             # Vectors, the only objects, have no hash, but their bytes have.
-            column = [None if one is None else one.tobytes() for one in column]
+            columns[name] = [None if one is None else one.tobytes() for one in column]
         elif is_datetime64_any_dtype(column.dtype):
-            column = _without_unit(column.astype("int64").to_numpy(), column.dt.unit)
-        columns[name] = column
+            ticks = column.astype("int64").to_numpy()
+            columns[name] = _without_unit(ticks, column.dt.unit)
     return pd.util.hash_pandas_object(pd.DataFrame(columns), **options).to_numpy()
 
 
