@@ -194,22 +194,17 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the parts, wrapped where the target needs it."""
         return parts
 
-    def _can_fit(self, target: np.ndarray) -> bool:
-        """Return whether the parts can be fitted on rows with these targets."""
-        return True
-
-    @property
-    def _cannot_fit(self) -> str:
-        """Message of the error if the parts cannot be fitted on any split."""
-        raise NotImplementedError
+    def _fit_obstacle(self, target: np.ndarray) -> str | None:
+        """Return why the parts cannot be fitted on these targets; None if they can."""
+        return None
 
     # fit and predict ---------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         self._validate_params()
         rows, given = self._read(X, y, sample_weight)
-        if not self._can_fit(rows.target[rows.used]):
-            raise ValueError(self._cannot_fit)
+        if obstacle := self._fit_obstacle(rows.target[rows.used]):
+            raise ValueError(obstacle)
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = self._parts()
@@ -368,7 +363,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         folds = [
             (train, test)
             for train, test in self._folds(rows, seed)
-            if len(train) and len(test) and self._can_fit(rows.target[train])
+            if len(train) and len(test) and not self._fit_obstacle(rows.target[train])
         ]
         if len(folds) > 1 and not self.refit:
             raise ValueError(

@@ -195,16 +195,14 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         self._start = self._hazards.start_bias(target, rows.weight)
         return rows._replace(target=target), given
 
-    @property
-    def _cannot_fit(self) -> str:
-        return "All rows have an event in the first bin: there is nothing to learn."
-
-    def _can_fit(self, target: np.ndarray) -> bool:
+    def _fit_obstacle(self, target: np.ndarray) -> str | None:
         # Rows that pass a bin without an event, and events of each kind.
         number = target[:, 1]
         n_kinds = len(np.unique(number[number > 0]))
         has_none = (number == 0) & (target[:, 0] > 0) | (target[:, 0] > 1)
-        return bool(n_kinds == len(self.event_types_) and has_none.any())
+        if n_kinds == len(self.event_types_) and has_none.any():
+            return None
+        return "All rows have an event in the first bin: there is nothing to learn."
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
         return self._log_odds(part, X, self.unique_times_)
