@@ -1,7 +1,8 @@
-"""What the parts of a hybrid wrap: their losses and parameters."""
+"""Losses of the parts of a hybrid, and parameters that they must share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ from sklearn_seqcrm._sklearn_compat import innermost, unwrapped
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
 _LOSSES = ("loss", "objective", "loss_function", "strategy")
+# Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
+# CatBoost.
+_QUANTILES = ("quantile", "quantile_alpha", "alpha")
+_OF_QUANTILES = ("quantile", "reg:quantileerror")
+_OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
 
 
 def loss_of(part: Any) -> str | None:
@@ -37,3 +43,65 @@ def nearest_median(quantiles: Any) -> float:
     """Return the quantile nearest the median, which networks and CatBoost predict."""
     quantiles = np.atleast_1d(np.asarray(quantiles, dtype="float64"))
     return float(quantiles[np.abs(quantiles - 0.5).argmin()])
+
+
+def predicted_quantile(part: Any) -> float | str | None:
+    """Return the quantile that a part predicts, judged by its loss.
+
+    Parameters
+    ----------
+    part : estimator
+        A regressor, a pipeline with one at the end, or a search around either.
+
+    Returns
+    -------
+    float, "mean" or None
+        The quantile; ``"mean"`` if it has another loss; None if it has no parameter
+        that names one.
+    """
+    last = innermost(part)
+    params = last.get_params(deep=False)
+    name = loss_of(last)
+    if name is None:
+        # QuantileRegressor of scikit-learn has no other loss.
+        return float(params["quantile"]) if "quantile" in params else None
+    if name in (*_OF_MEDIANS, "median"):
+        return 0.5
+    if name in _OF_QUANTILES:
+        return _quantile(params)
+    if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
+        return float(name.removeprefix("quantile:alpha="))
+    return "mean"
+
+
+def common_quantile(parts: Mapping[str, Any]) -> float | None:
+    """Return the quantile that all parts predict; None if they predict means.
+
+    Raises
+    ------
+    ValueError
+        If the parts predict different quantities by their losses.
+    """
+    found = {name: predicted_quantile(part) for name, part in parts.items()}
+    known = {one for one in found.values() if one is not None}
+    if len(known) > 1:
+        listed = ", ".join(
+            f"{name} {'the mean' if one == 'mean' else f'the quantile {one:g}'}"
+            for name, one in found.items()
+        )
+        raise ValueError(
+            "A hybrid blends predictions of one and the same quantity; by their losses "
+            f"the parts predict different ones: {listed}. Give both the same loss, for "
+            "example LSTMRegressor(loss='quantile', quantile=0.9) and "
+            "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
+        )
+    # A part with an unknown loss is assumed to predict the same quantity as the other.
+    quantiles = [one for one in known if isinstance(one, float)]
+    return quantiles[0] if quantiles else None
+
+
+def _quantile(params: Mapping[str, Any]) -> float:
+    """Return the quantile; of several the one nearest the median, as `predict` does."""
+    given = [params[name] for name in _QUANTILES if params.get(name) is not None]
+    # LightGBM has the default 0.9, and no parameter of it before one is set.
+    return nearest_median(given[0] if given else 0.9)

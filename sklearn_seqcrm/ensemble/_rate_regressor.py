@@ -32,7 +32,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.ensemble._unwrap import loss_of
+from sklearn_seqcrm.ensemble._losses import loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):
