@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,9 +19,9 @@ from sklearn_seqcrm._columns import (
     split_survival,
 )
 from sklearn_seqcrm._recurrent.data import Inputs
-from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
+from sklearn_seqcrm._recurrent.objectives import BINS, Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
+from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
@@ -299,13 +297,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
-        "bins": [
-            Interval(Integral, 1, None, closed="left"),
-            str,
-            datetime.timedelta,
-            np.timedelta64,
-            "array-like",
-        ],
+        "bins": BINS,
     }
 
     def __init__(
@@ -372,16 +364,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         self.pretrained = pretrained
         self.warm_start = warm_start
         self.verbose = verbose
-
-    @property
-    def unique_times_(self) -> np.ndarray:
-        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
-        return self._learned("unique_times_").edges
-
-    @property
-    def event_types_(self) -> np.ndarray:
-        """Kinds of the events before the last edge, shape (n_kinds,)."""
-        return self._learned("event_types_").kinds
 
     @with_callbacks
     def fit(
