@@ -74,7 +74,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     See Also
     --------
     make_hybrid : A hybrid whose parts are pipelines with parameters to search.
-    HybridClassifier : The hybrid for classes.
+    HybridClassifier : The hybrid for classes, with notes on held-out rows.
 
     Notes
     -----
@@ -86,42 +86,14 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     quantile. If they are fitted by losses of different quantities, `fit` raises an
     error.
 
-    All rows of a customer are on one side of a split: a network that has memorised a
-    customer would otherwise get too much weight. By default each part is fitted on four
-    fifths of the customers and then on all, which takes about 1.8 times as long as one
-    fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part learns
-    from the held-out customers. With ``cv=5`` it takes five times as long, and the
-    weight is more stable.
-
-    ``cv="latest"`` needs a network that stops forward in time (see `LSTMRegressor`).
-    It is trained until the latest cutoffs, and then on all rows. What its first
-    training predicts for the rows at the latest cutoffs is at hand. So only the
-    trees are fitted once more, on the rows that the first training had. The loss of the
-    network is then that of a single one, which also chose its number of epochs on these
-    rows. A weight learned forward in time suits later rows of known customers. With
-    fewer than 2,000 customers, or for rows of new customers, those that are held out
-    give better weights.
-
-    ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
-    stop by customers. It needs a target with a horizon, or ``horizon=...``.
-
     If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
     column, unless they have an exposure of their own: they are fitted on rates, and
     both parts predict for the exposure of each row.
 
-    Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
-    latest cutoffs (see `LSTMRegressor`), and a `CutoffSplit` in a part may omit it.
-
     The weight of the network minimises the squared error or the pinball loss on the
-    held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss
-    is scaled by the variance of its slopes over customers, so that hundreds of rows of
-    one customer do not count as hundreds of observations. With few customers, or parts
-    that predict nearly the same, the weight stays near one half, which is seldom far
-    from the best. It is one half if nothing can be held out: all rows have one
-    customer.
-
-    Rows of weight 0 are left out. Other weights are passed to the last step of each
-    part, and weight the loss.
+    held-out rows. Its prior, how long each `cv` takes, what ``cv="latest"`` and
+    ``cv=CutoffSplit(1)`` need, `attrs` of `y` and weights of rows are described in the
+    Notes of `HybridClassifier`.
 
     Examples
     --------
