@@ -28,6 +28,14 @@ from sklearn_seqcrm._columns import (
     split_customers,
     warn_other_order,
 )
+from sklearn_seqcrm._meta_estimators import (
+    refuse_other_task,
+    route_fits,
+    seeded,
+    unwrapped,
+    weight_key,
+    with_inputs_of,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -36,13 +44,7 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     read_sample_weight,
     refuse_no_target,
-    refuse_other_task,
-    route_fits,
     safe_indexing,
-    seeded,
-    unwrapped,
-    weight_key,
-    with_inputs_of,
 )
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._typing import Estimator, Splitter

@@ -19,18 +19,20 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._columns import as_pandas, warn_other_order
+from sklearn_seqcrm._meta_estimators import (
+    fit_weighted,
+    refuse_other_task,
+    route_fits,
+    seeded,
+    with_inputs_of,
+)
 from sklearn_seqcrm._recurrent.objectives import BINS, Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     Interval,
-    fit_weighted,
     read_sample_weight,
     refuse_no_target,
-    refuse_other_task,
-    route_fits,
     safe_indexing,
-    seeded,
-    with_inputs_of,
 )
 from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._store import unique_names

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._sklearn_compat import innermost, unwrapped
+from sklearn_seqcrm._meta_estimators import innermost, unwrapped
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
 _LOSSES = ("loss", "objective", "loss_function", "strategy")

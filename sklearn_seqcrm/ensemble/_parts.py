@@ -12,7 +12,7 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._meta_estimators import unwrapped
 from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
 from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
