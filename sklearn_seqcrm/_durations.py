@@ -73,7 +73,10 @@ def as_floats(
     """
     # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):
-        columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
+        columns = [
+            as_floats(values.iloc[:, i], name, text_hint=text_hint)
+            for i in range(values.shape[1])
+        ]
         table = np.column_stack([column for column, _ in columns])
         return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
