@@ -15,7 +15,10 @@ _LOSSES = ("loss", "objective", "loss_function", "strategy")
 # CatBoost.
 _QUANTILES = ("quantile", "quantile_alpha", "alpha")
 _OF_QUANTILES = ("quantile", "reg:quantileerror")
-_OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
+_OF_MEDIANS = (
+    *("absolute_error", "mean_absolute_error", "mae", "l1", "regression_l1"),
+    "reg:absoluteerror",
+)
 
 
 def loss_of(part: Any) -> str | None:
@@ -103,5 +106,6 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
 def _quantile(params: Mapping[str, Any]) -> float:
     """Return the quantile; of several the one nearest the median, as `predict` does."""
     given = [params[name] for name in _QUANTILES if params.get(name) is not None]
-    # LightGBM has the default 0.9, and no parameter of it before one is set.
-    return nearest_median(given[0] if given else 0.9)
+    # No parameter before one is set: the default of CatBoost, and that of LightGBM.
+    default = 0.5 if "loss_function" in params else 0.9
+    return nearest_median(given[0] if given else default)
