@@ -227,9 +227,7 @@ def make_campaigns(
     rows, cutoff = draw_rows(rng, n_customers, REGION_EFFECT)
     sessions = _draw_sessions(rng, cutoff, mean_sessions)
     past = _session_events(rng, sessions)
-    slopes = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
-    static = INTERCEPT + slopes.to_numpy()
-
+    static = _static_score(rows)
     carried = np.zeros(n_customers)
     contacts = []
     for ago in range(n_past_campaigns, -1, -1):
@@ -248,9 +246,6 @@ def make_campaigns(
     chosen = probability[np.arange(n_customers), treatment]
     target = (rng.uniform(size=n_customers) < chosen).astype(np.int64)
     future = _draw_future(rng, cutoff, target)
-    amount = np.zeros(n_customers)
-    bought = future["kind"] == PURCHASE
-    amount[future["owner"][bought]] = future["amount"][bought]
     if n_treatments == 1:
         effect = effect[:, 0]
     return Bunch(
@@ -259,7 +254,7 @@ def make_campaigns(
         treatment=treatment,
         treatments=["none", *CONTACTS[:n_treatments]],
         target=target,
-        amount=amount,
+        amount=_amounts_of(future, n_customers),
         probability=probability,
         expected_amount=probability * MEAN_AMOUNT,
         effect=effect,
@@ -269,6 +264,12 @@ def make_campaigns(
         observed_until=end_of_last(HORIZON),
         DESCR=DESCR,
     )
+
+
+def _static_score(rows: pd.DataFrame) -> np.ndarray:
+    """Return the part of the score that statics determine, (n_customers,)."""
+    slopes = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
+    return INTERCEPT + slopes.to_numpy()
 
 
 def _draw_sessions(
@@ -380,6 +381,14 @@ def _draw_future(
     return pd.DataFrame(
         {"owner": owner, "seconds": seconds, "kind": kind, "amount": amount}
     )
+
+
+def _amounts_of(future: pd.DataFrame, n_customers: int) -> np.ndarray:
+    """Return the amount of each customer's purchase in the horizon, 0 without one."""
+    amount = np.zeros(n_customers)
+    bought = future["kind"] == PURCHASE
+    amount[future["owner"][bought]] = future["amount"][bought]
+    return amount
 
 
 def _public_events(parts: list[pd.DataFrame], customer_ids: pd.Series) -> pd.DataFrame:
