@@ -42,26 +42,10 @@ def as_floats(
 ) -> tuple[np.ndarray, bool]:
     """Read numbers or durations as floats.
 
-    Parameters
-    ----------
-    values : array-like of any shape
-        Numbers, booleans or durations, also as objects.
-    name : str
-        How an error names them.
-    text_hint : str
-        Advice of an error about text.
-
-    Returns
-    -------
-    numbers : ndarray of the shape of `values`, float64
-        Numbers or days; NaN where a value is missing.
-    in_days : bool
-        Whether there were durations.
-
-    Raises
-    ------
-    TypeError
-        If values are datetimes, text or other objects.
+    `values` may have any shape, and `name` is how an error names them; `text_hint` is
+    its advice about text. Returns numbers or days in that shape, NaN where a value is
+    missing, and whether there were durations. A TypeError is raised for datetimes, text
+    and other objects.
 
     Examples
     --------
@@ -73,7 +57,10 @@ def as_floats(
     """
     # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):
-        columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
+        columns = [
+            as_floats(values.iloc[:, i], name, text_hint=text_hint)
+            for i in range(values.shape[1])
+        ]
         table = np.column_stack([column for column, _ in columns])
         return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
@@ -109,25 +96,7 @@ def as_floats(
 
 
 def as_numbers(values: Any, name: str) -> np.ndarray:
-    """Read numbers as floats; refuse durations, too.
-
-    Parameters
-    ----------
-    values : array-like of any shape
-        Numbers or booleans, also as objects.
-    name : str
-        How an error names them.
-
-    Returns
-    -------
-    ndarray of the shape of `values`, float64
-        Numbers; NaN where a value is missing.
-
-    Raises
-    ------
-    TypeError
-        If values are durations, datetimes, text or other objects.
-    """
+    """Read numbers as floats, as `as_floats`; durations are a TypeError, too."""
     try:
         numbers, in_days = as_floats(values, name)
     except TypeError as error:
@@ -145,22 +114,9 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
 
 
 def as_quantities(y: Any) -> np.ndarray:
-    """Read the targets of a regression as floats; refuse durations.
+    """Read the targets (n,) or (n, k) of a regression as floats, as `as_floats`.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,) or (n, k)
-        Targets.
-
-    Returns
-    -------
-    ndarray of the shape of `y`, float64
-        Numbers; NaN where a target is missing.
-
-    Raises
-    ------
-    TypeError
-        If targets are durations, datetimes or text.
+    Durations are a TypeError, too.
     """
     refuse_times(y)
     return as_floats(y, "y", text_hint=_NUMBER_HINT)[0]
@@ -169,16 +125,7 @@ def as_quantities(y: Any) -> np.ndarray:
 def refuse_new_durations(in_days: bool, in_days_before: bool, name: str) -> None:
     """Raise a TypeError for durations after plain numbers, whose unit is unknown.
 
-    After durations, numbers are days.
-
-    Parameters
-    ----------
-    in_days : bool
-        Whether values are durations.
-    in_days_before : bool
-        Whether those of `fit` were.
-    name : str
-        How the error names them, in the plural.
+    After durations, numbers are days. The error names the values by `name`, a plural.
     """
     if in_days and not in_days_before:
         raise TypeError(
@@ -201,11 +148,6 @@ def refuse_times(y: Any) -> None:
 
     scikit-learn's metrics convert them to numbers, in a unit that depends on their
     dtype: a mean absolute error of 4 days came out as 3.2e11 and as 3.2e14.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,) or (n, k)
-        Targets of any dtype.
     """
     if isinstance(y, pd.DataFrame):
         columns = [y.iloc[:, i] for i in range(y.shape[1])]

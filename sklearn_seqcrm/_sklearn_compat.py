@@ -1,4 +1,4 @@
-"""Functions on estimators: private ones of scikit-learn, or not in every version.
+"""Names of scikit-learn that are private, or not in every version, and callbacks.
 
 No other module imports a private name of scikit-learn, so that a new version can break
 only this file.
@@ -76,28 +76,19 @@ __all__ = [
     "check_feature_names_in",
     "check_sample_weight",
     "clone_with_fitted",
-    "fit_weighted",
     "has_callbacks",
-    "innermost",
     "is_count",
     "one_task",
     "output_wanted",
     "parse_version",
     "read_sample_weight",
     "refuse_no_target",
-    "refuse_other_task",
     "response_values",
-    "route_fits",
     "safe_indexing",
-    "seeded",
     "split_by",
-    "takes_weights",
-    "unwrapped",
     "validate_parameter_constraints",
     "validate_params",
-    "weight_key",
     "with_callbacks",
-    "with_inputs_of",
 ]
 
 # URL of the documentation of an estimator, for its HTML representation: scikit-learn
@@ -131,53 +122,6 @@ def refuse_no_target(estimator: Any, y: Any) -> None:
     if y is None:
         name = type(estimator).__name__
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
-
-
-def refuse_no_estimator(part: Any, owner: str, role: str) -> None:
-    """Raise a TypeError if a part of a meta-estimator is a class or no estimator.
-
-    `owner` and `role` are the name of the meta-estimator, and of its parameter.
-    """
-    if isinstance(part, type):
-        raise TypeError(
-            f"{owner}({role}=...) needs an instance of an estimator; got the class "
-            f"{part.__name__}. Write {part.__name__}()."
-        )
-    if not hasattr(part, "get_params"):
-        raise TypeError(
-            f"{owner}({role}=...) needs an estimator with get_params; got {part!r}."
-        )
-
-
-def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
-    """Raise a TypeError if a part of a meta-estimator cannot fit its targets.
-
-    A regressor has no probabilities, and labels of a classifier would be taken for
-    numbers silently.
-
-    Parameters
-    ----------
-    part : estimator
-        The part, not fitted.
-    task : {"classification", "regression"}
-        The task that it is needed for. For others, any estimator will do.
-    owner, role : str
-        Name of the meta-estimator, and of its parameter, for the error.
-    """
-    refuse_no_estimator(part, owner, role)
-    last = part.steps[-1][1] if isinstance(part, Pipeline) else part
-    name = type(last).__name__
-    if task == "classification" and not hasattr(part, "predict_proba"):
-        raise TypeError(
-            f"{owner}({role}=...) needs a classifier with predict_proba; got {name}."
-        )
-    # Estimators that are not scikit-learn's may have no tags.
-    has_tags = hasattr(part, "__sklearn_tags__")
-    if task == "regression" and has_tags and is_classifier(part):
-        raise TypeError(
-            f"{owner}({role}=...) needs a regressor; got the classifier {name}, whose "
-            "labels would be taken for numbers."
-        )
 
 
 def read_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
@@ -227,38 +171,18 @@ def output_wanted(estimator: Any) -> str:
 def response_values(
     estimator: Any, X: Any, method: str | list[str], pos_label: Any
 ) -> tuple[Any, Any]:
-    """Return the predictions of a method, those of one class if there are two.
+    """Return the predictions of a method (n,), those of one class if there are two.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted model.
-    X : DataFrame or array-like of n rows
-        Rows.
-    method : str or list of str
-        The method, or several to try in turn.
-    pos_label : int, float, bool, str or None
-        The class; None for the second one.
-
-    Returns
-    -------
-    values : ndarray of shape (n,)
-        Predictions.
-    pos_label : int, float, bool, str or None
-        The class; None if the model is not a classifier.
+    Of several methods, the first that the model has is called. Also returns the class:
+    `pos_label`, for None the second one, and None if the model is no classifier.
     """
     return _get_response_values(estimator, X, method, pos_label)
 
 
 def clone_with_fitted(estimator: Any, name: str) -> Any:
-    """Clone an estimator, but keep the fitted model in one of its parameters.
+    """Clone an estimator, but keep the fitted model in its parameter `name`.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator to clone, in its ``__sklearn_clone__``.
-    name : str
-        The parameter. A clone of its model would not be fitted.
+    For ``__sklearn_clone__``: a clone of the model would not be fitted.
     """
     cloned = _clone_parametrized(estimator)
     setattr(cloned, name, getattr(estimator, name))
@@ -276,166 +200,6 @@ class HistoryTransformerMixin(TransformerMixin):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
-    """Set the input tags of a meta-estimator to those that all its estimators have.
-
-    Parameters
-    ----------
-    tags : sklearn.utils.Tags
-        Tags of the meta-estimator; changed in place.
-    estimators : iterable of estimator
-        The estimators. For a pipeline, the tags of its first step count.
-
-    Returns
-    -------
-    sklearn.utils.Tags
-        The same object.
-    """
-    taken = [get_tags(_first_step(one)).input_tags for one in estimators]
-    for name in ("two_d_array", "sparse", "categorical", "string", "allow_nan"):
-        setattr(tags.input_tags, name, all(getattr(one, name) for one in taken))
-    return tags
-
-
-def unwrapped(part: Any) -> Iterator[Any]:
-    """Yield an estimator, the last step of a pipeline, what a search wraps, and so on.
-
-    Parameters
-    ----------
-    part : estimator
-        Estimator, or a pipeline, search or other meta-estimator of one.
-    """
-    names = ("estimator", "regressor", "classifier")
-    while True:
-        yield part
-        if isinstance(part, Pipeline):
-            part = part.steps[-1][1]
-            continue
-        wrapped = [getattr(part, name) for name in names if hasattr(part, name)]
-        if not wrapped or not hasattr(wrapped[0], "get_params"):
-            return
-        part = wrapped[0]
-
-
-def innermost(part: Any) -> Any:
-    """Return the estimator within pipelines, searches, transformed targets, rates."""
-    *_, last = unwrapped(part)
-    return last
-
-
-def _first_step(estimator: Any) -> Any:
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[0][1]
-    return estimator
-
-
-def seeded(part: Any, rng: np.random.RandomState) -> Any:
-    """Return a clone in which every `random_state` of None is an integer."""
-    part = clone(part)
-    params = part.get_params()
-    # Sorted: the draws must not depend on the order of the parameters.
-    unset = [
-        name
-        for name in sorted(params)
-        if name.split("__")[-1] == "random_state" and params[name] is None
-    ]
-    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
-    part.set_params(**dict(zip(unset, seeds, strict=True)))
-    return part  # not the result of `set_params`: FrozenEstimator returns None
-
-
-def weight_key(part: Any) -> str:
-    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
-    # Without metadata routing, Pipeline takes "<step>__sample_weight".
-    if isinstance(part, Pipeline):
-        name, step = part.steps[-1]
-        return f"{name}__{weight_key(step)}"
-    inner = _wrapped(part)
-    return "sample_weight" if inner is None else weight_key(inner)
-
-
-def fit_weighted(estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
-    """Fit a clone of an estimator, with weights in its last step.
-
-    Parameters
-    ----------
-    estimator : estimator
-        An estimator, a pipeline, or a search around one.
-    X, y : n rows
-        Rows and targets.
-    weight : ndarray of shape (n,) or None
-        Weights; None for none.
-
-    Returns
-    -------
-    estimator
-        The fitted clone.
-
-    Raises
-    ------
-    TypeError
-        If there are weights, and the last step takes none.
-    """
-    model = clone(estimator)
-    if weight is None:
-        return model.fit(X, y)
-    name = "sample_weight"
-    if get_config()["enable_metadata_routing"]:
-        routing = get_routing_for_object(model)
-        if name in routing.consumes("fit", [name]):
-            return model.fit(X, y, sample_weight=weight)
-    # Without a request, the last step gets the weights by their prefixed name, which
-    # pipelines take only without routing.
-    with config_context(enable_metadata_routing=False):
-        try:
-            return model.fit(X, y, **{weight_key(model): weight})
-        except TypeError as error:
-            if takes_weights(model) or name not in str(error):
-                raise
-            raise TypeError(
-                "Rows have weights, and fit of the last step takes none: "
-                f"{estimator!r}. Pass another estimator, or leave out sample_weight. "
-                "The exposure of a RateRegressor makes weights, too."
-            ) from error
-
-
-def takes_weights(part: Any) -> bool:
-    """Return whether the last step of a part takes `sample_weight` in `fit`."""
-    inner = part.steps[-1][1] if isinstance(part, Pipeline) else _wrapped(part)
-    if inner is None:
-        return has_fit_parameter(part, "sample_weight")
-    return takes_weights(inner)
-
-
-def route_fits(router: MetadataRouter, parts: dict[str, Any]) -> MetadataRouter:
-    """Add parts of a meta-estimator to its router: its `fit` calls theirs.
-
-    Parameters
-    ----------
-    router : MetadataRouter
-        Router of the meta-estimator; changed in place.
-    parts : dict of str to estimator
-        The parts.
-
-    Returns
-    -------
-    MetadataRouter
-        The same object.
-    """
-    mapping = MethodMapping().add(caller="fit", callee="fit")
-    for name, part in parts.items():
-        router.add(**{name: part}, method_mapping=mapping)
-    return router
-
-
-def _wrapped(part: Any) -> Any:
-    """Return the estimator that a search passes the arguments of its `fit` to."""
-    if has_fit_parameter(part, "sample_weight"):
-        return None
-    # GridSearchCV has an `estimator`, and TransformedTargetRegressor a `regressor`.
-    return getattr(part, "estimator", getattr(part, "regressor", None))
 
 
 class FitTask:
@@ -480,11 +244,8 @@ class FitTask:
     def end_step(self, attributes: Callable[[], dict[str, Any]]) -> bool:
         """Call callbacks at the end of the step; return whether one wants to stop.
 
-        Parameters
-        ----------
-        attributes : callable
-            Returns the fitted attributes with which a copy of the estimator predicts as
-            if `fit` had ended here. Called only if a callback needs such a copy.
+        `attributes` returns the fitted attributes with which a copy of the estimator
+        predicts as if `fit` had ended here, and is called if a callback needs a copy.
         """
         if self._context is None:
             return False
@@ -494,17 +255,7 @@ class FitTask:
 
     @contextmanager
     def fit_of(self, part: Any, name: str, X: Any, y: Any) -> Iterator[None]:
-        """Make the fit of another estimator a step of this task.
-
-        Parameters
-        ----------
-        part : estimator
-            The estimator that is fitted within the ``with`` block.
-        name : str
-            Name of the step.
-        X, y : object
-            Arguments of its `fit`.
-        """
+        """Make the fit of `part` on `X` and `y`, in the ``with`` block, a step."""
         if self._context is None:
             yield
             return

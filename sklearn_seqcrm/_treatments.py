@@ -19,17 +19,10 @@ def read_treatments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the arms of an experiment or a campaign.
 
-    Parameters
-    ----------
-    treatment : array-like of shape (n,)
-        Label of the treatment of each row, of any type.
-    control : object
-        Label of the rows that were not treated. None: 0 or False, where the labels are
-        0 and 1 or booleans.
-    X : n rows or None, default=None
-        The rows, whose number is compared.
-    weight : ndarray of shape (n,) or None, default=None
-        Weights; labels of rows of weight 0 do not count.
+    `treatment` (n,) are the labels of rows, of any type, and `control` is that of rows
+    that were not treated; None: 0 or False, where the labels are 0 and 1 or booleans.
+    If there is an `X`, its number of rows is compared. Labels of rows of weight 0 do
+    not count.
 
     Returns
     -------
@@ -103,26 +96,10 @@ def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
 
 
 def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
-    """Return the arm of each row as the position of its label.
+    """Return the arm of each row as the position of its label in `labels`, (n,), int64.
 
-    Parameters
-    ----------
-    treatment : array-like of shape (n,)
-        Label of the treatment of each row.
-    labels : array-like of shape (n_arms,)
-        Known labels.
-    X : n rows or None, default=None
-        The rows, whose number is compared.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Positions in `labels`.
-
-    Raises
-    ------
-    ValueError
-        If labels are missing or unknown.
+    If there is an `X`, its number of rows is compared. Labels that are missing or
+    unknown raise a ValueError.
     """
     column = _without_missing(_column_of(treatment, X))
     known, own = pd.Index(labels), pd.Index(column)
@@ -140,15 +117,7 @@ def encode_treatments(treatment: Any, labels: Any, X: Any = None) -> np.ndarray:
 
 
 def refuse_no_treatment(treatment: Any, caller: str) -> None:
-    """Raise a ValueError that names the ways to pass treatments, if there are none.
-
-    Parameters
-    ----------
-    treatment : object
-        Argument of a method.
-    caller : str
-        The method, for the error.
-    """
+    """Raise a ValueError that names the ways to pass treatments, if there are none."""
     if treatment is None:
         raise ValueError(
             f"{caller} needs treatment=..., the label of the treatment of each row. "
@@ -177,28 +146,13 @@ def label_array(labels: Any) -> np.ndarray:
 
 
 def in_order_of_arms(values: Any, labels: Any, name: str) -> Any:
-    """Return values of arms in the order of the labels.
+    """Return values of arms in the order of the labels (n_arms,).
 
-    Parameters
-    ----------
-    values : array-like
-        A DataFrame, also of polars or pyarrow, with a column for each arm, or a Series
-        with a value for each. Anything else is returned unchanged, as it has no names.
-    labels : array-like of shape (n_arms,)
-        Labels of these arms.
-    name : str
-        How an error names the values.
-
-    Returns
-    -------
-    array-like
-        The values. Those with the names 0, 1, 2, ... that pandas gives, or column_0,
-        column_1, ... of polars, keep their order, as an array does.
-
-    Raises
-    ------
-    ValueError
-        If the names are neither these numbers nor the labels.
+    `values` is a DataFrame, also of polars or pyarrow, with a column for each arm, or a
+    Series with a value for each. Anything else is returned unchanged, as it has no
+    names. Values with the names 0, 1, 2, ... that pandas gives, or column_0, column_1,
+    ... of polars, keep their order, as an array does. Other names than these and the
+    labels raise a ValueError, in which `name` stands for the values.
     """
     is_polars = hasattr(values, "to_pandas")
     if is_polars:  # their columns have text as names

@@ -376,3 +376,11 @@ def test_html_links_to_the_page_of_the_estimator(name, kind):
     package = kind.__module__.rpartition(".")[0]
     page = re.search(r'href="([^"]*readthedocs[^"]*)"', kind()._repr_html_())[1]
     assert page.endswith(f"/generated/{package}.{name}.html")
+
+
+@pytest.mark.parametrize(("name", "kind"), all_estimators())
+def test_attributes_can_be_listed_before_fit(name, kind):
+    # As `dir` of scikit-learn 1.9 does, by which editors complete names.
+    model = kind()
+    names = [name for name in object.__dir__(model) if hasattr(model, name)]
+    assert "fit" in names

@@ -11,7 +11,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import make_scorer
 
-from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
@@ -81,6 +81,14 @@ def test_regressors_refuse_durations_that_scorers_would_misread(form):
     two = pd.DataFrame({"spend": DAYS, "wait": durations(form)})
     with pytest.raises(TypeError, match="y holds durations"):
         LSTMRegressor(**SMALL).partial_fit(X, two)
+
+
+def test_errors_of_text_as_target_name_numbers_only():
+    """Those of tables recommended durations, which targets cannot be."""
+    y = pd.DataFrame({"spend": DAYS, "size": ["1", "2", "3", "4", "5", "6"]})
+    for text in (y["size"], y):
+        with pytest.raises(TypeError, match=r"got text.*pd.to_numeric makes numbers"):
+            as_quantities(text)
 
 
 def test_comparisons_take_durations_only_for_survival():

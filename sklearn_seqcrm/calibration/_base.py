@@ -28,15 +28,14 @@ from sklearn_seqcrm._columns import (
     warn_other_order,
     with_attrs_of,
 )
+from sklearn_seqcrm._meta_estimators import seeded, with_inputs_of
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
     Interval,
     refuse_no_target,
     safe_indexing,
-    seeded,
     split_by,
-    with_inputs_of,
 )
 from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._stacklevel import user_stacklevel

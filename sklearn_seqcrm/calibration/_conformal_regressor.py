@@ -13,11 +13,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import read_numbers
-from sklearn_seqcrm._sklearn_compat import (
-    BaseSearchCV,
-    StrOptions,
-    refuse_other_task,
-)
+from sklearn_seqcrm._meta_estimators import refuse_other_task
+from sklearn_seqcrm._sklearn_compat import BaseSearchCV, StrOptions
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
 

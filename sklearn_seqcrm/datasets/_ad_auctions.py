@@ -9,9 +9,13 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-
-HOUR = 3600  # all times below are whole seconds
-DAY = 24 * HOUR
+from sklearn_seqcrm.datasets._simulation import (
+    DAY,
+    HOUR,
+    customer_ids,
+    datetimes,
+    expit,
+)
 
 START = np.datetime64("2024-01-01", "s")  # a Monday
 N_DAYS = 35
@@ -188,17 +192,17 @@ def make_ad_auctions(
     rows = _draw_impressions(rng, n_customers, mean_impressions)
     interest = _interest_at(events, rows)
     memory, intent = np.log1p(interest).T
-    convinced = effect * _expit(
+    convinced = effect * expit(
         AD_INTERCEPT
         + MEMORY_SLOPE * memory
         + INTENT_SLOPE * intent
         + SITE_EFFECT[rows["site"]]
         + DEVICE_EFFECT[rows["device"]]
     )
-    without = organic * _expit(ORGANIC_INTERCEPT + ORGANIC_SLOPE * intent)
+    without = organic * expit(ORGANIC_INTERCEPT + ORGANIC_SLOPE * intent)
     probability = without + (1 - without) * convinced
     threshold = rng.uniform(size=len(rows))
-    ids = np.array([f"C{i:0{len(str(n_customers - 1))}d}" for i in range(n_customers)])
+    ids = np.array(customer_ids(n_customers))
     return Bunch(
         events=pd.DataFrame(
             {
@@ -224,10 +228,6 @@ def make_ad_auctions(
         conversion_window=pd.Timedelta(seconds=CONVERSION_WINDOW),
         DESCR=DESCR,
     )
-
-
-def _expit(logit: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * np.tanh(logit / 2)
 
 
 def _evening(seconds: np.ndarray) -> np.ndarray:
@@ -355,5 +355,5 @@ def _decay(elapsed: np.ndarray) -> np.ndarray:
 
 
 def _public_keys(table: pd.DataFrame, ids: np.ndarray) -> dict[str, np.ndarray]:
-    times = (START + table["seconds"].to_numpy()).astype("datetime64[us]")
+    times = datetimes(table["seconds"].to_numpy(), START)
     return {"customer_id": ids[table["customer"]], "timestamp": times}

@@ -11,8 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-
-DAY = 24 * 3600  # all times below are whole seconds
+from sklearn_seqcrm.datasets._simulation import DAY, customer_ids
 
 CHANNELS = ("search", "email", "social", "retargeting", "display")
 SEARCH, RETARGETING = CHANNELS.index("search"), CHANNELS.index("retargeting")
@@ -138,28 +137,22 @@ def make_campaign_journeys(
     """
     rng = check_random_state(random_state)
     touches = _draw_touches(rng, n_customers, mean_touches)
-    ids = np.array([f"C{i:0{len(str(n_customers - 1))}d}" for i in range(n_customers)])
-    n_channels = len(CHANNELS)
-    # Shapley value of channel i, with n channels and the probability v(S) given only
-    # the touches by the channels in S:
-    #   sum over S without i of |S|! (n - |S| - 1)! / n! * (v(S + i) - v(S))
+    ids = np.array(customer_ids(n_customers))
+    # The probability given only the touches by each set of channels.
+    channels = range(len(CHANNELS))
     values = {
         some: _probability(touches, n_customers, some, strength)
-        for size in range(n_channels + 1)
-        for some in combinations(range(n_channels), size)
+        for size in range(len(channels) + 1)
+        for some in combinations(channels, size)
     }
-    everything = tuple(range(n_channels))
-    probability = values[everything]
-    credit, removal = np.zeros((2, n_customers, n_channels))
-    for channel in everything:
-        others = tuple(one for one in everything if one != channel)
-        removal[:, channel] = probability - values[others]
-        for some, value in values.items():
-            if channel not in some:
-                joined = tuple(sorted((*some, channel)))
-                weight = factorial(len(some)) * factorial(n_channels - len(some) - 1)
-                gain = values[joined] - value
-                credit[:, channel] += weight / factorial(n_channels) * gain
+    probability = values[tuple(channels)]
+    credit = np.column_stack([_shapley(values, one) for one in channels])
+    removal = np.column_stack(
+        [
+            probability - values[tuple(other for other in channels if other != one)]
+            for one in channels
+        ]
+    )
     events = pd.DataFrame(
         {
             "customer_id": ids[touches["customer"]],
@@ -177,6 +170,20 @@ def make_campaign_journeys(
         channels=list(CHANNELS),
         DESCR=DESCR,
     )
+
+
+def _shapley(values: dict[tuple[int, ...], np.ndarray], channel: int) -> np.ndarray:
+    """Return the Shapley value of a channel i for each customer, (n_customers,).
+
+    With n channels and the probability ``v(S)`` given only the touches by the channels
+    in S: ``sum over S without i of |S|! (n - |S| - 1)! / n! * (v(S + i) - v(S))``.
+    """
+    n, found = len(CHANNELS), np.zeros(len(values[()]))
+    for some, value in values.items():
+        if channel not in some:
+            weight = factorial(len(some)) * factorial(n - len(some) - 1) / factorial(n)
+            found += weight * (values[tuple(sorted((*some, channel)))] - value)
+    return found
 
 
 def _draw_touches(

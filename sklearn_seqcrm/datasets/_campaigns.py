@@ -9,16 +9,17 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.datasets._customer_journeys import (
+from sklearn_seqcrm.datasets._simulation import (
     DAY,
-    FIRST_CUTOFF,
-    N_CUTOFF_DAYS,
+    HOUR,
+    datetimes,
     draw_lengths,
     draw_rows,
+    draw_spans,
     draw_times,
+    end_of_last,
+    expit,
 )
-
-HOUR = 3600  # all times below are whole seconds
 
 KINDS = ("visit", "cart", "purchase", "return")
 VISIT, CART, PURCHASE, RETURN = range(len(KINDS))
@@ -223,13 +224,10 @@ def make_campaigns(
     ((200, 3), [0.33, 0.33, 0.33])
     """
     rng = check_random_state(random_state)
-    rows = draw_rows(rng, n_customers, REGION_EFFECT)
-    cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    rows, cutoff = draw_rows(rng, n_customers, REGION_EFFECT)
     sessions = _draw_sessions(rng, cutoff, mean_sessions)
     past = _session_events(rng, sessions)
-    slopes = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
-    static = INTERCEPT + slopes.to_numpy()
-
+    static = _static_score(rows)
     carried = np.zeros(n_customers)
     contacts = []
     for ago in range(n_past_campaigns, -1, -1):
@@ -241,16 +239,13 @@ def make_campaigns(
         contacts.append(_contact_events(treatment, now))
         carried += treatment > 0
 
-    control = LEAST + RANGE * _expit(score)
+    control = LEAST + RANGE * expit(score)
     signals = [_order_signal(sessions, cutoff, pair) for pair in range(n_treatments)]
     effect = MEAN_EFFECT + order_strength * ORDER_EFFECT * np.column_stack(signals)
     probability = np.column_stack([control, control[:, None] + effect])
     chosen = probability[np.arange(n_customers), treatment]
     target = (rng.uniform(size=n_customers) < chosen).astype(np.int64)
     future = _draw_future(rng, cutoff, target)
-    amount = np.zeros(n_customers)
-    bought = future["kind"] == PURCHASE
-    amount[future["owner"][bought]] = future["amount"][bought]
     if n_treatments == 1:
         effect = effect[:, 0]
     return Bunch(
@@ -259,20 +254,22 @@ def make_campaigns(
         treatment=treatment,
         treatments=["none", *CONTACTS[:n_treatments]],
         target=target,
-        amount=amount,
+        amount=_amounts_of(future, n_customers),
         probability=probability,
         expected_amount=probability * MEAN_AMOUNT,
         effect=effect,
         amount_effect=effect * MEAN_AMOUNT,
         propensity=propensity,
         horizon=pd.Timedelta(seconds=HORIZON),
-        observed_until=pd.Timestamp(FIRST_CUTOFF + N_CUTOFF_DAYS * DAY + HORIZON),
+        observed_until=end_of_last(HORIZON),
         DESCR=DESCR,
     )
 
 
-def _expit(logit: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * np.tanh(logit / 2)  # 1 / (1 + exp(-logit)), no overflow
+def _static_score(rows: pd.DataFrame) -> np.ndarray:
+    """Return the part of the score that statics determine, (n_customers,)."""
+    slopes = AGE_SLOPE * (rows["age"] - 45) + rows["region"].map(REGION_EFFECT)
+    return INTERCEPT + slopes.to_numpy()
 
 
 def _draw_sessions(
@@ -285,10 +282,8 @@ def _draw_sessions(
     """
     n_customers = len(cutoff)
     lengths = draw_lengths(rng, n_customers, mean_sessions)
-    tenure = rng.uniform(90 * DAY, 450 * DAY, size=n_customers).astype(np.int64)
-    lapse = rng.exponential(15 * DAY, size=n_customers).clip(0, 60 * DAY)
     # In hours: a session fits into an hour, so that no two sessions overlap.
-    start, stop = (cutoff - tenure) // HOUR, (cutoff - lapse.astype(np.int64)) // HOUR
+    start, stop = (end // HOUR for end in draw_spans(rng, cutoff))
     owner, hour = draw_times(rng, np.minimum(lengths, stop - start), start, stop)
     usual = rng.choice([-1, 1], size=(n_customers, SINGLE + 1))
     pair = rng.choice(SINGLE + 1, p=SESSION_SHARES, size=len(owner))
@@ -388,17 +383,23 @@ def _draw_future(
     )
 
 
+def _amounts_of(future: pd.DataFrame, n_customers: int) -> np.ndarray:
+    """Return the amount of each customer's purchase in the horizon, 0 without one."""
+    amount = np.zeros(n_customers)
+    bought = future["kind"] == PURCHASE
+    amount[future["owner"][bought]] = future["amount"][bought]
+    return amount
+
+
 def _public_events(parts: list[pd.DataFrame], customer_ids: pd.Series) -> pd.DataFrame:
     events = pd.concat(parts, ignore_index=True)
-    order = np.lexsort((events["seconds"], events["owner"]))
-    events = events.take(order)
-    seconds = events["seconds"].to_numpy().astype("datetime64[s]")
+    events = events.take(np.lexsort((events["seconds"], events["owner"])))
     kinds = pd.Index([*KINDS, *CONTACTS])
     event = pd.Categorical.from_codes(events["kind"], kinds).remove_unused_categories()
     return pd.DataFrame(
         {
             "customer_id": customer_ids.take(events["owner"].to_numpy()).array,
-            "timestamp": seconds.astype("datetime64[us]"),
+            "timestamp": datetimes(events["seconds"].to_numpy()),
             "event": event,
             "amount": events["amount"].to_numpy(),
         }

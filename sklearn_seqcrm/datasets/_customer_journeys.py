@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,16 +9,22 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-
-DAY = 24 * 3600  # all times below are whole seconds
+from sklearn_seqcrm.datasets._simulation import (
+    DAY,
+    datetimes,
+    draw_lengths,
+    draw_rows,
+    draw_spans,
+    draw_times,
+    end_of_last,
+    expit,
+)
 
 KINDS = ("visit", "cart", "order", "return", "mailing")
 VISIT, ORDER, MAILING = map(KINDS.index, ("visit", "order", "mailing"))
 SHARES = np.array([0.34, 0.08, 0.20, 0.06, 0.32])
 MEAN_LOG_AMOUNT = np.array([np.nan, np.nan, 3.5, 3.2, np.nan])
 
-FIRST_CUTOFF = np.datetime64("2024-01-01", "s")
-N_CUTOFF_DAYS = 365
 HORIZON = 90 * DAY
 
 # The generating equation: see Notes of make_customer_journeys.
@@ -164,13 +169,11 @@ def make_customer_journeys(
     ['static', 'recency', 'spend', 'order']
     """
     rng = check_random_state(random_state)
-    rows = draw_rows(rng, n_customers, REGION_EFFECT)
-    cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    rows, cutoff = draw_rows(rng, n_customers, REGION_EFFECT)
     past = _draw_past(rng, cutoff, mean_events)
 
     effects = _effects(rows, cutoff, past, order_strength)
-    logit = INTERCEPT + effects.sum(axis=1).to_numpy()
-    probability = 0.5 + 0.5 * np.tanh(logit / 2)  # 1 / (1 + exp(-logit)), no overflow
+    probability = expit(INTERCEPT + effects.sum(axis=1).to_numpy())
     target = (rng.uniform(size=n_customers) < probability).astype(np.int64)
 
     events = pd.concat([past, _draw_future(rng, cutoff, target)], ignore_index=True)
@@ -181,52 +184,18 @@ def make_customer_journeys(
         probability=probability,
         effects=effects,
         horizon=pd.Timedelta(seconds=HORIZON),
-        observed_until=pd.Timestamp(FIRST_CUTOFF + N_CUTOFF_DAYS * DAY + HORIZON),
+        observed_until=end_of_last(HORIZON),
         DESCR=DESCR,
-    )
-
-
-def draw_rows(
-    rng: np.random.RandomState, n_customers: int, regions: Iterable[str]
-) -> pd.DataFrame:
-    """Draw one row for each customer, with a cutoff within a year and two statics."""
-    width = len(str(n_customers - 1))
-    days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
-    return pd.DataFrame(
-        {
-            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
-            "cutoff": (FIRST_CUTOFF + days * DAY).astype("datetime64[us]"),
-            "age": rng.normal(45, 15, size=n_customers).clip(18, 90).round(),
-            "region": rng.choice(list(regions), size=n_customers),
-        }
     )
 
 
 def _draw_past(
     rng: np.random.RandomState, cutoff: np.ndarray, mean_events: float
 ) -> pd.DataFrame:
-    n_customers = len(cutoff)
-    lengths = draw_lengths(rng, n_customers, mean_events)
-    tenure = rng.uniform(90 * DAY, 450 * DAY, size=n_customers).astype(np.int64)
-    # Without a lapse, recency would be little more than tenure / number of events.
-    lapse = rng.exponential(15 * DAY, size=n_customers).clip(0, 60 * DAY)
-    stop = cutoff - lapse.astype(np.int64)
-    owner, seconds = draw_times(rng, lengths, cutoff - tenure, stop)
+    lengths = draw_lengths(rng, len(cutoff), mean_events)
+    owner, seconds = draw_times(rng, lengths, *draw_spans(rng, cutoff))
     kind = rng.choice(len(KINDS), p=SHARES, size=len(owner))
     return _with_amounts(rng, owner, seconds, kind)
-
-
-def draw_lengths(
-    rng: np.random.RandomState, n_customers: int, mean_events: float
-) -> np.ndarray:
-    # exp(Normal(mu, 1)) has the mean exp(mu + 1/2).
-    log_lengths = rng.normal(np.log(mean_events) - 0.5, 1.0, size=n_customers)
-    lengths = np.rint(np.exp(log_lengths)).astype(np.int64)
-    shuffled = rng.permutation(n_customers)
-    few = -(-n_customers // 50)
-    lengths[shuffled[:few]] = 0
-    lengths[shuffled[few : 2 * few]] = 1
-    return lengths
 
 
 def _draw_future(
@@ -244,20 +213,6 @@ def _draw_future(
     # A random event of each buyer is an order.
     kind[first_of_buyer + rng.randint(lengths[target == 1])] = ORDER
     return _with_amounts(rng, owner, seconds, kind)
-
-
-def draw_times(
-    rng: np.random.RandomState, lengths: np.ndarray, start: np.ndarray, stop: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw ``lengths[i]`` distinct, increasing seconds in ``[start[i], stop[i])``."""
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    # Draw in a span that is shorter by the number of events, sort, and add the rank
-    # 0, 1, 2, ...: times are distinct, so that "the previous event" is never a tie.
-    free = (stop - start - lengths)[owner]
-    seconds = start[owner] + (rng.uniform(size=len(owner)) * free).astype(np.int64)
-    seconds = seconds[np.lexsort((seconds, owner))]
-    rank = np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
-    return owner, seconds + rank
 
 
 def _with_amounts(
@@ -313,11 +268,10 @@ def _public_events(
     events = events.take(rng.permutation(len(events)))
     channels = pd.Index([f"channel_{i}" for i in range(n_channels)])
     channel = rng.randint(n_channels, size=len(events))
-    seconds = events["seconds"].to_numpy().astype("datetime64[s]")
     return pd.DataFrame(
         {
             "customer_id": customer_ids.take(events["owner"].to_numpy()).array,
-            "timestamp": seconds.astype("datetime64[us]"),
+            "timestamp": datetimes(events["seconds"].to_numpy()),
             "event": pd.Categorical.from_codes(events["kind"], pd.Index(KINDS)),
             "amount": events["amount"].to_numpy(),
             "channel": pd.Categorical.from_codes(channel, channels),

@@ -9,11 +9,11 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm.datasets._simulation import DAY, HOUR, customer_ids, datetimes
 
-HOUR = 3600  # all times below are whole seconds
 N_HOURS = 24
 
-START = np.datetime64("2024-01-01", "D")  # a Monday
+START = np.datetime64("2024-01-01", "s")  # a Monday
 N_DAYS = 364
 N_NEXT_DAYS = 7
 
@@ -162,10 +162,13 @@ def make_newsletter_opens(
     is_open = lag < N_HOURS
 
     ids = customers["customer_id"]
-    sent = (day * N_HOURS + hour) * HOUR
+    sent = day * DAY + hour * HOUR
     delay = lag * HOUR + rng.randint(HOUR, size=len(lag))
     opens = pd.DataFrame(
-        {"customer_id": ids.take(owner).array, "timestamp": _instants(sent + delay)}
+        {
+            "customer_id": ids.take(owner).array,
+            "timestamp": datetimes(sent + delay, START),
+        }
     )[is_open]
     next_owner = np.repeat(np.arange(n_customers), N_NEXT_DAYS)
     next_day = np.tile(np.arange(N_DAYS, N_DAYS + N_NEXT_DAYS), n_customers)
@@ -173,8 +176,8 @@ def make_newsletter_opens(
         mailings=pd.DataFrame(
             {
                 "customer_id": ids.take(owner).array,
-                "timestamp": _instants(sent),
-                "day": _instants(day * N_HOURS * HOUR),
+                "timestamp": datetimes(sent, START),
+                "day": datetimes(day * DAY, START),
                 "hour": hour,
             }
         ),
@@ -184,29 +187,21 @@ def make_newsletter_opens(
         next_days=pd.DataFrame(
             {
                 "customer_id": ids.take(next_owner).array,
-                "day": _instants(next_day * N_HOURS * HOUR),
+                "day": datetimes(next_day * DAY, START),
             }
         ),
-        next_probability=np.column_stack(
-            [
-                _open_chances(
-                    peaks, interest, next_owner, next_day, np.full_like(next_day, hour)
-                ).sum(axis=1)
-                for hour in range(N_HOURS)
-            ]
-        ),
+        next_probability=_chances_by_hour(peaks, interest, next_owner, next_day),
         next_peak=peaks[next_owner, next_day] % N_HOURS,
-        observed_until=pd.Timestamp(START + N_DAYS + 1),
+        observed_until=pd.Timestamp(START + (N_DAYS + 1) * DAY),
         DESCR=DESCR,
     )
 
 
 def _draw_customers(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
-    width = len(str(n_customers - 1))
     usual = rng.choice(len(USUAL_PEAKS), p=PEAK_SHARES, size=n_customers)
     return pd.DataFrame(
         {
-            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
+            "customer_id": customer_ids(n_customers),
             "peak": rng.normal(USUAL_PEAKS[usual], PEAK_SPREADS[usual]),
             "shift": rng.normal(WEEKEND_SHIFT, WEEKEND_SPREAD, size=n_customers),
             "interest": rng.beta(3, 3, size=n_customers),
@@ -260,13 +255,20 @@ def _open_chances(
     return unseen * -np.expm1(-rate) * opened
 
 
+def _chances_by_hour(
+    peaks: np.ndarray, interest: np.ndarray, owner: np.ndarray, day: np.ndarray
+) -> np.ndarray:
+    """Return the probability of an open for each hour of sending, (n, 24)."""
+    chances = (
+        _open_chances(peaks, interest, owner, day, np.full_like(day, hour))
+        for hour in range(N_HOURS)
+    )
+    return np.column_stack([one.sum(axis=1) for one in chances])
+
+
 def _draw_lags(rng: np.random.RandomState, chances: np.ndarray) -> np.ndarray:
     """Draw the hour from sending to opening, 24 for never, by inversion of the CDF."""
     # The number of hours whose CDF is at most a uniform number; the CDF ends below 1,
     # and the rest is the probability of no open.
     threshold = rng.uniform(size=len(chances))
     return (np.cumsum(chances, axis=1) <= threshold[:, None]).sum(axis=1)
-
-
-def _instants(seconds: np.ndarray) -> np.ndarray:
-    return (START.astype("datetime64[s]") + seconds).astype("datetime64[us]")

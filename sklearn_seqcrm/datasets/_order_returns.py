@@ -10,8 +10,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-
-DAY = 24 * 3600  # all times below are whole seconds
+from sklearn_seqcrm.datasets._simulation import DAY, customer_ids, datetimes, expit
 
 START = np.datetime64("2023-01-01", "s")
 N_DAYS = 730
@@ -220,7 +219,8 @@ def make_order_returns(
         probability=outcomes["probability"].to_numpy(),
         orders=orders,
         outcomes=orders.assign(
-            timestamp=_datetimes(outcomes["known_at"]), returned=outcomes["returned"]
+            timestamp=datetimes(outcomes["known_at"].to_numpy(), START),
+            returned=outcomes["returned"],
         ).sort_values("timestamp", kind="stable"),
         leaky_orders=orders.assign(returned=outcomes["returned"]),
         effects=effects.assign(
@@ -233,11 +233,10 @@ def make_order_returns(
 
 
 def _draw_customers(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
-    width = len(str(n_customers - 1))
     payment = rng.choice(len(PAYMENTS), p=PAYMENT_SHARES, size=n_customers)
     return pd.DataFrame(
         {
-            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
+            "customer_id": customer_ids(n_customers),
             "age": rng.normal(42, 13, size=n_customers).clip(18, 85).round(),
             "payment": pd.Categorical.from_codes(payment, pd.Index(PAYMENTS)),
         }
@@ -334,7 +333,7 @@ def _draw_outcomes(
         new, of = _with_place(first[now], first[now + 1])
         share[new] = ((USUAL_SHARE + returned_sum) / (1 + all_sum))[of]
         total = logit[new] + habit_strength * (share[new] - USUAL_SHARE)
-        probability[new] = 0.5 + 0.5 * np.tanh(total / 2)  # 1 / (1 + exp(-total))
+        probability[new] = expit(total)
         returned[new] = threshold[new] < probability[new]
         back = new[returned[new]]
         known_at[back] = seconds[back] + delay[basket[back]]
@@ -359,13 +358,9 @@ def _public_orders(items: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(
         {
             "customer_id": customers["customer_id"].take(owner).array,
-            "timestamp": _datetimes(items["seconds"]),
+            "timestamp": datetimes(items["seconds"].to_numpy(), START),
             "category": pd.Categorical.from_codes(items["category"], categories),
             "price": items["price"],
             "size_gap": items["size_gap"],
         }
     )
-
-
-def _datetimes(seconds: pd.Series) -> np.ndarray:
-    return (START + seconds.to_numpy()).astype("datetime64[us]")

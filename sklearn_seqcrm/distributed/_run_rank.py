@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from sklearn.utils import get_tags
 
-from sklearn_seqcrm._sklearn_compat import Interval, innermost, is_count
+from sklearn_seqcrm._meta_estimators import innermost
+from sklearn_seqcrm._sklearn_compat import Interval, is_count
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
 from sklearn_seqcrm.distributed._fit_rank import fit_rank, refuse_others

@@ -28,6 +28,14 @@ from sklearn_seqcrm._columns import (
     split_customers,
     warn_other_order,
 )
+from sklearn_seqcrm._meta_estimators import (
+    refuse_other_task,
+    route_fits,
+    seeded,
+    unwrapped,
+    weight_key,
+    with_inputs_of,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -36,19 +44,13 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     read_sample_weight,
     refuse_no_target,
-    refuse_other_task,
-    route_fits,
     safe_indexing,
-    seeded,
-    unwrapped,
-    weight_key,
-    with_inputs_of,
 )
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
-from sklearn_seqcrm.neural_network import BaseLSTM, FirstTraining
+from sklearn_seqcrm.neural_network import BaseLSTM, FirstTraining, on_first_training
 
 NAMES = ("lstm", "boosting")
 # With fewer groups of connected rows, a warning says that weights depend on chance.
@@ -75,14 +77,6 @@ class _Rows(NamedTuple):
 
     def take(self, rows: np.ndarray) -> _Rows:
         return _Rows(*(safe_indexing(one, rows) for one in self))
-
-
-def _most_customers(rows: _Rows, used: np.ndarray) -> int:
-    """Return the largest number of customers of a history column, 0 without one."""
-    if not has_histories(rows.X):
-        return 0
-    names = Table.of(rows.X).histories
-    return max(len(np.unique(customers_of(rows.X, name)[used])) for name in names)
 
 
 class _Job(NamedTuple):
@@ -194,22 +188,17 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the parts, wrapped where the target needs it."""
         return parts
 
-    def _can_fit(self, target: np.ndarray) -> bool:
-        """Return whether the parts can be fitted on rows with these targets."""
-        return True
-
-    @property
-    def _cannot_fit(self) -> str:
-        """Message of the error if the parts cannot be fitted on any split."""
-        raise NotImplementedError
+    def _fit_obstacle(self, target: np.ndarray) -> str | None:
+        """Return why the parts cannot be fitted on these targets; None if they can."""
+        return None
 
     # fit and predict ---------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         self._validate_params()
         rows, given = self._read(X, y, sample_weight)
-        if not self._can_fit(rows.target[rows.used]):
-            raise ValueError(self._cannot_fit)
+        if obstacle := self._fit_obstacle(rows.target[rows.used]):
+            raise ValueError(obstacle)
         rng = check_random_state(self.random_state)
         # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = self._parts()
@@ -327,11 +316,8 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             # At once: the second training changes the calibration of predictions.
             found.append((training, self._output(network, training.outputs)))
 
-        network._on_first_training = record
-        try:
+        with on_first_training(network, record):
             fitted = {"lstm": job.fit("lstm", used, part)}
-        finally:
-            del network._on_first_training
         if not found:
             return 0.5, fitted
         training, first = found[-1]
@@ -368,7 +354,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         folds = [
             (train, test)
             for train, test in self._folds(rows, seed)
-            if len(train) and len(test) and self._can_fit(rows.target[train])
+            if len(train) and len(test) and not self._fit_obstacle(rows.target[train])
         ]
         if len(folds) > 1 and not self.refit:
             raise ValueError(
@@ -402,37 +388,47 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
         """Yield rows to fit on and rows held out, all of them with weight."""
-        used = rows.used
-        # Rows without weight must not influence the split: leave them out, and renumber
-        # the customers of the others by first appearance.
-        codes, found = pd.factorize(rows.customers[used])
-        splits: Any = []
-        n_columns = n_history_columns(rows.X)
+        if self.cv is None or isinstance(self.cv, Integral):
+            # Rows without weight must not influence the split.
+            used = rows.used
+            splits = self._customer_splits(rows.X, rows.customers, used, seed)
+        else:
+            # A splitter sees all rows: an iterable of splits counts them.
+            used = np.arange(len(rows.y))
+            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
+        for train, test in splits:
+            train, test = used[train], used[test]  # positions, also of masks
+            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
+
+    def _customer_splits(
+        self, X: Any, customers: np.ndarray, used: np.ndarray, seed: int
+    ) -> Iterable[tuple[Any, Any]]:
+        """Return splits of the used rows by customers, as positions in `used`."""
+        codes, found = pd.factorize(customers[used])  # by first appearance
+        n_columns = n_history_columns(X)
         others = "splits" + " or 'latest'" * self._learns_at_latest
         if isinstance(self.cv, Integral):
             way_out = f"use more rows or a smaller cv, or pass {others} as cv"
             refuse_few_customers(codes, int(self.cv), n_columns, way_out)
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
-            splits = splitter.split(codes, groups=codes)
-        elif self.cv is not None:
-            # A splitter sees all rows: an iterable of splits counts them.
-            used = np.arange(len(rows.y))
-            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
-        else:
-            if len(found) < _FEW_GROUPS and len(found) < _most_customers(rows, used):
-                warnings.warn(
-                    f"The weights are learned on few customers, a part of {len(found)}"
-                    f"{connected_note(n_columns)}. Pass {others} as cv, or a number as "
-                    "lstm_weight. With one customer, both weights are one half.",
-                    UserWarning,
-                    stacklevel=user_stacklevel(),
-                )
-            if len(found) > 1:
-                # Not the latest cutoff: one cutoff of 300 customers gave the network,
-                # which was trained without the latest rows there, weights of 0 and 0.1
-                # where 0.5 was best. Customers gave 0.5 and 0.6.
-                fraction = "validation_fraction", self.validation_fraction
-                splits = [split_customers(codes, *fraction, seed)]
-        for train, test in splits:
-            train, test = used[train], used[test]  # positions, also of masks
-            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
+            return splitter.split(codes, groups=codes)
+        # Of several history columns, the one with the most customers.
+        names = Table.of(X).histories if has_histories(X) else []
+        n_unconnected = max(
+            (len(np.unique(customers_of(X, name)[used])) for name in names), default=0
+        )
+        if len(found) < _FEW_GROUPS and len(found) < n_unconnected:
+            warnings.warn(
+                f"The weights are learned on few customers, a part of {len(found)}"
+                f"{connected_note(n_columns)}. Pass {others} as cv, or a number as "
+                "lstm_weight. With one customer, both weights are one half.",
+                UserWarning,
+                stacklevel=user_stacklevel(),
+            )
+        if len(found) < 2:
+            return []
+        # Not the latest cutoff: one cutoff of 300 customers gave the network, which was
+        # trained without the latest rows there, weights of 0 and 0.1 where 0.5 was
+        # best. Customers gave 0.5 and 0.6.
+        fraction = "validation_fraction", self.validation_fraction
+        return [split_customers(codes, *fraction, seed)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -20,18 +19,20 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._columns import as_pandas, warn_other_order
-from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
+from sklearn_seqcrm._meta_estimators import (
+    fit_weighted,
+    refuse_other_task,
+    route_fits,
+    seeded,
+    with_inputs_of,
+)
+from sklearn_seqcrm._recurrent.objectives import BINS, Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     Interval,
-    fit_weighted,
     read_sample_weight,
     refuse_no_target,
-    refuse_other_task,
-    route_fits,
     safe_indexing,
-    seeded,
-    with_inputs_of,
 )
 from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._store import unique_names
@@ -173,13 +174,7 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     _doc_link_template = DOC_LINK
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "classifier": [object],
-        "bins": [
-            Interval(Integral, 1, None, closed="left"),
-            str,
-            datetime.timedelta,
-            np.timedelta64,
-            "array-like",
-        ],
+        "bins": BINS,
         "max_rows": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
@@ -257,16 +252,6 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
         self.classifier_ = fit_weighted(classifier, table, periods.label, weight)
         self._objective = objective
         return self
-
-    @property
-    def unique_times_(self) -> np.ndarray:
-        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
-        return self._objective.edges
-
-    @property
-    def event_types_(self) -> np.ndarray:
-        """Kinds of the events before the last edge, shape (n_kinds,)."""
-        return self._objective.kinds
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return the metadata that the `fit` of the classifier requests.

@@ -260,8 +260,10 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
             return parts
         return {name: _of_labels(part) for name, part in parts.items()}
 
-    @property
-    def _cannot_fit(self) -> str:
+    def _fit_obstacle(self, target: np.ndarray) -> str | None:
+        # Neither part can be fitted on a single class; such a split is skipped.
+        if (target != target[0]).any(axis=0).all():
+            return None
         if self._has_labels:
             return (
                 "A column of y has one label in all rows with a weight; leave such "
@@ -271,10 +273,6 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
             "HybridClassifier needs at least 2 classes; y has one class, in all rows "
             f"with a weight, of {self.classes_.tolist()}."
         )
-
-    def _can_fit(self, target: np.ndarray) -> bool:
-        # Neither part can be fitted on a single class; such a split is skipped.
-        return bool((target != target[0]).any(axis=0).all())
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
         shares = part.predict_proba(X)

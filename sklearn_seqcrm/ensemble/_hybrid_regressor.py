@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,79 +11,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import read_numbers, with_attrs_of
-from sklearn_seqcrm._sklearn_compat import innermost, with_callbacks
+from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
+from sklearn_seqcrm.ensemble._losses import common_quantile, parameter_of
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
-from sklearn_seqcrm.ensemble._unwrap import loss_of, nearest_median, parameter_of
-
-# Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
-# CatBoost.
-_QUANTILES = ("quantile", "quantile_alpha", "alpha")
-_OF_QUANTILES = ("quantile", "reg:quantileerror")
-_OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
-
-
-def predicted_quantile(part: Any) -> float | str | None:
-    """Return the quantile that a part predicts, judged by its loss.
-
-    Parameters
-    ----------
-    part : estimator
-        A regressor, a pipeline with one at the end, or a search around either.
-
-    Returns
-    -------
-    float, "mean" or None
-        The quantile; ``"mean"`` if it has another loss; None if it has no parameter
-        that names one.
-    """
-    last = innermost(part)
-    params = last.get_params(deep=False)
-    name = loss_of(last)
-    if name is None:
-        # QuantileRegressor of scikit-learn has no other loss.
-        return float(params["quantile"]) if "quantile" in params else None
-    if name in (*_OF_MEDIANS, "median"):
-        return 0.5
-    if name in _OF_QUANTILES:
-        return _quantile(params)
-    if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
-        return float(name.removeprefix("quantile:alpha="))
-    return "mean"
-
-
-def common_quantile(parts: Mapping[str, Any]) -> float | None:
-    """Return the quantile that all parts predict; None if they predict means.
-
-    Raises
-    ------
-    ValueError
-        If the parts predict different quantities by their losses.
-    """
-    found = {name: predicted_quantile(part) for name, part in parts.items()}
-    known = {one for one in found.values() if one is not None}
-    if len(known) > 1:
-        listed = ", ".join(
-            f"{name} {'the mean' if one == 'mean' else f'the quantile {one:g}'}"
-            for name, one in found.items()
-        )
-        raise ValueError(
-            "A hybrid blends predictions of one and the same quantity; by their losses "
-            f"the parts predict different ones: {listed}. Give both the same loss, for "
-            "example LSTMRegressor(loss='quantile', quantile=0.9) and "
-            "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
-        )
-    # A part with an unknown loss is assumed to predict the same quantity as the other.
-    quantiles = [one for one in known if isinstance(one, float)]
-    return quantiles[0] if quantiles else None
-
-
-def _quantile(params: Mapping[str, Any]) -> float:
-    """Return the quantile; of several the one nearest the median, as `predict` does."""
-    given = [params[name] for name in _QUANTILES if params.get(name) is not None]
-    # LightGBM has the default 0.9, and no parameter of it before one is set.
-    return nearest_median(given[0] if given else 0.9)
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):
@@ -143,7 +74,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     See Also
     --------
     make_hybrid : A hybrid whose parts are pipelines with parameters to search.
-    HybridClassifier : The hybrid for classes.
+    HybridClassifier : The hybrid for classes, with notes on held-out rows.
 
     Notes
     -----
@@ -155,42 +86,14 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     quantile. If they are fitted by losses of different quantities, `fit` raises an
     error.
 
-    All rows of a customer are on one side of a split: a network that has memorised a
-    customer would otherwise get too much weight. By default each part is fitted on four
-    fifths of the customers and then on all, which takes about 1.8 times as long as one
-    fit on all. With ``refit=False`` it takes 0.8 times as long, and neither part learns
-    from the held-out customers. With ``cv=5`` it takes five times as long, and the
-    weight is more stable.
-
-    ``cv="latest"`` needs a network that stops forward in time (see `LSTMRegressor`).
-    It is trained until the latest cutoffs, and then on all rows. What its first
-    training predicts for the rows at the latest cutoffs is at hand. So only the
-    trees are fitted once more, on the rows that the first training had. The loss of the
-    network is then that of a single one, which also chose its number of epochs on these
-    rows. A weight learned forward in time suits later rows of known customers. With
-    fewer than 2,000 customers, or for rows of new customers, those that are held out
-    give better weights.
-
-    ``cv=CutoffSplit(1)`` fits both parts until the latest cutoff, also networks that
-    stop by customers. It needs a target with a horizon, or ``horizon=...``.
-
     If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
     column, unless they have an exposure of their own: they are fitted on rates, and
     both parts predict for the exposure of each row.
 
-    Both parts get `y` with its `attrs`. If these hold a horizon, networks stop at the
-    latest cutoffs (see `LSTMRegressor`), and a `CutoffSplit` in a part may omit it.
-
     The weight of the network minimises the squared error or the pinball loss on the
-    held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss
-    is scaled by the variance of its slopes over customers, so that hundreds of rows of
-    one customer do not count as hundreds of observations. With few customers, or parts
-    that predict nearly the same, the weight stays near one half, which is seldom far
-    from the best. It is one half if nothing can be held out: all rows have one
-    customer.
-
-    Rows of weight 0 are left out. Other weights are passed to the last step of each
-    part, and weight the loss.
+    held-out rows. Its prior, how long each `cv` takes, what ``cv="latest"`` and
+    ``cv=CutoffSplit(1)`` need, `attrs` of `y` and weights of rows are described in the
+    Notes of `HybridClassifier`.
 
     Examples
     --------

@@ -159,16 +159,6 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         self._check_ends(first)
         return self
 
-    @property
-    def unique_times_(self) -> np.ndarray:
-        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
-        return self._hazards.edges
-
-    @property
-    def event_types_(self) -> np.ndarray:
-        """Kinds of the events before the last edge, shape (n_kinds,)."""
-        return self._hazards.kinds
-
     # Predictions, see SurvivalPredictionsMixin ----------------------------------------
 
     @property
@@ -195,25 +185,23 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         self._start = self._hazards.start_bias(target, rows.weight)
         return rows._replace(target=target), given
 
-    @property
-    def _cannot_fit(self) -> str:
-        return "All rows have an event in the first bin: there is nothing to learn."
-
-    def _can_fit(self, target: np.ndarray) -> bool:
+    def _fit_obstacle(self, target: np.ndarray) -> str | None:
         # Rows that pass a bin without an event, and events of each kind.
         number = target[:, 1]
         n_kinds = len(np.unique(number[number > 0]))
         has_none = (number == 0) & (target[:, 0] > 0) | (target[:, 0] > 1)
-        return bool(n_kinds == len(self.event_types_) and has_none.any())
+        if n_kinds == len(self._hazards.kinds) and has_none.any():
+            return None
+        return "All rows have an event in the first bin: there is nothing to learn."
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
-        return self._log_odds(part, X, self.unique_times_)
+        return self._log_odds(part, X, self._hazards.edges)
 
     def _held_out_output(self, part: Any, X: Any) -> np.ndarray:
         # Rows fitted on may end before the last edge.
-        edges = self.unique_times_
+        edges = self._hazards.edges
         n_known = int((edges <= _end_of(part, X)).sum()) - 1
-        n_kinds, n_bins = len(self.event_types_), len(edges) - 1
+        n_kinds, n_bins = len(self._hazards.kinds), len(edges) - 1
         odds = np.tile(self._start.reshape(n_kinds, n_bins), (len(X), 1, 1))
         odds[:, :, :n_known] = self._log_odds(part, X, edges[: n_known + 1])
         return odds
@@ -222,11 +210,11 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         """Return the log odds of each kind between edges, (n, n_kinds, n_bins)."""
         chances = np.asarray(_call(part, "predict_cumulative_incidence", X, edges))
         survival, came = chances[:, :1, :], chances[:, 1:, :]  # (n, 1 or n_kinds, ...)
-        if came.shape[1] != len(self.event_types_):
+        if came.shape[1] != (n_kinds := len(self._hazards.kinds)):
             raise ValueError(
                 f"A part predicts {came.shape[1]} kinds of events, and y has "
-                f"{len(self.event_types_)} before the last edge. Pass lstm_weight=0.5, "
-                "or rows with more events of each kind."
+                f"{n_kinds} before the last edge. Pass lstm_weight=0.5, or rows with "
+                "more events of each kind."
             )
         before = np.maximum(survival[:, :, :-1], MIN_PROBABILITY)
         hazard = np.maximum(np.diff(came) / before, MIN_PROBABILITY)
@@ -242,7 +230,7 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
         The longest time may be that of a held-out row, which the parts were not fitted
         on.
         """
-        end, edges = _end_of(self.lstm_, X), self.unique_times_
+        end, edges = _end_of(self.lstm_, X), self._hazards.edges
         if end >= edges[-1]:
             return
         self._hazards = Hazards(np.append(edges[(edges > 0) & (edges < end)], end))

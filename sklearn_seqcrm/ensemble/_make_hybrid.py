@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
-from sklearn_seqcrm._sklearn_compat import refuse_no_estimator, unwrapped
+from sklearn_seqcrm._meta_estimators import refuse_no_estimator, unwrapped
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor

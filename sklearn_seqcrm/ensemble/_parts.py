@@ -12,10 +12,10 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._meta_estimators import unwrapped
 from sklearn_seqcrm._small_trees import default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._unwrap import loss_of, nearest_median, parameter_of
+from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline

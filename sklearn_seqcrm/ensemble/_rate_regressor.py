@@ -19,20 +19,22 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._columns import as_pandas, warn_other_order, with_attrs_of
 from sklearn_seqcrm._durations import as_floats, as_quantities, refuse_new_durations
-from sklearn_seqcrm._sklearn_compat import (
-    DOC_LINK,
+from sklearn_seqcrm._meta_estimators import (
     fit_weighted,
     innermost,
-    read_sample_weight,
-    refuse_no_target,
     refuse_other_task,
     route_fits,
-    safe_indexing,
     with_inputs_of,
+)
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    read_sample_weight,
+    refuse_no_target,
+    safe_indexing,
 )
 from sklearn_seqcrm._small_trees import default_trees
 from sklearn_seqcrm._typing import Estimator
-from sklearn_seqcrm.ensemble._unwrap import loss_of
+from sklearn_seqcrm.ensemble._losses import loss_of
 
 
 class RateRegressor(RegressorMixin, BaseEstimator):

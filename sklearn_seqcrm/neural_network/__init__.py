@@ -7,6 +7,9 @@ from sklearn_seqcrm.neural_network._base import BaseLSTM as BaseLSTM
 from sklearn_seqcrm.neural_network._first_training import (
     FirstTraining as FirstTraining,
 )
+from sklearn_seqcrm.neural_network._first_training import (
+    on_first_training as on_first_training,
+)
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor

@@ -7,7 +7,8 @@ on all rows. A hybrid learns its weight by what the first training predicts.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class FirstTraining(NamedTuple):
 
 
 class FirstTrainingMixin:
-    """Report the first training of a fit to whoever set `_on_first_training`."""
+    """Report the first training of a fit within `on_first_training`."""
 
     validation_: dict[str, Any]
     _on_first_training: Callable[[FirstTraining], None] | None = None
@@ -76,3 +77,15 @@ class FirstTrainingMixin:
         """Leave out what is set during a fit only, also in copies for callbacks."""
         state: Any = super().__getstate__()
         return {k: v for k, v in state.items() if k != "_on_first_training"}
+
+
+@contextmanager
+def on_first_training(
+    network: FirstTrainingMixin, report: Callable[[FirstTraining], None]
+) -> Iterator[None]:
+    """Call `report` with the first training of each fit within the ``with`` block."""
+    network._on_first_training = report
+    try:
+        yield
+    finally:
+        del network._on_first_training

@@ -95,25 +95,15 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int or "auto", default="auto"
-        Size of the ensemble, whose predictions are averaged: they depend less on the
-        seed, and are better with few customers. ``"auto"``: up to 5, as long as an
-        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
-        step is an event or moment of a history column, once for all rows of a
-        customer): with the default sizes, training then takes seconds. It is 1 with
-        `callbacks` and in `partial_fit`. Networks are trained one after the other, with
-        other initial weights and other customers set aside. Forward in time, the first
-        one finds the number of epochs for all. Each takes the time of a training, and
-        prediction takes time in proportion to the number.
+        Size of the ensemble, whose predictions are averaged. ``"auto"``: up to 5 with
+        little data, and 1 with `callbacks` and in `partial_fit`; see `LSTMClassifier`.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
         Rows in a training step; long histories are run a few at a time. ``"auto"``:
-        128. With early stopping and one row per customer, a 128th of all rows, at least
-        32, if there are 200 to 16,384. If rows of one customer share a pass, and are
-        similar, the average number of rows of 32 customers if larger, up to 4,096 and
-        to a 64th of all rows.
+        128, or by the numbers of rows and customers; see `LSTMClassifier`.
     max_epochs : int or "auto", default="auto"
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.
@@ -199,13 +189,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     n_outputs_ : int
         Number of targets of a row.
     validation_ : dict
-        Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
-        with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
-        ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"losses"`` are the validation losses of the first training, and
-        ``"n_epochs"`` is the number of epochs of the networks trained on all rows; both
-        are None without such networks. If their training is interrupted, the networks
-        before it are kept.
+        Which rows were set aside, and why; `LSTMClassifier` lists the keys.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,9 +19,9 @@ from sklearn_seqcrm._columns import (
     split_survival,
 )
 from sklearn_seqcrm._recurrent.data import Inputs
-from sklearn_seqcrm._recurrent.objectives import Hazards, SurvivalPredictionsMixin
+from sklearn_seqcrm._recurrent.objectives import BINS, Hazards, SurvivalPredictionsMixin
 from sklearn_seqcrm._recurrent.training import Pooling
-from sklearn_seqcrm._sklearn_compat import Interval, with_callbacks
+from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
@@ -81,25 +79,16 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int or "auto", default="auto"
-        Size of the ensemble, whose survival curves are averaged: they depend less on
-        the seed, and are better with few customers. ``"auto"``: up to 5, as long as an
-        epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
-        step is an event or moment of a history column, once for all rows of a
-        customer): with the default sizes, training then takes seconds. It is 1 with
-        `callbacks` and in `partial_fit`. Networks are trained one after the other, with
-        other initial weights and other customers set aside. Forward in time, the first
-        one finds the number of epochs for all. Each takes the time of a training, and
-        prediction takes time in proportion to the number.
+        Size of the ensemble, whose survival curves are averaged. ``"auto"``: up to 5
+        with little data, and 1 with `callbacks` and in `partial_fit`; see
+        `LSTMClassifier`.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
         Rows in a training step; long histories are run a few at a time. ``"auto"``:
-        128. With early stopping and one row per customer, a 128th of all rows, at least
-        32, if there are 200 to 16,384. If rows of one customer share a pass, and are
-        similar, the average number of rows of 32 customers if larger, up to 4,096 and
-        to a 64th of all rows.
+        128, or by the numbers of rows and customers; see `LSTMClassifier`.
     max_epochs : int or "auto", default="auto"
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.
@@ -175,13 +164,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     n_iter_ : int
         Number of epochs; the largest of several networks.
     validation_ : dict
-        Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
-        with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
-        ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"losses"`` are the validation losses of the first training, and
-        ``"n_epochs"`` is the number of epochs of the networks trained on all rows; both
-        are None without such networks. If their training is interrupted, the networks
-        before it are kept.
+        Which rows were set aside, and why; `LSTMClassifier` lists the keys.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -299,13 +282,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTM._parameter_constraints,
-        "bins": [
-            Interval(Integral, 1, None, closed="left"),
-            str,
-            datetime.timedelta,
-            np.timedelta64,
-            "array-like",
-        ],
+        "bins": BINS,
     }
 
     def __init__(
@@ -372,16 +349,6 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         self.pretrained = pretrained
         self.warm_start = warm_start
         self.verbose = verbose
-
-    @property
-    def unique_times_(self) -> np.ndarray:
-        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
-        return self._learned("unique_times_").edges
-
-    @property
-    def event_types_(self) -> np.ndarray:
-        """Kinds of the events before the last edge, shape (n_kinds,)."""
-        return self._learned("event_types_").kinds
 
     @with_callbacks
     def fit(

@@ -16,7 +16,7 @@ from sklearn_seqcrm._columns import (
     plain_name,
     static_parts,
 )
-from sklearn_seqcrm._sklearn_compat import unwrapped
+from sklearn_seqcrm._meta_estimators import unwrapped
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 

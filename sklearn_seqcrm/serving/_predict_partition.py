@@ -147,12 +147,7 @@ def predict_partition(
         observed_until=observed_until,
     )
     if rows is None:
-        # A partition may have no event before the cutoff.
-        X = log.snapshots([cutoff], min_events=0, lookback=lookback)
-        seen = X["history"].array.rows
-        # Also events before the lookback make a customer known.
-        X = X[seen.stop > log.timeline.offsets[seen.identities]]
-        keys, X = X[[customer, "cutoff"]], X[["history"]]
+        X, keys = _known_customers(log, customer, cutoff, lookback)
     else:
         X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches)
         cutoffs = X["history"].array.cutoffs
@@ -164,6 +159,18 @@ def predict_partition(
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
     return keys.assign(**dict(zip(names, found.T, strict=True)))
+
+
+def _known_customers(
+    log: EventLog, customer: str, cutoff: Any, lookback: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return histories, ids and cutoffs of customers with an event before a cutoff."""
+    # A partition may have no event before the cutoff.
+    X = log.snapshots([cutoff], min_events=0, lookback=lookback)
+    seen = X["history"].array.rows
+    # Also events before the lookback make a customer known.
+    X = X[seen.stop > log.timeline.offsets[seen.identities]]
+    return X[["history"]], X[[customer, "cutoff"]]
 
 
 def _refuse_model_with_lookback(model: Any) -> None:

@@ -185,6 +185,14 @@ def assert_same_rows(
         assert_allclose(one, other, **{"rtol": 0, **tolerance}, err_msg=message)
 
 
+def assert_same_after_fit(
+    estimator: Any, X: pd.DataFrame, desired: Sequence[np.ndarray], reason: str
+) -> None:
+    """Compare outputs of rows after a fit on them."""
+    found = outputs(fitted(estimator, X), X)
+    assert_same_rows(found, desired, f"{reason} after a fit on them", **TOLERANCE)
+
+
 def assert_alone_as_in_batch(
     fit: Any, X: pd.DataFrame, batch: Sequence[np.ndarray], rows: Iterable[int]
 ) -> None:

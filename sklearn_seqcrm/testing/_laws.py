@@ -24,6 +24,7 @@ from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.testing._fitted_outputs import (
     TOLERANCE,
     assert_alone_as_in_batch,
+    assert_same_after_fit,
     assert_same_rows,
     fit_to,
     fitted,
@@ -334,9 +335,8 @@ def check_vectors(estimator: Any) -> None:
     batch = outputs(fit, X)
     longest = int(X["history"].array.lengths.argmax())
     assert_alone_as_in_batch(fit, X, batch, [longest])
-    reason = "vectors at or after the cutoffs change the outputs after a fit on them"
-    refit = outputs(fitted(estimator, other), other)
-    assert_same_rows(refit, batch, reason, **TOLERANCE)
+    reason = "vectors at or after the cutoffs change the outputs"
+    assert_same_after_fit(estimator, other, batch, reason)
 
 
 def check_pickle(estimator: Any) -> None:
@@ -387,8 +387,7 @@ def check_no_leakage(estimator: Any) -> None:
     expected = outputs(fit, X)
     reason = "events at or after the cutoffs change the outputs"
     assert_same_rows(outputs(fit, other), expected, reason, **TOLERANCE)
-    refit = outputs(fitted(estimator, other), other)
-    assert_same_rows(refit, expected, f"{reason} after a fit on them", **TOLERANCE)
+    assert_same_after_fit(estimator, other, expected, reason)
     model_selection.check_no_leakage(fit, X, n_cutoffs=3)
 
 

@@ -36,6 +36,7 @@ from sklearn_seqcrm._columns import (
     warn_other_order,
     with_attrs_of,
 )
+from sklearn_seqcrm._meta_estimators import refuse_other_task, with_inputs_of
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
@@ -43,8 +44,6 @@ from sklearn_seqcrm._sklearn_compat import (
     StrOptions,
     read_sample_weight,
     refuse_no_target,
-    refuse_other_task,
-    with_inputs_of,
 )
 from sklearn_seqcrm._treatments import (
     in_order_of_arms,

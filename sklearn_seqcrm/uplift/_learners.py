@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_seqcrm._sklearn_compat import takes_weights
+from sklearn_seqcrm._meta_estimators import takes_weights
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.uplift._cross_fitting import (
     Fold,

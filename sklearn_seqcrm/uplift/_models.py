@@ -19,12 +19,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._sklearn_compat import (
-    BaseSearchCV,
-    fit_weighted,
-    seeded,
-    takes_weights,
-)
+from sklearn_seqcrm._meta_estimators import fit_weighted, seeded, takes_weights
+from sklearn_seqcrm._sklearn_compat import BaseSearchCV
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
 

@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
-from sklearn_seqcrm.ensemble._hybrid_regressor import predicted_quantile
+from sklearn_seqcrm.ensemble._losses import predicted_quantile
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
+from sklearn_seqcrm.ensemble._losses import predicted_quantile
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
@@ -63,3 +65,33 @@ def test_default_trees_accept_counts_of_zero_alone(loss):
     assert_array_equal(hybrid.boosting_.predict(X), 0)
     assert hybrid.boosting_[-1].loss == "poisson"
     assert hybrid.predict(X).max() < 0.1
+
+
+class LightGBM(RegressorMixin, BaseEstimator):
+    """The parameter that LightGBM has for its loss; `alpha` is 0.9 unless given."""
+
+    def __init__(self, objective=None):
+        self.objective = objective
+
+
+class CatBoost(RegressorMixin, BaseEstimator):
+    """The parameter that CatBoost has for its loss; `alpha` is 0.5 unless given."""
+
+    def __init__(self, loss_function=None):
+        self.loss_function = loss_function
+
+
+@pytest.mark.parametrize(
+    ("part", "quantile"),
+    [
+        (LightGBM("quantile"), 0.9),
+        (LightGBM("mean_absolute_error"), 0.5),  # an alias of "l1"
+        (LightGBM("regression_l1"), 0.5),
+        (CatBoost("Quantile"), 0.5),
+        (CatBoost("Quantile:alpha=0.9"), 0.9),
+        (CatBoost("MAE"), 0.5),
+        (CatBoost("RMSE"), "mean"),
+    ],
+)
+def test_quantiles_of_other_libraries(part, quantile):
+    assert predicted_quantile(part) == quantile

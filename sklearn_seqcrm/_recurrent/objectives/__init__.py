@@ -25,6 +25,7 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, Graph
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import SurvivalCurve
 from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
+    BINS,
     SurvivalPredictionsMixin,
     check_return_array,
 )

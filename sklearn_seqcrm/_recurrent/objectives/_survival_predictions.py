@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +18,17 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     hazard_at,
     time_at_hazard,
 )
-from sklearn_seqcrm._sklearn_compat import check_sample_weight
+from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight
 from sklearn_seqcrm._typing import Duration, RowsLike
+
+# Constraint on the parameter `bins` of an estimator.
+BINS: list[Any] = [
+    Interval(Integral, 1, None, closed="left"),
+    str,
+    datetime.timedelta,
+    np.timedelta64,
+    "array-like",
+]
 
 
 class SurvivalPredictionsMixin:
@@ -41,6 +52,16 @@ class SurvivalPredictionsMixin:
         tags.target_tags.required = True
         tags.target_tags.positive_only = True
         return tags
+
+    @property
+    def unique_times_(self) -> np.ndarray:
+        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
+        return self._fitted_objective.edges
+
+    @property
+    def event_types_(self) -> np.ndarray:
+        """Kinds of the events before the last edge, shape (n_kinds,)."""
+        return self._fitted_objective.kinds
 
     def predict(self, X: RowsLike) -> np.ndarray:
         """Predict risks, which are higher for earlier events.

@@ -198,13 +198,7 @@ class Arrivals(NamedTuple):
         return Arrivals(self.customers[some], offsets - offsets[0], times, columns)
 
     def only(self, kept: np.ndarray) -> Arrivals:
-        """Return some of the events, and the customers with at least one of them.
-
-        Parameters
-        ----------
-        kept : ndarray of shape (n_events,), bool
-            Events to keep.
-        """
+        """Return the events that are `kept` (n_events,), and their customers."""
         # Kept events before each customer, (n + 1,), and customers who have any.
         n_before = np.append(0, np.cumsum(kept))[self.offsets]
         filled = np.flatnonzero(np.diff(n_before))

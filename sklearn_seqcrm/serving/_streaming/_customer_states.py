@@ -136,18 +136,7 @@ class CustomerStateTable:
         return self._start if slot < 0 else self.records[slot : slot + 1]
 
     def add(self, customers: Sequence[Any]) -> np.ndarray:
-        """Return the slot of each customer to be written, a new one for unknown ones.
-
-        Parameters
-        ----------
-        customers : sequence of n different hashables
-            The customers.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Their slots.
-        """
+        """Return the slots (n,) of different customers, new ones for unknown ones."""
         # joblib maps the arrays of a scorer into its workers, where they are read-only.
         if not self.records.flags.writeable:
             self.records = np.array(self.records)
@@ -175,15 +164,10 @@ class CustomerStateTable:
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
     def keep_latest(self, most: int, slot: int = -1) -> None:
-        """Forget the customers with the oldest last events, if there are too many.
+        """Forget the customers with the oldest last events, if more than `most`.
 
-        Parameters
-        ----------
-        most : int
-            Number of customers that may stay. If there are more, a 64th of this number
-            is forgotten as well, to make room for the next ones.
-        slot : int, default=-1
-            Slot of a customer who stays in any case; -1: there is none.
+        A 64th of this number is forgotten as well, to make room for the next ones. The
+        customer in `slot` stays in any case; -1: there is none.
         """
         if len(self) <= most:
             return

@@ -39,24 +39,11 @@ class DecayedSums:
     ) -> np.ndarray:
         """Return the counts and sums of B customers after T more events each.
 
-        Parameters
-        ----------
-        before : ndarray of shape (B,), structured
-            Records of the customers, see `StreamedHistory`.
-        times : ndarray of shape (B, T)
-            Times of the events, in ticks.
-        channels : ndarray of shape (B, T, F), float32
-            Channels of the events.
-        last : ndarray of shape (B,)
-            Time of the last event after them.
+        `before` (B,) are records of the customers, see `StreamedHistory`; `times`
+        (B, T), in ticks, and `channels` (B, T, F) are those of the events. Counts and
+        sums (B, K, n_numbers), float64, are at `last` (B,), the time of the last event
+        after them.
 
-        Returns
-        -------
-        ndarray of shape (B, K, n_numbers), float64
-            Counts and sums at `last`.
-
-        Notes
-        -----
         For half-life k with rate r = log(2) / k, events at times t with numbers x (1
         for the count), and the last time l before and l' after them: ``sums' = exp(-r
         (l' - l)) sums + sum exp(-r (l' - t)) x``, of which the last sum is a product of

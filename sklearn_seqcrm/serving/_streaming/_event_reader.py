@@ -26,17 +26,9 @@ _PORTION = 2**18
 
 
 def portions(offsets: np.ndarray) -> Iterator[slice]:
-    """Cut customers into portions of about 262,000 events.
+    """Cut customers into portions of about 262,000 events, of one customer at least.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n + 1,), int64
-        Where the events of each customer start and end.
-
-    Yields
-    ------
-    slice
-        One customer or more, in order.
+    `offsets` (n + 1,) are where the events of each customer start and end.
     """
     start, n = 0, len(offsets) - 1
     while start < n:
@@ -134,18 +126,10 @@ class EventReader:
         codes: torch.Tensor,
         interarrival: torch.Tensor,
     ) -> RecurrentState:
-        """Return the state after T more events of each history.
+        """Return the state after T more events of each of B histories.
 
-        Parameters
-        ----------
-        state : RecurrentState
-            State of B histories before them.
-        values : Tensor of shape (B, T, F), float32
-            Channels.
-        codes : Tensor of shape (B, T, C), int64
-            Codes.
-        interarrival : Tensor of shape (B, T), float32
-            Interarrival times in typical ones; any finite number for a first event.
+        `values` (B, T, F) are float32, `codes` (B, T, C) int64, and `interarrival`
+        (B, T) float32 in typical ones, any finite number for a first event.
         """
         return self._advance(state, self._reader.embed(values, codes), interarrival)
 
@@ -158,21 +142,9 @@ class EventReader:
     ) -> np.ndarray:
         """Return moments of consecutive events, as `OpenMoment` packs them.
 
-        Parameters
-        ----------
-        values : ndarray of shape (n_events, F), float32
-            Channels.
-        codes : ndarray of shape (n_events, C), int32
-            Codes.
-        interarrival : ndarray of shape (n_events,), float32
-            Interarrival times in typical ones; any finite number for a first event.
-        begin : ndarray of shape (n_moments,), int64
-            First event of each moment.
-
-        Returns
-        -------
-        ndarray of shape (n_moments, K), float32
-            Sums over the events of each moment.
+        `values` (n_events, F), `codes` (n_events, C) and `interarrival` (n_events,) are
+        as in `advance`, and `begin` (n_moments,) is the first event of each moment. The
+        result has the sums over its events, (n_moments, K), float32.
         """
         places, n_events = self._places, len(values)
         ends = np.append(begin, n_events).astype("int32")
@@ -195,14 +167,10 @@ class EventReader:
     def add(
         self, moments: np.ndarray, added: np.ndarray, is_earlier: np.ndarray
     ) -> np.ndarray:
-        """Return moments with more events.
+        """Return moments (n, K) with the events that join them, both as packed.
 
-        Parameters
-        ----------
-        moments, added : ndarray of shape (n, K), float32
-            Moments, and the events that join them, as `OpenMoment` packs them.
-        is_earlier : ndarray of shape (n,), bool
-            Whether those events were late, and begin before their moment.
+        `is_earlier` (n,) is whether those events were late, and begin before their
+        moment.
         """
         before, after = (
             OpenMoment.unpack(one, self._places) for one in (moments, added)
@@ -213,14 +181,9 @@ class EventReader:
     def advance_moments(
         self, state: RecurrentState, moments: torch.Tensor
     ) -> RecurrentState:
-        """Return the state after T more moments of each history.
+        """Return the state after T more moments (B, T, K), as packed, of B histories.
 
-        Parameters
-        ----------
-        state : RecurrentState
-            State of B histories before them. Its open moment stays as it is.
-        moments : Tensor of shape (B, T, K), float32
-            Moments, as `OpenMoment` packs them.
+        Its open moment stays as it is.
         """
         joined = OpenMoment.unpack(moments, self._places)
         return self._advance(

@@ -159,17 +159,9 @@ class NewMoments(NamedTuple):
     def begin_and_before(
         self, record: Mapping[str, np.ndarray], times: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the fields of the records after the events, see `fields_of_moments`.
+        """Return the fields `begin` and `before` (C,) of the records after the events.
 
-        Parameters
-        ----------
-        record, times, offsets : object
-            As in `of`.
-
-        Returns
-        -------
-        begin, before : ndarray of shape (C,)
-            Times.
+        Arguments are as in `of`.
         """
         first, last_run = offsets[:-1], np.append(self.first_run[1:], len(self.begin))
         at = self.begin[last_run - 1]  # the first event of the last run
@@ -203,14 +195,8 @@ def interarrival_times(
 ) -> np.ndarray:
     """Return interarrival times in ticks, (n_events,); NaN for a first event.
 
-    Parameters
-    ----------
-    record : mapping of str to ndarray of shape (C,)
-        Fields of the customers' records.
-    times : ndarray of shape (n_events,)
-        Times.
-    first : ndarray of shape (C,), int64
-        First new event of each customer.
+    `record` has fields (C,) of the customers' records, `times` (n_events,) are those of
+    new events, and `first` (C,) is the first one of each customer.
     """
     # Across customers the differences have no meaning: `first` replaces them.
     interarrival = np.diff(times, prepend=times[:1]).astype("float64")

@@ -36,17 +36,7 @@ def write_states(
     networks: Sequence[HistoryNetwork],
     path: Any,
 ) -> None:
-    """Write the states of all customers; an existing file is replaced at the end.
-
-    Parameters
-    ----------
-    streams : mapping of str to StreamedHistory
-        History columns.
-    networks : sequence of HistoryNetwork
-        Networks that made the states.
-    path : str or path-like
-        File to write.
-    """
+    """Write the states that networks made; an existing file is replaced at the end."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {}

@@ -68,12 +68,7 @@ def streamed_histories(
 ) -> HistoryArray:
     """Make a column of histories that have only cutoffs, row features and sums.
 
-    Parameters
-    ----------
-    encoder, features, sums : object
-        As in `StreamedLog`.
-    cutoff : ndarray of shape (n,)
-        Cutoffs on the clock of the encoder.
+    Cutoffs (n,) are on the clock of the encoder; the others are as in `StreamedLog`.
     """
     log: Any = StreamedLog(encoder, features, sums)
     n = len(features)
@@ -95,14 +90,7 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
 def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
     """Return ids in the form of the states, or raise a TypeError for another type.
 
-    Parameters
-    ----------
-    ids : Index of shape (n,)
-        Ids.
-    known : hashable or None
-        One of the known ids, if there is any.
-    what : str
-        How an error names them.
+    `known` is one of the known ids, if there is any, and `what` names ids in errors.
     """
     if isinstance(ids.dtype, pd.CategoricalDtype):
         ids = ids.astype(ids.dtype.categories.dtype)

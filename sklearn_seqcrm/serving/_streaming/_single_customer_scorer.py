@@ -119,6 +119,12 @@ class SingleCustomerScorer:
             (one, one.states.at_one(slots[name]), cutoffs[name])
             for name, one in streams.items()
         ]
+        return self._outputs_of(views, beside)
+
+    def _outputs_of(
+        self, views: Sequence[tuple[StreamedHistory, Any, Any]], beside: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return the outputs for a record and a cutoff of each history, and statics."""
         row = self._row([one.features(*view) for one, *view in views], beside)
         others = row.static[0], row.offset, row.linear_inputs[0]
         outputs = []

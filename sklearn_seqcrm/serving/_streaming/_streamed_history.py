@@ -158,17 +158,9 @@ class StreamedHistory:
     ) -> None:
         """Update a state by a single event that is not late, or joins its moment.
 
-        Parameters
-        ----------
-        customer : hashable
-            The customer.
-        tick : int or float
-            Time of the event, on the clock of the encoder.
-        values : mapping of str to object
-            Fields of the event, as `EventFields.read` returns them.
-        stays : bool, default=True
-            Whether the customer is remembered even if the last events of all others are
-            later.
+        `tick` is the time of the event on the clock of the encoder, and `values` its
+        fields as `EventFields.read` returns them. If the customer `stays`, it is
+        remembered even if the last events of all others are later.
         """
         slot = self.states.find_one(customer)
         last = self.states.records["last"]
@@ -198,7 +190,16 @@ class StreamedHistory:
             self._store(slot, number, after)
         # (1, 1) times and (1, 1, F) channels: B = T = 1 of `DecayedSums.after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
-        # The open moment, before `last` and `count` change.
+        self._advance_moment(record, tick, is_new, is_earlier)
+        own = records[slot : slot + 1]
+        self._advance_sums(np.array([slot]), own, times, channels[None, None])
+        self.span = span
+        self.forget_oldest(slot if stays else -1)
+
+    def _advance_moment(
+        self, record: np.void, tick: Any, is_new: bool, is_earlier: bool
+    ) -> None:
+        """Update the fields of moments, before `last` and `count` change."""
         moments = self.encoder.layout.moments
         if moments is not None:
             record["n_moments"] += is_new
@@ -206,10 +207,6 @@ class StreamedHistory:
             record["before"] = record["last"] if record["count"] else tick
         if moments and (is_new or is_earlier):
             record["begin"] = tick
-        own = records[slot : slot + 1]
-        self._advance_sums(np.array([slot]), own, times, channels[None, None])
-        self.span = span
-        self.forget_oldest(slot if stays else -1)
 
     def forget_oldest(self, slot: int = -1) -> None:
         """Forget customers beyond those to remember, but not the one in a slot."""
@@ -333,20 +330,11 @@ class StreamedHistory:
         channels: np.ndarray,
         codes: np.ndarray,
     ) -> None:
-        """Update the records of B customers by T encoded events each.
+        """Update the records of B customers, in `slots`, by T encoded events each.
 
-        Parameters
-        ----------
-        slots : ndarray of shape (B,), int64
-            Slots of different customers.
-        times : ndarray of shape (B, T)
-            Times, ascending.
-        interarrival : ndarray of shape (B, T), float64
-            Interarrival times in ticks; NaN for a first event.
-        channels : ndarray of shape (B, T, F), float32
-            Channels.
-        codes : ndarray of shape (B, T, C), int32
-            Codes.
+        `times`, ascending, and `interarrival`, float64 in ticks and NaN for a first
+        event, have the shape (B, T); `channels` (B, T, F) are float32, and `codes`
+        (B, T, C) int32.
         """
         records = self.states.records
         # A first event fades a state of zeros, so that any finite time serves.
@@ -386,14 +374,8 @@ class StreamedHistory:
     def refuse_early(self, slots: np.ndarray, cutoff: np.ndarray, exact: bool) -> None:
         """Raise a ValueError for cutoffs at which a row would not see all events.
 
-        Parameters
-        ----------
-        slots : ndarray of shape (n,), int64
-            Slots of the customers, -1 for an unknown one.
-        cutoff : ndarray of shape (n,)
-            Cutoffs on the clock of the encoder.
-        exact : bool
-            Whether rows see the events at their cutoff.
+        `slots` (n,) are those of the customers, -1 for an unknown one; `cutoff` (n,) is
+        on the clock of the encoder. With `exact`, rows see the events at their cutoff.
         """
         known = np.flatnonzero(slots >= 0)
         last, cutoff = self.states.records["last"][slots[known]], cutoff[known]
@@ -416,19 +398,9 @@ class StreamedHistory:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Compute row features and sums as `EncodedLog.row_features_and_sums` does.
 
-        Parameters
-        ----------
-        records : ndarray of shape (n,), structured
-            Records of the customers.
-        cutoff : ndarray of shape (n,)
-            Cutoffs on the clock of the encoder.
-
-        Returns
-        -------
-        features : ndarray of shape (n, n_row_features), float32
-            Row features.
-        sums : ndarray of shape (n, n_sums), float32
-            Sums of facts in their units; no columns unless `has_sums`.
+        For records (n,) of customers and cutoffs (n,) on the clock of the encoder:
+        features (n, n_row_features) and sums of facts in their units (n, n_sums), both
+        float32. Sums have no columns unless `has_sums`.
         """
         ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
         ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
@@ -447,12 +419,7 @@ class StreamedHistory:
     ) -> torch.Tensor:
         """Return the histories of customers pooled by one network, (n, output_size).
 
-        Parameters
-        ----------
-        records, cutoff : ndarray of shape (n,)
-            As in `features`.
-        number : int
-            Number of the network.
+        `records` and `cutoff` are as in `features`, `number` is that of the network.
         """
         # Without events any finite age serves: the state is 0.
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)

@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_seqcrm._sklearn_compat import refuse_other_task
+from sklearn_seqcrm._meta_estimators import refuse_other_task
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import (
     DiscreteTimeSurvival,

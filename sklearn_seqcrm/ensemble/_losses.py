@@ -1,0 +1,111 @@
+"""Losses of the parts of a hybrid, and parameters that they must share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._meta_estimators import innermost, unwrapped
+
+# Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
+_LOSSES = ("loss", "objective", "loss_function", "strategy")
+# Names and values of parameters for quantiles in scikit-learn, LightGBM, XGBoost and
+# CatBoost.
+_QUANTILES = ("quantile", "quantile_alpha", "alpha")
+_OF_QUANTILES = ("quantile", "reg:quantileerror")
+_OF_MEDIANS = (
+    *("absolute_error", "mean_absolute_error", "mae", "l1", "regression_l1"),
+    "reg:absoluteerror",
+)
+
+
+def loss_of(part: Any) -> str | None:
+    """Return the loss of the innermost estimator, in lower case; None if unknown."""
+    last = innermost(part)
+    params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+    return next((str(params[name]).lower() for name in _LOSSES if name in params), None)
+
+
+def parameter_of(part: Any, name: str) -> Any:
+    """Return a parameter of an estimator or of one that it wraps, the first not None.
+
+    Parameters
+    ----------
+    part : estimator or None
+        The estimator.
+    name : str
+        Name of the parameter, such as ``"exposure"`` or ``"bins"``.
+    """
+    found = (getattr(one, name, None) for one in unwrapped(part))
+    return next((value for value in found if value is not None), None)
+
+
+def nearest_median(quantiles: Any) -> float:
+    """Return the quantile nearest the median, which networks and CatBoost predict."""
+    quantiles = np.atleast_1d(np.asarray(quantiles, dtype="float64"))
+    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
+
+
+def predicted_quantile(part: Any) -> float | str | None:
+    """Return the quantile that a part predicts, judged by its loss.
+
+    Parameters
+    ----------
+    part : estimator
+        A regressor, a pipeline with one at the end, or a search around either.
+
+    Returns
+    -------
+    float, "mean" or None
+        The quantile; ``"mean"`` if it has another loss; None if it has no parameter
+        that names one.
+    """
+    last = innermost(part)
+    params = last.get_params(deep=False)
+    name = loss_of(last)
+    if name is None:
+        # QuantileRegressor of scikit-learn has no other loss.
+        return float(params["quantile"]) if "quantile" in params else None
+    if name in (*_OF_MEDIANS, "median"):
+        return 0.5
+    if name in _OF_QUANTILES:
+        return _quantile(params)
+    if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
+        return float(name.removeprefix("quantile:alpha="))
+    return "mean"
+
+
+def common_quantile(parts: Mapping[str, Any]) -> float | None:
+    """Return the quantile that all parts predict; None if they predict means.
+
+    Raises
+    ------
+    ValueError
+        If the parts predict different quantities by their losses.
+    """
+    found = {name: predicted_quantile(part) for name, part in parts.items()}
+    known = {one for one in found.values() if one is not None}
+    if len(known) > 1:
+        listed = ", ".join(
+            f"{name} {'the mean' if one == 'mean' else f'the quantile {one:g}'}"
+            for name, one in found.items()
+        )
+        raise ValueError(
+            "A hybrid blends predictions of one and the same quantity; by their losses "
+            f"the parts predict different ones: {listed}. Give both the same loss, for "
+            "example LSTMRegressor(loss='quantile', quantile=0.9) and "
+            "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
+        )
+    # A part with an unknown loss is assumed to predict the same quantity as the other.
+    quantiles = [one for one in known if isinstance(one, float)]
+    return quantiles[0] if quantiles else None
+
+
+def _quantile(params: Mapping[str, Any]) -> float:
+    """Return the quantile; of several the one nearest the median, as `predict` does."""
+    given = [params[name] for name in _QUANTILES if params.get(name) is not None]
+    # No parameter before one is set: the default of CatBoost, and that of LightGBM.
+    default = 0.5 if "loss_function" in params else 0.9
+    return nearest_median(given[0] if given else default)
