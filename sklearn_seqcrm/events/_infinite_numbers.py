@@ -28,9 +28,9 @@ def warn_infinite(counts: Mapping[str, int]) -> None:
     found = ", ".join(f"{n:,} of field {name!r}" for name, n in counts.items())
     first = next(iter(counts))
     warnings.warn(
-        f"Infinite numbers count as missing, {found}. Make them missing, "
-        f"events[{first!r}].replace([np.inf, -np.inf], np.nan), or limit them, for "
-        f"example events[{first!r}].clip(-1e6, 1e6).",
+        f"Infinite numbers count as missing in features and networks, {found}. Make "
+        f"them missing, events[{first!r}].replace([np.inf, -np.inf], np.nan), or limit "
+        f"them, for example events[{first!r}].clip(-1e6, 1e6).",
         UserWarning,
         stacklevel=user_stacklevel(),
     )

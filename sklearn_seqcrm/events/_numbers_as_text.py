@@ -11,16 +11,16 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import Column
 
 # Ways to read numbers. Those like 1,024 match both of the first; 0,250 and 12,5 are not
-# thousands, and 1,024,000 and 1,024.50 are nothing else.
+# thousands, and 1,024,000 and 1,024.50 are nothing else. Numbers have no leading zeros,
+# as codes (01.10), times (08.30) and dates (01.12) have.
 _NUMBERS = {
-    "decimal": re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"),
+    "decimal": re.compile(r"[-+]?(0|[1-9]\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?"),
     "thousands": re.compile(r"[-+]?(0|[1-9]\d{0,2}(,\d{3})*)(\.\d+)?"),
-    "point": re.compile(r"[-+]?\d*(\.\d+)?"),
+    "point": re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d+)?"),
 }
 _MARKS = {"decimal": ",", "thousands": ",", "point": "."}
-# A currency or percent sign, or a currency code beside a number with decimals.
 _SIGN = re.compile(
-    r"[€$£¥₹%]|(?<=[.,]\d\d)\s?[A-Z]{3}$|^[A-Z]{3}\s?(?=[-+\d.,]*[.,]\d\d$)"
+    r"[€$£¥₹%]|\b(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD)\b"
 )
 # Points that may separate thousands, as in 1.024.
 _GROUPS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
@@ -37,24 +37,27 @@ class _Look(NamedTuple):
     """What the levels of a field look like, and how they become numbers."""
 
     what: str
-    how: str
+    advice: str
 
 
 _DECIMAL = "pd.read_csv(..., decimal=',')"
 _THOUSANDS = "pd.read_csv(..., thousands=',')"
+_TO_NUMERIC = "pd.to_numeric(..., errors='coerce')"
+_IF_COMMAS = "if the commas are decimal commas", "if they separate thousands"
+_IF_POINTS = "if the points are decimal points", "if they separate thousands"
 _LOOKS = {
     ("decimal",): _Look("decimal commas", f"read the file by {_DECIMAL}"),
     ("thousands",): _Look("commas between thousands", f"read the file by {_THOUSANDS}"),
     ("decimal", "thousands"): _Look(
         "commas",
-        f"read the file by {_DECIMAL} if the commas are decimal commas, or by "
-        f"{_THOUSANDS} if they separate thousands",
+        f"read the file by {_DECIMAL} {_IF_COMMAS[0]}, or by {_THOUSANDS} "
+        f"{_IF_COMMAS[1]}",
     ),
-    ("point",): _Look("decimal points", "use pd.to_numeric"),
+    ("point",): _Look("decimal points", f"use {_TO_NUMERIC}"),
     ("groups",): _Look(
         "points",
-        "use pd.to_numeric, or read the file by pd.read_csv(..., thousands='.') if the "
-        "points separate thousands",
+        f"use {_TO_NUMERIC} {_IF_POINTS[0]}, or read the file by pd.read_csv(..., "
+        f"thousands='.') {_IF_POINTS[1]}",
     ),
 }
 
@@ -81,7 +84,7 @@ def warn_numbers_as_text(
         warnings.warn(
             f"The fields {list(fields)} are text that looks like numbers with "
             f"{look.what}, such as {', '.join(map(repr, fields.values()))}, and are "
-            f"stored as categories. To make numbers of them, {look.how}; "
+            f"stored as categories. To make numbers of them, {look.advice}; "
             f"categorical={categorical} keeps them as categories.",
             UserWarning,
             stacklevel=user_stacklevel(),
@@ -96,17 +99,41 @@ def _look_of(name: str, column: Column) -> tuple[_Look, str] | None:
     some = [one.strip() for one in levels[:: len(levels) // _SOME + 1]]
     with_sign = [one for one in some if _SIGN.search(one)]
     if len(with_sign) > _MOST * len(some):
-        numbers = [_SIGN.sub("", one).strip() for one in some]
-        ways = [way for way in _NUMBERS if _numbers(way, numbers)]
-        return (_signed(name, ways), with_sign[0]) if ways else None
-    marked = {way: _with_mark(way, _numbers(way, some)) for way in _NUMBERS}
-    ways = [way for way, found in marked.items() if len(found) > _MOST * len(some)]
-    if not ways or (ways == ["point"] and len(levels) < _FEWEST_WITH_POINT):
+        return _signed_look(name, some, with_sign)
+    marked = _marked(some)
+    ways = _ways(marked)
+    if not ways or ("point" in marked and len(levels) < _FEWEST_WITH_POINT):
         return None
-    example = marked[ways[0]][0]
-    if ways == ["point"] and all(map(_GROUPS.fullmatch, marked["point"])):
-        ways = ["groups"]
-    return _LOOKS[tuple(ways)], example
+    return _LOOKS[ways], next(iter(marked.values()))[0]
+
+
+def _signed_look(
+    name: str, some: list[str], with_sign: list[str]
+) -> tuple[_Look, str] | None:
+    """Return the look of numbers with one sign; None for other text, or more signs."""
+    signs = {sign for one in with_sign for sign in _SIGN.findall(one)}
+    numbers = [_SIGN.sub("", one).strip() for one in some]
+    if len(signs) > 1 or not any(_numbers(way, numbers) for way in _NUMBERS):
+        return None
+    field = f"events[{name!r}].str.replace"
+    with_point = f"pd.to_numeric({field}('[^0-9.-]', '', regex=True), errors='coerce')"
+    with_comma = (
+        f"pd.to_numeric({field}('[^0-9,-]', '', regex=True).str.replace(',', '.'), "
+        "errors='coerce')"
+    )
+    advice = {
+        ("decimal",): f"use {with_comma}",
+        ("decimal", "thousands"): (
+            f"use {with_comma} {_IF_COMMAS[0]}, or {with_point} {_IF_COMMAS[1]}"
+        ),
+        ("groups",): (
+            f"use {with_point} {_IF_POINTS[0]}, or {with_comma} {_IF_POINTS[1]}"
+        ),
+    }
+    # A single comma tells how to read it; the sign tells that these are numbers.
+    ways = _ways(_marked(numbers, least=0.0))
+    look = _Look(f"the sign {signs.pop()!r}", advice.get(ways, f"use {with_point}"))
+    return look, with_sign[0]
 
 
 def _numbers(way: str, texts: list[str]) -> list[str]:
@@ -115,16 +142,24 @@ def _numbers(way: str, texts: list[str]) -> list[str]:
     return found if len(found) >= _ALMOST_ALL * len(texts) else []
 
 
-def _with_mark(way: str, numbers: list[str]) -> list[str]:
-    """Return the numbers with a comma, or a point; none if all of them are pairs."""
-    found = [one for one in numbers if _MARKS[way] in one]
-    return [] if all(map(_PAIR.fullmatch, found)) else found
+def _marked(texts: list[str], least: float = _MOST) -> dict[str, list[str]]:
+    """Return the numbers with a comma or a point, by the ways to read most texts.
+
+    A way has more than the share `least` of such numbers.
+    """
+    found = {
+        way: [one for one in _numbers(way, texts) if mark in one]
+        for way, mark in _MARKS.items()
+    }
+    return {
+        way: some
+        for way, some in found.items()
+        if len(some) > least * len(texts) and not all(map(_PAIR.fullmatch, some))
+    }
 
 
-def _signed(name: str, ways: list[str]) -> _Look:
-    """Return the look of numbers with signs, which can be read in some ways."""
-    digits, to_point = "[^0-9.-]", ""
-    if ways == ["decimal"]:
-        digits, to_point = "[^0-9,-]", ".str.replace(',', '.')"
-    clean = f"events[{name!r}].str.replace('{digits}', '', regex=True){to_point}"
-    return _Look("currency or percent signs", f"use pd.to_numeric({clean})")
+def _ways(marked: dict[str, list[str]]) -> tuple[str, ...]:
+    """Return the ways as the keys of `_LOOKS`."""
+    if list(marked) == ["point"] and all(map(_GROUPS.fullmatch, marked["point"])):
+        return ("groups",)
+    return tuple(marked)

@@ -1,5 +1,8 @@
 """Text that is numbers is recognized, and infinite numbers are counted."""
 
+import re
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,7 +85,7 @@ def test_advice_keeps_declared_categories():
         [f"{waist},{length}" for waist in range(26, 44) for length in (28, 30, 32)],
         [one.replace(",", ".") for one in PRICES],  # also versions: 2.10
         [f"€ {one} off" for one in PRICES],
-        [f"EUR {i}" for i in range(100)],  # like ids of a kind
+        [f"SKU {i}" for i in range(100)],
         [f"{i:05}" for i in range(100)],
         [f"{i},{i}a" for i in range(100)],
         [f"{i},{i},{i}" for i in range(100)],
@@ -96,14 +99,22 @@ def test_other_text_is_no_warning(levels):
 MANY = [f"{cents / 100:.2f}" for cents in range(990, 9990, 50)]
 
 
+def test_text_among_numbers_becomes_missing():
+    texts = [*MANY, "unknown"]
+    with pytest.warns(UserWarning, match=r"use pd.to_numeric\(\.\.\., errors='coerce'"):
+        log_of_values(texts)
+    made = pd.to_numeric(pd.Series(texts), errors="coerce")
+    assert made.tolist()[:-1] == [float(one) for one in MANY]
+
+
 @pytest.mark.parametrize(
     ("levels", "match"),
     [
-        (MANY, r"decimal points, such as '10.40'.*use pd.to_numeric; cat"),
+        (MANY, r"decimal points, such as '10.40'.*use pd.to_numeric"),
         ([*MANY, "unknown", None], "decimal points"),
         ([f"-{one}" for one in MANY], "decimal points"),
         # A wrong advice would be wrong by a factor of 1000.
-        ([f"{i // 1000}.{i % 1000:03}" for i in range(1024, 99999, 97)], "points sep"),
+        ([f"{i // 1000}.{i % 1000:03}" for i in range(1024, 99999, 97)], "if they sep"),
     ],
 )
 def test_decimal_points_are_a_warning(levels, match):
@@ -125,19 +136,59 @@ def test_decimal_points_are_a_warning(levels, match):
         ("£{:.0f}".format, [f"{i}" for i in range(40)]),
         (lambda one: f"€{one:.2f}".replace(".", ","), MANY),
         (lambda one: f"{one:.2f}€".replace(".", ","), MANY),
+        (lambda one: f"{one:.1f} %".replace(".", ","), [f"{i}.5" for i in range(40)]),
     ],
 )
 def test_the_advice_for_signs_makes_numbers(write, numbers):
     numbers = [float(one) for one in numbers]
     texts = [write(one) for one in numbers]
-    with pytest.warns(UserWarning, match="currency or percent signs") as found:
-        log_of_values(texts)
-    text = str(found[0].message)
-    code = text[text.index("pd.to_numeric") : text.index("; categorical")]
-    events = pd.DataFrame({"x": texts})
-    made = eval(code, {"pd": pd, "events": events})
+    [code] = codes_for([*texts, "sold-out"], "numbers with the sign")
+    made = eval(code, {"pd": pd, "events": pd.DataFrame({"x": texts})})
     sign = -1 if texts[0].startswith("-") else 1
     assert made.tolist() == [sign * one for one in numbers]
+
+
+def codes_for(texts, match):
+    """Return the calls of pd.to_numeric that the warning advises."""
+    with pytest.warns(UserWarning, match=match) as found:
+        log_of_values(texts)
+    return re.findall(r"pd\.to_numeric\(.*?errors='coerce'\)", str(found[0].message))
+
+
+@pytest.mark.parametrize(
+    ("write", "swap"),
+    [
+        (lambda one: f"{one:,} €".replace(",", "."), False),  # 1.049 €
+        (lambda one: f"€{one:,}", True),  # €1,049
+    ],
+)
+@pytest.mark.parametrize("first", [149, 1049])
+def test_an_ambiguous_sign_has_two_advices(write, swap, first):
+    """A wrong one would be wrong by a factor of 1000."""
+    numbers = list(range(first, 9999, 50))
+    texts = [write(one) for one in numbers]
+    codes = codes_for(texts, "if the (points|commas) are decimal .*if they separate")
+    events = pd.DataFrame({"x": texts})
+    decimals, thousands = [eval(one, {"pd": pd, "events": events}) for one in codes]
+    assert thousands.tolist() == numbers
+    assert decimals.tolist() == [x / 1000 if x > 999 else x for x in numbers]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [f"{sign}{one}" for one in MANY for sign in "€$"],
+        [f"{one} {unit}" for one in MANY for unit in ("LTR", "KGM")],
+        [f"ABC{one}" for one in MANY],
+        [f"{i // 100:02}.{i % 100:02}" for i in range(100, 999, 3)],  # NACE: 01.10
+        [f"{i:04}.{i % 90 + 10}" for i in range(101, 999, 7)],  # HS: 0101.10
+        [f"{hour:02}.{minute:02}" for hour in range(24) for minute in range(0, 60, 5)],
+        [f"{hour:02},{minute:02}" for hour in range(24) for minute in range(0, 60, 5)],
+        [f"{day:02}.{month:02}" for month in range(1, 13) for day in range(1, 29)],
+    ],
+)
+def test_codes_times_and_several_signs_are_no_warning(levels):
+    log_of_values(levels)
 
 
 def test_numbers_as_text_in_any_partition_are_a_warning():
@@ -156,7 +207,7 @@ def infinite(who):
 
 
 def test_infinite_numbers_are_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match="missing, 2 of field 'x'. Make"):
+    with pytest.warns(UserWarning, match="networks, 2 of field 'x'. Make"):
         EventLog(infinite("a"), "who", "time")
     log = EventLog(infinite("a").iloc[[0, 3]], "who", "time")
     with pytest.warns(UserWarning, match="2 of field 'x'"):
@@ -166,3 +217,18 @@ def test_infinite_numbers_are_a_warning(tmp_path):
         EventLog.from_parts(parts, tmp_path / "log", "who", "time")
     with pytest.warns(UserWarning, match="4 of field 'x'"):
         PartitionedLog(parts, "who", "time")
+
+
+def test_missing_and_large_numbers_are_no_warning():
+    """The settings of pytest ignore the warning, which other tests meet."""
+    table = infinite("a").replace([np.inf, -np.inf], [1e308, np.nan])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EventLog(table, "who", "time")
+
+
+def test_infinite_numbers_are_one_warning_with_the_line_of_the_user():
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        EventLog(infinite("a"), "who", "time")
+    assert [one.filename for one in found] == [__file__]
