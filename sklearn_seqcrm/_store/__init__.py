@@ -82,4 +82,5 @@ from sklearn_seqcrm._store._timeline import (
     ObservationWindow,
     Timeline,
     frozen,
+    seconds_of_day,
 )

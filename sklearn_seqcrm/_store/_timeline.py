@@ -161,15 +161,23 @@ def read_until(clock: Clock, times: Any) -> np.ndarray:
     """
     what = "observed_until"
     if np.ndim(times) == 0:
-        times = [clock.parse(times, what)]
-    times = as_time_series(times, what)
+        times = pd.Series([clock.parse(times, what)])
     until = clock.read(times, what, up=False)
     if clock.unit is None:
         return until
-    of_day = times.dt
-    is_last = (of_day.hour == 23) & (of_day.minute == 59) & (of_day.second == 59)
+    is_last = seconds_of_day(times) == 86_399
     second = TICKS_PER_SECOND[clock.unit]
     return np.where(is_last, until + (second - 1 - until % second), until)
+
+
+def seconds_of_day(times: pd.Series) -> np.ndarray:
+    """Return the whole seconds since midnight, in the time zone of each time, (n,)."""
+    if times.dtype == object:  # perhaps of several zones, which a column cannot have
+        stamps = [pd.Timestamp(one) for one in times]
+        parts = [(one.hour, one.minute, one.second) for one in stamps]
+        return np.array(parts, dtype="int64").reshape(-1, 3) @ [3600, 60, 1]
+    of_day = as_time_series(times, "times").dt
+    return (3600 * of_day.hour + 60 * of_day.minute + of_day.second).to_numpy()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -233,7 +241,8 @@ class Timeline:
         Parameters
         ----------
         times : Series of shape (n,)
-            Last times at which n customers were observed; missing: those of the log.
+            Last times at which n customers were observed. Missing and later ones are
+            those of the log.
 
         Returns
         -------
@@ -241,13 +250,27 @@ class Timeline:
             Ticks, at most those of the log.
         """
         until = np.full(len(times), self.observed_until, dtype=self.clock.dtype)
-        known = times.notna().to_numpy()
-        if known.any():
-            own = read_until(self.clock, times[known])
-            until[known] = np.minimum(until[known], own)
+        earlier = np.array(times.notna())
+        earlier[earlier] = ~self._are_after_end(times[earlier])
+        if earlier.any():
+            own = read_until(self.clock, times[earlier])
+            until[earlier] = np.minimum(until[earlier], own)
         # The log may end before the last tick of its `observed_until`.
         end = np.minimum(self.observation.ends(self.clock, until), self.end)
         return until, end
+
+    def _are_after_end(self, times: pd.Series) -> np.ndarray:
+        """Return which times are after `observed_until`, shape (n,), bool.
+
+        Such as 9999-12-31 and infinity, which other clocks cannot hold.
+        """
+        times = as_time_series(times, "observed_until")
+        last = self.clock.as_scalar(self.observed_until)
+        if isinstance(last, pd.Timestamp) and (
+            times.dtype.kind != "M" or (times.dt.tz is None) != (last.tz is None)
+        ):
+            return np.zeros(len(times), dtype=bool)  # `read_until` refuses them
+        return (times > last).to_numpy()
 
     @property
     def end_is_known(self) -> bool:

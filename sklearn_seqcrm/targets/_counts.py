@@ -69,8 +69,10 @@ def churned(
     observed_until : array-like of shape (n,) or None, default=None
         Last time at which each customer was observed, such as the end of a contract or
         of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. None: all until the end of the log. It
-        tells the future, so keep it out of the columns that a model reads.
+        windows that run past it are incomplete. A date means its midnight, unless all
+        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
+        future, so keep it out of the columns that a model reads. None: all customers
+        were observed until the end of the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -106,6 +108,8 @@ def churned(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`.
+        Also if all times of `observed_until` are midnights and those of events are not,
+        or it has the index of `X` in another order: rows are matched by position.
 
     See Also
     --------
@@ -212,8 +216,10 @@ def future_count(
     observed_until : array-like of shape (n,) or None, default=None
         Last time at which each customer was observed, such as the end of a contract or
         of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. None: all until the end of the log. It
-        tells the future, so keep it out of the columns that a model reads.
+        windows that run past it are incomplete. A date means its midnight, unless all
+        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
+        future, so keep it out of the columns that a model reads. None: all customers
+        were observed until the end of the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -254,6 +260,8 @@ def future_count(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`.
+        Also if all times of `observed_until` are midnights and those of events are not,
+        or it has the index of `X` in another order: rows are matched by position.
 
     See Also
     --------

@@ -58,8 +58,10 @@ def next_value(
     observed_until : array-like of shape (n,) or None, default=None
         Last time at which each customer was observed, such as the end of a contract or
         of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. None: all until the end of the log. It
-        tells the future, so keep it out of the columns that a model reads.
+        windows that run past it are incomplete. A date means its midnight, unless all
+        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
+        future, so keep it out of the columns that a model reads. None: all customers
+        were observed until the end of the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -92,6 +94,8 @@ def next_value(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`, unless `field` holds the kinds.
+        Also if all times of `observed_until` are midnights and those of events are not,
+        or it has the index of `X` in another order: rows are matched by position.
 
     See Also
     --------
@@ -199,8 +203,10 @@ def time_to_next(
     observed_until : array-like of shape (n,) or None, default=None
         Last time at which each customer was observed, such as the end of a contract or
         of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. None: all until the end of the log. It
-        tells the future, so keep it out of the columns that a model reads.
+        windows that run past it are incomplete. A date means its midnight, unless all
+        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
+        future, so keep it out of the columns that a model reads. None: all customers
+        were observed until the end of the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -245,6 +251,8 @@ def time_to_next(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`.
+        Also if all times of `observed_until` are midnights and those of events are not,
+        or it has the index of `X` in another order: rows are matched by position.
 
     See Also
     --------

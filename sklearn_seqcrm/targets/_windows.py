@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from sklearn_seqcrm._columns import (
     check_raw,
@@ -24,15 +26,19 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonempty,
 )
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
     Timeline,
     events_of_kinds,
     saturating_add,
+    seconds_of_day,
     warn_all_kinds,
 )
 from sklearn_seqcrm._typing import Duration, ListLike
+
+_LIST_LIKE = (list, tuple, np.ndarray, pd.Index, pd.Series, ExtensionArray)
 
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
@@ -175,7 +181,9 @@ def windows_after(
     _refuse_unknown_end(timeline)
     clock, until, recorded = timeline.clock, timeline.observed_until, timeline.end
     if observed_until is not None:
-        until, recorded = timeline.own_ends(_one_per_row(observed_until, X, len(array)))
+        own = _one_per_row(observed_until, X, len(array))
+        until, recorded = timeline.own_ends(own)
+        _warn_midnights(own, timeline)
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
     gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
@@ -214,10 +222,11 @@ def windows_after(
 
 def _one_per_row(times: Any, X: Any, n: int) -> pd.Series:
     """Return `observed_until` as a Series of n times; refuse anything else."""
-    if not pd.api.types.is_list_like(times):
+    if not isinstance(times, _LIST_LIKE) or getattr(times, "ndim", 1) != 1:
         raise TypeError(
-            "observed_until must have a time for each row, such as X['contract_end']; "
-            f"got {times!r}. EventLog(..., observed_until=...) sets one for all."
+            "observed_until must be a list, an array or a pandas Series with a time "
+            f"for each row, such as X['contract_end']; got {type(times).__name__}. "
+            "EventLog(..., observed_until=...) sets one for all."
         )
     warn_other_order(X, times, "observed_until")
     times = times if isinstance(times, pd.Series) else pd.Series(times)
@@ -227,6 +236,22 @@ def _one_per_row(times: Any, X: Any, n: int) -> pd.Series:
             "needs one, or a missing value for the end of the log."
         )
     return times
+
+
+def _warn_midnights(times: pd.Series, timeline: Timeline) -> None:
+    """Warn if ends are dates and events have times of day: days end at midnight."""
+    known = times.dropna()
+    if timeline.clock.unit is None or timeline.observation.in_days or known.empty:
+        return
+    if not seconds_of_day(known).any():
+        warnings.warn(
+            "All times of observed_until are midnights, and the events have times of "
+            "day: what happens on such a day is not observed. Add pd.Timedelta('1D') - "
+            "pd.Timedelta('1s') if days were observed to their end, or subtract "
+            "pd.Timedelta('1s') if they were not.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
 
 
 def _n_before(events: np.ndarray, n: int) -> np.ndarray:

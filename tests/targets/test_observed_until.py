@@ -2,8 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import (
     churned,
     future_count,
@@ -13,6 +16,8 @@ from sklearn_seqcrm.targets import (
 )
 from tests.logs import log_of_table
 from tests.targets.small_logs import days, shop_log, small_log
+
+DAY = pd.Timedelta("1D")
 
 
 def two_rows():
@@ -53,6 +58,74 @@ def test_the_last_second_of_a_day_means_the_whole_day():
     assert found.isna().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda ends: ends,
+        lambda ends: ends.astype(object),
+        lambda ends: ends.astype("category"),
+        list,
+        lambda ends: [one.to_pydatetime() for one in ends],
+        lambda ends: ends.array,
+        lambda ends: ends.astype(pd.ArrowDtype(pa.timestamp("us", ends.dt.tz))),
+    ],
+)
+def test_ends_of_days_in_their_own_zone(zone, convert):
+    times = pd.Series(days(0, 3)).dt.tz_localize(zone) + pd.Timedelta("9h")
+    log = EventLog(pd.DataFrame({"id": ["a", "b"], "at": times}), "id", "at")
+    log = log.append(
+        log.to_frame(), duplicates="keep", observed_until=times[1] + 60 * DAY
+    )
+    X = log.attach(pd.DataFrame({"id": list("ab")}), cutoff=times[1] + DAY)
+    # The day 8 of the zone ends before the window that ends at 9:00 on the day 9.
+    ends = pd.Series(days(8, 9)).dt.tz_localize(zone) + DAY - pd.Timedelta("1s")
+    found = future_count(X, "5D", censored="nan", observed_until=convert(ends))
+    assert found.isna().tolist() == [True, False]
+    whole_day = future_count(X, "4D15h", censored="nan", observed_until=convert(ends))
+    assert whole_day.notna().all()
+
+
+@pytest.mark.parametrize("never", ["9999-12-31", "2400-01-01"])
+def test_contracts_without_an_end(never):
+    """Nanoseconds end in 2262."""
+    events = pd.DataFrame({"id": list("ab"), "at": days(0, 9).astype("M8[ns]")})
+    log = EventLog(events, "id", "at")
+    X = log.attach(events[["id"]], cutoff=days(2)[0])
+    ends = pd.Series(np.array([never, "2024-01-05"], dtype="M8[s]"))
+    for one in (ends, ends.astype(object), ends.dt.date):
+        found = churned(X, "5D", censored="nan", observed_until=one)
+        assert found.isna().tolist() == [False, True]
+    numbers = EventLog(pd.DataFrame({"id": list("ab"), "at": [0, 9]}), "id", "at")
+    X = numbers.attach(pd.DataFrame({"id": list("ab")}), cutoff=2)
+    found = churned(X, 5, censored="nan", observed_until=[np.inf, 4])
+    assert found.isna().tolist() == [False, True]
+
+
+def test_dates_beside_times_of_day_are_a_warning():
+    """A cancellation at 15:00 on the last day of the contract did not count."""
+    times = days(0, 9) + pd.Timedelta("15h")
+    log = EventLog(
+        pd.DataFrame({"id": "a", "at": times}),
+        "id",
+        "at",
+        observed_until=times[1] + 60 * DAY,
+    )
+    X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=days(5)[0])
+    ends = pd.Series(days(9))
+    with pytest.warns(UserWarning, match="are midnights, and the events"):
+        y = time_to_next(X, "30D", censored="keep", observed_until=ends)
+    assert not y["event"].any()
+    with pytest.warns(UserWarning, match="are midnights, and the events"):
+        time_to_next(X, "30D", censored="keep", observed_until=ends.dt.date)
+    whole = ends + pd.Timedelta("1D") - pd.Timedelta("1s")
+    y = time_to_next(X, "30D", censored="keep", observed_until=whole)
+    assert y["event"].all()
+    before = ends - pd.Timedelta("1s")
+    y = time_to_next(X, "30D", censored="keep", observed_until=before)
+    assert (y["time"] < pd.Timedelta("4D")).all()
+
+
 def test_rows_are_matched_by_position_and_another_order_is_a_warning():
     X = two_rows().set_axis(["x", "y"])
     ends = pd.Series(days(5, 40), ["y", "x"])
@@ -66,10 +139,16 @@ def test_rows_are_matched_by_position_and_another_order_is_a_warning():
 @pytest.mark.parametrize(
     ("ends", "match"),
     [
-        ("ends", r"a time for each row, such as X\['contract_end'\]; got 'ends'"),
-        (days(3)[0], "a time for each row"),
+        ("ends", r"a time for each .*X\['contract_end'\]; got str"),
+        (days(3)[0], "a time for each row, .*got Timestamp"),
+        (pd.DataFrame({"ends": days(3, 4)}), "a pandas Series with .*; got DataFrame"),
+        (pl.Series(days(3, 4)), "a pandas Series with .*; got Series"),
+        ({3, 4}, "got set"),
         (days(3), "observed_until has 1 times, and X has 2 rows"),
-        ([3, 4], "observed_until"),
+        (
+            [3, 4],
+            "observed_until are plain numbers, but the times of the log",
+        ),
         (["soon", "late"], "observed_until must be datetimes"),
         (days(3, 4).tz_localize("UTC"), "time-zone aware"),
     ],
