@@ -73,11 +73,20 @@ def _hash_events(rows: Rows, index: np.ndarray, options: dict[str, Any]) -> np.n
 
 
 def _without_unit(ticks: np.ndarray, unit: str | None) -> np.ndarray:
-    """Return times as microseconds, and finer ones as they are; for hashes."""
+    """Return times as numbers for hashes: microseconds, if they are whole, and NaT.
+
+    ::
+
+        unit    ticks                   result
+        s       1                       1_000_000
+        ns      1_000_000_000           1_000_000
+        ns      1_000_000_001           ~1_000_000_001
+    """
     if unit is None:
         return ticks
     if unit == "ns":
-        return np.where(ticks % 1000 == 0, ticks // 1000, ticks)
-    # Products that do not fit wrap around.
-    product = ticks * (TICKS_PER_SECOND["us"] // TICKS_PER_SECOND[unit])
-    return np.where(ticks == _NAT, ticks, product)
+        # Complements, to differ from the microseconds of other times.
+        found = np.where(ticks % 1000 == 0, ticks // 1000, ~ticks)
+    else:  # products that do not fit wrap around
+        found = ticks * (TICKS_PER_SECOND["us"] // TICKS_PER_SECOND[unit])
+    return np.where(ticks == _NAT, ticks, found)
