@@ -79,6 +79,10 @@ from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 # Most epochs with and without early stopping: on few customers networks are best after
 # about eight epochs and overfit soon after; see ``docs/defaults_training.md``.
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
+# `fit` of a whole pipeline fits its encoder again.
+_CONTINUE = (
+    ": to continue in a pipeline, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
+)
 
 
 class BaseLSTM(
@@ -578,10 +582,6 @@ class BaseLSTM(
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
         return self._with_offset(inputs)
-
-
-# `fit` of a whole pipeline fits its encoder again.
-_CONTINUE = ": to continue, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
 
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:

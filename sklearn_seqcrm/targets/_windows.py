@@ -182,8 +182,10 @@ def windows_after(
     clock, until, recorded = timeline.clock, timeline.observed_until, timeline.end
     if observed_until is not None:
         own = _one_per_row(observed_until, X, len(array))
-        until, recorded = timeline.own_ends(own)
+        ends = timeline.own_ends(own)
         _warn_midnights(own, timeline)
+        if (ends[0] < until).any():
+            until, recorded = ends
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
     gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
@@ -203,7 +205,7 @@ def windows_after(
         wait = clock.rounded_up(gap=gap, horizon=horizon)
         end = saturating_add(cutoff, wait)
         censored = end > recorded
-        latest = recorded - wait if observed_until is None else None
+        latest = None if np.ndim(recorded) else recorded - wait
         attrs = {"horizon": _plain(horizon), "gap": _plain(gap)}
         # Events after the end of the record may be of some kinds only: do not count.
         end = np.minimum(end, recorded)
