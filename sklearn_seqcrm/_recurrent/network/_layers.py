@@ -150,7 +150,7 @@ def new_embedding(
     Level 0 is one that training did not see, and padding. For the others the standard
     deviation is ``2 / sqrt(n_levels)``, and `largest` at most. With up to 16 levels,
     which have a dimension each, a vector has a length of about 2: what happened counts
-    for more than a single channel. With a thousand levels the length is a quarter:
+    for more than a single channel. With a thousand levels the length is about 0.25:
     training sees each of them rarely, so that its vector would mostly stay the random
     one. With a length of 2 for all, networks on invoice lines had an AUC that was .003
     lower, and differed more between seeds.
