@@ -140,7 +140,8 @@ def test_the_page(spark, tmp_path):
     spark_table(spark, table, instants=True).createOrReplaceTempView("orders")
     spark_table(spark, people).createOrReplaceTempView("people")
     page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text()
-    [code] = [one for one in page.split("```") if "spark.table" in one]
+    [code] = [one for one in page.split("```python") if "spark.table" in one]
+    code = code.split("```")[0]
     names = {
         "spark": spark,
         "churned": churned,
