@@ -224,6 +224,18 @@ class Clock:
         """Ticks of a day; 1 for plain numbers."""
         return int(self.ticks_per_day() or 1)
 
+    def in_microseconds(self, length: Any) -> Any:
+        """Return lengths of ticks in microseconds; plain numbers as they are.
+
+        Whole microseconds are the same numbers for each unit.
+        """
+        if self.unit is None:
+            return length
+        per_second, wanted = TICKS_PER_SECOND[self.unit], TICKS_PER_SECOND["us"]
+        if per_second > wanted:
+            return length / (per_second // wanted)
+        return length * (wanted // per_second)
+
     def ticks_of(self, other: Clock) -> float:
         """Return the number of ticks of this axis in one tick of another."""
         if self.unit is None or other.unit is None:

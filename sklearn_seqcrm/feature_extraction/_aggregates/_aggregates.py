@@ -321,6 +321,7 @@ class _LogAggregates:
         clock = log.timeline.clock
         self._log, self._clock = log, clock
         self._lengths = Lengths(
+            clock,
             clock.duration(learned.unit, "time_unit", positive=True),
             [clock.duration(x, "lookbacks") for x in learned.lookbacks],
             [clock.duration(x, "half_lives") for x in learned.half_lives],

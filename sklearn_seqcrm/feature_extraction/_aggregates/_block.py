@@ -16,7 +16,7 @@ from sklearn_seqcrm._ragged import (
     ranges,
     segment_numbers,
 )
-from sklearn_seqcrm._store import saturating_subtract
+from sklearn_seqcrm._store import Clock, saturating_subtract
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
     EventNumbers,
@@ -26,8 +26,9 @@ from sklearn_seqcrm.feature_extraction._aggregates._features import Feature
 
 
 class Lengths(NamedTuple):
-    """Unit, lookbacks and half-lives in ticks of a log."""
+    """Unit, lookbacks and half-lives in ticks of a log, and its clock."""
 
+    clock: Clock
     unit: float
     lookbacks: Sequence[float]
     half_lives: Sequence[float]
@@ -252,17 +253,18 @@ class Block:
 
         With `recent` in the lookback L and `before` between it and the next longer
         lookback M, or the tenure T if that is shorter: ``r = recent / L``, ``q = before
-        / (min(M, T) - L)``, and the trend is ``(r - q) / (|r| + |q|)``. Both rates are
-        times ``min(M, T) - L`` here: ratios of lengths of time, unlike rates per tick,
-        are the same to the last bit for logs in seconds and in nanoseconds.
+        / (min(M, T) - L)``, and the trend is ``(r - q) / (|r| + |q|)``.
         """
-        lookbacks = self._lengths.lookbacks
-        reach = self._first_age
+        # Rates per tick would differ in the last bit between logs of two units.
+        in_microseconds = self._lengths.clock.in_microseconds
+        lookbacks = [in_microseconds(x) for x in self._lengths.lookbacks]
+        reach = in_microseconds(self._first_age)
         if length + 1 < len(lookbacks):
             reach = np.minimum(reach, lookbacks[length + 1])
-        ratio = (reach - lookbacks[length]) / lookbacks[length]
-        now = np.where(ratio > 0, recent * ratio, np.nan)
-        return _ratio(now - before, np.abs(now) + np.abs(before))
+        span = reach - lookbacks[length]
+        now = recent / lookbacks[length]
+        then = np.where(span > 0, _ratio(before, span), np.nan)
+        return _ratio(now - then, np.abs(now) + np.abs(then))
 
 
 _STATISTICS: dict[str, Callable[[Summary], np.ndarray]] = {
