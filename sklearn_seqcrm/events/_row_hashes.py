@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_object_dtype
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import TICKS_PER_SECOND, Rows
+from sklearn_seqcrm._store import Clock, Rows
 
 _NAT = np.iinfo("int64").min  # NaT as an integer
 
@@ -88,5 +88,5 @@ def _without_unit(ticks: np.ndarray, unit: str | None) -> np.ndarray:
         # Complements, to differ from the microseconds of other times.
         found = np.where(ticks % 1000 == 0, ticks // 1000, ~ticks)
     else:  # products that do not fit wrap around
-        found = ticks * (TICKS_PER_SECOND["us"] // TICKS_PER_SECOND[unit])
+        found = Clock("int64", unit).in_microseconds(ticks)
     return np.where(ticks == _NAT, ticks, found)
