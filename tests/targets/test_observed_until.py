@@ -136,6 +136,20 @@ def test_rows_are_matched_by_position_and_another_order_is_a_warning():
     assert found.isna().tolist() == [True, False]
 
 
+def test_several_horizons_warn_once():
+    X = two_rows().set_axis(["x", "y"])
+    ends = pd.Series(days(5, 40), ["y", "x"])
+    options = {"observed_until": ends, "kinds": "order", "censored": "nan"}
+    for target in (
+        lambda: churned(X, ["1D", "2D", "3D"], **options),
+        lambda: future_count(X, ["1D", "2D", "3D"], **options),
+        lambda: future_sum(X, "price", ["1D", "2D", "3D"], **options),
+    ):
+        with pytest.warns(UserWarning, match="observed_until has the index") as caught:
+            target()
+        assert len(caught) == 1
+
+
 @pytest.mark.parametrize(
     ("ends", "match"),
     [
