@@ -92,9 +92,9 @@ class EventLog(StoredLog):
         if some are missing.
 
         If most levels of a field look like numbers with decimal commas, "12,50", with
-        commas between thousands, "1,024", with currency or percent signs, "€12.50", or,
-        among a hundred levels or more, with decimal points, "12.50", and it is not in
-        `categorical`.
+        commas or spaces between thousands, "1,024" and "1 024,50", with currency or
+        percent signs, "€12.50", or, among a hundred levels or more, with decimal
+        points, "12.50", and it is not in `categorical`.
 
         If numbers of a field are infinite: encoders and features count them as missing.
 
