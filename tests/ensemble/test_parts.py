@@ -102,6 +102,14 @@ def test_default_trees_accept_counts_of_zero_alone(loss):
     assert hybrid.predict(X).max() < 0.1
 
 
+class XGBoost(RegressorMixin, BaseEstimator):
+    """The parameters that XGBoost has for its loss."""
+
+    def __init__(self, objective=None, quantile_alpha=None):
+        self.objective = objective
+        self.quantile_alpha = quantile_alpha
+
+
 class LightGBM(RegressorMixin, BaseEstimator):
     """The parameter that LightGBM has for its loss; `alpha` is 0.9 unless given."""
 
@@ -124,9 +132,35 @@ class CatBoost(RegressorMixin, BaseEstimator):
         (LightGBM("regression_l1"), 0.5),
         (CatBoost("Quantile"), 0.5),
         (CatBoost("Quantile:alpha=0.9"), 0.9),
+        (CatBoost("Quantile:alpha=0.9;delta=0.001"), 0.9),
+        (CatBoost("Quantile:delta=0.001"), 0.5),
         (CatBoost("MAE"), 0.5),
         (CatBoost("RMSE"), "mean"),
+        (CatBoost("Tweedie:variance_power=1.5"), "mean"),
+        (XGBoost("reg:quantileerror", 0.9), 0.9),
+        (XGBoost("reg:quantileerror", [0.9]), 0.9),
     ],
 )
 def test_quantiles_of_other_libraries(part, quantile):
     assert predicted_quantile(part) == quantile
+
+
+@pytest.mark.parametrize(
+    ("trees", "what"),
+    [
+        (CatBoost("MAPE"), "the median of MAPE"),
+        (LightGBM("mape"), "the median of MAPE"),
+        (CatBoost("MultiQuantile:alpha=0.1,0.5,0.9"), "several quantiles"),
+        (XGBoost("reg:quantileerror", [0.1, 0.9]), "several quantiles"),
+        (CatBoost("Expectile:alpha=0.9"), "an expectile"),
+    ],
+)
+@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
+def test_losses_of_other_quantities_are_refused(trees, what, loss):
+    network = LSTMRegressor(**SMALL, loss=loss)
+    match = f"lstm predicts the .* and boosting predicts {what}. Give both the same"
+    with pytest.raises(ValueError, match=match):
+        make_hybrid(network, trees).fit(X, SPEND)
+    # There is no blend of two of them either.
+    with pytest.raises(ValueError, match=f"lstm predicts {what} and"):
+        HybridRegressor(make_hybrid(network, trees).boosting, trees).fit(X, SPEND)
