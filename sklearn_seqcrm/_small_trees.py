@@ -81,12 +81,15 @@ class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
 class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
     """Boosted trees of scikit-learn whose size depends on the number of rows.
 
-    The Poisson loss also accepts a target of zeros, as in networks: all predictions are
-    0 then.
+    Hybrids replace ``loss="auto"`` by the loss of their network; without one, it is the
+    squared error. The Poisson loss also accepts a target of zeros, as in networks: all
+    predictions are 0 then.
     """
 
     def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
         changed = super()._changed_parameters(X, y)
+        if self.loss == "auto":
+            changed["loss"] = "squared_error"
         # scikit-learn refuses it, because the logarithm of the mean is infinite.
         if self.loss == "poisson" and not np.any(y):
             changed["loss"] = "squared_error"

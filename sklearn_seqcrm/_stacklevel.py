@@ -1,9 +1,12 @@
-"""The line of the user that a warning names."""
+"""The line of the user that a warning names, also one of another process."""
 
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 def user_stacklevel() -> int:
@@ -26,3 +29,41 @@ def user_stacklevel() -> int:
 def _is_internal(frame: FrameType) -> bool:
     package = frame.f_globals.get("__name__", "").partition(".")[0]
     return package in ("sklearn_seqcrm", "sklearn", "joblib")
+
+
+def call_and_record(
+    function: Callable[..., Any], *args: Any
+) -> tuple[Any, list[tuple[str, type[Warning]]]]:
+    """Call a function; return its result, and its warnings, which are not shown.
+
+    A worker process would print them, whatever the filters of the caller are, and so
+    would each of the others. The caller can show each of them once.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    *args : object
+        Its arguments.
+
+    Returns
+    -------
+    result : object
+        What the function returns.
+    found : list of tuple of str and type
+        Text and category of each warning.
+    """
+    with warnings.catch_warnings(record=True) as found:
+        result = function(*args)
+    return result, [(str(one.message), _made_of_text(one.category)) for one in found]
+
+
+def _made_of_text(category: type[Warning]) -> type[Warning]:
+    """Return the class of a warning, or its first base class that takes one text."""
+    for one in category.__mro__:
+        try:
+            one("")
+        except TypeError:  # such as of InconsistentVersionWarning of scikit-learn
+            continue
+        return one
+    return Warning

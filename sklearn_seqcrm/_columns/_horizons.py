@@ -93,7 +93,8 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     if stored.get("horizon") is None:
         raise NoForwardSplitError(
             "the horizon of the target is unknown: y is no target of "
-            "sklearn_seqcrm.targets with a horizon, whose attrs have it"
+            "sklearn_seqcrm.targets with a horizon, whose attrs have it; functions "
+            "such as np.where drop them: set horizon"
         )
     lengths = {name: stored[name] for name in ("horizon", "gap") if name in stored}
     for name, length in lengths.items():

@@ -337,7 +337,7 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
     logs = _viewed_logs(parts)
     # Only the customers of these rows are copied from different logs.
     if len(logs) > 1:
-        parts = _compact(parts)
+        parts = _on_one_clock(_compact(parts))
         logs = _viewed_logs(parts)
     log, shifts = stack_logs(logs)
     # Parts of missing histories may view a log that is not among these: no code moves.
@@ -379,3 +379,23 @@ def _compact(parts: Sequence[Rows]) -> list[Rows]:
         for i in own:
             compacted[i] = parts[i].within(subset, kept)
     return compacted
+
+
+def _on_one_clock(parts: Sequence[Rows]) -> list[Rows]:
+    """Return the same views of raw logs on the finest clock among them.
+
+    pandas 2 reads a table in nanoseconds of which pandas 3 reads microseconds. Other
+    types of times are left for `_refuse_unlike`.
+    """
+    clocks = [log.timeline.clock for log in _viewed_logs(parts)]
+    finest = max(clocks, key=lambda one: one.fineness)
+    converted = list(parts)
+    for log, own in positions_by_log(part.log for part in parts).items():
+        clock = log.timeline.clock
+        if clock == finest or str(clock) != str(finest) or not log.is_raw:
+            continue
+        same = log.take(log.timeline.on(finest, "times"), np.arange(len(log)))
+        for i in own:
+            cutoff = finest.read(clock.as_index(parts[i].cutoff), "cutoffs")
+            converted[i] = parts[i]._replace(log=same, cutoff=cutoff)
+    return converted

@@ -12,6 +12,7 @@ The columns of the fields have the same order, (n_events,) each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -164,10 +165,30 @@ def read_until(clock: Clock, times: Any) -> np.ndarray:
         times = pd.Series([clock.parse(times, what)])
     until = clock.read(times, what, up=False)
     if clock.unit is None:
+        _refuse_parts_of_units(times, until, what)
         return until
     is_last = seconds_of_day(times) == 86_399
     second = TICKS_PER_SECOND[clock.unit]
     return np.where(is_last, until + (second - 1 - until % second), until)
+
+
+def _refuse_parts_of_units(times: pd.Series, until: np.ndarray, what: str) -> None:
+    """Raise a ValueError if times on an axis of integers were rounded to `until`.
+
+    The whole number 5 says that the unit 5 was observed to its end, and 5.5 that it was
+    not.
+    """
+    given = as_time_series(times, what).to_numpy(dtype="float64")
+    between = given != until
+    if between.any():
+        first = given[between][0]
+        raise ValueError(
+            f"{what} has {int(between.sum())} times that are not whole numbers, the "
+            f"first of them {first}, but the times of the log are: "
+            f"{math.floor(first)} means that this unit was observed to its end. Pass "
+            "the last whole number that was, or build the log from times that are "
+            "floats."
+        )
 
 
 def seconds_of_day(times: pd.Series) -> np.ndarray:

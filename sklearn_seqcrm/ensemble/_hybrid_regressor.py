@@ -15,6 +15,7 @@ from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
 from sklearn_seqcrm.ensemble._losses import common_quantile, parameter_of
+from sklearn_seqcrm.ensemble._parts import with_loss_of
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
 
 
@@ -80,11 +81,12 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     -----
     Both parts should predict the same quantity: for counts, combine a network with
     ``loss="poisson"`` and boosted trees with ``loss="poisson"``. The default trees have
-    the loss of the network or, for ``"zero_inflated_lognormal"``, the Poisson loss,
-    whose predictions are never negative. If both parts are fitted by the loss of one
-    quantile, or by absolute errors, the weight is learned by the pinball loss of that
-    quantile. If they are fitted by losses of different quantities, `fit` raises an
-    error.
+    ``loss="auto"``: in `fit`, the loss of the network or, for
+    ``"zero_inflated_lognormal"``, the Poisson loss, whose predictions are never
+    negative. So a search over ``lstm__estimator__loss`` changes both. If both parts are
+    fitted by the loss of one quantile, or by absolute errors, the weight is learned by
+    the pinball loss of that quantile. If they are fitted by losses of different
+    quantities, `fit` raises an error.
 
     If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
     column, unless they have an exposure of their own: they are fitted on rates, and
@@ -181,6 +183,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return with_attrs_of(y, target), target
 
     def _adapt(self, parts: dict[str, Any]) -> dict[str, Any]:
+        parts = parts | {"boosting": with_loss_of(parts["lstm"], parts["boosting"])}
         self.quantile_ = common_quantile(parts)
         # Trees have no offset, so they get rates.
         exposure, own = (parameter_of(parts[name], "exposure") for name in NAMES)

@@ -19,6 +19,16 @@ _OF_MEDIANS = (
     *("absolute_error", "mean_absolute_error", "mae", "l1", "regression_l1"),
     "reg:absoluteerror",
 )
+# What losses predict that are neither of a mean nor of one quantile, which no blend
+# with a network can have. That of MAPE is a median weighted by 1 / y.
+_OF_OTHERS = {
+    "mape": "the median of MAPE",
+    "mean_absolute_percentage_error": "the median of MAPE",
+    "multiquantile": "several quantiles",
+    "loglinquantile": "the logarithm of a quantile",
+    "expectile": "an expectile",
+    "reg:expectileerror": "an expectile",
+}
 
 
 def loss_of(part: Any) -> str | None:
@@ -58,9 +68,9 @@ def predicted_quantile(part: Any) -> float | str | None:
 
     Returns
     -------
-    float, "mean" or None
-        The quantile; ``"mean"`` if it has another loss; None if it has no parameter
-        that names one.
+    float, str or None
+        The quantile; ``"mean"`` if it has another loss, or the quantity of one of
+        `_OF_OTHERS`; None if it has no parameter that names one.
     """
     last = innermost(part)
     params = last.get_params(deep=False)
@@ -71,10 +81,13 @@ def predicted_quantile(part: Any) -> float | str | None:
     if name in (*_OF_MEDIANS, "median"):
         return 0.5
     if name in _OF_QUANTILES:
-        return _quantile(params)
-    if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
-        return float(name.removeprefix("quantile:alpha="))
-    return "mean"
+        several = np.size(params.get("quantile_alpha")) > 1  # XGBoost returns them all
+        return _OF_OTHERS["multiquantile"] if several else _quantile(params)
+    if name.startswith("quantile:"):  # CatBoost: "Quantile:alpha=0.9;delta=0.1"
+        options = name.removeprefix("quantile:").split(";")
+        given = dict(one.split("=") for one in options)
+        return float(given.get("alpha", 0.5))
+    return _OF_OTHERS.get(name.partition(":alpha")[0], "mean")
 
 
 def common_quantile(parts: Mapping[str, Any]) -> float | None:
@@ -87,20 +100,28 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
     """
     found = {name: predicted_quantile(part) for name, part in parts.items()}
     known = {one for one in found.values() if one is not None}
-    if len(known) > 1:
-        listed = ", ".join(
-            f"{name} {'the mean' if one == 'mean' else f'the quantile {one:g}'}"
-            for name, one in found.items()
+    if len(known) > 1 or known & set(_OF_OTHERS.values()):
+        listed = " and ".join(
+            f"{name} predicts {_in_words(one)}" for name, one in found.items()
         )
         raise ValueError(
-            "A hybrid blends predictions of one and the same quantity; by their losses "
-            f"the parts predict different ones: {listed}. Give both the same loss, for "
+            "Both parts of a hybrid must predict the mean, or the same quantile; by "
+            f"their losses, {listed}. Give both the same loss, for "
             "example LSTMRegressor(loss='quantile', quantile=0.9) and "
             "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
         )
     # A part with an unknown loss is assumed to predict the same quantity as the other.
     quantiles = [one for one in known if isinstance(one, float)]
     return quantiles[0] if quantiles else None
+
+
+def _in_words(quantity: float | str | None) -> str:
+    """Return what `predicted_quantile` found as words of an error."""
+    if isinstance(quantity, float):
+        return f"the quantile {quantity:g}"
+    if quantity is None:
+        return "an unknown quantity"
+    return "the mean" if quantity == "mean" else quantity
 
 
 def _quantile(params: Mapping[str, Any]) -> float:

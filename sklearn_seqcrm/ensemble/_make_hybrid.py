@@ -145,10 +145,11 @@ def make_hybrid(
     Trees of a network with an `exposure` are fitted on rates, and trees of a `y` of
     several labels on each label; see `HybridRegressor` and `HybridClassifier`.
 
-    The default trees have the loss of the network (see `HybridRegressor`), a learning
-    rate of 0.05 and three tenths of the columns at each split. Rows of one customer are
-    similar, so that the defaults of scikit-learn overfit a few hundred customers. Their
-    class, a subclass of histogram-based gradient boosting of scikit-learn, also accepts
+    The default trees take the loss of the network in `fit` (``loss="auto"``, see
+    `HybridRegressor`), and have a learning rate of 0.05 and three tenths of the columns
+    at each split. Rows of one customer are similar, so that the defaults of
+    scikit-learn overfit a few hundred customers. Their class, a subclass of
+    histogram-based gradient boosting of scikit-learn, also accepts
     ``max_leaf_nodes="auto"``: a leaf for each 1,500 training rows, but at least 5 and
     at most 15. Trees of survival models have 5.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -13,7 +13,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._meta_estimators import unwrapped
-from sklearn_seqcrm._small_trees import default_trees, weighted
+from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
 from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
@@ -53,30 +53,51 @@ def lstm_part(lstm: Any, task: str) -> Any:
 def boosting_part(boosting: Any, task: str, lstm: Any) -> Any:
     """Return a pipeline for raw X from a pipeline, an estimator of tables, or None.
 
-    Survival models get the bins of the network, `lstm`, and regressors by default its
-    loss.
+    Survival models get the bins of the network, `lstm`, and default regressors its loss
+    in `fit`; see `with_loss_of`.
     """
     if reads_raw(boosting):
         return boosting
     if boosting is None:
         boosting = default_trees(task)
         if task == "regression":
-            boosting.set_params(**_loss_as(lstm))
+            boosting.set_params(loss="auto")
     if task == "survival" and is_classifier(boosting):
         boosting = DiscreteTimeSurvival(boosting, bins=bins_of(lstm))
     features = HistoryAggregator(max_categories=_category_limit(boosting))
     return Pipeline([("features", features), ("estimator", boosting)])
 
 
+def with_loss_of(lstm: Any, boosting: Any) -> Any:
+    """Return a part whose default trees have the loss of the network, if it is "auto".
+
+    In `fit`, and not when the trees are made: a search may change the loss.
+
+    Parameters
+    ----------
+    lstm : estimator
+        The network, or what wraps one.
+    boosting : estimator
+        The part that may have default trees.
+    """
+    losses = {
+        f"{name}__{key}": value
+        for name, one in boosting.get_params().items()
+        if isinstance(one, SmallTreesRegressor) and one.loss == "auto"
+        for key, value in _loss_as(lstm).items()
+    }
+    return clone(boosting).set_params(**losses) if losses else boosting
+
+
 def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
-    loss = None if lstm is None else loss_of(lstm)
+    loss = loss_of(lstm)
     # With a transformed target, the loss is that of other numbers than y.
     transforms = any(
         isinstance(one, TransformedTargetRegressor) for one in unwrapped(lstm)
     )
     if loss not in _LOSSES_OF_TREES or transforms:
-        return {}
+        return {"loss": "squared_error"}
     params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
     if loss == "quantile":
         params["quantile"] = nearest_median(parameter_of(lstm, "quantile"))

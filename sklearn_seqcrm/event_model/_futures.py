@@ -127,6 +127,11 @@ def _by_path(
             f"got {len(values)}. Those of a window that ends after the simulation can "
             "be kept as missing (censored='nan'), or simulate for longer."
         )
+    if 0 in values.shape[1:]:
+        raise ValueError(
+            f"target must return a value for each of the {len(paths)} simulated rows; "
+            f"got a {type(found).__name__} without columns, of shape {values.shape}."
+        )
     # Values in another order are put in place by their index.
     if is_pandas and values.index.is_unique and has_keys(paths.index, values.index):
         values = values.reindex(paths.index)

@@ -357,7 +357,7 @@ def _allowed_levels(
         place, unknown, n = _find_levels(field, exclude, name, "exclude")
         allowed[place] = False
         # Values of the whole log may be newer than the rows of X.
-        unknown = unknown[_values_of_log(rows, name).get_indexer(unknown) < 0].unique()
+        unknown = unknown[_positions(_values_of_log(rows, name), unknown) < 0].unique()
         if len(unknown):
             # No error: lists of items to exclude are often longer than one log.
             warnings.warn(
@@ -382,10 +382,24 @@ def _find_levels(
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
     wanted = pd.Index(list(values), dtype=object, tupleize_cols=False)
     try:
-        place = field.levels.get_indexer(wanted)
+        place = _positions(field.levels, wanted)
     except TypeError as error:
         raise TypeError(
             f"{parameter} must be values of {name!r}, one or a list of them; got "
             f"{values!r}."
         ) from error
     return place[place >= 0], wanted[place < 0], len(wanted)
+
+
+def _positions(levels: pd.Index, wanted: pd.Index) -> np.ndarray:
+    """Return the positions of objects in levels, -1 for others, shape (n,).
+
+    pandas finds True at the level 1, which equals it, where a list has other values as
+    well.
+    """
+    place = levels.get_indexer(wanted)
+    known = np.flatnonzero(place >= 0)
+    are_bool = [pd.api.types.is_bool(one) for one in wanted[known]]
+    of_levels = [pd.api.types.is_bool(one) for one in levels[place[known]]]
+    place[known[np.not_equal(are_bool, of_levels)]] = -1
+    return place

@@ -173,7 +173,7 @@ def cut_segments(
     at most `steps_at_once` padded steps, unless a single step of each sequence has
     more. Without any event there is no segment.
     """
-    unit = bptt_steps or 1
+    unit = int(bptt_steps or 1)
     longest = int(lengths[0])
     ends = _worth_cutting(_round_up(lengths[::-1]))
     ends = [min(-(-end // unit) * unit, longest) for end in ends]

@@ -216,7 +216,8 @@ class SimulatingEventModel(BaseEventModel):
             If the target does not return values for rows, or neither numbers nor
             durations nor times, and `return_paths` is False.
         ValueError
-            If it returns another number of values, or an argument is out of range.
+            If it returns another number of values or no columns, or an argument is out
+            of range.
 
         Warns
         -----

@@ -65,6 +65,7 @@ class EventLog(StoredLog):
         March it is the midnight after it, ``"2024-04-01"``, or its last second,
         ``"2024-03-31 23:59:59"``, which counts to its end. Where all times are
         midnights, a day is covered to its end: ``"2024-03-31"``. Text is in ISO 8601.
+        If times are whole numbers, it is one, and covered to its end as well.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their dtype: ids of products, shops or
         baskets are not quantities, even if they are numbers. None: fields that are not
@@ -92,9 +93,9 @@ class EventLog(StoredLog):
         if some are missing.
 
         If most levels of a field look like numbers with decimal commas, "12,50", with
-        commas between thousands, "1,024", with currency or percent signs, "€12.50", or,
-        among a hundred levels or more, with decimal points, "12.50", and it is not in
-        `categorical`.
+        commas or spaces between thousands, "1,024" and "1 024,50", with currency or
+        percent signs, "€12.50", or, among a hundred levels or more, with decimal
+        points, "12.50", and it is not in `categorical`.
 
         If numbers of a field are infinite: encoders and features count them as missing.
 

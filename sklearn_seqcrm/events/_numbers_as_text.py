@@ -1,4 +1,4 @@
-"""Warning about text fields of a new log that are numbers: 12,50 or €12.50."""
+"""Warning about text fields of a new log that are numbers: 12,50 or 1 049 kr."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ _NUMBERS = {
 }
 _MARKS = {"decimal": ",", "thousands": ",", "point": "."}
 _SIGN = re.compile(
-    r"[€$£¥₹%]|\b(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD)\b"
+    r"[€$£¥₹%]|\b(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD"
+    r"|kr|Kč|zł)\b"
 )
+# Spaces between thousands, such as the narrow no-break space of French. Whole numbers
+# with spaces need a sign, because they may be telephone numbers.
+_SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 # Points that may separate thousands, as in 1.024.
 _GROUPS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 # Pairs of sizes, such as 28,30: waist and length. Prices from 10 to 99 nearly always
@@ -100,10 +104,14 @@ def _look_of(name: str, column: Column) -> tuple[_Look, str] | None:
     with_sign = [one for one in some if _SIGN.search(one)]
     if len(with_sign) > _MOST * len(some):
         return _signed_look(name, some, with_sign)
-    marked = _marked(some)
+    marked = _marked([_SPACES.sub("", one) for one in some])
     ways = _ways(marked)
     if not ways or ("point" in marked and len(levels) < _FEWEST_WITH_POINT):
         return None
+    with_space = [one for one in some if _SPACES.search(one)]
+    if with_space:
+        look = _Look("spaces between thousands", _advice_to_replace(name, ways))
+        return look, with_space[0]
     return _LOOKS[ways], next(iter(marked.values()))[0]
 
 
@@ -112,9 +120,17 @@ def _signed_look(
 ) -> tuple[_Look, str] | None:
     """Return the look of numbers with one sign; None for other text, or more signs."""
     signs = {sign for one in with_sign for sign in _SIGN.findall(one)}
-    numbers = [_SIGN.sub("", one).strip() for one in some]
+    numbers = [_SPACES.sub("", _SIGN.sub("", one).strip()) for one in some]
     if len(signs) > 1 or not any(_numbers(way, numbers) for way in _NUMBERS):
         return None
+    # A single comma tells how to read it; the sign tells that these are numbers.
+    ways = _ways(_marked(numbers, least=0.0))
+    look = _Look(f"the sign {signs.pop()!r}", _advice_to_replace(name, ways))
+    return look, with_sign[0]
+
+
+def _advice_to_replace(name: str, ways: tuple[str, ...]) -> str:
+    """Return how to convert text with signs or spaces, of numbers of these ways."""
     field = f"events[{name!r}].str.replace"
     with_point = f"pd.to_numeric({field}('[^0-9.-]', '', regex=True), errors='coerce')"
     with_comma = (
@@ -130,10 +146,7 @@ def _signed_look(
             f"use {with_point} {_IF_POINTS[0]}, or {with_comma} {_IF_POINTS[1]}"
         ),
     }
-    # A single comma tells how to read it; the sign tells that these are numbers.
-    ways = _ways(_marked(numbers, least=0.0))
-    look = _Look(f"the sign {signs.pop()!r}", advice.get(ways, f"use {with_point}"))
-    return look, with_sign[0]
+    return advice.get(ways, f"use {with_point}")
 
 
 def _numbers(way: str, texts: list[str]) -> list[str]:

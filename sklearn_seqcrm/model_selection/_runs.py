@@ -22,6 +22,7 @@ from sklearn.utils.metadata_routing import (
     get_routing_for_object,
 )
 
+from sklearn_seqcrm._stacklevel import call_and_record
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
@@ -162,27 +163,10 @@ class Job(NamedTuple):
 def run_in_worker(
     caller: int, job: Job, *args: Any
 ) -> tuple[Run, list[tuple[str, type[Warning]]]]:
-    """Run a job; return the warnings of a process that is not the caller's.
-
-    The caller shows each of them once. A worker would print them, whatever the filters
-    of the caller are, and so would each of the others.
-    """
+    """Run a job; return the warnings of a process that is not the caller's."""
     if os.getpid() == caller:
         return job.run(*args), []
-    with warnings.catch_warnings(record=True) as found:
-        run = job.run(*args)
-    return run, [(str(one.message), _made_of_text(one.category)) for one in found]
-
-
-def _made_of_text(category: type[Warning]) -> type[Warning]:
-    """Return the class of a warning, or its first base class that takes one text."""
-    for one in category.__mro__:
-        try:
-            one("")
-        except TypeError:  # such as of InconsistentVersionWarning of scikit-learn
-            continue
-        return one
-    return Warning
+    return call_and_record(job.run, *args)
 
 
 # A file of a run is a pickle of the Run by joblib. It holds the outputs of the test

@@ -13,6 +13,7 @@ What crosses the network is a table of the engine, or what `f` returns.
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from sklearn_seqcrm._stacklevel import call_and_record, user_stacklevel
 from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
 from sklearn_seqcrm.partitions._types import is_list, joined_tables, plain, plain_ids
 
@@ -158,7 +160,14 @@ class ListEngine(Engine):
         parts = map(Part, range(len(rows)), self.events, rows)
         # In their order, one after the other: a merged result needs no list of all.
         run = Parallel(n_jobs=self.n_jobs, return_as="generator")
-        yield from run(delayed(function)(part) for part in parts)
+        found: dict[tuple[str, type[Warning]], None] = {}
+        tasks = (delayed(_apply_and_record)(function, part) for part in parts)
+        for result, own in run(tasks):
+            found |= dict.fromkeys(own)
+            yield result
+        # Each once, and at the end: a warning may be an error, which stops workers.
+        for one in found:
+            warnings.warn(*one, stacklevel=user_stacklevel())
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
         parts = [part for part in self.collect(function) if len(part)]
@@ -183,6 +192,19 @@ class ListEngine(Engine):
         if self.rows is None:
             return None
         return next((r.head(3) for r in self.rows if len(r)), self.rows[0].head(3))
+
+
+def _apply_and_record(
+    function: PartFunction, part: Part
+) -> tuple[Any, list[tuple[str, type[Warning]]]]:
+    """Return the result of a function, and its warnings to be shown by the caller.
+
+    In other threads than the main one, they are shown at once: to record warnings
+    changes their filters in all threads of a process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function(part), []
+    return call_and_record(function, part)
 
 
 @dataclass(frozen=True)

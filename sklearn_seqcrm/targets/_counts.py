@@ -17,6 +17,7 @@ from sklearn_seqcrm.targets._windows import (
     WindowOptions,
     Windows,
     check_target_params,
+    ends_of_rows,
     warn_without_kinds,
     windows_after,
 )
@@ -161,9 +162,10 @@ def churned(
     3             1         1
     """
     warn_without_kinds(X, history, kinds, "churned looks for")
+    ends = ends_of_rows(X, observed_until, history)
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
-        windows = windows_after(X, one, gap, observed_until, history, kinds, kind_field)
+        windows = windows_after(X, one, gap, ends, history, kinds, kind_field)
         # Events in the gap do not count: neither as activity nor against churn.
         return (windows.first == windows.last).astype("int64"), windows
 
@@ -309,10 +311,11 @@ def future_count(
     9        0  0  0
     """
     warn_without_kinds(X, history, kinds, "future_count counts")
+    ends = ends_of_rows(X, observed_until, history)
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(
-            X, one, gap, observed_until, history, kinds, kind_field, moments=moments
+            X, one, gap, ends, history, kinds, kind_field, moments=moments
         )
         # Rows of customers who are not in the log have first == last: no event.
         return windows.last - windows.first, windows

@@ -18,6 +18,7 @@ from sklearn_seqcrm.targets._windows import (
     WindowOptions,
     Windows,
     check_target_params,
+    ends_of_rows,
     warn_without_kinds,
     windows_after,
 )
@@ -159,9 +160,10 @@ def future_sum(
     1         0.0   8.0
     """
     warn_without_kinds(X, history, kinds, f"future_sum adds {field!r} of", field)
+    ends = ends_of_rows(X, observed_until, history)
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
-        windows = windows_after(X, one, gap, observed_until, history, kinds, kind_field)
+        windows = windows_after(X, one, gap, ends, history, kinds, kind_field)
         # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = _amounts(windows.log, field)[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0

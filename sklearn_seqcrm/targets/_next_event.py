@@ -17,6 +17,7 @@ from sklearn_seqcrm.targets._windows import (
     Windows,
     check_target_params,
     complete_rows,
+    ends_of_rows,
     target_of,
     warn_without_kinds,
     windows_after,
@@ -149,8 +150,9 @@ def next_value(
     """
     if field != kind_field:  # "which kind comes next?" is about all kinds
         warn_without_kinds(X, history, kinds, "next_value looks for")
+    ends = ends_of_rows(X, observed_until, history)
     windows = windows_after(
-        X, horizon, gap, observed_until, history, kinds, kind_field, endless=True
+        X, horizon, gap, ends, history, kinds, kind_field, endless=True
     )
     column = windows.log.column(field)
     if column.type.encoding == "vectors":
@@ -312,8 +314,9 @@ def time_to_next(
     """
     warn_without_kinds(X, history, kinds, "time_to_next looks for")
     which = history, kinds, kind_field
+    ends = ends_of_rows(X, observed_until, history)
     windows = windows_after(
-        X, horizon, gap, observed_until, *which, endless=True, moments=moments
+        X, horizon, gap, ends, *which, endless=True, moments=moments
     )
     at = windows.next_events()
     event = at >= 0

@@ -128,7 +128,7 @@ def windows_after(
     X: Any,
     horizon: Any,
     gap: Any,
-    observed_until: Any,
+    ends: tuple[np.ndarray, np.ndarray] | None,
     history: str | int | None,
     kinds: Any,
     kind_field: str,
@@ -144,9 +144,8 @@ def windows_after(
         Rows with raw histories.
     horizon, gap : Timedelta, str or number
         Length of the window, and the embargo before it.
-    observed_until : array-like of shape (n,) or None
-        Last time at which each customer was observed, missing for that of the log;
-        None: that of the log.
+    ends : tuple of two ndarrays of shape (n,), or None
+        Until when each customer was observed, as `ends_of_rows` returned it.
     history : str, int or None
         Name of the history column.
     kinds : str, list of str or None
@@ -180,12 +179,8 @@ def windows_after(
     cutoff, times = rows.cutoff, timeline.times
     _refuse_unknown_end(timeline)
     clock, until, recorded = timeline.clock, timeline.observed_until, timeline.end
-    if observed_until is not None:
-        own = _one_per_row(observed_until, X, len(array))
-        ends = timeline.own_ends(own)
-        _warn_midnights(own, timeline)
-        if (ends[0] < until).any():
-            until, recorded = ends
+    if ends is not None and (ends[0] < until).any():
+        until, recorded = ends
     # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
     gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
@@ -220,6 +215,36 @@ def windows_after(
     return Windows(
         index, log, events, first, last, begin, length, censored, until, latest, attrs
     )
+
+
+def ends_of_rows(
+    X: Any, observed_until: Any, history: str | int | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read until when the customer of each row was observed, once for all horizons.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories.
+    observed_until : array-like of shape (n,) or None
+        Last time at which each customer was observed, missing for that of the log;
+        None: that of the log.
+    history : str, int or None
+        Name of the history column.
+
+    Returns
+    -------
+    tuple of two ndarrays of shape (n,), or None
+        `Timeline.own_ends`; None without `observed_until`.
+    """
+    if observed_until is None:
+        return None
+    array = check_raw(one_history(X, history), "A target")
+    timeline = array.log.timeline
+    own = _one_per_row(observed_until, X, len(array))
+    ends = timeline.own_ends(own)
+    _warn_midnights(own, timeline)
+    return ends
 
 
 def _one_per_row(times: Any, X: Any, n: int) -> pd.Series:

@@ -363,3 +363,13 @@ def test_windows_without_an_end_have_no_horizon():
         with pytest.raises(NoForwardSplitError, match="horizon of the target is unkno"):
             known_horizon(unknown)
         assert known_horizon(unknown, 3) == {"horizon": 3}
+
+
+def test_a_target_that_lost_its_attrs_has_no_horizon():
+    """All splits forward in time give this reason, such as that of CutoffSplit."""
+    y = time_to_next(rows_of([1, 2, 3], [1, 2]), 1)["event"]
+    assert known_horizon(y) == {"horizon": 1, "gap": 0}
+    lost = np.where(y, "yes", "no")
+    for unknown in (lost, pd.Series(lost, y.index)):
+        with pytest.raises(NoForwardSplitError, match=r"np.where drop .*: set horizon"):
+            known_horizon(unknown)

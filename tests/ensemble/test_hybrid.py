@@ -492,7 +492,7 @@ def test_hybrids_of_quantiles():
         (HistGradientBoostingRegressor(), "the mean"),
         (HistGradientBoostingRegressor(loss="quantile", quantile=0.5), "the quantile"),
     ):
-        message = f"different ones: lstm the quantile 0.9, boosting {what}"
+        message = f"lstm predicts the quantile 0.9 and boosting predicts {what}"
         with pytest.raises(ValueError, match=message):
             make_hybrid(lstm, other).fit(X, y)
 

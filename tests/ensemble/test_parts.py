@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
 from sklearn_seqcrm.ensemble._losses import predicted_quantile
+from sklearn_seqcrm.ensemble._parts import with_loss_of
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
@@ -36,16 +37,50 @@ def test_default_trees_have_the_loss_of_the_network(loss, expected):
     pipeline = make_history_pipeline(network)
     search = GridSearchCV(pipeline, {"estimator__dropout": [0.1]})
     for lstm in (network, pipeline, search):
-        trees = make_hybrid(lstm).boosting[-1]
+        trees = with_loss_of(lstm, make_hybrid(lstm).boosting)[-1]
         assert (trees.loss, trees.quantile) == expected
     # Whose loss is that of other numbers.
     transformed = TransformedTargetRegressor(
         pipeline, func=np.log1p, check_inverse=False
     )
-    assert make_hybrid(transformed).boosting[-1].loss == "squared_error"
+    trees = with_loss_of(transformed, make_hybrid(transformed).boosting)[-1]
+    assert trees.loss == "squared_error"
     fitted = HybridRegressor(pipeline, lstm_weight=0.5).fit(X, SPEND + 1)
     trees = fitted.boosting_[-1]
     assert (trees.loss, trees.quantile) == expected
+
+
+def test_default_trees_have_a_loss_that_was_set_later():
+    """As by a search over the losses of the network."""
+    for hybrid in (
+        make_hybrid(LSTMRegressor(**SMALL), lstm_weight=0.5),
+        HybridRegressor(make_history_pipeline(LSTMRegressor(**SMALL)), lstm_weight=0.5),
+    ):
+        hybrid.set_params(lstm__estimator__loss="quantile")
+        hybrid.set_params(lstm__estimator__quantile=0.9).fit(X, SPEND + 1)
+        trees = hybrid.boosting_[-1]
+        assert (trees.loss, trees.quantile, hybrid.quantile_) == ("quantile", 0.9, 0.9)
+    hybrid = make_hybrid(LSTMRegressor(**SMALL), random_state=0)
+    losses = ["poisson", "squared_error", "gamma"]
+    search = GridSearchCV(hybrid, {"lstm__estimator__loss": losses}, cv=2)
+    best = search.set_params(error_score="raise").fit(X, SPEND + 1).best_estimator_
+    assert best.boosting_[-1].loss == best.lstm_[-1].loss
+    # A loss of the trees themselves stays, and the parameters do.
+    hybrid.set_params(boosting__estimator__loss="gamma", lstm_weight=0.5)
+    assert hybrid.fit(X, SPEND + 1).boosting_[-1].loss == "gamma"
+    hybrid.set_params(boosting__estimator__loss="auto").fit(X, SPEND + 1)
+    assert hybrid.boosting[-1].loss == "auto"
+    assert hybrid.boosting_[-1].loss == "squared_error"
+
+
+def test_default_trees_alone_have_squared_errors():
+    parts = [make_hybrid(LSTMRegressor(loss="poisson")).boosting for _ in range(2)]
+    parts[1].set_params(estimator__loss="squared_error")
+    one, other = (
+        part.set_params(estimator__random_state=0).fit(X, SPEND).predict(X)
+        for part in parts
+    )
+    assert_array_equal(one, other)
 
 
 def test_default_trees_of_spend_are_never_negative():
@@ -65,6 +100,14 @@ def test_default_trees_accept_counts_of_zero_alone(loss):
     assert_array_equal(hybrid.boosting_.predict(X), 0)
     assert hybrid.boosting_[-1].loss == "poisson"
     assert hybrid.predict(X).max() < 0.1
+
+
+class XGBoost(RegressorMixin, BaseEstimator):
+    """The parameters that XGBoost has for its loss."""
+
+    def __init__(self, objective=None, quantile_alpha=None):
+        self.objective = objective
+        self.quantile_alpha = quantile_alpha
 
 
 class LightGBM(RegressorMixin, BaseEstimator):
@@ -89,9 +132,35 @@ class CatBoost(RegressorMixin, BaseEstimator):
         (LightGBM("regression_l1"), 0.5),
         (CatBoost("Quantile"), 0.5),
         (CatBoost("Quantile:alpha=0.9"), 0.9),
+        (CatBoost("Quantile:alpha=0.9;delta=0.001"), 0.9),
+        (CatBoost("Quantile:delta=0.001"), 0.5),
         (CatBoost("MAE"), 0.5),
         (CatBoost("RMSE"), "mean"),
+        (CatBoost("Tweedie:variance_power=1.5"), "mean"),
+        (XGBoost("reg:quantileerror", 0.9), 0.9),
+        (XGBoost("reg:quantileerror", [0.9]), 0.9),
     ],
 )
 def test_quantiles_of_other_libraries(part, quantile):
     assert predicted_quantile(part) == quantile
+
+
+@pytest.mark.parametrize(
+    ("trees", "what"),
+    [
+        (CatBoost("MAPE"), "the median of MAPE"),
+        (LightGBM("mape"), "the median of MAPE"),
+        (CatBoost("MultiQuantile:alpha=0.1,0.5,0.9"), "several quantiles"),
+        (XGBoost("reg:quantileerror", [0.1, 0.9]), "several quantiles"),
+        (CatBoost("Expectile:alpha=0.9"), "an expectile"),
+    ],
+)
+@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
+def test_losses_of_other_quantities_are_refused(trees, what, loss):
+    network = LSTMRegressor(**SMALL, loss=loss)
+    match = f"lstm predicts the .* and boosting predicts {what}. Give both the same"
+    with pytest.raises(ValueError, match=match):
+        make_hybrid(network, trees).fit(X, SPEND)
+    # There is no blend of two of them either.
+    with pytest.raises(ValueError, match=f"lstm predicts {what} and"):
+        HybridRegressor(make_hybrid(network, trees).boosting, trees).fit(X, SPEND)

@@ -212,6 +212,26 @@ def test_a_truth_value_is_no_number_to_exclude():
     with pytest.warns(UserWarning, match="1 of 1 values of exclude .* such as True"):
         found = model.predict_next(X, "size", exclude=True)
     assert set(found["value"]) == {1, 2}
+    # pandas finds True at the level 1 only in lists with other values.
+    with pytest.warns(UserWarning, match="1 of 2 values of exclude .* such as True"):
+        found = model.predict_next(X, "size", exclude=[True, 2])
+    assert set(found["value"]) == {1}
+    with pytest.warns(UserWarning, match="2 of 2 values of exclude .* such as .*True"):
+        model.predict_next(X, "size", exclude=[np.bool_(True), "1"])
+    with pytest.raises(ValueError, match=r"1 of 2 .* candidates .* such as True"):
+        model.predict_next(X, "size", candidates=[True, 2])
+    for one in (1.0, np.int8(1)):
+        assert set(model.predict_next(X, "size", exclude=one)["value"]) == {2}
+
+
+def test_a_number_is_no_truth_value_to_exclude():
+    gift = pd.Categorical([True, False, False, True])
+    events = pd.DataFrame({"who": [0, 0, 1, 1], "day": [1, 2, 3, 5], "gift": gift})
+    X = EventLog(events, "who", "day").snapshots([9])
+    model = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
+    with pytest.warns(UserWarning, match="1 of 2 values of exclude .* such as 1"):
+        found = model.predict_next(X, "gift", exclude=[1, True])
+    assert set(found["value"]) == {False}
 
 
 def test_probabilities_do_not_exceed_1():

@@ -152,3 +152,19 @@ def test_values_without_an_order_need_their_paths(model, X):
         TypeError, match=r"The target must have numbers.*return_paths=True"
     ):
         model.simulate_targets(X, lambda rows: next_value(rows, "kind", "9D"), "9D", 2)
+
+
+@pytest.mark.parametrize("return_paths", [False, True])
+@pytest.mark.parametrize("n_rows", [1, 3])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_target_without_columns_is_an_error(model, X, as_array, n_rows, return_paths):
+    def nothing(rows):
+        found = pd.DataFrame(index=rows.index)
+        return found.to_numpy() if as_array else found
+
+    name = "ndarray" if as_array else "DataFrame"
+    match = rf"target must return a value .*; got a {name} without columns, .*, 0\)"
+    with pytest.raises(ValueError, match=match):
+        model.simulate_targets(
+            X.iloc[:n_rows], nothing, "90D", return_paths=return_paths, **OPTIONS
+        )

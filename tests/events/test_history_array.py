@@ -163,6 +163,36 @@ def test_rows_of_unknown_customers_bring_no_fields(log):
     assert X["history"].array.cutoffs[3] == pd.Timestamp("2024-01-01")
 
 
+@pytest.mark.parametrize("is_on_disk", [False, True])
+@pytest.mark.parametrize("units", [("s", "ns"), ("ns", "us")])
+def test_the_unit_of_joined_logs_is_the_finest(events, tmp_path, units, is_on_disk):
+    """pandas 2 has nanoseconds where pandas 3 has microseconds."""
+    parts = []
+    for unit in units:
+        table = events.assign(day=events["day"].dt.as_unit(unit))
+        log = EventLog.concat({"x": EventLog(table, "customer", "day")})
+        if is_on_disk:
+            log.to_disk(tmp_path / unit)
+            log = EventLog.open(tmp_path / unit)
+        parts.append(log.attach(ROWS, cutoff=pd.Timestamp("2024-01-04").as_unit(unit)))
+    joint = pd.concat(parts)
+    assert histories(joint) == 2 * histories(parts[0])
+    array = joint["history"].array
+    assert array.log.timeline.clock.unit == "ns"
+    assert (array.cutoffs == pd.Timestamp("2024-01-04")).all()
+    # Equal events of both logs are the same, whatever their unit was.
+    assert len(array.log) == 5
+    first = parts[0].copy()
+    first.loc[0, "history"] = parts[1]["history"][2]
+    assert histories(first)[0] == histories(parts[1])[2]
+
+
+def test_logs_of_whole_and_other_numbers_share_a_column():
+    whole = small_log(day=[1, 2]).attach(ROWS.iloc[:1], cutoff=3)
+    other = small_log(day=[1.5, 2]).attach(ROWS.iloc[:1], cutoff=2.5)
+    assert pd.concat([whole, other])["history"].array.cutoffs.tolist() == [3, 2.5]
+
+
 @pytest.mark.parametrize(
     ("other", "customer", "text"),
     [
@@ -173,7 +203,7 @@ def test_rows_of_unknown_customers_bring_no_fields(log):
             "the times before building the logs.",
         ),
         # Their cutoffs would be misread, though there is no event to join.
-        (small_log(day=pd.to_datetime([0, 1]).as_unit("s")), "nobody", "of unit s"),
+        (small_log(day=pd.to_datetime([0, 1], utc=True)), "nobody", "time-zone aware"),
         (
             small_log(y=[1, 2]), "zoe",
             r"Histories of logs with different fields cannot share a column: \['x'\] "

@@ -148,6 +148,45 @@ def test_the_advice_for_signs_makes_numbers(write, numbers):
     assert made.tolist() == [sign * one for one in numbers]
 
 
+def with_spaces(number, space, comma):
+    """Return 1049.5 as 1 049,50."""
+    text = f"{number:,.2f}".replace(".", comma)
+    return text.replace(",", space, 1) if number >= 1000 else text
+
+
+@pytest.mark.parametrize("comma", [",", "."])
+@pytest.mark.parametrize("space", [" ", "\u00a0", "\u202f"])
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        ("{}", "spaces between thousands"),
+        ("-{}", "spaces between thousands"),
+        ("{} kr", "the sign 'kr'"),
+        ("kr {}", "the sign 'kr'"),
+        ("{}\u00a0Kč", "the sign 'Kč'"),
+        ("{} EUR", "the sign 'EUR'"),
+        ("zł {}", "the sign 'zł'"),
+    ],
+)
+def test_the_advice_for_spaces_makes_numbers(form, what, space, comma):
+    numbers = [i / 4 for i in range(1001, 39999, 321)]
+    texts = [form.format(with_spaces(one, space, comma)) for one in numbers]
+    [code] = codes_for([*texts, "sold-out"], f"numbers with {what}")
+    made = eval(code, {"pd": pd, "events": pd.DataFrame({"x": texts})})
+    sign = -1 if form.startswith("-") else 1
+    assert made.tolist() == [sign * one for one in numbers]
+
+
+def test_whole_numbers_with_spaces_need_a_sign():
+    numbers = list(range(149, 99999, 777))
+    texts = [f"{one:,}".replace(",", " ") for one in numbers]
+    log_of_values(texts)
+    texts = [f"{one} kr" for one in texts]
+    [code] = codes_for(texts, "the sign 'kr'")
+    made = eval(code, {"pd": pd, "events": pd.DataFrame({"x": texts})})
+    assert made.tolist() == numbers
+
+
 def codes_for(texts, match):
     """Return the calls of pd.to_numeric that the warning advises."""
     with pytest.warns(UserWarning, match=match) as found:
@@ -185,6 +224,14 @@ def test_an_ambiguous_sign_has_two_advices(write, swap, first):
         [f"{hour:02}.{minute:02}" for hour in range(24) for minute in range(0, 60, 5)],
         [f"{hour:02},{minute:02}" for hour in range(24) for minute in range(0, 60, 5)],
         [f"{day:02}.{month:02}" for month in range(1, 13) for day in range(1, 29)],
+        [f"{day} {month} 2024" for month in range(1, 13) for day in range(1, 29)],
+        [f"{i} 555 {i + 7}" for i in range(100, 900, 3)],  # telephone numbers
+        [f"+46 {i % 90 + 10} {i} 12 34" for i in range(100, 900, 3)],
+        [f"{a} x {b}" for a in range(10, 30) for b in range(100, 999, 100)],
+        [f"{i * 50} g" for i in range(1, 200)],
+        [f"{i},5 kg" for i in range(1, 200)],
+        [f"item {i // 9} {i}" for i in range(100, 900, 3)],
+        [f"kr{i}" for i in range(100)],
     ],
 )
 def test_codes_times_and_several_signs_are_no_warning(levels):

@@ -38,12 +38,13 @@ def test_invalid_head_sizes_are_refused(head_sizes):
         LSTMClassifier(**{**SMALL, "head_sizes": head_sizes}).fit(X, Y)
 
 
+@pytest.mark.parametrize("number", [np.int64, np.int8, np.uint8])
 @pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMEventModel])
-def test_numbers_of_numpy(estimator):
-    """A grid search over np.arange passes them; torch takes none."""
+def test_numbers_of_numpy(estimator, number):
+    """A search over np.arange passes them; torch takes none, and int8 overflows."""
     rows = make_table() if estimator is LSTMEventModel else X
     params = {"hidden_size": 4, "bptt_steps": 2, "num_layers": 2, "max_epochs": 1}
-    as_numpy = {name: np.int64(one) for name, one in params.items()}
+    as_numpy = {name: number(one) for name, one in params.items()}
     found, expected = (
         estimator(**one, random_state=0).fit(rows, Y).nets_[0].module_.state_dict()
         for one in (as_numpy, params)

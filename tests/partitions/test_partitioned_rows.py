@@ -1,16 +1,25 @@
 """What functions of rows by partition may return."""
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from joblib import parallel_config
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.partitions import load_rows
 from sklearn_seqcrm.targets import churned
 from tests.partitions.visits import VISITS, log_of_parts, rows_before_all_events
+
+IN_ANOTHER_ORDER = r"has the index of X in another order.*\.loc\[X\.index\]"
+
+
+def backwards(X):
+    """Targets in another order than the rows."""
+    return pd.Series(1.0, X.index[::-1])
 
 
 def test_map_checks_what_a_function_returns():
@@ -37,13 +46,34 @@ def test_results_in_another_order_of_rows_warn(tmp_path):
     """They would be those of other customers, without a sign of it."""
     people = pd.DataFrame({"who": list("abc"), "age": [3, 1, 2]}, index=[7, 8, 9])
     rows = log_of_parts([VISITS]).attach(people, cutoff=5)
-    message = r"has the index of X in another order.*\.loc\[X\.index\]"
-    with pytest.warns(UserWarning, match=f"result {message}"):
+    with pytest.warns(UserWarning, match=f"result {IN_ANOTHER_ORDER}"):
         rows.map(lambda X: X["age"].sort_values())
-    with pytest.warns(UserWarning, match=f"y {message}"):
+    with pytest.warns(UserWarning, match=f"y {IN_ANOTHER_ORDER}"):
         rows.to_disk(tmp_path / "rows", y=lambda X: X["age"].sort_values())
     found = rows.map(lambda X: X["age"].sort_values().loc[X.index])
     assert found["age"].tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_partitions_warn_once_of_the_line_of_the_user(tmp_path, n_jobs):
+    """Each worker printed its own, with a line of a library."""
+    rows = log_of_parts(n_jobs=n_jobs).snapshots([5, 7])
+    with pytest.warns(UserWarning, match=f"y {IN_ANOTHER_ORDER}") as found:
+        rows.to_disk(tmp_path / "rows", y=backwards)
+    assert [one.filename for one in found] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of the caller, not of a worker
+        with pytest.raises(UserWarning, match=IN_ANOTHER_ORDER):
+            rows.to_disk(tmp_path / "other", y=backwards)
+
+
+def test_warnings_of_threads_are_shown_at_once(tmp_path):
+    """Filters hold for all threads of a process."""
+    rows = log_of_parts(n_jobs=2).snapshots([5, 7])
+    warns = pytest.warns(UserWarning, match=f"y {IN_ANOTHER_ORDER}")
+    with parallel_config("threading"), warns as found:
+        rows.to_disk(tmp_path / "rows", y=backwards)
+    assert len(found) == 3
 
 
 def test_a_function_that_fails_on_a_sample_is_tried_on_partitions():

@@ -1,5 +1,7 @@
 """Customers who were observed for less than the log, such as until a contract ended."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -134,6 +136,45 @@ def test_rows_are_matched_by_position_and_another_order_is_a_warning():
     ):
         found = churned(X, "5D", censored="nan", observed_until=ends)
     assert found.isna().tolist() == [True, False]
+
+
+def test_several_horizons_warn_once():
+    X = two_rows().set_axis(["x", "y"])
+    ends = pd.Series(days(5, 40), ["y", "x"])
+    options = {"observed_until": ends, "kinds": "order", "censored": "nan"}
+    for target in (
+        lambda: churned(X, ["1D", "2D", "3D"], **options),
+        lambda: future_count(X, ["1D", "2D", "3D"], **options),
+        lambda: future_sum(X, "price", ["1D", "2D", "3D"], **options),
+    ):
+        with pytest.warns(UserWarning, match="observed_until has the index") as caught:
+            target()
+        assert len(caught) == 1
+
+
+def test_ends_between_whole_numbers_are_errors_on_an_axis_of_them():
+    events = pd.DataFrame({"id": list("aab"), "at": [0, 4, 9]})
+    match = "has 1 times that are not whole numbers, the first of them 5.5, .*: 5 means"
+    log = EventLog(events, "id", "at", observed_until=20.0)
+    X = log.attach(pd.DataFrame({"id": list("abb")}), cutoff=2)
+    for ends in (
+        [5.5, 7, np.nan],
+        [Decimal("5.5"), Decimal(7), None],
+        pd.array([5.5, 7, None]),
+    ):
+        with pytest.raises(ValueError, match=match):
+            churned(X, 3, censored="nan", observed_until=ends)
+    found = churned(X, 3, censored="nan", observed_until=[4.0, np.nan, 99.5])
+    assert found.tolist() == [0, 1, 1]
+    for one in (9.5, np.float32(9.5), Decimal("9.5")):
+        with pytest.raises(ValueError, match=match.replace("5.5", "9.5")[:-8]):
+            EventLog(events, "id", "at", observed_until=one)
+        with pytest.raises(ValueError, match="not whole numbers"):
+            EventLog(events, "id", "at").append(events.assign(at=8), observed_until=one)
+        with pytest.raises(ValueError, match="not whole numbers"):
+            EventLog.concat({"x": log, "y": log}, observed_until=one)
+    floats = EventLog(events.astype({"at": float}), "id", "at", observed_until=9.5)
+    assert floats.observed_until == 9.5
 
 
 @pytest.mark.parametrize(
