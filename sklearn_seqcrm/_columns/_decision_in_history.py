@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import comb
 
 from sklearn_seqcrm._columns._table import Table, has_histories, holds_histories
 from sklearn_seqcrm._ragged import ranges
@@ -27,7 +28,10 @@ _BY_CHANCE = 1e-6
 
 
 def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> None:
-    """Raise a ValueError if a column of X is the treatment itself, in any coding.
+    """Raise a ValueError if a value of a column of X marks the rows of an arm.
+
+    Such columns are the treatment itself in any coding, a discount that is 0 without a
+    contact, or a date of the contact, which is missing without one.
 
     Parameters
     ----------
@@ -41,28 +45,34 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
     Raises
     ------
     ValueError
-        If each level of a column occurs in one arm only and each arm has one level,
-        and chance does not explain it: ``n_arms ** (n_arms - n) < 1e-6``, where n_arms
-        is the number of arms that occur.
+        If all rows of an arm, and no others, have the same value of a column, and
+        chance does not explain it: ``n_levels / comb(n, n_of_arm) < 1e-6``.
     """
-    if not isinstance(X, pd.DataFrame):
+    n_of_arm = np.bincount(arms, minlength=len(labels))
+    if not isinstance(X, pd.DataFrame) or np.count_nonzero(n_of_arm) < 2:
         return
-    # Equal columns of few rows may be chance: the first row of each arm has any level,
-    # and each of the others has that of its arm with a probability of 1 in n_arms.
-    n_arms = len(np.unique(arms))
-    if float(n_arms) ** (n_arms - len(arms)) > _BY_CHANCE:
-        return
+    # Number of sets of rows that an arm could have been.
+    n_sets = comb(len(arms), n_of_arm)
+    firsts = [np.flatnonzero(arms == arm)[:100] for arm in np.flatnonzero(n_of_arm)]
     for place, name in enumerate(X.columns):
         column = X.iloc[:, place]
-        if holds_histories(column) or column.iloc[:1000].nunique() > n_arms:
+        if holds_histories(column):
+            continue
+        # Most columns differ within the first rows of each arm: others are not read.
+        if all(column.iloc[rows].nunique(dropna=False) > 1 for rows in firsts):
             continue
         levels, distinct = pd.factorize(column, use_na_sentinel=False)
-        pairs = np.unique(levels * len(labels) + arms)
-        if len(distinct) == len(pairs) == n_arms:
+        pairs, n_rows = np.unique(levels * len(labels) + arms, return_counts=True)
+        level, arm = np.divmod(pairs, len(labels))
+        is_arm = (n_rows == np.bincount(levels)[level]) & (n_rows == n_of_arm[arm])
+        shown = np.flatnonzero(is_arm & (len(distinct) < _BY_CHANCE * n_sets[arm]))
+        if len(shown):
+            value = np.asarray(distinct, dtype=object)[level[shown[0]]]
+            label = labels.tolist()[arm[shown[0]]]
             raise ValueError(
-                f"The column {name!r} of X is the treatment: each of its levels, "
-                f"{list(distinct)}, occurs in one arm. Drop it from X; the treatment "
-                "is an argument of its own."
+                f"The column {name!r} of X shows the treatment: all rows with the "
+                f"treatment {label!r}, and no others, have the value {value!r}. Drop "
+                "it from X; the treatment is an argument of its own."
             )
 
 

@@ -64,8 +64,9 @@ class EventLog(StoredLog):
         from customers who were no longer observed. None: the last event. For a table of
         March it is the midnight after it, ``"2024-04-01"``, or its last second,
         ``"2024-03-31 23:59:59"``, which counts to its end. Where all times are
-        midnights, a day is covered to its end: ``"2024-03-31"``. Text is in ISO 8601.
-        If times are whole numbers, it is one, and covered to its end as well.
+        midnights, a day is covered to its end: ``"2024-03-31"``. If times are whole
+        numbers, such as years, the last one is covered to its end too: ``5``. Text is
+        in ISO 8601.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their dtype: ids of products, shops or
         baskets are not quantities, even if they are numbers. None: fields that are not

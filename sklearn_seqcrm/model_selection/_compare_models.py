@@ -186,7 +186,11 @@ def compare_models(
     the effective number of customers is smaller: 89% with 10 to 50, 96% with 200.
 
     An interval covers the sampling of test customers. It does not cover the sampling of
-    training rows or the seed: for that, compare models of several seeds.
+    training rows or the seed: for that, compare models of several seeds. With several
+    folds it is too short, because the customers of one fold train the models of the
+    others: in simulations of logistic regressions, 95% intervals of a difference in AUC
+    covered the true value in 93 to 96% of the cases with one test set, and in 81 to 90%
+    with 2 or 5 folds of customers.
 
     A sample is a weighting of the rows, so that no row is copied. The scores
     ``"roc_auc"`` and ``"average_precision"`` of two classes, ``"accuracy"``,

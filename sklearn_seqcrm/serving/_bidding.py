@@ -174,7 +174,8 @@ class BudgetPacer:
     spent : float
         Sum of the prices so far.
     n_auctions : int
-        Number of bids so far.
+        Number of bids so far. A pacer that is made again during a period needs it, and
+        what was spent: ``pacer.pay(spent); pacer.n_auctions = n_auctions``.
     multiplier : float
         Multiplier of the last bid, from 0 to 1; NaN before.
 

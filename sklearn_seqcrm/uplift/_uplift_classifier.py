@@ -168,7 +168,8 @@ class UpliftClassifier(BaseUplift):
     the cutoff to the time of the decision. In encoded histories, which a meta-learner
     within `make_history_pipeline` gets, only events at the cutoff are found: put the
     pipeline into the meta-learner, ``UpliftClassifier(make_history_pipeline(...))``. A
-    column of a DataFrame that is the treatment itself is an error, too.
+    column of a DataFrame of which one value marks the rows of an arm is an error, too:
+    the treatment itself, or a discount that is 0 without a contact.
 
     **Intervals.** A sample draws customers with replacement, each with all of their
     rows, and all models are fitted again with other seeds. A sample without an arm is

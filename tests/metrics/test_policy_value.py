@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.datasets import make_campaigns
-from sklearn_seqcrm.metrics import policy_value
+from sklearn_seqcrm.metrics import get_scorer, policy_value
 
 # Six rows, two arms.
 Y = np.array([1.0, 0, 4, 2, 0, 3])
@@ -84,6 +84,22 @@ def test_weights_are_repetitions_and_customers_are_clusters():
     one = policy_value(Y, 1, T, sample_weight=[1, 0, 0, 1, 1, 1])
     assert one.value == 1
     assert np.isnan([one.standard_error, one.lower, one.upper]).all()
+
+
+def test_intervals_of_few_buyers_have_a_warning():
+    """Without a buyer, an arm seems to have no variance."""
+    mailed = np.repeat([1, 0], [960, 40])
+    y = np.zeros(1000)
+    y[:30] = 1
+    found = r"40 rows with the treatment 0 that baseline chooses .* only 0 have another"
+    with pytest.warns(UserWarning, match=found):
+        gain = policy_value(y, 1, mailed, baseline=0)
+    assert gain.lower > 0
+    scorer = get_scorer("policy_value")  # has no interval
+    assert scorer._score_func(y, np.ones(1000), mailed) == gain.value
+    policy_value(y, 1, mailed)  # the arm does not count
+    y[-40:-30] = 1
+    policy_value(y, 1, mailed, baseline=0)
 
 
 def test_labels_of_several_treatments():

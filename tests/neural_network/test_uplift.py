@@ -119,7 +119,7 @@ def test_the_decision_in_the_history_is_an_error(kind, of_weight):
         model.fit(seen, y, **given)
     hidden = log.attach(rows, cutoff="cutoff")
     model.fit(hidden, y, **given)
-    with pytest.raises(ValueError, match="'mailed' of X is the treatment"):
+    with pytest.raises(ValueError, match="'mailed' of X shows the treatment"):
         model.fit(hidden.assign(mailed=given["estimator__treatment"]), y, **given)
 
 

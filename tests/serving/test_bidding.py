@@ -211,6 +211,22 @@ def test_after_a_pickle_and_at_the_end():
     assert pacer.bid(3, 23) == 0
 
 
+def test_a_new_pacer_continues_the_day():
+    """It needs what was spent, and how many bids there were."""
+    rng = np.random.default_rng(0)
+    times, values = rng.uniform(0, 24, 700), rng.exponential(1, 700)
+    curve = WinRateCurve(bids=[5, 5, 5, 5], prices=[1, 2, 3, 4])
+    pacers = [BudgetPacer(25, times, values, curve, n_periods=7) for _ in range(3)]
+    for time in np.linspace(0, 12, 60):
+        pacers[0].bid(1.5, time)
+        pacers[0].pay(0.3)
+    for pacer in pacers[1:]:
+        pacer.pay(pacers[0].spent)
+    pacers[1].n_auctions = pacers[0].n_auctions
+    expected, found, without = (pacer.bid(1.5, 12.5) for pacer in pacers)
+    assert found == expected < without
+
+
 def test_values_below_zero_do_not_win():
     assert pacer_for(60).bid(-0.5, 1) == pacer_for(60).bid(0, 1) == 0
 

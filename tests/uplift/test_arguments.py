@@ -377,5 +377,5 @@ def test_tables_of_polars():
     expected = clone(model).fit(X, y, treatment=treated).predict(X)
     found = model.fit(pl.from_pandas(X), y, treatment=pl.Series(treated))
     np.testing.assert_allclose(found.predict(pl.from_pandas(X)), expected)
-    with pytest.raises(ValueError, match="The column 'mailed' of X is the treatment"):
+    with pytest.raises(ValueError, match="'mailed' of X shows the treatment"):
         model.fit(pl.from_pandas(X.assign(mailed=treated)), y, treatment=treated)

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_seqcrm._columns import store_horizon
+from sklearn_seqcrm._columns import refuse_treatment_columns, store_horizon
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
@@ -277,10 +277,28 @@ def test_histories_without_the_decision_are_taken(options):
 def test_a_column_of_the_treatment_is_an_error():
     X, treated, y = journeys()
     for column in (treated, treated == 0, np.where(treated, "mail", None)):
-        with pytest.raises(ValueError, match="The column 'arm' of X is the treatment"):
+        with pytest.raises(ValueError, match="'arm' of X shows the treatment"):
             UpliftRegressor(BOOSTING).fit(X.assign(arm=column), y, treatment=treated)
     other = X.assign(arm=np.r_[1 - treated[0], treated[1:]])
     UpliftRegressor(BOOSTING, learner="t").fit(other, y, treatment=treated)
+
+
+def test_a_column_with_one_value_of_an_arm_is_an_error():
+    """A discount of 0, or a missing date of the contact, shows who was not treated."""
+    X, treated, y = journeys()
+    discount = np.where(treated, np.arange(len(X)) % 3 + 5, 0)
+    sent = pd.to_datetime(pd.Series(discount, X.index), unit="D")
+    for column, value in (discount, "0"), (sent.where(treated == 1), "NaT"):
+        model = UpliftRegressor(BOOSTING, learner="t")
+        with pytest.raises(ValueError, match=f"treatment 0, and .* value {value}"):
+            model.fit(X.assign(sent=column), y, treatment=treated)
+    # Each store is in one arm, as in an experiment on stores, but is not an arm.
+    stores = X.assign(store=treated * 4 + np.arange(len(X)) % 4)
+    UpliftRegressor(BOOSTING, learner="t").fit(stores, y, treatment=treated)
+    # One customer was treated, and has an id.
+    one = np.arange(len(X)) == 3
+    ids = X[["history"]].assign(number=np.arange(len(X)))
+    refuse_treatment_columns(ids, one.astype(int), np.array([0, 1]))
 
 
 def test_events_at_the_cutoff_of_both_arms_are_taken():
