@@ -24,6 +24,7 @@ class ModelComparison:
         ``metric``, ``difference`` (score less that of the reference, means over folds),
         ``lower`` and ``upper`` (its interval), ``better`` (share of the resamples with
         a difference above 0) and ``n_resamples`` (those in which it is defined).
+        Resamples are spread further in cross-validation, see `compare_models`.
     summary : DataFrame
         A row for each model and metric: ``model``, ``metric``, ``score`` (mean over
         folds), ``lower``, ``upper``.
@@ -82,6 +83,7 @@ def tabulated(
     reference: str,
     confidence_level: float,
     n_customers: int,
+    factor: float,
     runs: Sequence[Run],
     unfinished: list[tuple[str, int]],
 ) -> ModelComparison:
@@ -89,7 +91,8 @@ def tabulated(
 
     `scores` by fold, from 0, are of shape (n_models, n_metrics); `resampled`,
     (n_resamples, n_models, n_metrics), are means over folds on samples of the
-    customers; `runs` are those that are done. Other arguments are those of
+    customers, whose differences are widened by the `variance_factor` of the folds,
+    `factor`; `runs` are those that are done. Other arguments are those of
     `ModelComparison`.
     """
     mean, at = np.mean(list(scores.values()), axis=0), models.index(reference)
@@ -103,10 +106,11 @@ def tabulated(
     summary = intervals("score", models, mean, resampled)
     names = [models[i] for i in others]
     difference = (mean - mean[at])[others]
+    widened = difference + np.sqrt(factor) * (paired[:, others] - difference)
     ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
     runs_table = pd.DataFrame(ordered, columns=Run._fields).drop(columns="outputs")
     return ModelComparison(
-        differences=intervals("difference", names, difference, paired[:, others]),
+        differences=intervals("difference", names, difference, widened),
         summary=summary[["model", "metric", "score", "lower", "upper"]],
         scores=_scores_table(models, metrics, scores),
         runs=runs_table.assign(fold=runs_table["fold"] + 1),

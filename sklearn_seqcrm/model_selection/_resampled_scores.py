@@ -72,3 +72,49 @@ def interval(
     defined = samples[np.isfinite(samples)]
     lower, upper = expanded_interval(defined, confidence_level, n_customers)
     return float(lower), float(upper)
+
+
+def variance_factor(
+    folds: Sequence[tuple[np.ndarray, np.ndarray]], n_rows: int
+) -> float:
+    """Return how much the variance of a mean over folds exceeds that of its samples.
+
+    Samples of test customers leave the models as they are. But rows that test one fold
+    train the models of others, and a pair of rows (i, j) that counts in two folds, once
+    as test and training row and once as training and test row, counts twice with the
+    same sign. With F folds of n_f test and m_f training rows, this mean stands for what
+    depends on the training rows::
+
+        S    = sum_ij c_ij k(i, j),  c_ij = 1/F sum_f [i tests f] [j trains f] / n_f m_f
+
+    If the k(i, j) = k(j, i) of different pairs are uncorrelated, have the mean 0, and
+    have equal variances::
+
+        var(S) / var(S of samples) = sum_ij (c_ij^2 + c_ij c_ji) / sum_ij c_ij^2
+
+    It is 1 for a single fold and for folds that move forward in time, and 2 for
+    cross-validation with any number of folds (compare the constant of Nadeau and
+    Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003).
+    For the part of a score that depends on the test rows alone it would be 1; folds
+    alone do not show how large that part is (Bengio and Grandvalet, JMLR 5, 2004).
+
+    Parameters
+    ----------
+    folds : sequence of (ndarray, ndarray)
+        Positions of training and test rows.
+    n_rows : int
+        Number of rows.
+
+    Returns
+    -------
+    float
+        From 1 to 2.
+    """
+    trains, tests = np.zeros((2, n_rows, len(folds)))
+    for number, (train, test) in enumerate(folds):
+        trains[train, number] = 1 / len(train)
+        tests[test, number] = 1 / len(test)
+    # C = tests @ trains.T, of which only products of F x F matrices are needed.
+    across = trains.T @ tests
+    squares = np.vdot(tests.T @ tests, trains.T @ trains)
+    return float(1 + np.vdot(across, across.T) / squares)
