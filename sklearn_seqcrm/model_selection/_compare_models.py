@@ -195,7 +195,8 @@ def compare_models(
     that depends on the training rows. If nearly all of it depends on the test rows
     alone, the interval is too long. In simulations, 95% intervals of a difference in
     AUC covered the true one in 94 to 100% of the cases, and without the factor in 79 to
-    93%. Intervals of scores have no factor.
+    93%. They covered it in 93 to 99% with folds that move forward in time. Intervals of
+    scores have no factor.
 
     A sample is a weighting of the rows, so that no row is copied. The scores
     ``"roc_auc"`` and ``"average_precision"`` of two classes, ``"accuracy"``,
