@@ -191,7 +191,9 @@ class CalibrationByDecileDisplay:
             ax = new_axes()
         name = self.name if name is None else name
         table = self.table
-        self.bars_ = ax.bar(table.index, table["mean_target"], color="0.8", label="was")
+        self.bars_ = ax.bar(
+            table.index, table["mean_target"], color="0.8", label="observed"
+        )
         label = plain_text("predicted" if name is None else f"predicted by {name}")
         predicted = table["mean_prediction"]
         self.line_: Any = ax.plot(table.index, predicted, marker="o", label=label)[0]
