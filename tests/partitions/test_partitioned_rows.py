@@ -61,6 +61,9 @@ def test_partitions_warn_once_of_the_line_of_the_user(tmp_path, n_jobs):
     with pytest.warns(UserWarning, match=f"y {IN_ANOTHER_ORDER}") as found:
         rows.to_disk(tmp_path / "rows", y=backwards)
     assert [one.filename for one in found] == [__file__]
+    with pytest.warns(UserWarning, match=f"result {IN_ANOTHER_ORDER}") as found:
+        rows.map(backwards)  # which tries a sample before
+    assert [one.filename for one in found] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of the caller, not of a worker
         with pytest.raises(UserWarning, match=IN_ANOTHER_ORDER):
