@@ -70,6 +70,21 @@ def test_partitions_warn_once_of_the_line_of_the_user(tmp_path, n_jobs):
             rows.to_disk(tmp_path / "other", y=backwards)
 
 
+def test_warnings_before_an_error_are_shown(tmp_path):
+    """They may explain it."""
+    rows = log_of_parts().snapshots([5, 7])
+
+    def target(X):
+        warnings.warn("values are infinite", UserWarning, stacklevel=2)
+        raise RuntimeError("no target")
+
+    with (
+        pytest.warns(UserWarning, match="values are infinite"),
+        pytest.raises(RuntimeError, match="no target"),
+    ):
+        rows.to_disk(tmp_path / "rows", y=target)
+
+
 def test_warnings_of_threads_are_shown_at_once(tmp_path):
     """Filters hold for all threads of a process."""
     rows = log_of_parts(n_jobs=2).snapshots([5, 7])
