@@ -37,7 +37,8 @@ def call_and_record(
     """Call a function; return its result, and its warnings, which are not shown.
 
     A worker process would print them, whatever the filters of the caller are, and so
-    would each of the others. The caller can show each of them once.
+    would each of the others. The caller can show each of them once. If the function
+    raises an error, its warnings are shown before.
 
     Parameters
     ----------
@@ -53,8 +54,14 @@ def call_and_record(
     found : list of tuple of str and type
         Text and category of each warning.
     """
-    with warnings.catch_warnings(record=True) as found:
-        result = function(*args)
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            result = function(*args)
+    except Exception:
+        # They may explain the error, with which they cannot be returned.
+        for one in found:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        raise
     return result, [(str(one.message), _made_of_text(one.category)) for one in found]
 
 

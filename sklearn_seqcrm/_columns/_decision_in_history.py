@@ -27,7 +27,9 @@ from sklearn_seqcrm.events import HistoryArray
 _BY_CHANCE = 1e-6
 
 
-def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> None:
+def refuse_treatment_columns(
+    X: Any, arms: np.ndarray, labels: np.ndarray, customers: np.ndarray
+) -> None:
     """Raise a ValueError if a value of a column of X marks the rows of an arm.
 
     Such columns are the treatment itself in any coding, a discount that is 0 without a
@@ -41,27 +43,32 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
         Position of the treatment of each row in `labels`.
     labels : ndarray of shape (n_arms,)
         Labels of the treatments.
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
 
     Raises
     ------
     ValueError
         If all rows of an arm, and no others, have the same value of a column, and
-        chance does not explain it: ``n_levels / comb(n, n_of_arm) < 1e-6``.
+        chance does not explain it: ``n_levels / comb(n, n_of_arm) < 1e-6`` for numbers
+        of rows or, if each customer is in one arm only, of customers.
     """
     n_of_arm = np.bincount(arms, minlength=len(labels))
     if not isinstance(X, pd.DataFrame) or np.count_nonzero(n_of_arm) < 2:
         return
-    # Number of sets of rows that an arm could have been.
-    n_sets = comb(len(arms), n_of_arm)
+    n_sets = _n_possible_arms(arms, customers, len(labels))
     firsts = [np.flatnonzero(arms == arm)[:100] for arm in np.flatnonzero(n_of_arm)]
     for place, name in enumerate(X.columns):
         column = X.iloc[:, place]
         if holds_histories(column):
             continue
-        # Most columns differ within the first rows of each arm: others are not read.
-        if all(column.iloc[rows].nunique(dropna=False) > 1 for rows in firsts):
+        try:
+            # Most columns differ within the first rows of each arm: they are not read.
+            if all(column.iloc[rows].nunique(dropna=False) > 1 for rows in firsts):
+                continue
+            levels, distinct = pd.factorize(column, use_na_sentinel=False)
+        except TypeError:  # lists have no levels
             continue
-        levels, distinct = pd.factorize(column, use_na_sentinel=False)
         pairs, n_rows = np.unique(levels * len(labels) + arms, return_counts=True)
         level, arm = np.divmod(pairs, len(labels))
         is_arm = (n_rows == np.bincount(levels)[level]) & (n_rows == n_of_arm[arm])
@@ -74,6 +81,18 @@ def refuse_treatment_columns(X: Any, arms: np.ndarray, labels: np.ndarray) -> No
                 f"treatment {label!r}, and no others, have the value {value!r}. Drop "
                 "it from X; the treatment is an argument of its own."
             )
+
+
+def _n_possible_arms(
+    arms: np.ndarray, customers: np.ndarray, n_arms: int
+) -> np.ndarray:
+    """Return the number of sets of rows that each arm could have been, (n_arms,).
+
+    Rows of a customer who stays in one arm often share the values of columns as well.
+    """
+    _, first, number = np.unique(customers, return_index=True, return_inverse=True)
+    units = arms[first] if (arms[first][number] == arms).all() else arms
+    return comb(len(units), np.bincount(units, minlength=n_arms))
 
 
 def refuse_visible_decisions(

@@ -92,11 +92,13 @@ def with_loss_of(lstm: Any, boosting: Any) -> Any:
 def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
     loss = loss_of(lstm)
-    # With a transformed target, the loss is that of other numbers than y.
+    # With a transformed target, the loss is that of other numbers than y, of which only
+    # quantiles are those of y, transformed.
     transforms = any(
         isinstance(one, TransformedTargetRegressor) for one in unwrapped(lstm)
     )
-    if loss not in _LOSSES_OF_TREES or transforms:
+    is_quantile = loss in ("quantile", "absolute_error")
+    if loss not in _LOSSES_OF_TREES or (transforms and not is_quantile):
         return {"loss": "squared_error"}
     params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
     if loss == "quantile":

@@ -23,9 +23,11 @@ _SIGN = re.compile(
     r"[€$£¥₹%]|\b(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD"
     r"|kr|Kč|zł)\b"
 )
-# Spaces between thousands, such as the narrow no-break space of French. Whole numbers
-# with spaces need a sign, because they may be telephone numbers.
-_SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
+# Spaces between thousands, such as the narrow no-break space of French, but not after a
+# comma or a point, as in the two numbers 1,5 250. Whole numbers with spaces need a
+# sign, because they may be telephone numbers.
+_SPACE = re.compile("[ \u00a0\u2009\u202f]")
+_SPACED = re.compile(rf"[-+]?[1-9]\d{{0,2}}({_SPACE.pattern}\d{{3}})+([.,]\d+)?")
 # Points that may separate thousands, as in 1.024.
 _GROUPS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 # Pairs of sizes, such as 28,30: waist and length. Prices from 10 to 99 nearly always
@@ -104,11 +106,11 @@ def _look_of(name: str, column: Column) -> tuple[_Look, str] | None:
     with_sign = [one for one in some if _SIGN.search(one)]
     if len(with_sign) > _MOST * len(some):
         return _signed_look(name, some, with_sign)
-    marked = _marked([_SPACES.sub("", one) for one in some])
+    marked = _marked([_without_spaces(one) for one in some])
     ways = _ways(marked)
     if not ways or ("point" in marked and len(levels) < _FEWEST_WITH_POINT):
         return None
-    with_space = [one for one in some if _SPACES.search(one)]
+    with_space = [one for one in some if _SPACED.fullmatch(one)]
     if with_space:
         look = _Look("spaces between thousands", _advice_to_replace(name, ways))
         return look, with_space[0]
@@ -120,13 +122,18 @@ def _signed_look(
 ) -> tuple[_Look, str] | None:
     """Return the look of numbers with one sign; None for other text, or more signs."""
     signs = {sign for one in with_sign for sign in _SIGN.findall(one)}
-    numbers = [_SPACES.sub("", _SIGN.sub("", one).strip()) for one in some]
+    numbers = [_without_spaces(_SIGN.sub("", one).strip()) for one in some]
     if len(signs) > 1 or not any(_numbers(way, numbers) for way in _NUMBERS):
         return None
     # A single comma tells how to read it; the sign tells that these are numbers.
     ways = _ways(_marked(numbers, least=0.0))
     look = _Look(f"the sign {signs.pop()!r}", _advice_to_replace(name, ways))
     return look, with_sign[0]
+
+
+def _without_spaces(text: str) -> str:
+    """Return a number without spaces between thousands; other text as it is."""
+    return _SPACE.sub("", text) if _SPACED.fullmatch(text) else text
 
 
 def _advice_to_replace(name: str, ways: tuple[str, ...]) -> str:

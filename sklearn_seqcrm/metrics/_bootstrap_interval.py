@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._bootstrap import draw_customers, expanded_interval
@@ -171,7 +170,8 @@ def _score_or_nan(
 ) -> float:
     """Score a bootstrap sample; NaN if the score is not defined on it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        # Each sample would repeat the warning of all rows, which were scored before.
+        warnings.simplefilter("ignore")
         try:
             return float(metric(*arrays, sample_weight=weight))
         except ValueError:

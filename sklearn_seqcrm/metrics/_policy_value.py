@@ -30,9 +30,10 @@ from sklearn_seqcrm.metrics._read import (
 _SUM_TOLERANCE = 1e-6  # of probabilities of arms, which float32 models round
 
 # With fewer rows of an arm that differ from its most frequent outcome, such as buyers
-# among many who do not buy, a mean is too skewed for a normal interval. Arms of a few
-# rows have wide intervals by themselves.
-_FEW_OUTCOMES, _FEW_ROWS = 10, 20
+# among many who do not buy, a mean is too skewed for a normal interval. Not if they are
+# a larger share: 9 of 20 are hardly skewed. Arms of a few rows have wide intervals by
+# themselves.
+_FEW_OUTCOMES, _SMALL_SHARE, _FEW_ROWS = 10, 0.25, 20
 
 
 @validate_params(
@@ -134,9 +135,9 @@ def policy_value(
     Warns
     -----
     UserWarning
-        If fewer than 10 of the rows that show the value of an arm (20 or more) have
-        another outcome than most of them, such as buyers among the customers who were
-        not contacted: intervals are then too short.
+        If fewer than 10, and less than a quarter, of the rows that show the value of an
+        arm (20 or more) have another outcome than most of them, such as buyers among
+        the customers who were not contacted: intervals are then too short.
 
     See Also
     --------
@@ -327,7 +328,8 @@ def _warn_few_outcomes(
         y = rows.y[(rows.arm == place) & (rows.ratios(chosen) > 0)]
         values, counts = np.unique(y, return_counts=True)
         n_others = len(y) - counts.max(initial=0)
-        if len(y) >= _FEW_ROWS and n_others < _FEW_OUTCOMES:
+        n_enough = min(_FEW_OUTCOMES, _SMALL_SHARE * len(y))
+        if len(y) >= _FEW_ROWS and n_others < n_enough:
             warnings.warn(
                 f"Of the {len(y)} rows with the treatment {label!r} that {name} "
                 f"chooses for them, only {n_others} have another outcome than "

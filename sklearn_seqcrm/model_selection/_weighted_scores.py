@@ -126,6 +126,9 @@ class Metric(NamedTuple):
             with warnings.catch_warnings():
                 # A sample without positives, for example: its score is NaN.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
+                if (weights != 1).any():
+                    # Each sample of the customers would repeat that of all.
+                    warnings.simplefilter("ignore")
                 return np.array([one(weight) for weight in weights])
 
         return score

@@ -165,8 +165,9 @@ class BaseLSTMUplift(BaseLSTM):
         others = [label for label in column.unique().tolist() if label != control]
         labels = np.array([control, *others], dtype=object)
         arms = encode_treatments(column, labels, rows)
-        refuse_treatment_columns(rows, arms, labels)
-        refuse_visible_decisions(rows, arms, labels, customers_of(rows))
+        found = rows, arms, labels, customers_of(rows)
+        refuse_treatment_columns(*found)
+        refuse_visible_decisions(*found)
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # Without a row of a treatment, its head is not trained, or its loss not seen.

@@ -161,7 +161,7 @@ class ListEngine(Engine):
         # In their order, one after the other: a merged result needs no list of all.
         run = Parallel(n_jobs=self.n_jobs, return_as="generator")
         found: dict[tuple[str, type[Warning]], None] = {}
-        tasks = (delayed(_apply_and_record)(function, part) for part in parts)
+        tasks = (delayed(apply_and_record)(function, part) for part in parts)
         for result, own in run(tasks):
             found |= dict.fromkeys(own)
             yield result
@@ -194,8 +194,8 @@ class ListEngine(Engine):
         return next((r.head(3) for r in self.rows if len(r)), self.rows[0].head(3))
 
 
-def _apply_and_record(
-    function: PartFunction, part: Part
+def apply_and_record(
+    function: Callable[[Any], Any], part: Any
 ) -> tuple[Any, list[tuple[str, type[Warning]]]]:
     """Return the result of a function, and its warnings to be shown by the caller.
 

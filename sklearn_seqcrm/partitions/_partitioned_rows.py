@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.partitions._engines import Engine, Part
+from sklearn_seqcrm.partitions._engines import Engine, Part, apply_and_record
 from sklearn_seqcrm.partitions._fit import fit_transformer
 from sklearn_seqcrm.partitions._folder import write_folder
 from sklearn_seqcrm.partitions._recipes import RowMaker
@@ -258,7 +258,11 @@ class PartitionedRows:
         """Return the result of a function for a few rows."""
         try:
             # Here, without a pass: events of few customers, and statics of others.
-            return apply.result(self._make.sample(self._engine.head()))
+            sample = self._make.sample(self._engine.head())
+            if self._engine.is_distributed:
+                return apply.result(sample)
+            # The partitions of a list show their warnings, once.
+            return apply_and_record(apply.result, sample)[0]
         except Exception:
             # A model may refuse such rows. Those of a partition are real.
             found = self._engine.collect(partial(_try_in_part, apply))

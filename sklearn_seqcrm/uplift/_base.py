@@ -201,8 +201,9 @@ class BaseUplift(BaseEstimator, ABC):
         rows = everyone
         if not everyone.weight.all():
             rows = everyone.take(np.flatnonzero(everyone.weight))
-        refuse_treatment_columns(rows.X, rows.arms, self.treatments_)
-        refuse_visible_decisions(rows.X, rows.arms, self.treatments_, rows.customers)
+        found = rows.X, rows.arms, self.treatments_, rows.customers
+        refuse_treatment_columns(*found)
+        refuse_visible_decisions(*found)
         rng = check_random_state(self.random_state)
         given = sample_weight is not None, propensity is not None
         models = self._models(*given, self.n_jobs).with_seeds(rng)

@@ -228,6 +228,8 @@ def test_an_ambiguous_sign_has_two_advices(write, swap, first):
         [f"{i} 555 {i + 7}" for i in range(100, 900, 3)],  # telephone numbers
         [f"+46 {i % 90 + 10} {i} 12 34" for i in range(100, 900, 3)],
         [f"{a} x {b}" for a in range(10, 30) for b in range(100, 999, 100)],
+        [f"{a},5 {b}" for a in range(1, 30) for b in range(100, 999, 100)],  # sizes
+        [f"{i}.{i + 7} {i}" for i in range(100, 900, 3)],
         [f"{i * 50} g" for i in range(1, 200)],
         [f"{i},5 kg" for i in range(1, 200)],
         [f"item {i // 9} {i}" for i in range(100, 900, 3)],

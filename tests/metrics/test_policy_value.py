@@ -100,6 +100,8 @@ def test_intervals_of_few_buyers_have_a_warning():
     policy_value(y, 1, mailed)  # the arm does not count
     y[-40:-30] = 1
     policy_value(y, 1, mailed, baseline=0)
+    # Nearly half of an arm are not few.
+    policy_value(np.arange(42) % 20 < 9, 1, np.arange(42) < 20, baseline=0)
 
 
 def test_labels_of_several_treatments():

@@ -358,6 +358,18 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     assert found.upper - found.score == pytest.approx(1.97 * error, rel=0.1)
 
 
+def test_bootstrap_samples_do_not_repeat_warnings():
+    """A warning of few buyers has another number in each sample."""
+    y, treated = (np.arange(400) % 80 == 1).astype(float), np.arange(400) % 2
+
+    def value(y, treated, sample_weight):
+        return policy_value(y, 1, treated, sample_weight=sample_weight).value
+
+    with pytest.warns(UserWarning, match="200 rows .* only 5 have") as found:
+        bootstrap_interval(value, y, treated, n_resamples=20, random_state=0)
+    assert len(found) == 1
+
+
 def test_bootstrap_intervals_have_students_quantiles():
     """With eight customers, the normal quantile is 17% smaller."""
     values = np.random.default_rng(0).normal(size=8)

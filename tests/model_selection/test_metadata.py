@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_seqcrm.metrics import policy_value
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMUpliftRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -54,6 +55,28 @@ def compare(models=MODELS, params=None, **options):
     options = {"cv": FOLDS, "scoring": make_scorer(error_of_mean), **options}
     params = {"treatment": ARM.tolist()} if params is None else params
     return compare_models(models, X, Y, params=params, n_resamples=10, **options)
+
+
+def value_of_all(y, effect, treatment, sample_weight=None):
+    """Mean outcome with the treatment 1."""
+    return policy_value(y, 1, treatment, sample_weight=sample_weight).value
+
+
+def test_samples_do_not_repeat_warnings():
+    """A warning of few buyers has another number in each sample."""
+    y, arm = np.arange(400) % 40 == 1, np.arange(400) % 2
+    models, folds = {"mean": Difference(), "other": Difference()}, KFold(2)
+    with pytest.warns(UserWarning, match=r"Of the 100 rows .* only 5") as found:
+        compare_models(
+            models,
+            np.zeros((400, 1)),
+            y.astype(float),
+            cv=folds,
+            scoring=make_scorer(value_of_all),
+            params={"treatment": arm},
+            n_resamples=10,
+        )
+    assert len({str(one.message) for one in found}) == 1
 
 
 def test_fits_and_scores_get_the_rows_of_their_fold(tmp_path):

@@ -61,10 +61,28 @@ def test_partitions_warn_once_of_the_line_of_the_user(tmp_path, n_jobs):
     with pytest.warns(UserWarning, match=f"y {IN_ANOTHER_ORDER}") as found:
         rows.to_disk(tmp_path / "rows", y=backwards)
     assert [one.filename for one in found] == [__file__]
+    with pytest.warns(UserWarning, match=f"result {IN_ANOTHER_ORDER}") as found:
+        rows.map(backwards)  # which tries a sample before
+    assert [one.filename for one in found] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of the caller, not of a worker
         with pytest.raises(UserWarning, match=IN_ANOTHER_ORDER):
             rows.to_disk(tmp_path / "other", y=backwards)
+
+
+def test_warnings_before_an_error_are_shown(tmp_path):
+    """They may explain it."""
+    rows = log_of_parts().snapshots([5, 7])
+
+    def target(X):
+        warnings.warn("values are infinite", UserWarning, stacklevel=2)
+        raise RuntimeError("no target")
+
+    with (
+        pytest.warns(UserWarning, match="values are infinite"),
+        pytest.raises(RuntimeError, match="no target"),
+    ):
+        rows.to_disk(tmp_path / "rows", y=target)
 
 
 def test_warnings_of_threads_are_shown_at_once(tmp_path):

@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_seqcrm._columns import refuse_treatment_columns, store_horizon
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
@@ -298,7 +298,23 @@ def test_a_column_with_one_value_of_an_arm_is_an_error():
     # One customer was treated, and has an id.
     one = np.arange(len(X)) == 3
     ids = X[["history"]].assign(number=np.arange(len(X)))
-    refuse_treatment_columns(ids, one.astype(int), np.array([0, 1]))
+    rows, arms = np.arange(len(X)), np.array([0, 1])
+    refuse_treatment_columns(ids, one.astype(int), arms, rows)
+    # Two of 40 customers were treated, who live in one town, by chance.
+    who = np.repeat(np.arange(40), 12)
+    few = np.isin(who, [3, 4]).astype(int)
+    towns = pd.DataFrame({"town": np.where(few, "A", who % 3)})
+    refuse_treatment_columns(towns, few, arms, who)
+    with pytest.raises(ValueError, match="'town' of X shows the treatment"):
+        refuse_treatment_columns(towns, few, arms, np.arange(len(who)))
+
+
+def test_columns_of_lists_are_taken():
+    """Such as words, which a step of the model reads."""
+    X, treated, y = journeys()
+    words = X.assign(words=[*[None] * 40, *[["a", "b"]] * 40])
+    taken = make_pipeline(FunctionTransformer(lambda X: X[["age"]]), Ridge())
+    UpliftRegressor(taken, learner="t").fit(words, y, treatment=treated)
 
 
 def test_events_at_the_cutoff_of_both_arms_are_taken():
