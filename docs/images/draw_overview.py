@@ -104,10 +104,10 @@ table.set(xlim=(-0.02, 1.02), ylim=(-N_ROWS + 0.4, 1.1))
 table.axis("off")
 
 # Models that take it.
-models.set_title("and any model reads it", fontsize=10)
+models.set_title("and any model takes it", fontsize=10)
 for y, text, color in (
-    (0.78, "LSTM\nreads every event", "#0072B2"),
-    (0.48, "boosted trees\nread aggregates", "#009E73"),
+    (0.78, "LSTM\ntakes every event", "#0072B2"),
+    (0.48, "boosted trees\ntake aggregates", "#009E73"),
     (0.18, "hybrid\nof both", "#CC79A7"),
 ):
     box = {"boxstyle": "round,pad=0.5", "facecolor": color, "edgecolor": "none"}

@@ -125,7 +125,7 @@ def _signed_look(
     numbers = [_without_spaces(_SIGN.sub("", one).strip()) for one in some]
     if len(signs) > 1 or not any(_numbers(way, numbers) for way in _NUMBERS):
         return None
-    # A single comma tells how to read it; the sign tells that these are numbers.
+    # A single comma is enough here: by their sign, these are numbers.
     ways = _ways(_marked(numbers, least=0.0))
     look = _Look(f"the sign {signs.pop()!r}", _advice_to_replace(name, ways))
     return look, with_sign[0]
