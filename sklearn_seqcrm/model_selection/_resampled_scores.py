@@ -77,7 +77,7 @@ def interval(
 def variance_factor(
     folds: Sequence[tuple[np.ndarray, np.ndarray]], n_rows: int
 ) -> float:
-    """Return how much the variance of a mean over folds exceeds that of its samples.
+    """Return the ratio of the variance of a mean over folds to that of its samples.
 
     Samples of test customers leave the models as they are. But rows that test one fold
     train the models of others, and a pair of rows (i, j) that counts in two folds, once
