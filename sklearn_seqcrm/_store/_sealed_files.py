@@ -16,7 +16,7 @@ its 64 digits. Other readers see the seal as ordinary text of the format::
 
 A *note* is a JSON object with properties that the table lacks. It has the number of
 its format: 1 was written by version 0.1.0, without seals; from `SEALED_FORMAT` on, a
-file without a seal is damaged.
+file without a seal is damaged. A new format has a new `FORMAT`; `SEALED_FORMAT` stays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 
 from sklearn_seqcrm._store._atomic_files import replace_atomically
 
-SEALED_FORMAT = 2
+FORMAT = 2  # of the files that are written
+SEALED_FORMAT = 2  # the first one with seals
 _MARK = b"sklearn_seqcrm.sha256="
 _BLANK = b"0" * 64
 _SEAL = (_MARK + _BLANK).decode()
@@ -71,12 +72,12 @@ def _read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
     if not isinstance(note, dict):
         raise writer.damaged(path, f"its note is {note!r}")
     number = get_entry(note, "format", int, path)
-    if not 1 <= number <= SEALED_FORMAT:
+    if not 1 <= number <= FORMAT:
         raise ValueError(
             f"{path} has the format {number}, and this version of sklearn_seqcrm reads "
-            f"formats up to {SEALED_FORMAT}."
+            f"formats up to {FORMAT}."
         )
-    if number == SEALED_FORMAT and not is_sealed:
+    if number >= SEALED_FORMAT and not is_sealed:
         raise writer.damaged(path, "its checksum is missing")
     return note
 
@@ -92,7 +93,7 @@ def get_entry(note: dict[str, Any], key: str, wanted: Any, path: Any) -> Any:
 
 def write_sealed_json(note: dict[str, Any], path: Path) -> None:
     """Write a note as a JSON file with a seal."""
-    text = json.dumps({**note, "format": SEALED_FORMAT, "seal": _SEAL}, indent=1)
+    text = json.dumps({**note, "format": FORMAT, "seal": _SEAL}, indent=1)
     path.write_text(text, encoding="utf-8")
     _seal(path)
 
@@ -123,7 +124,7 @@ def write_sealed_table(
     """
     import pyarrow.parquet as pq
 
-    text = json.dumps({**note, "format": SEALED_FORMAT})
+    text = json.dumps({**note, "format": FORMAT})
     # The seal comes last: no text of the user may follow it that looks like one.
     table = table.replace_schema_metadata({key: text, _SEAL_KEY: _SEAL})
     with replace_atomically(path) as beside:
