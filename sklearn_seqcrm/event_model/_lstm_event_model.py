@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve, check_return_array
+from sklearn_seqcrm._recurrent.training import Cell
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration
@@ -262,7 +263,7 @@ class LSTMEventModel(RecommendingEventModel):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         n_components: int = 4,

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
-    LSTMCell,
     RecurrentState,
     layer_products,
 )
@@ -216,7 +215,7 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
 
 # torch returns only the last state of a layer. The output of a cell is its hidden
 # state. An LSTM has a memory as well, which follows from the inputs and outputs of the
-# layer by the formula of `LSTMCell`: its gates at all steps are one product, and then
+# layer by `Cell.memory_terms`: its gates at all steps are one product, and then
 # ``c' = f c + i g``.
 
 
@@ -262,7 +261,7 @@ def cell_states(
     for depth, (inputs, outputs) in enumerate(layers):
         hidden = outputs.float()
         found.append(hidden)
-        if reader.cell is not LSTMCell:
+        if reader.cell.n_states == 1:
             continue
         if before is None:
             start = last = torch.zeros_like(hidden[:, 0])
@@ -270,8 +269,8 @@ def cell_states(
             start, last = (one.float() for one in before.cells[depth])
         earlier = torch.cat([start[:, None], hidden[:, :-1]], dim=1)
         new, old = layer_products(reader.layers[depth][0], inputs.float(), earlier)
-        gates = LSTMCell.gates(new + old)
-        found.append(_Recurrence.apply(gates[1], gates[0] * gates[2], last))
+        terms = reader.cell.memory_terms(reader.cell.gates(new, old))
+        found.append(_Recurrence.apply(*terms, last))
     return found
 
 

@@ -190,10 +190,6 @@ def lstm_gates(
     """
     inspected = InspectedNetwork.of(estimator, X, "lstm_gates", history, network)
     net = inspected.network
-    if net.cell == "rnn":
-        raise ValueError(
-            "A cell 'rnn' has no gates; they are those of cell='lstm' and 'gru'."
-        )
     if not -net.num_layers <= layer < net.num_layers:
         raise ValueError(
             f"layer={layer!r} is none of the {net.num_layers} layers, which are "

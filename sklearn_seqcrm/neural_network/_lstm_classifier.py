@@ -20,7 +20,7 @@ from sklearn_seqcrm._recurrent.objectives import (
     exponent_of,
     is_multioutput,
 )
-from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
+from sklearn_seqcrm._recurrent.training import Cell, HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm._typing import ClassWeight, Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
@@ -273,7 +273,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,

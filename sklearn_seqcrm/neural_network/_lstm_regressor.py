@@ -22,7 +22,7 @@ from sklearn_seqcrm._recurrent.objectives import (
     Quantiles,
     check_quantiles,
 )
-from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
@@ -289,7 +289,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,

@@ -20,7 +20,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.data import Inputs
 from sklearn_seqcrm._recurrent.objectives import BINS, Hazards, SurvivalPredictionsMixin
-from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base import BaseLSTM
@@ -288,7 +288,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,

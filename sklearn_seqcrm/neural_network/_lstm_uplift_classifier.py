@@ -12,7 +12,7 @@ from sklearn.utils import ClassifierTags
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import Classes
-from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
 
@@ -246,7 +246,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,

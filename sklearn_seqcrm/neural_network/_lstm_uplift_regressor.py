@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Number
-from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
@@ -207,7 +207,7 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     def __init__(
         self,
         *,
-        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        cell: Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm._recurrent.data._sources import HistorySpec
-from sklearn_seqcrm._recurrent.network._reader import HistoryReader
+from sklearn_seqcrm._recurrent.network import CELLS, HistoryReader
 from sklearn_seqcrm.event_model._segments import (
     cut_segments,
     gather_segments,
@@ -18,7 +18,7 @@ from sklearn_seqcrm.event_model._segments import (
 
 @pytest.mark.parametrize("is_padded", [True, False])
 @pytest.mark.parametrize("bptt_steps", [None, 7])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps, is_padded):
     rng = np.random.default_rng(0)
     lengths = torch.tensor([0, 45, 3, 20, 1, 3, 0, 80, *rng.integers(1, 9, 60), 0])
@@ -60,7 +60,7 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps, is_padd
         assert_allclose(gradient, of_loop, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_states_after_each_step_are_those_of_shorter_sequences(cell):
     """A layer returns its last state: of sequences cut after each step, all of them."""
     lengths = torch.tensor([3, 7, 0, 5])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._recurrent.network import POOLINGS
+from sklearn_seqcrm._recurrent.network import CELLS, POOLINGS
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -28,7 +28,7 @@ MODELS = {
         f"{cell}-{layers}": LSTMClassifier(
             cell=cell, num_layers=layers, pooling=POOLINGS, **SMALL, n_networks=1
         )
-        for cell, layers in itertools.product(("lstm", "gru", "rnn"), (1, 2))
+        for cell, layers in itertools.product(CELLS, (1, 2))
     },
     "several": LSTMClassifier(n_networks=2, **SMALL),
     "max": LSTMClassifier(pooling="max", **SMALL, n_networks=1),

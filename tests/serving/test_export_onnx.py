@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm._recurrent.data import HistorySpec
-from sklearn_seqcrm._recurrent.network import POOLINGS, HistoryReader, Pooling
+from sklearn_seqcrm._recurrent.network import CELLS, POOLINGS, HistoryReader, Pooling
 from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
@@ -55,9 +55,7 @@ ort = pytest.importorskip("onnxruntime")
 # Networks -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("cell", "num_layers"), [*itertools.product(("lstm", "gru", "rnn"), (1, 2))]
-)
+@pytest.mark.parametrize(("cell", "num_layers"), [*itertools.product(CELLS, (1, 2))])
 def test_every_cell(cell, num_layers, tmp_path):
     model = fit(
         LSTMClassifier(
@@ -69,7 +67,7 @@ def test_every_cell(cell, num_layers, tmp_path):
     assert len(check(model, tmp_path, SOME_ROWS, X, expected)) == 3
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention", "decay", ("max", "last")])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_every_pooling(pooling, tmp_path):
     model = fit(
         LSTMRegressor(
@@ -83,7 +81,7 @@ def test_every_pooling(pooling, tmp_path):
     check(model, tmp_path, SOME_ROWS, X, {"prediction": model.predict(X)})
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_bidirectional_networks_have_no_step_graph(cell, tmp_path):
     old = tmp_path / "model.step.onnx"
     old.write_text("of another model")

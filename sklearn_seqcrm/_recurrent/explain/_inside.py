@@ -19,10 +19,9 @@ from sklearn_seqcrm._recurrent.data import (
     RowData,
 )
 from sklearn_seqcrm._recurrent.network import (
-    GRUCell,
+    CELLS,
     HistoryNetwork,
     HistoryReader,
-    LSTMCell,
     isolated_torch_settings,
     layer_products,
     run_both_ways,
@@ -136,7 +135,14 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
 
     Cho et al. (2014) apply the reset gate r before the product, as
     ``W_hn (r * h[t - 1])``; torch applies it after the product.
+
+    A ValueError is raised for a cell without gates.
     """
+    having = [name for name, cell in CELLS.items() if cell.gate_names]
+    if net.module__cell not in having:
+        raise ValueError(
+            f"A cell {net.module__cell!r} has no gates; the cells {having} have them."
+        )
     source = data.sources[i]
     size = net.module__hidden_size
     found: dict[str, np.ndarray] = {}
@@ -162,14 +168,13 @@ def _layer_gates(
     # The layer returns the state after each event; it is 0 before the first one.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     # Both (B, T, 4H) for an LSTM, and (B, T, 3H) for a GRU.
-    new, old = layer_products(at, steps, before)
-    is_gru = isinstance(at, nn.GRU)
-    found = GRUCell.gates(new, old) if is_gru else LSTMCell.gates(new + old)
+    found = reader.cell.gates(*layer_products(at, steps, before))
     named = dict(zip(reader.cell.gate_names, found, strict=True))
-    if not is_gru:
+    if reader.cell.n_states > 1:
+        terms = (one.unbind(1) for one in reader.cell.memory_terms(found))
         memory, memories = torch.zeros_like(found[0][:, 0]), []
-        for gates_of_event in zip(*(gate.unbind(1) for gate in found), strict=True):
-            memory = LSTMCell.remember(memory, gates_of_event)
+        for kept, added in zip(*terms, strict=True):
+            memory = kept * memory + added
             memories.append(memory)
         named["cell_state"] = torch.stack(memories, dim=1)
     return {**named, "hidden_state": hidden}

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
+from sklearn_seqcrm._recurrent.network._layers import draw_weights, open_forget_gates
 
 State: TypeAlias = tuple[Array, ...]
 
@@ -50,7 +52,7 @@ class Cell(ABC):
     layer: type[nn.Module]  # layer of torch that runs the cell over sequences
     # Vectors in the state. The first one is the hidden state, which is also the output.
     n_states = 1
-    gate_names: tuple[str, ...] = ()  # in torch's order
+    gate_names: tuple[str, ...] = ()  # of `gates`; none if the cell has no gates
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -70,6 +72,11 @@ class Cell(ABC):
         }
         return cls(**found)
 
+    @staticmethod
+    def initialize(layer: Any, hidden_size: int, generator: torch.Generator) -> None:
+        """Draw the weights of a new layer."""
+        draw_weights(layer, hidden_size, generator)
+
     @abstractmethod
     def update(self, state: State, event: Array) -> State:
         """Return the state after an event.
@@ -85,6 +92,19 @@ class Cell(ABC):
 
         They are ``W_ih x + b_ih`` of the event and ``W_hh h + b_hh`` of the state.
         """
+
+    @staticmethod
+    def gates(new: Array, old: Array) -> tuple[Array, ...]:
+        """Return the gates of an event, (..., H) each, given both products."""
+        return ()
+
+    @staticmethod
+    def memory_terms(gates: Sequence[Array]) -> tuple[Array, Array]:
+        """Return the terms of the memory, the second vector of a state that has two.
+
+        An event changes it to ``kept * memory + added``.
+        """
+        raise NotImplementedError
 
     def _affine(self, event: Array, hidden: Array) -> Array:
         """Return ``W_ih x + b_ih + W_hh h + b_hh``, shape (..., G * H)."""
@@ -107,6 +127,11 @@ class LSTMCell(Cell):
     n_states = 2
     gate_names = "input", "forget", "cell", "output"
 
+    @staticmethod
+    def initialize(layer: Any, hidden_size: int, generator: torch.Generator) -> None:
+        draw_weights(layer, hidden_size, generator)
+        open_forget_gates(layer)
+
     def update(self, state: State, event: Array) -> State:
         return self._open(state[1], self._affine(event, state[0]))
 
@@ -117,22 +142,26 @@ class LSTMCell(Cell):
     @staticmethod
     def _open(memory: Array, total: Array) -> State:
         """Return the state after an event, given ``W x + b + U h + d``."""
-        gates = LSTMCell.gates(total)
-        memory = LSTMCell.remember(memory, gates)
+        gates = LSTMCell._gates(total)
+        kept, added = LSTMCell.memory_terms(gates)
+        memory = kept * memory + added
         return gates[3] * array_namespace(total).tanh(memory), memory
 
     @staticmethod
-    def gates(total: Array) -> tuple[Array, ...]:
-        """Return i, f, g and o, given ``W x + b + U h + d`` of shape (..., 4 H)."""
+    def gates(new: Array, old: Array) -> tuple[Array, ...]:
+        """Return i, f, g and o, given ``W x + b`` and ``U h + d``, both (..., 4 H)."""
+        return LSTMCell._gates(new + old)
+
+    @staticmethod
+    def _gates(total: Array) -> tuple[Array, ...]:
         n = total.shape[-1] // 4
         opened = sigmoid(total[..., : 2 * n])  # i and f at once
         candidate = array_namespace(total).tanh(total[..., 2 * n : 3 * n])
         return opened[..., :n], opened[..., n:], candidate, sigmoid(total[..., 3 * n :])
 
     @staticmethod
-    def remember(memory: Array, gates: Sequence[Array]) -> Array:
-        """Return the memory after an event: ``f c + i g``."""
-        return gates[1] * memory + gates[0] * gates[2]
+    def memory_terms(gates: Sequence[Array]) -> tuple[Array, Array]:
+        return gates[1], gates[0] * gates[2]
 
 
 class GRUCell(Cell):

@@ -31,11 +31,9 @@ from sklearn_seqcrm._recurrent.network._cells import CELLS, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     VectorDropout,
-    draw_weights,
     multiply_sparse,
     new_embedding,
     new_generator,
-    open_forget_gates,
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._poolings import (
@@ -345,11 +343,9 @@ def _new_direction(
     cell: str, n_inputs: int, hidden_size: int, generator: torch.Generator
 ) -> nn.Module:
     """Make a recurrent layer of one direction, with drawn weights."""
-    layer = CELLS[cell].layer
-    made = without_drawing(layer, n_inputs, hidden_size, batch_first=True)
-    draw_weights(made, hidden_size, generator)
-    if cell == "lstm":
-        open_forget_gates(made)
+    kind = CELLS[cell]
+    made = without_drawing(kind.layer, n_inputs, hidden_size, batch_first=True)
+    kind.initialize(made, hidden_size, generator)
     return made
 
 

@@ -6,6 +6,7 @@ from sklearn_seqcrm._recurrent.training._net import HistoryClassifierNet, Histor
 from sklearn_seqcrm._recurrent.training._parameters import (
     CONSTRAINTS,
     COUNT,
+    Cell,
     Pooling,
     keep_network_parameters,
     names_of_poolings,

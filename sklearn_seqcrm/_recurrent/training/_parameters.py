@@ -20,6 +20,7 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count
 
+Cell: TypeAlias = Literal["lstm", "gru", "rnn"]
 Pooling: TypeAlias = Literal["last", "mean", "max", "attention", "decay"]
 
 # A number of things, from 1 on.

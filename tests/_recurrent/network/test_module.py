@@ -371,7 +371,7 @@ def test_decay_fades_with_time():
 # Long histories and short numbers -----------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_gradients_are_truncated_at_bptt_steps(cell):
     """Gradients equal those of a loop over stretches with a constant first state."""
     torch.manual_seed(0)
@@ -457,7 +457,7 @@ def make_bfloat16(monkeypatch, available, **options):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bptt_steps", [None, 3])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16(cell, bptt_steps, bidirectional, monkeypatch):
     """Outputs agree with float32 to 8 bits, and their dtypes are float32."""
     if cell == "lstm" and not trains_in_bfloat16("cpu"):
@@ -476,7 +476,7 @@ def test_bfloat16(cell, bptt_steps, bidirectional, monkeypatch):
     assert {p.grad.dtype for p in reader.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_float32_on_a_device_without_bfloat16(cell, monkeypatch):
     data = make_data(n_customers=30)
     expected = read_all(make_reader(cell=cell), data, share=True)

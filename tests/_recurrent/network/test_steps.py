@@ -16,6 +16,7 @@ from sklearn_seqcrm._recurrent.network import (
     Pooling,
     RecurrentState,
     StepReader,
+    layer_products,
 )
 from sklearn_seqcrm._recurrent.network._layers import multiply_sparse
 
@@ -122,6 +123,20 @@ def test_a_call_continues_from_the_state_of_another(cell):
     tail, other = reader.run(steps[:, 4:], lengths - 4, state)
     torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
     torch.testing.assert_close(other.pack()[0], end.pack()[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gates_are_named_and_change_the_memory(cell):
+    kind, layer = CELLS[cell], make_reader(cell).layers[0][0]
+    before = [torch.randn(4, 3) for _ in range(kind.n_states)]
+    products = layer_products(layer, torch.randn(4, 5), before[0])
+    gates = kind.gates(*products)
+    assert len(gates) == len(kind.gate_names)
+    if kind.n_states == 2:
+        kept, added = kind.memory_terms(gates)
+        after = kind.advance(before, *products)
+        assert_allclose(kept * before[1] + added, after[1], **EXACT)
+    assert kind.n_states <= 2
 
 
 def test_a_bidirectional_reader_has_no_state():
