@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm._meta_estimators import innermost, unwrapped
+from sklearn_seqcrm._recurrent.objectives import LOSSES
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
 _LOSSES = ("loss", "objective", "loss_function", "strategy")
@@ -36,6 +37,12 @@ def loss_of(part: Any) -> str | None:
     last = innermost(part)
     params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
     return next((str(params[name]).lower() for name in _LOSSES if name in params), None)
+
+
+def boosting_loss(network: Any) -> str:
+    """Return the loss of trees that predict what a network predicts."""
+    name = loss_of(network)
+    return LOSSES[name].boosting_loss if name in LOSSES else "squared_error"
 
 
 def parameter_of(part: Any, name: str) -> Any:
@@ -75,6 +82,8 @@ def predicted_quantile(part: Any) -> float | str | None:
     last = innermost(part)
     params = last.get_params(deep=False)
     name = loss_of(last)
+    if name in LOSSES:
+        name = LOSSES[name].boosting_loss
     if name is None:
         # QuantileRegressor of scikit-learn has no other loss.
         return float(params["quantile"]) if "quantile" in params else None

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_seqcrm._meta_estimators import unwrapped
 from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
+from sklearn_seqcrm.ensemble._losses import boosting_loss, nearest_median, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -28,16 +28,6 @@ _NETWORKS = {
     "classification": LSTMClassifier,
     "regression": LSTMRegressor,
     "survival": LSTMSurvival,
-}
-
-# Losses of boosted trees that predict what a network with this loss predicts. Means of
-# amounts and counts are never negative, as with a logarithmic link.
-_LOSSES_OF_TREES = {
-    "poisson": "poisson",
-    "zero_inflated_lognormal": "poisson",
-    "gamma": "gamma",
-    "absolute_error": "absolute_error",
-    "quantile": "quantile",
 }
 
 
@@ -91,16 +81,15 @@ def with_loss_of(lstm: Any, boosting: Any) -> Any:
 
 def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
-    loss = loss_of(lstm)
+    loss = boosting_loss(lstm)
     # With a transformed target, the loss is that of other numbers than y, of which only
     # quantiles are those of y, transformed.
     transforms = any(
         isinstance(one, TransformedTargetRegressor) for one in unwrapped(lstm)
     )
-    is_quantile = loss in ("quantile", "absolute_error")
-    if loss not in _LOSSES_OF_TREES or (transforms and not is_quantile):
-        return {"loss": "squared_error"}
-    params: dict[str, Any] = {"loss": _LOSSES_OF_TREES[loss]}
+    if transforms and loss not in ("quantile", "absolute_error"):
+        loss = "squared_error"
+    params: dict[str, Any] = {"loss": loss}
     if loss == "quantile":
         params["quantile"] = nearest_median(parameter_of(lstm, "quantile"))
     return params

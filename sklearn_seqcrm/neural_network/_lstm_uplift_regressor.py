@@ -10,14 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import LOSSES, Number
+from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS, Number
 from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
-
-# Losses that predict means, whose differences are effects on the mean.
-_LOSSES_OF_MEANS = {"squared_error", "poisson", "gamma", "zero_inflated_lognormal"}
 
 
 class LSTMUpliftRegressor(BaseLSTMUplift):
@@ -201,7 +198,7 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
 
     _parameter_constraints: dict[str, Any] = {
         **BaseLSTMUplift._parameter_constraints,
-        "loss": [StrOptions(_LOSSES_OF_MEANS)],
+        "loss": [StrOptions(LOSSES_OF_MEANS)],
     }
 
     def __init__(

@@ -7,8 +7,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV
 
+from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
-from sklearn_seqcrm.ensemble._losses import predicted_quantile
+from sklearn_seqcrm.ensemble._losses import common_quantile, predicted_quantile
 from sklearn_seqcrm.ensemble._parts import with_loss_of
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -51,6 +52,15 @@ def test_default_trees_have_the_loss_of_the_network(loss, expected):
     fitted = HybridRegressor(pipeline, lstm_weight=0.5).fit(X, SPEND + 1)
     trees = fitted.boosting_[-1]
     assert (trees.loss, trees.quantile) == expected
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_parts_predict_the_same_quantity(loss):
+    network = LSTMRegressor(loss=loss)
+    trees = with_loss_of(network, make_hybrid(network).boosting)
+    assert trees[-1].loss == LOSSES[loss].boosting_loss
+    parts = {"lstm": network, "boosting": trees}
+    assert common_quantile(parts) == (None if loss in LOSSES_OF_MEANS else 0.5)
 
 
 def test_default_trees_have_a_loss_that_was_set_later():

@@ -55,3 +55,9 @@ LOSSES: dict[str, type[Number]] = {
         ZeroInflatedLognormal,
     )
 }
+# Losses that predict means, of which differences are effects on the mean.
+LOSSES_OF_MEANS = {
+    name
+    for name, loss in LOSSES.items()
+    if loss.boosting_loss not in ("absolute_error", "quantile")
+}

@@ -106,7 +106,7 @@ class Poisson(LogMean):
     that is not negative (Gourieroux, Monfort and Trognon, 1984).
     """
 
-    name = "poisson"
+    name = boosting_loss = "poisson"
 
     def _refuse(self, y: np.ndarray) -> None:
         n_negative = int((y < 0).sum())
@@ -127,7 +127,7 @@ class Gamma(LogMean):
     target alone.
     """
 
-    name = "gamma"
+    name = boosting_loss = "gamma"
 
     def _refuse(self, y: np.ndarray) -> None:
         n_negative, n_zero = int((y < 0).sum()), int((y == 0).sum())

@@ -124,6 +124,9 @@ class Number(Objective):
     # Number of outputs for each target. Outputs of a row are laid out target by target,
     # ``| z[0, 0] ... z[0, p - 1] | z[1, 0] ... |``.
     n_parameters: int = 1
+    # Loss of scikit-learn's boosted trees for the same quantity, in hybrids. With a
+    # logarithmic link, if predictions are never negative.
+    boosting_loss: ClassVar[str]
     # Parameters that are logarithms of a rate, to which an offset may be added.
     offset_parameters: ClassVar[tuple[int, ...]] = ()
     shape: tuple[int, ...]  # shape of the target of a row: () for one, (k,) for several
@@ -278,7 +281,7 @@ class Number(Objective):
 class SquaredError(Number):
     """The mean, by the squared error ``(z - t)**2``."""
 
-    name = "squared_error"
+    name = boosting_loss = "squared_error"
     is_linear = True
     lowers_rate = True
 
@@ -293,7 +296,7 @@ class SquaredError(Number):
 class AbsoluteError(Number):
     """The median, by the absolute error ``|z - t|``."""
 
-    name = "absolute_error"
+    name = boosting_loss = "absolute_error"
 
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return weighted_quantile(y, weight, 0.5)

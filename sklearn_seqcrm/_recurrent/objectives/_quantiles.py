@@ -42,7 +42,7 @@ class Quantiles(Number):
         z[0] - softplus(z[1]) < z[0] < z[0] + softplus(z[2])
     """
 
-    name = "quantile"
+    name = boosting_loss = "quantile"
     adjusts = True
     # (k,): lower bound of quantiles: 0 where no target of the first call is negative.
     least: np.ndarray

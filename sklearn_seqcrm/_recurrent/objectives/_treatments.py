@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,13 @@ from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
+
+# Attributes of an objective that depend on its loss only.
+_OF_A_LOSS = [
+    name
+    for name, its_type in inspect.get_annotations(Objective).items()
+    if its_type.startswith("ClassVar")
+]
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,8 @@ class OutcomesByTreatment(Objective):
     ) -> None:
         super().__init__()
         self.of_one = of_one
-        self.name, self.is_linear = of_one.name, of_one.is_linear  # type: ignore[misc]
-        self.adjusts = of_one.adjusts  # type: ignore[misc]
-        self.lowers_rate = of_one.lowers_rate  # type: ignore[misc]
+        for name in _OF_A_LOSS:
+            setattr(self, name, getattr(of_one, name))
         self._control, self._given = control, treatments
 
     @property

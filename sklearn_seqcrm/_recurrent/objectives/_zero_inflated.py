@@ -61,7 +61,7 @@ class ZeroInflatedLognormal(Number):
     2019, https://arxiv.org/abs/1912.07753.
     """
 
-    name = "zero_inflated_lognormal"
+    name, boosting_loss = "zero_inflated_lognormal", "poisson"
     n_parameters = 3
     offset_parameters = (0,)
     adjusts = True

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
+    LOSSES_OF_MEANS,
     Classes,
     OutcomesByTreatment,
     TreatedOutcomes,
@@ -40,9 +41,15 @@ def outputs_of(objective, wanted):
 
 CASES = [
     (Classes(), CLASSES),
-    *((LOSSES[name](), AMOUNTS) for name in ("squared_error", "poisson", "gamma")),
-    (LOSSES["zero_inflated_lognormal"](), AMOUNTS),
+    *((LOSSES[name](), AMOUNTS) for name in sorted(LOSSES_OF_MEANS)),
 ]
+
+
+@pytest.mark.parametrize(("of_one", "outcome"), CASES)
+def test_facts_of_the_loss_are_those_of_one_treatment(of_one, outcome):
+    objective, facts = OutcomesByTreatment(of_one), ("name", "is_linear", "lowers_rate")
+    for fact in (*facts, "adjusts"):
+        assert getattr(objective, fact) == getattr(of_one, fact)
 
 
 @pytest.mark.parametrize(("of_one", "outcome"), CASES)
