@@ -16,23 +16,11 @@ from sklearn_seqcrm._columns import ColumnRoles
 from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
 from sklearn_seqcrm._recurrent.data import Inputs, read_inputs
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
-from sklearn_seqcrm.neural_network import (
-    BaseLSTM,
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-    LSTMUpliftClassifier,
-    LSTMUpliftRegressor,
-)
+from sklearn_seqcrm.neural_network import BaseLSTM
+from sklearn_seqcrm.neural_network import __all__ as _public
 
-# Estimators that may be the last step.
-_ESTIMATORS = (
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-    LSTMUpliftClassifier,
-    LSTMUpliftRegressor,
-)
+# Names of the estimators that may be the last step.
+_ESTIMATORS = [name for name in _public if name.startswith("LSTM")]
 
 
 class FittedPipeline(NamedTuple):
@@ -82,7 +70,7 @@ class FittedPipeline(NamedTuple):
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
-            f"statics and one of {', '.join(one.__name__ for one in _ESTIMATORS)}, "
+            f"statics and one of {', '.join(_ESTIMATORS)}, "
             "as make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
@@ -91,7 +79,7 @@ class FittedPipeline(NamedTuple):
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
         estimator: Any = pipeline.steps[-1][1]
         learned = learned_encoding(encoder)
-        if learned is None or not isinstance(estimator, _ESTIMATORS):
+        if learned is None or not isinstance(estimator, BaseLSTM):
             steps = [type(step).__name__ for _, step in pipeline.steps]
             raise TypeError(f"{wanted}; got a Pipeline of {steps}.")
         check_is_fitted(estimator, "nets_")
