@@ -123,6 +123,26 @@ class PredictionsMixin(ABC):
         """
         return self._predict("predict_interval", rows, cutoff)
 
+    @_if_estimator_has("predict_samples")
+    def predict_samples(
+        self, rows: pd.DataFrame, cutoff: Time | None = None
+    ) -> np.ndarray:
+        """Predict effects by each network.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_networks, n) or (n_networks, n, n_arms - 1)
+            As `LSTMUpliftClassifier.predict_samples` returns it.
+        """
+        return self._predict("predict_samples", rows, cutoff)
+
     @_if_estimator_has("predict_quantiles")
     def predict_quantiles(
         self,
