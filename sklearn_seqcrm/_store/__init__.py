@@ -22,7 +22,9 @@ from sklearn_seqcrm._store._days import (
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
     NUMBER_OBJECTS,
+    CategoricalType,
     FieldType,
+    NumericType,
     ScalarType,
     are_numbers,
     is_real,

@@ -144,6 +144,11 @@ class FieldType(ABC):
         """The type itself, if it is one of scalars; otherwise a TypeError."""
         raise TypeError(f"Fields of the type {self} are not numbers.")
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether sums of values, such as those of a window, mean something."""
+        return "sum" in self.resampling
+
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
         """Return the option of a consumer for this type.
 

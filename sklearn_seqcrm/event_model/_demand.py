@@ -199,7 +199,7 @@ def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
     numeric = [
         name
         for name, one in learned.fields.items()
-        if isinstance(one, NumberField) and one.scalar_type.name == "numeric"
+        if isinstance(one, NumberField) and one.scalar_type.adds_up
     ]
     if not pd.api.types.is_hashable(value) or value not in numeric:
         raise ValueError(

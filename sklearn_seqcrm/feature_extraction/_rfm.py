@@ -15,6 +15,8 @@ from sklearn_seqcrm._ragged import Pass
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import (
+    CategoricalType,
+    NumericType,
     check_kinds,
     field_of_kinds,
     rows_of_kinds,
@@ -310,12 +312,12 @@ class RFMFeatures(BaseHistoryFeatures):
         rows: Any = array.rows
         # Views of a log of these kinds: the formulas see no other event.
         if name in self._with_kinds:
-            kinds = field_as_in_fit(log, self.kind_field, "categorical", name)
+            kinds = field_as_in_fit(log, self.kind_field, CategoricalType(), name)
             rows = rows_of_kinds(rows, kinds, self.kinds)
         field, amount = self.amounts_[name], None
         if field is not None:
             merged_from = self._merged_from[name]
-            found = field_as_in_fit(rows.log, field, "numeric", name, merged_from)
+            found = field_as_in_fit(rows.log, field, NumericType(), name, merged_from)
             amount = found.values
         time_unit, period, moments = self._lengths(name, log)
         if self.dialect == "btyd":

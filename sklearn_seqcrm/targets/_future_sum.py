@@ -181,12 +181,11 @@ def future_sum(
 def _amounts(log: RawLog, field: str) -> np.ndarray:
     """Return the values of a numeric field; refuse others."""
     column = log.column(field)
-    if column.type.name == "numeric":
-        return column.values
-    types = {name: log.column(name).type.name for name in log.fields}
-    numeric = [name for name, one in types.items() if one == "numeric"]
+    if column.type.adds_up:
+        return column.as_numbers(log.timeline.times, log.timeline.clock)
+    numeric = [name for name in log.fields if log.column(name).type.adds_up]
     way = ""
-    if column.type.name == "categorical":
+    if column.type.encoding == "levels":
         way = (
             " If it holds numbers as text, use pd.to_numeric, or for decimal commas "
             "pd.read_csv(..., decimal=',')."

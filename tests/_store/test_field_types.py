@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal, assert_series_equal
 
 from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._store import (
@@ -18,6 +20,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.serving._streaming._field_readers import reader_of
+from sklearn_seqcrm.targets import future_sum
 
 ATTRIBUTES = {**FieldType.__annotations__, **ScalarType.__annotations__}
 ABSTRACT = sorted({*ATTRIBUTES, *ScalarType.__abstractmethods__})
@@ -55,6 +58,45 @@ def test_types_are_equal_by_class_and_each_value_has_one():
         assert column.type == one
     with pytest.raises(TypeError, match="NumPy type timedelta64"):
         Column(np.zeros(1, "m8[s]")).type  # noqa: B018
+
+
+class Days(_field_types.NumericType):
+    """A type of numbers for which no other code was written."""
+
+    name, dtype, missing = "days", "m8[s]", np.timedelta64("NaT")
+
+    def holds(self, values, levels):
+        return values.dtype.kind == "m"
+
+    def as_numbers(self, values, times, clock):
+        return values / np.timedelta64(1, "D")
+
+
+def test_a_new_type_of_numbers_needs_no_other_code(monkeypatch):
+    monkeypatch.setattr(_field_types, "FIELD_TYPES", (*FIELD_TYPES, Days()))
+    rng = np.random.default_rng(0)
+    n, days = 60, rng.integers(1, 9, 60)
+    events = {"who": rng.integers(0, 4, n), "when": rng.integers(0, 30, n), "x": 1.0}
+    log = EventLog(pd.DataFrame(events), "who", "when", observed_until=40)
+    found, expected = (
+        log.with_events(log.timeline, {"x": Column(values)}).snapshots([15, 25, 30])
+        for values in (days.astype("m8[D]").astype("m8[s]"), days.astype("float64"))
+    )
+    assert str(found["history"].array.log.column("x").type) == "days"
+    tables = [
+        HistoryAggregator(moments=True, half_lives=[3], max_features=None, min_rows=0)
+        .fit_transform(X)
+        .filter(like="history__")
+        for X in (found, expected)
+    ]
+    assert "history__x_moment_mean" in tables[1]
+    assert_frame_equal(*tables)
+    assert_series_equal(*(future_sum(X, "x", horizon=5) for X in (found, expected)))
+    logs = [
+        HistoryEncoder().fit_transform(X)["history"].array.log
+        for X in (found, expected)
+    ]
+    assert_array_equal(logs[0].channels, logs[1].channels)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class EventCounts(NamedTuple):
             {
                 name: count_levels(log.column(name).take(index), customers)
                 for name in log.fields
-                if log.column(name).type.name == "categorical"
+                if log.column(name).type.encoding == "levels"
             },
         )
 
@@ -151,7 +151,7 @@ class Aggregates:
         self.levels = {
             name: frequent_levels(counts.levels[name], fewest, parameters.max_levels)
             for name, source in self.sources.items()
-            if source.type == "categorical"
+            if source.type.encoding == "levels"
         }
         # Levels as text for names and categories; 1 and "1" need different names.
         self._texts = {
@@ -195,7 +195,7 @@ class Aggregates:
     def _choose(self, has_moments: bool, most: int | None) -> None:
         """Choose the aggregates and name them."""
         # A sum of numbers of days after events would have no meaning.
-        summed = [name for name, x in self.sources.items() if x.type == "numeric"]
+        summed = [name for name, x in self.sources.items() if x.type.adds_up]
         every = all_features(
             [name for name in self.sources if name not in self.levels],
             self._texts,

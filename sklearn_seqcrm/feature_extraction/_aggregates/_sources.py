@@ -10,9 +10,10 @@ import pandas as pd
 
 from sklearn_seqcrm._encoding import LevelCounts
 from sklearn_seqcrm._store import (
-    FIELD_TYPES,
+    CategoricalType,
     Column,
     FieldSchema,
+    FieldType,
     Kinds,
     RawLog,
     is_of_kinds,
@@ -27,7 +28,7 @@ class Source(NamedTuple):
     ----------
     field : str
         Name of the field.
-    type : {"numeric", "datetime", "categorical"}
+    type : FieldType
         Type of its values.
     kind : str or None, default=None
         Kind of the events; None for all.
@@ -38,7 +39,7 @@ class Source(NamedTuple):
     """
 
     field: str
-    type: str
+    type: FieldType
     kind: str | None = None
     kind_field: str | None = None
     merged_from: Kinds | None = None
@@ -52,7 +53,7 @@ class Source(NamedTuple):
         found = field_as_in_fit(log, self.field, self.type, column, self.merged_from)
         if self.kind is None or self.kind_field is None:
             return Values(found)
-        kinds = field_as_in_fit(log, self.kind_field, "categorical", column)
+        kinds = field_as_in_fit(log, self.kind_field, CategoricalType(), column)
         return Values(found, kinds, self.kind)
 
 
@@ -96,12 +97,12 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
     """
     found, kind_field = {}, log.kind_field
     for name in log.fields:
-        source = Source(name, log.column(name).type.name, merged_from=log.merged_from)
-        if source.type == "vector":
+        source = Source(name, log.column(name).type, merged_from=log.merged_from)
+        if source.type.encoding == "vectors":
             continue
         # The kinds of a merged log that have this field.
         kinds = [kind for kind, own in log.kinds.items() if name in own]
-        if len(kinds) < 2 or source.type == "categorical":
+        if len(kinds) < 2 or source.type.encoding == "levels":
             found[name] = source
             continue
         for kind in (kind for kind in kinds if kind in occurring):
@@ -153,7 +154,11 @@ def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
 
 
 def field_as_in_fit(
-    log: RawLog, field: str, wanted: str, column: str, merged_from: Kinds | None = None
+    log: RawLog,
+    field: str,
+    wanted: FieldType,
+    column: str,
+    merged_from: Kinds | None = None,
 ) -> Column:
     """Return a field of a log; raise an error if its type differs from training.
 
@@ -162,7 +167,7 @@ def field_as_in_fit(
     """
     if field in log.fields:
         found = log.column(field)
-        if found.type.name == wanted:
+        if found.type == wanted:
             return found
         if not found.is_empty():
             raise TypeError(
@@ -176,6 +181,5 @@ def field_as_in_fit(
             f"had in fit; they have {log.fields}. Build their log with it, or fit "
             "again."
         )
-    [its_type] = (one for one in FIELD_TYPES if one.name == wanted)
-    levels = "text" if its_type.encoding == "levels" else None
-    return FieldSchema(its_type, levels).without_values(len(log))
+    levels = "text" if wanted.encoding == "levels" else None
+    return FieldSchema(wanted, levels).without_values(len(log))
