@@ -44,6 +44,7 @@ from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _num_samples as num_samples
 from sklearn.utils.validation import has_fit_parameter
 
 try:
@@ -78,6 +79,7 @@ __all__ = [
     "clone_with_fitted",
     "has_callbacks",
     "is_count",
+    "num_samples",
     "one_task",
     "output_wanted",
     "parse_version",

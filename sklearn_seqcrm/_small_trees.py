@@ -10,7 +10,6 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
-from sklearn.utils.validation import _num_samples
 
 # Rows of a customer are alike, so that trees overfit customers: with the defaults of
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
@@ -70,7 +69,7 @@ class _SmallTreesMixin:
                     f"range [2, inf) or None. Got {given!r} instead."
                 )
             return {}
-        leaves = _num_samples(X) // _ROWS_PER_LEAF
+        leaves = np.size(y) // _ROWS_PER_LEAF
         return {"max_leaf_nodes": int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))}
 
 

@@ -1,3 +1,4 @@
+import ast
 import re
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_import_is_light():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "[]"
+
+
+def test_private_names_of_scikit_learn_are_in_one_file():
+    """A new version of scikit-learn may change them, and break this file only."""
+    root = Path(sklearn_seqcrm.__file__).parent
+    found = {
+        f"{path.relative_to(root)}: {node.module}.{name.name}"
+        for path in root.rglob("*.py")
+        if path.name != "_sklearn_compat.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in node.names
+        if node.module.split(".")[0] == "sklearn"
+        and "._" in f"{node.module}.{name.name}"
+    }
+    assert found == set()
 
 
 def test_the_version_is_later_than_the_last_release():

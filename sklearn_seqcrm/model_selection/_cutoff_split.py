@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples
 
 from sklearn_seqcrm._columns import (
     NoForwardSplitError,
@@ -23,7 +22,11 @@ from sklearn_seqcrm._columns import (
     warn_short_horizon,
 )
 from sklearn_seqcrm._ragged import is_run_start
-from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
+from sklearn_seqcrm._sklearn_compat import (
+    Interval,
+    num_samples,
+    validate_parameter_constraints,
+)
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
@@ -287,7 +290,7 @@ class CutoffSplit(BaseCrossValidator):
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
         array = one_history(X, self.history)
-        n_targets = len(array) if y is None else _num_samples(y)
+        n_targets = len(array) if y is None else num_samples(y)
         if n_targets != len(array):
             raise ValueError(
                 f"y has {n_targets} rows, but X has {len(array)}, and folds are "
