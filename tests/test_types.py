@@ -1,8 +1,9 @@
-"""Types of parameters are those that are checked when the code runs."""
+"""Types and docstrings of parameters name what is checked when the code runs."""
 
 import importlib
 import inspect
 import pkgutil
+import re
 import typing
 
 import pytest
@@ -12,7 +13,7 @@ from sklearn_seqcrm._sklearn_compat import StrOptions
 
 
 def checked_parameters():
-    """Yield the type and the allowed strings of each parameter that has a fixed set."""
+    """Yield type, text and allowed strings of each parameter that has a fixed set."""
     for package in pkgutil.iter_modules(sklearn_seqcrm.__path__):
         if package.name.startswith("_"):
             continue
@@ -23,11 +24,20 @@ def checked_parameters():
             where = "_parameter_constraints", "_skl_parameter_constraints"
             constraints = getattr(public, where[not inspect.isclass(public)], {})
             hints = typing.get_type_hints(takes) if constraints else {}
+            texts = described(inspect.getdoc(public))
             for parameter, allowed in constraints.items():
                 for one in allowed if isinstance(allowed, list) else ():
                     if isinstance(one, StrOptions):
                         case = f"{name}-{parameter}"
-                        yield pytest.param(hints[parameter], one.options, id=case)
+                        both = hints[parameter], texts[parameter]
+                        yield pytest.param(*both, one.options, id=case)
+
+
+def described(docstring):
+    """Return the text of each parameter of a docstring, its type included."""
+    found = re.split(r"^(\w[\w, ]*) : ", docstring, flags=re.MULTILINE)
+    texts = zip(found[1::2], found[2::2], strict=True)
+    return {name: text for names, text in texts for name in names.split(", ")}
 
 
 def literals(hint):
@@ -38,6 +48,7 @@ def literals(hint):
     return set().union(*inner, {str} if hint is str else set())
 
 
-@pytest.mark.parametrize(("hint", "options"), list(checked_parameters()))
-def test_types_name_the_strings_that_are_allowed(hint, options):
+@pytest.mark.parametrize(("hint", "text", "options"), list(checked_parameters()))
+def test_types_and_texts_name_the_strings_that_are_allowed(hint, text, options):
     assert literals(hint) == set(options)
+    assert [one for one in options if f'"{one}"' not in text] == []

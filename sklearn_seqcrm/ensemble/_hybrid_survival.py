@@ -39,11 +39,14 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     cv : int, splitter, iterable of splits or None, default=None
         Splits on whose held-out rows the weight is learned. None holds out
         `validation_fraction` of the customers once, an int makes that many folds of
-        customers. A splitter gets the customers as its groups.
+        customers. A splitter gets the customers as its groups. ``"latest"`` is only for
+        other hybrids.
     validation_fraction : float, default=0.2
         Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
-        Whether to fit both parts again, on all rows, after learning the weight.
+        Whether to fit both parts again, on all rows, after learning the weight. False
+        keeps the parts that were fitted without the held-out rows, which takes less
+        than half of the time.
     random_state : int, RandomState or None, default=None
         Seed of the held-out customers, and of every `random_state` in the parts that is
         None. Pass an int for reproducible results.
