@@ -7,6 +7,8 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+from sklearn_seqcrm import neural_network
+from sklearn_seqcrm._recurrent.training._parameters import _OF_THE_NETWORK
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -71,6 +73,7 @@ CHANGES = {
     "dropout": 0.7,
     "category_dropout": 0.5,
     "head_sizes": (3,),
+    "static_pieces": 4,
     "weight_decay": 0.5,
     "n_networks": 2,
     "n_components": 2,
@@ -78,7 +81,21 @@ CHANGES = {
     "moments": False,
     "min_frequency": 3,
     "max_categories": 2,
+    "yearly_seasonality": True,
 }
+# Parameters of the loss and the device, which other tests change.
+OF_THE_LOSS = {"loss", "quantile", "exposure", "bins", "control", "device"}
+# Parameters of a training, of its validation rows, or of its beginning.
+MAY_CHANGE = {
+    *("bptt_steps", "precision", "learning_rate", "averaged_steps", "batch_size"),
+    *("max_epochs", "early_stopping", "n_iter_no_change", "callbacks", "random_state"),
+    *("validation", "horizon", "validation_fraction", "refit", "class_weight"),
+    *("pretrained", "warm_start", "verbose", "confidence_level"),
+}
+NETWORKS = [
+    *(getattr(neural_network, n) for n in neural_network.__all__ if n[:4] == "LSTM"),
+    LSTMEventModel,
+]
 AS_BEFORE = {"pooling": ["last", "mean", "decay"], "head_sizes": [np.int64(4)]}
 
 
@@ -109,6 +126,16 @@ def test_continued_training_refuses_other_architectures(kind, call):
     model.set_params(warm_start=False, hidden_size=16).fit(rows, y)
     assert len(model.net_.history) == 1
     assert getattr(model.set_params(warm_start=True), call)(rows, y) is model
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_each_parameter_is_one_of_the_network_or_may_change(kind):
+    """A new parameter belongs into `_OF_THE_NETWORK` and CHANGES, or into a set above.
+
+    In neither, a change would have no effect on a network whose training continues.
+    """
+    assert kind().get_params().keys() <= {*CHANGES, *OF_THE_LOSS, *MAY_CHANGE}
+    assert {*CHANGES} == {*_OF_THE_NETWORK} - OF_THE_LOSS
 
 
 def test_a_device_of_torch():
