@@ -37,6 +37,10 @@ from sklearn_seqcrm._columns._static_types import (
     plain_name,
     static_parts,
     static_type_of,
+    to_customer_levels,
+    to_days,
+    to_floats,
+    to_levels,
 )
 from sklearn_seqcrm._columns._statics import (
     RARE,

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import ColumnRoles
+from sklearn_seqcrm._columns import ColumnRoles, to_customer_levels, to_days
 from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
 from sklearn_seqcrm._recurrent.data import Inputs, read_inputs
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
@@ -159,10 +159,8 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
         # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
         # Two parts of make_history_pipeline read no events of a history: the one for
         # days to the cutoff, and the one for levels, which reads customers in `fit`.
-        if passes_through(transformer) or function_of(transformer) in (
-            "to_days",
-            "to_customer_levels",
-        ):
+        own = to_days, to_customer_levels
+        if passes_through(transformer) or function_of(transformer) in own:
             continue
         reads = [one for one in _names_of(step, columns) if one in histories]
         if reads:
@@ -192,10 +190,7 @@ def passes_through(transformer: Any) -> bool:
     return isinstance(transformer, str) and transformer in ("passthrough", "drop")
 
 
-def function_of(transformer: Any) -> str | None:
-    """Return the name of the function of ours that a part begins with, or None."""
+def function_of(transformer: Any) -> Any:
+    """Return the function that a part begins with, or None."""
     steps = getattr(transformer, "steps", None)
-    function: Any = getattr(steps[0][1], "func", None) if steps else None
-    if not getattr(function, "__module__", "").startswith("sklearn_seqcrm."):
-        return None
-    return function.__name__
+    return getattr(steps[0][1], "func", None) if steps else None

@@ -22,6 +22,10 @@ from sklearn_seqcrm._columns import (
     MarkingImputer,
     bounded,
     text_of,
+    to_customer_levels,
+    to_days,
+    to_floats,
+    to_levels,
 )
 from sklearn_seqcrm._store import Clock, days_between_ticks, is_real
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
@@ -124,9 +128,9 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
         return _Numbers(columns)
     function = function_of(transformer)
     steps = [step for _, step in getattr(transformer, "steps", [])[1:]]
-    if function == "to_levels" and len(steps) == 1:
+    if function is to_levels and len(steps) == 1:
         return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
-    if function == "to_customer_levels" and len(steps) == 2:
+    if function is to_customer_levels and len(steps) == 2:
         # The first columns are histories.
         levels = columns[-len(steps[0].categories_) :]
         return _Levels(levels, _ScaledTargets(*steps))
@@ -137,9 +141,9 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
         return None
     if scaler.mean_ is None or scaler.scale_ is None:
         return None
-    if function == "to_floats":
+    if function is to_floats:
         return _Scaled(_Numbers(columns), imputer, scaler)
-    if function == "to_days":
+    if function is to_days:
         return _Scaled(_Days(columns[1:], clock), imputer, scaler)
     return None
 
