@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -21,6 +23,7 @@ from sklearn_seqcrm.metrics import (
     lift_at,
     normalized_gini,
 )
+from sklearn_seqcrm.metrics._scorers import _SCORERS
 from sklearn_seqcrm.model_selection import compare_models
 
 RNG = np.random.default_rng(0)
@@ -57,6 +60,13 @@ def test_scorers_of_predictions(name, metric, weight):
     model = Scaled(0.8).fit(X, Y)
     expected = metric(Y, model.predict(X), sample_weight=weight)
     assert get_scorer(name)(model, X, Y, sample_weight=weight) == expected
+
+
+def test_scorers_are_documented():
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    for text, quote in ((get_scorer.__doc__, "``"), (page, '`"')):
+        lacking = [one for one in _SCORERS if f"{quote}{one}{quote[::-1]}" not in text]
+        assert lacking == []
 
 
 def test_scorers_of_probabilities():

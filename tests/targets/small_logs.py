@@ -1,9 +1,19 @@
-"""Logs of a few events whose targets one can count."""
+"""Logs of a few events whose targets one can count, and all targets."""
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm import targets
 from tests.logs import log_of_table
+
+# Functions and arguments for `shop_log`; a new target needs an entry.
+TARGETS = {
+    "churned": (targets.churned, {"horizon": "4D"}),
+    "future_count": (targets.future_count, {"horizon": "4D"}),
+    "future_sum": (targets.future_sum, {"field": "price", "horizon": "4D"}),
+    "next_value": (targets.next_value, {"field": "price", "horizon": "4D"}),
+    "time_to_next": (targets.time_to_next, {"horizon": "4D"}),
+}
 
 
 def days(*numbers):

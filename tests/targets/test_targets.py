@@ -17,7 +17,7 @@ from sklearn_seqcrm.targets import (
     time_to_next,
 )
 from tests.logs import log_of, log_of_table
-from tests.targets.small_logs import days, shop_log, small_log
+from tests.targets.small_logs import TARGETS, days, shop_log, small_log
 
 
 def test_window_is_half_open():
@@ -357,15 +357,6 @@ def test_drop_needs_a_unique_index():
     with pytest.raises(ValueError, match=r"without repeated labels.*reset_index"):
         churned(X, "1D", censored="drop")
     assert churned(X, "1D").tolist() == [0, 1]
-
-
-TARGETS = {
-    "churned": (churned, {"horizon": "4D"}),
-    "future_count": (future_count, {"horizon": "4D"}),
-    "future_sum": (future_sum, {"field": "price", "horizon": "4D"}),
-    "next_value": (next_value, {"field": "price", "horizon": "4D"}),
-    "time_to_next": (time_to_next, {"horizon": "4D"}),
-}
 
 
 @pytest.mark.parametrize(
