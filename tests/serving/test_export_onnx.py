@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm._recurrent.data import HistorySpec
-from sklearn_seqcrm._recurrent.network import CELLS, POOLINGS, HistoryReader, Pooling
+from sklearn_seqcrm._recurrent.network import CELLS, POOLINGS, HistoryReader
+from sklearn_seqcrm._recurrent.network._cells import Cell
 from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
@@ -349,13 +350,10 @@ def test_refusals(tmp_path, monkeypatch):
 
 
 def test_operations_without_an_onnx_form_raise():
-    class Median(Pooling):
-        pass
-
     reader = HistoryReader(HistorySpec(1, (), (1.0,)), "gru", 2, 1, False, ["max"], 0)
     refuse_not_exportable(reader)
-    reader.poolings["median"] = Median()
-    with pytest.raises(TypeError, match="Median is not exportable"):
+    reader.cell = Cell
+    with pytest.raises(TypeError, match="Cell is not exportable"):
         refuse_not_exportable(reader)
     tensor = GraphTensor(Graph("example"), "x", (3,))
     for function in (np.sin, np.median):

@@ -2,11 +2,6 @@
 
 from sklearn_seqcrm._recurrent.network._cells import (
     CELLS,
-    Affine,
-    Cell,
-    GRUCell,
-    LSTMCell,
-    RNNCell,
     layer_products,
 )
 from sklearn_seqcrm._recurrent.network._layers import (
@@ -22,14 +17,8 @@ from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import (
     LOWEST,
     POOLINGS,
-    Attention,
-    BothEnds,
-    Decay,
-    Last,
-    Max,
-    Mean,
+    PaddedOutputs,
     Pooling,
-    WeightedPooling,
     order_poolings,
 )
 from sklearn_seqcrm._recurrent.network._reader import (

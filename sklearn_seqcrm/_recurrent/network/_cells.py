@@ -42,6 +42,14 @@ class Affine(NamedTuple):
         return inputs @ self.weight + self.bias
 
 
+class OnnxOperator(NamedTuple):
+    """An operator of ONNX: its gates as positions among torch's, and attributes."""
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: dict[str, int] = {}
+
+
 class Cell(ABC):
     """A recurrent cell with its weights.
 
@@ -53,6 +61,8 @@ class Cell(ABC):
     # Vectors in the state. The first one is the hidden state, which is also the output.
     n_states = 1
     gate_names: tuple[str, ...] = ()  # of `gates`; none if the cell has no gates
+    # Operator that runs the cell over sequences; None: it cannot be exported.
+    onnx: OnnxOperator | None = None
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -126,6 +136,7 @@ class LSTMCell(Cell):
     layer = nn.LSTM
     n_states = 2
     gate_names = "input", "forget", "cell", "output"
+    onnx = OnnxOperator("LSTM", (0, 3, 1, 2))
 
     @staticmethod
     def initialize(layer: Any, hidden_size: int, generator: torch.Generator) -> None:
@@ -179,6 +190,7 @@ class GRUCell(Cell):
 
     layer = nn.GRU
     gate_names = "reset", "update", "new"
+    onnx = OnnxOperator("GRU", (1, 0, 2), {"linear_before_reset": 1})
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -210,6 +222,7 @@ class RNNCell(Cell):
     """Elman's network: ``h' = tanh(W x + b + U h + d)``."""
 
     layer = nn.RNN
+    onnx = OnnxOperator("RNN", (0,))
 
     def update(self, state: State, event: Array) -> State:
         return (array_namespace(event).tanh(self._affine(event, state[0])),)

@@ -1,6 +1,6 @@
 """Poolings: the outputs of a reader up to a row's cutoff become P vectors.
 
-Each pooling but `BothEnds` has two forms, which agree (the tests compare them).
+Each pooling but `BothEnds` has three forms, which agree (the tests compare them).
 
 *By batch*: all rows at once, for training. `WeightedPooling.weigh` returns a matrix of
 weights, `EventPooling.pool` the vectors themselves.
@@ -8,6 +8,9 @@ weights, `EventPooling.pool` the vectors themselves.
 *By event*: a state, which `update` changes by one event and `read` turns into the
 vectors of a row, given the age of the last event. These formulas run on torch tensors,
 NumPy arrays and the symbolic arrays of the ONNX export alike, see `_cells`.
+
+*Padded*: a row has a sequence of its own, in the batch graph of ONNX. `pool_padded` has
+only functions of NumPy that the symbolic arrays have.
 
 All but ``"max"`` are weighted means with one recurrence: for an event with output h
 after an interarrival time t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
@@ -67,7 +70,34 @@ class Weights(NamedTuple):
     kept: Any = None
 
 
-class Pooling(nn.Module):
+class PaddedOutputs(NamedTuple):
+    """Outputs for N rows with a padded sequence each.
+
+    Parameters
+    ----------
+    outputs : array of shape (N, T, H)
+        Outputs of the reader.
+    ages : array of shape (N, T)
+        Age of each step in typical interarrival times; any number in padding.
+    is_seen, is_last : array of shape (N, T), bool
+        Which steps a row sees, and the last of them.
+    is_filled : array of shape (N, 1), bool
+        Whether it sees any.
+    """
+
+    outputs: Array
+    ages: Array
+    is_seen: Array
+    is_last: Array
+    is_filled: Array
+
+    def mean(self, weights: Array) -> Array:
+        """Return means (N, P, H) with weights (N, P, T), divided by 1 at least."""
+        shares = weights / np.maximum(weights.sum(axis=2, keepdims=True), 1.0)
+        return shares @ self.outputs
+
+
+class Pooling(nn.Module, ABC):
     """A pooling in a batch."""
 
     # Number of vectors, each of the size of an output, that it returns for a row.
@@ -76,8 +106,12 @@ class Pooling(nn.Module):
     # stand together, as one product of matrices makes all of them.
     place = 2
 
+    @abstractmethod
+    def pool_padded(self, rows: PaddedOutputs) -> Array:
+        """Return the vectors of rows with a sequence each, shape (N, P, H)."""
 
-class EventPooling(Pooling, ABC):
+
+class EventPooling(Pooling):
     """A pooling that can also be updated event by event."""
 
     # Whether its vectors are sums over all events, which grow with their number.
@@ -133,6 +167,13 @@ class WeightedPooling(EventPooling):
         `outputs` (B, N * K, H) are those of the reader, padded to whole blocks.
         """
 
+    @abstractmethod
+    def weigh_padded(self, rows: PaddedOutputs) -> Array:
+        """Return the weights of rows with a sequence each, shape (N, P, T)."""
+
+    def pool_padded(self, rows: PaddedOutputs) -> Array:
+        return rows.mean(self.weigh_padded(rows))
+
     def start(self, size: int) -> State:
         sums = np.zeros((self.n_vectors, size), "float32")
         return sums, np.zeros(self.n_vectors, "float32")
@@ -165,6 +206,9 @@ class Last(WeightedPooling):
             outputs.new_zeros(shape),
         )
 
+    def weigh_padded(self, rows: PaddedOutputs) -> Array:
+        return _as_floats(rows.is_last)[..., None, :]
+
     # By event, the state of the last cell is all it needs.
 
     def start(self, size: int) -> State:
@@ -193,6 +237,9 @@ class Mean(WeightedPooling):
             outputs.new_ones(*shape, batch.block_length),
             outputs.new_ones(shape),
         )
+
+    def weigh_padded(self, rows: PaddedOutputs) -> Array:
+        return _as_floats(rows.is_seen)[..., None, :]
 
 
 class Decay(WeightedPooling):
@@ -231,6 +278,10 @@ class Decay(WeightedPooling):
     def _by_event(self, ages: Tensor) -> Tensor:
         """Return the fades of K events in the last axis, shape (..., P, K)."""
         return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
+
+    def weigh_padded(self, rows: PaddedOutputs) -> Array:
+        ages = np.where(rows.is_seen, rows.ages, np.inf)
+        return np.exp2(ages[..., None, :] * -self.halvings.numpy()[:, None])
 
     def _after(self, state: State, time: Array) -> State:
         """Return the state after a time without events."""
@@ -289,6 +340,13 @@ class Attention(WeightedPooling):
             (before - at_end).exp()[:, :, None],
         )
 
+    def weigh_padded(self, rows: PaddedOutputs) -> Array:
+        score = Affine.of(self.score)(rows.outputs)[..., 0]  # (N, T)
+        score = np.where(rows.is_seen, score, LOWEST)
+        # Relative to the largest one. Of a row without events all are the largest.
+        relative = score - score.max(axis=1, keepdims=True)
+        return (np.exp(relative) * _as_floats(rows.is_seen))[..., None, :]
+
     def start(self, size: int) -> State:
         return *super().start(size), np.full(1, -np.inf, "float32")
 
@@ -308,6 +366,11 @@ class Max(EventPooling):
     def pool(self, outputs: Tensor, batch: HistoryBatch) -> Tensor:
         """Return the vectors of the rows of a batch, (C, R, H)."""
         return at_last_event(torch.cummax(outputs, dim=1).values, batch)
+
+    def pool_padded(self, rows: PaddedOutputs) -> Array:
+        outputs = np.where(rows.is_seen[..., None], rows.outputs, LOWEST)
+        is_filled = rows.is_filled[..., None]
+        return np.where(is_filled, outputs.max(axis=1, keepdims=True), 0.0)  # (N, 1, H)
 
     def start(self, size: int) -> State:
         return (np.full((1, size), -np.inf, "float32"),)
@@ -335,6 +398,17 @@ class BothEnds(Pooling):
         forward = at_last_event(outputs[:, :, :half], batch)  # (C, 1, H / 2)
         backward = outputs[:, :1, half:] * (batch.visible > 0)[:, :, None]
         return torch.cat([forward, backward], dim=2)
+
+    def pool_padded(self, rows: PaddedOutputs) -> Array:
+        at_last = rows.mean(_as_floats(rows.is_last)[..., None, :])  # (N, 1, H)
+        at_first = rows.outputs[..., :1, :] * _as_floats(rows.is_filled)[..., None]
+        half = rows.outputs.shape[-1] // 2
+        return np.concatenate([at_last[..., :half], at_first[..., half:]], axis=2)
+
+
+def _as_floats(condition: Array) -> Array:
+    """Return booleans as 0 and 1 in float32."""
+    return np.where(condition, 1.0, 0.0)
 
 
 def at_last_event(numbers: Tensor, batch: HistoryBatch) -> Tensor:

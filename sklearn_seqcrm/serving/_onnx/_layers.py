@@ -17,21 +17,8 @@ import numpy as np
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.network import (
-    LOWEST,
-    Affine,
-    Attention,
-    BothEnds,
-    Cell,
-    Decay,
-    GRUCell,
     HistoryReader,
-    Last,
-    LSTMCell,
-    Max,
-    Mean,
-    Pooling,
-    RNNCell,
-    WeightedPooling,
+    PaddedOutputs,
     order_poolings,
 )
 from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
@@ -39,29 +26,13 @@ from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
 STEPS = 7919
 
 
-class _Operator(NamedTuple):
-    """An operator of ONNX: its gates as positions among torch's, and attributes."""
-
-    name: str
-    gates: tuple[int, ...]
-    attributes: dict[str, int]
-
-
-_OPERATORS: dict[type[Cell], _Operator] = {
-    LSTMCell: _Operator("LSTM", (0, 3, 1, 2), {}),
-    GRUCell: _Operator("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    RNNCell: _Operator("RNN", (0,), {}),
-}
-
-
 def refuse_not_exportable(reader: HistoryReader) -> None:
-    """Raise a TypeError for a cell or a pooling without a form in the batch graph."""
-    for one in (reader.cell, *map(type, reader.poolings.values())):
-        if one not in _OPERATORS and one not in _POOLINGS:
-            raise TypeError(
-                f"{one.__name__} is not exportable: serving._onnx._layers has no batch "
-                "form of it. Fit with another cell or pooling, or write one there."
-            )
+    """Raise a TypeError for a cell without an operator of ONNX."""
+    if reader.cell.onnx is None:
+        raise TypeError(
+            f"{reader.cell.__name__} is not exportable: ONNX has no operator of it. "
+            "Fit with another cell."
+        )
 
 
 def constant(graph: Graph, values: np.ndarray) -> GraphTensor:
@@ -101,7 +72,8 @@ def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     GraphTensor of shape (N, T, H')
         Outputs of the last layer.
     """
-    operator, graph = _OPERATORS[reader.cell], steps.graph
+    operator, graph = reader.cell.onnx, steps.graph
+    assert operator is not None
     outputs = steps.swapaxes(0, 1).name  # (T, N, D), as the operators take them
     for directions in reader.layers:
         weights = [_weights_of(one, operator.gates) for one in directions]
@@ -170,96 +142,13 @@ class Positions(NamedTuple):
         return cls(is_seen, is_last, is_filled)
 
 
-class PaddedOutputs(NamedTuple):
-    """Outputs for N rows with a padded sequence each.
-
-    Parameters
-    ----------
-    outputs : GraphTensor of shape (N, T, H)
-        Outputs of the reader.
-    ages : GraphTensor of shape (N, T)
-        Age of each step in typical interarrival times; any number in padding.
-    places : Positions
-        Which steps a row sees.
-    """
-
-    outputs: Array
-    ages: Array
-    places: Positions
-
-
 def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
     """Pool the outputs of rows, shape (N, output_size)."""
     poolings = list(reader.poolings.values())
-    pooled = []
-    for i in order_poolings(poolings):
-        found = _POOLINGS[type(poolings[i])](poolings[i], rows)
-        if isinstance(poolings[i], WeightedPooling):  # (N, P, T)
-            found = _weighted_mean(found, rows)  # (N, P, H)
-        pooled.append(flatten(found))
+    pooled = [flatten(poolings[i].pool_padded(rows)) for i in order_poolings(poolings)]
     return np.concatenate(pooled, axis=1)
-
-
-def _weighted_mean(weights: Array, rows: PaddedOutputs) -> Array:
-    shares = weights / np.maximum(weights.sum(axis=2, keepdims=True), 1.0)
-    return shares @ rows.outputs
 
 
 def flatten(pooled: Array) -> Array:
     """Return (N, P, H) as (N, P * H)."""
     return pooled.reshape(-1, int(np.prod(pooled.shape)))
-
-
-def _as_floats(condition: Array) -> Array:
-    """Return booleans as 0 and 1 in float32."""
-    return np.where(condition, 1.0, 0.0)
-
-
-def _last(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return _as_floats(rows.places.is_last)[..., None, :]
-
-
-def _mean(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return _as_floats(rows.places.is_seen)[..., None, :]
-
-
-def _decay(pooling: Decay, rows: PaddedOutputs) -> Array:
-    ages = np.where(rows.places.is_seen, rows.ages, np.inf)
-    return np.exp2(ages[..., None, :] * -pooling.halvings.numpy()[:, None])
-
-
-def _attention(pooling: Attention, rows: PaddedOutputs) -> Array:
-    score = Affine.of(pooling.score)(rows.outputs)[..., 0]  # (N, T)
-    score = np.where(rows.places.is_seen, score, LOWEST)
-    # Relative to the largest one. Of a row without events all are the largest.
-    weights = np.exp(score - score.max(axis=1, keepdims=True)) * _as_floats(
-        rows.places.is_seen
-    )
-    return weights[..., None, :]
-
-
-def _max(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    outputs = np.where(rows.places.is_seen[..., None], rows.outputs, LOWEST)
-    return np.where(
-        rows.places.is_filled[..., None], outputs.max(axis=1, keepdims=True), 0.0
-    )  # (N, 1, H)
-
-
-def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    # Each direction where it has run over all events: the forward one at the last
-    # event, the backward one at the first.
-    at_last = _weighted_mean(_last(pooling, rows), rows)  # (N, 1, 2 H)
-    at_first = rows.outputs[..., :1, :] * _as_floats(rows.places.is_filled)[..., None]
-    half = rows.outputs.shape[-1] // 2
-    return np.concatenate([at_last[..., :half], at_first[..., half:]], axis=2)
-
-
-# Weights (N, P, T) of a weighted pooling, and the vectors (N, P, H) of another.
-_POOLINGS: dict[type[Pooling], Any] = {
-    Attention: _attention,
-    BothEnds: _both_ends,
-    Decay: _decay,
-    Last: _last,
-    Max: _max,
-    Mean: _mean,
-}

@@ -13,13 +13,13 @@ from sklearn_seqcrm._recurrent.network import (
     LOWEST,
     HistoryNetwork,
     HistoryReader,
+    PaddedOutputs,
     StepHead,
     StepReader,
 )
 from sklearn_seqcrm._recurrent.objectives import Exposure, Graph, GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import (
     STEPS,
-    PaddedOutputs,
     Positions,
     constant,
     embed,
@@ -71,7 +71,7 @@ def outputs_of_padded(
             reader = network.readers[i]
             outputs = run_layers(reader, inputs_of(reader), least)
             places = Positions.of(outputs, lengths)
-            own.append(pool(reader, PaddedOutputs(outputs, ages, places)))
+            own.append(pool(reader, PaddedOutputs(outputs, ages, *places)))
     return _outputs(graph, networks, sizes, pooled)
 
 
