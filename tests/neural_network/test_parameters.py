@@ -8,9 +8,18 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm import neural_network
-from sklearn_seqcrm._recurrent.training._parameters import _OF_THE_NETWORK
+from sklearn_seqcrm._recurrent.objectives import LOSSES
+from sklearn_seqcrm._recurrent.training._parameters import (
+    _OF_THE_NETWORK,
+    CONSTRAINTS,
+)
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    LSTMUpliftRegressor,
+)
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 from tests.small_networks import SMALL
@@ -136,6 +145,19 @@ def test_each_parameter_is_one_of_the_network_or_may_change(kind):
     """
     assert kind().get_params().keys() <= {*CHANGES, *OF_THE_LOSS, *MAY_CHANGE}
     assert {*CHANGES} == {*_OF_THE_NETWORK} - OF_THE_LOSS
+
+
+@pytest.mark.parametrize("kind", NETWORKS[:-1])
+def test_networks_have_the_same_parameters_and_defaults(kind):
+    expected = {name: LSTMClassifier().get_params()[name] for name in CONSTRAINTS}
+    assert expected.items() <= kind().get_params().items()
+
+
+@pytest.mark.parametrize("kind", [LSTMRegressor, LSTMUpliftRegressor])
+def test_losses_with_a_falling_learning_rate_are_documented(kind):
+    text = kind.__doc__.split("    refit : ")[1].split("    n_iter_no_change : ")[0]
+    falling = [name for name, loss in LOSSES.items() if loss.lowers_rate]
+    assert [name for name in LOSSES if f'"{name}"' in text] == falling
 
 
 def test_a_device_of_torch():
