@@ -39,12 +39,6 @@ def loss_of(part: Any) -> str | None:
     return next((str(params[name]).lower() for name in _LOSSES if name in params), None)
 
 
-def boosting_loss(network: Any) -> str:
-    """Return the loss of trees that predict what a network predicts."""
-    name = loss_of(network)
-    return LOSSES[name].boosting_loss if name in LOSSES else "squared_error"
-
-
 def parameter_of(part: Any, name: str) -> Any:
     """Return a parameter of an estimator or of one that it wraps, the first not None.
 

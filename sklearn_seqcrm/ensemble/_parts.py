@@ -13,9 +13,10 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._meta_estimators import unwrapped
+from sklearn_seqcrm._recurrent.objectives import LOSSES
 from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._losses import boosting_loss, nearest_median, parameter_of
+from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -81,7 +82,8 @@ def with_loss_of(lstm: Any, boosting: Any) -> Any:
 
 def _loss_as(lstm: Any) -> dict[str, Any]:
     """Return parameters of trees that predict the same quantity as a network."""
-    loss = boosting_loss(lstm)
+    name = loss_of(lstm)
+    loss = LOSSES[name].boosting_loss if name in LOSSES else "squared_error"
     # With a transformed target, the loss is that of other numbers than y, of which only
     # quantiles are those of y, transformed.
     transforms = any(

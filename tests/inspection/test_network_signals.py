@@ -6,6 +6,7 @@ import torch
 from matplotlib import pyplot as plt
 from sklearn.dummy import DummyClassifier
 
+from sklearn_seqcrm._recurrent.network import CELLS
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.inspection import (
     GateDisplay,
@@ -13,6 +14,7 @@ from sklearn_seqcrm.inspection import (
     gradient_flow,
     lstm_gates,
 )
+from sklearn_seqcrm.inspection._gate_display import _GATES
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
@@ -172,6 +174,12 @@ def test_norms_against_differences(X, options):
     module.float()
     norm = found[(found["row"] == row) & (found["position"] == at)]["norm"].item()
     assert norm == pytest.approx(float(np.linalg.norm(slopes)), rel=1e-2)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_display_has_the_gates_of_every_cell(cell):
+    """All but candidates for the new state, which are not between 0 and 1."""
+    assert {*CELLS[cell].gate_names} <= {*_GATES, "cell", "new"}
 
 
 def test_errors(X):

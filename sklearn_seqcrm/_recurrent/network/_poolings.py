@@ -275,13 +275,13 @@ class Decay(WeightedPooling):
             self.fade(blocks.durations),  # (B, N, P)
         )
 
-    def _by_event(self, ages: Tensor) -> Tensor:
+    def _by_event(self, ages: Array) -> Array:
         """Return the fades of K events in the last axis, shape (..., P, K)."""
-        return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
+        xp = array_namespace(ages)
+        return xp.exp2(ages[..., None, :] * -self.halvings[:, None])
 
     def weigh_padded(self, rows: PaddedOutputs) -> Array:
-        ages = np.where(rows.is_seen, rows.ages, np.inf)
-        return np.exp2(ages[..., None, :] * -self.halvings.numpy()[:, None])
+        return self.to_numpy()._by_event(np.where(rows.is_seen, rows.ages, np.inf))
 
     def _after(self, state: State, time: Array) -> State:
         """Return the state after a time without events."""

@@ -11,7 +11,7 @@ another unknown axis: its size in shapes is `STEPS`, a number that no other axis
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -110,36 +110,24 @@ def _weights_of(layer: Any, gates: tuple[int, ...]) -> list[np.ndarray]:
     return [found["weight_ih"], found["weight_hh"], biases]
 
 
-class Positions(NamedTuple):
-    """Places of N padded sequences, compared with their lengths.
+def compare_places(padded: Array, lengths: Array) -> tuple[Array, Array, Array]:
+    """Compare the places of a tensor (N, T, ...) with lengths (N,), int64.
 
-    Parameters
-    ----------
-    is_seen, is_last : GraphTensor of shape (N, T), bool
-        Whether a place holds a step or an event, and the last one.
-    is_filled : GraphTensor of shape (N, 1), bool
-        Whether there is any.
+    Returns whether a place holds a step or an event, and the last one, (N, T), and
+    whether a row has any, (N, 1).
     """
-
-    is_seen: Array
-    is_last: Array
-    is_filled: Array
-
-    @classmethod
-    def of(cls, padded: Array, lengths: Array) -> Positions:
-        """Compare the places of a tensor (N, T, ...) with lengths (N,), int64."""
-        graph = padded.graph
-        zero, one = (graph.constant(i, "int64") for i in (0, 1))
-        n_steps = graph.add("Shape", padded.name, start=1, end=2)
-        steps = graph.add("Range", zero, graph.add("Squeeze", n_steps), one)  # (T,)
-        ends = graph.add("Unsqueeze", lengths.name, graph.integers(1))  # (N, 1)
-        last = graph.add("Sub", ends, one)
-        is_seen, is_last = (
-            GraphTensor(graph, graph.add(operator, steps, other), (STEPS,))
-            for operator, other in (("Less", ends), ("Equal", last))
-        )
-        is_filled = GraphTensor(graph, graph.add("Greater", ends, zero), (1,))
-        return cls(is_seen, is_last, is_filled)
+    graph = padded.graph
+    zero, one = (graph.constant(i, "int64") for i in (0, 1))
+    n_steps = graph.add("Shape", padded.name, start=1, end=2)
+    steps = graph.add("Range", zero, graph.add("Squeeze", n_steps), one)  # (T,)
+    ends = graph.add("Unsqueeze", lengths.name, graph.integers(1))  # (N, 1)
+    last = graph.add("Sub", ends, one)
+    is_seen, is_last = (
+        GraphTensor(graph, graph.add(operator, steps, other), (STEPS,))
+        for operator, other in (("Less", ends), ("Equal", last))
+    )
+    is_filled = GraphTensor(graph, graph.add("Greater", ends, zero), (1,))
+    return is_seen, is_last, is_filled
 
 
 def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:

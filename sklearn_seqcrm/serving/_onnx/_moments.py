@@ -20,7 +20,7 @@ import numpy as np
 from sklearn_seqcrm._recurrent.data import Array, MomentChannels
 from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment
 from sklearn_seqcrm._recurrent.objectives import GraphTensor
-from sklearn_seqcrm.serving._onnx._layers import STEPS, Positions, look_up
+from sklearn_seqcrm.serving._onnx._layers import STEPS, compare_places, look_up
 
 _INT64, _FAR = 7, 2**31 - 1  # ONNX's number of the type; the end of any axis
 
@@ -43,12 +43,11 @@ class PaddedMoments:
 
     def __init__(self, numbers: Array, lengths: Array) -> None:
         self._graph = graph = numbers.graph
-        events = Positions.of(numbers, lengths)
+        self._is_seen, is_last, _ = compare_places(numbers, lengths)
         is_begin, is_end = self._ends(numbers.name)
-        is_end = graph.add("Or", is_end, events.is_last.name)
-        self._is_seen = events.is_seen
+        is_end = graph.add("Or", is_end, is_last.name)
         self._is_begin, self._is_end = (
-            GraphTensor(graph, graph.add("And", one, events.is_seen.name), (STEPS,))
+            GraphTensor(graph, graph.add("And", one, self._is_seen.name), (STEPS,))
             for one in (is_begin, is_end)
         )
         begins = graph.add("Cast", self._is_begin.name, to=_INT64)

@@ -20,7 +20,7 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.objectives import Exposure, Graph, GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import (
     STEPS,
-    Positions,
+    compare_places,
     constant,
     embed,
     flatten,
@@ -70,7 +70,7 @@ def outputs_of_padded(
         for network, own in zip(networks, pooled, strict=True):
             reader = network.readers[i]
             outputs = run_layers(reader, inputs_of(reader), least)
-            places = Positions.of(outputs, lengths)
+            places = compare_places(outputs, lengths)
             own.append(pool(reader, PaddedOutputs(outputs, ages, *places)))
     return _outputs(graph, networks, sizes, pooled)
 
