@@ -8,6 +8,9 @@ from sklearn_seqcrm.neural_network._first_training import (
     FirstTraining as FirstTraining,
 )
 from sklearn_seqcrm.neural_network._first_training import (
+    NetworkOutputs as NetworkOutputs,
+)
+from sklearn_seqcrm.neural_network._first_training import (
     on_first_training as on_first_training,
 )
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
@@ -16,9 +19,6 @@ from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
 from sklearn_seqcrm.neural_network._lstm_uplift_classifier import LSTMUpliftClassifier
 from sklearn_seqcrm.neural_network._lstm_uplift_regressor import LSTMUpliftRegressor
-from sklearn_seqcrm.neural_network._network_outputs import (
-    NetworkOutputs as NetworkOutputs,
-)
 
 __all__ = [
     "HistoryPadder",

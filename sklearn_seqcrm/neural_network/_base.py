@@ -72,8 +72,10 @@ from sklearn_seqcrm._sklearn_compat import (
     refuse_no_target,
 )
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
-from sklearn_seqcrm.neural_network._first_training import FirstTrainingMixin
-from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
+from sklearn_seqcrm.neural_network._first_training import (
+    FirstTrainingMixin,
+    NetworkOutputs,
+)
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
 # Most epochs with and without early stopping: on few customers networks are best after

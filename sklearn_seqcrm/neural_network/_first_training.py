@@ -15,7 +15,18 @@ import numpy as np
 
 from sklearn_seqcrm._columns import ForwardSplit
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm.neural_network._network_outputs import NetworkOutputs
+
+
+class NetworkOutputs(NamedTuple):
+    """Outputs of all networks for some rows, which prediction methods take as X.
+
+    Parameters
+    ----------
+    of_each : list of ndarray of shape (n, n_outputs), float64
+        Outputs of each network, which was run before.
+    """
+
+    of_each: list[np.ndarray]
 
 
 class FirstTraining(NamedTuple):

@@ -26,7 +26,7 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import export_onnx
-from sklearn_seqcrm.serving._onnx._layers import refuse_not_exportable
+from sklearn_seqcrm.serving._onnx._layers import run_layers
 from tests.serving.exports import (
     AFTER,
     CLOSE,
@@ -351,11 +351,10 @@ def test_refusals(tmp_path, monkeypatch):
 
 def test_operations_without_an_onnx_form_raise():
     reader = HistoryReader(HistorySpec(1, (), (1.0,)), "gru", 2, 1, False, ["max"], 0)
-    refuse_not_exportable(reader)
     reader.cell = Cell
-    with pytest.raises(TypeError, match="Cell is not exportable"):
-        refuse_not_exportable(reader)
     tensor = GraphTensor(Graph("example"), "x", (3,))
+    with pytest.raises(TypeError, match="Cell is not exportable"):
+        run_layers(reader, tensor, tensor)
     for function in (np.sin, np.median):
         with pytest.raises(TypeError, match=function.__name__):
             function(tensor)

@@ -71,25 +71,13 @@ class Weights(NamedTuple):
 
 
 class PaddedOutputs(NamedTuple):
-    """Outputs for N rows with a padded sequence each.
+    """Outputs for N rows with a padded sequence each."""
 
-    Parameters
-    ----------
-    outputs : array of shape (N, T, H)
-        Outputs of the reader.
-    ages : array of shape (N, T)
-        Age of each step in typical interarrival times; any number in padding.
-    is_seen, is_last : array of shape (N, T), bool
-        Which steps a row sees, and the last of them.
-    is_filled : array of shape (N, 1), bool
-        Whether it sees any.
-    """
-
-    outputs: Array
-    ages: Array
-    is_seen: Array
-    is_last: Array
-    is_filled: Array
+    outputs: Array  # (N, T, H)
+    ages: Array  # (N, T), in typical interarrival times; any number in padding
+    is_seen: Array  # (N, T), bool: which steps a row sees
+    is_last: Array  # (N, T), bool: the last of them
+    is_filled: Array  # (N, 1), bool: whether it sees any
 
     def mean(self, weights: Array) -> Array:
         """Return means (N, P, H) with weights (N, P, T), divided by 1 at least."""

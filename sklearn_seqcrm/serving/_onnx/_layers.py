@@ -26,15 +26,6 @@ from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
 STEPS = 7919
 
 
-def refuse_not_exportable(reader: HistoryReader) -> None:
-    """Raise a TypeError for a cell without an operator of ONNX."""
-    if reader.cell.onnx is None:
-        raise TypeError(
-            f"{reader.cell.__name__} is not exportable: ONNX has no operator of it. "
-            "Fit with another cell."
-        )
-
-
 def constant(graph: Graph, values: np.ndarray) -> GraphTensor:
     """Return a constant of the graph, such as embeddings that codes then index."""
     return GraphTensor(graph, graph.constant(values), values.shape[1:])
@@ -56,7 +47,7 @@ def look_up(reader: HistoryReader, graph: Graph, codes: Array | None) -> list[Ar
 
 
 def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
-    """Run the recurrent layers of a reader.
+    """Run the recurrent layers of a reader, or raise a TypeError for its cell.
 
     Parameters
     ----------
@@ -73,7 +64,11 @@ def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
         Outputs of the last layer.
     """
     operator, graph = reader.cell.onnx, steps.graph
-    assert operator is not None
+    if operator is None:
+        raise TypeError(
+            f"{reader.cell.__name__} is not exportable: ONNX has no operator of it. "
+            "Fit with another cell."
+        )
     outputs = steps.swapaxes(0, 1).name  # (T, N, D), as the operators take them
     for directions in reader.layers:
         weights = [_weights_of(one, operator.gates) for one in directions]

@@ -25,7 +25,6 @@ from sklearn_seqcrm.serving._onnx._layers import (
     embed,
     flatten,
     pool,
-    refuse_not_exportable,
     run_layers,
 )
 from sklearn_seqcrm.serving._onnx._moments import PaddedMoments
@@ -62,7 +61,6 @@ def outputs_of_padded(
     """
     pooled: list[list[Array]] = [[] for _ in networks]
     for i, prefix in enumerate(sizes.prefixes):
-        refuse_not_exportable(networks[0].readers[i])
         inputs_of, lengths, ages = _padded_steps(graph, prefix, networks[0].readers[i])
         # An operator may refuse sequences without events; the poolings leave them out.
         longer = graph.add("Max", lengths.name, graph.constant(1, "int64"))
