@@ -70,7 +70,7 @@ def one_row(name, train, held_out, days, moments, seed):
     model.fit(train)
     seconds = (time.process_time() - start) / model.n_iter_
     scores = model.score_events(held_out)
-    is_later = np.append(False, np.diff(days) == np.timedelta64(0))
+    is_later = np.append(False, np.diff(days) == np.timedelta64(0, "D"))
     is_later &= scores["event"].to_numpy() > 0
     later, first = (scores.loc[one, "log_prob"].mean() for one in (is_later, ~is_later))
     steps = "moments" if moments else "lines"

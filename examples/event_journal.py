@@ -61,6 +61,7 @@ class Journal:
         try:
             self.lock.execute("BEGIN EXCLUSIVE")  # until the process ends
         except sqlite3.OperationalError as error:
+            self.close()
             raise StartError(f"Another process uses {folder}: {error}.") from error
         try:
             for rule in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):

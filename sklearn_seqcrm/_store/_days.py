@@ -95,7 +95,7 @@ def datetimes_after(
     ndarray of shape (n,), datetime64[s]
         The datetimes, in UTC where the events are.
     """
-    found = np.full(len(days), np.datetime64("NaT"), dtype="M8[s]")
+    found = np.full(len(days), np.datetime64("NaT", "s"))
     there = np.isfinite(days)
     # Beyond 270,000 years, microseconds would overflow.
     near = days[there].clip(-1e8, 1e8)

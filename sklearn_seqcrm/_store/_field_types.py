@@ -384,7 +384,7 @@ class DatetimeType(ScalarType):
     """
 
     # Microseconds for new values: Python's resolution, and the years 1 to 9999 fit.
-    name, dtype, missing = "datetime", "M8[us]", np.datetime64("NaT")
+    name, dtype, missing = "datetime", "M8[us]", np.datetime64("NaT", "us")
     summary, is_relative = "range", True
     resampling = ("last", "first", "min", "max", "count_distinct")
     takes, numbers_are = "datetimes", "days after the event"

@@ -9,7 +9,13 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.datasets._simulation import DAY, HOUR, customer_ids, datetimes
+from sklearn_seqcrm.datasets._simulation import (
+    DAY,
+    HOUR,
+    customer_ids,
+    datetimes,
+    timestamp,
+)
 
 N_HOURS = 24
 
@@ -192,7 +198,7 @@ def make_newsletter_opens(
         ),
         next_probability=_chances_by_hour(peaks, interest, next_owner, next_day),
         next_peak=peaks[next_owner, next_day] % N_HOURS,
-        observed_until=pd.Timestamp(START + (N_DAYS + 1) * DAY),
+        observed_until=timestamp((N_DAYS + 1) * DAY, START),
         DESCR=DESCR,
     )
 

@@ -10,7 +10,13 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.datasets._simulation import DAY, customer_ids, datetimes, expit
+from sklearn_seqcrm.datasets._simulation import (
+    DAY,
+    customer_ids,
+    datetimes,
+    expit,
+    timestamp,
+)
 
 START = np.datetime64("2023-01-01", "s")
 N_DAYS = 730
@@ -227,7 +233,7 @@ def make_order_returns(
             habit=habit_strength * (outcomes["share"] - USUAL_SHARE)
         ),
         return_window=pd.Timedelta(seconds=RETURN_WINDOW),
-        observed_until=pd.Timestamp(START + N_DAYS * DAY + RETURN_WINDOW),
+        observed_until=timestamp(N_DAYS * DAY + RETURN_WINDOW, START),
         DESCR=DESCR,
     )
 

@@ -25,7 +25,12 @@ def expit(logit: np.ndarray) -> np.ndarray:
 
 def datetimes(seconds: np.ndarray, start: np.datetime64 = EPOCH) -> np.ndarray:
     """Return datetimes of seconds that count from `start`."""
-    return (start + seconds).astype("datetime64[us]")
+    return (start + seconds.astype("m8[s]")).astype("datetime64[us]")
+
+
+def timestamp(seconds: int, start: np.datetime64) -> pd.Timestamp:
+    """Return the time so many seconds after `start`."""
+    return pd.Timestamp(start + np.timedelta64(seconds, "s"))
 
 
 def customer_ids(n_customers: int) -> list[str]:
@@ -42,21 +47,21 @@ def draw_rows(
     Returns the rows, and their cutoffs in seconds.
     """
     days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
-    cutoff = FIRST_CUTOFF + days * DAY
+    cutoff = datetimes(days * DAY, FIRST_CUTOFF)
     rows = pd.DataFrame(
         {
             "customer_id": customer_ids(n_customers),
-            "cutoff": cutoff.astype("datetime64[us]"),
+            "cutoff": cutoff,
             "age": rng.normal(45, 15, size=n_customers).clip(18, 90).round(),
             "region": rng.choice(list(regions), size=n_customers),
         }
     )
-    return rows, cutoff.astype(np.int64)
+    return rows, cutoff.astype("M8[s]").astype(np.int64)
 
 
 def end_of_last(horizon: int) -> pd.Timestamp:
     """Return the end of the horizon of the last cutoff."""
-    return pd.Timestamp(FIRST_CUTOFF + N_CUTOFF_DAYS * DAY + horizon)
+    return timestamp(N_CUTOFF_DAYS * DAY + horizon, FIRST_CUTOFF)
 
 
 def draw_lengths(

@@ -97,11 +97,14 @@ def _at_times(
     # A datetime is shifted by a duration and not converted to ticks: in a fine unit,
     # the ticks of a distant date exceed int64.
     shift = (times - timeline.times[events]).view(f"m8[{unit}]")
-    shift = shift.astype(values.dtype.str.replace("M8", "m8"))
-    moved = values + shift
-    # An overflow of int64 has the opposite sign, or is NaT.
-    is_valid = np.where(shift < np.timedelta64(0), moved < values, moved >= values)
-    return np.where(is_valid, moved, values)
+    shift = shift.astype(values.dtype.str.replace("M8", "m8")).view("int64")
+    ticks = values.view("int64")
+    moved = ticks + shift
+    # An overflow of int64 has the opposite sign. NumPy 2.5 would raise an error if these
+    # were datetimes.
+    is_valid = np.where(shift < 0, moved < ticks, moved >= ticks)
+    is_valid &= ~np.isnat(values) & ~np.isnat(moved.view(values.dtype))
+    return np.where(is_valid, moved, ticks).view(values.dtype)
 
 
 class RowEvents(NamedTuple):

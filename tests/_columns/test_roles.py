@@ -275,7 +275,8 @@ def test_missing_values_of_any_type(missing):
 )
 def test_durations_alone_and_beside_numbers(day):
     """A row is read the same alone and in company."""
-    for values in ([day, None], [day, 2.5], [day, np.timedelta64("NaT"), True, None]):
+    missing = np.timedelta64("NaT", "s")
+    for values in ([day, None], [day, 2.5], [day, missing, True, None]):
         column = pd.Series(values, dtype=object)
         alone = [as_numbers(column.iloc[[i]])[0] for i in range(len(values))]
         assert_array_equal(as_numbers(column), alone)

@@ -89,7 +89,7 @@ def test_moments_after_events_are_the_inverse(unit):
     times = start.astype(f"M8[{unit}]").view("int64")
     days = days_between(start, end)
     days[7] = np.nan
-    end[7] = np.datetime64("NaT")
+    end[7] = np.datetime64("NaT", "s")
     assert_array_equal(datetimes_after(days, times, clock, 1), end)
     found = datetimes_after(days, times, clock, 86_400)
     seconds = end[found == found].view("int64")

@@ -104,7 +104,7 @@ def log(monkeypatch):
     """A log with a field of a type for which no consumer has anything."""
     made_up = made_up_class(
         name="made up",
-        missing=np.timedelta64("NaT"),
+        missing=np.timedelta64("NaT", "s"),
         dtype="m8[s]",
         is_relative=False,
         resampling=("made up",),

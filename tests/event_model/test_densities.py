@@ -366,7 +366,7 @@ def test_a_type_of_field_that_lacks_a_method_cannot_be_made():
     class Wordless(LevelField):
         column = LearnedField.column
 
-    with pytest.raises(TypeError, match=r"abstract method.* draw"):
+    with pytest.raises(TypeError, match=r"abstract method '?draw"):
         Incomplete()
-    with pytest.raises(TypeError, match=r"abstract method.* column"):
+    with pytest.raises(TypeError, match=r"abstract method '?column"):
         Wordless()

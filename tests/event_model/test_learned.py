@@ -110,7 +110,7 @@ def test_datetimes_there_and_back(in_days):
     due = times + rng.integers(-5, 30, 200) * DAY
     due = due // DAY * DAY if in_days else due
     column = Column(due.astype("M8[us]"))
-    column.values[3] = np.datetime64("NaT")
+    column.values[3] = np.datetime64("NaT", "us")
     field = number_field(column, times, clock)
     assert field.in_days == in_days
     targets = field.targets(column, times)

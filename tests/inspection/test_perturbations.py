@@ -219,7 +219,7 @@ def test_the_latest_and_earliest_dates_stay():
         np.datetime64(at.value, "ns") for at in (pd.Timestamp.min, pd.Timestamp.max)
     )
     ends = (day + pd.Timedelta("30D")).to_numpy().copy()
-    ends[::4], ends[1::4], ends[2::4] = last, first, np.datetime64("NaT")
+    ends[::4], ends[1::4], ends[2::4] = last, first, np.datetime64("NaT", "us")
     events = pd.DataFrame({"who": "a", "day": day, "ends": ends})
     array = EventLog(events, "who", "day").attach(events[["who"]][:1])["history"].array
     for seed in range(5):
