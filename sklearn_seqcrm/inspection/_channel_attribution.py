@@ -99,11 +99,11 @@ def channel_attribution(
     -------
     Bunch
         ``credit``, a DataFrame of shape (n, n_channels) that has the index of `X`: the
-        contribution of each channel in `X` to the prediction of each row; ``output`` and
-        ``baseline`` of shape (n,), the predictions with all channels and without any,
-        whose difference is the sum of the credit of a row; ``total``, a Series with the
-        sum of the credit of each channel; and ``share``, the positive totals over their
-        sum.
+        contribution of each channel in `X` to the prediction of each row; ``output``
+        and ``baseline`` of shape (n,), the predictions with all channels and without
+        any, whose difference is the sum of the credit of a row; ``total``, a Series
+        with the sum of the credit of each channel; and ``share``, the positive totals
+        over their sum.
 
     Raises
     ------
