@@ -64,6 +64,7 @@ class OutcomesByTreatment(Objective):
         self.of_one = of_one
         self.name, self.is_linear = of_one.name, of_one.is_linear  # type: ignore[misc]
         self.adjusts = of_one.adjusts  # type: ignore[misc]
+        self.shifts = of_one.shifts  # type: ignore[misc]
         self.lowers_rate = of_one.lowers_rate  # type: ignore[misc]
         self._control, self._given = control, treatments
 
