@@ -12,13 +12,14 @@ def test_the_page_runs(one_network, code_of):
     printed = []
     page = {"print": lambda *a: printed.append(a)}
     exec(compile(code, "values.md", "exec"), page)
-    (shape, zero), ratios, numbers, labels = printed
+    (shape, zero), ratios, numbers, labels, categories = printed
     assert shape[1] == 3
     assert zero
     # All rows have the same power of the ratio of exposures, close to 1.
     assert ratios[0] == ratios[1]
     assert 0.8 * 365 / 30 < ratios[0] < 1.2 * 365 / 30
     assert numbers[0] == labels[0] == shape
+    assert categories[0] == (shape[0], 5)
     absolute, cqr = page["lines"]["absolute"], page["lines"]["cqr"]
     assert absolute["lower ends below 0"] > 0.5 > cqr["lower ends below 0"]
     for line in (absolute, cqr):

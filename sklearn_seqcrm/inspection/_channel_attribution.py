@@ -80,7 +80,8 @@ def channel_attribution(
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     target : object, default=None
-        As in `event_attributions`.
+        As in `event_attributions`: None explains the second of two classes, in the
+        order of `classes_`. Of "bought" and "lost", pass "bought".
     unit : {"log_odds", "probability"}, default="probability"
         Unit of a classifier's credit.
     max_exact : int, default=6
@@ -98,11 +99,11 @@ def channel_attribution(
     -------
     Bunch
         ``credit``, a DataFrame of shape (n, n_channels) that has the index of `X`: the
-        contribution of each channel to the prediction of each row; ``output`` and
-        ``baseline`` of shape (n,), the predictions with all channels and without any,
-        whose difference is the sum of the credit of a row; ``total``, a Series with the
-        sum of the credit of each channel; and ``share``, the positive totals over their
-        sum.
+        contribution of each channel in `X` to the prediction of each row; ``output``
+        and ``baseline`` of shape (n,), the predictions with all channels and without
+        any, whose difference is the sum of the credit of a row; ``total``, a Series
+        with the sum of the credit of each channel; and ``share``, the positive totals
+        over their sum.
 
     Raises
     ------

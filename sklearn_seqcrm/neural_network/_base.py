@@ -208,6 +208,7 @@ class BaseLSTM(
                 print(f"Network {n} of {len(seeds)}{purpose}")
             max_epochs = self._max_epochs(valid is not None)
             train(self, net, drawn, max_epochs, data, valid, epochs)
+            net.learn_shift(data)
             if epochs.stop:
                 return True
         return False
@@ -234,6 +235,7 @@ class BaseLSTM(
                 print(f"Network {len(trained) + 1} of {len(seeds)}, on all rows")
             falls = self._objective.lowers_rate
             train(self, net, of_net, n_epochs, data, None, epochs, falls)
+            net.learn_shift(data)
             if len(net.history) == n_epochs:
                 trained.append(net)
                 self.nets_ = list(trained)

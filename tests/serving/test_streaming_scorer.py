@@ -301,6 +301,19 @@ def test_statics_of_any_type_of_numbers_make_no_table(monkeypatch):
         assert_allclose(found, expected, rtol=0)
 
 
+def test_missing_statics_make_no_table(monkeypatch):
+    """A row of a table with nullable dtypes has NA, which took thirty times as long."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    row = as_event(PEOPLE.iloc[1])
+    names = ("age", "city", "joined")
+    expected = [scorer.score_one("c1", None, {**row, n: None}, AFTER) for n in names]
+    monkeypatch.setattr(SingleCustomerScorer, "_from_table", None)
+    for name, score in zip(names, expected, strict=True):
+        found = scorer.score_one("c1", None, {**row, name: pd.NA}, AFTER)
+        assert_array_equal(found, score)
+
+
 def test_statics_that_no_table_holds_are_an_error_with_the_column():
     """So is text that is no Unicode. They were errors of Python, without the name."""
     scorer = new_scorer()

@@ -7,6 +7,7 @@ Inputs of the head, and terms that are added to its outputs::
     row features, statics, pieces of statics -----'             +
     row features, statics, sums -> LinearPart ----------------> +
     offset (log exposure) times slope ------------------------> +
+    shift, in predictions only -------------------------------> +
 """
 
 from __future__ import annotations
@@ -158,6 +159,7 @@ class HistoryNetwork(nn.Module):
     linear: LinearPart | None
     pieces: StaticPieces | None
     slope: Tensor | None
+    shift: Tensor | None
 
     def __init__(
         self,
@@ -178,6 +180,9 @@ class HistoryNetwork(nn.Module):
         slope = float32_tensor(np.zeros(n_outputs))
         slope[list(offset_outputs)] = 1.0
         self.register_buffer("slope", slope if len(offset_outputs) else None)
+        # Not persistent: it is learned after training, from other weights than those
+        # that a callback may have stored or that training goes on from.
+        self.register_buffer("shift", None, persistent=False)
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
@@ -212,6 +217,12 @@ class HistoryNetwork(nn.Module):
         assert self.slope is not None
         self.slope.copy_(torch.from_numpy(slope.astype("float32")))
 
+    def set_shift(self, shift: np.ndarray | None) -> None:
+        """Set what is added to the outputs in predictions, (n_outputs,); None: 0."""
+        if shift is not None:
+            shift = float32_tensor(shift).to(self.head[-1].weight.device)
+        self.shift = shift
+
     def forward(
         self, batch: BatchPart, steps: Sequence[Tensor] | None = None
     ) -> Tensor:
@@ -238,7 +249,7 @@ class HistoryNetwork(nn.Module):
         return self._leave_head(numbers, rows)
 
     def _leave_head(self, outputs: Tensor, rows: BatchPart) -> Tensor:
-        """Add pieces to the first layer, run the others, add offset and linear part."""
+        """Add pieces to the first layer, run the others, and add all else."""
         if self.pieces is not None:
             outputs = outputs + self.pieces(rows.static)
         for layer in list(self.head)[1:]:
@@ -249,6 +260,8 @@ class HistoryNetwork(nn.Module):
             outputs = outputs + offset * self.slope
         if self.linear is not None:
             outputs = outputs + self.linear(rows.linear_inputs)
+        if self.shift is not None and not self.training:
+            outputs = outputs + self.shift
         return outputs
 
     def _enter_head(self, batch: BatchPart, steps: Sequence[Tensor | None]) -> Tensor:

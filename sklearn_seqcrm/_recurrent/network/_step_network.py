@@ -271,6 +271,9 @@ class StepHead:
         self._layers = [
             Affine.of(one) for one in network.head if isinstance(one, Linear)
         ]
+        if network.shift is not None:
+            last = self._layers[-1]
+            self._layers[-1] = Affine(last.weight, last.bias + network.shift.numpy())
         self._pieces = None
         if network.pieces is not None:
             n_pooled = sum(reader.output_size for reader in network.readers)

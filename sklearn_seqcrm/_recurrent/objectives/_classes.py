@@ -31,6 +31,7 @@ class Classes(Objective):
     """
 
     name = "log_loss"
+    shifts = True
     classes: np.ndarray  # (n_classes,), in order
 
     def __init__(self, classes: np.ndarray | None = None) -> None:
@@ -131,6 +132,7 @@ class Labels(Objective):
     """
 
     name = "log_loss"
+    shifts = True
     # Dtype of the targets in the first call, which predictions have as well.
     dtype: np.dtype
     # (2, k): weights of 0 and of 1, of mean 1 over the targets of the first call. None:

@@ -192,6 +192,7 @@ class Hazards(Objective):
     """
 
     name = "log_likelihood"
+    shifts = True
     # (n_bins + 1,), float64: edges of the bins, from 0 on, see `bin_edges`.
     edges: np.ndarray
     kinds: np.ndarray  # (n_kinds,), int64: kinds of events before the last edge

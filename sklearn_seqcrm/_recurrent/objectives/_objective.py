@@ -9,10 +9,16 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
+
+# Largest shift of log odds: a label that no row has would be shifted without end.
+_MOST_SHIFT = 0.5
+_ROWS_AT_ONCE = 100_000  # whose gradients are in memory
 
 
 class Objective(nn.Module, ABC):
@@ -35,6 +41,8 @@ class Objective(nn.Module, ABC):
     n_targets = 1  # of a row, set by `learn`
     # Whether `fit` ends with `adjust`, which needs the outputs for all rows.
     adjusts: ClassVar[bool] = False
+    # Whether outputs are log odds, to which `fit` adds an `output_shift` at its end.
+    shifts: ClassVar[bool] = False
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -107,6 +115,43 @@ class Objective(nn.Module, ABC):
         From the outputs of each network for all rows, (n, n_outputs), float64, and the
         encoded targets.
         """
+
+    def output_shift(
+        self, outputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> np.ndarray:
+        """Return what to add to the log odds of a network, shape (n_outputs,).
+
+        Outputs (n, n_outputs) and encoded targets are those of all rows, without
+        dropout. With dropout, the loss makes the mean of ``p(z + noise)`` equal to the
+        share of a class. If it is rare, ``p(z)`` is about ``exp(z)``, and its mean
+        without dropout is lower by ``exp(-variance / 2)``, a tenth or more.
+
+        The shifts have the least loss of all rows. There is one for each class or
+        label, or for all bins of a kind of events.
+        """
+        share = np.ones(len(target)) if weight is None else weight.astype("float64")
+        share = share / share.sum()
+
+        def loss(shifts: np.ndarray) -> tuple[float, np.ndarray]:
+            added = torch.from_numpy(np.repeat(shifts, self.n_alike))
+            total, slope = 0.0, np.zeros(self.n_outputs)
+            for start in range(0, len(outputs), _ROWS_AT_ONCE):
+                rows = slice(start, start + _ROWS_AT_ONCE)
+                before = torch.from_numpy(outputs[rows].astype("float64"))
+                shifted = (before + added).requires_grad_()
+                losses = self(shifted, torch.from_numpy(target[rows]))
+                (slopes,) = torch.autograd.grad(losses.sum(), shifted)
+                # Sums of NumPy do not depend on the number of threads.
+                slope += (slopes.numpy() * share[rows, None]).sum(axis=0)
+                total += (losses.detach().numpy() * share[rows]).sum()
+            return total, slope.reshape(-1, self.n_alike).sum(axis=1)
+
+        bounds = [(-_MOST_SHIFT, _MOST_SHIFT)] * (self.n_outputs // self.n_alike)
+        first = np.zeros(len(bounds))
+        options = {"ftol": 1e-15, "gtol": 1e-8}
+        with torch.enable_grad():
+            found = minimize(loss, first, jac=True, bounds=bounds, options=options)
+        return np.repeat(found.x, self.n_alike)
 
     def scored(self, outputs: Tensor) -> Tensor:
         """Return predictions that scorers compare with encoded targets, (n, ...)."""

@@ -107,6 +107,16 @@ class HistoryNet(NeuralNet):
             target = self.criterion_.linear_target(data.target)
             linear.start(data.linear_inputs, target, data.weight, total=self.ranks.sum)
 
+    def learn_shift(self, data: RowData) -> None:
+        """Learn what predictions add to the outputs, if the objective shifts them."""
+        if self.criterion_.shifts:
+            assert data.target is not None
+            self.module_.set_shift(None)
+            outputs = self.outputs(data)
+            with isolated_torch_settings(self.device):
+                shift = self.criterion_.output_shift(outputs, data.target, data.weight)
+                self.module_.set_shift(shift)
+
     def without_training_state(self) -> HistoryNet:
         """Return a copy without callbacks, ranks and lists of parameters."""
         copied = copy.copy(self)

@@ -298,7 +298,7 @@ def _nonzero(row: np.ndarray) -> list[list[Any]]:
 
 def days_after(value: Any, tick: Any, clock: Clock) -> float:
     """Return the days from a tick to a datetime, as a table with one row has them."""
-    if value is None:
+    if value is None or value is pd.NA:
         return np.nan
     if not isinstance(value, datetime.datetime | np.datetime64):
         raise UnusualValueError
@@ -314,7 +314,7 @@ def days_after(value: Any, tick: Any, clock: Clock) -> float:
 
 
 def _number_of(value: Any) -> float:
-    if value is None:
+    if value is None or value is pd.NA:
         return np.nan
     if not is_real(value):
         raise UnusualValueError
