@@ -259,7 +259,7 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         if bad.any():
             raise ValueError(
                 f"Exposures must be larger than 0 and finite; {bad.sum()} of "
-                f"{len(bad)} in {name!r} are not, such as {X.loc[bad, name].iloc[0]}. "
+                f"{len(bad)} in {name!r} are not, such as {X[name][bad].iloc[0]}. "
                 "Leave those rows out."
             )
         return others, exposure, in_days

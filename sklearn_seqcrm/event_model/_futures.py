@@ -207,7 +207,7 @@ def _summary_table(
     values: Any, index: pd.Index, n_paths: int, interval: float, name: str
 ) -> pd.DataFrame:
     """Return the summary of one target, in its type if it has durations or times."""
-    flat = pd.Series(np.asarray(values).reshape(-1)).infer_objects()
+    flat: Any = pd.Series(np.asarray(values).reshape(-1)).infer_objects()
     # Nullable booleans and integers with a missing value are objects, as Decimals are.
     if pd.api.types.infer_dtype(flat, skipna=True) in NUMBER_OBJECTS:
         flat = pd.Series(flat.to_numpy(dtype="float64", na_value=np.nan))
@@ -219,7 +219,7 @@ def _summary_table(
             first = pd.Series([0]).astype(flat.dtype)[0]
         ticks = (flat - first).to_numpy(dtype=unit).reshape(-1, n_paths)
         numbers = np.where(np.isnat(ticks), np.nan, ticks.astype("float64"))
-        found = {
+        found: dict[str, Any] = {
             key: first + pd.Series(_whole_ticks(one).view(unit))
             for key, one in summary_of_paths(numbers, interval).items()
         }

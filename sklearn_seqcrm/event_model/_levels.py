@@ -448,7 +448,7 @@ class LevelField(LearnedField):
             levels=levels,
             n_codes=n_codes,
             shares=shares,
-            rare_shares=rare_counts / max(rare_counts.sum(), 1),
+            rare_shares=rare_counts / max(int(rare_counts.sum()), 1),
             lift=repeat_purchase_lift(level, events, n_levels),
             n_events=len(level),
             has_repeats=_has_repeats(level, events.moment),

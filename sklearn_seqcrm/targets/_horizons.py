@@ -157,7 +157,7 @@ def stack_horizons(
     horizons = _horizons_of(y.columns)
     known = y.notna().to_numpy()  # (n, k)
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
-    rows = X.iloc[row].assign(**{name: horizons[column].to_numpy()})
+    rows = X.take(row).assign(**{name: horizons[column].to_numpy()})
     # Values of nullable types are objects in an array of NumPy.
     values = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
     target = values.infer_objects()

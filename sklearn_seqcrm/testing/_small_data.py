@@ -37,8 +37,8 @@ def make_events(
     amount = np.exp(rng.normal(3, 1.5, n_events))
     amount[rng.random(n_events) < 0.1] = np.nan
     amount[rng.random(n_events) < 0.05] = np.inf
-    kind = rng.choice(["visit", "order", "return"], n_events, p=[0.6, 0.3, 0.1])
-    kind = pd.Series(kind).mask(rng.random(n_events) < 0.1, None)
+    kinds = rng.choice(["visit", "order", "return"], n_events, p=[0.6, 0.3, 0.1])
+    kind = pd.Series(kinds).mask(rng.random(n_events) < 0.1, None)
     due = pd.Series(time + pd.to_timedelta(rng.integers(-5, 30, n_events), unit="D"))
     events = pd.DataFrame(
         {

@@ -112,7 +112,7 @@ def ridge(
     rounding error or tiny, so that such an input has no influence.
     """
     share = np.ones(len(target)) if weight is None else weight.astype("float64")
-    share = share / total(share.sum())
+    share = share / total(np.asarray(share.sum()))
     parts = list(blocks(len(target), _WIDTH))
     n_inputs = inputs.shape[1]
     none = np.zeros(n_inputs)

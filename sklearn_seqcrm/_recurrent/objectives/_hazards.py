@@ -327,8 +327,8 @@ class Hazards(Objective):
         came = number > 0
         place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
         # Weight of the events of each kind and bin.
-        events = np.bincount(place, weight[came], n_kinds * n_bins)
-        events = events.reshape(n_kinds, n_bins)
+        of_each = np.bincount(place, weight[came], n_kinds * n_bins)
+        events = of_each.reshape(n_kinds, n_bins)
         # Rows at risk in each bin; censored ones by the share that was observed.
         at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
         few = _LEAST_AT_RISK * weight.sum()

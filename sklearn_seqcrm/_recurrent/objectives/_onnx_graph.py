@@ -349,7 +349,8 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         return self._new("ReduceSum", axes, shape=shape, keepdims=int(keepdims))
 
     def _without(self, axis: int, keepdims: bool) -> tuple[int, ...]:
-        return np.ones((1, *self.shape)).sum(axis=axis, keepdims=keepdims).shape[1:]
+        ones: Any = np.ones((1, *self.shape))
+        return ones.sum(axis=axis, keepdims=keepdims).shape[1:]
 
     def softmax(self, axis: int) -> GraphTensor:
         """Return ``exp(x)`` over its sum along an axis."""

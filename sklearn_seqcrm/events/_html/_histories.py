@@ -69,7 +69,7 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     counts = np.bincount(bar_numbers(x, _N_BARS), minlength=_N_BARS)
     here = 4 + (_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
     # Square roots, so that one event is visible beside a hundred.
-    heights = np.sqrt(counts / max(1, counts.max()))
+    heights = np.sqrt(counts / counts.max(initial=1))
     n_events = count_text(int(stop - start), "event")
     parts = [
         rule(4, _HEIGHT - 2, here, _HEIGHT - 2),
