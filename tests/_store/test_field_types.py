@@ -63,7 +63,7 @@ def test_types_are_equal_by_class_and_each_value_has_one():
 class Days(_field_types.NumericType):
     """A type of numbers for which no other code was written."""
 
-    name, dtype, missing = "days", "m8[s]", np.timedelta64("NaT")
+    name, dtype, missing = "days", "m8[s]", np.timedelta64("NaT", "s")
 
     def holds(self, values, levels):
         return values.dtype.kind == "m"
