@@ -13,7 +13,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 
 RNG = np.random.default_rng(0)
-CLOSE = {"rtol": 1e-4}
+CLOSE = {"rtol": 1e-6}
 
 
 def learned(objective, y):
