@@ -12,7 +12,7 @@ matplotlib.use("agg")
 
 
 @pytest.fixture(scope="module")
-def page(code_of):
+def page(one_network, code_of):
     code = code_of("explanations.md")
     names = {"print": lambda one: names.setdefault("printed", []).append(one)}
     exec(compile(code, "explanations.md", "exec"), names)

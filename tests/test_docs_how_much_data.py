@@ -1,7 +1,7 @@
 """Run the page on the number of customers."""
 
 
-def test_page(code_of):
+def test_page(one_network, code_of):
     printed = []
     names = {"print": lambda *values: printed.append(values)}
     code = code_of("how_much_data.md")

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def page(code_of):
+def page(one_network, code_of):
     code = code_of("times.md")
     names = {"printed": [], "print": lambda *values: names["printed"].append(values)}
     exec(compile(code, "times.md", "exec"), names)

@@ -100,8 +100,8 @@ def _at_times(
     shift = shift.astype(values.dtype.str.replace("M8", "m8")).view("int64")
     ticks = values.view("int64")
     moved = ticks + shift
-    # An overflow of int64 has the opposite sign. NumPy 2.5 would raise an error if these
-    # were datetimes.
+    # An overflow of int64 has the opposite sign. Sums of datetimes that overflow are
+    # errors in NumPy 2.5.
     is_valid = np.where(shift < 0, moved < ticks, moved >= ticks)
     is_valid &= ~np.isnat(values) & ~np.isnat(moved.view(values.dtype))
     return np.where(is_valid, moved, ticks).view(values.dtype)

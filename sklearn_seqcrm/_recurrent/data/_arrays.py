@@ -22,8 +22,14 @@ def array_namespace(array: Array) -> Any:
 
 
 def at_least_one(array: Array) -> Array:
-    """Return the maximum of an array and 1, as torch's maximum refuses numbers."""
-    return array.clamp(min=1) if isinstance(array, Tensor) else np.maximum(array, 1)
+    """Return the maximum of an array and 1.
+
+    Its gradient at 1 is 1, where those of torch's `clamp` and `maximum` are 0 (from
+    version 2.14 on) and one half: softmax weights of one event add up to 1 exactly.
+    """
+    if isinstance(array, Tensor):
+        return torch.where(array < 1, 1.0, array)
+    return np.maximum(array, 1)
 
 
 def sigmoid(array: Array) -> Array:

@@ -437,7 +437,7 @@ def weighted_sums(
     blocks = batch.blocks
     if blocks is None:
         values = outputs
-        shares = rows / total.clamp(min=1)
+        shares = rows / at_least_one(total)
     else:
         sums, weight = _states_before_blocks(weights, outputs, batch)
         values = outputs.reshape(len(sums), batch.block_length, -1)  # (B * N, K, H)
@@ -449,7 +449,7 @@ def weighted_sums(
         total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
         # A vector takes its own state, and 0 of the states of the others.
         shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
-        shares = shares / total.clamp(min=1)
+        shares = shares / at_least_one(total)
     product = torch.bmm(shares.flatten(1, 2), values)  # (C, R * P, H)
     return product.unflatten(1, (n_rows, n_pools)).flatten(2)
 
