@@ -152,7 +152,7 @@ class Objective(nn.Module, ABC):
         # With equal second derivatives, a few steps are enough. The second derivative
         # of a log likelihood is about the mean square of the gradients of the rows.
         none = np.zeros(self.n_outputs // self.n_alike)
-        with torch.enable_grad():
+        with torch.enable_grad(), np.errstate(under="ignore"):
             # Sums of NumPy do not depend on the number of threads; products do.
             each = [(own * one**2).sum(axis=0) for _, own, one in slopes(none)]
             unit = 1 / np.sqrt(sum(each, none) + np.finfo("float32").tiny)

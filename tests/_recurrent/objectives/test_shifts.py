@@ -54,6 +54,16 @@ def test_each_label_has_a_shift_with_a_bound():
     assert shift[2] == -0.5  # the label that no row has
 
 
+@pytest.mark.parametrize("away", [1.0, 500.0])
+def test_no_warnings_of_sure_networks(away):
+    y = np.arange(60) % 3
+    objective, target = learned(Classes(), y)
+    outputs = np.eye(3, dtype="float32")[y] * np.float32(away)
+    with np.errstate(all="raise"):
+        shift = objective.output_shift(outputs, target, None)
+    assert_allclose(shift, 0, atol=1e-8)
+
+
 def test_all_bins_of_a_kind_have_one_shift():
     """Then as many events are expected as there were, by kind."""
     n = 300
