@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklearn_seqcrm._columns import ForwardSplit, warn_other_order
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
-    HistorySpec,
     Inputs,
     Ranks,
     RowData,
@@ -207,6 +206,7 @@ class BaseLSTM(
                 purpose = ", for the number of epochs" if refits else ""
                 print(f"Network {n} of {len(seeds)}{purpose}")
             max_epochs = self._max_epochs(valid is not None)
+            net.module_.set_shift(None)  # that of the fit before, in validation losses
             train(self, net, drawn, max_epochs, data, valid, epochs)
             net.learn_shift(data)
             if epochs.stop:
@@ -574,9 +574,8 @@ class BaseLSTM(
     def _as_in_fit(self, inputs: Inputs, way_out: str = "") -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
         n_static = inputs.n_columns
-        now, then = (
-            _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
-        )
+        both = inputs.specs, self._specs
+        now, then = ([one.sizes(inputs.encoded) for one in specs] for specs in both)
         if now != then or n_static != self._n_static:
             raise ValueError(
                 f"X has histories of (channels, codes, encoder) {now} and {n_static} "
@@ -586,17 +585,3 @@ class BaseLSTM(
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
         return self._with_offset(inputs)
-
-
-def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:
-    """Return the sizes that must be equal; numbers of levels if from an encoder.
-
-    Tensors without an encoder have as many levels as their rows happen to have.
-    """
-    if encoded:
-        return [(spec.n_channels, spec.n_levels, spec.digest) for spec in specs]
-    # Plain tensors have no moments, whatever their number of channels.
-    return [
-        (spec.n_channels, len(spec.n_levels), *(["moments"] if spec.moments else []))
-        for spec in specs
-    ]

@@ -1,5 +1,7 @@
 """Fits that continue: on the same data, on other data, with other options."""
 
+import copy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -51,6 +53,16 @@ def test_two_warm_starts_equal_one_fit():
     halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True)
     halves.fit(X, COUNTS).fit(X, COUNTS)
     assert_allclose(halves.predict(X), whole.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_validation_losses_have_no_shift_of_the_fit_before():
+    model = LSTMClassifier(**SMALL, early_stopping=True, warm_start=True).fit(X, Y)
+    other = copy.deepcopy(model)
+    other.net_.module_.set_shift(np.array([0.5, -0.5]))
+    for one in (model, other):
+        one.fit(X, Y)
+    assert model.net_.history[:, "valid_loss"] == other.net_.history[:, "valid_loss"]
+    assert_array_equal(model.predict_proba(X), other.predict_proba(X))
 
 
 def test_warm_start_on_other_data():

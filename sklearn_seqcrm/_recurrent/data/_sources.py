@@ -321,6 +321,17 @@ class HistorySpec:
             len(layout.row_features),
         )
 
+    def sizes(self, encoded: bool) -> tuple[Any, ...]:
+        """Return what must be equal in `fit` and later; levels if from an encoder.
+
+        Tensors without an encoder have as many levels as their rows happen to have.
+        """
+        if encoded:
+            return self.n_channels, self.n_levels, self.digest
+        # Plain tensors have no moments, whatever their number of channels.
+        moments = ["moments"] if self.moments else []
+        return self.n_channels, len(self.n_levels), *moments
+
 
 @dataclass(frozen=True)
 class HistorySource(IndexedFields):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -13,12 +13,12 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
+from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
 
 # Largest shift of log odds: a label that no row has would be shifted without end.
 _MOST_SHIFT = 0.5
-_ROWS_AT_ONCE = 100_000  # whose gradients are in memory
 
 
 class Objective(nn.Module, ABC):
@@ -131,27 +131,47 @@ class Objective(nn.Module, ABC):
         """
         share = np.ones(len(target)) if weight is None else weight.astype("float64")
         share = share / share.sum()
+        # Losses with float32 targets would be rounded to float32: line searches fail.
+        if target.dtype == np.float32:
+            target = target.astype("float64")
+        parts = list(blocks(len(target), 4 * self.n_outputs))
 
-        def loss(shifts: np.ndarray) -> tuple[float, np.ndarray]:
+        def slopes(
+            shifts: np.ndarray,
+        ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+            """Yield loss, weights and gradients (n, n_shifts) of rows, part by part."""
             added = torch.from_numpy(np.repeat(shifts, self.n_alike))
-            total, slope = 0.0, np.zeros(self.n_outputs)
-            for start in range(0, len(outputs), _ROWS_AT_ONCE):
-                rows = slice(start, start + _ROWS_AT_ONCE)
-                before = torch.from_numpy(outputs[rows].astype("float64"))
-                shifted = (before + added).requires_grad_()
+            for rows in parts:
+                shifted = (torch.from_numpy(outputs[rows]) + added).requires_grad_()
                 losses = self(shifted, torch.from_numpy(target[rows]))
-                (slopes,) = torch.autograd.grad(losses.sum(), shifted)
-                # Sums of NumPy do not depend on the number of threads.
-                slope += (slopes.numpy() * share[rows, None]).sum(axis=0)
-                total += (losses.detach().numpy() * share[rows]).sum()
-            return total, slope.reshape(-1, self.n_alike).sum(axis=1)
+                (found,) = torch.autograd.grad(losses.sum(), shifted)
+                each = found.numpy().reshape(len(found), -1, self.n_alike).sum(axis=2)
+                own = share[rows, None]
+                yield (own[:, 0] * losses.detach().numpy()).sum(), own, each
 
-        bounds = [(-_MOST_SHIFT, _MOST_SHIFT)] * (self.n_outputs // self.n_alike)
-        first = np.zeros(len(bounds))
-        options = {"ftol": 1e-15, "gtol": 1e-8}
-        with torch.enable_grad():
-            found = minimize(loss, first, jac=True, bounds=bounds, options=options)
-        return np.repeat(found.x, self.n_alike)
+        # With equal second derivatives, a few steps are enough. The second derivative
+        # of a log likelihood is about the mean square of the gradients of the rows.
+        none = np.zeros(self.n_outputs // self.n_alike)
+        with torch.enable_grad(), np.errstate(under="ignore"):
+            # Sums of NumPy do not depend on the number of threads; products do.
+            each = [(own * one**2).sum(axis=0) for _, own, one in slopes(none)]
+            unit = 1 / np.sqrt(sum(each, none) + np.finfo("float32").tiny)
+
+            def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+                total, slope = 0.0, none
+                for part, own, one in slopes(scaled * unit):
+                    total, slope = total + part, slope + (own * one).sum(axis=0)
+                return total, slope * unit
+
+            found = minimize(
+                loss,
+                none,
+                jac=True,
+                bounds=list(zip(-_MOST_SHIFT / unit, _MOST_SHIFT / unit, strict=True)),
+                options={"ftol": 1e-15, "gtol": 1e-8},
+            )
+        shifts = (found.x * unit).clip(-_MOST_SHIFT, _MOST_SHIFT)
+        return np.repeat(shifts, self.n_alike)
 
     def scored(self, outputs: Tensor) -> Tensor:
         """Return predictions that scorers compare with encoded targets, (n, ...)."""

@@ -111,7 +111,6 @@ class HistoryNet(NeuralNet):
         """Learn what predictions add to the outputs, if the objective shifts them."""
         if self.criterion_.shifts:
             assert data.target is not None
-            self.module_.set_shift(None)
             outputs = self.outputs(data)
             with isolated_torch_settings(self.device):
                 shift = self.criterion_.output_shift(outputs, data.target, data.weight)
