@@ -122,12 +122,13 @@ class Objective(nn.Module, ABC):
         """Return what to add to the log odds of a network, shape (n_outputs,).
 
         Outputs (n, n_outputs) and encoded targets are those of all rows, without
-        dropout. With dropout, the loss makes the mean of ``p(z + noise)`` equal to the
-        share of a class. If it is rare, ``p(z)`` is about ``exp(z)``, and its mean
-        without dropout is lower by ``exp(-variance / 2)``, a tenth or more.
+        dropout. The shifts have the least loss of all rows. There is one for each class
+        or label, or for all bins of a kind of events.
 
-        The shifts have the least loss of all rows. There is one for each class or
-        label, or for all bins of a kind of events.
+        Networks that stop early do not add up to the events of training (Wüthrich,
+        2020, doi:10.1007/s13385-019-00215-z). Besides, dropout makes the mean of ``p(z
+        + noise)`` equal to the share of a class. If it is rare, ``p(z)`` is about
+        ``exp(z)``, and its mean without dropout is lower by ``exp(-variance / 2)``.
         """
         share = np.ones(len(target)) if weight is None else weight.astype("float64")
         share = share / share.sum()
