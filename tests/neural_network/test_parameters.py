@@ -1,5 +1,7 @@
 """Parameters of more types than one."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -155,7 +157,7 @@ def test_networks_have_the_same_parameters_and_defaults(kind):
 
 @pytest.mark.parametrize("kind", [LSTMRegressor, LSTMUpliftRegressor])
 def test_losses_with_a_falling_learning_rate_are_documented(kind):
-    text = kind.__doc__.split("    refit : ")[1].split("    n_iter_no_change : ")[0]
+    text = inspect.getdoc(kind).split("\nrefit : ")[1].split("\nn_iter_no_change : ")[0]
     falling = [name for name, loss in LOSSES.items() if loss.lowers_rate]
     assert [name for name in LOSSES if f'"{name}"' in text] == falling
 
