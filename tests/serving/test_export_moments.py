@@ -56,7 +56,7 @@ def test_every_cell(cell, num_layers, moments, tmp_path):
     assert len(check(model, tmp_path, LINES_ROWS, X, expected)) == 3
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", [*POOLINGS, ("max", "last")])
 def test_every_pooling(pooling, tmp_path):
     network = LSTMRegressor(pooling=pooling, n_networks=2, **SMALL)
     model = fit_moments(network)

@@ -68,7 +68,7 @@ def test_every_cell(cell, num_layers, tmp_path):
     assert len(check(model, tmp_path, SOME_ROWS, X, expected)) == 3
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", [*POOLINGS, ("max", "last")])
 def test_every_pooling(pooling, tmp_path):
     model = fit(
         LSTMRegressor(
