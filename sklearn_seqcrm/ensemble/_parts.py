@@ -13,7 +13,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._meta_estimators import unwrapped
-from sklearn_seqcrm._recurrent.objectives import LOSSES
+from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS
 from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
 from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
@@ -89,7 +89,7 @@ def _loss_as(lstm: Any) -> dict[str, Any]:
     transforms = any(
         isinstance(one, TransformedTargetRegressor) for one in unwrapped(lstm)
     )
-    if transforms and loss not in ("quantile", "absolute_error"):
+    if transforms and name in LOSSES_OF_MEANS:
         loss = "squared_error"
     params: dict[str, Any] = {"loss": loss}
     if loss == "quantile":

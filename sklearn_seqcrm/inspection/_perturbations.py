@@ -94,8 +94,8 @@ def _at_times(
     values, unit = column.values[events], timeline.clock.unit
     if not column.type.is_relative or unit is None:
         return values
-    # A datetime is shifted by a duration and not converted to ticks: in a fine unit,
-    # the ticks of a distant date exceed int64.
+    # The duration is converted to the unit of the datetimes, and not these to that of
+    # the log: in a fine unit, the ticks of a distant date exceed int64.
     shift = (times - timeline.times[events]).view(f"m8[{unit}]")
     shift = shift.astype(values.dtype.str.replace("M8", "m8")).view("int64")
     ticks = values.view("int64")

@@ -180,8 +180,8 @@ class HistoryNetwork(nn.Module):
         slope = float32_tensor(np.zeros(n_outputs))
         slope[list(offset_outputs)] = 1.0
         self.register_buffer("slope", slope if len(offset_outputs) else None)
-        # Not persistent: it is learned after training, from other weights than those
-        # that a callback may have stored or that training goes on from.
+        # Not in the state dict: it belongs to the final weights, while callbacks store
+        # those of other epochs.
         self.register_buffer("shift", None, persistent=False)
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None

@@ -81,7 +81,7 @@ class PaddedOutputs(NamedTuple):
 
     def mean(self, weights: Array) -> Array:
         """Return means (N, P, H) with weights (N, P, T), divided by 1 at least."""
-        shares = weights / np.maximum(weights.sum(axis=2, keepdims=True), 1.0)
+        shares = weights / at_least_one(weights.sum(axis=2, keepdims=True))
         return shares @ self.outputs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,8 @@ from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multio
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
 
-# Attributes of an objective that depend on its loss only.
-_OF_A_LOSS = [
-    name
-    for name, its_type in inspect.get_annotations(Objective).items()
-    if its_type.startswith("ClassVar")
-]
+# Attributes of the class of an objective; they depend on its loss only.
+_OF_A_LOSS = "name", "is_linear", "lowers_rate", "adjusts", "shifts"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Outcomes by treatment: each row counts with the output of its own treatment."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn_seqcrm._recurrent.objectives import (
     OutcomesByTreatment,
     TreatedOutcomes,
 )
+from sklearn_seqcrm._recurrent.objectives._objective import Objective
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -47,8 +49,14 @@ CASES = [
 
 @pytest.mark.parametrize(("of_one", "outcome"), CASES)
 def test_facts_of_the_loss_are_those_of_one_treatment(of_one, outcome):
-    objective, facts = OutcomesByTreatment(of_one), ("name", "is_linear", "lowers_rate")
-    for fact in (*facts, "adjusts"):
+    objective = OutcomesByTreatment(of_one)
+    facts = [
+        name
+        for name, kind in inspect.get_annotations(Objective).items()
+        if kind.startswith("ClassVar")
+    ]
+    assert {"name", "is_linear", "lowers_rate", "adjusts", "shifts"} <= {*facts}
+    for fact in facts:
         assert getattr(objective, fact) == getattr(of_one, fact)
 
 
