@@ -21,6 +21,8 @@ from sklearn_seqcrm._recurrent.training import (
     COUNT,
     EpochSteps,
     Seeds,
+    Training,
+    deletes_diverged,
     draw_seeds,
     keep_network_parameters,
     optimizer_parameters,
@@ -147,7 +149,9 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         # An older shrinkage does not fit the new weights.
         reset_state_shrinkage(net)
         epochs = EpochSteps(task, self.nets_)
-        train(self, net, seeds, self.max_epochs, data, valid, epochs)
+        with deletes_diverged(self):
+            train(self, Training(net, seeds, self.max_epochs, data, valid), epochs)
+        self.n_iter_ = len(net.history)
         if valid is not None:
             calibrate_state_shrinkage(net, valid)
         calibrate_never_share(net, self._learned, X, self)
@@ -188,7 +192,9 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         batch_size = self._batch_size_of(data, may_stop=False)
         self.batch_size_ = net.batch_size = batch_size
         self.nets_ = [net]
-        train(self, net, seeds, 1, data, None, None)
+        with deletes_diverged(self):
+            train(self, Training(net, seeds, 1, data, continues=True))
+        self.n_iter_ = len(net.history)
         return self
 
     def _read(self, X: Any) -> RowData:

@@ -6,6 +6,7 @@ import math
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import ForwardSplit, warn_other_order
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     Inputs,
@@ -43,11 +44,11 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import (
     CONSTRAINTS,
-    EpochSteps,
     HistoryNet,
     Seeds,
-    best_n_epochs,
+    Training,
     copy_pretrained_weights,
+    deletes_diverged,
     draw_seeds,
     keep_network_parameters,
     names_of_poolings,
@@ -57,8 +58,7 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
-    set_aside,
-    stops_early,
+    run_in_threads,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -70,6 +70,7 @@ from sklearn_seqcrm._sklearn_compat import (
     clone_with_fitted,
     refuse_no_target,
 )
+from sklearn_seqcrm.neural_network._ensemble_training import EnsembleTrainingMixin
 from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
 from sklearn_seqcrm.neural_network._first_training import (
     FirstTrainingMixin,
@@ -77,9 +78,8 @@ from sklearn_seqcrm.neural_network._first_training import (
 )
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
-# Most epochs with and without early stopping: on few customers networks are best after
-# about eight epochs and overfit soon after; see ``docs/defaults_training.md``.
-_EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
+# Fewer rows are predicted before threads have started.
+_ROWS_FOR_THREADS = 200
 # `fit` of a whole pipeline fits its encoder again.
 _CONTINUE = (
     ": to continue in a pipeline, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
@@ -89,6 +89,7 @@ _CONTINUE = (
 class BaseLSTM(
     FirstTrainingMixin,
     ValidationMixin,
+    EnsembleTrainingMixin,
     ExplanationsMixin,
     CallbackSupportMixin,
     BaseEstimator,
@@ -154,96 +155,15 @@ class BaseLSTM(
         n_fits = 1 + len(seeds) if refits else len(seeds)
         n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
-        is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
-        if refits and not is_stopped:
-            self._report_first_training(inputs.data, split)
-            self._train_on_all(inputs, seeds, task)
+        with deletes_diverged(self):
+            is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
+            if refits and not is_stopped:
+                self._report_first_training(inputs.data, split)
+                self._train_on_all(inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
-
-    def _train_with_validation(
-        self,
-        inputs: Inputs,
-        split: ForwardSplit | None,
-        seeds: list[Seeds],
-        refits: bool,
-        task: FitTask,
-    ) -> bool:
-        """Train all networks with early stopping; with `refits`, the first one only.
-
-        Returns whether a callback of scikit-learn ended the training.
-        """
-        is_continuation = hasattr(self, "nets_")  # `_start` deletes others
-        of_each = seeds[:1] if refits else seeds
-        # Networks must not start from labels that were unknown at the validation.
-        first = self._as_known(inputs, split)
-        known = first if split is None else first.take(split.train)
-        if is_continuation:
-            nets = self.nets_
-        else:
-            nets = [self._build(known, drawn) for drawn in of_each]
-        # One size for all networks: it depends on all rows, also those set aside.
-        customers = inputs.customers()
-        may_stop = split is not None or stops_early(self.early_stopping, customers)
-        batch_size = self._batch_size(inputs.data, may_stop)
-        strata = self._objective.strata(inputs.data.target)
-        for n, (net, drawn) in enumerate(zip(nets, of_each, strict=True), 1):
-            data, valid = set_aside(
-                self, net, batch_size, first.data, customers, split, drawn.split, strata
-            )
-            self._describe_validation(data, valid, len(inputs.data))
-            data = scale_to_mean_weight(data)
-            valid = None if valid is None else scale_to_mean_weight(valid)
-            # The ridge regression must not see the rows that decide when to stop.
-            if not is_continuation:
-                net.start_linear_part(data)
-            # A fit that a callback ends early is a model of fewer networks.
-            self.nets_ = nets if is_continuation else nets[:n]
-            epochs = EpochSteps(task, self.nets_)
-            if self.verbose:
-                purpose = ", for the number of epochs" if refits else ""
-                print(f"Network {n} of {len(seeds)}{purpose}")
-            max_epochs = self._max_epochs(valid is not None)
-            net.module_.set_shift(None)  # that of the fit before, in validation losses
-            train(self, net, drawn, max_epochs, data, valid, epochs)
-            net.learn_shift(data)
-            if epochs.stop:
-                return True
-        return False
-
-    def _train_on_all(self, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
-        """Replace the network by others of all rows, with as many epochs as it had.
-
-        The latest rows are the most like those to come, and forward validation neither
-        trains on them nor on those whose windows reach into them. The number of epochs
-        holds for all networks. The first network is kept until another one has them
-        all: trainings can be interrupted or stopped by a callback.
-        """
-        [first] = self.nets_
-        n_epochs = best_n_epochs(first)
-        data = scale_to_mean_weight(inputs.data)
-        trained: list[HistoryNet] = []
-        for of_net in seeds:
-            net = self._build(inputs, of_net)
-            net.batch_size = first.batch_size
-            net.start_linear_part(data)
-            # Callbacks see the new network.
-            epochs = EpochSteps(task, [*trained, net])
-            if self.verbose:
-                print(f"Network {len(trained) + 1} of {len(seeds)}, on all rows")
-            falls = self._objective.lowers_rate
-            train(self, net, of_net, n_epochs, data, None, epochs, falls)
-            net.learn_shift(data)
-            if len(net.history) == n_epochs:
-                trained.append(net)
-                self.nets_ = list(trained)
-                self.n_iter_ = n_epochs
-                losses = first.history[:, "valid_loss"]
-                self.validation_ |= {"n_epochs": n_epochs, "losses": losses}
-            if epochs.stop:
-                break
 
     def _partial_fit(
         self,
@@ -268,11 +188,19 @@ class BaseLSTM(
         # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
         batch_size = self._batch_size(data, may_stop=False)
+        trainings = []
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
                 net.start_linear_part(data)
             self.batch_size_ = net.batch_size = batch_size
-            train(self, net, of_net, 1, data, None, None)
+            trainings.append(Training(net, of_net, 1, data, continues=True))
+        with deletes_diverged(self):
+            run_in_threads(
+                (partial(train, self, one) for one in trainings),
+                len(seeds),
+                self.device,
+            )
+        self.n_iter_ = max(len(net.history) for net in self.nets_)
         return self
 
     @property
@@ -459,11 +387,6 @@ class BaseLSTM(
             return automatic_batch_size(data, share, self._ranks.size, may_stop)
         return int(self.batch_size)
 
-    def _max_epochs(self, stops_early: bool) -> int:
-        if self.max_epochs == "auto":
-            return _EPOCHS_STOPPING_EARLY if stops_early else _EPOCHS_UNSTOPPED
-        return int(self.max_epochs)
-
     # The nets ---------------------------------------------------------------------
 
     def _build(self, inputs: Inputs, seeds: Seeds) -> HistoryNet:
@@ -569,7 +492,12 @@ class BaseLSTM(
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for rows that were read."""
         # float64 for what follows: exponentials, cumulative sums over bins, means.
-        return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
+        found = run_in_threads(
+            (partial(net.outputs, data) for net in self.nets_),
+            len(self.nets_) if len(data) > _ROWS_FOR_THREADS else 1,
+            self.device,
+        )
+        return [one.astype("float64", copy=False) for one in found]
 
     def _as_in_fit(self, inputs: Inputs, way_out: str = "") -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""

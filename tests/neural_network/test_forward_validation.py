@@ -22,7 +22,7 @@ from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
-    _base,
+    _ensemble_training,
     _validation_mixin,
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -181,7 +181,7 @@ class Rates(Watcher):
 def test_the_rate_falls_where_a_row_can_make_the_loss_jump(
     model, y, rates, monkeypatch
 ):
-    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 4)
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
     options = {**SMALL, "validation": "forward", "learning_rate": 0.01, "max_epochs": 4}
     model = clone(model).set_params(**options, callbacks=[Rates(seen := [])])
     model.fit(X, y)
@@ -225,7 +225,7 @@ class EndsThird(Watcher):
 def test_the_first_network_is_kept_until_the_second_one_is_complete(
     within, monkeypatch
 ):
-    monkeypatch.setattr(_base, "best_n_epochs", lambda net: 2)
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 2)
     first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
     model = LSTMClassifier(
         **SMALL, validation="forward", callbacks=[EndsSecond(within)]

@@ -23,9 +23,12 @@ from sklearn_seqcrm._recurrent.training._set_aside import (
     set_aside,
     stops_early,
 )
+from sklearn_seqcrm._recurrent.training._threads import run_in_threads
 from sklearn_seqcrm._recurrent.training._training import (
     Seeds,
+    Training,
     best_n_epochs,
+    deletes_diverged,
     draw_seeds,
     optimizer_parameters,
     train,

@@ -30,6 +30,7 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.training._averaging import LastStep
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
 from sklearn_seqcrm._recurrent.training._prefetch import prefetched
+from sklearn_seqcrm._recurrent.training._threads import end_if_stopped
 
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
@@ -159,6 +160,7 @@ class HistoryNet(NeuralNet):
         return prefetched(batches, self.device)
 
     def infer(self, x: Batch, **fit_params: Any) -> Tensor:
+        end_if_stopped()
         outputs = [self._outputs_of(part) for part in self.ranks.own_batch(x)]
         n_outputs = getattr(self, "module__n_outputs", 1)
         return self.ranks.join_outputs(outputs, x, n_outputs)
@@ -174,6 +176,7 @@ class HistoryNet(NeuralNet):
         """Accumulate the gradients of the parts of a batch."""
         if not self.module_.training:
             self._set_training(True)
+        end_if_stopped()
         rows, target = batch
         own = self.ranks.own_batch(rows)
         if own is not rows:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,27 +90,53 @@ def best_n_epochs(net: HistoryNet) -> int:
     return 1 + round(float(np.flatnonzero(losses <= most).mean()))
 
 
-def train(
-    estimator: Any,
-    net: HistoryNet,
-    seeds: Seeds,
-    max_epochs: int,
-    data: RowData,
-    valid: RowData | None,
-    epochs: EpochSteps | None,
-    lowers_rate: bool = False,
-) -> None:
-    """Train one of ``estimator.nets_`` with the present parameters of the estimator.
+@dataclass(frozen=True)
+class Training:
+    """A network, and what it is to be trained on.
 
-    `data` has weights of mean 1. Without `valid`, there is no early stopping. `epochs`
-    reports to callbacks of scikit-learn; None, in `partial_fit`: no reports, and the
-    state is kept for a later call, which continues this training. `lowers_rate`: the
-    learning rate falls in the second half of the epochs.
-
-    Sets ``estimator.n_iter_``. If weights are not finite after training, deletes
-    ``estimator.nets_`` and raises a ValueError.
+    Parameters
+    ----------
+    net : HistoryNet
+        Initialized net.
+    seeds : Seeds
+        Those of its batches and dropout are used.
+    max_epochs : int
+        Largest number of epochs.
+    data : RowData
+        Training rows, with weights of mean 1.
+    valid : RowData or None, default=None
+        Validation rows. None: no early stopping.
+    lowers_rate : bool, default=False
+        Whether the learning rate falls in the second half of the epochs.
+    continues : bool, default=False
+        Whether a later training will continue this one.
+    title : str, default=""
+        Which network this is, for messages.
     """
-    net.max_epochs = max_epochs
+
+    net: HistoryNet
+    seeds: Seeds
+    max_epochs: int
+    data: RowData
+    valid: RowData | None = None
+    lowers_rate: bool = False
+    continues: bool = False
+    title: str = ""
+
+
+class TrainingDivergedError(ValueError):
+    """The weights of a network are not finite after its training."""
+
+
+def train(estimator: Any, training: Training, epochs: EpochSteps | None = None) -> None:
+    """Train a network with the present parameters of the estimator.
+
+    The estimator is only read, so that several of its networks can be trained at the
+    same time. `epochs` reports to callbacks of scikit-learn. A `TrainingDivergedError`
+    is raised if weights are not finite after training.
+    """
+    net, seeds = training.net, training.seeds
+    net.max_epochs = training.max_epochs
     net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
     # These parameters may change between calls, unlike the architecture.
     for reader in net.module_.readers:
@@ -116,34 +144,39 @@ def train(
     with isolated_torch_settings(estimator.device):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
         if not net.ranks.resume(net):
-            _run_epochs(estimator, net, data, valid, epochs, lowers_rate)
+            _run_epochs(estimator, training, epochs)
             net.ranks.finish(net)
-    estimator.n_iter_ = max(len(one.history) for one in estimator.nets_)
     if not all(p.isfinite().all() for p in net.module_.parameters()):
-        del estimator.nets_
-        raise ValueError(
+        raise TrainingDivergedError(
             f"Training diverged in {len(net.history)} epochs: weights of the network "
             "are not finite. Lower learning_rate or scale the statics, and fit from "
             "the start."
         )
 
 
-def _run_epochs(
-    estimator: Any,
-    net: HistoryNet,
-    data: RowData,
-    valid: RowData | None,
-    epochs: EpochSteps | None,
-    lowers_rate: bool,
-) -> None:
+@contextmanager
+def deletes_diverged(estimator: Any) -> Iterator[None]:
+    """Delete the networks of an estimator if training diverges in the ``with`` block.
+
+    They would predict numbers that are not finite.
+    """
+    try:
+        yield
+    except TrainingDivergedError:
+        vars(estimator).pop("nets_", None)
+        raise
+
+
+def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
+    net, valid = training.net, training.valid
     _refuse_other_callbacks(estimator.callbacks or ())
     # Copies of the user's callbacks: an estimator does not change its parameters.
     own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
-    falling = [FallingRate(net.max_epochs)] if lowers_rate else []
+    falling = [FallingRate(net.max_epochs)] if training.lowers_rate else []
     reporting = [] if epochs is None else [epochs]
     ending = [] if epochs is None else [StopOnRequest(epochs)]
     stopping: list[Any] = []
@@ -162,8 +195,8 @@ def _run_epochs(
     net.callbacks = [*first, *falling, *averaging, *of_user_and_epochs, *last, *ending]
     net.initialize_callbacks()
     try:
-        net.partial_fit((data, valid))
-        if averaging and (estimator.warm_start or epochs is None):
+        net.partial_fit((training.data, valid))
+        if averaging and (estimator.warm_start or training.continues):
             net.last_step = averaged.last_step()
     except Interrupted as interrupted:
         # The user stops the program, with a usable net if the exception is caught.

@@ -1,0 +1,136 @@
+"""Calls in threads: their results, limits, errors and interruptions."""
+
+import _thread
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_seqcrm._recurrent.training import run_in_threads
+from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
+from sklearn_seqcrm._recurrent.training._threads import end_if_stopped
+
+MAIN = threading.main_thread()
+
+
+@pytest.fixture
+def allow_threads():
+    """Return a function that sets the limit of torch until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def run(calls, device="cpu"):
+    return run_in_threads(calls, len(calls), device)
+
+
+def call_and_look(number, seen, seconds=0.0):
+    def call():
+        seen.append((threading.current_thread(), torch.get_num_threads()))
+        time.sleep(seconds)
+        return number
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("n_calls", "limit", "n_threads", "of_each"),
+    [(3, 1, 0, 1), (1, 8, 0, 8), (2, 2, 2, 1), (5, 2, 2, 1), (3, 8, 3, 2)],
+)
+def test_threads_share_the_limit_of_torch(
+    n_calls, limit, n_threads, of_each, allow_threads
+):
+    allow_threads(limit)
+    seen = []
+    # Later calls end sooner: results come in the order of the calls.
+    calls = [call_and_look(n, seen, 0.01 * (n_calls - n)) for n in range(n_calls)]
+    assert run(calls) == list(range(n_calls))
+    others = {thread for thread, _ in seen} - {MAIN}
+    assert len(others) == n_threads
+    assert {n for _, n in seen} == {of_each}
+    assert torch.get_num_threads() == limit
+    # Nor does the limit of another thread change.
+    later = []
+    thread = threading.Thread(target=call_and_look(0, later))
+    thread.start()
+    thread.join()
+    assert later[0][1] == limit
+    assert not any(thread.is_alive() for thread in others)
+
+
+def test_networks_on_a_gpu_are_computed_by_the_caller(allow_threads):
+    allow_threads(4)
+    seen = []
+    run([call_and_look(n, seen) for n in range(2)], device="cuda")
+    assert seen == [(MAIN, 4)] * 2
+
+
+def test_a_call_is_taken_when_a_thread_is_free(allow_threads):
+    """Calls hold rows of their own."""
+    allow_threads(2)
+    running, most = [], []
+
+    def calls():
+        for n in range(6):
+            running.append(n)
+            most.append(len(running))
+            yield lambda n=n: (time.sleep(0.02), running.remove(n))
+
+    run_in_threads(calls(), 6, "cpu")
+    assert max(most) <= 3  # two that run, and the one that is handed over
+
+
+def test_the_first_error_is_raised_after_all_calls(allow_threads):
+    allow_threads(2)
+    done = []
+
+    def fail(seconds, error):
+        time.sleep(seconds)
+        raise error
+
+    calls = [
+        lambda: fail(0.05, KeyError("first in order")),
+        lambda: fail(0.0, ValueError("first in time")),
+        lambda: done.append(1),
+    ]
+    with pytest.raises(KeyError, match="first in order"):
+        run(calls)
+    assert done == [1]
+
+
+def test_an_interruption_ends_the_calls(allow_threads):
+    allow_threads(2)
+    ends = []
+
+    begun = threading.Barrier(2)
+
+    def until_stopped(interrupts):
+        begun.wait()
+        if interrupts:
+            time.sleep(0.1)  # until the main thread waits
+            _thread.interrupt_main()
+        try:
+            while True:
+                end_if_stopped()
+                time.sleep(0.001)
+        except Interrupted:
+            ends.append(threading.current_thread())
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run([lambda: until_stopped(False), lambda: until_stopped(True)])
+    assert len(set(ends)) == 2
+    end_if_stopped()  # only calls of the interrupted run end
+
+
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="belongs to a thread"
+)
+def test_settings_of_the_caller_hold(allow_threads):
+    allow_threads(2)
+    with np.errstate(over="raise", under="ignore"):
+        found = run([np.geterr, np.geterr])
+    assert [(one["over"], one["under"]) for one in found] == [("raise", "ignore")] * 2

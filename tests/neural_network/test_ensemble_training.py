@@ -1,0 +1,153 @@
+"""The networks of an ensemble are trained and predict at the same time."""
+
+import _thread
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm._recurrent.training._net import HistoryNet
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.targets import churned, future_count, time_to_next
+from tests.logs import log_of_table
+from tests.neural_network.small_fits import Watcher
+from tests.small_networks import SMALL
+
+
+def make_table(n_customers=300):
+    rng = np.random.default_rng(0)
+    n_events = rng.poisson(8, n_customers) + 1
+    who = np.repeat(np.arange(n_customers), n_events)
+    return pd.DataFrame({"who": who, "day": rng.integers(0, 100, len(who))})
+
+
+RAW = log_of_table(make_table()).snapshots([20, 40, 60, 80])
+X = HistoryEncoder().fit_transform(RAW)[["history"]]
+Y = churned(RAW, 10)
+SEVERAL = {**SMALL, "n_networks": 3, "dropout": 0.5, "batch_size": 64}
+
+
+@pytest.fixture
+def threads_of(monkeypatch):
+    """Return a function that calls another with a limit of threads.
+
+    It returns the result, and the threads that computed with networks.
+    """
+    seen, before = set(), torch.get_num_threads()
+    outputs_of = HistoryNet._outputs_of
+
+    def watched(net, part):
+        seen.add(threading.current_thread())
+        return outputs_of(net, part)
+
+    monkeypatch.setattr(HistoryNet, "_outputs_of", watched)
+
+    def call(limit, function, *args):
+        seen.clear()
+        torch.set_num_threads(limit)
+        return function(*args), seen - {threading.main_thread()}
+
+    yield call
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "target"),
+    [
+        (LSTMClassifier, {"validation": "forward"}, Y),
+        (LSTMClassifier, {"validation": "customers"}, Y),
+        (LSTMClassifier, {"early_stopping": False}, Y),
+        (LSTMRegressor, {"loss": "poisson"}, future_count(RAW, 10)),
+        (LSTMRegressor, {}, future_count(RAW, 10)),
+        (LSTMSurvival, {}, time_to_next(RAW, 15)),
+    ],
+)
+def test_networks_in_threads_equal_those_one_after_the_other(
+    kind, options, target, threads_of
+):
+    models, predictions = [], []
+    for limit in (1, 2, 3):
+        model = kind(**SEVERAL, **options)
+        _, threads = threads_of(limit, model.fit, X, target)
+        assert len(threads) >= (limit if limit > 1 else 0)
+        found, threads = threads_of(limit, model.predict, X)
+        assert len(threads) == (limit if limit > 1 else 0)
+        assert len(model.nets_) == 3
+        models.append(model)
+        predictions.append(found)
+    assert_array_equal(predictions[1:], predictions[:1] * 2)
+    first, *others = models
+    for other in others:
+        assert other.validation_ == first.validation_
+        assert other.n_iter_ == first.n_iter_
+        for net, expected in zip(other.nets_, first.nets_, strict=True):
+            assert net.history[:, "train_loss"] == expected.history[:, "train_loss"]
+
+
+def test_continued_trainings_in_threads_equal_those_one_after_the_other(threads_of):
+    found = []
+    for limit in (1, 3):
+        model = LSTMClassifier(**SEVERAL, warm_start=True)
+
+        def fit(model=model):
+            return model.fit(X, Y).fit(X, Y).partial_fit(X, Y).predict_proba(X)
+
+        one, threads = threads_of(limit, fit)
+        assert bool(threads) == (limit > 1)
+        assert model.n_iter_ == 5
+        found.append(one)
+    assert_array_equal(*found)
+
+
+def test_few_rows_are_predicted_without_threads(threads_of):
+    model = LSTMClassifier(**SEVERAL).fit(X, Y)
+    found, threads = threads_of(3, model.predict_proba, X.iloc[:20])
+    assert not threads
+    assert_allclose(found, model.predict_proba(X)[:20], rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"verbose": 1}, {"callbacks": [Watcher([])]}])
+def test_observed_networks_are_trained_one_after_the_other(options, threads_of):
+    model = LSTMClassifier(**SEVERAL, **options)
+    _, threads = threads_of(3, model.fit, X, Y)
+    assert not threads
+
+
+@pytest.mark.parametrize("validation", ["forward", "customers"])
+def test_an_interrupted_fit_leaves_a_usable_model(validation, threads_of, monkeypatch):
+    train = HistoryNet.train_step_single
+    seen = set()
+
+    def interrupted(net, *args, **kwargs):
+        if threading.current_thread() is not threading.main_thread():
+            if net not in seen and len(seen) == 1:
+                _thread.interrupt_main()
+            seen.add(net)
+        return train(net, *args, **kwargs)
+
+    monkeypatch.setattr(HistoryNet, "train_step_single", interrupted)
+    options = {**SEVERAL, "max_epochs": 10_000, "n_iter_no_change": 10_000}
+    if validation == "forward":  # the first training is that of one network
+        options |= {"max_epochs": 2}
+        monkeypatch.setattr(
+            "sklearn_seqcrm.neural_network._ensemble_training.best_n_epochs",
+            lambda net: 10_000,
+        )
+    model = LSTMClassifier(**options, validation=validation)
+    with pytest.raises(KeyboardInterrupt):
+        threads_of(2, model.fit, X, Y)
+    # Of the networks of all rows none is complete: the first one stays.
+    assert len(model.nets_) == (1 if validation == "forward" else 2)
+    assert np.isfinite(model.predict_proba(X)).all()
+    assert threading.active_count() == 1
+
+
+def test_networks_that_diverge_in_threads_are_deleted(threads_of):
+    model = LSTMRegressor(**{**SEVERAL, "learning_rate": 1e38, "dropout": 0.0})
+    with pytest.raises(ValueError, match="Lower learning_rate"):
+        threads_of(3, model.fit, X, future_count(RAW, 10).astype(float))
+    assert not hasattr(model, "nets_")
