@@ -53,12 +53,12 @@ from sklearn_seqcrm._recurrent.training import (
     keep_network_parameters,
     names_of_poolings,
     optimizer_parameters,
+    outputs_of_networks,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
-    run_in_threads,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -78,8 +78,6 @@ from sklearn_seqcrm.neural_network._first_training import (
 )
 from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
-# Fewer rows are predicted before threads have started.
-_ROWS_FOR_THREADS = 200
 # `fit` of a whole pipeline fits its encoder again.
 _CONTINUE = (
     ": to continue in a pipeline, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
@@ -194,12 +192,9 @@ class BaseLSTM(
                 net.start_linear_part(data)
             self.batch_size_ = net.batch_size = batch_size
             trainings.append(Training(net, of_net, 1, data, continues=True))
+        calls = [partial(train, self, one) for one in trainings]
         with deletes_diverged(self):
-            run_in_threads(
-                (partial(train, self, one) for one in trainings),
-                len(seeds),
-                self.device,
-            )
+            self._run_trainings(calls, len(calls))
         self.n_iter_ = max(len(net.history) for net in self.nets_)
         return self
 
@@ -492,11 +487,7 @@ class BaseLSTM(
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for rows that were read."""
         # float64 for what follows: exponentials, cumulative sums over bins, means.
-        found = run_in_threads(
-            (partial(net.outputs, data) for net in self.nets_),
-            len(self.nets_) if len(data) > _ROWS_FOR_THREADS else 1,
-            self.device,
-        )
+        found = outputs_of_networks(self.nets_, data)
         return [one.astype("float64", copy=False) for one in found]
 
     def _as_in_fit(self, inputs: Inputs, way_out: str = "") -> Inputs:

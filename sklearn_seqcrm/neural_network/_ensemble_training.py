@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -158,33 +158,45 @@ class EnsembleTrainingMixin:
         task: FitTask,
         trained: list[HistoryNet] | None = None,
     ) -> bool:
-        """Train networks, at the same time if neither callbacks nor messages follow.
+        """Train networks, and append those that are trained to `trained`.
 
-        `nets` are all networks; those that are trained are appended to `trained`.
-        Returns whether a callback of scikit-learn ended the training.
+        `nets` are all networks. Returns whether a callback of scikit-learn ended the
+        training.
         """
         found = [] if trained is None else trained
+        stopped = False
 
-        def run(training: Training, epochs: EpochSteps | None = None) -> None:
+        def run(training: Training, epochs: EpochSteps | None) -> None:
             train(self, training, epochs)
             training.net.learn_shift(training.data)
             found.append(training.net)
 
-        is_observed = self.verbose or self.callbacks or has_callbacks(self)
-        if not is_observed and self._ranks is ALONE:
-            calls = (partial(run, training) for training in trainings)
-            run_in_threads(calls, len(nets), self.device)
-            return False
-        for training in trainings:
-            # Callbacks see the networks so far, and the one in training.
-            so_far = [net for net in nets if net.history or net is training.net]
-            epochs = EpochSteps(task, so_far)
-            if self.verbose:
-                print(training.title)
-            run(training, epochs)
-            if epochs.stop:
-                return True
-        return False
+        def calls() -> Iterator[Callable[[], None]]:
+            nonlocal stopped
+            for training in trainings:
+                # Callbacks see the networks so far, and the one in training.
+                so_far = [net for net in nets if net.history or net is training.net]
+                epochs = EpochSteps(task, so_far) if self._is_observed else None
+                if self.verbose:
+                    print(training.title)
+                yield partial(run, training, epochs)
+                if epochs is not None and epochs.stop:
+                    stopped = True
+                    return
+
+        self._run_trainings(calls(), len(nets))
+        return stopped
+
+    @property
+    def _is_observed(self) -> bool:
+        """Whether callbacks or messages follow the training of one network."""
+        return bool(self.verbose or self.callbacks or has_callbacks(self))
+
+    def _run_trainings(self, calls: Iterable[Callable[[], None]], n_calls: int) -> None:
+        """Train networks at the same time, or one after the other if observed."""
+        is_alone = self._is_observed or self._ranks is not ALONE
+        n_at_once = 1 if is_alone else n_calls
+        run_in_threads(calls, n_at_once, self.device)
 
     def _max_epochs(self, stops_early: bool) -> int:
         if self.max_epochs == "auto":

@@ -70,7 +70,7 @@ def test_networks_in_threads_equal_those_one_after_the_other(
     kind, options, target, threads_of
 ):
     models, predictions = [], []
-    for limit in (1, 2, 3):
+    for limit in (1, 2):
         model = kind(**SEVERAL, **options)
         _, threads = threads_of(limit, model.fit, X, target)
         assert len(threads) >= (limit if limit > 1 else 0)
@@ -79,13 +79,12 @@ def test_networks_in_threads_equal_those_one_after_the_other(
         assert len(model.nets_) == 3
         models.append(model)
         predictions.append(found)
-    assert_array_equal(predictions[1:], predictions[:1] * 2)
-    first, *others = models
-    for other in others:
-        assert other.validation_ == first.validation_
-        assert other.n_iter_ == first.n_iter_
-        for net, expected in zip(other.nets_, first.nets_, strict=True):
-            assert net.history[:, "train_loss"] == expected.history[:, "train_loss"]
+    assert_array_equal(*predictions)
+    one, other = models
+    assert other.validation_ == one.validation_
+    assert other.n_iter_ == one.n_iter_
+    for net, expected in zip(other.nets_, one.nets_, strict=True):
+        assert net.history[:, "train_loss"] == expected.history[:, "train_loss"]
 
 
 def test_continued_trainings_in_threads_equal_those_one_after_the_other(threads_of):
@@ -112,9 +111,29 @@ def test_few_rows_are_predicted_without_threads(threads_of):
 
 @pytest.mark.parametrize("options", [{"verbose": 1}, {"callbacks": [Watcher([])]}])
 def test_observed_networks_are_trained_one_after_the_other(options, threads_of):
-    model = LSTMClassifier(**SEVERAL, **options)
-    _, threads = threads_of(3, model.fit, X, Y)
-    assert not threads
+    for train in ("fit", "partial_fit"):
+        model = LSTMRegressor(**SEVERAL, **options)
+        _, threads = threads_of(3, getattr(model, train), X, Y)
+        assert not threads
+
+
+@pytest.mark.parametrize(("hidden_size", "n_threads"), [(128, 1), (129, 2)])
+@pytest.mark.parametrize("options", [{}, {"verbose": 1}])
+def test_kernels_of_usual_networks_use_one_thread(
+    hidden_size, n_threads, options, monkeypatch, threads_of
+):
+    seen = set()
+    forward = HistoryNet.get_loss
+
+    def watched(net, *args, **kwargs):
+        seen.add(torch.get_num_threads())
+        return forward(net, *args, **kwargs)
+
+    monkeypatch.setattr(HistoryNet, "get_loss", watched)
+    few = {**SMALL, "hidden_size": hidden_size, "max_epochs": 1, "n_networks": 1}
+    threads_of(2, LSTMClassifier(**few, **options).fit, X, Y)
+    assert seen == {n_threads}
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("validation", ["forward", "customers"])
@@ -138,12 +157,13 @@ def test_an_interrupted_fit_leaves_a_usable_model(validation, threads_of, monkey
             lambda net: 10_000,
         )
     model = LSTMClassifier(**options, validation=validation)
+    before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         threads_of(2, model.fit, X, Y)
     # Of the networks of all rows none is complete: the first one stays.
     assert len(model.nets_) == (1 if validation == "forward" else 2)
     assert np.isfinite(model.predict_proba(X)).all()
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 def test_networks_that_diverge_in_threads_are_deleted(threads_of):

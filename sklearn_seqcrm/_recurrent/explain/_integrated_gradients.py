@@ -99,10 +99,10 @@ def integrated_gradients(
     beside = {name: np.zeros(column.shape) for name, column in _beside(data).items()}
     output, baseline = np.zeros((2, len(data)))
     found = PathAttributions(list(map(np.zeros, sizes)), output, baseline, beside)
-    device = nets[0].device
+    device, hidden_size = nets[0].device, nets[0].module__hidden_size
     rng = np.random.RandomState(0 if start is None else start.seed)
     n_paths = 1 if start is None else max(1, start.n_drawn)
-    with isolated_torch_settings(device), torch.enable_grad():
+    with isolated_torch_settings(device, hidden_size), torch.enable_grad():
         modules = [_differentiable_copy(net.module_) for net in nets]
         for rows, path in _paths(modules, data, explained, start, device):
             output[rows] = path.at(1.0)
@@ -131,8 +131,8 @@ def event_blanking(
     """
     found = [np.zeros(n_visible(source)) for source in data.sources]
     output = np.zeros(len(data))
-    device = nets[0].device
-    with isolated_torch_settings(device), torch.no_grad():
+    device, hidden_size = nets[0].device, nets[0].module__hidden_size
+    with isolated_torch_settings(device, hidden_size), torch.no_grad():
         modules = [full_precision_copy(net.module_).eval() for net in nets]
         for rows, path in _paths(modules, data, explained, start, device):
             output[rows] = path.at(1.0)

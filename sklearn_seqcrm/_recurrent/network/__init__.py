@@ -8,7 +8,6 @@ from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
     float32_tensor,
-    isolated_torch_settings,
     new_embedding,
     new_generator,
     new_linear,
@@ -27,6 +26,10 @@ from sklearn_seqcrm._recurrent.network._reader import (
     RecurrentState,
     run_both_ways,
     trains_in_bfloat16,
+)
+from sklearn_seqcrm._recurrent.network._settings import (
+    isolated_torch_settings,
+    limited_kernels,
 )
 from sklearn_seqcrm._recurrent.network._static_pieces import Pieces
 from sklearn_seqcrm._recurrent.network._step_network import (

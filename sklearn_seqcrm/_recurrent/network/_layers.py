@@ -6,8 +6,6 @@ torch's global generator belongs to all threads: nothing here draws from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -180,34 +178,3 @@ def open_forget_gates(lstm: nn.LSTM) -> None:
     n_hidden = len(bias) // 4
     nn.init.zeros_(bias)
     nn.init.ones_(bias[n_hidden : 2 * n_hidden])
-
-
-@contextmanager
-def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
-    """Compute with the default settings of torch, whatever the caller has set.
-
-    Inference mode would create weights that cannot be trained, autocast would round
-    them, and a default device would mix tensors of two devices. These settings are
-    thread-local, so that changing them affects no other thread. The default dtype is
-    global: it is not changed, and this package creates tensors with an explicit dtype.
-    `device` is that of the network.
-    """
-    device_type = torch.device(device).type
-    # Settings are rarely changed, and scoring a row is fast: checks cost less than
-    # entering three context managers.
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if device_type in ("cpu", "cuda") and _autocasts(device_type):
-            stack.enter_context(torch.autocast(device_type, enabled=False))
-        if torch.empty(0).device.type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        yield
-
-
-def _autocasts(device_type: str) -> bool:
-    """Return whether autocast may be on; torch 2.3 has no answer for some devices."""
-    try:
-        return torch.is_autocast_enabled(device_type)
-    except TypeError:
-        return True

@@ -2,7 +2,11 @@
 
 from sklearn_seqcrm._recurrent.training._averaging import AveragedWeights
 from sklearn_seqcrm._recurrent.training._callbacks import EpochSteps
-from sklearn_seqcrm._recurrent.training._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm._recurrent.training._net import (
+    HistoryClassifierNet,
+    HistoryNet,
+    outputs_of_networks,
+)
 from sklearn_seqcrm._recurrent.training._parameters import (
     CONSTRAINTS,
     COUNT,

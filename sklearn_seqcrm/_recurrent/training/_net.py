@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,17 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.training._averaging import LastStep
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
 from sklearn_seqcrm._recurrent.training._prefetch import prefetched
-from sklearn_seqcrm._recurrent.training._threads import end_if_stopped
+from sklearn_seqcrm._recurrent.training._threads import (
+    end_if_stopped,
+    run_in_threads,
+)
 
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
+# Fewer outputs are computed before threads have started.
+_ROWS_FOR_THREADS = 1000
+# Batches in memory at the same time.
+_MOST_BATCHES = 8
 # Largest norm of the gradient of the recurrent layers, whose loss surface has cliffs
 # (Pascanu et al., 2013). The gradient of the head is not clipped: where a few customers
 # have most of the total, clipping the steps that contain them made all predictions a
@@ -226,19 +234,40 @@ class HistoryNet(NeuralNet):
 
         float32, or float64 without histories.
         """
+        return outputs_of_networks([self], data)[0]
+
+    def outputs_of_batch(self, batch: Batch) -> np.ndarray:
+        """Return the outputs of a batch of rows."""
+        with isolated_torch_settings(self.device, self.module__hidden_size):
+            return self.evaluation_step((batch, None)).cpu().numpy()
+
+
+def outputs_of_networks(nets: Sequence[HistoryNet], data: RowData) -> list[np.ndarray]:
+    """Return the outputs of each network for all rows, shape (n, n_outputs).
+
+    All batches of all networks are computed by the threads that torch may use.
+    """
+    first = nets[0]
+    n_at_once = 1 if len(data) * len(nets) < _ROWS_FOR_THREADS else _MOST_BATCHES
+    if first.ranks is not ALONE:  # processes wait for each other's batches in order
+        n_at_once = 1
+    with ExitStack() as stack:
         # Batches are sorted by length: outputs go back to the order of the rows.
-        result = None
-        with (
-            isolated_torch_settings(self.device),
-            self._prefetched(self.get_iterator(data)) as batches,
-        ):
-            for batch, _ in batches:
-                output = self.evaluation_step((batch, None)).cpu().numpy()
-                if result is None:
-                    result = np.empty((len(data), output.shape[1]), output.dtype)
-                result[batch.rows] = output
-        assert result is not None
-        return result
+        rows: list[np.ndarray] = []
+
+        def calls() -> Iterator[Callable[[], np.ndarray]]:
+            for net in nets:
+                batches = stack.enter_context(net._prefetched(net.get_iterator(data)))
+                for batch, _ in batches:
+                    rows.append(batch.rows)
+                    yield partial(net.outputs_of_batch, batch)
+
+        found = run_in_threads(calls(), n_at_once, first.device)
+    results = np.empty((len(nets), len(data), found[0].shape[1]), found[0].dtype)
+    n_batches = len(found) // len(nets)
+    for i, (of_batch, outputs) in enumerate(zip(rows, found, strict=True)):
+        results[i // n_batches, of_batch] = outputs
+    return list(results)
 
 
 class HistoryClassifierNet(ClassifierMixin, HistoryNet):

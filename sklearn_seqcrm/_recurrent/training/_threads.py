@@ -1,27 +1,23 @@
-"""Compute with several networks in threads.
+"""Compute with networks, or with batches of one, in several threads.
 
-Recurrent networks of usual sizes hardly gain from several threads of torch, but those
-of an ensemble can be computed at the same time. Two networks in two threads took 0.57
-of the time that they took one after the other with two threads each (64 units)::
+Kernels of usual sizes use one thread (`isolated_torch_settings`), but the networks of
+an ensemble, or the batches of a prediction, can be computed at the same time::
 
-    one after the other   | net 1, two threads | net 2, two threads |
-    run_in_threads        | net 1, one thread  |
-                          | net 2, one thread  |
+    thread 1   | network 1 | network 3 | network 5 |
+    thread 2   | network 2 | network 4 |
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from threadpoolctl import ThreadpoolController
 
+from sklearn_seqcrm._recurrent.network import limited_kernels
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
 
 R = TypeVar("R")
@@ -33,24 +29,28 @@ _SECONDS_OF_A_WAIT = 0.5
 
 
 def run_in_threads(
-    calls: Iterable[Callable[[], R]], n_calls: int, device: torch.device | str
+    calls: Iterable[Callable[[], R]], n_at_once: int, device: torch.device | str
 ) -> list[R]:
-    """Make calls that compute with different networks; return their results in order.
+    """Make calls that compute with networks; return their results in order.
 
-    There are as many threads as torch may use, and each gets an equal share of them for
-    its kernels, so that the limit of the user (``torch.set_num_threads``,
-    ``OMP_NUM_THREADS``, or that of joblib in its workers) holds. With one call, with a
-    limit of one thread or on a GPU, calls are made one after the other, in the thread
-    of the caller.
+    There are as many threads as torch may use, so that the limit of the user
+    (``torch.set_num_threads``, ``OMP_NUM_THREADS``, or that of joblib in its workers)
+    holds. Kernels of large networks share what is left of them. With a limit of one
+    thread, and on a GPU, calls are made in the thread of the caller.
 
     Parameters
     ----------
     calls : iterable of callable
         Functions without arguments. One is taken whenever a thread is free.
-    n_calls : int
-        Their number.
+    n_at_once : int
+        Largest number of calls at the same time.
     device : torch.device or str
         Device of the networks.
+
+    Returns
+    -------
+    list
+        Results of the calls.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def run_in_threads(
         a KeyboardInterrupt, calls end with their next batch.
     """
     limit = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
-    n_threads = min(n_calls, limit)
+    n_threads = min(n_at_once, limit)
     if n_threads < 2:
         return [call() for call in calls]
     stop = threading.Event()
@@ -68,8 +68,8 @@ def run_in_threads(
     try:
         for call in calls:
             # Calls may hold rows of their own: no more of them than threads.
-            while sum(not one.done() for one in futures) >= n_threads:
-                wait(_running(futures), _SECONDS_OF_A_WAIT, FIRST_COMPLETED)
+            while len(running := _running(futures)) >= n_threads:
+                wait(running, _SECONDS_OF_A_WAIT, FIRST_COMPLETED)
             # Settings of the caller that belong to a context, such as those of
             # ``np.errstate``.
             run = copy_context().run
@@ -100,22 +100,5 @@ def _running(futures: Iterable[Future[Any]]) -> list[Future[Any]]:
 def _call_in_thread(call: Callable[[], R], n_threads: int, stop: threading.Event) -> R:
     """Make a call whose kernels use at most `n_threads` threads."""
     _stop.set(stop)
-    with _limited_kernels(n_threads):
+    with limited_kernels(n_threads):
         return call()
-
-
-@contextmanager
-def _limited_kernels(n_threads: int) -> Iterator[None]:
-    """Limit the threads of torch's kernels in this thread alone.
-
-    ``torch.set_num_threads`` would change the limit of other threads as well.
-    """
-    torch.get_num_threads()  # sets the limit of a new thread to that of the user
-    with _openmp_libraries().limit(limits=n_threads, user_api="openmp"):
-        yield
-
-
-@cache
-def _openmp_libraries() -> ThreadpoolController:
-    """Return the loaded libraries: searching for them takes milliseconds."""
-    return ThreadpoolController()

@@ -141,7 +141,7 @@ def train(estimator: Any, training: Training, epochs: EpochSteps | None = None) 
     # These parameters may change between calls, unlike the architecture.
     for reader in net.module_.readers:
         reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
-    with isolated_torch_settings(estimator.device):
+    with isolated_torch_settings(estimator.device, int(estimator.hidden_size)):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
         if not net.ranks.resume(net):
             _run_epochs(estimator, training, epochs)
