@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -66,11 +68,34 @@ def limited_kernels(n_threads: int) -> Iterator[None]:
     ``torch.set_num_threads`` would change the limit of other threads as well.
     """
     torch.get_num_threads()  # sets the limit of a new thread to that of the user
-    with _openmp_libraries().limit(limits=n_threads, user_api="openmp"):
-        yield
+    before = _limit_mkl(n_threads)
+    try:
+        with _openmp_libraries().limit(limits=n_threads, user_api="openmp"):
+            yield
+    finally:
+        _limit_mkl(before)
 
 
 @cache
 def _openmp_libraries() -> ThreadpoolController:
     """Return the loaded libraries: searching for them takes milliseconds."""
     return ThreadpoolController()
+
+
+def _limit_mkl(n_threads: int) -> int:
+    """Set the limit of MKL in this thread; return the one before, 0 if there was none.
+
+    MKL follows OpenMP until ``torch.set_num_threads`` is called, and its own limit from
+    then on.
+    """
+    setter = _mkl_setter()
+    return 0 if setter is None else int(setter(n_threads))
+
+
+@cache
+def _mkl_setter() -> Callable[[int], Any] | None:
+    """Return the function of the MKL within torch, if this build has one."""
+    try:
+        return ctypes.CDLL(torch._C.__file__).MKL_Set_Num_Threads_Local
+    except (AttributeError, OSError):
+        return None
