@@ -34,7 +34,13 @@ AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
 @pytest.mark.parametrize(
     ("horizon", "train", "test", "says"),
     [
-        (None, AT < 3, AT == 3, None),
+        (
+            None,
+            AT < 3,
+            AT == 3,
+            "tests from the cutoff 9 on, and the horizon of y is un",
+        ),
+        (None, AT < 2, AT == 3, None),  # leaves rows out
         (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
         (None, AT < 3, AT >= 2, "Fold 1 of 1 tests 8 rows that it also trains on"),
         (2, AT < 3, AT == 3, None),
