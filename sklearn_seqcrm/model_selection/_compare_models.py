@@ -33,6 +33,7 @@ from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
+from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
 from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
@@ -160,7 +161,8 @@ def compare_models(
         position. If a fold tests rows that it trains on or, with customers in both
         parts, trains on labels that were not known at its first test cutoff. The latter
         is also possible if `y` has no known horizon and a fold leaves out no cutoffs
-        between training and test.
+        between training and test. If statics of `X` determine `y`: each of their values
+        has one label.
 
     See Also
     --------
@@ -262,6 +264,8 @@ def compare_models(
     is_cutoff_split = isinstance(cv, CutoffSplit)
     cutoffs = None if is_cutoff_split else _cutoffs_and_delay(data.X, data.y, history)
     _warn_known_futures(splits, customers, cutoffs)
+    if has_histories(data.X):
+        warn_labels(data.X, data.y, customers)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
