@@ -33,9 +33,13 @@ def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
         Customer of each row, whose rows count once.
     """
     targets = _target_columns(y)
+    try:
+        statics = ColumnRoles.of(Table.of(X)).statics
+    except (TypeError, ValueError):  # columns that models refuse, or do not take
+        return
     names = [
         name
-        for name in ColumnRoles.of(Table.of(X)).statics
+        for name in statics
         if any(_determine(X[name], column, customers) for column in targets)
     ]
     if names:
@@ -62,7 +66,10 @@ def _determine(column: pd.Series, target: pd.Series, customers: np.ndarray) -> b
     n_others = len(np.unique(customers[others]))
     if n_customers < _FEWEST_CUSTOMERS or n_others < _FEWEST_OTHERS:
         return False
-    codes, levels = pd.factorize(column, use_na_sentinel=False)
+    try:
+        codes, levels = pd.factorize(column, use_na_sentinel=False)
+    except (TypeError, NotImplementedError):  # lists and others without a hash
+        return False
     n_pairs = len(np.unique(codes * (of_target.max() + 1) + of_target))
     if n_pairs > len(levels):
         return False

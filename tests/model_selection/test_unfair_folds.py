@@ -127,6 +127,8 @@ INNOCENT = {
     "constant": (LABELS, np.ones(N)),
     "other amounts": (AMOUNTS, np.arange(N) % 7),
     "constant labels": (np.zeros(N), LABELS),
+    "lists": (LABELS, [[1]] * N),
+    "complex numbers": (LABELS, np.ones(N) * 1j),
 }
 
 
