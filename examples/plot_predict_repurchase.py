@@ -95,7 +95,7 @@ comparison = compare_models(
     models,
     X,
     y,
-    cv=[(train, test)],
+    cv=CutoffSplit(1, horizon=HORIZON),  # trains and tests on the same rows as above
     scoring=["roc_auc", "average_precision", "neg_log_loss"],
     random_state=0,
 )

@@ -31,6 +31,7 @@ from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 
 _FEW = 20  # rows to compare before comparing all
 _SOME = 1_000  # rows that tell customers from shops
+_FEWEST_KEYS = 10  # different ones that make a column with missing values a key
 
 
 def key_names(X: pd.DataFrame) -> set[Any]:
@@ -67,6 +68,7 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     set of str
         Their names. If all rows have one customer, or one cutoff, a column may equal it
         by chance and is not a key; it is constant, so that nothing is learned from it.
+        Missing values of a column are left out if ten different ones remain.
     """
     rows, ids, clock = array.rows, array.log.customers, array.log.timeline.clock
     known, given = np.flatnonzero(rows.codes >= 0), np.flatnonzero(~array.isna())
@@ -105,13 +107,25 @@ def _equal_columns(
     # The value of one row rules out most columns, and those of a few rows the others.
     first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
     is_candidate = candidate_test(keys[0])
-    return [
-        name
-        for name, value in zip(X.columns, first, strict=True)
-        if is_candidate(value)
-        and are_equal(X[name].iloc[at[:_FEW]], keys[:_FEW])
-        and are_equal(X[name].iloc[at], keys)
-    ]
+    found = []
+    for name, value in zip(X.columns, first, strict=True):
+        is_missing = bool(pd.api.types.is_scalar(value) and pd.isna(value))
+        if not (is_missing or is_candidate(value)):
+            continue
+        values, own = X[name].iloc[at], keys
+        present = values.notna().to_numpy()
+        # A left join leaves ids of the other table missing. Few may be equal by chance.
+        if not present.all():
+            values, own = values[present], keys[present]
+            if len(np.unique(own[:_SOME])) < _FEWEST_KEYS:
+                continue
+        if (
+            (not is_missing or candidate_test(own[0])(values.iloc[0]))
+            and are_equal(values.iloc[:_FEW], own[:_FEW])
+            and are_equal(values, own)
+        ):
+            found.append(name)
+    return found
 
 
 def _entities_of(histories: Mapping[Any, HistoryArray]) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 
+from sklearn_seqcrm._columns._horizons import stored_lengths
 from sklearn_seqcrm._columns._table import as_pandas
 from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._stacklevel import user_stacklevel
@@ -101,11 +102,19 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "as the DataFrame of time_to_next(X, censored='keep'), or as the "
             "structured array of scikit-survival."
         )
+    lacks_events = "event" in stored_lengths(y).get("names", [])
     y = column_or_1d(y, warn=True)
     if y.dtype == bool:
         raise TypeError(
             "y has event indicators without times; give the DataFrame of "
             "time_to_next(X, censored='keep') with both."
+        )
+    if lacks_events:
+        warnings.warn(
+            "y has the times of time_to_next without its column 'event', so that the "
+            "times of censored rows count as those of events. Pass both columns.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
         )
     time, in_days = _read_times(pd.Series(y))
     # Probably labels: times of only 0 and 1 are possible, but rare.

@@ -37,6 +37,9 @@ def to_series(column: nw.Series) -> pd.Series:
     elif column.dtype in (nw.Int128, nw.UInt128):
         # Wider than any integer of NumPy.
         return pd.Series(column.to_list(), dtype=object)
+    elif column.dtype == nw.Struct or column.dtype == nw.Array:
+        # Arrays of polars would have two dimensions.
+        return pd.Series(column.to_list(), dtype=object)
     elif column.dtype.is_integer() and column.null_count():
         values, missing = column.fill_null(0).to_numpy(), column.is_null()
         return pd.Series(pd.arrays.IntegerArray(values, missing.to_numpy()))

@@ -19,9 +19,12 @@ _NUMBERS = {
     "point": re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d+)?"),
 }
 _MARKS = {"decimal": ",", "thousands": ",", "point": "."}
+# No letter beside a code: 12.50EUR is an amount, and EURO5 is not. A code right before
+# digits needs decimals after them: kr12.50 is an amount, and kr12 may be a level.
+_CODE = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD|kr|Kč|zł"
 _SIGN = re.compile(
-    r"[€$£¥₹%]|\b(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|SEK|USD"
-    r"|kr|Kč|zł)\b"
+    rf"(?:\b[A-Z]{{1,2}})?\$|[€£¥₹%]"
+    rf"|(?<![^\W\d_])(?:{_CODE})(?:(?![^\W_])|(?=[\d\s]+[.,]\d))"
 )
 # Spaces between thousands, such as the narrow no-break space of French, but not after a
 # comma or a point, as in the two numbers 1,5 250. Whole numbers with spaces need a

@@ -33,6 +33,7 @@ from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
+from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
 from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
@@ -158,7 +159,10 @@ def compare_models(
         If it was interrupted, and only some of the folds are compared. If `y`, `groups`
         or `params` have the index of `X` in another order: rows are matched by
         position. If a fold tests rows that it trains on or, with customers in both
-        parts, trains on labels that were not known at its first test cutoff.
+        parts, trains on labels that were not known at its first test cutoff. The latter
+        is also possible if `y` has no known horizon and a fold leaves out no cutoffs
+        between training and test. If statics of `X` determine `y`: each of their values
+        has one label.
 
     See Also
     --------
@@ -260,6 +264,8 @@ def compare_models(
     is_cutoff_split = isinstance(cv, CutoffSplit)
     cutoffs = None if is_cutoff_split else _cutoffs_and_delay(data.X, data.y, history)
     _warn_known_futures(splits, customers, cutoffs)
+    if has_histories(data.X):
+        warn_labels(data.X, data.y, customers)
     # Fold by fold, so that an interruption leaves complete folds.
     jobs = [
         Job(name, number, model, *fold)
@@ -377,7 +383,7 @@ def _folds(
 def _warn_known_futures(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     customers: np.ndarray,
-    cutoffs: tuple[np.ndarray, float, Clock] | None,
+    cutoffs: tuple[np.ndarray, float | None, Clock] | None,
 ) -> None:
     """Warn if a model is tested on rows, or on times, that it was trained on.
 
@@ -385,38 +391,56 @@ def _warn_known_futures(
     `cutoffs`, see `_cutoffs_and_delay`; without them, times are not compared.
     """
     for number, (train, test) in enumerate(folds, start=1):
-        found = f"Fold {number} of {len(folds)} "
         n_shared = int(np.isin(test, train).sum())
+        found = None
         if n_shared:
-            found += f"tests {n_shared} rows that it also trains on"
-        elif cutoffs is None or not np.isin(customers[test], customers[train]).any():
+            found = f"tests {n_shared} rows that it also trains on:"
+        elif cutoffs and np.isin(customers[test], customers[train]).any():
+            found = _known_future(train, test, *cutoffs)
+        if found is None:
             continue
-        else:
-            ticks, delay, clock = cutoffs
-            known, first = saturating_add(ticks[train].max(), delay), ticks[test].min()
-            if known <= first:
-                continue
-            found += (
-                f"trains on labels of up to {clock.as_scalar(known)}, tests from the "
-                f"cutoff {clock.as_scalar(first)} on, and customers are in both parts"
-            )
         warnings.warn(
-            f"{found}: scores may be better than those of later predictions. "
-            "CutoffSplit trains on labels that are known before the test, and an int "
-            "or GroupKFold on other customers.",
+            f"Fold {number} of {len(folds)} {found} scores may be better than those of "
+            "later predictions. CutoffSplit trains on labels that are known before the "
+            "test, and an int or GroupKFold on other customers.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
         return
 
 
+def _known_future(
+    train: np.ndarray,
+    test: np.ndarray,
+    ticks: np.ndarray,
+    delay: float | None,
+    clock: Clock,
+) -> str | None:
+    """Return how a fold trains on labels that its test should not know, if it does."""
+    last, first = ticks[train].max(), ticks[test].min()
+    known = saturating_add(last, delay or 0)
+    if known > first:
+        return (
+            f"trains on labels of up to {clock.as_scalar(known)}, tests from the "
+            f"cutoff {clock.as_scalar(first)} on, and customers are in both parts:"
+        )
+    # Cutoffs that are in neither part were left out for the sake of the horizon.
+    is_gap = ((ticks > last) & (ticks < first)).any()
+    if delay is not None or is_gap or ticks.min() == ticks.max():
+        return None
+    return (
+        f"trains up to the cutoff {clock.as_scalar(last)}, tests from the cutoff "
+        f"{clock.as_scalar(first)} on, and the horizon of y is unknown, because y has "
+        "no attrs of a target: if it is longer than the time between these cutoffs,"
+    )
+
+
 def _cutoffs_and_delay(
     X: Any, y: Any, history: str | None
-) -> tuple[np.ndarray, float, Clock] | None:
+) -> tuple[np.ndarray, float | None, Clock] | None:
     """Return cutoffs, (n,), the time until labels are known, and the clock of both.
 
-    None without histories of all rows. Labels of unknown horizon count as known at
-    the cutoff.
+    None without histories of all rows. The time is None if `y` has no known horizon.
     """
     if not has_histories(X):
         return None
@@ -428,7 +452,7 @@ def _cutoffs_and_delay(
     try:
         delay = clock.rounded_up(**known_horizon(y))
     except (NoForwardSplitError, TypeError, ValueError):
-        delay = 0
+        delay = None
     return rows.cutoff, delay, clock
 
 

@@ -1,26 +1,87 @@
-"""Columns of X that hold the targets, and on which an output depends."""
+"""Columns of X that hold the targets."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.model_selection._changed_outputs import Findings
 from sklearn_seqcrm.model_selection._outputs import Output, compute_outputs
 
 # In fewer rows, a column of two values may equal the labels by chance.
 _FEWEST_ROWS_WITH_LABELS = 20
+# Where no output shows that a model takes the column: customers, customers with a label
+# other than the most common one, and customers for each value of the column.
+_FEWEST_CUSTOMERS, _FEWEST_OTHERS, _FEWEST_PER_LEVEL = 50, 5, 10
+
+
+def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
+    """Warn of statics of `X` that determine `y`, such as a copy of it.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Rows with histories.
+    y : array-like of shape (n,) or (n, k)
+        Targets.
+    customers : ndarray of shape (n,), int64
+        Customer of each row, whose rows count once.
+    """
+    targets = _target_columns(y)
+    try:
+        statics = ColumnRoles.of(Table.of(X)).statics
+    except (TypeError, ValueError):  # columns that models refuse, or do not take
+        return
+    names = [
+        name
+        for name in statics
+        if any(_determine(X[name], column, customers) for column in targets)
+    ]
+    if names:
+        warnings.warn(
+            f"The columns {names} of X determine y: in {len(X)} rows, each of their "
+            "values has one value of y. If they were not known at the cutoffs, leave "
+            "them out of X: models that take them predict what they already know.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
+def _target_columns(y: Any) -> list[pd.Series]:
+    """Return the columns of targets."""
+    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
+    return [targets.iloc[:, i] for i in range(targets.shape[1])]
+
+
+def _determine(column: pd.Series, target: pd.Series, customers: np.ndarray) -> bool:
+    """Return whether each value of a column has one label, and not by chance."""
+    of_target, _ = pd.factorize(target, use_na_sentinel=False)
+    others = of_target != np.bincount(of_target).argmax()
+    n_customers = len(np.unique(customers))
+    n_others = len(np.unique(customers[others]))
+    if n_customers < _FEWEST_CUSTOMERS or n_others < _FEWEST_OTHERS:
+        return False
+    try:
+        codes, levels = pd.factorize(column, use_na_sentinel=False)
+    except (TypeError, NotImplementedError):  # lists and others without a hash
+        return False
+    n_pairs = len(np.unique(codes * (of_target.max() + 1) + of_target))
+    if n_pairs > len(levels):
+        return False
+    # Many values with few customers each determine any label.
+    return n_customers >= _FEWEST_PER_LEVEL * len(levels) or _same_ranks(column, target)
 
 
 def refuse_labels(
     fitted: Any, X: pd.DataFrame, y: Any, baseline: dict[str, Output], rtol: float
 ) -> None:
     """Raise an AssertionError if outputs depend on a static of `X` that holds `y`."""
-    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
-    columns = [targets.iloc[:, i] for i in range(targets.shape[1])]
+    columns = _target_columns(y)
     names = [
         name
         for name in ColumnRoles.of(Table.of(X)).statics
@@ -29,7 +90,7 @@ def refuse_labels(
     ]
     if names:
         raise AssertionError(
-            f"The columns {names} of X hold y: in {len(targets)} rows, their values "
+            f"The columns {names} of X hold y: in {len(X)} rows, their values "
             "correspond one to one to those of y. Leave them out of X."
         )
 
@@ -65,6 +126,11 @@ def _correspond_one_to_one(column: pd.Series, target: pd.Series) -> bool:
     if len(labels) <= n / 2:
         return True
     # Values that differ from row to row always correspond one to one, in some order.
+    return _same_ranks(column, target)
+
+
+def _same_ranks(column: pd.Series, target: pd.Series) -> bool:
+    """Return whether two columns of numbers or times sort rows alike or in reverse."""
     if not all(one.dtype.kind in "biufmM" for one in (column, target)):
         return False
     wanted = _ranks(target)

@@ -2,7 +2,7 @@
 
 Format of the folder::
 
-    rows.json              written last: {"n_partitions", "parts", "history", ...};
+    rows.json              written last: {"format", "n_partitions", "parts", ...};
                            of each part its number, rows, and which files it has
     types.log/             some events, whose types are those of all parts
     part-00003/            appears when it is complete
@@ -38,6 +38,7 @@ from sklearn_seqcrm.partitions._recipes import RowMaker
 from sklearn_seqcrm.partitions._types import as_table, check_count, joined_tables
 
 _NOTE = "rows.json"
+_FORMAT = 1  # of the folders that are written; the first ones have no number
 
 
 def write_folder(
@@ -63,6 +64,7 @@ def write_folder(
         )
     _refuse_other_forms(forms)
     note = {
+        "format": _FORMAT,
         "n_partitions": engine.n_partitions,
         "parts": sorted((one for one, _ in found), key=lambda one: one["part"]),
         "history": make.recipe.name,
@@ -237,8 +239,8 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     TypeError
         If `rank` or `n_ranks` is no whole number.
     ValueError
-        If there are fewer parts with customers than processes, or a file is missing or
-        cut off.
+        If there are fewer parts with customers than processes, a file is missing or cut
+        off, or a later version wrote the folder.
 
     See Also
     --------
@@ -271,6 +273,8 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
     with _reporting_damage(path / _NOTE):
         note = json.loads((path / _NOTE).read_text())
+    _refuse_later_format(note, folder)
+    with _reporting_damage(path / _NOTE):
         parts = note["parts"]
     if len(parts) < n_ranks:
         raise ValueError(
@@ -290,6 +294,17 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     targets = [_open_targets(path, one) for one in written]
     y = joined_tables(targets)[: len(joined)]
     return joined, _restored(y, note["y"])
+
+
+def _refuse_later_format(note: Any, folder: FilePath) -> None:
+    """Raise a ValueError if a later version wrote the folder."""
+    number = note.get("format", 1) if isinstance(note, dict) else 1
+    if number != _FORMAT:
+        raise ValueError(
+            f"{folder} has the format {number!r}, and this version of sklearn_seqcrm "
+            f"reads formats up to {_FORMAT}. Read it with the version that wrote it, "
+            "or write it again by to_disk."
+        )
 
 
 @contextmanager

@@ -115,6 +115,21 @@ def test_one_other_value_makes_a_key_a_static():
     assert statics_of(X) == ["who", "when"]
 
 
+@pytest.mark.parametrize("missing", [[], [0], [7, 8], range(5), range(25)])
+@pytest.mark.parametrize("dtype", ["float64", "Int64", "str", object])
+def test_ids_of_a_left_join_are_no_static(missing, dtype):
+    """Customers who are not in the joined table have no id there."""
+    ids = pd.Series(np.arange(30))
+    log = log_of_table(pd.DataFrame({"id": ids, "time": ids}))
+    X = log.attach(pd.DataFrame({"id": ids, "at": ids + 30}), cutoff="at")
+    beside = pd.DataFrame({"theirs": ids.astype(dtype), "since": X["at"]}).drop(missing)
+    # Five values may be equal by chance.
+    expected = ["theirs", "since"] if len(missing) == 25 else []
+    assert statics_of(X.join(beside)) == expected
+    beside.loc[29, "theirs"] = beside.loc[28, "theirs"]
+    assert "theirs" in statics_of(X.join(beside))
+
+
 def test_customers_not_in_the_log_are_ignored():
     rows = ROWS.assign(id=[12, 99, 13])
     X = LOG.attach(rows, cutoff="at").rename(columns={"id": "who"})

@@ -279,6 +279,21 @@ def test_rows_of_other_libraries(log, kind):
         assert X[name].dropna().tolist() == rows[name].dropna().tolist()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[{"lat": 1, "lon": 2}, None], pl.Series([[1, 2], [3, 4]], dtype=pl.Array(int, 2))],
+)
+def test_structs_and_arrays_of_polars_stay_values(log, values):
+    rows = pl.DataFrame({"customer": ["bob", "ann"], "place": values})
+    assert log.attach(rows)["place"].tolist() == rows["place"].to_list()
+
+
+def test_structs_of_polars_are_no_fields():
+    events = pl.DataFrame({"who": ["ann"], "day": [1], "place": [{"lat": 1, "lon": 2}]})
+    with pytest.raises(TypeError, match=r"'place' .* dict, which cannot be categories"):
+        EventLog(events, "who", "day")
+
+
 ROWS = pd.DataFrame({"customer": ["ann", "bob"], "at": pd.Timestamp("2024-02-01")})
 AWARE = ROWS.assign(at=ROWS["at"].dt.tz_localize("UTC"))
 BAD_ROWS = {

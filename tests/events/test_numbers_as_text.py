@@ -86,6 +86,7 @@ def test_advice_keeps_declared_categories():
         [one.replace(",", ".") for one in PRICES],  # also versions: 2.10
         [f"€ {one} off" for one in PRICES],
         [f"SKU {i}" for i in range(100)],
+        [f"EURO{i}" for i in range(100)],
         [f"{i:05}" for i in range(100)],
         [f"{i},{i}a" for i in range(100)],
         [f"{i},{i},{i}" for i in range(100)],
@@ -132,6 +133,10 @@ def test_decimal_points_are_a_warning(levels, match):
         ("-${:,.2f}".format, [f"{i}.50" for i in range(1000, 9000, 99)]),
         ("EUR {:.2f}".format, MANY),
         ("{:.2f} USD".format, MANY),
+        ("{:.2f}EUR".format, MANY),
+        ("{:.0f}SEK".format, [f"{i}" for i in range(40)]),
+        ("SEK{:.2f}".format, MANY),
+        ("US${:.2f}".format, MANY),
         ("{:.1f}%".format, [f"{i}.5" for i in range(40)]),
         ("£{:.0f}".format, [f"{i}" for i in range(40)]),
         (lambda one: f"€{one:.2f}".replace(".", ","), MANY),

@@ -1,4 +1,4 @@
-"""Warnings of compare_models about folds that look into the future."""
+"""Warnings of compare_models about folds and columns that look into the future."""
 
 import re
 
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.dummy import DummyClassifier
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
@@ -34,7 +35,13 @@ AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
 @pytest.mark.parametrize(
     ("horizon", "train", "test", "says"),
     [
-        (None, AT < 3, AT == 3, None),
+        (
+            None,
+            AT < 3,
+            AT == 3,
+            "tests from the cutoff 9 on, and the horizon of y is un",
+        ),
+        (None, AT < 2, AT == 3, None),  # leaves rows out
         (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
         (None, AT < 3, AT >= 2, "Fold 1 of 1 tests 8 rows that it also trains on"),
         (2, AT < 3, AT == 3, None),
@@ -100,3 +107,46 @@ def test_splits_of_customers_and_of_time_are_fair(cv, warns, recwarn):
     models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
     compare_models(models, X, y, cv=cv, scoring="accuracy", n_resamples=5)
     assert len(recwarn) == warns
+
+
+N = 60
+LABELS = np.arange(N) % 3 == 0
+AMOUNTS = np.where(LABELS, 0, np.arange(N) * 1.5)
+STATICS = {
+    "a copy": (LABELS, LABELS),
+    "text": (LABELS, np.where(LABELS, "lost", "active")),
+    "one missing": (LABELS, np.where(LABELS, 1.0, np.nan)),
+    "a part of labels": (LABELS, np.where(LABELS, "x", np.arange(N) % 2)),
+    "amounts": (AMOUNTS, -2 * AMOUNTS),
+    "labels of one column": (np.c_[np.arange(N) % 2, LABELS], LABELS),
+}
+INNOCENT = {
+    "one exception": (LABELS, LABELS ^ (np.arange(N) == 7)),
+    "a level per row": (LABELS, [f"a{i}" for i in range(N)]),
+    "few others": (np.arange(N) < 4, np.arange(N) < 4),
+    "constant": (LABELS, np.ones(N)),
+    "other amounts": (AMOUNTS, np.arange(N) % 7),
+    "constant labels": (np.zeros(N), LABELS),
+    "lists": (LABELS, [[1]] * N),
+    "complex numbers": (LABELS, np.ones(N) * 1j),
+}
+
+
+@pytest.mark.parametrize("name", [*STATICS, *INNOCENT])
+def test_a_warning_of_statics_that_determine_labels(name, recwarn):
+    events = pd.DataFrame({"who": np.arange(N), "time": 0})
+    X = EventLog(events, "who", "time").snapshots([1])
+    y, static = (STATICS | INNOCENT)[name]
+    models = {"a": DummyClassifier(), "b": DummyClassifier(strategy="uniform")}
+    few = {"cv": 2, "scoring": {"zero": make_scorer(zero)}, "n_resamples": 3}
+    compare_models(models, X.assign(extra=static), y, **few)
+    found = [(str(one.message), one.filename) for one in recwarn]
+    assert len(found) == (name in STATICS)
+    for message, file in found:
+        assert message.startswith("The columns ['extra'] of X determine y: in 60 rows")
+        assert file == __file__
+
+
+def zero(y, prediction, sample_weight=None):
+    """A score for any target."""
+    return 0.0

@@ -120,6 +120,17 @@ def test_labels_given_as_times_warn():
     assert [one.filename for one in found] == [__file__]  # the line of the user
 
 
+def test_times_of_a_target_without_its_events_warn():
+    """Censored rows would count as rows with an event at the end of the record."""
+    model = LSTMSurvival(**SMALL)
+    with pytest.warns(UserWarning, match="without its column 'event'") as found:
+        model.fit(X, Y["time"])
+    assert [one.filename for one in found] == [__file__]
+    with pytest.raises(TypeError, match="without times"):
+        model.fit(X, Y["event"])
+    model.fit(X, Y["time"].to_numpy())
+
+
 def test_horizons_row_by_row():
     horizon = np.linspace(0, FITTED.unique_times_[-1], len(X))
     curves = FITTED.predict_survival_function(X)

@@ -265,3 +265,17 @@ def test_folders_without_the_names_of_names_are_loaded(tmp_path):
     X, y = load_rows(tmp_path / "rows")
     assert len(y) == len(X)
     assert y.columns.names == [None]
+
+
+def test_folders_of_a_later_version_are_refused(tmp_path):
+    rows = log_of_parts().snapshots([5])
+    rows.to_disk(tmp_path / "rows")
+    path = tmp_path / "rows" / "rows.json"
+    note = json.loads(path.read_text())
+    X, _ = load_rows(tmp_path / "rows")
+    assert note.pop("format") == 1
+    path.write_text(json.dumps(note))  # as the first folders were written
+    assert load_rows(tmp_path / "rows")[0]["who"].tolist() == X["who"].tolist()
+    path.write_text(json.dumps({"format": 2}))  # and other entries
+    with pytest.raises(ValueError, match=r"has the format 2, and .* formats up to 1"):
+        load_rows(tmp_path / "rows")
