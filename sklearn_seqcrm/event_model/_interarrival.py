@@ -32,6 +32,7 @@ from sklearn_seqcrm.event_model._mixtures import (
 )
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._path_draws import PathDraws
+from sklearn_seqcrm.event_model._rate_prior import RatePrior
 from sklearn_seqcrm.event_model._segments import sums_before
 
 # The grid ----------------------------------------------------------------------------
@@ -62,6 +63,7 @@ class InterarrivalGrid(NamedTuple):
     # moment that it ends at, as events are stamped with the start of their day. None:
     # calendar time.
     operational_time: OperationalTime | None = None
+    rate_prior: RatePrior = RatePrior()  # prior of the rates of customers
 
     @classmethod
     def of(
@@ -239,10 +241,6 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 
 # The rate so far ----------------------------------------------------------------------
 
-# Prior number of repeats (r) and units of time (alpha): without a repeat, the rate is
-# above 0.
-_PRIOR_REPEATS, _PRIOR_TIME = 0.5, 1.0
-
 
 class EventRate(NamedTuple):
     """How often a customer has come so far: the interarrival times of rows or events.
@@ -255,6 +253,9 @@ class EventRate(NamedTuple):
 
         E[rate | x, t] = (r + x) / (alpha + t)
 
+    If a late first event means a low rate, ``t`` includes a part of the waiting time
+    for it: see `RatePrior`.
+
     The logarithm of such a rate is an input beside the state. Outputs of a recurrent
     cell lie between -1 and 1, so that without it very busy customers were regressed to
     the mean: those with more than 20 repeat purchases of a simulated BG/NBD process
@@ -265,27 +266,31 @@ class EventRate(NamedTuple):
     """
 
     n_repeats: Any  # (n,): number of interarrival times above 0
-    # (n,): their sum, the operational time from the first event to the last one, in
-    # units of the grid.
+    # (n,): their sum, the operational time from the first event to the last one, and
+    # the weighted waiting time for the first one, in units of the grid.
     elapsed: Any
 
     @classmethod
-    def before_events(cls, lengths: Tensor, is_first: Tensor) -> Self:
+    def before_events(cls, lengths: Tensor, is_first: Tensor, waited: Tensor) -> Self:
         """Return the rate before each event.
 
         `lengths`, of shape (n,), are the interarrival times that the events end, in
-        units, 0 for ties; `is_first`, (n,), are the first events of rows.
+        units, 0 for ties; `is_first`, (n,), are the first events of rows; and `waited`,
+        (n,), is `RatePrior.waited` of their row.
         """
         # The time before the first event that a row sees does not count.
         lengths = lengths.masked_fill(is_first, 0.0)
         terms = torch.stack([(lengths > 0).to(lengths.dtype), lengths], dim=1)
-        return cls(*sums_before(terms, is_first).unbind(1))
+        n_repeats, elapsed = sums_before(terms, is_first).unbind(1)
+        return cls(n_repeats, elapsed + waited)
 
     @classmethod
-    def at_cutoffs(cls, events: HistorySource, lengths: np.ndarray) -> Self:
+    def at_cutoffs(
+        cls, events: HistorySource, lengths: np.ndarray, waited: np.ndarray
+    ) -> Self:
         """Return the rate after the last event of rows, arrays of float32.
 
-        `lengths`, of shape (n_events,), are as in `before_events`.
+        `lengths`, of shape (n_events,), and `waited`, (n,), are as in `before_events`.
         """
         # As in `before_events`.
         first = np.minimum(events.start + 1, events.stop)
@@ -294,17 +299,15 @@ class EventRate(NamedTuple):
             until = np.concatenate([[0.0], np.cumsum(numbers, dtype="float64")])
             return (until[events.stop] - until[first]).astype("float32")
 
-        return cls(sums(lengths > 0), sums(lengths))
+        return cls(sums(lengths > 0), sums(lengths) + waited)
 
     def after(self, lengths: Tensor) -> Self:
         """Return the rate after one more interarrival time of each, shape (n,)."""
         return type(self)(self.n_repeats + (lengths > 0), self.elapsed + lengths)
 
-    def log_rate(self) -> Tensor:
+    def log_rate(self, prior: RatePrior) -> Tensor:
         """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
-        return torch.log(
-            (self.n_repeats + _PRIOR_REPEATS) / (self.elapsed + _PRIOR_TIME)
-        )
+        return torch.log((self.n_repeats + prior.repeats) / (self.elapsed + prior.time))
 
 
 # The distribution --------------------------------------------------------------------

@@ -60,6 +60,7 @@ from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, Interarriva
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
+from sklearn_seqcrm.event_model._rate_prior import RatePrior
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
 
@@ -97,19 +98,20 @@ class StaticColumns(NamedTuple):
 
     statics: Any  # (n, S): the encoded statics
     rate: EventRate  # rate of the events up to the cutoff
+    waited: Any  # (n,): weighted waiting time for the first event, in units
     log_censoring_time: Any  # (n,): as `InterarrivalGrid.log_censoring_time` returns it
 
 
 def n_statics(static: Any) -> int:
     """Return S, given `RowData.static`, of which ranks may know only the shape."""
-    return static.shape[1] - 3
+    return static.shape[1] - 4
 
 
 def split_static(static: Any) -> StaticColumns:
-    """Return the parts of `RowData.static`, of shape (n, S + 3)."""
-    return StaticColumns(
-        static[:, :-3], EventRate(static[:, -3], static[:, -2]), static[:, -1]
-    )
+    """Return the parts of `RowData.static`, of shape (n, S + 4)."""
+    n_repeats, elapsed, waited, log_censoring_time = static[:, -4:].T
+    rate = EventRate(n_repeats, elapsed)
+    return StaticColumns(static[:, :-4], rate, waited, log_censoring_time)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +226,7 @@ class LearnedEvents:
         and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics;
         by default its own. The source has the channels of `blocks`, and codes followed
         by the levels of categorical fields. `split_static` splits the statics into
-        statics, rate and censoring time.
+        statics, rate, weighted waiting time and censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -260,8 +262,11 @@ class LearnedEvents:
         static = self.statics.transform(table)[table_row]  # (n, S)
         cells = torch.from_numpy(events.channels[:, self.blocks.cell])
         lengths = self.grid.lengths(cells).numpy()
-        rate = EventRate.at_cutoffs(events, lengths)
-        static = np.column_stack([static, *rate, censored.astype("float32")])
+        waited = self.grid.rate_prior.waited(
+            _first_times(events), _are_truncated(rows), self.grid.unit
+        )
+        rate = EventRate.at_cutoffs(events, lengths, waited)
+        static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
 
     def _steps(
@@ -330,6 +335,14 @@ def learn_events(
     own, _ = ranges(encoded.start, encoded.stop)
     times = encoded.log.timeline.times[own]
     grid, moment = _learn_grid(times, offsets, encoded.cutoff, encoder, estimator)
+    prior = RatePrior.of(
+        times[offsets[:-1]],
+        encoded.cutoff,
+        moment[offsets[1:] - 1] - moment[offsets[:-1]],
+        _are_truncated(rows),
+        grid.unit,
+    )
+    grid = grid._replace(rate_prior=prior)
     events = TrainingEvents(times, moment, segment_numbers(offsets))
     fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
     return LearnedEvents(
@@ -479,6 +492,21 @@ def event_counts(data: RowData) -> np.ndarray:
     """Return the number of events of rows, shape (n,), int64."""
     [source] = data.sources
     return source.events.lengths
+
+
+def _are_truncated(rows: Rows) -> np.ndarray:
+    """Return which rows hide events before the first one that they see, (n,), bool."""
+    offsets = rows.log.timeline.offsets
+    return (rows.stop > rows.start) & (rows.start > offsets[rows.codes])
+
+
+def _first_times(source: HistorySource) -> np.ndarray:
+    """Return the time of the first event of rows, or the cutoff, shape (n,)."""
+    events = source.events
+    filled = events.stop > events.start
+    first = events.cutoff.copy()
+    first[filled] = events.times[events.start[filled]]
+    return first
 
 
 def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:

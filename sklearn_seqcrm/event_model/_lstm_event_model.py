@@ -184,6 +184,12 @@ class LSTMEventModel(RecommendingEventModel):
     to the time and the fields of later moments. The fields of a later line of a basket
     depend on the lines before it and on their order.
 
+    **Late first events.** In a record that begins while the business is running, slow
+    customers come late. If the training customers show this, the time from the start of
+    the record to a customer's first event is part of the rate so far. Rows that hide
+    earlier events by a lookback have no such time. If old events were deleted from the
+    log, fit the model again: all first events would be late.
+
     **Weekdays.** Where weekdays differ by enough to predict held-out weeks, times are
     measured in operational time, which passes on each weekday in proportion to its
     events: a shop that is closed on Sundays gets no events on Sundays. This needs

@@ -193,9 +193,9 @@ class EventNetwork(nn.Module):
         """
         events = part.events
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
-        rate = EventRate.before_events(self.grid.lengths(cells), is_first)
+        own, lengths = split_static(part.static), self.grid.lengths(cells)
+        rate = EventRate.before_events(lengths, is_first, own.waited[events.row])
         time = self.time.log_prob(self.time_inputs(found.states, rate), cells)
-        own = split_static(part.static)
         inputs = self.time_inputs(found.last, own.rate)
         survival = self.time.log_survival(inputs, own.log_censoring_time)
         return (
@@ -314,7 +314,8 @@ class EventNetwork(nn.Module):
         `states`, of shape (n, H), and `rate` are those after the last event.
         """
         states = self.time.shrunken(states)
-        return torch.cat([states, rate.log_rate()[:, None]], dim=1)
+        log_rate = rate.log_rate(self.grid.rate_prior)
+        return torch.cat([states, log_rate[:, None]], dim=1)
 
     def time_inputs_at_cutoffs(self, part: BatchPart) -> Tensor:
         """Return `time_inputs` after the last event of rows."""

@@ -61,7 +61,8 @@ def test_rates_before_events_and_at_cutoffs(fitted):
         events = part.events
         cells = events.values[:, module.blocks.cell]
         lengths = module.grid.lengths(cells)
-        found = EventRate.before_events(lengths, events.position == 0)
+        no_waiting = torch.zeros(len(lengths))
+        found = EventRate.before_events(lengths, events.position == 0, no_waiting)
         before = np.concatenate([[(0, 0.0), *seen[row][:-1]] for row in rows])
         assert_allclose(found.n_repeats, before[:, 0])
         assert_allclose(found.elapsed * unit, before[:, 1], rtol=1e-5)
