@@ -24,7 +24,7 @@ def states_at_cutoffs(net: EventNet, data: RowData) -> np.ndarray:
     """
     module = net.module_.eval()
     found = np.zeros((len(data), len(module.initial_output)), "float32")
-    with isolated_torch_settings(net.device), torch.no_grad():
+    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
         for rows, part in net.parts(data, share=True):
             found[rows] = module.last_outputs(part).cpu().numpy()
     return found
@@ -53,7 +53,7 @@ def event_log_probs(net: EventNet, data: RowData) -> np.ndarray:
     module = net.module_.eval()
     offsets = np.concatenate([[0], np.cumsum(event_counts(data))])
     log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
-    with isolated_torch_settings(net.device), torch.no_grad():
+    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
         for rows, part in net.parts(data, with_events=True):
             found = module.log_probs(part)
             columns = torch.stack([found.time, *found.fields], dim=1)
@@ -74,7 +74,7 @@ def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.nd
     cutoffs. It is 0 for an empty history, whose first event no model predicts.
     """
     found = np.zeros((len(data), len(ticks)))
-    with isolated_torch_settings(net.device), torch.no_grad():
+    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
         for rows, mixture, limits in mixtures_at_cutoffs(net, data, ticks[:, None]):
             known, *later = (mixture.log_survival(one, NEVER) for one in limits)
             for column, survival in enumerate(later):

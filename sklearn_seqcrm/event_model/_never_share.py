@@ -111,7 +111,7 @@ def _log_survival(net: EventNet, data: RowData, horizon: np.ndarray) -> np.ndarr
     `horizon`, of shape (n,), is in ticks of the network, float64.
     """
     found = np.empty((3, len(data)))
-    with isolated_torch_settings(net.device), torch.no_grad():
+    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
         for own, mixture, limits in mixtures_at_cutoffs(net, data, horizon[None]):
             later = [mixture.log_survival(one) for one in limits]
             parts = torch.stack([mixture.log_atoms[:, NEVER], *later])

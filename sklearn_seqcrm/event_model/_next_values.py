@@ -174,7 +174,7 @@ class RecommendingEventModel(SimulatingEventModel):
                 simulator, data, keys, field, n_draws, of_next, baskets
             )
         seen = _seen_levels(rows, field, known) if exclude_seen else None
-        with isolated_torch_settings(self.device), torch.no_grad():
+        with isolated_torch_settings(self.device, self.hidden_size), torch.no_grad():
             most_likely = _most_likely(
                 found, known, n, allowed, seen, only_possible=within is not None
             )

@@ -51,7 +51,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     reset_state_shrinkage(net)
     every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
     valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
-    with isolated_torch_settings(net.device), torch.no_grad():
+    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
         parts = [part for _, part in net.parts(valid, with_events=True)]
         states = [module.states(part) for part in parts]
         _choose_time_factor(module, parts, states, net.ranks.sum)

@@ -397,7 +397,7 @@ class SimulatingEventModel(BaseEventModel):
         [source] = data.sources
         end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
         most = learned.most_events.bound(float(length))
-        with isolated_torch_settings(self.device), torch.no_grad():
+        with isolated_torch_settings(self.device, self.hidden_size), torch.no_grad():
             simulator = Simulator(self.net_, learned)
             plan = SimulationPlan(data, keys, end, int(n_paths), most)
             found = collect(simulator, plan)
