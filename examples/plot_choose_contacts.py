@@ -22,7 +22,6 @@ purchases.
 # before the contact, which is an event at the cutoff.
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -33,9 +32,6 @@ from sklearn_seqcrm.metrics import UpliftDisplay, policy_value
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.uplift import UpliftClassifier, choose_contacts
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 
 def campaign(n_customers, seed):

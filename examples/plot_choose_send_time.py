@@ -25,7 +25,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.ticker import PercentFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -34,9 +33,6 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 KEYS = ["customer_id", "timestamp"]
 SEED = 0

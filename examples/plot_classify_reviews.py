@@ -28,7 +28,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse import coo_array
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -39,9 +38,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 N_TRAIN, N_TEST, N_OTHERS, N_CHARACTERS, SEED = 3000, 2000, 8000, 100, 0
 

@@ -27,7 +27,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.ticker import PercentFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
@@ -37,9 +36,6 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 N_VISITS, FIRST = 6000, pd.Timestamp("2025-03-01")
 ACTIONS = ["search", "view", "cart", "order", "leave"]

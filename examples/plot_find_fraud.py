@@ -33,7 +33,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.dates import ConciseDateFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score
@@ -43,9 +42,6 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 DAY_ONE, SPLIT, N_DAYS = pd.Timestamp("2025-01-01"), pd.Timestamp("2025-05-01"), 180
 N_CARDS, N_PLACES, N_CATEGORIES = 700, 12, 10

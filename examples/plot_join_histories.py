@@ -26,7 +26,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.ticker import PercentFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -37,9 +36,6 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import churned
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 N_CUSTOMERS, N_SHOPS, N_DAYS = 1500, 40, 360
 FIRST, SPLIT = pd.Timestamp("2025-01-01"), pd.Timestamp("2025-10-01")

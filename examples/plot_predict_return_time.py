@@ -26,7 +26,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.datasets import load_complete_journey
@@ -35,9 +34,6 @@ from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import time_to_next
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 TODAY = pd.Timestamp("2017-11-01")
 DAY = pd.Timedelta("1D")

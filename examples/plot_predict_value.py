@@ -23,7 +23,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import mean_pinball_loss
@@ -42,9 +41,6 @@ from sklearn_seqcrm.metrics import (
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_sum
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 HORIZON = pd.Timedelta("28D")
 TEST_CUTOFF = pd.Timestamp("2017-11-01")

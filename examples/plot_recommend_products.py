@@ -27,15 +27,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 
 from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import ndcg_at_k, recall_at_k
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 KEYS, FIELD, N_BEST = ["household_id", "day"], "product_category", 10
 TODAY = pd.Timestamp("2017-11-01")

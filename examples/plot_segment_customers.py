@@ -22,7 +22,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
@@ -34,9 +33,6 @@ from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 TODAY, WEEK = pd.Timestamp("2017-10-01"), pd.Timedelta("7D")
 N_WEEKS, N_SEGMENTS, N_DRAWS = 8, 5, 20

@@ -27,7 +27,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.dates import ConciseDateFormatter
 
 from sklearn_seqcrm.datasets import load_complete_journey
@@ -35,9 +34,6 @@ from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import normalized_gini, pit_histogram
 from sklearn_seqcrm.targets import future_sum
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 TODAY = pd.Timestamp("2017-10-01")
 WEEK = pd.Timedelta("7D")

@@ -22,7 +22,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.ticker import NullFormatter
 from scipy.stats import loguniform, uniform
 from sklearn.base import clone
@@ -38,9 +37,6 @@ from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import churned
-
-# At these sizes one thread is as fast as two.
-torch.set_num_threads(1)
 
 HORIZON, N_CANDIDATES, SEEDS = "14D", 12, (0, 1, 2)
 
