@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -55,8 +55,8 @@ def run_in_threads(
     Raises
     ------
     Exception
-        That of the first call in order that fails, after all of them have ended. After
-        a KeyboardInterrupt, calls end with their next batch.
+        That of the first call in order that fails, when all calls that have begun are
+        done. After a KeyboardInterrupt, calls end with their next batch.
     """
     limit = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
     n_threads = min(n_at_once, limit)
@@ -65,19 +65,24 @@ def run_in_threads(
     stop = threading.Event()
     pool = ThreadPoolExecutor(n_threads)
     futures: list[Future[R]] = []
+    running: set[Future[R]] = set()
+    is_failed = False
     try:
         for call in calls:
             # Calls may hold rows of their own: no more of them than threads.
-            while len(running := _running(futures)) >= n_threads:
-                wait(running, _SECONDS_OF_A_WAIT, FIRST_COMPLETED)
+            while len(running) >= n_threads:
+                done, running = wait(running, _SECONDS_OF_A_WAIT, FIRST_COMPLETED)
+                is_failed |= any(one.exception() is not None for one in done)
+            if is_failed:
+                break
             # Settings of the caller that belong to a context, such as those of
             # ``np.errstate``.
             run = copy_context().run
-            futures.append(
-                pool.submit(run, _call_in_thread, call, limit // n_threads, stop)
-            )
-        while running := _running(futures):
-            wait(running, _SECONDS_OF_A_WAIT)
+            share = limit // n_threads
+            futures.append(pool.submit(run, _call_in_thread, call, share, stop))
+            running.add(futures[-1])
+        while running:
+            _, running = wait(running, _SECONDS_OF_A_WAIT)
     except BaseException:
         stop.set()
         raise
@@ -91,10 +96,6 @@ def end_if_stopped() -> None:
     stop = _stop.get()
     if stop is not None and stop.is_set():
         raise Interrupted
-
-
-def _running(futures: Iterable[Future[Any]]) -> list[Future[Any]]:
-    return [one for one in futures if not one.done()]
 
 
 def _call_in_thread(call: Callable[[], R], n_threads: int, stop: threading.Event) -> R:
