@@ -1,6 +1,7 @@
 """The networks of an ensemble are trained and predict at the same time."""
 
 import _thread
+import pickle
 import threading
 
 import numpy as np
@@ -73,9 +74,9 @@ def test_networks_in_threads_equal_those_one_after_the_other(
     for limit in (1, 2):
         model = kind(**SEVERAL, **options)
         _, threads = threads_of(limit, model.fit, X, target)
-        assert len(threads) >= (limit if limit > 1 else 0)
+        assert bool(threads) == (limit > 1)
         found, threads = threads_of(limit, model.predict, X)
-        assert len(threads) == (limit if limit > 1 else 0)
+        assert bool(threads) == (limit > 1)
         assert len(model.nets_) == 3
         models.append(model)
         predictions.append(found)
@@ -100,6 +101,23 @@ def test_continued_trainings_in_threads_equal_those_one_after_the_other(threads_
         assert model.n_iter_ == 5
         found.append(one)
     assert_array_equal(*found)
+
+
+def test_networks_may_have_other_batch_sizes(threads_of):
+    """After a fit with `warm_start` that was interrupted."""
+    model = LSTMClassifier(**SEVERAL).fit(X, Y)
+    many = pd.concat([X, X], ignore_index=True)
+    expected = model.predict_proba(many)
+    model.nets_[0].batch_size = 1500
+    for limit in (1, 2):
+        found, _ = threads_of(limit, model.predict_proba, many)
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_loaded_models_predict_in_threads(threads_of):
+    model = pickle.loads(pickle.dumps(LSTMClassifier(**SEVERAL).fit(X, Y)))
+    _, threads = threads_of(2, model.predict_proba, X)
+    assert threads
 
 
 def test_few_rows_are_predicted_without_threads(threads_of):

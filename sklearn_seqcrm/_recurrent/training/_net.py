@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ from sklearn_seqcrm._recurrent.training._threads import (
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
 # Fewer outputs are computed before threads have started.
-_ROWS_FOR_THREADS = 1000
+_FEW_ROWS = 1000
 # Batches in memory at the same time.
 _MOST_BATCHES = 8
 # Largest norm of the gradient of the recurrent layers, whose loss surface has cliffs
@@ -236,38 +237,48 @@ class HistoryNet(NeuralNet):
         """
         return outputs_of_networks([self], data)[0]
 
-    def outputs_of_batch(self, batch: Batch) -> np.ndarray:
-        """Return the outputs of a batch of rows."""
-        with isolated_torch_settings(self.device, self.module__hidden_size):
-            return self.evaluation_step((batch, None)).cpu().numpy()
-
 
 def outputs_of_networks(nets: Sequence[HistoryNet], data: RowData) -> list[np.ndarray]:
     """Return the outputs of each network for all rows, shape (n, n_outputs).
 
-    All batches of all networks are computed by the threads that torch may use.
+    Batches of all networks are computed by the threads that torch may use. On a GPU,
+    and in one of several processes, they follow one another.
     """
-    first = nets[0]
-    n_at_once = 1 if len(data) * len(nets) < _ROWS_FOR_THREADS else _MOST_BATCHES
-    if first.ranks is not ALONE:  # processes wait for each other's batches in order
-        n_at_once = 1
-    with ExitStack() as stack:
-        # Batches are sorted by length: outputs go back to the order of the rows.
-        rows: list[np.ndarray] = []
-
-        def calls() -> Iterator[Callable[[], np.ndarray]]:
-            for net in nets:
-                batches = stack.enter_context(net._prefetched(net.get_iterator(data)))
+    results = [_Outputs(net, len(data)) for net in nets]
+    on_cpu = torch.device(nets[0].device).type == "cpu"
+    if on_cpu and nets[0].ranks.size == 1 and len(data) * len(nets) >= _FEW_ROWS:
+        calls = [
+            partial(one.compute, batch)
+            for one in results
+            for batch, _ in one.net.get_iterator(data)
+        ]
+        run_in_threads(calls, min(len(calls), _MOST_BATCHES), "cpu")
+    else:
+        for one in results:
+            with one.net._prefetched(one.net.get_iterator(data)) as batches:
                 for batch, _ in batches:
-                    rows.append(batch.rows)
-                    yield partial(net.outputs_of_batch, batch)
+                    one.compute(batch)
+    return [one.outputs for one in results]
 
-        found = run_in_threads(calls(), n_at_once, first.device)
-    results = np.empty((len(nets), len(data), found[0].shape[1]), found[0].dtype)
-    n_batches = len(found) // len(nets)
-    for i, (of_batch, outputs) in enumerate(zip(rows, found, strict=True)):
-        results[i // n_batches, of_batch] = outputs
-    return list(results)
+
+class _Outputs:
+    """Outputs of a network for `n` rows, in their order."""
+
+    outputs: np.ndarray  # (n, n_outputs), float32, or float64 without histories
+
+    def __init__(self, net: HistoryNet, n: int) -> None:
+        self.net = net
+        self._n = n
+        self._lock = threading.Lock()
+
+    def compute(self, batch: Batch) -> None:
+        """Compute the outputs of a batch, whose rows are sorted by length."""
+        with isolated_torch_settings(self.net.device, self.net.module__hidden_size):
+            found = self.net.evaluation_step((batch, None)).cpu().numpy()
+        with self._lock:
+            if not hasattr(self, "outputs"):
+                self.outputs = np.empty((self._n, found.shape[1]), found.dtype)
+            self.outputs[batch.rows] = found
 
 
 class HistoryClassifierNet(ClassifierMixin, HistoryNet):

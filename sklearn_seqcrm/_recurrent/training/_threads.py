@@ -62,24 +62,30 @@ def run_in_threads(
     n_threads = min(n_at_once, limit)
     if n_threads < 2:
         return [call() for call in calls]
-    stop = threading.Event()
+    # Calls within a call end with it.
+    stop = _stop.get() or threading.Event()
+    share = limit // n_threads
     pool = ThreadPoolExecutor(n_threads)
     futures: list[Future[R]] = []
     running: set[Future[R]] = set()
-    is_failed = False
+    left = iter(calls)
     try:
-        for call in calls:
+        while True:
             # Calls may hold rows of their own: no more of them than threads.
             while len(running) >= n_threads:
                 done, running = wait(running, _SECONDS_OF_A_WAIT, FIRST_COMPLETED)
-                is_failed |= any(one.exception() is not None for one in done)
-            if is_failed:
+                if any(one.exception() is not None for one in done):
+                    left = iter(())
+            call = next(left, None)
+            if call is None:
                 break
-            # Settings of the caller that belong to a context, such as those of
-            # ``np.errstate``.
-            run = copy_context().run
-            share = limit // n_threads
-            futures.append(pool.submit(run, _call_in_thread, call, share, stop))
+            try:
+                # Settings of the caller that belong to a context, such as those of
+                # ``np.errstate``.
+                run = copy_context().run
+                futures.append(pool.submit(run, _call_in_thread, call, share, stop))
+            except RuntimeError:  # no new threads while the interpreter shuts down
+                futures.append(_make_here(call))
             running.add(futures[-1])
         while running:
             _, running = wait(running, _SECONDS_OF_A_WAIT)
@@ -89,6 +95,13 @@ def run_in_threads(
     finally:
         pool.shutdown()
     return [one.result() for one in futures]
+
+
+def _make_here(call: Callable[[], R]) -> Future[R]:
+    """Make a call in this thread."""
+    future: Future[R] = Future()
+    future.set_result(call())
+    return future
 
 
 def end_if_stopped() -> None:
