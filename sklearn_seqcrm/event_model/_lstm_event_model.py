@@ -187,8 +187,9 @@ class LSTMEventModel(RecommendingEventModel):
     **Late first events.** In a record that begins while the business is running, slow
     customers come late. If the training customers show this, the time from the start of
     the record to a customer's first event is part of the rate so far. Rows that hide
-    earlier events by a lookback have no such time. If old events were deleted from the
-    log, fit the model again: all first events would be late.
+    earlier events by a lookback have no such time, nor has any row if training rows
+    do. If old events were deleted from the log, fit the model again: all first events
+    would be late.
 
     **Weekdays.** Where weekdays differ by enough to predict held-out weeks, times are
     measured in operational time, which passes on each weekday in proportion to its

@@ -40,7 +40,8 @@ class RatePrior(NamedTuple):
 
     If customers come at random at constant rates from the start of the record on,
     ``k = 1``, and ``r`` has counted the first event; if first events do not depend on
-    the rates, ``k = 0``. Where a lookback hides earlier events, ``u = 0``.
+    the rates, ``k = 0``. Where a lookback hides earlier events, ``u = 0``, and if it
+    does in a training row, ``k = 0``.
     """
 
     repeats: float = 0.5  # r
@@ -73,20 +74,25 @@ class RatePrior(NamedTuple):
         (Ehrenberg, "The Pattern of Consumer Purchases", Applied Statistics 8(1), 1959).
         The Bayesian information criterion decides whether ``k > 0``.
         """
-        if is_truncated.all():
+        # With a lookback, predictions must not depend on events that it hides.
+        if is_truncated.any() or not len(first):
             return cls()
-        arrivals = first[~is_truncated].astype("float64")
+        arrivals = first.astype("float64")
         start = float(np.quantile(arrivals, _SHARE_BEFORE, method="lower"))
         prior = cls(waiting_weight=1.0, start=start, latest=float(arrivals.max()))
         waiting = prior.waited(first, is_truncated, unit).astype("float64")
-        begin = np.maximum(first.astype("float64"), start)
+        begin = np.maximum(arrivals, start)
         exposure = (cutoff.astype("float64") - begin) / unit
-        some = np.flatnonzero(exposure > 0)
+        # In an order that does not depend on that of the customers.
+        some = np.lexsort((n_repeats, exposure, waiting))
+        some = some[exposure[some] > 0]
         some = some[:: 1 + len(some) // _MOST_ROWS]
-        exposure, waiting = exposure[some], waiting[some]
         counts = n_repeats[some].astype("float64")
-        if len(some) < _FEWEST_ROWS or not counts.any() or not waiting.any():
+        if len(some) < _FEWEST_ROWS or not counts.any() or not waiting[some].any():
             return cls()
+        # The bounds of alpha are relative to the mean exposure.
+        scale = exposure[some].mean()
+        exposure, waiting = exposure[some] / scale, waiting[some] / scale
 
         def parameters(logs: np.ndarray) -> list[float]:
             r, alpha, *k = np.exp(np.clip(logs, _LEAST_LOG, _MOST_LOG)).tolist()
@@ -107,7 +113,7 @@ class RatePrior(NamedTuple):
         if 2 * (without.fun - found.fun) <= np.log(len(counts)):
             return cls()
         r, alpha, k = parameters(found.x)
-        return prior._replace(repeats=r, time=alpha, waiting_weight=k)
+        return prior._replace(repeats=r, time=alpha * scale, waiting_weight=k)
 
     def waited(
         self, first: np.ndarray, is_truncated: np.ndarray, unit: float

@@ -44,13 +44,13 @@ def rows_of(events, **options):
     )
 
 
-def prior_of(events, is_truncated=None):
-    """Return the prior in days."""
+def prior_of(events, is_truncated=None, unit=1.0):
+    """Return the prior in units of so many days."""
     own = events.drop_duplicates().groupby("who")["time"]
     first, n = own.min().to_numpy(), own.size().to_numpy()
     if is_truncated is None:
         is_truncated = np.zeros(len(first), bool)
-    return RatePrior.of(first, np.full(len(first), END), n - 1, is_truncated, 1.0)
+    return RatePrior.of(first, np.full(len(first), END), n - 1, is_truncated, unit)
 
 
 def test_waiting_counts_if_customers_come_from_the_start_on():
@@ -88,9 +88,24 @@ def test_a_wrong_date_does_not_move_the_start():
 )
 def test_without_evidence_the_prior_is_the_default(events):
     assert prior_of(events) == RatePrior()
+
+
+def test_training_rows_that_hide_events_have_no_prior():
+    """Or the time of the first visible event would depend on whether others exist."""
     events = visits(enter=False)
-    hidden = np.ones(events["who"].nunique(), dtype=bool)
+    hidden = np.arange(events["who"].nunique()) == 7
     assert prior_of(events, hidden) == RatePrior()
+
+
+@pytest.mark.parametrize("enter", [False, True])
+def test_the_prior_depends_neither_on_the_unit_nor_on_the_order(enter):
+    events = visits(enter=enter)
+    one = prior_of(events)
+    order = np.random.default_rng(0).permutation(N)
+    other = prior_of(events.assign(who=order[events["who"]]), unit=1e-4)
+    assert_allclose(other.waiting_weight, one.waiting_weight)
+    if not enter:
+        assert_allclose(other.time, 1e4 * one.time)
 
 
 def test_waiting_times_lie_within_those_of_training():
