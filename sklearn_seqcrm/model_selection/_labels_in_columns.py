@@ -53,9 +53,21 @@ def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
 
 
 def _target_columns(y: Any) -> list[pd.Series]:
-    """Return the columns of targets."""
-    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
-    return [targets.iloc[:, i] for i in range(targets.shape[1])]
+    """Return the columns of targets that are tables, and whose values have a hash."""
+    values = y if isinstance(y, pd.DataFrame) else np.asarray(y)
+    if values.ndim > 2:
+        return []
+    table = pd.DataFrame(values)
+    columns = [table.iloc[:, i] for i in range(table.shape[1])]
+    return [one for one in columns if _codes_of(one) is not None]
+
+
+def _codes_of(column: pd.Series) -> np.ndarray | None:
+    """Number the values of a column from 0 on, None for lists and others like them."""
+    try:
+        return pd.factorize(column, use_na_sentinel=False)[0]
+    except (TypeError, NotImplementedError):  # no hash
+        return None
 
 
 def _determine(column: pd.Series, target: pd.Series, customers: np.ndarray) -> bool:

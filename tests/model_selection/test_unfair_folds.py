@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GroupKFold, KFold
@@ -15,7 +16,11 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
+from sklearn_seqcrm.model_selection import (
+    CutoffSplit,
+    check_no_leakage,
+    compare_models,
+)
 
 
 def rows_at_cutoffs(horizon):
@@ -145,6 +150,28 @@ def test_a_warning_of_statics_that_determine_labels(name, recwarn):
     for message, file in found:
         assert message.startswith("The columns ['extra'] of X determine y: in 60 rows")
         assert file == __file__
+
+
+class Zeros(BaseEstimator):
+    """A model of any target."""
+
+    def fit(self, X, y):
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+@pytest.mark.parametrize(
+    "y", [pd.Series([[one] for one in LABELS]), LABELS.reshape(N, 1, 1)]
+)
+def test_statics_are_not_compared_with_targets_that_are_no_table(y):
+    events = pd.DataFrame({"who": np.arange(N), "time": 0})
+    X = EventLog(events, "who", "time").snapshots([1]).assign(extra=LABELS)
+    few = {"cv": 2, "scoring": {"zero": make_scorer(zero)}, "n_resamples": 3}
+    compare_models({"a": Zeros()}, X, y, **few)
+    check_no_leakage(make_pipeline(RFMFeatures(), Zeros()).fit(X, y), X, y)
 
 
 def zero(y, prediction, sample_weight=None):
