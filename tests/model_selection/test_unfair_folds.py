@@ -21,6 +21,7 @@ from sklearn_seqcrm.model_selection import (
     check_no_leakage,
     compare_models,
 )
+from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
 
 
 def rows_at_cutoffs(horizon):
@@ -150,6 +151,29 @@ def test_a_warning_of_statics_that_determine_labels(name, recwarn):
     for message, file in found:
         assert message.startswith("The columns ['extra'] of X determine y: in 60 rows")
         assert file == __file__
+
+
+def test_all_rows_are_compared_with_labels():
+    """Not only the first ones, which rule out most columns."""
+    n = 2500
+    labels, amounts = np.arange(n) % 3 == 0, np.arange(n) // 2 / 7
+    is_one = np.arange(n) == 7
+    statics = {
+        "copy": labels,
+        "reverse": -amounts,
+        "one exception": labels ^ is_one,
+        "one other amount": amounts + is_one,
+        "one missing amount": np.where(is_one, np.nan, amounts),
+        "one list": [[1] if i == 7 else label for i, label in enumerate(labels)],
+    }
+    events = pd.DataFrame({"who": np.arange(n), "time": 0})
+    X = EventLog(events, "who", "time").snapshots([1]).assign(**statics)
+    y = np.c_[labels, amounts]
+    with pytest.warns(
+        UserWarning, match=r"columns \['copy', 'reverse'\] of X"
+    ) as found:
+        warn_labels(X, y, np.arange(n))
+    assert len(found) == 1
 
 
 class Zeros(BaseEstimator):
