@@ -22,13 +22,15 @@ from sklearn_seqcrm.model_selection import (
     compare_models,
 )
 from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
+from sklearn_seqcrm.targets import future_count, time_to_next
 
 
-def rows_at_cutoffs(horizon):
+def rows_at_cutoffs(horizon, observed_until=None):
     events = pd.DataFrame(
         {"who": np.repeat(list("abcdefgh"), 3), "time": np.tile([0, 1, 2], 8)}
     )
-    X = EventLog(events, "who", "time").snapshots([3, 5, 7, 9])
+    log = EventLog(events, "who", "time", observed_until=observed_until)
+    X = log.snapshots([3, 5, 7, 9])
     y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
     if horizon:
         store_horizon(y, {"horizon": horizon, "gap": 0})
@@ -45,7 +47,7 @@ AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
             None,
             AT < 3,
             AT == 3,
-            "tests from the cutoff 9 on, and the horizon of y is un",
+            "tests from the cutoff 9 on, and the horizon of the target is un",
         ),
         (None, AT < 2, AT == 3, None),  # leaves rows out
         (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
@@ -73,6 +75,35 @@ def test_a_warning_of_known_futures(horizon, train, test, says):
         compare(X)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (lambda X, y: y, "y is no target of sklearn_seqcrm.targets with a horizon"),
+        (lambda X, y: time_to_next(X, censored="keep"), "y is no target of .* with a"),
+        (lambda X, y: future_count(X, 1).rename("n"), r"y describe \['future_count'\]"),
+        (
+            lambda X, y: with_horizon(y, "30 days"),
+            "the horizon in the attrs of y .*30 ",
+        ),
+        (lambda X, y: with_horizon(y, "1 month"), "attrs of y have horizon='1 month'"),
+    ],
+)
+def test_a_warning_of_an_unknown_horizon_has_the_reason(target, reason):
+    X, y = rows_at_cutoffs(None, observed_until=20)
+    folds = [(np.flatnonzero(AT < 3), np.flatnonzero(AT == 3))]
+    few = {"cv": folds, "scoring": {"zero": make_scorer(zero)}, "n_resamples": 3}
+    way = r"As cv, CutoffSplit\(\.\.\., horizon=\.\.\.\)"
+    says = rf"9 on, and .*{reason}.*\. If the .*{way}"
+    with pytest.warns(UserWarning, match=says) as caught:
+        compare_models({"a": Zeros()}, X, target(X, y), **few)
+    assert len(caught) == 1
+
+
+def with_horizon(y, horizon):
+    store_horizon(y, {"horizon": horizon, "gap": 0})
+    return y
 
 
 @pytest.mark.parametrize("name", ["y", "groups", "params['sample_weight']"])
