@@ -68,7 +68,8 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     set of str
         Their names. If all rows have one customer, or one cutoff, a column may equal it
         by chance and is not a key; it is constant, so that nothing is learned from it.
-        Missing values of a column are left out if ten different ones remain.
+        Missing values of customers are left out if ten different ones remain. A column
+        that has the cutoff in some rows alone, such as a date of mailing, is not a key.
     """
     rows, ids, clock = array.rows, array.log.customers, array.log.timeline.clock
     known, given = np.flatnonzero(rows.codes >= 0), np.flatnonzero(~array.isna())
@@ -78,6 +79,7 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
         rows.codes[known],
         lambda code: _of_id(ids[code]),
         lambda values, codes: _are_ids(values, ids[codes]),
+        may_lack=True,
     )
     cutoffs = _equal_columns(
         X,
@@ -95,12 +97,15 @@ def _equal_columns(
     keys: np.ndarray,
     candidate_test: Callable[[Any], Callable[[Any], bool]],
     are_equal: Callable[[pd.Series, np.ndarray], bool],
+    *,
+    may_lack: bool = False,
 ) -> list[Any]:
     """Return the names of the columns that hold these keys, unless all are equal.
 
     The keys, of shape (n_keys,), are those of the rows `at`. ``candidate_test(key)``
     returns a quick function that is False for values that cannot be the key;
-    ``are_equal(values, keys)`` compares the values of a column with the keys.
+    ``are_equal(values, keys)`` compares the values of a column with the keys. With
+    `may_lack`, values of a column may be missing.
     """
     if not len(at) or (keys == keys[0]).all():
         return []
@@ -116,6 +121,8 @@ def _equal_columns(
         present = values.notna().to_numpy()
         # A left join leaves ids of the other table missing. Few may be equal by chance.
         if not present.all():
+            if not may_lack:
+                continue
             values, own = values[present], keys[present]
             if len(np.unique(own[:_SOME])) < _FEWEST_KEYS:
                 continue

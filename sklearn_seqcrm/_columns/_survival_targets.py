@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,21 +103,22 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "as the DataFrame of time_to_next(X, censored='keep'), or as the "
             "structured array of scikit-survival."
         )
-    lacks_events = "event" in stored_lengths(y).get("names", [])
+    stored = stored_lengths(y)
     y = column_or_1d(y, warn=True)
     if y.dtype == bool:
         raise TypeError(
             "y has event indicators without times; give the DataFrame of "
             "time_to_next(X, censored='keep') with both."
         )
-    if lacks_events:
+    time, in_days = _read_times(pd.Series(y))
+    if "event" in stored.get("names", []) and _may_be_censored(time, in_days, stored):
         warnings.warn(
             "y has the times of time_to_next without its column 'event', so that the "
-            "times of censored rows count as those of events. Pass both columns.",
+            "times of rows without an event, if there are any, count as those of "
+            "events. Pass both columns, or y.to_numpy() if all rows have an event.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
-    time, in_days = _read_times(pd.Series(y))
     # Probably labels: times of only 0 and 1 are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
@@ -127,6 +129,23 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             stacklevel=user_stacklevel(),
         )
     return SurvivalTargets(np.ones(len(time), dtype="int64"), time, in_days)
+
+
+def _may_be_censored(
+    time: np.ndarray, in_days: bool, stored: Mapping[str, Any]
+) -> bool:
+    """Return whether times of `time_to_next` may be of rows without an event."""
+    if stored.get("keeps_censored"):
+        return True
+    horizon = stored.get("horizon")
+    if horizon is None:  # rows whose next event was not recorded are left out
+        return False
+    if isinstance(horizon, str):
+        horizon = pd.Timedelta(horizon) / pd.Timedelta("1D")
+        if not in_days:  # numbers of an unknown unit
+            return True
+    # Windows end before the horizon, which is the time of rows without an event.
+    return bool((time >= horizon * _JUST_BEFORE).any())
 
 
 def _name_of_event(columns: dict[Any, pd.Series]) -> Any:

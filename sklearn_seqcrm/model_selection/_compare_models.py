@@ -383,7 +383,7 @@ def _folds(
 def _warn_known_futures(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     customers: np.ndarray,
-    cutoffs: tuple[np.ndarray, float | None, Clock] | None,
+    cutoffs: tuple[np.ndarray, float | str, Clock] | None,
 ) -> None:
     """Warn if a model is tested on rows, or on times, that it was trained on.
 
@@ -401,8 +401,9 @@ def _warn_known_futures(
             continue
         warnings.warn(
             f"Fold {number} of {len(folds)} {found} scores may be better than those of "
-            "later predictions. CutoffSplit trains on labels that are known before the "
-            "test, and an int or GroupKFold on other customers.",
+            "later predictions. As cv, CutoffSplit(..., horizon=...) trains on labels "
+            "that are known before the test, and an int or GroupKFold on other "
+            "customers.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -413,12 +414,12 @@ def _known_future(
     train: np.ndarray,
     test: np.ndarray,
     ticks: np.ndarray,
-    delay: float | None,
+    delay: float | str,
     clock: Clock,
 ) -> str | None:
     """Return how a fold trains on labels that its test should not know, if it does."""
     last, first = ticks[train].max(), ticks[test].min()
-    known = saturating_add(last, delay or 0)
+    known = last if isinstance(delay, str) else saturating_add(last, delay)
     if known > first:
         return (
             f"trains on labels of up to {clock.as_scalar(known)}, tests from the "
@@ -426,21 +427,22 @@ def _known_future(
         )
     # Cutoffs that are in neither part were left out for the sake of the horizon.
     is_gap = ((ticks > last) & (ticks < first)).any()
-    if delay is not None or is_gap or ticks.min() == ticks.max():
+    if not isinstance(delay, str) or is_gap or ticks.min() == ticks.max():
         return None
     return (
         f"trains up to the cutoff {clock.as_scalar(last)}, tests from the cutoff "
-        f"{clock.as_scalar(first)} on, and the horizon of y is unknown, because y has "
-        "no attrs of a target: if it is longer than the time between these cutoffs,"
+        f"{clock.as_scalar(first)} on, and {delay}. If the horizon is longer than the "
+        "time between these cutoffs,"
     )
 
 
 def _cutoffs_and_delay(
     X: Any, y: Any, history: str | None
-) -> tuple[np.ndarray, float | None, Clock] | None:
+) -> tuple[np.ndarray, float | str, Clock] | None:
     """Return cutoffs, (n,), the time until labels are known, and the clock of both.
 
-    None without histories of all rows. The time is None if `y` has no known horizon.
+    None without histories of all rows. Instead of the time, a text says why it is
+    unknown.
     """
     if not has_histories(X):
         return None
@@ -450,9 +452,11 @@ def _cutoffs_and_delay(
     if (rows.start < 0).any():  # missing histories have no cutoff
         return None
     try:
-        delay = clock.rounded_up(**known_horizon(y))
-    except (NoForwardSplitError, TypeError, ValueError):
-        delay = None
+        delay: float | str = clock.rounded_up(**known_horizon(y))
+    except NoForwardSplitError as reason:
+        delay = str(reason)
+    except (TypeError, ValueError) as error:  # a length that does not fit the clock
+        delay = f"the horizon in the attrs of y is of no use: {error}".rstrip(".")
     return rows.cutoff, delay, clock
 
 

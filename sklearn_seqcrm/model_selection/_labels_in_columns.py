@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,9 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm.model_selection._changed_outputs import Findings
 from sklearn_seqcrm.model_selection._outputs import Output, compute_outputs
 
+# Numbers of rows that rule out columns before all rows are compared: those with two
+# labels for a value, and those with many values that are not sorted like the labels.
+_SOME = 1_000, 10_000, 100_000
 # In fewer rows, a column of two values may equal the labels by chance.
 _FEWEST_ROWS_WITH_LABELS = 20
 # Where no output shows that a model takes the column: customers, customers with a label
@@ -32,16 +37,17 @@ def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
     customers : ndarray of shape (n,), int64
         Customer of each row, whose rows count once.
     """
-    targets = _target_columns(y)
+    of_row, unique = pd.factorize(customers)
+    n_customers = len(unique)
+    targets = [one for one in _targets_of(y) if _can_tell(one, of_row, n_customers)]
+    if not targets:
+        return
     try:
         statics = ColumnRoles.of(Table.of(X)).statics
     except (TypeError, ValueError):  # columns that models refuse, or do not take
         return
-    names = [
-        name
-        for name in statics
-        if any(_determine(X[name], column, customers) for column in targets)
-    ]
+    steps = _steps_of(targets)
+    names = [name for name in statics if _determines(X[name], steps, n_customers)]
     if names:
         warnings.warn(
             f"The columns {names} of X determine y: in {len(X)} rows, each of their "
@@ -52,40 +58,99 @@ def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
         )
 
 
-def _target_columns(y: Any) -> list[pd.Series]:
-    """Return the columns of targets."""
-    targets = pd.DataFrame(y if isinstance(y, pd.DataFrame) else np.asarray(y))
-    return [targets.iloc[:, i] for i in range(targets.shape[1])]
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A column of targets, shape (n,), with its values as numbers from 0 on."""
+
+    column: pd.Series
+    codes: np.ndarray
+
+    @cached_property
+    def ranks(self) -> np.ndarray | None:
+        """See `_ranks_of`."""
+        return _ranks_of(self.column)
 
 
-def _determine(column: pd.Series, target: pd.Series, customers: np.ndarray) -> bool:
-    """Return whether each value of a column has one label, and not by chance."""
-    of_target, _ = pd.factorize(target, use_na_sentinel=False)
-    others = of_target != np.bincount(of_target).argmax()
-    n_customers = len(np.unique(customers))
-    n_others = len(np.unique(customers[others]))
-    if n_customers < _FEWEST_CUSTOMERS or n_others < _FEWEST_OTHERS:
-        return False
+_Step: TypeAlias = tuple[slice, list[_Target]]  # rows, and their targets
+
+
+def _targets_of(y: Any) -> list[_Target]:
+    """Return the columns of targets that are tables, and whose values have a hash."""
+    values = y if isinstance(y, pd.DataFrame) else np.asarray(y)
+    if values.ndim > 2:
+        return []
+    table = pd.DataFrame(values)
+    columns = [table.iloc[:, i] for i in range(table.shape[1])]
+    coded = [(one, _codes_of(one)) for one in columns]
+    return [_Target(one, codes) for one, codes in coded if codes is not None]
+
+
+def _codes_of(column: pd.Series) -> np.ndarray | None:
+    """Number the values of a column from 0 on, None for lists and others like them."""
     try:
-        codes, levels = pd.factorize(column, use_na_sentinel=False)
-    except (TypeError, NotImplementedError):  # lists and others without a hash
-        return False
-    n_pairs = len(np.unique(codes * (of_target.max() + 1) + of_target))
-    if n_pairs > len(levels):
-        return False
+        return pd.factorize(column, use_na_sentinel=False)[0]
+    except (TypeError, NotImplementedError):  # no hash
+        return None
+
+
+def _can_tell(target: _Target, of_row: np.ndarray, n_customers: int) -> bool:
+    """Return whether there are enough customers, and of the rarer labels."""
+    others = target.codes != np.bincount(target.codes).argmax()
+    n_others = len(pd.unique(of_row[others]))
+    return n_customers >= _FEWEST_CUSTOMERS and n_others >= _FEWEST_OTHERS
+
+
+def _steps_of(targets: list[_Target]) -> list[_Step]:
+    """Return the rows to compare one after the other, more and more up to all."""
+    n = len(targets[0].codes)
+    steps = [slice(None, None, 1 + n // size) for size in _SOME if size < n]
+    return [
+        (rows, [_Target(one.column.iloc[rows], one.codes[rows]) for one in targets])
+        for rows in [*steps, slice(None)]
+    ]
+
+
+def _determines(column: pd.Series, steps: list[_Step], n_customers: int) -> bool:
+    """Return whether each value of a column has one label, and not by chance."""
+    left = list(range(len(steps[0][1])))  # targets that it may still determine
+    for rows, targets in steps:
+        left = _determined(column.iloc[rows], targets, left, n_customers)
+        if not left:
+            return False
+    return True
+
+
+def _determined(
+    column: pd.Series, targets: list[_Target], at: list[int], n_customers: int
+) -> list[int]:
+    """Return the positions, of some, of targets that a column determines."""
+    codes = _codes_of(column)
+    if codes is None:
+        return []
+    found = [i for i in at if _have_one(codes, targets[i].codes)]
     # Many values with few customers each determine any label.
-    return n_customers >= _FEWEST_PER_LEVEL * len(levels) or _same_ranks(column, target)
+    if not found or n_customers >= _FEWEST_PER_LEVEL * (codes.max() + 1):
+        return found
+    ranks = _ranks_of(column)
+    return [i for i in found if _are_sorted_alike(ranks, targets[i].ranks)]
+
+
+def _have_one(codes: np.ndarray, of_target: np.ndarray) -> bool:
+    """Return whether all rows of a code have one label."""
+    label_of_code = np.empty(codes.max() + 1, dtype=of_target.dtype)
+    label_of_code[codes] = of_target
+    return bool((label_of_code[codes] == of_target).all())
 
 
 def refuse_labels(
     fitted: Any, X: pd.DataFrame, y: Any, baseline: dict[str, Output], rtol: float
 ) -> None:
     """Raise an AssertionError if outputs depend on a static of `X` that holds `y`."""
-    columns = _target_columns(y)
+    targets = _targets_of(y)
     names = [
         name
         for name in ColumnRoles.of(Table.of(X)).statics
-        if any(_correspond_one_to_one(X[name], column) for column in columns)
+        if any(_correspond_one_to_one(X[name], target) for target in targets)
         and _depend_on(fitted, X, name, baseline, rtol)
     ]
     if names:
@@ -113,33 +178,33 @@ def _depend_on(
     return bool(findings.rows)
 
 
-def _correspond_one_to_one(column: pd.Series, target: pd.Series) -> bool:
+def _correspond_one_to_one(column: pd.Series, target: _Target) -> bool:
     """Return whether the values of two columns correspond one to one."""
-    n = len(target)
-    if n < _FEWEST_ROWS_WITH_LABELS:
+    codes, of_target = _codes_of(column), target.codes
+    if codes is None or len(codes) < _FEWEST_ROWS_WITH_LABELS:
         return False
-    codes, levels = pd.factorize(column, use_na_sentinel=False)
-    of_target, labels = pd.factorize(target, use_na_sentinel=False)
-    n_pairs = len(np.unique(codes * len(labels) + of_target))
-    if not 1 < len(labels) == len(levels) == n_pairs:
+    n_labels = of_target.max() + 1
+    if not 1 < n_labels == codes.max() + 1 or not _have_one(codes, of_target):
         return False
-    if len(labels) <= n / 2:
+    if n_labels <= len(codes) / 2:
         return True
     # Values that differ from row to row always correspond one to one, in some order.
-    return _same_ranks(column, target)
+    return _are_sorted_alike(_ranks_of(column), target.ranks)
 
 
-def _same_ranks(column: pd.Series, target: pd.Series) -> bool:
-    """Return whether two columns of numbers or times sort rows alike or in reverse."""
-    if not all(one.dtype.kind in "biufmM" for one in (column, target)):
+def _ranks_of(column: pd.Series) -> np.ndarray | None:
+    """Return the ranks of numbers or times, NaN where a value is missing.
+
+    None for values without an order. Equal values have the mean of their ranks.
+    """
+    if column.dtype.kind not in "biufmM":
+        return None
+    return column.rank().to_numpy("float64", na_value=np.nan)
+
+
+def _are_sorted_alike(ranks: np.ndarray | None, wanted: np.ndarray | None) -> bool:
+    """Return whether two columns sort rows alike or in reverse."""
+    if ranks is None or wanted is None:
         return False
-    wanted = _ranks(target)
-    return any(
-        np.array_equal(_ranks(column, ascending), wanted, equal_nan=True)
-        for ascending in (True, False)
-    )
-
-
-def _ranks(column: pd.Series, ascending: bool = True) -> np.ndarray:
-    """Return the ranks of numbers or times, NaN where a value is missing."""
-    return column.rank(ascending=ascending).to_numpy("float64", na_value=np.nan)
+    reverse = np.count_nonzero(~np.isnan(ranks)) + 1 - ranks
+    return any(np.array_equal(one, wanted, equal_nan=True) for one in (ranks, reverse))

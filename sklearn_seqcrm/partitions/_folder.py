@@ -240,7 +240,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
         If `rank` or `n_ranks` is no whole number.
     ValueError
         If there are fewer parts with customers than processes, a file is missing or cut
-        off, or a later version wrote the folder.
+        off, or the format of the folder is unknown, as that of a later version.
 
     See Also
     --------
@@ -273,7 +273,7 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
         raise ValueError(f"rank must be from 0 to {n_ranks - 1}; got {rank}.")
     with _reporting_damage(path / _NOTE):
         note = json.loads((path / _NOTE).read_text())
-    _refuse_later_format(note, folder)
+    _refuse_other_format(note, folder)
     with _reporting_damage(path / _NOTE):
         parts = note["parts"]
     if len(parts) < n_ranks:
@@ -296,14 +296,14 @@ def load_rows(folder: FilePath, rank: int = 0, n_ranks: int = 1) -> tuple[Any, A
     return joined, _restored(y, note["y"])
 
 
-def _refuse_later_format(note: Any, folder: FilePath) -> None:
-    """Raise a ValueError if a later version wrote the folder."""
+def _refuse_other_format(note: Any, folder: FilePath) -> None:
+    """Raise a ValueError if this version does not know the format of the folder."""
     number = note.get("format", 1) if isinstance(note, dict) else 1
     if number != _FORMAT:
         raise ValueError(
-            f"{folder} has the format {number!r}, and this version of sklearn_seqcrm "
-            f"reads formats up to {_FORMAT}. Read it with the version that wrote it, "
-            "or write it again by to_disk."
+            f"{folder} has the format {number!r} in its {_NOTE}, and this version of "
+            f"sklearn_seqcrm reads the format {_FORMAT} alone. If another version "
+            "wrote it, read it with that version; or write it again by to_disk."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -331,6 +332,8 @@ def time_to_next(
             for name, values in columns.items()
         }
     )
+    if censored == "keep":  # not how many: attrs of all parts of a target are equal
+        windows = replace(windows, attrs={**windows.attrs, "keeps_censored": True})
     return complete_rows(table, [windows], censored, may_keep=True)
 
 

@@ -99,8 +99,9 @@ class Windows:
         The latest cutoff with a complete window, on the axis of the log; None if the
         window has no end, or customers were observed until different times.
     attrs : dict of str to str, number or None
-        ``"horizon"``, None for a window without an end, and ``"gap"``, which
-        `store_horizon` stores in the ``attrs`` of the target.
+        ``"horizon"``, None for a window without an end, ``"gap"``, and True as
+        ``"keeps_censored"`` if censored times are kept, which `store_horizon` stores in
+        the ``attrs`` of the target.
     """
 
     index: pd.Index

@@ -122,12 +122,25 @@ def test_ids_of_a_left_join_are_no_static(missing, dtype):
     ids = pd.Series(np.arange(30))
     log = log_of_table(pd.DataFrame({"id": ids, "time": ids}))
     X = log.attach(pd.DataFrame({"id": ids, "at": ids + 30}), cutoff="at")
-    beside = pd.DataFrame({"theirs": ids.astype(dtype), "since": X["at"]}).drop(missing)
+    beside = pd.DataFrame({"theirs": ids.astype(dtype)}).drop(missing)
     # Five values may be equal by chance.
-    expected = ["theirs", "since"] if len(missing) == 25 else []
+    expected = ["theirs"] if len(missing) == 25 else []
     assert statics_of(X.join(beside)) == expected
     beside.loc[29, "theirs"] = beside.loc[28, "theirs"]
     assert "theirs" in statics_of(X.join(beside))
+
+
+@pytest.mark.parametrize("missing", [[0], [7, 8], range(5)])
+@pytest.mark.parametrize("unit", [None, "D"])
+def test_a_cutoff_that_is_missing_elsewhere_is_a_static(missing, unit):
+    """The date of a mailing tells who got it."""
+    ids, time = pd.Series(np.arange(30)), pd.Series(np.arange(30, 60))
+    time = time if unit is None else pd.to_datetime(time, unit=unit)
+    rows = pd.DataFrame({"id": ids, "at": time})
+    X = log_of_table(rows.rename(columns={"at": "time"})).attach(rows, cutoff="at")
+    assert statics_of(X.assign(mailed_at=X["at"])) == []
+    mailed_at = X["at"].mask(ids.isin(missing))
+    assert statics_of(X.assign(mailed_at=mailed_at)) == ["mailed_at"]
 
 
 def test_customers_not_in_the_log_are_ignored():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GroupKFold, KFold
@@ -15,14 +16,21 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_seqcrm._columns import store_horizon
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
+from sklearn_seqcrm.model_selection import (
+    CutoffSplit,
+    check_no_leakage,
+    compare_models,
+)
+from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
+from sklearn_seqcrm.targets import future_count, time_to_next
 
 
-def rows_at_cutoffs(horizon):
+def rows_at_cutoffs(horizon, observed_until=None):
     events = pd.DataFrame(
         {"who": np.repeat(list("abcdefgh"), 3), "time": np.tile([0, 1, 2], 8)}
     )
-    X = EventLog(events, "who", "time").snapshots([3, 5, 7, 9])
+    log = EventLog(events, "who", "time", observed_until=observed_until)
+    X = log.snapshots([3, 5, 7, 9])
     y = pd.Series(np.arange(len(X)) % 2, index=X.index, name="y")
     if horizon:
         store_horizon(y, {"horizon": horizon, "gap": 0})
@@ -39,7 +47,7 @@ AT = np.repeat(np.arange(4), 8)  # cutoff of each row, by number
             None,
             AT < 3,
             AT == 3,
-            "tests from the cutoff 9 on, and the horizon of y is un",
+            "tests from the cutoff 9 on, and the horizon of the target is un",
         ),
         (None, AT < 2, AT == 3, None),  # leaves rows out
         (None, AT > 0, AT == 0, "labels of up to 9, tests from the cutoff 3 on"),
@@ -67,6 +75,35 @@ def test_a_warning_of_known_futures(horizon, train, test, says):
         compare(X)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (lambda X, y: y, "y is no target of sklearn_seqcrm.targets with a horizon"),
+        (lambda X, y: time_to_next(X, censored="keep"), "y is no target of .* with a"),
+        (lambda X, y: future_count(X, 1).rename("n"), r"y describe \['future_count'\]"),
+        (
+            lambda X, y: with_horizon(y, "30 days"),
+            "the horizon in the attrs of y .*30 ",
+        ),
+        (lambda X, y: with_horizon(y, "1 month"), "attrs of y have horizon='1 month'"),
+    ],
+)
+def test_a_warning_of_an_unknown_horizon_has_the_reason(target, reason):
+    X, y = rows_at_cutoffs(None, observed_until=20)
+    folds = [(np.flatnonzero(AT < 3), np.flatnonzero(AT == 3))]
+    few = {"cv": folds, "scoring": {"zero": make_scorer(zero)}, "n_resamples": 3}
+    way = r"As cv, CutoffSplit\(\.\.\., horizon=\.\.\.\)"
+    says = rf"9 on, and .*{reason}.*\. If the .*{way}"
+    with pytest.warns(UserWarning, match=says) as caught:
+        compare_models({"a": Zeros()}, X, target(X, y), **few)
+    assert len(caught) == 1
+
+
+def with_horizon(y, horizon):
+    store_horizon(y, {"horizon": horizon, "gap": 0})
+    return y
 
 
 @pytest.mark.parametrize("name", ["y", "groups", "params['sample_weight']"])
@@ -145,6 +182,51 @@ def test_a_warning_of_statics_that_determine_labels(name, recwarn):
     for message, file in found:
         assert message.startswith("The columns ['extra'] of X determine y: in 60 rows")
         assert file == __file__
+
+
+def test_all_rows_are_compared_with_labels():
+    """Not only the first ones, which rule out most columns."""
+    n = 2500
+    labels, amounts = np.arange(n) % 3 == 0, np.arange(n) // 2 / 7
+    is_one = np.arange(n) == 7
+    statics = {
+        "copy": labels,
+        "reverse": -amounts,
+        "one exception": labels ^ is_one,
+        "one other amount": amounts + is_one,
+        "one missing amount": np.where(is_one, np.nan, amounts),
+        "one list": [[1] if i == 7 else label for i, label in enumerate(labels)],
+    }
+    events = pd.DataFrame({"who": np.arange(n), "time": 0})
+    X = EventLog(events, "who", "time").snapshots([1]).assign(**statics)
+    y = np.c_[labels, amounts]
+    with pytest.warns(
+        UserWarning, match=r"columns \['copy', 'reverse'\] of X"
+    ) as found:
+        warn_labels(X, y, np.arange(n))
+    assert len(found) == 1
+
+
+class Zeros(BaseEstimator):
+    """A model of any target."""
+
+    def fit(self, X, y):
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+@pytest.mark.parametrize(
+    "y", [pd.Series([[one] for one in LABELS]), LABELS.reshape(N, 1, 1)]
+)
+def test_statics_are_not_compared_with_targets_that_are_no_table(y):
+    events = pd.DataFrame({"who": np.arange(N), "time": 0})
+    X = EventLog(events, "who", "time").snapshots([1]).assign(extra=LABELS)
+    few = {"cv": 2, "scoring": {"zero": make_scorer(zero)}, "n_resamples": 3}
+    compare_models({"a": Zeros()}, X, y, **few)
+    check_no_leakage(make_pipeline(RFMFeatures(), Zeros()).fit(X, y), X, y)
 
 
 def zero(y, prediction, sample_weight=None):

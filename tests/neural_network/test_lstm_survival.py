@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from sklearn_seqcrm._columns import read_survival_targets
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMSurvival
@@ -129,6 +130,32 @@ def test_times_of_a_target_without_its_events_warn():
     with pytest.raises(TypeError, match="without times"):
         model.fit(X, Y["event"])
     model.fit(X, Y["time"].to_numpy())
+
+
+@pytest.mark.parametrize("unit", [None, "D"])
+@pytest.mark.parametrize("censored", ["drop", "nan", "keep", "raise"])
+@pytest.mark.parametrize("horizon", [None, 3])
+def test_times_warn_only_if_rows_may_be_censored(horizon, censored, unit):
+    """Where rows without an event are left out, times alone are what is known."""
+    events = pd.DataFrame({"who": list("aaaabbb"), "time": [0, 1, 2, 4, 0, 5, 8]})
+    rows = pd.DataFrame({"who": list("aabb"), "at": [3, 5, 1, 6]})  # 5: no event after
+    end = 9
+    if unit is not None:
+        events["time"], rows["at"], end = (
+            pd.to_datetime(one, unit=unit) for one in (events["time"], rows["at"], end)
+        )
+    log = EventLog(events, "who", "time", observed_until=end)
+    rows = log.attach(rows[2:] if censored == "raise" else rows, cutoff="at")
+    length = horizon if unit is None or horizon is None else f"{horizon}D"
+    y = time_to_next(rows, length, censored=censored).dropna()
+    has_event = y["event"].astype(bool)
+    assert has_event.all() == (horizon is None and censored != "keep")
+    may_be = ["keep"] if horizon is None else ["keep", "drop", "nan", "raise"]
+    if censored in may_be:
+        with pytest.warns(UserWarning, match="of rows without an event, if there are"):
+            read_survival_targets(y["time"])
+    if censored != "keep":  # filters make errors of warnings
+        read_survival_targets(y.loc[has_event, "time"])
 
 
 def test_horizons_row_by_row():

@@ -267,7 +267,8 @@ def test_folders_without_the_names_of_names_are_loaded(tmp_path):
     assert y.columns.names == [None]
 
 
-def test_folders_of_a_later_version_are_refused(tmp_path):
+@pytest.mark.parametrize("number", [2, 0, "1", None])
+def test_folders_of_an_unknown_format_are_refused(number, tmp_path):
     rows = log_of_parts().snapshots([5])
     rows.to_disk(tmp_path / "rows")
     path = tmp_path / "rows" / "rows.json"
@@ -276,6 +277,7 @@ def test_folders_of_a_later_version_are_refused(tmp_path):
     assert note.pop("format") == 1
     path.write_text(json.dumps(note))  # as the first folders were written
     assert load_rows(tmp_path / "rows")[0]["who"].tolist() == X["who"].tolist()
-    path.write_text(json.dumps({"format": 2}))  # and other entries
-    with pytest.raises(ValueError, match=r"has the format 2, and .* formats up to 1"):
+    path.write_text(json.dumps({"format": number}))  # and other entries
+    match = rf"has the format {number!r} in its rows\.json, .* reads the format 1 alone"
+    with pytest.raises(ValueError, match=match):
         load_rows(tmp_path / "rows")
