@@ -42,8 +42,8 @@ def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
     y : Series or DataFrame
         The target; its ``attrs`` are changed.
     lengths : dict of str to str or number
-        ``"horizon"``, None for windows without an end, and ``"gap"``; empty to delete
-        what `y` holds.
+        ``"horizon"``, None for windows without an end, ``"gap"``, and what else
+        `Windows.attrs` has; empty to delete what `y` holds.
     """
     y.attrs.pop(_KEY, None)
     if lengths:
