@@ -1,6 +1,7 @@
 """What tests of several pages share."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,3 +41,14 @@ def code_of() -> Callable[[str], str]:
         return "\n".join(re.sub(r"\A:tags: .*\n", "", cell) for cell in cells)
 
     return read
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let `_thread.interrupt_main` raise a KeyboardInterrupt.
+
+    Background processes of a shell ignore the signal of an interruption.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -154,6 +154,7 @@ def test_kernels_of_usual_networks_use_one_thread(
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("validation", ["forward", "customers"])
 def test_an_interrupted_fit_leaves_a_usable_model(validation, threads_of, monkeypatch):
     train = HistoryNet.train_step_single
@@ -167,12 +168,12 @@ def test_an_interrupted_fit_leaves_a_usable_model(validation, threads_of, monkey
         return train(net, *args, **kwargs)
 
     monkeypatch.setattr(HistoryNet, "train_step_single", interrupted)
-    options = {**SEVERAL, "max_epochs": 10_000, "n_iter_no_change": 10_000}
+    options = {**SEVERAL, "max_epochs": 500, "n_iter_no_change": 500}
     if validation == "forward":  # the first training is that of one network
         options |= {"max_epochs": 2}
         monkeypatch.setattr(
             "sklearn_seqcrm.neural_network._ensemble_training.best_n_epochs",
-            lambda net: 10_000,
+            lambda net: 500,
         )
     model = LSTMClassifier(**options, validation=validation)
     before = set(threading.enumerate())

@@ -110,6 +110,7 @@ def test_the_first_error_in_order_is_raised(allow_threads):
     assert not done  # no call begins after an error
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_the_calls(allow_threads):
     allow_threads(2)
     ends = []
@@ -122,7 +123,7 @@ def test_an_interruption_ends_the_calls(allow_threads):
             time.sleep(0.1)  # until the main thread waits
             _thread.interrupt_main()
         try:
-            while True:
+            for _ in range(10_000):
                 end_if_stopped()
                 time.sleep(0.001)
         except Interrupted:
@@ -135,13 +136,14 @@ def test_an_interruption_ends_the_calls(allow_threads):
     end_if_stopped()  # only calls of the interrupted run end
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_calls_within_calls(allow_threads):
     allow_threads(4)
     begun = threading.Barrier(3)
 
     def until_stopped():
         begun.wait(10)
-        while True:
+        for _ in range(10_000):
             end_if_stopped()
             time.sleep(0.001)
 
