@@ -114,15 +114,13 @@ def _equal_columns(
     is_candidate = candidate_test(keys[0])
     found = []
     for name, value in zip(X.columns, first, strict=True):
-        is_missing = bool(pd.api.types.is_scalar(value) and pd.isna(value))
+        is_missing = may_lack and pd.api.types.is_scalar(value) and pd.isna(value)
         if not (is_missing or is_candidate(value)):
             continue
         values, own = X[name].iloc[at], keys
-        present = values.notna().to_numpy()
         # A left join leaves ids of the other table missing. Few may be equal by chance.
-        if not present.all():
-            if not may_lack:
-                continue
+        if may_lack and values.hasnans:
+            present = values.notna().to_numpy()
             values, own = values[present], keys[present]
             if len(np.unique(own[:_SOME])) < _FEWEST_KEYS:
                 continue

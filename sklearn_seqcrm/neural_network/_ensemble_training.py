@@ -29,7 +29,7 @@ _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
 class EnsembleTrainingMixin:
-    """Train networks, several at the same time if nobody observes them."""
+    """Train networks, at the same time if neither callbacks nor messages follow."""
 
     nets_: list[HistoryNet]
     n_iter_: int

@@ -1,9 +1,9 @@
 """Waiting times for first events: slow customers come late in a record.
 
-All customers come at random (Poisson) at rates of their own, gamma distributed, and
-nobody leaves. Either they do so from the start of the record on, and the first event in
-the record is not the first of the relation, or they enter with their first event. The
-best possible predictions are posterior means with the true parameters.
+Purchases of each customer are a Poisson process with a rate of its own, gamma
+distributed, and no customer leaves. The processes begin before the record, so that the
+first event in it is not the first of the customer, or each begins with its first event.
+The best possible predictions are posterior means with the true parameters.
 """
 
 import numpy as np

@@ -146,7 +146,7 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
     source = data.sources[i]
     size = net.module__hidden_size
     found: dict[str, np.ndarray] = {}
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with isolated_torch_settings(net.device, size), torch.no_grad():
         reader = full_precision_copy(net.module_).readers[i]
         for rows, part in parts_of_single_rows(data, net.device):
             for name, numbers in _layer_gates(reader, part.histories[i], layer).items():
