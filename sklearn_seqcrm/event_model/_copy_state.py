@@ -35,6 +35,7 @@ from sklearn_seqcrm.event_model._path_draws import (
 from sklearn_seqcrm.event_model._simulated_levels import SimulatedLevels
 
 _N_DECAYS, _N_HABITS = len(DECAY_SCALES), len(HABIT_SHARES)
+_NO_KEY = np.iinfo("int64").max  # larger than the key of any level
 # Events counted at once, of some 200 bytes each, unless a single row has more.
 _EVENTS_AT_ONCE = 2**20
 # Rejected draws before the probabilities of all levels are computed.
@@ -49,16 +50,18 @@ class ObservedLevels(NamedTuple):
 
     # (n + 1,), int64: row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
     offsets: Tensor
-    keys: Tensor  # (n_found,), int64: ``row * n_levels + level`` of each, ascending
+    # (n_found + 1,), int64: ``row * n_levels + level`` of each, ascending, and then one
+    # that no level has. So have `number` and `counts`.
+    keys: Tensor
     lift: Tensor  # (n_levels,), float32: weight of each level at later moments
-    number: Tensor  # (n_found,), int64: events of each
+    number: Tensor  # (n_found + 1,), int64: events of each
     # (n_found,), int64: positions of the levels of each row, by descending number:
     # habits come first.
     by_number: Tensor
     # (n_found,), int64: ``row * stride - number`` in this order, ascending.
     ranks: Tensor
     stride: int  # more events than any level of a row has
-    # (n_found, n_decays), float32: decayed counts times lift, at the moment of the
+    # (n_found + 1, n_decays), float32: decayed counts times lift, at the moment of the
     # row's last event.
     counts: Tensor
     # (n_decays, n_found), float64: row, plus the share of the row's counts up to each
@@ -106,13 +109,13 @@ class ObservedLevels(NamedTuple):
 
         return cls(
             offsets=moved(offsets, "int64"),
-            keys=moved(keys, "int64"),
+            keys=moved(np.append(keys, _NO_KEY), "int64"),
             lift=lift,
-            number=moved(number, "int64"),
+            number=moved(np.append(number, 0), "int64"),
             by_number=moved(by_number, "int64"),
             ranks=moved((row * stride - number)[by_number], "int64"),
             stride=stride,
-            counts=moved(counts, "float32"),
+            counts=moved(np.append(counts, np.zeros((1, _N_DECAYS)), 0), "float32"),
             cumulative=moved(cumulative.T, "float64"),
             total=moved(total, "float32"),
             n_events=moved(np.bincount(row, number, minlength=n), "int64"),
@@ -126,9 +129,7 @@ class ObservedLevels(NamedTuple):
     def find(self, row: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Return where a level of a row is, shape (n,), and whether the row had it."""
         keys = row * self.n_levels + level
-        if not len(self.keys):
-            return torch.zeros_like(keys), torch.zeros_like(keys, dtype=torch.bool)
-        place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        place = torch.searchsorted(self.keys, keys)
         return place, self.keys[place] == keys
 
     def n_reached(self, row: Tensor, least: Tensor) -> Tensor:
@@ -142,8 +143,6 @@ class ObservedLevels(NamedTuple):
     def numbers(self, row: Tensor, level: Tensor) -> Tensor:
         """Return the number of events of a level that each row had, shape (n,)."""
         place, is_found = self.find(row, level)
-        if not len(self.keys):
-            return place
         return self.number[place] * is_found
 
     def draw(
@@ -425,9 +424,8 @@ class CopyState:
         counts.index_add_(0, path, decay(self.moment[path] - moments[path, event]))
         counts *= self._lift(level)
         place, is_observed = self.observed.find(self.row, level[:, 0])
-        if len(self.observed.keys):
-            own = self.observed.counts[place] * decay(self.moment)
-            counts += own * is_observed[:, None]
+        own = self.observed.counts[place] * decay(self.moment)
+        counts += own * is_observed[:, None]
         return counts * ~self.events.is_repeat[self.events.place, -1:]
 
     def _draw_same_moment(self, draws: PathDraws) -> Tensor:
