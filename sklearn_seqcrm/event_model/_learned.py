@@ -262,8 +262,9 @@ class LearnedEvents:
         static = self.statics.transform(table)[table_row]  # (n, S)
         cells = torch.from_numpy(events.channels[:, self.blocks.cell])
         lengths = self.grid.lengths(cells).numpy()
+        first = _times_or_cutoffs(events, events.start)
         waited = self.grid.rate_prior.waited(
-            _first_times(events), _are_truncated(rows), self.grid.unit
+            first, _are_truncated(rows), self.grid.unit
         )
         rate = EventRate.at_cutoffs(events, lengths, waited)
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
@@ -500,15 +501,6 @@ def _are_truncated(rows: Rows) -> np.ndarray:
     return (rows.stop > rows.start) & (rows.start > offsets[rows.codes])
 
 
-def _first_times(source: HistorySource) -> np.ndarray:
-    """Return the time of the first event of rows, or the cutoff, shape (n,)."""
-    events = source.events
-    filled = events.stop > events.start
-    first = events.cutoff.copy()
-    first[filled] = events.times[events.start[filled]]
-    return first
-
-
 def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
     """Return the time of the last event of rows, and ticks from there to the cutoff.
 
@@ -516,7 +508,13 @@ def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
     float64.
     """
     events = source.events
-    filled = events.stop > events.start
-    last = events.cutoff.copy()
-    last[filled] = events.times[events.stop[filled] - 1]
+    last = _times_or_cutoffs(events, events.stop - 1)
     return last, (events.cutoff - last).astype("float64")
+
+
+def _times_or_cutoffs(events: HistorySource, at: np.ndarray) -> np.ndarray:
+    """Return the times of one event of each row, and cutoffs of rows without, (n,)."""
+    filled = events.stop > events.start
+    times = events.cutoff.copy()
+    times[filled] = events.times[at[filled]]
+    return times
