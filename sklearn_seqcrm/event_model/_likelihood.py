@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm.event_model._interarrival import NEVER
 from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
 from sklearn_seqcrm.event_model._mixtures import AtomMixture
@@ -22,9 +21,8 @@ def states_at_cutoffs(net: EventNet, data: RowData) -> np.ndarray:
 
     It is 0 for an empty history.
     """
-    module = net.module_.eval()
-    found = np.zeros((len(data), len(module.initial_output)), "float32")
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with net.evaluation() as module:
+        found = np.zeros((len(data), len(module.initial_output)), "float32")
         for rows, part in net.parts(data, share=True):
             found[rows] = module.last_outputs(part).cpu().numpy()
     return found
@@ -50,10 +48,9 @@ def event_log_probs(net: EventNet, data: RowData) -> np.ndarray:
     The shape is (n_events, 1 + n_fields), float64: events as in `timed_events`; the
     interarrival time, then each field in the order of prediction.
     """
-    module = net.module_.eval()
     offsets = np.concatenate([[0], np.cumsum(event_counts(data))])
-    log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with net.evaluation() as module:
+        log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
         for rows, part in net.parts(data, with_events=True):
             found = module.log_probs(part)
             columns = torch.stack([found.time, *found.fields], dim=1)
@@ -74,7 +71,7 @@ def cumulative_hazards(net: EventNet, data: RowData, ticks: np.ndarray) -> np.nd
     cutoffs. It is 0 for an empty history, whose first event no model predicts.
     """
     found = np.zeros((len(data), len(ticks)))
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with net.evaluation():
         for rows, mixture, limits in mixtures_at_cutoffs(net, data, ticks[:, None]):
             known, *later = (mixture.log_survival(one, NEVER) for one in limits)
             for column, survival in enumerate(later):
@@ -92,7 +89,7 @@ def mixtures_at_cutoffs(
     each of shape (n,), are those until the cutoff and until these times, on the axis of
     the mixtures.
     """
-    module = net.module_.eval()
+    module = net.module_
     last, elapsed = last_times(data.sources[0])
     until = np.broadcast_to(ticks, (len(ticks), len(data)))
     for rows, part in net.parts(data, share=True):

@@ -28,6 +28,7 @@ a moment or at its end: see `_open_moments`. Events 1 and 2 at one time::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ from sklearn_seqcrm._recurrent.network import (
     HistoryReader,
     RecurrentState,
     float32_tensor,
+    isolated_torch_settings,
     new_generator,
     new_linear,
 )
@@ -411,6 +413,13 @@ class EventNet(HistoryNet):
         training: bool = False,
     ) -> Tensor:
         return y_pred.mean() / self.events_in_row
+
+    @contextmanager
+    def evaluation(self) -> Iterator[EventNetwork]:
+        """Return the network within a block that computes without gradients."""
+        settings = isolated_torch_settings(self.device, self.module__hidden_size)
+        with settings, torch.no_grad():
+            yield self.module_.eval()
 
     def parts(
         self, data: RowData, share: bool = False, with_events: bool = False

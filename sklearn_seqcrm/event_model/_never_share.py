@@ -23,7 +23,6 @@ import torch
 
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._interarrival import NEVER
 from sklearn_seqcrm.event_model._learned import LearnedEvents, join_views, select_raw
@@ -111,7 +110,7 @@ def _log_survival(net: EventNet, data: RowData, horizon: np.ndarray) -> np.ndarr
     `horizon`, of shape (n,), is in ticks of the network, float64.
     """
     found = np.empty((3, len(data)))
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with net.evaluation():
         for own, mixture, limits in mixtures_at_cutoffs(net, data, horizon[None]):
             later = [mixture.log_survival(one) for one in limits]
             parts = torch.stack([mixture.log_atoms[:, NEVER], *later])

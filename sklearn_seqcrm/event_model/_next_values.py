@@ -15,7 +15,6 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
@@ -174,7 +173,7 @@ class RecommendingEventModel(SimulatingEventModel):
                 simulator, data, keys, field, n_draws, of_next, baskets
             )
         seen = _seen_levels(rows, field, known) if exclude_seen else None
-        with isolated_torch_settings(self.device, self.hidden_size), torch.no_grad():
+        with self.net_.evaluation():
             most_likely = _most_likely(
                 found, known, n, allowed, seen, only_possible=within is not None
             )

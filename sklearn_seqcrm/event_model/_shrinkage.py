@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm.event_model._event_batches import EventPart
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
@@ -47,11 +46,10 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     for the gates of copies, separate for new moments and for later events of a moment.
     `valid` are rows of customers who are not in training.
     """
-    module = net.module_.eval()
     reset_state_shrinkage(net)
     every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
     valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
-    with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
+    with net.evaluation() as module:
         parts = [part for _, part in net.parts(valid, with_events=True)]
         states = [module.states(part) for part in parts]
         _choose_time_factor(module, parts, states, net.ranks.sum)

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table, customers_of
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._stacklevel import user_stacklevel
@@ -397,7 +395,7 @@ class SimulatingEventModel(BaseEventModel):
         [source] = data.sources
         end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
         most = learned.most_events.bound(float(length))
-        with isolated_torch_settings(self.device, self.hidden_size), torch.no_grad():
+        with self.net_.evaluation():
             simulator = Simulator(self.net_, learned)
             plan = SimulationPlan(data, keys, end, int(n_paths), most)
             found = collect(simulator, plan)
