@@ -17,7 +17,6 @@ from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.inspection._attribution_table import as_table
 from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_attributions import (
-    PathOptions,
     blanking,
     integrated_gradients,
 )
@@ -254,8 +253,9 @@ def event_attributions(
         lines, output = blanking(table, quantity, by, chosen)
     else:
         seed = check_random_state(random_state).randint(2**31)
-        path = PathOptions(by, chosen, n_steps, n_baselines, seed)
-        lines, output, baseline = integrated_gradients(table, quantity, path)
+        lines, output, baseline = integrated_gradients(
+            table, quantity, by, chosen, n_steps, n_baselines, seed
+        )
     attributions = as_table(lines)
     # Occlusion saves the predictions of older events. Networks attribute to all events
     # at once, so that there is nothing to save.

@@ -8,7 +8,7 @@ features, statics, decayed sums. Here these are summed by the field, event or co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,52 +33,32 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 from sklearn_seqcrm.inspection._row_inputs import row_features, sums_of_amounts
 
 
-class PathOptions(NamedTuple):
-    """Inputs to attribute to, and the path from the baseline to the input.
-
-    Parameters
-    ----------
-    by : {"event", "field"}
-        Whether to sum over the fields of an event.
-    fields : list of str or None
-        Fields that are explained, while all other inputs stay as they are; None: all
-        inputs.
-    n_steps : int
-        Points on the path.
-    n_baselines : int
-        Number of paths whose baselines are values of other events (expected gradients);
-        0: one path, from the baseline of zeros.
-    seed : int
-        Seed of the baselines.
-    """
-
-    by: str
-    fields: list[str] | None
-    n_steps: int
-    n_baselines: int
-    seed: int
-
-
 def integrated_gradients(
-    table: Table, quantity: ExplainedQuantity, path: PathOptions
+    table: Table,
+    quantity: ExplainedQuantity,
+    by: str,
+    fields: list[str] | None,
+    n_steps: int,
+    n_baselines: int,
+    seed: int,
 ) -> tuple[list[pd.DataFrame], np.ndarray, np.ndarray]:
     """Compute integrated gradients of a network at the end of a pipeline.
 
     The attribution of input ``i`` is ``(x_i - b_i) * mean_a df/dx_i(b + a (x - b))``
     over ``a`` in [0, 1], with the baseline ``b`` (Sundararajan et al., 2017, eq. 1).
+    `by` is "event" to sum over the fields of an event, and "field" otherwise. `fields`
+    are explained, while all other inputs stay as they are; None: all inputs. A path has
+    `n_steps` points. The baselines of `n_baselines` paths are values of other events,
+    drawn with a `seed` (expected gradients); 0: one path, from a baseline of zeros.
+
     Returns lines of attributions, and the quantity at the end and the start of the
     path, (n,).
     """
     network, encoded = _encode(quantity.estimator, table, "integrated_gradients")
     # Inputs that move along the path; all others stay at their values.
-    moved = None if path.fields is None else _made_of(encoded, path.fields)
+    moved = None if fields is None else _made_of(encoded, fields)
     found = network._integrated_gradients(
-        encoded.frame,
-        quantity.of_outputs,
-        path.n_steps,
-        moved,
-        path.n_baselines,
-        path.seed,
+        encoded.frame, quantity.of_outputs, n_steps, moved, n_baselines, seed
     )
     lines: list[pd.DataFrame] = []
     statics = [name for name in encoded.frame if name not in encoded.histories]
@@ -86,8 +66,8 @@ def integrated_gradients(
     # found.events[i]: (events of all rows, channels + codes) of history column i.
     for i, (name, array) in enumerate(encoded.histories.items()):
         raw, layout = table.histories[name], array.log.layout
-        lines += _event_lines(name, raw, layout, found.events[i], path)
-        if path.fields is not None:
+        lines += _event_lines(name, raw, layout, found.events[i], by, fields)
+        if fields is not None:
             continue  # row features did not move, and have attributions of 0
         scales = _scales(quantity.estimator, name)
         inputs = [(one, of_features[i]) for one in row_features(array, scales)]
@@ -96,7 +76,7 @@ def integrated_gradients(
         for one, numbers in inputs:
             total = numbers[:, one.columns].sum(axis=1)
             lines.append(row_lines(name, raw, one.name, one.values, total))
-    if path.fields is None:
+    if fields is None:
         lines += _static_lines(quantity.estimator, table, statics, of_statics)
     return lines, found.output, found.baseline
 
@@ -179,7 +159,12 @@ def _split(
 
 
 def _event_lines(
-    name: Any, array: HistoryArray, layout: Any, numbers: np.ndarray, path: PathOptions
+    name: Any,
+    array: HistoryArray,
+    layout: Any,
+    numbers: np.ndarray,
+    by: str,
+    fields: list[str] | None,
 ) -> Iterator[pd.DataFrame]:
     """Yield lines of events; `numbers` are attributions to their channels and codes.
 
@@ -187,11 +172,11 @@ def _event_lines(
     inputs add up to the output less the baseline (completeness).
     """
     events = RowEvents.of(array)
-    if path.by == "event":
+    if by == "event":
         yield event_lines(name, array, events, WHOLE_EVENT, numbers.sum(axis=1))
         return
     for field in [*array.log.fields, None]:
-        if path.fields is None or field in path.fields:
+        if fields is None or field in fields:
             own = [i for i, source in enumerate(layout.sources) if source == field]
             total = numbers[:, own].sum(axis=1)
             yield event_lines(name, array, events, field, total)
