@@ -219,18 +219,11 @@ def _keep_channels(
 
 
 class _Sets(NamedTuple):
-    """Sets of the K channels of a row, and the weights of Shapley values.
+    """Sets of the K channels of a row, and the weights of Shapley values."""
 
-    Parameters
-    ----------
-    members : ndarray of shape (n_sets, K), bool
-        Channels in each set: none in the first, all in the last.
-    weights : ndarray of shape (n_sets, K)
-        Shapley values are ``values @ weights``.
-    """
-
+    # (n_sets, K), bool: channels in each set: none in the first, all in the last.
     members: np.ndarray
-    weights: np.ndarray
+    weights: np.ndarray  # (n_sets, K): Shapley values are ``values @ weights``
 
 
 def _all_sets(size: int) -> _Sets:

@@ -30,30 +30,18 @@ class ExplainedQuantity:
 
     With ``p_k`` the predicted probability of class ``k``, it is ``p_k``, or the log
     odds ``log p_k - log sum_{j != k} p_j``, or a prediction.
-
-    Parameters
-    ----------
-    estimator : fitted estimator
-        The model.
-    frame : DataFrame of n rows
-        The rows.
-    codes : ndarray of shape (n,), int64, or None
-        Position ``k`` of the class, label or target of each row; None if the model
-        predicts one number.
-    classes : ndarray of shape (n_classes,) or None
-        The classes, or the positions of labels or targets.
-    unit : {"log_odds", "probability", "prediction"}
-        Unit of the quantity.
-    is_exclusive : bool, default=True
-        Whether each row has exactly one class; False for several labels, each of which
-        has probabilities of its own.
     """
 
-    estimator: Any
-    frame: pd.DataFrame
+    estimator: Any  # a fitted model
+    frame: pd.DataFrame  # n rows
+    # (n,), int64: position ``k`` of the class, label or target of each row; None if the
+    # model predicts one number.
     codes: np.ndarray | None
+    # (n_classes,): the classes, or the positions of labels or targets.
     classes: np.ndarray | None
-    unit: str
+    unit: str  # "log_odds", "probability" or "prediction"
+    # Whether each row has exactly one class; False for several labels, each of which
+    # has probabilities of its own.
     is_exclusive: bool = True
 
     @classmethod

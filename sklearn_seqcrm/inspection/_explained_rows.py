@@ -13,21 +13,11 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 class ExplainedRows(NamedTuple):
-    """Rows, and the history column whose events are perturbed.
+    """Rows, and the history column whose events are perturbed."""
 
-    Parameters
-    ----------
-    frame : DataFrame of shape (n, n_columns)
-        The rows, with histories as history columns.
-    name : str
-        Name of the history column.
-    array : HistoryArray of shape (n,)
-        Its raw histories, none of them missing.
-    """
-
-    frame: pd.DataFrame
-    name: Any
-    array: HistoryArray
+    frame: pd.DataFrame  # the rows, with histories as history columns
+    name: Any  # of the history column
+    array: HistoryArray  # (n,): its raw histories, none of them missing
 
     @classmethod
     def of(cls, estimator: Any, X: Any, history: Any, caller: str) -> Self:

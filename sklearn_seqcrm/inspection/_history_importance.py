@@ -43,17 +43,11 @@ _MAX_KINDS = 20
 
 
 class Aspect(NamedTuple):
-    """Part of histories whose importance is measured.
+    """Part of histories whose importance is measured."""
 
-    Parameters
-    ----------
-    group : {"history", "field", "kind", "order", "last events", "last time"}
-        Type of the part.
-    name : object
-        Name of the field, level of the kind, number of events or length of time.
-    """
-
+    # "history", "field", "kind", "order", "last events" or "last time".
     group: str
+    # Name of the field, level of the kind, number of events or length of time.
     name: Any
 
 
@@ -315,33 +309,15 @@ def _subsets(customers: np.ndarray, rng: np.random.RandomState) -> list[np.ndarr
 
 
 class _Evaluation(NamedTuple):
-    """Scores of a model on rows as they are, and with a part of histories perturbed.
+    """Scores of a model on rows as they are, and with a part of histories perturbed."""
 
-    Parameters
-    ----------
-    estimator : fitted estimator
-        The model.
-    explained : ExplainedRows of n rows
-        Rows.
-    y : array-like of shape (n,)
-        Targets.
-    scorer : callable
-        The score.
-    sample_weight : ndarray of shape (n,) or None
-        Weights of the rows.
-    subsets : list of ndarray of int64
-        Rows of each score: one prediction serves all.
-    kind_field : str or None
-        Field of the kinds of events.
-    """
-
-    estimator: Any
-    explained: ExplainedRows
-    y: Any
+    estimator: Any  # a fitted model
+    explained: ExplainedRows  # n rows
+    y: Any  # (n,): targets
     scorer: Callable[..., float]
-    sample_weight: np.ndarray | None
-    subsets: list[np.ndarray]
-    kind_field: str | None
+    sample_weight: np.ndarray | None  # (n,): weights of the rows
+    subsets: list[np.ndarray]  # rows of each score: one prediction serves all
+    kind_field: str | None  # field of the kinds of events
 
     def scores(self, X: pd.DataFrame) -> np.ndarray:
         """Return the score on each subset of the rows, shape (n_subsets,)."""

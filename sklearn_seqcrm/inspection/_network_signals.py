@@ -34,30 +34,14 @@ def network_of(estimator: Any, caller: str) -> Any:
 
 
 class InspectedNetwork(NamedTuple):
-    """A network at the end of a pipeline, and the rows it is inspected on.
+    """A network at the end of a pipeline, and the rows it is inspected on."""
 
-    Parameters
-    ----------
-    network : estimator
-        Last step of the pipeline.
-    encoded : DataFrame of n rows
-        Output of the steps before it.
-    frame : DataFrame of n rows
-        Raw rows.
-    name : str
-        Name of the history column.
-    array : HistoryArray of shape (n,)
-        Its raw histories.
-    at : int
-        Position of that column among the history columns.
-    """
-
-    network: Any
-    encoded: pd.DataFrame
-    frame: pd.DataFrame
-    name: Any
-    array: HistoryArray
-    at: int
+    network: Any  # last step of the pipeline
+    encoded: pd.DataFrame  # output of the steps before it
+    frame: pd.DataFrame  # raw rows
+    name: Any  # of the history column
+    array: HistoryArray  # its raw histories
+    at: int  # position of that column among the history columns
 
     @classmethod
     def of(

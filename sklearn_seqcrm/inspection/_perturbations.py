@@ -112,20 +112,12 @@ class RowEvents(NamedTuple):
 
     Rows of one customer share events in a log. Here an event that is visible in k rows
     occurs k times, so that it can be changed in one row only.
-
-    Parameters
-    ----------
-    row : ndarray of shape (n_events,), int64
-        Row of each event, ascending.
-    event : ndarray of shape (n_events,), int64
-        Position in the log of the event whose fields it has.
-    times : ndarray of shape (n_events,)
-        Times in ticks of the log, ascending within a row.
     """
 
-    row: np.ndarray
+    row: np.ndarray  # (n_events,), int64: row of each event, ascending
+    # (n_events,), int64: position in the log of the event whose fields it has.
     event: np.ndarray
-    times: np.ndarray
+    times: np.ndarray  # (n_events,): in ticks of the log, ascending within a row
 
     @classmethod
     def of(cls, array: HistoryArray) -> Self:
@@ -209,21 +201,11 @@ class RowEvents(NamedTuple):
 
 
 class RowCopies(NamedTuple):
-    """Copies of rows whose events are to be perturbed.
+    """Copies of rows whose events are to be perturbed."""
 
-    Parameters
-    ----------
-    array : HistoryArray of shape (n_copies,)
-        Histories of the copies as they are.
-    events : RowEvents
-        Their events.
-    place : ndarray of shape (n_events,), int64
-        Position of each event among those of all rows.
-    number : ndarray of shape (n_events,), int64
-        Number of its copy among the copies of all blocks.
-    """
-
-    array: HistoryArray
-    events: RowEvents
+    array: HistoryArray  # (n_copies,): histories of the copies as they are
+    events: RowEvents  # their events
+    # (n_events,), int64: position of each event among those of all rows.
     place: np.ndarray
+    # (n_events,), int64: number of its copy among the copies of all blocks.
     number: np.ndarray

@@ -25,21 +25,11 @@ _CYCLES = {
 
 
 class RowInput(NamedTuple):
-    """One or several columns of a network that are explained as one input of a row.
+    """One or several columns of a network that are explained as one input of a row."""
 
-    Parameters
-    ----------
-    name : str
-        Name, in words.
-    columns : slice
-        Columns whose attributions are summed.
-    values : array-like of shape (n,) or None
-        Values in units of the log; None if they have none.
-    """
-
-    name: str
-    columns: slice
-    values: Any
+    name: str  # in words
+    columns: slice  # columns whose attributions are summed
+    values: Any  # (n,): in units of the log; None if they have none
 
 
 def row_features(encoded: HistoryArray, scales: Mapping[Any, float]) -> list[RowInput]:

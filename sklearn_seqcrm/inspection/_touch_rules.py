@@ -20,24 +20,15 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class Touches(NamedTuple):
-    """Touches of n rows: events that have a channel.
+    """Touches of n rows: events that have a channel."""
 
-    Parameters
-    ----------
-    channels : list of n_channels
-        Levels of the field that occur in the rows, in ascending order.
-    is_touch : ndarray of shape (n_events,), bool
-        Whether each event of the rows has a channel.
-    row, times : ndarray of shape (n_touches,)
-        Row and time of each touch, by row and time.
-    channel : ndarray of shape (n_touches,), int64
-        Position of the channel of each touch in `channels`.
-    """
-
+    # Levels of the field that occur in the rows, in ascending order.
     channels: list[Any]
+    # (n_events,), bool: whether each event of the rows has a channel.
     is_touch: np.ndarray
-    row: np.ndarray
-    times: np.ndarray
+    row: np.ndarray  # (n_touches,): row of each touch, ascending
+    times: np.ndarray  # (n_touches,): ascending within a row
+    # (n_touches,), int64: position of the channel of each touch in `channels`.
     channel: np.ndarray
 
     @classmethod
@@ -46,12 +37,9 @@ class Touches(NamedTuple):
     ) -> Touches:
         """Find the touches of rows, of some kinds (None for all).
 
-        Raises
-        ------
-        KeyError
-            If the log has no such field, or no field of kinds.
-        ValueError
-            If the field is not categorical, or there are no events of one of `kinds`.
+        Raises a KeyError if the log has no such field, or no field of kinds, and a
+        ValueError if the field is not categorical, or there are no events of one of
+        `kinds`.
         """
         column = array.log.column(field)
         if column.categories is None:
