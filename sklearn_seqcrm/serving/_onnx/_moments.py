@@ -28,18 +28,11 @@ _INT64, _FAR = 7, 2**31 - 1  # ONNX's number of the type; the end of any axis
 class PaddedMoments:
     """Moments of N rows with T padded events each.
 
-    Parameters
-    ----------
-    numbers : GraphTensor of shape (N, T), int64
-        Number of the moment of each event, which differs between adjoining moments.
-    lengths : GraphTensor of shape (N,), int64
-        Number of events.
-
-    Attributes
-    ----------
-    lengths : GraphTensor of shape (N,), int64
-        Number of moments.
+    `numbers`, (N, T), are those of the moment of each event, which differ between
+    adjoining moments, and `lengths`, (N,), the numbers of events; both int64.
     """
+
+    lengths: Array  # (N,), int64: number of moments
 
     def __init__(self, numbers: Array, lengths: Array) -> None:
         self._graph = graph = numbers.graph

@@ -31,24 +31,13 @@ from sklearn_seqcrm.serving._onnx._moments import PaddedMoments
 
 
 class Sizes(NamedTuple):
-    """Names and sizes of inputs of the graphs that networks do not determine.
+    """Names and sizes of inputs of the graphs that networks do not determine."""
 
-    Parameters
-    ----------
-    prefixes : tuple of str
-        Prefix of the names of the inputs, for each history column.
-    n_static : int
-        Number of row features and statics, with the exposure if there is one.
-    n_sums : int
-        Number of sums of the histories.
-    exposure : Exposure or None
-        The static that is the exposure, if any.
-    """
-
+    # Prefix of the names of the inputs, for each history column.
     prefixes: tuple[str, ...]
-    n_static: int
-    n_sums: int
-    exposure: Exposure | None
+    n_static: int  # row features and statics, with the exposure if there is one
+    n_sums: int  # sums of the histories
+    exposure: Exposure | None  # the static that is the exposure, if any
 
 
 def outputs_of_padded(

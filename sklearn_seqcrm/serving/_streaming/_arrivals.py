@@ -80,24 +80,13 @@ def _split(clock: Clock, value: Any) -> tuple[Any, int] | None:
 
 
 class Arrivals(NamedTuple):
-    """New events, sorted by customer and time.
+    """New events, sorted by customer and time."""
 
-    Parameters
-    ----------
-    customers : list of n hashables
-        Distinct customers.
-    offsets : ndarray of shape (n + 1,), int64
-        The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
-    times : ndarray of shape (n_events,)
-        Times on the clock of the encoder.
-    columns : dict of str to Column
-        Fields of the events.
-    """
-
-    customers: list[Any]
+    customers: list[Any]  # n distinct customers
+    # (n + 1,), int64: the events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
     offsets: np.ndarray
-    times: np.ndarray
-    columns: Mapping[str, Column]
+    times: np.ndarray  # (n_events,): on the clock of the encoder
+    columns: Mapping[str, Column]  # fields of the events
 
     @classmethod
     def of(
@@ -108,31 +97,11 @@ class Arrivals(NamedTuple):
         encoder: EventEncoder,
         history: str,
     ) -> Self:
-        """Read a table, a list of events, or the events of a log.
+        """Read the events of `StreamingScorer.update`, and raise its errors.
 
-        Parameters
-        ----------
-        events : EventLog, table as EventLog takes it, or list of mappings
-            Events; or a mapping of kinds of events to these.
-        keys : tuple of (str, str)
-            Names of the customer and the time column of a table.
-        fields : EventFields
-            Readers of the fields.
-        encoder : EventEncoder
-            Fitted encoder of the history column.
-        history : str
-            Name of the history column, for errors.
-
-        Raises
-        ------
-        KeyError
-            If a column is missing.
-        TypeError
-            If a value is of a type that its field does not take, or events are given by
-            kind although the training log has no kinds.
-        ValueError
-            If customers or times are missing, or times are of another type or finer
-            than those of training, so that they would be rounded.
+        `keys` are the names of the customer and the time column of a table, `fields`
+        the readers of the fields, `encoder` that of the history column, and `history`
+        its name, for errors.
         """
         what = f"new events for {history!r}"
         sources = {what: (events, None)}
@@ -212,24 +181,12 @@ class Arrivals(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Events of one source, in the order in which they came.
+    """Events of one source, in the order in which they came."""
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,)
-        Positions of their customers in `customers`.
-    customers : Index
-        Distinct customers, in the form of `exact_ids`.
-    times : ndarray of shape (n_events,)
-        Times on the clock of the encoder.
-    columns : dict of str to Column
-        Fields of the events.
-    """
-
-    codes: np.ndarray
-    customers: pd.Index
-    times: np.ndarray
-    columns: Mapping[str, Column]
+    codes: np.ndarray  # (n_events,): positions of their customers in `customers`
+    customers: pd.Index  # distinct customers, in the form of `exact_ids`
+    times: np.ndarray  # (n_events,): on the clock of the encoder
+    columns: Mapping[str, Column]  # fields of the events
 
 
 def _read(

@@ -23,12 +23,8 @@ import numpy as np
 class StoredVectors:
     """Read and write access to the vectors of records.
 
-    Parameters
-    ----------
-    dtype : {"float32", "float16"}
-        Type of all vectors that are not sums over all events.
-    adds_up : sequence of V bool
-        Which vectors are sums over all events.
+    `adds_up` is which of the V vectors are sums over all events, and `dtype`, float32
+    or float16, the type of all others.
     """
 
     def __init__(self, dtype: str, adds_up: Sequence[bool]) -> None:
@@ -80,17 +76,12 @@ _AT_ONCE = 64
 class CustomerStateTable:
     """A record for each customer, in slots of one array that grows.
 
-    Parameters
-    ----------
-    start : ndarray of shape (1,), structured
-        Record of a customer without events. It has the field ``"last"``, the time of
-        the last event.
-
-    Attributes
-    ----------
-    records : ndarray of shape (n_slots,), structured
-        Records; those of free slots have no meaning.
+    `start`, (1,), is the record of a customer without events. It has the field
+    ``"last"``, the time of the last event.
     """
+
+    # (n_slots,), structured; those of free slots have no meaning.
+    records: np.ndarray
 
     def __init__(self, start: np.ndarray) -> None:
         self._start = start

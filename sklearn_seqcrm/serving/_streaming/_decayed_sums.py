@@ -10,19 +10,13 @@ from sklearn_seqcrm._encoding import Layout, symexp
 class DecayedSums:
     """Decayed counts and sums of the customers' events.
 
-    Parameters
-    ----------
-    layout : Layout
-        Half-lives, and the channels that are summed.
-    has_sums : bool
-        Whether the facts are also summed in their own units (symexp).
-
-    Attributes
-    ----------
-    shape : tuple of (int, int)
-        Half-lives K, and the numbers that are summed: 1 for the count, the facts, and
-        with `has_sums` the facts in their own units.
+    The `layout` has the half-lives, and the channels that are summed; with `has_sums`,
+    these are also summed in their own units (symexp).
     """
+
+    # Half-lives K, and the numbers that are summed: 1 for the count, the facts, and
+    # with `has_sums` the facts in their own units.
+    shape: tuple[int, int]
 
     def __init__(self, layout: Layout, has_sums: bool) -> None:
         self._layout = layout

@@ -22,10 +22,7 @@ from sklearn_seqcrm.serving._streaming._field_readers import reader_of
 class EventFields:
     """Readers of all fields of events; an event has the fields of its kind.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        Fitted encoder of the history column.
+    `encoder` is the fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
@@ -38,26 +35,11 @@ class EventFields:
         return None if self._kinds is None else self._kinds.field
 
     def read(self, event: Mapping[str, Any], what: str) -> dict[str, Any]:
-        """Read the fields of an event.
+        """Return the fields of an event in canonical form, see `FieldReader.read`.
 
-        Parameters
-        ----------
-        event : mapping of str to object
-            An event; fields that its kind does not have are ignored.
-        what : str
-            How an error names it.
-
-        Returns
-        -------
-        dict of str to object
-            Values in canonical form, see `FieldReader.read`.
-
-        Raises
-        ------
-        KeyError
-            If a field is lacking.
-        TypeError, ValueError
-            If a value or the kind is refused.
+        Fields that its kind does not have are ignored. Errors name the event `what`: a
+        KeyError if a field is lacking, a TypeError or ValueError if a value or the kind
+        is refused.
         """
         needed = list(self._readers)
         if self._kinds is not None:
@@ -83,16 +65,9 @@ class EventFields:
     def read_table(
         self, table: nw.DataFrame, what: str, kind: str | None = None
     ) -> dict[str, Column]:
-        """Read the fields of a table of n events.
+        """Read the fields of a table of events; errors name it `what`.
 
-        Parameters
-        ----------
-        table : narwhals.DataFrame
-            The table.
-        what : str
-            How an error names it.
-        kind : str or None, default=None
-            Kind of each event. None: a column holds the kinds, if there are any.
+        `kind` is that of each event. None: a column holds the kinds, if there are any.
         """
 
         def column_of(name: str, lacks: np.ndarray) -> Column:
@@ -103,16 +78,9 @@ class EventFields:
     def complete(
         self, columns: Mapping[str, Column], n: int, what: str, kind: str | None = None
     ) -> dict[str, Column]:
-        """Return the fields of a log, missing where kinds of events lack them.
+        """Return the `columns` of a log of n events, missing where kinds lack them.
 
-        Parameters
-        ----------
-        columns : mapping of str to Column
-            Fields of the log.
-        n : int
-            Number of its events.
-        what, kind : object
-            As in `read_table`.
+        `what` and `kind` are as in `read_table`.
         """
         if self._kinds is None:
             return dict(columns)
@@ -135,16 +103,9 @@ class EventFields:
     ) -> dict[str, Column]:
         """Return all fields of n events; each event has those of its kind.
 
-        Parameters
-        ----------
-        names : sequence of str
-            Names of the columns that there are.
-        n : int
-            Number of events.
-        column_of : callable
-            Takes a name and which events do not have the field, shape (n,), bool.
-        what, kind : object
-            As in `read_table`.
+        `names` are the columns that there are. `column_of` takes one of them, and which
+        events do not have the field, shape (n,), bool. `what` and `kind` are as in
+        `read_table`.
         """
         none, table = np.zeros(n, dtype=bool), f"The table of {what}"
         if self._kinds is None:
@@ -226,10 +187,7 @@ def require_key(given: Collection[str], name: str, role: str, what: str) -> None
 class EventRowEncoder:
     """Encode one event as `EventEncoder.encode` does a table of one, but faster.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        Fitted encoder of the history column.
+    `encoder` is the fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
@@ -269,24 +227,13 @@ class EventRowEncoder:
     def encode(
         self, values: Mapping[str, Any], tick: Any, interarrival: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Encode an event.
+        """Return channels (F,), float32, and codes (C,), int32, of an event.
 
-        Parameters
-        ----------
-        values : mapping of str to object
-            Fields that `EventFields.read` returned.
-        tick : int or float
-            Time of the event on the clock of the encoder.
-        interarrival : float or None
-            Ticks since the customer's previous event; NaN without one. None: leave the
-            channels of times at 0, as only the first event of a moment has them.
-
-        Returns
-        -------
-        channels : ndarray of shape (n_channels,), float32
-            As `EventEncoder.encode` writes them.
-        codes : ndarray of shape (n_codes,), int32
-            As `EventEncoder.encode` writes them.
+        They are as `EventEncoder.encode` writes them. `values` are the fields that
+        `EventFields.read` returned, `tick` is the time on the clock of the encoder, and
+        `interarrival` are the ticks since the customer's previous event; NaN without
+        one. None: leave the channels of times at 0, as only the first event of a moment
+        has them.
         """
         layout, clock = self._encoder.layout, self._encoder.clock
         times = np.array([tick], clock.dtype)

@@ -43,23 +43,13 @@ def strides(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Plan calls of the layers with equally many events of each customer.
 
+    Yields positions of some customers, (B,), and their next T events, (B, T), int64.
     No event is padded: a history of 201 events takes calls of 64 + 64 + 64 + 8 + 1
     events. Padding to the longest history would cost up to 64 times the work where
     lengths differ.
 
-    Parameters
-    ----------
-    starts, counts : ndarray of shape (n,), int64
-        First event of each customer, and number of events.
-    n_states : int
-        Numbers of the hidden states for each event.
-
-    Yields
-    ------
-    customers : ndarray of shape (B,), int64
-        Positions of some customers.
-    index : ndarray of shape (B, T), int64
-        Their next T events.
+    `starts` and `counts` (n,) are the first event of each customer and the number of
+    events, and `n_states` the numbers of the hidden states for each event.
 
     Examples
     --------
@@ -86,23 +76,15 @@ def strides(
 class EventReader:
     """A reader that updates the states of many histories, in torch.
 
-    For a single event of one history, `step` is faster. Both run without gradients,
-    which the caller switches off.
-
-    Parameters
-    ----------
-    reader : HistoryReader
-        A trained reader with one direction. It is not copied.
-
-    Attributes
-    ----------
-    step : StepReader
-        The same reader in NumPy.
-    adds_up : list of V bool
-        Which vectors of a packed state are sums over all events.
-    n_states : int
-        Numbers of the hidden states for one event.
+    `reader` is a trained one with one direction, which is not copied. For a single
+    event of one history, `step` is faster. Both run without gradients, which the caller
+    switches off.
     """
+
+    step: StepReader  # the same reader in NumPy
+    # (V,): which vectors of a packed state are sums over all events.
+    adds_up: list[bool]
+    n_states: int  # numbers of the hidden states for one event
 
     def __init__(self, reader: HistoryReader) -> None:
         self._reader = reader

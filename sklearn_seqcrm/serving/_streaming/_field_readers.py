@@ -33,17 +33,7 @@ _EXACT = 2**53  # up to here, every integer is a float as well
 
 
 class FieldReader(ABC):
-    """Reader of one field.
-
-    Parameters
-    ----------
-    name : str
-        Name of the field.
-    schema : FieldSchema
-        Its schema in training.
-    field : FieldEncoder
-        Its fitted encoder.
-    """
+    """Reader of one field, with its schema in training and its fitted encoder."""
 
     _has_levels = False
 
@@ -60,17 +50,8 @@ class FieldReader(ABC):
     def read(self, value: Any) -> Any:
         """Return a value in the canonical form of the field; None for a missing one.
 
-        Parameters
-        ----------
-        value : object
-            A value of any type.
-
-        Raises
-        ------
-        TypeError
-            If it is of a type that the field does not take.
-        ValueError
-            If it is too large, or a vector of another length.
+        Raises a TypeError for a type that the field does not take, and a ValueError for
+        a number that is too large, or a vector of another length.
         """
         return None if is_missing(value) else self._read(value)
 
@@ -80,25 +61,13 @@ class FieldReader(ABC):
 
     @abstractmethod
     def join(self, values: Sequence[Any]) -> Column:
-        """Make a column of values that `read` returned.
-
-        Parameters
-        ----------
-        values : sequence of n objects
-            Values in canonical form, and None.
-        """
+        """Make a column of values that `read` returned."""
 
     def read_column(self, column: nw.Series, lacks: np.ndarray, what: str) -> Column:
-        """Read a column of a table of any dataframe library.
+        """Read a column of a table of any dataframe library; errors name it `what`.
 
-        Parameters
-        ----------
-        column : narwhals.Series of shape (n,)
-            The values.
-        lacks : ndarray of shape (n,), bool
-            Events of kinds without the field, whose values are ignored.
-        what : str
-            How an error names the table.
+        `lacks`, (n,), are the events of kinds without the field: their values are
+        ignored.
         """
         # Value by value, since a column of objects may mix types.
         objects = self._objects_of(column)

@@ -24,49 +24,23 @@ _ESTIMATORS = [name for name in _public if name.startswith("LSTM")]
 
 
 class FittedPipeline(NamedTuple):
-    """Copies of the parts of a fitted pipeline, which another fit does not change.
+    """Copies of the parts of a fitted pipeline, which another fit does not change."""
 
-    Parameters
-    ----------
-    encoders : dict of str to EventEncoder
-        Learned encoding of each history column.
-    cut_off : list of str
-        History columns with a lookback in fit.
-    roles : ColumnRoles
-        Columns that the pipeline was fitted on.
-    statics : Pipeline or None
-        Steps between the encoder and the estimator; None without any.
-    estimator : BaseLSTM
-        The last step, without its nets.
-    networks : list of HistoryNetwork
-        Its networks, on the CPU, in float32.
-    unread : frozenset of str
-        Names of the columns in fit that the pipeline does not read: customers, cutoffs.
-    """
-
-    encoders: dict[Any, EventEncoder]
-    cut_off: list[Any]
-    roles: ColumnRoles
+    encoders: dict[Any, EventEncoder]  # learned encoding of each history column
+    cut_off: list[Any]  # history columns with a lookback in fit
+    roles: ColumnRoles  # columns that the pipeline was fitted on
+    # Steps between the encoder and the estimator; None without any.
     statics: Pipeline | None
-    estimator: BaseLSTM
-    networks: list[HistoryNetwork]
+    estimator: BaseLSTM  # the last step, without its nets
+    networks: list[HistoryNetwork]  # its networks, on the CPU, in float32
+    # Columns in fit that the pipeline does not read: customers, cutoffs.
     unread: frozenset[Any]
 
     @classmethod
     def of(cls, pipeline: Any, user: str) -> FittedPipeline:
-        """Take a fitted pipeline apart.
+        """Take a fitted pipeline apart, or raise a TypeError if it has other steps.
 
-        Parameters
-        ----------
-        pipeline : Pipeline
-            The pipeline.
-        user : str
-            Name of the caller, for error messages.
-
-        Raises
-        ------
-        TypeError
-            If the pipeline has other steps.
+        `user` is the name of the caller, for errors.
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "

@@ -24,22 +24,11 @@ def key_columns(
 ) -> dict[Any, tuple[str, str]]:
     """Return the names of the customer and the time column of each history column.
 
-    Parameters
-    ----------
-    customer, time : str, or mapping of str to str
-        Arguments of `StreamingScorer`.
-    fields : mapping of str to iterable of str
-        Fields of the events by history column.
-    entities : mapping of str to str
-        The first history with the customers of each, see `ColumnRoles`.
-
-    Raises
-    ------
-    TypeError
-        If a name is no text.
-    ValueError
-        If a column is also the other one, or a field, an entry is missing, or histories
-        of different entities have one column of ids.
+    `customer` and `time` are arguments of `StreamingScorer`, `fields` those of the
+    events by history column, and `entities` the first history with the customers of
+    each, see `ColumnRoles`. Raises a TypeError if a name is no text, and a ValueError
+    if a column is also the other one, or a field, an entry is missing, or histories of
+    different entities have one column of ids.
     """
     customers = by_history(customer, fields, "customer")
     times = by_history(time, fields, "time")

@@ -45,14 +45,8 @@ def fields_of_moments(layout: Layout, tick: Any) -> list[tuple[str, Any]]:
 def joins(layout: Layout, record: Any, times: np.ndarray) -> np.ndarray:
     """Return which events join the open moment of their customer, shape (n,), bool.
 
-    Parameters
-    ----------
-    layout : Layout
-        Layout whose `moments` are not None.
-    record : structured array of shape (n,), or mapping of str to ndarray
-        Fields of the customers' records.
-    times : ndarray of shape (n,)
-        Time of an event of each customer, before the last one if it is late.
+    The `layout` has `moments`, `record` fields (n,) of the customers' records, and
+    `times` (n,) the time of an event of each, before the last one if it is late.
     """
     has_moment, last = record["count"] > 0, record["last"]
     if not layout.moments:
@@ -67,33 +61,20 @@ def joins(layout: Layout, record: Any, times: np.ndarray) -> np.ndarray:
 
 
 class NewMoments(NamedTuple):
-    """How new events of C customers join their open moments, close them, and open new.
+    """How new events of C customers join their open moments, close or begin others."""
 
-    Parameters
-    ----------
-    begin : ndarray of shape (n_runs,), int64
-        First new event of each run of events of one moment.
-    first_run : ndarray of shape (C,), int64
-        First run of each customer.
-    is_joined : ndarray of shape (C,), bool
-        Whether that run joins the open moment.
-    is_earlier : ndarray of shape (C,), bool
-        Whether it also begins before that.
-    moments : ndarray of shape (n_moments,), int64
-        Moments of all customers in order of time: runs, and ``n_runs + i`` for the open
-        moment of customer ``i``, if no event joins it.
-    offsets : ndarray of shape (C + 1,), int64
-        Moments of each customer; the last of them stays open.
-    interarrival : ndarray of shape (n_events,)
-        Time since the previous event, in ticks; 0 for late events. NaN for a first one.
-    """
-
+    # (n_runs,), int64: first new event of each run of events of one moment.
     begin: np.ndarray
-    first_run: np.ndarray
-    is_joined: np.ndarray
-    is_earlier: np.ndarray
+    first_run: np.ndarray  # (C,), int64: first run of each customer
+    is_joined: np.ndarray  # (C,), bool: whether that run joins the open moment
+    is_earlier: np.ndarray  # (C,), bool: whether it also begins before that
+    # (n_moments,), int64: moments of all customers in order of time: runs, and
+    # ``n_runs + i`` for the open moment of customer ``i``, if no event joins it.
     moments: np.ndarray
+    # (C + 1,), int64: moments of each customer; the last of them stays open.
     offsets: np.ndarray
+    # (n_events,): time since the previous event, in ticks; 0 for late events, and NaN
+    # for a first one.
     interarrival: np.ndarray
 
     @classmethod
@@ -106,16 +87,9 @@ class NewMoments(NamedTuple):
     ) -> Self:
         """Find the moments among new events.
 
-        Parameters
-        ----------
-        layout : Layout
-            Layout whose `moments` are not None.
-        record : mapping of str to ndarray of shape (C,)
-            Fields of the customers' records.
-        times : ndarray of shape (n_events,)
-            Times, ascending for each customer.
-        offsets : ndarray of shape (C + 1,), int64
-            Events of each customer, one or more.
+        The `layout` has `moments`, `record` fields (C,) of the customers' records.
+        Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``, one or more, at
+        ascending `times` (n_events,).
         """
         first = offsets[:-1]
         is_joined = joins(layout, record, times[first])

@@ -67,11 +67,8 @@ def read_states(
 ) -> None:
     """Read states that `write_states` wrote, into streams without customers.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged or has no states, or its states are those of other
-        networks or of another dtype.
+    Raises a ValueError if the file is damaged or has no states, or its states are those
+    of other networks or of another dtype.
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
     digest = _digest_of(streams, networks)

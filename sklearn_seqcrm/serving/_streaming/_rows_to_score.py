@@ -24,14 +24,9 @@ from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 class StreamedLog(EncodedLog):
     """A log without events that returns given row features and sums.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        Learned encoding of the history column.
-    features : ndarray of shape (n, n_row_features), float32
-        Row features of n rows, whose customers are 0 to n - 1.
-    sums : ndarray of shape (n, n_sums), float32
-        Their sums; no columns if the estimator has no linear part.
+    `features` (n, n_row_features) and `sums` (n, n_sums), float32, are those of n rows,
+    whose customers are 0 to n - 1; sums have no columns if the estimator has no linear
+    part. `encoder` is the learned encoding of the history column.
     """
 
     def __init__(

@@ -40,16 +40,9 @@ from sklearn_seqcrm.serving._streaming._streamed_history import (
 class SingleCustomerScorer:
     """Scores of single customers, after a single event if there is one.
 
-    Parameters
-    ----------
-    parts : FittedPipeline
-        The fitted pipeline.
-    streams : dict of str to StreamedHistory
-        The history columns, with the states of all customers.
-    exact : bool
-        Whether a row sees the events at its cutoff.
-    ignore_late : bool
-        Whether an event before the last one is left out instead of refused.
+    `streams` are the history columns, with the states of all customers. Rows see the
+    events at their cutoff if `exact`. An event before the last one is left out if
+    `ignore_late`, and refused otherwise.
     """
 
     def __init__(
@@ -78,12 +71,8 @@ class SingleCustomerScorer:
     ) -> list[np.ndarray]:
         """Return the outputs of each network, shape (1, n_outputs), float64.
 
-        Parameters
-        ----------
-        customer, event, statics, cutoff, on_accept : object
-            As in `StreamingScorer.score_one`. An event updates the states first.
-        stream : StreamedHistory or None
-            The history column of the event; None without one.
+        Arguments are those of `StreamingScorer.score_one`; `stream` is the history
+        column of the event, None without one. An event updates the states first.
         """
         streams = self._streams
         given = self._ids_by_history(customer)

@@ -56,12 +56,8 @@ class _Part(Protocol):
 class StaticsRowEncoder:
     """Encoder of the statics of a row that is a mapping.
 
-    Parameters
-    ----------
-    parts : sequence of callable
-        Encoders of groups of columns.
-    order : sequence of int
-        Position of each static of the estimator among their numbers.
+    `parts` encode groups of columns; `order` is the position of each static of the
+    estimator among their numbers.
     """
 
     def __init__(self, parts: Sequence[_Part], order: Sequence[int]) -> None:
@@ -95,19 +91,9 @@ class StaticsRowEncoder:
     def values(self, statics: Mapping[str, Any], cutoff: Any) -> np.ndarray:
         """Return the statics of a row, shape (n_statics,), float32.
 
-        Parameters
-        ----------
-        statics : mapping of str to object
-            Values by the name of their column.
-        cutoff : int or float
-            Cutoff of the row, on the clock of the first history.
-
-        Raises
-        ------
-        UnusualValueError
-            If a value has a type that is not handled here, or a number is not finite.
-        KeyError
-            If a column is missing.
+        `cutoff` is on the clock of the first history. Raises an UnusualValueError for a
+        value of a type that is not handled here, and for numbers that are not finite,
+        and a KeyError if a column is missing.
         """
         numbers: list[float] = []
         for part in self._parts:
@@ -236,13 +222,6 @@ class _Levels:
     The encoder of the pipeline computes the row of each level once, so that its options
     (unknown and infrequent levels, ``drop``) need no code here. A row is that without
     levels, plus the difference that the level of each column makes.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Columns of levels.
-    encoder : OneHotEncoder, LevelEncoder or _ScaledTargets
-        Fitted encoder of these columns.
     """
 
     def __init__(self, columns: Sequence[Any], encoder: Any) -> None:

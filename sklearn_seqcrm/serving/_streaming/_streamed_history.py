@@ -55,32 +55,17 @@ class StreamedHistory:
         vectors        (networks, V, H) vectors of the packed states
         [totals]       with float16: the vectors that are sums over all events
 
-    Parameters
-    ----------
-    name : str
-        Name of the history column.
-    keys : tuple of (str, str)
-        Names of the customer and the time column of its events.
-    encoder : EventEncoder
-        Learned encoding of its events.
-    readers : sequence of EventReader
-        One for each network.
-    most : int or None
-        Number of customers to remember; None: all.
-    dtype : {"float32", "float16"}
-        Storage of vectors that are not sums over all events.
-    has_sums : bool
-        Whether the sums also have the facts in their own units (symexp).
-
-    Attributes
-    ----------
-    fields : EventFields
-        Readers of the fields of events.
-    states : CustomerStateTable
-        The records.
-    span : tuple of (int, int) or (float, float), or None
-        Times of the first and the last event of all customers; None before any event.
+    The history column has a `name`; `keys` are the customer and the time column of its
+    events, `encoder` is their learned encoding, and `readers` are one for each network.
+    As many customers as `most` are remembered; None: all. Vectors that are not sums
+    over all events are stored in `dtype`, float32 or float16. With `has_sums`, the sums
+    also have the facts in their own units (symexp).
     """
+
+    fields: EventFields  # readers of the fields of events
+    states: CustomerStateTable  # the records
+    # Times of the first and the last event of all customers; None before any event.
+    span: tuple[Any, Any] | None = None
 
     def __init__(
         self,
@@ -101,7 +86,6 @@ class StreamedHistory:
         self._sums = DecayedSums(encoder.layout, has_sums)
         start = _start_record(encoder, readers, self.stored, self._sums)
         self.states = CustomerStateTable(start)
-        self.span: tuple[Any, Any] | None = None
         self._readers = readers
         self._n_states = readers[0].n_states  # limits the events read at once
         self._most = most
@@ -239,10 +223,7 @@ class StreamedHistory:
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
         """Return `span` with new events between two times.
 
-        Raises
-        ------
-        ValueError
-            If the times are so far apart that differences would overflow.
+        Raises a ValueError if they are so far apart that differences would overflow.
         """
         clock = self.encoder.clock
         number = int if clock.dtype == "int64" else float

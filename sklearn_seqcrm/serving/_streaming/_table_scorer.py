@@ -27,21 +27,12 @@ _Views = dict[Any, tuple[np.ndarray, np.ndarray]]
 
 
 class TableScorer(NamedTuple):
-    """Scorer of the rows of a table from stored states, equal to the pipeline.
-
-    Parameters
-    ----------
-    parts : FittedPipeline
-        The fitted pipeline.
-    streams : mapping of str to StreamedHistory
-        The history columns, with the states of all customers.
-    exact : bool
-        Whether a row sees the events at its cutoff.
-    """
+    """Scorer of the rows of a table from stored states, equal to the pipeline."""
 
     parts: FittedPipeline
+    # The history columns, with the states of all customers.
     streams: Mapping[Any, StreamedHistory]
-    exact: bool
+    exact: bool  # whether a row sees the events at its cutoff
 
     def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
         """Return the outputs of each network, shape (n, n_outputs), float64.
