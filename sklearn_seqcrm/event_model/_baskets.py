@@ -134,15 +134,16 @@ def basket_probabilities(
     baskets that are over. The product varies much less than the share of the draws that
     have c, or than a sum of probabilities that stops where c is drawn.
     """
-    key, learned = simulator.key_of(name), simulator.learned
-    module, density = simulator.module, simulator.module.fields[key]
-    # Unless baskets have items twice, those of an open basket get no probability.
+    i, learned = simulator.number_of(name), simulator.learned
+    module, density = simulator.module, simulator.module.fields[i]
     drawn = torch.zeros((len(paths.number), 0), dtype=torch.int64)
-    if key in paths.copies and not density.has_repeats:
-        drawn = paths.copies[key].events.now().level.long()
     n_levels = density.n_levels
-    if key in paths.copies:  # new levels come from copies alone
+    if i in paths.copies:
+        # New levels come from copies alone.
         n_levels = learned.level_field(name).n_levels
+        # Unless baskets have items twice, those of an open basket get no probability.
+        if not density.has_repeats:
+            drawn = paths.copies[i].events.now().level.long()
     shape = len(interarrival) // n_draws, n_levels
     absence = _Absence(shape, n_draws, drawn.to(simulator.device))
     # Common random numbers: a basket continues while its survival probability, which
@@ -180,26 +181,26 @@ def _next_line(
     has the field, weighted by the probability of these kinds, for the probabilities;
     then with any kind, to continue.
     """
-    key = simulator.key_of(name)
+    i = simulator.number_of(name)
     row = simulator.moved(paths.number // n_draws)
 
     def draw(context: FieldContext) -> Tensor:
         """Draw levels, and add the probabilities of all levels to `absence`."""
         uniform = paths.draws.uniform(context.context)
         levels = torch.zeros_like(row)
-        for there, found in simulator.mean_probabilities(paths, context, key):
+        for there, found in simulator.mean_probabilities(paths, context, i):
             levels[there] = quantile_index(found, uniform[there])
             absence.add(there, row[there], found)
         return levels
 
-    if simulator.learned.applies is None or key == "0":
+    if simulator.learned.applies is None or i == 0:
         values, codes, *_ = simulator.draw_fields(
             paths, interarrival, draw={name: draw}
         )
     else:
         draw(simulator.draw_fields(paths, interarrival, until=name)[-1])
         values, codes, *_ = simulator.draw_fields(paths, interarrival)
-    own = simulator.module.fields[key].own_target(values, codes)
+    own = simulator.module.fields[i].own_target(values, codes)
     absence.end_event(row, own)
     return simulator.append(paths, values, codes)
 

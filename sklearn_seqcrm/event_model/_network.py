@@ -100,8 +100,8 @@ class EventStates(NamedTuple):
     # (n_later, H), or None: context of their fields from the lines before; None if
     # there are no such lines.
     line_context: Tensor | None
-    # Counts of copies, for each field with a copy mechanism.
-    candidates: dict[str, CopyCandidates]
+    # Counts of copies, by the number of each field with a copy mechanism.
+    candidates: dict[int, CopyCandidates]
     last: Tensor  # (n, H): state after the last event of each row
 
 
@@ -148,12 +148,10 @@ class EventNetwork(nn.Module):
         self.from_state = new_linear(hidden_size, hidden_size, generator)
         n_times = self.blocks.time.stop - self.blocks.time.start
         self.from_time = new_linear(n_times, hidden_size, generator, bias=False)
-        # By number: a name may have a dot, which names of modules must not have.
-        self.fields = nn.ModuleDict()
-        for i, (name, field) in enumerate(learned.fields.items()):
-            self.fields[f"{i}"] = field.density(
-                hidden_size, field, learned.blocks_of(name), copies, generator
-            )
+        self.fields = nn.ModuleList(
+            one.density(hidden_size, one, learned.blocks_of(name), copies, generator)
+            for name, one in learned.fields.items()
+        )
         self.lines_before: LinesBefore | None = None
         if reader.moments is not None:
             self.lines_before = LinesBefore(reader.event_size, hidden_size, generator)
@@ -181,8 +179,8 @@ class EventNetwork(nn.Module):
         found = self.states(part)
         time, survival = self.time_log_probs(part, found)
         fields = [
-            self.field_log_prob(key, context, found)
-            for key, context in self.field_contexts(found)
+            self.field_log_prob(i, context, found)
+            for i, context in enumerate(self.field_contexts(found))
         ]
         return EventLogProbs(time, fields, survival)
 
@@ -252,14 +250,14 @@ class EventNetwork(nn.Module):
 
     def _copy_candidates(
         self, events: VisibleEvents, is_tie: Tensor
-    ) -> dict[str, CopyCandidates]:
+    ) -> dict[int, CopyCandidates]:
         """Return the counts of copies, for each field with a copy mechanism."""
         found = {}
-        for key, density in self.fields.items():
+        for i, density in enumerate(self.fields):
             if density.copies is not None:
                 levels = density.own_target(events.values, events.codes)
                 lift = density.copies.lift
-                found[key] = copy_candidates(levels, lift, is_tie, events.row)
+                found[i] = copy_candidates(levels, lift, is_tie, events.row)
         return found
 
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
@@ -276,28 +274,28 @@ class EventNetwork(nn.Module):
         embedded = self.reader.embed(history.values, history.codes, history.levels)
         return lambda segments: [embedded[rows, steps] for rows, steps in segments]
 
-    def field_contexts(self, found: EventStates) -> Iterator[tuple[str, Tensor]]:
-        """Yield each field, and its context: state, time and the fields before it."""
+    def field_contexts(self, found: EventStates) -> Iterator[Tensor]:
+        """Yield the context of each field: state, time and the fields before it."""
         events = found.events
         context = self.time_context(found.states, events.values[:, self.blocks.time])
         if found.line_context is not None:
             context = context.index_add(0, found.later, found.line_context)
-        for i, (key, density) in enumerate(self.fields.items()):
-            yield key, torch.relu(context)
+        for i, density in enumerate(self.fields):
+            yield torch.relu(context)
             if i < len(self.fields) - 1:
                 own = density.own_input(events.values, events.codes)
                 context = context + density.embed(own)
 
-    def field_log_prob(self, key: str, context: Tensor, found: EventStates) -> Tensor:
-        """Return log probabilities of a field; 0 for events that do not have it."""
-        density, events = self.fields[key], found.events
+    def field_log_prob(self, i: int, context: Tensor, found: EventStates) -> Tensor:
+        """Return log probabilities of field i; 0 for events that do not have it."""
+        density, events = self.fields[i], found.events
         target = density.own_target(events.values, events.codes)
-        candidates = found.candidates.get(key)
+        candidates = found.candidates.get(i)
         log_prob = density.log_prob(context, target, candidates, found.is_tie)
         if self.applies is None:
             return log_prob
-        kind = self.fields["0"].own_input(events.values, events.codes)
-        return log_prob.masked_fill(~self.applies[kind, int(key)], 0.0)
+        kind = self.fields[0].own_input(events.values, events.codes)
+        return log_prob.masked_fill(~self.applies[kind, i], 0.0)
 
     # Inputs of densities ----------------------------------------------------------
 

@@ -121,8 +121,8 @@ class Paths:
     reader_state: PathState
     # (n,), bool: whether the next event is at the moment of the last simulated one.
     is_tie: Tensor
-    # State of the copy mechanism of each field that has one.
-    copies: dict[str, CopyState]
+    # State of the copy mechanism of each field that has one, by its number.
+    copies: dict[int, CopyState]
     rate: EventRate  # interarrival times up to the last event
     draws: PathDraws  # random numbers of each path
 
@@ -154,7 +154,7 @@ class Paths:
             self,
             is_tie=is_tie & has_begun,
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
-            copies={key: one.advance(is_tie) for key, one in self.copies.items()},
+            copies={i: one.advance(is_tie) for i, one in self.copies.items()},
             rate=self.rate.after(lengths),
         )
 

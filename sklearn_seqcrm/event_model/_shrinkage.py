@@ -35,8 +35,9 @@ _MOST_EVENTS = 2**15
 def reset_state_shrinkage(net: EventNet) -> None:
     """Set all factors to 1, as in training."""
     net.module_.time.shrinkage.fill_(1.0)
-    for density in _with_shrinkage(net.module_).values():
-        density.shrinkage.fill_(1.0)
+    for density in net.module_.fields:
+        if density.shrinkage is not None:
+            density.shrinkage.fill_(1.0)
 
 
 def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
@@ -53,21 +54,16 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
         parts = [part for _, part in net.parts(valid, with_events=True)]
         states = [module.states(part) for part in parts]
         _choose_time_factor(module, parts, states, net.ranks.sum)
-        keys = list(_with_shrinkage(module))
-        contexts: dict[str, list[Tensor]] = {key: [] for key in keys}
+        contexts: dict[int, list[Tensor]] = {
+            i: [] for i, one in enumerate(module.fields) if one.shrinkage is not None
+        }
         for found in states:
-            for key, context in module.field_contexts(found):
-                if key in contexts:
-                    contexts[key].append(context)
-        for key in keys:
-            own = contexts.pop(key)
-            _choose_level_factors(module, key, own, states, net.ranks.sum)
-
-
-def _with_shrinkage(module: EventNetwork) -> dict[str, torch.nn.Module]:
-    """Return the densities of fields whose context can be shrunk."""
-    fields = module.fields.items()
-    return {key: one for key, one in fields if one.shrinkage is not None}
+            for i, context in enumerate(module.field_contexts(found)):
+                if i in contexts:
+                    contexts[i].append(context)
+        for i in list(contexts):
+            own = contexts.pop(i)
+            _choose_level_factors(module, i, own, states, net.ranks.sum)
 
 
 def _choose_time_factor(
@@ -107,19 +103,19 @@ def _choose_time_factor(
 
 def _choose_level_factors(
     module: EventNetwork,
-    key: str,
+    i: int,
     contexts: list[Tensor],
     states: list[EventStates],
     total: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Choose the factors of a field, first of the softmax and then of the gates."""
-    density = module.fields[key]
+    """Choose the factors of field i, first of the softmax and then of the gates."""
+    density = module.fields[i]
 
     def log_likelihoods() -> np.ndarray:
         """Return sums by row, (n, 2): at new moments, and later within moments."""
         of_rows = []
         for found, context in zip(states, contexts, strict=True):
-            log_prob = module.field_log_prob(key, context, found).cpu().numpy()
+            log_prob = module.field_log_prob(i, context, found).cpu().numpy()
             place = (2 * found.events.row + found.is_tie).cpu().numpy()
             sums = np.bincount(place, log_prob, minlength=2 * len(found.last))
             of_rows.append(sums.reshape(-1, 2))

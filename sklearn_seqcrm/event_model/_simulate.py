@@ -171,24 +171,20 @@ class Simulator:
         times are those of `at_next`.
         """
         *_, context = self.draw_fields(paths, interarrival, until=name)
-        means = [
-            found
-            for _, found in self.mean_probabilities(
-                paths, context, self.key_of(name), n_draws
-            )
-        ]
+        parts = self.mean_probabilities(paths, context, self.number_of(name), n_draws)
+        means = torch.cat([found for _, found in parts])
         # Sums of generated and copied shares may exceed 1 by rounding.
-        return torch.cat(means).clamp_(max=1).cpu().numpy()
+        return means.clamp_(max=1).cpu().numpy()
 
     def mean_probabilities(
-        self, paths: Paths, context: FieldContext, key: str, n_draws: int = 1
+        self, paths: Paths, context: FieldContext, i: int, n_draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield positions of some rows, and their mean probabilities of the levels.
+        """Yield positions of some rows, and their mean probabilities in field `i`.
 
         A row has `n_draws` paths, one after the other, which differ in the context of
         the field alone.
         """
-        density, state = self.module.fields[key], paths.copies.get(key)
+        density, state = self.module.fields[i], paths.copies.get(i)
         # An event that lacks the field has a missing value.
         weights = context.p_applies.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
         at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
@@ -225,20 +221,20 @@ class Simulator:
         paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
         return paths, np.where(is_empty, np.nan, drawn)
 
-    def key_of(self, name: str) -> str:
-        """Return the name of a field within the module."""
-        return str(list(self.learned.fields).index(name))
+    def number_of(self, name: str) -> int:
+        """Return the number of a field in the order of prediction."""
+        return list(self.learned.fields).index(name)
 
     # Begin ------------------------------------------------------------------------
 
-    def observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
+    def observed_levels(self, data: RowData) -> dict[int, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
         source, fields = data.sources[0].events, self.learned.fields.values()
         is_tie = self.module.is_tie(source.channels)
-        densities = zip(self.module.fields.items(), fields, strict=True)
+        densities = zip(self.module.fields, fields, strict=True)
         return {
-            key: ObservedLevels.of(source, is_tie, one.level, one.lift_of(field))
-            for (key, one), field in densities
+            i: ObservedLevels.of(source, is_tie, one.level, one.lift_of(field))
+            for i, (one, field) in enumerate(densities)
             if one.copies is not None
         }
 
@@ -246,7 +242,7 @@ class Simulator:
         self,
         plan: SimulationPlan,
         numbers: np.ndarray,
-        observed: dict[str, ObservedLevels],
+        observed: dict[int, ObservedLevels],
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the cutoffs of their rows, and ticks since the last event."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
@@ -256,7 +252,7 @@ class Simulator:
         return paths, time_since_last[of_path]
 
     def at_cutoffs(
-        self, data: RowData, rows: np.ndarray, observed: dict[str, ObservedLevels]
+        self, data: RowData, rows: np.ndarray, observed: dict[int, ObservedLevels]
     ) -> tuple[Paths, np.ndarray]:
         """Return a path of each row at its cutoff, and ticks since its last event.
 
@@ -272,7 +268,7 @@ class Simulator:
         )
         static = torch.from_numpy(data.static).to(self.device)
         row = self.moved(rows)
-        copies = {key: CopyState.at_cutoff(one, row) for key, one in observed.items()}
+        copies = {i: CopyState.at_cutoff(one, row) for i, one in observed.items()}
         paths = Paths(
             number=rows,
             times=last,
@@ -358,8 +354,8 @@ class Simulator:
         for i, (name, field) in enumerate(learned.fields.items()):
             if name == until:
                 break
-            key, own_context = f"{i}", torch.relu(context)
-            density, state = module.fields[key], paths.copies.get(key)
+            own_context = torch.relu(context)
+            density, state = module.fields[i], paths.copies.get(i)
             if draw is not None and name in draw:
                 drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
@@ -387,9 +383,9 @@ class Simulator:
         If all kinds were drawn, few draws or none might have the field.
         """
         assert self.learned.applies is not None
-        applies = self.learned.applies[:, list(self.learned.fields).index(name)]
-        state = paths.copies.get("0")
-        found = self.module.fields["0"].probabilities(context, state, paths.is_tie)
+        applies = self.learned.applies[:, self.number_of(name)]
+        kinds, state = self.module.fields[0], paths.copies.get(0)
+        found = kinds.probabilities(context, state, paths.is_tie)
         found *= self.moved(applies)
         return draw_categorical(found, paths.draws), found.sum(dim=1)
 
@@ -405,8 +401,8 @@ class Simulator:
             reader_state=state,
             n_events=paths.n_events + 1,
             copies={
-                key: one.append(fields[key].own_target(values, codes))
-                for key, one in paths.copies.items()
+                i: one.append(fields[i].own_target(values, codes))
+                for i, one in paths.copies.items()
             },
         )
 

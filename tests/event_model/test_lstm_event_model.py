@@ -39,7 +39,7 @@ def test_likelihood_is_that_of_a_loop():
         pd.DataFrame({"who": range(13), "age": rng.normal(size=13)}), cutoff=at
     )
     model = LSTMEventModel(**SMALL).fit(X)
-    density = model.net_.module_.fields["0"]
+    density = model.net_.module_.fields[0]
     copies = density.copies
     with torch.no_grad():  # so that each parameter has an effect
         copies.gates.weight.mul_(5)

@@ -97,7 +97,7 @@ def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch
     module.time.is_possible[0] = True
     with torch.no_grad():  # of many events in a basket, later ones are visits
         module.time.output.bias[0] += 3
-        module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
+        module.fields[0].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
     rows = merged[merged["history"].array.lengths > 2].iloc[:3]
     params = {"basket": basket, "n_draws": 600}
     # Only the first moment of a path is needed.
@@ -151,7 +151,7 @@ def test_ties_up_to_rounding_are_one_basket():
     events["item"] = rng.choice([*"abc"], 90)
     log = EventLog(events, "who", "t")
     model = LSTMEventModel(**SMALL).fit(log.snapshots([10.0]))
-    copies = model.net_.module_.fields["0"].copies
+    copies = model.net_.module_.fields[0].copies
     with torch.no_grad():  # copies are from the last moment only
         copies.gates.bias[3] = 9.0
     scores, shares = [], []

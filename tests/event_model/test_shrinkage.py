@@ -43,14 +43,14 @@ def fitted(events, **changed):
 
 
 def factors_of(model):
-    return [one.shrinkage.clone() for one in model.net_.module_.fields.values()]
+    return [one.shrinkage.clone() for one in model.net_.module_.fields]
 
 
 @pytest.mark.parametrize("copies", [True, False])
 def test_an_overconfident_softmax_is_shrunk(copies):
     """At new moments and within baskets, and no other field."""
     model, others = fitted(baskets(60, 1), copies=copies)
-    things, shops = model.net_.module_.fields.values()
+    things, shops = model.net_.module_.fields
     with torch.no_grad():
         things.output.weight[:, :16].mul_(30)
         shops.output.weight.zero_()  # ignores the state
@@ -130,7 +130,7 @@ def test_fit_calibrates_on_validation_customers(monkeypatch):
 
     def keep(net, valid):
         calls.append(valid)
-        net.module_.fields["0"].shrinkage.fill_(0.5)
+        net.module_.fields[0].shrinkage.fill_(0.5)
 
     monkeypatch.setattr(_base, "calibrate_state_shrinkage", keep)
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
@@ -138,7 +138,7 @@ def test_fit_calibrates_on_validation_customers(monkeypatch):
     [valid] = calls
     assert len(valid) == 6
     shrunken = model.score(others)
-    model.net_.module_.fields["0"].shrinkage.fill_(1.0)
+    model.net_.module_.fields[0].shrinkage.fill_(1.0)
     assert model.score(others) != shrunken
     fitted(baskets(60, 1), max_epochs=1)
     assert len(calls) == 1
@@ -147,7 +147,7 @@ def test_fit_calibrates_on_validation_customers(monkeypatch):
 def test_training_does_not_shrink():
     model, _ = fitted(baskets(20, 1))
     module = model.net_.module_
-    things = module.fields["0"]
+    things = module.fields[0]
     states, is_tie = torch.ones(2, 16), torch.tensor([False, True])
     things.shrinkage.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
     *found, is_new_moment = things.eval()._shrunken(states, is_tie)
@@ -169,7 +169,7 @@ class SeenShrinkage(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         module = net.module_
-        factors = module.fields["0"].shrinkage.flatten(), module.time.shrinkage
+        factors = module.fields[0].shrinkage.flatten(), module.time.shrinkage
         self.seen.append(torch.cat(factors))
 
 
@@ -177,7 +177,7 @@ def test_continued_training_validates_without_shrinkage():
     """Early stopping compares the weights alone, which old factors do not fit."""
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
     model, others = fitted(baskets(60, 1), warm_start=True, **shares)
-    time, things = model.net_.module_.time, model.net_.module_.fields["0"]
+    time, things = model.net_.module_.time, model.net_.module_.fields[0]
     SeenShrinkage.seen.clear()
     model.set_params(callbacks=[SeenShrinkage()])
     for early_stopping in (True, False):

@@ -62,7 +62,7 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
     )
     X = EventLog(events, "who", "day").snapshots([20])
     model = LSTMEventModel(**SMALL).fit(X)
-    density = model.net_.module_.fields["0"]
+    density = model.net_.module_.fields[0]
     with torch.no_grad():
         density.output.weight.mul_(10)
         density.copies.gates.weight.mul_(10)
