@@ -92,36 +92,17 @@ def best_n_epochs(net: HistoryNet) -> int:
 
 @dataclass(frozen=True)
 class Training:
-    """A network, and what it is to be trained on.
+    """A network, and what it is to be trained on."""
 
-    Parameters
-    ----------
-    net : HistoryNet
-        Initialized net.
-    seeds : Seeds
-        Those of its batches and dropout are used.
-    max_epochs : int
-        Largest number of epochs.
-    data : RowData
-        Training rows, with weights of mean 1.
-    valid : RowData or None, default=None
-        Validation rows. None: no early stopping.
-    lowers_rate : bool, default=False
-        Whether the learning rate falls in the second half of the epochs.
-    continues : bool, default=False
-        Whether a later training will continue this one.
-    title : str, default=""
-        Which network this is, for messages.
-    """
-
-    net: HistoryNet
-    seeds: Seeds
+    net: HistoryNet  # initialized net
+    seeds: Seeds  # those of its batches and dropout are used
     max_epochs: int
-    data: RowData
-    valid: RowData | None = None
+    data: RowData  # training rows, with weights of mean 1
+    valid: RowData | None = None  # validation rows; None: no early stopping
+    # Whether the learning rate falls in the second half of the epochs.
     lowers_rate: bool = False
-    continues: bool = False
-    title: str = ""
+    continues: bool = False  # whether a later training will continue this one
+    title: str = ""  # which network this is, for messages
 
 
 class TrainingDivergedError(ValueError):
