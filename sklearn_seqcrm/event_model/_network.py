@@ -414,7 +414,7 @@ class EventNet(HistoryNet):
 
     @contextmanager
     def evaluation(self) -> Iterator[EventNetwork]:
-        """Return the network within a block that computes without gradients."""
+        """Yield the network in evaluation mode; nothing in the block has gradients."""
         settings = isolated_torch_settings(self.device, self.module__hidden_size)
         with settings, torch.no_grad():
             yield self.module_.eval()
