@@ -21,6 +21,7 @@ from sklearn_seqcrm._columns import (
     known_horizon,
     one_history,
     ranked_customers,
+    warn_other_order,
     warn_short_horizon,
 )
 from sklearn_seqcrm._ragged import is_run_start
@@ -250,9 +251,10 @@ class CutoffSplit(BaseCrossValidator):
         Warns
         -----
         UserWarning
-            If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`, or if
-            most rows have a cutoff of their own, and a fold tests less than 20 of them,
-            and at most one in a hundred.
+            If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`, or
+            `y` is a Series with the index of `X` in another order. Also if most rows
+            have a cutoff of their own, and a fold tests less than 20 of them, and at
+            most one in a hundred.
         """
         for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
@@ -321,6 +323,7 @@ class CutoffSplit(BaseCrossValidator):
                 "positions of rows in both. If rows were dropped from y, "
                 "X.loc[y.index] are the others."
             )
+        warn_other_order(X, y)
         clock = array.log.timeline.clock
         lengths = self._lengths(y, clock)
         if self.train_window is not None:
