@@ -53,9 +53,8 @@ _ROLES = [
     "n_later",
 ]
 _TRAIN, _TEST, _OVERLAP, _WINDOW, _CUSTOMERS, _LATER = range(len(_ROLES))
-# Where most rows have a cutoff of their own, there is a warning if a fold tests less
-# than 20 cutoffs, and at most one of a hundred.
-_FEW, _OF_EACH = 20, 100
+# There is a warning if a fold tests less than 50 rows, at one in a hundred cutoffs.
+_FEW, _OF_EACH = 50, 100
 
 
 class CutoffSplit(BaseCrossValidator):
@@ -252,9 +251,9 @@ class CutoffSplit(BaseCrossValidator):
         -----
         UserWarning
             If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`, or
-            `y` is a Series with the index of `X` in another order. Also if most rows
-            have a cutoff of their own, and a fold tests less than 20 of them, and at
-            most one in a hundred.
+            `y` is a Series with the index of `X` in another order. Also if a fold tests
+            less than about 50 rows, at one in a hundred cutoffs or fewer: `test_size`
+            is then too small for rows with cutoffs of their own.
         """
         for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
@@ -412,8 +411,7 @@ class CutoffSplit(BaseCrossValidator):
                 f"customers, who have {len(distinct)}. Use fewer splits, or a "
                 f"larger share than holdout_customers={self.holdout_customers}."
             )
-        if size < _FEW and size * _OF_EACH <= len(distinct):
-            self._warn_few_rows(array.log.timeline.clock, len(testable), len(distinct))
+        self._warn_few_rows(array.log.timeline.clock, len(testable), len(distinct))
         return np.split(distinct[-n_tested:], self.n_splits)
 
     def _tested_periods(self, clock: Clock, distinct: np.ndarray) -> list[np.ndarray]:
@@ -435,19 +433,19 @@ class CutoffSplit(BaseCrossValidator):
         return np.split(distinct, places)[1:-1]
 
     def _warn_few_rows(self, clock: Clock, n_rows: int, n_cutoffs: int) -> None:
-        """Warn if a few cutoffs are a few rows, because most rows have their own."""
-        if 2 * n_cutoffs < n_rows:
+        """Warn if a fold tests a few rows at one in a hundred cutoffs, or fewer."""
+        size: Any = self.test_size
+        n_tested = size * n_rows / max(n_cutoffs, 1)
+        if n_tested >= _FEW or size * _OF_EACH > n_cutoffs:
             return
-        way = "a larger number of cutoffs as test_size"
+        way = "a larger number of cutoffs"
         if clock.unit is not None:
-            way = (
-                "the length of time that a fold tests, such as test_size='30D', or "
-                f"{way}"
-            )
+            way = f"the length of time that a fold tests, such as '30D', or {way}"
         warnings.warn(
-            "Most rows have a cutoff of their own, and each fold of CutoffSplit tests "
-            f"test_size={self.test_size} of the {n_cutoffs:,} cutoffs, so that scores "
-            f"rest on a few of {n_rows:,} rows. Pass {way}.",
+            f"Each fold of CutoffSplit tests test_size={size} of {n_cutoffs:,} "
+            f"cutoffs, about {n_tested:.0f} of {n_rows:,} rows, so that scores rest on "
+            "a few rows. If rows have cutoffs of their own, such as the times of "
+            f"orders or payments, pass {way} as test_size.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

@@ -90,16 +90,19 @@ def test_numbers_have_no_periods():
 def test_few_of_many_rows_in_a_fold():
     X, y = payments(), np.tile([0, 1], 200)
     message = (
-        r"each fold of CutoffSplit tests test_size=1 of the 400 cutoffs, so that "
-        r"scores rest on a few of 400 rows\. Pass the length of time .* test_size='30D'"
+        "Each fold of CutoffSplit tests test_size=1 of 400 cutoffs, about 1 of 400 "
+        "rows, .* pass the length of time that a fold tests, such as '30D', or a larger"
     )
     cv = CutoffSplit(3, horizon="7D")
     with pytest.warns(UserWarning, match=message) as caught:
         cross_val_score(DummyClassifier(), X, y, cv=cv, scoring="neg_brier_score")
     assert [one.filename for one in caught] == [__file__]
+    # Lines of orders: those of one order have the same cutoff.
+    with pytest.warns(UserWarning, match="about 3 of 1,200 rows"):
+        next(cv.split(pd.concat([X] * 3)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        next(CutoffSplit(3, horizon="7D", test_size=20).split(X))
+        next(CutoffSplit(3, horizon="7D", test_size=50).split(X))
         next(CutoffSplit(3, horizon="7D", test_size="5D").split(X))
         # At common cutoffs, one cutoff tests many rows.
         monthly = X["history"].array.log.snapshots(
