@@ -27,6 +27,7 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import (
     Interval,
+    is_count,
     num_samples,
     validate_parameter_constraints,
 )
@@ -151,7 +152,7 @@ class CutoffSplit(BaseCrossValidator):
         "horizon": "no_validation",  # depends on the times of the log
         "gap": "no_validation",
         "test_size": [
-            np.timedelta64,  # which is an Integral, too
+            np.timedelta64,
             datetime.timedelta,
             str,
             Interval(Integral, 1, None, closed="left"),
@@ -311,9 +312,13 @@ class CutoffSplit(BaseCrossValidator):
     def _read(self, X: Any, y: Any) -> tuple[HistoryArray, dict[str, Any]]:
         """Validate parameters; return the histories, and the horizon with its gap."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
-        validate_parameter_constraints(
-            self._parameter_constraints, params, caller_name=type(self).__name__
-        )
+        try:
+            validate_parameter_constraints(
+                self._parameter_constraints, params, caller_name=type(self).__name__
+            )
+        except ValueError as error:
+            # In an InvalidParameterError, `cross_val_score` puts its own name.
+            raise ValueError(str(error)) from None
         array = one_history(X, self.history)
         n_targets = len(array) if y is None else num_samples(y)
         if n_targets != len(array):
@@ -327,7 +332,7 @@ class CutoffSplit(BaseCrossValidator):
         lengths = self._lengths(y, clock)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
-        if not _is_count(self.test_size):
+        if not is_count(self.test_size):
             clock.duration(self.test_size, "test_size", positive=True)
         return array, lengths
 
@@ -394,7 +399,7 @@ class CutoffSplit(BaseCrossValidator):
         testable = cutoff if held_out is None else cutoff[held_out]
         distinct = _distinct(testable)
         size: Any = self.test_size
-        if not _is_count(size):
+        if not is_count(size):
             return self._tested_periods(array.log.timeline.clock, distinct)
         n_tested = self.n_splits * size
         folds = f"n_splits={self.n_splits} folds of test_size={size}"
@@ -508,11 +513,6 @@ class CutoffSplit(BaseCrossValidator):
             f"(holdout_customers={self.holdout_customers}). Use a longer window or a "
             "smaller share."
         )
-
-
-def _is_count(test_size: Any) -> bool:
-    """Return whether a test size is a number of cutoffs, not a length of time."""
-    return isinstance(test_size, Integral) and not isinstance(test_size, np.timedelta64)
 
 
 def _distinct(times: np.ndarray) -> np.ndarray:

@@ -75,6 +75,13 @@ def test_bad_periods(size, error, message):
         next(CutoffSplit(2, horizon="7D", test_size=size).split(payments()))
 
 
+def test_an_error_in_a_function_of_sklearn_names_the_split():
+    """Functions of scikit-learn put their own name in place of CutoffSplit."""
+    X, cv = payments(), CutoffSplit(2, horizon="7D", test_size=0.1)
+    with pytest.raises(ValueError, match="'test_size' parameter of CutoffSplit"):
+        cross_val_score(DummyClassifier(), X, np.tile([0, 1], 200), cv=cv)
+
+
 def test_no_rows():
     with pytest.raises(ValueError, match="X has none to test"):
         next(CutoffSplit(1, horizon="7D", test_size="9D").split(payments()[:0]))
