@@ -20,6 +20,10 @@ def test_the_page_runs(one_network, code_of):
     assert 0.8 * 365 / 30 < ratios[0] < 1.2 * 365 / 30
     assert numbers[0] == labels[0] == shape
     assert categories[0] == (shape[0], 5)
+    whole = page["up_to"][-1]
+    assert (page["in_month"] >= 0).all()
+    share = page["discounted"] / whole
+    assert 1.01**-12 < share.min() <= share.max() < 1 / 1.01
     absolute, cqr = page["lines"]["absolute"], page["lines"]["cqr"]
     assert absolute["lower ends below 0"] > 0.5 > cqr["lower ends below 0"]
     for line in (absolute, cqr):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._stacklevel import user_stacklevel
 from sklearn_seqcrm._store._ids import EXACT, exact_ids
 
 MAX_TICK = int(np.iinfo("int64").max)
@@ -16,6 +18,8 @@ _DATETIMES = (datetime.date, np.datetime64)
 LENGTH_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
 _CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
+# pandas reads "3m" as three minutes, where months may be meant.
+_MINUTES = re.compile(r"\s*(\d+(?:\.\d*)?)\s*m\s*")
 # How users convert dates such as 20240131. As text, floats would be "20240131.0", and
 # pandas 3 deprecates a format for numbers.
 DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
@@ -80,6 +84,11 @@ def parse_timedelta(
     ------
     ValueError
         If the value is no length of time, or text without a unit, or months or years.
+
+    Warns
+    -----
+    UserWarning
+        If the unit is "m", which may be meant as months.
     """
     if isinstance(value, str) and _is_decimal(value):
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
@@ -88,6 +97,15 @@ def parse_timedelta(
     write_days = f"write days, such as '30D'{other}."
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
         raise ValueError(f"{wanted} Months and years differ in length: {write_days}")
+    minutes = _MINUTES.fullmatch(value) if isinstance(value, str) else None
+    if minutes:
+        number = minutes[1]
+        warnings.warn(
+            f"{what}={value!r} is {number} minutes, as pandas reads it. Write "
+            f"'{number}min' for minutes, and days for months, such as '90D'.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
     try:
         delta = pd.Timedelta(value)
     # The second one with pandas 2.

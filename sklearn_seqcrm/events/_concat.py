@@ -32,6 +32,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events._joint_observation import observation_of_merged
 from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._time_range import check_time_range
+from sklearn_seqcrm.events._unknown_customers import warn_other_notation
 
 
 def merge_logs(
@@ -62,12 +63,15 @@ def merge_logs(
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
     }
-    events, _ = merge_events(parts, observation)
+    events, _ = merge_events(parts, observation, share_some=True)
     return events, Kinds(kind, {name: tuple(log.fields) for name, log in logs.items()})
 
 
 def merge_events(
-    parts: Mapping[str, Events], observation: ObservationWindow
+    parts: Mapping[str, Events],
+    observation: ObservationWindow,
+    *,
+    share_some: bool = False,
 ) -> tuple[Events, dict[str, np.ndarray]]:
     """Sort events of one clock together, with all their fields.
 
@@ -77,6 +81,8 @@ def merge_events(
         Events by the name of their origin, for errors.
     observation : ObservationWindow
         How far all of them were observed.
+    share_some : bool, default=False
+        Whether to warn if two parts have no customer in common.
 
     Returns
     -------
@@ -90,6 +96,7 @@ def merge_events(
     ids = {name: part.timeline.customers for name, part in parts.items()}
     # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
+    warn_other_notation(ids, share_some=share_some)
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))

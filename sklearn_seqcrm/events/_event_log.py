@@ -225,8 +225,9 @@ class EventLog(StoredLog):
         UserWarning
             If there are duplicates and `duplicates` is "warn", datetimes of a field in
             a table have a time zone and its times have none, or the other way round,
-            new events are long after or before all others, or a given `observed_until`
-            is long after them.
+            new events are long after or before all others, a given `observed_until` is
+            long after them, or new customers seem to be those of the log with ids in
+            another notation, such as ``"7"`` and ``"007"``.
 
         Examples
         --------
@@ -292,7 +293,9 @@ class EventLog(StoredLog):
             If `observed_until` is None, one kind ends earlier than the last one by more
             than a tenth of the time span of all, and its log was built without
             `observed_until`: the log of a rare kind then ends with its last event, and
-            limits the merged log.
+            limits the merged log. Also if customers of two logs seem to be different
+            only because their ids are written differently, such as ``"7"`` and
+            ``"007"``, or if two logs have no customer in common.
 
         Notes
         -----

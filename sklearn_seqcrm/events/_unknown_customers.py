@@ -1,8 +1,9 @@
-"""Warning about customers who are not in a log because ids are written differently."""
+"""Warnings about customers who are not found because ids are written differently."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -48,6 +49,48 @@ def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
     else:
         return
     warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+
+
+def warn_other_notation(parts: Mapping[str, pd.Index], *, share_some: bool) -> None:
+    """Warn if customers of two tables seem to differ by the notation of ids only.
+
+    Parameters
+    ----------
+    parts : mapping of str to Index
+        Different ids of each table in exact form, all of one type.
+    share_some : bool
+        Whether to warn if the first table and another one have no customer in common.
+    """
+    filled = {name: ids for name, ids in parts.items() if len(ids)}
+    for name, ids in list(filled.items())[1:]:
+        first, known = next(iter(filled.items()))
+        unknown = ids[~ids.isin(known)]
+        if not len(unknown):
+            continue
+        alike = _written_differently(pd.Series(unknown), known)
+        if alike is not None:
+            message = (
+                f"{len(unknown):,} of {len(ids):,} customers of {name!r} are not in "
+                f"{first!r}, and some of them only because their ids are written "
+                f"differently: {alike[0]!r} in {name!r}, {alike[1]!r} in {first!r}, "
+                "which are two customers of the merged log. Read the ids of all tables "
+                "as text, for example by pd.read_csv(..., dtype={'id': str}), or "
+                "restore leading zeros by .str.zfill(n)."
+            )
+        elif (
+            share_some
+            and len(unknown) == len(ids)
+            and min(len(ids), len(known)) >= _FEW
+        ):
+            shown = [", ".join(map(repr, some[:3].tolist())) for some in (ids, known)]
+            message = (
+                f"None of the {len(ids):,} customers of {name!r} is in {first!r}: "
+                f"{shown[0]}, ... in {name!r}, and {shown[1]}, ... in {first!r}. Are "
+                "their ids written differently?"
+            )
+        else:
+            continue
+        warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
 
 
 def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str] | None:

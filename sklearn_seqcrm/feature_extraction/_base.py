@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import STATIC_TYPES, ColumnRoles, Table, learn_categories
+from sklearn_seqcrm._columns import (
+    STATIC_TYPES,
+    ColumnRoles,
+    Table,
+    learn_categories,
+    warn_other_order,
+)
 from sklearn_seqcrm._ragged import Pass, add_all
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -93,7 +99,13 @@ class BaseHistoryFeatures(
         ------
         TypeError, ValueError
             As in `fit`.
+
+        Warns
+        -----
+        UserWarning
+            As in `fit`.
         """
+        warn_other_order(X, y)
         return self._learn(X)
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:

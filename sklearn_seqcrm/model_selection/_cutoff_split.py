@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -19,15 +21,23 @@ from sklearn_seqcrm._columns import (
     known_horizon,
     one_history,
     ranked_customers,
+    warn_other_order,
     warn_short_horizon,
 )
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._sklearn_compat import (
     Interval,
+    is_count,
     num_samples,
     validate_parameter_constraints,
 )
-from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._store import (
+    MAX_TICK,
+    Clock,
+    saturating_add,
+    saturating_subtract,
+)
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 
@@ -44,13 +54,16 @@ _ROLES = [
     "n_later",
 ]
 _TRAIN, _TEST, _OVERLAP, _WINDOW, _CUSTOMERS, _LATER = range(len(_ROLES))
+# There is a warning if a fold tests less than 50 rows, at one in a hundred cutoffs.
+_FEW, _OF_EACH = 50, 100
 
 
 class CutoffSplit(BaseCrossValidator):
     """Cross-validation by cutoffs: training labels end before the test begins.
 
     This is rolling-origin evaluation: the last ``n_splits * test_size`` distinct
-    cutoffs of the rows are tested, in order of time. The training rows of a fold are
+    cutoffs of the rows are tested, in order of time, or the cutoffs in the last
+    `n_splits` periods of the length `test_size`. The training rows of a fold are
     those whose label was known by then: their window ``[cutoff + gap, cutoff + gap +
     horizon)`` ends at or before the first cutoff of the test. Rows between the two are
     in neither part; `report` counts them.
@@ -65,8 +78,13 @@ class CutoffSplit(BaseCrossValidator):
         gap, which targets of `sklearn_seqcrm.targets` have in their ``attrs``.
     gap : Timedelta, str or number, default=0
         Time between the cutoff and the window; only with `horizon`.
-    test_size : int, default=1
-        Number of distinct cutoffs in each test fold, at least 1.
+    test_size : int, Timedelta or str, default=1
+        Number of distinct cutoffs in each test fold, at least 1; or, if the times of
+        the log are datetimes, the length of time of each test fold, such as ``"30D"``.
+        The last fold ends with the last cutoff, and each other one where the next
+        begins: with ``end = last cutoff - k * test_size``, it tests the cutoffs in
+        ``(end - test_size, end]``. Pass a length if rows have cutoffs of their own,
+        such as the times of orders or payments.
     train_window : Timedelta, str, number or None, default=None
         Length of a sliding training window, counted back from the latest cutoff whose
         label can be known: with ``last = first tested cutoff - gap - horizon``, the
@@ -100,8 +118,8 @@ class CutoffSplit(BaseCrossValidator):
     customers.
 
     Folds are made of *distinct* cutoffs of the rows that can be tested. Where every
-    row has its own, such as the time of an order, `test_size` is the number of these
-    times.
+    row has its own, such as the time of an order, a `test_size` of 1 tests a single
+    row, and there is a warning.
 
     Which customers are held out depends on their ids, not on the order of the rows or
     their number. The ids are in the column of `X` that the histories were attached by,
@@ -133,7 +151,12 @@ class CutoffSplit(BaseCrossValidator):
         "n_splits": [Interval(Integral, 1, None, closed="left")],
         "horizon": "no_validation",  # depends on the times of the log
         "gap": "no_validation",
-        "test_size": [Interval(Integral, 1, None, closed="left")],
+        "test_size": [
+            np.timedelta64,
+            datetime.timedelta,
+            str,
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "train_window": "no_validation",
         "holdout_customers": [Interval(Real, 0, 1, closed="neither"), None],
         "history": [str, Integral, None],
@@ -146,7 +169,7 @@ class CutoffSplit(BaseCrossValidator):
         *,
         horizon: Duration | None = None,
         gap: Duration = 0,
-        test_size: int = 1,
+        test_size: int | Duration = 1,
         train_window: Duration | None = None,
         holdout_customers: float | None = None,
         history: str | int | None = None,
@@ -228,7 +251,10 @@ class CutoffSplit(BaseCrossValidator):
         Warns
         -----
         UserWarning
-            If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`.
+            If `horizon` and `gap` are shorter than those in the ``attrs`` of `y`, or
+            `y` is a Series with the index of `X` in another order. Also if a fold tests
+            less than about 50 rows, at one in a hundred cutoffs or fewer: `test_size`
+            is then too small for rows with cutoffs of their own.
         """
         for roles, _ in self._folds(*self._read(X, y)):
             yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
@@ -286,9 +312,13 @@ class CutoffSplit(BaseCrossValidator):
     def _read(self, X: Any, y: Any) -> tuple[HistoryArray, dict[str, Any]]:
         """Validate parameters; return the histories, and the horizon with its gap."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
-        validate_parameter_constraints(
-            self._parameter_constraints, params, caller_name=type(self).__name__
-        )
+        try:
+            validate_parameter_constraints(
+                self._parameter_constraints, params, caller_name=type(self).__name__
+            )
+        except ValueError as error:
+            # In an InvalidParameterError, `cross_val_score` puts its own name.
+            raise ValueError(str(error)) from None
         array = one_history(X, self.history)
         n_targets = len(array) if y is None else num_samples(y)
         if n_targets != len(array):
@@ -297,10 +327,13 @@ class CutoffSplit(BaseCrossValidator):
                 "positions of rows in both. If rows were dropped from y, "
                 "X.loc[y.index] are the others."
             )
+        warn_other_order(X, y)
         clock = array.log.timeline.clock
         lengths = self._lengths(y, clock)
         if self.train_window is not None:
             clock.duration(self.train_window, "train_window", positive=True)
+        if not is_count(self.test_size):
+            clock.duration(self.test_size, "test_size", positive=True)
         return array, lengths
 
     def _lengths(self, y: Any, clock: Clock) -> dict[str, Any]:
@@ -335,7 +368,7 @@ class CutoffSplit(BaseCrossValidator):
         if self.holdout_customers is not None:
             customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
-        of_folds = self._tested(array.rows.cutoff, held_out)
+        of_folds = self._tested(array, held_out)
         for number, tested in enumerate(of_folds, start=1):
             roles = self._roles(array, lengths, tested, held_out)
             if not (roles == _TRAIN).any():
@@ -357,27 +390,70 @@ class CutoffSplit(BaseCrossValidator):
         chosen[rng.permutation(n_customers)[:n_held_out]] = True
         return chosen[customers]
 
-    def _tested(self, cutoff: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
-        """Return the cutoffs that each fold tests, of shape (n_splits, test_size)."""
-        n_tested = self.n_splits * self.test_size
-        distinct = _distinct(cutoff)
-        folds = f"n_splits={self.n_splits} folds of test_size={self.test_size}"
-        if len(distinct) <= n_tested:
+    def _tested(
+        self, array: HistoryArray, held_out: np.ndarray | None
+    ) -> list[np.ndarray]:
+        """Return the distinct cutoffs that each fold tests, at least one."""
+        cutoff = array.rows.cutoff
+        # Only held-out customers are tested: cutoffs without them make no fold.
+        testable = cutoff if held_out is None else cutoff[held_out]
+        distinct = _distinct(testable)
+        size: Any = self.test_size
+        if not is_count(size):
+            return self._tested_periods(array.log.timeline.clock, distinct)
+        n_tested = self.n_splits * size
+        folds = f"n_splits={self.n_splits} folds of test_size={size}"
+        n_all = len(_distinct(cutoff))
+        if n_all <= n_tested:
             raise ValueError(
                 f"{folds} need more than {n_tested} distinct cutoffs, because the "
-                f"first fold trains on earlier ones; X has {len(distinct)}. Use fewer "
+                f"first fold trains on earlier ones; X has {n_all}. Use fewer "
                 "splits or add cutoffs: EventLog.snapshots takes several."
             )
-        if held_out is not None:
-            # Only held-out customers are tested: cutoffs without them make no fold.
-            distinct = _distinct(cutoff[held_out])
-            if len(distinct) < n_tested:
-                raise ValueError(
-                    f"{folds} need {n_tested} distinct cutoffs of held-out "
-                    f"customers, who have {len(distinct)}. Use fewer splits, or a "
-                    f"larger share than holdout_customers={self.holdout_customers}."
-                )
-        return distinct[-n_tested:].reshape(self.n_splits, self.test_size)
+        if len(distinct) < n_tested:
+            raise ValueError(
+                f"{folds} need {n_tested} distinct cutoffs of held-out "
+                f"customers, who have {len(distinct)}. Use fewer splits, or a "
+                f"larger share than holdout_customers={self.holdout_customers}."
+            )
+        self._warn_few_rows(array.log.timeline.clock, len(testable), len(distinct))
+        return np.split(distinct[-n_tested:], self.n_splits)
+
+    def _tested_periods(self, clock: Clock, distinct: np.ndarray) -> list[np.ndarray]:
+        """Return the cutoffs in each of the last periods, which have equal lengths."""
+        if not len(distinct):
+            raise ValueError("CutoffSplit needs rows, and X has none to test.")
+        length = clock.rounded_up(test_size=self.test_size)
+        before_end = [min(k * length, MAX_TICK) for k in range(self.n_splits, -1, -1)]
+        ends = [saturating_subtract(distinct[-1], one) for one in before_end]
+        places = np.searchsorted(distinct, ends, side="right")
+        empty = np.flatnonzero(places[1:] == places[:-1])
+        if len(empty):
+            first, last = (clock.as_scalar(one) for one in ends[empty[0] :][:2])
+            raise ValueError(
+                f"Fold {empty[0] + 1} of {self.n_splits} has no test rows: no cutoff "
+                f"is after {first} and up to {last}. Use fewer splits, or another "
+                f"period than test_size={self.test_size!r}."
+            )
+        return np.split(distinct, places)[1:-1]
+
+    def _warn_few_rows(self, clock: Clock, n_rows: int, n_cutoffs: int) -> None:
+        """Warn if a fold tests a few rows at one in a hundred cutoffs, or fewer."""
+        size: Any = self.test_size
+        n_tested = size * n_rows / max(n_cutoffs, 1)
+        if n_tested >= _FEW or size * _OF_EACH > n_cutoffs:
+            return
+        way = "a larger number of cutoffs"
+        if clock.unit is not None:
+            way = f"the length of time that a fold tests, such as '30D', or {way}"
+        warnings.warn(
+            f"Each fold of CutoffSplit tests test_size={size} of {n_cutoffs:,} "
+            f"cutoffs, about {n_tested:.0f} of {n_rows:,} rows, so that scores rest on "
+            "a few rows. If rows have cutoffs of their own, such as the times of "
+            f"orders or payments, pass {way} as test_size.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
 
     def _roles(
         self,

@@ -80,7 +80,9 @@ from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
 
 # `fit` of a whole pipeline fits its encoder again.
 _CONTINUE = (
-    ": to continue in a pipeline, pipeline[-1].fit(pipeline[:-1].transform(X), y)"
+    ": to continue in a pipeline, pipeline[-1].fit(pipeline[:-1].transform(X), y). If "
+    "pipeline.fit has fitted the encoder again, first load or copy the pipeline as it "
+    "was before"
 )
 
 

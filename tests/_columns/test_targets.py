@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_series_equal
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm._columns import (
@@ -17,8 +19,9 @@ from sklearn_seqcrm._columns import (
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, HybridRegressor, RateRegressor
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.inspection import history_importance, markov_credit
+from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import (
     LSTMRegressor,
     LSTMSurvival,
@@ -175,6 +178,24 @@ def test_functions_warn_of_values_in_another_order():
         with pytest.warns(UserWarning, match=name + says.format("effect")):
             choose_contacts(effect, **{name: y})
         choose_contacts(effect, **{name: y.loc[effect.index]})
+
+
+@pytest.mark.parametrize("features", [HistoryAggregator(), RFMFeatures(amount=None)])
+def test_trees_on_features_warn_of_targets_in_another_order(features):
+    """A pipeline of scikit-learn fitted labels of other rows, without a message."""
+    events = pd.DataFrame({"who": range(8), "day": range(8)})
+    X = EventLog(events, "who", "day").snapshots([9, 12])
+    y = pd.Series([0, 1] * 8, index=X.index[::-1])
+    model = make_pipeline(features, DummyClassifier())
+    says = "y has the index of X in another order"
+    with pytest.warns(UserWarning, match=says) as caught:
+        model.fit(X, y)
+    with pytest.warns(UserWarning, match=says):
+        features.fit(X, y)
+    with pytest.warns(UserWarning, match=says):
+        cross_val_score(model, X, y, cv=CutoffSplit(1, horizon=1))
+    assert [one.filename for one in caught] == [__file__]
+    model.fit(X, y.loc[X.index])
 
 
 def test_estimators_warn_of_values_in_another_order():

@@ -10,6 +10,7 @@ import pytest
 from sklearn_seqcrm._store import Clock, saturating_add, saturating_subtract
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
+from sklearn_seqcrm.targets import churned
 from tests.events.reference import histories
 from tests.logs import log_of
 
@@ -121,10 +122,23 @@ def test_lengths_of_centuries_have_a_way_out():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("5m", 300), ("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
+    [("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
 )
 def test_minutes_and_milliseconds_are_lengths(text, seconds):
     assert Clock("int64", "s").duration(text, "horizon") == seconds
+
+
+@pytest.mark.parametrize("text", ["3m", "3 m"])
+def test_minutes_that_may_be_months(text):
+    """Nearly all customers had churned after three minutes, without a message."""
+    X = numbered_log(pd.date_range("2024-01-01", "2024-12-01")).snapshots(
+        ["2024-02-01"]
+    )
+    message = f"horizon='{text}' is 3 minutes, .* Write '3min' for minutes, and days"
+    with pytest.warns(UserWarning, match=message) as caught:
+        y = churned(X, text)
+    assert {one.filename for one in caught} == {__file__}
+    assert y.attrs["sklearn_seqcrm"]["horizon"] == "0 days 00:03:00"
 
 
 def test_a_day_and_a_nanosecond_ago():

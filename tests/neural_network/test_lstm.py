@@ -205,7 +205,10 @@ def test_warm_start_of_a_pipeline_says_how_to_continue():
     rows = make_table()
     y = make_y(rows)
     model = make_history_pipeline(LSTMClassifier(**SMALL, warm_start=True)).fit(rows, y)
-    way_out = r"in a pipeline, pipeline\[-1\]\.fit\(pipeline\[:-1\]\.transform\(X\)"
+    way_out = (
+        r"in a pipeline, pipeline\[-1\]\.fit\(pipeline\[:-1\]\.transform\(X\), y\)\. "
+        "If pipeline.fit has fitted the encoder again, first load or copy the pipeline"
+    )
     with pytest.raises(ValueError, match=way_out):
         copy.deepcopy(model).fit(rows[::2], y[::2])
     model[-1].fit(model[:-1].transform(rows[::2]), y[::2])
