@@ -39,7 +39,8 @@ def to_parquet_array(values: Any, name: Any) -> Any:
     if values.ndim == 2:
         return _to_lists(values)
     array = to_arrow(values, name)
-    inner = getattr(array.type, "value_type", array.type)
+    # Tuples, also as levels, become lists, which come back as arrays without a hash.
+    inner = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if isinstance(inner, pa.BaseExtensionType) or pa.types.is_nested(inner):
         raise _not_storable(name, dtype_to_json(values)["dtype"], "")
     return array

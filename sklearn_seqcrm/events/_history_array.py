@@ -73,8 +73,11 @@ class HistoryDtype(ExtensionDtype):
     _metadata = ("customer", "cutoff")
 
     def __init__(self, customer: str | None = None, cutoff: str | None = None) -> None:
-        self.customer = customer
-        self.cutoff = cutoff
+        # Text of NumPy or of an enumeration has another repr, and `name` is read back.
+        self.customer, self.cutoff = (
+            str.__str__(one) if isinstance(one, str) else one
+            for one in (customer, cutoff)
+        )
 
     @property
     def name(self) -> str:  # type: ignore[override]

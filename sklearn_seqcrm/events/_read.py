@@ -257,7 +257,8 @@ def read_column(
     if holds_lists(column):
         return Column(read_vectors(column, name, what))
     if column.dtype == nw.Decimal:
-        column = column.cast(nw.Float64)
+        # As text: Arrow casts one Decimal of eight to a neighbour of the nearest float.
+        column = column.cast(nw.String).cast(nw.Float64)
     series = _from_objects(to_series(column), name)
     _refuse_no_numbers(series, name, what)
     values = scalar_values(series)

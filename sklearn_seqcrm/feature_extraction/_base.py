@@ -198,16 +198,24 @@ class BaseHistoryFeatures(
     def _learn_statics(self, table: Table) -> None:
         """Choose the statics that are handed on, and learn their categories."""
         X, types = table.frame, self._roles.statics
-        self.static_columns_ = [
-            name
-            for name, one in types.items()
-            if STATIC_TYPES[one].is_categorical or X[name].notna().any() or X.empty
-        ]
         self.categories_ = {
             name: learn_categories(X[name], self.max_categories)
             for name, one in types.items()
             if STATIC_TYPES[one].is_categorical
         }
+        self.static_columns_ = [
+            name
+            for name, one in types.items()
+            if STATIC_TYPES[one].is_categorical or X[name].notna().any() or X.empty
+        ]
+        # Infinite numbers are missing ones in the output.
+        self.static_columns_ = [
+            name
+            for name, values in zip(
+                self.static_columns_, self._statics(table), strict=True
+            )
+            if name in self.categories_ or X.empty or not np.isnan(values).all()
+        ]
         # A static may be called "history__recency". Keys are not in the output.
         names = pd.Index(self.get_feature_names_out())
         repeated = names[names.duplicated()].tolist()

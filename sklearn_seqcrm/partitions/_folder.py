@@ -82,12 +82,6 @@ def _write_part(
     X = make.recipe.make(log, part.rows)
     name = make.recipe.name
     array: Any = X[name].array
-    ids = X[array.dtype.customer]
-    if len(ids) and isinstance(ids.iloc[0], tuple):
-        raise TypeError(
-            f"Customers in column {ids.name!r} are tuples, which Parquet cannot store; "
-            "make text of them."
-        )
     targets, form = None, None
     if y is not None and len(X):
         targets, form = _read_targets(y(X), X)

@@ -86,11 +86,16 @@ def test_times_and_kinds_come_back(times, tmp_path):
     assert back.kind_field == "event"
 
 
-def test_ids_that_parquet_cannot_hold_are_refused_and_leave_nothing(tmp_path):
-    ids = pd.interval_range(0, 2)
-    log = EventLog(pd.DataFrame({"c": ids, "t": [1, 2]}), "c", "t")
+@pytest.mark.parametrize("values", [pd.interval_range(0, 2), [(1, 2), (1, 3)]])
+@pytest.mark.parametrize("customer", ["c", "d"], ids=["ids", "levels"])
+@pytest.mark.parametrize("method", ["to_disk", "to_parquet"])
+def test_values_that_parquet_cannot_hold_are_refused_and_leave_nothing(
+    tmp_path, values, customer, method
+):
+    table = pd.DataFrame({"c": values, "d": [1, 2], "t": [1, 2]})
+    log = EventLog(table, customer, "t")
     with pytest.raises(TypeError, match=r"Column 'c' holds .* parquet cannot store"):
-        log.to_disk(tmp_path / "log")
+        getattr(log, method)(tmp_path / "log")
     assert not any(tmp_path.iterdir())
 
 

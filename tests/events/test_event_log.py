@@ -268,6 +268,14 @@ def test_kinds_of_fields(library, case):
     )
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_decimals_become_the_nearest_floats(library):
+    prices = [decimal.Decimal(i) / 100 for i in range(100)]
+    events = pd.DataFrame({"who": "a", "time": range(100), "price": prices})
+    log = EventLog(LIBRARIES[library](events), "who", "time")
+    assert log.to_frame()["price"].tolist() == [i / 100 for i in range(100)]
+
+
 def test_datetimes_that_are_objects_of_several_zones():
     """A driver returns the offset of each time, which daylight saving changes."""
     due = ["2024-03-30 12:00+01:00", None, "2024-03-31 12:00+02:00"]

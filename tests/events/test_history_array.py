@@ -71,6 +71,7 @@ def test_integer_customers_stay_integers_beside_unknown_ones():
     [
         (HistoryDtype(), "history", []),
         (HistoryDtype("who", None), "history['who', None]", ["who"]),
+        (HistoryDtype(np.str_("who"), None), "history['who', None]", ["who"]),
         (HistoryDtype("it's", "a day"), "history[\"it's\", 'a day']", None),
     ],
 )

@@ -161,7 +161,7 @@ class LevelReader(FieldReader):
                 return value
             if type(value) is float and value.is_integer() and abs(value) < _EXACT:
                 return int(value)
-        found = exact_ids(pd.Index([value], dtype=object), what)
+        found = exact_ids(pd.Index([value], dtype=object, tupleize_cols=False), what)
         if id_type(found) != wanted:
             raise self._other_type(f"has the value {_short(value)}")
         return found.tolist()[0]

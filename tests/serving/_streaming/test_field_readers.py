@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 
 from sklearn_seqcrm._encoding import EventEncoder, Vocabulary
 from sklearn_seqcrm._store import Column, FieldSchema
@@ -212,6 +213,7 @@ REFUSED = [
     ("code", "3", TypeError, "takes numbers"),
     ("code", 2.0**53, ValueError, "are not exact"),
     ("shop", 3, TypeError, "takes text"),
+    ("shop", ("x", 3), TypeError, "takes text"),
     ("gift", 1, TypeError, "takes booleans"),
     ("due", "2024-01-01", TypeError, "takes datetimes"),
     ("text", 3.0, TypeError, "takes lists of 2 numbers"),
@@ -252,6 +254,19 @@ def test_unseen_levels_must_have_the_type_of_the_log():
     assert reader.read(5) == 5
     with pytest.raises(TypeError, match="takes numbers"):
         reader.read("x")
+
+
+def test_levels_may_be_tuples():
+    events = EVENTS.assign(code=[("x", i % 3) for i in range(N)])
+    log = EventLog(events, "who", "when", observed_until=AFTER)
+    rows = pd.DataFrame({"who": list("abcd")})
+    X = log.attach(rows, cutoff=AFTER)
+    fitted = clone(model()).fit(X, [0, 1, 0, 1])
+    for read in (events, events.to_dict("records")):
+        scorer = StreamingScorer(fitted, "who", "when")
+        scorer.update(read)
+        found = scorer.predict_proba(rows, AFTER)
+        assert_allclose(found, fitted.predict_proba(X), rtol=1e-5, atol=1e-5)
 
 
 def test_a_missing_field_is_refused_singly_and_in_lists():
