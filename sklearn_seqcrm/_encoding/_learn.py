@@ -280,6 +280,11 @@ def _period_of(moments: Any, clock: Clock) -> float | None:
         return 0.0 if moments else None
     if isinstance(moments, str) and moments == "auto":
         return _AUTO
+    if moments is None:
+        raise ValueError(
+            "moments must be 'auto', True, False or a length of time; got None. "
+            "moments=False makes each event a step."
+        )
     period = float(clock.duration(moments, "moments"))
     if not period:
         raise ValueError(

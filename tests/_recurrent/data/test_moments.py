@@ -197,7 +197,7 @@ def test_auto_joins_lines_and_leaves_single_events_alone():
         ("-1D", ValueError, "moments"),
         ("daily", ValueError, "moments"),
         (3, TypeError, "moments"),
-        (None, ValueError, "moments must be a length of time"),
+        (None, ValueError, "moments=False makes each event a step"),
     ],
 )
 def test_periods_that_are_none(moments, error, message):
