@@ -166,11 +166,12 @@ def warn_other_order(X: Any, values: Any, name: str = "y", rows: str = "X") -> N
     have_index = all(isinstance(one, pd.Series | pd.DataFrame) for one in (X, values))
     if not have_index or len(X) != len(values):
         return
-    if X.index.equals(values.index) or not X.index.is_unique:
+    if X.index.equals(values.index):
         return
     if values.index.equals(pd.RangeIndex(len(X))) and not values.attrs:
         return
-    if has_keys(values.index, X.index):
+    # Last, as millions of texts take seconds.
+    if X.index.is_unique and has_keys(values.index, X.index):
         warnings.warn(
             f"{name} has the index of {rows} in another order, and rows are matched by "
             f"position, as in scikit-learn. To match them by index, pass "

@@ -74,7 +74,9 @@ def append_events(
     old = Events(replace(log.timeline, observation=observation), log.columns)
     if not parts:
         return old, kinds
-    events, places = merge_events({"the log": old, **parts}, observation)
+    events, places = merge_events(
+        {"the log": old, **parts}, observation, share_some=False
+    )
     if duplicates != "keep":
         new = np.sort(np.concatenate([places[name] for name in parts]))
         events = _without_repeated(events, new, log.columns, duplicates)

@@ -71,7 +71,7 @@ def merge_events(
     parts: Mapping[str, Events],
     observation: ObservationWindow,
     *,
-    share_some: bool = False,
+    share_some: bool | None = None,
 ) -> tuple[Events, dict[str, np.ndarray]]:
     """Sort events of one clock together, with all their fields.
 
@@ -81,8 +81,9 @@ def merge_events(
         Events by the name of their origin, for errors.
     observation : ObservationWindow
         How far all of them were observed.
-    share_some : bool, default=False
-        Whether to warn if two parts have no customer in common.
+    share_some : bool or None, default=None
+        Whether to warn of a part without a customer in common with the others, besides
+        ids in another notation. None: no warnings about ids.
 
     Returns
     -------
@@ -96,7 +97,8 @@ def merge_events(
     ids = {name: part.timeline.customers for name, part in parts.items()}
     # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
-    warn_other_notation(ids, share_some=share_some)
+    if share_some is not None:
+        warn_other_notation(ids, codes, share_some=share_some)
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))

@@ -295,7 +295,7 @@ class EventLog(StoredLog):
             `observed_until`: the log of a rare kind then ends with its last event, and
             limits the merged log. Also if customers of two logs seem to be different
             only because their ids are written differently, such as ``"7"`` and
-            ``"007"``, or if two logs have no customer in common.
+            ``"007"``, or if a log has no customer in common with the others.
 
         Notes
         -----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._stacklevel import user_stacklevel
@@ -51,46 +52,69 @@ def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
     warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
 
 
-def warn_other_notation(parts: Mapping[str, pd.Index], *, share_some: bool) -> None:
+def warn_other_notation(
+    parts: Mapping[str, pd.Index], codes: np.ndarray, *, share_some: bool
+) -> None:
     """Warn if customers of two tables seem to differ by the notation of ids only.
 
     Parameters
     ----------
     parts : mapping of str to Index
         Different ids of each table in exact form, all of one type.
+    codes : ndarray of shape (n_ids,), int
+        Customer of each id, of all tables one after the other: a search for the new
+        ids of a table among millions of texts would take many seconds.
     share_some : bool
-        Whether to warn if the first table and another one have no customer in common.
+        Whether to warn if a table has no customer in common with the others.
     """
-    filled = {name: ids for name, ids in parts.items() if len(ids)}
-    for name, ids in list(filled.items())[1:]:
-        first, known = next(iter(filled.items()))
-        unknown = ids[~ids.isin(known)]
-        if not len(unknown):
-            continue
-        alike = _written_differently(pd.Series(unknown), known)
-        if alike is not None:
-            message = (
-                f"{len(unknown):,} of {len(ids):,} customers of {name!r} are not in "
-                f"{first!r}, and some of them only because their ids are written "
-                f"differently: {alike[0]!r} in {name!r}, {alike[1]!r} in {first!r}, "
-                "which are two customers of the merged log. Read the ids of all tables "
-                "as text, for example by pd.read_csv(..., dtype={'id': str}), or "
-                "restore leading zeros by .str.zfill(n)."
-            )
-        elif (
-            share_some
-            and len(unknown) == len(ids)
-            and min(len(ids), len(known)) >= _FEW
-        ):
-            shown = [", ".join(map(repr, some[:3].tolist())) for some in (ids, known)]
-            message = (
-                f"None of the {len(ids):,} customers of {name!r} is in {first!r}: "
-                f"{shown[0]}, ... in {name!r}, and {shown[1]}, ... in {first!r}. Are "
-                "their ids written differently?"
-            )
-        else:
-            continue
+    ends = np.cumsum([len(ids) for ids in parts.values()])
+    of_parts = dict(zip(parts, np.split(codes, ends[:-1]), strict=True))
+    n_tables = np.bincount(codes)  # with each customer
+    is_known = np.zeros(len(n_tables), dtype=bool)
+    messages: list[str] = []
+    earlier: list[str] = []
+    for name, ids in parts.items():
+        unknown = ids[~is_known[of_parts[name]]]
+        is_known[of_parts[name]] = True
+        for other in earlier:
+            alike = _written_differently(pd.Series(unknown), parts[other])
+            if alike is not None:
+                messages.append(
+                    f"{len(unknown):,} of {len(ids):,} customers of {name!r} are not "
+                    f"in {other!r}, and some of them only because their ids are "
+                    f"written differently: {alike[0]!r} in {name!r}, {alike[1]!r} in "
+                    f"{other!r}, which are two customers of the merged log. Read the "
+                    "ids of all tables as text, for example by pd.read_csv(..., "
+                    "dtype={'id': str}), or restore leading zeros by .str.zfill(n)."
+                )
+                break
+        earlier.append(name)
+    if share_some and not messages:
+        alone = [name for name, own in of_parts.items() if (n_tables[own] == 1).all()]
+        messages = _none_in_common(parts, alone)
+    for message in messages:
         warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+
+
+def _none_in_common(parts: Mapping[str, pd.Index], alone: list[str]) -> list[str]:
+    """Return messages about tables without a customer of any other table."""
+    messages = []
+    # Of two tables that have none in common, the second one is named.
+    for name in alone if len(alone) < len(parts) else alone[1:]:
+        ids = parts[name]
+        others = {one: known for one, known in parts.items() if one != name}
+        largest = max(others, key=lambda one: len(others[one]))
+        known = others[largest]
+        if min(len(ids), len(known)) < _FEW:  # a few may be other customers
+            continue
+        shown = [", ".join(map(repr, some[:3].tolist())) for some in (ids, known)]
+        where = " or ".join(map(repr, others))
+        messages.append(
+            f"None of the {len(ids):,} customers of {name!r} is in {where}: "
+            f"{shown[0]}, ... in {name!r}, and {shown[1]}, ... in {largest!r}. Are "
+            "their ids written differently?"
+        )
+    return messages
 
 
 def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str] | None:
@@ -99,7 +123,7 @@ def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str]
     Numbers that were read as integers have lost leading zeros, and those that were
     read as floats end in ".0".
     """
-    if not isinstance(known[0], str):
+    if not len(unknown) or not len(known) or not isinstance(known[0], str):
         return None
     # A sample: a table with many new customers would take seconds.
     some = unknown[:: len(unknown) // _SOME_IDS + 1]
@@ -108,9 +132,10 @@ def _written_differently(unknown: pd.Series, known: pd.Index) -> tuple[str, str]
     for one in some:
         digits = one.removesuffix(".0")
         if digits.isdecimal():
-            number = digits.lstrip("0")
-            for text in (digits, number, *map(number.zfill, widths)):
+            number = digits.lstrip("0") or "0"
+            for text in (digits, number, f"{number}.0", *map(number.zfill, widths)):
                 others[text] = one
-    is_known = known.get_indexer(pd.Index(list(others), dtype=object)) >= 0
-    found = [text for text, yes in zip(others, is_known, strict=True) if yes]
-    return (others[found[0]], found[0]) if found else None
+    if not others:
+        return None
+    found = known[known.isin(list(others))]
+    return (others[found[0]], found[0]) if len(found) else None

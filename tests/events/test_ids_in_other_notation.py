@@ -25,6 +25,7 @@ def log_of_ids(ids):
         ),
         (["7", "12"], ["007"], "'007' in 'return', '7' in 'order'"),
         (["7", "12"], ["7.0"], "'7.0' in 'return', '7' in 'order'"),
+        (["7.0", "12.0"], ["7"], "'7' in 'return', '7.0' in 'order'"),
         (
             [f"C{i}" for i in range(10)],
             [f"c{i}" for i in range(10)],
@@ -41,6 +42,38 @@ def test_kinds(orders, returns, message):
     assert [one.filename for one in caught] == [__file__]
 
 
+def test_three_kinds():
+    """Each is compared with all others, not only with the first one."""
+    alike = {
+        "complaint": log_of_ids(["000150"]),
+        "order": log_of_ids(["000007", "000150"]),
+        "visit": log_of_ids(["7"]),
+    }
+    with pytest.warns(UserWarning, match="'7' in 'visit', '000007' in 'order'"):
+        EventLog.concat(alike, observed_until=9)
+    ids = [f"C{i}" for i in range(30)]
+    unlike = {"visit": log_of_ids([one.lower() for one in ids])}
+    shared = {"complaint": log_of_ids(ids[:10]), "order": log_of_ids(ids)}
+    for logs in (shared | unlike, unlike | shared):
+        with pytest.warns(UserWarning, match="None of the 30 customers of 'visit'"):
+            EventLog.concat(logs, observed_until=30)
+    # Customers of two rare kinds are others, but all of them have orders.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        returns = {"return": log_of_ids(ids[-10:])}
+        EventLog.concat({**returns, **shared}, observed_until=30)
+
+
+def test_there_is_one_warning():
+    """Merged logs that are divided into kinds again have been warned about."""
+    logs = {"order": log_of_ids(["007", "012"]), "return": log_of_ids(["7"])}
+    with pytest.warns(UserWarning, match="'7' in 'return'"):
+        log = EventLog.concat(logs, observed_until=9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log.resample(2)
+
+
 def test_appended_events():
     log = log_of_ids(["007", "012"])
     more = pd.DataFrame({"id": ["7"], "day": [5]})
@@ -53,6 +86,7 @@ def test_appended_events():
     [
         (["007", "012"], ["012"]),
         (["a", "b"], ["c"]),  # a few may be other customers
+        (["", "5"], ["0"]),  # no number is an empty text
         ([7, 12], [7.0, 13.0]),  # the same numbers
     ],
 )

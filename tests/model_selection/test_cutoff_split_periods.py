@@ -111,7 +111,8 @@ def test_few_of_many_rows_in_a_fold():
         warnings.simplefilter("error")
         next(CutoffSplit(3, horizon="7D", test_size=50).split(X))
         next(CutoffSplit(3, horizon="7D", test_size="5D").split(X))
-        # At common cutoffs, one cutoff tests many rows.
+        # At common cutoffs, one cutoff tests many rows: here 50, at one of 400.
+        next(CutoffSplit(3, horizon="7D").split(pd.concat([X] * 50)))
         monthly = X["history"].array.log.snapshots(
             pd.date_range("2024-01-05", "2024-04-09")
         )
