@@ -18,8 +18,10 @@ _DATETIMES = (datetime.date, np.datetime64)
 LENGTH_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # pandas reads "6MS", six starts of a month, as milliseconds, and "P1M" as a minute.
 _CALENDAR_LENGTH = re.compile(r"\s*P?\d*\s*(M[SE]?|(?i:[qya]\w*|mo\w*))\s*")
-# pandas reads "3m" as three minutes, where months may be meant.
-_MINUTES = re.compile(r"\s*(\d+(?:\.\d*)?)\s*m\s*")
+# pandas reads "3m" as three minutes, where months may be meant; "30m" is a length of
+# sessions.
+_MINUTES = re.compile(r"\s*(\d+)\s*m\s*")
+_NUMBERS_OF_MONTHS = {*range(1, 13), 18, 24, 36}
 # How users convert dates such as 20240131. As text, floats would be "20240131.0", and
 # pandas 3 deprecates a format for numbers.
 DATES_OF_NUMBERS = "pd.to_datetime(times.astype('int64').astype(str))"
@@ -88,7 +90,7 @@ def parse_timedelta(
     Warns
     -----
     UserWarning
-        If the unit is "m", which may be meant as months.
+        If the unit is "m", minutes, and the number is one that months have.
     """
     if isinstance(value, str) and _is_decimal(value):
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
@@ -98,7 +100,7 @@ def parse_timedelta(
     if isinstance(value, str) and _CALENDAR_LENGTH.fullmatch(value):
         raise ValueError(f"{wanted} Months and years differ in length: {write_days}")
     minutes = _MINUTES.fullmatch(value) if isinstance(value, str) else None
-    if minutes:
+    if minutes and int(minutes[1]) in _NUMBERS_OF_MONTHS:
         number = minutes[1]
         warnings.warn(
             f"{what}={value!r} is {number} minutes, as pandas reads it. Write "

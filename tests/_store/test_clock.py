@@ -122,7 +122,14 @@ def test_lengths_of_centuries_have_a_way_out():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("5min", 300), ("5 minutes", 300), ("6000ms", 6), ("P1D", 86400)],
+    [
+        ("5min", 300),
+        ("5 minutes", 300),
+        ("30m", 1800),
+        ("90m", 5400),
+        ("6000ms", 6),
+        ("P1D", 86400),
+    ],
 )
 def test_minutes_and_milliseconds_are_lengths(text, seconds):
     assert Clock("int64", "s").duration(text, "horizon") == seconds
