@@ -34,20 +34,12 @@ _LEAST_SHARE_TO_TRAIN = 0.3
 
 
 class Cutoffs(NamedTuple):
-    """Cutoffs of n rows.
+    """Cutoffs of n rows."""
 
-    Parameters
-    ----------
-    clock : Clock
-        Their time axis.
-    ticks : ndarray of shape (n,)
-        The cutoffs on that axis.
-    end : int, float or None, default=None
-        First moment on that axis that the log has not observed; None if unknown.
-    """
-
-    clock: Clock
-    ticks: np.ndarray
+    clock: Clock  # their time axis
+    ticks: np.ndarray  # (n,): the cutoffs on that axis
+    # int, float or None: first moment on that axis that the log has not observed; None
+    # if unknown.
     end: Any = None
 
 
@@ -59,45 +51,21 @@ def cutoffs_of(array: HistoryArray) -> Cutoffs:
 
 
 class ForwardSplit(NamedTuple):
-    """Positions of the rows of a split forward in time.
+    """Positions of the rows of a split forward in time."""
 
-    Parameters
-    ----------
-    train : ndarray of int64
-        Rows whose labels were known at the first validation cutoff.
-    valid : ndarray of int64
-        Rows at the latest cutoffs, of all customers or of some.
-    latest : ndarray of int64
-        Rows at the latest cutoffs, of all customers.
-    since : Timestamp, int or float
-        First validation cutoff.
-    observed : ndarray of shape (n,) or None, default=None
-        If training rows are to be censored at `since`: the time for which the window
-        of each row was observed by then, in ticks. Infinite for other rows.
-    """
-
+    # int64: rows whose labels were known at the first validation cutoff.
     train: np.ndarray
-    valid: np.ndarray
-    latest: np.ndarray
-    since: Any
+    valid: np.ndarray  # int64: rows at the latest cutoffs, of all customers or of some
+    latest: np.ndarray  # int64: rows at the latest cutoffs, of all customers
+    since: Any  # Timestamp, int or float: first validation cutoff
+    # (n,): if training rows are to be censored at `since`: the time for which the
+    # window of each row was observed by then, in ticks. Infinite for other rows.
     observed: np.ndarray | None = None
 
     def limited(self, customers: np.ndarray, most: int, seed: int) -> ForwardSplit:
-        """Keep the validation rows of some customers only.
+        """Keep the validation rows of at most `most` customers only, drawn by `seed`.
 
-        Parameters
-        ----------
-        customers : ndarray of shape (n,), int64
-            Number of the customer of each row.
-        most : int
-            Largest number of customers.
-        seed : int
-            Draws them.
-
-        Returns
-        -------
-        ForwardSplit
-            With as many validation customers as `most`, or fewer.
+        `customers`, (n,), are those of all rows.
         """
         of_valid = customers[self.valid]
         found = np.unique(of_valid)
@@ -117,38 +85,22 @@ def split_forward(
     may_be_censored: bool = False,
     gap: Any = None,
 ) -> ForwardSplit:
-    """Split rows at their latest cutoffs.
+    """Split rows at their latest cutoffs, which are given for each history column.
 
-    Parameters
-    ----------
-    cutoffs : sequence of Cutoffs of n rows
-        Of each history column.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    lengths : dict of str to Timedelta, str or number
-        Lengths of time from a cutoff until its label is known, to be added up.
-    share : float or "auto", default="auto"
-        Least share of the rows to be set aside; ``"auto"`` for 0.05.
-    may_be_censored : bool, default=False
-        Whether windows may be incomplete. Only rows whose window is complete in all
-        logs are set aside then. Rows at later cutoffs are in neither part.
-    gap : Timedelta, str, number or None, default=None
-        Gap of windows without an end; None if windows end. `lengths` add up to the
-        least time from the cutoff of a validation row to the end of the record, and
-        training rows are censored.
+    `customers`, (n,), are those of the rows, and at least a `share` of the rows is set
+    aside; ``"auto"``: 0.05. `lengths` are the lengths of time from a cutoff until its
+    label is known, to be added up, by their names in errors.
 
-    Returns
-    -------
-    ForwardSplit
-        Positions of training and validation rows.
+    `may_be_censored` says whether windows may be incomplete. Only rows whose window is
+    complete in all logs are set aside then. Rows at later cutoffs are in neither part.
 
-    Raises
-    ------
-    NoForwardSplitError
-        If there are too few cutoffs, customers or rows.
-    TypeError, ValueError
-        If a length does not fit the times of the log, or all are 0, or not longer than
-        `gap`.
+    `gap` is that of windows without an end; None if windows end. With it, `lengths` add
+    up to the least time from the cutoff of a validation row to the end of the record,
+    and training rows are censored.
+
+    Raises a NoForwardSplitError if there are too few cutoffs, customers or rows, and a
+    TypeError or ValueError if a length does not fit the times of the log, or all are 0,
+    or not longer than `gap`.
     """
     clock, ticks, _ = common_cutoffs(cutoffs)
     delay = clock.rounded_up(**lengths)

@@ -37,15 +37,8 @@ _FEWEST_KEYS = 10  # different ones that make a column with missing values a key
 def key_names(X: pd.DataFrame) -> set[Any]:
     """Return the names of the customer and cutoff columns by which X was attached.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Rows. Histories in object columns do not store their keys.
-
-    Returns
-    -------
-    set of str
-        The names, also of columns that X no longer has.
+    X may no longer have these columns. Histories in object columns do not store their
+    keys.
     """
     return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
@@ -56,20 +49,10 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     Columns may be renamed after histories were attached, and a ColumnTransformer
     renames them or drops their names. So keys are recognised by their values too.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Any columns.
-    array : HistoryArray of shape (n,)
-        Histories of the same rows.
-
-    Returns
-    -------
-    set of str
-        Their names. If all rows have one customer, or one cutoff, a column may equal it
-        by chance and is not a key; it is constant, so that nothing is learned from it.
-        Missing values of customers are left out if ten different ones remain. A column
-        that has the cutoff in some rows alone, such as a date of mailing, is not a key.
+    If all rows have one customer, or one cutoff, a column may equal it by chance and is
+    not a key; it is constant, so that nothing is learned from it. Missing values of
+    customers are left out if ten different ones remain. A column that has the cutoff in
+    some rows alone, such as a date of mailing, is not a key.
     """
     rows, ids, clock = array.rows, array.log.customers, array.log.timeline.clock
     known, given = np.flatnonzero(rows.codes >= 0), np.flatnonzero(~array.isna())
@@ -198,46 +181,21 @@ def _are_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ColumnRoles:
-    """The columns of X that an estimator was fitted on, and their roles.
+    """The columns of X that an estimator was fitted on, and their roles."""
 
-    Parameters
-    ----------
-    columns : Index
-        Names of the histories and statics, in the order of `fit`.
-    histories : tuple
-        Names of the history columns.
-    statics : dict of name to {"numeric", "datetime", "category"}
-        The type of each other column.
-    n_columns : int
-        Number of columns of X, including the keys.
-    is_named : bool, default=True
-        Whether the columns of X had names; see `Table`.
-    entities : dict of name to name, default={}
-        The first history with the customers of each: a history of shops has others
-        than that of customers.
-    """
-
-    columns: pd.Index
-    histories: tuple[Any, ...]
+    columns: pd.Index  # names of the histories and statics, in the order of `fit`
+    histories: tuple[Any, ...]  # names of the history columns
+    # The type of each other column: "numeric", "datetime" or "category".
     statics: dict[Any, str]
-    n_columns: int
-    is_named: bool = True
+    n_columns: int  # number of columns of X, including the keys
+    is_named: bool = True  # whether the columns of X had names; see `Table`
+    # The first history with the customers of each: a history of shops has others than
+    # that of customers.
     entities: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """Find the roles of the columns of training rows.
-
-        Parameters
-        ----------
-        table : Table
-            Training rows.
-
-        Returns
-        -------
-        ColumnRoles
-            The roles; keys are left out.
-        """
+        """Find the roles of the columns of training rows; keys are left out."""
         X, histories = table.frame, table.histories
         keys = key_names(X)
         # First by name, then by value: a renamed key is found among the other columns.
@@ -263,13 +221,6 @@ class ColumnRoles:
         """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.
 
         scikit-learn compares what it passes with these, keys included.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Training rows.
-        estimator : estimator
-            The estimator.
         """
         if len({isinstance(name, str) for name in X.columns}) > 1:
             # scikit-learn refuses names of several types, such as a key called 0.
@@ -284,24 +235,9 @@ class ColumnRoles:
     def select(self, X: Any, estimator: Any) -> Table:
         """Select the columns of `fit` from other rows, in the order of `fit`.
 
-        Parameters
-        ----------
-        X : Table, or what `as_frame` takes
-            Rows. Further columns of a DataFrame, such as the keys, are ignored.
-        estimator : estimator
-            The estimator, for errors.
-
-        Returns
-        -------
-        Table
-            Rows with these columns only.
-
-        Raises
-        ------
-        TypeError
-            If a history column holds no histories.
-        ValueError
-            If a column is missing.
+        Further columns of a DataFrame, such as the keys, are ignored. Raises a
+        TypeError if a history column holds no histories, and a ValueError, which names
+        the class of the `estimator`, if a column is missing.
         """
         frame, place = self._find(X, estimator)
         if not frame.columns.equals(self.columns):
@@ -309,24 +245,10 @@ class ColumnRoles:
         return self._table(frame)
 
     def check(self, X: Any, estimator: Any) -> Table:
-        """Check that other rows have the columns of `fit`.
+        """Check that other rows have the columns of `fit`, and return them all.
 
-        Parameters
-        ----------
-        X, estimator
-            As in `select`, which is slow for hundreds of columns.
-
-        Returns
-        -------
-        Table
-            Rows with all their columns, in their order.
-
-        Raises
-        ------
-        TypeError
-            If a history column holds no histories.
-        ValueError
-            If a column is missing.
+        Their order is that of the rows. Raises the errors of `select`, which is slow
+        for hundreds of columns.
         """
         return self._table(self._find(X, estimator)[0])
 

@@ -40,26 +40,9 @@ def split_survival(
 ) -> ForwardSplit:
     """Split rows of times until events, with or without a horizon.
 
-    Parameters
-    ----------
-    cutoffs, customers, share : object
-        As in `split_forward`.
-    y : object
-        Targets, whose ``attrs`` have the horizon and the gap.
-    targets : SurvivalTargets of n rows
-        Kinds and times of the events of `y`.
-    horizon : Timedelta, str, number or None, default=None
-        Parameter of an estimator; see `known_horizon` and `split_endless`.
-
-    Returns
-    -------
-    ForwardSplit
-        Positions of the rows.
-
-    Raises
-    ------
-    NoForwardSplitError
-        As `split_forward` and `split_endless`.
+    `cutoffs`, `customers`, `share` and errors are as in `split_forward`. The ``attrs``
+    of `y` have the horizon and the gap. `horizon` is a parameter of an estimator; see
+    `known_horizon` and `split_endless`.
     """
     gap = endless_gap(y)
     if gap is not None:
@@ -78,29 +61,14 @@ def split_endless(
 ) -> ForwardSplit:
     """Split rows of times until events, whose windows have no end.
 
-    Parameters
-    ----------
-    cutoffs, customers, share : object
-        As in `split_forward`.
-    targets : SurvivalTargets of n rows
-        Kinds and times of the events.
-    gap : Timedelta, str or number
-        Time from each cutoff to the start of its window.
-    horizon : Timedelta, str, number or None, default=None
-        Least time from the cutoff of a validation row to the end of the record. None:
-        the gap and the median time of the events, because rows that were observed for
-        less time hold few events.
+    `cutoffs`, `customers` and `share` are as in `split_forward`, and `gap` is the time
+    from each cutoff to the start of its window. `horizon` is the least time from the
+    cutoff of a validation row to the end of the record. None: the gap and the median
+    time of the events, because rows that were observed for less time hold few events.
 
-    Returns
-    -------
-    ForwardSplit
-        Positions of the rows, with `observed` in the unit of the times.
-
-    Raises
-    ------
-    NoForwardSplitError
-        As `split_forward`, or if no row has an event, or times cannot be compared with
-        those of the log.
+    `ForwardSplit.observed` is in the unit of the times. Raises a NoForwardSplitError as
+    `split_forward`, or if no row has an event, or times cannot be compared with those
+    of the log.
     """
     if not targets.kind.any():
         raise NoForwardSplitError("no row has an event")

@@ -17,43 +17,22 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 
 
 class SurvivalTargets(NamedTuple):
-    """Observed times ``min(T, C)`` and the kinds of the events.
+    """Observed times ``min(T, C)`` and the kinds of the events."""
 
-    Parameters
-    ----------
-    kind : ndarray of shape (n,), int64
-        Kind of the event, from 1 on; 0 for a censored row.
-    time : ndarray of shape (n,), float64
-        Time to the event, or the censoring time; days if they were durations.
-    in_days : bool
-        Whether times were durations.
-    """
-
-    kind: np.ndarray
+    kind: np.ndarray  # (n,), int64: kind of the event, from 1 on; 0 for a censored row
+    # (n,), float64: time to the event, or the censoring time; days if they were
+    # durations.
     time: np.ndarray
-    in_days: bool
+    in_days: bool  # whether times were durations
 
 
 def read_survival_targets(y: Any) -> SurvivalTargets:
     """Convert y to events and times as numbers.
 
-    Parameters
-    ----------
-    y : structured array, DataFrame of two columns, or array-like of shape (n,)
-        Events and times; only times if no row is censored.
-
-    Returns
-    -------
-    SurvivalTargets
-        Events and times.
-
-    Raises
-    ------
-    TypeError
-        If events or times have an unsupported type.
-    ValueError
-        If it is ambiguous which column holds the events, or values are missing,
-        infinite or negative.
+    `y` is a structured array or a DataFrame of two columns, events and times; or only
+    times, (n,), if no row is censored. Raises a TypeError if events or times have an
+    unsupported type, and a ValueError if it is ambiguous which column holds the events,
+    or values are missing, infinite or negative.
     """
     y = as_pandas(y)
     if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
@@ -74,22 +53,10 @@ _JUST_BEFORE = 1 - 1e-12
 def censor(
     kind: np.ndarray, time: np.ndarray, observed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return kinds and times as they were known earlier.
+    """Return kinds and times, (n,), as they were known earlier; see `SurvivalTargets`.
 
-    Parameters
-    ----------
-    kind : ndarray of shape (n,)
-        Kind of the event, 0 if censored.
-    time : ndarray of shape (n,), float64
-        Time to it, or the censoring time.
-    observed : ndarray of shape (n,), float64
-        Time for which each row had been observed by then. Events at this time or later
-        were not known.
-
-    Returns
-    -------
-    kind, time : ndarray of shape (n,)
-        The new kinds and times.
+    `observed`, (n,), is the time for which each row had been observed by then. Events
+    at this time or later were not known.
     """
     was_known = time < observed * _JUST_BEFORE
     return np.where(was_known, kind, 0), np.where(was_known, time, observed)

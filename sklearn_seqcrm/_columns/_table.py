@@ -14,18 +14,10 @@ from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
 def holds_histories(column: pd.Series) -> bool:
-    """Return whether a column holds histories.
+    """Return whether a column is a history column, or an object column of histories.
 
-    Parameters
-    ----------
-    column : Series
-        Any column of a DataFrame.
-
-    Returns
-    -------
-    bool
-        True for a history column, and for an object column whose first non-missing
-        value is a History, to which a ColumnTransformer converts history columns.
+    A ColumnTransformer converts history columns to objects; only the first value that
+    is not missing is looked at.
     """
     if column.dtype != object:
         return isinstance(column.dtype, HistoryDtype)
@@ -37,16 +29,8 @@ def holds_histories(column: pd.Series) -> bool:
 def names_of_histories(X: pd.DataFrame) -> list[Any]:
     """Return the names of the columns that hold histories; names may be repeated.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Any rows.
-
-    Returns
-    -------
-    list of str
-        Names in the order of the columns. Only object columns are accessed: to access
-        hundreds would cost as much as the rest of scoring a row.
+    Only object columns are accessed: to access hundreds would cost as much as the rest
+    of scoring a row.
     """
     return [
         name
@@ -66,20 +50,8 @@ def refuse_repeated_columns(X: pd.DataFrame) -> None:
 def as_history_array(column: pd.Series) -> HistoryArray:
     """Return the histories of a column.
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        A history column, or an object column of History scalars.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The array itself, or a new one over the same log.
-
-    Raises
-    ------
-    TypeError
-        If the column holds something else.
+    Histories of an object column are a new array over the same log. Raises a TypeError
+    if the column holds something else.
     """
     if isinstance(column.array, HistoryArray):
         return column.array
@@ -93,42 +65,20 @@ def as_history_array(column: pd.Series) -> HistoryArray:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of X, and the arrays of its history columns.
+    """Rows of X, and the arrays of its history columns."""
 
-    Parameters
-    ----------
-    frame : DataFrame of shape (n, n_columns)
-        The rows.
-    histories : dict of name to HistoryArray of shape (n,)
-        The history columns, in the order of the columns.
-    is_named : bool, default=True
-        Whether the columns had names. Columns of an array get ``"x0"``, ``"x1"``, ...
-    """
-
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # (n, n_columns): the rows
+    # The history columns, each of shape (n,), in the order of the columns.
     histories: Mapping[Any, HistoryArray]
+    # Whether the columns had names. Columns of an array get ``"x0"``, ``"x1"``, ...
     is_named: bool = True
 
     @classmethod
     def of(cls, X: Any) -> Self:
-        """Read rows with at least one history column.
+        """Read rows with at least one history column; see `as_frame`.
 
-        Parameters
-        ----------
-        X : DataFrame, or object array of shape (n, n_columns)
-            Rows, see `as_frame`.
-
-        Returns
-        -------
-        Table
-            The rows with all columns.
-
-        Raises
-        ------
-        TypeError
-            If `X` is neither.
-        ValueError
-            If no column holds histories, or two columns have the same name.
+        Raises a TypeError if `X` is neither a DataFrame nor an object array, and a
+        ValueError if no column holds histories, or two columns have the same name.
         """
         frame, names = _convert_histories(_to_frame(X))
         if not names:
@@ -156,17 +106,9 @@ class Table:
 
 
 def has_histories(X: Any) -> bool:
-    """Return whether one of the columns of X holds histories.
+    """Return whether a column of a DataFrame or object array holds histories.
 
-    Parameters
-    ----------
-    X : object
-        A DataFrame or an object array of shape (n, n_columns); False for others.
-
-    Returns
-    -------
-    bool
-        True if a column is a history column, or an object column of histories.
+    False if X is anything else.
     """
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X)
@@ -188,24 +130,13 @@ def as_pandas(X: Any) -> Any:
 def as_frame(X: Any) -> pd.DataFrame:
     """Return X as a DataFrame whose histories are history columns.
 
-    Parameters
-    ----------
-    X : DataFrame, or object array of shape (n, n_columns)
-        Rows. ColumnTransformer makes an object array of a DataFrame with histories,
-        unless ``set_output(transform="pandas")`` was called.
+    `X` is a DataFrame, returned itself if nothing needs converting, or an object array,
+    (n, n_columns): ColumnTransformer makes one of a DataFrame with histories, unless
+    ``set_output(transform="pandas")`` was called. The columns of an array are named
+    ``"x0"``, ``"x1"``, ...
 
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        `X` itself if nothing needs converting. The columns of an array are named
-        ``"x0"``, ``"x1"``, ...
-
-    Raises
-    ------
-    TypeError
-        If `X` is neither.
-    ValueError
-        If two columns have the same name.
+    Raises a TypeError if `X` is neither, and a ValueError if two columns have the same
+    name.
     """
     return _convert_histories(_to_frame(X))[0]
 
@@ -265,29 +196,15 @@ def _refuse_no_history(X: pd.DataFrame) -> None:
 
 
 def one_history(X: Any, history: Any = None) -> HistoryArray:
-    """Return the histories of all rows from one column.
+    """Return the histories of all rows, none of them missing, from one column.
 
-    Parameters
-    ----------
-    X : DataFrame, object array, Series or HistoryArray
-        Rows with a history column, that column, or its array.
-    history : str or None, default=None
-        Name of the column of a DataFrame; None for the only history column.
+    `X` is a DataFrame or object array with a history column, that column, or its array.
+    `history` is the name of the column of a DataFrame; None for the only history
+    column.
 
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        Histories, none of them missing.
-
-    Raises
-    ------
-    KeyError
-        If `X` has no column `history`.
-    TypeError
-        If `X` or the column holds no histories.
-    ValueError
-        If there is no history column, `history` does not choose one of several, or
-        histories are missing.
+    Raises a KeyError if `X` has no column `history`; a TypeError if `X` or the column
+    holds no histories; and a ValueError if there is no history column, `history` does
+    not choose one of several, or histories are missing.
     """
     if isinstance(X, HistoryArray):
         array = X
@@ -302,19 +219,8 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
 def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
     """Return raw histories, and raise a TypeError for encoded ones.
 
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        Histories of any log.
-    reader : str
-        Name of the function that needs raw histories, for the error.
-    which : str, default="these"
-        Name of the histories in the error.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The same array.
+    The error names the function `reader` that needs raw histories, and calls them
+    `which`.
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(

@@ -98,17 +98,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def fit(self, X: pd.DataFrame, y: Any) -> Self:
         """Learn the encoding of each level.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_histories + n_columns)
-            History columns, and columns of levels as text.
-        y : array-like of n rows
-            Targets.
-
-        Returns
-        -------
-        CustomerTargetEncoder
-            The fitted encoder.
+        X has the history columns, and columns of levels as text.
         """
         self._learn(X, self._read(X, y)[0], customers_of(X))
         return self
@@ -130,17 +120,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
         """Learn the encodings, and encode each customer by those of others.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_histories + n_columns)
-            History columns, and columns of levels as text.
-        y : array-like of n rows
-            Targets.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_columns * n_targets)
-            Encodings.
+        The DataFrame has the shape (n, n_columns * n_targets).
         """
         (targets, survival), customers = self._read(X, y), customers_of(X)
         self._learn(X, targets, customers)
@@ -174,15 +154,7 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Encode levels by the means of all training customers.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_histories + n_columns)
-            History columns, and columns of levels as text.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_columns * n_targets)
-            Encodings.
+        The DataFrame has the shape (n, n_columns * n_targets).
         """
         check_is_fitted(self)
         return self._table(self.encode(_levels_of(X)), X.index)
@@ -194,17 +166,9 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         ]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the encoded columns.
+        """Return the names of the encodings; numbered if there are several targets.
 
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Ignored; the names that `fit` saw are used.
-
-        Returns
-        -------
-        ndarray of shape (n_columns * n_targets,), object
-            Names of the columns; numbered if there are several targets.
+        `input_features` are ignored; the names that `fit` saw are used.
         """
         check_is_fitted(self)
         names = self.feature_names_in_[-len(self.categories_) :].tolist()
@@ -338,25 +302,11 @@ def level_means(
     targets: np.ndarray,
     prior: np.ndarray,
 ) -> np.ndarray:
-    """Return the shrunken mean of each level; see `CustomerTargetEncoder`.
+    """Return the shrunken means of levels, (n_levels, n_targets).
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n,), int
-        Level of each row.
-    n_levels : int
-        Number of levels; those without rows get the prior.
-    customers : ndarray of shape (n,), int
-        Customer of each row.
-    targets : ndarray of shape (n, n_targets)
-        Targets of each row.
-    prior : ndarray of shape (n_targets,)
-        Mean towards which levels are shrunken.
-
-    Returns
-    -------
-    ndarray of shape (n_levels, n_targets)
-        Means.
+    `codes` and `customers` (n,) are the level and the customer of each row, and
+    `targets` (n, n_targets) its targets. Levels without rows get the `prior`
+    (n_targets,); see `CustomerTargetEncoder`.
     """
     pair, means = _by_customer(customers * n_levels + codes, targets)
     level = pair % n_levels

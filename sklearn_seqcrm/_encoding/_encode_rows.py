@@ -22,19 +22,8 @@ _WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
 def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """Encode the events that rows see, into a log that holds no others.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The fitted encoder.
-    rows : Rows
-        Views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-
-    Returns
-    -------
-    Rows
-        The same rows; their log is an `EncodedLog`.
+    The `rows` see a raw log with the fields of training, those returned an
+    `EncodedLog`. `column` is the name of the history column, for errors.
     """
     log, seen = rows_as_in_fit(encoder, rows, column).log, visible_segments(rows)
     assert isinstance(log, RawLog)
@@ -72,19 +61,8 @@ def _encode_events(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return channels and codes of events, encoded block by block.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The fitted encoder.
-    log : RawLog
-        The log.
-    index : ndarray of shape (n_events,)
-        Positions of the events.
-    offsets : ndarray of shape (n_segments + 1,)
-        Segment ``i``, the events of one customer, is
-        ``index[offsets[i]:offsets[i + 1]]``.
-    times : ndarray of shape (n_events,)
-        Times of the events on the clock of the encoder.
+    Segment ``i``, the events of one customer, is ``index[offsets[i]:offsets[i + 1]]``,
+    positions in the log. `times` (n_events,) are on the clock of the encoder.
     """
     channels, codes = encoder.layout.empty(len(index))
     # No row sees the event before the first one of a segment.

@@ -26,35 +26,21 @@ class EventEncoder:
 
     Made by `learn`, not by hand. Each event is encoded by itself, so that a single new
     event gets the numbers that it would have in any block of a log.
-
-    Parameters
-    ----------
-    clock : Clock
-        Unit of times and interarrival times.
-    schema : dict of str to FieldSchema
-        Schema of each field, to check whether another log fits.
-    fields : dict of str to FieldEncoder
-        Fitted encoder of each field.
-    layout : Layout
-        What channels and codes mean.
-    interarrival_scale : tuple of (float, float)
-        Center and scale of the logarithms of interarrival times.
-    row_scale : ndarray of shape (2, n_row_features)
-        Center and scale of the row features among the training rows.
-    merged_from : Kinds or None, default=None
-        Kinds of events with their fields, if the training log has kinds.
-    level_vectors : dict of str to LevelVectors
-        Vectors of the levels of fields that have more levels than codes, if steps are
-        moments.
     """
 
-    clock: Clock
+    clock: Clock  # unit of times and interarrival times
+    # Schema of each field, to check whether another log fits.
     schema: dict[str, FieldSchema]
     fields: dict[str, FieldEncoder]
-    layout: Layout
+    layout: Layout  # what channels and codes mean
+    # Center and scale of the logarithms of interarrival times.
     interarrival_scale: tuple[float, float]
+    # (2, n_row_features): center and scale of the row features among the training rows.
     row_scale: np.ndarray
+    # Kinds of events with their fields, if the training log has kinds.
     merged_from: Kinds | None = None
+    # Vectors of the levels of fields that have more levels than codes, if steps are
+    # moments.
     level_vectors: dict[str, LevelVectors] = field(default_factory=dict)
 
     def encode(
@@ -66,19 +52,11 @@ class EventEncoder:
     ) -> None:
         """Encode a block of events.
 
-        Parameters
-        ----------
-        columns : mapping of str to Column
-            The fields of these n events; further columns are ignored.
-        times : ndarray of shape (n,)
-            Their times, in ticks of `clock`.
-        interarrival : ndarray of shape (n,)
-            Ticks since the customer's previous event; NaN if there is none that the
-            rows see.
-        out : tuple of (ndarray, ndarray)
-            Where to write channels, shape (n, n_channels), float32, in the order of
-            ``layout.channels``, and codes, shape (n, n_codes), int32, in that of
-            ``layout.codes``.
+        Their `times` (n,) are in ticks of `clock`, and `interarrival` (n,) are ticks
+        since the customer's previous event; NaN if there is none that the rows see.
+        Further `columns` are ignored. `out` is where to write channels, (n,
+        n_channels), float32, in the order of ``layout.channels``, and codes, (n,
+        n_codes), int32, in that of ``layout.codes``.
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
@@ -91,12 +69,8 @@ class EventEncoder:
     ) -> None:
         """Write the channels of fields, and the marks of missing values.
 
-        Parameters
-        ----------
-        columns, times : object
-            As in `encode`.
-        out : ndarray of shape (n, interarrival_channel) or wider, float32
-            Where to write them.
+        `columns` and `times` are as in `encode`, and `out` is of shape (n,
+        interarrival_channel) or wider, float32.
         """
         for name, own in self.layout.of_fields.items():
             # (n,) into a column, (n, n_components) into a slice of columns.
@@ -112,15 +86,7 @@ class EventEncoder:
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
     ) -> None:
-        """Write the codes of fields.
-
-        Parameters
-        ----------
-        columns, times : object
-            As in `encode`.
-        out : ndarray of shape (n, n_codes), int32
-            Where to write them.
-        """
+        """Write the codes of fields to `out`, (n, n_codes), int32; see `encode`."""
         for code, name in enumerate(self.layout.codes):
             out[:, code], _ = self.fields[name].encode(columns[name], times)
 
@@ -129,12 +95,8 @@ class EventEncoder:
     ) -> None:
         """Write the channels of times: the interarrival time and the calendar.
 
-        Parameters
-        ----------
-        times, interarrival : ndarray of shape (n,)
-            As in `encode`.
-        out : ndarray of shape (n, n_channels - interarrival_channel), float32
-            Where to write them.
+        `times` and `interarrival` are as in `encode`, and `out` is of shape (n,
+        n_channels - interarrival_channel), float32.
         """
         center, spread = self.interarrival_scale
         scaled = (np.log1p(interarrival / self.layout.time_unit) - center) / spread
@@ -146,15 +108,8 @@ class EventEncoder:
     def prepared_for(self, columns: Mapping[str, Column]) -> EventEncoder:
         """Return an equal encoder that encodes many blocks of one log faster.
 
-        Parameters
-        ----------
-        columns : mapping of str to Column
-            The columns that the blocks are taken from.
-
-        Returns
-        -------
-        EventEncoder
-            It has looked up the levels of the log, once instead of in every block.
+        It has looked up the levels of the log, whose blocks are taken from `columns`,
+        once instead of in every block.
         """
         fields = {n: one.prepared_for(columns[n]) for n, one in self.fields.items()}
         vectors = {
@@ -183,29 +138,14 @@ class LearnedEncoding(NamedTuple):
     """What a fitted encoder of all history columns of a table has learned.
 
     An encoder keeps it as ``_learned``; get it by `learned_encoding`.
-
-    Parameters
-    ----------
-    encoders : dict of str to EventEncoder
-        Fitted encoder of each history column.
-    roles : ColumnRoles
-        Roles of the columns of the table.
-    cut_off : list of str
-        History columns of which a lookback left out events in `fit`.
     """
 
-    encoders: dict[Any, EventEncoder]
-    roles: Any
-    cut_off: list[Any]
+    encoders: dict[Any, EventEncoder]  # by history column
+    roles: Any  # ColumnRoles: roles of the columns of the table
+    cut_off: list[Any]  # history columns of which a lookback left out events in `fit`
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:
-    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`.
-
-    Parameters
-    ----------
-    transformer : object
-        Any step of a pipeline.
-    """
+    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`."""
     learned = getattr(transformer, "_learned", None)
     return learned if isinstance(learned, LearnedEncoding) else None

@@ -124,43 +124,17 @@ _FAR = 1e38  # scales from the center that float32 holds
 
 
 class NumericScale(NamedTuple):
-    """A robust scale of numbers, and whether some training events lack a value.
+    """A robust scale of numbers, and whether some training events lack a value."""
 
-    Parameters
-    ----------
-    center : float
-        Median.
-    scale : float
-        Interquartile range over 1.349, which for a normal distribution is the standard
-        deviation. If half of the values are equal, the standard deviation; if all are,
-        1.
-    some_missing : bool
-        Whether some training values are missing or infinite.
-    """
-
-    center: float
+    center: float  # median
+    # Interquartile range over 1.349, which for a normal distribution is the standard
+    # deviation. If half of the values are equal, the standard deviation; if all are, 1.
     scale: float
-    some_missing: bool
+    some_missing: bool  # whether some training values are missing or infinite
 
     @classmethod
     def learning(cls, name: str) -> Learning[NumericScale]:
-        """Learn from the numbers of a field at the training events.
-
-        Parameters
-        ----------
-        name : str
-            Name of the field.
-
-        Yields
-        ------
-        Pass
-            Passes over a `Training`.
-
-        Returns
-        -------
-        NumericScale
-            The scale.
-        """
+        """Learn from the numbers of a field at the training events."""
         n_all, n_known, eps, largest = yield Pass(
             partial(_extent_of, name), _joint_extent
         )
@@ -186,17 +160,9 @@ class NumericScale(NamedTuple):
     def symlog(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scale values and take their symmetric logarithm.
 
-        Parameters
-        ----------
-        values : ndarray of shape (n,)
-            Numbers.
-
-        Returns
-        -------
-        numbers : ndarray of shape (n,), float32
-            Symlog of the scaled values; 0, the median, for those that are not finite.
-        is_missing : ndarray of shape (n,), bool
-            Values that are not finite.
+        Returns the symlog of the scaled values (n,), float32, which is 0, that of the
+        median, where a value is not finite; and which values are not finite, (n,),
+        bool.
 
         Notes
         -----
@@ -254,18 +220,10 @@ def _moments_of(
 
 @dataclass(frozen=True)
 class NumericField(FieldEncoder):
-    """Encoder of a scalar field: a channel with the symlog of its scaled numbers.
+    """Encoder of a scalar field: a channel with the symlog of its scaled numbers."""
 
-    Parameters
-    ----------
-    scale : NumericScale
-        Scale of the numbers that `Column.as_numbers` returns.
-    clock : Clock
-        What the times of events mean.
-    """
-
-    scale: NumericScale
-    clock: Clock
+    scale: NumericScale  # of the numbers that `Column.as_numbers` returns
+    clock: Clock  # what the times of events mean
 
     @classmethod
     def learning(cls, name: str, rules: Training) -> Learning[Self]:
@@ -296,20 +254,12 @@ _MOST = 10.0
 
 @dataclass(frozen=True, eq=False)
 class VectorField(FieldEncoder):
-    """Encoder of a field of vectors: a channel for each component, standardised.
+    """Encoder of a field of vectors: a channel for each component, standardised."""
 
-    Parameters
-    ----------
-    center, scale : ndarray of shape (n_components,), float32
-        Mean and standard deviation among the training events; 1 for the deviation of a
-        constant component.
-    any_missing : bool
-        Whether some training events lack a vector.
-    """
-
-    center: np.ndarray
+    center: np.ndarray  # (n_components,), float32: mean among the training events
+    # Their standard deviation; 1 for a constant component.
     scale: np.ndarray
-    any_missing: bool
+    any_missing: bool  # whether some training events lack a vector
 
     @classmethod
     def learning(cls, name: str, rules: Training) -> Learning[Self]:
@@ -396,18 +346,10 @@ def _count_levels(name: str, training: Training) -> LevelCounts:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary(FieldEncoder):
-    """Encoder of a categorical field: a code.
+    """Encoder of a categorical field: a code."""
 
-    Parameters
-    ----------
-    levels : Index
-        Levels with a code of their own, in ascending order.
-    rare : Index
-        Levels that share the last code, in ascending order.
-    """
-
-    levels: pd.Index
-    rare: pd.Index
+    levels: pd.Index  # levels with a code of their own, in ascending order
+    rare: pd.Index  # levels that share the last code, in ascending order
     # Categories of some column, and their codes: set by `prepared_for`.
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 

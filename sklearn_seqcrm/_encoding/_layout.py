@@ -26,35 +26,20 @@ _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
 class TimeExtent(NamedTuple):
-    """What the cycles that times support depend on.
+    """What the cycles that times support depend on."""
 
-    Parameters
-    ----------
-    hour, day : object
-        Time of day and day of the month of the first time.
-    hours_differ, days_differ : bool
-        Whether other times have others.
-    first, last : int
-        Ends of the times.
-    """
-
-    hour: Any
-    day: Any
-    hours_differ: bool
+    hour: Any  # time of day of the first time
+    day: Any  # its day of the month
+    hours_differ: bool  # whether other times have others
     days_differ: bool
-    first: int
+    first: int  # earliest time
     last: int
 
     @classmethod
     def of(cls, clock: Clock, times: Iterable[np.ndarray]) -> TimeExtent | None:
         """Summarize times of datetimes; None if there are none.
 
-        Parameters
-        ----------
-        clock : Clock
-            What times mean.
-        times : iterable of ndarray of shape (n,)
-            Ticks since the epoch, some at a time; iterated several times.
+        The `times`, ticks since the epoch, are iterated several times.
         """
         first = next((some[:1] for some in times if len(some)), None)
         if first is None:
@@ -119,17 +104,9 @@ def _differ(
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:
     """Return sines and cosines of times, for each cycle and harmonic.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Ticks since the epoch.
-    calendar : sequence of (str, float, int)
-        Name, period in ticks and number of harmonics of each cycle.
-
-    Returns
-    -------
-    ndarray of shape (n, 2 * sum of harmonics), float32
-        Columns named by `cycle_names`.
+    `times` (n,) are ticks since the epoch; `calendar` has the name, the period in ticks
+    and the number of harmonics of each cycle. Returns float32 columns named by
+    `cycle_names`, (n, 2 * sum of harmonics).
     """
     columns = []
     for _, period, n_harmonics in calendar:
@@ -160,34 +137,16 @@ _FIRST, _LAST = -24837, 47482  # days to 1 January of 1902 and 2100
 
 @dataclass(frozen=True)
 class LocalClock:
-    """Shift from UTC to local time, with daylight saving.
+    """Shift from UTC to local time, with daylight saving."""
 
-    Parameters
-    ----------
-    zone : str
-        Name of the zone, such as ``"Europe/Berlin"``.
-    clock : Clock
-        What the times mean.
-    """
-
-    zone: str
-    clock: Clock
+    zone: str  # such as ``"Europe/Berlin"``
+    clock: Clock  # what the times mean
 
     @classmethod
     def of(cls, zone: str, clock: Clock) -> Self:
-        """Return the clock of a zone that a user named, or refuse it.
+        """Return the clock of a zone that a user named.
 
-        Parameters
-        ----------
-        zone : str
-            Name of the zone.
-        clock : Clock
-            What the times mean.
-
-        Raises
-        ------
-        ValueError
-            If the times have no zone, or there is no such zone.
+        Raises a ValueError if the times have no zone, or there is no such zone.
         """
         if not clock.aware:
             raise ValueError(
@@ -206,19 +165,11 @@ class LocalClock:
         return cls(zone, clock)
 
     def local(self, times: np.ndarray) -> np.ndarray:
-        """Return the local time of times in UTC.
+        """Return the local time of times (n,), int64, in UTC.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,), int64
-            Ticks since the epoch, in UTC.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Ticks since midnight of 1 January 1970, local time. The hour that is
-            repeated in autumn occurs twice. Before 1902 and after 2100 the offset is
-            that of the first and the last day between.
+        Both are ticks since midnight of 1 January 1970. The hour that is repeated in
+        autumn occurs twice. Before 1902 and after 2100 the offset is that of the first
+        and the last day between.
         """
         per_day = self.clock.ticks_per_day()
         assert per_day is not None
@@ -243,74 +194,44 @@ def periods_of(
 
 
 class FieldChannels(NamedTuple):
-    """Positions of the channels of one field.
+    """Positions of the channels of one field."""
 
-    Parameters
-    ----------
-    values : int or slice
-        The channel of a number, or the channels of a vector.
-    mark : int or None
-        The channel that marks missing values, if there is one.
-    """
-
-    values: int | slice
-    mark: int | None
+    values: int | slice  # the channel of a number, or the channels of a vector
+    mark: int | None  # the channel that marks missing values, if there is one
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the numbers of an encoded log mean.
+    """What the numbers of an encoded log mean."""
 
-    Parameters
-    ----------
-    channels : tuple of str
-        Names of the float channels: facts (fields of numbers), marks of missing values,
-        components of vectors, and times.
-    n_decayed : int
-        Number of facts. Their decayed means are row features.
-    codes : tuple of str
-        Names of the coded fields.
-    n_levels : tuple of int
-        Number of codes of each, from 0 (unseen) on.
-    time_unit : float
-        Typical interarrival time, in ticks of the log.
-    half_lives : tuple of float
-        Half-lives of decayed counts and means, in ticks.
-    calendar : tuple of (str, float, int)
-        Name, period in ticks and number of harmonics of each cycle that times of events
-        and cutoffs are encoded by.
-    local_clock : LocalClock or None, default=None
-        Local time by which cycles are computed; None: the time of the log.
-    origins : tuple of float, default=()
-        Center over scale of each fact: what `symexp` adds to scaled amounts, so that 0
-        is the amount 0 and not the median.
-    marked : tuple of str, default=()
-        Facts and vectors with a further channel that marks missing values.
-    vectors : tuple of (str, int), default=()
-        Fields of vectors and the numbers of their components.
-    digest : str, default=""
-        Digest of everything learned, which differs between encoders of one shape.
-    of_events : str, default=""
-        Digest of what encodes single events. Encoders that agree in it turn an event
-        into the same channels and codes, whatever rows see it.
-    moments : float or None, default=None
-        Length in ticks of the period whose events are one step of a network; 0: events
-        at the same time. None: each event is a step.
-    """
-
+    # Names of the float channels: facts (fields of numbers), marks of missing values,
+    # components of vectors, and times.
     channels: tuple[str, ...]
+    # Number of facts. Their decayed means are row features.
     n_decayed: int
-    codes: tuple[str, ...]
-    n_levels: tuple[int, ...]
-    time_unit: float
-    half_lives: tuple[float, ...]
+    codes: tuple[str, ...]  # names of the coded fields
+    n_levels: tuple[int, ...]  # number of codes of each, from 0 (unseen) on
+    time_unit: float  # typical interarrival time, in ticks of the log
+    half_lives: tuple[float, ...]  # half-lives of decayed counts and means, in ticks
+    # Name, period in ticks and number of harmonics of each cycle that times of events
+    # and cutoffs are encoded by.
     calendar: tuple[tuple[str, float, int], ...]
+    # Local time by which cycles are computed; None: the time of the log.
     local_clock: LocalClock | None = None
+    # Center over scale of each fact: what `symexp` adds to scaled amounts, so that 0 is
+    # the amount 0 and not the median.
     origins: tuple[float, ...] = ()
+    # Facts and vectors with a further channel that marks missing values.
     marked: tuple[str, ...] = ()
+    # Fields of vectors and the numbers of their components.
     vectors: tuple[tuple[str, int], ...] = ()
+    # Digest of everything learned, which differs between encoders of one shape.
     digest: str = ""
+    # Digest of what encodes single events. Encoders that agree in it turn an event into
+    # the same channels and codes, whatever rows see it.
     of_events: str = ""
+    # Length in ticks of the period whose events are one step of a network; 0: events at
+    # the same time. None: each event is a step.
     moments: float | None = None
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
@@ -321,18 +242,7 @@ class Layout:
         )
 
     def waves(self, times: np.ndarray) -> np.ndarray:
-        """Return sines and cosines of the calendar cycles at some times.
-
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch.
-
-        Returns
-        -------
-        ndarray of shape (n, n_waves), float32
-            As `cycles` returns them.
-        """
+        """Return the `cycles` of the calendar at times (n,), ticks since the epoch."""
         if self.local_clock is not None and self.calendar:
             times = self.local_clock.local(times)
         return cycles(times, self.calendar)
@@ -340,16 +250,10 @@ class Layout:
     def periods(self, times: np.ndarray) -> np.ndarray:
         """Return the period of each event: equal numbers belong to one moment.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch, of one customer's events and then the next one's.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            The times themselves if moments are events at the same time, else the
-            number of the period since the epoch, in local time if the layout has one.
+        `times` (n,) are ticks since the epoch, of one customer's events and then the
+        next one's. They are returned themselves if moments are events at the same time;
+        else the number of the period since the epoch, in local time if the layout has
+        one.
         """
         return periods_of(times, self.moments, self.local_clock)
 

@@ -58,58 +58,35 @@ _LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
 
 
 class EncoderOptions(NamedTuple):
-    """How events are encoded.
+    """How events are encoded."""
 
-    Parameters
-    ----------
-    min_frequency : int, float or None
-        Fewest training events of a level with a code of its own, absolute or as a
-        share.
-    max_categories : int, "auto" or None
-        Most levels of a field with a code of their own; None: any number. ``"auto"``:
-        1,000 or, if steps are moments, 100. Then fields of more levels have vectors in
-        place of codes, if their levels stand in moments with others.
-    half_lives : "auto" or sequence of Timedelta, str or number
-        Half-lives of the decayed row features.
-    time_zone : str or None, default=None
-        Zone of the local time by which calendar cycles are computed; None: the time of
-        the log.
-    moments : "auto", bool, Timedelta, str or number, default=False
-        Which events are one step, see `HistoryEncoder`.
-    keep_kinds : bool, default=False
-        Whether every kind of events that `EventLog.concat` merged has a code of its
-        own, however rare it is.
-    """
-
+    # Fewest training events of a level with a code of its own, absolute or as a share.
     min_frequency: float | None
+    # Most levels of a field with a code of their own; None: any number. ``"auto"``:
+    # 1,000 or, if steps are moments, 100. Then fields of more levels have vectors in
+    # place of codes, if their levels stand in moments with others.
     max_categories: int | Literal["auto"] | None
+    # "auto" or sequence of Timedelta, str or number: half-lives of the decayed row
+    # features.
     half_lives: Any
+    # Zone of the local time by which calendar cycles are computed; None: the time of
+    # the log.
     time_zone: str | None = None
+    # "auto", bool, Timedelta, str or number: which events are one step, see
+    # `HistoryEncoder`.
     moments: Any = False
+    # Whether every kind of events that `EventLog.concat` merged has a code of its own,
+    # however rare it is.
     keep_kinds: bool = False
 
 
 def learn(rows: Rows, options: EncoderOptions) -> tuple[EventEncoder, Rows]:
-    """Learn an encoder, and encode the training rows by it.
+    """Learn an encoder, and encode the training rows by `view_encoded`.
 
-    Parameters
-    ----------
-    rows : Rows
-        Training rows, views of a raw log. Only events that at least one of them sees
-        count.
-    options : EncoderOptions
-        How to encode them.
+    The `rows` are views of a raw log; only events that at least one of them sees count.
+    The scale of row features is learned from the encoded rows, so that they need not be
+    encoded again.
 
-    Returns
-    -------
-    encoder : EventEncoder
-        The fitted encoder: scales, levels, units of time and the layout.
-    encoded : Rows
-        What `view_encoded` returns for `rows`. The scale of row features is learned
-        from them, so that they need not be encoded again.
-
-    Notes
-    -----
     Everything is learned in blocks of events, in several passes, so that memory does
     not grow with the log.
     """
@@ -123,24 +100,9 @@ def learn(rows: Rows, options: EncoderOptions) -> tuple[EventEncoder, Rows]:
 def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEncoder]:
     """Learn an encoder of events; row features are not scaled.
 
-    Parameters
-    ----------
-    log : RawLog
-        A log with the clock, the fields and the kinds of all parts; its events are not
-        used.
-    options : EncoderOptions
-        How to encode them.
-
-    Yields
-    ------
-    Pass
-        Passes over a `Training`: one for counts, up to four for quantiles, one for the
-        spread of interarrival times, and one for the vectors of levels.
-
-    Returns
-    -------
-    EventEncoder
-        The encoder.
+    The `log` has the clock, the fields and the kinds of all parts; its events are not
+    used. Passes over a `Training` are one for counts, up to four for quantiles, one for
+    the spread of interarrival times, and one for the vectors of levels.
     """
     clock, columns = log.timeline.clock, log.columns
     zone = options.time_zone
@@ -178,27 +140,14 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
 
 
 class _FirstPasses(NamedTuple):
-    """Results of the first passes over the events.
+    """Results of the first passes over the events."""
 
-    Parameters
-    ----------
-    numbers : dict of str to FieldEncoder
-        Encoder of each field that has no levels.
-    levels : dict of str to LevelCounts
-        Levels of each other field.
-    joined : tuple of (int, int)
-        Number of events at the time of another one of their customer, and of all.
-    interarrival : tuple of (float, tuple of (float, float))
-        What `interarrival_scale` returns.
-    calendar : tuple of tuple of (str, float, int)
-        What `calendar_cycles` returns.
-    """
-
-    numbers: dict[str, Any]
-    levels: dict[str, LevelCounts]
+    numbers: dict[str, Any]  # encoder of each field that has no levels
+    levels: dict[str, LevelCounts]  # levels of each other field
+    # Number of events at the time of another one of their customer, and of all.
     joined: tuple[int, int]
-    interarrival: tuple[float, tuple[float, float]]
-    calendar: tuple[tuple[str, float, int], ...]
+    interarrival: tuple[float, tuple[float, float]]  # what `interarrival_scale` returns
+    calendar: tuple[tuple[str, float, int], ...]  # what `calendar_cycles` returns
 
 
 def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasses]:
@@ -299,23 +248,10 @@ def learn_rows(
 ) -> tuple[EventEncoder, Rows]:
     """Learn row features only; events are encoded as by an earlier encoder.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The earlier encoder, perhaps of many more events.
-    rows : Rows
-        Training rows, views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-    half_lives : "auto" or sequence of Timedelta, str or number
-        Half-lives of the decayed row features.
-
-    Returns
-    -------
-    encoder : EventEncoder
-        Agrees with the earlier one in ``layout.of_events``.
-    encoded : Rows
-        What `view_encoded` returns for `rows`.
+    The earlier `encoder`, perhaps of many more events, and the one returned agree in
+    ``layout.of_events``. The training `rows` are views of a raw log with the same
+    fields, and returned as `view_encoded` does. `column` is the name of the history
+    column, for errors, and `half_lives` are as in `EncoderOptions`.
     """
     encoder = with_half_lives(encoder, half_lives)
     return _scale_rows(encoder, view_encoded(encoder, rows, column))

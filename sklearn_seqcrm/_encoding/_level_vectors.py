@@ -44,18 +44,11 @@ _SPREAD = 0.1
 
 @dataclass(frozen=True, eq=False)
 class LevelVectors(FieldEncoder):
-    """Encoder of a categorical field: the vector of its level.
+    """Encoder of a categorical field: the vector of its level."""
 
-    Parameters
-    ----------
-    levels : Index
-        Levels with a vector, in ascending order.
-    vectors : ndarray of shape (n_levels, 8), float32
-        Their vectors, with mean 0 and standard deviation 0.1 among the training events.
-        Other levels and missing values have zeros.
-    """
-
-    levels: pd.Index
+    levels: pd.Index  # levels with a vector, in ascending order
+    # (n_levels, 8), float32: their vectors, with mean 0 and standard deviation 0.1
+    # among the training events. Other levels and missing values have zeros.
     vectors: np.ndarray
     # Categories of some column, and their vectors: set by `prepared_for`.
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
@@ -73,25 +66,9 @@ class LevelVectors(FieldEncoder):
         invoice. There are no vectors if less than half of the training events stand in
         moments of several levels.
 
-        Parameters
-        ----------
-        name : str
-            Name of the field.
-        found : LevelCounts
-            Its levels among the training events.
-        periods : callable
-            Takes times, shape (n,), and returns numbers that are equal within a moment.
-            It can be pickled.
-
-        Yields
-        ------
-        Pass
-            One pass over a `Training`.
-
-        Returns
-        -------
-        LevelVectors or None
-            The vectors, if there are any.
+        `found` are the levels of the field `name` among the training events. `periods`
+        takes times (n,), and returns numbers that are equal within a moment; it can be
+        pickled. There is one pass over a `Training`.
         """
         levels, counts = found
         chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST_LEVELS])

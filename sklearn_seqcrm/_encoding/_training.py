@@ -14,30 +14,18 @@ from sklearn_seqcrm._store import Clock, Column, RawLog, Rows, factorize, join_i
 
 
 class Training(NamedTuple):
-    """Training events of a log or of one part, and the rules for codes of levels.
+    """Training events of a log or of one part, and the rules for codes of levels."""
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_events,)
-        Times of all events of the log, in ticks of `clock`.
-    clock : Clock
-        What the times mean.
-    min_events : float
-        Fewest events of a level with a code of its own.
-    max_levels : int or None
-        Most levels of a field with a code of their own; None: any number.
-    runs : tuple of (ndarray, ndarray) or None, default=None
-        Begin and end of each run of training events, as `visible_runs` returns them.
-        None: all events.
-    columns : mapping of str to Column, default={}
-        Fields of all events of the log.
-    """
-
+    # (n_events,): times of all events of the log, in ticks of `clock`.
     times: np.ndarray
-    clock: Clock
-    min_events: float = 0
+    clock: Clock  # what the times mean
+    min_events: float = 0  # fewest events of a level with a code of its own
+    # Most levels of a field with a code of their own; None: any number.
     max_levels: int | None = None
+    # Begin and end of each run of training events, as `visible_runs` returns them.
+    # None: all events.
     runs: tuple[np.ndarray, np.ndarray] | None = None
+    # Fields of all events of the log.
     columns: Mapping[str, Column] = MappingProxyType({})
 
     @classmethod
@@ -92,17 +80,11 @@ class Training(NamedTuple):
 
 
 class LevelCounts(NamedTuple):
-    """Levels that occur, and their numbers of events.
+    """Levels that occur, and their numbers of events."""
 
-    Parameters
-    ----------
-    levels : Index
-        Levels in ascending order.
-    counts : ndarray of shape (n_levels,) or (n_levels, n_counts), int64
-        Number of events of each, and perhaps of other things.
-    """
-
-    levels: pd.Index
+    levels: pd.Index  # in ascending order
+    # (n_levels,) or (n_levels, n_counts), int64: numbers of events, and perhaps of
+    # other things.
     counts: np.ndarray
 
     def merge(self, other: LevelCounts) -> LevelCounts:

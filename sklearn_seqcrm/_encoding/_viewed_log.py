@@ -33,15 +33,8 @@ class OnDemandNumbers:
 
     A stand-in for an array of shape (n_events, width).
 
-    Parameters
-    ----------
-    n_events, width : int
-        Its shape.
-    dtype : str
-        NumPy type of the numbers.
-    write : callable
-        Takes positions of n events and an array of shape (n, width), and writes their
-        numbers into it.
+    `write` takes positions of n events and an array of shape (n, width), and writes
+    their numbers into it.
     """
 
     def __init__(
@@ -73,15 +66,8 @@ class OnDemandNumbers:
 class ViewedLog(EncodedLog):
     """A raw log seen through an encoder; events keep their positions.
 
-    Parameters
-    ----------
-    raw : RawLog
-        The log; its clock is that of the encoder.
-    encoder : EventEncoder
-        The fitted encoder.
-    begins : ndarray of shape (n,), int64
-        Events that are the first that a row sees, although their customer has earlier
-        ones; ascending.
+    The `raw` log has the clock of the `encoder`. `begins` (n,), int64, are events that
+    are the first that a row sees, although their customer has earlier ones; ascending.
     """
 
     def __init__(self, raw: RawLog, encoder: EventEncoder, begins: np.ndarray) -> None:
@@ -187,20 +173,9 @@ class ViewedLog(EncodedLog):
 def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """View encoded events; those of a log on a disk are encoded when they are indexed.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The fitted encoder.
-    rows : Rows
-        Views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-
-    Returns
-    -------
-    Rows
-        The same rows; their log is an `EncodedLog`. Their starts are equal or in order
-        as those of `encode_rows` are.
+    The `rows` are views of a raw log with the fields of training, the same ones
+    returned are views of an `EncodedLog`. Their starts are equal or in order as those
+    of `encode_rows` are. `column` is the name of the history column, for errors.
     """
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:

@@ -50,24 +50,15 @@ def decayed_sums(
 ) -> np.ndarray:
     """Return counts and sums over each row's visible events, decayed to its cutoff.
 
-    Parameters
-    ----------
-    rows : Views of n
-        Rows.
-    times : ndarray of shape (n_events,)
-        Times of the events, ascending for each customer.
-    values : ndarray of shape (n_events, n_values)
-        Values to sum, for every event of the log; finite.
-    half_lives : ndarray of shape (n_half_lives,)
-        Ticks after which an event counts half.
-    any_size : bool, default=False
-        Whether values may be of any size, so that those before the start of a row could
-        take the digits of its own. The check costs a tenth of the time.
+    Returns the count of events, then the sums of `values`, (n, n_half_lives, 1 +
+    n_values); zero for an empty history.
 
-    Returns
-    -------
-    ndarray of shape (n, n_half_lives, 1 + n_values)
-        The count of events, then the sums; zero for an empty history.
+    `times` (n_events,) ascend for each customer, `values` (n_events, n_values) are
+    those of all events of the log, finite, and half-lives the ticks after which an
+    event counts half.
+
+    With `any_size`, values may be of any size, so that those before the start of a row
+    could take the digits of its own. The check costs a tenth of the time.
 
     Notes
     -----
@@ -161,23 +152,20 @@ def _sum_directly(
 
 
 class _Cuts:
-    """Where rows stop, and where they start later than others of their customer.
+    """Where rows stop, and where they start later than others of their customer."""
 
-    Parameters
-    ----------
-    rows : Views
-        Rows.
-
-    Attributes
-    ----------
-    begin, end : ndarray of shape (n_cuts,), int64
-        Events ``begin:end`` of the log between the cut before, or the first event that
-        a row of the customer sees, and the cut. Customers with many cuts come first.
-    rows, of_stop : ndarray of shape (n_filled,), int64
-        Rows that see an event, and the cut at which each stops.
-    late, of_start : ndarray of shape (n_late,), int64
-        Rows that start after another of their customer, and the cut at which they do.
-    """
+    # (n_cuts,), int64: events ``begin:end`` of the log between the cut before, or the
+    # first event that a row of the customer sees, and the cut. Customers with many cuts
+    # come first.
+    begin: np.ndarray
+    end: np.ndarray
+    # (n_filled,), int64: rows that see an event, and the cut at which each stops.
+    rows: np.ndarray
+    of_stop: np.ndarray
+    # (n_late,), int64: rows that start after another of their customer, and the cut at
+    # which they do.
+    late: np.ndarray
+    of_start: np.ndarray
 
     def __init__(self, rows: Views) -> None:
         seen = visible_segments(rows)

@@ -30,17 +30,11 @@ _SIGN = np.uint64(1 << 63)
 
 
 class Pass(NamedTuple):
-    """One pass over all events.
+    """One pass over all events."""
 
-    Parameters
-    ----------
-    summarize : callable
-        Takes the events of one part and returns a summary. It can be pickled.
-    merge : callable
-        Takes the summaries of two parts, in their order, and returns that of both.
-    """
-
+    # Takes the events of one part and returns a summary. It can be pickled.
     summarize: Callable[[Any], Any]
+    # Takes the summaries of two parts, in their order, and returns that of both.
     merge: Callable[[Any, Any], Any]
 
 
@@ -127,10 +121,7 @@ def add_all(one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
 class RepeatableBlocks:
     """An iterable whose blocks of numbers are computed again in each pass.
 
-    Parameters
-    ----------
-    make : callable
-        Returns a new iterator of the blocks.
+    `make` returns a new iterator of them.
 
     Examples
     --------
@@ -150,15 +141,6 @@ class RepeatableBlocks:
 class Moments(NamedTuple):
     """Number, sum and sum of squares of the finite numbers of each column.
 
-    Parameters
-    ----------
-    n : ndarray of shape (n_columns,) or ()
-        Number of finite numbers.
-    total : ndarray of the same shape
-        Their sum.
-    squares : ndarray of the same shape
-        Sum of the squares of their differences from their mean.
-
     Notes
     -----
     Sums of the squares themselves would cancel in large numbers. With the difference
@@ -173,8 +155,9 @@ class Moments(NamedTuple):
        https://doi.org/10.1080/00031305.1983.10483115
     """
 
-    n: Any
-    total: Any
+    n: Any  # (n_columns,) or (): number of finite numbers
+    total: Any  # of the same shape: their sum
+    # Of the same shape: sum of the squares of their differences from their mean.
     squares: Any
 
     @classmethod
@@ -215,25 +198,10 @@ def selection(
 ) -> Learning[np.ndarray]:
     """Find order statistics: the numbers at some ranks in ascending order.
 
-    Parameters
-    ----------
-    numbers : callable
-        Takes the events of a part and returns their numbers, in blocks of float64
-        without NaN. It can be pickled.
-    n : int
-        Number of all numbers.
-    ranks : sequence of int
-        Ranks; the smallest number has rank 0.
-
-    Yields
-    ------
-    Pass
-        Up to four passes, or one for up to 2^20 numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_ranks,), float64
-        The numbers at these ranks, exactly, whatever the parts are.
+    `numbers` takes the events of a part and returns their numbers, in blocks of float64
+    without NaN. It can be pickled. `n` is the number of all of them; the smallest one
+    has rank 0. There are up to four passes, or one for up to 2^20 numbers. The numbers
+    at the ranks are exact, whatever the parts are.
 
     Notes
     -----

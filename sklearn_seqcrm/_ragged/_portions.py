@@ -38,18 +38,7 @@ class Chunks:
     ends: some dozens of pieces, however long it is. The windows of many rows overlap
     and share the chunks.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers.
-
-    Attributes
-    ----------
-    n_events, n_pieces : int
-        Number of events; number of events and chunks together.
-    sizes : list of (slice, ndarray of shape (n_chunks, 16))
-        For each size, smallest first: the piece numbers of its chunks, and those of the
-        16 events or smaller chunks in each.
+    `offsets`, (n_customers + 1,), int64, are the segments of the customers.
 
     Notes
     -----
@@ -68,13 +57,19 @@ class Chunks:
     array([ 1., 16.,  1.,  1.,  1.])
     """
 
+    n_events: int
+    n_pieces: int  # number of events and chunks together
+    # For each size, smallest first: the piece numbers of its chunks, and those of the
+    # 16 events or smaller chunks in each, (n_chunks, 16).
+    sizes: list[tuple[slice, np.ndarray]]
+
     def __init__(self, offsets: np.ndarray) -> None:
         lengths = np.diff(offsets)
         self._offsets = offsets
         # For each size, events first: the first piece of each customer, (n_customers,).
         self._begins = [offsets[:-1]]
         self.n_events = self.n_pieces = int(offsets[-1])
-        self.sizes: list[tuple[slice, np.ndarray]] = []
+        self.sizes = []
         while (lengths := lengths // SIZE).any():
             smaller = self._begins[-1]
             parts, _ = ranges(smaller, smaller + SIZE * lengths)
@@ -102,21 +97,10 @@ class Chunks:
     def pieces(
         self, codes: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pieces of which windows consist.
+        """Return the pieces of which windows consist: positions, and offsets (n + 1,).
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer of each window.
-        begin, end : ndarray of shape (n,), int64
-            The window holds the events ``begin:end``.
-
-        Returns
-        -------
-        index : ndarray of shape (m,), int64
-            Pieces of all windows, one after the other.
-        offsets : ndarray of shape (n + 1,), int64
-            Window ``i`` consists of ``index[offsets[i]:offsets[i + 1]]``.
+        Window ``i`` holds the events ``begin[i]:end[i]`` of customer ``codes[i]``, and
+        consists of the pieces ``index[offsets[i]:offsets[i + 1]]``.
         """
         if not self.sizes:
             return ranges(begin, end)
@@ -154,30 +138,18 @@ class Chunks:
 
 
 class Portion(NamedTuple):
-    """Rows of some customers, as views of the positions of the events that they see.
+    """Rows of some customers, as views of the positions of the events that they see."""
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n,), int64
-        Positions of the rows; each sees at least one event.
-    codes : ndarray of shape (n,), int64
-        Position of each row's customer in `offsets`.
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``events[start[i]:stop[i]]``.
-    cutoff : ndarray of shape (n,)
-        Cutoffs.
-    events : ndarray of shape (n_events,), int64
-        Positions of the events in the log, customer by customer.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        The events of customer ``c`` are ``events[offsets[c]:offsets[c + 1]]``.
-    """
-
-    rows: np.ndarray
-    codes: np.ndarray
+    rows: np.ndarray  # (n,), int64: positions of the rows; each sees at least one event
+    codes: np.ndarray  # (n,), int64: position of each row's customer in `offsets`
+    # (n,), int64: row ``i`` sees the events ``events[start[i]:stop[i]]``.
     start: np.ndarray
     stop: np.ndarray
-    cutoff: np.ndarray
+    cutoff: np.ndarray  # (n,)
+    # (n_events,), int64: positions of the events in the log, customer by customer.
     events: np.ndarray
+    # (n_customers + 1,), int64: the events of customer ``c`` are
+    # ``events[offsets[c]:offsets[c + 1]]``.
     offsets: np.ndarray
 
     def in_blocks(self, width: int) -> Iterator[tuple[slice, Portion]]:

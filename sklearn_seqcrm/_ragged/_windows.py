@@ -19,14 +19,9 @@ from sklearn_seqcrm._ragged._segments import first_at_or_after, segment_numbers
 class LevelCounter:
     """Counts of the levels of one field within windows.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int
-        Level of each event, -1 where it is missing.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers.
-    chunks : Chunks
-        Their chunks.
+    `codes` (n_events,) are the levels of the events, -1 where they are missing;
+    `offsets` (n_customers + 1,) are the segments of the customers, and `chunks` their
+    chunks.
 
     Notes
     -----
@@ -118,25 +113,13 @@ def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 class Summary(NamedTuple):
-    """Moments and extremes of the recorded numbers of some sets of events.
+    """Moments and extremes of the recorded numbers of some sets of events."""
 
-    Parameters
-    ----------
-    n : ndarray of shape (...), int64
-        Count of the numbers.
-    total : ndarray of shape (...)
-        Their sum.
-    squares : ndarray of shape (...)
-        Sum of the squared distances from their mean.
-    low, high : ndarray of shape (...)
-        The smallest and the largest, infinite if there is none.
-    """
-
-    n: np.ndarray
-    total: np.ndarray
-    squares: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    n: np.ndarray  # (...), int64: count of the numbers
+    total: np.ndarray  # (...): their sum
+    squares: np.ndarray  # (...): sum of the squared distances from their mean
+    low: np.ndarray  # (...): the smallest, infinite if there is none
+    high: np.ndarray  # (...): the largest, infinite if there is none
 
     def at(self, place: int) -> Summary:
         """Return the summaries at one position of the first dimension."""
@@ -196,14 +179,8 @@ class Summary(NamedTuple):
 class Bands:
     """Stretches of events between successive cuts through the history of each row.
 
-    Parameters
-    ----------
-    chunks : Chunks
-        Chunks of the events.
-    codes : ndarray of shape (n,), int64
-        Customer of each row.
-    cuts : ndarray of shape (1 + n_bands, n), int64
-        Band ``k`` of row ``i`` holds the events ``cuts[k + 1, i]:cuts[k, i]``.
+    `codes` (n,) are the customers of the rows. Band ``k`` of row ``i`` holds the events
+    ``cuts[k + 1, i]:cuts[k, i]``; `cuts` are of shape (1 + n_bands, n).
 
     Notes
     -----
@@ -261,23 +238,19 @@ class Bands:
 class Numbers:
     """One number of each event, summarized over the chunks.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_events,)
-        Numbers; one that is not finite was not recorded.
-    chunks : Chunks
-        Chunks of the events.
-
-    Attributes
-    ----------
-    n_before : ndarray of shape (n_events + 1,), int64
-        Count of the numbers recorded before each event.
-    count, total, squares, low, high : ndarray of shape (n_pieces,)
-        The summary of each piece.
-    is_plain : bool
-        Whether all pieces are single events with a recorded number. Then `total` is the
-        only summary.
+    Of the `values` (n_events,), one that is not finite was not recorded.
     """
+
+    n_before: np.ndarray  # (n_events + 1,), int64: numbers recorded before each event
+    # Whether all pieces are single events with a recorded number. Then `total` is the
+    # only summary.
+    is_plain: bool
+    # (n_pieces,): the summary of each piece.
+    count: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
     def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
         recorded = np.isfinite(values)

@@ -39,22 +39,8 @@ def replace_atomically(path: Any) -> Iterator[Path]:
     the file that it points to is replaced. The new file has the permissions of the old
     one, or those of any new file.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file to replace or to create.
-
-    Yields
-    ------
-    Path
-        An empty file.
-
-    Raises
-    ------
-    OSError
-        If the file or its folder is not writeable.
-    ValueError
-        If `path` is not a regular file.
+    Raises an OSError if the file or its folder is not writeable, and a ValueError if
+    `path` is not a regular file.
     """
     target = Path(os.path.realpath(os.fspath(path)))
     # Checked once: another writer may create the file in the meantime.
@@ -81,19 +67,8 @@ def temporary_sibling(target: Path, path: Any, *, is_folder: bool) -> Iterator[P
     when the process ends: so siblings that killed processes left behind are recognized
     and removed first.
 
-    Parameters
-    ----------
-    target : Path
-        Path that the caller moves it to.
-    path : str or path-like
-        Name of the target in errors.
-    is_folder : bool
-        Whether to create a folder.
-
-    Yields
-    ------
-    Path
-        An empty file or folder.
+    The file or folder is empty. `target` is where the caller moves it to, and `path`
+    the name of the target in errors.
     """
     if not target.parent.exists():
         raise FileNotFoundError(
@@ -177,12 +152,8 @@ def _remove_stale(folder: Path, prefix: str) -> None:
 def _lock(part: Path) -> int | None:
     """Lock a file or folder until the process ends; None if that is not possible.
 
-    Raises
-    ------
-    BlockingIOError
-        If another process has locked it.
-    FileNotFoundError
-        If it does not exist, or was removed before it was locked.
+    Raises a BlockingIOError if another process has locked it, and a FileNotFoundError
+    if it does not exist, or was removed before it was locked.
     """
     if fcntl is None:
         return None

@@ -51,20 +51,13 @@ TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 @dataclass(frozen=True)
 class Clock:
-    """A time axis: converts between the times of users and the ticks of a log.
+    """A time axis: converts between the times of users and the ticks of a log."""
 
-    Parameters
-    ----------
-    dtype : {"int64", "float64"}
-        Dtype of the ticks. Datetimes are always ``"int64"``.
-    unit : {"s", "ms", "us", "ns"} or None, default=None
-        Resolution of stored datetimes; None for plain numbers.
-    aware : bool, default=False
-        Whether the datetimes have a time zone. They are stored as UTC.
-    """
-
+    # "int64" or "float64": dtype of the ticks. Datetimes are always ``"int64"``.
     dtype: str
+    # "s", "ms", "us" or "ns": resolution of stored datetimes; None for plain numbers.
     unit: str | None = None
+    # Whether the datetimes have a time zone. They are stored as UTC.
     aware: bool = False
 
     def __str__(self) -> str:
@@ -87,19 +80,8 @@ class Clock:
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
         """Read the times of a new log, and find the clock that fits them.
 
-        Parameters
-        ----------
-        values : Series or array of shape (n,)
-            Datetimes or plain numbers, without missing values.
-        what : str
-            How an error names the values.
-
-        Returns
-        -------
-        clock : Clock
-            The axis of these times.
-        times : ndarray of shape (n,)
-            The ticks, of dtype ``clock.dtype``.
+        They are datetimes or plain numbers, (n,), without missing values; errors call
+        them `what`. Returns the clock and the ticks, (n,), of dtype ``clock.dtype``.
         """
         values = as_time_series(values, what)
         if values.dtype.kind == "M":
@@ -118,26 +100,15 @@ class Clock:
         back: Any = None,
         whose: str = "the log",
     ) -> np.ndarray:
-        """Convert points in time to ticks.
+        """Convert datetimes or numbers to ticks, of shape (1,) for a scalar.
 
-        Parameters
-        ----------
-        values : Series, array or scalar
-            Datetimes or numbers; a scalar may be text in ISO 8601.
-        what : str
-            How an error names the values.
-        up : bool, default=True
-            Round a time between two ticks up, which keeps every comparison ``event <
-            time`` as it is; False rounds down, which keeps ``event <= time``.
-        back : Timedelta, str, number or None, default=None
-            Lookback to subtract from each time before it is rounded.
-        whose : str, default="the log"
-            How an error names the log with this axis.
+        A scalar may be text in ISO 8601. Errors call the values `what`, and the log
+        with this axis `whose`. A lookback `back` is subtracted from each time before it
+        is rounded.
 
-        Returns
-        -------
-        ndarray
-            Ticks of type `dtype`, of shape (1,) for a scalar.
+        A time between two ticks is rounded up, which keeps every comparison ``event <
+        time`` as it is; with ``up=False`` it is rounded down, which keeps ``event <=
+        time``.
         """
         if np.ndim(values) == 0:
             values = [self.parse(values, what)]
@@ -160,22 +131,12 @@ class Clock:
         return ticks
 
     def duration(self, value: Any, what: str, *, positive: bool = False) -> int | float:
-        """Convert a length of time to ticks.
+        """Convert a length of time to ticks; errors call it `what`.
 
-        Parameters
-        ----------
-        value : Timedelta, str or number
-            On an axis of datetimes what ``pd.Timedelta`` takes, otherwise a number.
-        what : str
-            How an error names the value.
-        positive : bool, default=False
-            Whether 0 is an error as well.
-
-        Returns
-        -------
-        int or float
-            Ticks, not negative; on an axis of integers at most `MAX_TICK`, and a float
-            where the length is not a whole number of ticks.
+        On an axis of datetimes, `value` is what ``pd.Timedelta`` takes, otherwise a
+        number. Ticks are not negative, and with `positive` not 0; on an axis of
+        integers they are at most `MAX_TICK`, and a float where the length is not a
+        whole number of ticks.
         """
         length = self._length(value, what)
         if positive and not length:
@@ -187,16 +148,9 @@ class Clock:
     def rounded_up(self, **lengths: Any) -> int | float:
         """Convert the sum of some lengths of time to ticks, rounded up.
 
-        Parameters
-        ----------
-        **lengths : Timedelta, str or number
-            Lengths by their names in errors.
-
-        Returns
-        -------
-        int or float
-            On an axis of integers the next whole number: a tick lies before ``t +
-            length`` if and only if it lies before the next tick after that.
+        Lengths are given by their names in errors. On an axis of integers, the sum is
+        rounded to the next whole number: a tick lies before ``t + length`` if and only
+        if it lies before the next tick after that.
         """
         total = sum(self._length(value, what) for what, value in lengths.items())
         if self.dtype == "float64":
@@ -245,17 +199,7 @@ class Clock:
     def parse(self, value: Any, what: str) -> Any:
         """Parse one point in time if it is text and the axis has datetimes.
 
-        Parameters
-        ----------
-        value : datetime, number or str
-            One time.
-        what : str
-            How an error names it.
-
-        Returns
-        -------
-        Timestamp, or `value` itself if it is not text
-            The point in time.
+        Errors call it `what`.
         """
         if self.unit is not None and isinstance(value, str):
             text, value = value, parse_iso(value, what)

@@ -22,18 +22,12 @@ _SOME_VALUES = 2**16
 #   [-1]          0        1            [ nan]                  [nan nan nan]
 #   [ 0]  categorical                   [12.0]                  [.3 .3 .4]
 class Column(NamedTuple):
-    """One field of a log.
+    """One field of a log."""
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_events,) or (n_events, n_components)
-        Values of one of the `FIELD_TYPES`, such as floats, datetimes, or int32 codes
-        into `categories`.
-    categories : Index or None
-        Levels of a categorical field, in ascending order.
-    """
-
+    # (n_events,) or (n_events, n_components): values of one of the `FIELD_TYPES`, such
+    # as floats, datetimes, or int32 codes into `categories`.
     values: np.ndarray
+    # Levels of a categorical field, in ascending order.
     categories: pd.Index | None = None
 
     @property
@@ -42,19 +36,10 @@ class Column(NamedTuple):
         return type_of(self.values, self.categories)
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of the field, shape (n_events,), NaN where a value is missing.
+        """Return the numbers of the field, (n_events,), NaN where a value is missing.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n_events,)
-            Times of the events.
-        clock : Clock
-            What they mean.
-
-        Raises
-        ------
-        TypeError
-            If the field has no numbers, see `FieldType`.
+        `times`, (n_events,), are those of the events. Raises a TypeError if the field
+        has no numbers, see `FieldType`.
         """
         return self.type.scalar.as_numbers(self.values, times, clock)
 
@@ -85,10 +70,7 @@ class Column(NamedTuple):
     def trimmed(self, more_than: int = 0) -> Column:
         """Return the column without levels that do not occur.
 
-        Parameters
-        ----------
-        more_than : int, default=0
-            Number of levels up to which a column is returned as it is.
+        A column of up to `more_than` levels is returned as it is.
         """
         values, levels = self
         if levels is None or len(levels) <= more_than:
@@ -135,34 +117,20 @@ class Column(NamedTuple):
 
 
 class FieldSchema(NamedTuple):
-    """Properties that all columns of a field share, to check whether another log fits.
-
-    Parameters
-    ----------
-    type : FieldType
-        Type of the field.
-    levels : str or None, default=None
-        Type of its levels, as `id_type` returns it, if it has levels. Levels of
-        different types never match.
-    n_components : int or None, default=None
-        Length of its vectors, if it has vectors.
-    """
+    """Properties that the columns of a field share in all logs that fit each other."""
 
     type: FieldType
+    # Type of its levels, as `id_type` returns it, if it has levels. Levels of different
+    # types never match.
     levels: str | None = None
-    n_components: int | None = None
+    n_components: int | None = None  # length of its vectors, if it has vectors
 
     @classmethod
     def of(cls, column: Column, expected: FieldSchema | None = None) -> FieldSchema:
         """Return the schema of a column.
 
-        Parameters
-        ----------
-        column : Column
-            The column.
-        expected : FieldSchema or None, default=None
-            Schema of a categorical column without any level, whose levels could be of
-            every type. None: text.
+        `expected` is the schema of a categorical column without any level, whose levels
+        could be of every type. None: text.
         """
         if column.categories is None:
             return cls(column.type, None, *column.values.shape[1:])
@@ -192,24 +160,9 @@ def factorize(
 ) -> tuple[np.ndarray, pd.Index]:
     """Return codes of values, -1 where missing, and the distinct values, sorted.
 
-    Parameters
-    ----------
-    series : Series of shape (n,)
-        The values.
-    name, what : str
-        Names of the column and the table, for errors.
-
-    Returns
-    -------
-    codes : ndarray of shape (n,), int32
-        Positions in `levels`.
-    levels : Index
-        Distinct values in the form of `exact_ids`.
-
-    Raises
-    ------
-    TypeError
-        If values are of several types, or of a type without an order.
+    Codes, (n,), are int32, distinct values in the form of `exact_ids`. Raises a
+    TypeError, with the names of the column and the table (`what`), if values are of
+    several types, or of a type without an order.
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):

@@ -40,10 +40,7 @@ _DAY = np.timedelta64(1, "D")
 def are_numbers(values: pd.Series) -> bool:
     """Return whether all objects that are not missing are real numbers.
 
-    Parameters
-    ----------
-    values : Series of shape (n,), object
-        The values, such as Decimals beside integers.
+    They may be of several types, such as Decimals beside integers.
     """
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("mixed", "mixed-integer"):
@@ -66,33 +63,21 @@ class FieldType(ABC):
 
     The values and levels that methods take are those of a `Column`. Objects of one
     class are equal.
-
-    Attributes
-    ----------
-    name : str
-        Name of the type in tables and messages.
-    dtype : str
-        NumPy type of a column for which no value has decided it.
-    missing : object
-        Value that marks a missing one; of vectors, in every component.
-    encoding : {"levels", "numbers", "vectors"}
-        How networks get the values; ``"numbers"`` is only for a `ScalarType`.
-    summary : {"levels", "quartiles", "range"}
-        What a notebook shows of the values.
-    resampling : tuple of str
-        Ways to merge several values into one, see `RUN_SUMMARIES`; the first is the
-        default.
-    is_relative : bool
-        Whether values mean something by their distance from the time of the event, and
-        move with it.
     """
 
-    name: str
-    dtype: str
-    missing: Any
+    name: str  # in tables and messages
+    dtype: str  # NumPy type of a column for which no value has decided it
+    missing: Any  # value that marks a missing one; of vectors, in every component
+    # "levels", "numbers" or "vectors": how networks get the values; ``"numbers"`` is
+    # only for a `ScalarType`.
     encoding: str
+    # "levels", "quartiles" or "range": what a notebook shows of the values.
     summary: str
+    # Ways to merge several values into one, see `RUN_SUMMARIES`; the first is the
+    # default.
     resampling: tuple[str, ...]
+    # Whether values mean something by their distance from the time of the event, and
+    # move with it.
     is_relative: bool
 
     def __init__(self) -> None:
@@ -119,19 +104,9 @@ class FieldType(ABC):
     ) -> dict[str, np.ndarray]:
         """Return values of several logs in a form that one array can hold.
 
-        By default they are in such a form.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Values by the name of their log, all of this type.
-        field : str
-            Name of the field, for errors.
-
-        Raises
-        ------
-        ValueError
-            If no array can hold them all.
+        By default they are in such a form. `arrays` are those of this type by the name
+        of their log. Raises a ValueError, with the name of the field, if no array can
+        hold them all.
         """
         return dict(arrays)
 
@@ -152,17 +127,8 @@ class FieldType(ABC):
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
         """Return the option of a consumer for this type.
 
-        Parameters
-        ----------
-        options : mapping of str to object
-            What the consumer has, by values of an attribute of types.
-        by : str, default="encoding"
-            Name of that attribute.
-
-        Raises
-        ------
-        TypeError
-            If the consumer has nothing for this type.
+        `options` are those that the consumer has, by values of the attribute `by`.
+        Raises a TypeError if it has none for this type.
         """
         key = getattr(self, by)
         if key not in options:
@@ -243,19 +209,11 @@ class VectorType(FieldType):
 
 
 class ScalarType(FieldType):
-    """A type whose values are numbers, once the time of their event is known.
-
-    Attributes
-    ----------
-    takes : str
-        What Python values the type takes, in the words of an error.
-    numbers_are : str
-        What the numbers are, in the description of an exported network.
-    """
+    """A type whose values are numbers, once the time of their event is known."""
 
     encoding = "numbers"
-    takes: str
-    numbers_are: str
+    takes: str  # what Python values the type takes, in the words of an error
+    numbers_are: str  # what the numbers are, in the description of an exported network
 
     @property
     def scalar(self) -> ScalarType:
@@ -469,10 +427,7 @@ FIELD_TYPES: tuple[FieldType, ...] = (
 def type_of(values: np.ndarray, levels: pd.Index | None) -> FieldType:
     """Return the type of a column.
 
-    Raises
-    ------
-    TypeError
-        If the values are of no type that a field can have.
+    Raises a TypeError if the values are of no type that a field can have.
     """
     for one in FIELD_TYPES:
         if one.holds(values, levels):

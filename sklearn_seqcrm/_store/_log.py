@@ -30,12 +30,7 @@ _WHOSE = "customers of logs whose histories are to share a column"
 class Log(ABC):
     """Events of many customers, sorted by customer and time; immutable.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Customers, offsets and times.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
+    `names` are those of the customer and the time column.
     """
 
     # Raw and encoded histories cannot share a column; see `stack_logs`.
@@ -199,18 +194,9 @@ class Log(ABC):
 def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
     """Concatenate logs; a customer in two of them has two segments.
 
-    Parameters
-    ----------
-    logs : sequence of Log
-        Logs with the same fields and the same clock.
-
-    Returns
-    -------
-    log : Log
-        The stacked log.
-    shifts : ndarray of shape (len(logs) + 1,), int64
-        Customer code 0 of ``logs[i]`` became ``shifts[i]``; the last is the number of
-        all customers.
+    Logs have the same fields and the same clock. Customer code 0 of ``logs[i]`` becomes
+    ``shifts[i]``, which are returned too, (len(logs) + 1,), int64; the last is the
+    number of all customers.
     """
     first = logs[0]
     if len(logs) == 1:
@@ -260,28 +246,18 @@ def _common_observation(logs: Sequence[Log]) -> ObservationWindow:
 
 
 class Rows(NamedTuple):
-    """Views of a log: four numbers for each row, and the log.
-
-    Parameters
-    ----------
-    log : Log
-        The log that holds the events.
-    identities : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``. A customer that the log does
-        not know has a number below -1 (`hashed_ids`), the same in all its rows; -1
-        stands for a customer who cannot be identified.
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``; both are `NO_ROW` if the history
-        is missing.
-    cutoff : ndarray of shape (n,)
-        Cutoffs on the time axis of the log.
-    """
+    """Views of a log: four numbers for each row, and the log."""
 
     log: Log
+    # (n,), int64: positions of the customers in ``log.customers``. A customer that the
+    # log does not know has a number below -1 (`hashed_ids`), the same in all its rows;
+    # -1 stands for a customer who cannot be identified.
     identities: np.ndarray
+    # (n,), int64: row ``i`` sees the events ``start[i]:stop[i]``; both are `NO_ROW` if
+    # the history is missing.
     start: np.ndarray
     stop: np.ndarray
-    cutoff: np.ndarray
+    cutoff: np.ndarray  # (n,): cutoffs on the time axis of the log
 
     @property
     def codes(self) -> np.ndarray:
@@ -307,12 +283,8 @@ class Rows(NamedTuple):
     def moved(self, log: Log, new_codes: Callable[[np.ndarray], np.ndarray]) -> Rows:
         """Return the same views of a log that holds the segments of these customers.
 
-        Parameters
-        ----------
-        log : Log
-            A part of the log, or a log of which it became a part.
-        new_codes : callable
-            Maps codes of customers in the old log to those in the new one.
+        The `log` is a part of the old one, or one of which that became a part.
+        `new_codes` maps codes of customers in the old log to those in the new one.
         """
         # A segment moves as a whole, and views keep their places in it. Unknown
         # customers have neither a code nor events that could move.

@@ -17,18 +17,11 @@ from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
 
 class Kinds(NamedTuple):
-    """The kinds of events that a log was merged from.
+    """The kinds of events that a log was merged from."""
 
-    Parameters
-    ----------
-    field : str
-        The categorical field that holds the kind of each event.
-    fields : dict of str to tuple of str
-        The fields of each kind, without `field`. All other fields are missing in its
-        events.
-    """
-
-    field: str
+    field: str  # the categorical field that holds the kind of each event
+    # The fields of each kind, without `field`. All other fields are missing in its
+    # events.
     fields: dict[str, tuple[str, ...]]
 
     @classmethod
@@ -95,19 +88,10 @@ Origin = tuple[Callable[..., Any], tuple[Any, ...]]
 class RawLog(Log):
     """A log whose fields are numbers, datetimes, categories and vectors of the user.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Customers, offsets and times.
-    columns : dict of str to Column
-        Every field in the order of the timeline.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-    kinds : Kinds or None, default=None
-        The kinds of events that the log was merged from.
-    origin : tuple of (callable, tuple) or None, default=None
-        A function and its arguments that open the same log from its files; None: it is
-        in memory alone.
+    `columns` are all fields in the order of the `timeline`, `names` those of the
+    customer and the time column, and `kinds` the kinds of events that the log was
+    merged from, if any. `origin` is a function and its arguments that open the same log
+    from its files; None: it is in memory alone.
     """
 
     is_raw = True
@@ -343,13 +327,7 @@ class RawLog(Log):
 
 
 def describe_fields(columns: Mapping[str, Column]) -> str:
-    """Return the names of the fields of each type, for the repr of a log.
-
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        The fields of the log.
-    """
+    """Return the names of the fields of each type, for the repr of a log."""
     by_type: dict[str, list[str]] = {}
     for field, column in columns.items():
         by_type.setdefault(column.type.name, []).append(field)

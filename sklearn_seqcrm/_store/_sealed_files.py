@@ -39,21 +39,11 @@ _PARQUET_END = b"PAR1"
 
 
 class Writer(NamedTuple):
-    """The method that wrote a file, for errors of reading it.
+    """The method that wrote a file, for errors of reading it."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the method.
-    anew : str
-        Advice for a damaged file without another copy.
-    of_others : str
-        Advice for a file that another program wrote.
-    """
-
-    name: str
-    anew: str
-    of_others: str
+    name: str  # of the method
+    anew: str  # advice for a damaged file without another copy
+    of_others: str  # advice for a file that another program wrote
 
     def damaged(self, path: Any, why: Any) -> ValueError:
         """Return the error for a file whose bytes are not those that were written."""
@@ -109,18 +99,9 @@ def write_sealed_table(
 ) -> None:
     """Write an Arrow table and a note into a Parquet file with a seal.
 
-    Parameters
-    ----------
-    table : pyarrow.Table
-        The table.
-    key : bytes
-        Key of the note in the metadata of the file.
-    note : dict of str to object
-        Note to store beside the table, of types that JSON has.
-    path : str or path-like
-        File to write. An existing one is replaced atomically.
-    **options : object
-        Options of `pyarrow.parquet.write_table`.
+    The note, of types that JSON has, is stored under `key` in the metadata of the file.
+    An existing file is replaced atomically. `options` are those of
+    `pyarrow.parquet.write_table`.
     """
     import pyarrow.parquet as pq
 
@@ -136,26 +117,9 @@ def write_sealed_table(
 def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
     """Read a file of `write_sealed_table`, or a table of format 1 without a seal.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to read.
-    key : bytes
-        Key of its note in the metadata.
-    writer : Writer
-        Method that wrote it, for errors.
-
-    Returns
-    -------
-    table : pyarrow.Table
-        The table.
-    note : dict of str to object
-        The note, of a known format.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or was not written by `writer`.
+    Returns the pyarrow table and the note, of a known format, which the metadata have
+    under `key`. Raises a ValueError if the file is damaged or was not written by
+    `writer`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

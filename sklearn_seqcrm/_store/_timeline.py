@@ -57,24 +57,16 @@ class ObservationWindow(NamedTuple):
     So where all times are whole days, or whole numbers, observation ends one day, or 1,
     after `until`; otherwise right after `until`. Which of the two holds is decided when
     a log is built, and kept: a few of its events could be whole days by chance.
-
-    Parameters
-    ----------
-    until : int or float
-        The last time that was observed, on the axis of the log's clock.
-    in_days : bool
-        Whether all times of the log are whole days, or whole numbers.
-    limited_by : str or None, default=None
-        In a log of several kinds of events, the kind whose observation ends first and
-        so limits that of the log.
-    is_lower_bound : bool, default=False
-        Whether the events of some customers may have been observed for longer: of
-        histories that were joined from several logs, or read from a file.
     """
 
+    # int or float: the last time that was observed, on the axis of the log's clock.
     until: Any
-    in_days: bool
+    in_days: bool  # whether all times of the log are whole days, or whole numbers
+    # In a log of several kinds of events, the kind whose observation ends first and so
+    # limits that of the log.
     limited_by: str | None = None
+    # Whether the events of some customers may have been observed for longer: of
+    # histories that were joined from several logs, or read from a file.
     is_lower_bound: bool = False
 
     @classmethod
@@ -83,16 +75,9 @@ class ObservationWindow(NamedTuple):
     ) -> ObservationWindow:
         """Return the observation window of a new log.
 
-        Parameters
-        ----------
-        clock : Clock
-            The axis of the times.
-        times : ndarray of shape (n_events,)
-            All times, at least one.
-        given : datetime, number or None
-            `observed_until` of the user; None: the last event.
-        early : bool, default=False
-            Whether events may lie after it.
+        `times` are all, one or more, on the axis of the `clock`; `given` is
+        `observed_until` of the user, and None the last event. `early` says whether
+        events may lie after it.
         """
         last = until = times.max()
         if clock.dtype == "int64" and last == MAX_TICK:
@@ -203,27 +188,18 @@ def seconds_of_day(times: pd.Series) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Timeline:
-    """The times of all events, sorted by customer and time; immutable.
+    """The times of all events, sorted by customer and time; immutable."""
 
-    Parameters
-    ----------
-    customers : Index of shape (n_customers,)
-        Id of each segment. A timeline stacked from several logs may repeat an id.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
-    times : ndarray of shape (n_events,)
-        Times on the axis of `clock`, ascending within a customer.
-    clock : Clock
-        The axis of `times`.
-    observation : ObservationWindow
-        How far the log was observed.
-    """
-
+    # (n_customers,): id of each segment. A timeline stacked from several logs may
+    # repeat an id.
     customers: pd.Index
+    # (n_customers + 1,), int64: the events of customer ``i`` are ``offsets[i]:offsets[i
+    # + 1]``.
     offsets: np.ndarray
+    # (n_events,): times on the axis of `clock`, ascending within a customer.
     times: np.ndarray
-    clock: Clock
-    observation: ObservationWindow
+    clock: Clock  # the axis of `times`
+    observation: ObservationWindow  # how far the log was observed
 
     def __post_init__(self) -> None:
         """Make the arrays read-only, as the attributes are."""
@@ -259,16 +235,9 @@ class Timeline:
     def own_ends(self, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return `observed_until` and `end` of customers who were observed for less.
 
-        Parameters
-        ----------
-        times : Series of shape (n,)
-            Last times at which n customers were observed. Missing and later ones are
-            those of the log.
-
-        Returns
-        -------
-        until, end : ndarray of shape (n,)
-            Ticks, at most those of the log.
+        `times` (n,) are the last ones at which n customers were observed. Missing and
+        later ones are those of the log. Both results, (n,), are ticks, at most those of
+        the log.
         """
         until = np.full(len(times), self.observed_until, dtype=self.clock.dtype)
         earlier = np.array(times.notna())
@@ -321,17 +290,8 @@ class Timeline:
     def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
         """Return a number for each customer: the position, or a hash if unknown.
 
-        Parameters
-        ----------
-        ids : Series of shape (n,)
-            Customer ids, without missing values.
-        what : str
-            How an error names them.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Positions in `customers`; `hashed_ids`, below -1, for unknown customers.
+        `ids` (n,) have no missing values; errors call them `what`. The numbers, int64,
+        are positions in `customers`; `hashed_ids`, below -1, for unknown customers.
         """
         if not self.customers.is_unique:
             raise ValueError(
@@ -355,22 +315,11 @@ class Timeline:
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False
     ) -> np.ndarray:
-        """Return the first event of each customer at or after a time.
+        """Return the first event of each customer at or (strictly) after a time.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer codes; -1 finds position 0.
-        times : ndarray of shape (n,)
-            Times on the axis of the clock.
-        after : bool, default=False
-            Find the first event strictly after the time instead.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Positions in the times of the log, within the segment of the customer or at
-            its end.
+        Customer codes and times on the axis of the clock are of shape (n,). The
+        positions, (n,), int64, lie within the segment of the customer or at its end;
+        code -1 finds position 0.
         """
         known = codes >= 0
         # An unknown customer has the segment 0:0; `offsets[-1]` is computed in vain.
@@ -381,17 +330,8 @@ class Timeline:
     def on(self, clock: Clock, what: str) -> Timeline:
         """Return the same times on another clock of the same type of times.
 
-        Parameters
-        ----------
-        clock : Clock
-            Another unit, not coarser than the times need.
-        what : str
-            How an error names the times.
-
-        Returns
-        -------
-        Timeline
-            The timeline itself if it is on `clock` already.
+        The unit of the clock is not coarser than the times need; errors call the times
+        `what`. A timeline that is on `clock` already is returned itself.
         """
         if clock == self.clock:
             return self
@@ -421,10 +361,7 @@ class Timeline:
     def at(self, index: np.ndarray) -> Timeline:
         """Keep some events, and the customers who have one of them.
 
-        Parameters
-        ----------
-        index : ndarray of shape (n,), int64
-            Positions of events, ascending.
+        `index`, int64, are positions of events, ascending.
         """
         codes, counts = np.unique(self.codes_of(index), return_counts=True)
         return self.select(codes, np.append(0, np.cumsum(counts)), index)
@@ -432,17 +369,8 @@ class Timeline:
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Different customer codes, in the order of the new timeline.
-
-        Returns
-        -------
-        timeline : Timeline
-            The customers at `codes`.
-        index : ndarray of shape (n_events_kept,), int64
-            Former positions of their events.
+        `codes`, int64, are different customers, in the order of the new timeline.
+        Former positions of their events, int64, are returned too.
         """
         index, offsets = ranges(self.offsets[codes], self.offsets[codes + 1])
         return self.select(codes, offsets, index), index
@@ -452,14 +380,8 @@ class Timeline:
     ) -> Timeline:
         """Return the customers at `codes` with the events at `index`.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer codes.
-        offsets : ndarray of shape (n + 1,), int64
-            The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
-        index : ndarray of shape (n_events,), int64
-            Positions of events.
+        The events of customer ``codes[i]`` are ``index[offsets[i]:offsets[i + 1]]``,
+        positions in this timeline.
         """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)

@@ -37,10 +37,7 @@ class Checkpoint:
         ended      states of the nets whose training has ended, in order
         current    state of the net in training, after its last epoch, or None
 
-    Parameters
-    ----------
-    path : path-like or None
-        The file. None: nothing is kept.
+    Without a path, nothing is kept.
     """
 
     def __init__(self, path: Any) -> None:
@@ -63,10 +60,8 @@ class Checkpoint:
     def open(self, fingerprint: str, ranks: Any) -> None:
         """Read the file on rank 0, if there is one; refuse that of another training.
 
-        Raises
-        ------
-        ValueError
-            On all ranks, if the file cannot be read or is of another training.
+        Raises a ValueError on all ranks, if the file cannot be read or is of another
+        training.
         """
         self._kept["fingerprint"] = fingerprint
         before, error = self._read(fingerprint) if ranks.rank == 0 else (None, None)

@@ -57,10 +57,7 @@ def picklable(error: Exception) -> Exception:
 class ProcessRanks(Ranks):
     """The processes of a group of `torch.distributed`.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Where the state after each epoch is kept.
+    The state after each epoch is kept in the `checkpoint`.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -80,21 +80,12 @@ class _Rows(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """The parts of one fit.
+    """The parts of one fit."""
 
-    Parameters
-    ----------
-    parts : dict of str to estimator
-        Both parts, with seeds.
-    keys : dict of str to list of str
-        Names that the weights of rows have in the `fit` of each part.
-    task : FitTask
-        The fit, of which the fits of parts are steps.
-    """
-
-    parts: dict[str, Any]
+    parts: dict[str, Any]  # both parts, with seeds
+    # Names that the weights of rows have in the `fit` of each part.
     keys: dict[str, list[str]]
-    task: FitTask
+    task: FitTask  # the fit, of which the fits of parts are steps
 
     def fit(self, name: str, rows: _Rows, part: Any = None) -> Any:
         """Fit `part`, or a clone of the named part, on rows, and return it."""
@@ -343,13 +334,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     def _learn(self, rows: _Rows, job: _Job, seed: int) -> tuple[float, dict[str, Any]]:
         """Learn the weight of the network on held-out rows.
 
-        Returns
-        -------
-        weight : float
-            The weight; one half if no rows could be held out.
-        fitted : dict of str to estimator
-            The parts fitted on the last split, which without `refit` is the only one;
-            empty if no rows could be held out.
+        Returns the weight, one half if no rows could be held out, and the parts fitted
+        on the last split, which without `refit` is the only one; empty if no rows could
+        be held out.
         """
         folds = [
             (train, test)

@@ -45,10 +45,8 @@ class Blend(ABC):
 class OfProbabilities(Blend):
     """Blend of class probabilities: the weighted mean of their logarithms.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, n_classes)
-        Log-probabilities, as `log_probabilities` returns them.
+    Predictions are log-probabilities, (n, n_classes), as `log_probabilities` returns
+    them.
 
     Notes
     -----
@@ -83,10 +81,7 @@ class OfProbabilities(Blend):
 class OfNumbers(Blend):
     """Blend of numbers: their weighted mean ``b(w) = w * first + (1 - w) * second``.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n,)
-        Predictions.
+    Predictions are of shape (n,).
     """
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
@@ -102,17 +97,9 @@ class OfNumbers(Blend):
 
 @dataclass(frozen=True)
 class OfQuantiles(OfNumbers):
-    """Blend of predictions of one quantile: their weighted mean.
+    """Blend of predictions of one quantile: their weighted mean."""
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n,)
-        Predictions.
-    quantile : float
-        The quantile, between 0 and 1.
-    """
-
-    quantile: float
+    quantile: float  # between 0 and 1
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
         """Return pinball losses max(q * e, (q - 1) * e) of e = y - b(w)."""
@@ -139,10 +126,7 @@ class OfQuantiles(OfNumbers):
 class OfLabels(Blend):
     """Blend of the probabilities of several labels: the weighted mean of log odds.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, k)
-        Log odds of the k labels.
+    Predictions are log odds of the k labels, (n, k).
 
     Notes
     -----
@@ -170,10 +154,8 @@ class OfLabels(Blend):
 class OfHazards(Blend):
     """Blend of hazards: the weighted mean of their log odds, in each bin of time.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, n_kinds, n_bins)
-        Log odds of each kind of event against no event in a bin, given none before.
+    Predictions are log odds of each kind of event against no event in a bin, given none
+    before, (n, n_kinds, n_bins).
 
     Notes
     -----
@@ -188,12 +170,8 @@ class OfHazards(Blend):
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
         """Return negative log likelihoods.
 
-        Parameters
-        ----------
-        y : ndarray of shape (n, 2)
-            Bins that were observed, and number of the event from 1 on, 0 for none.
-        weight : float
-            Weight of the first part.
+        `y`, (n, 2), are the bins that were observed, and the number of the event from 1
+        on, 0 for none.
         """
         odds = self.blend(weight)
         hazard = (self._observed(y) * bin_hazards(odds)).sum(axis=1)
@@ -224,21 +202,11 @@ class OfHazards(Blend):
 def log_probabilities(
     shares: np.ndarray, columns: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """Return the logarithms of probabilities, all of them finite.
+    """Return the logarithms of probabilities, (n, n_classes), all of them finite.
 
-    Parameters
-    ----------
-    shares : ndarray of shape (n, n_columns)
-        Probabilities of the classes that a part saw in training.
-    columns : ndarray of shape (n_columns,), int
-        Codes of these classes.
-    n_classes : int
-        Number of all classes. Other classes have probability 0.
-
-    Returns
-    -------
-    ndarray of shape (n, n_classes)
-        Logarithms of probabilities that are clipped to 1e-6 and sum to 1.
+    `shares`, (n, n_columns), are probabilities of the classes that a part saw in
+    training, and `columns` the codes of these classes; other classes have probability
+    0. Probabilities are clipped to 1e-6 and sum to 1.
     """
     found = np.zeros((len(shares), n_classes))
     found[:, columns] = shares
@@ -254,23 +222,11 @@ def log_odds(shares: np.ndarray) -> np.ndarray:
 def learn_weight(
     blend: Blend, y: np.ndarray, customers: np.ndarray, row_weight: np.ndarray
 ) -> float:
-    """Learn the stacking weight of the first part on held-out customers.
+    """Learn the stacking weight of the first part, 0 to 1, on held-out customers.
 
-    Parameters
-    ----------
-    blend : Blend
-        Predictions of n rows that neither part was fitted on.
-    y : ndarray of shape (n,)
-        Targets; codes of classes.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    row_weight : ndarray of shape (n,)
-        Weights of the rows.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
+    The blend has predictions of n rows that neither part was fitted on, with targets
+    `y` (codes, if they are classes), `customers`, and weights `row_weight`, all of
+    shape (n,).
 
     Notes
     -----

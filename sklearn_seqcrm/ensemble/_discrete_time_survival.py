@@ -44,35 +44,23 @@ _MOST_AT_ONCE = 200_000
 
 
 class PersonPeriods(NamedTuple):
-    """A row for each row of X and each bin that it entered without an event.
+    """A row for each row of X and each bin that it entered without an event."""
 
-    Parameters
-    ----------
-    row : ndarray of shape (n_periods,), int
-        Position of the row of X.
-    bin : ndarray of shape (n_periods,), int
-        Number of the bin.
-    label : ndarray of shape (n_periods,), int
-        Number of the event in the bin, from 1 on; 0 for none.
-    share : ndarray of shape (n_periods,)
-        Share of the bin that was observed: less than 1 in the bin of a censoring time.
-    """
-
-    row: np.ndarray
-    bin: np.ndarray
+    row: np.ndarray  # (n_periods,), int: position of the row of X
+    bin: np.ndarray  # (n_periods,), int: number of the bin
+    # (n_periods,), int: number of the event in the bin, from 1 on; 0 for none.
     label: np.ndarray
+    # (n_periods,): share of the bin that was observed: less than 1 in the bin of a
+    # censoring time.
     share: np.ndarray
 
     @classmethod
     def of(cls, passed: np.ndarray, number: np.ndarray) -> PersonPeriods:
         """Return the periods of rows, given the bins that they passed.
 
-        Parameters
-        ----------
-        passed : ndarray of shape (n,)
-            Number of bins that were observed, the last one in part if censored.
-        number : ndarray of shape (n,), int
-            Number of the event in the last of them, 0 if censored.
+        `passed` (n,) is the number of bins that were observed, the last one in part if
+        censored, and `number` (n,) that of the event in the last of them, 0 if
+        censored.
         """
         n_bins = np.ceil(passed).astype("int64")
         row = np.repeat(np.arange(len(passed)), n_bins)
@@ -290,12 +278,8 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
     ) -> tuple[PersonPeriods, np.ndarray]:
         """Return at most `max_rows` periods without an event, and the others.
 
-        Returns
-        -------
-        periods : PersonPeriods
-            In their order.
-        factor : ndarray of shape (n_chosen,)
-            Weight of each: the inverse of its probability to be chosen.
+        Periods are in their order, and each has a weight, (n_chosen,): the inverse of
+        its probability to be chosen.
         """
         without = np.flatnonzero(periods.label == 0)
         factor = np.ones(len(periods.label))

@@ -42,12 +42,7 @@ def loss_of(part: Any) -> str | None:
 def parameter_of(part: Any, name: str) -> Any:
     """Return a parameter of an estimator or of one that it wraps, the first not None.
 
-    Parameters
-    ----------
-    part : estimator or None
-        The estimator.
-    name : str
-        Name of the parameter, such as ``"exposure"`` or ``"bins"``.
+    `part` may be None; `name` is, for example, ``"exposure"`` or ``"bins"``.
     """
     found = (getattr(one, name, None) for one in unwrapped(part))
     return next((value for value in found if value is not None), None)
@@ -62,16 +57,9 @@ def nearest_median(quantiles: Any) -> float:
 def predicted_quantile(part: Any) -> float | str | None:
     """Return the quantile that a part predicts, judged by its loss.
 
-    Parameters
-    ----------
-    part : estimator
-        A regressor, a pipeline with one at the end, or a search around either.
-
-    Returns
-    -------
-    float, str or None
-        The quantile; ``"mean"`` if it has another loss, or the quantity of one of
-        `_OF_OTHERS`; None if it has no parameter that names one.
+    The part is a regressor, a pipeline with one at the end, or a search around either.
+    The result is ``"mean"`` if it has another loss, or the quantity of one of
+    `_OF_OTHERS`; None if it has no parameter that names one.
     """
     last = innermost(part)
     params = last.get_params(deep=False)
@@ -96,10 +84,7 @@ def predicted_quantile(part: Any) -> float | str | None:
 def common_quantile(parts: Mapping[str, Any]) -> float | None:
     """Return the quantile that all parts predict; None if they predict means.
 
-    Raises
-    ------
-    ValueError
-        If the parts predict different quantities by their losses.
+    Raises a ValueError if the parts predict different quantities by their losses.
     """
     found = {name: predicted_quantile(part) for name, part in parts.items()}
     known = {one for one in found.values() if one is not None}

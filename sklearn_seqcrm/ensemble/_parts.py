@@ -64,12 +64,8 @@ def with_loss_of(lstm: Any, boosting: Any) -> Any:
 
     In `fit`, and not when the trees are made: a search may change the loss.
 
-    Parameters
-    ----------
-    lstm : estimator
-        The network, or what wraps one.
-    boosting : estimator
-        The part that may have default trees.
+    `lstm` is the network, or what wraps one, and `boosting` the part that may have
+    default trees.
     """
     losses = {
         f"{name}__{key}": value
@@ -100,10 +96,7 @@ def _loss_as(lstm: Any) -> dict[str, Any]:
 def bins_of(lstm: Any) -> Any:
     """Return the parameter `bins` of a network, the default if it is None or has none.
 
-    Parameters
-    ----------
-    lstm : estimator or None
-        A network of survival times, or what wraps one.
+    `lstm` is a network of survival times, or what wraps one, or None.
     """
     bins = parameter_of(lstm, "bins")
     return LSTMSurvival().bins if bins is None else bins

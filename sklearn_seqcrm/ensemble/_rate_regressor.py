@@ -224,16 +224,9 @@ class RateRegressor(RegressorMixin, BaseEstimator):
         return X if self.exposure is None else as_pandas(X)
 
     def _split(self, X: Any) -> tuple[Any, np.ndarray | None, bool]:
-        """Split the columns of X.
+        """Split X into the other columns and the exposures, (n,), if there are any.
 
-        Returns
-        -------
-        others : DataFrame of shape (n, n_columns - 1)
-            The other columns.
-        exposure : ndarray of shape (n,) or None
-            The exposures.
-        in_days : bool
-            Whether they were durations.
+        Returns also whether these were durations.
         """
         name = self.exposure
         if name is None:

@@ -43,21 +43,8 @@ def append_events(
 ) -> tuple[Events, Kinds | None]:
     """Merge a log with more events, as `EventLog.append` describes it.
 
-    Parameters
-    ----------
-    log : EventLog
-        The log.
-    kinds : Kinds or None
-        Its kinds, if `EventLog.concat` made it.
-    more, observed_until, duplicates, new_kinds : object
-        Arguments of `EventLog.append`.
-
-    Returns
-    -------
-    events : Events
-        All events.
-    kinds : Kinds or None
-        All kinds.
+    `kinds` are those of the log, if `EventLog.concat` made it; the result has all
+    events and all kinds.
     """
     if duplicates not in DUPLICATES:
         raise ValueError(

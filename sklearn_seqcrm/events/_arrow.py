@@ -54,16 +54,8 @@ _KINDS_KEY = b"sklearn_seqcrm_kinds"
 def rows_to_arrow(rows: Rows) -> Any:
     """Convert rows to structs of customer, cutoff and a list of the visible events.
 
-    Parameters
-    ----------
-    rows : Rows
-        Views of a raw log. Rows of one customer at several cutoffs repeat the events
-        that they share.
-
-    Returns
-    -------
-    pyarrow.StructArray of shape (n,)
-        The format above.
+    The pyarrow.StructArray, (n,), has the format above. Rows of one customer at several
+    cutoffs repeat the events that they share.
     """
     import pyarrow as pa
 
@@ -113,17 +105,9 @@ def _events_to_arrow(log: RawLog, index: np.ndarray) -> Any:
 
 
 def rows_from_arrow(array: Any) -> Rows:
-    """Read rows that `rows_to_arrow` converted.
+    """Read rows that `rows_to_arrow` converted, from an array or chunked array.
 
-    Parameters
-    ----------
-    array : pyarrow.Array or ChunkedArray of structs
-        Rows with their events.
-
-    Returns
-    -------
-    Rows
-        Views of a new log with the events that rows see, see `share_segments`.
+    The new log has the events that rows see, see `share_segments`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -22,17 +22,8 @@ def unchunked(array: Any) -> Any:
 def to_parquet_array(values: Any, name: Any) -> Any:
     """Convert a column to an Arrow array of a type that parquet can store.
 
-    Parameters
-    ----------
-    values : Series, Index, Categorical or ndarray of shape (n,), or (n, n_components)
-        The column; vectors as rows of a matrix.
-    name : str
-        Its name, for errors.
-
-    Returns
-    -------
-    pyarrow.Array of shape (n,)
-        Missing values are null.
+    `values` is a Series, Index, Categorical or ndarray, (n,), or vectors as rows of a
+    matrix, (n, n_components). Missing values are null. Errors name the column.
     """
     import pyarrow as pa
 
@@ -49,17 +40,8 @@ def to_parquet_array(values: Any, name: Any) -> Any:
 def to_arrow(values: Any, name: Any) -> Any:
     """Convert a column to an Arrow array of any type.
 
-    Parameters
-    ----------
-    values : Series, Index, Categorical or ndarray of shape (n,)
-        The column.
-    name : str
-        Its name, for errors.
-
-    Returns
-    -------
-    pyarrow.Array of shape (n,)
-        Missing values are null.
+    `values` is a Series, Index, Categorical or ndarray, (n,). Missing values are null.
+    Errors name the column.
     """
     import pyarrow as pa
 
@@ -106,16 +88,8 @@ def _to_dictionary(values: pd.Categorical) -> Any:
 def dtype_to_json(values: Any) -> dict[str, Any]:
     """Return what Parquet does not store: whether a column has levels, and the dtype.
 
-    Parameters
-    ----------
-    values : Series, Index, Categorical or ndarray of shape (n,), or (n, n_components)
-        The column; vectors as rows of a matrix.
-
-    Returns
-    -------
-    dict of str to object
-        ``categorical``, ``dtype`` (that of the levels, if it is) and, of vectors,
-        ``n_components``.
+    The note of a column, see `to_parquet_array`, has the entries ``categorical``,
+    ``dtype`` (that of the levels, if it is) and, of vectors, ``n_components``.
     """
     if values.ndim == 2:
         note = {"categorical": False, "dtype": str(values.dtype)}
@@ -126,19 +100,10 @@ def dtype_to_json(values: Any) -> dict[str, Any]:
 
 
 def restore_dtype(column: Any, note: dict[str, Any]) -> pd.Series:
-    """Convert a column to the dtype that it had in the log.
+    """Convert a column that was read to the dtype that it had in the log.
 
-    Parameters
-    ----------
-    column : pyarrow.ChunkedArray of shape (n,)
-        The column that was read.
-    note : dict of str to object
-        Result of `dtype_to_json`.
-
-    Returns
-    -------
-    Series of shape (n,)
-        The column; text in the dtype of this version of pandas.
+    `note` is the result of `dtype_to_json`. Text gets the dtype of this version of
+    pandas.
     """
     import pyarrow as pa
 

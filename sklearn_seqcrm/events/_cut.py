@@ -45,21 +45,10 @@ def histories_of_rows(
     exact: bool,
     name: str,
 ) -> HistoryArray:
-    """Cut the history of each row, as `EventLog.attach` describes it.
+    """Cut the history of each row, as `EventLog.attach` does without its warnings.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    rows, customer, cutoff, lookback, name
-        Arguments of `EventLog.attach`.
-    exact : bool
-        Whether events at the cutoff belong to the history.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The histories, without the warnings of `EventLog.attach`.
+    `exact` says whether events at the cutoff belong to the history; the rest are
+    arguments of `EventLog.attach`.
     """
     check_name_free(name, rows.columns, "rows", "name")
     check_flag(exact, "allow_exact_matches")
@@ -93,21 +82,8 @@ def rows_of_snapshots(
 ) -> pd.DataFrame:
     """Return customers, cutoffs and histories at chosen times.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    snapshots : Snapshots of n
-        Customers and cutoffs.
-    lookback : Timedelta, str, number or None
-        Length of the histories before the cutoff; None: from the first event on.
-    name : str
-        Name of the history column.
-
-    Returns
-    -------
-    DataFrame of shape (n, 3)
-        The rows.
+    The `lookback` is the length of the histories before the cutoff; None: from the
+    first event on. `name` is that of the history column, the last of three.
     """
     timeline = log.timeline
     # The search in the timeline has found the end of each history.
@@ -137,19 +113,8 @@ def rows_at_cutoffs(
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    cutoffs : ndarray of shape (n_cutoffs,)
-        Ascending cutoffs in ticks, from `parse_cutoffs`.
-    min_events, active_within, lookback, name, kinds, kind_field
-        Arguments of `EventLog.snapshots`.
-
-    Returns
-    -------
-    DataFrame of shape (n, 3)
-        Customers, cutoffs and histories.
+    `cutoffs`, (n_cutoffs,), are ascending ticks from `parse_cutoffs`; the rest are
+    arguments of `EventLog.snapshots`.
     """
     known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
@@ -194,17 +159,8 @@ def _starts(
 def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
     """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
-    Parameters
-    ----------
-    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        Any table of `read_table`.
-    what : str, default="rows"
-        How an error names it.
-
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        `rows` itself if it is one. Integers beside missing values stay exact.
+    `rows` is any table of `read_table`, and returned itself if it is a DataFrame.
+    Integers beside missing values stay exact. Errors call it `what`.
     """
     if isinstance(rows, pd.DataFrame):
         return rows

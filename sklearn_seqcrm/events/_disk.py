@@ -63,33 +63,16 @@ _LOCK = Lock()
 
 
 class Checksums(NamedTuple):
-    """Size and checksums of a file.
-
-    Parameters
-    ----------
-    bytes : int
-        Size of the file.
-    ends : str or None, default=None
-        SHA-256 of its first and its last 4,096 bytes; None in logs of version 0.1.0.
-    sha256 : str or None, default=None
-        SHA-256 of all bytes; None if they were not read.
-    """
+    """Size and checksums of a file."""
 
     bytes: int
+    # SHA-256 of its first and its last 4,096 bytes; None in logs of version 0.1.0.
     ends: str | None = None
-    sha256: str | None = None
+    sha256: str | None = None  # SHA-256 of all bytes; None if they were not read
 
     @classmethod
     def of(cls, path: Path, *, whole: bool = True) -> Checksums:
-        """Compute the checksums of a file.
-
-        Parameters
-        ----------
-        path : Path
-            The file.
-        whole : bool, default=True
-            Whether to read all bytes, for `sha256`.
-        """
+        """Compute the checksums of a file, with `whole` that of all its bytes, too."""
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             ends = hashlib.sha256()
@@ -104,23 +87,11 @@ class Checksums(NamedTuple):
 def open_log(
     cls: Any, path: Any, key: str | None = None, *, verify: bool = False
 ) -> Any:
-    """Open a log that `LogWriter` wrote.
+    """Open a log of class `cls` that `LogWriter` wrote.
 
-    Parameters
-    ----------
-    cls : type
-        Class of the log.
-    path : str or path-like
-        Its folder.
-    key : str or None, default=None
-        Key of the log, if it was open before: another log may be there now.
-    verify : bool, default=False
-        Whether to compare all bytes with their checksums.
-
-    Returns
-    -------
-    log
-        The log; the same object while it is in use.
+    `path` is its folder, and `key` that of the log, if it was open before: another log
+    may be there now. With `verify`, all bytes are compared with their checksums. A log
+    is the same object while it is in use.
     """
     check_flag(verify, "verify")
     folder = Path(os.path.realpath(os.fspath(path)))

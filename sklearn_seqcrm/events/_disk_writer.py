@@ -38,24 +38,10 @@ from sklearn_seqcrm.events._time_range import check_time_range
 def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     """Yield the writer of a new log; its folder appears when it is complete and synced.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Folder of the log, which must not exist.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-
-    Yields
-    ------
-    LogWriter
-        A writer into a `temporary_sibling` of the folder.
-
-    Raises
-    ------
-    FileExistsError
-        If `path` exists, or exists when the log is complete.
-    FileNotFoundError
-        If its parent folder is missing.
+    The folder `path` must not exist, and the writer writes into a `temporary_sibling`
+    of it. `names` are those of the customer and the time column. Raises a
+    FileExistsError if `path` exists, or exists when the log is complete, and a
+    FileNotFoundError if its parent folder is missing.
     """
     target = Path(os.path.abspath(os.fspath(path)))
     refusal = FileExistsError(
@@ -76,14 +62,9 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
 
 
 class LogWriter:
-    """Writes the events of a log into a folder, part by part.
+    """Writes the events of a log into an empty folder, part by part.
 
-    Parameters
-    ----------
-    folder : Path
-        An empty folder.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
+    `names` are those of the customer and the time column.
     """
 
     def __init__(self, folder: Path, names: tuple[str, str]) -> None:
@@ -105,13 +86,8 @@ class LogWriter:
     def append(self, events: Events, what: str) -> None:
         """Write a part of the events.
 
-        Parameters
-        ----------
-        events : Events
-            Their customers come after all customers so far; only the last of those may
-            continue.
-        what : str
-            How an error names them.
+        Their customers come after all customers so far; only the last of those may
+        continue. Errors call the events `what`.
         """
         timeline = events.timeline
         if self._clock is None:
@@ -162,17 +138,8 @@ class LogWriter:
     def finish(self, kinds: Kinds | None, observed_until: Any = None) -> Events:
         """Write ids, offsets and the note, after which the log can be opened.
 
-        Parameters
-        ----------
-        kinds : Kinds or None
-            The kinds of events that the log was merged from.
-        observed_until : datetime, number or None, default=None
-            The last time that was observed; None: the latest of all parts.
-
-        Returns
-        -------
-        Events
-            All events, mapped from the files.
+        `observed_until` is the last time that was observed; None: the latest of all
+        parts. All events are returned, mapped from the files.
         """
         timeline = self._finish_timeline(observed_until)
         np.save(self._folder / "offsets.npy", timeline.offsets)

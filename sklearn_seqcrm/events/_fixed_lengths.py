@@ -13,12 +13,7 @@ from sklearn_seqcrm._store import Clock
 def calendar_name(length: Any, clock: Clock) -> str | None:
     """Return the name of a length that varies, such as that of a month; else None.
 
-    Parameters
-    ----------
-    length : Timedelta, str, number or offset of pandas
-        A length as the user gives it.
-    clock : Clock
-        The axis of the times; plain numbers have no calendar.
+    The `length` is one that a user gives. Plain numbers have no calendar.
     """
     if clock.unit is None or not isinstance(length, str | pd.offsets.BaseOffset):
         return None
@@ -36,23 +31,9 @@ def whole_ticks(
 ) -> int | float:
     """Convert a length to ticks; refuse parts of a tick, except on an axis of floats.
 
-    Parameters
-    ----------
-    clock : Clock
-        The axis of the times.
-    length : Timedelta, str or number
-        A length as the user gives it.
-    what : str
-        How an error names it.
-    between : str
-        What would lie between ticks, with a verb, for the error.
-    positive : bool, default=False
-        Whether 0 is an error as well.
-
-    Returns
-    -------
-    int or float
-        An int on an axis of integers, as floats round ticks beyond 2**53.
+    The `length` is one that a user gives. Ticks are an int on an axis of integers, as
+    floats round ticks beyond 2**53. Errors call the length `what`; `between` is what
+    would lie between ticks, with a verb. With `positive`, 0 is an error as well.
     """
     ticks = clock.duration(length, what, positive=positive)
     if clock.dtype == "int64" and ticks != int(ticks):

@@ -22,12 +22,9 @@ def observation_of_merged(
 ) -> ObservationWindow:
     """Return the observation window of merged logs.
 
-    Parameters
-    ----------
-    timelines : mapping of str to Timeline
-        The logs on one clock, by the name of their kind.
-    observed_until : datetime, number or None
-        The last time that all logs cover; None: the earliest end of observation.
+    `timelines` are those of the logs on one clock, by the name of their kind, and
+    `observed_until` is the last time that all cover; None: the earliest end of
+    observation.
     """
     if observed_until is not None:
         clock = next(iter(timelines.values())).clock
@@ -55,24 +52,11 @@ def observation_of_appended(
 ) -> ObservationWindow:
     """Return the observation window of a log with more events.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log before.
-    parts : mapping of str to Events
-        The new events, by the name of their origin.
-    kinds : Kinds or None
-        The kinds of all events.
-    observed_until : datetime, number or None
-        The last time that the log and the parts cover, as the user gives it.
-    is_table : bool
-        Whether the new events are one table, which has no end of observation, but only
-        a last event of each kind.
-
-    Raises
-    ------
-    ValueError
-        If `observed_until` is earlier than that of the log.
+    `parts` are the new events, by the name of their origin, `kinds` those of all
+    events, and `observed_until` the last time that the log and the parts cover, as the
+    user gives it. `is_table` says whether the new events are one table, which has no
+    end of observation, but only a last event of each kind. Raises a ValueError if
+    `observed_until` is earlier than that of the log.
     """
     before, clock = log.timeline.observation, log.timeline.clock
     timelines = [log.timeline, *(part.timeline for part in parts.values())]

@@ -20,12 +20,8 @@ _MANY = 10_000  # different values; few quantities have so many in such a sample
 def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
     """Warn if numeric fields look like ids.
 
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        The fields of the log, sorted by customer and time.
-    table : narwhals.DataFrame
-        The table that they were read from.
+    `columns` are the fields, sorted by customer and time, and `table` is what they were
+    read from.
     """
     found = []
     for name, column in columns.items():
@@ -53,15 +49,8 @@ def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> N
 def look_like_ids(values: np.ndarray) -> bool:
     """Return whether values are too many and too different for a quantity.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,), float
-        Values of a field in the order of the log; NaN where missing.
-
-    Returns
-    -------
-    bool
-        True if they look like ids.
+    The `values` of a field, (n,), float, are in the order of the log; NaN where
+    missing.
 
     Notes
     -----

@@ -53,16 +53,10 @@ def write_log(
 ) -> None:
     """Write the events as a table, and a note into the metadata of the file.
 
-    Parameters
-    ----------
-    frame : mapping of str to Series or ndarray
-        All events: customer, time and every field, vectors as rows of a matrix.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-    note : dict of str to object
-        Further entries of the note, of types that JSON has.
-    path : str or path-like
-        File to write. An existing one is replaced atomically.
+    `frame` has all events: customer, time and every field, vectors as rows of a matrix.
+    `names` are those of the customer and the time column, and `note` has further
+    entries of the note, of types that JSON has. An existing file is replaced
+    atomically.
     """
     import pyarrow as pa
 
@@ -79,21 +73,9 @@ def write_log(
 
 
 def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
-    """Read a file of `write_log`.
+    """Read a file of `write_log`: all events, the names of the keys, and the note.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to read.
-
-    Returns
-    -------
-    frame : DataFrame of shape (n_events, 2 + n_fields)
-        All events.
-    names : tuple of (str, str)
-        Names of the customer and the time column.
-    note : dict of str to object
-        The note.
+    The names are those of the customer and the time column.
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
     if note["format"] < SEALED_FORMAT:

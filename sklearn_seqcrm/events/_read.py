@@ -47,35 +47,18 @@ _NO_NUMBERS = ("complex", "timedelta", "timedelta64")
 
 
 class Events(NamedTuple):
-    """The content of a log.
+    """The content of a log."""
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Customers and sorted times.
-    columns : dict of str to Column
-        Every field in the order of the timeline.
-    """
-
-    timeline: Timeline
-    columns: dict[str, Column]
+    timeline: Timeline  # customers and sorted times
+    columns: dict[str, Column]  # every field in the order of the timeline
 
 
 def read_table(table: Any, what: str = "events") -> nw.DataFrame:
     """Return the table in memory that an object holds or computes; refuse others.
 
-    Parameters
-    ----------
-    table : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        A query is run: a lazy frame of polars, a relation of DuckDB, and any other
-        object with ``__arrow_c_stream__``, for which pyarrow is needed.
-    what : str, default="events"
-        How an error names it.
-
-    Returns
-    -------
-    narwhals.DataFrame
-        The table in memory.
+    A query is run: a lazy frame of polars, a relation of DuckDB, and any other object
+    with ``__arrow_c_stream__``, for which pyarrow is needed. Errors call the table
+    `what`.
     """
     try:
         return nw.from_native(table, eager_only=True)
@@ -110,14 +93,9 @@ def _way_to_table(table: Any) -> str:
 
 
 def index_advice(index: Any, name: Any) -> str:
-    """Return how to get a column that is in the index of a pandas table.
+    """Return how to get the column `name` if it is in the index of a pandas table.
 
-    Parameters
-    ----------
-    index : object
-        Index of the table, None for tables of other libraries.
-    name : str
-        Name of the missing column.
+    `index` is that of the table, None for tables of other libraries.
     """
     if name not in getattr(index, "names", ()):
         return ""
@@ -136,25 +114,11 @@ def read_events(
 ) -> Events:
     """Read the events of a table, sorted by customer and time.
 
-    Parameters
-    ----------
-    table : narwhals.DataFrame of at least one row
-        Result of `read_table`.
-    customer, time : str
-        Names of the two key columns.
-    fields : sequence of str or None
-        Columns to keep; None: all but the keys.
-    categorical : sequence of str, default=()
-        Fields to read as categories, whatever their dtype.
-    observed_until : datetime, number or None, default=None
-        The last time that was observed; None: the last event.
-    what : str, default="events"
-        How an error names the table.
-
-    Returns
-    -------
-    Events
-        The timeline and the fields.
+    The `table`, a result of `read_table`, has at least one row; errors call it `what`.
+    `customer` and `time` are the names of the two key columns, and `fields` the columns
+    to keep; None: all but the keys. `categorical` are fields to read as categories,
+    whatever their dtype. `observed_until` is the last time that was observed; None: the
+    last event.
     """
     index = getattr(table.to_native(), "index", None)
     names = field_names(table.columns, customer, time, fields, what, index)
@@ -240,16 +204,8 @@ def read_column(
 ) -> Column:
     """Convert one column of a table to a field of a log, see the table above.
 
-    Parameters
-    ----------
-    column : narwhals.Series of shape (n,)
-        The column.
-    name : str
-        Name of the field, for errors.
-    what : str, default="events"
-        How an error names the table.
-    categorical : bool, default=False
-        Whether to read the values as categories, whatever their dtype.
+    Errors call the table `what`. With `categorical`, the values are read as categories,
+    whatever their dtype.
     """
     # Exactly: ids that are Decimals or large integers never become floats.
     if categorical:

@@ -31,19 +31,9 @@ def repeated_events(
     Only events at the same time of the same customer are compared, so that the cost
     follows the new events, not the log. A repetition within the new events is none.
 
-    Parameters
-    ----------
-    events : Events
-        All events, those of the log before new ones at their time.
-    new : ndarray of shape (n_new,), int64
-        Positions of the new events, ascending.
-    known : mapping of str to Column
-        Fields of the log.
-
-    Returns
-    -------
-    ndarray of shape (n_repeated,), int64
-        Their positions, ascending.
+    `events` are all, those of the log before new ones at their time. `new` are
+    positions of the new events, ascending as those returned; `known` are the fields of
+    the log.
     """
     times = events.timeline.times
     # A new event can be repeated only if the event before it has the same time.

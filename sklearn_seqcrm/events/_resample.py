@@ -51,27 +51,11 @@ def resample_events(
     how: Any,
     count_field: str,
 ) -> tuple[Events, Kinds | None]:
-    """Merge events as `EventLog.resample` does.
+    """Merge events as `EventLog.resample` does, whose parameters most arguments are.
 
-    Parameters
-    ----------
-    log : EventLog
-        The log.
-    kinds : Kinds or None
-        Its kinds of events, if it has kinds.
-    period, timeout, offset : Timedelta, str, number or None
-        Parameters of `EventLog.resample`.
-    how : mapping of str to str, or None
-        How to summarise the values of a field.
-    count_field : str
-        Name of the new field with the number of merged events.
-
-    Returns
-    -------
-    events : Events
-        The merged events.
-    kinds : Kinds or None
-        The kinds, with the new field.
+    `kinds` are those of the log, if it has kinds. They are returned with the new field
+    `count_field`, the number of merged events. `how` is how to summarise the values of
+    a field.
     """
     timeline = log.timeline
     summaries = _summaries(log, kinds, how, count_field)

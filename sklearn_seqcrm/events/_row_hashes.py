@@ -15,20 +15,10 @@ _NAT = np.iinfo("int64").min  # NaT as an integer
 
 
 def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
-    """Return the hash of customer, cutoff and visible events of each row.
+    """Return the hash of customer, cutoff and visible events of each row, (n,), uint64.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Histories.
-    **options : object
-        Options of `pandas.util.hash_pandas_object`.
-
-    Returns
-    -------
-    ndarray of shape (n,), uint64
-        It depends on what the row sees, not on other rows or other events of the log,
-        nor on the unit of its times.
+    It depends on what the row sees, not on other rows or other events of the log, nor
+    on the unit of its times. `options` are those of `pandas.util.hash_pandas_object`.
     """
     options = {**options, "index": False}
     index, offsets = ranges(rows.start, rows.stop)

@@ -44,17 +44,9 @@ from sklearn_seqcrm._store import Column, RawLog, Rows, Timeline
 def share_segments(rows: Rows) -> Rows:
     """Return the same views of a log in which a customer's segments are joined.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Views of a log that may have several segments of a customer.
-
-    Returns
-    -------
-    Rows of n
-        `rows` themselves if no customer has several segments, or the log is encoded.
-        Otherwise customers are in ascending order, and the end of observation is a
-        lower bound.
+    `rows` themselves are returned if no customer has several segments, or the log is
+    encoded. Otherwise customers are in ascending order, and the end of observation is a
+    lower bound.
     """
     log = rows.log
     if not isinstance(log, RawLog) or log.timeline.customers.is_unique:
@@ -71,40 +63,22 @@ def share_segments(rows: Rows) -> Rows:
 
 
 class _Joint(NamedTuple):
-    """Segments and events after joining.
+    """Segments and events after joining."""
 
-    Parameters
-    ----------
-    segments : ndarray of shape (n_joint,), int64
-        A former segment of each joint one.
-    offsets : ndarray of shape (n_joint + 1,), int64
-        Offsets of the joint segments.
-    events : ndarray of shape (n_joint_events,), int64
-        Former position of each event.
-    of_segment : ndarray of shape (n_segments,), int64
-        Joint segment of each former one.
-    of_event : ndarray of shape (n_events,), int64
-        Position of each former event among the joint ones.
-    """
-
-    segments: np.ndarray
-    offsets: np.ndarray
-    events: np.ndarray
-    of_segment: np.ndarray
+    segments: np.ndarray  # (n_joint,), int64: a former segment of each joint one
+    offsets: np.ndarray  # (n_joint + 1,), int64: those of the joint segments
+    events: np.ndarray  # (n_joint_events,), int64: former position of each event
+    of_segment: np.ndarray  # (n_segments,), int64: joint segment of each former one
+    # (n_events,), int64: position of each former event among the joint ones.
     of_event: np.ndarray
 
     @classmethod
     def of(cls, timeline: Timeline, owner: np.ndarray, apart: np.ndarray) -> _Joint:
         """Join the segments of each customer.
 
-        Parameters
-        ----------
-        timeline : Timeline
-            Segments.
-        owner : ndarray of shape (n_segments,), int64
-            Number of the customer of each segment, in the order of their ids.
-        apart : ndarray of shape (n_customers,), bool
-            Customers whose segments are not joined.
+        `owner` (n_segments,) is the number of the customer of each segment, in the
+        order of their ids; `apart` (n_customers,), bool, are customers whose segments
+        are not joined.
         """
         alone = np.where(apart[owner], np.arange(len(owner)), -1)
         by_owner = np.lexsort((alone, owner))
@@ -154,21 +128,11 @@ def _joint_segments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number the joint segments of all groups, each of which has one at least.
 
-    Parameters
-    ----------
-    of_group : ndarray of shape (n_joint_events,), int64
-        Group of each event, ascending.
-    starts : ndarray of shape (n_joint_events,), bool
-        Whether a joint segment starts with the event.
-    n_groups : int
-        Number of groups; some may be without events.
+    `of_group` (n_joint_events,) is the group of each event, ascending, and `starts`
+    whether a joint segment starts with the event; some groups may be without events.
 
-    Returns
-    -------
-    n_joint : ndarray of shape (n_groups,), int64
-        Number of joint segments of each group; one, which is empty, without events.
-    joint : ndarray of shape (n_joint_events,), int64
-        Joint segment of each event.
+    Returns the number of joint segments of each group, (n_groups,), int64: one, which
+    is empty, without events; and the joint segment of each event, int64.
     """
     n_filled = np.bincount(of_group[starts], minlength=n_groups)
     n_joint = np.maximum(n_filled, 1)

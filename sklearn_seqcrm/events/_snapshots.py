@@ -14,21 +14,11 @@ from sklearn_seqcrm.events._time_range import check_time_range
 
 
 class Snapshots(NamedTuple):
-    """Customers and cutoffs of snapshots.
+    """Customers and cutoffs of snapshots."""
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n,), int64
-        Customer codes.
-    cutoff : ndarray of shape (n,)
-        Cutoffs on the axis of the timeline.
-    stop : ndarray of shape (n,), int64
-        First event of the customer at or after the cutoff.
-    """
-
-    codes: np.ndarray
-    cutoff: np.ndarray
-    stop: np.ndarray
+    codes: np.ndarray  # (n,), int64: customer codes
+    cutoff: np.ndarray  # (n,): cutoffs on the axis of the timeline
+    stop: np.ndarray  # (n,), int64: first event of the customer at or after the cutoff
 
     def keep(self, rows: np.ndarray) -> Snapshots:
         """Return some of the snapshots."""
@@ -47,20 +37,12 @@ class Snapshots(NamedTuple):
 
 
 class MinimalHistory(NamedTuple):
-    """Minimal history of a customer at a cutoff.
+    """Minimal history of a customer at a cutoff."""
 
-    Parameters
-    ----------
-    min_events : int
-        Minimal number of events before the cutoff.
-    active_within : float or None
-        Maximal number of ticks from the last of them to the cutoff.
-    counted : ndarray of int64, or None, default=None
-        Positions in the log of the events that count, ascending; None for all.
-    """
-
-    min_events: int
+    min_events: int  # minimal number of events before the cutoff
+    # Maximal number of ticks from the last of them to the cutoff.
     active_within: float | None
+    # int64: positions in the log of the events that count, ascending; None for all.
     counted: np.ndarray | None = None
 
     @classmethod
@@ -111,15 +93,8 @@ def snapshots_at_cutoffs(
 ) -> Snapshots:
     """Return all customers at each cutoff, sorted by cutoff, then customer.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Events.
-    cutoffs : ndarray of shape (n_cutoffs,)
-        Ascending cutoffs.
-    known : MinimalHistory
-        Filter of the customers. It is applied at each cutoff separately, so that
-        customers who are left out take no memory.
+    `cutoffs` ascend. The filter `known` is applied at each cutoff separately, so that
+    customers who are left out take no memory.
     """
     check_time_range(timeline, "cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
@@ -141,13 +116,8 @@ def snapshots_at_cutoffs(
 def snapshots_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Snapshots:
     """Return each customer right before each event, sorted by customer, then time.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Events.
-    chosen : ndarray of int, or None
-        Ascending positions of the events, None for all. Several at one time give one
-        cutoff.
+    `chosen` are ascending positions of the events, None for all. Several at one time
+    give one cutoff.
     """
     # A run is all events of a customer at one time; the cutoff sees none of them.
     starts_run = is_run_start(timeline.times, timeline.offsets[:-1])
@@ -165,15 +135,8 @@ def snapshots_at_random_times(
 ) -> Snapshots:
     """Draw one cutoff after the first event of each customer, uniformly.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Events.
-    random_state : int, RandomState or None
-        Source of randomness.
-    start, end : int, float or None
-        Bounds on the axis of the timeline, `end` included. None: the first event, and
-        the end of observation.
+    `start` and `end` are bounds on the axis of the timeline, `end` included. None: the
+    first event, and the end of observation.
     """
     rng = random_state
     if isinstance(rng, np.random.Generator):
@@ -202,17 +165,10 @@ def snapshots_at_random_times(
 
 
 def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
-    """Return cutoffs at equal distances.
+    """Return cutoffs at a distance of `step`, as the user gives it.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Events.
-    step : Timedelta, str or number
-        Distance between the cutoffs, as the user gives it.
-    start, end : int, float or None
-        First cutoff, by default one step after the first event; bound of the last
-        cutoff, by default the end of observation.
+    `start` is the first cutoff, by default one step after the first event, and `end`
+    the bound of the last cutoff, by default the end of observation.
     """
     clock = timeline.clock
     _refuse_calendar_step(timeline, step, start, end)

@@ -32,16 +32,9 @@ def warn_about_events(
 ) -> None:
     """Warn of probable errors in the events of a new log.
 
-    Parameters
-    ----------
-    events : Events
-        All events of the log.
-    time : str
-        Name of the column of times.
-    declared : collection of str
-        Fields that the user declared categorical.
-    observed_until : object
-        What the user gave; None: nothing, so that nothing confirms late events.
+    `time` is the name of the column of times, `declared` are the fields that the user
+    declared categorical, and `observed_until` is what the user gave; None: nothing, so
+    that nothing confirms late events.
     """
     warn_numbers_as_text(events.columns, declared)
     warn_date_like_times(events.timeline, f"times in column {time!r}")

@@ -42,14 +42,8 @@ def check_time_range(
     int64 an overflow would turn the oldest event into the latest one; floats would be
     infinite.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of a log.
-    what : str
-        How an error names the times.
-    times : ndarray of shape (n,) or None, default=None
-        Further times on the axis of the log.
+    The `timeline` is that of a log, `times` are further ones on its axis; the error
+    calls them `what`.
     """
     low, high = timeline.span
     clock = timeline.clock
@@ -82,13 +76,6 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
 
     Features that count from the cutoff would show inactive customers, although nothing
     was observed.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of a log.
-    cutoff : ndarray of shape (n,)
-        Cutoffs on its axis.
     """
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
@@ -111,12 +98,7 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
 def longest_silence(span: Any, clock: Clock) -> Any:
     """Return the longest time without events that is usual after a span of events.
 
-    Parameters
-    ----------
-    span : int, float or ndarray of them
-        Time from the first event to the last one, in ticks.
-    clock : Clock
-        The axis of the times.
+    `span` is the time from the first event to the last one, in ticks.
     """
     per_day = clock.ticks_per_day()
     if per_day is None:
@@ -127,12 +109,7 @@ def longest_silence(span: Any, clock: Clock) -> Any:
 def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
     """Warn if no cutoff lies after the first event, so that no history has any.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    cutoffs : ndarray of shape (n,)
-        Ascending cutoffs on its axis.
+    The log has events, and `cutoffs` ascend.
     """
     clock, first = timeline.clock, timeline.times.min()
     if cutoffs[-1] > first:
@@ -148,12 +125,8 @@ def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
 def warn_early_end(timelines: Mapping[str, Timeline], kind: str) -> None:
     """Warn of a kind of events that limits observation long before the others.
 
-    Parameters
-    ----------
-    timelines : mapping of str to Timeline
-        The kinds, on one clock.
-    kind : str
-        The kind whose observation ends first.
+    `timelines` are those of all kinds, on one clock; `kind` is the one whose
+    observation ends first.
     """
     clock, end = timelines[kind].clock, timelines[kind].observed_until
     spans = [one.span for one in timelines.values()]

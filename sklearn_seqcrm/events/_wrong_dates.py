@@ -36,14 +36,8 @@ _SOME_TIMES = 100_000
 def warn_wrong_dates(timeline: Timeline, time: str, observed_until: Any) -> None:
     """Warn of dates of a new log that are probably wrong.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of the log.
-    time : str
-        Name of the column of times.
-    observed_until : object
-        What the user gave; None: nothing, so that nothing confirms late events.
+    `time` is the name of the column of times, and `observed_until` what the user gave;
+    None: nothing, so that nothing confirms late events.
     """
     if observed_until is None:
         warn_isolated_events(timeline, time)
@@ -54,14 +48,9 @@ def warn_wrong_dates(timeline: Timeline, time: str, observed_until: Any) -> None
 def warn_wrong_new_dates(
     timeline: Timeline, time: str, observed_until: Any, before: Timeline
 ) -> None:
-    """Warn of dates that are probably wrong, and that the log did not have before.
+    """Warn of dates that are probably wrong, and that the log did not have `before`.
 
-    Parameters
-    ----------
-    timeline, time, observed_until : object
-        As in `warn_wrong_dates`, of the log with new events.
-    before : Timeline
-        The log without them.
+    Other arguments are as in `warn_wrong_dates`, of the log with new events.
     """
     if observed_until is None:
         last = before.times.max(initial=timeline.times.min())
@@ -83,14 +72,8 @@ def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> No
         first of the bulk            last of the bulk         isolated
         |-|--|-|||--|-||-|--|-||---|-|----------- silence -------|
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log.
-    time : str
-        Name of their column.
-    since : int, float or None, default=None
-        Warn only if the events are later than this time; None: always.
+    `time` is the name of the column of times. There is a warning only if the events are
+    later than `since`; None: always.
     """
     if timeline.observed_until > timeline.times.max():  # of an appended log
         return
@@ -110,18 +93,9 @@ def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> No
 def warn_isolated_times(
     clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
 ) -> None:
-    """Warn as `warn_isolated_events` does, of distinct times and their counts.
+    """Warn as `warn_isolated_events` does, of ascending times and their counts.
 
-    Parameters
-    ----------
-    clock : Clock
-        The axis of the times.
-    times : ndarray of shape (n,)
-        Ascending times.
-    counts : ndarray of shape (n,), int64
-        Number of events at each.
-    time : str
-        Name of the column of times.
+    `time` is the name of the column of times.
     """
     n_events = int(counts.sum())
     # Rounded up: a rare time stays one of the times.
@@ -185,16 +159,8 @@ def warn_far_beginning(
         1900                               first of the bulk    last of the bulk
         |----------- silence --------------|-|--|-|||--|-||-|--|-||---|
 
-    Parameters
-    ----------
-    clock : Clock
-        The axis of the times; only datetimes are judged.
-    times : ndarray of shape (n,)
-        Times of the events.
-    time : str
-        Name of their column.
-    counts : ndarray of shape (n,) or None, default=None
-        Number of events at each time; None: 1.
+    Only datetimes are judged. `time` is the name of their column, and `counts` are the
+    numbers of events at `times`; None: 1.
     """
     if counts is None:
         counts = np.broadcast_to(1, times.shape)
@@ -246,13 +212,7 @@ def _first_of_bulk(
 
 
 def warn_far_observation(timeline: Timeline) -> None:
-    """Warn of an end of observation years after the last event.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of a log of datetimes; other logs pass.
-    """
+    """Warn of an end of observation years after the last event, if times are dates."""
     clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
     if per_day is None or len(timeline.times) < _MANY:
         return

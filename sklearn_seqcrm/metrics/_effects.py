@@ -22,28 +22,14 @@ from sklearn_seqcrm.metrics._score_groups import descending_groups
 
 
 class TwoArms(NamedTuple):
-    """Rows of control and of one treatment.
+    """Rows of control and of one treatment."""
 
-    Parameters
-    ----------
-    y, score : ndarray of shape (n,)
-        Outcomes, and the numbers that order the rows.
-    treated : ndarray of shape (n,), bool
-        Whether the row is of the treatment.
-    weight : ndarray of shape (n,)
-        Weights divided by ``2**exponent``.
-    exponent : int
-        See `weight`.
-    position : ndarray of shape (n,), int64
-        Position of the row in the arguments.
-    """
-
-    y: np.ndarray
-    score: np.ndarray
-    treated: np.ndarray
-    weight: np.ndarray
-    exponent: int
-    position: np.ndarray
+    y: np.ndarray  # (n,): outcomes
+    score: np.ndarray  # (n,): the numbers that order the rows
+    treated: np.ndarray  # (n,), bool: whether the row is of the treatment
+    weight: np.ndarray  # (n,): weights divided by ``2**exponent``
+    exponent: int  # see `weight`
+    position: np.ndarray  # (n,), int64: position of the row in the arguments
 
     def reweighted(self, weight: np.ndarray) -> TwoArms:
         """Return the rows with other weights, (n,), without those of weight 0."""
@@ -68,19 +54,14 @@ class TwoArms(NamedTuple):
 
 
 class ArmSums(NamedTuple):
-    """Sums over the rows whose score is at least a threshold.
+    """Sums over the rows whose score is at least a threshold."""
 
-    Parameters
-    ----------
-    threshold : ndarray of shape (n_thresholds + 1,)
-        Infinity, for no rows, then the distinct scores in descending order.
-    weight, total : ndarray of shape (n_thresholds + 1, 2)
-        Sum of the weights, and of weighted outcomes, in control and treatment.
-    """
-
+    # (n_thresholds + 1,): infinity, for no rows, then the distinct scores in descending
+    # order.
     threshold: np.ndarray
+    # (n_thresholds + 1, 2): sum of the weights in control and treatment.
     weight: np.ndarray
-    total: np.ndarray
+    total: np.ndarray  # (n_thresholds + 1, 2): sum of weighted outcomes in both
 
     def fraction(self) -> np.ndarray:
         """Return the share of the rows, by weight, (n_thresholds + 1,)."""

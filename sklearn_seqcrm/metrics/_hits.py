@@ -11,17 +11,6 @@ import pandas as pd
 class Hits(NamedTuple):
     """Hits of the lists of all rows, and the number of items that each row bought.
 
-    Parameters
-    ----------
-    rows : Index of shape (n_rows,)
-        Rows with a purchase, in the order of their first line.
-    n_bought : ndarray of shape (n_rows,), int64
-        Number of distinct items that each row bought.
-    row : ndarray of shape (n_hits,), int64
-        Position in `rows`, ascending.
-    place : ndarray of shape (n_hits,), int64
-        Place in the list of the row, from 1, ascending within a row.
-
     Notes
     -----
     For example, ann bought milk and tea, and bob milk::
@@ -32,9 +21,11 @@ class Hits(NamedTuple):
                                      place       2    1     at places 2 and 1
     """
 
-    rows: pd.Index
+    rows: pd.Index  # (n_rows,): rows with a purchase, in the order of their first line
+    # (n_rows,), int64: number of distinct items that each row bought.
     n_bought: np.ndarray
-    row: np.ndarray
+    row: np.ndarray  # (n_hits,), int64: position in `rows`, ascending
+    # (n_hits,), int64: place in the list of the row, from 1, ascending within a row.
     place: np.ndarray
 
     @classmethod

@@ -226,28 +226,14 @@ def policy_value(
 
 
 class _Rows(NamedTuple):
-    """Rows with weight: outcomes, arms, propensities and predicted outcomes.
+    """Rows with weight: outcomes, arms, propensities and predicted outcomes."""
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Outcomes.
-    arm : ndarray of shape (n,), int64
-        Places of the arms.
-    propensity, outcomes : ndarray of shape (n, n_arms)
-        Probability of each arm, and predicted outcome under it, or zeros.
-    weight : ndarray of shape (n,)
-        Weights, which sum to 1.
-    shares_are_estimated : bool
-        Whether propensities are the shares of the arms.
-    """
-
-    y: np.ndarray
-    arm: np.ndarray
-    propensity: np.ndarray
-    outcomes: np.ndarray
-    weight: np.ndarray
-    shares_are_estimated: bool
+    y: np.ndarray  # (n,)
+    arm: np.ndarray  # (n,), int64: places of the arms
+    propensity: np.ndarray  # (n, n_arms): probability of each arm
+    outcomes: np.ndarray  # (n, n_arms): predicted outcome under each arm, or zeros
+    weight: np.ndarray  # (n,): sums to 1
+    shares_are_estimated: bool  # whether propensities are the shares of the arms
 
     def ratios(self, chosen: np.ndarray) -> np.ndarray:
         """Return the probability of the row's arm over its propensity, (n,)."""

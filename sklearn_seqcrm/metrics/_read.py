@@ -20,25 +20,15 @@ _LABELS_HINT = (
 
 
 class ScoredRows(NamedTuple):
-    """Targets, scores and weights of the rows with a weight above 0.
+    """Targets, scores and weights of the rows with a weight above 0."""
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Amounts, counts, or 1 and 0.
-    score : ndarray of shape (n,)
-        Predictions, or any score that orders the rows.
-    weight : ndarray of shape (n,)
-        Weights divided by ``2**exponent``, so that they sum to at most 1. A weighted
-        sum of numbers is then no larger than the largest of them, and cannot overflow.
-    exponent : int
-        Chosen by the largest weight and the number of rows.
-    """
-
-    y: np.ndarray
-    score: np.ndarray
+    y: np.ndarray  # (n,): amounts, counts, or 1 and 0
+    score: np.ndarray  # (n,): predictions, or any score that orders the rows
+    # (n,): weights divided by ``2**exponent``, so that they sum to at most 1. A
+    # weighted sum of numbers is then no larger than the largest of them, and cannot
+    # overflow.
     weight: np.ndarray
-    exponent: int
+    exponent: int  # chosen by the largest weight and the number of rows
 
 
 def read_rows(

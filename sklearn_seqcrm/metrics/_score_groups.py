@@ -25,15 +25,6 @@ def descending_groups(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class ScoreGroups(NamedTuple):
     """Groups of rows with one score, from the highest score to the lowest.
 
-    Parameters
-    ----------
-    score : ndarray of shape (n_groups,)
-        Descending.
-    weight : ndarray of shape (n_groups,)
-        Sum of the weights.
-    total : ndarray of shape (n_groups,)
-        Sum of the weighted targets.
-
     Notes
     -----
     Whatever depends on the order of rows spreads the total of a group evenly over its
@@ -41,9 +32,9 @@ class ScoreGroups(NamedTuple):
     that no result depends on the order of the rows.
     """
 
-    score: np.ndarray
-    weight: np.ndarray
-    total: np.ndarray
+    score: np.ndarray  # (n_groups,): descending
+    weight: np.ndarray  # (n_groups,): sum of the weights
+    total: np.ndarray  # (n_groups,): sum of the weighted targets
 
     @classmethod
     def of(cls, rows: ScoredRows) -> ScoreGroups:
@@ -94,19 +85,11 @@ class ScoreGroups(NamedTuple):
 
 
 class BinPieces(NamedTuple):
-    """Pieces of groups in bins, in the order of both.
+    """Pieces of groups in bins, in the order of both."""
 
-    Parameters
-    ----------
-    bin, group : ndarray of shape (n_pieces,), int64
-        The bin that holds the piece, and the group that it is a part of.
-    weight : ndarray of shape (n_pieces,)
-        Its weight.
-    """
-
-    bin: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray
+    bin: np.ndarray  # (n_pieces,), int64: the bin that holds the piece
+    group: np.ndarray  # (n_pieces,), int64: the group that it is a part of
+    weight: np.ndarray  # (n_pieces,)
 
     def mean(self, of_group: np.ndarray) -> np.ndarray:
         """Return the weighted mean in each bin of a number per group, (n_bins,)."""

@@ -16,14 +16,8 @@ EVENTS = "events are "  # how changes of events begin
 class Findings:
     """Outputs that changed, with the changed rows and the causes.
 
-    Parameters
-    ----------
-    name : str
-        Name of the estimator.
-    index : Index of shape (n,)
-        Labels of all rows.
-    rtol : float
-        As for `changed_rows`.
+    `name` is that of the estimator, `index` (n,) are the labels of all rows, and `rtol`
+    is as for `changed_rows`.
     """
 
     def __init__(self, name: str, index: pd.Index, rtol: float) -> None:

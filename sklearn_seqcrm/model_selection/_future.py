@@ -23,24 +23,15 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 class Future(NamedTuple):
-    """Events of a log at or after one cutoff.
+    """Events of a log at or after one cutoff."""
 
-    Parameters
-    ----------
-    log : RawLog
-        A log with at least one event.
-    cutoff : int or float
-        The cutoff on the time axis of the log.
-    begin : ndarray of shape (n_customers,), int64
-        The future of customer ``i`` is ``begin[i]:offsets[i + 1]``.
-    since : ndarray of shape (n_customers,)
-        Earliest time of an event in that future: the cutoff, or the next tick where
-        events at the cutoff are visible in a row.
-    """
-
-    log: RawLog
-    cutoff: float
+    log: RawLog  # with at least one event
+    cutoff: float  # the cutoff on the time axis of the log
+    # (n_customers,), int64: the future of customer ``i`` is ``begin[i]:offsets[i +
+    # 1]``.
     begin: np.ndarray
+    # (n_customers,): earliest time of an event in that future: the cutoff, or the next
+    # tick where events at the cutoff are visible in a row.
     since: np.ndarray
 
     @classmethod

@@ -28,14 +28,8 @@ _FEWEST_CUSTOMERS, _FEWEST_OTHERS, _FEWEST_PER_LEVEL = 50, 5, 10
 def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
     """Warn of statics of `X` that determine `y`, such as a copy of it.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Rows with histories.
-    y : array-like of shape (n,) or (n, k)
-        Targets.
-    customers : ndarray of shape (n,), int64
-        Customer of each row, whose rows count once.
+    `X` has histories, `y` is of shape (n,) or (n, k), and `customers` (n,) are those of
+    the rows; rows of a customer count once.
     """
     of_row, unique = pd.factorize(customers)
     n_customers = len(unique)

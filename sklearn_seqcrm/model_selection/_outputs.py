@@ -30,20 +30,11 @@ METHODS = (
 
 
 class Output(NamedTuple):
-    """One named output, with any number of values for each row.
+    """One named output, with any number of values for each row."""
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        Values of all rows.
-    row : ndarray of shape (n_values,), int64
-        Row of each value, ascending.
-    shape : tuple of int
-        Shape of the values of one row, ``()`` for a single one or a ragged output.
-    """
-
-    values: np.ndarray
-    row: np.ndarray
+    values: np.ndarray  # (n_values,): values of all rows
+    row: np.ndarray  # (n_values,), int64: row of each value, ascending
+    # Shape of the values of one row, ``()`` for a single one or a ragged output.
     shape: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray) -> Output:
@@ -108,7 +99,7 @@ def _changed_steps(
         short   a b c        post   a b c 0 0       pre   0 0 a b c
                                     common|padding        padding|common
 
-    A row is unchanged if, in one of both places, its common steps are equal and the
+    A row is unchanged if, in one of the two places, its common steps are equal and the
     remaining entries all have one value or are NaN.
     """
     # (n_rows, n_steps, ...): the padded axis first.

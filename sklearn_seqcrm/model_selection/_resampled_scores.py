@@ -16,18 +16,12 @@ _BLOCK = 2**20
 
 
 class FoldScores(NamedTuple):
-    """Test rows of a fold, and the scores of each model on them.
+    """Test rows of a fold, and the scores of each model on them."""
 
-    Parameters
-    ----------
-    customers : ndarray of shape (n_test,), int64
-        Number of the customer of each row, among the customers of all test rows.
-    scores : sequence of sequences of Score
-        For each model a score for each metric.
-    """
-
+    # (n_test,), int64: number of the customer of each row, among the customers of all
+    # test rows.
     customers: np.ndarray
-    scores: Sequence[Sequence[Score]]
+    scores: Sequence[Sequence[Score]]  # for each model a score for each metric
 
     def score(self, weights: np.ndarray) -> np.ndarray:
         """Score under weights of shape (B, n_test): shape (B, n_models, n_metrics)."""
@@ -98,17 +92,7 @@ def variance_factor(
     For the part of a score that depends on the test rows alone it would be 1; folds
     alone do not show how large that part is (Bengio and Grandvalet, JMLR 5, 2004).
 
-    Parameters
-    ----------
-    folds : sequence of (ndarray, ndarray)
-        Positions of training and test rows.
-    n_rows : int
-        Number of rows.
-
-    Returns
-    -------
-    float
-        From 1 to 2.
+    `folds` are positions of training and test rows; the ratio is from 1 to 2.
     """
     trains, tests = np.zeros((2, n_rows, len(folds)))
     for number, (train, test) in enumerate(folds):

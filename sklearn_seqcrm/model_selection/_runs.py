@@ -32,54 +32,26 @@ _SECONDS = 0.01
 
 
 class Run(NamedTuple):
-    """Result of a model on a fold.
+    """Result of a model on a fold."""
 
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    fold : int
-        Number of the fold, from 0.
-    outputs : StoredOutputs
-        Outputs of the model for the test rows.
-    n_train, n_test : int
-        Numbers of rows.
-    fit_seconds, predict_seconds : float
-        Wall-clock time.
-    peak_memory : float
-        See `PeakMemory`.
-    """
-
-    model: str
-    fold: int
-    outputs: StoredOutputs
+    model: str  # name of the model
+    fold: int  # number of the fold, from 0
+    outputs: StoredOutputs  # for the test rows
     n_train: int
     n_test: int
-    fit_seconds: float
+    fit_seconds: float  # wall-clock time, as `predict_seconds`
     predict_seconds: float
-    peak_memory: float
+    peak_memory: float  # see `PeakMemory`
 
 
 class Job(NamedTuple):
-    """A model to fit and evaluate on a fold.
+    """A model to fit and evaluate on a fold."""
 
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    fold : int
-        Number of the fold, from 0.
-    estimator : estimator
-        The model.
-    train, test : ndarray of int
-        Positions of the rows.
-    """
-
-    model: str
-    fold: int
+    model: str  # name of the model
+    fold: int  # number of the fold, from 0
     estimator: Any
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray  # positions of the training rows
+    test: np.ndarray  # positions of the test rows
 
     def run(
         self, data: Data, metrics: Sequence[Metric], path: Path | None = None
@@ -192,12 +164,6 @@ def read_run(job: Job, path: Path, metrics: Sequence[Metric], test: Data) -> Run
 class PeakMemory:
     """Measure the peak memory of the process while a block runs.
 
-    Attributes
-    ----------
-    peak : float
-        Largest resident memory above that at the start, in MiB; NaN where there is no
-        ``/proc``, as on macOS and Windows.
-
     Notes
     -----
     A thread reads the memory every 10 ms, so that shorter peaks are missed. Free memory
@@ -205,6 +171,10 @@ class PeakMemory:
     allocators use it again, unmeasured. Threads that run at a time are measured
     together.
     """
+
+    # Largest resident memory above that at the start, in MiB; NaN where there is no
+    # ``/proc``, as on macOS and Windows.
+    peak: float
 
     def __init__(self) -> None:
         self.peak = np.nan

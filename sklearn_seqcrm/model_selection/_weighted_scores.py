@@ -33,18 +33,11 @@ class NotHandledError(Exception):
 
 
 class Data(NamedTuple):
-    """Rows, their targets and their metadata.
+    """Rows, their targets and their metadata."""
 
-    Parameters
-    ----------
-    X, y : n rows
-        Rows and targets.
-    params : mapping of str to array-like of shape (n,)
-        Metadata: further arguments of `fit` and of metrics.
-    """
-
-    X: Any
-    y: Any
+    X: Any  # n rows
+    y: Any  # their targets
+    # Metadata of n rows: further arguments of `fit` and of metrics.
     params: Mapping[str, Any]
 
     def take(self, rows: np.ndarray) -> Data:
@@ -54,21 +47,11 @@ class Data(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A scorer of scikit-learn, for which higher is better.
+    """A scorer of scikit-learn, for which higher is better."""
 
-    Parameters
-    ----------
-    name : str
-        The user's name for it.
-    scorer : callable
-        ``scorer(model, X, y, sample_weight=...)``.
-    known_as : str or None
-        Its name in `get_scorer`, if it was given by name.
-    """
-
-    name: str
-    scorer: Callable[..., float]
-    known_as: str | None
+    name: str  # the user's name for it
+    scorer: Callable[..., float]  # ``scorer(model, X, y, sample_weight=...)``
+    known_as: str | None  # its name in `get_scorer`, if it was given by name
 
     def takes(self, name: str) -> bool:
         """Return whether the metric has an argument of this name."""
@@ -85,10 +68,7 @@ class Metric(NamedTuple):
     def check(self, model: Any, data: Data) -> None:
         """Compute the outputs that the score needs, and refuse rows without a score.
 
-        Raises
-        ------
-        ValueError
-            If the score is not defined on these rows.
+        Raises a ValueError if the score is not defined on these rows.
         """
         n_rows = len(data.y)
         if np.isnan(self.on(model, data)(np.ones((1, n_rows)))).any():

@@ -18,34 +18,20 @@ from sklearn_seqcrm._recurrent.data import RowData
 
 
 class NetworkOutputs(NamedTuple):
-    """Outputs of all networks for some rows, which prediction methods take as X.
+    """Outputs of all networks for some rows, which prediction methods take as X."""
 
-    Parameters
-    ----------
-    of_each : list of ndarray of shape (n, n_outputs), float64
-        Outputs of each network, which was run before.
-    """
-
+    # Outputs of each network, which was run before, (n, n_outputs), float64.
     of_each: list[np.ndarray]
 
 
 class FirstTraining(NamedTuple):
-    """Rows of a split forward in time, and outputs for the latest ones.
+    """Rows of a split forward in time, and outputs for the latest ones."""
 
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows of the fit; those without weight are left out.
-    train, latest : ndarray of int64
-        Positions of rows among them: those of the first training, and those at the
-        latest cutoffs.
-    outputs : NetworkOutputs of the latest rows
-        Outputs of the network after the first training.
-    """
-
-    n_rows: int
+    n_rows: int  # number of rows of the fit; those without weight are left out
+    # int64: positions of the rows of the first training among them.
     train: np.ndarray
-    latest: np.ndarray
+    latest: np.ndarray  # int64: positions of the rows at the latest cutoffs
+    # Outputs of the network after the first training, for the latest rows.
     outputs: NetworkOutputs
 
 

@@ -76,16 +76,9 @@ def refuse_misplaced_rows(
 ) -> None:
     """Raise a ValueError if a row is not where the events of its customer are.
 
-    Parameters
-    ----------
-    tables : sequence of table
-        The rows of each partition.
-    customer : str
-        Their customer column.
-    hashes : sequence of ndarray
-        `customer_hashes` of each partition.
-    ids : Index
-        A customer of the events.
+    `tables` are the rows of each partition, `customer` is their customer column, and
+    `hashes` are the `customer_hashes` of each partition. `ids` holds one customer of
+    the events.
     """
     every, where = _with_parts(hashes)
     for part, table in enumerate(tables):

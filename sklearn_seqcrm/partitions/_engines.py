@@ -45,18 +45,11 @@ PartFunction: TypeAlias = Callable[[Part], Any]
 
 
 class Engine(ABC):
-    """Partitions of a table of events, and of a table of rows of the same customers.
-
-    Attributes
-    ----------
-    n_partitions : int
-        Number of partitions.
-    is_distributed : bool
-        Whether Dask or Spark has moved each customer into one partition. Then `frame`
-        runs later, and needs the types of its columns before.
-    """
+    """Partitions of a table of events, and of a table of rows of the same customers."""
 
     n_partitions: int
+    # Whether Dask or Spark has moved each customer into one partition. Then `frame`
+    # runs later, and needs the types of its columns before.
     is_distributed: ClassVar[bool] = True
 
     @abstractmethod
@@ -128,22 +121,13 @@ def engine_of(
 
 @dataclass(frozen=True)
 class ListEngine(Engine):
-    """A list of tables, paths or functions, processed by joblib.
-
-    Parameters
-    ----------
-    events : list
-        Events of each partition.
-    n_jobs : int or None
-        As in joblib, whose `parallel_config` applies, for example to run on Dask.
-    rows : list or None, default=None
-        Rows of each partition.
-    """
+    """A list of tables, paths or functions, processed by joblib."""
 
     is_distributed: ClassVar[bool] = False
-    events: list[Any]
+    events: list[Any]  # events of each partition
+    # As in joblib, whose `parallel_config` applies, for example to run on Dask.
     n_jobs: int | None
-    rows: list[Any] | None = None
+    rows: list[Any] | None = None  # rows of each partition
 
     def __post_init__(self) -> None:
         """Refuse an empty list."""
@@ -419,10 +403,8 @@ class SparkEngine(Engine):
 def _without_instants(table: Any) -> tuple[Any, tuple[str, ...]]:
     """Return a table of Spark whose instants are microseconds, and their columns.
 
-    Raises
-    ------
-    ValueError
-        If Spark would take the name of a column for a path into a structure.
+    Raises a ValueError if Spark would take the name of a column for a path into a
+    structure.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.types import TimestampType

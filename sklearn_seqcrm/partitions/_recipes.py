@@ -156,21 +156,11 @@ Recipe: TypeAlias = Snapshots | Attached
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes the rows of a partition, in the process that has it.
+    """Makes the rows of a partition, in the process that has it."""
 
-    Parameters
-    ----------
-    options : TableOptions
-        How to read the events.
-    schema : Schema
-        Types of all partitions.
-    recipe : Recipe
-        How to make the rows of a log, and of a second table.
-    """
-
-    options: TableOptions
-    schema: Schema
-    recipe: Recipe
+    options: TableOptions  # how to read the events
+    schema: Schema  # types of all partitions
+    recipe: Recipe  # how to make the rows of a log, and of a second table
 
     def __call__(self, part: Part) -> pd.DataFrame:
         """Return the rows of a partition."""

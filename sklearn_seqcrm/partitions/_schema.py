@@ -158,49 +158,28 @@ class TableOptions(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """Types, sizes and the observed time of the logs of some partitions.
+    """Types, sizes and the observed time of the logs of some partitions."""
 
-    Parameters
-    ----------
-    part : int
-        The first partition with events, for errors.
-    template : EventLog
-        A log without events: clock, end of observation, names, kinds and fields.
-    has_values : dict of str to bool
-        Whether some event has a value of the field; if not, its type is open.
-    n_events : int
-        Number of events.
-    ids : Index
-        Up to one customer, which has the type of all; of numbers, the widest dtype.
-    sample : EventLog
-        Some events of the first partition.
-    is_given : bool
-        Whether observation ends at another time than the last event, so that a user
-        gave it, or a kind of events limits it.
-    is_date_like : bool
-        Whether all times are integers that are written like dates.
-    times : TimeCounts
-        Some times of events, with the number of events; among them the first and the
-        last time.
-    other_zone : tuple of str
-        Fields of datetimes with a time zone if times have none, or vice versa.
-    n_infinite : dict of str to int
-        Number of infinite values of the fields that have some.
-    truncated : frozenset of str
-        Fields of which `template` holds one level, because they have too many.
-    """
-
-    part: int
+    part: int  # the first partition with events, for errors
+    # A log without events: clock, end of observation, names, kinds and fields.
     template: EventLog
+    # Whether some event has a value of the field; if not, its type is open.
     has_values: dict[str, bool]
-    n_events: int
+    n_events: int  # number of events
+    # Up to one customer, which has the type of all; of numbers, the widest dtype.
     ids: pd.Index
-    sample: EventLog
+    sample: EventLog  # some events of the first partition
+    # Whether observation ends at another time than the last event, so that a user gave
+    # it, or a kind of events limits it.
     is_given: bool
-    is_date_like: bool
+    is_date_like: bool  # whether all times are integers that are written like dates
+    # Some times of events, with the number of events; among them the first and the last
+    # time.
     times: TimeCounts
+    # Fields of datetimes with a time zone if times have none, or vice versa.
     other_zone: tuple[str, ...]
-    n_infinite: dict[str, int]
+    n_infinite: dict[str, int]  # number of infinite values of the fields that have some
+    # Fields of which `template` holds one level, because they have too many.
     truncated: frozenset[str]
 
     @classmethod
@@ -234,14 +213,10 @@ class Schema(NamedTuple):
     def merge(self, other: Schema) -> Schema:
         """Return the schema of both.
 
-        Raises
-        ------
-        TypeError
-            If customers or levels are of different types.
-        ValueError
-            If the partitions have different fields or kinds, a field has different
-            types, times are of different types, or logs are observed until different
-            times.
+        Raises a TypeError if customers or levels are of different types, and a
+        ValueError if the partitions have different fields or kinds, a field has
+        different types, times are of different types, or logs are observed until
+        different times.
         """
         pair = self, other
         parts = f"partition {self.part}", f"partition {other.part}"

@@ -22,16 +22,10 @@ class TimeCounts(NamedTuple):
         cells    [        |        |        |        )
         kept       |    |     |  |                |
         counts     3    1     1  1                1
-
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Ascending times.
-    counts : ndarray of shape (n,), int64
-        Number of events from each time on, before the next one.
     """
 
-    times: np.ndarray
+    times: np.ndarray  # (n,): ascending times
+    # (n,), int64: number of events from each time on, before the next one.
     counts: np.ndarray
 
     @classmethod

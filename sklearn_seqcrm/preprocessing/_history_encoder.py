@@ -376,13 +376,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
         """Set fitted attributes by passes over the partitions of the training rows.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            All rows, without their events; a few are enough if there are no statics.
-        run : callable
-            Takes a pass over a DataFrame of rows, and returns the joint summary of all
-            partitions.
+        X has all rows, without their events; a few are enough if there are no statics.
+        `run` takes a pass over a DataFrame of rows, and returns the joint summary of
+        all partitions.
         """
         table, roles = self._read_to_fit(X)
         known = self._known_encoders(list(table.histories))

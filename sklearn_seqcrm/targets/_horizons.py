@@ -27,25 +27,11 @@ def over_horizons(
     censored: str,
     name: str,
 ) -> pd.Series | pd.DataFrame:
-    """Compute a target on one horizon, or on several.
+    """Compute a target on one horizon, or a column of it on each of several.
 
-    Parameters
-    ----------
-    target : callable
-        Takes one horizon and returns the targets, shape (n,), computed from the record,
-        and the `Windows`.
-    horizon : Timedelta, str, number, or list-like of these
-        One horizon, or several.
-    censored : {"raise", "drop", "nan"}
-        What to do with incomplete windows.
-    name : str
-        Name of the target.
-
-    Returns
-    -------
-    Series of shape (n,), or DataFrame of shape (n, k)
-        One column per horizon if there are several. ``censored="drop"`` drops the rows
-        with an incomplete window.
+    `target` takes one horizon and returns the targets, (n,), computed from the record,
+    and the `Windows`. `censored` is "raise", "drop" or "nan": what to do with
+    incomplete windows; ``"drop"`` drops their rows. `name` is that of the target.
     """
     is_list = pd.api.types.is_list_like(horizon)
     # One search per horizon. They share nothing but the histories, which are views.

@@ -73,47 +73,31 @@ check_target_params = validate_params(TARGET_PARAMS)
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows ``[cutoff + gap, cutoff + gap + horizon)`` of n rows.
+    """Windows ``[cutoff + gap, cutoff + gap + horizon)`` of n rows."""
 
-    Parameters
-    ----------
-    index : Index of shape (n,)
-        Index of the rows.
-    log : RawLog
-        The log that holds the events.
-    events : ndarray of shape (n_counted,), int64, or slice
-        Positions in the log of the events that count, of the chosen kinds and at the
-        beginning of a moment; a slice for all events.
-    first, last : ndarray of shape (n,), int64
-        ``events[first:last]`` are the events in the window and not in the history.
-    begin : ndarray of shape (n,)
-        ``cutoff + gap`` on the time axis of the log.
-    length : int, float or None
-        The horizon on that axis; None for a window without an end.
-    censored : ndarray of shape (n,), bool
-        Whether the window runs past the end of the record; for a window without an
-        end, whether its first event has not been recorded.
-    until : ndarray of shape (n,), int or float
-        The last time at which each customer, or all, were observed.
-    latest : int, float or None
-        The latest cutoff with a complete window, on the axis of the log; None if the
-        window has no end, or customers were observed until different times.
-    attrs : dict of str to str, number or None
-        ``"horizon"``, None for a window without an end, ``"gap"``, and True as
-        ``"keeps_censored"`` if censored times are kept, which `store_horizon` stores in
-        the ``attrs`` of the target.
-    """
-
-    index: pd.Index
+    index: pd.Index  # (n,): that of the rows
     log: RawLog
+    # (n_counted,), int64, or slice: positions in the log of the events that count, of
+    # the chosen kinds and at the beginning of a moment; a slice for all events.
     events: np.ndarray | slice
+    # (n,), int64: ``events[first:last]`` are the events in the window and not in the
+    # history.
     first: np.ndarray
     last: np.ndarray
-    begin: np.ndarray
+    begin: np.ndarray  # (n,): ``cutoff + gap`` on the time axis of the log
+    # The horizon on that axis; None for a window without an end.
     length: int | float | None
+    # (n,), bool: whether the window runs past the end of the record; for a window
+    # without an end, whether its first event has not been recorded.
     censored: np.ndarray
+    # (n,), int or float: the last time at which each customer, or all, were observed.
     until: Any
+    # The latest cutoff with a complete window, on the axis of the log; None if the
+    # window has no end, or customers were observed until different times.
     latest: int | float | None
+    # ``"horizon"``, None for a window without an end, ``"gap"``, and True as
+    # ``"keeps_censored"`` if censored times are kept, which `store_horizon` stores in
+    # the ``attrs`` of the target.
     attrs: dict[str, Any]
 
     def next_events(self) -> np.ndarray:
@@ -139,30 +123,15 @@ def windows_after(
 ) -> Windows:
     """Find the window of each row.
 
-    Parameters
-    ----------
-    X : DataFrame, Series or HistoryArray of n rows
-        Rows with raw histories.
-    horizon, gap : Timedelta, str or number
-        Length of the window, and the embargo before it.
-    ends : tuple of two ndarrays of shape (n,), or None
-        Until when each customer was observed, as `ends_of_rows` returned it.
-    history : str, int or None
-        Name of the history column.
-    kinds : str, list of str or None
-        Kinds of events that count; None for all.
-    kind_field : str
-        Name of the field that holds the kinds.
-    endless : bool, default=False
-        Whether ``horizon=None`` is allowed and means a window without an end.
-    moments : bool, Timedelta, str or number, default=False
-        Whether only the first event of each moment counts: of the events at the same
-        time (True) or in the same period.
+    `X` is a DataFrame, Series or HistoryArray with raw histories; `history` is the name
+    of the history column. `horizon` and `gap` are the length of the window, and the
+    embargo before it, and `ends` is until when each customer was observed, as
+    `ends_of_rows` returned it. Only events of the `kinds`, levels of the field
+    `kind_field`, count; None: all. With `endless`, ``horizon=None`` is allowed and
+    means a window without an end.
 
-    Returns
-    -------
-    Windows
-        Positions of the events in the windows, and which windows are complete.
+    `moments` says whether only the first event of each moment counts: of the events at
+    the same time (True) or in the same period, whose length it is.
 
     Notes
     -----
@@ -223,20 +192,9 @@ def ends_of_rows(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Read until when the customer of each row was observed, once for all horizons.
 
-    Parameters
-    ----------
-    X : DataFrame, Series or HistoryArray of n rows
-        Rows with raw histories.
-    observed_until : array-like of shape (n,) or None
-        Last time at which each customer was observed, missing for that of the log;
-        None: that of the log.
-    history : str, int or None
-        Name of the history column.
-
-    Returns
-    -------
-    tuple of two ndarrays of shape (n,), or None
-        `Timeline.own_ends`; None without `observed_until`.
+    `observed_until` (n,) is the last time at which each customer was observed, missing
+    for that of the log. Returns `Timeline.own_ends`; None without `observed_until`,
+    where all ends are that of the log. `X` and `history` are as in `windows_after`.
     """
     if observed_until is None:
         return None
@@ -380,21 +338,11 @@ def complete_rows(
 ) -> Any:
     """Raise an error for incomplete windows or drop them, and store the horizon.
 
-    Parameters
-    ----------
-    target : Series of shape (n,), or DataFrame of shape (n, k)
-        Targets that `target_of` returned.
-    windows : sequence of Windows of n rows
-        Their windows: one for each horizon.
-    censored : {"raise", "drop", "nan", "keep"}
-        What to do with incomplete windows. A row is dropped for any of its windows.
-    may_keep : bool, default=False
-        Whether an error may recommend ``censored="keep"``.
-
-    Returns
-    -------
-    Series or DataFrame of n rows, or of the complete ones for ``censored="drop"``
-        The targets. ``attrs`` has the horizon, the gap and the names.
+    `target` are targets, (n,) or (n, k), that `target_of` returned, with windows for
+    each horizon. `censored` is "raise", "drop", "nan" or "keep"; a row is dropped for
+    any of its windows. `may_keep` says whether an error may recommend
+    ``censored="keep"``. The ``attrs`` of the result have the horizon, the gap and the
+    names.
     """
     # Splits forward in time need to know when a label was known: all labels of a row
     # are at the end of its longest window. pandas keeps `attrs` through selections of

@@ -93,12 +93,11 @@ def make_table(
     n_customers: int = 10,
     n_cutoffs: int = 4,
     seed: int = 0,
-    mean_events: float = 8,
     lookback: Any = None,
     n_components: int = 0,
 ) -> pd.DataFrame:
     """Build rows with a history column, attached by the columns ``who`` and ``at``."""
-    events = make_events(n_customers, mean_events, seed, n_components)
+    events = make_events(n_customers, seed=seed, n_components=n_components)
     return attached(events, make_rows(n_customers, n_cutoffs, seed), lookback=lookback)
 
 

@@ -24,36 +24,19 @@ _WITHOUT_FOLDS = ", or learner='s' or 't', which have no folds"
 
 
 class UpliftRows(NamedTuple):
-    """Rows with outcomes, treatments, customers and weights.
+    """Rows with outcomes, treatments, customers and weights."""
 
-    Parameters
-    ----------
-    X : n rows
-        Rows.
-    y : ndarray or Series of shape (n,)
-        Outcomes for estimators and splitters, with the attrs that the user's have.
-    outcome : ndarray of shape (n,), float64
-        Numbers, or 1 for the second class and 0 for the first.
-    arms : ndarray of shape (n,), int64
-        Treatments; 0 is control.
-    customers : ndarray of shape (n,), int64
-        Number of the customer.
-    weight : ndarray of shape (n,), float64
-        Weights of the rows.
-    propensities : ndarray of shape (n, n_arms)
-        Given probabilities of the treatments; no columns if none are given.
-    place : ndarray of shape (n,), int64
-        Position among the rows that the user gave.
-    """
-
-    X: Any
+    X: Any  # n rows
+    # (n,): outcomes for estimators and splitters, with the attrs that the user's have.
     y: Any
+    # (n,), float64: numbers, or 1 for the second class and 0 for the first.
     outcome: np.ndarray
-    arms: np.ndarray
-    customers: np.ndarray
-    weight: np.ndarray
+    arms: np.ndarray  # (n,), int64: treatments; 0 is control
+    customers: np.ndarray  # (n,), int64: number of the customer
+    weight: np.ndarray  # (n,), float64
+    # (n, n_arms): given probabilities of the treatments; no columns if none are given.
     propensities: np.ndarray
-    place: np.ndarray
+    place: np.ndarray  # (n,), int64: position among the rows that the user gave
 
     def take(self, rows: np.ndarray) -> UpliftRows:
         """Return some of the rows."""
@@ -181,20 +164,12 @@ def customer_groups(rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:
 
 
 class Nuisance(NamedTuple):
-    """A model to be fitted on some arms, whose predictions another model needs.
+    """A model to be fitted on some arms, whose predictions another model needs."""
 
-    Parameters
-    ----------
-    fit : callable
-        Takes `UpliftRows` and returns a fitted model.
-    predict : callable
-        Takes a fitted model and X, and returns an array of n rows.
-    arms : tuple of int
-        The arms whose rows it is fitted on; empty for all rows.
-    """
-
-    fit: Callable[[UpliftRows], Any]
+    fit: Callable[[UpliftRows], Any]  # takes `UpliftRows` and returns a fitted model
+    # Takes a fitted model and X, and returns an array of n rows.
     predict: Callable[[Any, Any], np.ndarray]
+    # The arms whose rows it is fitted on; empty for all rows.
     arms: tuple[int, ...] = ()
 
     def fit_on(self, rows: UpliftRows) -> Any:

@@ -31,33 +31,17 @@ _VERIFIED = 1e-9
 
 
 class Limit(NamedTuple):
-    """A resource that contacts use.
+    """A resource that contacts use."""
 
-    Parameters
-    ----------
-    used : ndarray of shape (n, n_treatments)
-        What each contact uses, at least 0.
-    most : float
-        What there is.
-    """
-
-    used: np.ndarray
-    most: float
+    used: np.ndarray  # (n, n_treatments): what each contact uses, at least 0
+    most: float  # what there is
 
 
 class Plan(NamedTuple):
-    """A choice, and an upper bound of the profit of all choices.
+    """A choice, and an upper bound of the profit of all choices."""
 
-    Parameters
-    ----------
-    choice : ndarray of shape (n,), int64
-        Treatment of each customer; -1 for none.
-    bound : float
-        No choice within the limits has a higher profit.
-    """
-
-    choice: np.ndarray
-    bound: float
+    choice: np.ndarray  # (n,), int64: treatment of each customer; -1 for none
+    bound: float  # no choice within the limits has a higher profit
 
 
 def solve(profit: np.ndarray, limits: list[Limit]) -> Plan:
@@ -85,17 +69,9 @@ def solve(profit: np.ndarray, limits: list[Limit]) -> Plan:
 
 
 class _Problem(NamedTuple):
-    """Profits and limits; the choice of a customer is -1 for no contact.
+    """Profits and limits; the choice of a customer is -1 for no contact."""
 
-    Parameters
-    ----------
-    profit : ndarray of shape (n, n_treatments)
-        Profit of each contact.
-    limits : list of Limit
-        Limited resources.
-    """
-
-    profit: np.ndarray
+    profit: np.ndarray  # (n, n_treatments): that of each contact
     limits: list[Limit]
 
     def of_choice(self, values: np.ndarray, choice: np.ndarray) -> np.ndarray:

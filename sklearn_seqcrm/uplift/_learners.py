@@ -30,13 +30,7 @@ from sklearn_seqcrm.uplift._models import Models, Propensities
 
 
 class Learner(ABC):
-    """A meta-learner.
-
-    Parameters
-    ----------
-    models : Models
-        Its models, not fitted.
-    """
+    """A meta-learner, with its models, not fitted."""
 
     needs_effect = False
     needs_folds = False
@@ -342,19 +336,11 @@ def _each(
 
 
 class CrossFittedEffect(NamedTuple):
-    """Models of an effect whose mean is calibrated.
+    """Models of an effect whose mean is calibrated."""
 
-    Parameters
-    ----------
-    models : list
-        Fitted models, each of other customers.
-    intercept, slope : float
-        Those of the calibration; 0 and 1 without.
-    """
-
-    models: list[Any]
-    intercept: float = 0.0
-    slope: float = 1.0
+    models: list[Any]  # fitted models, each of other customers
+    intercept: float = 0.0  # of the calibration; 0 without
+    slope: float = 1.0  # of the calibration; 1 without
 
     def predict(self, models: Models, X: Any) -> np.ndarray:
         """Return effects, shape (n,)."""

@@ -42,29 +42,18 @@ _FEW_CLIPPED = 0.01
 def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
     """Return the estimator for another target: a regressor or a classifier.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A classifier or regressor, or a pipeline that ends on one, or a search.
-    suffix : {"Classifier", "Regressor"}
-        Its type.
-    parameter : str
-        Parameter that replaces the result, for the error.
+    The `estimator` is a classifier or regressor, or a pipeline that ends on one, or a
+    search; `suffix` is "Classifier" or "Regressor".
 
-    Returns
-    -------
-    estimator
-        Not fitted. The class of the last step has the same name with this suffix, in
-        the same package: ``LSTMRegressor`` for ``LSTMClassifier``. Parameters have
-        their values if both classes have them, but the loss and other parameters of the
-        target have their defaults. A `TransformedTargetRegressor` loses its transform,
-        and for a classifier is replaced by its regressor.
+    The result is not fitted. The class of the last step has the same name with this
+    suffix, in the same package: ``LSTMRegressor`` for ``LSTMClassifier``. Parameters
+    have their values if both classes have them, but the loss and other parameters of
+    the target have their defaults. A `TransformedTargetRegressor` loses its transform,
+    and for a classifier is replaced by its regressor.
 
-    Raises
-    ------
-    ValueError
-        If there is no such class, it has no probabilities, or a search is over
-        parameters that it lacks.
+    Raises a ValueError if there is no such class, it has no probabilities, or a search
+    is over parameters that it lacks. The error names the `parameter` that replaces the
+    result.
     """
     if isinstance(estimator, Pipeline):
         *steps, (name, last) = estimator.steps
@@ -160,42 +149,20 @@ def _class_alike(own: type[Any], suffix: str) -> type[Any] | None:
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a meta-learner, not fitted, and how to fit them.
+    """The models of a meta-learner, not fitted, and how to fit them."""
 
-    Parameters
-    ----------
-    outcome : estimator
-        A classifier or a regressor of outcomes.
-    effect : estimator or None
-        A regressor of effects; None if the learner needs none.
-    propensity : estimator or None
-        A classifier of treatments; None if they are given or constant.
-    positive : object
-        The second class; None if outcomes are numbers.
-    labels : ndarray of shape (n_arms,)
-        Labels of the treatments, control first.
-    is_weighted : bool
-        Whether rows have weights.
-    min_propensity : float
-        Least propensity of each treatment.
-    calibrates : bool
-        Whether models of effects are cross-fitted and calibrated.
-    overlap_weights : bool
-        Whether ``"dr"`` weights rows by the overlap of arms.
-    n_jobs : int or None
-        Number of models that are fitted at a time.
-    """
-
-    outcome: Any
+    outcome: Any  # a classifier or a regressor of outcomes
+    # A regressor of effects; None if the learner needs none.
     effect: Any
+    # A classifier of treatments; None if they are given or constant.
     propensity: Any
-    positive: Any
-    labels: np.ndarray
-    is_weighted: bool
-    min_propensity: float
-    calibrates: bool
-    overlap_weights: bool
-    n_jobs: int | None
+    positive: Any  # the second class; None if outcomes are numbers
+    labels: np.ndarray  # (n_arms,): labels of the treatments, control first
+    is_weighted: bool  # whether rows have weights
+    min_propensity: float  # least propensity of each treatment
+    calibrates: bool  # whether models of effects are cross-fitted and calibrated
+    overlap_weights: bool  # whether ``"dr"`` weights rows by the overlap of arms
+    n_jobs: int | None  # number of models that are fitted at a time
 
     @property
     def n_arms(self) -> int:
@@ -292,20 +259,6 @@ class Models:
 class Propensities:
     """Probabilities of the treatments: given, learned or constant.
 
-    Parameters
-    ----------
-    models : Models
-        How to fit the model of treatments.
-    rows : UpliftRows
-        Training rows.
-    folds : list of (ndarray, ndarray)
-        Folds of cross-fitting.
-
-    Attributes
-    ----------
-    of_rows : ndarray of shape (n, n_arms)
-        Propensities of the training rows; learned ones from models of other customers.
-
     Notes
     -----
     With ``log e_k`` of a row from models of the other folds, learned propensities are
@@ -313,6 +266,10 @@ class Propensities:
     scaling, Guo et al., 2017). Where treatments are random, ``b`` is about 0, and the
     propensities are the shares of the arms.
     """
+
+    # (n, n_arms): propensities of the training rows; learned ones from models of other
+    # customers.
+    of_rows: np.ndarray
 
     def __init__(self, models: Models, rows: UpliftRows, folds: Sequence[Fold]) -> None:
         self._models: list[Any] = []

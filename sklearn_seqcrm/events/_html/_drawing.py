@@ -21,14 +21,9 @@ _MOST_LETTERS = 40
 
 
 def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
-    """Return a value as text, escaped for HTML.
+    """Return a value as text, escaped for HTML and cut after `most` letters.
 
-    Parameters
-    ----------
-    value : object
-        A value; a missing one gives an empty text.
-    most : int, default=40
-        Number of letters after which the text is cut.
+    A missing value gives an empty text.
     """
     if isinstance(value, np.ndarray):
         shown = [f"{number:.3g}" for number in value[:3].tolist()]
@@ -54,15 +49,7 @@ def events_text(n_events: int, n_moments: int) -> str:
 
 
 def time_text(time: Any, first: Any, last: Any) -> str:
-    """Return a time as text, with hours and minutes if the range shown is short.
-
-    Parameters
-    ----------
-    time : Timestamp, int or float
-        The time.
-    first, last : Timestamp, int or float
-        Ends of the range shown.
-    """
+    """Return a time as text, with hours and minutes if the range shown is short."""
     if isinstance(time, float):
         return f"{time:.6g}"
     if not isinstance(time, pd.Timestamp):
@@ -85,16 +72,10 @@ def line(text: str) -> str:
 
 
 def svg(width: float, height: float, label: str, parts: Iterable[str]) -> str:
-    """Return an SVG, which shrinks on a narrow page.
+    """Return an SVG of some elements, which shrinks on a narrow page.
 
-    Parameters
-    ----------
-    width, height : float
-        Size in pixels and range of its coordinates.
-    label : str
-        Description for screen readers.
-    parts : iterable of str
-        Elements.
+    Its size is in pixels, and the range of its coordinates. The `label` describes it
+    for screen readers.
     """
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
@@ -129,18 +110,9 @@ def bars(
 ) -> str:
     """Return bars side by side on a line, as one path; none for a height of 0.
 
-    Parameters
-    ----------
-    heights : ndarray of shape (n,)
-        Heights between 0 and 1.
-    x, y : float
-        Left end of the line.
-    width : float
-        Length of the line, for all bars together.
-    most : float
-        Pixels of a height of 1. Bars are at least one pixel high, to be visible.
-    gap : float, default=0
-        Pixels between two bars.
+    `heights` (n,) are between 0 and 1, and `most` the pixels of a height of 1. Bars are
+    at least one pixel high, to be visible. The line begins at `x`, `y` and has a
+    `width` for all bars together; `gap` are the pixels between two bars.
     """
     step = width / max(1, len(heights))
     # M: left foot of a bar, v: up, h: across, V: down to the line, z: back.
@@ -153,15 +125,7 @@ def bars(
 
 
 def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; cells are HTML already, names are not.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the columns.
-    rows : iterable of sequences of str
-        Cells of each row.
-    """
+    """Return a table; cells are HTML already, names are not."""
     style = 'style="text-align:left;padding:1px 8px;white-space:nowrap"'
     head = "".join(f'<th scope="col" {style}>{escaped(name)}</th>' for name in names)
     lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
@@ -182,12 +146,7 @@ def bar_numbers(at: np.ndarray, n_bars: int) -> np.ndarray:
 def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
     """Return positions of times between two ends, from 0 to 1; 1 if the ends are equal.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Times on the axis of a clock.
-    first, last : int or float
-        The ends; all times lie between them.
+    All `times` lie between the ends.
     """
     # Floats lose some nanoseconds, far less than a pixel.
     length = float(last) - float(first)

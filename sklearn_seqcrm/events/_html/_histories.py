@@ -27,12 +27,9 @@ _MOST_ROWS = 10
 
 
 def histories_html(rows: Rows) -> str:
-    """Return histories as HTML of bounded size.
+    """Return raw or encoded histories as HTML of bounded size.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Raw or encoded histories. Only events that rows see are shown.
+    Only events that rows see are shown.
     """
     n = len(rows.codes)
     lengths = rows.stop - rows.start

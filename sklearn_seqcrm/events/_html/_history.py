@@ -32,30 +32,15 @@ _MOST_EVENTS, _MOST_FIELDS, _FIELDS_OF_A_DOT = 6, 10, 4
 
 
 class HistoryContent(NamedTuple):
-    """Content of one history.
+    """Content of one history."""
 
-    Parameters
-    ----------
-    customer : object
-        Id of the customer; None if the log does not have it.
-    cutoff : Timestamp, int or float
-        The cutoff.
-    times : Index of shape (n_events,)
-        Times of the events.
-    fields : DataFrame of shape (n_events, n_fields)
-        Their fields.
-    places : ndarray of shape (n_events,)
-        Positions of the times between the first one, 0, and the cutoff, 1.
-    kind_field : str or None
-        Field with the kinds of events, if the log has kinds.
-    """
-
-    customer: Any
-    cutoff: Any
-    times: pd.Index
-    fields: pd.DataFrame
+    customer: Any  # id of the customer; None if the log does not have it
+    cutoff: Any  # Timestamp, int or float
+    times: pd.Index  # (n_events,)
+    fields: pd.DataFrame  # (n_events, n_fields)
+    # (n_events,): positions of the times between the first one, 0, and the cutoff, 1.
     places: np.ndarray
-    kind_field: str | None
+    kind_field: str | None  # field with the kinds of events, if the log has kinds
 
     def time_text(self, time: Any) -> str:
         """Return a time as text, with a precision that fits the span of the events."""
@@ -63,18 +48,10 @@ class HistoryContent(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """Events grouped into lanes, one for each level of a field.
+    """Events grouped into lanes, one for each level of a field."""
 
-    Parameters
-    ----------
-    names : list of str
-        Names of the lanes; one empty name if no field groups the events.
-    of_event : ndarray of shape (n_events,), int64
-        Lane of each event.
-    """
-
-    names: list[str]
-    of_event: np.ndarray
+    names: list[str]  # one empty name if no field groups the events
+    of_event: np.ndarray  # (n_events,), int64: lane of each event
 
 
 def history_html(shown: HistoryContent) -> str:

@@ -45,6 +45,7 @@ from sklearn_seqcrm.feature_extraction._aggregates._lengths import (
     label_of,
 )
 from sklearn_seqcrm.feature_extraction._aggregates._sources import (
+    Source,
     count_levels,
     frequent_levels,
     places_among,
@@ -56,29 +57,15 @@ _WIDTH = 64
 
 
 class EventCounts(NamedTuple):
-    """Counts of the events that rows see; those of disjoint customers add up.
+    """Counts of the events that rows see; those of disjoint customers add up."""
 
-    Parameters
-    ----------
-    n_rows : int
-        Rows with events.
-    n_rows_at_cutoff : int
-        Rows that see an event at their cutoff.
-    n_customers : int
-        Customers with events that a row sees.
-    n_events, n_joined, n_between : int
-        Events; events at the time of another one of their customer; interarrival times
-        that are not 0.
-    levels : dict of str to LevelCounts
-        Events and customers of each level of the categorical fields.
-    """
-
-    n_rows: int
-    n_rows_at_cutoff: int
-    n_customers: int
+    n_rows: int  # rows with events
+    n_rows_at_cutoff: int  # rows that see an event at their cutoff
+    n_customers: int  # customers with events that a row sees
     n_events: int
-    n_joined: int
-    n_between: int
+    n_joined: int  # events at the time of another one of their customer
+    n_between: int  # interarrival times that are not 0
+    # Events and customers of each level of the categorical fields.
     levels: dict[Any, LevelCounts]
 
     @classmethod
@@ -115,22 +102,18 @@ class Aggregates:
     """The aggregates of one history column, chosen by the events of training rows.
 
     Made by `learning`.
-
-    Attributes
-    ----------
-    unit : Timedelta, str or number
-        Unit of times.
-    lookbacks, half_lives : list of Timedelta, str or number
-        Lengths, ascending.
-    sources : dict of str to Source
-        The fields that are aggregated, by their names in the names of features.
-    levels : dict of str to Index
-        The frequent levels of each categorical field, the most frequent first.
-    features : list of Feature
-        The aggregates.
-    names, left_out : list of str
-        Names of the aggregates, and of those that were left out.
     """
+
+    unit: Any  # Timedelta, str or number: unit of times
+    lookbacks: list[Any]  # Timedelta, str or number, ascending
+    half_lives: list[Any]  # Timedelta, str or number, ascending
+    # The fields that are aggregated, by their names in the names of features.
+    sources: dict[str, Source]
+    # The frequent levels of each categorical field, the most frequent first.
+    levels: dict[str, pd.Index]
+    features: list[Feature]
+    names: list[str]  # of the aggregates
+    left_out: list[str]  # names of the aggregates that were left out
 
     def __init__(
         self, log: RawLog, parameters: Any, counts: EventCounts, typical: TypicalTimes
@@ -169,24 +152,12 @@ class Aggregates:
     def learning(cls, log: RawLog, parameters: Any) -> Learning[Self]:
         """Choose the aggregates by the events that training rows see.
 
-        Parameters
-        ----------
-        log : RawLog
-            A log with the clock, the fields and the kinds of training; its events are
-            not used.
-        parameters : HistoryAggregator
-            Its parameters `lookbacks`, `half_lives`, `moments`, `max_levels`,
-            `max_features` and `time_unit` are read.
+        The `log` has the clock, the fields and the kinds of training; its events are
+        not used. Of the `parameters`, a `HistoryAggregator`, `lookbacks`, `half_lives`,
+        `moments`, `max_levels`, `max_features` and `time_unit` are read.
 
-        Yields
-        ------
-        Pass
-            Passes over `SeenEvents`: one for counts, up to four for quantiles.
-
-        Returns
-        -------
-        Aggregates
-            The aggregates; `keep` then drops those without values.
+        Passes over `SeenEvents` are one for counts, and up to four for quantiles.
+        `keep` then drops aggregates without values.
         """
         counts = yield Pass(EventCounts.of, EventCounts.merge)
         typical = yield from TypicalTimes.learning(counts.n_between, counts.n_rows)
@@ -225,19 +196,10 @@ class Aggregates:
         self.names = list(compress(self.names, kept))
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
-        """Compute the aggregates of rows.
+        """Compute the aggregates of rows, in columns called `names`.
 
-        Parameters
-        ----------
-        rows : Rows of n
-            Rows of a log with the fields of the training log.
-        column : str
-            Name of the history column, for errors.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_features)
-            Columns called `names`.
+        The log of the `rows` has the fields of the training log. `column` is the name
+        of the history column, for errors.
         """
         values, order = self._compute(rows, column)  # (n_features, n)
         place = inverse_permutation(order)
@@ -260,12 +222,8 @@ class Aggregates:
         Each aggregate is written from front to back. Scattering it to the order of the
         rows at once took an eighth more of the time.
 
-        Returns
-        -------
-        values : ndarray of shape (n_features, n)
-            Aggregates, in the order of the portions.
-        order : ndarray of shape (n,), int64
-            The row of each.
+        Returns the aggregates, (n_features, n), in the order of the portions, and the
+        row of each, (n,), int64.
         """
         values = np.empty((len(self.features), len(rows.codes)))
         # Rows without events come first: counts are 0, everything else is missing.
@@ -305,14 +263,8 @@ def _lengths(given: Any, auto: list[Any], clock: Clock, name: str) -> list[Any]:
 class _LogAggregates:
     """Computes the aggregates of the rows of one log.
 
-    Parameters
-    ----------
-    learned : Aggregates
-        The aggregates.
-    rows : Rows
-        Rows; their log must have the fields of the training log.
-    column : str
-        Name of the history column, for errors.
+    The log of the `rows` must have the fields of the training log. `column` is the name
+    of the history column, for errors.
     """
 
     def __init__(self, learned: Aggregates, rows: Rows, column: str) -> None:

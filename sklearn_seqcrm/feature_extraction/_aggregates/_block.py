@@ -45,39 +45,20 @@ class Windows(NamedTuple):
         within                                 |----- within[0] ----|
                                 |------------ within[1] ------------|
                  |------------------- within[2] --------------------|
-
-    Parameters
-    ----------
-    within : list of Summary
-        Of each lookback, shortest first, then of all events.
-    past : Summary
-        Of all events before the cutoff.
-    now : Summary
-        Of the events at the cutoff.
-    bands : list of Summary
-        The shortest lookback without the own events, then the events between each
-        lookback and the next longer one; the last band precedes the longest lookback.
     """
 
-    within: list[Summary]
-    past: Summary
-    now: Summary
+    within: list[Summary]  # of each lookback, shortest first, then of all events
+    past: Summary  # of all events before the cutoff
+    now: Summary  # of the events at the cutoff
+    # The shortest lookback without the own events, then the events between each
+    # lookback and the next longer one; the last band precedes the longest lookback.
     bands: list[Summary]
 
 
 class Block:
-    """Rows and their lookback windows.
+    """Rows with at least one event, and their lookback windows.
 
-    Parameters
-    ----------
-    rows : Portion of n
-        Rows with at least one event.
-    events : EventNumbers
-        Their events.
-    lengths : Lengths
-        Unit and lookbacks.
-    sees_own : bool
-        Whether events at the cutoff are separated from those before.
+    `sees_own` says whether events at the cutoff are separated from those before.
     """
 
     def __init__(
@@ -102,19 +83,9 @@ class Block:
         self._first_age = (cutoff - times[low]).astype("float64")
 
     def value(self, feature: Feature, field: Any) -> np.ndarray:
-        """Compute one aggregate.
+        """Compute one aggregate of each row, (n,), which is not a decayed one.
 
-        Parameters
-        ----------
-        feature : Feature
-            The aggregate, which is not a decayed one.
-        field : NumericField, CategoricalField or None
-            Its field; None for an aggregate of the events themselves.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Its value in each row.
+        `field` is None for an aggregate of the events themselves.
         """
         # All arrays below have the shape (n,): one number per row of the block.
         if isinstance(field, NumericField):

@@ -20,25 +20,16 @@ from sklearn_seqcrm._ragged import (
 class EventNumbers:
     """Times, interarrival times and periods of events.
 
-    Parameters
-    ----------
-    portion : Portion
-        Rows and events.
-    times : ndarray of shape (n_events,)
-        Times of the events of the portion.
-    unit : float
-        Ticks of a period, the unit of times.
-
-    Attributes
-    ----------
-    chunks : Chunks
-        Chunks of the events.
-    n_periods : ndarray of shape (n_events,), int64
-        Number of events up to this one that begin a period of their customer.
-    interarrival_field : NumericField
-        Interarrival times: time since the previous event, for events that begin a
-        period; missing for all others.
+    `times` (n_events,) are those of the events of the portion, and `unit` the ticks of
+    a period, the unit of times.
     """
+
+    chunks: Chunks
+    # (n_events,), int64: events up to this one that begin a period of their customer.
+    n_periods: np.ndarray
+    # Interarrival times: time since the previous event, for events that begin a period;
+    # missing for all others.
+    interarrival_field: NumericField
 
     def __init__(self, portion: Portion, times: np.ndarray, unit: float) -> None:
         self.times, self.unit, self.offsets = times, unit, portion.offsets
@@ -75,15 +66,8 @@ class Moments(EventNumbers):
         events    e0 e1 e2 | e3 | e4 e5       times 1 1 1   4   6 6
         moments   m0       | m1 | m2          `begins` = 0, 3, 4
 
-    Parameters
-    ----------
-    portion : Portion
-        Rows and events. No row begins or ends between two events of a moment, since
-        cutoffs and lookbacks are times.
-    times : ndarray of shape (n_events,)
-        Times of the events of the portion.
-    unit : float
-        Ticks of a period, the unit of times.
+    No row of the `portion` begins or ends between two events of a moment, since cutoffs
+    and lookbacks are times.
     """
 
     def __init__(self, portion: Portion, times: np.ndarray, unit: float) -> None:
@@ -112,12 +96,7 @@ class Moments(EventNumbers):
 class NumericField:
     """The numbers of one field.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_events,)
-        Numbers; missing and infinite ones are left out.
-    chunks : Chunks
-        Chunks of the events.
+    Missing and infinite ones among the `values` (n_events,) are left out.
     """
 
     def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
@@ -138,19 +117,10 @@ class NumericField:
 class CategoricalField:
     """The levels of one field.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int
-        Codes of the log, -1 where the level is missing.
-    places : ndarray of shape (n_events,), int
-        Positions among the frequent levels; `n_frequent` for any other level, -1 where
-        it is missing.
-    n_frequent : int
-        Number of frequent levels.
-    chunks : Chunks
-        Chunks of the events.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers.
+    `codes` (n_events,) are those of the log, -1 where the level is missing, and
+    `places` (n_events,) the positions among the frequent levels; `n_frequent` for any
+    other level, -1 where it is missing. `offsets` (n_customers + 1,) are the segments
+    of the customers.
     """
 
     def __init__(

@@ -58,23 +58,13 @@ _SPECIAL = re.compile(r'[\[\]{}<>:",]')
 
 
 class Feature(NamedTuple):
-    """One aggregate.
+    """One aggregate."""
 
-    Parameters
-    ----------
-    statistic : str
-        Name of the statistic.
-    field : str or None, default=None
-        Name of the field; None for a statistic of the events themselves.
-    level : int or None, default=None
-        Position among the frequent levels of the field.
-    length : int or None, default=None
-        Position of the lookback or of the half-life; None for the whole history.
-    """
-
-    statistic: str
+    statistic: str  # its name
+    # Name of the field; None for a statistic of the events themselves.
     field: str | None = None
-    level: int | None = None
+    level: int | None = None  # position among the frequent levels of the field
+    # Position of the lookback or of the half-life; None for the whole history.
     length: int | None = None
 
     @property
@@ -140,25 +130,12 @@ def all_features(
 ) -> list[Feature]:
     """List every aggregate of a history, in the order of the output.
 
-    Parameters
-    ----------
-    numeric : iterable of str
-        Names of the numeric fields.
-    levels : mapping of str to sequence of str
-        The frequent levels of each categorical field.
-    n_lookbacks, n_half_lives : int
-        Number of lookbacks and of half-lives.
-    sees_own : bool
-        Whether histories include events at their cutoff.
-    summed : collection of str or None, default=None
-        The numeric fields whose sums over moments are aggregated; None for no
-        aggregates of moments.
+    They are the aggregates of the events, then of each numeric and each categorical
+    field; the categorical aggregates come last.
 
-    Returns
-    -------
-    list of Feature
-        Aggregates of the events, then of each numeric and each categorical field; the
-        categorical aggregates come last.
+    `levels` are the frequent levels of each categorical field, `sees_own` says whether
+    histories include events at their cutoff, and `summed` are the numeric fields whose
+    sums over moments are aggregated; None for no aggregates of moments.
     """
     lookbacks, decays = range(n_lookbacks), range(n_half_lives)
     everything_and = (None, *lookbacks)  # the whole history, then each lookback

@@ -31,17 +31,10 @@ _MIN_UNITS = 10  # in the tenure
 
 
 class SeenEvents(NamedTuple):
-    """The events that some rows see.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-    events : ndarray of shape (n_seen,), int64
-        Positions of the events in their log, ascending.
-    """
+    """The events that some rows see."""
 
     rows: Rows
+    # (n_seen,), int64: positions of the events in their log, ascending.
     events: np.ndarray
 
     @classmethod

@@ -22,26 +22,13 @@ from sklearn_seqcrm._store import (
 
 
 class Source(NamedTuple):
-    """A field to aggregate, of all events or of one kind of events.
+    """A field to aggregate, of all events or of one kind of events."""
 
-    Parameters
-    ----------
-    field : str
-        Name of the field.
-    type : FieldType
-        Type of its values.
-    kind : str or None, default=None
-        Kind of the events; None for all.
-    kind_field : str or None, default=None
-        The field that holds the kinds.
-    merged_from : Kinds or None, default=None
-        All kinds of events in training, if their log was merged.
-    """
-
-    field: str
-    type: FieldType
-    kind: str | None = None
-    kind_field: str | None = None
+    field: str  # its name
+    type: FieldType  # type of its values
+    kind: str | None = None  # kind of the events; None for all
+    kind_field: str | None = None  # the field that holds the kinds
+    # All kinds of events in training, if their log was merged.
     merged_from: Kinds | None = None
 
     def find(self, log: RawLog, column: str) -> Values:
@@ -58,20 +45,11 @@ class Source(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Values of a field of a log, of all events or of one kind of events.
+    """Values of a field of a log, of all events or of one kind of events."""
 
-    Parameters
-    ----------
-    column : Column
-        The field.
-    kinds : Column or None, default=None
-        The field that holds the kinds.
-    kind : str or None, default=None
-        Kind of the events; the values of others are treated as missing.
-    """
-
-    column: Column
-    kinds: Column | None = None
+    column: Column  # the field
+    kinds: Column | None = None  # the field that holds the kinds
+    # Kind of the events; the values of others are treated as missing.
     kind: str | None = None
 
     def take(self, index: np.ndarray) -> Column:
@@ -90,10 +68,7 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
     vectors are left out: their components mean nothing one by one. So are kinds that
     are not `occurring` among the events that training rows see.
 
-    Returns
-    -------
-    dict of str to Source
-        By the name of the source in the names of features.
+    They are returned by the name of the source in the names of features.
     """
     found, kind_field = {}, log.kind_field
     for name in log.fields:
