@@ -18,10 +18,19 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def customers_of(X: Any, history: Any = None) -> np.ndarray:
-    """Number the customers of the rows of X, shape (n,), int64; see `row_customers`.
+    """Number the customers of the rows of X.
 
-    `history` is the name of the column whose customers count; None: all history
-    columns. Without histories, each row counts as one customer.
+    Parameters
+    ----------
+    X : DataFrame with history columns, or anything of n rows
+        Rows. Without histories, each row counts as one customer.
+    history : str or None, default=None
+        Name of the column whose customers count; None for all history columns.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Equal numbers for rows with a customer in common; see `row_customers`.
     """
     if history is not None:
         return row_customers([one_history(X, history)])
@@ -31,7 +40,13 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
 
 
 def connected_note(n_columns: int) -> str:
-    """Return why there may be few customers, for errors; "" for one history column."""
+    """Return why there may be few customers, for errors; "" for one history column.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of history columns.
+    """
     if n_columns < 2:
         return ""
     return (
@@ -50,8 +65,16 @@ def refuse_few_customers(
 ) -> None:
     """Raise a ValueError if there are fewer customers than folds.
 
-    `customers`, (n,), are those of the rows, and `way_out` is what to do, at the end of
-    the error, which calls the number of folds ``cv``.
+    Parameters
+    ----------
+    customers : ndarray of shape (n,)
+        Number of the customer of each row.
+    n_folds : int
+        Number of folds, called ``cv``.
+    n_columns : int
+        Number of history columns.
+    way_out : str
+        What to do, at the end of the error.
     """
     n_customers = len(np.unique(customers))
     if n_customers < n_folds:
@@ -65,13 +88,19 @@ def refuse_few_customers(
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     """Number the rows so that rows with a customer in common have equal numbers.
 
-    The `arrays`, one or more of shape (n,), may have different keys, such as customers
-    and shops; rows are connected through any of them. A missing history connects no
-    rows. Customers are identified by the ids that the histories were attached by,
-    whether or not they are in the log.
+    Parameters
+    ----------
+    arrays : sequence of HistoryArray of shape (n,)
+        The history columns, at least one. They may have different keys, such as
+        customers and shops; rows are connected through any of them.
 
-    The numbers, (n,), int64, run from 0 on in the order in which customers first
-    appear, so that a split by them does not depend on further customers in the log.
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers from 0 on, in the order in which customers first appear, so that a split
+        by them does not depend on further customers in the log. Customers are
+        identified by the ids that the histories were attached by, whether or not they
+        are in the log. A missing history connects no rows.
     """
     if len(arrays) == 1:
         return pd.factorize(ranked_customers(arrays[0]))[0].astype("int64")
@@ -94,9 +123,17 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
 def ranked_customers(array: HistoryArray) -> np.ndarray:
     """Number the customers of one column in the order of their ids.
 
-    The numbers, (n,), int64, run from 0 on and are the same for any order of the rows.
-    Customers who are not in the log come after the others, in the order of the hashes
-    of their ids. Each missing history counts as one customer, after all others.
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        The column.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers from 0 on, the same for any order of the rows. Customers who are not in
+        the log come after the others, in the order of the hashes of their ids. Each
+        missing history counts as one customer, after all others.
     """
     numbers = _customers_of_rows(array)
     alone = numbers < 0
@@ -107,10 +144,18 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
 
 
 def customer_hashes(array: HistoryArray) -> np.ndarray:
-    """Return a hash of the id of each row's customer, shape (n,), int64.
+    """Return a hash of the id of each row's customer.
 
-    Hashes are negative numbers that depend on the id only, neither on the order of the
-    rows nor on further customers in the log; 0 for unidentified ones.
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        The column.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Negative numbers that depend on the id only, neither on the order of the rows
+        nor on further customers in the log; 0 for unidentified ones.
     """
     who = array.rows.identities
     hashes = np.where(who < -1, who, 0)  # of customers who are not in the log
@@ -124,10 +169,24 @@ def split_customers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a random part of the customers, each with all rows.
 
-    `customers`, (n,), are those of the rows, two or more; `fraction` is the share of
-    them to hold out, rounded up. Returns the positions of the training rows and of the
-    others, int64. Raises a ValueError, which names `parameter`, if all would be held
-    out.
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row; two or more customers.
+    fraction : float
+        Share of the customers to hold out, rounded up.
+    random_state : int, RandomState or None
+        Seed of the draw.
+
+    Returns
+    -------
+    train, aside : ndarray of int64
+        Positions of the rows of both parts.
+
+    Raises
+    ------
+    ValueError
+        If all customers would be held out.
     """
     n_customers = len(np.unique(customers))
     if math.ceil(fraction * n_customers) >= n_customers:

@@ -37,8 +37,13 @@ def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
             }
         }
 
-    `lengths` are ``"horizon"``, None for windows without an end, ``"gap"``, and what
-    else `Windows.attrs` has; empty to delete what `y` holds.
+    Parameters
+    ----------
+    y : Series or DataFrame
+        The target; its ``attrs`` are changed.
+    lengths : dict of str to str or number
+        ``"horizon"``, None for windows without an end, ``"gap"``, and what else
+        `Windows.attrs` has; empty to delete what `y` holds.
     """
     y.attrs.pop(_KEY, None)
     if lengths:
@@ -59,10 +64,22 @@ def endless_gap(y: Any) -> Any:
 def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """Return the lengths of time from a cutoff until its label is known.
 
-    They are to be added up, by their names in errors. `y` holds them as its ``attrs``
-    if it is from `sklearn_seqcrm.targets`; `horizon`, a parameter of an estimator,
-    replaces them. Raises a NoForwardSplitError if neither has a horizon, or `y` is not
-    the target that its ``attrs`` describe.
+    Parameters
+    ----------
+    y : object
+        Targets, with ``attrs`` if they are from `sklearn_seqcrm.targets`.
+    horizon : Timedelta, str, number or None, default=None
+        Parameter of an estimator, which replaces what `y` holds.
+
+    Returns
+    -------
+    dict of str to Timedelta, str or number
+        Lengths to add up, by their names in errors.
+
+    Raises
+    ------
+    NoForwardSplitError
+        If neither has a horizon, or `y` is not the target that its ``attrs`` describe.
     """
     if horizon is not None:
         return {"horizon": horizon}
@@ -96,9 +113,16 @@ def warn_short_horizon(
 ) -> None:
     """Warn if lengths that a user gave are shorter than those that `y` holds.
 
-    `lengths` are the horizon, and possibly the gap. There is no warning if `y` holds no
-    lengths, or some that do not fit the `clock` of the cutoffs. `when` is the time at
-    which labels may be unknown, for the warning.
+    Parameters
+    ----------
+    clock : Clock
+        Time axis of the cutoffs.
+    lengths : dict of str to Timedelta, str or number
+        Horizon, and possibly gap, that the user gave.
+    y : object
+        Targets; silent if they hold no lengths, or some that do not fit the clock.
+    when : str
+        The time at which labels may be unknown, for the warning.
     """
     try:
         of_y = known_horizon(y)

@@ -24,11 +24,25 @@ RARE = "infrequent_sklearn"  # the name that scikit-learn's encoders use
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """Convert a column of numbers, booleans or durations to floats, shape (n,).
+    """Convert a numeric column to floats.
 
-    Durations become days. Numbers are clipped to 1e150 in size so that a variance can
-    be computed; NaN where a value is missing or infinite. Raises a TypeError if a value
-    has another type, and a ValueError if an integer is too large for a float.
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Numbers, booleans or durations, or objects of these types.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Numbers, clipped to 1e150 in size so that a variance can be computed; durations
+        in days. NaN where a value is missing or infinite.
+
+    Raises
+    ------
+    TypeError
+        If a value has another type.
+    ValueError
+        If an integer is too large for a float.
 
     Examples
     --------
@@ -83,7 +97,18 @@ def _floats(column: pd.Series) -> np.ndarray:
 
 
 def numbers_of(X: pd.DataFrame) -> np.ndarray:
-    """Convert the columns of X to floats, (n, n_columns), as `as_numbers` does each."""
+    """Convert numeric columns to floats.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Columns of numbers, booleans or durations, or objects of these types.
+
+    Returns
+    -------
+    ndarray of shape (n, n_columns), float64
+        The values of each column as `as_numbers` returns them.
+    """
     plain = np.array([dtype.kind in "biuf" for dtype in X.dtypes], dtype=bool)
     if plain.all():
         return bounded(X.to_numpy("float64", na_value=np.nan))
@@ -100,12 +125,23 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
 def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
     """Convert datetimes to days before the cutoff of their row.
 
-    The column holds datetimes, which may be missing, objects of this type, or text in
-    ISO 8601. The days, (n,), float64, are negative after the cutoff, and NaN where the
-    datetime or the cutoff is missing.
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Datetimes, which may be missing, objects of this type, or text in ISO 8601.
+    cutoffs : Index of shape (n,)
+        Cutoffs of the rows.
 
-    Raises a ValueError if the cutoffs are plain numbers, only one of the two has a time
-    zone, values are not datetimes, or text is not in ISO 8601.
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Negative after the cutoff, NaN where the datetime or the cutoff is missing.
+
+    Raises
+    ------
+    ValueError
+        If the cutoffs are plain numbers, only one of the two has a time zone, values
+        are not datetimes, or text is not in ISO 8601.
 
     Examples
     --------
@@ -164,11 +200,23 @@ def _naive(moments: pd.DatetimeIndex) -> np.ndarray:
 
 
 def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
-    """Convert a column of any hashable values to text; None where a value is missing.
+    """Convert a categorical column to text.
 
-    Equal numbers have the same text whatever their type, because one missing value
-    turns integers into floats. Raises a TypeError if values are lists or other objects
-    that cannot be hashed.
+    Parameters
+    ----------
+    column : Series or Index of shape (n,)
+        Hashable values of any type.
+
+    Returns
+    -------
+    ndarray of shape (n,), object
+        Text, None where a value is missing. Equal numbers have the same text whatever
+        their type, because one missing value turns integers into floats.
+
+    Raises
+    ------
+    TypeError
+        If values are lists or other objects that cannot be hashed.
 
     Examples
     --------
@@ -215,10 +263,19 @@ def learn_categories(
 ) -> pd.CategoricalDtype:
     """Learn the categories of a column from training rows.
 
-    These are the declared categories of a categorical column, if they are at most
-    `max_categories` (None for any number) and all have one type. Otherwise they are the
-    distinct values as text, sorted; of too many, the most frequent and a last category
-    `RARE` for all others.
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Training values: text, categories or other objects.
+    max_categories : int or None
+        Maximum number of categories; None for any number.
+
+    Returns
+    -------
+    CategoricalDtype
+        The declared categories of a categorical column, if they are few enough and all
+        have one type. Otherwise the distinct values as text, sorted; of too many, the
+        most frequent and a last category `RARE` for all others.
     """
     declared = column.dtype
     if isinstance(declared, pd.CategoricalDtype) and (

@@ -40,9 +40,26 @@ def split_survival(
 ) -> ForwardSplit:
     """Split rows of times until events, with or without a horizon.
 
-    `cutoffs`, `customers`, `share` and errors are as in `split_forward`. The ``attrs``
-    of `y` have the horizon and the gap. `horizon` is a parameter of an estimator; see
-    `known_horizon` and `split_endless`.
+    Parameters
+    ----------
+    cutoffs, customers, share : object
+        As in `split_forward`.
+    y : object
+        Targets, whose ``attrs`` have the horizon and the gap.
+    targets : SurvivalTargets of n rows
+        Kinds and times of the events of `y`.
+    horizon : Timedelta, str, number or None, default=None
+        Parameter of an estimator; see `known_horizon` and `split_endless`.
+
+    Returns
+    -------
+    ForwardSplit
+        Positions of the rows.
+
+    Raises
+    ------
+    NoForwardSplitError
+        As `split_forward` and `split_endless`.
     """
     gap = endless_gap(y)
     if gap is not None:

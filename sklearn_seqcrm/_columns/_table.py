@@ -14,10 +14,18 @@ from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
 def holds_histories(column: pd.Series) -> bool:
-    """Return whether a column is a history column, or an object column of histories.
+    """Return whether a column holds histories.
 
-    A ColumnTransformer converts history columns to objects; only the first value that
-    is not missing is looked at.
+    Parameters
+    ----------
+    column : Series
+        Any column of a DataFrame.
+
+    Returns
+    -------
+    bool
+        True for a history column, and for an object column whose first non-missing
+        value is a History, to which a ColumnTransformer converts history columns.
     """
     if column.dtype != object:
         return isinstance(column.dtype, HistoryDtype)
@@ -50,8 +58,20 @@ def refuse_repeated_columns(X: pd.DataFrame) -> None:
 def as_history_array(column: pd.Series) -> HistoryArray:
     """Return the histories of a column.
 
-    Histories of an object column are a new array over the same log. Raises a TypeError
-    if the column holds something else.
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        A history column, or an object column of History scalars.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The array itself, or a new one over the same log.
+
+    Raises
+    ------
+    TypeError
+        If the column holds something else.
     """
     if isinstance(column.array, HistoryArray):
         return column.array
@@ -75,10 +95,24 @@ class Table:
 
     @classmethod
     def of(cls, X: Any) -> Self:
-        """Read rows with at least one history column; see `as_frame`.
+        """Read rows with at least one history column.
 
-        Raises a TypeError if `X` is neither a DataFrame nor an object array, and a
-        ValueError if no column holds histories, or two columns have the same name.
+        Parameters
+        ----------
+        X : DataFrame, or object array of shape (n, n_columns)
+            Rows, see `as_frame`.
+
+        Returns
+        -------
+        Table
+            The rows with all columns.
+
+        Raises
+        ------
+        TypeError
+            If `X` is neither.
+        ValueError
+            If no column holds histories, or two columns have the same name.
         """
         frame, names = _convert_histories(_to_frame(X))
         if not names:
@@ -106,9 +140,17 @@ class Table:
 
 
 def has_histories(X: Any) -> bool:
-    """Return whether a column of a DataFrame or object array holds histories.
+    """Return whether one of the columns of X holds histories.
 
-    False if X is anything else.
+    Parameters
+    ----------
+    X : object
+        A DataFrame or an object array of shape (n, n_columns); False for others.
+
+    Returns
+    -------
+    bool
+        True if a column is a history column, or an object column of histories.
     """
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X)
@@ -196,15 +238,29 @@ def _refuse_no_history(X: pd.DataFrame) -> None:
 
 
 def one_history(X: Any, history: Any = None) -> HistoryArray:
-    """Return the histories of all rows, none of them missing, from one column.
+    """Return the histories of all rows from one column.
 
-    `X` is a DataFrame or object array with a history column, that column, or its array.
-    `history` is the name of the column of a DataFrame; None for the only history
-    column.
+    Parameters
+    ----------
+    X : DataFrame, object array, Series or HistoryArray
+        Rows with a history column, that column, or its array.
+    history : str or None, default=None
+        Name of the column of a DataFrame; None for the only history column.
 
-    Raises a KeyError if `X` has no column `history`; a TypeError if `X` or the column
-    holds no histories; and a ValueError if there is no history column, `history` does
-    not choose one of several, or histories are missing.
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        Histories, none of them missing.
+
+    Raises
+    ------
+    KeyError
+        If `X` has no column `history`.
+    TypeError
+        If `X` or the column holds no histories.
+    ValueError
+        If there is no history column, `history` does not choose one of several, or
+        histories are missing.
     """
     if isinstance(X, HistoryArray):
         array = X
@@ -219,8 +275,19 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
 def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
     """Return raw histories, and raise a TypeError for encoded ones.
 
-    The error names the function `reader` that needs raw histories, and calls them
-    `which`.
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        Histories of any log.
+    reader : str
+        Name of the function that needs raw histories, for the error.
+    which : str, default="these"
+        Name of the histories in the error.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The same array.
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(

@@ -98,7 +98,17 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def fit(self, X: pd.DataFrame, y: Any) -> Self:
         """Learn the encoding of each level.
 
-        X has the history columns, and columns of levels as text.
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
+        y : array-like of n rows
+            Targets.
+
+        Returns
+        -------
+        CustomerTargetEncoder
+            The fitted encoder.
         """
         self._learn(X, self._read(X, y)[0], customers_of(X))
         return self
@@ -120,7 +130,17 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
         """Learn the encodings, and encode each customer by those of others.
 
-        The DataFrame has the shape (n, n_columns * n_targets).
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
+        y : array-like of n rows
+            Targets.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns * n_targets)
+            Encodings.
         """
         (targets, survival), customers = self._read(X, y), customers_of(X)
         self._learn(X, targets, customers)
@@ -154,7 +174,15 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Encode levels by the means of all training customers.
 
-        The DataFrame has the shape (n, n_columns * n_targets).
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_histories + n_columns)
+            History columns, and columns of levels as text.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns * n_targets)
+            Encodings.
         """
         check_is_fitted(self)
         return self._table(self.encode(_levels_of(X)), X.index)
@@ -166,9 +194,17 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
         ]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the encodings; numbered if there are several targets.
+        """Return the names of the encoded columns.
 
-        `input_features` are ignored; the names that `fit` saw are used.
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Ignored; the names that `fit` saw are used.
+
+        Returns
+        -------
+        ndarray of shape (n_columns * n_targets,), object
+            Names of the columns; numbered if there are several targets.
         """
         check_is_fitted(self)
         names = self.feature_names_in_[-len(self.categories_) :].tolist()

@@ -17,9 +17,18 @@ from sklearn_seqcrm._stacklevel import user_stacklevel
 def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
     """Return validated targets with the attrs of `y`, for estimators and splitters.
 
-    With attrs, they are a Series with the index, the name and the attrs of `y`; else
-    `values` themselves, (n,). Attrs hold for a target of this name, see
-    `store_horizon`.
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Targets before their validation.
+    values : ndarray of shape (n,)
+        The validated targets.
+
+    Returns
+    -------
+    Series or ndarray of shape (n,)
+        A Series with the index, the name and the attrs of `y` if it has attrs, `values`
+        if not. Attrs hold for a target of this name, see `store_horizon`.
     """
     if not (isinstance(y, pd.Series | pd.DataFrame) and y.attrs):
         return values
@@ -31,7 +40,13 @@ def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
 
 
 def refuse_not_finite(y: np.ndarray) -> None:
-    """Raise a ValueError for targets that are missing or infinite."""
+    """Raise a ValueError for targets that are missing or infinite.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, k)
+        Targets of any dtype.
+    """
     missing = pd.isna(y)
     infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
     bad = missing if missing.any() else infinite
@@ -49,11 +64,23 @@ def refuse_not_finite(y: np.ndarray) -> None:
 def read_labels(y: Any) -> np.ndarray:
     """Return class labels of shape (n,), one for each row, none of them missing.
 
-    Labels, of shape (n,) or (n, 1), are of any type. Numbers or booleans may be
-    objects, as they are in a column that once had missing values: scikit-learn refuses
-    those as "unknown". Raises a TypeError if they are text and other labels, which have
-    no order, and a ValueError if there are none, some are missing, or they are no
-    labels of classes.
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Labels of any type. Numbers or booleans may be objects, as they are in a column
+        that once had missing values: scikit-learn refuses those as "unknown".
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The labels.
+
+    Raises
+    ------
+    TypeError
+        If they are text and other labels, which have no order.
+    ValueError
+        If there are none, some are missing, or they are no labels of classes.
     """
     y = column_or_1d(y, warn=True)
     _refuse_bad(y)
@@ -68,11 +95,24 @@ def read_labels(y: Any) -> np.ndarray:
 
 
 def read_numbers(y: Any) -> np.ndarray:
-    """Return numbers, shape (n,), float64, none of them missing or infinite.
+    """Return numbers of shape (n,), one for each row, none missing or infinite.
 
-    `y` has the shape (n,) or (n, 1). Raises a TypeError if it holds durations,
-    datetimes or text, and a ValueError if there are no numbers, or some are missing or
-    infinite.
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Numbers of any type.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are durations, datetimes or text.
+    ValueError
+        If there are none, or some are missing or infinite.
     """
     numbers = as_quantities(column_or_1d(y, warn=True))
     _refuse_bad(numbers)
@@ -98,7 +138,10 @@ def _refuse_bad(y: np.ndarray) -> None:
 def has_keys(index: pd.Index, keys: pd.Index) -> bool:
     """Return whether an index has all keys of another, and as many levels.
 
-    pandas compares only indexes with the same number of levels.
+    Parameters
+    ----------
+    index, keys : Index
+        Any indexes; pandas compares only those with the same number of levels.
     """
     return index.nlevels == keys.nlevels and bool(keys.isin(index).all())
 
@@ -109,7 +152,16 @@ def warn_other_order(X: Any, values: Any, name: str = "y", rows: str = "X") -> N
     A new Series has the index 0, 1, 2, ... whatever the rows of X were before; it warns
     only if it has the attrs of a target, and thus once had the index of X.
 
-    `values` are targets, or treatments; the warning calls them `name`, and X `rows`.
+    Parameters
+    ----------
+    X : DataFrame, Series or array-like of n rows
+        Rows.
+    values : Series, DataFrame or array-like of n rows
+        Their targets, or treatments.
+    name : str, default="y"
+        How the warning names them.
+    rows : str, default="X"
+        How it names the rows.
     """
     have_index = all(isinstance(one, pd.Series | pd.DataFrame) for one in (X, values))
     if not have_index or len(X) != len(values):

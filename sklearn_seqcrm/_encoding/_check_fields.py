@@ -34,9 +34,26 @@ def columns_as_in_fit(
     None does not have the type that the field had in training. A log that was merged
     without a kind of events lacks the fields that only this kind has: they are missing.
 
-    `history` is the name of the history column, for errors, and `kinds` are those of
-    training, if their log was merged. `columns` themselves are returned if all of them
-    fit. Raises a ValueError if the fields are not those of training.
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        Fields of a log.
+    expected : mapping of str to FieldSchema
+        Schemas of the fields of training.
+    history : str
+        Name of the history column, for errors.
+    kinds : Kinds or None, default=None
+        Kinds of events in training, if their log was merged.
+
+    Returns
+    -------
+    mapping of str to Column
+        `columns` themselves, if all of them fit.
+
+    Raises
+    ------
+    ValueError
+        If the fields are not those of training.
     """
     fitting = {
         name: expected[name].without_values(len(column.values))

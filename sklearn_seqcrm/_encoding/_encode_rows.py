@@ -22,8 +22,19 @@ _WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
 def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """Encode the events that rows see, into a log that holds no others.
 
-    The `rows` see a raw log with the fields of training, those returned an
-    `EncodedLog`. `column` is the name of the history column, for errors.
+    Parameters
+    ----------
+    encoder : EventEncoder
+        The fitted encoder.
+    rows : Rows
+        Views of a raw log with the same fields.
+    column : str
+        Name of the history column, for errors.
+
+    Returns
+    -------
+    Rows
+        The same rows; their log is an `EncodedLog`.
     """
     log, seen = rows_as_in_fit(encoder, rows, column).log, visible_segments(rows)
     assert isinstance(log, RawLog)

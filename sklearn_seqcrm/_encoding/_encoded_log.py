@@ -53,18 +53,27 @@ def row_features_of(
     cutoff: np.ndarray,
     layout: Layout,
 ) -> np.ndarray:
-    """Return row features before scaling, (n, n_row_features).
+    """Return row features before scaling.
 
-    They are ``log1p`` of durations in typical interarrival times and of counts; decayed
-    means of the facts; sines and cosines of the calendar at the cutoff. Columns are
-    named by ``layout.row_features``.
+    Parameters
+    ----------
+    ages : ndarray of shape (n, 2)
+        Ticks from the last and from the first event to the cutoff; NaN without events.
+    counts : ndarray of shape (n, 1) or (n, 2)
+        Number of events and, if the layout joins events, of moments.
+    sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
+        Decayed counts, and behind them decayed sums of the facts, at the cutoff.
+    cutoff : ndarray of shape (n,)
+        Cutoffs.
+    layout : Layout
+        Units.
 
-    - `ages` (n, 2): ticks from the last and from the first event to the cutoff; NaN
-      without events.
-    - `counts` (n, 1) or (n, 2): number of events and, if the layout joins events, of
-      moments.
-    - `sums` (n, n_half_lives, 1 + n_decayed): decayed counts, and behind them decayed
-      sums of the facts, at the cutoff.
+    Returns
+    -------
+    ndarray of shape (n, n_row_features)
+        ``log1p`` of durations in typical interarrival times and of counts; decayed
+        means of the facts; sines and cosines of the calendar at the cutoff. Columns
+        named by ``layout.row_features``.
     """
     # (n, n_half_lives) and (n, n_half_lives, n_decayed)
     decayed, totals = sums[:, :, 0], sums[:, :, 1:]
@@ -87,8 +96,17 @@ def row_features_of(
 def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
     """Scale row features as among the training rows.
 
-    `row_scale`, (2, n_row_features), are center and scale. The result is 0, the mean,
-    where an empty history has no feature.
+    Parameters
+    ----------
+    raw : ndarray of shape (n, n_row_features)
+        Features as `row_features_of` returns them.
+    row_scale : ndarray of shape (2, n_row_features)
+        Center and scale.
+
+    Returns
+    -------
+    ndarray of shape (n, n_row_features)
+        0, the mean, where an empty history has no feature.
     """
     center, scale = row_scale
     # A cutoff far in the future must not give inputs far beyond those of training.
@@ -98,9 +116,18 @@ def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
 def symexp(facts: np.ndarray, layout: Layout) -> np.ndarray:
     """Return the amounts of facts: the inverse of `NumericScale.symlog`, but for units.
 
-    The amounts of symlog numbers ``u`` (n_events, n_decayed), float32, are ``x / scale
-    = sign(u) * (exp(abs(u)) - 1) + center / scale``, so that sums of them are sums of
-    money. The layout has the last term. A missing one counts as the median.
+    Parameters
+    ----------
+    facts : ndarray of shape (n_events, n_decayed), float32
+        Symlog numbers ``u``.
+    layout : Layout
+        Where the amounts have their 0.
+
+    Returns
+    -------
+    ndarray of shape (n_events, n_decayed), float32
+        Amounts ``x / scale = sign(u) * (exp(abs(u)) - 1) + center / scale``, so that
+        sums of them are sums of money. A missing one counts as the median.
     """
     amounts = np.empty_like(facts)
     origins = np.array(layout.origins, dtype="float32")
@@ -113,8 +140,15 @@ def symexp(facts: np.ndarray, layout: Layout) -> np.ndarray:
 def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
     """Return decayed sums of `symexp` amounts as inputs of a network.
 
-    Sums are of shape (n, n_half_lives, n_amounts), inputs (n, n_half_lives *
-    n_amounts), float32, with columns named by `Layout.sums`.
+    Parameters
+    ----------
+    decayed : ndarray of shape (n, n_half_lives, n_amounts)
+        Sums.
+
+    Returns
+    -------
+    ndarray of shape (n, n_half_lives * n_amounts), float32
+        Columns named by `Layout.sums`.
     """
     # (n, n_half_lives * n_amounts); -1 for the width would not do without rows
     sums = decayed.reshape(len(decayed), decayed.shape[1] * decayed.shape[2])
@@ -174,17 +208,34 @@ class EncodedLog(Log):
     def row_features(self, rows: Rows) -> np.ndarray:
         """Return features of rows that depend on the cutoff, scaled as in training.
 
-        They are of shape (n, n_row_features), float32, with columns named by
-        ``layout.row_features``; 0, the mean, where an empty history has no feature.
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+
+        Returns
+        -------
+        ndarray of shape (n, n_row_features), float32
+            Columns named by ``layout.row_features``; 0, the mean, where an empty
+            history has no feature.
         """
         return self._scaled(self.raw_row_features(rows))
 
     def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Return row features, and decayed sums of amounts.
 
-        Features are as `row_features` returns them. Sums (n, n_sums), float32, with
-        columns named by ``layout.sums``, are `symexp` amounts of each fact, in units of
-        its scale, decayed to the cutoff; 0 for an empty history.
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_row_features), float32
+            As `row_features` returns them.
+        sums : ndarray of shape (n, n_sums), float32
+            Columns named by ``layout.sums``: `symexp` amounts of each fact, in units of
+            its scale, decayed to the cutoff; 0 for an empty history.
         """
         # In one pass: weights and segments of events are the same for both.
         # (n, n_half_lives, 1 + n_decayed + n_decayed): count, facts, amounts
@@ -256,7 +307,12 @@ class EncodedLog(Log):
     def with_layout(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         """Return the log under another layout with the same channels and codes.
 
-        `row_scale`, (2, n_row_features), are center and scale of the row features.
+        Parameters
+        ----------
+        layout : Layout
+            What they mean.
+        row_scale : ndarray of shape (2, n_row_features)
+            Center and scale of the row features.
         """
         return EncodedLog(
             self._timeline, self._channels, self._codes, layout, row_scale, self._names

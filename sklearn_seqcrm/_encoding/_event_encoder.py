@@ -52,11 +52,19 @@ class EventEncoder:
     ) -> None:
         """Encode a block of events.
 
-        Their `times` (n,) are in ticks of `clock`, and `interarrival` (n,) are ticks
-        since the customer's previous event; NaN if there is none that the rows see.
-        Further `columns` are ignored. `out` is where to write channels, (n,
-        n_channels), float32, in the order of ``layout.channels``, and codes, (n,
-        n_codes), int32, in that of ``layout.codes``.
+        Parameters
+        ----------
+        columns : mapping of str to Column
+            The fields of these n events; further columns are ignored.
+        times : ndarray of shape (n,)
+            Their times, in ticks of `clock`.
+        interarrival : ndarray of shape (n,)
+            Ticks since the customer's previous event; NaN if there is none that the
+            rows see.
+        out : tuple of (ndarray, ndarray)
+            Where to write channels, shape (n, n_channels), float32, in the order of
+            ``layout.channels``, and codes, shape (n, n_codes), int32, in that of
+            ``layout.codes``.
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
@@ -69,8 +77,12 @@ class EventEncoder:
     ) -> None:
         """Write the channels of fields, and the marks of missing values.
 
-        `columns` and `times` are as in `encode`, and `out` is of shape (n,
-        interarrival_channel) or wider, float32.
+        Parameters
+        ----------
+        columns, times : object
+            As in `encode`.
+        out : ndarray of shape (n, interarrival_channel) or wider, float32
+            Where to write them.
         """
         for name, own in self.layout.of_fields.items():
             # (n,) into a column, (n, n_components) into a slice of columns.
@@ -86,7 +98,15 @@ class EventEncoder:
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
     ) -> None:
-        """Write the codes of fields to `out`, (n, n_codes), int32; see `encode`."""
+        """Write the codes of fields.
+
+        Parameters
+        ----------
+        columns, times : object
+            As in `encode`.
+        out : ndarray of shape (n, n_codes), int32
+            Where to write them.
+        """
         for code, name in enumerate(self.layout.codes):
             out[:, code], _ = self.fields[name].encode(columns[name], times)
 
@@ -95,8 +115,12 @@ class EventEncoder:
     ) -> None:
         """Write the channels of times: the interarrival time and the calendar.
 
-        `times` and `interarrival` are as in `encode`, and `out` is of shape (n,
-        n_channels - interarrival_channel), float32.
+        Parameters
+        ----------
+        times, interarrival : ndarray of shape (n,)
+            As in `encode`.
+        out : ndarray of shape (n, n_channels - interarrival_channel), float32
+            Where to write them.
         """
         center, spread = self.interarrival_scale
         scaled = (np.log1p(interarrival / self.layout.time_unit) - center) / spread
@@ -108,8 +132,15 @@ class EventEncoder:
     def prepared_for(self, columns: Mapping[str, Column]) -> EventEncoder:
         """Return an equal encoder that encodes many blocks of one log faster.
 
-        It has looked up the levels of the log, whose blocks are taken from `columns`,
-        once instead of in every block.
+        Parameters
+        ----------
+        columns : mapping of str to Column
+            The columns that the blocks are taken from.
+
+        Returns
+        -------
+        EventEncoder
+            It has looked up the levels of the log, once instead of in every block.
         """
         fields = {n: one.prepared_for(columns[n]) for n, one in self.fields.items()}
         vectors = {
@@ -146,6 +177,12 @@ class LearnedEncoding(NamedTuple):
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:
-    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`."""
+    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`.
+
+    Parameters
+    ----------
+    transformer : object
+        Any step of a pipeline.
+    """
     learned = getattr(transformer, "_learned", None)
     return learned if isinstance(learned, LearnedEncoding) else None

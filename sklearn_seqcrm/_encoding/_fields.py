@@ -134,7 +134,23 @@ class NumericScale(NamedTuple):
 
     @classmethod
     def learning(cls, name: str) -> Learning[NumericScale]:
-        """Learn from the numbers of a field at the training events."""
+        """Learn from the numbers of a field at the training events.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field.
+
+        Yields
+        ------
+        Pass
+            Passes over a `Training`.
+
+        Returns
+        -------
+        NumericScale
+            The scale.
+        """
         n_all, n_known, eps, largest = yield Pass(
             partial(_extent_of, name), _joint_extent
         )
@@ -160,9 +176,17 @@ class NumericScale(NamedTuple):
     def symlog(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scale values and take their symmetric logarithm.
 
-        Returns the symlog of the scaled values (n,), float32, which is 0, that of the
-        median, where a value is not finite; and which values are not finite, (n,),
-        bool.
+        Parameters
+        ----------
+        values : ndarray of shape (n,)
+            Numbers.
+
+        Returns
+        -------
+        numbers : ndarray of shape (n,), float32
+            Symlog of the scaled values; 0, the median, for those that are not finite.
+        is_missing : ndarray of shape (n,), bool
+            Values that are not finite.
 
         Notes
         -----

@@ -173,9 +173,20 @@ class ViewedLog(EncodedLog):
 def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """View encoded events; those of a log on a disk are encoded when they are indexed.
 
-    The `rows` are views of a raw log with the fields of training, the same ones
-    returned are views of an `EncodedLog`. Their starts are equal or in order as those
-    of `encode_rows` are. `column` is the name of the history column, for errors.
+    Parameters
+    ----------
+    encoder : EventEncoder
+        The fitted encoder.
+    rows : Rows
+        Views of a raw log with the same fields.
+    column : str
+        Name of the history column, for errors.
+
+    Returns
+    -------
+    Rows
+        The same rows; their log is an `EncodedLog`. Their starts are equal or in order
+        as those of `encode_rows` are.
     """
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:

@@ -20,10 +20,26 @@ def concordance(
     none up to that time: its own event is later, or it was censored no earlier. Equal
     risks count half.
 
-    Each row has an `event` (bool; False: censored), the `time` to it or to censoring, a
-    predicted `risk`, of which a higher one means an earlier event, and perhaps a
-    `weight`; a pair has the product of two. All are of shape (n,). Raises a ValueError
-    if no two rows are comparable.
+    Parameters
+    ----------
+    event : ndarray of shape (n,), bool
+        Whether the time ended with an event; otherwise it was censored.
+    time : ndarray of shape (n,), float64
+        Time to the event or to censoring.
+    risk : ndarray of shape (n,), float64
+        Predicted risk; a higher one means an earlier event.
+    weight : ndarray of shape (n,) or None, default=None
+        Weight of each row; a pair has the product. None: 1.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If no two rows are comparable.
 
     Notes
     -----

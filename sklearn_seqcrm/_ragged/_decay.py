@@ -50,15 +50,24 @@ def decayed_sums(
 ) -> np.ndarray:
     """Return counts and sums over each row's visible events, decayed to its cutoff.
 
-    Returns the count of events, then the sums of `values`, (n, n_half_lives, 1 +
-    n_values); zero for an empty history.
+    Parameters
+    ----------
+    rows : Views of n
+        Rows.
+    times : ndarray of shape (n_events,)
+        Times of the events, ascending for each customer.
+    values : ndarray of shape (n_events, n_values)
+        Values to sum, for every event of the log; finite.
+    half_lives : ndarray of shape (n_half_lives,)
+        Ticks after which an event counts half.
+    any_size : bool, default=False
+        Whether values may be of any size, so that those before the start of a row could
+        take the digits of its own. The check costs a tenth of the time.
 
-    `times` (n_events,) ascend for each customer, `values` (n_events, n_values) are
-    those of all events of the log, finite, and half-lives the ticks after which an
-    event counts half.
-
-    With `any_size`, values may be of any size, so that those before the start of a row
-    could take the digits of its own. The check costs a tenth of the time.
+    Returns
+    -------
+    ndarray of shape (n, n_half_lives, 1 + n_values)
+        The count of events, then the sums; zero for an empty history.
 
     Notes
     -----

@@ -198,10 +198,25 @@ def selection(
 ) -> Learning[np.ndarray]:
     """Find order statistics: the numbers at some ranks in ascending order.
 
-    `numbers` takes the events of a part and returns their numbers, in blocks of float64
-    without NaN. It can be pickled. `n` is the number of all of them; the smallest one
-    has rank 0. There are up to four passes, or one for up to 2^20 numbers. The numbers
-    at the ranks are exact, whatever the parts are.
+    Parameters
+    ----------
+    numbers : callable
+        Takes the events of a part and returns their numbers, in blocks of float64
+        without NaN. It can be pickled.
+    n : int
+        Number of all numbers.
+    ranks : sequence of int
+        Ranks; the smallest number has rank 0.
+
+    Yields
+    ------
+    Pass
+        Up to four passes, or one for up to 2^20 numbers.
+
+    Returns
+    -------
+    ndarray of shape (n_ranks,), float64
+        The numbers at these ranks, exactly, whatever the parts are.
 
     Notes
     -----

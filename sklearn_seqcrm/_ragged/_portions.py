@@ -97,10 +97,21 @@ class Chunks:
     def pieces(
         self, codes: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pieces of which windows consist: positions, and offsets (n + 1,).
+        """Return the pieces of which windows consist.
 
-        Window ``i`` holds the events ``begin[i]:end[i]`` of customer ``codes[i]``, and
-        consists of the pieces ``index[offsets[i]:offsets[i + 1]]``.
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Customer of each window.
+        begin, end : ndarray of shape (n,), int64
+            The window holds the events ``begin:end``.
+
+        Returns
+        -------
+        index : ndarray of shape (m,), int64
+            Pieces of all windows, one after the other.
+        offsets : ndarray of shape (n + 1,), int64
+            Window ``i`` consists of ``index[offsets[i]:offsets[i + 1]]``.
         """
         if not self.sizes:
             return ranges(begin, end)

@@ -20,8 +20,17 @@ from sklearn_seqcrm._ragged._segments import segment_numbers, starts_of_nonempty
 def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """Return which values begin a run of equal values.
 
-    Equal values are side by side. Runs begin where a value differs from the one before
-    it, at the first value, and at the starts of segments (`first`).
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Values, equal ones side by side.
+    first : ndarray of int, or None, default=None
+        Starts of segments; a run ends with its segment.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        True where a value differs from the one before it, and at the first value.
 
     Examples
     --------
@@ -59,9 +68,19 @@ def starts_of_nonmissing_runs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts of the runs after missing values were left out.
 
-    Runs begin at `first` (n_runs,), ascending; each ends where the next one starts.
-    `present` (n,) are the values that are not missing. Returns whether each run has
-    such a value, (n_runs,), and the starts of these runs among them.
+    Parameters
+    ----------
+    first : ndarray of shape (n_runs,), int64
+        Start of each run, ascending; it ends where the next one starts.
+    present : ndarray of shape (n,), bool
+        Which values are not missing.
+
+    Returns
+    -------
+    filled : ndarray of shape (n_runs,), bool
+        Whether each run has a value that is present.
+    starts : ndarray of shape (n_filled,), int64
+        Starts of these runs among the values that are present.
 
     Examples
     --------
@@ -156,9 +175,23 @@ def sort_events(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort events by customer and time; equal times keep their order.
 
-    `codes` are customers below `n_customers`, and `times` finite, both of shape
-    (n_events,). Returns the positions of the sorted events in the input, the offsets of
-    the customers' segments, (n_customers + 1,), int64, and the sorted times.
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int
+        Customer codes below `n_customers`.
+    times : ndarray of shape (n_events,), int64 or float64
+        Times, finite.
+    n_customers : int
+        Number of customers.
+
+    Returns
+    -------
+    order : ndarray of shape (n_events,)
+        Positions of the sorted events in the input.
+    offsets : ndarray of shape (n_customers + 1,), int64
+        Segments of the customers.
+    sorted_times : ndarray of shape (n_events,)
+        ``times[order]``.
 
     Notes
     -----

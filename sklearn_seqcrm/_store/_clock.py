@@ -80,8 +80,19 @@ class Clock:
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
         """Read the times of a new log, and find the clock that fits them.
 
-        They are datetimes or plain numbers, (n,), without missing values; errors call
-        them `what`. Returns the clock and the ticks, (n,), of dtype ``clock.dtype``.
+        Parameters
+        ----------
+        values : Series or array of shape (n,)
+            Datetimes or plain numbers, without missing values.
+        what : str
+            How an error names the values.
+
+        Returns
+        -------
+        clock : Clock
+            The axis of these times.
+        times : ndarray of shape (n,)
+            The ticks, of dtype ``clock.dtype``.
         """
         values = as_time_series(values, what)
         if values.dtype.kind == "M":
@@ -100,15 +111,26 @@ class Clock:
         back: Any = None,
         whose: str = "the log",
     ) -> np.ndarray:
-        """Convert datetimes or numbers to ticks, of shape (1,) for a scalar.
+        """Convert points in time to ticks.
 
-        A scalar may be text in ISO 8601. Errors call the values `what`, and the log
-        with this axis `whose`. A lookback `back` is subtracted from each time before it
-        is rounded.
+        Parameters
+        ----------
+        values : Series, array or scalar
+            Datetimes or numbers; a scalar may be text in ISO 8601.
+        what : str
+            How an error names the values.
+        up : bool, default=True
+            Round a time between two ticks up, which keeps every comparison ``event <
+            time`` as it is; False rounds down, which keeps ``event <= time``.
+        back : Timedelta, str, number or None, default=None
+            Lookback to subtract from each time before it is rounded.
+        whose : str, default="the log"
+            How an error names the log with this axis.
 
-        A time between two ticks is rounded up, which keeps every comparison ``event <
-        time`` as it is; with ``up=False`` it is rounded down, which keeps ``event <=
-        time``.
+        Returns
+        -------
+        ndarray
+            Ticks of type `dtype`, of shape (1,) for a scalar.
         """
         if np.ndim(values) == 0:
             values = [self.parse(values, what)]
@@ -131,12 +153,22 @@ class Clock:
         return ticks
 
     def duration(self, value: Any, what: str, *, positive: bool = False) -> int | float:
-        """Convert a length of time to ticks; errors call it `what`.
+        """Convert a length of time to ticks.
 
-        On an axis of datetimes, `value` is what ``pd.Timedelta`` takes, otherwise a
-        number. Ticks are not negative, and with `positive` not 0; on an axis of
-        integers they are at most `MAX_TICK`, and a float where the length is not a
-        whole number of ticks.
+        Parameters
+        ----------
+        value : Timedelta, str or number
+            On an axis of datetimes what ``pd.Timedelta`` takes, otherwise a number.
+        what : str
+            How an error names the value.
+        positive : bool, default=False
+            Whether 0 is an error as well.
+
+        Returns
+        -------
+        int or float
+            Ticks, not negative; on an axis of integers at most `MAX_TICK`, and a float
+            where the length is not a whole number of ticks.
         """
         length = self._length(value, what)
         if positive and not length:
@@ -148,9 +180,16 @@ class Clock:
     def rounded_up(self, **lengths: Any) -> int | float:
         """Convert the sum of some lengths of time to ticks, rounded up.
 
-        Lengths are given by their names in errors. On an axis of integers, the sum is
-        rounded to the next whole number: a tick lies before ``t + length`` if and only
-        if it lies before the next tick after that.
+        Parameters
+        ----------
+        **lengths : Timedelta, str or number
+            Lengths by their names in errors.
+
+        Returns
+        -------
+        int or float
+            On an axis of integers the next whole number: a tick lies before ``t +
+            length`` if and only if it lies before the next tick after that.
         """
         total = sum(self._length(value, what) for what, value in lengths.items())
         if self.dtype == "float64":
@@ -199,7 +238,17 @@ class Clock:
     def parse(self, value: Any, what: str) -> Any:
         """Parse one point in time if it is text and the axis has datetimes.
 
-        Errors call it `what`.
+        Parameters
+        ----------
+        value : datetime, number or str
+            One time.
+        what : str
+            How an error names it.
+
+        Returns
+        -------
+        Timestamp, or `value` itself if it is not text
+            The point in time.
         """
         if self.unit is not None and isinstance(value, str):
             text, value = value, parse_iso(value, what)

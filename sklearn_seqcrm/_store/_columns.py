@@ -36,10 +36,19 @@ class Column(NamedTuple):
         return type_of(self.values, self.categories)
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Return the numbers of the field, (n_events,), NaN where a value is missing.
+        """Numbers of the field, shape (n_events,), NaN where a value is missing.
 
-        `times`, (n_events,), are those of the events. Raises a TypeError if the field
-        has no numbers, see `FieldType`.
+        Parameters
+        ----------
+        times : ndarray of shape (n_events,)
+            Times of the events.
+        clock : Clock
+            What they mean.
+
+        Raises
+        ------
+        TypeError
+            If the field has no numbers, see `FieldType`.
         """
         return self.type.scalar.as_numbers(self.values, times, clock)
 
@@ -70,7 +79,10 @@ class Column(NamedTuple):
     def trimmed(self, more_than: int = 0) -> Column:
         """Return the column without levels that do not occur.
 
-        A column of up to `more_than` levels is returned as it is.
+        Parameters
+        ----------
+        more_than : int, default=0
+            Number of levels up to which a column is returned as it is.
         """
         values, levels = self
         if levels is None or len(levels) <= more_than:
@@ -129,8 +141,13 @@ class FieldSchema(NamedTuple):
     def of(cls, column: Column, expected: FieldSchema | None = None) -> FieldSchema:
         """Return the schema of a column.
 
-        `expected` is the schema of a categorical column without any level, whose levels
-        could be of every type. None: text.
+        Parameters
+        ----------
+        column : Column
+            The column.
+        expected : FieldSchema or None, default=None
+            Schema of a categorical column without any level, whose levels could be of
+            every type. None: text.
         """
         if column.categories is None:
             return cls(column.type, None, *column.values.shape[1:])
@@ -160,9 +177,24 @@ def factorize(
 ) -> tuple[np.ndarray, pd.Index]:
     """Return codes of values, -1 where missing, and the distinct values, sorted.
 
-    Codes, (n,), are int32, distinct values in the form of `exact_ids`. Raises a
-    TypeError, with the names of the column and the table (`what`), if values are of
-    several types, or of a type without an order.
+    Parameters
+    ----------
+    series : Series of shape (n,)
+        The values.
+    name, what : str
+        Names of the column and the table, for errors.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int32
+        Positions in `levels`.
+    levels : Index
+        Distinct values in the form of `exact_ids`.
+
+    Raises
+    ------
+    TypeError
+        If values are of several types, or of a type without an order.
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):

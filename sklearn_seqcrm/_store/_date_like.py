@@ -15,7 +15,14 @@ def warn_date_like_times(timeline: Timeline, what: str) -> None:
     """Warn if all times are integers that are written like dates, such as 20240131.
 
     From the end of January to the first of February they are 70 apart, and not 1, so
-    that no duration is right. The log has events; the warning calls its times `what`.
+    that no duration is right.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log with events.
+    what : str
+        How the warning names the times.
     """
     if not are_date_like(timeline):
         return
@@ -30,7 +37,13 @@ def warn_date_like_times(timeline: Timeline, what: str) -> None:
 
 
 def are_date_like(timeline: Timeline) -> bool:
-    """Return whether all times of a log with events are integers written like dates."""
+    """Return whether all times are integers that are written like dates.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log with events.
+    """
     low, high = timeline.span
     # The span decides about most logs, without a pass over their times.
     if timeline.clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:

@@ -17,9 +17,16 @@ from sklearn_seqcrm._store._clock import TICKS_PER_SECOND, Clock
 def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return the days from one array of datetimes to another.
 
-    Datetimes are of shape (n,) or (1,), in units that may differ. Days, (n,), float64,
-    are negative where `end` is the earlier one, NaN where one of the two is missing.
-    Equal lengths of time give equal numbers, whatever the dates and the units.
+    Parameters
+    ----------
+    start, end : ndarray of shape (n,) or (1,), datetime64
+        Datetimes; their units may differ.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Negative where `end` is the earlier one, NaN where one of the two is missing.
+        Equal lengths of time give equal numbers, whatever the dates and the units.
 
     Examples
     --------
@@ -39,8 +46,17 @@ def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> Any:
     """Return the days from one datetime to another, both as ticks since 1970.
 
-    Ticks are an int or int64 array, in units of "s", "ms", "us" or "ns"; days are as
-    `days_between` returns them.
+    Parameters
+    ----------
+    start, end : int or ndarray of int64
+        Ticks.
+    start_unit, end_unit : {"s", "ms", "us", "ns"}
+        Unit of the ticks of each.
+
+    Returns
+    -------
+    float or ndarray of float64
+        As `days_between` returns them.
     """
     units = start_unit, end_unit
     day = max(86_400 * TICKS_PER_SECOND[unit] for unit in units)
@@ -62,10 +78,22 @@ def datetimes_after(
 ) -> np.ndarray:
     """Return the datetimes some days after events: the inverse of `days_between`.
 
-    `days` (n,) are NaN for a missing datetime. If `times` (n,), on the axis of the
-    `clock`, are plain numbers, days count from 1970-01-01. The datetimes, (n,),
-    datetime64[s], in UTC where the events are, are rounded to a multiple of `step`
-    seconds.
+    Parameters
+    ----------
+    days : ndarray of shape (n,), float64
+        Days after each event, NaN for a missing datetime. If times are plain numbers,
+        days after 1970-01-01.
+    times : ndarray of shape (n,)
+        Times of the events.
+    clock : Clock
+        The axis of the times.
+    step : int
+        Seconds; the datetimes are rounded to a multiple.
+
+    Returns
+    -------
+    ndarray of shape (n,), datetime64[s]
+        The datetimes, in UTC where the events are.
     """
     found = np.full(len(days), np.datetime64("NaT", "s"))
     there = np.isfinite(days)

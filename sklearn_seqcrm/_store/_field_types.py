@@ -40,7 +40,10 @@ _DAY = np.timedelta64(1, "D")
 def are_numbers(values: pd.Series) -> bool:
     """Return whether all objects that are not missing are real numbers.
 
-    They may be of several types, such as Decimals beside integers.
+    Parameters
+    ----------
+    values : Series of shape (n,), object
+        The values, such as Decimals beside integers.
     """
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("mixed", "mixed-integer"):
@@ -104,9 +107,19 @@ class FieldType(ABC):
     ) -> dict[str, np.ndarray]:
         """Return values of several logs in a form that one array can hold.
 
-        By default they are in such a form. `arrays` are those of this type by the name
-        of their log. Raises a ValueError, with the name of the field, if no array can
-        hold them all.
+        By default they are in such a form.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Values by the name of their log, all of this type.
+        field : str
+            Name of the field, for errors.
+
+        Raises
+        ------
+        ValueError
+            If no array can hold them all.
         """
         return dict(arrays)
 
@@ -127,8 +140,17 @@ class FieldType(ABC):
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
         """Return the option of a consumer for this type.
 
-        `options` are those that the consumer has, by values of the attribute `by`.
-        Raises a TypeError if it has none for this type.
+        Parameters
+        ----------
+        options : mapping of str to object
+            What the consumer has, by values of an attribute of types.
+        by : str, default="encoding"
+            Name of that attribute.
+
+        Raises
+        ------
+        TypeError
+            If the consumer has nothing for this type.
         """
         key = getattr(self, by)
         if key not in options:

@@ -39,11 +39,23 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
 def scatter(
     parts: Mapping[str, Column], places: Mapping[str, Any], n_events: int, field: str
 ) -> Column:
-    """Join a field of several logs into one column of `n_events`.
+    """Join a field of several logs into one column.
 
-    `parts` are the columns of those logs that have the field, by the name of the log,
-    and `places` the positions of the events of each log in the joint column. Events of
-    logs without the field have a missing value. Errors name the `field`.
+    Parameters
+    ----------
+    parts : mapping of str to Column
+        The field in those logs that have it, by the name of the log.
+    places : mapping of str to ndarray or slice
+        Positions of the events of each log in the joint column.
+    n_events : int
+        Number of events of all logs.
+    field : str
+        Name of the field, for errors.
+
+    Returns
+    -------
+    Column of n_events
+        Missing for events of logs without the field.
     """
     alike = _of_one_type(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]

@@ -20,8 +20,22 @@ from pandas.api.types import is_list_like
 def as_list(values: Any, option: str) -> list[Any]:
     """Return the values of a parameter that takes one value or several as a list.
 
-    One value is, for example, a text or a number; several are any iterable. Raises a
-    TypeError if it is a table: iterating over it would give the names of its columns.
+    Parameters
+    ----------
+    values : object
+        One value, such as a text or a number, or any iterable of values.
+    option : str
+        Name of the parameter.
+
+    Returns
+    -------
+    list
+        All values.
+
+    Raises
+    ------
+    TypeError
+        If it is a table: iterating over it would give the names of its columns.
 
     Examples
     --------
@@ -43,8 +57,24 @@ def as_list(values: Any, option: str) -> list[Any]:
 def check_list(values: Any, option: str, of: str) -> list[Any]:
     """Return the values of a parameter that takes a list; refuse a single value.
 
-    A list is any iterable except text; a single value is a TypeError, which says what
-    the list holds (`of`).
+    Parameters
+    ----------
+    values : object
+        Any iterable except text.
+    option : str
+        Name of the parameter.
+    of : str
+        What the list holds, for errors.
+
+    Returns
+    -------
+    list
+        All values.
+
+    Raises
+    ------
+    TypeError
+        If it is a single value.
     """
     if not is_list_like(values):
         what = "text" if isinstance(values, str) else type(values).__name__
@@ -56,7 +86,15 @@ def check_list(values: Any, option: str, of: str) -> list[Any]:
 
 
 def check_flag(value: Any, option: str) -> None:
-    """Raise a TypeError for a parameter that is neither True nor False."""
+    """Raise a TypeError for a parameter that is neither True nor False.
+
+    Parameters
+    ----------
+    value : object
+        Value of the parameter.
+    option : str
+        Name of the parameter.
+    """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{option} must be True or False; got {value!r}.")
 
@@ -64,7 +102,17 @@ def check_flag(value: Any, option: str) -> None:
 def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     """Return unique names, different from those that are taken.
 
-    Underscores are appended to names that would repeat another.
+    Parameters
+    ----------
+    names : iterable of str
+        Wanted names, with possible repeats.
+    taken : collection of str, default=()
+        Names that are in use.
+
+    Returns
+    -------
+    list of str
+        The names, with underscores appended where they would repeat another.
 
     Examples
     --------
@@ -86,8 +134,16 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
 def check_name_free(name: str, taken: Collection[str], whose: str, option: str) -> None:
     """Raise an error if the name of a new column is taken, or is no text.
 
-    The error names the table or log with the `taken` columns (`whose`), and the
-    parameter that sets the name (`option`).
+    Parameters
+    ----------
+    name : str
+        Name of the new column.
+    taken : collection of str
+        Names of the existing columns.
+    whose : str
+        How the error names the table or log with these columns.
+    option : str
+        Parameter that sets the name of the new column.
 
     Examples
     --------

@@ -27,8 +27,19 @@ _FEW = 20  # levels that an error lists
 def events_of_kinds(log: RawLog, kinds: Any, kind_field: str) -> np.ndarray:
     """Return the positions of the events of some kinds, ascending.
 
-    `kinds` is a level of the field `kind_field`, or a sequence of levels; each must
-    occur.
+    Parameters
+    ----------
+    log : RawLog
+        The log.
+    kinds : level of the field, or sequence of levels
+        Kinds to find; each must occur.
+    kind_field : str
+        The field that holds the kinds.
+
+    Returns
+    -------
+    ndarray of int
+        Positions in the log.
     """
     column = field_of_kinds(log, kind_field)
     check_kinds(column, kinds, kind_field)
@@ -97,8 +108,14 @@ def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
     Only for the kinds that `concat` merged: a field of a single table, such as the
     event of a click stream, often has levels that all count.
 
-    `what` is what the events of all kinds do, as the beginning of the warning. Only
-    events of the kinds that have the `field` count; None: all.
+    Parameters
+    ----------
+    log : Log
+        The log that holds the events.
+    what : str
+        What the events of all kinds do, as the beginning of the warning.
+    field : str or None, default=None
+        Only events of the kinds that have this field count; None for all.
     """
     kinds = getattr(log, "kinds", {})  # an encoded log has none
     counted = [name for name, own in kinds.items() if field is None or field in own]
@@ -116,8 +133,19 @@ def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
 def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     """Return the same views of a log without the events of other kinds.
 
-    The log holds those events of these `kinds` (a level or a sequence of levels of the
-    `column`, a field of the log) that some row sees.
+    Parameters
+    ----------
+    rows : Rows of n
+        Rows.
+    column : Column
+        The field of their log that holds the kinds.
+    kinds : level of the field, or sequence of levels
+        Kinds to keep.
+
+    Returns
+    -------
+    Rows of n
+        Views of a log of those events of these kinds that some row sees.
     """
     seen = visible_segments(rows)
     # The visible events of all customers, concatenated, (n_visible,).

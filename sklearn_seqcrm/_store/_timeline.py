@@ -75,9 +75,16 @@ class ObservationWindow(NamedTuple):
     ) -> ObservationWindow:
         """Return the observation window of a new log.
 
-        `times` are all, one or more, on the axis of the `clock`; `given` is
-        `observed_until` of the user, and None the last event. `early` says whether
-        events may lie after it.
+        Parameters
+        ----------
+        clock : Clock
+            The axis of the times.
+        times : ndarray of shape (n_events,)
+            All times, at least one.
+        given : datetime, number or None
+            `observed_until` of the user; None: the last event.
+        early : bool, default=False
+            Whether events may lie after it.
         """
         last = until = times.max()
         if clock.dtype == "int64" and last == MAX_TICK:
@@ -235,9 +242,16 @@ class Timeline:
     def own_ends(self, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return `observed_until` and `end` of customers who were observed for less.
 
-        `times` (n,) are the last ones at which n customers were observed. Missing and
-        later ones are those of the log. Both results, (n,), are ticks, at most those of
-        the log.
+        Parameters
+        ----------
+        times : Series of shape (n,)
+            Last times at which n customers were observed. Missing and later ones are
+            those of the log.
+
+        Returns
+        -------
+        until, end : ndarray of shape (n,)
+            Ticks, at most those of the log.
         """
         until = np.full(len(times), self.observed_until, dtype=self.clock.dtype)
         earlier = np.array(times.notna())
@@ -290,8 +304,17 @@ class Timeline:
     def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
         """Return a number for each customer: the position, or a hash if unknown.
 
-        `ids` (n,) have no missing values; errors call them `what`. The numbers, int64,
-        are positions in `customers`; `hashed_ids`, below -1, for unknown customers.
+        Parameters
+        ----------
+        ids : Series of shape (n,)
+            Customer ids, without missing values.
+        what : str
+            How an error names them.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Positions in `customers`; `hashed_ids`, below -1, for unknown customers.
         """
         if not self.customers.is_unique:
             raise ValueError(
@@ -315,11 +338,22 @@ class Timeline:
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False
     ) -> np.ndarray:
-        """Return the first event of each customer at or (strictly) after a time.
+        """Return the first event of each customer at or after a time.
 
-        Customer codes and times on the axis of the clock are of shape (n,). The
-        positions, (n,), int64, lie within the segment of the customer or at its end;
-        code -1 finds position 0.
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Customer codes; -1 finds position 0.
+        times : ndarray of shape (n,)
+            Times on the axis of the clock.
+        after : bool, default=False
+            Find the first event strictly after the time instead.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Positions in the times of the log, within the segment of the customer or at
+            its end.
         """
         known = codes >= 0
         # An unknown customer has the segment 0:0; `offsets[-1]` is computed in vain.
@@ -330,8 +364,17 @@ class Timeline:
     def on(self, clock: Clock, what: str) -> Timeline:
         """Return the same times on another clock of the same type of times.
 
-        The unit of the clock is not coarser than the times need; errors call the times
-        `what`. A timeline that is on `clock` already is returned itself.
+        Parameters
+        ----------
+        clock : Clock
+            Another unit, not coarser than the times need.
+        what : str
+            How an error names the times.
+
+        Returns
+        -------
+        Timeline
+            The timeline itself if it is on `clock` already.
         """
         if clock == self.clock:
             return self
@@ -361,7 +404,10 @@ class Timeline:
     def at(self, index: np.ndarray) -> Timeline:
         """Keep some events, and the customers who have one of them.
 
-        `index`, int64, are positions of events, ascending.
+        Parameters
+        ----------
+        index : ndarray of shape (n,), int64
+            Positions of events, ascending.
         """
         codes, counts = np.unique(self.codes_of(index), return_counts=True)
         return self.select(codes, np.append(0, np.cumsum(counts)), index)
@@ -369,8 +415,17 @@ class Timeline:
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
 
-        `codes`, int64, are different customers, in the order of the new timeline.
-        Former positions of their events, int64, are returned too.
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Different customer codes, in the order of the new timeline.
+
+        Returns
+        -------
+        timeline : Timeline
+            The customers at `codes`.
+        index : ndarray of shape (n_events_kept,), int64
+            Former positions of their events.
         """
         index, offsets = ranges(self.offsets[codes], self.offsets[codes + 1])
         return self.select(codes, offsets, index), index
@@ -380,8 +435,14 @@ class Timeline:
     ) -> Timeline:
         """Return the customers at `codes` with the events at `index`.
 
-        The events of customer ``codes[i]`` are ``index[offsets[i]:offsets[i + 1]]``,
-        positions in this timeline.
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Customer codes.
+        offsets : ndarray of shape (n + 1,), int64
+            The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
+        index : ndarray of shape (n_events,), int64
+            Positions of events.
         """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)

@@ -45,10 +45,21 @@ def histories_of_rows(
     exact: bool,
     name: str,
 ) -> HistoryArray:
-    """Cut the history of each row, as `EventLog.attach` does without its warnings.
+    """Cut the history of each row, as `EventLog.attach` describes it.
 
-    `exact` says whether events at the cutoff belong to the history; the rest are
-    arguments of `EventLog.attach`.
+    Parameters
+    ----------
+    log : RawLog
+        The log that holds the events.
+    rows, customer, cutoff, lookback, name
+        Arguments of `EventLog.attach`.
+    exact : bool
+        Whether events at the cutoff belong to the history.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The histories, without the warnings of `EventLog.attach`.
     """
     check_name_free(name, rows.columns, "rows", "name")
     check_flag(exact, "allow_exact_matches")
@@ -113,8 +124,19 @@ def rows_at_cutoffs(
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
-    `cutoffs`, (n_cutoffs,), are ascending ticks from `parse_cutoffs`; the rest are
-    arguments of `EventLog.snapshots`.
+    Parameters
+    ----------
+    log : RawLog
+        The log that holds the events.
+    cutoffs : ndarray of shape (n_cutoffs,)
+        Ascending cutoffs in ticks, from `parse_cutoffs`.
+    min_events, active_within, lookback, name, kinds, kind_field
+        Arguments of `EventLog.snapshots`.
+
+    Returns
+    -------
+    DataFrame of shape (n, 3)
+        Customers, cutoffs and histories.
     """
     known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
@@ -159,8 +181,17 @@ def _starts(
 def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
     """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
-    `rows` is any table of `read_table`, and returned itself if it is a DataFrame.
-    Integers beside missing values stay exact. Errors call it `what`.
+    Parameters
+    ----------
+    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
+        Any table of `read_table`.
+    what : str, default="rows"
+        How an error names it.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_columns)
+        `rows` itself if it is one. Integers beside missing values stay exact.
     """
     if isinstance(rows, pd.DataFrame):
         return rows

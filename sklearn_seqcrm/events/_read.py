@@ -56,9 +56,18 @@ class Events(NamedTuple):
 def read_table(table: Any, what: str = "events") -> nw.DataFrame:
     """Return the table in memory that an object holds or computes; refuse others.
 
-    A query is run: a lazy frame of polars, a relation of DuckDB, and any other object
-    with ``__arrow_c_stream__``, for which pyarrow is needed. Errors call the table
-    `what`.
+    Parameters
+    ----------
+    table : pandas, polars or pyarrow table, lazy frame or Arrow stream
+        A query is run: a lazy frame of polars, a relation of DuckDB, and any other
+        object with ``__arrow_c_stream__``, for which pyarrow is needed.
+    what : str, default="events"
+        How an error names it.
+
+    Returns
+    -------
+    narwhals.DataFrame
+        The table in memory.
     """
     try:
         return nw.from_native(table, eager_only=True)
@@ -114,11 +123,25 @@ def read_events(
 ) -> Events:
     """Read the events of a table, sorted by customer and time.
 
-    The `table`, a result of `read_table`, has at least one row; errors call it `what`.
-    `customer` and `time` are the names of the two key columns, and `fields` the columns
-    to keep; None: all but the keys. `categorical` are fields to read as categories,
-    whatever their dtype. `observed_until` is the last time that was observed; None: the
-    last event.
+    Parameters
+    ----------
+    table : narwhals.DataFrame of at least one row
+        Result of `read_table`.
+    customer, time : str
+        Names of the two key columns.
+    fields : sequence of str or None
+        Columns to keep; None: all but the keys.
+    categorical : sequence of str, default=()
+        Fields to read as categories, whatever their dtype.
+    observed_until : datetime, number or None, default=None
+        The last time that was observed; None: the last event.
+    what : str, default="events"
+        How an error names the table.
+
+    Returns
+    -------
+    Events
+        The timeline and the fields.
     """
     index = getattr(table.to_native(), "index", None)
     names = field_names(table.columns, customer, time, fields, what, index)
@@ -204,8 +227,16 @@ def read_column(
 ) -> Column:
     """Convert one column of a table to a field of a log, see the table above.
 
-    Errors call the table `what`. With `categorical`, the values are read as categories,
-    whatever their dtype.
+    Parameters
+    ----------
+    column : narwhals.Series of shape (n,)
+        The column.
+    name : str
+        Name of the field, for errors.
+    what : str, default="events"
+        How an error names the table.
+    categorical : bool, default=False
+        Whether to read the values as categories, whatever their dtype.
     """
     # Exactly: ids that are Decimals or large integers never become floats.
     if categorical:

@@ -76,6 +76,13 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
 
     Features that count from the cutoff would show inactive customers, although nothing
     was observed.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of a log.
+    cutoff : ndarray of shape (n,)
+        Cutoffs on its axis.
     """
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
@@ -109,7 +116,12 @@ def longest_silence(span: Any, clock: Clock) -> Any:
 def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
     """Warn if no cutoff lies after the first event, so that no history has any.
 
-    The log has events, and `cutoffs` ascend.
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log with events.
+    cutoffs : ndarray of shape (n,)
+        Ascending cutoffs on its axis.
     """
     clock, first = timeline.clock, timeline.times.min()
     if cutoffs[-1] > first:

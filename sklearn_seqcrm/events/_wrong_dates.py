@@ -93,9 +93,18 @@ def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> No
 def warn_isolated_times(
     clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
 ) -> None:
-    """Warn as `warn_isolated_events` does, of ascending times and their counts.
+    """Warn as `warn_isolated_events` does, of distinct times and their counts.
 
-    `time` is the name of the column of times.
+    Parameters
+    ----------
+    clock : Clock
+        The axis of the times.
+    times : ndarray of shape (n,)
+        Ascending times.
+    counts : ndarray of shape (n,), int64
+        Number of events at each.
+    time : str
+        Name of the column of times.
     """
     n_events = int(counts.sum())
     # Rounded up: a rare time stays one of the times.
@@ -159,8 +168,16 @@ def warn_far_beginning(
         1900                               first of the bulk    last of the bulk
         |----------- silence --------------|-|--|-|||--|-||-|--|-||---|
 
-    Only datetimes are judged. `time` is the name of their column, and `counts` are the
-    numbers of events at `times`; None: 1.
+    Parameters
+    ----------
+    clock : Clock
+        The axis of the times; only datetimes are judged.
+    times : ndarray of shape (n,)
+        Times of the events.
+    time : str
+        Name of their column.
+    counts : ndarray of shape (n,) or None, default=None
+        Number of events at each time; None: 1.
     """
     if counts is None:
         counts = np.broadcast_to(1, times.shape)
@@ -212,7 +229,13 @@ def _first_of_bulk(
 
 
 def warn_far_observation(timeline: Timeline) -> None:
-    """Warn of an end of observation years after the last event, if times are dates."""
+    """Warn of an end of observation years after the last event.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times and observation window of a log of datetimes; other logs pass.
+    """
     clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
     if per_day is None or len(timeline.times) < _MANY:
         return

@@ -146,7 +146,12 @@ def bar_numbers(at: np.ndarray, n_bars: int) -> np.ndarray:
 def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
     """Return positions of times between two ends, from 0 to 1; 1 if the ends are equal.
 
-    All `times` lie between the ends.
+    Parameters
+    ----------
+    times : ndarray of shape (n,)
+        Times on the axis of a clock.
+    first, last : int or float
+        The ends; all times lie between them.
     """
     # Floats lose some nanoseconds, far less than a pixel.
     length = float(last) - float(first)

@@ -27,9 +27,12 @@ _MOST_ROWS = 10
 
 
 def histories_html(rows: Rows) -> str:
-    """Return raw or encoded histories as HTML of bounded size.
+    """Return histories as HTML of bounded size.
 
-    Only events that rows see are shown.
+    Parameters
+    ----------
+    rows : Rows of n
+        Raw or encoded histories. Only events that rows see are shown.
     """
     n = len(rows.codes)
     lengths = rows.stop - rows.start

@@ -34,7 +34,10 @@ _SOME_EVENTS = 100_000
 def log_html(log: RawLog) -> str:
     """Return a log as HTML of bounded size.
 
-    All its events count, those after any cutoff included.
+    Parameters
+    ----------
+    log : RawLog
+        Any log. All its events count, those after any cutoff included.
     """
     name = escaped(log.names[0])
     head = (

@@ -38,9 +38,19 @@ class FittedPipeline(NamedTuple):
 
     @classmethod
     def of(cls, pipeline: Any, user: str) -> FittedPipeline:
-        """Take a fitted pipeline apart, or raise a TypeError if it has other steps.
+        """Take a fitted pipeline apart.
 
-        `user` is the name of the caller, for errors.
+        Parameters
+        ----------
+        pipeline : Pipeline
+            The pipeline.
+        user : str
+            Name of the caller, for error messages.
+
+        Raises
+        ------
+        TypeError
+            If the pipeline has other steps.
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
