@@ -52,6 +52,7 @@ from sklearn_seqcrm._store._names import (
     check_flag,
     check_list,
     check_name_free,
+    plain_text,
     unique_names,
 )
 from sklearn_seqcrm._store._raw_log import Kinds, RawLog, describe_fields

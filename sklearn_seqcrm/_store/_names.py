@@ -131,6 +131,27 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
     return found
 
 
+def plain_text(name: Any) -> Any:
+    """Return text as `str`: that of NumPy or of an enumeration has another repr.
+
+    Parameters
+    ----------
+    name : object
+        Name that a user passed; anything but text is returned as it is.
+
+    Returns
+    -------
+    object
+        The name, as errors show it.
+
+    Examples
+    --------
+    >>> plain_text(np.str_("day")), plain_text(7)
+    ('day', 7)
+    """
+    return str.__str__(name) if isinstance(name, str) else name
+
+
 def check_name_free(name: str, taken: Collection[str], whose: str, option: str) -> None:
     """Raise an error if the name of a new column is taken, or is no text.
 

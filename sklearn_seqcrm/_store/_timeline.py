@@ -155,7 +155,7 @@ def read_until(clock: Clock, times: Any) -> np.ndarray:
     what = "observed_until"
     if np.ndim(times) == 0:
         times = pd.Series([clock.parse(times, what)])
-    until = clock.read(times, what, up=False)
+    until = clock.read(times, f"times of {what}", up=False)
     if clock.unit is None:
         _refuse_parts_of_units(times, until, what)
         return until

@@ -17,14 +17,15 @@ from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS
 from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
 from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
-from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
-from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
 _HIST_BOOSTING = HistGradientBoostingRegressor, HistGradientBoostingClassifier
 # Boosting of scikit-learn raises an error for more categories in a column.
 _MOST_CATEGORIES = 255
 _UNLIMITED = {"lightgbm", "xgboost", "catboost"}  # packages without such a limit
+_OF_HISTORIES = HistoryAggregator, RFMFeatures, HistoryEncoder
 _NETWORKS = {
     "classification": LSTMClassifier,
     "regression": LSTMRegressor,
@@ -117,7 +118,15 @@ def _category_limit(boosting: Any) -> int | None:
 
 
 def reads_raw(part: Any) -> bool:
-    """Return whether a part is a pipeline, or a search or calibration around one."""
+    """Return whether a part reads raw X.
+
+    Pipelines do, and searches and calibrations around one. Survival models, rates and
+    transformed targets do if the pipeline that they wrap begins with histories.
+    """
+    # Otherwise that pipeline may be one of tables.
+    pipelines = (one for one in unwrapped(part) if isinstance(one, Pipeline))
+    if any(isinstance(one.steps[0][1], _OF_HISTORIES) for one in pipelines):
+        return True
     # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator

@@ -195,9 +195,12 @@ class LearnedEvents:
         """Return a categorical field; raise a ValueError if there is none."""
         own = self._level_fields
         if not pd.api.types.is_hashable(name) or name not in own:
+            fields = f"one of the categorical fields {list(own)}"
             raise ValueError(
-                f"field must be one of the categorical fields {list(own)}; got "
-                f"{name!r}."
+                f"field must be {fields}; got {name!r}."
+                if own
+                else f"field={name!r} is not categorical, and the log has no "
+                "categorical field; declare one by EventLog(..., categorical=[name])."
             )
         return own[name]
 

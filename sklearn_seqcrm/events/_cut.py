@@ -24,6 +24,7 @@ from sklearn_seqcrm._store import (
     check_name_free,
     check_none_missing,
     events_of_kinds,
+    plain_text,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -61,7 +62,8 @@ def histories_of_rows(
     HistoryArray of shape (n,)
         The histories, without the warnings of `EventLog.attach`.
     """
-    check_name_free(name, rows.columns, "rows", "name")
+    customer, cutoff = plain_text(customer), plain_text(cutoff)
+    check_name_free(plain_text(name), rows.columns, "rows", "name")
     check_flag(exact, "allow_exact_matches")
     timeline, clock = log.timeline, log.timeline.clock
     key = log.names[0] if customer is None else customer

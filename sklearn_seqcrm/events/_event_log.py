@@ -12,6 +12,7 @@ from sklearn_seqcrm._store import (
     as_list,
     check_none_missing,
     events_of_kinds,
+    plain_text,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
@@ -146,6 +147,7 @@ class EventLog(StoredLog):
         # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
         declared = () if categorical is None else categorical
+        customer, time = plain_text(customer), plain_text(time)
         found = read_events(
             table,
             customer,

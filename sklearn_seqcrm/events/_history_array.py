@@ -30,6 +30,7 @@ from sklearn_seqcrm._store import (
     Rows,
     join_rows,
     missing_rows,
+    plain_text,
     positions_by_log,
 )
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
@@ -73,11 +74,8 @@ class HistoryDtype(ExtensionDtype):
     _metadata = ("customer", "cutoff")
 
     def __init__(self, customer: str | None = None, cutoff: str | None = None) -> None:
-        # Text of NumPy or of an enumeration has another repr, and `name` is read back.
-        self.customer, self.cutoff = (
-            str.__str__(one) if isinstance(one, str) else one
-            for one in (customer, cutoff)
-        )
+        # Plain, because `name` holds their reprs, and is read back.
+        self.customer, self.cutoff = plain_text(customer), plain_text(cutoff)
 
     @property
     def name(self) -> str:  # type: ignore[override]

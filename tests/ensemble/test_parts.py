@@ -5,13 +5,23 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS
-from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
+from sklearn_seqcrm.ensemble import (
+    DiscreteTimeSurvival,
+    HybridRegressor,
+    RateRegressor,
+    make_hybrid,
+)
 from sklearn_seqcrm.ensemble._losses import common_quantile, predicted_quantile
 from sklearn_seqcrm.ensemble._parts import with_loss_of
-from sklearn_seqcrm.neural_network import LSTMRegressor
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 from tests.small_networks import SMALL
@@ -177,3 +187,22 @@ def test_losses_of_other_quantities_are_refused(trees, what, loss):
     # There is no blend of two of them either.
     with pytest.raises(ValueError, match=f"lstm predicts {what} and"):
         HybridRegressor(make_hybrid(network, trees).boosting, trees).fit(X, SPEND)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_models_around_pipelines_of_histories_are_used_as_they_are(begins):
+    """Those around a pipeline of tables come behind `HistoryAggregator`."""
+    first = HistoryAggregator() if begins else StandardScaler()
+    survival = DiscreteTimeSurvival(make_pipeline(first, LogisticRegression()))
+    pipeline = make_pipeline(first, HistGradientBoostingRegressor(max_iter=2))
+    target = TransformedTargetRegressor(pipeline)
+    for network, trees in (
+        (LSTMSurvival(), survival),
+        (LSTMRegressor(), RateRegressor(pipeline, "days")),
+        (LSTMRegressor(), target),
+    ):
+        part = make_hybrid(network, trees).boosting
+        assert (part if begins else part["estimator"]) is trees
+    if begins:
+        hybrid = make_hybrid(LSTMRegressor(**SMALL), target, random_state=0)
+        assert np.isfinite(hybrid.fit(X, SPEND).predict(X)).all()

@@ -373,3 +373,12 @@ def test_first_levels_are_taken_among_equally_probable_ones():
         top = np.sort(_top_levels(shares, 5), axis=1)
         expected = np.argsort(-shares, axis=1, kind="stable")[:, :5]
         assert_array_equal(top, np.sort(expected, axis=1))
+
+
+def test_log_without_categorical_fields():
+    events = pd.DataFrame({"who": np.arange(40) // 4, "day": np.tile(range(4), 10)})
+    X = EventLog(events, "who", "day").snapshots([9])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    match = r"^field='item' is not categorical, and the log has no categorical field; "
+    with pytest.raises(ValueError, match=match):
+        model.predict_next(X, "item")

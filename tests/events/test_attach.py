@@ -362,6 +362,10 @@ BAD_ROWS = {
         ROWS.assign(at="2024-02-01"), {"cutoff": "at"}, TypeError,
         "cutoffs in 'at' must be datetimes or numbers; got the type",
     ),
+    "a name of NumPy": (
+        ROWS.assign(at="2024-02-01"), {"cutoff": np.str_("at")}, TypeError,
+        "cutoffs in 'at' must be datetimes or numbers; got the type",
+    ),
     "aware cutoffs": (
         AWARE, {"cutoff": "at"}, ValueError,
         "cutoffs in 'at' are time-zone aware datetimes, but the times of the log are "

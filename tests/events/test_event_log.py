@@ -452,7 +452,7 @@ BAD_INPUT = {
         "times in column 'time' must be datetimes or numbers; got the type",
     ),
     "times as text objects": (
-        (frame(time=np.array(["2024-01-01", "2"], object)), "customer", "time"),
+        (frame(time=np.array(["2024-01", "2"], object)), "customer", np.str_("time")),
         TypeError,
         "times in column 'time' must be datetimes or numbers; got the type",
     ),

@@ -188,7 +188,7 @@ def test_ends_between_whole_numbers_are_errors_on_an_axis_of_them():
         (days(3), "observed_until has 1 times, and X has 2 rows"),
         (
             [3, 4],
-            "observed_until are plain numbers, but the times of the log",
+            "^times of observed_until are plain numbers, but the times of the log",
         ),
         (["soon", "late"], "observed_until must be datetimes"),
         (days(3, 4).tz_localize("UTC"), "time-zone aware"),
