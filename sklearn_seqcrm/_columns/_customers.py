@@ -103,7 +103,8 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
         are in the log. A missing history connects no rows.
     """
     if len(arrays) == 1:
-        return pd.factorize(ranked_customers(arrays[0]))[0].astype("int64")
+        numbers = _apart(_customers_of_rows(arrays[0]))
+        return pd.factorize(numbers)[0].astype("int64")
     # Connected components of a graph of rows and customers:
     #   nodes 0 ... n_rows - 1 are rows, further nodes the customers of each column
     #   an edge connects a row to its customer in each column
@@ -121,7 +122,7 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
 
 
 def ranked_customers(array: HistoryArray) -> np.ndarray:
-    """Number the customers of one column in the order of their ids.
+    """Number the customers of one column in the order of the hashes of their ids.
 
     Parameters
     ----------
@@ -131,16 +132,13 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        Numbers from 0 on, the same for any order of the rows. Customers who are not in
-        the log come after the others, in the order of the hashes of their ids. Each
-        missing history counts as one customer, after all others.
+        Numbers from 0 on, the same for any order of the rows, and whether or not a
+        customer has events after the cutoffs. Each missing history counts as one
+        customer, after all others.
     """
-    numbers = _customers_of_rows(array)
-    alone = numbers < 0
-    # A missing history must not join rows that share nothing but being unidentified.
-    first = numbers.max(initial=-1) + 1
-    numbers[alone] = np.arange(first, first + alone.sum())
-    return numbers
+    hashes = customer_hashes(array)
+    numbers = np.unique(hashes, return_inverse=True)[1]
+    return _apart(np.where(hashes < 0, numbers, -1))
 
 
 def customer_hashes(array: HistoryArray) -> np.ndarray:
@@ -198,6 +196,15 @@ def split_customers(
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
     train, aside = next(splitter.split(customers, groups=customers))
     return train, aside
+
+
+def _apart(numbers: np.ndarray) -> np.ndarray:
+    """Give each unidentified customer, -1, a number of its own after all others."""
+    # A missing history must not join rows that share nothing but being unidentified.
+    alone = numbers < 0
+    first = numbers.max(initial=-1) + 1
+    numbers[alone] = np.arange(first, first + alone.sum())
+    return numbers
 
 
 def _customers_of_rows(array: HistoryArray) -> np.ndarray:
