@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -105,8 +105,7 @@ class BaseHistoryFeatures(
         UserWarning
             As in `fit`.
         """
-        warn_other_order(X, y)
-        return self._learn(X)
+        return self._learn(X, y)
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Compute the features of each row.
@@ -136,8 +135,9 @@ class BaseHistoryFeatures(
         frames = [self._frame(name, array) for name, array in table.histories.items()]
         return self._joined(table, frames)
 
-    def _learn(self, X: Any) -> pd.DataFrame:
+    def _learn(self, X: Any, y: Any) -> pd.DataFrame:
         """Set the fitted attributes, and return the output for the same rows."""
+        warn_other_order(X, y)
         table = self._read_to_fit(X)
         self._learn_features(table, lambda one: one.summarize(table.frame))
         frames = []
@@ -203,18 +203,14 @@ class BaseHistoryFeatures(
             for name, one in types.items()
             if STATIC_TYPES[one].is_categorical
         }
+        # Of numbers and times, columns without a value in the output are left out:
+        # infinite numbers are missing ones there.
+        numbers = [name for name in types if name not in self.categories_]
+        values = dict(zip(numbers, self._statics(table, numbers), strict=True))
         self.static_columns_ = [
             name
-            for name, one in types.items()
-            if STATIC_TYPES[one].is_categorical or X[name].notna().any() or X.empty
-        ]
-        # Infinite numbers are missing ones in the output.
-        self.static_columns_ = [
-            name
-            for name, values in zip(
-                self.static_columns_, self._statics(table), strict=True
-            )
-            if name in self.categories_ or X.empty or not np.isnan(values).all()
+            for name in types
+            if name not in values or X.empty or not np.isnan(values[name]).all()
         ]
         # A static may be called "history__recency". Keys are not in the output.
         names = pd.Index(self.get_feature_names_out())
@@ -241,28 +237,24 @@ class BaseHistoryFeatures(
                 )
         return table
 
-    def _statics(self, table: Table) -> list[Any]:
-        """Return the columns of `static_columns_`, arrays of shape (n,) in order."""
+    def _statics(self, table: Table, names: Sequence[Hashable]) -> list[Any]:
+        """Return statics as the output has them, arrays of shape (n,) in order."""
         X, cutoffs = table.frame, next(iter(table.histories.values())).cutoffs
         found: dict[Hashable, Any] = {}
         for static_type, one in STATIC_TYPES.items():
-            names = [
-                name
-                for name in self.static_columns_
-                if self._roles.statics[name] == static_type
-            ]
+            own = [name for name in names if self._roles.statics[name] == static_type]
             # All columns of a type at once: one by one, hundreds take twice the time.
-            place = X.columns.get_indexer(pd.Index(names, tupleize_cols=False))
+            place = X.columns.get_indexer(pd.Index(own, tupleize_cols=False))
             columns = one.features(X.take(place, axis=1), cutoffs, self.categories_)
-            found |= zip(names, columns, strict=True)
-        return [found[name] for name in self.static_columns_]
+            found |= zip(own, columns, strict=True)
+        return [found[name] for name in names]
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Join histories, features and statics under the names of the output."""
         if self.keep_histories:
             histories = dict(enumerate(table.histories.values()))
             frames = [pd.DataFrame(histories), *frames]
-        if statics := self._statics(table):
+        if statics := self._statics(table, self.static_columns_):
             # Integer names until the end: pandas would make a MultiIndex of tuples.
             frames = [*frames, pd.DataFrame(dict(enumerate(statics)))]
         # One frame needs no copy.

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import Table, warn_other_order
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import Pass, in_step, learn_by, over
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
 from sklearn_seqcrm._typing import Duration
@@ -315,8 +315,7 @@ class HistoryAggregator(BaseHistoryFeatures):
             If `y` is a Series with the index of `X` in another order: the next step of
             a pipeline matches rows by position.
         """
-        warn_other_order(X, y)
-        self._learn(X)
+        self._learn(X, y)
         return self
 
     def _learn_features(self, table: Table, run: Callable[[Pass], Any]) -> None:

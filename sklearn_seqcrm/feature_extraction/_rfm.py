@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import Table, warn_other_order
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import Pass
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._stacklevel import user_stacklevel
@@ -269,8 +269,7 @@ class RFMFeatures(BaseHistoryFeatures):
             if `y` is a Series with the index of `X` in another order: the next step of
             a pipeline matches rows by position.
         """
-        warn_other_order(X, y)
-        self._learn(X)
+        self._learn(X, y)
         return self
 
     def _learn_features(self, table: Table, run: Callable[[Pass], Any]) -> None:
