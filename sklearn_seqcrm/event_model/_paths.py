@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -130,12 +131,11 @@ class Paths:
         """Return the paths at some positions, in any order, also repeatedly."""
         if np.array_equal(kept, np.arange(len(self.number))):
             return self
-        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
+        return replace(self, **_map(partial(_take, kept), vars(self)))
 
     def concat(self, more: Paths) -> Paths:
         """Return these paths followed by others."""
-        pairs = zip(vars(self).items(), vars(more).values(), strict=True)
-        return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
+        return replace(self, **_map(_concat, vars(self), vars(more)))
 
     @property
     def states(self) -> Tensor:
@@ -159,12 +159,21 @@ class Paths:
         )
 
 
-def _take(one: Any, kept: np.ndarray) -> Any:
-    """Return the entries of some paths, in an attribute of `Paths`."""
-    if isinstance(one, dict):
-        return {key: _take(part, kept) for key, part in one.items()}
-    if isinstance(one, tuple):
-        return _same_tuple(one, (_take(part, kept) for part in one))
+def _map(function: Callable[..., Any], *same: Any) -> Any:
+    """Apply a function to each array, tensor and state in attributes of `Paths`.
+
+    With those of several paths in `same`, it gets the same ones of all.
+    """
+    if isinstance(same[0], dict):
+        return {key: _map(function, *(one[key] for one in same)) for key in same[0]}
+    if isinstance(same[0], tuple):
+        make = getattr(same[0], "_make", type(same[0]))  # of a NamedTuple
+        return make(_map(function, *parts) for parts in zip(*same, strict=True))
+    return function(*same)
+
+
+def _take(kept: np.ndarray, one: Any) -> Any:
+    """Return the entries of some paths."""
     if isinstance(one, Tensor):
         return one[torch.from_numpy(kept).to(one.device)]
     return one[kept] if isinstance(one, np.ndarray) else one.take(kept)
@@ -172,15 +181,6 @@ def _take(one: Any, kept: np.ndarray) -> Any:
 
 def _concat(one: Any, two: Any) -> Any:
     """Return the entries of paths followed by those of others."""
-    if isinstance(one, dict):
-        return {key: _concat(part, two[key]) for key, part in one.items()}
-    if isinstance(one, tuple):
-        return _same_tuple(one, map(_concat, one, two))
     if isinstance(one, np.ndarray):
         return np.concatenate([one, two])
     return torch.cat([one, two]) if isinstance(one, Tensor) else one.concat(two)
-
-
-def _same_tuple(one: Any, parts: Iterable[Any]) -> Any:
-    """Return parts as a tuple of the type of another one, such as a NamedTuple."""
-    return getattr(one, "_make", type(one))(parts)

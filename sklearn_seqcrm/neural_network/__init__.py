@@ -3,15 +3,11 @@
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 
 # For other packages of the library; no part of its public interface.
-from sklearn_seqcrm.neural_network._base import BaseLSTM as BaseLSTM
-from sklearn_seqcrm.neural_network._first_training import (
-    FirstTraining as FirstTraining,
-)
-from sklearn_seqcrm.neural_network._first_training import (
-    NetworkOutputs as NetworkOutputs,
-)
-from sklearn_seqcrm.neural_network._first_training import (
-    on_first_training as on_first_training,
+from sklearn_seqcrm.neural_network._base import BaseLSTM  # noqa: F401
+from sklearn_seqcrm.neural_network._first_training import (  # noqa: F401
+    FirstTraining,
+    NetworkOutputs,
+    on_first_training,
 )
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier

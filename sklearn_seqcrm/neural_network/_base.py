@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -14,7 +14,13 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._columns import warn_other_order
+from sklearn_seqcrm._columns import (
+    ForwardSplit,
+    known_horizon,
+    split_forward,
+    warn_other_order,
+)
+from sklearn_seqcrm._recurrent import explain
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     Inputs,
@@ -70,13 +76,19 @@ from sklearn_seqcrm._sklearn_compat import (
     clone_with_fitted,
     refuse_no_target,
 )
-from sklearn_seqcrm.neural_network._ensemble_training import EnsembleTrainingMixin
-from sklearn_seqcrm.neural_network._explanations_mixin import ExplanationsMixin
-from sklearn_seqcrm.neural_network._first_training import (
-    FirstTrainingMixin,
-    NetworkOutputs,
+from sklearn_seqcrm.neural_network._ensemble_training import (
+    most_epochs,
+    run_trainings,
+    train_on_all,
+    train_with_validation,
 )
-from sklearn_seqcrm.neural_network._validation_mixin import ValidationMixin
+from sklearn_seqcrm.neural_network._first_training import (
+    FirstTraining,
+    NetworkOutputs,
+    check_first_training,
+    report_first_training,
+)
+from sklearn_seqcrm.neural_network._validation import choose_validation
 
 # `fit` of a whole pipeline fits its encoder again.
 _CONTINUE = (
@@ -86,15 +98,7 @@ _CONTINUE = (
 )
 
 
-class BaseLSTM(
-    FirstTrainingMixin,
-    ValidationMixin,
-    EnsembleTrainingMixin,
-    ExplanationsMixin,
-    CallbackSupportMixin,
-    BaseEstimator,
-    ABC,
-):
+class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     """Inputs, training and outputs of a recurrent estimator.
 
     Estimators pass a new objective to `_fit` and `_partial_fit`. Networks that are
@@ -106,7 +110,10 @@ class BaseLSTM(
     _network_parameters: dict[str, Any]
     # Set during a fit of several processes.
     _ranks: Ranks = ALONE
-
+    # Set within `on_first_training`.
+    _on_first_training: Callable[[FirstTraining], None] | None = None
+    # Whether the first training may censor labels at the first validation cutoff.
+    _censors: ClassVar[bool] = False
     # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
@@ -143,7 +150,7 @@ class BaseLSTM(
         flags = {"is_continuation": is_continuation, "is_full_data": True}
         inputs = self._start(X, y, objective, **of_rows, **flags)
         seeds = self._draw_seeds(inputs.data, **flags)
-        split = self._choose_validation(inputs, y, seeds[0].split)
+        split = choose_validation(self, inputs, y, seeds[0].split)
         # With a split forward in time, one network finds the number of epochs, and all
         # are then trained on all rows:
         #   cutoffs          1  2  3  4  5  6  7  8
@@ -151,15 +158,15 @@ class BaseLSTM(
         #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
-        self._check_first_training(refits)
+        check_first_training(self, refits)
         n_fits = 1 + len(seeds) if refits else len(seeds)
-        n_steps = n_fits * self._max_epochs(self.early_stopping is not False)
+        n_steps = n_fits * most_epochs(self, self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         with deletes_diverged(self):
-            is_stopped = self._train_with_validation(inputs, split, seeds, refits, task)
+            is_stopped = train_with_validation(self, inputs, split, seeds, refits, task)
             if refits and not is_stopped:
-                self._report_first_training(inputs.data, split)
-                self._train_on_all(inputs, seeds, task)
+                report_first_training(self, inputs.data, split)
+                train_on_all(self, inputs, seeds, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
@@ -196,7 +203,7 @@ class BaseLSTM(
             trainings.append(Training(net, of_net, 1, data, continues=True))
         calls = [partial(train, self, one) for one in trainings]
         with deletes_diverged(self):
-            self._run_trainings(calls, len(calls))
+            run_trainings(self, calls, len(calls))
         self.n_iter_ = max(len(net.history) for net in self.nets_)
         return self
 
@@ -213,6 +220,11 @@ class BaseLSTM(
             )
         return getattr(self, of)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is set during a fit only, also in copies for callbacks."""
+        state: Any = super().__getstate__()
+        return {k: v for k, v in state.items() if k != "_on_first_training"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Share the objective with the nets: pickles of skorch hold a copy."""
         super().__setstate__(state)
@@ -223,6 +235,11 @@ class BaseLSTM(
         return clone_with_fitted(self, "pretrained")
 
     # Before training --------------------------------------------------------------
+
+    @property
+    def _is_continuation(self) -> bool:
+        """Whether `fit` trains existing networks further."""
+        return self.warm_start and hasattr(self, "nets_")
 
     def _check_parameters(self) -> None:
         """Check parameters, as far as possible without rows."""
@@ -337,6 +354,24 @@ class BaseLSTM(
     ) -> np.ndarray | None:
         """Return the weights of rows, multiplied by those of their classes if any."""
         return weight
+
+    def _split_forward(
+        self, inputs: Inputs, customers: np.ndarray, y: Any
+    ) -> ForwardSplit:
+        """Return the split at the latest cutoffs, or raise NoForwardSplitError."""
+        return split_forward(
+            inputs.cutoffs,
+            customers,
+            known_horizon(y, self.horizon),
+            self.validation_fraction,
+        )
+
+    def _as_known(self, inputs: Inputs, split: ForwardSplit | None) -> Inputs:
+        """Return the rows with the labels that the first training may see."""
+        return inputs
+
+    def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
+        """Raise NoForwardSplitError if the training rows lack a class."""
 
     def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
         """Learn which input is the offset of a row, if the estimator has offsets."""
@@ -506,3 +541,60 @@ class BaseLSTM(
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
         return self._with_offset(inputs)
+
+    # Explanations -----------------------------------------------------------------
+
+    # For `inspection`. ``explained(predictions, rows)`` returns a number for each row,
+    # from ensemble predictions: probabilities, or what `predict` returns.
+
+    def _integrated_gradients(
+        self,
+        X: Any,
+        explained: Callable[..., np.ndarray],
+        n_steps: int,
+        moved: list[np.ndarray] | None,
+        n_drawn: int,
+        seed: int,
+    ) -> explain.PathAttributions:
+        """Return integrated gradients of every input, by `n_steps` points on the path.
+
+        `moved`, `n_drawn` and `seed` are those of `Start`; without `moved`, the
+        baseline is 0 for all inputs. ``beside["static"]`` of the result has row
+        features and statics in the order of X.
+        """
+        data, of_outputs = self._read_to_predict(X).data, self._explained_by(explained)
+        start = None if moved is None else explain.Start(moved, n_drawn, seed)
+        return explain.integrated_gradients(
+            self.nets_, data, of_outputs, n_steps, start
+        )
+
+    def _blanked_events(
+        self, X: Any, explained: Callable[..., np.ndarray], moved: list[np.ndarray]
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return the effects of blanking inputs of each event, and the outputs."""
+        data, of_outputs = self._read_to_predict(X).data, self._explained_by(explained)
+        return explain.event_blanking(
+            self.nets_, data, of_outputs, explain.Start(moved)
+        )
+
+    def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
+        """Return gates and states of a layer of one network after each event."""
+        return explain.gates(
+            self.nets_[network], self._read_to_predict(X).data, i, layer
+        )
+
+    def _gradient_norms(
+        self, X: Any, explained: Callable[..., np.ndarray], i: int, network: int
+    ) -> np.ndarray:
+        """Return gradient norms of one network over its state after each event."""
+        data, of_outputs = self._read_to_predict(X).data, self._explained_by(explained)
+        return explain.gradient_norms(self.nets_[network], data, i, of_outputs)
+
+    def _explained_by(self, explained: Callable[..., np.ndarray]) -> explain.Explained:
+        """Compose the explained quantity with the ensemble prediction."""
+        objective = self._objective
+
+        def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+            return explained(objective.combine(objective.predict, outputs), rows)
+
+        return of_outputs

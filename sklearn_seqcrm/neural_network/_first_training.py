@@ -6,7 +6,6 @@ on all rows. A hybrid learns its weight by what the first training predicts.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -35,50 +34,36 @@ class FirstTraining(NamedTuple):
     outputs: NetworkOutputs
 
 
-class FirstTrainingMixin:
-    """Report the first training of a fit within `on_first_training`."""
+def check_first_training(model: Any, refits: bool) -> None:
+    """Raise a ValueError if a report is wanted of a fit without a second training.
 
-    validation_: dict[str, Any]
-    _on_first_training: Callable[[FirstTraining], None] | None = None
+    `refits` is whether there will be one.
+    """
+    if model._on_first_training is None or refits:
+        return
+    reason = model.validation_["reason"] or "refit=False or warm_start=True"
+    raise ValueError(
+        "cv='latest' needs a network that is trained until the latest cutoffs and "
+        f"then on all rows. This one is not, because of: {reason}. cv=None holds "
+        "out customers."
+    )
 
-    @abstractmethod
-    def _adjust(self, data: RowData) -> None: ...
 
-    @abstractmethod
-    def _outputs_of(self, data: RowData) -> list[np.ndarray]: ...
-
-    def _check_first_training(self, refits: bool) -> None:
-        """Raise a ValueError if a report is wanted of a fit without a second training.
-
-        `refits` is whether there will be one.
-        """
-        if self._on_first_training is None or refits:
-            return
-        reason = self.validation_["reason"] or "refit=False or warm_start=True"
-        raise ValueError(
-            "cv='latest' needs a network that is trained until the latest cutoffs and "
-            f"then on all rows. This one is not, because of: {reason}. cv=None holds "
-            "out customers."
-        )
-
-    def _report_first_training(self, data: RowData, split: ForwardSplit | None) -> None:
-        """Report what the first training, on ``split.train``, predicts."""
-        if self._on_first_training is None or split is None:
-            return
-        self._adjust(data.take(split.train))
-        outputs = NetworkOutputs(self._outputs_of(data.take(split.latest)))
-        found = FirstTraining(len(data), split.train, split.latest, outputs)
-        self._on_first_training(found)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is set during a fit only, also in copies for callbacks."""
-        state: Any = super().__getstate__()
-        return {k: v for k, v in state.items() if k != "_on_first_training"}
+def report_first_training(
+    model: Any, data: RowData, split: ForwardSplit | None
+) -> None:
+    """Report what the first training, on ``split.train``, predicts."""
+    if model._on_first_training is None or split is None:
+        return
+    model._adjust(data.take(split.train))
+    outputs = NetworkOutputs(model._outputs_of(data.take(split.latest)))
+    found = FirstTraining(len(data), split.train, split.latest, outputs)
+    model._on_first_training(found)
 
 
 @contextmanager
 def on_first_training(
-    network: FirstTrainingMixin, report: Callable[[FirstTraining], None]
+    network: Any, report: Callable[[FirstTraining], None]
 ) -> Iterator[None]:
     """Call `report` with the first training of each fit within the ``with`` block."""
     network._on_first_training = report

@@ -15,8 +15,10 @@ from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._base import learn_events
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import future_count
+from tests.distributed.cases import snapshots
 from tests.distributed.ranks import JOURNEYS, group_of_one, journeys
 
 SMALL = {"hidden_size": 8, "max_epochs": 5, "batch_size": 128, "random_state": 0}
@@ -41,7 +43,7 @@ def rows(n=300):
 
 
 def break_off(monkeypatch, n_steps):
-    """Let the step after so many raise an exception."""
+    """Let the step after so many raise an exception; return a list of their number."""
     count, step = [0], HistoryNet.train_step_single
 
     def counted(self, *args, **kwargs):
@@ -51,6 +53,7 @@ def break_off(monkeypatch, n_steps):
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(HistoryNet, "train_step_single", counted)
+    return count
 
 
 def weights(model):
@@ -82,6 +85,26 @@ def test_broken_training_continues_with_equal_results(
     losses = [net.history[:, "valid_loss"] for net in model.nets_]
     assert losses == [net.history[:, "valid_loss"] for net in expected.nets_]
     assert list(tmp_path.glob("checkpoint*")) == []
+
+
+def test_a_falling_rate_continues(group, tmp_path, monkeypatch):
+    """It falls in the second half of the training on all rows."""
+    X, _ = snapshots()
+    y = future_count(X, horizon="30D")
+    X = make_history_pipeline(LSTMRegressor())[:-1].fit_transform(X)
+    params = ONE | {"loss": "poisson", "batch_size": 256}
+    with monkeypatch.context() as patch:
+        count = break_off(patch, np.inf)
+        expected = LSTMRegressor(**params).fit(X, y)
+    assert expected.validation_["n_epochs"] > 1
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, count[0] - 1)  # in the last epoch
+        with pytest.raises(BrokenOffError):
+            fit_rank(LSTMRegressor(**params), X, y, checkpoint=path)
+    model = fit_rank(LSTMRegressor(**params), X, y, checkpoint=path)
+    for found, wanted in zip(weights(model), weights(expected), strict=True):
+        assert_array_equal(found, wanted)
 
 
 def test_seed_of_the_start_is_kept(group, tmp_path, monkeypatch):

@@ -208,9 +208,9 @@ def test_copies_during_a_fit_can_be_pickled(rows):
     copies = []
 
     class Copying(LSTMClassifier):
-        def _train_on_all(self, *args):
+        def _adjust(self, data):
             copies.append(copy.copy(self))
-            return super()._train_on_all(*args)
+            super()._adjust(data)
 
     y = churned(rows, "30D")
     network = Copying(**SMALL, random_state=0)
@@ -224,12 +224,12 @@ def test_a_failed_fit_leaves_nothing_behind(rows):
     seen = []
 
     class Failing(LSTMClassifier):
-        def _train_on_all(self, *args):
+        def _adjust(self, data):
             seen.append(self)
-            raise ValueError("no second training")
+            raise ValueError("no calibration")
 
     model = make_hybrid(Failing(**SMALL), trees(), cv="latest", random_state=0)
-    with pytest.raises(ValueError, match="no second training"):
+    with pytest.raises(ValueError, match="no calibration"):
         model.fit(rows, y)
     [network] = seen
     assert "_on_first_training" not in vars(network)

@@ -23,7 +23,7 @@ from sklearn_seqcrm.neural_network import (
     LSTMRegressor,
     LSTMSurvival,
     _ensemble_training,
-    _validation_mixin,
+    _validation,
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
@@ -103,7 +103,7 @@ def test_rows_whose_labels_were_unknown_are_dropped(gap):
 
 
 def test_validation_rows_of_some_customers(monkeypatch):
-    monkeypatch.setattr(_validation_mixin, "_MOST_VALIDATION_CUSTOMERS", 50)
+    monkeypatch.setattr(_validation, "_MOST_VALIDATION_CUSTOMERS", 50)
     model = LSTMClassifier(**SMALL).fit(X, Y)
     counts = [model.validation_[f"n_{part}"] for part in ("train", "valid", "dropped")]
     assert counts == [240, 50, 10]

@@ -79,14 +79,20 @@ def run_in_threads(
             call = next(left, None)
             if call is None:
                 break
+            future: Future[R] = Future()
+            futures.append(future)
+            running.add(future)
             try:
                 # Settings of the caller that belong to a context, such as those of
                 # ``np.errstate``.
                 run = copy_context().run
-                futures.append(pool.submit(run, _call_in_thread, call, share, stop))
-            except RuntimeError:  # no new threads while the interpreter shuts down
-                futures.append(_make_here(call))
-            running.add(futures[-1])
+                pool.submit(run, _call_in_thread, call, future, share, stop)
+            except RuntimeError:
+                # No new thread while the interpreter shuts down, or beyond a limit of
+                # the system. In the latter case, an older thread may get the call.
+                pool.shutdown()
+                if not future.done():
+                    future.set_result(call())
         while running:
             _, running = wait(running, _SECONDS_OF_A_WAIT)
     except BaseException:
@@ -97,13 +103,6 @@ def run_in_threads(
     return [one.result() for one in futures]
 
 
-def _make_here(call: Callable[[], R]) -> Future[R]:
-    """Make a call in this thread."""
-    future: Future[R] = Future()
-    future.set_result(call())
-    return future
-
-
 def end_if_stopped() -> None:
     """Raise `Interrupted` in a thread whose results are no longer needed."""
     stop = _stop.get()
@@ -111,8 +110,13 @@ def end_if_stopped() -> None:
         raise Interrupted
 
 
-def _call_in_thread(call: Callable[[], R], n_threads: int, stop: threading.Event) -> R:
-    """Make a call whose kernels use at most `n_threads` threads."""
+def _call_in_thread(
+    call: Callable[[], R], future: Future[R], n_threads: int, stop: threading.Event
+) -> None:
+    """Make a call whose kernels use at most `n_threads` threads, for a future."""
     _stop.set(stop)
-    with limited_kernels(n_threads):
-        return call()
+    try:
+        with limited_kernels(n_threads):
+            future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)

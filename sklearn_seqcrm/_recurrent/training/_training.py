@@ -157,7 +157,7 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
-    falling = [FallingRate(net.max_epochs)] if training.lowers_rate else []
+    falling = [FallingRate(training.max_epochs)] if training.lowers_rate else []
     reporting = [] if epochs is None else [epochs]
     ending = [] if epochs is None else [StopOnRequest(epochs)]
     stopping: list[Any] = []

@@ -175,6 +175,29 @@ threading.Thread(target=work).start()
     assert done.stdout.strip() == "[0, 0.0]", done.stderr
 
 
+@pytest.mark.parametrize("n_started", [0, 1])
+def test_calls_without_new_threads_are_made_once(n_started, allow_threads, monkeypatch):
+    """A container may limit the number of threads."""
+    allow_threads(3)
+    start, started, made = threading.Thread.start, [], []
+
+    def start_few(thread):
+        if len(started) == n_started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    def make(number):
+        made.append(number)
+        time.sleep(0.02)
+        return number
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    calls = [lambda n=n: make(n) for n in range(5)]
+    assert run(calls) == list(range(5))
+    assert sorted(made) == list(range(5))
+
+
 @pytest.mark.skipif(
     np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="belongs to a thread"
 )
