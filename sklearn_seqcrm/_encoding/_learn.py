@@ -16,7 +16,6 @@ from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
     Vocabulary,
-    counting,
 )
 from sklearn_seqcrm._encoding._layout import (
     Layout,
@@ -182,14 +181,14 @@ class _FirstPasses(NamedTuple):
 def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasses]:
     """Learn what does not depend on whether steps are moments."""
     clock = log.timeline.clock
-    rules = Training(np.empty(0), clock)
     numbers, levels = {}, {}
     for name, column in log.columns.items():
         encoder = column.type.pick(FIELD_ENCODERS)
         if encoder is Vocabulary:
-            levels[name] = _one_pass(counting(name))
+            count = partial(Training.count_levels, name=name)
+            levels[name] = _one_pass(Pass(count, LevelCounts.merge))
         else:
-            numbers[name] = encoder.learning(name, rules)
+            numbers[name] = encoder.learning(name, clock)
     found = yield from in_step(
         {
             "numbers": in_step(numbers),

@@ -14,14 +14,11 @@ from sklearn_seqcrm._store import Clock, Column, RawLog, Rows, factorize, join_i
 
 
 class Training(NamedTuple):
-    """Training events of a log or of one part, and the rules for codes of levels."""
+    """Training events of a log or of one part."""
 
     # (n_events,): times of all events of the log, in ticks of `clock`.
     times: np.ndarray
     clock: Clock  # what the times mean
-    min_events: float = 0  # fewest events of a level with a code of its own
-    # Most levels of a field with a code of their own; None: any number.
-    max_levels: int | None = None
     # Begin and end of each run of training events, as `visible_runs` returns them.
     # None: all events.
     runs: tuple[np.ndarray, np.ndarray] | None = None
