@@ -28,7 +28,6 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Moments,
     Pass,
-    RepeatableBlocks,
     blocks,
     look_up,
     selection,
@@ -209,7 +208,7 @@ def _finite_numbers(name: str, training: Training) -> Iterator[np.ndarray]:
 def _moments_of(
     numbers: Callable[[Training], Iterator[np.ndarray]], training: Training
 ) -> Moments:
-    return Moments.of(RepeatableBlocks(partial(numbers, training)))
+    return Moments.of(partial(numbers, training))
 
 
 @dataclass(frozen=True)
@@ -297,12 +296,11 @@ def _vectors_of(name: str, training: Training) -> tuple[Moments, int]:
     """Return the moments of present vectors, and how many are missing."""
     column = training.columns[name]
     n_missing = sum(int((~part.is_present()).sum()) for part in _parts(name, training))
-    present = RepeatableBlocks(
-        lambda: (
-            part.values[part.is_present()].astype("float64")
-            for part in _parts(name, training)
-        )
-    )
+
+    def present() -> Iterator[np.ndarray]:
+        for part in _parts(name, training):
+            yield part.values[part.is_present()].astype("float64")
+
     moments = Moments.of(present)
     # Without any vector the sums have no shape yet.
     none = np.zeros(column.values.shape[1])

@@ -318,7 +318,8 @@ def moments_of_rows(encoded: Rows) -> Moments:
     """Return the moments of the row features of encoded rows."""
     log = encoded.log
     assert isinstance(log, EncodedLog)
-    return Moments.of(list(log.raw_row_features(encoded)))
+    blocks = list(log.raw_row_features(encoded))
+    return Moments.of(lambda: blocks)
 
 
 def with_row_scale(encoder: EventEncoder, moments: Moments) -> EventEncoder:

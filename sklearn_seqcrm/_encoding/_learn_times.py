@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Moments,
     Pass,
-    RepeatableBlocks,
     add,
     is_run_start,
     n_in_long_runs,
@@ -56,13 +56,11 @@ def _count_interarrival(training: Training) -> int:
 
 
 def _log_interarrival(unit: float, training: Training) -> Moments:
-    return Moments.of(
-        RepeatableBlocks(
-            lambda: (
-                np.log1p(some / unit)[:, None] for some in training.interarrival_times()
-            )
-        )
-    )
+    def logs() -> Iterator[np.ndarray]:
+        for some in training.interarrival_times():
+            yield np.log1p(some / unit)[:, None]
+
+    return Moments.of(logs)
 
 
 def calendar_cycles(
@@ -77,9 +75,10 @@ def calendar_cycles(
 
 
 def _time_extent(local: LocalClock | None, training: Training) -> TimeExtent | None:
-    times = RepeatableBlocks(training.times_in_blocks)
-    if local is not None:
-        times = RepeatableBlocks(lambda: map(local.local, training.times_in_blocks()))
+    def times() -> Iterator[np.ndarray]:
+        for some in training.times_in_blocks():
+            yield some if local is None else local.local(some)
+
     return TimeExtent.of(training.clock, times)
 
 
