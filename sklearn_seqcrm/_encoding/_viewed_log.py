@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -17,7 +17,6 @@ from sklearn_seqcrm._ragged import (
     NO_ROW,
     Segments,
     blocks,
-    decayed_sums,
     groups,
     is_segment_start,
     visible_segments,
@@ -25,7 +24,7 @@ from sklearn_seqcrm._ragged import (
 from sklearn_seqcrm._store import Column, Log, RawLog, Rows, Timeline
 
 _WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
-_PORTION = 1  # and for decayed sums: as many events as a block has numbers
+_PORTION = 1  # and of an event of customers that are: as many events as a block has
 
 
 class OnDemandNumbers:
@@ -140,19 +139,18 @@ class ViewedLog(EncodedLog):
         return columns, self._timeline.times[index]
 
     def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
-        """Sums of all rows, those of some customers at a time."""
-        half_lives = np.asarray(self._layout.half_lives)
-        # (n, n_half_lives, 1 + n_values): a decayed count, then decayed sums
-        result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
-        seen = visible_segments(rows)
-        order = np.argsort(seen.of_row, kind="stable")
-        ends = np.searchsorted(
-            seen.of_row[order], np.arange(len(seen.codes) + 1), side="left"
+        shape = len(self._layout.half_lives), 1 + values.shape[1]
+        result = np.zeros((len(rows.codes), *shape))
+        for some in _rows_by_customer(rows):
+            result[some] = super()._decayed(rows.take(some), values)
+        return result
+
+    def _counts(self, rows: Rows) -> np.ndarray:
+        result = np.zeros(
+            (len(rows.codes), 1 + (self._layout.moments is not None)), int
         )
-        for one, following in groups(np.cumsum(seen.last - seen.first), _PORTION):
-            some = seen.rows[order[ends[one] : ends[following]]]
-            own = rows.take(some)
-            result[some] = decayed_sums(own, self._timeline.times, values, half_lives)
+        for some in _rows_by_customer(rows):
+            result[some] = super()._counts(rows.take(some))
         return result
 
     def with_layout(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
@@ -168,6 +166,19 @@ class ViewedLog(EncodedLog):
     def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
         layout, scale = self._layout, self._row_scale
         return EncodedLog(timeline, channels, codes, layout, scale, self._names)
+
+
+def _rows_by_customer(rows: Rows) -> Iterator[np.ndarray]:
+    """Yield positions of the rows of some customers, who see about 262,000 events.
+
+    Customers come in the order of the log, so that it is read in the order of its
+    files, and never as a whole. Rows without a known customer are left out.
+    """
+    seen = visible_segments(rows)
+    order = np.argsort(seen.of_row, kind="stable")
+    ends = np.searchsorted(seen.of_row[order], np.arange(len(seen.codes) + 1))
+    for one, following in groups(np.cumsum(seen.last - seen.first), _PORTION):
+        yield seen.rows[order[ends[one] : ends[following]]]
 
 
 def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
