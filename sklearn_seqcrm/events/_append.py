@@ -29,31 +29,27 @@ from sklearn_seqcrm.events._read import (
     read_table,
 )
 from sklearn_seqcrm.events._repeated_events import repeated_events
+from sklearn_seqcrm.events._unknown_customers import warn_other_notation
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
 
 
 def append_events(
-    log: RawLog,
-    kinds: Kinds | None,
-    more: Any,
-    observed_until: Any,
-    duplicates: str,
-    new_kinds: bool,
+    log: RawLog, more: Any, observed_until: Any, duplicates: str, new_kinds: bool
 ) -> tuple[Events, Kinds | None]:
-    """Merge a log with more events, as `EventLog.append` describes it.
+    """Return all events and all kinds of a log and more events; see `EventLog.append`.
 
-    `kinds` are those of the log, if `EventLog.concat` made it; the result has all
-    events and all kinds.
+    A log that `EventLog.concat` did not make has no kinds.
     """
     if duplicates not in DUPLICATES:
         raise ValueError(
             f"duplicates must be one of {list(DUPLICATES)}; got {duplicates!r}."
         )
+    kinds: Kinds | None
     if isinstance(more, Mapping):
-        parts, kinds = _read_tables_by_kind(log, kinds, more, new_kinds)
+        parts, kinds = _read_tables_by_kind(log, more, new_kinds)
     else:
-        parts, kinds = _read_one_table(log, kinds, more, new_kinds)
+        parts, kinds = _read_one_table(log, more, new_kinds)
     is_table = not isinstance(more, Mapping | RawLog)
     observation = observation_of_appended(
         log, parts, kinds, observed_until, is_table=is_table
@@ -61,9 +57,9 @@ def append_events(
     old = Events(replace(log.timeline, observation=observation), log.columns)
     if not parts:
         return old, kinds
-    events, places = merge_events(
-        {"the log": old, **parts}, observation, share_some=False
-    )
+    all_parts = {"the log": old, **parts}
+    events, places, codes = merge_events(all_parts, observation)
+    warn_other_notation(all_parts, codes, share_some=False)
     if duplicates != "keep":
         new = np.sort(np.concatenate([places[name] for name in parts]))
         events = _without_repeated(events, new, log.columns, duplicates)
@@ -71,9 +67,10 @@ def append_events(
 
 
 def _read_tables_by_kind(
-    log: RawLog, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
+    log: RawLog, more: Mapping[str, Any], new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds]:
     """Read tables by kind; each needs only the fields of its kind."""
+    kinds = log.merged_from
     if kinds is None:
         raise TypeError(
             "more is a dict of tables by kind, but this log has no kinds, which "
@@ -99,10 +96,10 @@ def _read_tables_by_kind(
 
 
 def _read_one_table(
-    log: RawLog, kinds: Kinds | None, more: Any, new_kinds: bool
+    log: RawLog, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
     """Read one table of several kinds; fields that a kind lacks become missing."""
-    source = _log_or_table(more, log, "more")
+    source, kinds = _log_or_table(more, log, "more"), log.merged_from
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None

@@ -12,8 +12,8 @@ Every field is written once, straight to the places of its events in the merged 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -63,56 +63,55 @@ def merge_logs(
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
     }
-    events, _ = merge_events(parts, observation, share_some=True)
-    return events, Kinds(kind, {name: tuple(log.fields) for name, log in logs.items()})
+    merged = merge_events(parts, observation)
+    warn_other_notation(parts, merged.codes, share_some=True)
+    return merged.events, Kinds(
+        kind, {name: tuple(log.fields) for name, log in logs.items()}
+    )
 
 
-def merge_events(
-    parts: Mapping[str, Events],
-    observation: ObservationWindow,
-    *,
-    share_some: bool | None = None,
-) -> tuple[Events, dict[str, np.ndarray]]:
+class Merged(NamedTuple):
+    """Events of several parts, merged."""
+
+    # All events; those of an earlier part come first where customer and time are equal.
+    events: Events
+    places: dict[str, np.ndarray]  # positions of the events of each part
+    codes: dict[str, np.ndarray]  # codes of the customers of each part
+
+
+def merge_events(parts: Mapping[str, Events], observation: ObservationWindow) -> Merged:
     """Sort events of one clock together, with all their fields.
 
-    Parameters
-    ----------
-    parts : mapping of str to Events
-        Events by the name of their origin, for errors.
-    observation : ObservationWindow
-        How far all of them were observed.
-    share_some : bool or None, default=None
-        Whether to warn of a part without a customer in common with the others, besides
-        ids in another notation. None: no warnings about ids.
-
-    Returns
-    -------
-    events : Events
-        All events; those of an earlier part come first where customer and time are
-        equal.
-    places : dict of str to ndarray
-        Positions of the events of each part.
+    `parts` are the events by the name of their origin, for errors, and `observation` is
+    how far all of them were observed.
     """
     timelines = [part.timeline for part in parts.values()]
     ids = {name: part.timeline.customers for name, part in parts.items()}
     # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
-    if share_some is not None:
-        warn_other_notation(ids, codes, share_some=share_some)
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
     check_time_range(timeline, f"times of {' and '.join(parts)}")
-    ends = np.cumsum([len(one.times) for one in timelines])
-    of_parts = np.split(inverse_permutation(order), ends[:-1])
-    places = dict(zip(parts, of_parts, strict=True))
+    places = _split(
+        inverse_permutation(order), parts, [len(t.times) for t in timelines]
+    )
     # Fields in the order of the parts; a field of several parts is one column.
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
         columns[field] = scatter(having, places, len(order), field)
-    return Events(timeline, columns), places
+    codes_of = _split(codes, parts, [len(own) for own in ids.values()])
+    return Merged(Events(timeline, columns), places, codes_of)
+
+
+def _split(
+    values: np.ndarray, names: Iterable[str], lengths: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Cut an array into parts of given lengths, by their names."""
+    parts = np.split(values, np.cumsum(lengths)[:-1])
+    return dict(zip(names, parts, strict=True))
 
 
 def with_kind(

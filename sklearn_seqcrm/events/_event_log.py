@@ -241,9 +241,7 @@ class EventLog(StoredLog):
         >>> log.append(april, observed_until=61, duplicates="drop")
         EventLog(3 events, 2 customers, 1..35, numeric: price)
         """
-        events, kinds = append_events(
-            self, self._kinds, more, observed_until, duplicates, new_kinds
-        )
+        events, kinds = append_events(self, more, observed_until, duplicates, new_kinds)
         joint = self.of(*events, self._names, kinds)
         time = self._names[1]
         warn_wrong_new_dates(joint.timeline, time, observed_until, self.timeline)
@@ -567,7 +565,5 @@ class EventLog(StoredLog):
         1   a    42    4.0  south       1.0
         2   b    22    8.0  north       1.0
         """
-        events, kinds = resample_events(
-            self, self._kinds, period, timeout, offset, how, count_field
-        )
+        events, kinds = resample_events(self, period, timeout, offset, how, count_field)
         return self.of(*events, self._names, kinds)

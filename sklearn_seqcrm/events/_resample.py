@@ -27,10 +27,10 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonmissing_runs,
 )
 from sklearn_seqcrm._store import (
-    MAX_TICK,
     Clock,
     Column,
     Kinds,
+    RawLog,
     Timeline,
     check_name_free,
     is_of_kinds,
@@ -43,22 +43,15 @@ from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def resample_events(
-    log: Any,
-    kinds: Kinds | None,
-    period: Any,
-    timeout: Any,
-    offset: Any,
-    how: Any,
-    count_field: str,
+    log: RawLog, period: Any, timeout: Any, offset: Any, how: Any, count_field: str
 ) -> tuple[Events, Kinds | None]:
     """Merge events as `EventLog.resample` does, whose parameters most arguments are.
 
-    `kinds` are those of the log, if it has kinds. They are returned with the new field
-    `count_field`, the number of merged events. `how` is how to summarise the values of
-    a field.
+    The kinds of the log, if it has kinds, are returned with the new field
+    `count_field`, the number of merged events.
     """
-    timeline = log.timeline
-    summaries = _summaries(log, kinds, how, count_field)
+    timeline, kinds = log.timeline, log.merged_from
+    summaries = _summaries(log, how, count_field)
     limits = _limits(timeline, period, timeout, offset)
     check_time_range(timeline, "merged events", limits)
     if kinds is None:
@@ -73,7 +66,7 @@ def resample_events(
             events = Events(timeline.at(index), own)
             parts[name] = _merged(events, limits[index], summaries, count_field)
     fields = {name: (*own, count_field) for name, own in kinds.fields.items()}
-    events, _ = merge_events(parts, timeline.observation)
+    events = merge_events(parts, timeline.observation).events
     return events, kinds._replace(fields=fields)
 
 
@@ -133,9 +126,7 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
     return result
 
 
-def _summaries(
-    log: Any, kinds: Kinds | None, how: Any, count_field: Any
-) -> dict[str, str]:
+def _summaries(log: RawLog, how: Any, count_field: Any) -> dict[str, str]:
     """Return the summary of each field, the chosen or the default one, or refuse it."""
     if how is not None and not isinstance(how, Mapping):
         raise TypeError(
@@ -150,7 +141,7 @@ def _summaries(
         its_type = log.column(name).type
         allowed = its_type.resampling
         summaries[name] = chosen.get(name, allowed[0])
-        if kinds is not None and name == kinds.field and name in chosen:
+        if name == log.kind_field and name in chosen:
             raise ValueError(
                 f"how has the field {name!r}, which holds the kinds of events; they "
                 "are merged within a kind only, so leave it out."
@@ -223,8 +214,7 @@ def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
     """Return the last whole number in the period of each time."""
     # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period
-    left = period - 1 - since
-    return np.minimum(times, MAX_TICK - left) + left
+    return saturating_add(times, period - 1 - since)
 
 
 def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:
