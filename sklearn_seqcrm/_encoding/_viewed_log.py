@@ -8,8 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._check_fields import rows_as_in_fit
-from sklearn_seqcrm._encoding._encode_rows import encode_rows
+from sklearn_seqcrm._encoding._encode_rows import encode_rows, rows_as_in_fit
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog, symexp
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._layout import Layout

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store._clock import Clock, format_time
-from sklearn_seqcrm._store._columns import Column
-from sklearn_seqcrm._store._joint_columns import stack_columns
+from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 

@@ -17,10 +17,14 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._field_warnings import (
+    count_infinite,
+    fields_of_other_zone,
+    warn_infinite,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._html import log_html
-from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
     read_events,
     read_table,

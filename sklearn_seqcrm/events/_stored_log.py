@@ -9,13 +9,20 @@ from typing import Any, Self
 
 from sklearn_seqcrm._store import Kinds, get_entry, warn_date_like_times
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
-from sklearn_seqcrm.events._disk import open_log
-from sklearn_seqcrm.events._disk_writer import new_log
-from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
+from sklearn_seqcrm.events._disk import (
+    new_log,
+    observation_from_json,
+    observation_to_json,
+    open_log,
+)
+from sklearn_seqcrm.events._field_warnings import (
+    count_infinite,
+    fields_of_other_zone,
+    warn_infinite,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._notes import observation_from_json, observation_to_json
 from sklearn_seqcrm.events._numbers_as_text import warn_numbers_as_text
-from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._read import (
     Events,

@@ -20,6 +20,7 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.objectives import Exposure, Graph, GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import (
     STEPS,
+    PaddedMoments,
     compare_places,
     constant,
     embed,
@@ -27,7 +28,6 @@ from sklearn_seqcrm.serving._onnx._layers import (
     pool,
     run_layers,
 )
-from sklearn_seqcrm.serving._onnx._moments import PaddedMoments
 
 
 class Sizes(NamedTuple):
