@@ -30,7 +30,6 @@ from sklearn_seqcrm._store import (
     plain_text,
     to_series,
 )
-from sklearn_seqcrm.events._fixed_lengths import calendar_name, whole_ticks
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._read import index_advice, read_table
 from sklearn_seqcrm.events._time_range import check_time_range
@@ -162,7 +161,14 @@ def minimal_history(
     counted = None
     if kinds is not None:
         counted = events_of_kinds(log, kinds, kind_field)
-    return MinimalHistory.of(log.timeline.clock, min_events, active_within, counted)
+    is_whole = isinstance(min_events, int | np.integer)
+    if not is_whole or isinstance(min_events, bool) or min_events < 0:
+        raise ValueError(
+            f"min_events must be a whole number from 0 on; got {min_events!r}."
+        )
+    if active_within is not None:
+        active_within = log.timeline.clock.duration(active_within, "active_within")
+    return MinimalHistory(int(min_events), active_within, counted)
 
 
 def _starts(
@@ -277,25 +283,7 @@ class MinimalHistory(NamedTuple):
     # Maximal number of ticks from the last of them to the cutoff.
     active_within: float | None
     # int64: positions in the log of the events that count, ascending; None for all.
-    counted: np.ndarray | None = None
-
-    @classmethod
-    def of(
-        cls,
-        clock: Clock,
-        min_events: Any,
-        active_within: Any,
-        counted: np.ndarray | None = None,
-    ) -> MinimalHistory:
-        """Validate and convert the parameters of a user."""
-        is_whole = isinstance(min_events, int | np.integer)
-        if not is_whole or isinstance(min_events, bool) or min_events < 0:
-            raise ValueError(
-                f"min_events must be a whole number from 0 on; got {min_events!r}."
-            )
-        if active_within is not None:
-            active_within = clock.duration(active_within, "active_within")
-        return cls(int(min_events), active_within, counted)
+    counted: np.ndarray | None
 
     def among(self, snapshots: Snapshots, timeline: Timeline) -> Snapshots:
         """Keep the snapshots at which the customer has enough history."""
@@ -406,7 +394,7 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
     """
     clock = timeline.clock
     _refuse_calendar_step(timeline, step, start, end)
-    ticks = whole_ticks(clock, step, "step", "cutoffs would lie", positive=True)
+    ticks = clock.whole_duration(step, "step", "cutoffs would lie", positive=True)
     # Python's integers do not overflow when a long distance is added.
     number = clock.tick_type
     first = number(timeline.times.min()) + ticks if start is None else number(start)
@@ -423,7 +411,7 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
 def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -> None:
     """Raise a ValueError for a step such as a month, whose length varies."""
     clock = timeline.clock
-    name = calendar_name(step, clock)
+    name = clock.calendar_name(step)
     if name is None:
         return
     first = clock.as_scalar(timeline.times.min() if start is None else start)
@@ -440,8 +428,7 @@ def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     if cutoffs is None:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
     clock = timeline.clock
-    times = as_list(cutoffs, "cutoffs")
-    found = pd.Series([_tick_of(one, clock) for one in times])
+    found = pd.Series([_tick_of(one, clock) for one in as_list(cutoffs, "cutoffs")])
     if not len(found):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     check_none_missing(found, "sequence cutoffs")

@@ -37,7 +37,6 @@ from sklearn_seqcrm._store import (
     saturating_add,
 )
 from sklearn_seqcrm.events._concat import merge_events
-from sklearn_seqcrm.events._fixed_lengths import calendar_name, whole_ticks
 from sklearn_seqcrm.events._read import Events, chosen_among
 from sklearn_seqcrm.events._time_range import check_time_range
 
@@ -198,16 +197,16 @@ def _tick(timeline: Timeline) -> int | None:
 
 def _period_and_offset(clock: Clock, period: Any, offset: Any) -> tuple[Any, Any]:
     """Return period and offset in ticks, whole ones on an axis of integers."""
-    if calendar_name(period, clock) is not None:
+    if clock.calendar_name(period) is not None:
         raise ValueError(
             f"period={period!r} is a calendar period, whose length varies; choose a "
             "fixed length, such as '30D', or group the table before it becomes a log, "
             "with each event at the end of its period."
         )
     between = "periods would begin"
-    length = whole_ticks(clock, period, "period", between, positive=True)
+    length = clock.whole_duration(period, "period", between, positive=True)
     shift = 0 if offset is None else offset
-    return length, whole_ticks(clock, shift, "offset", between)
+    return length, clock.whole_duration(shift, "offset", between)
 
 
 def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
