@@ -102,7 +102,7 @@ def _encode_events(
     if len(parts) > 1:
         encoder = encoder.prepared_for(columns)
     old, new = log.timeline.clock, encoder.clock
-    per_tick = 1.0 if old == new else new.ticks_of(old)
+    per_tick = new.ticks_of(old)
     for some in parts:
         events = index[some]
         # Differences on the log's own clock, whose ticks may be finer.

@@ -329,16 +329,17 @@ def _in_joint_codes(
     }, union
 
 
-def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-    """Concatenate the fields of several logs."""
-    first, lengths = logs[0], []
+def stack_columns(
+    logs: Sequence[Mapping[str, Column]], lengths: Sequence[int]
+) -> dict[str, Column]:
+    """Concatenate the fields of several logs with some numbers of events."""
+    first = logs[0]
     for columns in logs:
         if set(columns) != set(first):
             raise ValueError(
                 "Histories of logs with different fields cannot share a column: "
                 f"{sorted(first)} and {sorted(columns)}."
             )
-        lengths.append(len(next(iter(columns.values())).values) if columns else 0)
     ends = np.cumsum(lengths)
     places = {
         f"log {i}": slice(end - n, end)

@@ -313,7 +313,7 @@ class RawLog(Log):
             The events of all logs.
         """
         raw = [log for log in logs if isinstance(log, RawLog)]
-        columns = stack_columns([log.columns for log in raw])
+        columns = stack_columns([log.columns for log in raw], list(map(len, raw)))
         kinds = joint_kinds([log._kinds for log in raw])
         # A log of the events of some rows is part of the result: nothing can be
         # attached to it.

@@ -136,22 +136,18 @@ def customer_codes(
 
     Without `customers`, each of the `n_rows` rows is of another one.
     """
-    codes = _all_customer_codes(customers, n_rows)
+    codes = np.arange(n_rows)
+    if customers is not None:
+        column = pd.Series(flat(label_array(customers), "customers"))
+        check_length(len(column), n_rows, "customers")
+        codes, _ = pd.factorize(column)
+        n_missing = int((codes < 0).sum())
+        if n_missing:
+            raise ValueError(
+                f"customers has {n_missing} missing values among {n_rows}; leave those "
+                "rows out."
+            )
     return codes if kept is None else np.unique(codes[kept], return_inverse=True)[1]
-
-
-def _all_customer_codes(customers: Any, n_rows: int) -> np.ndarray:
-    if customers is None:
-        return np.arange(n_rows)
-    column = pd.Series(flat(label_array(customers), "customers"))
-    check_length(len(column), n_rows, "customers")
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
-        )
-    return pd.factorize(column)[0]
 
 
 def has_positive_total(rows: ScoredRows) -> bool:

@@ -266,7 +266,8 @@ def _events_that_count(
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
         events = events_of_kinds(log, kinds, kind_field)
-    if not _is_false(moments):
+    # 0 equals False, but is a length, which is refused.
+    if not isinstance(moments, bool | np.bool_) or moments:
         events = _first_of_moments(log, events, moments)
     return events
 
@@ -292,11 +293,6 @@ def _plain(length: Any) -> str | int | float:
     if isinstance(length, str | datetime.timedelta | np.timedelta64):
         return str(pd.Timedelta(length))
     return length.item() if isinstance(length, np.generic) else length
-
-
-def _is_false(moments: Any) -> bool:
-    """Return whether `moments` is False; 0 is a length, which is refused."""
-    return isinstance(moments, bool | np.bool_) and not moments
 
 
 def _first_of_moments(log: Any, events: np.ndarray | slice, moments: Any) -> np.ndarray:

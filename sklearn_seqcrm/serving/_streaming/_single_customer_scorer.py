@@ -21,8 +21,8 @@ from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import require_key
 from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._key_columns import by_history
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
+    by_history,
     latest_of,
     one_id_like,
     streamed_histories,
