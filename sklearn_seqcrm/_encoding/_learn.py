@@ -436,7 +436,8 @@ def calendar_cycles(
 
 def _time_extent(local: LocalClock | None, training: Training) -> TimeExtent | None:
     def times() -> Iterator[np.ndarray]:
-        for some in training.times_in_blocks():
+        for index, _ in training.blocks():
+            some = training.times[index]
             yield some if local is None else local.local(some)
 
     return TimeExtent.of(training.clock, times)

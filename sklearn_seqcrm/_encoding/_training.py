@@ -39,11 +39,6 @@ class Training(NamedTuple):
         for _, index, first in event_blocks(*runs):
             yield index, first
 
-    def times_in_blocks(self) -> Iterator[np.ndarray]:
-        """Yield the times of the training events, some at a time."""
-        for index, _ in self.blocks():
-            yield self.times[index]
-
     def numbers_of(self, name: str) -> Iterator[np.ndarray]:
         """Yield the numbers of a field at the training events, some at a time."""
         column = self.columns[name]
