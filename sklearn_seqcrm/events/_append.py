@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     Column,
     Kinds,
@@ -252,9 +251,7 @@ def _without_repeated(
     )
     if duplicates == "raise":
         raise ValueError(f"{message}.")
-    warnings.warn(
-        f"{message}, without this warning.", UserWarning, stacklevel=user_stacklevel()
-    )
+    warn_user(f"{message}, without this warning.")
     return events
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import narwhals.stable.v1 as nw
 import numpy as np
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events._read import Events
 
@@ -62,12 +61,10 @@ def warn_other_zone(fields: Sequence[str], clock: Clock) -> None:
             f"pd.to_datetime({column}, utc=True).dt.tz_convert('Europe/Berlin')"
             ".dt.tz_localize(None) makes local times, like those of the events"
         )
-    warnings.warn(
+    warn_user(
         f"The fields {list(fields)} hold datetimes {problem}. Both are compared as "
         "UTC, so that the days between them may be off by the offset of a zone; "
-        f"{remedy}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"{remedy}."
     )
 
 
@@ -95,10 +92,8 @@ def warn_infinite(counts: Mapping[str, int]) -> None:
         return
     found = ", ".join(f"{n:,} of field {name!r}" for name, n in counts.items())
     first = next(iter(counts))
-    warnings.warn(
+    warn_user(
         f"Infinite numbers count as missing in features and networks, {found}. Make "
         f"them missing, events[{first!r}].replace([np.inf, -np.inf], np.nan), or limit "
-        f"them, for example events[{first!r}].clip(-1e6, 1e6).",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"them, for example events[{first!r}].clip(-1e6, 1e6)."
     )

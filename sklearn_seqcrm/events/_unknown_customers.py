@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.events._history_array import HistoryArray
 from sklearn_seqcrm.events._read import Events
 
@@ -50,7 +49,7 @@ def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
         )
     else:
         return
-    warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+    warn_user(message)
 
 
 def warn_other_notation(
@@ -93,7 +92,7 @@ def warn_other_notation(
         alone = [name for name, own in codes.items() if (n_tables[own] == 1).all()]
         messages = _none_in_common(parts, alone)
     for message in messages:
-        warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+        warn_user(message)
 
 
 def _none_in_common(parts: Mapping[str, pd.Index], alone: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Real
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.metrics._effects import effect_columns, read_arms, require_all_arms
 from sklearn_seqcrm.metrics._read import (
@@ -317,14 +316,12 @@ def _warn_few_outcomes(
         n_others = len(y) - counts.max(initial=0)
         n_enough = min(_FEW_OUTCOMES, _SMALL_SHARE * len(y))
         if len(y) >= _FEW_ROWS and n_others < n_enough:
-            warnings.warn(
+            warn_user(
                 f"Of the {len(y)} rows with the treatment {label!r} that {name} "
                 f"chooses for them, only {n_others} have another outcome than "
                 f"{values[counts.argmax()]:g}. With fewer than {_FEW_OUTCOMES}, the "
                 "interval is too short, and a difference may be chance: use more "
-                "customers, or a longer horizon for outcomes.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "customers, or a longer horizon for outcomes."
             )
             return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._durations import as_floats
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._treatments import label_array
 
 _LABELS_HINT = (
@@ -175,5 +174,4 @@ def flat(values: Any, name: str) -> Any:
 
 def warn_undefined(what: str) -> None:
     """Warn that a metric is NaN, with the category that scikit-learn uses."""
-    text, frames = f"{what}; the result is NaN.", user_stacklevel()
-    warnings.warn(text, UndefinedMetricWarning, stacklevel=frames)
+    warn_user(f"{what}; the result is NaN.", UndefinedMetricWarning)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -26,7 +25,7 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonempty,
 )
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
@@ -230,13 +229,11 @@ def _warn_midnights(times: pd.Series, timeline: Timeline) -> None:
     if timeline.clock.unit is None or timeline.observation.in_days or known.empty:
         return
     if not seconds_of_day(known).any():
-        warnings.warn(
+        warn_user(
             "All times of observed_until are midnights, and the events have times of "
             "day: what happens on such a day is not observed. Add pd.Timedelta('1D') - "
             "pd.Timedelta('1s') if days were observed to their end, or subtract "
-            "pd.Timedelta('1s') if they were not.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "pd.Timedelta('1s') if they were not."
         )
 
 

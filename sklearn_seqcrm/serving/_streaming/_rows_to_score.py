@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import pandas as pd
 from sklearn_seqcrm._encoding import EncodedLog, EventEncoder
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import BatchPart
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     ObservationWindow,
     Rows,
@@ -264,12 +263,10 @@ class TableScorer(NamedTuple):
         for name, column in rows.items():
             is_key = name in self.parts.unread and name not in customers
             if is_key and pd.api.types.is_datetime64_any_dtype(column.dtype):
-                warnings.warn(
+                warn_user(
                     f"rows has the column {name!r}, which had cutoffs in training, and "
                     "cutoff=None scores all rows at the time of the latest event. Pass "
-                    f"cutoff={name!r}, or leave the column out.",
-                    UserWarning,
-                    stacklevel=user_stacklevel(),
+                    f"cutoff={name!r}, or leave the column out."
                 )
 
     def _view(
