@@ -268,12 +268,9 @@ class Snapshots(NamedTuple):
         """Return the snapshots from `start` to `end`, None for no bound."""
         if start is None and end is None:
             return self
-        keep = np.ones(len(self.codes), dtype=bool)
-        if start is not None:
-            keep &= self.cutoff >= start
-        if end is not None:
-            keep &= self.cutoff <= end
-        return self.keep(keep)
+        low = -np.inf if start is None else start
+        high = np.inf if end is None else end
+        return self.keep((low <= self.cutoff) & (self.cutoff <= high))
 
 
 class MinimalHistory(NamedTuple):
