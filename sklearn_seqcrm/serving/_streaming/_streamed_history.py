@@ -229,8 +229,7 @@ class StreamedHistory:
         Raises a ValueError if they are so far apart that differences would overflow.
         """
         clock = self.encoder.clock
-        number = int if clock.dtype == "int64" else float
-        low, high = number(first), number(last)
+        low, high = clock.tick_type(first), clock.tick_type(last)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         if high - low > MAX_TICK:
