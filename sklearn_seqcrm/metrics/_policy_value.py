@@ -459,9 +459,9 @@ def policy_score(
     effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
     # The first of equal effects: control, where no effect is above 0.
-    policy = np.array(labels, dtype=object)[with_control.argmax(axis=1)]
+    chosen = np.eye(len(labels))[with_control.argmax(axis=1)]
     rows, kept = _read_rows(
         y_true, labels, arm, propensity, None, "snipw", sample_weight, pos_label
     )
-    chosen = _read_policy(policy, labels, len(arm), "policy")[kept]
-    return float(rows.estimate(chosen, "snipw")[0])
+    check_length(len(effects), len(arm), "effect", "treatment")
+    return float(rows.estimate(chosen[kept], "snipw")[0])
