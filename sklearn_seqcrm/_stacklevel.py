@@ -1,4 +1,4 @@
-"""The line of the user that a warning names, also one of another process."""
+"""Warnings that name the line of the user, also those of another process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+
+def warn_user(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and name the line of the user; see `user_stacklevel`."""
+    warnings.warn(text, category, stacklevel=user_stacklevel())
 
 
 def user_stacklevel() -> int:

@@ -1,7 +1,11 @@
 """Encoding of events as numbers: learn it, apply it, describe it."""
 
-from sklearn_seqcrm._encoding._check_fields import columns_as_in_fit, rows_as_in_fit
-from sklearn_seqcrm._encoding._encode_rows import encode_rows
+from sklearn_seqcrm._encoding._encode_rows import (
+    columns_as_in_fit,
+    encode_rows,
+    rows_as_in_fit,
+    view_encoded,
+)
 from sklearn_seqcrm._encoding._encoded_log import (
     EncodedLog,
     row_features_of,
@@ -35,4 +39,3 @@ from sklearn_seqcrm._encoding._learn import (
     with_row_scale,
 )
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
-from sklearn_seqcrm._encoding._viewed_log import view_encoded

@@ -9,41 +9,16 @@ import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import (
-    Views,
     blocks,
     decayed_sums,
-    groups,
     is_run_start,
-    ranges,
+    portions,
     starts_of_nonempty,
-    visible_segments,
 )
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
 _WIDTH = 32  # numbers of a row that are processed at a time, see `blocks`
 _HUGE = 1e38  # about the largest number of float32
-
-
-def raw_row_features(
-    rows: Views,
-    times: np.ndarray,
-    counts: np.ndarray,
-    sums: np.ndarray,
-    layout: Layout,
-) -> Iterator[np.ndarray]:
-    """Yield row features before scaling, NaN where an empty history has none.
-
-    The `times` are those of all events, (n_events,). `counts`, `sums` and the features
-    of the next up to 8,192 rows are as in `row_features_of`.
-    """
-    for some in blocks(len(sums), _WIDTH):
-        start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
-        filled = stop > start
-        ages = np.full((len(filled), 2), np.nan)
-        # `stop - 1` of an empty history is the event of another customer.
-        for column, event in enumerate((stop - 1, start)):
-            ages[filled, column] = cutoff[filled] - times[event[filled]]
-        yield row_features_of(ages, counts[some], sums[some], cutoff, layout)
 
 
 def row_features_of(
@@ -245,36 +220,34 @@ class EncodedLog(Log):
         return self._scaled(raw), sums_of_amounts(sums)
 
     def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
-        """Yield row features before scaling, see the function of this name."""
+        """Yield row features before scaling, NaN where an empty history has none.
+
+        Those of the next up to 8,192 rows are as in `row_features_of`.
+        """
         return self._raw_row_features(rows, self._decayed(rows, self._facts))
 
     def _raw_row_features(self, rows: Rows, sums: np.ndarray) -> Iterator[np.ndarray]:
-        times = self._timeline.times
-        return raw_row_features(rows, times, self._counts(rows), sums, self._layout)
+        times, counts = self._timeline.times, self._counts(rows)
+        for some in blocks(len(sums), _WIDTH):
+            start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
+            filled = stop > start
+            ages = np.full((len(filled), 2), np.nan)
+            # `stop - 1` of an empty history is the event of another customer.
+            for column, event in enumerate((stop - 1, start)):
+                ages[filled, column] = cutoff[filled] - times[event[filled]]
+            yield row_features_of(ages, counts[some], sums[some], cutoff, self._layout)
 
     def _counts(self, rows: Rows) -> np.ndarray:
         """Return the numbers of events and moments of rows, see `row_features_of`."""
-        start, stop = rows.start, rows.stop
-        n_events = stop - start
+        n_events = rows.stop - rows.start
         if self._layout.moments is None:
             return n_events[:, None]
         n_moments = np.zeros_like(n_events)
-        seen = visible_segments(rows)
-        order = np.argsort(seen.of_row, kind="stable")
-        order = order[n_events[seen.rows[order]] > 0]
-        ends = np.searchsorted(seen.of_row[order], np.arange(len(seen.codes) + 1))
-        # A log on a disk is not read as a whole: the events of some customers at once.
-        for one, following in groups(np.cumsum(seen.last - seen.first), 1):
-            index, offsets = ranges(seen.first[one:following], seen.last[one:following])
-            periods = self._layout.periods(self._timeline.times[index])
-            number = np.cumsum(is_run_start(periods, starts_of_nonempty(offsets)))
-            some = order[ends[one] : ends[following]]
-            row, segment = seen.rows[some], seen.of_row[some]
-            # From positions in the log to positions among these events.
-            shift = offsets[segment - one] - seen.first[segment]
+        for part in portions(rows):
+            periods = self._layout.periods(self._timeline.times[part.events])
+            number = np.cumsum(is_run_start(periods, starts_of_nonempty(part.offsets)))
             # A row that starts within a moment sees a part of it.
-            at_stop, at_start = stop[row] - 1 + shift, start[row] + shift
-            n_moments[row] = 1 + number[at_stop] - number[at_start]
+            n_moments[part.rows] = 1 + number[part.stop - 1] - number[part.start]
         return np.column_stack([n_events, n_moments])
 
     @property

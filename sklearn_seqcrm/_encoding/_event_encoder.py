@@ -85,15 +85,11 @@ class EventEncoder:
             Where to write them.
         """
         for name, own in self.layout.of_fields.items():
+            encoder = self.level_vectors.get(name, self.fields[name])
             # (n,) into a column, (n, n_components) into a slice of columns.
-            encoder = self.encoder_of_channels(name)
             out[:, own.values], is_missing = encoder.encode(columns[name], times)
             if own.mark is not None:
                 out[:, own.mark] = is_missing
-
-    def encoder_of_channels(self, name: str) -> FieldEncoder:
-        """Return the encoder that writes the channels of a field."""
-        return self.level_vectors.get(name, self.fields[name])
 
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray

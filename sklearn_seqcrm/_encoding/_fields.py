@@ -28,9 +28,7 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Moments,
     Pass,
-    RepeatableBlocks,
     blocks,
-    learn_from,
     look_up,
     selection,
 )
@@ -59,35 +57,6 @@ class FieldEncoder(ABC):
     def origin(self) -> float:
         """Center over scale of a channel of symlog numbers, see `symexp`."""
         return 0.0
-
-    @classmethod
-    @abstractmethod
-    def learning(cls, name: str, rules: Training) -> Learning[Self]:
-        """Learn from the values of the training events.
-
-        Parameters
-        ----------
-        name : str
-            Name of the field.
-        rules : Training
-            Clock and rules; its events are not used.
-
-        Yields
-        ------
-        Pass
-            Passes over a `Training`.
-
-        Returns
-        -------
-        FieldEncoder
-            The encoder.
-        """
-
-    @classmethod
-    def learn(cls, column: Column, training: Training) -> Self:
-        """Learn from the training events of one log, see `learning`."""
-        events = training._replace(columns={"": column})
-        return learn_from(cls.learning("", training), events)
 
     @abstractmethod
     def encode(
@@ -239,7 +208,7 @@ def _finite_numbers(name: str, training: Training) -> Iterator[np.ndarray]:
 def _moments_of(
     numbers: Callable[[Training], Iterator[np.ndarray]], training: Training
 ) -> Moments:
-    return Moments.of(RepeatableBlocks(partial(numbers, training)))
+    return Moments.of(partial(numbers, training))
 
 
 @dataclass(frozen=True)
@@ -250,9 +219,10 @@ class NumericField(FieldEncoder):
     clock: Clock  # what the times of events mean
 
     @classmethod
-    def learning(cls, name: str, rules: Training) -> Learning[Self]:
+    def learning(cls, name: str, clock: Clock) -> Learning[Self]:
+        """Learn from the numbers of a field, in passes over a `Training`."""
         scale = yield from NumericScale.learning(name)
-        return cls(scale, rules.clock)
+        return cls(scale, clock)
 
     @property
     def some_missing(self) -> bool:
@@ -286,7 +256,8 @@ class VectorField(FieldEncoder):
     any_missing: bool  # whether some training events lack a vector
 
     @classmethod
-    def learning(cls, name: str, rules: Training) -> Learning[Self]:
+    def learning(cls, name: str, clock: Clock) -> Learning[Self]:
+        """Learn from the vectors of a field, in passes over a `Training`."""
         moments, n_missing = yield Pass(partial(_vectors_of, name), _joint_vectors)
         center, scale = moments.center, moments.spread
         # A constant component has no deviation but that of rounding.
@@ -325,12 +296,11 @@ def _vectors_of(name: str, training: Training) -> tuple[Moments, int]:
     """Return the moments of present vectors, and how many are missing."""
     column = training.columns[name]
     n_missing = sum(int((~part.is_present()).sum()) for part in _parts(name, training))
-    present = RepeatableBlocks(
-        lambda: (
-            part.values[part.is_present()].astype("float64")
-            for part in _parts(name, training)
-        )
-    )
+
+    def present() -> Iterator[np.ndarray]:
+        for part in _parts(name, training):
+            yield part.values[part.is_present()].astype("float64")
+
     moments = Moments.of(present)
     # Without any vector the sums have no shape yet.
     none = np.zeros(column.values.shape[1])
@@ -359,15 +329,6 @@ UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
 _FEW_LEVELS = 256  # looking all of them up is faster than finding those that occur
 
 
-def counting(name: str) -> Pass:
-    """Return the pass over a `Training` that counts the levels of a field."""
-    return Pass(partial(_count_levels, name), LevelCounts.merge)
-
-
-def _count_levels(name: str, training: Training) -> LevelCounts:
-    return training.count_levels(name)
-
-
 @dataclass(frozen=True, eq=False)
 class Vocabulary(FieldEncoder):
     """Encoder of a categorical field: a code."""
@@ -376,11 +337,6 @@ class Vocabulary(FieldEncoder):
     rare: pd.Index  # levels that share the last code, in ascending order
     # Categories of some column, and their codes: set by `prepared_for`.
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
-
-    @classmethod
-    def learning(cls, name: str, rules: Training) -> Learning[Self]:
-        found = yield counting(name)
-        return cls.of(found, rules.min_events, rules.max_levels)
 
     @classmethod
     def of(cls, found: LevelCounts, min_events: float, max_levels: int | None) -> Self:

@@ -36,12 +36,15 @@ class TimeExtent(NamedTuple):
     last: int
 
     @classmethod
-    def of(cls, clock: Clock, times: Iterable[np.ndarray]) -> TimeExtent | None:
+    def of(
+        cls, clock: Clock, times: Callable[[], Iterable[np.ndarray]]
+    ) -> TimeExtent | None:
         """Summarize times of datetimes; None if there are none.
 
-        The `times`, ticks since the epoch, are iterated several times.
+        The function `times`, which is called several times, returns blocks of ticks
+        since the epoch.
         """
-        first = next((some[:1] for some in times if len(some)), None)
+        first = next((some[:1] for some in times() if len(some)), None)
         if first is None:
             return None
         ticks = clock.ticks_per_day()
@@ -53,12 +56,12 @@ class TimeExtent(NamedTuple):
         def day(some: np.ndarray) -> Any:
             return pd.DatetimeIndex(clock.as_index(some)).day
 
-        ends = [(int(some.min()), int(some.max())) for some in times if len(some)]
+        ends = [(int(some.min()), int(some.max())) for some in times() if len(some)]
         return cls(
             hour(first)[0],
             day(first)[0],
-            _differ(times, first, hour),
-            _differ(times, first, day),
+            _differ(times(), first, hour),
+            _differ(times(), first, day),
             min(one for one, _ in ends),
             max(last for _, last in ends),
         )

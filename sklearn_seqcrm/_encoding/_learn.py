@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -10,24 +10,20 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._encoding._encode_rows import view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
     Vocabulary,
-    counting,
 )
 from sklearn_seqcrm._encoding._layout import (
     Layout,
     LocalClock,
+    TimeExtent,
     cycle_names,
     periods_of,
-)
-from sklearn_seqcrm._encoding._learn_times import (
-    calendar_cycles,
-    count_joined,
-    interarrival_scale,
 )
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._encoding._training import (
@@ -35,15 +31,18 @@ from sklearn_seqcrm._encoding._training import (
     Training,
     center_and_spread,
 )
-from sklearn_seqcrm._encoding._viewed_log import view_encoded
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     Learning,
     Moments,
     Pass,
+    add,
     add_all,
     in_step,
+    is_run_start,
     learn_from,
+    n_in_long_runs,
+    selection,
 )
 from sklearn_seqcrm._store import Clock, FieldSchema, RawLog, Rows, unique_names
 
@@ -182,14 +181,14 @@ class _FirstPasses(NamedTuple):
 def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasses]:
     """Learn what does not depend on whether steps are moments."""
     clock = log.timeline.clock
-    rules = Training(np.empty(0), clock)
     numbers, levels = {}, {}
     for name, column in log.columns.items():
         encoder = column.type.pick(FIELD_ENCODERS)
         if encoder is Vocabulary:
-            levels[name] = _one_pass(counting(name))
+            count = partial(Training.count_levels, name=name)
+            levels[name] = _one_pass(Pass(count, LevelCounts.merge))
         else:
-            numbers[name] = encoder.learning(name, rules)
+            numbers[name] = encoder.learning(name, clock)
     found = yield from in_step(
         {
             "numbers": in_step(numbers),
@@ -319,7 +318,8 @@ def moments_of_rows(encoded: Rows) -> Moments:
     """Return the moments of the row features of encoded rows."""
     log = encoded.log
     assert isinstance(log, EncodedLog)
-    return Moments.of(list(log.raw_row_features(encoded)))
+    blocks = list(log.raw_row_features(encoded))
+    return Moments.of(lambda: blocks)
 
 
 def with_row_scale(encoder: EventEncoder, moments: Moments) -> EventEncoder:
@@ -377,3 +377,73 @@ def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]
             f"half_lives must be positive, and one at least; got {half_lives!r}."
         )
     return ticks
+
+
+# Times --------------------------------------------------------------------------------
+
+
+def count_joined(training: Training) -> tuple[int, int]:
+    """Count the events at the time of another one of their customer, and all."""
+    n_joined = n_events = 0
+    for index, first in training.blocks():
+        n_joined += n_in_long_runs(is_run_start(training.times[index], first))
+        n_events += len(index)
+    return n_joined, n_events
+
+
+def interarrival_scale(
+    clock: Clock,
+) -> Learning[tuple[float, tuple[float, float]]]:
+    """Learn the typical interarrival time, and center and scale of logarithms in it.
+
+    The typical one is the median, in ticks; a day or one tick if there is none. It is
+    found by ranks, in several passes, as the training events may not fit into memory.
+    """
+    n_times = yield Pass(_count_interarrival, add)
+    unit = float(clock.ticks_per_day() or 1.0)
+    if n_times:
+        middle = [(n_times - 1) // 2, n_times // 2]
+        found = yield from selection(Training.interarrival_times, n_times, middle)
+        unit = float(found.mean())
+    # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
+    moments = yield Pass(partial(_log_interarrival, unit), Moments.merge)
+    [center], [scale] = center_and_spread(moments)
+    return unit, (float(center), float(scale))
+
+
+def _count_interarrival(training: Training) -> int:
+    return sum(len(some) for some in training.interarrival_times())
+
+
+def _log_interarrival(unit: float, training: Training) -> Moments:
+    def logs() -> Iterator[np.ndarray]:
+        for some in training.interarrival_times():
+            yield np.log1p(some / unit)[:, None]
+
+    return Moments.of(logs)
+
+
+def calendar_cycles(
+    clock: Clock, local: LocalClock | None
+) -> Learning[tuple[tuple[str, float, int], ...]]:
+    """Learn which calendar cycles the times support."""
+    day = clock.ticks_per_day()
+    if day is None:
+        return ()
+    extent = yield Pass(partial(_time_extent, local), _joint_extent)
+    return () if extent is None else extent.cycles(day)
+
+
+def _time_extent(local: LocalClock | None, training: Training) -> TimeExtent | None:
+    def times() -> Iterator[np.ndarray]:
+        for index, _ in training.blocks():
+            some = training.times[index]
+            yield some if local is None else local.local(some)
+
+    return TimeExtent.of(training.clock, times)
+
+
+def _joint_extent(one: TimeExtent | None, other: TimeExtent | None) -> Any:
+    if one is None or other is None:
+        return one or other
+    return one.merge(other)

@@ -54,7 +54,7 @@ class LevelVectors(FieldEncoder):
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
-    def learning(  # type: ignore[override]  # None as well
+    def learning(
         cls,
         name: str,
         found: LevelCounts,

@@ -14,14 +14,11 @@ from sklearn_seqcrm._store import Clock, Column, RawLog, Rows, factorize, join_i
 
 
 class Training(NamedTuple):
-    """Training events of a log or of one part, and the rules for codes of levels."""
+    """Training events of a log or of one part."""
 
     # (n_events,): times of all events of the log, in ticks of `clock`.
     times: np.ndarray
     clock: Clock  # what the times mean
-    min_events: float = 0  # fewest events of a level with a code of its own
-    # Most levels of a field with a code of their own; None: any number.
-    max_levels: int | None = None
     # Begin and end of each run of training events, as `visible_runs` returns them.
     # None: all events.
     runs: tuple[np.ndarray, np.ndarray] | None = None
@@ -41,11 +38,6 @@ class Training(NamedTuple):
         runs = self.runs or (np.zeros(1, "int64"), np.array([len(self.times)]))
         for _, index, first in event_blocks(*runs):
             yield index, first
-
-    def times_in_blocks(self) -> Iterator[np.ndarray]:
-        """Yield the times of the training events, some at a time."""
-        for index, _ in self.blocks():
-            yield self.times[index]
 
     def numbers_of(self, name: str) -> Iterator[np.ndarray]:
         """Yield the numbers of a field at the training events, some at a time."""

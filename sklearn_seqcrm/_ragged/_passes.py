@@ -118,26 +118,6 @@ def add_all(one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
-class RepeatableBlocks:
-    """An iterable whose blocks of numbers are computed again in each pass.
-
-    `make` returns a new iterator of them.
-
-    Examples
-    --------
-    >>> blocks = RepeatableBlocks(lambda: iter([1, 2]))
-    >>> list(blocks), list(blocks)
-    ([1, 2], [1, 2])
-    """
-
-    def __init__(self, make: Callable[[], Iterable[np.ndarray]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Any:
-        """Start another pass."""
-        return iter(self._make())
-
-
 class Moments(NamedTuple):
     """Number, sum and sum of squares of the finite numbers of each column.
 
@@ -161,16 +141,19 @@ class Moments(NamedTuple):
     squares: Any
 
     @classmethod
-    def of(cls, blocks: Iterable[np.ndarray]) -> Self:
-        """Summarize blocks of shape (n, n_columns) or (n,); iterated twice."""
+    def of(cls, blocks: Callable[[], Iterable[np.ndarray]]) -> Self:
+        """Summarize the blocks that a function returns, which is called twice.
+
+        They are of shape (n, n_columns) or (n,).
+        """
         n: Any = np.zeros(1)
         total: Any = np.zeros(1)
         squares: Any = np.zeros(1)
-        for block in blocks:
+        for block in blocks():
             n = n + np.isfinite(block).sum(axis=0)
             total = total + np.nansum(block, axis=0)
         center = total / n.clip(1)
-        for block in blocks:
+        for block in blocks():
             squares = squares + np.nansum((block - center) ** 2, axis=0)
         return cls(n, total, squares)
 

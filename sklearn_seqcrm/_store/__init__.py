@@ -12,7 +12,7 @@ from sklearn_seqcrm._store._clock import (
     saturating_add,
     saturating_subtract,
 )
-from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize
+from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize, scatter
 from sklearn_seqcrm._store._date_like import are_date_like, warn_date_like_times
 from sklearn_seqcrm._store._days import (
     datetimes_after,
@@ -39,7 +39,6 @@ from sklearn_seqcrm._store._ids import (
     id_type,
     join_ids,
 )
-from sklearn_seqcrm._store._joint_columns import scatter
 from sklearn_seqcrm._store._log import (
     Log,
     Rows,

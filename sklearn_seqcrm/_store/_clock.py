@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm._store._time_values import (
     DATES_OF_NUMBERS,
@@ -176,6 +177,38 @@ class Clock:
         if self.dtype == "float64" or length.denominator != 1:
             return float(length)
         return min(int(length), MAX_TICK)
+
+    def whole_duration(
+        self, value: Any, what: str, between: str, *, positive: bool = False
+    ) -> int | float:
+        """Convert a length to whole ticks; on an axis of floats, to any number.
+
+        Ticks are an int on an axis of integers, as floats round ticks beyond 2**53.
+        Other arguments than `between`, which is what would lie between ticks, with a
+        verb, are as in `duration`.
+        """
+        ticks = self.duration(value, what, positive=positive)
+        if self.dtype == "int64" and ticks != int(ticks):
+            raise ValueError(
+                f"{what} is {ticks} ticks of the log's time unit, so that {between} "
+                f"between ticks; choose a whole number of {self.unit or 'ones'}."
+            )
+        return self.tick_type(ticks)
+
+    def calendar_name(self, length: Any) -> str | None:
+        """Return the name of a length that varies, such as that of a month; else None.
+
+        The `length` is one that a user gives. Plain numbers have no calendar.
+        """
+        if self.unit is None or not isinstance(length, str | pd.offsets.BaseOffset):
+            return None
+        try:
+            offset = to_offset(length)
+        except ValueError:
+            return None
+        # A day of pandas is a calendar day; in UTC it has 24 hours.
+        fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
+        return None if isinstance(offset, fixed) else offset.freqstr
 
     def rounded_up(self, **lengths: Any) -> int | float:
         """Convert the sum of some lengths of time to ticks, rounded up.

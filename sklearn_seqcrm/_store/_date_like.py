@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS
 from sklearn_seqcrm._store._timeline import Timeline
 
@@ -27,12 +25,10 @@ def warn_date_like_times(timeline: Timeline, what: str) -> None:
     if not are_date_like(timeline):
         return
     low, high = timeline.span
-    warnings.warn(
+    warn_user(
         f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
         " Differences between them are not numbers of days. Convert them first, with "
-        f"{DATES_OF_NUMBERS}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"{DATES_OF_NUMBERS}."
     )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store._clock import Clock, format_time
-from sklearn_seqcrm._store._columns import Column
-from sklearn_seqcrm._store._joint_columns import stack_columns
+from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
@@ -314,7 +313,7 @@ class RawLog(Log):
             The events of all logs.
         """
         raw = [log for log in logs if isinstance(log, RawLog)]
-        columns = stack_columns([log.columns for log in raw])
+        columns = stack_columns([log.columns for log in raw], list(map(len, raw)))
         kinds = joint_kinds([log._kinds for log in raw])
         # A log of the events of some rows is part of the result: nothing can be
         # attached to it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn_seqcrm._ragged import (
     starts_in_segments,
     visible_segments,
 )
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm._store._log import Rows
 from sklearn_seqcrm._store._names import as_list
@@ -122,11 +121,9 @@ def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
     if len(counted) < 2:
         return
     also = "" if log.kind_field == "event" else f", kind_field={log.kind_field!r}"
-    warnings.warn(
+    warn_user(
         f"{what} events of all kinds, {counted}, because kinds is None. Choose some "
-        f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"by kinds={counted[0]!r}{also}, or all of them by kinds={counted}{also}."
     )
 
 

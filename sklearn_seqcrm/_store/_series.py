@@ -34,11 +34,8 @@ def to_series(column: nw.Series) -> pd.Series:
         values, missing = column.fill_null(False).to_numpy(), column.is_null()
         masked = pd.arrays.BooleanArray(values.astype(bool), missing.to_numpy())
         return pd.Series(masked if masked.isna().any() else masked.to_numpy(dtype=bool))
-    elif column.dtype in (nw.Int128, nw.UInt128):
-        # Wider than any integer of NumPy.
-        return pd.Series(column.to_list(), dtype=object)
-    elif column.dtype == nw.Struct or column.dtype == nw.Array:
-        # Arrays of polars would have two dimensions.
+    elif column.dtype in (nw.Int128, nw.UInt128, nw.Struct, nw.Array):
+        # Wider than any integer of NumPy; arrays of polars would have two dimensions.
         return pd.Series(column.to_list(), dtype=object)
     elif column.dtype.is_integer() and column.null_count():
         values, missing = column.fill_null(0).to_numpy(), column.is_null()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store._ids import EXACT, exact_ids
 
 MAX_TICK = int(np.iinfo("int64").max)
@@ -102,11 +101,9 @@ def parse_timedelta(
     minutes = _MINUTES.fullmatch(value) if isinstance(value, str) else None
     if minutes and int(minutes[1]) in _NUMBERS_OF_MONTHS:
         number = minutes[1]
-        warnings.warn(
+        warn_user(
             f"{what}={value!r} is {number} minutes, as pandas reads it. Write "
-            f"'{number}min' for minutes, and days for months, such as '90D'.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            f"'{number}min' for minutes, and days for months, such as '90D'."
         )
     try:
         delta = pd.Timedelta(value)

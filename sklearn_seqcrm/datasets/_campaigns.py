@@ -12,13 +12,13 @@ from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.datasets._simulation import (
     DAY,
     HOUR,
-    datetimes,
     draw_lengths,
     draw_rows,
     draw_spans,
     draw_times,
     end_of_last,
     expit,
+    public_events,
 )
 
 KINDS = ("visit", "cart", "purchase", "return")
@@ -394,13 +394,5 @@ def _amounts_of(future: pd.DataFrame, n_customers: int) -> np.ndarray:
 def _public_events(parts: list[pd.DataFrame], customer_ids: pd.Series) -> pd.DataFrame:
     events = pd.concat(parts, ignore_index=True)
     events = events.take(np.lexsort((events["seconds"], events["owner"])))
-    kinds = pd.Index([*KINDS, *CONTACTS])
-    event = pd.Categorical.from_codes(events["kind"], kinds).remove_unused_categories()
-    return pd.DataFrame(
-        {
-            "customer_id": customer_ids.take(events["owner"].to_numpy()).array,
-            "timestamp": datetimes(events["seconds"].to_numpy()),
-            "event": event,
-            "amount": events["amount"].to_numpy(),
-        }
-    )
+    found = public_events(events, customer_ids, [*KINDS, *CONTACTS])
+    return found.assign(event=found["event"].cat.remove_unused_categories())

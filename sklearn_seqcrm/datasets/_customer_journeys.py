@@ -11,13 +11,13 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.datasets._simulation import (
     DAY,
-    datetimes,
     draw_lengths,
     draw_rows,
     draw_spans,
     draw_times,
     end_of_last,
     expit,
+    public_events,
 )
 
 KINDS = ("visit", "cart", "order", "return", "mailing")
@@ -268,12 +268,5 @@ def _public_events(
     events = events.take(rng.permutation(len(events)))
     channels = pd.Index([f"channel_{i}" for i in range(n_channels)])
     channel = rng.randint(n_channels, size=len(events))
-    return pd.DataFrame(
-        {
-            "customer_id": customer_ids.take(events["owner"].to_numpy()).array,
-            "timestamp": datetimes(events["seconds"].to_numpy()),
-            "event": pd.Categorical.from_codes(events["kind"], pd.Index(KINDS)),
-            "amount": events["amount"].to_numpy(),
-            "channel": pd.Categorical.from_codes(channel, channels),
-        }
-    )
+    found = public_events(events, customer_ids, KINDS)
+    return found.assign(channel=pd.Categorical.from_codes(channel, channels))

@@ -5,7 +5,7 @@ All times are whole seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,24 @@ def customer_ids(n_customers: int) -> list[str]:
     """Return ids of one length, such as C00 to C99."""
     width = len(str(n_customers - 1))
     return [f"C{i:0{width}d}" for i in range(n_customers)]
+
+
+def public_events(
+    events: pd.DataFrame, ids: pd.Series, kinds: Sequence[str]
+) -> pd.DataFrame:
+    """Return events as users get them.
+
+    `events` have the columns ``owner`` (position in `ids`), ``seconds`` since 1970,
+    ``kind`` (position in `kinds`) and ``amount``.
+    """
+    return pd.DataFrame(
+        {
+            "customer_id": ids.take(events["owner"].to_numpy()).array,
+            "timestamp": datetimes(events["seconds"].to_numpy()),
+            "event": pd.Categorical.from_codes(events["kind"], pd.Index(kinds)),
+            "amount": events["amount"].to_numpy(),
+        }
+    )
 
 
 def draw_rows(

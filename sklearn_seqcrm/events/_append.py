@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     Column,
     Kinds,
@@ -17,10 +16,18 @@ from sklearn_seqcrm._store import (
     Timeline,
     is_of_kinds,
 )
-from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
-from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
-from sklearn_seqcrm.events._joint_observation import observation_of_appended
-from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
+from sklearn_seqcrm.events._concat import (
+    merge_events,
+    observation_of_appended,
+    refuse_keys_as_fields,
+    with_kind,
+)
+from sklearn_seqcrm.events._field_warnings import (
+    count_infinite,
+    fields_of_other_zone,
+    warn_infinite,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._read import (
     Events,
     chosen_among,
@@ -29,31 +36,27 @@ from sklearn_seqcrm.events._read import (
     read_table,
 )
 from sklearn_seqcrm.events._repeated_events import repeated_events
+from sklearn_seqcrm.events._unknown_customers import warn_other_notation
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
 
 
 def append_events(
-    log: RawLog,
-    kinds: Kinds | None,
-    more: Any,
-    observed_until: Any,
-    duplicates: str,
-    new_kinds: bool,
+    log: RawLog, more: Any, observed_until: Any, duplicates: str, new_kinds: bool
 ) -> tuple[Events, Kinds | None]:
-    """Merge a log with more events, as `EventLog.append` describes it.
+    """Return all events and all kinds of a log and more events; see `EventLog.append`.
 
-    `kinds` are those of the log, if `EventLog.concat` made it; the result has all
-    events and all kinds.
+    A log that `EventLog.concat` did not make has no kinds.
     """
     if duplicates not in DUPLICATES:
         raise ValueError(
             f"duplicates must be one of {list(DUPLICATES)}; got {duplicates!r}."
         )
+    kinds: Kinds | None
     if isinstance(more, Mapping):
-        parts, kinds = _read_tables_by_kind(log, kinds, more, new_kinds)
+        parts, kinds = _read_tables_by_kind(log, more, new_kinds)
     else:
-        parts, kinds = _read_one_table(log, kinds, more, new_kinds)
+        parts, kinds = _read_one_table(log, more, new_kinds)
     is_table = not isinstance(more, Mapping | RawLog)
     observation = observation_of_appended(
         log, parts, kinds, observed_until, is_table=is_table
@@ -61,9 +64,9 @@ def append_events(
     old = Events(replace(log.timeline, observation=observation), log.columns)
     if not parts:
         return old, kinds
-    events, places = merge_events(
-        {"the log": old, **parts}, observation, share_some=False
-    )
+    all_parts = {"the log": old, **parts}
+    events, places, codes = merge_events(all_parts, observation)
+    warn_other_notation(all_parts, codes, share_some=False)
     if duplicates != "keep":
         new = np.sort(np.concatenate([places[name] for name in parts]))
         events = _without_repeated(events, new, log.columns, duplicates)
@@ -71,9 +74,10 @@ def append_events(
 
 
 def _read_tables_by_kind(
-    log: RawLog, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
+    log: RawLog, more: Mapping[str, Any], new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds]:
     """Read tables by kind; each needs only the fields of its kind."""
+    kinds = log.merged_from
     if kinds is None:
         raise TypeError(
             "more is a dict of tables by kind, but this log has no kinds, which "
@@ -99,10 +103,10 @@ def _read_tables_by_kind(
 
 
 def _read_one_table(
-    log: RawLog, kinds: Kinds | None, more: Any, new_kinds: bool
+    log: RawLog, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
     """Read one table of several kinds; fields that a kind lacks become missing."""
-    source = _log_or_table(more, log, "more")
+    source, kinds = _log_or_table(more, log, "more"), log.merged_from
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None
@@ -247,9 +251,7 @@ def _without_repeated(
     )
     if duplicates == "raise":
         raise ValueError(f"{message}.")
-    warnings.warn(
-        f"{message}, without this warning.", UserWarning, stacklevel=user_stacklevel()
-    )
+    warn_user(f"{message}, without this warning.")
     return events
 
 

@@ -1,4 +1,4 @@
-"""Merge logs of different kinds of events into one.
+"""Merge logs of different kinds of events into one, and find how far it is observed.
 
 Every field is written once, straight to the places of its events in the merged log::
 
@@ -12,8 +12,8 @@ Every field is written once, straight to the places of its events in the merged 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,15 +23,15 @@ from sklearn_seqcrm._store import (
     Column,
     Kinds,
     ObservationWindow,
+    RawLog,
     Timeline,
     check_name_free,
     factorize,
     join_ids,
     scatter,
 )
-from sklearn_seqcrm.events._joint_observation import observation_of_merged
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import check_time_range
+from sklearn_seqcrm.events._time_range import check_time_range, warn_early_end
 from sklearn_seqcrm.events._unknown_customers import warn_other_notation
 
 
@@ -63,56 +63,55 @@ def merge_logs(
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
     }
-    events, _ = merge_events(parts, observation, share_some=True)
-    return events, Kinds(kind, {name: tuple(log.fields) for name, log in logs.items()})
+    merged = merge_events(parts, observation)
+    warn_other_notation(parts, merged.codes, share_some=True)
+    return merged.events, Kinds(
+        kind, {name: tuple(log.fields) for name, log in logs.items()}
+    )
 
 
-def merge_events(
-    parts: Mapping[str, Events],
-    observation: ObservationWindow,
-    *,
-    share_some: bool | None = None,
-) -> tuple[Events, dict[str, np.ndarray]]:
+class Merged(NamedTuple):
+    """Events of several parts, merged."""
+
+    # All events; those of an earlier part come first where customer and time are equal.
+    events: Events
+    places: dict[str, np.ndarray]  # positions of the events of each part
+    codes: dict[str, np.ndarray]  # codes of the customers of each part
+
+
+def merge_events(parts: Mapping[str, Events], observation: ObservationWindow) -> Merged:
     """Sort events of one clock together, with all their fields.
 
-    Parameters
-    ----------
-    parts : mapping of str to Events
-        Events by the name of their origin, for errors.
-    observation : ObservationWindow
-        How far all of them were observed.
-    share_some : bool or None, default=None
-        Whether to warn of a part without a customer in common with the others, besides
-        ids in another notation. None: no warnings about ids.
-
-    Returns
-    -------
-    events : Events
-        All events; those of an earlier part come first where customer and time are
-        equal.
-    places : dict of str to ndarray
-        Positions of the events of each part.
+    `parts` are the events by the name of their origin, for errors, and `observation` is
+    how far all of them were observed.
     """
     timelines = [part.timeline for part in parts.values()]
     ids = {name: part.timeline.customers for name, part in parts.items()}
     # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
-    if share_some is not None:
-        warn_other_notation(ids, codes, share_some=share_some)
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
     check_time_range(timeline, f"times of {' and '.join(parts)}")
-    ends = np.cumsum([len(one.times) for one in timelines])
-    of_parts = np.split(inverse_permutation(order), ends[:-1])
-    places = dict(zip(parts, of_parts, strict=True))
+    places = _split(
+        inverse_permutation(order), parts, [len(t.times) for t in timelines]
+    )
     # Fields in the order of the parts; a field of several parts is one column.
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
         columns[field] = scatter(having, places, len(order), field)
-    return Events(timeline, columns), places
+    codes_of = _split(codes, parts, [len(own) for own in ids.values()])
+    return Merged(Events(timeline, columns), places, codes_of)
+
+
+def _split(
+    values: np.ndarray, names: Iterable[str], lengths: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Cut an array into parts of given lengths, by their names."""
+    parts = np.split(values, np.cumsum(lengths)[:-1])
+    return dict(zip(names, parts, strict=True))
 
 
 def with_kind(
@@ -180,3 +179,118 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
     return {
         name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
     }
+
+
+# End of observation -------------------------------------------------------------------
+#
+# Time in which one kind of events was not observed would count as time without events
+# of that kind. Targets count any kind within one window. So the joint log ends with the
+# kind whose observation ends first.
+
+
+def observation_of_merged(
+    timelines: Mapping[str, Timeline], observed_until: Any
+) -> ObservationWindow:
+    """Return the observation window of merged logs.
+
+    `timelines` are those of the logs on one clock, by the name of their kind, and
+    `observed_until` is the last time that all cover; None: the earliest end of
+    observation.
+    """
+    if observed_until is not None:
+        clock = next(iter(timelines.values())).clock
+        times = np.concatenate([timeline.times for timeline in timelines.values()])
+        # `early`: the common end may lie before the last event of some kinds.
+        return ObservationWindow.of(clock, times, observed_until, early=True)
+    ends = {name: timeline.end for name, timeline in timelines.items()}
+    kind = min(ends, key=ends.__getitem__)
+    earliest = timelines[kind]
+    if len(set(ends.values())) == 1:
+        return earliest.observation
+    # If observation ends after the last event, the user has set observed_until.
+    if earliest.observed_until == earliest.times.max():
+        warn_early_end(timelines, kind)
+    return earliest.observation._replace(limited_by=kind)
+
+
+def observation_of_appended(
+    log: RawLog,
+    parts: Mapping[str, Events],
+    kinds: Kinds | None,
+    observed_until: Any,
+    *,
+    is_table: bool,
+) -> ObservationWindow:
+    """Return the observation window of a log with more events.
+
+    `parts` are the new events, by the name of their origin, `kinds` those of all
+    events, and `observed_until` the last time that the log and the parts cover, as the
+    user gives it. `is_table` says whether the new events are one table, which has no
+    end of observation, but only a last event of each kind. Raises a ValueError if
+    `observed_until` is earlier than that of the log.
+    """
+    before, clock = log.timeline.observation, log.timeline.clock
+    timelines = [log.timeline, *(part.timeline for part in parts.values())]
+    if observed_until is None:
+        ends = _ends_of_kinds(log, parts, kinds, is_table=is_table)
+        window = _limited(before, ends)
+    else:
+        last = max(one.times.max() for one in timelines if len(one.times))
+        early, times = kinds is not None, np.array([last])
+        window = ObservationWindow.of(clock, times, observed_until, early=early)
+        if window.until < before.until:
+            raise ValueError(
+                f"observed_until={observed_until} lies before "
+                f"{clock.as_scalar(before.until)}, until which the log was observed "
+                "already."
+            )
+    in_days = all(one.observation.in_days for one in timelines)
+    return window._replace(in_days=in_days)
+
+
+def _ends_of_kinds(
+    log: RawLog, parts: Mapping[str, Events], kinds: Kinds | None, *, is_table: bool
+) -> dict[str, Any]:
+    """Return the end of observation of each kind of events, by its name.
+
+    Without kinds, all events are of one kind, and each new part has an end.
+    """
+    if kinds is None:
+        return {name: part.timeline.observed_until for name, part in parts.items()}
+    ends: dict[str, Any] = {}
+    for part in parts.values():
+        last = _last_of_kinds(part.timeline, part.columns[kinds.field])
+        # A single table of several kinds has no end for each: its last event counts.
+        if not is_table:
+            last = dict.fromkeys(last, part.timeline.observed_until)
+        ends |= last
+    absent = [name for name in kinds.fields if name not in ends]
+    before = log.timeline.observation
+    if absent and before.limited_by is not None:
+        # Kinds other than the limiting one were observed for longer: at least until
+        # their last event.
+        last = _last_of_kinds(log.timeline, log.column(kinds.field))
+        last.pop(before.limited_by, None)
+        ends |= {n: max(before.until, last[n]) for n in absent if n in last}
+    return {**dict.fromkeys(absent, before.until), **ends}
+
+
+def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
+    """Return the time of the last event of each kind that has events."""
+    assert column.categories is not None
+    last = {}
+    for code, name in enumerate(column.categories):
+        times = timeline.times[column.values == code]
+        if len(times):
+            last[name] = times.max()
+    return last
+
+
+def _limited(before: ObservationWindow, ends: Mapping[str, Any]) -> ObservationWindow:
+    """Return the window that ends with the first kind, but not earlier than before."""
+    if not ends:
+        return before
+    limit = min(ends, key=ends.__getitem__)
+    until = max(before.until, ends[limit])
+    limited_by = limit if max(ends.values()) > until else None
+    return before._replace(until=until, limited_by=limited_by)

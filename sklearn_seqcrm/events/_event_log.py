@@ -17,10 +17,14 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._field_warnings import (
+    count_infinite,
+    fields_of_other_zone,
+    warn_infinite,
+    warn_other_zone,
+)
 from sklearn_seqcrm.events._html import log_html
-from sklearn_seqcrm.events._infinite_numbers import count_infinite, warn_infinite
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._other_zone import fields_of_other_zone, warn_other_zone
 from sklearn_seqcrm.events._read import (
     read_events,
     read_table,
@@ -241,9 +245,7 @@ class EventLog(StoredLog):
         >>> log.append(april, observed_until=61, duplicates="drop")
         EventLog(3 events, 2 customers, 1..35, numeric: price)
         """
-        events, kinds = append_events(
-            self, self._kinds, more, observed_until, duplicates, new_kinds
-        )
+        events, kinds = append_events(self, more, observed_until, duplicates, new_kinds)
         joint = self.of(*events, self._names, kinds)
         time = self._names[1]
         warn_wrong_new_dates(joint.timeline, time, observed_until, self.timeline)
@@ -567,7 +569,5 @@ class EventLog(StoredLog):
         1   a    42    4.0  south       1.0
         2   b    22    8.0  north       1.0
         """
-        events, kinds = resample_events(
-            self, self._kinds, period, timeout, offset, how, count_field
-        )
+        events, kinds = resample_events(self, period, timeout, offset, how, count_field)
         return self.of(*events, self._names, kinds)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import narwhals.stable.v1 as nw
 import numpy as np
 
 from sklearn_seqcrm._ragged import is_run_start
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Column
 
 _SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first is not conclusive
@@ -35,14 +34,12 @@ def warn_id_like_fields(columns: Mapping[str, Column], table: nw.DataFrame) -> N
         if suspect:
             found.append(name)
     if found:
-        warnings.warn(
+        warn_user(
             f"The fields {found} look like ids: whole numbers that are hardly ever "
             "repeated, or too many different ones for a quantity. The size of an id "
             f"has no meaning for a model. Write categorical={found} to keep them as "
             "categories, or fields=[...] without them to leave them out; with "
-            "categorical=[] they are quantities.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "categorical=[] they are quantities."
         )
 
 

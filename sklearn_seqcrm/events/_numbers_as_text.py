@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Column
 
 # Ways to read numbers. Those like 1,024 match both of the first; 0,250 and 12,5 are not
@@ -90,13 +89,11 @@ def warn_numbers_as_text(
             found.setdefault(look, {})[name] = example
     categorical = [*declared, *(name for fields in found.values() for name in fields)]
     for look, fields in found.items():
-        warnings.warn(
+        warn_user(
             f"The fields {list(fields)} are text that looks like numbers with "
             f"{look.what}, such as {', '.join(map(repr, fields.values()))}, and are "
             f"stored as categories. To make numbers of them, {look.advice}; "
-            f"categorical={categorical} keeps them as categories.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            f"categorical={categorical} keeps them as categories."
         )
 
 

@@ -11,14 +11,13 @@ So repeated events are found within runs of equal times::
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events._read import Events
 
@@ -75,12 +74,10 @@ def warn_copied_events(events: Events) -> None:
     copies = np.bincount(pd.factorize(moment * n + fields)[0])
     if fields.max() + 1 < _FEWEST_DISTINCT or copies.min() < 2:
         return
-    warnings.warn(
+    warn_user(
         f"Each of the first {n} events is in the table at least twice, with the same "
         "customer, time and fields, as after a join with repeated keys. Copies "
-        "count as events of their own; drop_duplicates() of pandas drops them.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        "count as events of their own; drop_duplicates() of pandas drops them."
     )
 
 

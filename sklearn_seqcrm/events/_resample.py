@@ -27,38 +27,30 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonmissing_runs,
 )
 from sklearn_seqcrm._store import (
-    MAX_TICK,
     Clock,
     Column,
     Kinds,
+    RawLog,
     Timeline,
     check_name_free,
     is_of_kinds,
     saturating_add,
 )
 from sklearn_seqcrm.events._concat import merge_events
-from sklearn_seqcrm.events._fixed_lengths import calendar_name, whole_ticks
 from sklearn_seqcrm.events._read import Events, chosen_among
 from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def resample_events(
-    log: Any,
-    kinds: Kinds | None,
-    period: Any,
-    timeout: Any,
-    offset: Any,
-    how: Any,
-    count_field: str,
+    log: RawLog, period: Any, timeout: Any, offset: Any, how: Any, count_field: str
 ) -> tuple[Events, Kinds | None]:
     """Merge events as `EventLog.resample` does, whose parameters most arguments are.
 
-    `kinds` are those of the log, if it has kinds. They are returned with the new field
-    `count_field`, the number of merged events. `how` is how to summarise the values of
-    a field.
+    The kinds of the log, if it has kinds, are returned with the new field
+    `count_field`, the number of merged events.
     """
-    timeline = log.timeline
-    summaries = _summaries(log, kinds, how, count_field)
+    timeline, kinds = log.timeline, log.merged_from
+    summaries = _summaries(log, how, count_field)
     limits = _limits(timeline, period, timeout, offset)
     check_time_range(timeline, "merged events", limits)
     if kinds is None:
@@ -73,7 +65,7 @@ def resample_events(
             events = Events(timeline.at(index), own)
             parts[name] = _merged(events, limits[index], summaries, count_field)
     fields = {name: (*own, count_field) for name, own in kinds.fields.items()}
-    events, _ = merge_events(parts, timeline.observation)
+    events = merge_events(parts, timeline.observation).events
     return events, kinds._replace(fields=fields)
 
 
@@ -133,9 +125,7 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
     return result
 
 
-def _summaries(
-    log: Any, kinds: Kinds | None, how: Any, count_field: Any
-) -> dict[str, str]:
+def _summaries(log: RawLog, how: Any, count_field: Any) -> dict[str, str]:
     """Return the summary of each field, the chosen or the default one, or refuse it."""
     if how is not None and not isinstance(how, Mapping):
         raise TypeError(
@@ -150,7 +140,7 @@ def _summaries(
         its_type = log.column(name).type
         allowed = its_type.resampling
         summaries[name] = chosen.get(name, allowed[0])
-        if kinds is not None and name == kinds.field and name in chosen:
+        if name == log.kind_field and name in chosen:
             raise ValueError(
                 f"how has the field {name!r}, which holds the kinds of events; they "
                 "are merged within a kind only, so leave it out."
@@ -207,24 +197,23 @@ def _tick(timeline: Timeline) -> int | None:
 
 def _period_and_offset(clock: Clock, period: Any, offset: Any) -> tuple[Any, Any]:
     """Return period and offset in ticks, whole ones on an axis of integers."""
-    if calendar_name(period, clock) is not None:
+    if clock.calendar_name(period) is not None:
         raise ValueError(
             f"period={period!r} is a calendar period, whose length varies; choose a "
             "fixed length, such as '30D', or group the table before it becomes a log, "
             "with each event at the end of its period."
         )
     between = "periods would begin"
-    length = whole_ticks(clock, period, "period", between, positive=True)
+    length = clock.whole_duration(period, "period", between, positive=True)
     shift = 0 if offset is None else offset
-    return length, whole_ticks(clock, shift, "offset", between)
+    return length, clock.whole_duration(shift, "offset", between)
 
 
 def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
     """Return the last whole number in the period of each time."""
     # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period
-    left = period - 1 - since
-    return np.minimum(times, MAX_TICK - left) + left
+    return saturating_add(times, period - 1 - since)
 
 
 def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:

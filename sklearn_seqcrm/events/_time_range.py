@@ -13,14 +13,13 @@ ends long before the others.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
 
 # Cutoffs may lie this share of the span after the end of observation without a warning.
@@ -91,14 +90,12 @@ def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
     if not has_scale or latest - end <= longest_silence(end - first, clock):
         return
     n_late = int((cutoff > last).sum())
-    warnings.warn(
+    warn_user(
         f"{n_late} of {len(cutoff)} cutoffs lie after {clock.as_scalar(last)}, the "
         f"last time that the log has recorded, up to {clock.as_scalar(latest)}, so "
         "that all customers look inactive in between. Bring the log up to date by "
         "log.append(...); or, if it was recorded for longer than until its last "
-        "event, EventLog(..., observed_until=...).",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        "event, EventLog(..., observed_until=...)."
     )
 
 
@@ -126,11 +123,9 @@ def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
     clock, first = timeline.clock, timeline.times.min()
     if cutoffs[-1] > first:
         return
-    warnings.warn(
+    warn_user(
         f"No cutoff lies after the first event of the log, at {clock.as_scalar(first)},"
-        f" so that there is no row; the last cutoff is {clock.as_scalar(cutoffs[-1])}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f" so that there is no row; the last cutoff is {clock.as_scalar(cutoffs[-1])}."
     )
 
 
@@ -149,15 +144,13 @@ def warn_early_end(timelines: Mapping[str, Timeline], kind: str) -> None:
     if last - end <= max(_EARLY * (last - first), _EARLY_DAYS * (per_day or 0)):
         return
     early, late = clock.as_scalar(end), clock.as_scalar(last)
-    warnings.warn(
+    warn_user(
         f"The last event of kind {kind!r} is at {early}, and other kinds last until "
         f"{late}. Without a later observed_until of {kind!r}, the merged log is "
         f"observed until {early}: for targets, all windows after it are incomplete. If "
         f"all kinds were recorded until {late}, write "
         f"EventLog.concat(..., observed_until={as_code(late)}); if not, "
-        f"observed_until={as_code(early)} confirms the end.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"observed_until={as_code(early)} confirms the end."
     )
 
 

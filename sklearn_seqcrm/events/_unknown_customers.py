@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.events._history_array import HistoryArray
+from sklearn_seqcrm.events._read import Events
 
 # Fewer customers may all be new: that none is known is then no sign of wrong ids.
 _FEW = 10
@@ -49,33 +49,32 @@ def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
         )
     else:
         return
-    warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+    warn_user(message)
 
 
 def warn_other_notation(
-    parts: Mapping[str, pd.Index], codes: np.ndarray, *, share_some: bool
+    tables: Mapping[str, Events], codes: Mapping[str, np.ndarray], *, share_some: bool
 ) -> None:
     """Warn if customers of two tables seem to differ by the notation of ids only.
 
     Parameters
     ----------
-    parts : mapping of str to Index
-        Different ids of each table in exact form, all of one type.
-    codes : ndarray of shape (n_ids,), int
-        Customer of each id, of all tables one after the other: a search for the new
-        ids of a table among millions of texts would take many seconds.
+    tables : mapping of str to Events
+        Events whose customers have ids of one type.
+    codes : mapping of str to ndarray of shape (n_customers,), int
+        Numbers of the customers of each table, equal for equal ids: a search for the
+        new ids of a table among millions of texts would take many seconds.
     share_some : bool
         Whether to warn if a table has no customer in common with the others.
     """
-    ends = np.cumsum([len(ids) for ids in parts.values()])
-    of_parts = dict(zip(parts, np.split(codes, ends[:-1]), strict=True))
-    n_tables = np.bincount(codes)  # with each customer
+    parts = {name: table.timeline.customers for name, table in tables.items()}
+    n_tables = np.bincount(np.concatenate(list(codes.values())))  # of each customer
     is_known = np.zeros(len(n_tables), dtype=bool)
     messages: list[str] = []
     earlier: list[str] = []
     for name, ids in parts.items():
-        unknown = ids[~is_known[of_parts[name]]]
-        is_known[of_parts[name]] = True
+        unknown = ids[~is_known[codes[name]]]
+        is_known[codes[name]] = True
         for other in earlier:
             alike = _written_differently(pd.Series(unknown), parts[other])
             if alike is not None:
@@ -90,10 +89,10 @@ def warn_other_notation(
                 break
         earlier.append(name)
     if share_some and not messages:
-        alone = [name for name, own in of_parts.items() if (n_tables[own] == 1).all()]
+        alone = [name for name, own in codes.items() if (n_tables[own] == 1).all()]
         messages = _none_in_common(parts, alone)
     for message in messages:
-        warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+        warn_user(message)
 
 
 def _none_in_common(parts: Mapping[str, pd.Index], alone: list[str]) -> list[str]:

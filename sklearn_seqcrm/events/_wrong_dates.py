@@ -6,12 +6,11 @@ date. So are events years before all others, and an `observed_until` years after
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock, Timeline
 from sklearn_seqcrm.events._time_range import as_code, longest_silence
 
@@ -87,7 +86,7 @@ def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> No
     (one,) = timeline.customers[code].tolist()
     share = f"{len(where)} of {len(times):,}"
     text = _about_isolated(clock, late, bulk, time, share, f", of customer {one!r}")
-    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
+    warn_user(text)
 
 
 def warn_isolated_times(
@@ -116,7 +115,7 @@ def warn_isolated_times(
     place = int(np.searchsorted(times, late))
     share_of = f"{int(counts[place:].sum())} of {n_events:,}"
     text = _about_isolated(clock, late, times[place - 1], time, share_of)
-    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
+    warn_user(text)
 
 
 def _about_isolated(
@@ -188,16 +187,14 @@ def warn_far_beginning(
     begin, silence = found
     early = times < begin
     bulk = clock.as_scalar(begin)
-    warnings.warn(
+    warn_user(
         f"{counts[early].sum():,} of {n_events:,} events came "
         f"{silence:.0f} years before all others, the last of them "
         f"at {clock.as_scalar(times[early].max())}; the others begin at {bulk}. Such "
         "dates often stand for an unknown one. As first events of their customers they "
         "stretch tenures, and snapshots_every begins with them. If they are wrong, "
         f"correct or drop the rows with events[{time!r}] < {as_code(bulk)}. If they "
-        "are right, ignore this warning.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        "are right, ignore this warning."
     )
 
 
@@ -243,11 +240,9 @@ def warn_far_observation(timeline: Timeline) -> None:
     silence = int(timeline.observed_until) - last
     if silence <= max(last - first, _FAR_DAYS * per_day):
         return
-    warnings.warn(
+    warn_user(
         f"observed_until is {clock.as_scalar(timeline.observed_until)}, "
         f"{silence / per_day / 365.25:.0f} years after the last event at "
         f"{clock.as_scalar(last)}, so that all customers look inactive in between. If "
-        "that is a wrong date, correct it.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        "that is a wrong date, correct it."
     )

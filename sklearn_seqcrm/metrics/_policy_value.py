@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Real
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._treatments import in_order_of_arms
 from sklearn_seqcrm.metrics._effects import effect_columns, read_arms, require_all_arms
 from sklearn_seqcrm.metrics._read import (
@@ -317,14 +316,12 @@ def _warn_few_outcomes(
         n_others = len(y) - counts.max(initial=0)
         n_enough = min(_FEW_OUTCOMES, _SMALL_SHARE * len(y))
         if len(y) >= _FEW_ROWS and n_others < n_enough:
-            warnings.warn(
+            warn_user(
                 f"Of the {len(y)} rows with the treatment {label!r} that {name} "
                 f"chooses for them, only {n_others} have another outcome than "
                 f"{values[counts.argmax()]:g}. With fewer than {_FEW_OUTCOMES}, the "
                 "interval is too short, and a difference may be chance: use more "
-                "customers, or a longer horizon for outcomes.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "customers, or a longer horizon for outcomes."
             )
             return
 
@@ -462,9 +459,9 @@ def policy_score(
     effects = effect_columns(effect, labels)
     with_control = np.column_stack([np.zeros(len(effects)), effects])
     # The first of equal effects: control, where no effect is above 0.
-    policy = np.array(labels, dtype=object)[with_control.argmax(axis=1)]
+    chosen = np.eye(len(labels))[with_control.argmax(axis=1)]
     rows, kept = _read_rows(
         y_true, labels, arm, propensity, None, "snipw", sample_weight, pos_label
     )
-    chosen = _read_policy(policy, labels, len(arm), "policy")[kept]
-    return float(rows.estimate(chosen, "snipw")[0])
+    check_length(len(effects), len(arm), "effect", "treatment")
+    return float(rows.estimate(chosen[kept], "snipw")[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_seqcrm._durations import as_floats
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._treatments import label_array
 
 _LABELS_HINT = (
@@ -136,22 +135,18 @@ def customer_codes(
 
     Without `customers`, each of the `n_rows` rows is of another one.
     """
-    codes = _all_customer_codes(customers, n_rows)
+    codes = np.arange(n_rows)
+    if customers is not None:
+        column = pd.Series(flat(label_array(customers), "customers"))
+        check_length(len(column), n_rows, "customers")
+        codes, _ = pd.factorize(column)
+        n_missing = int((codes < 0).sum())
+        if n_missing:
+            raise ValueError(
+                f"customers has {n_missing} missing values among {n_rows}; leave those "
+                "rows out."
+            )
     return codes if kept is None else np.unique(codes[kept], return_inverse=True)[1]
-
-
-def _all_customer_codes(customers: Any, n_rows: int) -> np.ndarray:
-    if customers is None:
-        return np.arange(n_rows)
-    column = pd.Series(flat(label_array(customers), "customers"))
-    check_length(len(column), n_rows, "customers")
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"customers has {n_missing} missing values among {n_rows}; leave those "
-            "rows out."
-        )
-    return pd.factorize(column)[0]
 
 
 def has_positive_total(rows: ScoredRows) -> bool:
@@ -179,5 +174,4 @@ def flat(values: Any, name: str) -> Any:
 
 def warn_undefined(what: str) -> None:
     """Warn that a metric is NaN, with the category that scikit-learn uses."""
-    text, frames = f"{what}; the result is NaN.", user_stacklevel()
-    warnings.warn(text, UndefinedMetricWarning, stacklevel=frames)
+    warn_user(f"{what}; the result is NaN.", UndefinedMetricWarning)

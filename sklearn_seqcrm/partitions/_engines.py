@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from sklearn_seqcrm._stacklevel import call_and_record, user_stacklevel
+from sklearn_seqcrm._stacklevel import call_and_record, warn_user
 from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
 from sklearn_seqcrm.partitions._types import is_list, joined_tables, plain, plain_ids
 
@@ -151,7 +151,7 @@ class ListEngine(Engine):
             yield result
         # Each once, and at the end: a warning may be an error, which stops workers.
         for one in found:
-            warnings.warn(*one, stacklevel=user_stacklevel())
+            warn_user(*one)
 
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> pd.DataFrame:
         parts = [part for part in self.collect(function) if len(part)]

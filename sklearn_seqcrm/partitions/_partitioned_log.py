@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from os import PathLike
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 
 from sklearn_seqcrm._store import (
     Kinds,
+    as_list,
     check_list,
     describe_fields,
     warn_date_like_times,
@@ -304,11 +305,8 @@ class PartitionedLog:
         UserWarning
             As in `EventLog.snapshots`, of the events of all partitions.
         """
-        cutoffs = (
-            list(cutoffs)
-            if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str)
-            else cutoffs
-        )
+        if cutoffs is not None:  # which the partitions refuse
+            cutoffs = as_list(cutoffs, "cutoffs")
         if kinds is not None and kind_field in self._schema.truncated:
             raise ValueError(
                 f"kinds of a PartitionedLog need a field of at most {MOST_LEVELS:,} "

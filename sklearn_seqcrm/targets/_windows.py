@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -26,7 +25,7 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonempty,
 )
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     RawLog,
@@ -230,13 +229,11 @@ def _warn_midnights(times: pd.Series, timeline: Timeline) -> None:
     if timeline.clock.unit is None or timeline.observation.in_days or known.empty:
         return
     if not seconds_of_day(known).any():
-        warnings.warn(
+        warn_user(
             "All times of observed_until are midnights, and the events have times of "
             "day: what happens on such a day is not observed. Add pd.Timedelta('1D') - "
             "pd.Timedelta('1s') if days were observed to their end, or subtract "
-            "pd.Timedelta('1s') if they were not.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "pd.Timedelta('1s') if they were not."
         )
 
 
@@ -266,7 +263,8 @@ def _events_that_count(
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
         events = events_of_kinds(log, kinds, kind_field)
-    if not _is_false(moments):
+    # 0 equals False, but is a length, which is refused.
+    if not isinstance(moments, bool | np.bool_) or moments:
         events = _first_of_moments(log, events, moments)
     return events
 
@@ -292,11 +290,6 @@ def _plain(length: Any) -> str | int | float:
     if isinstance(length, str | datetime.timedelta | np.timedelta64):
         return str(pd.Timedelta(length))
     return length.item() if isinstance(length, np.generic) else length
-
-
-def _is_false(moments: Any) -> bool:
-    """Return whether `moments` is False; 0 is a length, which is refused."""
-    return isinstance(moments, bool | np.bool_) and not moments
 
 
 def _first_of_moments(log: Any, events: np.ndarray | slice, moments: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import EncoderOptions, VectorField, learn
 from sklearn_seqcrm._encoding._training import Training
+from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -17,7 +18,9 @@ NAN = np.nan
 def learned(vectors):
     column = Column(np.array(vectors, "float32"))
     times = np.zeros(len(column.values))
-    return VectorField.learn(column, Training(times, Clock("float64"), 0, None))
+    clock = Clock("float64")
+    training = Training(times, clock, columns={"text": column})
+    return learn_from(VectorField.learning("text", clock), training)
 
 
 def encoded(field, vectors):

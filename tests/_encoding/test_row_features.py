@@ -150,7 +150,7 @@ def test_center_and_spread_of_blocks():
     nan = np.nan
     blocks = [[[1, nan, nan, 0.3], [2, 4, nan, 0.1 + 0.2]], [[6, 8, nan, 0.3]]]
     center, spread = center_and_spread(
-        Moments.of([np.array(block) for block in blocks])
+        Moments.of(lambda: [np.array(block) for block in blocks])
     )
     assert_allclose(center, [3, 6, 0, 0.3])
     assert_allclose(spread, [math.sqrt(14 / 3), 2, 1, 1])

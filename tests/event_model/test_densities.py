@@ -14,6 +14,7 @@ from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField, Vocabulary
 from sklearn_seqcrm._encoding._training import Training
+from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.event_model._copy_counts import copy_candidates
@@ -141,7 +142,8 @@ def test_no_tie_is_drawn_where_training_had_none():
 def number_field(values, n_components=3):
     column = Column(np.asarray(values))
     times = np.zeros(len(column.values), "int64")
-    encoder = NumericField.learn(column, Training(times, CLOCK, 0, None))
+    training = Training(times, CLOCK, columns={"amount": column})
+    encoder = learn_from(NumericField.learning("amount", CLOCK), training)
     events = TrainingEvents(times, times, times)
     return NumberField.learn(encoder, column, events, n_components)
 
@@ -203,8 +205,9 @@ def levels():
     """Levels are unseen, missing, a, b, c, d and e; the last two share a code."""
     values = pd.Categorical(list("aaaaabbbbccde") + [None] * 2)
     column = Column(values.codes.astype("int32"), values.categories)
-    training = Training(np.zeros(15, "int64"), CLOCK, 2, None)
-    vocabulary, alone = Vocabulary.learn(column, training), np.arange(15)
+    training = Training(np.zeros(15, "int64"), CLOCK, columns={"shop": column})
+    counts = training.count_levels("shop")
+    vocabulary, alone = Vocabulary.of(counts, 2, None), np.arange(15)
     field = LevelField.learn(vocabulary, column, TrainingEvents(alone, alone, alone), 3)
     return replace(field, lift=np.array([0, 0, 1, 0.5, 3, 1, 2]))
 

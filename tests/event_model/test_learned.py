@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._encoding._training import Training
+from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
@@ -76,7 +77,8 @@ def test_resolution_of_numbers(values, step, decimals):
 def number_field(column, times=None, clock=None):
     clock = clock or Clock("int64")
     times = np.zeros(len(column.values), "int64") if times is None else times
-    encoder = NumericField.learn(column, Training(times, clock, 0, None))
+    training = Training(times, clock, columns={"amount": column})
+    encoder = learn_from(NumericField.learning("amount", clock), training)
     events = TrainingEvents(times, times, times)
     return NumberField.learn(encoder, column, events, 2)
 

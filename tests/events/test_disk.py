@@ -16,7 +16,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import _atomic_files
-from sklearn_seqcrm.events import EventLog, _disk_writer
+from sklearn_seqcrm.events import EventLog, _disk
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import churned, future_sum, time_to_next
@@ -250,7 +250,7 @@ def test_a_crash_leaves_no_log(at, tmp_path, monkeypatch):
     def killed(*args, **kwargs):
         raise Killed
 
-    where = _disk_writer if at == "sync_to_disk" else _disk_writer.LogWriter
+    where = _disk if at == "sync_to_disk" else _disk.LogWriter
     monkeypatch.setattr(where, at, killed)
     # As if the kernel killed the process, which then cannot remove the folder.
     monkeypatch.setattr(_atomic_files, "_remove", lambda part: None)

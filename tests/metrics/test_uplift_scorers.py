@@ -97,6 +97,12 @@ def test_scorers_are_the_metrics(weight):
     assert scorer(none, X, Y, treatment=MAILED) == pytest.approx(nobody)
 
 
+def test_effects_of_other_rows_than_the_treatments_are_refused():
+    model = Contrasts().fit(X, Y, treatment=MAILED)
+    with pytest.raises(ValueError, match="effect has 599 rows, but treatment has 600"):
+        get_scorer("policy_value")(model, X[1:], Y, treatment=MAILED)
+
+
 def test_scorers_in_cross_validation_and_searches():
     model = Contrasts().set_fit_request(treatment=True)
     scoring = {

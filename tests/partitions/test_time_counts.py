@@ -9,7 +9,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.partitions import PartitionedLog
-from sklearn_seqcrm.partitions._time_counts import TimeCounts
+from sklearn_seqcrm.partitions._schema import TimeCounts
 from tests.events.test_wrong_dates import HONEST, HONEST_FIRST, LATE, TWO_YEARS
 
 

@@ -26,7 +26,7 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import export_onnx
-from sklearn_seqcrm.serving._onnx._layers import run_layers
+from sklearn_seqcrm.serving._onnx._networks import run_layers
 from tests.serving.exports import (
     AFTER,
     CLOSE,

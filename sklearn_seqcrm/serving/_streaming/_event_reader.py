@@ -21,21 +21,6 @@ from sklearn_seqcrm._recurrent.network import (
 _LONGEST = 64
 # Most numbers of hidden states at once, as in prediction: 4 MiB.
 _STATES = 2**20
-# Events that are encoded together: more leave the cache, fewer cost calls.
-_PORTION = 2**18
-
-
-def portions(offsets: np.ndarray) -> Iterator[slice]:
-    """Cut customers into portions of about 262,000 events, of one customer at least.
-
-    `offsets` (n + 1,) are where the events of each customer start and end.
-    """
-    start, n = 0, len(offsets) - 1
-    while start < n:
-        stop = int(np.searchsorted(offsets, offsets[start] + _PORTION, side="right"))
-        stop = min(max(stop - 1, start + 1), n)
-        yield slice(start, stop)
-        start = stop
 
 
 def strides(

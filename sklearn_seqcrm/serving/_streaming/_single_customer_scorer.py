@@ -21,8 +21,8 @@ from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import require_key
 from sklearn_seqcrm.serving._streaming._field_readers import is_missing
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._key_columns import by_history
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
+    by_history,
     latest_of,
     one_id_like,
     streamed_histories,
@@ -195,11 +195,8 @@ class SingleCustomerScorer:
         clock, exact = stream.encoder.clock, self._exact
         if cutoff is None:
             exact = True
-            now = (
-                tick if stream.span is None and tick is not None else latest_of(stream)
-            )
             # `span` does not include the event yet, which may be the latest one.
-            now = now if tick is None else max(now, tick)
+            now = latest_of(stream) if tick is None else stream.span_with(tick, tick)[1]
         else:
             now = tick_of(clock, cutoff, "cutoffs", up=not exact)
         if tick is not None and (tick > now if exact else tick >= now):

@@ -10,11 +10,13 @@ import torch
 
 from sklearn_seqcrm._encoding import (
     EventEncoder,
+    Layout,
     row_features_of,
     scale_row_features,
     sums_of_amounts,
+    symexp,
 )
-from sklearn_seqcrm._ragged import blocks
+from sklearn_seqcrm._ragged import blocks, groups
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
@@ -22,11 +24,9 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     CustomerStateTable,
     StoredVectors,
 )
-from sklearn_seqcrm.serving._streaming._decayed_sums import DecayedSums
 from sklearn_seqcrm.serving._streaming._event_fields import EventFields, EventRowEncoder
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
-    portions,
     strides,
 )
 from sklearn_seqcrm.serving._streaming._new_moments import (
@@ -37,6 +37,9 @@ from sklearn_seqcrm.serving._streaming._new_moments import (
 )
 
 _WIDTH = 4  # temporary numbers per event, as in `encode_rows`
+# Customers with about 262,000 events are read together: more leave the cache, fewer
+# cost calls.
+_PER_EVENT = 1
 
 
 class StreamedHistory:
@@ -127,8 +130,8 @@ class StreamedHistory:
         # Looking levels up once for all events pays with several events a customer.
         if len(arrivals.times) > len(arrivals.customers):
             encoder = encoder.prepared_for(arrivals.columns)
-        for some in portions(arrivals.offsets):
-            own = arrivals.of_customers(some)
+        for one, following in groups(arrivals.offsets[1:], _PER_EVENT):
+            own = arrivals.of_customers(slice(one, following))
             slots = self.states.add(own.customers)
             if encoder.layout.moments is None:
                 self._take_events(encoder, slots, own)
@@ -226,8 +229,7 @@ class StreamedHistory:
         Raises a ValueError if they are so far apart that differences would overflow.
         """
         clock = self.encoder.clock
-        number = int if clock.dtype == "int64" else float
-        low, high = number(first), number(last)
+        low, high = clock.tick_type(first), clock.tick_type(last)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         if high - low > MAX_TICK:
@@ -474,3 +476,63 @@ def _encode(
             own, times[some], interarrival[some], (channels[some], codes[some])
         )
     return channels, codes
+
+
+class DecayedSums:
+    """Decayed counts and sums of the customers' events.
+
+    The `layout` has the half-lives, and the channels that are summed; with `has_sums`,
+    these are also summed in their own units (symexp).
+    """
+
+    # Half-lives K, and the numbers that are summed: 1 for the count, the facts, and
+    # with `has_sums` the facts in their own units.
+    shape: tuple[int, int]
+
+    def __init__(self, layout: Layout, has_sums: bool) -> None:
+        self._layout = layout
+        self._has_sums = has_sums
+        self._rates = np.log(2) / np.asarray(layout.half_lives)
+        self.shape = len(layout.half_lives), 1 + (1 + has_sums) * layout.n_decayed
+
+    def after(
+        self,
+        before: np.ndarray,
+        times: np.ndarray,
+        channels: np.ndarray,
+        last: np.ndarray,
+    ) -> np.ndarray:
+        """Return the counts and sums of B customers after T more events each.
+
+        `before` (B,) are records of the customers, see `StreamedHistory`; `times`
+        (B, T), in ticks, and `channels` (B, T, F) are those of the events. Counts and
+        sums (B, K, n_numbers), float64, are at `last` (B,), the time of the last event
+        after them.
+
+        For half-life k with rate r = log(2) / k, events at times t with numbers x (1
+        for the count), and the last time l before and l' after them: ``sums' = exp(-r
+        (l' - l)) sums + sum exp(-r (l' - t)) x``, of which the last sum is a product of
+        matrices.
+        """
+        layout = self._layout
+        facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
+        parts = [np.ones((*times.shape, 1)), facts]
+        if self._has_sums:
+            amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
+            parts.append(amounts.reshape(facts.shape))
+        numbers = np.concatenate(parts, axis=2, dtype="float64")
+        ages = last[:, None] - times  # (B, T)
+        fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
+        since = last - before["last"]
+        # (B, K, T) @ (B, T, n_numbers)
+        return self.faded(before, since) + np.matmul(fade, numbers)
+
+    def faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
+        """Return counts and sums some ticks after the last events of B customers.
+
+        `since` (B,) may be any number where there is no event. Shape (B, K, n_numbers),
+        float64.
+        """
+        # Without events, `last` is no time: exp could overflow.
+        since = np.where(records["count"] > 0, since, 0)
+        return np.exp(since[:, None] * -self._rates)[:, :, None] * records["sums"]

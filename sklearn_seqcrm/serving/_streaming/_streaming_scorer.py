@@ -23,15 +23,18 @@ from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._key_columns import key_columns
 from sklearn_seqcrm.serving._streaming._parquet import read_states, write_states
 from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMixin
-from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
+from sklearn_seqcrm.serving._streaming._rows_to_score import (
+    TableScorer,
+    ids_like,
+    key_columns,
+    one_id_like,
+)
 from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
     SingleCustomerScorer,
 )
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
-from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
 # NumPy's defaults: under np.seterr(all="raise"), a number that fades to zero would
 # interrupt an update of several states, and a probability near 0 a prediction.

@@ -1,14 +1,14 @@
-"""Warning about fields of datetimes if only they, or only times, have a time zone."""
+"""Warnings about values of fields: datetimes of another zone, and infinite numbers."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import narwhals.stable.v1 as nw
+import numpy as np
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
-from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm._stacklevel import warn_user
+from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events._read import Events
 
 
@@ -61,12 +61,10 @@ def warn_other_zone(fields: Sequence[str], clock: Clock) -> None:
             f"pd.to_datetime({column}, utc=True).dt.tz_convert('Europe/Berlin')"
             ".dt.tz_localize(None) makes local times, like those of the events"
         )
-    warnings.warn(
+    warn_user(
         f"The fields {list(fields)} hold datetimes {problem}. Both are compared as "
         "UTC, so that the days between them may be off by the offset of a zone; "
-        f"{remedy}.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        f"{remedy}."
     )
 
 
@@ -76,3 +74,26 @@ def _has_zone(column: nw.Series) -> bool:
         return column.dtype.time_zone is not None
     known = column.drop_nulls()
     return bool(len(known)) and getattr(known[0], "tzinfo", None) is not None
+
+
+def count_infinite(columns: Mapping[str, Column]) -> dict[str, int]:
+    """Return the number of infinite values of each numeric field that has some."""
+    counts = {
+        name: int(np.isinf(column.values).sum())
+        for name, column in columns.items()
+        if column.type.name == "numeric"
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def warn_infinite(counts: Mapping[str, int]) -> None:
+    """Warn of infinite numbers that `count_infinite` found, if there are any."""
+    if not counts:
+        return
+    found = ", ".join(f"{n:,} of field {name!r}" for name, n in counts.items())
+    first = next(iter(counts))
+    warn_user(
+        f"Infinite numbers count as missing in features and networks, {found}. Make "
+        f"them missing, events[{first!r}].replace([np.inf, -np.inf], np.nan), or limit "
+        f"them, for example events[{first!r}].clip(-1e6, 1e6)."
+    )
