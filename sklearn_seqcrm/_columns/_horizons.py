@@ -6,13 +6,12 @@ Without one, rows cannot be split forward in time: `NoForwardSplitError`.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock, parse_timedelta
 
 # The key of all that this library stores in the ``attrs`` of a target. Other tools use
@@ -131,12 +130,10 @@ def warn_short_horizon(
         return
     if is_short:
         given = " and ".join(f"{name}={length!r}" for name, length in lengths.items())
-        warnings.warn(
+        warn_user(
             f"{given} is shorter than horizon and gap of y, {of_y}: labels of "
             f"training rows may have been unknown {when}. horizon=None uses those of "
-            "y.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "y."
         )
 
 

@@ -7,7 +7,6 @@ feature: a model would memorise the ids of its training customers.
 from __future__ import annotations
 
 import datetime
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -25,7 +24,7 @@ from sklearn_seqcrm._columns._table import (
     as_history_array,
     default_names,
 )
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 
@@ -329,11 +328,9 @@ class ColumnRoles:
         if list(frame.columns) == names:
             return frame
         name = type(estimator).__name__
-        warnings.warn(
+        warn_user(
             f"X has feature names, but {name} was fitted without feature names; its "
-            "columns are matched by position.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "columns are matched by position."
         )
         return frame.set_axis(names, axis=1)
 

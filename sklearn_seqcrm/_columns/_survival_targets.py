@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn_seqcrm._columns._horizons import stored_lengths
 from sklearn_seqcrm._columns._table import as_pandas
 from sklearn_seqcrm._durations import as_floats
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 
 
 class SurvivalTargets(NamedTuple):
@@ -104,21 +103,17 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
         )
     time, in_days = _read_times(pd.Series(y))
     if "event" in stored.get("names", []) and _may_be_censored(time, in_days, stored):
-        warnings.warn(
+        warn_user(
             "y has the times of time_to_next without its column 'event', so that the "
             "times of rows without an event, if there are any, count as those of "
-            "events. Pass both columns, or y.to_numpy() if all rows have an event.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "events. Pass both columns, or y.to_numpy() if all rows have an event."
         )
     # Probably labels: times of only 0 and 1 are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
-        warnings.warn(
+        warn_user(
             "y has the values 0 and 1 alone, which are taken as times of the "
             "event. If they are labels, such as those of targets.churned, use "
-            "targets.time_to_next(X, censored='keep'), which makes times.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "targets.time_to_next(X, censored='keep'), which makes times."
         )
     return SurvivalTargets(np.ones(len(time), dtype="int64"), time, in_days)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_seqcrm._durations import as_quantities
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 
 
 def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
@@ -172,11 +171,9 @@ def warn_other_order(X: Any, values: Any, name: str = "y", rows: str = "X") -> N
         return
     # Last, as millions of texts take seconds.
     if X.index.is_unique and has_keys(values.index, X.index):
-        warnings.warn(
+        warn_user(
             f"{name} has the index of {rows} in another order, and rows are matched by "
             f"position, as in scikit-learn. To match them by index, pass "
             f"{name}.loc[{rows}.index]; if positions are right, "
-            f"{name}.set_axis({rows}.index).",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            f"{name}.set_axis({rows}.index)."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -38,7 +37,7 @@ from sklearn_seqcrm._sklearn_compat import (
     split_by,
 )
 from sklearn_seqcrm._small_trees import default_trees
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 
 
@@ -231,13 +230,11 @@ class BaseConformal(BaseEstimator, ABC):
             return
         cutoff = cutoffs_of(next(iter(Table.of(X).histories.values()))).ticks
         if cutoff[rows].min() <= cutoff[train].max():
-            warnings.warn(
+            warn_user(
                 f"cv has {n_shared} customers in both parts, and not all calibration "
                 "rows are later than the training rows: coverage of new customers may "
                 "be below confidence_level. Leave cv=None, or use GroupShuffleSplit(1) "
-                "or CutoffSplit(1, horizon=...).",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "or CutoffSplit(1, horizon=...)."
             )
 
     def _warn_unbounded(self, scores: np.ndarray) -> None:
@@ -256,11 +253,7 @@ class BaseConformal(BaseEstimator, ABC):
                 f"{np.isinf(scores).sum()} of {len(scores)} calibration rows have a "
                 "label that is not in the training rows; pass more rows of that class"
             )
-        warnings.warn(
-            f"Prediction {self._output} are unbounded: {reason}.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
-        )
+        warn_user(f"Prediction {self._output} are unbounded: {reason}.")
 
 
 def conformal_quantile(

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from joblib import cpu_count
 
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._typing import Estimator, FilePath
 from sklearn_seqcrm.distributed._process_ranks import dumps, picklable
@@ -236,7 +236,7 @@ def _repeat_warnings(folder: Path) -> None:
     """Repeat the warnings of ranks, each once."""
     found = [pickle.loads(one.read_bytes()) for one in folder.glob("warnings-*.pkl")]
     for category, text in dict.fromkeys(one for of_rank in found for one in of_rank):
-        warnings.warn(text, category, stacklevel=user_stacklevel())
+        warn_user(text, category)
 
 
 def _raise_error(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
@@ -46,7 +45,7 @@ from sklearn_seqcrm._sklearn_compat import (
     refuse_no_target,
     safe_indexing,
 )
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
@@ -405,12 +404,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             (len(np.unique(customers_of(X, name)[used])) for name in names), default=0
         )
         if len(found) < _FEW_GROUPS and len(found) < n_unconnected:
-            warnings.warn(
+            warn_user(
                 f"The weights are learned on few customers, a part of {len(found)}"
                 f"{connected_note(n_columns)}. Pass {others} as cv, or a number as "
-                "lstm_weight. With one customer, both weights are one half.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "lstm_weight. With one customer, both weights are one half."
             )
         if len(found) < 2:
             return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import (
@@ -359,12 +358,10 @@ def _allowed_levels(
         unknown = unknown[_positions(_values_of_log(rows, name), unknown) < 0].unique()
         if len(unknown):
             # No error: lists of items to exclude are often longer than one log.
-            warnings.warn(
+            warn_user(
                 f"{len(unknown)} of {n} values of exclude are no values of {name!r} in "
                 f"training or in the log of X, such as {unknown[0]!r}: nothing is "
-                "excluded for them. Check their spelling and type.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "excluded for them. Check their spelling and type."
             )
     return allowed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -16,7 +15,7 @@ from sklearn_seqcrm._columns import Table, customers_of
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import BaseEventModel
@@ -400,12 +399,10 @@ class SimulatingEventModel(BaseEventModel):
             plan = SimulationPlan(data, keys, end, int(n_paths), most)
             found = collect(simulator, plan)
         if found.n_cut:
-            warnings.warn(
+            warn_user(
                 f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
                 f"events within {horizon}, at least twice as many as any customer had "
                 "in training, and end there. Fit on more customers, or with more "
-                "dropout, if these are more than a few.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "dropout, if these are more than a few."
             )
         return found, end

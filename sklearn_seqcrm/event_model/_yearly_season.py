@@ -18,14 +18,13 @@ who come often.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import xlogy
 
 from sklearn_seqcrm._ragged import ranges, segment_numbers
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model._operational_time import fourier_terms, log_season
 
@@ -102,11 +101,9 @@ def yearly_season(
         )
     season = _shrunken_season(days, weekly, 1.0)
     if not season:
-        warnings.warn(
+        warn_user(
             "yearly_seasonality=True: the season of the training rows is not larger "
-            "than chance (F is not above 1), so the model has none.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "than chance (F is not above 1), so the model has none."
         )
     return season
 

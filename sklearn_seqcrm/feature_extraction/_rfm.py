@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any, Literal, Self
@@ -13,7 +12,7 @@ import pandas as pd
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import Pass
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     CategoricalType,
     NumericType,
@@ -370,12 +369,10 @@ def _only_numeric(name: Any, log: Any) -> str | None:
         # Amounts of money mostly have decimals, counts of items never.
         decimal = (field for field in numeric if _has_decimals(log.column(field)))
         example = next(decimal, numeric[0])
-        warnings.warn(
+        warn_user(
             f"There is no monetary value of {name!r}, as its events have "
             f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
-            f"example RFMFeatures(amount={example!r}), or none by amount=None.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            f"example RFMFeatures(amount={example!r}), or none by amount=None."
         )
     return numeric[0] if len(numeric) == 1 else None
 

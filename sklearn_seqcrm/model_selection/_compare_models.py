@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -28,7 +27,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, split_by, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
@@ -399,13 +398,11 @@ def _warn_known_futures(
             found = _known_future(train, test, *cutoffs)
         if found is None:
             continue
-        warnings.warn(
+        warn_user(
             f"Fold {number} of {len(folds)} {found} scores may be better than those of "
             "later predictions. As cv, CutoffSplit(..., horizon=...) trains on labels "
             "that are known before the test, and an int or GroupKFold on other "
-            "customers.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "customers."
         )
         return
 
@@ -470,12 +467,10 @@ def _complete_folds(
     if interrupt is not None:
         if not complete:
             raise interrupt
-        warnings.warn(
+        warn_user(
             f"Interrupted after {len(runs)} of {n_jobs} runs: compared are the "
             f"{len(complete)} folds that all models have finished. The same call with "
-            "cache= continues from the finished runs of an interrupted call.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "cache= continues from the finished runs of an interrupted call."
         )
     return complete
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -31,7 +30,7 @@ from sklearn_seqcrm._sklearn_compat import (
     num_samples,
     validate_parameter_constraints,
 )
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     MAX_TICK,
     Clock,
@@ -446,13 +445,11 @@ class CutoffSplit(BaseCrossValidator):
         way = "a larger number of cutoffs"
         if clock.unit is not None:
             way = f"the length of time that a fold tests, such as '30D', or {way}"
-        warnings.warn(
+        warn_user(
             f"Each fold of CutoffSplit tests test_size={size} of {n_cutoffs:,} "
             f"cutoffs, about {n_tested:.0f} of {n_rows:,} rows, so that scores rest on "
             "a few rows. If rows have cutoffs of their own, such as the times of "
-            f"orders or payments, pass {way} as test_size.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            f"orders or payments, pass {way} as test_size."
         )
 
     def _roles(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.model_selection._changed_outputs import Findings
 from sklearn_seqcrm.model_selection._outputs import Output, compute_outputs
 
@@ -43,12 +42,10 @@ def warn_labels(X: pd.DataFrame, y: Any, customers: np.ndarray) -> None:
     steps = _steps_of(targets)
     names = [name for name in statics if _determines(X[name], steps, n_customers)]
     if names:
-        warnings.warn(
+        warn_user(
             f"The columns {names} of X determine y: in {len(X)} rows, each of their "
             "values has one value of y. If they were not known at the cutoffs, leave "
-            "them out of X: models that take them predict what they already know.",
-            UserWarning,
-            stacklevel=user_stacklevel(),
+            "them out of X: models that take them predict what they already know."
         )
 
 

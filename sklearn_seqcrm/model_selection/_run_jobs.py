@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import sklearn_seqcrm
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.model_selection._runs import Job, Run, read_run, run_in_worker
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
 
@@ -60,7 +59,7 @@ def run_jobs(
         done = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(to_do)
         for run, own in done:
             for text, category in own:
-                warnings.warn(text, category, stacklevel=user_stacklevel())
+                warn_user(text, category)
             add(run, "done")
     except KeyboardInterrupt as interrupt:
         return runs, interrupt

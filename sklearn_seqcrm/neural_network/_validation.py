@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._recurrent.training import stops_early
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 
 # The whole history of each validation customer is read once more in each epoch. On all
 # 2,000 customers of two tasks that took a third of the time of training.
@@ -127,12 +126,10 @@ def describe_validation(
 
 def _warn_of_connected_rows(model: Any, n_rows: int) -> None:
     """Warn that so many rows would stop a training if they were not connected."""
-    warnings.warn(
+    warn_user(
         f"None of the {n_rows} rows are set aside to choose the number of epochs: "
         f"{model.validation_['reason']}. If rows have several cutoffs, pass "
         "horizon=, the longest time from a cutoff until its label is known, to set "
         "those at the latest cutoffs aside; early_stopping=False silences this "
-        "warning.",
-        UserWarning,
-        stacklevel=user_stacklevel(),
+        "warning."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -15,7 +14,7 @@ from sklearn.utils import Bunch
 from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._durations import as_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._treatments import in_order_of_arms, label_array
 from sklearn_seqcrm.uplift._knapsack import Limit, Plan, solve
 
@@ -385,10 +384,9 @@ def _limits(
     limits = []
     if budget is not None and budget < np.inf:
         if costs.size and not costs.any():
-            warnings.warn(
+            warn_user(
                 f"budget={budget!r} limits nothing, as all costs are 0. Pass the cost "
-                "of a contact, or limit the number of contacts by capacity=.",
-                stacklevel=user_stacklevel(),
+                "of a contact, or limit the number of contacts by capacity=."
             )
         limits.append(Limit(costs, float(budget)))
     if isinstance(capacity, pd.Series):

@@ -7,7 +7,6 @@ m_0(x)``. Nuisance predictions of a row come from models of other customers.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import scipy.sparse as sp
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_seqcrm._meta_estimators import takes_weights
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.uplift._cross_fitting import (
     Fold,
     UpliftRows,
@@ -71,13 +70,11 @@ class SLearner(Learner):
         n_rows = len(rows.arms)
         some = rows.take(np.linspace(0, n_rows - 1, min(n_rows, 1000)).astype("int64"))
         if not np.ptp(self.outcomes(some.X), axis=1).any():
-            warnings.warn(
+            warn_user(
                 "The outcome model predicts the same under all treatments: it does "
                 f"not read the columns {self.names}, which learner='s' appends to X, "
                 "or shrinks their effect to 0. Let the estimator read all columns of "
-                "X, or use another learner.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "X, or use another learner."
             )
 
     def outcomes(self, X: Any) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_seqcrm._columns import with_attrs_of
 from sklearn_seqcrm._meta_estimators import fit_weighted, seeded, takes_weights
 from sklearn_seqcrm._sklearn_compat import BaseSearchCV
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
 
 # Parameters that belong to the target, which is another one for another model. Those
@@ -313,14 +312,12 @@ class Propensities:
         if is_low.any(axis=1).mean() > _FEW_CLIPPED:
             worst = is_low.sum(axis=0).argmax()
             label = labels.tolist()[worst]  # not np.int64(0)
-            warnings.warn(
+            warn_user(
                 f"{is_low.any(axis=1).sum()} of {len(is_low)} rows have a learned "
                 f"propensity below {self._least[worst]:.3g}, most of them for the "
                 f"treatment {label!r}: customers like these nearly always had the same "
                 "treatment, so that their effects are extrapolated. Propensities are "
-                "clipped.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "clipped."
             )
 
 

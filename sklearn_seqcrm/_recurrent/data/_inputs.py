@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +33,7 @@ from sklearn_seqcrm._recurrent.data._sources import (
     Steps,
     join_moments,
 )
-from sklearn_seqcrm._stacklevel import user_stacklevel
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray
 
@@ -156,12 +155,10 @@ def warn_if_all_empty(inputs: Inputs) -> None:
     """Warn of history columns without any event."""
     for name, source in zip(inputs.names, inputs.data.sources, strict=True):
         if not (source.stop > source.start).any():
-            warnings.warn(
+            warn_user(
                 f"All {len(source.start)} histories in {name!r} are empty, so that the "
                 "model learns from statics alone. Do the customers and cutoffs of the "
-                "rows fit those of the log?",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+                "rows fit those of the log?"
             )
 
 
