@@ -118,6 +118,7 @@ def as_quantities(y: Any) -> np.ndarray:
 
     Durations are a TypeError, too.
     """
+    refuse_survival_targets(y)
     refuse_times(y)
     return as_floats(y, "y", text_hint=_NUMBER_HINT)[0]
 
@@ -141,6 +142,17 @@ def durations_in_days(column: pd.Series) -> pd.Series:
     if column.dtype == object and any(isinstance(one, _DURATIONS) for one in column):
         return column.map(_days_of)
     return column
+
+
+def refuse_survival_targets(y: Any) -> None:
+    """Raise a TypeError for a structured array of events and times."""
+    names = getattr(getattr(y, "dtype", None), "names", None)
+    if names:
+        raise TypeError(
+            f"y is a structured array of the fields {list(names)}, the target of "
+            "survival models such as LSTMSurvival. Classifiers and regressors learn "
+            f"from plain arrays, such as y[{names[0]!r}]."
+        )
 
 
 def refuse_times(y: Any) -> None:

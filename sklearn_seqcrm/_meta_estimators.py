@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
@@ -37,9 +37,10 @@ def refuse_no_estimator(part: Any, owner: str, role: str) -> None:
 def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     """Raise a TypeError if a part of a meta-estimator cannot fit its targets.
 
-    A regressor has no probabilities, and labels of a classifier would be taken for
-    numbers silently. For a `task` other than ``"classification"`` and ``"regression"``,
-    any estimator will do. `owner` and `role` are as in `refuse_no_estimator`.
+    A regressor has no probabilities, and labels of a classifier or risks of a survival
+    model would be taken for numbers silently. For a `task` other than
+    ``"classification"`` and ``"regression"``, any estimator will do. `owner` and `role`
+    are as in `refuse_no_estimator`.
     """
     refuse_no_estimator(part, owner, role)
     last = part.steps[-1][1] if isinstance(part, Pipeline) else part
@@ -54,6 +55,13 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
         raise TypeError(
             f"{owner}({role}=...) needs a regressor; got the classifier {name}, whose "
             "labels would be taken for numbers."
+        )
+    if task != "regression" or (has_tags and is_regressor(part)):
+        return
+    if any(hasattr(one, "predict_survival_function") for one in unwrapped(part)):
+        raise TypeError(
+            f"{owner}({role}=...) needs a regressor; got the survival model {name}, "
+            "whose predict returns risks, not numbers in the unit of y."
         )
 
 

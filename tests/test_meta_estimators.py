@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestRegressor, VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -24,6 +25,8 @@ TIMES = pd.DataFrame({"event": ARMS > 0, "time": np.arange(40.0)})
 LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression())
 LINEAR, FOREST = LinearRegression(), RandomForestRegressor(2)
 HARD = VotingClassifier([("one", LogisticRegression())])
+SURVIVAL = make_pipeline(StandardScaler(), DiscreteTimeSurvival(LogisticRegression()))
+SEARCH = GridSearchCV(SURVIVAL, {})
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,8 @@ HARD = VotingClassifier([("one", LogisticRegression())])
             "LogisticRegression, whose labels would be taken for numbers",
         ),
         (ConformalRegressor(LOGISTIC), COUNTS, "got the classifier LogisticRegr"),
+        (ConformalRegressor(SURVIVAL), COUNTS, "got the survival model DiscreteTime"),
+        (UpliftRegressor(SEARCH, learner="t"), COUNTS, "the survival model GridSearch"),
         (RateRegressor(LOGISTIC), COUNTS, r"RateRegressor\(regressor=...\) needs a r"),
         (HybridRegressor(LOGISTIC, LINEAR), COUNTS, r"HybridRegressor\(lstm=...\) ne"),
         (HybridRegressor(LINEAR, LOGISTIC), COUNTS, r"Regressor\(boosting=...\) needs"),

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sklearn_seqcrm._durations import as_quantities
+from sklearn_seqcrm._durations import as_quantities, refuse_survival_targets
 from sklearn_seqcrm._stacklevel import warn_user
 
 
@@ -81,6 +81,7 @@ def read_labels(y: Any) -> np.ndarray:
     ValueError
         If there are none, some are missing, or they are no labels of classes.
     """
+    refuse_survival_targets(y)
     y = column_or_1d(y, warn=True)
     _refuse_bad(y)
     if y.dtype == object:

@@ -208,7 +208,14 @@ def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
     if "survival" in tasks.values() and of_tables and is_classifier(boosting):
         tasks.pop("boosting")
     if len(set(tasks.values())) > 1:
-        raise ValueError(f"All must have one task; got {tasks}.")
+        way = ""
+        if "survival" in tasks.values() and tasks.get("boosting") == "classification":
+            way = (
+                " A DiscreteTimeSurvival makes a survival model of the classifier of a "
+                "pipeline, make_pipeline(HistoryAggregator(), DiscreteTimeSurvival("
+                "classifier))."
+            )
+        raise ValueError(f"All must have one task; got {tasks}.{way}")
     return next(iter(tasks.values()))
 
 

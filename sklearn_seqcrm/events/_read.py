@@ -162,7 +162,7 @@ def read_events(
     del codes, ids, values  # before the fields are read, to save memory
     observation = ObservationWindow.of(clock, times, observed_until)
     # Categories first: reading them needs the most memory beside the result.
-    by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
+    by_need = sorted(names, key=lambda name: _is_numeric(table[name], name, what))
     columns = {
         name: read_column(
             table[name], name, what, categorical=name in as_categories
@@ -172,6 +172,16 @@ def read_events(
     timeline = Timeline(customers, offsets, times, clock, observation)
     check_time_range(timeline, f"times in column {time!r}{where}")
     return Events(timeline, {name: columns[name] for name in names})
+
+
+def _is_numeric(column: nw.Series, name: str, what: str) -> bool:
+    try:
+        return column.dtype.is_numeric()
+    except ValueError as error:  # of narwhals: decimals of a negative scale
+        raise ValueError(
+            f"Field {name!r} of {what} has an Arrow type that is not supported "
+            f"({error}). Cast the column, for example to pa.float64()."
+        ) from error
 
 
 def field_names(

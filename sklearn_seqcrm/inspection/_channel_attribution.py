@@ -182,13 +182,24 @@ def channel_attribution(
     found = pd.DataFrame(credit, index=frame.index, columns=touches.channels)
     total = found.sum()
     positive = total.clip(lower=0)
-    return Bunch(
+    return _Attribution(
         credit=found,
         output=output,
         baseline=baseline,
         total=total,
         share=positive / (positive.sum() or 1.0),
     )
+
+
+class _Attribution(Bunch):
+    """Result whose values are not printed: they would fill a screen."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}=<{type(one).__name__} of shape {one.shape}>"
+            for name, one in self.items()
+        )
+        return f"Bunch({', '.join(shown)})"
 
 
 def _channels_of_rows(touches: Touches, n_rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -153,6 +153,7 @@ class CutoffSplit(BaseCrossValidator):
         "test_size": [
             np.timedelta64,
             datetime.timedelta,
+            pd.offsets.BaseOffset,
             str,
             Interval(Integral, 1, None, closed="left"),
         ],

@@ -284,13 +284,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
             objective.check(y, is_full_data)
-            inputs = self._as_in_fit(inputs, _CONTINUE)
+            inputs = self._ranks.attempt(partial(self._as_in_fit, inputs, _CONTINUE))
         else:
             objective.learn(y, weight)
             self._objective = objective
             self._specs, self._n_static = inputs.specs, inputs.n_columns
             self._learn_offset(inputs, weight)
-            inputs = self._with_offset(inputs)
+            inputs = self._ranks.attempt(partial(self._with_offset, inputs))
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         inputs = self._ranks.share(inputs)

@@ -141,7 +141,9 @@ class BaseLSTMUplift(BaseLSTM):
         """
         self._check_parameters()
         refuse_no_treatment(treatment, f"{type(self).__name__}.{method}")
-        self._refuse_visible_decisions(X, treatment, sample_weight)
+        self._ranks.attempt(
+            lambda: self._refuse_visible_decisions(X, treatment, sample_weight)
+        )
         if not is_continuation or np.size(sample_weight) != np.size(treatment):
             return treatment
         labels = label_array(treatment).ravel()

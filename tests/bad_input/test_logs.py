@@ -1,9 +1,11 @@
 """Logs, histories, targets and splits that are refused."""
 
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from sklearn_seqcrm.events import EventLog
@@ -298,3 +300,12 @@ REFUSED = [LOGS, TARGETS]
 )
 def test_refused(how):
     check_refused(*how)
+
+
+def test_decimals_of_a_negative_scale():
+    prices = pa.array([Decimal(1200)], pa.decimal128(10, -2))
+    events = pa.table({"who": ["a"], "time": [1], "price": prices})
+    try:  # older versions of narwhals read them
+        assert EventLog(events, "who", "time").to_frame()["price"].tolist() == [1200]
+    except ValueError as error:
+        assert "Field 'price' of events has an Arrow type" in str(error)  # noqa: PT017

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
     LSTMSurvival,
 )
 from sklearn_seqcrm.targets import (
@@ -193,3 +195,10 @@ SURVIVAL_TARGETS = {
 @pytest.mark.parametrize("case", SURVIVAL_TARGETS)
 def test_refused(case):
     check_refused(*SURVIVAL_TARGETS[case])
+
+
+@pytest.mark.parametrize("network", [LSTMClassifier, LSTMRegressor])
+def test_other_networks_refuse_structured_targets(network):
+    y = IN_NUMBERS.to_records(index=False)
+    with pytest.raises(TypeError, match=r"\['event', 'time'\], the target of survival"):
+        network(**SMALL).fit(ENCODED, y)

@@ -249,6 +249,22 @@ def refusals(rank):
         "horizons": lambda: fit_rank(
             pipeline(), X[mine], y[mine] if rank else with_horizon(y[mine])
         ),
+        "treatments": lambda: fit_rank(
+            LSTMUpliftClassifier(),
+            pipeline()[:-1].transform(X)[mine],
+            y[mine],
+            treatment=np.full(mine.sum(), None) if rank else y[mine],
+        ),
+        "exposures": lambda: fit_rank(
+            LSTMRegressor(loss="poisson", exposure=0),
+            np.full((mine.sum(), 2), 1.0 - rank),
+            y[mine],
+        ),
+        "exposure column": lambda: fit_rank(
+            LSTMRegressor(loss="poisson", exposure=2),
+            np.ones((mine.sum(), 3 - rank)),
+            y[mine],
+        ),
     }
     found = {}
     for name, call in calls.items():

@@ -103,6 +103,9 @@ def test_sample_of_customers_does_not_depend_on_the_number_of_ranks(two, tmp_pat
         ("continued", "Ranks [1] of 2 continue from other numbers of networks"),
         ("horizons", "Ranks [1] of 2 have y with other attrs or without attrs"),
         ("one class", "A classifier needs at least 2 classes"),
+        ("treatments", "treatment is missing in 180 of 180 rows"),
+        ("exposures", "Exposures must be larger than 0; 180 of 180 in 0 are not"),
+        ("exposure column", "exposure=2 is no position of a column; X has 2"),
     ],
 )
 def test_differences_are_errors_on_all_ranks(two, name, message):

@@ -93,6 +93,11 @@ def test_exact_values_against_all_orders(X):
     np.testing.assert_allclose(sums, found.output - found.baseline, atol=1e-10)
     np.testing.assert_allclose(found.total, found.credit.sum())
     assert found.share.sum() == pytest.approx(1)
+    assert repr(found) == (
+        "Bunch(credit=<DataFrame of shape (14, 4)>, output=<ndarray of shape (14,)>, "
+        "baseline=<ndarray of shape (14,)>, total=<Series of shape (4,)>, "
+        "share=<Series of shape (4,)>)"
+    )
 
 
 def test_drawn_orders(X, monkeypatch):

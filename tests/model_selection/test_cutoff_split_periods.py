@@ -31,7 +31,13 @@ def payments(n=400, *, seed=0):
 
 @pytest.mark.parametrize(
     "size",
-    ["10D", pd.Timedelta("10D"), datetime.timedelta(10), np.timedelta64(240, "h")],
+    [
+        "10D",
+        pd.Timedelta("10D"),
+        datetime.timedelta(10),
+        np.timedelta64(240, "h"),
+        pd.offsets.Day(10),
+    ],
 )
 def test_a_period_in_each_fold(size):
     X = payments()

@@ -255,6 +255,7 @@ def test_times_without_indicator_are_uncensored():
         "7D",
         pd.Timedelta("7D"),
         np.timedelta64(7, "D"),
+        pd.offsets.Day(7),
         ["7D", "14D", "21D"],
         pd.timedelta_range(0, "21D", 4),
     ],

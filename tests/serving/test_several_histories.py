@@ -46,6 +46,8 @@ def test_several_history_columns(estimator, moments):
     scorer.update(table.iloc[:20], history="visits")
     scorer.update(table.iloc[20:], history="visits")
     assert scorer.n_customers == {"history": 10, "visits": 2}
+    shown = "n_customers={'history': 10, 'visits': 2}"
+    assert repr(scorer) == f"StreamingScorer({estimator.__name__}, {shown})"
     people = PEOPLE.assign(place=PEOPLE["city"].fillna("Rome"))
     X = EventLog(EVENTS, "who", "when", observed_until=AFTER).attach(
         people, cutoff=AFTER

@@ -40,7 +40,8 @@ class Exposure(NamedTuple):
         `name` and `names` are those of `_find_column`. `data` are the rows of this
         rank, and `weight` those of all ranks.
         """
-        column = _find_column(name, names, data.static.shape[1])
+        n_static = data.static.shape[1]
+        column = ranks.attempt(lambda: _find_column(name, names, n_static))
         found = ranks.concatenate(data.static[:, column].astype("float64"))
         if weight is not None:
             found = found[has_weight(weight)]

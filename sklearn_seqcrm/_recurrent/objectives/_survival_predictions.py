@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
@@ -27,6 +28,7 @@ BINS: list[Any] = [
     str,
     datetime.timedelta,
     np.timedelta64,
+    pd.offsets.BaseOffset,
     "array-like",
 ]
 

@@ -217,6 +217,10 @@ class StreamingScorer(PredictionsMixin):
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
+    def __repr__(self) -> str:
+        network = type(self._parts.estimator).__name__
+        return f"{type(self).__name__}({network}, n_customers={self.n_customers})"
+
     @property
     def n_customers(self) -> dict[Any, int]:
         """Number of customers with a state, by history column."""
