@@ -79,14 +79,12 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm.neural_network._ensemble_training import (
     most_epochs,
     run_trainings,
-    train_on_all,
-    train_with_validation,
+    train_networks,
 )
 from sklearn_seqcrm.neural_network._first_training import (
     FirstTraining,
     NetworkOutputs,
     check_first_training,
-    report_first_training,
 )
 from sklearn_seqcrm.neural_network._validation import choose_validation
 
@@ -123,6 +121,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         "validation": [StrOptions({"auto", "forward", "customers"})],
         "horizon": "no_validation",  # depends on the times of the log
         "refit": ["boolean"],
+        "select_fields": ["boolean"],
         "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
@@ -151,22 +150,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         inputs = self._start(X, y, objective, **of_rows, **flags)
         seeds = self._draw_seeds(inputs.data, **flags)
         split = choose_validation(self, inputs, y, seeds[0].split)
-        # With a split forward in time, one network finds the number of epochs, and all
-        # are then trained on all rows:
-        #   cutoffs          1  2  3  4  5  6  7  8
-        #   first training   x  x  x  x  x  .  .  v     . dropped, v validation
-        #   last training    x  x  x  x  x  x  x  x     for the epochs that v chose
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
         check_first_training(self, refits)
-        n_fits = 1 + len(seeds) if refits else len(seeds)
+        n_fits = (1 + self.select_fields) * refits + len(seeds)
         n_steps = n_fits * most_epochs(self, self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         with deletes_diverged(self):
-            is_stopped = train_with_validation(self, inputs, split, seeds, refits, task)
-            if refits and not is_stopped:
-                report_first_training(self, inputs.data, split)
-                train_on_all(self, inputs, seeds, task)
+            train_networks(self, inputs, split, seeds, refits, task)
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from sklearn_seqcrm._columns import ForwardSplit
 from sklearn_seqcrm._recurrent.data import ALONE, Inputs
@@ -19,8 +21,10 @@ from sklearn_seqcrm._recurrent.training import (
     set_aside,
     stops_early,
     train,
+    useless_fields,
 )
 from sklearn_seqcrm._sklearn_compat import FitTask, has_callbacks
+from sklearn_seqcrm.neural_network._first_training import report_first_training
 from sklearn_seqcrm.neural_network._validation import describe_validation
 
 # Most epochs with and without early stopping: on few customers networks are best after
@@ -28,19 +32,49 @@ from sklearn_seqcrm.neural_network._validation import describe_validation
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
-def train_with_validation(
+def train_networks(
     model: Any,
     inputs: Inputs,
     split: ForwardSplit | None,
     seeds: list[Seeds],
     refits: bool,
     task: FitTask,
+) -> None:
+    """Train the networks of a fit.
+
+    With `refits`, one network finds the number of epochs, and all are then trained on
+    all rows::
+
+        cutoffs          1  2  3  4  5  6  7  8
+        first training   x  x  x  x  x  .  .  v     . dropped, v validation
+        last training    x  x  x  x  x  x  x  x     for the epochs that v chose
+    """
+    stopped = _train_with_validation(model, inputs, split, seeds, refits, task)
+    if not refits or stopped:
+        return
+    assert split is not None
+    if model.select_fields and _leave_out_fields(model, inputs, split, seeds, task):
+        return
+    report_first_training(model, inputs.data, split)
+    _train_on_all(model, inputs, seeds, task)
+
+
+def _train_with_validation(
+    model: Any,
+    inputs: Inputs,
+    split: ForwardSplit | None,
+    seeds: list[Seeds],
+    refits: bool,
+    task: FitTask,
+    left_out: Sequence[Sequence[str]] = (),
 ) -> bool:
     """Train all networks with early stopping; with `refits`, the first one only.
 
-    Returns whether a callback of scikit-learn ended the training.
+    With `left_out`, names of fields of each history column, new networks do not see
+    these fields. Returns whether a callback of scikit-learn ended the training.
     """
-    is_continuation = hasattr(model, "nets_")  # `_start` deletes others
+    # `_start` deletes networks that are not continued.
+    is_continuation = hasattr(model, "nets_") and not left_out
     of_each = seeds[:1] if refits else seeds
     # Networks must not start from labels that were unknown at the validation.
     first = model._as_known(inputs, split)
@@ -49,6 +83,8 @@ def train_with_validation(
         nets = model.nets_
     else:
         nets = [model._build(known, drawn) for drawn in of_each]
+        for net in nets:
+            net.left_out = left_out
     # One size for all networks: it depends on all rows, also those set aside.
     customers = inputs.customers()
     may_stop = split is not None or stops_early(model.early_stopping, customers)
@@ -88,7 +124,43 @@ def train_with_validation(
             model.n_iter_ = max(len(net.history) for net in begun)
 
 
-def train_on_all(model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
+def _leave_out_fields(
+    model: Any,
+    inputs: Inputs,
+    split: ForwardSplit,
+    seeds: list[Seeds],
+    task: FitTask,
+) -> bool:
+    """Repeat the first training without the fields that do not help, if that is better.
+
+    Returns whether a callback of scikit-learn ended the training.
+    """
+    [first] = model.nets_
+    n_iter = model.n_iter_
+    valid = scale_to_mean_weight(model._as_known(inputs, split).data.take(split.valid))
+    customers = inputs.customers()[split.valid]
+    left_out = useless_fields(first, valid, customers, seeds[0].split)
+    if not any(left_out):
+        return False
+    is_better = False
+    try:
+        stopped = _train_with_validation(
+            model, inputs, split, seeds, True, task, left_out
+        )
+        is_better = _least_loss(model.nets_[0]) < _least_loss(first)
+    finally:
+        if not is_better:
+            model.nets_, model.n_iter_ = [first], n_iter
+    return stopped
+
+
+def _least_loss(net: HistoryNet) -> float:
+    return float(np.nanmin([np.inf, *net.history[:, "valid_loss"]]))
+
+
+def _train_on_all(
+    model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask
+) -> None:
     """Replace the network by others of all rows, with as many epochs as it had.
 
     The latest rows are the most like those to come, and forward validation neither
@@ -101,6 +173,8 @@ def train_on_all(model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask) 
     losses = first.history[:, "valid_loss"]
     data = scale_to_mean_weight(inputs.data)
     nets = [model._build(inputs, of_net) for of_net in seeds]
+    for net in nets:
+        net.left_out = first.left_out
     trained: list[HistoryNet] = []
 
     def trainings() -> Iterator[Training]:
@@ -118,7 +192,16 @@ def train_on_all(model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask) 
         kept = [net for net in nets if net in trained and len(net.history) == n_epochs]
         if kept:
             model.nets_, model.n_iter_ = kept, n_epochs
-            model.validation_ |= {"n_epochs": n_epochs, "losses": losses}
+            left_out = {
+                name: [*own]
+                for name, own in zip(inputs.names, first.left_out, strict=False)
+                if own
+            }
+            model.validation_ |= {
+                "n_epochs": n_epochs,
+                "losses": losses,
+                "left_out": left_out,
+            }
 
 
 def _train_each(

@@ -121,6 +121,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
+    select_fields : bool, default=False
+        With `refit`, forward in time: find fields of events that do not help, those
+        whose permutation raises the validation loss by less than two standard errors,
+        and repeat the first training without them. If its loss is lower, the networks
+        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
+        twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, "balanced", list of these or None, or None, default=None
@@ -172,7 +178,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"losses"`` are the validation losses of the first training, and
         ``"n_epochs"`` is the number of epochs of the networks trained on all rows; both
-        are None without such networks. If their training is interrupted, the networks
+        are None without such networks. ``"left_out"`` has the fields that they do not
+        see, by history column. If their training is interrupted, the networks
         before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
@@ -296,6 +303,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
+        select_fields: bool = False,
         n_iter_no_change: int = 5,
         class_weight: ClassWeight = None,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
@@ -327,6 +335,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.horizon = horizon
         self.validation_fraction = validation_fraction
         self.refit = refit
+        self.select_fields = select_fields
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
         self.callbacks = callbacks

@@ -129,6 +129,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
         linearly to 0 in the second half of them. False, or customers: return to the
         weights of the best epoch.
+    select_fields : bool, default=False
+        With `refit`, forward in time: find fields of events that do not help, those
+        whose permutation raises the validation loss by less than two standard errors,
+        and repeat the first training without them. If its loss is lower, the networks
+        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
+        twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"
@@ -311,6 +317,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
+        select_fields: bool = False,
         n_iter_no_change: int = 5,
         loss: Literal[
             "squared_error",
@@ -351,6 +358,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.horizon = horizon
         self.validation_fraction = validation_fraction
         self.refit = refit
+        self.select_fields = select_fields
         self.n_iter_no_change = n_iter_no_change
         self.loss = loss
         self.quantile = quantile

@@ -114,6 +114,12 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
+    select_fields : bool, default=False
+        With `refit`, forward in time: find fields of events that do not help, those
+        whose permutation raises the validation loss by less than two standard errors,
+        and repeat the first training without them. If its loss is lower, the networks
+        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
+        twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     bins : int, duration or array-like, default=20
@@ -310,6 +316,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
+        select_fields: bool = False,
         n_iter_no_change: int = 5,
         bins: int | Duration | ArrayLike = 20,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
@@ -341,6 +348,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         self.horizon = horizon
         self.validation_fraction = validation_fraction
         self.refit = refit
+        self.select_fields = select_fields
         self.n_iter_no_change = n_iter_no_change
         self.bins = bins
         self.callbacks = callbacks

@@ -101,6 +101,12 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
+    select_fields : bool, default=False
+        With `refit`, forward in time: find fields of events that do not help, those
+        whose permutation raises the validation loss by less than two standard errors,
+        and repeat the first training without them. If its loss is lower, the networks
+        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
+        twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None
@@ -268,6 +274,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
+        select_fields: bool = False,
         n_iter_no_change: int = 5,
         control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,
@@ -300,6 +307,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         self.horizon = horizon
         self.validation_fraction = validation_fraction
         self.refit = refit
+        self.select_fields = select_fields
         self.n_iter_no_change = n_iter_no_change
         self.control = control
         self.confidence_level = confidence_level

@@ -101,6 +101,12 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
         linearly to 0 in the second half of them. False, or customers: return to the
         weights of the best epoch.
+    select_fields : bool, default=False
+        With `refit`, forward in time: find fields of events that do not help, those
+        whose permutation raises the validation loss by less than two standard errors,
+        and repeat the first training without them. If its loss is lower, the networks
+        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
+        twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None
@@ -226,6 +232,7 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
+        select_fields: bool = False,
         n_iter_no_change: int = 5,
         control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,
@@ -261,6 +268,7 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         self.horizon = horizon
         self.validation_fraction = validation_fraction
         self.refit = refit
+        self.select_fields = select_fields
         self.n_iter_no_change = n_iter_no_change
         self.control = control
         self.confidence_level = confidence_level

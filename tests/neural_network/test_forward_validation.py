@@ -84,6 +84,7 @@ def test_rows_of_both_trainings():
         "since": 60,
         "n_epochs": n_epochs,
         "losses": losses,
+        "left_out": {},
         "n_train": 240,
         "n_valid": 60,
         "n_dropped": 0,

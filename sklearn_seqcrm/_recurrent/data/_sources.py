@@ -21,7 +21,7 @@ the levels of steps as rows of a sparse matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -293,6 +293,38 @@ class StepLevels:
         ]
 
 
+class FieldInputs(NamedTuple):
+    """Positions of the inputs that are made of one field of a history column."""
+
+    channels: tuple[int, ...]  # of a step
+    codes: tuple[int, ...]
+    row_features: tuple[int, ...]
+    sums: tuple[int, ...]  # of the linear part
+
+    @classmethod
+    def of(cls, layout: Layout) -> dict[str, Self]:
+        """Return the inputs of each field, by name."""
+        n_channels, n_facts = len(layout.channels), layout.n_decayed
+        n_decays = len(layout.half_lives)
+        first_mean = layout.row_features.index("count_0") + n_decays
+        found = {}
+        for name in dict.fromkeys(layout.sources):
+            if name is None:  # the time
+                continue
+            own = [i for i, source in enumerate(layout.sources) if source == name]
+            facts = [i for i in own if i < n_facts]
+            # Sums over a moment are behind its other channels.
+            more = [] if layout.moments is None else [n_channels + i for i in facts]
+            sums = [k * n_facts + i for k in range(n_decays) for i in facts]
+            found[name] = cls(
+                (*(i for i in own if i < n_channels), *more),
+                tuple(i - n_channels for i in own if i >= n_channels),
+                tuple(first_mean + i for i in sums),
+                tuple(sums),
+            )
+        return found
+
+
 @dataclass(frozen=True)
 class HistorySpec:
     """Sizes of the inputs from one history column."""
@@ -306,6 +338,8 @@ class HistorySpec:
     # Positions of the channels of events, if steps are moments.
     moments: MomentChannels | None = None
     n_row_features: int = 0
+    # Inputs of each field by its name; none for tensors without an encoder.
+    fields: Mapping[str, FieldInputs] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, layout: Layout) -> HistorySpec:
@@ -319,6 +353,7 @@ class HistorySpec:
             layout.of_events,
             moments,
             len(layout.row_features),
+            FieldInputs.of(layout),
         )
 
     def sizes(self, encoded: bool) -> tuple[Any, ...]:

@@ -13,9 +13,9 @@ Inputs of the head, and terms that are added to its outputs::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -144,6 +144,14 @@ def ridge(
 _PLACES_TO_MULTIPLY = 1.25
 
 
+class ColumnsOfField(NamedTuple):
+    """Columns of inputs that are made of one field."""
+
+    steps: list[int]  # of embedded steps of its history column
+    static: list[int]  # of `BatchPart.static`
+    sums: list[int]  # of `BatchPart.sums`
+
+
 class HistoryNetwork(nn.Module):
     """Readers of all history columns, a head, and terms added to its outputs.
 
@@ -183,6 +191,7 @@ class HistoryNetwork(nn.Module):
         # Not in the state dict: it belongs to the final weights, while callbacks store
         # those of other epochs.
         self.register_buffer("shift", None, persistent=False)
+        self.n_static = n_static
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
@@ -216,6 +225,38 @@ class HistoryNetwork(nn.Module):
         """Set the slope of each output over the offset, shape (n_outputs,)."""
         assert self.slope is not None
         self.slope.copy_(torch.from_numpy(slope.astype("float32")))
+
+    def columns_of_field(self, i: int, name: str) -> ColumnsOfField:
+        """Return the inputs that are made of a field of history column `i`."""
+        before = [reader.spec for reader in self.readers[:i]]
+        reader = self.readers[i]
+        own = reader.spec.fields[name]
+        first = sum(spec.n_row_features for spec in before)
+        first_sum = sum(
+            len(one.sums) for spec in before for one in spec.fields.values()
+        )
+        return ColumnsOfField(
+            reader.columns_of_field(name),
+            [first + column for column in own.row_features],
+            [first_sum + column for column in own.sums],
+        )
+
+    def weights_of_field(
+        self, i: int, name: str
+    ) -> Iterator[tuple[Tensor, Sequence[int]]]:
+        """Yield weights, and the columns of them by which a field enters."""
+        columns = self.columns_of_field(i, name)
+        for direction in self.readers[i].layers[0]:
+            yield direction.weight_ih_l0, columns.steps
+        first = sum(reader.output_size for reader in self.readers)
+        yield self.head[0].weight, [first + column for column in columns.static]
+        if self.linear is not None:
+            yield self.linear.weights.weight, self.linear_columns(i, name)
+
+    def linear_columns(self, i: int, name: str) -> list[int]:
+        """Return the inputs of the linear part that are made of a field."""
+        columns = self.columns_of_field(i, name)
+        return [*columns.static, *(self.n_static + one for one in columns.sums)]
 
     def set_shift(self, shift: np.ndarray | None) -> None:
         """Set what is added to the outputs in predictions, (n_outputs,); None: 0."""

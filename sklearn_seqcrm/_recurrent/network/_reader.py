@@ -188,6 +188,7 @@ class HistoryReader(nn.Module):
         # torch takes no integers of NumPy, as a search over np.arange passes them.
         self.hidden_size = hidden_size = int(hidden_size)
         self.moments = spec.moments  # None if each event is a step
+        self.spec = spec
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.embeddings = nn.ModuleList(
@@ -261,6 +262,17 @@ class HistoryReader(nn.Module):
         if steps.shape[2] == 0:
             steps = steps.new_zeros(*steps.shape[:2], 1)
         return steps
+
+    def columns_of_field(self, name: str) -> list[int]:
+        """Return the columns of `embed` that are made of a field."""
+        own = self.spec.fields[name]
+        columns = [*own.channels]
+        start = self.spec.n_channels
+        for i, embedding in enumerate(self.embeddings):
+            if i in own.codes:
+                columns += range(start, start + embedding.embedding_dim)
+            start += embedding.embedding_dim
+        return columns
 
     def _sum_vectors(self, embedding: nn.Embedding, rows: SparseRows) -> Tensor:
         """Return the weighted sums of vectors of B T moments, shape (B T, dim)."""

@@ -2,6 +2,7 @@
 
 from sklearn_seqcrm._recurrent.training._averaging import AveragedWeights
 from sklearn_seqcrm._recurrent.training._callbacks import EpochSteps
+from sklearn_seqcrm._recurrent.training._fields import useless_fields
 from sklearn_seqcrm._recurrent.training._net import (
     HistoryClassifierNet,
     HistoryNet,

@@ -67,6 +67,8 @@ class HistoryNet(NeuralNet):
     last_step: LastStep | None = None
     # The processes that train the net together; a single one unless a fit sets it.
     ranks: Ranks = ALONE
+    # Names of fields of each history column whose inputs have weights of 0.
+    left_out: Sequence[Sequence[str]] = ()
     _of_module: list[torch.nn.Parameter]
     _of_readers: list[torch.nn.Parameter]
 
@@ -115,7 +117,17 @@ class HistoryNet(NeuralNet):
             assert data.target is not None
             data = self.ranks.own_rows(data)
             target = self.criterion_.linear_target(data.target)
-            linear.start(data.linear_inputs, target, data.weight, total=self.ranks.sum)
+            inputs = data.linear_inputs
+            constant = [
+                column
+                for i, names in enumerate(self.left_out)
+                for name in names
+                for column in self.module_.linear_columns(i, name)
+            ]
+            if constant:  # no influence, as a constant
+                inputs = inputs.copy()
+                inputs[:, constant] = 0
+            linear.start(inputs, target, data.weight, total=self.ranks.sum)
 
     def learn_shift(self, data: RowData) -> None:
         """Learn what predictions add to the outputs, if the objective shifts them."""

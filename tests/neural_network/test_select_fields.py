@@ -1,0 +1,227 @@
+"""Fields that do not help, of which a training on all rows sees nothing."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm.distributed import fit_rank
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+    _ensemble_training,
+)
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import future_count, future_sum, time_to_next
+from tests.small_networks import SMALL
+
+N_CUSTOMERS, HORIZON = 80, "30D"
+CUTOFFS = pd.date_range("2024-03-01", "2024-10-10", freq="30D")
+FIELDS = ["amount", "noise", "product", "due", "vector", "seldom"]
+
+
+def make_events(seed=0):
+    """Simulate events of all types of fields, up to four at a time."""
+    rng = np.random.default_rng(seed)
+    n_events = rng.poisson(25, N_CUSTOMERS) + 1
+    customer = np.repeat(np.arange(N_CUSTOMERS), n_events)
+    n = len(customer)
+    scale = rng.normal(size=N_CUSTOMERS)
+    days = rng.uniform(0, 330, n).round(2)
+    return pd.DataFrame(
+        {
+            "customer": customer,
+            "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(days, "D"),
+            "amount": np.exp(rng.normal(size=n) + scale[customer]),
+            "noise": rng.normal(size=n),
+            "product": rng.integers(0, 30, n).astype(str),
+            "due": pd.to_datetime(rng.integers(19_800, 19_900, n), unit="D"),
+            "vector": list(rng.normal(size=(n, 3))),
+            "seldom": np.where(rng.random(n) < 0.5, np.nan, rng.normal(size=n)),
+        }
+    )
+
+
+EVENTS = make_events()
+
+
+def attach(events, rows):
+    log = EventLog(events, "customer", "time")
+    return log.attach(rows.drop(columns="history"), cutoff="cutoff")[rows.columns]
+
+
+def rows_of(events=EVENTS):
+    return EventLog(events, "customer", "time").snapshots(CUTOFFS)
+
+
+def with_permuted(name, events=EVENTS):
+    """Return the events with the values of a field in another order."""
+    order = np.random.default_rng(1).permutation(len(events))
+    values = events[name].iloc[order].reset_index(drop=True)
+    return events.assign(**{name: values})
+
+
+def small(kind, **params):
+    options = {**SMALL, "max_epochs": 3, "validation": "forward", "random_state": 0}
+    return make_history_pipeline(kind(**{**options, **params}))
+
+
+@pytest.fixture
+def leave_out(monkeypatch):
+    """Return a function that sets the fields that are found useless."""
+
+    def set_fields(*names, is_better=True):
+        def loss(net):
+            return 1 - is_better if net.left_out else 0.5
+
+        monkeypatch.setattr(
+            _ensemble_training, "useless_fields", lambda *args: [list(names)]
+        )
+        monkeypatch.setattr(_ensemble_training, "_least_loss", loss)
+
+    return set_fields
+
+
+@pytest.mark.parametrize("moments", [False, "7D"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_output_depends_on_a_field_that_is_left_out(name, moments, leave_out):
+    leave_out(name)
+    X = rows_of()
+    y = future_count(X, HORIZON) > 1
+    y.attrs.update(future_count(X, HORIZON).attrs)
+    model = small(LSTMClassifier, select_fields=True)
+    model.set_params(encoder__moments=moments).fit(X, y)
+    assert model[-1].validation_["left_out"] == {"history": [name]}
+    before = model.predict_proba(X)
+    assert_array_equal(model.predict_proba(attach(with_permuted(name), X)), before)
+    others = [other for other in FIELDS if other != name]
+    for other in others:
+        changed = model.predict_proba(attach(with_permuted(other), X))
+        assert np.abs(changed - before).max() > 1e-5, other
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copy.predict_proba(X), before)
+
+
+@pytest.mark.parametrize("kind", ["spend", "count", "time"])
+def test_outputs_of_other_tasks_do_not_depend_on_it(kind, leave_out):
+    leave_out("amount")
+    X = rows_of()
+    model, y = {
+        "spend": (LSTMRegressor, future_sum(X, "amount", HORIZON)),
+        "count": (LSTMRegressor, future_count(X, HORIZON)),
+        "time": (LSTMSurvival, time_to_next(X, HORIZON)),
+    }[kind]
+    loss = {"loss": "poisson"} if kind == "count" else {}
+    model = small(model, select_fields=True, **loss).fit(X, y)
+    assert model[-1].validation_["left_out"] == {"history": ["amount"]}
+    changed = attach(with_permuted("amount"), X)
+    assert_array_equal(model.predict(changed), model.predict(X))
+
+
+def test_each_history_column_has_its_own_fields(monkeypatch, leave_out):
+    leave_out()
+    monkeypatch.setattr(
+        _ensemble_training, "useless_fields", lambda *args: [["amount"], ["noise"]]
+    )
+    X = rows_of().rename(columns={"history": "first"})
+    X["second"] = rows_of()["history"]
+    y = future_sum(X, "amount", HORIZON, history="first")
+    model = small(LSTMRegressor, select_fields=True).fit(X, y)
+    left_out = {"first": ["amount"], "second": ["noise"]}
+    assert model[-1].validation_["left_out"] == left_out
+    before = model.predict(X)
+    for name, column, stays in (
+        ("amount", "first", True),
+        ("amount", "second", False),
+        ("noise", "first", False),
+        ("noise", "second", True),
+    ):
+        changed = rows_of(with_permuted(name))["history"]
+        equal = np.array_equal(model.predict(X.assign(**{column: changed})), before)
+        assert equal == stays, (name, column)
+
+
+def test_fields_stay_if_the_loss_is_not_lower_without_them(leave_out):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    usual = small(LSTMRegressor, loss="poisson").fit(X, y)
+    leave_out("amount", is_better=False)
+    model = small(LSTMRegressor, loss="poisson", select_fields=True).fit(X, y)
+    assert model[-1].validation_ == usual[-1].validation_
+    assert model[-1].validation_["left_out"] == {}
+    assert_array_equal(model.predict(X), usual.predict(X))
+
+
+def test_finds_fields_of_noise(monkeypatch):
+    """Whether customers buy again depends on their last amount alone."""
+    rng = np.random.default_rng(0)
+    n_customers, n_cutoffs = 300, len(CUTOFFS)
+    n = n_customers * n_cutoffs
+    events = pd.DataFrame(
+        {
+            "customer": np.repeat(np.arange(n_customers), n_cutoffs),
+            "time": np.tile(CUTOFFS - pd.Timedelta("1D"), n_customers),
+            "amount": rng.normal(size=n),
+            "noise": rng.normal(size=n),
+            "product": rng.integers(0, 30, n).astype(str),
+        }
+    )
+    log = EventLog(events, "customer", "time", observed_until="2024-12-31")
+    X = log.snapshots(CUTOFFS)
+    # A target whose horizon is known; its values are those of the last events.
+    y = future_count(X, HORIZON)
+    order = np.lexsort((X["cutoff"], X["customer"]))
+    y.iloc[order] = (events["amount"] > 0).astype("int64").to_numpy()
+    found = []
+    find = _ensemble_training.useless_fields
+
+    def keep(*args):
+        found.append(find(*args))
+        return found[-1]
+
+    monkeypatch.setattr(_ensemble_training, "useless_fields", keep)
+    options = {"max_epochs": 10, "hidden_size": 8, "learning_rate": 0.01}
+    model = small(LSTMClassifier, select_fields=True, **options).fit(X, y)
+    assert model.score(X, y) > 0.9
+    assert found == [[["noise", "product"]]]
+
+
+def test_a_continued_training_does_not_see_the_field_either(leave_out):
+    leave_out("amount")
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    model = small(LSTMRegressor, loss="poisson", select_fields=True).fit(X, y)
+    encoded = model[:-1].transform(X)
+    changed = model[:-1].transform(attach(with_permuted("amount"), X))
+    before = model[-1].predict(encoded)
+    model[-1].partial_fit(encoded, y)
+    assert np.abs(model[-1].predict(encoded) - before).max() > 1e-5
+    assert_array_equal(model[-1].predict(changed), model[-1].predict(encoded))
+
+
+def test_an_interrupted_second_search_leaves_the_first_network(leave_out, monkeypatch):
+    leave_out("amount")
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    train, calls = _ensemble_training.train, []
+
+    def interrupted(model, training, epochs=None):
+        calls.append(training.net)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        train(model, training, epochs)
+
+    monkeypatch.setattr(_ensemble_training, "train", interrupted)
+    model = small(LSTMRegressor, loss="poisson", select_fields=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert model[-1].nets_ == calls[:1]
+
+
+def test_ranks_do_not_select_fields():
+    with pytest.raises(ValueError, match="select_fields"):
+        fit_rank(LSTMClassifier(select_fields=True), rows_of(), np.zeros(3))
