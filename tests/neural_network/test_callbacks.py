@@ -15,8 +15,13 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    _ensemble_training,
+)
 from sklearn_seqcrm.testing._small_data import make_y
+from tests.neural_network import test_forward_validation as forward
 from tests.neural_network.small_fits import COUNTS, Spy, X, Y, fit_and_see, make_frame
 from tests.small_networks import SMALL
 
@@ -97,6 +102,25 @@ def test_learning_rate_schedule():
     model = LSTMRegressor(**{**SMALL, "max_epochs": 3}, callbacks=[schedule])
     model.set_params(learning_rate=0.4).fit(X, Y)
     assert model.net_.history[:, "event_lr"] == [0.4, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        LRScheduler("StepLR", step_size=1, gamma=0.5),
+        LRScheduler("StepLR", step_size=1, gamma=0.5, step_every="batch"),
+        LRScheduler("LambdaLR", lr_lambda=lambda n_epochs: 0.5**n_epochs),
+    ],
+)
+def test_a_falling_rate_multiplies_that_of_a_schedule(schedule, monkeypatch):
+    """It falls in a training on all rows; see `test_forward_validation`."""
+    X = forward.X
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
+    callbacks = [forward.Rates(seen := []), schedule]
+    model = LSTMRegressor(**{**SMALL, "max_epochs": 4}, callbacks=callbacks)
+    model.set_params(validation="forward", batch_size=len(X), learning_rate=0.01)
+    model.fit(X, forward.COUNTS)
+    assert_allclose(seen, 0.01 * np.array([1, 0.5, 0.75 / 4, 0.25 / 8]))
 
 
 def test_checkpoints(tmp_path):
