@@ -283,7 +283,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         )
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
-            objective.check(y, is_full_data)
+            objective.check(y, weight, is_full_data)
             inputs = self._as_in_fit(inputs, _CONTINUE)
         else:
             objective.learn(y, weight)
