@@ -15,12 +15,13 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
     _ensemble_training,
 )
-from sklearn_seqcrm.testing._small_data import make_y
+from sklearn_seqcrm.testing._small_data import make_table, make_y
 from tests.neural_network import test_forward_validation as forward
 from tests.neural_network.small_fits import COUNTS, Spy, X, Y, fit_and_see, make_frame
 from tests.small_networks import SMALL
@@ -168,6 +169,19 @@ def test_ctrl_c_is_not_caught_by_fit():
     search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, Y)
+
+
+def test_epochs_are_counted_after_ctrl_c():
+    model = LSTMRegressor(**SMALL).partial_fit(X, COUNTS)
+    assert model.n_iter_ == 1
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Interrupt()]).partial_fit(X, COUNTS)
+    assert model.n_iter_ == 2
+    assert model.set_params(callbacks=None).partial_fit(X, COUNTS).n_iter_ == 3
+    events = LSTMEventModel(hidden_size=4, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        events.fit(make_table())
+    assert events.n_iter_ == 1
 
 
 @pytest.mark.parametrize("scoring", ["roc_auc", "accuracy", "neg_log_loss"])

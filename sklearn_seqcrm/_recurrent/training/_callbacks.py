@@ -40,10 +40,7 @@ class EpochSteps(Callback):
         def attributes() -> dict[str, Any]:
             # A copy, as callbacks of scikit-learn may keep or pickle it.
             copied = net.without_training_state()
-            return {
-                "nets_": [copied if one is net else one for one in self.nets],
-                "n_iter_": max(len(one.history) for one in self.nets),
-            }
+            return {"nets_": [copied if one is net else one for one in self.nets]}
 
         try:
             self.stop = self.task.end_step(attributes)
