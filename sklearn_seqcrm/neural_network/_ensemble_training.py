@@ -85,7 +85,6 @@ def train_with_validation(
         # A fit that ends early is a model of fewer networks, or of none.
         if begun := [net for net in nets if net.history]:
             model.nets_ = begun
-            model.n_iter_ = max(len(net.history) for net in begun)
 
 
 def train_on_all(model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask) -> None:
@@ -117,7 +116,7 @@ def train_on_all(model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask) 
         # Not in the order of their ends, which differs from fit to fit.
         kept = [net for net in nets if net in trained and len(net.history) == n_epochs]
         if kept:
-            model.nets_, model.n_iter_ = kept, n_epochs
+            model.nets_ = kept
             model.validation_ |= {"n_epochs": n_epochs, "losses": losses}
 
 
