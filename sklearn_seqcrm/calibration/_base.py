@@ -57,6 +57,8 @@ class BaseConformal(BaseEstimator, ABC):
     random_state: Any
 
     estimator_: Any
+    # Score and level of the last fit: parameters set later apply to the next one.
+    _fitted_with: tuple[str, float]
     _task: ClassVar[str]  # "classification" or "regression"
     _output: ClassVar[str]  # "sets" or "intervals"
     _doc_link_module = "sklearn_seqcrm"
@@ -127,6 +129,7 @@ class BaseConformal(BaseEstimator, ABC):
         if train is not None:  # else it is frozen
             self.estimator_ = seeded(estimator, rng)
             self.estimator_.fit(safe_indexing(X, train), safe_indexing(y, train))
+        self._fitted_with = self.conformity_score, self.confidence_level
         scores = self._conformity_scores(safe_indexing(X, rows), values[rows])
         customers = customers[rows]
         self.n_calibration_rows_ = len(rows)

@@ -217,7 +217,8 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
 
     def _class_scores(self, proba: np.ndarray) -> np.ndarray:
         """Return the conformity score of each class, shape (n, n_classes)."""
-        if self.conformity_score == "lac":
+        score, _ = self._fitted_with
+        if score == "lac":
             return 1 - proba
         # "aps": the probability of all classes before k in descending order.
         order = np.argsort(-proba, axis=1, kind="stable")

@@ -188,25 +188,22 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         if self.conformity_score == "cqr" and not hasattr(
             _searched(estimator), "predict_quantiles"
         ):
+            lower, upper = _levels(self.confidence_level)
             raise TypeError(
                 "conformity_score='cqr' needs an estimator with predict_quantiles, "
                 "such as make_history_pipeline(LSTMRegressor(loss='quantile', quantile="
-                f"{[self._levels()[0], 0.5, self._levels()[1]]})); got {estimator!r}."
+                f"{[lower, 0.5, upper]})); got {estimator!r}."
             )
 
     def _validate_target(self, y: Any) -> np.ndarray:
         return read_numbers(y)
 
-    def _levels(self) -> list[float]:
-        """Return the two levels, rounded: .05 and not 0.04999999999999999."""
-        lower = round((1 - self.confidence_level) / 2, 12)
-        return [lower, round(1 - lower, 12)]
-
     def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the predictions beyond which scores are positive, of shape (n,)."""
-        if self.conformity_score == "cqr":
+        score, level = self._fitted_with
+        if score == "cqr":
             fitted = _searched(self.estimator_)
-            found = fitted.predict_quantiles(X, self._levels())
+            found = fitted.predict_quantiles(X, _levels(level))
             both = np.asarray(found, dtype="float64")
             return both[:, 0], both[:, 1]
         found = column_or_1d(self.estimator_.predict(X), dtype="float64")
@@ -216,6 +213,12 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         # |y - f| is max(f - y, y - f): one formula for both scores.
         lower, upper = self._bounds(X)
         return np.maximum(lower - y, y - upper)
+
+
+def _levels(confidence_level: float) -> list[float]:
+    """Return the two levels, rounded: .05 and not 0.04999999999999999."""
+    lower = round((1 - confidence_level) / 2, 12)
+    return [lower, round(1 - lower, 12)]
 
 
 def _searched(estimator: Any) -> Any:

@@ -289,7 +289,8 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         ended at the latest cutoffs, and then on all rows. What the first training
         predicts for the rows at the latest cutoffs is at hand, so that only the trees
         are fitted once more. Returns the weight, one half if a callback ended the
-        training before, and the network fitted on all rows.
+        training before or the earlier rows have one class of a label, and the network
+        fitted on all rows.
         """
         part = clone(job.parts["lstm"])
         network = part[-1] if isinstance(part, Pipeline) else part
@@ -312,6 +313,8 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             return 0.5, fitted
         training, first = found[-1]
         earlier, latest = used.take(training.train), used.take(training.latest)
+        if self._fit_obstacle(earlier.target):
+            return 0.5, fitted
         trees = job.fit("boosting", earlier)
         blend = self._blend(first, self._output(trees, latest.X))
         return self._weigh(blend, latest), fitted

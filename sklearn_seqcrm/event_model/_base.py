@@ -103,6 +103,11 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         return self.nets_[0]
 
     @property
+    def n_iter_(self) -> int:
+        """Number of epochs."""
+        return len(self.net_.history)
+
+    @property
     def _encoders(self) -> dict[Any, EventEncoder]:
         """Encoder of the events by history column, as a `HistoryEncoder` has it."""
         check_is_fitted(self, "nets_")
@@ -151,7 +156,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         epochs = EpochSteps(task, self.nets_)
         with deletes_diverged(self):
             train(self, Training(net, seeds, self.max_epochs, data, valid), epochs)
-        self.n_iter_ = len(net.history)
         if valid is not None:
             calibrate_state_shrinkage(net, valid)
         calibrate_never_share(net, self._learned, X, self)
@@ -194,7 +198,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         self.nets_ = [net]
         with deletes_diverged(self):
             train(self, Training(net, seeds, 1, data, continues=True))
-        self.n_iter_ = len(net.history)
         return self
 
     def _read(self, X: Any) -> RowData:

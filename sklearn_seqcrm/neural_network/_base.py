@@ -135,6 +135,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Number of trained nets."""
         return len(self._learned("n_networks_", of="nets_"))
 
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs; the largest of several networks."""
+        return max(len(net.history) for net in self._learned("n_iter_", of="nets_"))
+
     def _fit(
         self,
         X: Any,
@@ -144,9 +149,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         treatment: Any = None,
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
-        is_continuation = self._is_continuation
         of_rows = {"sample_weight": sample_weight, "treatment": treatment}
-        flags = {"is_continuation": is_continuation, "is_full_data": True}
+        flags = {"is_continuation": self._is_continuation, "is_full_data": True}
         inputs = self._start(X, y, objective, **of_rows, **flags)
         seeds = self._draw_seeds(inputs.data, **flags)
         split = choose_validation(self, inputs, y, seeds[0].split)
@@ -195,7 +199,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         calls = [partial(train, self, one) for one in trainings]
         with deletes_diverged(self):
             run_trainings(self, calls, len(calls))
-        self.n_iter_ = max(len(net.history) for net in self.nets_)
         return self
 
     @property
@@ -206,9 +209,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _learned(self, attribute: str, of: str = "_objective") -> Any:
         """Return the objective, or the nets, whose properties an attribute shows."""
         if not hasattr(self, of):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {attribute!r}"
-            )
+            name = type(self).__name__
+            raise AttributeError(f"{name!r} object has no attribute {attribute!r}")
         return getattr(self, of)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -274,7 +276,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         )
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
-            objective.check(y, is_full_data)
+            objective.check(y, weight, is_full_data)
             inputs = self._ranks.attempt(partial(self._as_in_fit, inputs, _CONTINUE))
         else:
             objective.learn(y, weight)
@@ -336,9 +338,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         exponent = 0 if weight is None else exponent_of(weight)
         if not is_continuation:
             self._weight_exponent = exponent
-        return in_unit_of(
-            weight, exponent if is_full_data else self._weight_exponent, len(data)
-        )
+        exponent = exponent if is_full_data else self._weight_exponent
+        return in_unit_of(weight, exponent, len(data))
 
     def _weigh_targets(
         self, y: np.ndarray, weight: np.ndarray | None
@@ -570,9 +571,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
         """Return gates and states of a layer of one network after each event."""
-        return explain.gates(
-            self.nets_[network], self._read_to_predict(X).data, i, layer
-        )
+        data = self._read_to_predict(X).data
+        return explain.gates(self.nets_[network], data, i, layer)
 
     def _gradient_norms(
         self, X: Any, explained: Callable[..., np.ndarray], i: int, network: int

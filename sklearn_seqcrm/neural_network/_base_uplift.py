@@ -104,9 +104,7 @@ class BaseLSTMUplift(BaseLSTM):
             `pretrained` has other events or sizes, or the machine lacks `device` or, to
             train, `precision`.
         """
-        treatment = self._check_treatment(
-            X, treatment, sample_weight, "fit", self._is_continuation
-        )
+        self._check_treatment(X, treatment, sample_weight, "fit")
         objective = OutcomesByTreatment(self._of_one(), self.control)
         return self._fit(X, y, sample_weight, objective, treatment)
 
@@ -120,37 +118,19 @@ class BaseLSTMUplift(BaseLSTM):
         treatments: Any,
     ) -> Self:
         """Train one epoch, for outcomes with the objective `of_one`."""
-        treatment = self._check_treatment(
-            X, treatment, sample_weight, "partial_fit", hasattr(self, "nets_")
-        )
+        self._check_treatment(X, treatment, sample_weight, "partial_fit")
         objective = OutcomesByTreatment(of_one, self.control, treatments)
         return self._partial_fit(X, y, sample_weight, objective, treatment)
 
     def _check_treatment(
-        self,
-        X: Any,
-        treatment: Any,
-        sample_weight: Any,
-        method: str,
-        is_continuation: bool,
-    ) -> Any:
-        """Return the labels of a call of `method`, or raise an error.
-
-        Rows that continue a training must have labels of its start: those of weight 0
-        get one that others have.
-        """
+        self, X: Any, treatment: Any, sample_weight: Any, method: str
+    ) -> None:
+        """Raise an error if a call of `method` cannot have these treatments."""
         self._check_parameters()
         refuse_no_treatment(treatment, f"{type(self).__name__}.{method}")
         self._ranks.attempt(
             lambda: self._refuse_visible_decisions(X, treatment, sample_weight)
         )
-        if not is_continuation or np.size(sample_weight) != np.size(treatment):
-            return treatment
-        labels = label_array(treatment).ravel()
-        is_used = np.ravel(sample_weight).astype("float64") > 0
-        if is_used.all() or not is_used.any():
-            return treatment
-        return pd.Series(labels).where(is_used, labels[is_used][0]).to_numpy()
 
     def _refuse_visible_decisions(
         self, X: Any, treatment: Any, sample_weight: Any

@@ -121,7 +121,6 @@ def _train_with_validation(
         # A fit that ends early is a model of fewer networks, or of none.
         if begun := [net for net in nets if net.history]:
             model.nets_ = begun
-            model.n_iter_ = max(len(net.history) for net in begun)
 
 
 def _leave_out_fields(
@@ -136,7 +135,6 @@ def _leave_out_fields(
     Returns whether a callback of scikit-learn ended the training.
     """
     [first] = model.nets_
-    n_iter = model.n_iter_
     valid = scale_to_mean_weight(model._as_known(inputs, split).data.take(split.valid))
     customers = inputs.customers()[split.valid]
     left_out = useless_fields(first, valid, customers, seeds[0].split)
@@ -150,7 +148,7 @@ def _leave_out_fields(
         is_better = _least_loss(model.nets_[0]) < _least_loss(first)
     finally:
         if not is_better:
-            model.nets_, model.n_iter_ = [first], n_iter
+            model.nets_ = [first]
     return stopped
 
 
@@ -191,7 +189,7 @@ def _train_on_all(
         # Not in the order of their ends, which differs from fit to fit.
         kept = [net for net in nets if net in trained and len(net.history) == n_epochs]
         if kept:
-            model.nets_, model.n_iter_ = kept, n_epochs
+            model.nets_ = kept
             left_out = {
                 name: [*own]
                 for name, own in zip(inputs.names, first.left_out, strict=False)

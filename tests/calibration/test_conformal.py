@@ -319,6 +319,23 @@ def test_splits_and_the_estimator_get_the_attrs_of_the_target(conformal):
     assert isinstance(seen[2], np.ndarray)
 
 
+def test_parameters_set_after_a_fit_apply_to_the_next_one():
+    y = np.arange(60) % 3
+    X = np.column_stack([y - 1.0, y + 1.0])
+    frozen = FrozenEstimator(Known().fit(X, y))
+    model = ConformalRegressor(frozen, conformity_score="cqr").fit(X, y)
+    before = model.predict_interval(X)
+    model.set_params(conformity_score="absolute", confidence_level=0.5)
+    assert_array_equal(model.predict_interval(X), before)
+    assert frozen.estimator.asked_ == [0.05, 0.95]
+    shares = np.tile([0.5, 0.3, 0.2], (60, 1))
+    frozen = FrozenEstimator(Known().fit(shares, y))
+    sets = ConformalClassifier(frozen, confidence_level=0.6).fit(shares, y)
+    assert_array_equal(sets.predict_set(shares[:1]), [[True, True, False]])
+    sets.set_params(conformity_score="aps")
+    assert_array_equal(sets.predict_set(shares[:1]), [[True, True, False]])
+
+
 def test_frozen_estimator_is_calibrated_on_all_rows(shop):
     X, y, _, train, rest = halves(shop)
     base = make_pipeline(RFMFeatures("price", remainder="drop"), Ridge())

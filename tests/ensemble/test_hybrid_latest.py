@@ -191,6 +191,19 @@ def test_other_targets(rows, kind):
     assert at_best <= min(model.losses_["lstm"], model.losses_["boosting"]) + 0.02
 
 
+def test_a_label_of_later_rows_cannot_be_learned_from_earlier_ones(rows):
+    """The weight is one half, as if the trees could not be fitted on a fold."""
+    often = churned(rows, "30D")
+    is_unknown = rows["cutoff"] == LATEST - pd.Timedelta("30D")  # at the latest cutoff
+    y = pd.DataFrame({"often": often, "once": often * is_unknown})
+    network = LSTMClassifier(**SMALL, horizon="60D", random_state=0)
+    model = make_hybrid(network, trees(), cv="latest", random_state=0).fit(rows, y)
+    assert model.weights_ == {"lstm": 0.5, "boosting": 0.5}
+    assert model.losses_ == {}
+    assert model.lstm_[-1].validation_["n_epochs"] is not None
+    assert model.predict_proba(rows).shape == (len(rows), 2)
+
+
 def test_rows_that_the_network_leaves_out_are_an_error(rows):
     """Positions of rows would be others in the network than in the hybrid."""
     y = churned(rows, "30D").map({0: "stays", 1: "leaves"}).rename("churned")

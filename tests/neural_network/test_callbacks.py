@@ -15,8 +15,14 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.testing._small_data import make_y
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    _ensemble_training,
+)
+from sklearn_seqcrm.testing._small_data import make_table, make_y
+from tests.neural_network import test_forward_validation as forward
 from tests.neural_network.small_fits import COUNTS, Spy, X, Y, fit_and_see, make_frame
 from tests.small_networks import SMALL
 
@@ -99,6 +105,25 @@ def test_learning_rate_schedule():
     assert model.net_.history[:, "event_lr"] == [0.4, 0.2, 0.1]
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        LRScheduler("StepLR", step_size=1, gamma=0.5),
+        LRScheduler("StepLR", step_size=1, gamma=0.5, step_every="batch"),
+        LRScheduler("LambdaLR", lr_lambda=lambda n_epochs: 0.5**n_epochs),
+    ],
+)
+def test_a_falling_rate_multiplies_that_of_a_schedule(schedule, monkeypatch):
+    """It falls in a training on all rows; see `test_forward_validation`."""
+    X = forward.X
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
+    callbacks = [forward.Rates(seen := []), schedule]
+    model = LSTMRegressor(**{**SMALL, "max_epochs": 4}, callbacks=callbacks)
+    model.set_params(validation="forward", batch_size=len(X), learning_rate=0.01)
+    model.fit(X, forward.COUNTS)
+    assert_allclose(seen, 0.01 * np.array([1, 0.5, 0.75 / 4, 0.25 / 8]))
+
+
 def test_checkpoints(tmp_path):
     checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_pickle=None)
     model = LSTMClassifier(**SMALL, callbacks=[checkpoint]).fit(X, Y)
@@ -144,6 +169,19 @@ def test_ctrl_c_is_not_caught_by_fit():
     search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, Y)
+
+
+def test_epochs_are_counted_after_ctrl_c():
+    model = LSTMRegressor(**SMALL).partial_fit(X, COUNTS)
+    assert model.n_iter_ == 1
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Interrupt()]).partial_fit(X, COUNTS)
+    assert model.n_iter_ == 2
+    assert model.set_params(callbacks=None).partial_fit(X, COUNTS).n_iter_ == 3
+    events = LSTMEventModel(hidden_size=4, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        events.fit(make_table())
+    assert events.n_iter_ == 1
 
 
 @pytest.mark.parametrize("scoring", ["roc_auc", "accuracy", "neg_log_loss"])

@@ -165,8 +165,8 @@ class Rates(Watcher):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.is_second = X[1] is None
 
-    def on_epoch_end(self, net, **kwargs):
-        if self.is_second:
+    def on_batch_end(self, net, training=False, **kwargs):
+        if self.is_second and training:
             self.seen.append(net.optimizer_.param_groups[0]["lr"])
 
 
@@ -185,7 +185,7 @@ def test_the_rate_falls_where_a_row_can_make_the_loss_jump(
     monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
     options = {**SMALL, "validation": "forward", "learning_rate": 0.01, "max_epochs": 4}
     model = clone(model).set_params(**options, callbacks=[Rates(seen := [])])
-    model.fit(X, y)
+    model.set_params(batch_size=len(X)).fit(X, y)
     assert_allclose(seen, 0.01 * np.array(rates))
     assert model.net_.optimizer_.param_groups[0]["lr"] == 0.01
 

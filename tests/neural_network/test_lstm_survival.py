@@ -324,6 +324,17 @@ def test_warm_start_refuses_other_bins_and_kinds():
         model.fit(X, KINDS)
 
 
+def test_kinds_of_weight_zero_do_not_count():
+    kept = np.arange(len(X)) % 5 > 0
+    y = Y.assign(event=np.where(kept, Y["event"], 2))
+    model = LSTMSurvival(**SMALL, early_stopping=False, warm_start=True)
+    for _ in range(2):
+        model.fit(X, y, kept * 1.0)
+    model.partial_fit(X, y, kept * 1.0)
+    assert_array_equal(model.event_types_, [1])
+    assert len(model.net_.history) == 5
+
+
 def test_an_integer_weight_equals_copies_of_the_row():
     """A weight of 0 is no copy. In full batches steps are equal up to rounding."""
     weight = np.arange(len(X)) % 4

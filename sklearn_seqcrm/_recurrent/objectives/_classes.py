@@ -54,7 +54,9 @@ class Classes(Objective):
         self.classes = _sorted_classes(y) if self._given is None else self._given
         self.n_outputs = len(self.classes)
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+    def check(
+        self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
+    ) -> None:
         if not is_full_data:
             _refuse_unknown(y, self.classes)
         elif not np.array_equal(classes := _sorted_classes(y), self.classes):

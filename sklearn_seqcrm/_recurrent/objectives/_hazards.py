@@ -269,7 +269,10 @@ class Hazards(Objective):
         self.step, self.last_event = time_step(time), time[kind > 0].max()
         self.n_outputs = len(self.kinds) * self.n_bins
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+    def check(
+        self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
+    ) -> None:
+        y, _ = with_weight(y, weight)
         unknown = np.setdiff1d(y[self._within(y), 0], self.kinds).astype("int64")
         if len(unknown):
             raise ValueError(

@@ -175,7 +175,9 @@ class Number(Objective):
         spread = np.sqrt(weighted_mean((y - center) ** 2, weight))
         return float(spread) if spread > _EPSILON else 0.0
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+    def check(
+        self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
+    ) -> None:
         refuse_other_shape(y, self.shape)
         self._refuse(y)
 

@@ -63,11 +63,13 @@ class Objective(nn.Module, ABC):
         They have the form that `read` returns; weights are (n,), float64, or None.
         """
 
-    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+    def check(
+        self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
+    ) -> None:
         """Refuse targets of a later call that do not fit those of the first call.
 
-        `is_full_data`: these are all rows, as in `fit`, and not a part, as in
-        `partial_fit`.
+        Where `learn` leaves out rows of weight 0, this does as well. `is_full_data`:
+        these are all rows, as in `fit`, and not a part, as in `partial_fit`.
         """
 
     @abstractmethod

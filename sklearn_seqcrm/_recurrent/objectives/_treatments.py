@@ -14,7 +14,7 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
-from sklearn_seqcrm._recurrent.objectives._weights import has_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight, with_weight
 from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
 
 # Attributes of the class of an objective; they depend on its loss only.
@@ -113,10 +113,10 @@ class OutcomesByTreatment(Objective):
         self.n_outputs = self.of_one.n_outputs * len(self.treatments)
 
     def check(  # type: ignore[override]
-        self, y: TreatedOutcomes, is_full_data: bool
+        self, y: TreatedOutcomes, weight: np.ndarray | None, is_full_data: bool
     ) -> None:
-        self.of_one.check(y.outcome, is_full_data)
-        codes = encode_treatments(y.treatment, self.treatments, y.outcome)
+        self.of_one.check(y.outcome, weight, is_full_data)
+        codes, _ = with_weight(self._codes(y, weight), weight)
         absent = np.setdiff1d(np.arange(len(self.treatments)), codes)
         if is_full_data and len(absent):
             raise ValueError(

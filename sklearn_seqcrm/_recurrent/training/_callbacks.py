@@ -40,10 +40,7 @@ class EpochSteps(Callback):
         def attributes() -> dict[str, Any]:
             # A copy, as callbacks of scikit-learn may keep or pickle it.
             copied = net.without_training_state()
-            return {
-                "nets_": [copied if one is net else one for one in self.nets],
-                "n_iter_": max(len(one.history) for one in self.nets),
-            }
+            return {"nets_": [copied if one is net else one for one in self.nets]}
 
         try:
             self.stop = self.task.end_step(attributes)
@@ -83,10 +80,16 @@ class FallingRate(Callback):
         self.n_epochs = n_epochs
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Set the rate of the middle of the epoch that begins."""
+        """Lower the rate to that of the middle of the epoch that begins."""
         done = (len(net.history) - 0.5) / self.n_epochs
+        self._share = min(1.0, 2 * (1 - done))
         for group in net.optimizer_.param_groups:
-            group["lr"] = net.lr * min(1.0, 2 * (1 - done))
+            group["lr"] *= self._share
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Restore the rate, from which schedules of the user continue."""
+        for group in net.optimizer_.param_groups:
+            group["lr"] /= self._share
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Restore the rate, for a training that continues this one."""

@@ -168,7 +168,7 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
         patience = estimator.n_iter_no_change
         stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
         stopping = [("stop_early", stop_early)]
-    # Not by set_params, which does not initialize new callbacks. The rate is set before
+    # Not by set_params, which does not initialize new callbacks. The rate falls before
     # callbacks of the user, who may set another. Early stopping ends an epoch before
     # later callbacks are called, so that the others come first. All of them see
     # averaged weights. Callbacks of several processes surround the others, so that

@@ -152,13 +152,13 @@ def test_the_linear_part_starts_alike_for_all_treatments():
 def test_later_calls_have_the_treatments_of_the_first():
     objective, _ = learned(Classes(), CLASSES)
     few = objective.read(TreatedOutcomes(CLASSES[:9], np.repeat("mail", 9)))
-    objective.check(few, is_full_data=False)
+    objective.check(few, None, is_full_data=False)
     assert_array_equal(objective.encode(few, None)[:, 1], 2)
     with pytest.raises(ValueError, match=r"none of \['none', 'call'\]"):
-        objective.check(few, is_full_data=True)
+        objective.check(few, None, is_full_data=True)
     other = objective.read(TreatedOutcomes(CLASSES[:2], ["mail", "fax"]))
     with pytest.raises(ValueError, match="fax"):
-        objective.check(other, is_full_data=False)
+        objective.check(other, None, is_full_data=False)
 
 
 def test_one_outcome_and_two_classes():
