@@ -321,6 +321,11 @@ class Layout:
         return unique_names([*names, *cycle_names(self.calendar)])
 
     @property
+    def first_mean(self) -> int:
+        """Column of `row_features` with the first of the decayed means."""
+        return 3 + (self.moments is not None) + len(self.half_lives)
+
+    @property
     def sums(self) -> list[str]:
         """Names of the columns that `sums_of_amounts` returns."""
         facts = self.channels[: self.n_decayed]

@@ -16,6 +16,7 @@ from sklearn_seqcrm._recurrent.training import (
     HistoryNet,
     Seeds,
     Training,
+    TrainingDivergedError,
     best_n_epochs,
     run_in_threads,
     set_aside,
@@ -24,6 +25,7 @@ from sklearn_seqcrm._recurrent.training import (
     useless_fields,
 )
 from sklearn_seqcrm._sklearn_compat import FitTask, has_callbacks
+from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.neural_network._first_training import report_first_training
 from sklearn_seqcrm.neural_network._validation import describe_validation
 
@@ -49,14 +51,23 @@ def train_networks(
         first training   x  x  x  x  x  .  .  v     . dropped, v validation
         last training    x  x  x  x  x  x  x  x     for the epochs that v chose
     """
-    stopped = _train_with_validation(model, inputs, split, seeds, refits, task)
-    if not refits or stopped:
-        return
-    assert split is not None
-    if model.select_fields and _leave_out_fields(model, inputs, split, seeds, task):
-        return
-    report_first_training(model, inputs.data, split)
-    _train_on_all(model, inputs, seeds, task)
+    if model.select_fields and not refits:
+        reason = model.validation_["reason"] or "refit=False or warm_start=True"
+        warn_user(
+            f"select_fields=True has no effect, because of: {reason}. It needs rows "
+            "that are set aside forward in time, and a training on all rows."
+        )
+    try:
+        stopped = _train_with_validation(model, inputs, split, seeds, refits, task)
+        if refits and model.select_fields and not stopped:
+            stopped = _leave_out_fields(model, inputs, split, seeds, task)
+        if refits and not stopped:
+            report_first_training(model, inputs.data, split)
+            _train_on_all(model, inputs, seeds, task)
+    finally:
+        if hasattr(model, "nets_") and model.validation_["by"] == "forward":
+            left_out = zip(inputs.names, model.nets_[0].left_out, strict=False)
+            model.validation_["left_out"] = {n: [*own] for n, own in left_out if own}
 
 
 def _train_with_validation(
@@ -112,7 +123,8 @@ def _train_with_validation(
             net.module_.set_shift(None)  # of the last fit, in validation losses
             max_epochs = most_epochs(model, valid is not None)
             purpose = ", for the number of epochs" if refits else ""
-            title = f"Network {n} of {len(seeds)}{purpose}"
+            without = f", without {sum(map(len, left_out))} fields" if left_out else ""
+            title = f"Network {n} of {len(seeds)}{purpose}{without}"
             yield Training(net, drawn, max_epochs, data, valid, title=title)
 
     try:
@@ -126,7 +138,7 @@ def _train_with_validation(
 def _leave_out_fields(
     model: Any,
     inputs: Inputs,
-    split: ForwardSplit,
+    split: ForwardSplit | None,
     seeds: list[Seeds],
     task: FitTask,
 ) -> bool:
@@ -134,18 +146,21 @@ def _leave_out_fields(
 
     Returns whether a callback of scikit-learn ended the training.
     """
+    assert split is not None
     [first] = model.nets_
     valid = scale_to_mean_weight(model._as_known(inputs, split).data.take(split.valid))
     customers = inputs.customers()[split.valid]
     left_out = useless_fields(first, valid, customers, seeds[0].split)
     if not any(left_out):
         return False
-    is_better = False
+    stopped = is_better = False
     try:
         stopped = _train_with_validation(
             model, inputs, split, seeds, True, task, left_out
         )
         is_better = _least_loss(model.nets_[0]) < _least_loss(first)
+    except TrainingDivergedError:
+        pass
     finally:
         if not is_better:
             model.nets_ = [first]
@@ -190,16 +205,7 @@ def _train_on_all(
         kept = [net for net in nets if net in trained and len(net.history) == n_epochs]
         if kept:
             model.nets_ = kept
-            left_out = {
-                name: [*own]
-                for name, own in zip(inputs.names, first.left_out, strict=False)
-                if own
-            }
-            model.validation_ |= {
-                "n_epochs": n_epochs,
-                "losses": losses,
-                "left_out": left_out,
-            }
+            model.validation_ |= {"n_epochs": n_epochs, "losses": losses}
 
 
 def _train_each(

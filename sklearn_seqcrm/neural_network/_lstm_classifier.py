@@ -176,11 +176,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"losses"`` are the validation losses of the first training, and
-        ``"n_epochs"`` is the number of epochs of the networks trained on all rows; both
-        are None without such networks. ``"left_out"`` has the fields that they do not
-        see, by history column. If their training is interrupted, the networks
-        before it are kept.
+        set aside; ``"losses"`` are the validation losses of the first training (with
+        `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
+        of the networks trained on all rows; both are None without such networks.
+        ``"left_out"`` has the fields that networks do not see, by history column. If
+        the training on all rows is interrupted, the networks before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

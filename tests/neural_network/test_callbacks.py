@@ -111,6 +111,7 @@ def test_learning_rate_schedule():
         LRScheduler("StepLR", step_size=1, gamma=0.5),
         LRScheduler("StepLR", step_size=1, gamma=0.5, step_every="batch"),
         LRScheduler("LambdaLR", lr_lambda=lambda n_epochs: 0.5**n_epochs),
+        LRScheduler("LambdaLR", lr_lambda=lambda n: 0.5**n, step_every="batch"),
     ],
 )
 def test_a_falling_rate_multiplies_that_of_a_schedule(schedule, monkeypatch):

@@ -165,7 +165,7 @@ class Rates(Watcher):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.is_second = X[1] is None
 
-    def on_batch_end(self, net, training=False, **kwargs):
+    def on_batch_begin(self, net, training=False, **kwargs):
         if self.is_second and training:
             self.seen.append(net.optimizer_.param_groups[0]["lr"])
 

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Freezer
 
 from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.events import EventLog
@@ -188,6 +190,98 @@ def test_finds_fields_of_noise(monkeypatch):
     model = small(LSTMClassifier, select_fields=True, **options).fit(X, y)
     assert model.score(X, y) > 0.9
     assert found == [[["noise", "product"]]]
+
+
+def test_amounts_that_spend_depends_on_are_found(monkeypatch):
+    X = rows_of(EVENTS[["customer", "time", "amount", "noise"]])
+    y = future_sum(X, "amount", HORIZON)
+    found = []
+    find = _ensemble_training.useless_fields
+    monkeypatch.setattr(
+        _ensemble_training,
+        "useless_fields",
+        lambda *args: found.append(find(*args)) or found[-1],
+    )
+    small(LSTMRegressor, select_fields=True).fit(X, y)
+    assert found == [[["noise"]]]
+
+
+def test_float64_as_default_dtype(leave_out):
+    leave_out("amount")
+    X = rows_of()
+    y = future_sum(X, "amount", HORIZON)
+    usual = small(LSTMRegressor, select_fields=True).fit(X, y).predict(X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = small(LSTMRegressor, select_fields=True).fit(X, y)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_array_equal(model.predict(X), usual)
+
+
+def test_a_second_search_that_diverges_is_ignored(leave_out, monkeypatch):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    usual = small(LSTMRegressor, loss="poisson").fit(X, y)
+    leave_out("amount")
+    train = _ensemble_training.train
+
+    def diverging(model, training, epochs=None):
+        if training.net.left_out:
+            training.net.module_.head[-1].weight.data[:] = np.nan
+        train(model, training, epochs)
+
+    monkeypatch.setattr(_ensemble_training, "train", diverging)
+    model = small(LSTMRegressor, loss="poisson", select_fields=True).fit(X, y)
+    assert model[-1].validation_["left_out"] == {}
+    assert_array_equal(model.predict(X), usual.predict(X))
+
+
+def test_an_interrupted_training_on_all_rows_names_what_is_left_out(
+    leave_out, monkeypatch
+):
+    leave_out("amount")
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    train = _ensemble_training.train
+
+    def interrupted(model, training, epochs=None):
+        if training.valid is None:
+            raise KeyboardInterrupt
+        train(model, training, epochs)
+
+    monkeypatch.setattr(_ensemble_training, "train", interrupted)
+    model = small(LSTMRegressor, loss="poisson", select_fields=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert model[-1].validation_["left_out"] == {"history": ["amount"]}
+
+
+def test_frozen_weights_are_continued(leave_out):
+    leave_out("amount")
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    options = {"loss": "poisson", "callbacks": [Freezer("readers*")]}
+    model = small(LSTMRegressor, select_fields=True, **options).fit(X, y)
+    model[-1].partial_fit(model[:-1].transform(X), y)
+    changed = attach(with_permuted("amount"), X)
+    assert_array_equal(model.predict(changed), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"validation": "customers"}, "validation='customers'"),
+        ({"refit": False}, "refit=False"),
+        ({"early_stopping": False, "validation": "auto"}, "early_stopping=False"),
+    ],
+)
+def test_warning_without_a_training_on_all_rows(params, reason):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    model = small(LSTMRegressor, select_fields=True, **params)
+    with pytest.warns(UserWarning, match=f"no effect, because of: {reason}"):
+        model.fit(X, y)
 
 
 def test_a_continued_training_does_not_see_the_field_either(leave_out):

@@ -21,8 +21,9 @@ the levels of steps as rows of a sparse matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -296,32 +297,30 @@ class StepLevels:
 class FieldInputs(NamedTuple):
     """Positions of the inputs that are made of one field of a history column."""
 
-    channels: tuple[int, ...]  # of a step
-    codes: tuple[int, ...]
-    row_features: tuple[int, ...]
-    sums: tuple[int, ...]  # of the linear part
+    channels: list[int]  # of a step
+    codes: list[int]
+    row_features: list[int]
+    sums: list[int]  # of the linear part
 
     @classmethod
     def of(cls, layout: Layout) -> dict[str, Self]:
         """Return the inputs of each field, by name."""
         n_channels, n_facts = len(layout.channels), layout.n_decayed
-        n_decays = len(layout.half_lives)
-        first_mean = layout.row_features.index("count_0") + n_decays
-        found = {}
-        for name in dict.fromkeys(layout.sources):
+        found: dict[str, Self] = {}
+        for i, name in enumerate(layout.sources):
             if name is None:  # the time
                 continue
-            own = [i for i, source in enumerate(layout.sources) if source == name]
-            facts = [i for i in own if i < n_facts]
-            # Sums over a moment are behind its other channels.
-            more = [] if layout.moments is None else [n_channels + i for i in facts]
-            sums = [k * n_facts + i for k in range(n_decays) for i in facts]
-            found[name] = cls(
-                (*(i for i in own if i < n_channels), *more),
-                tuple(i - n_channels for i in own if i >= n_channels),
-                tuple(first_mean + i for i in sums),
-                tuple(sums),
-            )
+            own = found.setdefault(name, cls([], [], [], []))
+            if i >= n_channels:
+                own.codes.append(i - n_channels)
+                continue
+            own.channels.append(i)
+            if i < n_facts:
+                if layout.moments is not None:  # sums are behind other channels
+                    own.channels.append(n_channels + i)
+                of_decays = [k * n_facts + i for k in range(len(layout.half_lives))]
+                own.row_features.extend(layout.first_mean + one for one in of_decays)
+                own.sums.extend(of_decays)
         return found
 
 
@@ -338,8 +337,8 @@ class HistorySpec:
     # Positions of the channels of events, if steps are moments.
     moments: MomentChannels | None = None
     n_row_features: int = 0
-    # Inputs of each field by its name; none for tensors without an encoder.
-    fields: Mapping[str, FieldInputs] = field(default_factory=dict, compare=False)
+    # None for tensors without an encoder.
+    layout: Layout | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, layout: Layout) -> HistorySpec:
@@ -353,8 +352,13 @@ class HistorySpec:
             layout.of_events,
             moments,
             len(layout.row_features),
-            FieldInputs.of(layout),
+            layout,
         )
+
+    @cached_property
+    def fields(self) -> dict[str, FieldInputs]:
+        """Inputs of each field by its name; none for tensors without an encoder."""
+        return {} if self.layout is None else FieldInputs.of(self.layout)
 
     def sizes(self, encoded: bool) -> tuple[Any, ...]:
         """Return what must be equal in `fit` and later; levels if from an encoder.

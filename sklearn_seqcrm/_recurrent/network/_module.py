@@ -241,9 +241,7 @@ class HistoryNetwork(nn.Module):
             [first_sum + column for column in own.sums],
         )
 
-    def weights_of_field(
-        self, i: int, name: str
-    ) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    def weights_of_field(self, i: int, name: str) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield weights, and the columns of them by which a field enters."""
         columns = self.columns_of_field(i, name)
         for direction in self.readers[i].layers[0]:

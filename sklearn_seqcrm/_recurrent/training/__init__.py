@@ -32,6 +32,7 @@ from sklearn_seqcrm._recurrent.training._threads import run_in_threads
 from sklearn_seqcrm._recurrent.training._training import (
     Seeds,
     Training,
+    TrainingDivergedError,
     best_n_epochs,
     deletes_diverged,
     draw_seeds,

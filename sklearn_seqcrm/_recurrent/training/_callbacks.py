@@ -80,16 +80,24 @@ class FallingRate(Callback):
         self.n_epochs = n_epochs
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Lower the rate to that of the middle of the epoch that begins."""
+        """Learn the share of the rate in the middle of the epoch that begins."""
         done = (len(net.history) - 0.5) / self.n_epochs
         self._share = min(1.0, 2 * (1 - done))
-        for group in net.optimizer_.param_groups:
-            group["lr"] *= self._share
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Restore the rate, from which schedules of the user continue."""
-        for group in net.optimizer_.param_groups:
-            group["lr"] /= self._share
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Lower the rate that schedules of the user have set."""
+        if training:
+            groups = net.optimizer_.param_groups
+            self._rates = [group["lr"] for group in groups]
+            for group in groups:
+                group["lr"] *= self._share
+
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Restore the rate, from which these schedules continue."""
+        if training:
+            groups = net.optimizer_.param_groups
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = rate
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Restore the rate, for a training that continues this one."""

@@ -27,9 +27,10 @@ def useless_fields(
 ) -> list[list[str]]:
     """Return the names of fields of each history column that do not lower the loss.
 
-    Their values are permuted among the steps of a batch of validation rows, and row
-    features that are made of them among its rows. A field helps if the mean loss then
-    rises by more than two standard errors over `customers` (n,), those of the rows.
+    Their values are permuted among the steps of a part of a batch of validation rows,
+    and row features and sums that are made of them among its rows. A field helps if the
+    mean loss then rises by more than two standard errors over `customers` (n,), those
+    of the rows.
     """
     module = net.module_
     names = [list(reader.spec.fields) for reader in module.readers]
@@ -55,13 +56,13 @@ def useless_fields(
                     rises[field, rows] = rise.cpu().numpy()
     weight = np.ones(len(valid)) if valid.weight is None else valid.weight
     weight = weight / weight.sum()
-    mean = rises @ weight  # (n_fields,)
-    of_customers = [
-        np.bincount(np.unique(customers, return_inverse=True)[1], one)
-        for one in (rises - mean[:, None]) * weight
-    ]
-    error = np.sqrt([np.sum(one**2) for one in of_customers])
-    helps = dict(zip(fields, mean > _LEAST_RISE * error, strict=True))
+    customer = np.unique(customers, return_inverse=True)[1]
+    with np.errstate(invalid="ignore"):  # infinite losses
+        mean = rises @ weight  # (n_fields,)
+        away = (rises - mean[:, None]) * weight
+        of_customers = np.array([np.bincount(customer, one) for one in away])
+        error = np.sqrt((of_customers**2).sum(axis=-1))
+    helps = dict(zip(fields, ~(mean <= _LEAST_RISE * error), strict=True))
     return [[name for name in own if not helps[i, name]] for i, own in enumerate(names)]
 
 
@@ -79,18 +80,20 @@ def _permute(
     step = torch.arange(own.shape[1], device=own.device)
     is_step = step < part.histories[i].lengths[:, None]  # (B, T)
     permuted = own.clone()
-    permuted[is_step] = _permute_rows(own[is_step], columns.steps, generator)
-    static = _permute_rows(part.static, columns.static, generator)
-    return replace(part, static=static), [*steps[:i], permuted, *steps[i + 1 :]]
+    of_steps = own[is_step]
+    order = torch.randperm(len(of_steps), generator=generator).to(own.device)
+    permuted[is_step] = _reorder(of_steps, columns.steps, order)
+    order = torch.randperm(len(part.static), generator=generator).to(own.device)
+    static = _reorder(part.static, columns.static, order)
+    sums = part.sums if part.sums is None else _reorder(part.sums, columns.sums, order)
+    rows = replace(part, static=static, sums=sums)
+    return rows, [*steps[:i], permuted, *steps[i + 1 :]]
 
 
-def _permute_rows(
-    numbers: Tensor, columns: Sequence[int], generator: torch.Generator
-) -> Tensor:
+def _reorder(numbers: Tensor, columns: list[int], order: Tensor) -> Tensor:
     """Return a copy in which some columns have the rows in another order."""
-    order = torch.randperm(len(numbers), generator=generator).to(numbers.device)
-    permuted, some = numbers.clone(), list(columns)
-    permuted[:, some] = numbers[order][:, some]
+    permuted = numbers.clone()
+    permuted[:, columns] = numbers[order][:, columns]
     return permuted
 
 
@@ -106,11 +109,12 @@ def without_fields(
     for i, names in enumerate(left_out):
         for name in names:
             for weight, columns in module.weights_of_field(i, name):
-                kept = torch.ones(weight.shape[1], device=weight.device)
-                kept[list(columns)] = 0
                 with torch.no_grad():
+                    kept = torch.ones_like(weight[0])
+                    kept[columns] = 0
                     weight.mul_(kept)
-                hooks.append(weight.register_hook(kept.mul))
+                if weight.requires_grad:  # not frozen by a callback
+                    hooks.append(weight.register_hook(kept.mul))
     try:
         yield
     finally:
