@@ -100,7 +100,8 @@ OF_THE_LOSS = {"loss", "quantile", "exposure", "bins", "control", "device"}
 MAY_CHANGE = {
     *("bptt_steps", "precision", "learning_rate", "averaged_steps", "batch_size"),
     *("max_epochs", "early_stopping", "n_iter_no_change", "callbacks", "random_state"),
-    *("validation", "horizon", "validation_fraction", "refit", "class_weight"),
+    *("validation", "horizon", "validation_fraction", "refit", "select_fields"),
+    "class_weight",
     *("pretrained", "warm_start", "verbose", "confidence_level"),
 }
 NETWORKS = [
