@@ -61,7 +61,7 @@ def choose_validation(
         return None
     if model.validation_fraction == "auto":
         split = split.limited(customers, _MOST_VALIDATION_CUSTOMERS, seed)
-    found = {"since": split.since, "n_epochs": None, "losses": None, "left_out": {}}
+    found = {"since": split.since, "n_epochs": None, "losses": None}
     model.validation_ |= {"by": "forward", **found}
     return split
 

@@ -38,11 +38,8 @@ def make_log():
     rng = np.random.default_rng(0)
     n_events = rng.poisson(8, N_CUSTOMERS) + 1
     times = [np.append(0, rng.integers(0, 100, n)) for n in n_events]
-    table = pd.DataFrame(
-        {"who": np.repeat(np.arange(N_CUSTOMERS), n_events + 1)}
-        | {"day": np.concatenate(times)}
-    )
-    return log_of_table(table)
+    who = np.repeat(np.arange(N_CUSTOMERS), n_events + 1)
+    return log_of_table(pd.DataFrame({"who": who, "day": np.concatenate(times)}))
 
 
 LOG = make_log()
