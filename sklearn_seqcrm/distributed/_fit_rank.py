@@ -183,12 +183,6 @@ def refuse_others(estimator: Any) -> None:
             f"{name} has callbacks of scikit-learn, which would see the rows of one "
             "rank only; take them off, set_callbacks()."
         )
-    if getattr(network, "select_fields", False):  # event models have none
-        raise ValueError(
-            f"{name} has select_fields=True, and a rank knows the losses of its own "
-            "rows only. Find the fields on a part of the customers, leave them out of "
-            "the log, and set select_fields=False."
-        )
     if isinstance(estimator, Pipeline):
         _refuse_target_encoders(estimator[:-1])
 

@@ -18,6 +18,7 @@ from sklearn_seqcrm.neural_network import (
     LSTMRegressor,
     LSTMSurvival,
     LSTMUpliftClassifier,
+    _ensemble_training,
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import churned
@@ -27,7 +28,7 @@ SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
 ONE = {**SMALL, "n_networks": 1}
 
 
-def snapshots():
+def snapshots(n_noise=0):
     """Return rows at several cutoffs with a horizon, which are split forward."""
     rng = np.random.default_rng(0)
     n = 1500
@@ -39,6 +40,8 @@ def snapshots():
             "amount": rng.gamma(2.0, 10.0, n),
         }
     )
+    for i in range(n_noise):
+        events[f"noise_{i}"] = rng.normal(size=n)
     log = EventLog(events, "who", "when", observed_until="2025-01-01")
     X = log.snapshots(pd.date_range("2024-04-01", periods=6, freq="MS"))
     X = X.sort_values("who", kind="stable", ignore_index=True)
@@ -152,6 +155,22 @@ def continue_training(rank=None):
         mine = is_mine(len(X), rank, 2)
         fit_rank(network, X[mine], y[mine])
     return network.predict_proba(X)
+
+
+def fit_with_noise(rank):
+    """Return probabilities and the fields that a network of a rank leaves out.
+
+    A network without them counts as better.
+    """
+    X, y = snapshots(n_noise=4)
+    model = make_history_pipeline(LSTMClassifier(select_fields=True, **ONE))
+    model[:-1].fit(X, y)
+    mine = (X["who"].to_numpy() < 60) == (rank == 0)
+    with mock.patch.object(
+        _ensemble_training, "_least_loss", lambda net: not net.left_out
+    ):
+        fit_rank(model, X[mine], y[mine])
+    return model.predict_proba(X), model[-1].validation_["left_out"]
 
 
 def automatic_batches(rank=None):

@@ -27,6 +27,7 @@ def two(tmp_path_factory):
             automatic_networks,
             continue_training,
             fit_case,
+            fit_with_noise,
             refusals,
             sampled_customers,
         )
@@ -37,6 +38,7 @@ def two(tmp_path_factory):
             "networks": automatic_networks(rank),
             "sample": sampled_customers(rank),
             "refusals": refusals(rank),
+            "noise": fit_with_noise(rank),
         }
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
@@ -62,6 +64,13 @@ def test_forward_validation_is_that_of_all_rows(two):
     assert alone["by"] == first["by"] == "forward"
     for key in ("since", "n_epochs", "n_train", "n_valid", "n_dropped"):
         assert first[key] == alone[key]
+
+
+def test_ranks_leave_out_the_same_fields(two):
+    (first, left_out), (second, same) = (each["noise"] for each in two)
+    assert_array_equal(first, second)
+    assert left_out == same
+    assert {"noise_0", "noise_1", "noise_2", "noise_3"} & set(left_out["history"])
 
 
 def test_ranks_start_from_the_weights_of_rank_0(two):

@@ -1,6 +1,7 @@
 """Fields that do not help, of which a training on all rows sees nothing."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Freezer
+from skorch.history import History
 
-from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
@@ -316,6 +317,17 @@ def test_an_interrupted_second_search_leaves_the_first_network(leave_out, monkey
     assert model[-1].nets_ == calls[:1]
 
 
-def test_ranks_do_not_select_fields():
-    with pytest.raises(ValueError, match="select_fields"):
-        fit_rank(LSTMClassifier(select_fields=True), rows_of(), np.zeros(3))
+def test_one_good_epoch_is_not_enough():
+    def net(losses):
+        history = History()
+        for loss in losses:
+            history.new_epoch()
+            history.record("valid_loss", loss)
+        return SimpleNamespace(history=history)
+
+    steady, lucky = net([0.68, 0.67, 0.66, 0.67]), net([0.64, 0.73, 0.69, 0.67])
+    assert _ensemble_training._least_loss(steady) < _ensemble_training._least_loss(
+        lucky
+    )
+    assert _ensemble_training._least_loss(net([0.5, 0.7])) == pytest.approx(0.6)
+    assert _ensemble_training._least_loss(net([np.nan])) == np.inf

@@ -30,16 +30,17 @@ def useless_fields(
     Their values are permuted among the steps of a part of a batch of validation rows,
     and row features and sums that are made of them among its rows. A field helps if the
     mean loss then rises by more than two standard errors over `customers` (n,), those
-    of the rows.
+    of the rows. Each of several ranks permutes the values of its own rows.
     """
     module = net.module_
     names = [list(reader.spec.fields) for reader in module.readers]
     fields = [(i, name) for i, own in enumerate(names) for name in own]
-    rises = np.zeros((len(fields), len(valid)))
+    rows_of_rank = net.ranks.own_rows(valid)
+    rises = np.zeros((len(fields), len(rows_of_rank)))
     generator = new_generator(seed)
     module.eval()
     with isolated_torch_settings(net.device, net.module__hidden_size), torch.no_grad():
-        for batch, target in net.get_iterator(valid):
+        for batch, target in net.get_iterator(rows_of_rank):
             targets = target.to(net.device).split([len(one) for one in batch.parts])
             for rows, one, own in zip(batch.parts, batch, targets, strict=True):
                 part = one.to(net.device)
@@ -54,6 +55,7 @@ def useless_fields(
                     permuted = _permute(module, part, steps, i, name, generator)
                     rise = net.criterion_(module(*permuted), own) - losses
                     rises[field, rows] = rise.cpu().numpy()
+    rises = net.ranks.concatenate(rises.T).T  # in the order of `valid`
     weight = np.ones(len(valid)) if valid.weight is None else valid.weight
     weight = weight / weight.sum()
     customer = np.unique(customers, return_inverse=True)[1]
