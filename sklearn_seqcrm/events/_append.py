@@ -16,17 +16,17 @@ from sklearn_seqcrm._store import (
     Timeline,
     is_of_kinds,
 )
-from sklearn_seqcrm.events._concat import (
-    merge_events,
-    observation_of_appended,
-    refuse_keys_as_fields,
-    with_kind,
-)
 from sklearn_seqcrm.events._field_warnings import (
     count_infinite,
     fields_of_other_zone,
     warn_infinite,
     warn_other_zone,
+)
+from sklearn_seqcrm.events._merge import (
+    merge_events,
+    observation_of_appended,
+    refuse_keys_as_fields,
+    with_kind,
 )
 from sklearn_seqcrm.events._read import (
     Events,

@@ -16,7 +16,6 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
-from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._field_warnings import (
     count_infinite,
     fields_of_other_zone,
@@ -25,6 +24,7 @@ from sklearn_seqcrm.events._field_warnings import (
 )
 from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
+from sklearn_seqcrm.events._merge import check_mergeable, merge_logs
 from sklearn_seqcrm.events._read import (
     read_events,
     read_table,

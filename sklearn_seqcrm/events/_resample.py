@@ -36,7 +36,7 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
     saturating_add,
 )
-from sklearn_seqcrm.events._concat import merge_events
+from sklearn_seqcrm.events._merge import merge_events
 from sklearn_seqcrm.events._read import Events, chosen_among
 from sklearn_seqcrm.events._time_range import check_time_range
 
