@@ -43,6 +43,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
+from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
 from sklearn.utils.validation import has_fit_parameter
@@ -75,6 +76,7 @@ __all__ = [
     "Scorer",
     "StrOptions",
     "check_feature_names_in",
+    "check_method_params",
     "check_sample_weight",
     "clone_with_fitted",
     "has_callbacks",

@@ -75,9 +75,6 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
     of the variance within levels and the variance between them, by the method of
     moments. Customers count once per level, however many rows they have.
 
-    Rows for validation are chosen without sample weights, so that they differ from
-    those of the estimator if rows have the weight 0.
-
     References
     ----------
     .. [1] Micci-Barreca, D. (2001). A preprocessing scheme for high-cardinality

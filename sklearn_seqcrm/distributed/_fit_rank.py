@@ -49,7 +49,8 @@ def fit_rank(
     the rows of all ranks, those of rank 0 first, with the same `batch_size`, but for
     the rounding of float32 sums and for dropout, whose masks differ. Batches are drawn
     in the order of the customers in the log: if that differs from the order of the
-    ranks, they have other rows.
+    ranks, or the first or last customers of a rank have rows without events, batches
+    have other rows.
 
     Parameters
     ----------

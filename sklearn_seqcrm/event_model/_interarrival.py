@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import float32_tensor
+from sklearn_seqcrm._recurrent.objectives import time_step
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._mixtures import (
     NO_ATOM,
@@ -234,7 +235,7 @@ def _common_step(interarrival: np.ndarray) -> float | None:
         # Only whole numbers that a float holds exactly have a common divisor.
         is_whole = np.equal(interarrival, np.floor(interarrival)).all()
         if not (is_whole and interarrival.max() < 2.0**53):
-            return None
+            return time_step(interarrival) or None
         interarrival = interarrival.astype("int64")
     return float(np.gcd.reduce(interarrival))
 

@@ -277,13 +277,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
             objective.check(y, weight, is_full_data)
-            inputs = self._ranks.attempt(partial(self._as_in_fit, inputs, _CONTINUE))
+            as_in_fit = partial(self._as_in_fit, inputs, sample_weight, _CONTINUE)
+            inputs = self._ranks.attempt(as_in_fit)
         else:
             objective.learn(y, weight)
             self._objective = objective
             self._specs, self._n_static = inputs.specs, inputs.n_columns
             self._learn_offset(inputs, weight)
-            inputs = self._ranks.attempt(partial(self._with_offset, inputs))
+            with_offset = partial(self._with_offset, inputs, sample_weight)
+            inputs = self._ranks.attempt(with_offset)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         inputs = self._ranks.share(inputs)
@@ -368,7 +370,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
         """Learn which input is the offset of a row, if the estimator has offsets."""
 
-    def _with_offset(self, inputs: Inputs) -> Inputs:
+    def _with_offset(self, inputs: Inputs, sample_weight: Any = None) -> Inputs:
         """Return the same rows with their offset in its field."""
         return inputs
 
@@ -519,7 +521,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         found = outputs_of_networks(self.nets_, data)
         return [one.astype("float64", copy=False) for one in found]
 
-    def _as_in_fit(self, inputs: Inputs, way_out: str = "") -> Inputs:
+    def _as_in_fit(
+        self, inputs: Inputs, sample_weight: Any = None, way_out: str = ""
+    ) -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
         n_static = inputs.n_columns
         both = inputs.specs, self._specs
@@ -532,7 +536,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{way_out}."
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
-        return self._with_offset(inputs)
+        return self._with_offset(inputs, sample_weight)
 
     # Explanations -----------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def train_networks(
             report_first_training(model, inputs.data, split)
             _train_on_all(model, inputs, seeds, task)
     finally:
-        if hasattr(model, "nets_") and model.validation_["by"] == "forward":
+        if hasattr(model, "nets_"):
             left_out = zip(inputs.names, model.nets_[0].left_out, strict=False)
             model.validation_["left_out"] = {n: [*own] for n, own in left_out if own}
 

@@ -399,8 +399,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             a parameter is out of range, `pretrained` has other events or sizes,
-            there is no column `exposure` or it is not larger than 0, or the machine
-            lacks `device` or, to train, `precision`.
+            there is no column `exposure` or it is not larger than 0 in a row with a
+            weight, or the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, self._new_objective())
@@ -439,7 +439,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             a parameter is out of range, there is no column `exposure` or it is not
-            larger than 0, or the machine lacks `device` or, to train, `precision`.
+            larger than 0 in a row with a weight, or the machine lacks `device` or, to
+            train, `precision`.
         """
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, self._new_objective())
@@ -538,10 +539,11 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             self.exposure, names, inputs.data, weight, self._ranks
         )
 
-    def _with_offset(self, inputs: Inputs) -> Inputs:
+    def _with_offset(self, inputs: Inputs, sample_weight: Any = None) -> Inputs:
         if self._exposure is None:
             return inputs
-        return inputs._replace(data=self._exposure.to_offset(inputs.data))
+        data = self._exposure.to_offset(inputs.data, sample_weight)
+        return inputs._replace(data=data)
 
     def _offset_outputs(self) -> tuple[int, ...]:
         return () if self._exposure is None else self._objective.offset_outputs

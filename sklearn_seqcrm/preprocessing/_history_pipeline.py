@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import numpy as np
 from joblib import Memory
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -17,6 +18,7 @@ from sklearn_seqcrm._columns import (
     static_parts,
 )
 from sklearn_seqcrm._meta_estimators import unwrapped
+from sklearn_seqcrm._sklearn_compat import check_method_params, safe_indexing
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
@@ -85,9 +87,9 @@ def make_history_pipeline(
     at prediction have the mean of all customers. If the estimator can validate forward
     in time, the rows at the latest cutoffs are encoded by labels that were known then.
     For that, its `horizon` and `validation_fraction` are copied to the encoder.
-    Weights of rows are not used: leave out rows whose labels must not count, instead of
-    giving them the weight 0. On data with stores and products, target encodings were as
-    good as one-hot ones or better; the page on statics has the figures.
+    Weights of rows are not used, but `fit` leaves out rows of weight 0. On data with
+    stores and products, target encodings were as good as one-hot ones or better; the
+    page on statics has the figures.
 
     A column named by the parameter ``exposure`` of `estimator` is passed on unchanged.
 
@@ -177,6 +179,21 @@ def _pretrained_of(estimator: Any) -> Any:
     return next((one for one in found if hasattr(one, "_encoders")), None)
 
 
+def _without_weightless(
+    X: Any, y: Any, params: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the rows, targets and arguments of `fit` without rows of weight 0."""
+    weights = [one for n, one in params.items() if n.split("__")[-1] == "sample_weight"]
+    for weight in weights:
+        used = np.flatnonzero(weight)
+        # Anything else is refused by the steps.
+        is_one_each = y is not None and np.shape(weight) == (len(X),) == (len(y),)
+        if is_one_each and 0 < len(used) < len(X):
+            params = check_method_params(X, params, used)
+            return safe_indexing(X, used), safe_indexing(y, used), params
+    return X, y, params
+
+
 _TARGET_ENCODER = "statics__level__customertargetencoder"
 
 
@@ -187,6 +204,29 @@ class HistoryPipeline(Pipeline):
     ``predict_log_proba``. Quantiles, for example, would need
     ``pipeline[-1].predict_quantile(pipeline[:-1].transform(X))``.
     """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Fit all steps, as in scikit-learn.
+
+        With ``many_levels="target"``, rows of weight 0 are left out.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with raw histories.
+        y : array-like of n rows or None, default=None
+            Targets.
+        **params
+            Arguments of the last step, such as ``estimator__sample_weight``.
+
+        Returns
+        -------
+        HistoryPipeline
+            The fitted pipeline.
+        """
+        if _TARGET_ENCODER in self.get_params():
+            X, y, params = _without_weightless(X, y, params)
+        return super().fit(X, y, **params)
 
     def set_params(self, **kwargs: Any) -> Self:
         """Set parameters, and let the other steps follow the estimator.

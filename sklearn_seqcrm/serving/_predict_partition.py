@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._encoding import learned_encoding
@@ -178,6 +179,8 @@ def _refuse_model_with_lookback(model: Any) -> None:
 
     The encoder may be a step of a pipeline in a search, a hybrid, and so on.
     """
+    if isinstance(model, FrozenEstimator):
+        model = model.estimator
     learned = learned_encoding(model)
     if learned is not None and learned.cut_off:
         raise ValueError(

@@ -55,9 +55,10 @@ def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
     result.
     """
     if isinstance(estimator, Pipeline):
-        *steps, (name, last) = estimator.steps
+        name, last = estimator.steps[-1]
         found = counterpart(last, suffix, parameter)
-        return clone(estimator).set_params(steps=[*steps, (name, found)])
+        # By its name, so that other steps of make_history_pipeline follow.
+        return clone(estimator).set_params(**{name: found})
     if isinstance(estimator, BaseSearchCV):
         return _search_alike(estimator, suffix, parameter)
     is_that = is_regressor if suffix == "Regressor" else is_classifier

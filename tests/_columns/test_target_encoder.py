@@ -385,6 +385,25 @@ def test_the_encoder_follows_the_parameters_of_the_network():
     assert found.horizon == "20D"
 
 
+def test_rows_of_weight_zero_have_no_effect():
+    """Their labels may be unknown, so that no level is encoded by them."""
+    X, y = many_shops()
+    used = np.arange(300) % 3 > 0
+    weight = {"estimator__sample_weight": np.where(used, 1.0 + y, 0)}
+    network = LSTMClassifier(**SMALL)
+    wrong = pd.Series(np.where(used, y, 1), name="bought")
+    model = make_history_pipeline(network, many_levels="target")
+    model.fit(X, wrong, **weight)
+    others = clone(model).fit(X[used], y[used], estimator__sample_weight=1.0 + y[used])
+    assert_allclose(model.predict_proba(X), others.predict_proba(X), rtol=1e-9)
+    # Other arguments stay beside their rows.
+    effects = make_history_pipeline(LSTMUpliftClassifier(**SMALL), many_levels="target")
+    arms = np.arange(300) // 2 % 2
+    effects.fit(X, wrong, estimator__treatment=arms, **weight)
+    with pytest.raises(ValueError, match=r"zero for all rows|at least one non-zero"):
+        model.fit(X, wrong, estimator__sample_weight=np.zeros(300))
+
+
 def test_effects_on_labels_of_text():
     X, y = many_shops()
     network = LSTMUpliftClassifier(**SMALL)

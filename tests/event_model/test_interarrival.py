@@ -378,3 +378,15 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     assert shares_of(futures["day"])[[1, 6]].max() < 0.01
     interarrival = futures.groupby(["row", "path"])["day"].diff()
     assert 0.2 < (interarrival < DAY).mean() < 0.8
+
+
+@pytest.mark.parametrize("unit", [1 / 7, 1 / 365.25, 24.0])
+def test_steps_of_one_day_are_found_in_any_unit(unit):
+    days = np.sort(np.random.default_rng(0).integers(0, 300, 400)).astype("float64")
+    events = pd.DataFrame({"who": np.arange(400) % 20, "time": days * unit})
+    log = EventLog(events, "who", "time")
+    X = log.snapshots([300 * unit])
+    model = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
+    assert_allclose(model.resolutions_["time"], unit, rtol=1e-9)
+    drawn = model.sample(X, 30 * unit, n_paths=2, random_state=0)["time"] / unit
+    assert_allclose(drawn, drawn.round(), rtol=1e-9)

@@ -26,10 +26,11 @@ DAY = 86_400_000_000
         (np.array([2, 4, 0, 10]) * DAY, 2 * DAY),
         (np.array([3 * DAY, 60_000_000]), 60_000_000),
         (np.array([3.0, 9.0, 0.0]), 3.0),
-        (np.array([0.25, 1.5, 3.0]), 1.5e-6),
+        (np.array([0.25, 1.5, 3.0]), 0.25),
+        (np.array([0.25, 1.5, np.pi]), 1.5e-6),
         (np.array([0, 0]), 1.0),
     ],
-    ids=["days", "minutes", "whole floats", "floats", "ties"],
+    ids=["days", "minutes", "whole floats", "quarters", "floats", "ties"],
 )
 def test_resolution_of_times(interarrival, step):
     positive, none = interarrival[interarrival > 0], np.zeros(0)

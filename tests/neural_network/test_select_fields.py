@@ -296,6 +296,11 @@ def test_a_continued_training_does_not_see_the_field_either(leave_out):
     model[-1].partial_fit(encoded, y)
     assert np.abs(model[-1].predict(encoded) - before).max() > 1e-5
     assert_array_equal(model[-1].predict(changed), model[-1].predict(encoded))
+    again = model[-1].set_params(validation="auto", select_fields=False)
+    again.set_params(warm_start=True).fit(encoded, y)
+    assert again.validation_["by"] == "customers"
+    assert again.validation_["left_out"] == {"history": ["amount"]}
+    assert_array_equal(again.predict(changed), again.predict(encoded))
 
 
 def test_an_interrupted_second_search_leaves_the_first_network(leave_out, monkeypatch):

@@ -13,9 +13,11 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
@@ -262,6 +264,9 @@ def test_rows_of_a_lookback():
         around.fit(X, np.arange(len(X)))
         with pytest.raises(ValueError, match="pass the same lookback"):
             predict_partition(EVENTS, ROWS, **(options | {"model": around}))
+    frozen = ConformalRegressor(FrozenEstimator(model)).fit(X, np.arange(len(X)))
+    with pytest.raises(ValueError, match="pass the same lookback"):
+        predict_partition(EVENTS, ROWS, **(options | {"model": frozen}))
     model.fit(LOG.attach(ROWS, "who", "at", lookback="9999D"), np.arange(len(X)))
     assert len(predict_partition(EVENTS, ROWS, **options)) == len(ROWS)
 

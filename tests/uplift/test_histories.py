@@ -365,6 +365,23 @@ def test_counterparts_have_the_steps_and_parameters():
     assert pipeline[-1].loss == "poisson"  # untouched
 
 
+def test_other_steps_follow_the_counterpart():
+    """Levels are encoded by its target, and what was an exposure is a static."""
+    X, treated, _ = journeys(120)
+    X["shop"] = (np.arange(len(X)) % 60).astype(str)
+    pipeline = make_history_pipeline(LSTMClassifier(**SMALL), many_levels="target")
+    y = np.arange(len(X)) // 2 % 2
+    for learner in ("x", "dr"):
+        model = UpliftClassifier(pipeline, learner=learner, cv=2, random_state=0)
+        assert np.isfinite(model.fit(X, y, treatment=treated).predict(X)).all()
+    rates = network(loss="poisson", exposure="age")
+    effect = counterpart(rates, "Regressor", "effect_estimator")
+    names = [name for name, *_ in effect["statics"].transformers]
+    assert "exposure" not in names
+    age = effect.fit(X.drop(columns="shop"), y)[:-1].transform(X)["age"]
+    np.testing.assert_allclose(age.std(ddof=0), 1, rtol=1e-6)
+
+
 def test_counterparts_of_ensembles():
     hybrid = make_hybrid(network(LSTMClassifier), cv=2)
     effect = counterpart(hybrid, "Regressor", "effect_estimator")

@@ -10,7 +10,11 @@ Streaming and ONNX follow from its `predict`.
 
 from sklearn_seqcrm._recurrent.objectives._classes import Classes, Labels
 from sklearn_seqcrm._recurrent.objectives._exposure import Exposure
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, bin_hazards
+from sklearn_seqcrm._recurrent.objectives._hazards import (
+    Hazards,
+    bin_hazards,
+    time_step,
+)
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     AbsoluteError,

@@ -50,12 +50,15 @@ class Exposure(NamedTuple):
         mean = float(np.log(found.mean())) if len(found) else 0.0
         return cls(column, mean, name)
 
-    def to_offset(self, data: RowData) -> RowData:
+    def to_offset(self, data: RowData, sample_weight: Any = None) -> RowData:
         """Move the exposure from the statics of rows into their offset.
 
-        A ValueError is raised for exposures that are not larger than 0.
+        A ValueError is raised for exposures that are not larger than 0, unless their
+        row has the weight 0: these have the offset of the mean.
         """
         found = data.static[:, self.column].astype("float64")
+        if sample_weight is not None:
+            found[(found <= 0) & (np.asarray(sample_weight) == 0)] = np.exp(self.mean)
         bad = int((~(found > 0)).sum())
         if bad:
             raise ValueError(

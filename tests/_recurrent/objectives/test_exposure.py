@@ -170,6 +170,18 @@ def test_exposures_that_are_not_positive_are_refused(days, message):
             call()
 
 
+def test_exposures_of_rows_of_weight_zero_may_be_zero():
+    encoded = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)[:-1].transform(X)
+    weight = np.arange(len(X)) % 3 > 0
+    wrong = encoded.assign(days=np.where(weight, DAYS, 0))
+    model = LSTMRegressor(**RATE).fit(wrong, Y, sample_weight=weight)
+    others = LSTMRegressor(**RATE).fit(encoded[weight], Y[weight])
+    assert_allclose(model.predict(encoded), others.predict(encoded), rtol=1e-5)
+    model.partial_fit(wrong, Y, sample_weight=weight)
+    with pytest.raises(ValueError, match="Exposures must be larger than 0; 16 of 48"):
+        model.predict(wrong)
+
+
 def test_units_of_exposures_stay_as_in_fit():
     lengths = X.assign(days=pd.to_timedelta(DAYS, unit="D"))
     model = make_history_pipeline(LSTMRegressor(**RATE))
