@@ -167,9 +167,8 @@ def _leave_out_fields(
     return stopped
 
 
-# One epoch may be better by chance, the more so the more epochs there are: of twelve
-# networks that left fields out, the two whose scores of later rows fell the most had a
-# lower loss in one epoch, but not in the mean of three.
+# One epoch may be better by chance: a network of invoices had the lower loss in the
+# first of six epochs only, and its AUC on later rows was 0.0055 lower.
 _EPOCHS_TO_COMPARE = 3
 
 
