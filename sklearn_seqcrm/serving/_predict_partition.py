@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from sklearn_seqcrm._encoding import learned_encoding
 from sklearn_seqcrm._store import check_flag
 from sklearn_seqcrm._typing import Duration, Estimator, Time
 from sklearn_seqcrm.events import EventLog
 
-# Attributes of searches, transformed targets, conformal estimators and hybrids.
-_FITTED_PARTS = ("best_estimator_", "regressor_", "estimator_", "lstm_")
+# Estimators whose parameters are fitted themselves, without a clone.
+_FITTED_PARAMETERS = (FeatureUnion, FrozenEstimator, Pipeline)
 
 
 def predict_partition(
@@ -177,20 +177,38 @@ def _known_customers(
 def _refuse_model_with_lookback(model: Any) -> None:
     """Raise a ValueError if an encoder was fitted on histories of a lookback.
 
-    The encoder may be a step of a pipeline in a search, a hybrid, and so on.
+    The encoder may be a step of a pipeline in a search, one of the models of a
+    meta-learner, and so on.
     """
-    if isinstance(model, FrozenEstimator):
-        model = model.estimator
-    learned = learned_encoding(model)
-    if learned is not None and learned.cut_off:
-        raise ValueError(
-            f"The histories in {learned.cut_off} were cut off by a lookback in "
-            "fit; pass the same lookback."
-        )
-    parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
-    for part in parts + [getattr(model, name, None) for name in _FITTED_PARTS]:
-        if part is not None:
-            _refuse_model_with_lookback(part)
+    parts, seen = [model], set()
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        learned = learned_encoding(part)
+        if learned is None:
+            parts += _fitted_parts(part)
+        elif learned.cut_off:
+            raise ValueError(
+                f"The histories in {learned.cut_off} were cut off by a lookback in "
+                "fit; pass the same lookback."
+            )
+
+
+def _fitted_parts(part: Any) -> Iterable[Any]:
+    """Return the values of a container, or the fitted attributes of an object."""
+    if isinstance(part, dict):
+        return part.values()
+    if isinstance(part, list | tuple):
+        return part
+    if isinstance(part, type) or not hasattr(part, "__dict__"):
+        return ()
+    unused = {"scorer_"}  # of a search: may have its parameter `estimator`
+    # Other parameters are cloned, and so may have been fitted on other histories.
+    if hasattr(part, "get_params") and not isinstance(part, _FITTED_PARAMETERS):
+        unused |= part.get_params(deep=False).keys()
+    return [value for name, value in vars(part).items() if name not in unused]
 
 
 def _joined(events: Any) -> pd.DataFrame:

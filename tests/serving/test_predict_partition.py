@@ -8,22 +8,28 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    StackingClassifier,
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import FeatureUnion, make_pipeline
 
-from sklearn_seqcrm.calibration import ConformalRegressor
+from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.testing._small_data import START, make_events, make_rows
+from sklearn_seqcrm.uplift import UpliftClassifier
 
 EVENTS, ROWS = make_events(20), make_rows(20)
 LOG = EventLog(EVENTS, "who", "when")
@@ -259,16 +265,48 @@ def test_rows_of_a_lookback():
     assert not np.allclose(
         found["prediction"], model.predict(LOG.attach(ROWS, "who", "at"))
     )
-    search = GridSearchCV(model, {"estimator__learning_rate": [0.01]}, cv=2)
-    for around in (search, TransformedTargetRegressor(model)):
-        around.fit(X, np.arange(len(X)))
-        with pytest.raises(ValueError, match="pass the same lookback"):
-            predict_partition(EVENTS, ROWS, **(options | {"model": around}))
-    frozen = ConformalRegressor(FrozenEstimator(model)).fit(X, np.arange(len(X)))
-    with pytest.raises(ValueError, match="pass the same lookback"):
-        predict_partition(EVENTS, ROWS, **(options | {"model": frozen}))
     model.fit(LOG.attach(ROWS, "who", "at", lookback="9999D"), np.arange(len(X)))
     assert len(predict_partition(EVENTS, ROWS, **options)) == len(ROWS)
+
+
+SMALL = {"max_epochs": 1, "hidden_size": 4, "random_state": 0, "n_networks": 1}
+NUMBERS = make_history_pipeline(LSTMRegressor(**SMALL))
+CLASSES = make_history_pipeline(LSTMClassifier(**SMALL))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GridSearchCV(NUMBERS, {"estimator__learning_rate": [0.01]}, cv=2),
+        TransformedTargetRegressor(NUMBERS),
+        MultiOutputClassifier(CLASSES),
+        CalibratedClassifierCV(CLASSES, cv=2),
+        StackingClassifier([("network", CLASSES)], cv=2),
+        make_hybrid(CLASSES, cv=2),
+        UpliftClassifier(CLASSES, learner="t"),
+        UpliftClassifier(CLASSES, learner="dr", cv=2),
+        make_pipeline(FeatureUnion([("all", NUMBERS[:-1])]), DummyRegressor()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_lookbacks_are_found_in_all_parts_of_a_model(model):
+    X, y = LOG.attach(ROWS, "who", "at", lookback="200D"), np.arange(len(ROWS)) % 2
+    treatment = np.arange(len(X)) // 2 % 2
+    beside = {"treatment": treatment} if hasattr(model, "learner") else {}
+    targets = np.column_stack([y, treatment]) if "Multi" in str(model) else y
+    model.fit(X, targets, **beside)
+    options = {**WHERE, "cutoff": "at"}
+    for around in (model, FrozenEstimator(model)):
+        with pytest.raises(ValueError, match="pass the same lookback"):
+            predict_partition(EVENTS, ROWS, model=around, **options)
+
+
+def test_a_lookback_of_a_model_that_is_cloned_does_not_matter():
+    X, y = LOG.attach(ROWS, "who", "at"), np.arange(len(ROWS)) % 2
+    before = clone(NUMBERS).fit(LOG.attach(ROWS, "who", "at", lookback="200D"), y)
+    model = GridSearchCV(before, {"estimator__learning_rate": [0.01]}, cv=2).fit(X, y)
+    found = predict_partition(EVENTS, ROWS, model=model, cutoff="at", **WHERE)
+    assert_allclose(found["prediction"], model.predict(X), rtol=1e-6)
 
 
 def test_customers_without_an_event_in_the_lookback_have_a_row():
