@@ -117,9 +117,9 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
     select_fields : bool, default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,
-        and repeat the first training without them. If its loss is lower, the networks
-        do not see these fields, named in ``validation_["left_out"]``. A fit takes up to
-        twice as long.
+        and repeat the first training without them. If its loss (the least mean of three
+        successive epochs) is lower, the networks do not see these fields, named in
+        ``validation_["left_out"]``. A fit takes up to twice as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     bins : int, duration or array-like, default=20
