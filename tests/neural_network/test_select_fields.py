@@ -330,9 +330,8 @@ def test_one_good_epoch_is_not_enough():
             history.record("valid_loss", loss)
         return SimpleNamespace(history=history)
 
+    least_loss = _ensemble_training._least_loss
     steady, lucky = net([0.68, 0.67, 0.66, 0.67]), net([0.64, 0.73, 0.69, 0.67])
-    assert _ensemble_training._least_loss(steady) < _ensemble_training._least_loss(
-        lucky
-    )
-    assert _ensemble_training._least_loss(net([0.5, 0.7])) == pytest.approx(0.6)
-    assert _ensemble_training._least_loss(net([np.nan])) == np.inf
+    assert least_loss(steady) < least_loss(lucky)
+    assert least_loss(net([0.5, 0.7])) == pytest.approx(0.6)
+    assert least_loss(net([np.nan])) == np.inf
