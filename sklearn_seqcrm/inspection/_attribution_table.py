@@ -63,7 +63,7 @@ def event_lines(
     return pd.DataFrame(
         {
             "row": events.row,
-            "history": history,
+            "history": _repeated(history, len(attribution)),
             "position": pd.array(position, dtype="Int64"),
             "customer": array.customers[events.row],
             "time": time,
@@ -86,10 +86,10 @@ def row_lines(
     return pd.DataFrame(
         {
             "row": np.arange(n),
-            "history": pd.Series([history] * n, dtype=object),
+            "history": _repeated(history, n),
             "position": pd.array([pd.NA] * n, dtype="Int64"),
             "customer": array.customers,
-            "field": field,
+            "field": _repeated(field, n),
             "value": _as_objects(values, n),
             "attribution": attribution,
         }
@@ -115,5 +115,10 @@ def as_table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _as_objects(values: Any, n: int) -> np.ndarray:
     """Return values of any dtype as objects; None is repeated n times."""
     if values is None:
-        return np.full(n, None, dtype=object)
+        return _repeated(None, n)
     return pd.Series(values).astype(object).to_numpy()
+
+
+def _repeated(one: Any, n: int) -> np.ndarray:
+    """Return a value n times, as objects: a tuple, such as a name, stays one value."""
+    return pd.Series([one] * n, dtype=object).to_numpy()

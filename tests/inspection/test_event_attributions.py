@@ -414,6 +414,24 @@ def test_processes_get_a_log_of_their_own_customers(X, boosting, monkeypatch):
         pd.testing.assert_frame_equal(event_attributions(boosting, some, by=by), found)
 
 
+@pytest.mark.parametrize("is_multi", [False, True])
+def test_columns_called_by_tuples(X, is_multi):
+    """A tuple is one name, not a column of names."""
+    names = pd.Index([("shop", name) for name in X.columns], tupleize_cols=is_multi)
+    tuples = X.set_axis(names, axis=1)
+    # All other outputs would be called by text, and these by tuples.
+    boosting = HistGradientBoostingRegressor(min_samples_leaf=2, max_iter=5)
+    model = make_pipeline(HistoryAggregator(remainder="drop"), boosting)
+    y = make_y(X, (0.0, 1.0))
+    expected = event_attributions(model.fit(X, y), X)
+    found = event_attributions(model.fit(tuples, y), tuples)
+    assert found["attribution"].tolist() == expected["attribution"].tolist()
+    assert set(found["history"].dropna()) == {("shop", "history")}
+    is_static = found["history"].isna()
+    own = expected.loc[is_static, "field"]
+    assert found.loc[is_static, "field"].tolist() == [("shop", one) for one in own]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
