@@ -280,7 +280,7 @@ def test_statics_that_are_encoded_by_the_target(group):
 def test_callbacks_of_scikit_learn(group):
     callbacks = pytest.importorskip("sklearn.callback")
     X, y = rows(100)
-    model = LSTMClassifier().set_callbacks(callbacks.ProgressBar())
+    model = LSTMClassifier().set_callbacks(callbacks.ScoringMonitor(scoring="accuracy"))
     with pytest.raises(ValueError, match="has callbacks of scikit-learn"):
         fit_rank(model, X, y)
 
