@@ -85,6 +85,22 @@ def innermost(part: Any) -> Any:
     return last
 
 
+def fitted_with(estimator: Any, name: str) -> Any:
+    """Return what has an attribute: a fitted estimator, or what it fitted inside.
+
+    That is the best estimator of a search, or the last step of a pipeline. If none of
+    them has the attribute, the innermost is returned.
+    """
+    while not hasattr(estimator, name):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):  # a FrozenEstimator has those of its pipeline
+            estimator = estimator.steps[-1][1]
+        else:
+            break
+    return estimator
+
+
 def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
     """Set, in place, the input tags of a meta-estimator to those of all its estimators.
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 
+from sklearn_seqcrm._meta_estimators import fitted_with
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._explained_rows import with_column
@@ -175,19 +175,17 @@ class ExplainedQuantity:
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
 
 
-def last_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline, or the estimator itself."""
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
-
-
 def unit_label(estimator: Any, unit: str) -> str:
     """Return the name of the explained quantity, for the axes of displays."""
     if not is_classifier(estimator):
-        if hasattr(last_step(estimator), "treatments_"):
-            return "effect"
         # `predict` of survival models returns risks, not times.
-        is_survival = hasattr(estimator, "predict_survival_function")
-        return "risk" if is_survival else "prediction"
+        for name, label in (
+            ("treatments_", "effect"),
+            ("predict_survival_function", "risk"),
+        ):
+            if hasattr(fitted_with(estimator, name), name):
+                return label
+        return "prediction"
     if not hasattr(estimator, "predict_proba"):
         return "decision function"
     return unit.replace("_", " ")
@@ -212,7 +210,8 @@ def _explained_column(
 ) -> tuple[np.ndarray, int]:
     """Return the labels or positions of outputs, and the place of the target."""
     columns, what = np.arange(n_columns), "position"
-    treatments = getattr(last_step(estimator), "treatments_", None)
+    inner = fitted_with(estimator, "treatments_")
+    treatments = getattr(inner, "treatments_", None)
     if treatments is not None:
         columns, what = treatments[1:], "treatment"
     places = columns.tolist()
@@ -230,12 +229,10 @@ def _explained_codes(
 ) -> np.ndarray:
     """Return the position of the explained class of each row, shape (n,)."""
     if target is not None:
-        [at] = np.nonzero(classes == target)
-        if not len(at):
-            raise ValueError(
-                f"target={target!r} is none of the classes {classes.tolist()}."
-            )
-        return np.full(len(X), at[0])
+        labels = classes.tolist()
+        if target not in labels:
+            raise ValueError(f"target={target!r} is none of the classes {labels}.")
+        return np.full(len(X), labels.index(target))
     if len(classes) == 2:
         return np.ones(len(X), dtype="int64")
     return np.searchsorted(classes, estimator.predict(X))  # classes_ are sorted

@@ -15,22 +15,23 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import WHOLE_EVENT, event_lines
-from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity, last_step
+from sklearn_seqcrm.inspection._explained_quantity import ExplainedQuantity
 from sklearn_seqcrm.inspection._explained_rows import named_history
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 def network_of(estimator: Any, caller: str) -> Any:
     """Return the LSTM estimator at the end of a pipeline, or raise a TypeError."""
-    network = last_step(estimator)
-    if network is estimator or not hasattr(network, "_integrated_gradients"):
-        way_out = " Pass its network, `lstm_`." if hasattr(network, "lstm_") else ""
+    is_pipeline = isinstance(estimator, Pipeline)
+    last = estimator[-1] if is_pipeline else estimator
+    if not is_pipeline or not hasattr(last, "_integrated_gradients"):
+        way_out = " Pass its network, `lstm_`." if hasattr(last, "lstm_") else ""
         raise TypeError(
             f"{caller} needs a pipeline with an LSTM estimator at its end, "
             "make_history_pipeline(LSTMClassifier()) for example; got "
-            f"{type(network).__name__}, which has no gradients.{way_out}"
+            f"{type(last).__name__}, which has no gradients.{way_out}"
         )
-    return network
+    return last
 
 
 class InspectedNetwork(NamedTuple):

@@ -11,6 +11,7 @@ import sklearn.metrics
 from sklearn.base import is_classifier
 from sklearn.metrics import make_scorer
 
+from sklearn_seqcrm._meta_estimators import fitted_with
 from sklearn_seqcrm._sklearn_compat import Scorer, response_values
 from sklearn_seqcrm.metrics._deciles import aggregate_bias, decile_mape
 from sklearn_seqcrm.metrics._gain_curve import lift_at, normalized_gini
@@ -106,13 +107,7 @@ def uplift_labels(estimator: Any) -> dict[str, Any]:
 
     The estimator may be inside of searches and pipelines.
     """
-    while not hasattr(estimator, "treatments_"):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        else:
-            break
+    estimator = fitted_with(estimator, "treatments_")
     classes = getattr(estimator, "classes_", None)
     return {
         "treatments": getattr(estimator, "treatments_", None),

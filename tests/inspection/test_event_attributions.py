@@ -5,23 +5,26 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
 from sklearn_seqcrm.calibration import ConformalRegressor
-from sklearn_seqcrm.ensemble import RateRegressor, make_hybrid
+from sklearn_seqcrm.ensemble import DiscreteTimeSurvival, RateRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import _explained_quantity, event_attributions
+from sklearn_seqcrm.inspection._explained_quantity import unit_label
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_y
+from sklearn_seqcrm.uplift import UpliftRegressor
 from tests.inspection.models import (
     COLUMNS,
     METHODS,
@@ -310,6 +313,39 @@ def test_several_labels(X):
         np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
     with pytest.raises(ValueError, match=r"give target=, its position, \[0, 1\]"):
         event_attributions(model, X)
+
+
+@pytest.mark.parametrize("wrap", [None, "search", "frozen"])
+def test_effects_of_several_treatments_by_label(X, wrap):
+    """Label 1 is the first effect, and position 1 would be that of treatment 2."""
+    treatment = np.arange(len(X)) % 3
+    model = UpliftRegressor(DummyRegressor(), learner="t", control=0)
+    if wrap == "search":
+        model = GridSearchCV(model, {}, cv=2, scoring=lambda *_: 0.0)
+    model.fit(X, 10.0 * treatment**2, treatment=treatment)
+    if wrap == "frozen":
+        model = FrozenEstimator(Pipeline([("uplift", model)]))
+    for target, effect in ((1, 10), (2, 40)):
+        _, outputs = event_attributions(model, X, target=target, return_outputs=True)
+        np.testing.assert_allclose(outputs["output"], effect)
+        assert (outputs["target"] == target).all()
+    assert unit_label(model, "log_odds") == "effect"
+    with pytest.raises(ValueError, match=r"its treatment, \[1, 2\]; got 0"):
+        event_attributions(model, X, target=0)
+
+
+def test_a_search_of_survival_models_predicts_risks(X):
+    trees = make_pipeline(HistoryAggregator(), DiscreteTimeSurvival(DummyClassifier()))
+    y = pd.DataFrame({"event": np.arange(len(X)) % 3 > 0, "time": np.arange(len(X))})
+    model = GridSearchCV(trees, {}, cv=2, scoring=lambda *_: 0.0).fit(X, y)
+    assert unit_label(model, "log_odds") == "risk"
+
+
+def test_a_target_is_one_class(X):
+    """A list of the classes is compared with them one by one, and is none of them."""
+    model = network(X, np.array(["no", "yes"])[make_y(X)])
+    with pytest.raises(ValueError, match=r"target=\['no', 'yes'\] is none of the"):
+        event_attributions(model, X, target=["no", "yes"])
 
 
 @pytest.mark.parametrize("method", METHODS)
