@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._stacklevel import warn_user
@@ -67,6 +68,7 @@ _Step: TypeAlias = tuple[slice, list[_Target]]  # rows, and their targets
 
 def _targets_of(y: Any) -> list[_Target]:
     """Return the columns of targets that are tables, and whose values have a hash."""
+    y = y.toarray() if issparse(y) else y
     values = y if isinstance(y, pd.DataFrame) else np.asarray(y)
     if values.ndim > 2:
         return []

@@ -81,8 +81,12 @@ def outputs(estimator: Any, X: Any) -> list[np.ndarray]:
         result = result.toarray()
     if isinstance(result, pd.DataFrame):
         tables = [_flat_columns(result)]
+    elif isinstance(result, dict):
+        tables = list(result.values())
     else:
-        tables = list(result.values()) if isinstance(result, dict) else [result]
+        # Of several labels, scikit-learn returns a list of the probabilities of each.
+        is_of_labels = method == "predict_proba" and isinstance(result, list)
+        tables = result if is_of_labels else [result]
     return [
         np.concatenate([np.ravel(table[i]).astype("float64") for table in tables])
         for i in range(len(X))

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -531,6 +532,10 @@ def labelled_rows(n=40):
             lambda y: pd.Series(pd.to_timedelta(y * 9, unit="D")).mask(y == y[3]),
         ),
         "one of two targets": (lambda y: y > 0.5, lambda y: np.c_[y, y > 0.5]),
+        "sparse labels": (
+            lambda y: y > 0.5,
+            lambda y: csr_array(np.c_[y < 2, y > 0.5]),
+        ),
     }.values(),
 )
 def test_columns_that_hold_the_labels_are_named(column, y):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -340,6 +340,29 @@ def test_other_correct_estimators_pass(estimator):
     results = check_history_estimator(estimator)
     assert {r["status"] for r in results} <= {"passed", "skipped"}
     assert set(names_of(results, "skipped")) <= {"check_object_array"}
+
+
+class SeveralLabels(ClassifierMixin, BaseEstimator):
+    """Forests of a label and its opposite, which return a list of probabilities."""
+
+    def __init__(self, features):
+        self.features = features
+
+    def fit(self, X, y):
+        forest = RandomForestClassifier(n_estimators=3, random_state=0)
+        self.forest_ = make_pipeline(clone(self.features), forest)
+        self.forest_.fit(X, np.column_stack([y, 1 - y]))
+        return self
+
+    def predict_proba(self, X):
+        return self.forest_.predict_proba(X)
+
+
+def test_several_labels():
+    _laws.check_row_order(SeveralLabels(Counts()))
+    _laws.check_padding_invariance(SeveralLabels(Counts()))
+    with pytest.raises(AssertionError, match="outputs do not follow the order"):
+        _laws.check_row_order(SeveralLabels(DependsOnOrder()))
 
 
 def test_a_parameter_that_a_clone_changes_is_named():
