@@ -16,13 +16,16 @@ EVENTS = "events are "  # how changes of events begin
 class Findings:
     """Outputs that changed, with the changed rows and the causes.
 
-    `name` is that of the estimator, `index` (n,) are the labels of all rows, and `rtol`
-    is as for `changed_rows`.
+    `name` is that of the estimator, `index` (n,) are the labels of all rows, `baseline`
+    has their outputs, and `rtol` is as for `changed_rows`.
     """
 
-    def __init__(self, name: str, index: pd.Index, rtol: float) -> None:
+    def __init__(
+        self, name: str, index: pd.Index, baseline: dict[str, Output], rtol: float
+    ) -> None:
         self.name = name
         self.index = index
+        self.baseline = baseline
         self.rtol = rtol
         self.compared: set[str] = set()
         self.rows: dict[str, np.ndarray] = {}
@@ -42,8 +45,8 @@ class Findings:
             # An output of one call only has changed in all rows.
             changed = np.ones(len(positions), bool)
             if name in before and name in after:
-                both = before[name], after[name]
-                changed = changed_rows(*both, len(positions), self.rtol)
+                both, of_all = (before[name], after[name]), self.baseline.get(name)
+                changed = changed_rows(*both, len(positions), self.rtol, of_all)
             if changed.any():
                 self.rows.setdefault(name, np.zeros(len(rows), bool))
                 self.rows[name][positions[changed]] = True

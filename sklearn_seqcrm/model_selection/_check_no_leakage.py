@@ -80,9 +80,9 @@ def check_no_leakage(
     rtol : float, default=1e-5
         Relative tolerance. Networks add float32 numbers in another order if a batch has
         other rows, so that the last digits of outputs differ. A difference is tolerated
-        up to `rtol` times the distance of the number from the median of the output,
-        plus a millionth of the number (or `rtol` of it, if that is less). Whole numbers
-        must be equal.
+        up to `rtol` times the distance of the number from the median of the output in
+        all rows, plus a millionth of the number (or `rtol` of it, if that is less).
+        Whole numbers must be equal.
     random_state : int, RandomState or None, default=0
         Seed to draw cutoffs and the fields of new events.
 
@@ -160,8 +160,8 @@ def check_no_leakage(
         warn_other_order(X, y)
     X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
-    findings = Findings(type(fitted).__name__, X.index, rtol)
     baseline = compute_outputs(fitted, X)
+    findings = Findings(type(fitted).__name__, X.index, baseline, rtol)
     all_rows = np.ones(len(X), bool)
     findings.compare(baseline, compute_outputs(fitted, X), all_rows, "called twice")
     # Otherwise every random output would be reported as a leak.

@@ -165,7 +165,7 @@ def _depend_on(
     donor[order] = np.roll(order, len(order) // 2)  # a row of another value, if any
     changed = X.copy()
     changed[name] = X[name].take(donor).set_axis(X.index)
-    findings = Findings(type(fitted).__name__, X.index, rtol)
+    findings = Findings(type(fitted).__name__, X.index, baseline, rtol)
     rows = np.ones(len(X), bool)
     findings.compare(baseline, compute_outputs(fitted, changed), rows, "exchanged")
     return bool(findings.rows)

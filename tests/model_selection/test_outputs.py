@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from sklearn_seqcrm.testing._small_data import make_y
+from sklearn_seqcrm.testing._small_data import DAY, START, make_y
 from tests.model_selection.leaks import METHODS, Estimator, share_of_the_total, table
 
 
@@ -139,6 +139,11 @@ def test_names_of_classes_and_columns():
             [False, True, False],
         ),
         ([[1e9], [1e9 + 1], [0]], [[1e9], [1e9 + 2], [0]], [False, True, False]),
+        (  # infinity is far from any number, and from its opposite
+            [[np.inf], [0.5], [np.inf]],
+            [[7.0], [np.inf], [-np.inf]],
+            [True, True, True],
+        ),
         ([["a"], [None], ["b"]], [["a"], [np.nan], ["c"]], [False, False, True]),
     ],
 )
@@ -160,3 +165,20 @@ def test_rtol():
     check_no_leakage(FunctionTransformer(noise), table(), rtol=1e-2)
     with pytest.raises(AssertionError, match="uses the future"):
         check_no_leakage(FunctionTransformer(noise), table())
+
+
+@pytest.mark.parametrize("error", [1e-7, 1e-3])
+def test_the_tolerance_depends_on_the_spread_in_all_rows(error):
+    """The rows at the first cutoff are checked alone, and have the smallest outputs."""
+
+    def years(X):
+        since = X["history"].array.cutoffs - START
+        # In batches of other sizes, numbers are added up in another order.
+        return pd.DataFrame({"years": since / (365 * DAY) + error * (1 + len(X) % 7)})
+
+    X, transformer = table(), FunctionTransformer(years)
+    if error < 1e-6:
+        check_no_leakage(transformer, X, n_cutoffs=None)
+    else:
+        with pytest.raises(AssertionError, match="later rows of X are left out"):
+            check_no_leakage(transformer, X, n_cutoffs=None)
