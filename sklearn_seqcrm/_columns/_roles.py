@@ -23,23 +23,15 @@ from sklearn_seqcrm._columns._table import (
     as_frame,
     as_history_array,
     default_names,
+    key_names,
 )
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events import HistoryArray
 
 _FEW = 20  # rows to compare before comparing all
 _SOME = 1_000  # rows that tell customers from shops
 _FEWEST_KEYS = 10  # different ones that make a column with missing values a key
-
-
-def key_names(X: pd.DataFrame) -> set[Any]:
-    """Return the names of the customer and cutoff columns by which X was attached.
-
-    X may no longer have these columns. Histories in object columns do not store their
-    keys.
-    """
-    return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
 
 def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:

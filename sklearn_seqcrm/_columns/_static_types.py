@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -37,6 +37,7 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     to_category,
 )
+from sklearn_seqcrm._columns._table import key_names
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
 from sklearn_seqcrm._store import (
     NUMBER_OBJECTS,
@@ -403,12 +404,25 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
         return [columns.index(name) for name in names]
 
 
-class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):
+class StaticsTransformer(ColumnTransformer):
     """Transform the columns of each type into columns with unique names.
 
     The level "north" of a column "region" has the same name as a column "region_north",
-    at which scikit-learn fails, unless names are made by a function.
+    at which scikit-learn fails, unless names are made by a function. The level "end" of
+    "week" is not called like a key "week_end", which networks leave out.
     """
+
+    _keys: Collection[Any] = ()  # by which the histories of the training rows came
+
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit all transformers, and transform X; see `ColumnTransformer`."""
+        self._keys = key_names(X)
+        return super().fit_transform(X, y, **params)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return unique names of the output columns, none of them a key."""
+        names = super().get_feature_names_out(input_features)
+        return np.array(unique_names(names, self._keys), dtype=object)
 
 
 def plain_name(part: str, name: str) -> str:

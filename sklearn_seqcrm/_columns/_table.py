@@ -183,6 +183,15 @@ def as_frame(X: Any) -> pd.DataFrame:
     return _convert_histories(_to_frame(X))[0]
 
 
+def key_names(X: pd.DataFrame) -> set[Any]:
+    """Return the names of the customer and cutoff columns by which X was attached.
+
+    X may no longer have these columns. Histories in object columns do not store their
+    keys.
+    """
+    return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
+
+
 def default_names(n_columns: int) -> list[str]:
     """Return names for the columns of an array."""
     return [f"x{i}" for i in range(n_columns)]

@@ -61,7 +61,8 @@ def integrated_gradients(
         encoded.frame, quantity.of_outputs, n_steps, moved, n_baselines, seed
     )
     lines: list[pd.DataFrame] = []
-    statics = [name for name in encoded.frame if name not in encoded.histories]
+    # Not all other columns: one that is called like a key is none of the network.
+    statics = list(network._roles.statics)
     of_features, of_statics, of_sums = _split(found.static, encoded, len(statics))
     # found.events[i]: (events of all rows, channels + codes) of history column i.
     for i, (name, array) in enumerate(encoded.histories.items()):

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm._recurrent.data._batches import Batch
 from sklearn_seqcrm._recurrent.data._inputs import read_inputs
@@ -11,8 +13,11 @@ from sklearn_seqcrm.inspection import (
     HistoryDisplay,
     event_attributions,
 )
-from sklearn_seqcrm.testing._small_data import make_events, make_table
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 from tests.inspection.models import (
+    SMALL,
     assert_complete,
     assert_complete_by_field,
     log_odds,
@@ -230,6 +235,22 @@ def test_names_of_statics_that_begin_alike(X, names, values):
         )
     assert found[0].abs().to_numpy().min() > 0
     np.testing.assert_array_equal(*found)
+
+
+def test_columns_that_the_network_leaves_out(X):
+    """A step of the user adds a column that is called like the cutoffs, a key."""
+
+    def with_a_key(X):
+        return X[["history"]].assign(at=X["age"], age=X["age"].fillna(0) / 50)
+
+    model = make_pipeline(
+        HistoryEncoder(), FunctionTransformer(with_a_key), LSTMClassifier(**SMALL)
+    )
+    model.set_output(transform="pandas").fit(X, make_y(X))
+    method = "integrated_gradients"
+    found, outputs = event_attributions(model, X, method, return_outputs=True)
+    assert_complete(found, outputs)
+    assert set(found["field"][found["history"].isna()]) == {"age"}
 
 
 def test_a_vector_is_one_field():

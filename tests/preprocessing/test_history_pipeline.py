@@ -196,6 +196,22 @@ def test_names_of_columns_and_levels_do_not_collide():
     assert_array_equal(there[["v_x_", "v_y"]], [[0, 1], [0, 1], [1, 0]])
 
 
+def test_a_level_is_not_called_like_a_key():
+    """Networks leave keys out: the level would have no column."""
+    orders = pd.DataFrame({"who": range(9), "when": 1})
+    predictions = []
+    for cutoff in ("week_end", "other"):
+        rows = {"who": range(9), cutoff: 2, "week": ["end", "trial", "full"] * 3}
+        X = EventLog(orders, "who", "when").attach(pd.DataFrame(rows), cutoff=cutoff)
+        network = LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0)
+        model = make_history_pipeline(network).fit(X, [1, 0, 0] * 3)
+        predictions.append(model.predict_proba(X))
+        level = "week_end_" if cutoff == "week_end" else "week_end"
+        names = ["history", level, "week_full", "week_trial"]
+        assert list(model[1].get_feature_names_out()) == names
+    assert_array_equal(*predictions)
+
+
 def test_aggregates_with_rare_levels_beside_the_history():
     n = 1000
     rng = np.random.default_rng(0)
