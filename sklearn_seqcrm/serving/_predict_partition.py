@@ -164,7 +164,7 @@ def predict_partition(
     found = getattr(model, method)(X)
     if isinstance(found, list):  # an array of each of several labels
         found = np.hstack(found)
-        each = enumerate(model.classes_)
+        each = enumerate(getattr(model, "classes_", ()))
         names = [f"prediction_{i}_{label}" for i, own in each for label in own]
     else:
         found = np.asarray(found)
