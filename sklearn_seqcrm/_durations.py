@@ -55,6 +55,8 @@ def as_floats(
     >>> as_floats([True, None, 3], "y")
     (array([ 1., nan,  3.]), False)
     """
+    if hasattr(values, "toarray"):
+        raise TypeError(f"{name} is sparse; pass an array, {name}.toarray().")
     # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):
         columns = [

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import make_scorer
@@ -14,7 +15,12 @@ from sklearn.metrics import make_scorer
 from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
-from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
+from sklearn_seqcrm.metrics import (
+    aggregate_bias,
+    normalized_gini,
+    pit_histogram,
+    policy_value,
+)
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
 
@@ -136,6 +142,20 @@ def test_integers_beyond_the_largest_float_are_refused():
         LSTMRegressor(**SMALL).fit(X, y)
     with pytest.raises(ValueError, match="y_true holds an integer that is too large"):
         aggregate_bias(y, DAYS)
+
+
+def test_sparse_and_structured_targets_are_refused():
+    """With the way to an array; SciPy and pandas name neither y nor a way."""
+    labels = csr_array(np.eye(6)[:, :2])
+    with pytest.raises(TypeError, match=r"y is sparse; pass an array, y\.toarray\(\)"):
+        LSTMRegressor(**SMALL).fit(X, labels)
+    y = np.zeros(6, dtype=[("event", bool), ("time", float)])
+    message = r"y_true is a structured array.*choose a field, such as y_true\['event'\]"
+    with pytest.raises(TypeError, match=message):
+        aggregate_bias(y, DAYS)
+    for pos_label in (None, True):
+        with pytest.raises(TypeError, match=message):
+            policy_value(y, 1, [0, 1] * 3, pos_label=pos_label)
 
 
 def test_a_missing_duration_is_no_number():

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -259,6 +260,8 @@ class CustomerTargetEncoder(TransformerMixin, BaseEstimator):
             columns = np.column_stack([found.kind > 0, found.time])
             return columns.astype("float64"), found
         is_classes = self.task == "classification"
+        if is_classes and issparse(y):  # several labels
+            y = y.toarray()
         values = np.asarray(y) if is_classes else as_quantities(y)
         if is_classes and values.shape[1:] in ((), (1,)):
             labels = read_labels(values.ravel())

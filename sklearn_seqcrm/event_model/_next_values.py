@@ -373,7 +373,12 @@ def _find_levels(
 
     `values` is one or a list of them, whose number is the third result.
     """
-    if not pd.api.types.is_list_like(values):
+    # A tuple holds several values, unless levels are tuples and those in it are not.
+    if isinstance(values, tuple) and values and not isinstance(values[0], tuple):
+        is_one = any(isinstance(level, tuple) for level in field.levels[:1])
+    else:
+        is_one = not pd.api.types.is_list_like(values)
+    if is_one:
         values = [values]
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
     wanted = pd.Index(list(values), dtype=object, tupleize_cols=False)

@@ -25,10 +25,16 @@ from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._aggregates import field_as_in_fit
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
-from sklearn_seqcrm.feature_extraction._rfm_dialects import FEATURES, btyd, marketing
+from sklearn_seqcrm.feature_extraction._rfm_dialects import (
+    FEATURES,
+    btyd,
+    marketing,
+    purchase_starts,
+)
 
 # The number of merged events, as named by `EventLog.resample`; not an amount.
 _COUNT_FIELD = "n_events"
+_FIRST_EVENTS = 100_000  # enough to find refunds; a log on the disk may be large
 
 
 class RFMFeatures(BaseHistoryFeatures):
@@ -50,7 +56,8 @@ class RFMFeatures(BaseHistoryFeatures):
 
     A purchase is a moment, not a line: all events of a customer at the same time, such
     as the lines of an invoice, or within a period. Its amount is their sum. Only events
-    in the history count. With a lookback, the first event in it is "first".
+    in the history count. With a lookback, the first event in it is "first". A refund
+    counts as a purchase, too, unless it is an event of another kind, see `kinds`.
 
     Parameters
     ----------
@@ -264,9 +271,10 @@ class RFMFeatures(BaseHistoryFeatures):
         -----
         UserWarning
             If `kinds` is None and a log was merged from several kinds by
-            `EventLog.concat`, or ``amount="auto"`` finds several numeric fields. Also
-            if `y` is a Series with the index of `X` in another order: the next step of
-            a pipeline matches rows by position.
+            `EventLog.concat`, or the log holds refunds: up to half of its first
+            purchases have negative amounts only. If ``amount="auto"`` finds several
+            numeric fields. If `y` is a Series with the index of `X` in another order:
+            the next step of a pipeline matches rows by position.
         """
         self._learn(X, y)
         return self
@@ -292,6 +300,7 @@ class RFMFeatures(BaseHistoryFeatures):
         for name, log in logs.items():
             if self.kinds is None:
                 warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
+                self._warn_refunds(name, log)
             # If no log has the field, the check of the first log raises.
             elif name in self._with_kinds or not self._with_kinds:
                 column = field_of_kinds(log, self.kind_field)
@@ -301,6 +310,30 @@ class RFMFeatures(BaseHistoryFeatures):
             name: [x for x in FEATURES if x != "monetary" or field is not None]
             for name, field in self.amounts_.items()
         }
+
+    def _warn_refunds(self, name: Any, log: Any) -> None:
+        """Warn if some of the first purchases of a log have negative amounts only."""
+        field = self.amounts_[name]
+        if field is None or not len(log) or len(log.kinds) > 1:
+            return  # of several kinds, there is a warning already
+        _, period, moments = self._lengths(name, log)
+        amounts = np.asarray(log.column(field).values[:_FIRST_EVENTS])
+        starts = purchase_starts(
+            log.timeline.times[: len(amounts)],
+            log.timeline.offsets[log.timeline.offsets < len(amounts)],
+            period if self.dialect == "btyd" else moments,
+        )
+        # The largest amount, not the sum: a discount is a line of a purchase.
+        n_negative = int((np.fmax.reduceat(amounts, starts) < 0).sum())
+        # If most are negative, the sign marks spending, as in bank accounts.
+        if 0 < n_negative <= len(starts) / 2:
+            warn_user(
+                f"{n_negative:,} of the first {len(starts):,} purchases in {name!r} "
+                f"have negative amounts {field!r}, as refunds have, and RFMFeatures "
+                "counts them as purchases. EventLog.concat keeps orders and refunds "
+                "apart: RFMFeatures(kinds='order') then counts orders only, and kinds="
+                "['order', 'refund'] counts both without this warning."
+            )
 
     def _names(self, name: Any) -> list[str]:
         return self._chosen[name]

@@ -64,6 +64,20 @@ def btyd(
     }
 
 
+def purchase_starts(
+    times: np.ndarray, segments: np.ndarray, period: float | None
+) -> np.ndarray:
+    """Return the first event of each purchase, (n_purchases,), int64.
+
+    `times` are those of events, (n_events,), ascending within each of the `segments`,
+    which are given by their first event. The `period` is as in `marketing`.
+    """
+    if period is None:
+        return np.arange(len(times))
+    numbers = times // period if period else times  # d(t)
+    return np.flatnonzero(is_run_start(numbers, segments))
+
+
 def _first_last_cutoff(rows: Rows) -> tuple[np.ndarray, ...]:
     """Return which rows have events, (n,), and t[1], t[n] and c of these rows."""
     has_events = rows.stop > rows.start
@@ -98,10 +112,7 @@ def _count_purchases(
     frequency = np.where(rows.start >= 0, 0.0, np.nan)
     monetary = np.full(len(rows.start), np.nan)
     for block, index, row_starts in event_blocks(rows.start, rows.stop):
-        starts = np.arange(len(index))
-        if period is not None:
-            numbers = times[index] // period if period else times[index]  # d(t)
-            starts = np.flatnonzero(is_run_start(numbers, row_starts))
+        starts = purchase_starts(times[index], row_starts, period)
         first = np.searchsorted(starts, row_starts)
         frequency[block] = np.diff(first, append=len(starts)) - repeats_only
         if amount is not None:

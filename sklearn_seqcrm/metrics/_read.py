@@ -162,6 +162,11 @@ def flat(values: Any, name: str) -> Any:
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)  # a Series, as arrays lose nullable types
     array = np.asarray(values)
+    if fields := array.dtype.names:  # such as the event and the time of survival
+        raise TypeError(
+            f"{name} is a structured array of the fields {list(fields)}, and must have "
+            f"one value for each row; choose a field, such as {name}[{fields[0]!r}]."
+        )
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
     if array.ndim != 1:

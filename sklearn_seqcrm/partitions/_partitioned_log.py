@@ -73,8 +73,9 @@ class PartitionedLog:
     kind_field : str, default="event"
         Column that holds the kind, if there are `kinds`.
     observed_until : datetime, number or None, default=None
-        The last time that all partitions cover. None: the last event of all, or what
-        logs among the items have in common.
+        The last time that all partitions cover, which may lie before the last event if
+        there are several kinds. None: the last event of all, or what logs among the
+        items have in common.
     time_zone : str or None, default="UTC"
         For Spark: zone of the wall clock on which columns of type ``timestamp`` become
         naive times, whatever the session time zone is. None: they become times in UTC

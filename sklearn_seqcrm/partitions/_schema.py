@@ -268,12 +268,14 @@ class Schema(NamedTuple):
         return _without_events(columns, truncated), truncated
 
     def observed_until(self, given: Any) -> Schema:
-        """Return the schema with the end of observation that a user gave."""
+        """Return the schema with the end of observation that a user gave.
+
+        As in `EventLog.concat`, the common end of several kinds may be early.
+        """
         timeline = self.template.timeline
-        window = timeline.observation
-        last = self.times.times[-1:]
-        until = ObservationWindow.of(timeline.clock, last, given).until
-        window = window._replace(until=until)
+        last, early = self.times.times[-1:], self.template.merged_from is not None
+        until = ObservationWindow.of(timeline.clock, last, given, early=early).until
+        window = timeline.observation._replace(until=until, limited_by=None)
         template = self.template.with_events(
             replace(timeline, observation=window), self.template.columns
         )

@@ -9,6 +9,7 @@ import numpy as np
 from joblib import Memory
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_seqcrm._columns import (
     ColumnsOfKind,
@@ -17,7 +18,7 @@ from sklearn_seqcrm._columns import (
     plain_name,
     static_parts,
 )
-from sklearn_seqcrm._meta_estimators import unwrapped
+from sklearn_seqcrm._meta_estimators import innermost, unwrapped
 from sklearn_seqcrm._sklearn_compat import check_method_params, safe_indexing
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
@@ -179,15 +180,24 @@ def _pretrained_of(estimator: Any) -> Any:
     return next((one for one in found if hasattr(one, "_encoders")), None)
 
 
+def _alias_of_weights(estimator: Any) -> Any:
+    """Return the name of weights by which metadata routing passes them, or None."""
+    # Of the parts of an estimator, only the innermost one takes an alias here.
+    routing = get_routing_for_object(innermost(estimator))
+    request = getattr(routing, "fit", None)  # a router has none
+    return None if request is None else request.requests.get("sample_weight")
+
+
 def _without_weightless(
-    X: Any, y: Any, params: dict[str, Any]
+    X: Any, y: Any, params: dict[str, Any], estimator: Any
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return the rows, targets and arguments of `fit` without rows of weight 0."""
-    weights = [one for n, one in params.items() if n.split("__")[-1] == "sample_weight"]
+    names = {"sample_weight", _alias_of_weights(estimator)}
+    weights = [one for name, one in params.items() if name.split("__")[-1] in names]
     for weight in weights:
         used = np.flatnonzero(weight)
         # Anything else is refused by the steps.
-        is_one_each = y is not None and np.shape(weight) == (len(X),) == (len(y),)
+        is_one_each = np.shape(weight) == (len(X),) == np.shape(y)[:1]
         if is_one_each and 0 < len(used) < len(X):
             params = check_method_params(X, params, used)
             return safe_indexing(X, used), safe_indexing(y, used), params
@@ -225,7 +235,7 @@ class HistoryPipeline(Pipeline):
             The fitted pipeline.
         """
         if _TARGET_ENCODER in self.get_params():
-            X, y, params = _without_weightless(X, y, params)
+            X, y, params = _without_weightless(X, y, params, self[-1])
         return super().fit(X, y, **params)
 
     def set_params(self, **kwargs: Any) -> Self:

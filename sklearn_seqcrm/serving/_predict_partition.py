@@ -31,6 +31,7 @@ def predict_partition(
     cutoff: Time,
     lookback: Duration | None = None,
     allow_exact_matches: bool = False,
+    name: str = "history",
     fields: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     observed_until: Time | None = None,
@@ -52,8 +53,8 @@ def predict_partition(
         Rows of the same customers, with the statics that the model reads. None: one row
         for each customer with an event before `cutoff`.
     model : estimator
-        A fitted pipeline that takes rows with a column ``"history"``, or with that and
-        the columns of `rows`.
+        A fitted pipeline that takes rows with one history column, or with that and the
+        columns of `rows`.
     customer, time : str
         Columns of `events`; `rows` have `customer` as well.
     cutoff : str, datetime or number
@@ -62,6 +63,8 @@ def predict_partition(
         As in `EventLog.attach`, the one that the model was fitted with.
     allow_exact_matches : bool, default=False
         As in `EventLog.attach`, as the model was fitted; only with `rows`.
+    name : str, default="history"
+        Name of the history column that the model was fitted on.
     fields, categorical, observed_until : object
         As in `EventLog`, the same for all partitions. A field of whole numbers that is
         not among `categorical` is a quantity.
@@ -79,9 +82,11 @@ def predict_partition(
     DataFrame of shape (n, 3) or (n, 2 + n_outputs)
         Customer, ``"cutoff"`` and ``"prediction"`` of each row. Several outputs are
         ``"prediction_0"`` and so on, or named by ``model.classes_``, such as
-        ``"prediction_yes"``. The index is that of `rows`. Without events and rows it
-        has no rows, and the columns of one output or of a probability per class; for
-        other numbers of outputs Dask needs a ``meta`` made from some rows.
+        ``"prediction_yes"``; where `predict_proba` returns a list of arrays, one for
+        each of several labels, also by the number of the label: ``"prediction_0_yes"``.
+        The index is that of `rows`. Without events and rows it has no rows, and the
+        columns of one output or of a probability per class; for other numbers of
+        outputs Dask needs a ``meta`` made from some rows.
 
     Raises
     ------
@@ -148,30 +153,36 @@ def predict_partition(
         observed_until=observed_until,
     )
     if rows is None:
-        X, keys = _known_customers(log, customer, cutoff, lookback)
+        X, keys = _known_customers(log, customer, cutoff, lookback, name)
     else:
-        X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches)
-        cutoffs = X["history"].array.cutoffs
+        X = log.attach(rows, customer, cutoff, lookback, allow_exact_matches, name)
+        cutoffs = X[name].array.cutoffs
         keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
         return _nothing(table, customer, _names(model, None, method))
     # One column for each output, in the order of the model's classes if it has any.
-    found = np.asarray(getattr(model, method)(X))
-    found = found[:, None] if found.ndim == 1 else found
-    names = _names(model, found.shape[1], method)
+    found = getattr(model, method)(X)
+    if isinstance(found, list):  # an array of each of several labels
+        found = np.hstack(found)
+        each = enumerate(getattr(model, "classes_", ()))
+        names = [f"prediction_{i}_{label}" for i, own in each for label in own]
+    else:
+        found = np.asarray(found)
+        found = found[:, None] if found.ndim == 1 else found
+        names = _names(model, found.shape[1], method)
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
 def _known_customers(
-    log: EventLog, customer: str, cutoff: Any, lookback: Any
+    log: EventLog, customer: str, cutoff: Any, lookback: Any, name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return histories, ids and cutoffs of customers with an event before a cutoff."""
     # A partition may have no event before the cutoff.
-    X = log.snapshots([cutoff], min_events=0, lookback=lookback)
-    seen = X["history"].array.rows
+    X = log.snapshots([cutoff], min_events=0, lookback=lookback, name=name)
+    seen = X[name].array.rows
     # Also events before the lookback make a customer known.
     X = X[seen.stop > log.timeline.offsets[seen.identities]]
-    return X[["history"]], X[[customer, "cutoff"]]
+    return X[[name]], X[[customer, "cutoff"]]
 
 
 def _refuse_model_with_lookback(model: Any) -> None:

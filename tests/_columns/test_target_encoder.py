@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -402,6 +404,22 @@ def test_rows_of_weight_zero_have_no_effect():
     effects.fit(X, wrong, estimator__treatment=arms, **weight)
     with pytest.raises(ValueError, match=r"zero for all rows|at least one non-zero"):
         model.fit(X, wrong, estimator__sample_weight=np.zeros(300))
+    # Metadata routing may pass weights by another name.
+    with config_context(enable_metadata_routing=True):
+        named = LSTMClassifier(**SMALL).set_fit_request(sample_weight="visits")
+        routed = make_history_pipeline(named, many_levels="target")
+        routed.fit(X, wrong, visits=weight["estimator__sample_weight"])
+    assert_allclose(routed.predict_proba(X), others.predict_proba(X), rtol=1e-9)
+
+
+def test_several_labels_may_be_sparse():
+    X, y = many_shops()
+    labels = np.column_stack([y, 1 - y])
+    model = make_history_pipeline(LSTMClassifier(**SMALL), many_levels="target")
+    weight = {"estimator__sample_weight": np.arange(300) % 3}
+    expected = clone(model).fit(X, labels, **weight).predict_proba(X)
+    model.fit(X, csr_array(labels), **weight)
+    assert_allclose(model.predict_proba(X), expected, rtol=1e-9)
 
 
 def test_effects_on_labels_of_text():

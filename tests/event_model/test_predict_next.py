@@ -224,6 +224,21 @@ def test_a_truth_value_is_no_number_to_exclude():
         assert set(model.predict_next(X, "size", exclude=one)["value"]) == {2}
 
 
+def test_a_tuple_is_one_value_if_levels_are_tuples():
+    size = pd.Series([("S", 1), ("S", 2), ("M", 1), ("S", 1)])
+    events = pd.DataFrame({"who": [0, 0, 1, 1], "day": [1, 2, 3, 5], "size": size})
+    X = EventLog(events, "who", "day").snapshots([9])
+    model = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
+    for given, left in (
+        (("S", 1), {("S", 2), ("M", 1)}),
+        ((("S", 1), ("M", 1)), {("S", 2)}),
+        ((), set(size)),
+    ):
+        assert set(model.predict_next(X, "size", exclude=given)["value"]) == left
+    chosen = model.predict_next(X, "size", candidates=("M", 1))
+    assert set(chosen["value"]) == {("M", 1)}
+
+
 def test_a_number_is_no_truth_value_to_exclude():
     gift = pd.Categorical([True, False, False, True])
     events = pd.DataFrame({"who": [0, 0, 1, 1], "day": [1, 2, 3, 5], "gift": gift})

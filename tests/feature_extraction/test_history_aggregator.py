@@ -190,6 +190,17 @@ def test_frequent_levels():
     assert not any("=" in name for name in no_levels.get_feature_names_out())
 
 
+def test_frequent_levels_of_lookbacks_from_a_file(tmp_path):
+    """Two windows of a customer are two segments there, but one customer."""
+    log = log_of([1, 80, 1], list("aab"), fields={"kind": list("xxy")})
+    rows = pd.DataFrame({"who": list("aab"), "at": [5, 90, 5]})
+    X = log.attach(rows, cutoff="at", lookback=20)
+    X.to_parquet(tmp_path / "rows.parquet")
+    again = pd.read_parquet(tmp_path / "rows.parquet")
+    for table in (X, again, pd.concat([X[:1], again[1:]])):
+        assert Aggregator().fit(table).levels_["history"]["kind"] == []
+
+
 def test_levels_not_seen_in_fit():
     X = log_of(range(4), list("abab"), fields={"kind": ["x", "x", "y", "y"]}).snapshots(
         [4]

@@ -74,6 +74,45 @@ def test_the_proposed_amount_has_decimals():
         RFMFeatures().fit(log_with_fields(**fields).snapshots([5]))
 
 
+@pytest.mark.parametrize(
+    ("orders", "options", "n_refunds"),
+    [
+        # A refund alone; at the time of a purchase; in its period; single events.
+        ("a 1 10\na 3 -10\nb 1 5", {}, "1 of the first 3"),
+        ("a 1 10\na 1 -10\nb 1 5\nb 2 nan", {}, None),
+        ("a 1 10\na 3 -10\nb 1 5", {"moments": 4}, None),
+        ("a 1 10\na 3 -10\nb 1 5", {"dialect": "btyd", "period": 4}, None),
+        ("a 1 10\na 3 -10\nb 4 -5\nb 8 1", {"dialect": "btyd"}, "2 of the first 4"),
+        ("a 1 10\na 1 -10\nb 1 5", {"moments": False}, "1 of the first 3"),
+        # Without an amount; spending as in a bank account.
+        ("a 1 10\na 3 -10\nb 1 5", {"amount": None}, None),
+        ("a 1 -10\na 3 10\nb 1 -5", {}, None),
+    ],
+)
+def test_a_warning_of_refunds(orders, options, n_refunds):
+    log = log_of_table(read_orders(orders, dates=False))
+    X, rfm = log.snapshots([9]), RFMFeatures(**options)
+    if n_refunds is None:
+        rfm.fit(X)
+        return
+    message = f"{n_refunds} purchases in 'history' have negative amounts 'amount'"
+    with pytest.warns(UserWarning, match=message):
+        rfm.fit(X)
+    rfm.transform(X)
+    of_kinds = EventLog.concat({"order": log}).snapshots([9])
+    features_of(of_kinds, kinds="order", **options)
+
+
+def test_refunds_of_another_kind_need_no_warning():
+    orders = log_of_table(read_orders("a 1 10\nb 1 5", dates=False))
+    refunds = log_of_table(read_orders("a 3 -10", dates=False))
+    X = EventLog.concat({"order": orders, "refund": refunds}).snapshots([9])
+    alone = features_of(X, kinds="order")
+    assert alone[MARKETING].to_numpy().tolist() == [[8, 1, 10, 8], [8, 1, 5, 8]]
+    both = features_of(X, kinds=["order", "refund"])
+    assert both[MARKETING].to_numpy().tolist() == [[6, 2, 0, 8], [8, 1, 5, 8]]
+
+
 def test_no_such_amount():
     X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
     with pytest.raises(

@@ -451,6 +451,28 @@ def test_kinds_without_events_in_some_partitions(kinds, tmp_path):
         log.snapshots([3], kinds="o", kind_field="type")
 
 
+@pytest.mark.parametrize("as_logs", [False, True])
+def test_the_common_end_of_kinds_may_be_early(as_logs):
+    """As in EventLog.concat: an order of day 9, and returns up to day 3."""
+    table = pd.DataFrame({"who": list("aab"), "day": [1, 9, 3], "event": list("oor")})
+    parts, kinds = [table[:2], table[2:]], {"o": [], "r": []}
+    if as_logs:
+        parts = [
+            EventLog.concat({kind: EventLog(one.drop(columns="event"), "who", "day")})
+            for kind, one in zip("or", parts, strict=True)
+        ]
+        kinds = None
+    log = PartitionedLog(parts, "who", "day", kinds=kinds, observed_until=5)
+    assert log.observed_until == 5
+    rows = log.snapshots([4])
+    found = rows.map(lambda X: churned(X, 2, kinds=["o", "r"], censored="nan"))
+    assert found["churned"].tolist() == [1, 1]
+    found = rows.map(lambda X: churned(X, 3, kinds=["o", "r"], censored="nan"))
+    assert found["churned"].isna().all()
+    with pytest.raises(ValueError, match="observed_until=5 lies before"):
+        PartitionedLog([table[:2], table[2:]], "who", "day", observed_until=5)
+
+
 def test_fields_of_many_levels_have_no_kinds(monkeypatch):
     """Whatever the order of the partitions, and with a short error."""
     monkeypatch.setattr(_schema, "MOST_LEVELS", 3)

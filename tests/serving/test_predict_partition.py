@@ -118,6 +118,37 @@ def test_columns_of_several_labels_are_numbered():
         assert names.tolist() == ["who", "cutoff", "prediction_0", "prediction_1"]
 
 
+def test_probabilities_of_several_labels_are_named_by_label_and_class():
+    X = LOG.snapshots([UNTIL])[["history"]]
+    Y = np.column_stack([np.arange(len(X)) % 2, np.arange(len(X)) % 3])
+    trees = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2)
+    each = MultiOutputClassifier(trees)
+    model = make_pipeline(RFMFeatures(remainder="drop"), each).fit(X, Y)
+    options = {**WHERE, "model": model, "cutoff": UNTIL}
+    found = predict_partition(EVENTS, **options, method="predict_proba")
+    columns = found.columns[2:].tolist()
+    assert columns == [
+        f"prediction_{name}" for name in ("0_0", "0_1", "1_0", "1_1", "1_2")
+    ]
+    first, second = model.predict_proba(X)
+    assert_allclose(found[columns[:2]], first)
+    assert_allclose(found[columns[2:]], second)
+
+
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_history_columns_of_another_name(with_rows):
+    X = LOG.snapshots([UNTIL], name="orders")
+    trees = HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=2)
+    model = make_pipeline(RFMFeatures(), trees)
+    model.fit(X[["orders"]], np.arange(len(X)))
+    rows = X[["who"]] if with_rows else None
+    options = {**WHERE, "model": model, "cutoff": UNTIL}
+    found = predict_partition(EVENTS, rows, **options, name="orders")
+    assert_allclose(found["prediction"], model.predict(X))
+    with pytest.raises(ValueError, match=r"fit: \['orders'\].*not see: .*'history'"):
+        predict_partition(EVENTS, rows, **options)
+
+
 def test_a_partition_with_events_only_after_the_cutoff_has_no_rows(boosted):
     options = {**WHERE, "model": boosted, "cutoff": "2020-01-01"}
     assert predict_partition(EVENTS, **options).shape == (0, 3)

@@ -74,16 +74,20 @@ class EventCounts(NamedTuple):
         rows, log, index = seen.rows, seen.rows.log, seen.events
         assert isinstance(log, RawLog)
         times = log.timeline.times
-        customers = np.searchsorted(log.timeline.offsets, index, side="right")
-        is_customer = is_run_start(customers)
+        segments = np.searchsorted(log.timeline.offsets, index, side="right") - 1
+        is_segment = is_run_start(segments)
+        customers = segments
+        if not log.customers.is_unique:
+            # Windows of a lookback that were read from a file, or a stack of logs.
+            customers = pd.factorize(log.customers)[0][segments]
         filled = np.flatnonzero(rows.stop > rows.start)
         at_cutoff = times[rows.stop[filled] - 1] == rows.cutoff[filled]
         return cls(
             len(filled),
             int(at_cutoff.sum()),
-            int(is_customer.sum()),
+            len(np.unique(customers)),
             len(index),
-            n_in_long_runs(is_run_start(times[index]) | is_customer),
+            n_in_long_runs(is_run_start(times[index]) | is_segment),
             len(seen.interarrival_times()),
             {
                 name: count_levels(log.column(name).take(index), customers)

@@ -89,7 +89,7 @@ def sources_of(log: RawLog, occurring: Collection[Any]) -> dict[str, Source]:
 def count_levels(column: Column, customers: np.ndarray) -> LevelCounts:
     """Count the events and the customers of each level that occurs, (n_levels, 2).
 
-    `customers` has the code of the customer of each event, ascending.
+    `customers` has the code of the customer of each event.
     """
     levels, known = column.categories, column.values >= 0
     assert levels is not None
