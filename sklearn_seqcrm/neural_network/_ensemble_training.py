@@ -7,9 +7,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from sklearn_seqcrm._columns import ForwardSplit
-from sklearn_seqcrm._recurrent.data import ALONE, Inputs
+from sklearn_seqcrm._recurrent.data import ALONE, Inputs, RowData
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import scale_to_mean_weight
 from sklearn_seqcrm._recurrent.training import (
     EpochSteps,
@@ -66,7 +68,7 @@ def train_networks(
             _train_on_all(model, inputs, seeds, task)
     finally:
         if hasattr(model, "nets_"):
-            left_out = zip(inputs.names, model.nets_[0].left_out, strict=False)
+            left_out = zip(inputs.names, model.nets_[-1].left_out, strict=False)
             model.validation_["left_out"] = {n: [*own] for n, own in left_out if own}
 
 
@@ -142,31 +144,65 @@ def _leave_out_fields(
     seeds: list[Seeds],
     task: FitTask,
 ) -> bool:
-    """Repeat the first training without the fields that do not help, if that is better.
+    """Repeat the first training without fields, and keep what is better.
 
+    `model.nets_` is then the first network, if it is better, or the second one. With
+    ``select_fields="half"`` it has one of the two for each network to be trained.
     Returns whether a callback of scikit-learn ended the training.
     """
     assert split is not None
-    [first] = model.nets_
+    [first] = kept = model.nets_
     valid = scale_to_mean_weight(model._as_known(inputs, split).data.take(split.valid))
-    customers = inputs.customers()[split.valid]
-    found = useless_fields(first, valid, customers, seeds[0].split)
-    # Ranks may differ in the last bit, as may a restart from a checkpoint.
-    left_out = model._ranks.agree(found)
+    mixes = model.select_fields == "half"
+    if mixes:
+        left_out = [list(reader.spec.fields) for reader in first.module_.readers]
+    else:
+        customers = inputs.customers()[split.valid]
+        found = useless_fields(first, valid, customers, seeds[0].split)
+        # Ranks may differ in the last bit, as may a restart from a checkpoint.
+        left_out = model._ranks.agree(found)
     if not any(left_out):
         return False
-    stopped = is_better = False
+    stopped = False
     try:
         stopped = _train_with_validation(
             model, inputs, split, seeds, True, task, left_out
         )
-        is_better = _least_loss(model.nets_[0]) < _least_loss(first)
+        [second] = model.nets_
+        if not mixes:
+            kept = (min(first, second, key=_least_loss),)
+        elif not stopped:
+            mixed = _half_without(first, second, len(seeds))
+            if model._ranks.agree(_is_better(mixed, first, valid)):
+                kept = mixed
     except TrainingDivergedError:
         pass
     finally:
-        if not is_better:
-            model.nets_ = [first]
+        model.nets_ = list(kept)
     return stopped
+
+
+def _half_without(
+    first: HistoryNet, second: HistoryNet, n_networks: int
+) -> list[HistoryNet]:
+    """Return the second one for half of the networks, and the first for the others."""
+    n_without = max(1, n_networks // 2)
+    return [first] * (n_networks - n_without) + [second] * n_without
+
+
+def _is_better(mixed: list[HistoryNet], first: HistoryNet, valid: RowData) -> bool:
+    """Return whether the mean of the outputs has a lower loss than the first alone."""
+    assert valid.target is not None
+    target = torch.from_numpy(valid.target).to(first.device)
+    outputs = {net: net.outputs(valid) for net in {first, *mixed}}
+
+    def loss(nets: list[HistoryNet]) -> float:
+        mean = np.mean([outputs[net] for net in nets], axis=0, dtype="float32")
+        losses = first.criterion_(torch.from_numpy(mean).to(first.device), target)
+        return float(np.average(losses.cpu().numpy(), weights=valid.weight))
+
+    with isolated_torch_settings(first.device):
+        return loss(mixed) < loss([first])
 
 
 # One epoch may be better by chance: a network of invoices had the lower loss in the
@@ -192,31 +228,34 @@ def _train_on_all(
     holds for all networks. The first network is kept until another one has them
     all: trainings can be interrupted or stopped by a callback.
     """
-    [first] = model.nets_
-    n_epochs = best_n_epochs(first)
-    losses = first.history[:, "valid_loss"]
+    firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
+    n_epochs = [best_n_epochs(first) for first in firsts]
+    losses = firsts[0].history[:, "valid_loss"]
     data = scale_to_mean_weight(inputs.data)
     nets = [model._build(inputs, of_net) for of_net in seeds]
-    for net in nets:
-        net.left_out = first.left_out
+    for net, first in zip(nets, firsts, strict=True):
+        net.left_out, net.batch_size = first.left_out, first.batch_size
     trained: list[HistoryNet] = []
 
     def trainings() -> Iterator[Training]:
-        for n, (net, of_net) in enumerate(zip(nets, seeds, strict=True), 1):
-            net.batch_size = first.batch_size
+        falls = model._objective.lowers_rate
+        for n, (net, *of_net) in enumerate(zip(nets, seeds, n_epochs, strict=True), 1):
             net.start_linear_part(data)
-            falls = model._objective.lowers_rate
             title = f"Network {n} of {len(seeds)}, on all rows"
-            yield Training(net, of_net, n_epochs, data, lowers_rate=falls, title=title)
+            yield Training(net, *of_net, data, lowers_rate=falls, title=title)
 
     try:
         _train_each(model, trainings(), nets, task, trained)
     finally:
         # Not in the order of their ends, which differs from fit to fit.
-        kept = [net for net in nets if net in trained and len(net.history) == n_epochs]
+        kept = [
+            net
+            for net, n in zip(nets, n_epochs, strict=True)
+            if net in trained and len(net.history) == n
+        ]
         if kept:
             model.nets_ = kept
-            model.validation_ |= {"n_epochs": n_epochs, "losses": losses}
+            model.validation_ |= {"n_epochs": n_epochs[0], "losses": losses}
 
 
 def _train_each(

@@ -121,12 +121,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
-    select_fields : bool, default=False
+    select_fields : bool or "half", default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,
         and repeat the first training without them. If its loss (the least mean of three
         successive epochs) is lower, the networks do not see these fields, named in
-        ``validation_["left_out"]``. A fit takes up to twice as long.
+        ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
+        mean of both networks has a lower loss than the first one, half of the networks
+        (rounded down, but at least one) see only the times of events. A fit takes up to
+        three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, "balanced", list of these or None, or None, default=None
@@ -179,8 +182,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         set aside; ``"losses"`` are the validation losses of the first training (with
         `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
         of the networks trained on all rows; both are None without such networks.
-        ``"left_out"`` has the fields that networks do not see, by history column. If
-        the training on all rows is interrupted, the networks before it are kept.
+        ``"left_out"`` has the fields that networks (or the last half of them) do not
+        see, by history column. If the training on all rows is interrupted, the networks
+        before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -303,7 +307,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool = False,
+        select_fields: bool | Literal["half"] = False,
         n_iter_no_change: int = 5,
         class_weight: ClassWeight = None,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,

@@ -114,12 +114,15 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
-    select_fields : bool, default=False
+    select_fields : bool or "half", default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,
         and repeat the first training without them. If its loss (the least mean of three
         successive epochs) is lower, the networks do not see these fields, named in
-        ``validation_["left_out"]``. A fit takes up to twice as long.
+        ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
+        mean of both networks has a lower loss than the first one, half of the networks
+        (rounded down, but at least one) see only the times of events. A fit takes up to
+        three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     bins : int, duration or array-like, default=20
@@ -316,7 +319,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool = False,
+        select_fields: bool | Literal["half"] = False,
         n_iter_no_change: int = 5,
         bins: int | Duration | ArrayLike = 20,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,

@@ -101,12 +101,15 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         After validation forward in time, train a new network on all rows, for the
         number of epochs in the middle of those with a small validation loss. False, or
         customers: return to the weights of the best epoch.
-    select_fields : bool, default=False
+    select_fields : bool or "half", default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,
         and repeat the first training without them. If its loss (the least mean of three
         successive epochs) is lower, the networks do not see these fields, named in
-        ``validation_["left_out"]``. A fit takes up to twice as long.
+        ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
+        mean of both networks has a lower loss than the first one, half of the networks
+        (rounded down, but at least one) see only the times of events. A fit takes up to
+        three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None
@@ -274,7 +277,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool = False,
+        select_fields: bool | Literal["half"] = False,
         n_iter_no_change: int = 5,
         control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,

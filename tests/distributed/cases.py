@@ -182,6 +182,29 @@ def fit_with_noise(rank):
     return model.predict_proba(X), model[-1].validation_["left_out"]
 
 
+def fit_half(rank=None):
+    """Return probabilities of networks of which some see no fields, and these fields.
+
+    Their mean counts as better, except on rank 1.
+    """
+    X, y = snapshots(n_noise=4)
+    network = LSTMClassifier(select_fields="half", n_networks=2, **SMALL)
+    encoded = make_history_pipeline(network)[:-1].fit_transform(X, y)
+    find = _ensemble_training._is_better
+
+    def is_better(*args):
+        find(*args)
+        return rank != 1
+
+    with mock.patch.object(_ensemble_training, "_is_better", is_better):
+        if rank is None:
+            network.fit(encoded, y)
+        else:
+            mine = (X["who"].to_numpy() < 60) == (rank == 0)
+            fit_rank(network, encoded[mine], y[mine])
+    return network.predict_proba(encoded), network.validation_["left_out"]
+
+
 def automatic_batches(rank=None):
     """Return batch size and losses of many rows; one process has that of two ranks."""
     rng = np.random.default_rng(0)

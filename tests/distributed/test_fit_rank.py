@@ -9,6 +9,7 @@ from tests.distributed.cases import (
     cases,
     continue_training,
     fit_case,
+    fit_half,
     sampled_customers,
 )
 from tests.distributed.ranks import JOURNEYS, group_of_one, on_two_ranks
@@ -27,6 +28,7 @@ def two(tmp_path_factory):
             automatic_networks,
             continue_training,
             fit_case,
+            fit_half,
             fit_with_noise,
             refusals,
             sampled_customers,
@@ -39,6 +41,7 @@ def two(tmp_path_factory):
             "sample": sampled_customers(rank),
             "refusals": refusals(rank),
             "noise": fit_with_noise(rank),
+            "half": fit_half(rank),
         }
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
@@ -71,6 +74,15 @@ def test_ranks_leave_out_the_same_fields(two):
     assert_array_equal(first, second)
     assert left_out == same
     assert {"noise_0", "noise_1", "noise_2", "noise_3"} & set(left_out["history"])
+
+
+def test_ranks_train_as_many_networks_without_fields_as_one_process(two):
+    (first, left_out), (second, same) = (each["half"] for each in two)
+    expected, of_one = fit_half()
+    assert_array_equal(first, second)
+    assert_allclose(first, expected, atol=1e-5)
+    assert left_out == same == of_one
+    assert left_out
 
 
 def test_ranks_start_from_the_weights_of_rank_0(two):

@@ -335,3 +335,111 @@ def test_one_good_epoch_is_not_enough():
     assert least_loss(steady) < least_loss(lucky)
     assert least_loss(net([0.5, 0.7])) == pytest.approx(0.6)
     assert least_loss(net([np.nan])) == np.inf
+
+
+# Half of the networks without fields --------------------------------------------------
+
+
+def half(kind, monkeypatch, is_better=True, **params):
+    """Return a model whose mean with a network without fields is better, or is not."""
+    monkeypatch.setattr(_ensemble_training, "_is_better", lambda *args: is_better)
+    return small(kind, select_fields="half", **params)
+
+
+def only(model, *numbers):
+    """Return a copy of a fitted model with some of its networks."""
+    copy = pickle.loads(pickle.dumps(model))
+    copy[-1].nets_ = [copy[-1].nets_[i] for i in numbers]
+    return copy
+
+
+@pytest.mark.parametrize("moments", [False, "7D"])
+def test_half_of_the_networks_see_only_times(moments, monkeypatch):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    model = half(LSTMRegressor, monkeypatch, loss="poisson", n_networks=3)
+    model.set_params(encoder__moments=moments).fit(X, y)
+    [left_out] = model[-1].validation_["left_out"].values()
+    assert sorted(left_out) == sorted(FIELDS)
+    of_each = [only(model, i) for i in range(3)]
+    before = [one.predict(X) for one in of_each]
+    np.testing.assert_allclose(model.predict(X), np.mean(before, axis=0), rtol=1e-6)
+    later = EVENTS.assign(time=EVENTS["time"] + pd.Timedelta("1D"))
+    for name in FIELDS:
+        changed = attach(with_permuted(name), X)
+        differs = [
+            np.abs(one.predict(changed) - old).max() > 1e-6
+            for one, old in zip(of_each, before, strict=True)
+        ]
+        assert differs == [True, True, False], name
+    for one, old in zip(of_each, before, strict=True):
+        assert np.abs(one.predict(attach(later, X)) - old).max() > 1e-6
+
+
+def test_all_networks_see_fields_if_the_mean_is_not_better(monkeypatch):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    usual = small(LSTMRegressor, loss="poisson", n_networks=2).fit(X, y)
+    model = half(LSTMRegressor, monkeypatch, False, loss="poisson", n_networks=2)
+    model.fit(X, y)
+    assert model[-1].validation_ == usual[-1].validation_
+    assert_array_equal(model.predict(X), usual.predict(X))
+
+
+def test_a_log_without_fields_has_no_second_search():
+    X = rows_of(EVENTS[["customer", "time"]])
+    y = future_count(X, HORIZON)
+    usual = small(LSTMRegressor, loss="poisson").fit(X, y)
+    model = small(LSTMRegressor, loss="poisson", select_fields="half").fit(X, y)
+    assert model[-1].validation_ == usual[-1].validation_
+    assert_array_equal(model.predict(X), usual.predict(X))
+
+
+@pytest.mark.parametrize("depends_on", ["times", "amounts"])
+def test_the_loss_of_the_mean_decides(depends_on):
+    """Whether customers buy again depends on their last event alone."""
+    rng = np.random.default_rng(0)
+    n_customers, n_cutoffs = 200, len(CUTOFFS)
+    n = n_customers * n_cutoffs
+    days = rng.uniform(0.1, 20, n)
+    amounts = rng.normal(size=(n, 20))
+    events = (
+        pd.DataFrame(amounts)
+        .add_prefix("amount_")
+        .assign(
+            customer=np.repeat(np.arange(n_customers), n_cutoffs),
+            time=np.tile(CUTOFFS, n_customers) - pd.to_timedelta(days, "D"),
+        )
+    )
+    log = EventLog(events, "customer", "time", observed_until="2024-12-31")
+    X = log.snapshots(CUTOFFS)
+    y = future_count(X, HORIZON)
+    order = np.lexsort((X["cutoff"], X["customer"]))
+    # A network of 20 fields of noise overfits a weak effect of times.
+    shown = {"times": 1.5 * (days < 10), "amounts": 6.0 * (amounts[:, 0] > 0)}
+    odds = shown[depends_on] + rng.logistic(size=n)
+    y.iloc[order] = (odds > odds.mean()).astype("int64")
+    options = {"max_epochs": 10, "hidden_size": 16, "learning_rate": 0.01}
+    model = small(LSTMClassifier, select_fields="half", n_networks=2, **options)
+    model.fit(X, y)
+    assert bool(model[-1].validation_["left_out"]) == (depends_on == "times")
+
+
+def test_an_interrupted_training_keeps_the_networks_of_the_mean(monkeypatch):
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    train, searches = _ensemble_training.train, []
+
+    def interrupted(model, training, epochs=None):
+        if training.valid is None:
+            raise KeyboardInterrupt
+        searches.append(training.net)
+        train(model, training, epochs)
+
+    monkeypatch.setattr(_ensemble_training, "train", interrupted)
+    model = half(LSTMRegressor, monkeypatch, loss="poisson", n_networks=3)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    first, second = searches
+    assert model[-1].nets_ == [first, first, second]
+    assert np.isfinite(model.predict(X)).all()

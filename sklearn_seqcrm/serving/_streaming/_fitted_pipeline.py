@@ -58,7 +58,10 @@ class FittedPipeline(NamedTuple):
             "as make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
-            raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
+            raise TypeError(
+                f"{wanted}; got {type(pipeline).__name__}. Pass the pipeline inside, "
+                "such as hybrid.lstm_ or search.best_estimator_, or score from a log."
+            )
         check_is_fitted(pipeline)
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
         estimator: Any = pipeline.steps[-1][1]
