@@ -149,9 +149,9 @@ def field_as_in_fit(
     if field in log.fields:
         found = log.column(field)
         schema = FieldSchema.of(found)
-        no_levels = levels is None or not len(levels)
-        expected = FieldSchema(wanted, None if no_levels else id_type(levels))
-        if schema.type == wanted and (no_levels or schema == expected):
+        known = None if levels is None or not len(levels) else id_type(levels)
+        expected = FieldSchema(wanted, known)
+        if schema.type == wanted and (known is None or schema == expected):
             return found
         if not found.is_empty():
             raise TypeError(
@@ -165,5 +165,5 @@ def field_as_in_fit(
             f"had in fit; they have {log.fields}. Build their log with it, or fit "
             "again."
         )
-    levels = "text" if wanted.encoding == "levels" else None
-    return FieldSchema(wanted, levels).without_values(len(log))
+    any_levels = "text" if wanted.encoding == "levels" else None
+    return FieldSchema(wanted, any_levels).without_values(len(log))
