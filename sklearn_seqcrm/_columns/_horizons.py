@@ -84,11 +84,14 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
         return {"horizon": horizon}
     stored = stored_lengths(y)
     if stored.get("horizon") is None:
-        raise NoForwardSplitError(
-            "the horizon of the target is unknown: y is no target of "
-            "sklearn_seqcrm.targets with a horizon, whose attrs have it; functions "
-            "such as np.where drop them: set horizon"
+        why = (
+            "y was computed without one, so that its windows have no end; compute it "
+            "with one, or set horizon to the time after which most labels are known"
+            if "horizon" in stored
+            else "y is no target of sklearn_seqcrm.targets with a horizon, whose attrs "
+            "have it; functions such as np.where drop them: set horizon"
         )
+        raise NoForwardSplitError(f"the horizon of the target is unknown: {why}")
     lengths = {name: stored[name] for name in ("horizon", "gap") if name in stored}
     for name, length in lengths.items():
         if not _is_length(length):

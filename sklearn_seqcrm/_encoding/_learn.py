@@ -54,6 +54,11 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # validation loss rises from the second epoch on. There a field of more levels has
 # `LevelVectors` in place of codes. See "Events of a moment" in docs/defaults_inputs.md.
 _LEVELS, _LEVELS_OF_MOMENTS = 1000, 100
+# Least scale of sines and cosines at the cutoffs. If all training cutoffs are on the
+# first of January, these differ by leap days only, and a scale of that size would
+# take the fifteenth for a value ten standard deviations away. 0.3 is that of cutoffs in
+# two months of each year; over a whole cycle it is 0.7.
+_LEAST_SPREAD = 0.3
 
 
 class EncoderOptions(NamedTuple):
@@ -324,7 +329,11 @@ def moments_of_rows(encoded: Rows) -> Moments:
 
 def with_row_scale(encoder: EventEncoder, moments: Moments) -> EventEncoder:
     """Return an encoder with the scale of row features, and its digests."""
-    return replace(encoder, row_scale=center_and_spread(moments)).with_digests()
+    center, spread = center_and_spread(moments)
+    n_waves = len(cycle_names(encoder.layout.calendar))
+    is_wave = np.arange(len(spread)) >= len(spread) - n_waves
+    spread = np.where(is_wave, spread.clip(_LEAST_SPREAD), spread)
+    return replace(encoder, row_scale=np.array([center, spread])).with_digests()
 
 
 def _fewest(min_frequency: float | None, n_events: int) -> float:

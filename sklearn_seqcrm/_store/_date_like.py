@@ -1,4 +1,4 @@
-"""Warning about times that are integers written like dates, such as 20240131."""
+"""Warning about times that are integers written like dates: 20240131 or 202401."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sklearn_seqcrm._store._timeline import Timeline
 
 
 def warn_date_like_times(timeline: Timeline, what: str) -> None:
-    """Warn if all times are integers that are written like dates, such as 20240131.
+    """Warn if all times are integers that are written like dates: 20240131 or 202401.
 
-    From the end of January to the first of February they are 70 apart, and not 1, so
-    that no duration is right.
+    From the end of January to the first of February they are 70 apart, and not 1, and
+    from December to January 89, so that no duration is right.
 
     Parameters
     ----------
@@ -22,30 +22,40 @@ def warn_date_like_times(timeline: Timeline, what: str) -> None:
     what : str
         How the warning names the times.
     """
-    if not are_date_like(timeline):
+    form = _date_format(timeline)
+    if form is None:
         return
     low, high = timeline.span
+    unit, way = ("days", "") if form == "%Y%m%d" else ("months", f", format={form!r}")
     warn_user(
         f"The {what} are plain numbers that look like dates, {int(low)} to {int(high)}."
-        " Differences between them are not numbers of days. Convert them first, with "
-        f"{DATES_OF_NUMBERS}."
+        f" Differences between them are not numbers of {unit}. Convert them first, "
+        f"with {DATES_OF_NUMBERS.removesuffix(')')}{way})."
     )
 
 
 def are_date_like(timeline: Timeline) -> bool:
-    """Return whether all times are integers that are written like dates.
+    """Return whether all times are integers that are written like dates or months.
 
     Parameters
     ----------
     timeline : Timeline
         Times of a log with events.
     """
+    return _date_format(timeline) is not None
+
+
+def _date_format(timeline: Timeline) -> str | None:
+    """Return the format of times that are integers like 20240131 or 202401, or None."""
     low, high = timeline.span
     # The span decides about most logs, without a pass over their times.
-    if timeline.clock.unit is not None or not 1970_01_01 <= low <= high <= 2100_12_31:
-        return False
+    spans = {"%Y%m%d": (1970_01_01, 2100_12_31), "%Y%m": (1970_01, 2100_12)}
+    forms = [x for x, (first, last) in spans.items() if first <= low <= high <= last]
+    if timeline.clock.unit is not None or not forms:
+        return None
     times = pd.unique(timeline.times)
     if (times % 1).any():
-        return False
+        return None
     dates = pd.Series(times.astype("int64")).astype(str)
-    return bool(pd.to_datetime(dates, format="%Y%m%d", errors="coerce").notna().all())
+    are_dates = pd.to_datetime(dates, format=forms[0], errors="coerce").notna().all()
+    return forms[0] if are_dates else None

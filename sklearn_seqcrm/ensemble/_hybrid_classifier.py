@@ -68,7 +68,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     losses_ : dict of str to float
         Mean logarithmic loss on the held-out rows, of ``"lstm"``, ``"boosting"`` and
         ``"hybrid"``. The loss of the hybrid is slightly optimistic, because its weight
-        was chosen on these rows. Empty if no weight was learned.
+        was chosen on these rows; it may still be above that of a part, because weights
+        are shrunken towards one half. Empty if no weight was learned.
     n_customers_ : int
         Number of customers of the held-out rows, 0 if no weight was learned.
     lstm_ : estimator

@@ -60,8 +60,9 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     losses_ : dict of str to float
         Mean squared error on the held-out rows, or mean pinball loss if both parts
         predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``. The loss of
-        the hybrid is slightly optimistic, because its weight was chosen on these rows.
-        Empty if no weight was learned.
+        the hybrid is slightly optimistic, because its weight was chosen on these rows;
+        it may still be above that of a part, because weights are shrunken towards one
+        half. Empty if no weight was learned.
     quantile_ : float or None
         The quantile that both parts predict, by their losses; None if they predict
         means.

@@ -66,7 +66,9 @@ class HybridSurvival(SurvivalPredictionsMixin, BaseHybrid):
     losses_ : dict of str to float
         Mean negative log likelihood of the held-out rows, of ``"lstm"``,
         ``"boosting"`` and ``"hybrid"``. The loss of the hybrid is slightly optimistic,
-        because its weight was chosen on these rows. Empty if no weight was learned.
+        because its weight was chosen on these rows; it may still be above that of a
+        part, because weights are shrunken towards one half. Empty if no weight was
+        learned.
     n_customers_ : int
         Number of held-out customers, 0 if no weight was learned.
     lstm_ : estimator

@@ -121,7 +121,9 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with one column of raw histories, and statics of any type.
+            Rows with one column of raw histories, and statics of any type. Include
+            customers who have left: from active ones alone, the model would learn that
+            nobody leaves.
         y : None
             Ignored.
 

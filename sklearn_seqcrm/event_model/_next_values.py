@@ -348,7 +348,8 @@ def _allowed_levels(
         if len(unknown):
             raise ValueError(
                 f"{len(unknown)} of {n} values of candidates are no values of {name!r} "
-                f"in training or in X, such as {unknown[0]!r}; leave them out."
+                f"in training or in X, such as {unknown[0]!r}. Check their spelling "
+                "and type, or leave them out."
             )
         allowed[place] = True
     if exclude is not None:

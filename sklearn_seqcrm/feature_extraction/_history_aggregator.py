@@ -50,8 +50,8 @@ class HistoryAggregator(BaseHistoryFeatures):
     |                              | overdue                                |          |
     +------------------------------+----------------------------------------+----------+
     | ``<field>_sum``,             | of a numeric field; datetimes as days  | each     |
-    | ``_mean``, ``_std``,         | after their event                      |          |
-    | ``_min``, ``_max``           |                                        |          |
+    | ``_mean``, ``_std``,         | after their event, or after 1970-01-01 |          |
+    | ``_min``, ``_max``           | if the times of the log are numbers    |          |
     +------------------------------+----------------------------------------+----------+
     | ``<field>_last``             | the last number or level               |          |
     +------------------------------+----------------------------------------+----------+

@@ -16,6 +16,7 @@ from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     CategoricalType,
     NumericType,
+    as_list,
     check_kinds,
     field_of_kinds,
     rows_of_kinds,
@@ -346,7 +347,10 @@ class RFMFeatures(BaseHistoryFeatures):
         rows: Any = array.rows
         # Views of a log of these kinds: the formulas see no other event.
         if name in self._with_kinds:
-            kinds = field_as_in_fit(log, self.kind_field, CategoricalType(), name)
+            wanted = pd.Index(as_list(self.kinds, "kinds"))
+            kinds = field_as_in_fit(
+                log, self.kind_field, CategoricalType(), name, levels=wanted
+            )
             rows = rows_of_kinds(rows, kinds, self.kinds)
         field, amount = self.amounts_[name], None
         if field is not None:

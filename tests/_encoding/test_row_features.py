@@ -170,6 +170,22 @@ def test_a_far_future_is_clipped():
     assert np.abs(features).max() == 10
 
 
+def test_leap_days_are_no_scale_of_the_time_of_year():
+    """Cutoffs at one day of several years: another day was ten deviations away."""
+    days = pd.date_range("2015-01-01", "2020-12-31", freq="5D")
+    log = EventLog(
+        pd.DataFrame({"who": np.arange(len(days)) % 9, "day": days}), "who", "day"
+    )
+    encoder = HistoryEncoder().fit(
+        log.snapshots(["2018-01-01", "2019-01-01", "2020-01-01"])
+    )
+    array = encoder.transform(log.snapshots(["2020-01-15"]))["history"].array
+    names = array.log.layout.row_features
+    year = [names.index(f"year_{wave}1") for wave in ("sin", "cos")]
+    # 14 days are 0.24 radians, less than the least scale.
+    assert np.abs(array.log.row_features(array.rows)[:, year]).max() < 1
+
+
 def test_a_feature_without_training_values_is_zero():
     rows = make_rows().assign(at=pd.Timestamp("2000-01-01"))
     X = EventLog(make_events(), "who", "when").attach(rows, cutoff="at")

@@ -365,7 +365,7 @@ def test_values_between_the_lookbacks_of_rows_are_in_no_history():
     two = EventLog(later, "who", "day").attach(rows, cutoff="cutoff", lookback=5)
     demand = model.demand(two, "item", 5, by="cutoff", n_paths=2)
     assert set(demand["level"]) == {"a", "b"}
-    with pytest.raises(ValueError, match=r"1 of 1 values of candidates .* 'new'"):
+    with pytest.raises(ValueError, match=r"1 of 1 values of candidates.*'new'. Check"):
         model.predict_next(two, "item", candidates="new")
 
 

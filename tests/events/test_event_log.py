@@ -565,14 +565,15 @@ def test_a_log_copies_its_table(events):
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float64", "Int64"])
-def test_dates_as_numbers_are_a_warning(dtype, tmp_path):
-    events = pd.DataFrame({"who": "a", "day": [20231130, 20240131, 20240201]})
-    events["day"] = events["day"].astype(dtype)
-    with pytest.warns(UserWarning, match="'day' .* 20231130 to 20240201") as found:
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y%m"])
+def test_dates_as_numbers_are_a_warning(dtype, form, tmp_path):
+    days = pd.to_datetime(["2023-11-30", "2024-01-31", "2024-02-01"]).strftime(form)
+    events = pd.DataFrame({"who": "a", "day": days.astype("int64").astype(dtype)})
+    with pytest.warns(UserWarning, match=f"'day' .* {days[0]} to {days[2]}") as found:
         EventLog(events, "who", "day")
     advice = str(found[0].message).split("with ")[1].removesuffix(".")
     dates = eval(advice, {"pd": pd, "times": events["day"]})
-    assert dates.dt.strftime("%Y%m%d").astype("int64").tolist() == list(events["day"])
+    assert dates.dt.strftime(form).astype("int64").tolist() == list(events["day"])
     with pytest.warns(UserWarning, match="look like dates"):
         EventLog.from_parts([events], tmp_path / "log", "who", "day")
 
@@ -581,6 +582,7 @@ def test_dates_as_numbers_are_a_warning(dtype, tmp_path):
     "times",
     [
         [20240131, 20240132],  # no such day
+        [202400, 202401],  # no such month
         [20240131.5, 20240201],
         [0, 20240131],
         [20240131, 1706659200],  # seconds since 1970

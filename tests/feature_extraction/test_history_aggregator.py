@@ -474,6 +474,8 @@ def test_bad_parameters(options, error, message):
         (lambda e: e.assign(amount="much"), TypeError,
          r"'amount' .* is categorical, but was numeric in fit; give it that type"),
         (lambda e: e.assign(kind=1.0), TypeError, "'kind' .* is numeric, but was cat"),
+        (lambda e: e.assign(kind=pd.Categorical(e["kind"].factorize()[0])), TypeError,
+         r"'kind' .* is categorical \(numbers\), but was categorical in fit; give"),
     ],
 )  # fmt: skip
 def test_another_log(change, error, message):

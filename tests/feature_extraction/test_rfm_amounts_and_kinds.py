@@ -268,6 +268,11 @@ def scored_with(**fields):
     [
         ({}, ValueError, r"lack the field 'event' .*they have \['amount'\]\. Build"),
         ({"event": [1, 2]}, TypeError, "'event' .* is numeric, but was categorical"),
+        (
+            {"event": pd.Categorical([1, 2])},
+            TypeError,
+            r"is categorical \(numbers\), but",
+        ),
     ],
 )
 def test_another_log_without_kinds_is_refused(fields, error, message):

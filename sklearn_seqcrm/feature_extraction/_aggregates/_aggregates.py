@@ -314,7 +314,7 @@ class _LogAggregates:
         self._has_decays = bool(decayed)
         wanted = {x.field for x in features}
         self._columns = {
-            name: source.find(log, column)
+            name: source.find(log, column, learned.levels.get(name))
             for name, source in learned.sources.items()
             if name in wanted
         }

@@ -16,6 +16,7 @@ from sklearn_seqcrm._store import (
     FieldType,
     Kinds,
     RawLog,
+    id_type,
     is_of_kinds,
     unique_names,
 )
@@ -31,13 +32,16 @@ class Source(NamedTuple):
     # All kinds of events in training, if their log was merged.
     merged_from: Kinds | None = None
 
-    def find(self, log: RawLog, column: str) -> Values:
+    def find(self, log: RawLog, column: str, levels: pd.Index | None = None) -> Values:
         """Return the values in a log, that of the training rows or another one.
 
-        `column` is the name of the history column, for errors. A ValueError is raised
-        if the log lacks the field, a TypeError if its type differs.
+        `column` is the name of the history column, for errors; `levels` are some of
+        training, if there are any. A ValueError is raised if the log lacks the field, a
+        TypeError if its type or that of its levels differs.
         """
-        found = field_as_in_fit(log, self.field, self.type, column, self.merged_from)
+        found = field_as_in_fit(
+            log, self.field, self.type, column, self.merged_from, levels
+        )
         if self.kind is None or self.kind_field is None:
             return Values(found)
         kinds = field_as_in_fit(log, self.kind_field, CategoricalType(), column)
@@ -134,20 +138,25 @@ def field_as_in_fit(
     wanted: FieldType,
     column: str,
     merged_from: Kinds | None = None,
+    levels: pd.Index | None = None,
 ) -> Column:
     """Return a field of a log; raise an error if its type differs from training.
 
-    A field without a value has any type. All values are missing in a log that was
-    merged without the kinds of events that have the field.
+    The type of its levels may not differ from that of the `levels`, if there are any:
+    1 and "1" never match. A field without a value has any type. All values are missing
+    in a log that was merged without the kinds of events that have the field.
     """
     if field in log.fields:
         found = log.column(field)
-        if found.type == wanted:
+        schema = FieldSchema.of(found)
+        known = None if levels is None or not len(levels) else id_type(levels)
+        expected = FieldSchema(wanted, known)
+        if schema.type == wanted and (known is None or schema == expected):
             return found
         if not found.is_empty():
             raise TypeError(
                 f"The field {field!r} of the events of the column {column!r} is "
-                f"{found.type}, but was {wanted} in fit; give it that type before "
+                f"{schema}, but was {expected} in fit; give it that type before "
                 "building the log, or fit again."
             )
     elif merged_from is None or not merged_from.all_lack(log.columns, field):
@@ -156,5 +165,5 @@ def field_as_in_fit(
             f"had in fit; they have {log.fields}. Build their log with it, or fit "
             "again."
         )
-    levels = "text" if wanted.encoding == "levels" else None
-    return FieldSchema(wanted, levels).without_values(len(log))
+    any_levels = "text" if wanted.encoding == "levels" else None
+    return FieldSchema(wanted, any_levels).without_values(len(log))

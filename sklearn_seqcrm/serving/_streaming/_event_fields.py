@@ -113,7 +113,9 @@ class EventFields:
             return {name: column_of(name, none) for name in self._readers}
         field = self._kinds.field
         if kind is None:
-            require_fields(names, [field], table)
+            some = next(iter(self._kinds.fields))
+            way = f"Pass a table for each kind, {{{some!r}: ...}}."
+            require_fields(names, [field], table, way)
             kinds = column_of(field, none)
         else:
             reader = self._readers[field]
@@ -169,11 +171,13 @@ class EventFields:
         return ~has[kinds.values]
 
 
-def require_fields(given: Collection[str], names: Iterable[str], what: str) -> None:
-    """Raise a KeyError if an event or a table lacks fields."""
+def require_fields(
+    given: Collection[str], names: Iterable[str], what: str, way: str = ""
+) -> None:
+    """Raise a KeyError if an event or a table lacks fields; `way` is the way out."""
     missing = [name for name in names if name not in given]
     if missing:
-        raise KeyError(f"{what} lacks {missing}; it has {list(given)}.")
+        raise KeyError(f"{what} lacks {missing}; it has {list(given)}. {way}".rstrip())
 
 
 def require_key(given: Collection[str], name: str, role: str, what: str) -> None:

@@ -153,6 +153,8 @@ def test_invalid_events_by_kind_are_refused():
                 read()
     with pytest.raises(KeyError, match=r"the kind 'order', but lacks \['price"):
         scorer.update({"order": ORDERS.drop(columns="price"), "return": RETURNS})
+    with pytest.raises(KeyError, match=r"lacks.*'event'.*each kind, {'order': .*}"):
+        scorer.update(ORDERS)
     with pytest.raises(TypeError, match="'event' has the value 3"):
         scorer.update({3: ORDERS})
     assert scorer.n_customers == {"history": 0}
