@@ -112,8 +112,14 @@ def read_numbers(y: Any) -> np.ndarray:
     TypeError
         If they are durations, datetimes or text.
     ValueError
-        If there are none, or some are missing or infinite.
+        If there are none, some are missing or infinite, or a row has several.
     """
+    n_targets = np.shape(y)[1:]
+    if n_targets > (1,):
+        raise ValueError(
+            f"y has {n_targets[0]} targets for each row, and this estimator predicts "
+            "one. Fit one for each target, as scikit-learn's MultiOutputRegressor does."
+        )
     numbers = as_quantities(column_or_1d(y, warn=True))
     _refuse_bad(numbers)
     return numbers

@@ -97,6 +97,7 @@ def test_numbers_of_any_type_are_read(y):
         ([1, None, 2], "1 of 3 targets are missing; drop those rows"),
         ([1, np.inf, 2], "1 of 3 targets are infinite"),
         ([], "no targets"),
+        ([[1, 2, 3], [4, 5, 6]], "y has 3 targets for each row.*MultiOutputRegressor"),
     ],
 )
 def test_other_numbers_are_refused(numbers, message):
