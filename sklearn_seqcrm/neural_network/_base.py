@@ -395,7 +395,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # of skorch observe one training, and may store its net.
         if self.callbacks or not is_full_data:
             return 1
-        return automatic_n_networks(data, share=not self.bidirectional)
+        fewest = 2 if self.select_fields == "half" else 1
+        return max(fewest, automatic_n_networks(data, share=not self.bidirectional))
 
     def _draw_seeds(
         self, data: RowData, is_continuation: bool, is_full_data: bool

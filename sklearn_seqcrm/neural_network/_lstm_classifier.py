@@ -82,12 +82,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         seed, and are better with few customers. ``"auto"``: up to 5, as long as an
         epoch of all of them has at most 200,000 rows and steps of the recurrent cell (a
         step is an event or moment of a history column, once for all rows of a
-        customer): with the default sizes, training then takes seconds. It is 1 with
-        `callbacks` and in `partial_fit`. Networks have other initial weights and other
-        customers set aside. Forward in time, the first one finds the number of epochs
-        for all. Networks are trained and predict at the same time, in as many threads
-        as torch may use (``torch.get_num_threads()``); with `verbose`, with callbacks
-        and on a GPU, they are trained one after the other.
+        customer): with the default sizes, training then takes seconds. It is at least 2
+        with ``select_fields="half"``, and 1 with `callbacks` and in `partial_fit`.
+        Networks have other initial weights and other customers set aside. Forward in
+        time, the first one finds the number of epochs for all. Networks are trained and
+        predict at the same time, in as many threads as torch may use
+        (``torch.get_num_threads()``); with `verbose`, with callbacks and on a GPU, they
+        are trained one after the other.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from skorch.callbacks import Freezer
 from skorch.history import History
 
+from sklearn_seqcrm._recurrent.data import _batches
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
@@ -374,6 +375,16 @@ def test_half_of_the_networks_see_only_times(moments, monkeypatch):
         assert differs == [True, True, False], name
     for one, old in zip(of_each, before, strict=True):
         assert np.abs(one.predict(attach(later, X)) - old).max() > 1e-6
+
+
+def test_much_data_has_two_networks_by_default(monkeypatch):
+    monkeypatch.setattr(_batches, "_LARGEST_EPOCH", 1)
+    X = rows_of()
+    y = future_count(X, HORIZON)
+    options = {"loss": "poisson", "n_networks": "auto"}
+    assert small(LSTMRegressor, **options).fit(X, y)[-1].n_networks_ == 1
+    model = half(LSTMRegressor, monkeypatch, **options).fit(X, y)
+    assert [bool(net.left_out) for net in model[-1].nets_] == [False, True]
 
 
 def test_all_networks_see_fields_if_the_mean_is_not_better(monkeypatch):
