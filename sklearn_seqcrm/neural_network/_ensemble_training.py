@@ -46,8 +46,8 @@ def train_networks(
 ) -> None:
     """Train the networks of a fit.
 
-    With `refits`, one network finds the number of epochs, and all are then trained on
-    all rows::
+    With `refits`, one network finds the number of epochs (with `select_fields`, two
+    may do so), and all are then trained on all rows::
 
         cutoffs          1  2  3  4  5  6  7  8
         first training   x  x  x  x  x  .  .  v     . dropped, v validation
@@ -56,8 +56,9 @@ def train_networks(
     if model.select_fields and not refits:
         reason = model.validation_["reason"] or "refit=False or warm_start=True"
         warn_user(
-            f"select_fields=True has no effect, because of: {reason}. It needs rows "
-            "that are set aside forward in time, and a training on all rows."
+            f"select_fields={model.select_fields!r} has no effect, because of: "
+            f"{reason}. It needs rows that are set aside forward in time, and a "
+            "training on all rows."
         )
     try:
         stopped = _train_with_validation(model, inputs, split, seeds, refits, task)
@@ -146,9 +147,9 @@ def _leave_out_fields(
 ) -> bool:
     """Repeat the first training without fields, and keep what is better.
 
-    `model.nets_` is then the first network, if it is better, or the second one. With
-    ``select_fields="half"`` it has one of the two for each network to be trained.
-    Returns whether a callback of scikit-learn ended the training.
+    `model.nets_` is then the first network or the second one. With several networks and
+    ``select_fields="half"`` it may have one of the two for each of them. Returns
+    whether a callback of scikit-learn ended the training.
     """
     assert split is not None
     [first] = kept = model.nets_
@@ -169,10 +170,11 @@ def _leave_out_fields(
             model, inputs, split, seeds, True, task, left_out
         )
         [second] = model.nets_
-        if not mixes:
+        if not mixes or len(seeds) == 1:
             kept = (min(first, second, key=_least_loss),)
         elif not stopped:
-            mixed = _half_without(first, second, len(seeds))
+            n_without = len(seeds) // 2
+            mixed = [first] * (len(seeds) - n_without) + [second] * n_without
             if model._ranks.agree(_is_better(mixed, first, valid)):
                 kept = mixed
     except TrainingDivergedError:
@@ -182,19 +184,12 @@ def _leave_out_fields(
     return stopped
 
 
-def _half_without(
-    first: HistoryNet, second: HistoryNet, n_networks: int
-) -> list[HistoryNet]:
-    """Return the second one for half of the networks, and the first for the others."""
-    n_without = max(1, n_networks // 2)
-    return [first] * (n_networks - n_without) + [second] * n_without
-
-
 def _is_better(mixed: list[HistoryNet], first: HistoryNet, valid: RowData) -> bool:
     """Return whether the mean of the outputs has a lower loss than the first alone."""
     assert valid.target is not None
     target = torch.from_numpy(valid.target).to(first.device)
-    outputs = {net: net.outputs(valid) for net in {first, *mixed}}
+    # Not a set: ranks compute the outputs of a network together, so in one order.
+    outputs = {net: net.outputs(valid) for net in dict.fromkeys([first, *mixed])}
 
     def loss(nets: list[HistoryNet]) -> float:
         mean = np.mean([outputs[net] for net in nets], axis=0, dtype="float32")
@@ -221,12 +216,12 @@ def _least_loss(net: HistoryNet) -> float:
 def _train_on_all(
     model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask
 ) -> None:
-    """Replace the network by others of all rows, with as many epochs as it had.
+    """Replace networks by others of all rows, with as many epochs as these had.
 
-    The latest rows are the most like those to come, and forward validation neither
-    trains on them nor on those whose windows reach into them. The number of epochs
-    holds for all networks. The first network is kept until another one has them
-    all: trainings can be interrupted or stopped by a callback.
+    There is one for each network to be trained, or one for all. The latest rows are the
+    most like those to come, and forward validation neither trains on them nor on those
+    whose windows reach into them. The networks are kept until another one has all
+    epochs: trainings can be interrupted or stopped by a callback.
     """
     firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
     n_epochs = [best_n_epochs(first) for first in firsts]

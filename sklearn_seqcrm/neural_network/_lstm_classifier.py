@@ -85,10 +85,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         customer): with the default sizes, training then takes seconds. It is at least 2
         with ``select_fields="half"``, and 1 with `callbacks` and in `partial_fit`.
         Networks have other initial weights and other customers set aside. Forward in
-        time, the first one finds the number of epochs for all. Networks are trained and
-        predict at the same time, in as many threads as torch may use
-        (``torch.get_num_threads()``); with `verbose`, with callbacks and on a GPU, they
-        are trained one after the other.
+        time, the first one finds the number of epochs for all (but see
+        `select_fields`). Networks are trained and predict at the same time, in as many
+        threads as torch may use (``torch.get_num_threads()``); with `verbose`, with
+        callbacks and on a GPU, they are trained one after the other.
     averaged_steps : int, default=200
         Steps over which weights are averaged exponentially. Early stopping and
         prediction use the average, which has less noise of batches than the weights of
@@ -128,9 +128,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         and repeat the first training without them. If its loss (the least mean of three
         successive epochs) is lower, the networks do not see these fields, named in
         ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
-        mean of both networks has a lower loss than the first one, half of the networks
-        (rounded down, but at least one) see only the times of events. A fit takes up to
-        three times as long.
+        mean of their outputs then has a lower loss, half of the networks, rounded down,
+        see only the times of events; a single network does if its own loss is lower
+        without fields. A fit takes up to three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, "balanced", list of these or None, or None, default=None
@@ -182,10 +182,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"losses"`` are the validation losses of the first training (with
         `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
-        of the networks trained on all rows; both are None without such networks.
-        ``"left_out"`` has the fields that networks (or the last half of them) do not
-        see, by history column. If the training on all rows is interrupted, the networks
-        before it are kept.
+        of the networks trained on all rows; both are None without such networks, and of
+        those that see fields with ``select_fields="half"``. ``"left_out"`` has the
+        fields that networks (or the last half of them) do not see, by history column.
+        If the training on all rows is interrupted, the networks before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

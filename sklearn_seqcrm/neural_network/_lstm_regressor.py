@@ -135,9 +135,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         and repeat the first training without them. If its loss (the least mean of three
         successive epochs) is lower, the networks do not see these fields, named in
         ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
-        mean of both networks has a lower loss than the first one, half of the networks
-        (rounded down, but at least one) see only the times of events. A fit takes up to
-        three times as long.
+        mean of their outputs then has a lower loss, half of the networks, rounded down,
+        see only the times of events; a single network does if its own loss is lower
+        without fields. A fit takes up to three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"

@@ -8,6 +8,7 @@ from skorch.helper import SliceDict
 
 from sklearn_seqcrm._columns import Table, store_horizon
 from sklearn_seqcrm._recurrent.data import _batches
+from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.distributed import _process_ranks, fit_rank
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
@@ -183,17 +184,25 @@ def fit_with_noise(rank):
 
 
 def fit_half(rank=None):
-    """Return probabilities of networks of which some see no fields, and these fields.
+    """Return probabilities, fields that some networks do not see, and sizes of outputs.
 
-    Their mean counts as better, except on rank 1.
+    The mean with a network without fields counts as better, except on rank 1. The
+    outputs are those that are compared.
     """
     X, y = snapshots(n_noise=4)
     network = LSTMClassifier(select_fields="half", n_networks=2, **SMALL)
     encoded = make_history_pipeline(network)[:-1].fit_transform(X, y)
-    find = _ensemble_training._is_better
+    compare, compute = _ensemble_training._is_better, HistoryNet.outputs
+    sizes = []
+
+    def outputs(net, data):
+        found = compute(net, data)
+        sizes.append(float(np.abs(found).sum()))
+        return found
 
     def is_better(*args):
-        find(*args)
+        with mock.patch.object(HistoryNet, "outputs", outputs):
+            compare(*args)
         return rank != 1
 
     with mock.patch.object(_ensemble_training, "_is_better", is_better):
@@ -202,7 +211,7 @@ def fit_half(rank=None):
         else:
             mine = (X["who"].to_numpy() < 60) == (rank == 0)
             fit_rank(network, encoded[mine], y[mine])
-    return network.predict_proba(encoded), network.validation_["left_out"]
+    return network.predict_proba(encoded), network.validation_["left_out"], sizes
 
 
 def automatic_batches(rank=None):

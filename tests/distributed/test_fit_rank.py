@@ -77,12 +77,14 @@ def test_ranks_leave_out_the_same_fields(two):
 
 
 def test_ranks_train_as_many_networks_without_fields_as_one_process(two):
-    (first, left_out), (second, same) = (each["half"] for each in two)
-    expected, of_one = fit_half()
+    (first, left_out, sizes), (second, *others) = (each["half"] for each in two)
+    expected, of_one, sizes_of_one = fit_half()
     assert_array_equal(first, second)
     assert_allclose(first, expected, atol=1e-5)
-    assert left_out == same == of_one
+    assert others == [left_out, sizes]
+    assert left_out == of_one
     assert left_out
+    assert_allclose(sizes, sizes_of_one, rtol=1e-4)
 
 
 def test_ranks_start_from_the_weights_of_rank_0(two):

@@ -397,13 +397,77 @@ def test_all_networks_see_fields_if_the_mean_is_not_better(monkeypatch):
     assert_array_equal(model.predict(X), usual.predict(X))
 
 
-def test_a_log_without_fields_has_no_second_search():
+def test_a_log_without_fields_has_no_second_search(monkeypatch):
     X = rows_of(EVENTS[["customer", "time"]])
+    train, trained = _ensemble_training.train, []
+
+    def counted(model, training, epochs=None):
+        trained.append(training.net)
+        train(model, training, epochs)
+
+    monkeypatch.setattr(_ensemble_training, "train", counted)
+    model = small(LSTMRegressor, loss="poisson", select_fields="half")
+    model.fit(X, future_count(X, HORIZON))
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize("is_better", [False, True])
+def test_a_single_network_sees_no_fields_if_its_loss_is_lower(is_better, leave_out):
+    leave_out(is_better=is_better)  # by three epochs, not by the best one
+    X = rows_of()
+    model = small(LSTMRegressor, loss="poisson", select_fields="half")
+    model.fit(X, future_count(X, HORIZON))
+    assert bool(model[-1].validation_["left_out"]) == is_better
+
+
+def test_a_second_search_that_is_stopped_has_no_effect(monkeypatch):
+    X = rows_of()
     y = future_count(X, HORIZON)
-    usual = small(LSTMRegressor, loss="poisson").fit(X, y)
-    model = small(LSTMRegressor, loss="poisson", select_fields="half").fit(X, y)
-    assert model[-1].validation_ == usual[-1].validation_
-    assert_array_equal(model.predict(X), usual.predict(X))
+    train_with = _ensemble_training._train_with_validation
+
+    def stopped(*args):
+        return train_with(*args) or len(args) > 6  # with fields that are left out
+
+    monkeypatch.setattr(_ensemble_training, "_train_with_validation", stopped)
+    model = half(LSTMRegressor, monkeypatch, loss="poisson", n_networks=2).fit(X, y)
+    assert [net.left_out for net in model[-1].nets_] == [()]
+
+
+def test_networks_without_fields_have_their_own_number_of_epochs(monkeypatch):
+    monkeypatch.setattr(
+        _ensemble_training, "best_n_epochs", lambda net: 1 if net.left_out else 2
+    )
+    X = rows_of()
+    model = half(LSTMRegressor, monkeypatch, loss="poisson", n_networks=3)
+    model.fit(X, future_count(X, HORIZON))
+    assert [len(net.history) for net in model[-1].nets_] == [2, 2, 1]
+
+
+class Net:
+    """A network with fixed log odds, of the log loss."""
+
+    device = "cpu"
+
+    def __init__(self, *log_odds):
+        self.log_odds = np.array(log_odds, "float32")[:, None]
+
+    def outputs(self, data):
+        return self.log_odds
+
+    def criterion_(self, log_odds, target):
+        assert target.all()
+        return torch.log1p(torch.exp(-log_odds[:, 0]))
+
+
+def test_losses_of_mean_outputs_are_compared_with_weights():
+    valid = SimpleNamespace(target=np.ones(2, "float32"), weight=np.array([1.0, 3.0]))
+    # Losses of the first (0.05, 1.31), mean 1.00, or 0.68 without weights; of the
+    # second (7.00, 0.05), mean 1.79; of the mean (2.13, 0.31): mean 0.77, or 1.22.
+    first, second = Net(3, -1), Net(-7, 3)
+    is_better = _ensemble_training._is_better
+    assert is_better([first, second], first, valid)
+    assert not is_better([first, Net(3, -2)], first, valid)
+    assert not is_better([first, second, second, second], first, valid)
 
 
 @pytest.mark.parametrize("depends_on", ["times", "amounts"])
