@@ -11,6 +11,6 @@ def test_page(one_network, code_of, tmp_path, monkeypatch):
     names = {"print": lambda *values: printed.extend(values)}
     code = code_of("production.md")
     exec(compile(code, "production.md", "exec"), names)
-    assert len(printed) == 6
+    assert len(printed) == 7
     assert all(printed)
     assert names["scores"].shape == (500, 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -114,10 +115,9 @@ def read_numbers(y: Any) -> np.ndarray:
     ValueError
         If there are none, some are missing or infinite, or a row has several.
     """
-    n_targets = np.shape(y)[1:]
-    if n_targets > (1,):
+    if not issparse(y) and np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(
-            f"y has {n_targets[0]} targets for each row, and this estimator predicts "
+            f"y has {np.shape(y)[1]} targets for each row, and this estimator predicts "
             "one. Fit one for each target, as scikit-learn's MultiOutputRegressor does."
         )
     numbers = as_quantities(column_or_1d(y, warn=True))

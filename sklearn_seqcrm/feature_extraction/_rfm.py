@@ -272,10 +272,10 @@ class RFMFeatures(BaseHistoryFeatures):
         -----
         UserWarning
             If `kinds` is None and a log was merged from several kinds by
-            `EventLog.concat`, or the log holds refunds: up to half of its first
-            purchases have negative amounts only. If ``amount="auto"`` finds several
-            numeric fields. If `y` is a Series with the index of `X` in another order:
-            the next step of a pipeline matches rows by position.
+            `EventLog.concat`, or up to a third of the first purchases of a log have
+            negative amounts only, as refunds have. Also if ``amount="auto"`` finds
+            several numeric fields, or if `y` is a Series with the index of `X` in
+            another order: the next step of a pipeline matches rows by position.
         """
         self._learn(X, y)
         return self
@@ -326,14 +326,15 @@ class RFMFeatures(BaseHistoryFeatures):
         )
         # The largest amount, not the sum: a discount is a line of a purchase.
         n_negative = int((np.fmax.reduceat(amounts, starts) < 0).sum())
-        # If most are negative, the sign marks spending, as in bank accounts.
-        if 0 < n_negative <= len(starts) / 2:
+        # If many are negative, they are margins, or payments of a bank account.
+        if 0 < n_negative <= len(starts) / 3:
             warn_user(
                 f"{n_negative:,} of the first {len(starts):,} purchases in {name!r} "
                 f"have negative amounts {field!r}, as refunds have, and RFMFeatures "
                 "counts them as purchases. EventLog.concat keeps orders and refunds "
                 "apart: RFMFeatures(kinds='order') then counts orders only, and kinds="
-                "['order', 'refund'] counts both without this warning."
+                "['order', 'refund'] counts both without this warning. Ignore it if "
+                "negative amounts are no refunds."
             )
 
     def _names(self, name: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from pandas.api.types import is_list_like
 from sklearn.base import is_classifier
 
 from sklearn_seqcrm._meta_estimators import fitted_with
@@ -229,8 +230,9 @@ def _explained_codes(
 ) -> np.ndarray:
     """Return the position of the explained class of each row, shape (n,)."""
     if target is not None:
-        labels = classes.tolist()
-        if target not in labels:
+        labels = list(pd.Index(classes))
+        is_one = isinstance(target, tuple) or not is_list_like(target)
+        if not is_one or target not in labels:
             raise ValueError(f"target={target!r} is none of the classes {labels}.")
         return np.full(len(X), labels.index(target))
     if len(classes) == 2:

@@ -80,9 +80,9 @@ def check_no_leakage(
     rtol : float, default=1e-5
         Relative tolerance. Networks add float32 numbers in another order if a batch has
         other rows, so that the last digits of outputs differ. A difference is tolerated
-        up to `rtol` times the distance of the number from the median of the output in
-        all rows, plus a millionth of the number (or `rtol` of it, if that is less).
-        Whole numbers must be equal.
+        up to `rtol` times the distance of the number from the median of the output,
+        plus a millionth (or `rtol`, if that is less) of the number or of the typical
+        size of the output in all rows. Whole numbers must be equal.
     random_state : int, RandomState or None, default=0
         Seed to draw cutoffs and the fields of new events.
 

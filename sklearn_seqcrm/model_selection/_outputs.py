@@ -44,13 +44,6 @@ class Output(NamedTuple):
         return Output(self.values[is_taken], new_row[self.row[is_taken]], self.shape)
 
 
-class _Spread(NamedTuple):
-    """Spread of the numbers of an output."""
-
-    median: float
-    q: float  # lower quartile of the positive distances from the median
-
-
 def compute_outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
     """Compute all outputs of a fitted estimator that has at least one of `METHODS`.
 
@@ -79,31 +72,31 @@ def changed_rows(
 
     They differ if a value or the number of values does, see `_tolerance`. Padding to
     another length is no difference, see `_changed_steps`. `of_all_rows` has the output
-    of more rows, whose spread the tolerance depends on; None: `before`.
+    of more rows, which are rounded together; None: `before`.
     """
-    spread = _spread((before if of_all_rows is None else of_all_rows).values)
+    size = _typical_size((before if of_all_rows is None else of_all_rows).values)
     pairs = zip(before.shape, after.shape, strict=False)
     axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
     if len(before.shape) == len(after.shape) and len(axes) == 1:
-        return _changed_steps(before, after, axes[0], n_rows, rtol, spread)
-    return _changed_values(before, after, n_rows, rtol, spread)
+        return _changed_steps(before, after, axes[0], n_rows, rtol, size)
+    return _changed_values(before, after, n_rows, rtol, size)
 
 
 def _changed_values(
-    before: Output, after: Output, n_rows: int, rtol: float, spread: _Spread
+    before: Output, after: Output, n_rows: int, rtol: float, size: float
 ) -> np.ndarray:
     """Return which rows differ in a value or in their number of values."""
     counts = [np.bincount(output.row, minlength=n_rows) for output in (before, after)]
     # In ragged outputs, such as events, rows can differ in the number of values.
     changed = counts[0] != counts[1]
     before, after = before.take(~changed), after.take(~changed)
-    differ = ~_equal(before.values, after.values, rtol, spread)
+    differ = ~_equal(before.values, after.values, rtol, size)
     changed[np.flatnonzero(~changed)[before.row[differ]]] = True
     return changed
 
 
 def _changed_steps(
-    before: Output, after: Output, axis: int, n_rows: int, rtol: float, spread: _Spread
+    before: Output, after: Output, axis: int, n_rows: int, rtol: float, size: float
 ) -> np.ndarray:
     """Return which rows differ in the common steps of two padded tensors.
 
@@ -131,7 +124,7 @@ def _changed_steps(
         rest = long[:, padding_slice].reshape(n_rows, -1)
         is_padding = (rest == rest[:, :1]) | (rest != rest)  # NaN != NaN
         common = _flat(long[:, common_slice])
-        differ = _changed_values(_flat(short), common, n_rows, rtol, spread)
+        differ = _changed_values(_flat(short), common, n_rows, rtol, size)
         changed &= differ | ~is_padding.all(axis=1)
     return changed
 
@@ -222,7 +215,7 @@ def _column_names(fitted: Any, method: str) -> list[str] | None:
 
 
 def _equal(
-    before: np.ndarray, after: np.ndarray, rtol: float, spread: _Spread
+    before: np.ndarray, after: np.ndarray, rtol: float, size: float
 ) -> np.ndarray:
     """Return which values are equal: numbers within the tolerance, others exactly.
 
@@ -235,7 +228,7 @@ def _equal(
         before, after = before.astype("float64"), after.astype("float64")
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             difference = np.abs(before - after)
-            is_small = difference <= _tolerance(before, rtol, spread)
+            is_small = difference <= _tolerance(before, rtol, size)
             # The tolerance of infinity is infinite, and so is the way to any number.
             return same | (is_small & np.isfinite(difference))
     # Text, datetimes and mixed objects.
@@ -255,33 +248,43 @@ def _is_whole(values: np.ndarray) -> bool:
     return bool((finite == np.floor(finite)).all())
 
 
-def _spread(values: np.ndarray) -> _Spread:
-    """Return the spread of an output; 0 and 0 if it has no finite numbers."""
-    numbers = values if values.dtype.kind in "biuf" else values[:0]
-    numbers = numbers.astype("float64")
+def _median_and_distance(numbers: np.ndarray) -> tuple[float, float]:
+    """Return the median of finite numbers, and a typical distance from it.
+
+    That is the lower quartile of the positive distances; 0 and 0 without numbers.
+    """
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
-        return _Spread(0.0, 0.0)
-    median = np.median(finite)
+        return 0.0, 0.0
+    median = float(np.median(finite))
     distance = np.abs(finite - median)
     positive = distance[distance > 0]
     q = np.quantile(positive, 0.25, method="lower") if len(positive) else 0.0
-    return _Spread(float(median), float(q))
+    return median, float(q)
 
 
-def _tolerance(values: np.ndarray, rtol: float, spread: _Spread) -> np.ndarray:
+def _typical_size(values: np.ndarray) -> float:
+    """Return the typical size of the numbers of an output, 0 if it has none."""
+    numbers = values if values.dtype.kind in "biuf" else values[:0]
+    median, q = _median_and_distance(numbers.astype("float64"))
+    return abs(median) + q
+
+
+def _tolerance(values: np.ndarray, rtol: float, size: float) -> np.ndarray:
     """Return the tolerated difference of each number x.
 
-    ``rtol * (|x - median| + q) + min(rtol, 1e-6) * |x|``, where ``q`` is the lower
-    quartile of the positive distances ``|x - median|``, both of all rows:
+    ``rtol * (|x - median| + q) + min(rtol, 1e-6) * max(|x|, size)``, where ``q`` is the
+    lower quartile of the positive distances ``|x - median|``:
 
     - the distance from the median, since a share of ``|x|`` itself would hide changes
       of small numbers beside a large constant,
     - ``q``, since the tolerance of numbers at the median would be 0 otherwise; a
       quartile, which a few huge numbers do not raise,
-    - a millionth of ``|x|``, the precision of float32,
-    - of all rows, as a network adds up numbers of the size of their spread: a small sum
-      of a row that is checked alone is no more precise.
+    - a millionth of ``|x|``, the precision of float32, or of the typical `size` in all
+      rows, if that is more: a network adds up numbers of this size, and a small sum of
+      a row that is checked alone is no more precise.
     """
-    distance = np.abs(values - spread.median)
-    return rtol * (distance + spread.q) + min(rtol, _FLOAT32_RTOL) * np.abs(values)
+    median, q = _median_and_distance(values)
+    distance = np.abs(values - median)
+    rounding = min(rtol, _FLOAT32_RTOL) * np.maximum(np.abs(values), size)
+    return rtol * (distance + q) + rounding

@@ -9,7 +9,6 @@ import numpy as np
 from joblib import Memory
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_seqcrm._columns import (
     ColumnsOfKind,
@@ -18,7 +17,7 @@ from sklearn_seqcrm._columns import (
     plain_name,
     static_parts,
 )
-from sklearn_seqcrm._meta_estimators import innermost, unwrapped
+from sklearn_seqcrm._meta_estimators import unwrapped
 from sklearn_seqcrm._sklearn_compat import check_method_params, safe_indexing
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
@@ -180,21 +179,26 @@ def _pretrained_of(estimator: Any) -> Any:
     return next((one for one in found if hasattr(one, "_encoders")), None)
 
 
-def _alias_of_weights(estimator: Any) -> Any:
-    """Return the name of weights by which metadata routing passes them, or None."""
-    # Of the parts of an estimator, only the innermost one takes an alias here.
-    routing = get_routing_for_object(innermost(estimator))
-    request = getattr(routing, "fit", None)  # a router has none
-    return None if request is None else request.requests.get("sample_weight")
+def _names_of_weights(estimator: Any) -> set[Any]:
+    """Return the names by which `fit` and metadata routing pass weights of rows."""
+    names = {"sample_weight"}
+    for one in unwrapped(estimator):
+        # What `set_fit_request` set. The routing of a meta-estimator, which is public,
+        # does not tell the names of its own arguments.
+        requests = getattr(one, "_metadata_request", None)
+        if requests is not None:
+            names.add(requests.fit.requests.get("sample_weight"))
+    return names
 
 
 def _without_weightless(
     X: Any, y: Any, params: dict[str, Any], estimator: Any
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return the rows, targets and arguments of `fit` without rows of weight 0."""
-    names = {"sample_weight", _alias_of_weights(estimator)}
-    weights = [one for name, one in params.items() if name.split("__")[-1] in names]
-    for weight in weights:
+    names = _names_of_weights(estimator)
+    for name, weight in params.items():
+        if not {name, name.split("__")[-1]} & names:
+            continue
         used = np.flatnonzero(weight)
         # Anything else is refused by the steps.
         is_one_each = np.shape(weight) == (len(X),) == np.shape(y)[:1]

@@ -162,14 +162,11 @@ def predict_partition(
         return _nothing(table, customer, _names(model, None, method))
     # One column for each output, in the order of the model's classes if it has any.
     found = getattr(model, method)(X)
-    if isinstance(found, list):  # an array of each of several labels
-        found = np.hstack(found)
-        each = enumerate(getattr(model, "classes_", ()))
-        names = [f"prediction_{i}_{label}" for i, own in each for label in own]
-    else:
-        found = np.asarray(found)
-        found = found[:, None] if found.ndim == 1 else found
-        names = _names(model, found.shape[1], method)
+    if isinstance(found, list) and isinstance(_classes(model, method), list):
+        found = np.hstack(found)  # an array of each of several labels
+    found = np.asarray(found)
+    found = found[:, None] if found.ndim == 1 else found
+    names = _names(model, found.shape[1], method)
     return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
@@ -285,10 +282,18 @@ def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
     return np.asarray((local - times) // pd.Timedelta(seconds=1), dtype="int64")
 
 
+def _classes(model: Any, method: str) -> Any:
+    """Return the classes of probabilities, or of each of several labels; or None."""
+    return getattr(model, "classes_", None) if method == "predict_proba" else None
+
+
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
     """Return names of the outputs; with n_outputs=None those of an empty result."""
-    classes = getattr(model, "classes_", None) if method == "predict_proba" else None
-    if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
+    classes = _classes(model, method)
+    if isinstance(classes, list):  # of each of several labels
+        each = enumerate(classes)
+        classes = np.array([f"{i}_{label}" for i, own in each for label in own])
+    elif isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
     # Without rows the number of outputs is unknown: assume one for each class.
     if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):

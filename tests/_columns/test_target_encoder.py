@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 
@@ -405,11 +406,25 @@ def test_rows_of_weight_zero_have_no_effect():
     with pytest.raises(ValueError, match=r"zero for all rows|at least one non-zero"):
         model.fit(X, wrong, estimator__sample_weight=np.zeros(300))
     # Metadata routing may pass weights by another name.
+    for name in ("visits", "of__visits"):
+        with config_context(enable_metadata_routing=True):
+            named = LSTMClassifier(**SMALL).set_fit_request(sample_weight=name)
+            routed = make_history_pipeline(named, many_levels="target")
+            routed.fit(X, wrong, **{name: weight["estimator__sample_weight"]})
+        assert_allclose(routed.predict_proba(X), others.predict_proba(X), rtol=1e-9)
+
+
+def test_rows_of_weight_zero_of_a_meta_estimator_have_no_effect():
+    X, y = many_shops()
+    used = np.arange(300) % 3 > 0
     with config_context(enable_metadata_routing=True):
-        named = LSTMClassifier(**SMALL).set_fit_request(sample_weight="visits")
-        routed = make_history_pipeline(named, many_levels="target")
-        routed.fit(X, wrong, visits=weight["estimator__sample_weight"])
-    assert_allclose(routed.predict_proba(X), others.predict_proba(X), rtol=1e-9)
+        network = LSTMClassifier(**SMALL).set_fit_request(sample_weight=True)
+        model = CalibratedClassifierCV(network, cv=2)
+        model.set_fit_request(sample_weight="visits")
+        model = make_history_pipeline(model, many_levels="target")
+        of_used = clone(model).fit(X[used], y[used], visits=np.ones(used.sum()))
+        model.fit(X, np.where(used, y, 1), visits=used.astype(float))
+    assert_allclose(model.predict_proba(X), of_used.predict_proba(X), rtol=1e-9)
 
 
 def test_several_labels_may_be_sparse():

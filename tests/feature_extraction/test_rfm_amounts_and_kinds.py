@@ -82,10 +82,15 @@ def test_the_proposed_amount_has_decimals():
         ("a 1 10\na 1 -10\nb 1 5\nb 2 nan", {}, None),
         ("a 1 10\na 3 -10\nb 1 5", {"moments": 4}, None),
         ("a 1 10\na 3 -10\nb 1 5", {"dialect": "btyd", "period": 4}, None),
-        ("a 1 10\na 3 -10\nb 4 -5\nb 8 1", {"dialect": "btyd"}, "2 of the first 4"),
+        (
+            "a 1 10\na 3 -10\nb 1 5\nb 4 -5\nb 6 5\nb 8 1",
+            {"dialect": "btyd"},
+            "2 of the first 6",
+        ),
         ("a 1 10\na 1 -10\nb 1 5", {"moments": False}, "1 of the first 3"),
-        # Without an amount; spending as in a bank account.
+        # Without an amount; margins, or spending as in a bank account.
         ("a 1 10\na 3 -10\nb 1 5", {"amount": None}, None),
+        ("a 1 10\na 3 -10\nb 1 5\nb 2 -1", {}, None),
         ("a 1 -10\na 3 10\nb 1 -5", {}, None),
     ],
 )

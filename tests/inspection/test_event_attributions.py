@@ -344,8 +344,19 @@ def test_a_search_of_survival_models_predicts_risks(X):
 def test_a_target_is_one_class(X):
     """A list of the classes is compared with them one by one, and is none of them."""
     model = network(X, np.array(["no", "yes"])[make_y(X)])
-    with pytest.raises(ValueError, match=r"target=\['no', 'yes'\] is none of the"):
-        event_attributions(model, X, target=["no", "yes"])
+    for several in (["no", "yes"], np.array(["no", "yes"]), pd.Series(["no", "yes"])):
+        with pytest.raises(ValueError, match=r"(?s)target=.*no.*yes.* is none"):
+            event_attributions(model, X, target=several)
+
+
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_a_target_may_be_a_date(X, unit):
+    dates = np.array(["2024-01-01", "2024-02-01"], f"M8[{unit}]")
+    model = network(X, dates[make_y(X)])
+    by_default = event_attributions(model, X)
+    for target in (dates[1], pd.Timestamp(dates[1])):
+        found = event_attributions(model, X, target=target)
+        pd.testing.assert_frame_equal(found, by_default)
 
 
 @pytest.mark.parametrize("method", METHODS)

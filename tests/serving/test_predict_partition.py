@@ -133,6 +133,28 @@ def test_probabilities_of_several_labels_are_named_by_label_and_class():
     first, second = model.predict_proba(X)
     assert_allclose(found[columns[:2]], first)
     assert_allclose(found[columns[2:]], second)
+    nothing = predict_partition(EVENTS[:0], **options, method="predict_proba")
+    assert nothing.columns.tolist() == found.columns.tolist()
+
+
+class Lists(DummyRegressor):
+    """Returns lists, as own estimators may."""
+
+    def predict(self, X):
+        return [0.5] * len(X)
+
+    def predict_proba(self, X):
+        return [[0.25, 0.75]] * len(X)
+
+
+def test_models_may_return_lists():
+    X = LOG.snapshots([UNTIL])[["history"]]
+    model = make_pipeline(RFMFeatures(remainder="drop"), Lists()).fit(X, range(len(X)))
+    options = {**WHERE, "model": model, "cutoff": UNTIL}
+    found = predict_partition(EVENTS, **options)
+    assert_allclose(found["prediction"], 0.5)
+    found = predict_partition(EVENTS, **options, method="predict_proba")
+    assert_allclose(found[["prediction_0", "prediction_1"]], [[0.25, 0.75]] * len(X))
 
 
 @pytest.mark.parametrize("with_rows", [False, True])
