@@ -465,7 +465,7 @@ def test_an_event_and_its_cutoff():
 def test_refusals():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
     numbers = X[["age", "history"]].fillna({"age": 0})
-    with pytest.raises(TypeError, match=r"got LSTMClassifier\. Pass .* hybrid\.lstm_"):
+    with pytest.raises(TypeError, match=r"got LSTMClassifier\. .* pass hybrid\.lstm_"):
         StreamingScorer(LSTMClassifier(), "who", "when")
     other = make_pipeline(HistoryEncoder(), DummyClassifier()).fit(X, y)
     with pytest.raises(TypeError, match=r"got a Pipeline of .*'DummyClassifier'"):

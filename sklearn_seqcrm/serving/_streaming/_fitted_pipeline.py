@@ -59,8 +59,8 @@ class FittedPipeline(NamedTuple):
         )
         if not isinstance(pipeline, Pipeline):
             raise TypeError(
-                f"{wanted}; got {type(pipeline).__name__}. Pass the pipeline inside, "
-                "such as hybrid.lstm_ or search.best_estimator_, or score from a log."
+                f"{wanted}; got {type(pipeline).__name__}. Of a hybrid or a search, "
+                "pass hybrid.lstm_ or search.best_estimator_, or score from a log."
             )
         check_is_fitted(pipeline)
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
