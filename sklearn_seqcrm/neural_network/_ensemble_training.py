@@ -234,10 +234,11 @@ def _train_on_all(
 
     def trainings() -> Iterator[Training]:
         falls = model._objective.lowers_rate
-        for n, (net, *of_net) in enumerate(zip(nets, seeds, n_epochs, strict=True), 1):
+        of_each = zip(nets, seeds, n_epochs, strict=True)
+        for n, (net, of_net, epochs) in enumerate(of_each, 1):
             net.start_linear_part(data)
             title = f"Network {n} of {len(seeds)}, on all rows"
-            yield Training(net, *of_net, data, lowers_rate=falls, title=title)
+            yield Training(net, of_net, epochs, data, lowers_rate=falls, title=title)
 
     try:
         _train_each(model, trainings(), nets, task, trained)
