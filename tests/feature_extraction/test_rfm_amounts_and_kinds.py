@@ -112,9 +112,9 @@ def test_refunds_of_another_kind_need_no_warning():
     orders = log_of_table(read_orders("a 1 10\nb 1 5", dates=False))
     refunds = log_of_table(read_orders("a 3 -10", dates=False))
     X = EventLog.concat({"order": orders, "refund": refunds}).snapshots([9])
-    with pytest.warns(UserWarning) as caught:  # of all kinds, and of nothing else
+    with pytest.warns(UserWarning, match="kinds") as caught:
         RFMFeatures().fit(X)
-    assert ["kinds" in str(one.message) for one in caught] == [True]
+    assert len(caught) == 1
     assert "refunds have" not in str(caught[0].message)
     alone = features_of(X, kinds="order")
     assert alone[MARKETING].to_numpy().tolist() == [[8, 1, 10, 8], [8, 1, 5, 8]]
