@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 DAY = np.timedelta64(1, "D")
 _DURATIONS = (datetime.timedelta, np.timedelta64)
@@ -55,7 +56,7 @@ def as_floats(
     >>> as_floats([True, None, 3], "y")
     (array([ 1., nan,  3.]), False)
     """
-    if hasattr(values, "toarray"):
+    if issparse(values):
         raise TypeError(f"{name} is sparse; pass an array, {name}.toarray().")
     # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):

@@ -345,7 +345,9 @@ def has_many_levels(column: pd.Series) -> bool:
 
 
 class _UniqueNamesMixin:
-    """Append underscores to output names that are repeated."""
+    """Append underscores to output names that are repeated or taken."""
+
+    _taken: Collection[Any] = ()  # names that no output may have
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output columns.
@@ -359,10 +361,10 @@ class _UniqueNamesMixin:
         -------
         ndarray of shape (n_features_out,), object
             The names that scikit-learn gives; underscores are appended to repeated
-            names.
+            names and to those that are taken.
         """
         names = super().get_feature_names_out(input_features)  # type: ignore[misc]
-        return np.array(unique_names(names), dtype=object)
+        return np.array(unique_names(names, self._taken), dtype=object)
 
 
 class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
@@ -404,7 +406,7 @@ class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
         return [columns.index(name) for name in names]
 
 
-class StaticsTransformer(ColumnTransformer):
+class StaticsTransformer(_UniqueNamesMixin, ColumnTransformer):
     """Transform the columns of each type into columns with unique names.
 
     The level "north" of a column "region" has the same name as a column "region_north",
@@ -412,17 +414,10 @@ class StaticsTransformer(ColumnTransformer):
     "week" is not called like a key "week_end", which networks leave out.
     """
 
-    _keys: Collection[Any] = ()  # by which the histories of the training rows came
-
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all transformers, and transform X; see `ColumnTransformer`."""
-        self._keys = key_names(X)
+        self._taken = key_names(X)
         return super().fit_transform(X, y, **params)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return unique names of the output columns, none of them a key."""
-        names = super().get_feature_names_out(input_features)
-        return np.array(unique_names(names, self._keys), dtype=object)
 
 
 def plain_name(part: str, name: str) -> str:

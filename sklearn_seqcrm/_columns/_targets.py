@@ -115,9 +115,10 @@ def read_numbers(y: Any) -> np.ndarray:
     ValueError
         If there are none, some are missing or infinite, or a row has several.
     """
-    if not issparse(y) and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+    n_targets: tuple[int, ...] = () if issparse(y) else np.shape(y)[1:]
+    if len(n_targets) == 1 and n_targets[0] > 1:
         raise ValueError(
-            f"y has {np.shape(y)[1]} targets for each row, and this estimator predicts "
+            f"y has {n_targets[0]} targets for each row, and this estimator predicts "
             "one. Fit one for each target, as scikit-learn's MultiOutputRegressor does."
         )
     numbers = as_quantities(column_or_1d(y, warn=True))

@@ -122,8 +122,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows with one column of raw histories, and statics of any type. Include
-            customers who have left: from active ones alone, the model would learn that
-            nobody leaves.
+            customers who have left: from active ones alone, the model learns that no
+            customer ever leaves.
         y : None
             Ignored.
 

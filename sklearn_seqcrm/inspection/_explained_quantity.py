@@ -211,8 +211,7 @@ def _explained_column(
 ) -> tuple[np.ndarray, int]:
     """Return the labels or positions of outputs, and the place of the target."""
     columns, what = np.arange(n_columns), "position"
-    inner = fitted_with(estimator, "treatments_")
-    treatments = getattr(inner, "treatments_", None)
+    treatments = getattr(fitted_with(estimator, "treatments_"), "treatments_", None)
     if treatments is not None:
         columns, what = treatments[1:], "treatment"
     places = columns.tolist()

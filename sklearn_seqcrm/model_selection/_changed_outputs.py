@@ -7,7 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
+from sklearn_seqcrm.model_selection._outputs import (
+    Output,
+    changed_rows,
+    typical_size,
+)
 
 _N_ROWS_SHOWN = 3
 EVENTS = "events are "  # how changes of events begin
@@ -25,7 +29,7 @@ class Findings:
     ) -> None:
         self.name = name
         self.index = index
-        self.baseline = baseline
+        self.sizes = {key: typical_size(one) for key, one in baseline.items()}
         self.rtol = rtol
         self.compared: set[str] = set()
         self.rows: dict[str, np.ndarray] = {}
@@ -45,8 +49,8 @@ class Findings:
             # An output of one call only has changed in all rows.
             changed = np.ones(len(positions), bool)
             if name in before and name in after:
-                both, of_all = (before[name], after[name]), self.baseline.get(name)
-                changed = changed_rows(*both, len(positions), self.rtol, of_all)
+                both, size = (before[name], after[name]), self.sizes.get(name, 0.0)
+                changed = changed_rows(*both, len(positions), self.rtol, size)
             if changed.any():
                 self.rows.setdefault(name, np.zeros(len(rows), bool))
                 self.rows[name][positions[changed]] = True

@@ -66,15 +66,14 @@ def changed_rows(
     after: Output,
     n_rows: int,
     rtol: float,
-    of_all_rows: Output | None = None,
+    size: float = 0.0,
 ) -> np.ndarray:
     """Return which rows of an output differ between two calls, (n_rows,).
 
     They differ if a value or the number of values does, see `_tolerance`. Padding to
-    another length is no difference, see `_changed_steps`. `of_all_rows` has the output
-    of more rows, which are rounded together; None: `before`.
+    another length is no difference, see `_changed_steps`. `size` is the typical size
+    of the output in all rows, which numbers are rounded by.
     """
-    size = _typical_size((before if of_all_rows is None else of_all_rows).values)
     pairs = zip(before.shape, after.shape, strict=False)
     axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
     if len(before.shape) == len(after.shape) and len(axes) == 1:
@@ -263,8 +262,9 @@ def _median_and_distance(numbers: np.ndarray) -> tuple[float, float]:
     return median, float(q)
 
 
-def _typical_size(values: np.ndarray) -> float:
+def typical_size(output: Output) -> float:
     """Return the typical size of the numbers of an output, 0 if it has none."""
+    values = output.values
     numbers = values if values.dtype.kind in "biuf" else values[:0]
     median, q = _median_and_distance(numbers.astype("float64"))
     return abs(median) + q

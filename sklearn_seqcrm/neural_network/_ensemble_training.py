@@ -171,7 +171,7 @@ def _leave_out_fields(
         )
         [second] = model.nets_
         if not mixes or len(seeds) == 1:
-            kept = (min(first, second, key=_least_loss),)
+            kept = [min(first, second, key=_least_loss)]
         elif not stopped:
             n_without = len(seeds) // 2
             mixed = [first] * (len(seeds) - n_without) + [second] * n_without
@@ -180,7 +180,7 @@ def _leave_out_fields(
     except TrainingDivergedError:
         pass
     finally:
-        model.nets_ = list(kept)
+        model.nets_ = kept
     return stopped
 
 
